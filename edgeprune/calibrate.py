@@ -1,0 +1,114 @@
+"""Calibration: gate thresholds, occupancy and PTQ ranges, measured on frames and kept in `calib/` so that a build needs no
+data set.
+
+Why thresholds are calibrated at all: gates are sampled in training, so a gate that sits near p = 0.6 keeps 60% there, and
+everything when its score is cut at zero. Each threshold here is the quantile that keeps the target share over the frames.
+
+Shapes: F calibration frames, N tokens, G gates.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from pydantic import Field
+from torch import Tensor
+
+from edgeprune.config import Calibration, Strict, load_data_set, parse, read_yaml
+from edgeprune.data import open_split
+from edgeprune.data.resize import resize_sample
+from edgeprune.files import write_atomic
+from edgeprune.model.policy import Select
+from edgeprune.model.segmenter import Segmenter
+from edgeprune.quantize import measure_ranges, quantized_linears, set_quantized
+
+
+class Calib(Strict):
+    """`calib/<model>.yaml`: what was measured, and on which frames."""
+
+    model: str
+    data: str
+    split: str
+    frames: list[str]
+    # per gate, for the float and for the fake-quantized model
+    thresholds: dict[str, list[float]] = Field(default_factory=dict)
+    # per precision: for each frame the share of tokens over the threshold, per gate (F, G)
+    occupancy: dict[str, list[list[float]]] = Field(default_factory=dict)
+    ranges: dict[str, float] = Field(default_factory=dict)
+
+
+def calibration_frames(spec: Calibration, height: int, width: int) -> tuple[list[str], Tensor]:
+    """Names and images (F, 3, H, W) of frames spread evenly over the split that the recipe names."""
+    split = open_split(load_data_set(spec.data), spec.split, spec.include, spec.exclude)
+    count = min(spec.frames, len(split))
+    chosen = [round(index * (len(split) - 1) / max(1, count - 1)) for index in range(count)]
+    images_FHW3 = np.stack([resize_sample(split[index], height, width).image_HW3 for index in chosen])
+    return [split.names[index] for index in chosen], torch.from_numpy(images_FHW3).permute(0, 3, 1, 2).float()
+
+
+def calibrate_thresholds(model: Segmenter, images_F3HW: Tensor) -> tuple[list[float], list[list[float]]]:
+    """The score that each gate must exceed, and each frame's occupancy with these.
+
+    Gate after gate in one pass: a gate's quantile is taken with the gates before it already cut at theirs.
+
+    Returns:
+        thresholds (G), occupancy (F, G) as shares of the grid.
+    """
+    thresholds: list[float] = []
+    occupancy: list[Tensor] = []
+    targets = model.policy.target_keep
+
+    def cut(gate: int, scores_FN: Tensor) -> Tensor:
+        threshold = float(scores_FN.float().flatten().quantile(1 - targets[gate]))
+        keep_FN = (scores_FN > threshold).to(scores_FN.dtype)
+        thresholds.append(threshold)
+        occupancy.append(keep_FN.mean(dim=-1))
+        return keep_FN
+
+    select: Select = cut
+    model.eval()
+    with torch.no_grad():
+        model(images_F3HW, select)
+    return thresholds, torch.stack(occupancy, dim=-1).tolist()
+
+
+def calibrate(model: Segmenter, spec: Calibration, name: str) -> Calib:
+    """Everything that a build of `model` needs to know about real frames."""
+    names, images_F3HW = calibration_frames(spec, model.spec.height, model.spec.width)
+    calib = Calib(model=name, data=spec.data, split=spec.split, frames=names)
+    quantized = any(True for _ in quantized_linears(model))
+    for precision in ("fp32", "int8") if quantized else ("fp32",):
+        set_quantized(model, precision == "int8")
+        if model.policy.gated:
+            calib.thresholds[precision], calib.occupancy[precision] = calibrate_thresholds(model, images_F3HW)
+    if quantized:
+        calib.ranges = {name: linear.input_step * 127 for name, linear in quantized_linears(model)}
+    return calib
+
+
+def ptq_ranges(model: Segmenter, spec: Calibration) -> dict[str, float]:
+    """Input ranges of a model whose quantizers have not been trained."""
+    _, images_F3HW = calibration_frames(spec, model.spec.height, model.spec.width)
+
+    def run() -> None:
+        for images in images_F3HW.split(8):
+            model(images)
+
+    model.eval()
+    return measure_ranges(model, run, spec.percentile)
+
+
+def write_calib(path: Path, calib: Calib) -> None:
+    """Writes the YAML; numbers are rounded to what a float32 can tell apart."""
+    content = calib.model_dump()
+    content["occupancy"] = {
+        key: [[round(share, 4) for share in frame] for frame in frames] for key, frames in calib.occupancy.items()
+    }
+    with write_atomic(path, "calibration") as partial:
+        partial.write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120))
+
+
+def read_calib(path: Path) -> Calib:
+    """Raises InputError where the file is missing or is none."""
+    return parse(Calib, read_yaml(path, "calibration"), str(path))

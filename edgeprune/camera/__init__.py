@@ -1,0 +1,70 @@
+"""Cameras: one source per file behind `open_source(uri)`. Adding one is a new file and a row in SOURCES."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from edgeprune.camera.csi import open_csi
+from edgeprune.camera.images import IMAGE_SUFFIXES, open_images
+from edgeprune.camera.rtsp import open_rtsp
+from edgeprune.camera.source import CameraStalled, CameraUnplugged, Frame, FrameSource, StreamTruncated
+from edgeprune.camera.synthetic import open_synthetic
+from edgeprune.camera.v4l2 import open_v4l2
+from edgeprune.camera.video import open_video
+from edgeprune.errors import InputError, choose, nearest
+
+__all__ = [
+    "SOURCES",
+    "CameraStalled",
+    "CameraUnplugged",
+    "Frame",
+    "FrameSource",
+    "StreamTruncated",
+    "open_source",
+]
+
+# (uri, realtime, loop) -> source. A URI with a scheme names its row; `kind_of` tells the others apart.
+SOURCES: dict[str, Callable[[str, bool, bool], FrameSource]] = {
+    "v4l2": open_v4l2,
+    "video": open_video,
+    "images": open_images,
+    "rtsp": open_rtsp,
+    "csi": open_csi,
+    "synthetic": open_synthetic,
+}
+WITH_SCHEME = {name: SOURCES[name] for name in ("rtsp", "csi", "synthetic")}
+WHAT_TO_TYPE = "0, /dev/video0, a video file, a folder of images, rtsp://..., csi://0 or synthetic://street?seed=1"
+
+
+def kind_of(uri: str) -> str:
+    """The key in SOURCES of what a user typed.
+
+    Raises:
+        InputError: an unknown scheme, or a file that isn't there.
+    """
+    if "://" in uri:
+        scheme = uri.split("://")[0]
+        choose(WITH_SCHEME, scheme, "camera scheme")
+        return scheme
+    if uri.isdecimal() or uri.startswith("/dev/video"):
+        return "v4l2"
+    path = Path(uri)
+    if path.is_dir():
+        return "images"
+    if not path.exists():
+        beside = [str(other) for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise InputError(f"no camera, file or folder {uri!r}{nearest(uri, beside)}; type {WHAT_TO_TYPE}")
+    return "images" if path.suffix.lower() in IMAGE_SUFFIXES else "video"
+
+
+def open_source(uri: str, *, realtime: bool = False, loop: bool = False) -> FrameSource:
+    """Opens a camera, a video, images or the synthetic street.
+
+    Args:
+        uri: see WHAT_TO_TYPE.
+        realtime: hand out a file's frames at its own frame rate, as a live source; cameras are live anyway.
+        loop: start a file again at its end, for ever; cameras have no end.
+
+    Raises:
+        InputError: it isn't there, can't be read, or an option of it is unknown.
+    """
+    return SOURCES[kind_of(uri)](uri, realtime, loop)

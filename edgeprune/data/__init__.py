@@ -1,0 +1,9 @@
+"""Data sets on disk and the synthetic street, as pairs of an image and a label map; lint and the confusion matrix.
+
+numpy and Pillow only: the device side reads data with it too.
+"""
+
+from edgeprune.data.samples import Sample, Samples
+from edgeprune.data.split import open_split
+
+__all__ = ["Sample", "Samples", "open_split"]

@@ -1,0 +1,42 @@
+"""What a data set gives: an image and the class of each of its pixels."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+UInt8 = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled frame: RGB image and class ids, of equal height and width."""
+
+    name: str
+    image_HW3: UInt8
+    label_HW: UInt8
+
+
+class Samples(Protocol):
+    """A split of a data set: any order of access, each sample read or rendered when it is asked for."""
+
+    @property
+    def names(self) -> list[str]:
+        """The name of each sample: the file stem, or `street-<seed>`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample:
+        """Sample `index`, 0 <= index < len.
+
+        Raises:
+            IndexError: no such sample.
+            InputError: its files can't be read or don't fit together; the message names them.
+        """
+
+    def __iter__(self) -> Iterator[Sample]: ...
+
+    def origin(self, index: int) -> str:
+        """Where the label of sample `index` comes from, for messages: its file, or the seed of its scene."""

@@ -1,0 +1,50 @@
+"""From the YAML of a data set to the samples of one of its splits."""
+
+from collections.abc import Sequence
+
+from edgeprune.config import DataSet, FolderSplit, StreetSplit
+from edgeprune.data.folder import FolderSamples
+from edgeprune.data.samples import Samples
+from edgeprune.data.street import StreetSamples
+from edgeprune.errors import InputError, nearest
+
+SPLITS = ("train", "val", "test")
+
+
+def open_split(data_set: DataSet, split: str, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> Samples:
+    """The samples of a split; no image is read before it is asked for.
+
+    Args:
+        data_set: from `config.load_data_set`.
+        split: `train`, `val` or `test`.
+        include: globs over the file stem; a sample must match one of these and one of the split's own.
+        exclude: globs over the file stem, added to the split's own. Scenes of the street have no stems to select by.
+
+    Raises:
+        InputError: no such split, folders missing or empty, images without labels.
+    """
+    splits: dict[str, FolderSplit | StreetSplit] = {
+        name: spec for name in SPLITS if (spec := getattr(data_set, name)) is not None
+    }
+    if split not in splits:
+        raise InputError(
+            f"data set {data_set.name!r} has no split {split!r}; it has {', '.join(splits)}{nearest(split, list(splits))}"
+        )
+    spec = splits[split]
+    if isinstance(spec, StreetSplit):
+        if list(include) != ["*"] or exclude:
+            raise InputError(
+                f"split {split!r} of data set {data_set.name!r} is rendered and has no file stems to include or exclude; "
+                f"set `seed` and `frames` in its YAML instead"
+            )
+        return StreetSamples(spec.seed, spec.frames, spec.height, spec.width)
+    if data_set.path is None or not data_set.path.is_dir():
+        raise InputError(
+            f"data set {data_set.name!r} is not at {data_set.path}; copy its YAML, edit `path:` in it and name the copy"
+        )
+    return FolderSamples(
+        data_set.path / spec.images,
+        data_set.path / spec.labels,
+        include=[spec.include, include],
+        exclude=[*spec.exclude, *exclude],
+    )

@@ -1,0 +1,131 @@
+"""A meter that takes readings at a fixed rate in a thread of its own, between `start()` and `stop()`."""
+
+import math
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+
+from edgeprune.energy.meter import Energy, no_energy
+
+Readings = Mapping[str, float]
+
+
+class RailSum(ABC):
+    """Turns successive readings of every rail into joules."""
+
+    def __init__(self) -> None:
+        self.joules: dict[str, float] = {}
+        self.samples = 0
+        self.seconds = 0.0
+        self._before: tuple[float, Readings] | None = None
+
+    @abstractmethod
+    def gain_j(self, rail: str, before: float, now: float, seconds: float) -> float:
+        """Energy of a rail between two readings of it."""
+
+    def add(self, time_s: float, readings: Readings) -> None:
+        """One reading of every rail at time_s (seconds of a clock that only goes forward)."""
+        if self._before is None:
+            self.joules = dict.fromkeys(readings, 0.0)
+        else:
+            before_s, before = self._before
+            passed_s = time_s - before_s
+            gains_j = {rail: self.gain_j(rail, before[rail], now, passed_s) for rail, now in readings.items()}
+            self.joules = {rail: self.joules[rail] + gain for rail, gain in gains_j.items()}
+            self.seconds += passed_s
+        self._before = (time_s, readings)
+        self.samples += 1
+
+
+class PowerIntegral(RailSum):
+    """Readings in watts, integrated by the trapezoid rule."""
+
+    def gain_j(self, rail: str, before: float, now: float, seconds: float) -> float:
+        return (before + now) / 2 * seconds
+
+
+class CounterSum(RailSum):
+    """Readings of energy counters in joules. One starts again at zero when it has reached its range.
+
+    At most one such wrap may lie between two readings. A range is infinite where a counter never wraps.
+    """
+
+    def __init__(self, range_j: Readings) -> None:
+        super().__init__()
+        self._range_j = range_j
+
+    def gain_j(self, rail: str, before: float, now: float, seconds: float) -> float:
+        if now >= before:
+            return now - before
+        if math.isinf(self._range_j[rail]):
+            raise OSError(f"the energy counter of {rail} was reset")
+        return now - before + self._range_j[rail]
+
+
+class SampledMeter:
+    """A meter made of a function that reads every rail at once, and a sum.
+
+    Args:
+        name: its key in METERS.
+        status: of a measurement that succeeds.
+        read: readings of every rail; raises OSError or ValueError where the sensor doesn't answer.
+        new_sum: makes the sum of one measurement.
+        period_s: time between readings.
+        total_of: the rails whose sum is the total; none where it isn't known.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        status: str,
+        read: Callable[[], Readings],
+        new_sum: Callable[[], RailSum],
+        period_s: float,
+        total_of: Sequence[str],
+    ):
+        self.name = name
+        self._status = status
+        self._read = read
+        self._new_sum = new_sum
+        self._period_s = period_s
+        self._total_of = tuple(total_of)
+
+    def start(self) -> None:
+        """Takes the first reading and starts the thread."""
+        self._sum = self._new_sum()
+        self._failure: Exception | None = None
+        self._stopping = threading.Event()
+        self._take()
+        self._thread = threading.Thread(target=self._sample, name=f"energy meter {self.name}", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> Energy:
+        """Takes the last reading. No energy where the sensor has stopped answering; gaps before that are bridged."""
+        self._stopping.set()
+        self._thread.join()
+        self._take()
+        if self._failure is not None or self._sum.samples < 2:
+            return no_energy(f"{self.name} stopped answering ({self._failure})")
+        return Energy(
+            status=self._status,
+            joules=self._sum.joules,
+            total_j=sum(self._sum.joules[rail] for rail in self._total_of) if self._total_of else None,
+            total_of=self._total_of,
+            samples=self._sum.samples,
+            seconds=self._sum.seconds,
+            sampling_hz=(self._sum.samples - 1) / self._sum.seconds if isinstance(self._sum, PowerIntegral) else None,
+        )
+
+    def _take(self) -> None:
+        try:
+            self._sum.add(time.monotonic(), self._read())
+            self._failure = None
+        except (OSError, ValueError) as error:
+            self._failure = error
+
+    def _sample(self) -> None:
+        due_s = time.monotonic() + self._period_s
+        while not self._stopping.wait(max(0.0, due_s - time.monotonic())):
+            self._take()
+            due_s = max(due_s + self._period_s, time.monotonic())

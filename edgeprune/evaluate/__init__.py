@@ -1,0 +1,1 @@
+"""Accuracy, latency and energy of compiled graphs; torch-free."""

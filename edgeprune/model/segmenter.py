@@ -1,0 +1,108 @@
+"""The segmenter: normalise -> stem -> position embedding -> blocks under a token policy -> norm -> head.
+
+Shapes: B batch, H W pixels of the frame, N tokens of the grid, D width, K classes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgeprune.config import ModelSpec
+from edgeprune.errors import InputError, choose
+from edgeprune.model.blocks import Block
+from edgeprune.model.head import PyramidHead
+from edgeprune.model.policy import Masked, Select, TokenPolicy
+from edgeprune.model.stem import PATCH, STEMS
+
+WIDTHS = {"tiny": 192, "small": 384, "base": 768}
+# ImageNet's statistics, which timm-format weights expect; in units of uint8 levels
+MEAN = (123.675, 116.28, 103.53)
+STD = (58.395, 57.12, 57.375)
+
+
+@dataclass
+class Prediction:
+    """Logits (B, K, H/2, W/2) and what the policy did on the way."""
+
+    logits_BKHW: Tensor
+    masked: Masked
+
+
+class Segmenter(nn.Module):
+    """A plain ViT for segmentation whose tokens a policy selects. Images go in as levels 0-255; see `forward`."""
+
+    def __init__(self, spec: ModelSpec, policy: TokenPolicy):
+        super().__init__()
+        if spec.height % PATCH or spec.width % PATCH:
+            raise InputError(f"model input {spec.height}x{spec.width}: both must be multiples of {PATCH}")
+        self.spec = spec
+        width = WIDTHS[spec.size]
+        self.grid = (spec.height // PATCH, spec.width // PATCH)
+        stem = choose(STEMS, spec.stem, "stem")
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+        self.stem = stem(width)
+        self.pos_embed = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], width))
+        self.blocks = nn.ModuleList(Block(width, spec.layer_scale) for _ in range(spec.depth))
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.head = PyramidHead(width, spec.classes, stem.skip_channels)
+        self.policy = policy
+        self._initialise()
+
+    def _initialise(self) -> None:
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+
+    def embed(self, images_B3HW: Tensor) -> tuple[Tensor, list[Tensor], tuple[int, int]]:
+        """Levels 0-255 -> tokens (B, N, D) with their positions, the stem's skips, and the grid.
+
+        At another size than the model's own the position embedding is resized (Dosovitskiy 2021, section 3.2).
+        """
+        x_BND, skips = self.stem((images_B3HW - self.mean) / self.std)
+        grid = (images_B3HW.shape[-2] // PATCH, images_B3HW.shape[-1] // PATCH)
+        pos_1ND = self.pos_embed
+        if grid != self.grid:
+            pos_1ND = resize_positions(pos_1ND, self.grid, grid)
+        return x_BND + pos_1ND, skips, grid
+
+    def forward(self, images_B3HW: Tensor, select: Select | None = None) -> Prediction:
+        """The training form.
+
+        Args:
+            images_B3HW: levels 0-255 as float, H and W multiples of 16.
+            select: overrides the policy's own selection (see `model/policy.py`).
+        """
+        x_BND, skips, grid = self.embed(images_B3HW)
+        masked = self.policy.masked(list(self.blocks), x_BND, select)
+        return Prediction(self.head(self.norm(masked.x_BND), grid, skips), masked)
+
+    # -------------------------------------------------------------------------------- inference form, one frame
+
+    def trunk(self, frame_HW3: Tensor) -> tuple[Tensor, list[Tensor], Tensor | None]:
+        """Frame (H, W, 3) uint8 -> tokens (N, D) before the first decision, skips, the first gate's scores (N)."""
+        x_BND, skips, _ = self.embed(frame_HW3.permute(2, 0, 1)[None].float())
+        x_ND = x_BND[0]
+        for block in self.blocks[: self.policy.trunk_depth]:
+            x_ND = block(x_ND)
+        return x_ND, skips, self.policy.scores(0, x_ND) if self.policy.gated else None
+
+    def tail(self, x_ND: Tensor, skips: Sequence[Tensor], scores_N: Tensor | None, counts: Sequence[int]) -> Tensor:
+        """The rest at constant counts -> logits (1, K, H/2, W/2)."""
+        blocks = list(self.blocks[self.policy.trunk_depth :])
+        if self.policy.gated:
+            assert scores_N is not None  # the trunk of a gated policy gives them
+            x_ND = self.policy.gathered(blocks, x_ND, counts, scores_N)
+        return self.head(self.norm(x_ND)[None], self.grid, skips)
+
+
+def resize_positions(pos_1ND: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """Bicubic resize of position embeddings from one grid to another."""
+    pos_1DHW = pos_1ND.transpose(1, 2).unflatten(2, old)
+    pos_1DHW = F.interpolate(pos_1DHW.float(), size=new, mode="bicubic", align_corners=False, antialias=True)
+    return pos_1DHW.flatten(2).transpose(1, 2).to(pos_1ND.dtype)

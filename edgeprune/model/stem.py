@@ -1,0 +1,52 @@
+"""Frame -> tokens: a convolutional stem (Xiao 2021) or the plain patch embedding of ViT.
+
+Shapes: B batch, 3 colours, H W pixels, C channels, N tokens of the grid (H/16 x W/16), D width.
+"""
+
+from torch import Tensor, nn
+
+PATCH = 16
+
+
+def _conv(channels_in: int, channels_out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(),
+    )
+
+
+class ConvStem(nn.Module):
+    """Four 3x3 convolutions of stride 2. Gives the head its features at strides 4 and 8."""
+
+    skip_channels = (32, 64)  # at stride 4 and at stride 8
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.stride2 = _conv(3, 16)
+        self.stride4 = _conv(16, 32)
+        self.stride8 = _conv(32, 64)
+        self.proj = nn.Conv2d(64, width, 3, stride=2, padding=1)
+
+    def forward(self, x_B3HW: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Returns tokens (B, N, D) and the skips [(B, 32, H/4, W/4), (B, 64, H/8, W/8)]."""
+        at4_BCHW = self.stride4(self.stride2(x_B3HW))
+        at8_BCHW = self.stride8(at4_BCHW)
+        return self.proj(at8_BCHW).flatten(2).transpose(1, 2), [at4_BCHW, at8_BCHW]
+
+
+class PatchStem(nn.Module):
+    """One 16x16 convolution of stride 16, as in ViT; timm's `patch_embed.proj` loads into `proj`."""
+
+    skip_channels = ()
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.proj = nn.Conv2d(3, width, PATCH, stride=PATCH)
+
+    def forward(self, x_B3HW: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Returns tokens (B, N, D) and no skips."""
+        return self.proj(x_B3HW).flatten(2).transpose(1, 2), []
+
+
+STEMS = {"conv": ConvStem, "patch": PatchStem}

@@ -1,0 +1,34 @@
+"""Random selection at the same counts: the control beside every claim about a policy.
+
+Shapes: B batch, N tokens of the full grid, K tokens kept, D width, G gates.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+from edgeprune.policies.svit import SViT, SViTOptions
+
+
+class Random(SViT):
+    """SViT's schedule and preservation with blind scores: drawn anew in training, one constant table in a graph."""
+
+    def __init__(self, width: int, depth: int, tokens: int, options: SViTOptions):
+        super().__init__(width, depth, tokens, options)
+        self.gates = nn.ModuleList()
+        table_GN = torch.rand(len(self.gated), tokens, generator=torch.Generator().manual_seed(0))
+        self.register_buffer("scores_GN", table_GN)
+
+    def scores(self, gate: int, x_ND: Tensor) -> Tensor:
+        """The gate's constant table (..., N), whatever the tokens hold."""
+        return self.scores_GN[gate].expand(x_ND.shape[:-1])
+
+    def _sample(self, gate: int, scores_BN: Tensor) -> Tensor:
+        """Each token kept with the target's probability."""
+        return (torch.rand_like(scores_BN) < self.target_keep[gate]).to(scores_BN.dtype)
+
+    def loss(self, keeps: Sequence[Tensor]) -> Tensor:
+        """Nothing to learn."""
+        return keeps[0].new_zeros(())

@@ -1,0 +1,119 @@
+"""SViT: gates, preserved and reactivated tokens, dynamic rate (Liu et al., "Revisiting Token Pruning for Object
+Detection and Instance Segmentation", WACV 2024).
+
+Shapes: B batch, N tokens of the full grid, K tokens kept, D width, G gates.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from edgeprune.config import Strict
+from edgeprune.errors import InputError
+from edgeprune.model.policy import Masked, Select, TokenPolicy
+
+
+class SViTOptions(Strict):
+    """Settings of the `svit` policy; the defaults are the paper's for a network of 12 blocks."""
+
+    first: int = Field(3, ge=1, description="blocks before the first gate")
+    keep: list[float] = Field([0.7, 0.49, 0.343], description="target keep ratio of each third of the gated blocks")
+    weight: float = Field(4.0, ge=0, description="lambda of the ratio loss")
+    temperature: float = Field(1.0, gt=0)
+    dynamic_rate: bool = Field(True, description="the ratio is held over the batch; False: on each image")
+
+
+class Gate(nn.Module):
+    """LayerNorm -> Linear(D, D/4) -> GELU -> Linear(D/4, 2) -> LogSoftmax; output 0 is "keep" (the paper's 2-layer MLP)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.fc1 = nn.Linear(width, width // 4)
+        self.fc2 = nn.Linear(width // 4, 2)
+
+    def forward(self, x_ND: Tensor) -> Tensor:
+        """Log-probabilities (..., N, 2)."""
+        return F.log_softmax(self.fc2(F.gelu(self.fc1(self.norm(x_ND)))), dim=-1)
+
+
+class SViT(TokenPolicy):
+    """A gate before each block from `first` on. What a gate lets go keeps its features (preservation) and may be taken
+    again by any later gate (reactivation)."""
+
+    def __init__(self, width: int, depth: int, tokens: int, options: SViTOptions):
+        super().__init__(width, depth, tokens)
+        if options.first >= depth:
+            raise InputError(f"policy svit: first={options.first} leaves no block to gate, the model has {depth}")
+        self.options = options
+        self.gated = tuple(range(options.first, depth))
+        self.gates = nn.ModuleList(Gate(width) for _ in self.gated)
+        self.register_buffer("thresholds_G", torch.zeros(len(self.gated)))
+
+    @property
+    def target_keep(self) -> tuple[float, ...]:
+        """The schedule spread evenly over the gates: .7 x3, .49 x3, .343 x3 for nine gates."""
+        keep, gates = self.options.keep, len(self.gated)
+        return tuple(keep[index * len(keep) // gates] for index in range(gates))
+
+    def scores(self, gate: int, x_ND: Tensor) -> Tensor:
+        """log p(keep) - log p(drop): the two-class logit."""
+        logp_N2 = self.gates[gate](x_ND)
+        return logp_N2[..., 0] - logp_N2[..., 1]
+
+    def _sample(self, gate: int, scores_BN: Tensor) -> Tensor:
+        """Hard Gumbel-softmax with the straight-through gradient (Jang 2017)."""
+        logp_BN2 = F.logsigmoid(torch.stack((scores_BN, -scores_BN), dim=-1).float())
+        return F.gumbel_softmax(logp_BN2, tau=self.options.temperature, hard=True)[..., 0].to(scores_BN.dtype)
+
+    def masked(self, blocks: Sequence[nn.Module], x_BND: Tensor, select: Select | None = None) -> Masked:
+        """x <- M * Block(x, keys masked by M) + (1 - M) * x. The key mask is boolean: gates learn through the mix."""
+        select = select or self._sample
+        keeps: list[Tensor] = []
+        for index, block in enumerate(blocks):
+            if index not in self.gated:
+                x_BND = block(x_BND)
+                continue
+            gate = index - self.gated[0]
+            keep_BN = select(gate, self.scores(gate, x_BND))
+            keys_BN = keep_BN.detach() > 0.5
+            # a row without any key would be a softmax over nothing; its result is discarded by the mix anyway
+            keys_BN = keys_BN | ~keys_BN.any(dim=-1, keepdim=True)
+            keep_BN1 = keep_BN[..., None]
+            x_BND = keep_BN1 * block(x_BND, keys_BN) + (1 - keep_BN1) * x_BND
+            keeps.append(keep_BN)
+        return Masked(x_BND, keeps, self.loss(keeps))
+
+    def loss(self, keeps: Sequence[Tensor]) -> Tensor:
+        """lambda * mean over gates of (mean keep ratio - target)^2; the mean runs over the batch, not per image, and
+        that is what makes the rate dynamic."""
+        gaps = []
+        for keep_BN, target in zip(keeps, self.target_keep, strict=True):
+            ratio = keep_BN.mean() if self.options.dynamic_rate else keep_BN.mean(dim=-1)
+            gaps.append((ratio - target).square().mean())
+        return self.options.weight * torch.stack(gaps).mean()
+
+    def gathered(self, blocks: Sequence[nn.Module], x_ND: Tensor, counts: Sequence[int], scores_N: Tensor) -> Tensor:
+        """TopK -> gather -> block -> back into the full grid, per gate; counts of the full grid skip all three."""
+        for gate, (block, count) in enumerate(zip(blocks, counts, strict=True)):
+            if count == self.tokens:
+                x_ND = block(x_ND)
+            else:
+                if gate:
+                    scores_N = self.scores(gate, x_ND)
+                x_ND = put_back(x_ND, block, scores_N.topk(count, sorted=False).indices)
+        return x_ND
+
+
+def put_back(x_ND: Tensor, block: nn.Module, kept_K: Tensor) -> Tensor:
+    """The block on the kept rows, the others preserved.
+
+    A Gather by an inverse map instead of a scatter of rows: only K indices are scattered, rows are copied whole.
+    """
+    tokens, kept = x_ND.shape[0], kept_K.shape[0]
+    y_KD = block(x_ND.index_select(0, kept_K))
+    rows_N = torch.arange(tokens).scatter(0, kept_K, torch.arange(tokens, tokens + kept))
+    return torch.cat((x_ND, y_KD)).index_select(0, rows_N)

@@ -1,0 +1,103 @@
+"""INT8 fake-quantization of a transformer's linear layers, by NNCF's symmetric quantizer.
+
+What is quantized and why: only the inputs and weights of `qkv`, `proj`, `fc1` and `fc2`. Outputs, attention, Softmax,
+LayerNorm, GELU, gates and head stay in float, so that each linear becomes one integer GEMM with a float result; more
+INT8 than that is slower than FP32 on a CPU and costs accuracy on TensorRT. NNCF's own graph pass also quantizes residual
+sums and norm outputs and is keyed by traced addresses, which a network under a token policy does not keep; so its
+quantizer is placed here by hand, one per input and one per weight.
+
+Shapes: D inputs, F outputs of a linear; N tokens. Scales are the largest representable magnitude (NNCF's convention);
+the step between two INT8 values is scale / 127.
+"""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from nncf.common.quantization.structs import QuantizationScheme
+from nncf.torch.quantization.layers import PTQuantizerSpec, SymmetricQuantizer
+from torch import Tensor, nn
+
+from edgeprune.model.blocks import Block
+from edgeprune.model.segmenter import Segmenter
+
+QUANTIZED = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+
+
+def _quantizer(scale_shape: tuple[int, ...], narrow: bool) -> SymmetricQuantizer:
+    """Signed INT8; `narrow` leaves -128 out, so that weights are symmetric in their codes too."""
+    return SymmetricQuantizer(
+        PTQuantizerSpec(
+            num_bits=8,
+            mode=QuantizationScheme.SYMMETRIC,
+            signedness_to_force=True,
+            narrow_range=narrow,
+            half_range=False,
+            scale_shape=scale_shape,
+            logarithm_scale=False,
+        )
+    )
+
+
+class QuantLinear(nn.Linear):
+    """A linear whose input (per tensor) and weight (per output channel) pass through fake-quantizers.
+
+    `enabled` False gives back the plain linear of the same weights: the FP32 twin of a QAT model.
+    """
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__(linear.in_features, linear.out_features, linear.bias is not None)
+        self.weight, self.bias = linear.weight, linear.bias
+        self.input_quantizer = _quantizer((1,), narrow=False)
+        self.weight_quantizer = _quantizer((linear.out_features, 1), narrow=True)
+        self.enabled = True
+        self.reset_weight_scale()
+
+    def reset_weight_scale(self) -> None:
+        """The weight's scale becomes its largest magnitude per output channel."""
+        with torch.no_grad():
+            self.weight_quantizer.scale.copy_(self.weight.abs().amax(dim=1, keepdim=True).clamp_min(1e-8))
+
+    def forward(self, x_ND: Tensor) -> Tensor:
+        if not self.enabled:
+            return F.linear(x_ND, self.weight, self.bias)
+        # in float: the quantizer's rounding must see what the engine sees; only the product runs in autocast's type
+        with torch.autocast(x_ND.device.type, enabled=False):
+            x_ND = self.input_quantizer.quantize(x_ND.float())
+            weight_FD = self.weight_quantizer.quantize(self.weight.float())
+        return F.linear(x_ND, weight_FD, self.bias)
+
+    @property
+    def input_step(self) -> float:
+        """The step of the input's INT8 codes."""
+        return float(self.input_quantizer.scale.abs().item()) / 127
+
+    def int8_weight(self) -> tuple[Tensor, Tensor]:
+        """INT8 codes (D, F), laid out as the graph multiplies them, and their steps (F,)."""
+        with torch.no_grad():
+            step_F1 = self.weight_quantizer.scale.abs().float() / 127
+            codes_FD = (self.weight.float() / step_F1).round().clamp(-127, 127).to(torch.int8)
+        return codes_FD.T.contiguous(), step_F1.flatten()
+
+
+def quantize_linears(model: Segmenter) -> None:
+    """Replaces the linears of all blocks by `QuantLinear`, in place; parameters keep their names."""
+    for block in model.blocks:
+        assert isinstance(block, Block)
+        for name in QUANTIZED:
+            parent, attribute = name.split(".")
+            module = block.get_submodule(parent)
+            setattr(module, attribute, QuantLinear(getattr(module, attribute)))
+
+
+def quantized_linears(model: Segmenter) -> Iterator[tuple[str, QuantLinear]]:
+    """(name, module) of every fake-quantized linear, in the network's order."""
+    for name, module in model.named_modules():
+        if isinstance(module, QuantLinear):
+            yield name, module
+
+
+def set_quantized(model: Segmenter, enabled: bool) -> None:
+    """Turns fake-quantization on or off for all linears."""
+    for _, linear in quantized_linears(model):
+        linear.enabled = enabled

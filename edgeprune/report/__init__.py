@@ -1,0 +1,1 @@
+"""Records of runs and measurements -> tables, CSV, JSON, plots."""

@@ -1,0 +1,50 @@
+"""Random scale, shift, flip and colour, by kornia, on whole batches.
+
+Shapes: B batch, H W pixels.
+"""
+
+import kornia.augmentation as K
+import torch
+from kornia.constants import DataKey, Resample
+from torch import Tensor, nn
+
+from edgeprune.config import AugmentSpec
+
+
+class Augment(nn.Module):
+    """Images and labels together; what a shift or a smaller scale uncovers becomes `ignore_index`."""
+
+    def __init__(self, spec: AugmentSpec, crop: tuple[int, int] | None, ignore_index: int):
+        super().__init__()
+        self.ignore_index = ignore_index
+        smallest, largest = spec.scale
+        # a scale of 2 shows a quarter of the frame: the shift reaches all of it
+        shift = max(0.1, (1 - 1 / largest) / 2)
+        steps: list[nn.Module] = [
+            K.RandomHorizontalFlip(p=spec.flip),
+            K.RandomAffine(degrees=3.0, translate=(shift, shift / 2), scale=(smallest, largest), p=1.0),
+        ]
+        if crop is not None:
+            steps.append(K.RandomCrop(crop, p=1.0))
+        steps += [
+            K.ColorJiggle(brightness=0.3, contrast=0.3, saturation=0.4, hue=0.03, p=spec.colour),
+            K.RandomGamma((0.7, 1.5), p=spec.colour / 2),
+            K.RandomGrayscale(p=spec.grey),
+            K.RandomGaussianBlur((5, 5), (0.3, 1.5), p=spec.blur),
+            K.RandomGaussianNoise(std=0.03, p=spec.noise),
+        ]
+        self.steps = K.AugmentationSequential(
+            *steps,
+            data_keys=["input", "mask"],
+            extra_args={DataKey.MASK: {"resample": Resample.NEAREST, "align_corners": None}},
+        )
+
+    @torch.no_grad()
+    def forward(self, images_B3HW: Tensor, labels_BHW: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 images and uint8 labels -> float levels 0-255 and int64 labels."""
+        # kornia fills with zeros, so labels travel one higher and zero comes back as "ignore"
+        shifted_B1HW = labels_BHW[:, None].float() + 1
+        images_B3HW, shifted_B1HW = self.steps(images_B3HW.float() / 255, shifted_B1HW)
+        labels_BHW = shifted_B1HW[:, 0].round().long() - 1
+        labels_BHW[labels_BHW < 0] = self.ignore_index
+        return images_B3HW.clamp(0, 1) * 255, labels_BHW

@@ -1,0 +1,82 @@
+"""Which samples make batch number s: a pure function of (seed, s), so that a resumed run sees what an undisturbed one sees.
+
+Shapes: B batch, H W pixels of the model's input.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from edgeprune.config import DataSet, Mix, load_data_set
+from edgeprune.data import Samples, open_split
+from edgeprune.data.resize import resize_sample
+from edgeprune.data.street import CachedStreet, StreetSamples
+from edgeprune.errors import InputError
+
+
+class Mixture(Dataset[tuple[Tensor, Tensor]]):
+    """Several splits side by side; an item is (which split, which sample)."""
+
+    def __init__(self, splits: Sequence[Samples], height: int, width: int):
+        self.splits, self.height, self.width = splits, height, width
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        split, index = key
+        sample = resize_sample(self.splits[split][index], self.height, self.width)
+        image_HW3, label_HW = torch.from_numpy(sample.image_HW3.copy()), torch.from_numpy(sample.label_HW.copy())
+        return image_HW3.permute(2, 0, 1).contiguous(), label_HW
+
+
+def open_mix(mix: list[Mix], cache: Path | None) -> tuple[list[DataSet], list[Samples]]:
+    """The data sets and splits that a phase names; the street's scenes are kept in `cache` once rendered.
+
+    Raises:
+        InputError: the data sets don't agree on their classes.
+    """
+    sets = [load_data_set(part.data) for part in mix]
+    for other in sets[1:]:
+        if other.names != sets[0].names or other.ignore_index != sets[0].ignore_index:
+            raise InputError(f"data sets {sets[0].name} and {other.name} have different classes and can't be mixed")
+    splits: list[Samples] = []
+    for part, data_set in zip(mix, sets, strict=True):
+        split = open_split(data_set, part.split, part.include, part.exclude)
+        splits.append(CachedStreet(split, cache) if cache and isinstance(split, StreetSamples) else split)
+    return sets, splits
+
+
+class Plan:
+    """The samples of every batch of a phase: splits drawn by their shares, each walked through in a new order every epoch.
+
+    A batch sampler for `DataLoader`, from step `start` on.
+    """
+
+    def __init__(self, mix: list[Mix], sizes: Sequence[int], batch: int, steps: int, seed: int, start: int = 0):
+        shares = np.array([part.share for part in mix], dtype=np.float64)
+        self.split_n = np.random.default_rng((seed, 0)).choice(len(mix), batch * steps, p=shares / shares.sum())
+        self.index_n = np.zeros(batch * steps, dtype=np.int64)
+        for split, size in enumerate(sizes):
+            drawn = np.flatnonzero(self.split_n == split)
+            epochs = -(-len(drawn) // size)
+            orders = [np.random.default_rng((seed, 1, split, epoch)).permutation(size) for epoch in range(epochs)]
+            if orders:
+                self.index_n[drawn] = np.concatenate(orders)[: len(drawn)]
+        self.batch, self.steps, self.start = batch, steps, start
+
+    def __getitem__(self, step: int) -> list[tuple[int, int]]:
+        slots = slice(step * self.batch, (step + 1) * self.batch)
+        return list(zip(self.split_n[slots].tolist(), self.index_n[slots].tolist(), strict=True))
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return (self[step] for step in range(self.start, self.steps))
+
+    def __len__(self) -> int:
+        return self.steps - self.start
+
+
+def load_batches(mixture: Mixture, plan: Plan, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
+    """The plan's batches: images (B, 3, H, W) and labels (B, H, W), both uint8."""
+    return DataLoader(mixture, batch_sampler=plan, num_workers=workers, prefetch_factor=4 if workers else None)

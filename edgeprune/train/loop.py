@@ -1,0 +1,331 @@
+"""One loop for the dense, sparse and quantization-aware phases of a recipe; resumable after `kill -9`.
+
+Everything random in step s is drawn from (seed, phase, s), so a state on disk needs no generator states: a resumed run
+takes the same steps as an undisturbed one.
+
+Shapes: B batch, K classes, H W pixels.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgeprune import __version__
+from edgeprune.calibrate import calibrate, ptq_ranges, write_calib
+from edgeprune.checkpoint import Card, load, load_tensors, make_model, save
+from edgeprune.config import DataSet, Phase, PolicySpec, Recipe
+from edgeprune.data.lint import lint_labels
+from edgeprune.errors import InputError, nearest
+from edgeprune.files import make_folder
+from edgeprune.model.segmenter import Segmenter
+from edgeprune.model.weights import find_weights, load_timm, read_safetensors
+from edgeprune.quantize import apply_ranges
+from edgeprune.train.augment import Augment
+from edgeprune.train.batches import Mixture, Plan, load_batches, open_mix
+from edgeprune.train.losses import class_weights, cross_entropy, distance_to_teacher
+from edgeprune.train.optimiser import learning_rate, make_optimiser, set_learning_rate
+from edgeprune.train.progress import Progress, read_progress, restore_optimiser, write_progress
+from edgeprune.train.validate import open_validation, score
+
+Say = Callable[[str], None]
+SPARSE, QUANTIZED = ("sparse", "qat"), ("qat", "dense-qat")
+
+
+def train(recipe: Recipe, out: Path, say: Say, cache: Path | None = None, only: list[str] | None = None) -> list[Path]:
+    """Runs the phases in order; a phase whose checkpoint is there already is taken as done.
+
+    Args:
+        out: gets `<phase>.safetensors`, `<phase>.json` (history) and `calib-<phase>.yaml`.
+        say: prints one line.
+        cache: where rendered street scenes are kept.
+        only: run these phases alone.
+
+    Returns:
+        the checkpoint of each phase.
+    """
+    make_folder(out, "checkpoints")
+    for name in only or []:
+        if name not in recipe.phases:
+            known = list(recipe.phases)
+            raise InputError(f"the recipe has no phase {name!r}; it has {', '.join(known)}{nearest(name, known)}")
+    if recipe.threads:
+        torch.set_num_threads(recipe.threads)
+    for name, phase in recipe.phases.items():
+        _check_links(recipe, name, phase)
+    paths = []
+    for name, phase in recipe.phases.items():
+        path = out / f"{name}.safetensors"
+        if only and name not in only:
+            continue
+        if path.is_file():
+            say(f"{name}: done before, {path}")
+        else:
+            run_phase(recipe, name, phase, out, say, cache)
+        paths.append(path)
+    return paths
+
+
+def _check_links(recipe: Recipe, name: str, phase: Phase) -> None:
+    before = list(recipe.phases)[: list(recipe.phases).index(name)]
+    for key, value in (("start", phase.start), ("teacher", phase.teacher)):
+        if value is not None and value not in before:
+            found = f"it has {', '.join(before)} before it" if before else "none is before it"
+            raise InputError(f"phase {name}: {key} is {value!r}, which must be an earlier phase; {found}")
+    if phase.distill and phase.teacher is None:
+        raise InputError(f"phase {name}: distill needs `teacher`, an earlier phase")
+
+
+def _card(recipe: Recipe, phase: Phase, data_set: DataSet) -> Card:
+    policy = recipe.policy if phase.kind in SPARSE else PolicySpec()
+    return Card(
+        name=recipe.name,
+        model=recipe.model,
+        policy=policy,
+        quantized=phase.kind in QUANTIZED,
+        names=data_set.names,
+        palette=data_set.palette,
+    )
+
+
+def _device(recipe: Recipe) -> torch.device:
+    if recipe.device != "auto":
+        return torch.device(recipe.device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _helps_bf16(recipe: Recipe, device: torch.device) -> bool:
+    """bf16 pays where the machine multiplies in it: half the step time on a CPU with AVX-512 bf16, slower without."""
+    if recipe.bf16 != "auto":
+        return recipe.bf16
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _start(recipe: Recipe, name: str, phase: Phase, model: Segmenter, out: Path, say: Say) -> str:
+    """Gives the model the weights that the phase begins with; returns where they are from."""
+    names = list(recipe.phases)
+    before = phase.start or (names[names.index(name) - 1] if names.index(name) else None)
+    if before is None:
+        if recipe.weights is None:
+            return "random"
+        loaded = load_timm(model, read_safetensors(find_weights(recipe.weights)))
+        say(f"{name}: {recipe.weights} gives {len(loaded.taken)} tensors, leaves {', '.join(loaded.left_over) or 'none'}")
+        return recipe.weights
+    path = out / f"{before}.safetensors"
+    if not path.is_file():
+        raise InputError(f"phase {name} starts from {before}, whose checkpoint {path} is not there; run that phase first")
+    load_tensors(model, read_safetensors(path), str(path), partial=True)
+    return before
+
+
+def fingerprint(recipe: Recipe, name: str) -> str:
+    """Of what decides a phase's steps: a state of another recipe must not be resumed."""
+    content: dict[str, Any] = {
+        "seed": recipe.seed,
+        "model": recipe.model.model_dump(),
+        "policy": recipe.policy.model_dump(),
+        "phase": recipe.phases[name].model_dump(),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _seed(recipe: Recipe, name: str, step: int) -> int:
+    digest = hashlib.sha256(f"{recipe.seed}/{name}/{step}".encode()).digest()
+    return int.from_bytes(digest[:7], "little")
+
+
+def run_phase(recipe: Recipe, name: str, phase: Phase, out: Path, say: Say, cache: Path | None) -> None:
+    """Setup, steps, validation, checkpoint of one phase."""
+    device = _device(recipe)
+    sets, splits = open_mix(phase.data, cache)
+    data_set = sets[0]
+    if len(data_set.names) != recipe.model.classes:
+        raise InputError(f"data set {data_set.name} has {len(data_set.names)} classes, the model {recipe.model.classes}")
+    histogram = [0] * len(data_set.names)
+    for samples in splits:
+        report = lint_labels(samples, data_set, limit=256)
+        report.check()
+        for line in report.warnings:
+            say(f"{name}: {line}")
+        histogram = [count + int(more) for count, more in zip(histogram, report.pixels_256, strict=False)]
+
+    torch.manual_seed(_seed(recipe, name, -1))
+    card = _card(recipe, phase, data_set)
+    model = make_model(card)
+    started_from = _start(recipe, name, phase, model, out, say)
+    steps = max(1, phase.frames // phase.batch)
+    mark = fingerprint(recipe, name)
+    saved = read_progress(out / name, mark)
+    if saved is None and phase.kind in QUANTIZED and not _has_ranges(out / f"{started_from}.safetensors"):
+        if recipe.calibration is None:
+            raise InputError(f"phase {name} is quantization-aware and needs `calibration:` in the recipe")
+        apply_ranges(model, ptq_ranges(model, recipe.calibration))
+    model.to(device)
+    for index, block in enumerate(model.blocks):
+        block.drop_path = phase.drop_path * index / max(1, len(model.blocks) - 1)
+    optimiser = make_optimiser(model, phase)
+    average = {key: value.detach().clone() for key, value in model.state_dict().items()} if phase.ema else {}
+    progress = Progress(0, mark)
+    if saved is not None:
+        progress, parts = saved
+        model.load_state_dict(parts["weights"])
+        average = {key: value.to(device) for key, value in parts["average"].items()}
+        restore_optimiser(optimiser, parts["optimiser"])
+        say(f"{name}: resumes at step {progress.step} of {steps}")
+    teacher = load(out / f"{phase.teacher}.safetensors")[0].to(device) if phase.distill else None
+    weights_K = class_weights(histogram, phase.class_balance)
+    weights_K = None if weights_K is None else weights_K.to(device)
+    crop = (phase.crop_height, phase.crop_width) if phase.crop_height and phase.crop_width else None
+    augment = Augment(phase.augment, crop, data_set.ignore_index)
+    bf16 = _helps_bf16(recipe, device)
+    say(
+        f"{name}: {phase.kind}, {steps} steps of {phase.batch} from {started_from}, on {device}"
+        f"{' in bf16' if bf16 else ''}, {sum(len(split) for split in splits)} samples"
+    )
+
+    plan = Plan(phase.data, [len(split) for split in splits], phase.batch, steps, recipe.seed, progress.step)
+    batches = load_batches(Mixture(splits, recipe.model.height, recipe.model.width), plan, recipe.workers)
+    clock = Clock(progress, steps)
+    model.train()
+    for step, (images_B3HW, labels_BHW) in enumerate(batches, start=progress.step):
+        torch.manual_seed(_seed(recipe, name, step))
+        images_B3HW, labels_BHW = augment(images_B3HW.to(device), labels_BHW.to(device))
+        set_learning_rate(optimiser, learning_rate(phase, step, steps))
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            prediction = model(images_B3HW)
+            if teacher is not None:
+                with torch.no_grad():
+                    teacher_BKHW = teacher(images_B3HW).logits_BKHW
+        loss = cross_entropy(
+            prediction.logits_BKHW, labels_BHW, data_set.ignore_index, weights_K, phase.label_smoothing
+        )
+        if teacher is not None:
+            loss = loss + phase.distill * distance_to_teacher(prediction.logits_BKHW, teacher_BKHW)
+        loss = loss + prediction.masked.loss.float()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), phase.clip)
+        optimiser.step()
+        _update_average(average, model, phase.ema, step)
+        progress.step = step + 1
+        keeps = [float(keep_BN.detach().mean()) for keep_BN in prediction.masked.keep_GBN]
+        clock.tick(float(loss.detach()), sum(keeps) / len(keeps) if keeps else None)
+
+        last = progress.step == steps
+        due = recipe.validation is not None and phase_due(progress.step, steps, recipe.validation.times)
+        if due or last or clock.report_due():
+            line = clock.line()
+            if due and recipe.validation is not None:
+                line += f", mIoU {_validate(recipe, model, average):.4f}"
+            progress.history.append(clock.row(line))
+            say(f"{name}: {line}")
+        if not last and clock.save_due(recipe.checkpoint_seconds):
+            write_progress(out / name, progress, model.state_dict(), average, optimiser)
+
+    final = {key: value.cpu() for key, value in (average or model.state_dict()).items()}
+    model.cpu().load_state_dict(final)
+    card.provenance = {
+        "edgeprune": __version__,
+        "torch": torch.__version__,
+        "phase": name,
+        "start": started_from,
+        "seed": recipe.seed,
+        "steps": steps,
+        "minutes": round(progress.seconds / 60, 1),
+    }
+    model.eval()
+    if recipe.calibration is not None and phase.kind in SPARSE:
+        calib = calibrate(model, recipe.calibration, recipe.name)
+        write_calib(out / f"calib-{name}.yaml", calib)
+    save(out / f"{name}.safetensors", card, model.state_dict())
+    (out / f"{name}.json").write_text(json.dumps(progress.history, indent=1))
+    say(f"{name}: wrote {out / f'{name}.safetensors'}")
+
+
+def _has_ranges(path: Path) -> bool:
+    return path.is_file() and any("input_quantizer" in key for key in read_safetensors(path))
+
+
+def _update_average(average: dict[str, Tensor], model: Segmenter, decay: float, step: int) -> None:
+    """Exponential moving average of everything in the state; early on it follows faster, so the start is forgotten."""
+    if not average:
+        return
+    decay = min(decay, (step + 1) / (step + 10))
+    with torch.no_grad():
+        for key, value in model.state_dict().items():
+            if value.is_floating_point():
+                average[key].lerp_(value, 1 - decay)
+            else:
+                average[key].copy_(value)
+
+
+def _validate(recipe: Recipe, model: Segmenter, average: dict[str, Tensor]) -> float:
+    assert recipe.validation is not None
+    spec = recipe.validation
+    data_set, samples = open_validation(spec.data, spec.split, spec.include, spec.exclude)
+    own = {key: value.detach().clone() for key, value in model.state_dict().items()}
+    if average:
+        model.load_state_dict(average)
+    result = score(model, data_set, samples, spec.frames, None)
+    model.load_state_dict(own)
+    return result.miou
+
+
+def phase_due(step: int, steps: int, times: int) -> bool:
+    """Whether validation falls on this step: `times` of them, evenly, the last at the end."""
+    return times > 0 and (step * times) // steps > ((step - 1) * times) // steps
+
+
+class Clock:
+    """Time spent, time left, and when to print and to save."""
+
+    def __init__(self, progress: Progress, steps: int):
+        self.progress, self.steps = progress, steps
+        self.first_step, self.before = progress.step, progress.seconds
+        self.begin = self.last_report = self.last_save = time.monotonic()
+        self.losses: list[float] = []
+        self.keep: float | None = None
+
+    def tick(self, loss: float, keep: float | None) -> None:
+        """One step is done."""
+        self.losses.append(loss)
+        self.keep = keep
+        self.progress.seconds = self.before + time.monotonic() - self.begin
+
+    def report_due(self) -> bool:
+        return time.monotonic() - self.last_report > 30
+
+    def save_due(self, seconds: float) -> bool:
+        due = time.monotonic() - self.last_save > seconds
+        if due:
+            self.last_save = time.monotonic()
+        return due
+
+    def line(self) -> str:
+        """Step, mean loss since the last line, kept share, pace and time left."""
+        done = self.progress.step - self.first_step
+        pace = (time.monotonic() - self.begin) / max(1, done)
+        left = pace * (self.steps - self.progress.step)
+        keep = "" if self.keep is None else f", keep {self.keep:.2f}"
+        return (
+            f"step {self.progress.step}/{self.steps}, loss {sum(self.losses) / max(1, len(self.losses)):.3f}{keep}, "
+            f"{pace:.2f} s a step, {left / 60:.0f} min left"
+        )
+
+    def row(self, line: str) -> dict[str, float]:
+        """The same for the history; starts a new interval."""
+        row = {"step": self.progress.step, "loss": sum(self.losses) / max(1, len(self.losses))}
+        if self.keep is not None:
+            row["keep"] = self.keep
+        if ", mIoU " in line:
+            row["miou"] = float(line.rsplit(" ", 1)[1])
+        self.losses = []
+        self.last_report = time.monotonic()
+        return row

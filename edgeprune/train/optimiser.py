@@ -1,0 +1,53 @@
+"""AdamW with layer-wise decay, and a learning rate that warms up and follows a cosine."""
+
+from math import cos, pi
+
+import torch
+from torch import nn
+
+from edgeprune.config import Phase
+from edgeprune.model.segmenter import Segmenter
+
+
+def make_optimiser(model: Segmenter, phase: Phase) -> torch.optim.AdamW:
+    """Parameter groups by (layer, weight decay or none). Layer i of L learns at lr * layer_decay ** (L - i)."""
+    depth = len(model.blocks)
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if name.startswith("blocks."):
+            layer = int(name.split(".")[1]) + 1
+        elif name.startswith(("stem.", "pos_embed")):
+            layer = 0
+        else:
+            layer = depth + 1
+        # norms, biases, scales and positions are not pulled toward zero
+        decays = parameter.ndim > 1 and name != "pos_embed" and "_quantizer" not in name
+        groups.setdefault((layer, decays), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": parameters,
+                "weight_decay": phase.weight_decay if decays else 0.0,
+                "scale": phase.layer_decay ** (depth + 1 - layer),
+            }
+            for (layer, decays), parameters in sorted(groups.items())
+        ],
+        lr=phase.lr,
+    )
+
+
+def learning_rate(phase: Phase, step: int, steps: int) -> float:
+    """Linear warm-up over `phase.warmup` of the steps, then half a cosine down to 1% of the peak."""
+    warmup = max(1, round(phase.warmup * steps))
+    if step < warmup:
+        return phase.lr * (step + 1) / warmup
+    progress = (step - warmup) / max(1, steps - warmup)
+    return phase.lr * (0.01 + 0.99 * 0.5 * (1 + cos(pi * progress)))
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, value: float) -> None:
+    """Sets the rate of every group, scaled by its layer."""
+    for group in optimiser.param_groups:
+        group["lr"] = value * group["scale"]

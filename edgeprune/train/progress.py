@@ -1,0 +1,87 @@
+"""Where a phase stands, on disk: weights, averaged weights and optimiser state as safetensors, and one small JSON that
+names them. The JSON is renamed into place last, so a run killed at any moment resumes from a whole state."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from edgeprune.errors import InputError
+from edgeprune.files import write_atomic
+
+NAME = "progress.json"
+
+
+@dataclass
+class Progress:
+    """Steps done, the recipe's fingerprint, seconds spent, and the history of (step, loss, mIoU)."""
+
+    step: int
+    fingerprint: str
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def write_progress(
+    folder: Path,
+    progress: Progress,
+    weights: dict[str, Tensor],
+    average: dict[str, Tensor],
+    optimiser: torch.optim.Optimizer,
+) -> None:
+    """Saves everything a phase needs to go on, then forgets the state before it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = f"step-{progress.step:07d}.safetensors"
+    state = optimiser.state_dict()["state"]
+    tensors = {f"weights/{key}": value for key, value in weights.items()}
+    tensors |= {f"average/{key}": value for key, value in average.items()}
+    tensors |= {f"optimiser/{index}/{key}": value for index, slot in state.items() for key, value in slot.items()}
+    with write_atomic(folder / file, "training state") as partial:
+        save_file({key: value.detach().contiguous().clone() for key, value in tensors.items()}, partial)
+        descriptor = os.open(partial, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    content = {"file": file, **vars(progress)}
+    with write_atomic(folder / NAME, "training state") as partial:
+        partial.write_text(json.dumps(content))
+    for old in folder.glob("step-*.safetensors"):
+        if old.name != file:
+            old.unlink()
+
+
+def read_progress(folder: Path, fingerprint: str) -> tuple[Progress, dict[str, dict[str, Tensor]]] | None:
+    """The saved state, as (progress, {"weights", "average", "optimiser"}), or None where there is none.
+
+    Raises:
+        InputError: it belongs to another recipe.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        return None
+    content = json.loads(path.read_text())
+    file = content.pop("file")
+    progress = Progress(**content)
+    if progress.fingerprint != fingerprint:
+        raise InputError(
+            f"{folder} holds a run of another recipe; give another --out, or --restart to begin this one again"
+        )
+    parts: dict[str, dict[str, Tensor]] = {"weights": {}, "average": {}, "optimiser": {}}
+    for key, value in load_file(folder / file).items():
+        part, _, name = key.partition("/")
+        parts[part][name] = value
+    return progress, parts
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Puts saved moments and step counts back."""
+    state = optimiser.state_dict()
+    slots: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, _, name = key.partition("/")
+        slots.setdefault(int(index), {})[name] = value
+    state["state"] = slots
+    optimiser.load_state_dict(state)

@@ -1,0 +1,84 @@
+"""mIoU of the PyTorch model, by torchmetrics, while it trains.
+
+Shapes: B batch, K classes, H W pixels.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchmetrics.classification import MulticlassJaccardIndex
+
+from edgeprune.config import DataSet, load_data_set
+from edgeprune.data import Samples, open_split
+from edgeprune.model.policy import Select, select_top
+from edgeprune.model.segmenter import Segmenter
+from edgeprune.train.batches import Mixture
+
+
+@dataclass
+class Score:
+    """mIoU over the classes that occur, the IoU of each class, and the share of tokens that the gated blocks kept."""
+
+    miou: float
+    per_class: list[float]
+    keep: float
+
+
+def target_counts(model: Segmenter) -> list[int]:
+    """Tokens per gate at the policy's target ratios."""
+    return [max(1, round(share * model.policy.tokens)) for share in model.policy.target_keep]
+
+
+def score(
+    model: Segmenter, data_set: DataSet, samples: Samples, frames: int | None, select: Select | None, batch: int = 8
+) -> Score:
+    """Scores `frames` samples spread evenly over the split (None: all of them), predictions doubled to the model's size.
+
+    Args:
+        select: how gates decide; None keeps the best tokens at the target ratios.
+    """
+    device = next(model.parameters()).device
+    metric = MulticlassJaccardIndex(
+        num_classes=len(data_set.names), ignore_index=data_set.ignore_index, average="none"
+    ).to(device)
+    if select is None and model.policy.gated:
+        select = select_top(target_counts(model))
+    count = len(samples) if frames is None else min(frames, len(samples))
+    chosen = [round(index * (len(samples) - 1) / max(1, count - 1)) for index in range(count)]
+    mixture = Mixture([samples], model.spec.height, model.spec.width)
+    was_training = model.training
+    model.eval()
+    kept: list[float] = []
+    seen = torch.zeros(len(data_set.names), dtype=torch.bool)
+    with torch.no_grad():
+        for start in range(0, count, batch):
+            pairs = [mixture[0, index] for index in chosen[start : start + batch]]
+            images_B3HW = torch.stack([image for image, _ in pairs]).float().to(device)
+            labels_BHW = torch.stack([label for _, label in pairs]).long()
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                prediction = model(images_B3HW, select)
+            classes_BHW = upscale_labels(prediction.logits_BKHW.argmax(dim=1), labels_BHW.shape[-2:])
+            metric.update(classes_BHW, labels_BHW.to(device))
+            for index in labels_BHW.unique().tolist():
+                if index < len(seen):
+                    seen[index] = True
+            kept += [float(keep_BN.mean()) for keep_BN in prediction.masked.keep_GBN]
+    model.train(was_training)
+    per_class = metric.compute().cpu()
+    return Score(
+        miou=float(per_class[seen].mean()),
+        per_class=[float(value) if present else float("nan") for value, present in zip(per_class, seen, strict=True)],
+        keep=sum(kept) / len(kept) if kept else 1.0,
+    )
+
+
+def upscale_labels(classes_BHW: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+    """Nearest-neighbour resize of class ids."""
+    return torch.nn.functional.interpolate(classes_BHW[:, None].float(), size=tuple(size), mode="nearest")[:, 0].long()
+
+
+def open_validation(data: str, split: str, include: list[str], exclude: list[str]) -> tuple[DataSet, Samples]:
+    """The split that training is watched on."""
+    data_set = load_data_set(data)
+    return data_set, open_split(data_set, split, include, exclude)

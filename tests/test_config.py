@@ -1,0 +1,119 @@
+"""The YAML a user writes: what is wrong with it is said in one line, with the nearest right key."""
+
+from pathlib import Path
+
+import pytest
+
+from edgeprune.config import StreetSplit, load_data_set, load_recipe, load_target, parse
+from edgeprune.config import Recipe as RecipeSpec
+from edgeprune.errors import InputError
+
+STREET = """
+name: tiny
+train: {seed: 0, frames: 3}
+val: {seed: 100, frames: 2}
+names: [near, far]
+palette: [[0, 0, 0], [255, 255, 255]]
+"""
+
+
+def data_set_file(folder: Path, text: str) -> str:
+    path = folder / "set.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def error_of(folder: Path, text: str) -> str:
+    with pytest.raises(InputError) as caught:
+        load_data_set(data_set_file(folder, text))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_street_is_read(tmp_path: Path) -> None:
+    data_set = load_data_set(data_set_file(tmp_path, STREET))
+    assert data_set.train == StreetSplit(seed=0, frames=3, height=384, width=512)
+    assert data_set.test is None and data_set.path is None and data_set.ignore_index == 255
+
+
+def test_path_is_relative_to_the_file(tmp_path: Path) -> None:
+    text = STREET + "path: ../elsewhere"
+    assert load_data_set(data_set_file(tmp_path, text)).path == (tmp_path / "../elsewhere").resolve()
+
+
+@pytest.mark.parametrize("name", ["camvid", "street"])
+def test_shipped_sets_have_the_classes_of_the_street(name: str) -> None:
+    data_set = load_data_set(name)
+    assert len(data_set.names) == 11 and data_set.names[3] == "road" and data_set.ignore_index == 11
+    assert data_set.palette == load_data_set("street").palette
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("val:", "vla:", "unknown key 'vla'; known: name, path, train, val,"),
+        ("val:", "vla:", "did you mean 'val'?"),
+        (
+            "{seed: 0, frames: 3}",
+            "{seed: 0, frame: 3}",
+            "unknown key 'train.frame'; known: seed, frames, height, width; did",
+        ),
+        (
+            "{seed: 0, frames: 3}",
+            "{images: a, lables: b}",
+            "'train.lables'; known: images, labels, include, exclude; did",
+        ),
+        ("{seed: 0, frames: 3}", "{seed: 0, frames: many}", "train.frames: input should be a valid integer"),
+        ("{seed: 0, frames: 3}", "{seed: 0, frames: 0}", "found 0"),
+        ("{seed: 0, frames: 3}", "{seed: 0}", "train.frames: field required"),
+        ("{seed: 0, frames: 3}", "images", "train: expected a mapping of keys to values, found 'images'"),
+        ("{seed: 0, frames: 3}", "{images: a, labels: b}", "image and label folders need `path`"),
+        ("[near, far]", "[near, far, away]", "palette has 2 colours for 3 names"),
+        ("[near, far]", "[near, far]\nignore_index: 1", "ignore_index 1 is the id of class 'far'; use 2 to 255"),
+        ("[near, far]", "[near, far]\nscore_width: 8", "score_height and score_width go together"),
+        ("255, 255", "256, 255", "palette.1.0: input should be less than or equal to 255, found 256"),
+        ("[near, far]", "[near, far", "not valid YAML at line 6, column 8"),
+    ],
+)
+def test_faults_are_named(tmp_path: Path, old: str, new: str, told: str) -> None:
+    assert told in error_of(tmp_path, STREET.replace(old, new, 1))
+
+
+def test_a_list_is_no_data_set(tmp_path: Path) -> None:
+    assert "expected a mapping of keys to values, found list" in error_of(tmp_path, "- a\n- b\n")
+
+
+def test_missing_file_and_unknown_name(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="none.yaml is not there; check the path"):
+        load_data_set(str(tmp_path / "none.yaml"))
+    with pytest.raises(InputError, match="unknown data set 'camvit'; choices: camvid, street .*did you mean 'camvid'"):
+        load_data_set("camvit")
+    with pytest.raises(InputError, match="unknown target 'jetson'"):
+        load_target("jetson")
+
+
+def test_binary_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "set.yaml"
+    path.write_bytes(bytes(range(128, 256)))
+    with pytest.raises(InputError, match="can't be read"):
+        load_data_set(str(path))
+
+
+RECIPE = "name: r\nphases:\n  dense: {kind: dense, frames: 64, data: [{data: street}]}\n"
+
+
+def test_recipe_faults_name_their_place(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE)
+    assert load_recipe(path, ["phases.dense.frames=8"]).phases["dense"].frames == 8
+    with pytest.raises(InputError, match=r"unknown key 'phases.dense.frmes'.*did you mean 'frames'"):
+        load_recipe(path, ["phases.dense.frmes=8"])
+    with pytest.raises(InputError, match=r"unknown key 'phases.dense.data.0.splt'; known: data, split.*mean 'split'"):
+        parse(RecipeSpec, {"name": "r", "phases": {"dense": {"data": [{"splt": "val"}]}}}, "recipe")
+    with pytest.raises(InputError, match="phases.dense.frames: .*valid integer.*found 'lots'"):
+        load_recipe(path, ["phases.dense.frames=lots"])
+    with pytest.raises(InputError, match="expected KEY.KEY=VALUE"):
+        load_recipe(path, ["phases.dense.frames"])
+    with pytest.raises(InputError, match="does not lead to a mapping"):
+        load_recipe(path, ["name.first=r"])
