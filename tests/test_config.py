@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.config import StreetSplit, load_data_set, load_recipe, load_target, parse
-from edgeprune.config import Recipe as RecipeSpec
+from edgeprune.config import Recipe, StreetSplit, load_data_set, load_recipe, load_target, parse
 from edgeprune.errors import InputError
 
 STREET = """
@@ -110,7 +109,7 @@ def test_recipe_faults_name_their_place(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"unknown key 'phases.dense.frmes'.*did you mean 'frames'"):
         load_recipe(path, ["phases.dense.frmes=8"])
     with pytest.raises(InputError, match=r"unknown key 'phases.dense.data.0.splt'; known: data, split.*mean 'split'"):
-        parse(RecipeSpec, {"name": "r", "phases": {"dense": {"data": [{"splt": "val"}]}}}, "recipe")
+        parse(Recipe, {"name": "r", "phases": {"dense": {"data": [{"splt": "val"}]}}}, "recipe")
     with pytest.raises(InputError, match="phases.dense.frames: .*valid integer.*found 'lots'"):
         load_recipe(path, ["phases.dense.frames=lots"])
     with pytest.raises(InputError, match="expected KEY.KEY=VALUE"):

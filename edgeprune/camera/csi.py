@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 import numpy as np
 
+from edgeprune.camera.query import Option, read_options
 from edgeprune.camera.source import CameraStalled, CameraUnplugged, FrameSource, Picture
-from edgeprune.errors import InputError, nearest
+from edgeprune.errors import InputError
 
-DEFAULTS = {"width": 1280, "height": 720, "fps": 30}
+OPTIONS = {"width": Option(1280, least=16), "height": Option(720, least=16), "fps": Option(30, least=1)}
 READ_TIMEOUT_S = 5.0  # without a frame for as long, the camera counts as stalled
 
 
@@ -52,19 +53,11 @@ def open_csi(uri: str, realtime: bool, loop: bool) -> FrameSource:
     Raises:
         InputError: no bindings, no such plugin or sensor, or an unknown option (names the nearest match).
     """
-    parts = urlsplit(uri)
-    options = dict(DEFAULTS)
-    for key, text in parse_qsl(parts.query, keep_blank_values=True):
-        if key not in DEFAULTS:
-            raise InputError(
-                f"unknown option {key!r} in {uri}; options: {', '.join(DEFAULTS)}{nearest(key, list(DEFAULTS))}"
-            )
-        if not text.isdecimal() or int(text) < 1:
-            raise InputError(f"{key}={text!r} in {uri}: a whole number from 1 up is expected")
-        options[key] = int(text)
-    if not parts.netloc.isdecimal():
+    sensor = urlsplit(uri).netloc
+    options = read_options(uri, OPTIONS)
+    if not sensor.isdecimal():
         raise InputError(f"no sensor number in {uri}; type csi://0")
-    return CsiCamera(uri, load_gst(), pipeline(int(parts.netloc), **options), fps=options["fps"])
+    return CsiCamera(uri, load_gst(), pipeline(int(sensor), **options), fps=options["fps"])
 
 
 class CsiCamera(FrameSource):
@@ -76,14 +69,14 @@ class CsiCamera(FrameSource):
         try:
             self._pipeline = gst.parse_launch(description)
         except Exception as error:  # GLib.Error, whose class lives in the bindings
-            raise InputError(
-                f"cannot build the pipeline of {uri} ({error}); run gst-launch-1.0 {description}"
-            ) from error
+            raise InputError(f"cannot open {uri} ({error}); to look closer: gst-launch-1.0 {description}") from error
         self._sink = self._pipeline.get_by_name("sink")
         started = self._pipeline.set_state(gst.State.PLAYING)
         if started == gst.StateChangeReturn.FAILURE:
             self._pipeline.set_state(gst.State.NULL)
-            raise InputError(f"{uri} does not start; is the sensor connected? try: gst-launch-1.0 {description}")
+            raise InputError(
+                f"{uri} does not start; is the sensor connected? to look closer: gst-launch-1.0 {description}"
+            )
 
     def one_pass(self) -> Iterator[Picture]:
         while True:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -92,7 +92,7 @@ class VideoWriter:
         except (OSError, self._encoding_error) as error:
             self._release()
             raise RunError(
-                f"cannot write on to {self.path} ({error.strerror}); what was recorded is in {self.partial}; "
+                f"cannot write on to {self.path} ({error}); what was recorded is in {self.partial}; "
                 "free some space or name another folder, and run again"
             ) from error
 
@@ -115,12 +115,17 @@ class VideoWriter:
     def close(self) -> None:
         """Ends the video and renames it to its final name; does nothing after a failure or a second time.
 
+        A video of no frames would be unreadable, so there is none.
+
         Raises:
             RunError: the disk is full.
         """
         if not self._closed:
             self._finish()
-            os.replace(self.partial, self.path)
+            if self._next_tick:
+                os.replace(self.partial, self.path)
+            else:
+                self.partial.unlink()
 
     def abandon(self) -> None:
         """Ends the video but leaves it under its partial name: the run that it shows failed."""
@@ -140,7 +145,7 @@ class _Disk:
     """The file as FFmpeg sees it: no seeking, and every write reaches the kernel or raises OSError."""
 
     def __init__(self, path: Path):
-        self.file = path.open("wb")
+        self.file: BinaryIO = path.open("wb")
 
     def write(self, data: bytes) -> int:
         self.file.write(data)

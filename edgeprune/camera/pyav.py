@@ -64,8 +64,6 @@ class LiveStream(FrameSource):
                     yield Picture(to_rgb(frame))
         except (av.error.ExitError, TimeoutError) as error:
             raise CameraStalled(f"camera {self.uri} delivers no more frames; check it and run again") from error
-        except av.error.EOFError:
-            return
         except (av.error.FFmpegError, OSError) as error:
             reason = errno.errorcode.get(error.errno or 0, "") or type(error).__name__
             raise CameraUnplugged(

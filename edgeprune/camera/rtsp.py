@@ -1,6 +1,7 @@
 """Network cameras: rtsp://[user:password@]host[:port]/path, through PyAV over TCP with time limits."""
 
 import re
+import time
 
 from edgeprune.camera.pyav import LiveStream, load_av
 from edgeprune.camera.source import FrameSource
@@ -20,18 +21,21 @@ def without_password(uri: str) -> str:
 def open_rtsp(uri: str, realtime: bool, loop: bool) -> FrameSource:
     """Connects to a network camera; its source raises CameraStalled after READ_TIMEOUT_S of silence.
 
+    A server that hangs up ends the stream: FFmpeg can't tell that from a file played to its end.
+
     Raises:
         InputError: no answer within OPEN_TIMEOUT_S, refused, wrong password, no such stream, no video in it.
     """
     av = load_av()
     shown = without_password(uri)
+    began_s = time.monotonic()
     try:
         container = av.open(uri, options=OPTIONS, timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S))
-    except (av.error.ExitError, TimeoutError) as error:
-        raise InputError(
-            f"no answer from {shown} within {OPEN_TIMEOUT_S:g} s; check the address, the port and the network"
-        ) from error
     except (av.error.FFmpegError, OSError) as error:
+        if time.monotonic() - began_s >= OPEN_TIMEOUT_S:  # FFmpeg's error for this differs with how far it got
+            raise InputError(
+                f"no answer from {shown} within {OPEN_TIMEOUT_S:g} s; check the address, the port and the network"
+            ) from error
         raise InputError(
             f"cannot open {shown}: {error.strerror}; check the address, user:password and stream path"
         ) from error

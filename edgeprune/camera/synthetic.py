@@ -1,20 +1,27 @@
 """The synthetic street as a camera, with exact labels: synthetic://street?seed=1&height=384&width=512."""
 
 from collections.abc import Iterator
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
+from edgeprune.camera.query import Option, read_options
 from edgeprune.camera.source import FrameSource, Picture
-from edgeprune.errors import InputError, choose, nearest
+from edgeprune.errors import choose
 from edgeprune.synthetic import Street
 
 SCENES = {"street": Street}
 # frames=0: no end; ahead=0: each frame is rendered when it is asked for.
-DEFAULTS = {"seed": 1, "height": 384, "width": 512, "fps": 15, "frames": 0, "ahead": 0}
-LEAST = {"seed": 0, "height": 16, "width": 16, "fps": 1, "frames": 0, "ahead": 0}
+OPTIONS = {
+    "seed": Option(1, least=0),
+    "height": Option(384, least=16),
+    "width": Option(512, least=16),
+    "fps": Option(15, least=1),
+    "frames": Option(0, least=0),
+    "ahead": Option(0, least=0),
+}
 
 
 def open_synthetic(uri: str, realtime: bool, loop: bool) -> FrameSource:
-    """Opens synthetic://street with any of DEFAULTS as its query, e.g. ?seed=3&frames=300&ahead=100.
+    """Opens synthetic://street with any of OPTIONS as its query, e.g. ?seed=3&frames=300&ahead=100.
 
     `ahead=N` renders N frames here and now (0.8 MB each at 384x512), so that no rendering competes with the graphs
     later. Where more frames are asked for than were rendered, the N are shown forwards, backwards, forwards ...: every
@@ -23,17 +30,8 @@ def open_synthetic(uri: str, realtime: bool, loop: bool) -> FrameSource:
     Raises:
         InputError: an unknown scene or option (names the nearest match), or a value that isn't a number in range.
     """
-    parts = urlsplit(uri)
-    scene = choose(SCENES, parts.netloc, "synthetic scene")
-    options = dict(DEFAULTS)
-    for key, text in parse_qsl(parts.query, keep_blank_values=True):
-        if key not in DEFAULTS:
-            raise InputError(
-                f"unknown option {key!r} in {uri}; options: {', '.join(DEFAULTS)}{nearest(key, list(DEFAULTS))}"
-            )
-        if not text.isdecimal() or int(text) < LEAST[key]:
-            raise InputError(f"{key}={text!r} in {uri}: a whole number from {LEAST[key]} up is expected")
-        options[key] = int(text)
+    scene = choose(SCENES, urlsplit(uri).netloc, "synthetic scene")
+    options = read_options(uri, OPTIONS)
     street = scene(options["seed"], options["height"], options["width"])
     return SyntheticStreet(
         uri, street, fps=options["fps"], frames=options["frames"], ahead=options["ahead"], realtime=realtime, loop=loop

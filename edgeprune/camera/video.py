@@ -72,9 +72,10 @@ class VideoFile(FrameSource):
         if not delivered:
             raise InputError(f"no frame of {self.uri} can be decoded; copy or record it again")
         if damaged or cut_off:
+            left_out = f"; {damaged} damaged ones were left out" if damaged else ""
             raise StreamTruncated(
-                f"{self.uri} is {'cut off' if cut_off else 'damaged'}: {delivered} frames could be decoded, {damaged} "
-                "were damaged and left out; what came before is kept; copy or record the file again for the rest"
+                f"{self.uri} is {'cut off' if cut_off else 'damaged'}: {delivered} frames could be decoded{left_out}; "
+                "copy or record the file again for the rest"
             )
 
 

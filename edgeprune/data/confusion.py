@@ -9,9 +9,9 @@ from edgeprune.errors import InputError
 class ConfusionMatrix:
     """Sums over frames; every pixel of every frame has one vote, pixels labelled `ignore_index` have none.
 
-    IoU of a class: intersection / union of its predicted and its labelled pixels over all frames. mIoU: the mean over the
-    classes that occur in the labels. With every class in the labels this is `MulticlassJaccardIndex(average="macro")` of
-    torchmetrics; that one also counts a class that is predicted but never labelled, as IoU 0.
+    IoU of a class: intersection / union of its predicted and its labelled pixels over all frames. mIoU: the mean over
+    the classes that occur in the labels. With every class in the labels this is torchmetrics'
+    `MulticlassJaccardIndex(average="macro")`; that one also counts a class that is predicted but never labelled, as 0.
     """
 
     def __init__(self, classes: int, ignore_index: int) -> None:
@@ -33,9 +33,10 @@ class ConfusionMatrix:
         if label.size == 0:
             return
         if label.min() < 0 or label.max() >= self.classes:
+            stray = label.max() if label.max() >= self.classes else label.min()
             raise InputError(
-                f"a label has id {label.max() if label.max() >= self.classes else label.min()}; expected "
-                f"0 to {self.classes - 1}, or {self.ignore_index} (ignore); correct `names` or `ignore_index` of the data set"
+                f"a label has id {stray}; expected 0 to {self.classes - 1}, or {self.ignore_index} (ignore); "
+                f"correct `names` or `ignore_index` of the data set"
             )
         if pred.min() < 0 or pred.max() >= self.classes:
             raise ValueError(f"predicted ids reach from {pred.min()} to {pred.max()}; there are {self.classes} classes")

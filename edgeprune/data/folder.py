@@ -102,9 +102,10 @@ def read_label(path: Path) -> UInt8:
 
 def _open(path: Path, what: str) -> Image.Image:
     try:
+        image: Image.Image
         with Image.open(path) as image:
             image.load()
-            return image
+        return image
     except FileNotFoundError:
         raise InputError(f"{what} {path} is not there any more; was the data set moved?") from None
     # Pillow's decoders raise any of these on damaged files

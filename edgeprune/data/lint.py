@@ -35,7 +35,7 @@ class LabelReport:
         ]
 
     def rows(self) -> list[dict[str, Any]]:
-        """The histogram as a table: for each class, and for the ignored pixels, their share and the frames with them."""
+        """The histogram as a table: for each class and the ignored pixels, their share and the frames with them."""
         names = dict(enumerate(self.data_set.names)) | {self.data_set.ignore_index: "(ignore)"}
         total = max(int(self.pixels_256.sum()), 1)
         return [

@@ -28,14 +28,15 @@ def open_split(data_set: DataSet, split: str, include: Sequence[str] = ("*",), e
     }
     if split not in splits:
         raise InputError(
-            f"data set {data_set.name!r} has no split {split!r}; it has {', '.join(splits)}{nearest(split, list(splits))}"
+            f"data set {data_set.name!r} has no split {split!r}; it has {', '.join(splits)}"
+            f"{nearest(split, list(splits))}"
         )
     spec = splits[split]
     if isinstance(spec, StreetSplit):
         if list(include) != ["*"] or exclude:
             raise InputError(
-                f"split {split!r} of data set {data_set.name!r} is rendered and has no file stems to include or exclude; "
-                f"set `seed` and `frames` in its YAML instead"
+                f"split {split!r} of data set {data_set.name!r} is rendered and has no file stems to include or "
+                f"exclude; set `seed` and `frames` in its YAML instead"
             )
         return StreetSamples(spec.seed, spec.frames, spec.height, spec.width)
     if data_set.path is None or not data_set.path.is_dir():

@@ -1,8 +1,8 @@
 """The synthetic street as a data set, and its cache: rendering a scene costs about as much as training on it.
 
-The cache is one sparse file of records, one per scene: image, label, CRC-32 of both. A scene counts as cached when the CRC
-fits, so a run that is killed mid-write, or two that write the same scene, leave nothing wrong behind. A new version of the
-renderer, another seed or size gets another file; old files can be deleted at any time.
+The cache is one sparse file of records, one per scene: image, label, CRC-32 of both. A scene counts as cached when the
+CRC fits, so a run that is killed mid-write, or two that write the same scene, leave nothing wrong behind. A new version
+of the renderer, another seed or size gets another file; old files can be deleted at any time.
 """
 
 import errno
@@ -99,7 +99,7 @@ class CachedStreet:
         except FileNotFoundError:
             return None
         pixels = np.frombuffer(record, np.uint8, 4 * self._label_bytes)
-        if zlib.crc32(pixels) != int.from_bytes(record[-CRC_BYTES:], "little"):
+        if zlib.crc32(memoryview(record)[:-CRC_BYTES]) != int.from_bytes(record[-CRC_BYTES:], "little"):
             return None
         size = (self.samples.height, self.samples.width)
         image_HW3 = pixels[: 3 * self._label_bytes].reshape(*size, 3)
@@ -125,7 +125,7 @@ class CachedStreet:
 
 
 def fill(samples: StreetSamples, folder: Path, start: int, stop: int) -> None:
-    """Renders the scenes `start` to `stop - 1` that the cache in `folder` lacks, so that a second process can work ahead."""
+    """Renders the scenes `start` to `stop - 1` that the cache in `folder` lacks: for a process that works ahead."""
     cached = CachedStreet(samples, folder)
     for index in range(start, min(stop, len(cached))):
         _ = cached[index]
@@ -134,7 +134,7 @@ def fill(samples: StreetSamples, folder: Path, start: int, stop: int) -> None:
 def renderer_version() -> str:
     """First 12 hex digits of the SHA-256 over the renderer's source files: other code, other scenes."""
     digest = hashlib.sha256()
-    for path in sorted(Path(synthetic.__file__).parent.glob("*.py")):
+    for path in sorted(Path(synthetic.__file__).parent.rglob("*.py")):
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

@@ -2,8 +2,8 @@
 
 Boundary F follows Csurka, Larlus, Perronnin, "What is a good evaluation measure for semantic segmentation?", BMVC 2013:
 each class as a binary map, boundary pixels matched within 0.75% of the image diagonal, F per image, then the mean. The
-matching is that of Perazzi et al., "A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation", CVPR
-2016: each side is dilated by a disk.
+matching is that of Perazzi et al., "A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation",
+CVPR 2016: each side is dilated by a disk.
 """
 
 import math
@@ -23,10 +23,10 @@ Bits = npt.NDArray[np.uint64]  # a pixel's bit c: the pixel is on the boundary o
 def boundary_f(pred_HW: LabelMap, label_HW: LabelMap, classes: int, ignore_index: int, tolerance_px: float) -> float:
     """Mean over classes of the boundary F-measure 2PR / (P + R) of one frame.
 
-    A pixel is on the boundary of a class when it or one of its neighbours to the right, below, and below right is of the
-    class and the other is not. P: share of predicted boundary pixels with a labelled one within `tolerance_px` (Euclidean);
-    R: the reverse. A class with a boundary on one side only scores 0; one with none on either side is left out. Where the
-    label is `ignore_index` there is no boundary on either side, nor between an ignored pixel and its neighbours.
+    A pixel is on the boundary of a class when, of it and its neighbour to the right, below, or below right, one is of
+    the class and the other is not. P: share of predicted boundary pixels with a labelled one within `tolerance_px`
+    (Euclidean); R: the reverse. A class with a boundary in one of the maps only scores 0, with none in either it is
+    left out. Ignored pixels (by the label, in both maps) are on no boundary, and make none for their neighbours.
 
     Returns:
         0 to 1; nan when no class has a boundary.
@@ -63,7 +63,7 @@ def _boundaries(ids_HW: LabelMap, scored_HW: npt.NDArray[np.bool_], first: int, 
 
 
 def _dilate(bits_HW: Bits, radius_px: float) -> Bits:
-    """Every pixel takes the bits of all pixels within `radius_px`: rows of the disk, widest last, shifted up and down."""
+    """Every pixel takes the bits of all pixels within `radius_px`: rows of the disk, widest last, shifted."""
     height, width = bits_HW.shape
     radius = min(int(radius_px), height - 1)
     half_widths = [min(math.isqrt(int(radius_px**2 - dy**2)), width - 1) for dy in range(radius + 1)]
@@ -87,12 +87,13 @@ def _pixels_per_bit(bits_HW: Bits) -> npt.NDArray[np.int64]:
 
 
 def resize_nearest(ids_HW: LabelMap, height: int, width: int) -> LabelMap:
-    """A label map at another size: each pixel takes the value at its centre (in whole numbers, so the same everywhere)."""
+    """A label map at another size: each pixel takes the value at its centre."""
     if ids_HW.shape == (height, width):
         return ids_HW
     rows = (2 * np.arange(height) + 1) * ids_HW.shape[0] // (2 * height)
     columns = (2 * np.arange(width) + 1) * ids_HW.shape[1] // (2 * width)
-    return ids_HW[rows[:, None], columns]
+    resized_HW: LabelMap = ids_HW[rows[:, None], columns]
+    return resized_HW
 
 
 class Scores:

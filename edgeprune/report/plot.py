@@ -1,8 +1,10 @@
-"""Plots of measurements and of training, as PNG, SVG or PDF by the path's extension. matplotlib is an optional extra."""
+"""Plots of measurements and of training, as PNG, SVG or PDF by the path's extension. Needs matplotlib, an extra."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from edgeprune.errors import InputError
 from edgeprune.files import write_atomic
@@ -18,20 +20,22 @@ OTHER_COLOUR = "#555555"
 GREY = "#9a9a9a"
 # where a label may stand, seen from its marker: (x, y) in points, horizontal and vertical alignment; best first
 Place = tuple[float, float, str, str]
-PLACES: list[Place] = (
-    [(7, 0, "left", "center"), (0, 7, "center", "bottom"), (0, -7, "center", "top"), (-7, 0, "right", "center")]
-    + [(6, 6, "left", "bottom"), (6, -6, "left", "top"), (-6, 6, "right", "bottom"), (-6, -6, "right", "top")]
-    + [(14, 14, "left", "bottom"), (14, -14, "left", "top"), (-14, 14, "right", "bottom"), (-14, -14, "right", "top")]
-    + [(0, 22, "center", "bottom"), (0, -22, "center", "top"), (22, 26, "left", "bottom"), (22, -26, "left", "top")]
-)  # fmt: skip
+# fmt: off
+PLACES: tuple[Place, ...] = (
+    (7, 0, "left", "center"), (0, 7, "center", "bottom"), (0, -7, "center", "top"), (-7, 0, "right", "center"),
+    (6, 6, "left", "bottom"), (6, -6, "left", "top"), (-6, 6, "right", "bottom"), (-6, -6, "right", "top"),
+    (14, 14, "left", "bottom"), (14, -14, "left", "top"), (-14, 14, "right", "bottom"), (-14, -14, "right", "top"),
+    (0, 22, "center", "bottom"), (0, -22, "center", "top"), (22, 26, "left", "bottom"), (22, -26, "left", "top"),
+)
+# fmt: on
 
 
 def plot_miou_latency(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """mIoU against median latency, one labelled marker per row, and the Pareto front (no other is faster and better).
 
     Args:
-        rows: as `bench` reports them: `bucket`, `precision`, `latency_ms` {p50} or a number, `miou` (0 to 1). Rows whose
-            mIoU or latency is None are left out. Bucket `dense` is drawn as a star, `auto` as a diamond, the others as dots.
+        rows: as `bench` reports them: `bucket`, `precision`, `latency_ms` {p50} or a number, `miou` (0 to 1). Rows
+            whose mIoU or latency is None are left out. `dense` is a star, `auto` a diamond, other buckets are dots.
         path: where to write.
 
     Raises:
@@ -70,8 +74,8 @@ def plot_history(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Training curves: loss above, validation mIoU below, over the frames seen, phase after phase.
 
     Args:
-        rows: in the order they were logged: `phase`, `frames` (seen in that phase so far), and `loss` or `miou` (0 to 1)
-            or both; None or missing where a row lacks one.
+        rows: in the order they were logged: `phase`, `frames` (seen in that phase so far), and `loss` or `miou`
+            (0 to 1) or both; None or missing where a row lacks one.
         path: where to write.
 
     Raises:
@@ -146,7 +150,7 @@ def _label(figure: "Figure", axes: "Axes", labels: Sequence[tuple[float, float, 
     frame = axes.get_window_extent()
     centres = axes.transData.transform([(x, y) for x, y, _, _ in labels])
     markers = [Bbox.from_bounds(x, y, 0, 0).padded(5 * point_px) for x, y in centres]
-    lines = [line.get_path().transformed(axes.transData) for line in axes.lines if len(line.get_xydata()) > 1]
+    lines = [line.get_path().transformed(axes.transData) for line in axes.lines if np.size(line.get_xdata()) > 1]
     texts: list[Bbox] = []
     for (x, y, text, colour), marker, centre in zip(labels, markers, centres, strict=True):
         written = axes.annotate(text, (x, y), (0, 0), textcoords="offset points", fontsize=8, color=colour)

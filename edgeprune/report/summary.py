@@ -20,13 +20,14 @@ def summarise_run(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Args:
         rows: one per processed frame, as recorded or as read back from its CSV (numbers as text are fine):
-            `start_ns`, `end_ns` (monotonic clock), `latency_ms` (frame in hand to labels in hand), `fit_ms`, `trunk_ms`,
-            `choose_ms`, `tail_ms`, `overlay_ms`, `encode_ms` (None or "" where the stage did not run), `bucket`,
-            `tokens` (processed, summed over the blocks), `dropped` (frames lost since the row before).
+            `start_ns`, `end_ns` (monotonic clock), `latency_ms` (frame in hand to labels in hand), `fit_ms`,
+            `trunk_ms`, `choose_ms`, `tail_ms`, `overlay_ms`, `encode_ms` (None or "" where the stage did not run),
+            `bucket`, `tokens` (processed, summed over the blocks), `dropped` (frames lost since the row before).
 
     Returns:
         `frames`, `dropped`, `fps` (frames over the time from the first start to the last end), `latency_ms` and for
-        each stage `stages_ms` {p50, p95, p99}, `tokens_mean` per frame, `buckets` {name: frames}. None where no row tells.
+        each stage `stages_ms` {p50, p95, p99}, `tokens_mean` per frame, `buckets` {name: frames}. None where no row
+        tells.
     """
     seconds = (float(rows[-1]["end_ns"]) - float(rows[0]["start_ns"])) / 1e9 if rows else 0.0
     return {

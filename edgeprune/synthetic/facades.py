@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 
-from edgeprune.synthetic.skin import NEUTRAL, texels
+from edgeprune.synthetic.skin import GAP, NEUTRAL, texels
 from edgeprune.synthetic.textures import courses, fractal, grain, leaves
 from edgeprune.synthetic.walls import TILE, tile_levels
 
@@ -27,7 +27,7 @@ class Bank:
         self.masonry = {
             "brick": courses(self.rng, TILE, 4, 10, 4.0, 1.6),
             "stone": courses(self.rng, TILE, 16, 28, 3.0, 1.2),
-            "plaster": grain(self.rng, TILE),
+            "plaster": 0.6 * grain(self.rng, TILE),
             "concrete": courses(self.rng, TILE, 64, 64, 4.0, 0.5),
         }
         self.foliage = leaves(self.rng, TILE)
@@ -35,10 +35,13 @@ class Bank:
         self._fences()
         self.levels = tile_levels(np.stack(self.tiles))
 
-    def add(self, kind: str, part: np.ndarray, shade: np.ndarray) -> None:
-        """File a tile drawn with row 0 on top."""
+    def add(self, kind: str, part: np.ndarray, shade: np.ndarray, see_through: bool = False) -> None:
+        """File a tile drawn with row 0 on top; the openings of a `see_through` one count as part of the thing."""
         self.kinds.setdefault(kind, []).append(len(self.tiles))
-        self.tiles.append(texels(part, shade)[::-1])
+        tile = texels(part, shade)
+        if see_through:
+            tile[tile == 0] = GAP
+        self.tiles.append(tile[::-1])
 
     def blank(self, masonry: str) -> tuple[np.ndarray, np.ndarray]:
         """Part and shade maps of a plain wall."""
@@ -107,10 +110,10 @@ class Bank:
                     part[10:20, left : left + 4] = TRIM
             part[28:], shade[28:] = SHOP, NEUTRAL - 3
             self.window(part, shade, (34, 112, 6, 122), (1, 2 + k % 3))
-            clutter = fractal(self.rng, TILE, 0.8)
+            clutter = fractal(self.rng, TILE, 1.1)
             inside = part == GLASS
-            shade[inside] += (clutter * 5.0)[inside]
-            part[inside & (clutter > 1.2)] = SECOND
+            shade[inside] += (clutter * 3.0)[inside]
+            part[inside & (clutter > 1.7)] = SECOND
             if k % 2:
                 part[38:, 86:118], shade[38:, 86:118] = DARK, NEUTRAL + 3
             if k == 3:
@@ -158,19 +161,19 @@ class Bank:
             part[rail] = 1
             part[post] = 2
             part[:6] = np.where(pitch == 18, part[:6] * (column[:6] % pitch < width), part[:6] * post[:6])
-            self.add("railing", part, flat + np.where(column % pitch == 0, 4, 0))
+            self.add("railing", part, flat + np.where(column % pitch == 0, 4, 0), True)
         part = np.where(post | (column // 2 == 32), 2, 0)
         for top in (20, 62):  # crash barrier: two bands on posts
             part[top : top + 26] = 1
         shade = flat + self.masonry["plaster"] + np.where((row - 20) % 42 < 6, 5, -1)
-        self.add("barrier", part, shade)
+        self.add("barrier", part, shade, True)
         boards = flat + np.where(column % 16 == 0, -9, 0) + self.masonry["plaster"] * 0.8 + (column // 16 * 7 % 5) - 2
         part = np.ones((TILE, TILE), int)
         part[post & (row > 0)] = 2
         self.add("boards", part, boards)
         part = np.where((column + row) % 12 < 2, 1, np.where((column - row) % 12 < 2, 1, 0))
         part[post | (row < 4)] = 2
-        self.add("mesh", part, flat)
+        self.add("mesh", part, flat, True)
         for masonry in ("brick", "stone", "plaster", "concrete"):
             part = np.ones((TILE, TILE), int)
             part[:10] = 3

@@ -88,8 +88,12 @@ def draw_ground(canvas: np.ndarray, camera: Camera, ring: np.ndarray, bend: np.n
     step = ahead.astype(np.int32)
     np.clip(step, 0, len(bend) - 1, out=step)
     # Cells across, from the left edge of the map.
-    centre = ((camera.x - bend + HALF) * ACROSS).astype(np.float32)
+    lean = (bend[8] - bend[0]) * ALONG / 8  # metres sideways per metre ahead
+    straight = lean * np.arange(len(bend)) / ALONG
+    centre = ((camera.x - bend + straight + HALF) * ACROSS).astype(np.float32)
     across = z * ((slope * cos + sin) * np.float32(ACROSS))
+    # The bend's slope at the camera goes in exactly, per pixel; what is left of the bend is small enough per cell.
+    across -= ahead * np.float32(lean * ACROSS / ALONG)
     across += centre.take(step)
     cell = across.astype(np.int32)
     np.clip(cell, 0, COLUMNS - 1, out=cell)

@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from edgeprune.synthetic.skin import NEUTRAL, texels
+from edgeprune.synthetic.skin import NEUTRAL, close_gaps, texels
 from edgeprune.synthetic.sprites import Sprite
 
 SKIN, HAIR, TOP, LEGS, SHOES, BAG, BICYCLE = range(1, 8)
@@ -17,7 +17,7 @@ PHASES = 6
 Limb = tuple[float, float, float, float, float, float, int, float]  # x0 y0 x1 y1 radius0 radius1 part shade
 
 
-def draw_figure(limbs: list[Limb], half_width: float, top: float, texels_per_metre: float, thin: bool) -> Sprite:
+def draw_figure(limbs: list[Limb], half_width: float, top: float, texels_per_metre: float) -> Sprite:
     """Rasterise capsules (metres, feet at the origin, later ones in front) into a sprite."""
     rows, columns = int(top * texels_per_metre), int(2 * half_width * texels_per_metre)
     y = top - (np.arange(rows, dtype=np.float32)[:, None] + 0.5) / texels_per_metre
@@ -35,7 +35,8 @@ def draw_figure(limbs: list[Limb], half_width: float, top: float, texels_per_met
         part[inside] = number
         # Lit from the upper left, so that a limb reads as round.
         shade[inside] = (NEUTRAL + tone + cloth + 4.0 * (offset_y - offset_x) / radius)[inside]
-    return Sprite(texels(part, shade), -half_width, half_width, 0.0, top, thin)
+    image = close_gaps(texels(part, shade), 8, 0.3) if top > 1.85 else texels(part, shade)  # wheels, frames
+    return Sprite(image, -half_width, half_width, 0.0, top)
 
 
 def walker(rng: np.random.Generator, phase: float, side: float, build: float, skirt: bool, bag: int) -> Sprite:
@@ -68,7 +69,7 @@ def walker(rng: np.random.Generator, phase: float, side: float, build: float, sk
         limbs.append((0.26 - 0.1 * side, 0.68, 0.26 - 0.1 * side, 0.48, 0.07, 0.12, BAG, 0))
     elif bag == 2:  # on the back
         limbs.append((-0.17 * side, 1.35, -0.17 * side, 1.05, 0.12, 0.14, BAG, -1))
-    return draw_figure(limbs, 0.5, 1.82, 72.0, False)
+    return draw_figure(limbs, 0.5, 1.82, 72.0)
 
 
 def arm(sign: int, side: float, swing: float, shoulder: float, build: float, tone: float) -> list[Limb]:
@@ -118,7 +119,7 @@ def cyclist(phase: float, side: float, helmet: bool) -> Sprite:
             limbs.append((*hip, *shoulder, chest, chest, TOP, 0))
     limbs.append((shoulder[0] + 0.05 * side, 1.58, shoulder[0] + 0.12 * side, 1.7, 0.06, 0.095, SKIN, 0))
     limbs.append((shoulder[0] + 0.08 * side, 1.74, shoulder[0] + 0.1 * side, 1.75, 0.1, 0.1, BAG if helmet else HAIR, 0))
-    return draw_figure(limbs, 0.95, 1.88, 64.0, False)
+    return draw_figure(limbs, 0.95, 1.88, 64.0)
 
 
 @cache

@@ -24,17 +24,17 @@ class Light:
     """One kind of light and weather, drawn from `rng`; colours are 0..255, gains multiply them."""
 
     def __init__(self, rng: random.Random) -> None:
-        self.weather = rng.choices(["sunny", "overcast", "white", "dusk", "hazy"], [30, 26, 22, 15, 7])[0]
+        self.weather = rng.choices(["sunny", "overcast", "white", "dusk", "hazy"], [30, 18, 33, 13, 6])[0]
         sunny, dusk = self.weather == "sunny", self.weather == "dusk"
         warm = rng.gauss(0.0, 0.05) + (0.04 if sunny else 0.0)
         balance = np.array([1 + warm, 1 + rng.gauss(0.0, 0.015), 1 - warm], np.float32)
-        exposure = rng.uniform(0.30, 0.6) if dusk else rng.uniform(0.6, 1.25)
+        exposure = rng.uniform(0.35, 0.75) if dusk else rng.uniform(0.75, 1.5)
         self.gain = (balance * exposure).astype(np.float32)
         shadow = rng.uniform(0.35, 0.6) if sunny else rng.uniform(0.7, 0.95)
         self.shade_gain = self.gain * shadow * np.array([0.94, 1.0, 1.08], np.float32)
         self.sun_side = rng.choice((-1, 1))  # the side of the street the sun stands on
         self.casts_shadows = sunny
-        bright, dim = (1.25, rng.uniform(0.45, 0.7)) if sunny else (1.05, rng.uniform(0.8, 1.0))
+        bright, dim = (1.35, rng.uniform(0.35, 0.65)) if sunny else (1.1, rng.uniform(0.65, 1.0))
         # A facade on the sun's own side shows the street its shaded face.
         self.facade = {self.sun_side: dim, -self.sun_side: bright}
         self.gable = rng.choice((dim, bright))
@@ -43,14 +43,15 @@ class Light:
             self.zenith = np.array([95, 110, 135], np.float32) * rng.uniform(0.5, 1.1)
             self.horizon = np.array([215, 195, 170], np.float32) * rng.uniform(0.6, 1.1)
         elif sunny:
-            self.zenith = np.array([120, 165, 225], np.float32) * rng.uniform(0.8, 1.15)
-            self.horizon = np.array([225, 238, 250], np.float32) * rng.uniform(0.9, 1.1)
+            self.zenith = np.array([120, 165, 225], np.float32) * rng.uniform(0.9, 1.4)
+            self.horizon = np.array([228, 240, 250], np.float32) * rng.uniform(0.95, 1.15)
         elif self.weather == "white":
             self.zenith = np.array([250, 253, 255], np.float32) * rng.uniform(0.93, 1.1)
             self.horizon = np.array([252, 253, 255], np.float32) * rng.uniform(0.97, 1.1)
         else:
             self.zenith = np.array([175, 185, 198], np.float32) * grey
             self.horizon = np.array([225, 228, 232], np.float32) * grey
+        self.sky_gain = rng.uniform(0.9, 1.15) if dusk else rng.uniform(1.05, 1.45)
         self.cloud = rng.uniform(0.0, 0.8) if self.weather != "white" else rng.uniform(0.0, 0.15)
         self.cloud_colour = np.array([240, 240, 242], np.float32) * (grey if not dusk else 0.6)
         self.haze_range = rng.uniform(90, 220) if self.weather == "hazy" else rng.uniform(250, 900)
@@ -58,8 +59,8 @@ class Light:
         self.glow = rng.uniform(0.3, 1.0) if sunny and rng.random() < 0.4 else 0.0
         self.glow_at = rng.uniform(-0.2, 1.2), rng.uniform(-0.2, 0.35)  # share of width, share of height
         self.wet = rng.uniform(0.15, 0.45) if not sunny and rng.random() < 0.25 else 0.0
-        gamma = rng.uniform(0.8, 1.25)
-        lift = rng.uniform(0.0, 18.0) if rng.random() < 0.5 else 0.0
+        gamma = rng.uniform(1.0, 1.6)
+        lift = rng.uniform(0.0, 14.0) if rng.random() < 0.4 else 0.0
         levels = np.arange(256) / 255.0
         self.tone = np.clip(lift + (255.0 - lift) * levels**gamma, 0, 255).astype(np.uint8)
         self.noise = rng.uniform(1.0, 5.0) + (3.0 if dusk else 0.0)
@@ -93,7 +94,7 @@ class Light:
         shadow = cloud * 10.0
         for channel in range(3):
             clear = self.horizon[channel] + (self.zenith[channel] - self.horizon[channel]) * height
-            value = clear + cover * (self.cloud_colour[channel] - clear - shadow) + glow
+            value = (clear + cover * (self.cloud_colour[channel] - clear - shadow)) * self.sky_gain + glow
             pixels[..., channel] = self.tone.take(np.clip(value, 0, 255).astype(np.uint8))
         canvas[:rows] = pixels.view(np.uint32)[..., 0]
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgeprune.synthetic.skin import GAP, paint
+
 
 class Sprite:
     """An indexed texture and the rectangle it covers, in metres around the point where the thing stands."""
 
-    __slots__ = ("bottom", "left", "levels", "right", "thin", "top")
+    __slots__ = ("bottom", "gaps", "left", "levels", "right", "thin", "top")
 
     def __init__(
         self, image: np.ndarray, left: float, right: float, bottom: float, top: float, thin: bool = False
     ) -> None:
         self.left, self.right, self.bottom, self.top, self.thin = left, right, bottom, top, thin
+        self.gaps = bool((image == GAP).any())
         self.levels = [np.ascontiguousarray(image)]
         while min(self.levels[-1].shape) >= 6 and max(self.levels[-1].shape) >= 12:
             self.levels.append(halve(self.levels[-1], thin))
@@ -65,4 +68,4 @@ def blit(
     indexed = level.ravel().take(source_rows[:, None] + source_columns, mode="clip")
     visible = indexed != 0
     visible &= depth[r0:r1, c0:c1] > distance
-    np.copyto(canvas[r0:r1, c0:c1], table.take(indexed), where=visible)
+    paint(canvas[r0:r1, c0:c1], table.take(indexed), indexed, visible, sprite.gaps)

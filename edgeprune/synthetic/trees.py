@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from edgeprune.synthetic.skin import NEUTRAL, texels
+from edgeprune.synthetic.skin import NEUTRAL, close_gaps, texels
 from edgeprune.synthetic.sprites import Sprite
 from edgeprune.synthetic.textures import fractal, leaves
 
@@ -28,15 +28,15 @@ def broadleaf(rng: np.random.Generator) -> Sprite:
         clump = 1.0 - ((row - cy) ** 2 + (column - cx) ** 2) / radius**2
         light = np.where(clump > density, (cy - row) / radius, light)
         density = np.maximum(density, clump)
-    holes = fractal(rng, SIZE, 0.7)
-    airy = rng.uniform(0.25, 0.6)
+    holes = fractal(rng, SIZE, 1.0)
+    airy = rng.uniform(0.15, 0.45)
     crown = density + airy * holes > 0.25
     trunk = np.abs(column - 0.5 - 0.02 * np.sin(row * 9)) < 0.012 + 0.025 * np.maximum(row - 0.6, 0)
     trunk &= row > 0.35
     shade = NEUTRAL - 2 + leaves(rng, SIZE) * 0.8 + 5.0 * light - 6.0 * (row - 0.35)
     part = np.where(crown, 1, np.where(trunk, 2, 0))
     shade = np.where(crown, shade, NEUTRAL + np.where(column < 0.5, 3, -4))
-    return Sprite(texels(part, shade), -0.5, 0.5, 0.0, 1.0)
+    return Sprite(close_gaps(texels(part, shade), 3, 0.5), -0.5, 0.5, 0.0, 1.0)
 
 
 def bare(rng: np.random.Generator, twigs: float) -> Sprite:
@@ -63,10 +63,12 @@ def bare(rng: np.random.Generator, twigs: float) -> Sprite:
     grow(0.995, 0.5, 0.0, rng.uniform(0.22, 0.3), 0.035, 0)
     row, column = np.mgrid[:SIZE, :SIZE].astype(np.float32) / SIZE
     round_crown = 1.0 - ((row - 0.42) / 0.42) ** 2 - ((column - 0.5) / 0.42) ** 2
-    haze = (round_crown * 0.8 + fractal(rng, SIZE, 0.25) * 0.7 > 1.6 - twigs) & (part == 0)
+    # Twigs fill the crown's middle densely and its rim thinly.
+    haze = (round_crown > 0.05) & (fractal(rng, SIZE, 0.7) > 2.1 - 1.9 * twigs * np.sqrt(np.maximum(round_crown, 0.0)))
+    haze &= part == 0
     part[haze] = 1
     shade[haze] += 3 * fractal(rng, SIZE, 0.3)[haze]
-    return Sprite(texels(part, shade), -0.5, 0.5, 0.0, 1.0)
+    return Sprite(close_gaps(texels(part, shade), 5, 0.22), -0.5, 0.5, 0.0, 1.0)
 
 
 def conifer(rng: np.random.Generator) -> Sprite:
@@ -96,7 +98,7 @@ def forest() -> dict[str, list[Sprite]]:
     rng = np.random.default_rng(11)
     return {
         "broadleaf": [broadleaf(rng) for _ in range(10)],
-        "bare": [bare(rng, twigs) for twigs in (0.0, 0.15, 0.3, 0.45, 0.6, 0.75)],
+        "bare": [bare(rng, twigs) for twigs in (0.1, 0.3, 0.5, 0.65, 0.8, 0.95)],
         "conifer": [conifer(rng) for _ in range(4)],
         "shrub": [shrub(rng) for _ in range(5)],
     }

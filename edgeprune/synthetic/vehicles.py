@@ -85,7 +85,7 @@ def surface(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     a, y = np.meshgrid(np.arange(-length / 2, length / 2, step), np.arange(0.0, roof, step))
     share, top = a / length + 0.5, roof_at(a)
     part = np.where(share < model.box_from, SECOND, BODY)
-    shade = NEUTRAL + 0.7 * noise[np.arange(a.shape[0])[:, None] % 256, np.arange(a.shape[1]) % 256] - 3.0 * (y < 0.5)
+    shade = NEUTRAL + (0.25 if length < 4.8 else 0.6) * noise[np.arange(a.shape[0])[:, None] % 256, np.arange(a.shape[1]) % 256] - 3.0 * (y < 0.5)
     shade = shade + 2.5 * (np.abs(y - model.belt + 0.12) < 0.05)
     for tier in range(model.tiers):
         low = model.belt + 0.06 + tier * 1.65
@@ -105,10 +105,15 @@ def surface(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     for sign in (-1.0, 1.0):
         add(a, sign * half_at(y), y, (0.0, sign, 0.1), part, shade, keep)
     # Roof, bonnet and the sloping screens between them.
-    a, lateral = np.meshgrid(np.arange(-length / 2, length / 2, step), np.arange(-1.0, 1.0, step / half))
-    y = roof_at(a)
-    slope = np.gradient(y[0], step)[None, :] * np.ones_like(y)
-    screen = (np.abs(slope) > 0.35) & (y > model.belt + 0.03) & (np.abs(lateral) < 0.9) & (np.abs(slope) < 8)
+    # Sampled by length along the profile, or steep rear windows would be left with holes.
+    run = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(knots[:, 0]) * length, np.diff(knots[:, 1])))])
+    stations = np.arange(0.0, run[-1], step)
+    along = (np.interp(stations, run, knots[:, 0]) - 0.5) * length
+    rise = np.interp(stations, run, knots[:, 1])
+    a, lateral = np.meshgrid(along, np.arange(-1.0, 1.0, step / half))
+    y = np.broadcast_to(rise, a.shape)
+    slope = np.broadcast_to(np.gradient(rise, step) / np.maximum(np.gradient(along, step), 0.03), a.shape)
+    screen = (np.abs(slope) > 0.35) & (y > model.belt + 0.03) & (np.abs(lateral) < 0.9)
     if model.box_from:
         screen &= a > 0
     part = np.where(screen, GLASS, np.where(a / length + 0.5 < model.box_from, SECOND, BODY))
@@ -128,11 +133,15 @@ def surface(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
                 low = model.belt + 0.05 + tier * 1.65
                 part[(y > low) & (y < low + 1.15) & (y < top - 0.15) & (np.abs(b) < half - 0.12)] = GLASS
         lamp_y = 0.72 if model.length < 7 else 0.95
-        lamp = (np.abs(y - lamp_y) < (0.16 if end < 0 else 0.1)) & (np.abs(b) > half - 0.3)
+        lamp = (np.abs(y - lamp_y) < (0.16 if end < 0 else 0.1)) & (np.abs(b) > half - 0.24)
         part[lamp], shade[lamp] = (REAR_LIGHT if end < 0 else PLATE), NEUTRAL + 4
         part[(np.abs(y - 0.55) < 0.07) & (np.abs(b) < 0.27)] = PLATE
         part[y < clearance + 0.08] = BLACK
         add(np.full(b.shape, end * length / 2), b, y, (end, 0.0, 0.0), part, shade, (y < top) & (np.abs(b) < half_at(y)))
+    # The dark strip under the body, seen between the wheels.
+    a, b = np.meshgrid(np.arange(-length / 2, length / 2, step), np.arange(-half, half, step))
+    add(a, b, np.full(a.shape, 0.03), (0.0, 0.0, 1.0), np.full(a.shape, BLACK), np.full(a.shape, NEUTRAL),
+        np.full(a.shape, True))
     points, normals, codes = (np.concatenate([piece[k] for piece in pieces]) for k in range(3))
     return points, normals, codes
 

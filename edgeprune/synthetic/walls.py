@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeprune.synthetic.camera import NEAR, Camera
-from edgeprune.synthetic.skin import Skin
+from edgeprune.synthetic.skin import Skin, paint
 
 TILE = 128  # texels along a side of a tile; row 0 is its bottom
 
@@ -95,6 +95,6 @@ def draw_wall(
     visible &= indexed != 0
     if not wall.solid:
         visible &= depth[r0:r1, c0:c1] > distance
-    np.copyto(canvas[r0:r1, c0:c1], table.take(indexed), where=visible)
     if wall.solid:
         np.copyto(depth[r0:r1, c0:c1], distance.astype(np.float32), where=visible)
+    paint(canvas[r0:r1, c0:c1], table.take(indexed), indexed, visible, not wall.solid)

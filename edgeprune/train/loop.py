@@ -21,6 +21,7 @@ from edgeprune.calibrate import calibrate, ptq_ranges, write_calib
 from edgeprune.checkpoint import Card, load, load_tensors, make_model, save
 from edgeprune.config import DataSet, Phase, PolicySpec, Recipe
 from edgeprune.data.lint import lint_labels
+from edgeprune.data.street import CachedStreet, StreetSamples
 from edgeprune.errors import InputError, nearest
 from edgeprune.files import make_folder
 from edgeprune.model.segmenter import Segmenter
@@ -150,7 +151,7 @@ def run_phase(recipe: Recipe, name: str, phase: Phase, out: Path, say: Say, cach
         raise InputError(f"data set {data_set.name} has {len(data_set.names)} classes, the model {recipe.model.classes}")
     histogram = [0] * len(data_set.names)
     for samples in splits:
-        report = lint_labels(samples, data_set, limit=256)
+        report = lint_labels(samples, data_set, limit=32 if isinstance(samples, CachedStreet | StreetSamples) else None)
         report.check()
         for line in report.warnings:
             say(f"{name}: {line}")

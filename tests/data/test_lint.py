@@ -68,7 +68,7 @@ def test_ids_outside_the_classes_are_refused() -> None:
     assert report.strays == {3: "labels/1.png", 255: "labels/2.png"}
     with pytest.raises(
         InputError,
-        match=r"label labels/1.png has id 3 \(2 of 3 frames have it\); expected 0 to 2, or 9 \(ignore\); also found: 255",
+        match=r"labels/1.png has id 3 \(2 of 3 frames have it\); expected 0 to 2, or 9 \(ignore\); also found: 255",
     ):
         report.check()
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeprune.data.samples import UInt8
 from edgeprune.errors import InputError
 from edgeprune.evaluate.metrics import Scores, boundary_f, resize_nearest
 
@@ -43,7 +44,7 @@ def boundary_f_written_out(
     return float(np.mean(scores)) if scores else math.nan
 
 
-def blocks(random: np.random.Generator, classes: int, height: int, width: int) -> np.ndarray:
+def blocks(random: np.random.Generator, classes: int, height: int, width: int) -> UInt8:
     """A label map of rectangles."""
     ids_HW = np.zeros((height, width), np.uint8)
     for _ in range(8):
@@ -95,13 +96,13 @@ def test_tolerance_wider_than_the_image() -> None:
 
 
 def test_resize_nearest_takes_the_value_at_the_centre() -> None:
-    ids_HW = np.random.default_rng(0).integers(0, 11, (384, 512), np.uint8)
-    # sizes at which no centre falls between two pixels, where Pillow's floats decide
-    for height, width in ((361, 481), (97, 129), (401, 613)):
+    # of an odd size, so that no centre falls between two pixels, where Pillow's floats would decide
+    ids_HW = np.random.default_rng(0).integers(0, 11, (37, 53), np.uint8)
+    for height, width in ((36, 48), (10, 13), (80, 91)):
         expected = np.array(Image.fromarray(ids_HW).resize((width, height), Image.Resampling.NEAREST))
         assert np.array_equal(resize_nearest(ids_HW, height, width), expected)
     assert resize_nearest(np.array([[1, 2, 3, 4]]), 2, 2).tolist() == [[2, 4], [2, 4]]
-    assert resize_nearest(ids_HW, 384, 512) is ids_HW
+    assert resize_nearest(ids_HW, 37, 53) is ids_HW
 
 
 def test_scores_of_a_perfect_prediction_at_another_size() -> None:
@@ -109,7 +110,7 @@ def test_scores_of_a_perfect_prediction_at_another_size() -> None:
     label_HW[20:, 40:] = 1
     label_HW[:, :4] = 9
     scores = Scores(["near", "far", "away"], ignore_index=9, score_size=(60, 80))
-    scores.update(np.kron(np.minimum(label_HW, 1), np.ones((2, 2), np.uint8)), label_HW)
+    scores.update(np.minimum(label_HW, 1).repeat(2, 0).repeat(2, 1), label_HW)
     assert scores.result() == {
         "miou": 1.0,
         "pixel_accuracy": 1.0,

@@ -3,13 +3,14 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgeprune.errors import InputError
 from edgeprune.report.table import render_table, write_csv, write_json
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"bucket": "dense", "latency_ms": {"p50": 310.25, "p95": 340.0}, "miou": 0.624},
     {"bucket": "b40", "latency_ms": {"p50": 98.1, "p95": None}, "miou": None},
 ]

@@ -1,0 +1,144 @@
+"""The bundle: a folder that is all a device needs, and the only thing that passes from training to the device.
+
+    manifest.json            what follows, and what each graph computes
+    graphs/*.onnx            trunk, tails, dense reference; weights outside them
+    weights/*.bin            one file per precision, shared by its graphs
+    references.npz           a few frames with the labels that each graph gave for them when it was built
+    build.log  parity.csv    how it was built and how close the engine came to PyTorch
+
+Every file is hashed; a bundle is never changed after it is written. What a device compiles goes to a cache beside it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from edgeprune.config import Strict, Target, parse
+from edgeprune.errors import InputError, choose
+from edgeprune.files import sha256
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+DENSE = "dense"  # the name of the dense FP32 reference among buckets and graphs
+
+
+class BucketEntry(Strict):
+    """One static bucket."""
+
+    name: str
+    counts: list[int] = Field(description="tokens of each gated block")
+    first: int = Field(description="tokens at the first decision; the smallest bucket that holds the count is taken")
+    token_layers: int = Field(description="tokens processed, summed over all blocks")
+
+
+class GraphSet(Strict):
+    """The graphs of one precision: a trunk and a tail per bucket, paths relative to the bundle."""
+
+    trunk: str
+    tails: dict[str, str]
+
+
+class ParityRow(Strict):
+    """PyTorch against the engine for one bucket, over `frames` real or street frames."""
+
+    bucket: str
+    precision: str
+    max_abs: float = Field(description="largest difference of a logit")
+    label_agreement: float = Field(description="share of equal labels where the reference's margin exceeds 1e-3")
+    excluded: float = Field(description="share of pixels whose margin does not")
+    selection_agreement: float | None = Field(
+        None, description="share of equal token selections, mean over gates; null where nothing is selected"
+    )
+    frames: int
+
+
+class Manifest(Strict):
+    """`manifest.json`."""
+
+    schema_version: int
+    name: str
+    target: Target
+    height: int
+    width: int
+    label_height: int
+    label_width: int
+    names: list[str]
+    palette: list[tuple[int, int, int]]
+    depth: int
+    tokens: int = Field(description="tokens of the full grid")
+    policy: str
+    precisions: list[str]
+    buckets: list[BucketEntry] = Field(description="smallest first; the last is the full grid")
+    graphs: dict[str, GraphSet] = Field(description="by precision")
+    dense: str | None = Field(None, description="the dense FP32 reference graph: frame -> labels")
+    parity: list[ParityRow]
+    lint: list[str] = Field(description="what the graph lint noted")
+    accuracy: list[dict[str, Any]] = Field(default_factory=list, description="rows of `eval`, where it was run at build")
+    references: str
+    provenance: dict[str, Any]
+    files: dict[str, str] = Field(description="SHA-256 of every file but this one")
+
+
+class Bundle:
+    """An opened bundle, verified against its hashes."""
+
+    def __init__(self, folder: Path, manifest: Manifest):
+        self.folder, self.manifest = folder, manifest
+
+    def path(self, relative: str) -> Path:
+        return self.folder / relative
+
+    def bucket(self, name: str) -> BucketEntry:
+        """Raises InputError with the choices for an unknown name."""
+        return choose({entry.name: entry for entry in self.manifest.buckets}, name, "bucket")
+
+    def graphs(self, precision: str) -> GraphSet:
+        """Raises InputError with the choices for a precision that was not built."""
+        return choose(self.manifest.graphs, precision, "precision")
+
+    def default_precision(self) -> str:
+        """The fastest that was built: INT8 where it is there."""
+        return "int8" if "int8" in self.manifest.precisions else self.manifest.precisions[0]
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Hashes every file of `folder` and writes the manifest beside them."""
+    manifest.files = {
+        str(path.relative_to(folder)): sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Reads and verifies a bundle.
+
+    Raises:
+        InputError: it isn't there, is truncated, was changed, or is of a newer schema.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        there = f"{folder} has no {MANIFEST}" if folder.is_dir() else f"{folder} is not there"
+        raise InputError(f"no bundle: {there}; make one with `edgeprune build --target onnx-cpu --out {folder}`")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"bundle {folder}: {MANIFEST} is damaged ({error}); copy or build the bundle again") from None
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > SCHEMA:
+        raise InputError(
+            f"bundle {folder} has schema {version}, this edgeprune reads up to {SCHEMA}; upgrade edgeprune or build it again"
+        )
+    manifest = parse(Manifest, content, f"bundle {folder}")
+    for relative, expected in manifest.files.items():
+        file = folder / relative
+        if not file.is_file():
+            raise InputError(f"bundle {folder} lacks {relative}; copy or build the bundle again")
+        if sha256(file) != expected:
+            raise InputError(
+                f"bundle {folder}: {relative} does not match its hash, it was changed or cut off; copy or build it again"
+            )
+    return Bundle(folder, manifest)
