@@ -1,8 +1,8 @@
 """The bundle: a folder that is all a device needs, and the only thing that passes from training to the device.
 
     manifest.json            what follows, and what each graph computes
-    graphs/*.onnx            trunk, tails, dense reference; weights outside them
-    weights/*.bin            one file per precision, shared by its graphs
+    graphs/*.onnx            trunk, tails, dense reference
+    graphs/*.weights         their constants, one file per precision, shared by its graphs
     references.npz           a few frames with the labels that each graph gave for them when it was built
     build.log  parity.csv    how it was built and how close the engine came to PyTorch
 
@@ -34,7 +34,10 @@ class BucketEntry(Strict):
 
 
 class GraphSet(Strict):
-    """The graphs of one precision: a trunk and a tail per bucket, paths relative to the bundle."""
+    """The graphs of one precision: a trunk and a tail per bucket, paths relative to the bundle.
+
+    Without tails nothing is gated: the trunk is the whole network (frame -> labels) and the one bucket is "full".
+    """
 
     trunk: str
     tails: dict[str, str]
@@ -73,6 +76,7 @@ class Manifest(Strict):
     buckets: list[BucketEntry] = Field(description="smallest first; the last is the full grid")
     graphs: dict[str, GraphSet] = Field(description="by precision")
     dense: str | None = Field(None, description="the dense FP32 reference graph: frame -> labels")
+    stem_head: str | None = Field(None, description="stem and head without a block: their share of the dense time")
     parity: list[ParityRow]
     lint: list[str] = Field(description="what the graph lint noted")
     accuracy: list[dict[str, Any]] = Field(default_factory=list, description="rows of `eval`, where it was run at build")

@@ -54,8 +54,9 @@ class Target(Strict):
     engine: str
     precisions: list[Literal["fp32", "int8"]]
     threads: int = Field(2, ge=1)
-    # QGemm of ONNX Runtime takes the bias as INT32; TensorRT refuses INT32 dequantization and wants a float Add.
-    int8_linear: Literal["gemm", "matmul"] = "matmul"
+    # how graphs are written: QGemm of ONNX Runtime takes the bias as INT32; TensorRT refuses to dequantize INT32 and wants
+    # a float Add, and casts to UINT8 from float alone
+    dialect: Literal["onnxruntime", "tensorrt"]
     buckets: BucketFamily = BucketFamily()
     parity: Parity = Parity()
     accuracy_limit_points: float = 0.5

@@ -73,8 +73,8 @@ class Fit:
         top, left, inner_height, inner_width = self.placement(height, width)
         rows = _nearest(height, top, inner_height, self.height, label_hw.shape[0])
         columns = _nearest(width, left, inner_width, self.width, label_hw.shape[1])
-        label_HW: np.ndarray = label_hw[rows][:, columns]
-        return label_HW
+        frame_label_HW: np.ndarray = label_hw[rows][:, columns]
+        return frame_label_HW
 
 
 def _nearest(count: int, start: int, length: int, fitted: int, labels: int) -> np.ndarray:

@@ -68,13 +68,13 @@ class VideoFile(FrameSource):
                         yield Picture(to_rgb(frame))
             except (av.error.FFmpegError, OSError):
                 damaged += 1
-            cut_off = seen.short_of(container, stream)
+            short = seen.short_of(container, stream)
         if not delivered:
             raise InputError(f"no frame of {self.uri} can be decoded; copy or record it again")
-        if damaged or cut_off:
+        if damaged or short:
             left_out = f"; {damaged} damaged ones were left out" if damaged else ""
             raise StreamTruncated(
-                f"{self.uri} is {'cut off' if cut_off else 'damaged'}: {delivered} frames could be decoded{left_out}; "
+                f"{self.uri} is cut off or damaged: {delivered} frames could be decoded{left_out}; "
                 "copy or record the file again for the rest"
             )
 

@@ -1,10 +1,10 @@
 """INT8 linears in the graph: Q/DQ on the input, folded INT8 weights, one integer GEMM with a float result.
 
 A linear that was trained with fake-quantizers is exported as one custom operator, which the exporter translates into the
-form that the target's engine fuses:
+dialect that the target's engine fuses:
 
-- `gemm`: DQ(Q(x)) and DQ(W_int8) into Gemm with an INT32 bias. ONNX Runtime makes one QGemm with a float result of it.
-- `matmul`: DQ(Q(x)) and DQ(W_int8) into MatMul, then a float Add. TensorRT refuses to dequantize INT32.
+- `onnxruntime`: DQ(Q(x)) and DQ(W_int8) into Gemm with an INT32 bias. ONNX Runtime makes one QGemm with a float result of it.
+- `tensorrt`: DQ(Q(x)) and DQ(W_int8) into MatMul, then a float Add. TensorRT refuses to dequantize INT32.
 
 Shapes: N tokens, D inputs, F outputs.
 """
@@ -92,18 +92,18 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
 class FoldedLinear(nn.Module):
     """A trained `QuantLinear` with its weight folded to INT8 constants."""
 
-    def __init__(self, linear: QuantLinear, form: str):
+    def __init__(self, linear: QuantLinear, dialect: str):
         super().__init__()
         weight_DF, step_F = linear.int8_weight()
         input_step = torch.tensor(linear.input_step)
         bias_F = torch.zeros(linear.out_features) if linear.bias is None else linear.bias.detach().float()
-        self.form = form
+        self.dialect = dialect
         self.register_buffer("weight_DF", weight_DF)
         self.register_buffer("step_F", step_F)
         self.register_buffer("zero_F", torch.zeros_like(weight_DF[0]))
         self.register_buffer("input_step", input_step)
         self.register_buffer("zero", torch.tensor(0, dtype=torch.int8))
-        if form == "gemm":
+        if dialect == "onnxruntime":
             bias_step_F = input_step * step_F
             self.register_buffer("bias_step_F", bias_step_F)
             bias_F = (bias_F.double() / bias_step_F).round().clamp(-(2.0**31), 2.0**31 - 1).to(torch.int32)
@@ -111,16 +111,16 @@ class FoldedLinear(nn.Module):
 
     def forward(self, x_ND: Tensor) -> Tensor:
         weight = (self.weight_DF, self.step_F, self.zero_F, self.bias_F)
-        if self.form == "gemm":
+        if self.dialect == "onnxruntime":
             return int8_linear_int32_bias(x_ND, *weight, self.bias_step_F, self.input_step, self.zero)
         return int8_linear(x_ND, *weight, self.input_step, self.zero)
 
 
-def fold_linears(model: Segmenter, form: str) -> None:
+def fold_linears(model: Segmenter, dialect: str) -> None:
     """Replaces every fake-quantized linear by its folded form, in place."""
     for name, linear in list(quantized_linears(model)):
         parent, _, attribute = name.rpartition(".")
-        setattr(model.get_submodule(parent), attribute, FoldedLinear(linear, form))
+        setattr(model.get_submodule(parent), attribute, FoldedLinear(linear, dialect))
 
 
 def unquantize_linears(model: Segmenter) -> None:

@@ -1,0 +1,20 @@
+"""Graph lint: rules that a target names, over every graph of a bundle."""
+
+import onnx
+
+from edgeprune.errors import choose
+from edgeprune.lint.rules import RULES
+
+__all__ = ["RULES", "lint_graph"]
+
+
+def lint_graph(name: str, model: onnx.ModelProto, rules: list[str]) -> list[str]:
+    """One line per violation, `<graph>: <rule>: <what>`.
+
+    Raises:
+        InputError: an unknown rule.
+    """
+    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+    return [
+        f"{name}: {rule}: {line}" for rule in rules for line in choose(RULES, rule, "lint rule")(model, initializers)
+    ]

@@ -54,6 +54,13 @@ def attend(q_HNE: Tensor, k_HNE: Tensor, v_HNE: Tensor, keys_N: Tensor | None) -
     return F.scaled_dot_product_attention(q_HNE, k_HNE, v_HNE, attn_mask=mask)
 
 
+def gelu(x: Tensor) -> Tensor:
+    """Exact GELU. In a graph it is spelled as ONNX Runtime's fusion looks for it: x / sqrt(2) -> Erf -> + 1 -> * x -> / 2."""
+    if torch.compiler.is_exporting():
+        return x * (torch.erf(x / 2**0.5) + 1.0) * 0.5
+    return F.gelu(x)
+
+
 class Mlp(nn.Module):
     """Two linears with a GELU between."""
 
@@ -63,7 +70,7 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x_ND: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x_ND)))
+        return self.fc2(gelu(self.fc1(x_ND)))
 
 
 class LayerScale(nn.Module):

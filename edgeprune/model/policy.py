@@ -44,7 +44,8 @@ class TokenPolicy(nn.Module):
         super().__init__()
         self.width, self.depth, self.tokens = width, depth, tokens
         self.gated: tuple[int, ...] = ()
-        self.register_buffer("thresholds_G", torch.zeros(0))
+        # what the last `gathered` selected, gate by gate: for parity and for pictures
+        self.kept_GK: list[Tensor] = []
 
     @property
     def trunk_depth(self) -> int:

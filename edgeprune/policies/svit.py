@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from edgeprune.config import Strict
 from edgeprune.errors import InputError
+from edgeprune.model.blocks import gelu
 from edgeprune.model.policy import Masked, Select, TokenPolicy
 
 
@@ -27,7 +28,11 @@ class SViTOptions(Strict):
 
 
 class Gate(nn.Module):
-    """LayerNorm -> Linear(D, D/4) -> GELU -> Linear(D/4, 2) -> LogSoftmax; output 0 is "keep" (the paper's 2-layer MLP)."""
+    """LayerNorm -> Linear(D, D/4) -> GELU -> Linear(D/4, 2): the paper's 2-layer MLP. Output 0 is "keep".
+
+    The paper's LogSoftmax is left to where probabilities are sampled: log p(keep) - log p(drop), all that a selection
+    needs, is the difference of the two logits.
+    """
 
     def __init__(self, width: int):
         super().__init__()
@@ -36,8 +41,9 @@ class Gate(nn.Module):
         self.fc2 = nn.Linear(width // 4, 2)
 
     def forward(self, x_ND: Tensor) -> Tensor:
-        """Log-probabilities (..., N, 2)."""
-        return F.log_softmax(self.fc2(F.gelu(self.fc1(self.norm(x_ND)))), dim=-1)
+        """log p(keep) - log p(drop), (..., N)."""
+        logits_N2 = self.fc2(gelu(self.fc1(self.norm(x_ND))))
+        return logits_N2[..., 0] - logits_N2[..., 1]
 
 
 class SViT(TokenPolicy):
@@ -51,7 +57,6 @@ class SViT(TokenPolicy):
         self.options = options
         self.gated = tuple(range(options.first, depth))
         self.gates = nn.ModuleList(Gate(width) for _ in self.gated)
-        self.register_buffer("thresholds_G", torch.zeros(len(self.gated)))
 
     @property
     def target_keep(self) -> tuple[float, ...]:
@@ -60,9 +65,8 @@ class SViT(TokenPolicy):
         return tuple(keep[index * len(keep) // gates] for index in range(gates))
 
     def scores(self, gate: int, x_ND: Tensor) -> Tensor:
-        """log p(keep) - log p(drop): the two-class logit."""
-        logp_N2 = self.gates[gate](x_ND)
-        return logp_N2[..., 0] - logp_N2[..., 1]
+        """log p(keep) - log p(drop), (..., N)."""
+        return self.gates[gate](x_ND)
 
     def _sample(self, gate: int, scores_BN: Tensor) -> Tensor:
         """Hard Gumbel-softmax with the straight-through gradient (Jang 2017)."""
@@ -98,13 +102,16 @@ class SViT(TokenPolicy):
 
     def gathered(self, blocks: Sequence[nn.Module], x_ND: Tensor, counts: Sequence[int], scores_N: Tensor) -> Tensor:
         """TopK -> gather -> block -> back into the full grid, per gate; counts of the full grid skip all three."""
+        self.kept_GK.clear()
         for gate, (block, count) in enumerate(zip(blocks, counts, strict=True)):
             if count == self.tokens:
                 x_ND = block(x_ND)
-            else:
-                if gate:
-                    scores_N = self.scores(gate, x_ND)
-                x_ND = put_back(x_ND, block, scores_N.topk(count, sorted=False).indices)
+                continue
+            if gate:
+                scores_N = self.scores(gate, x_ND)
+            kept_K = scores_N.topk(count, sorted=False).indices
+            self.kept_GK.append(kept_K)
+            x_ND = put_back(x_ND, block, kept_K)
         return x_ND
 
 

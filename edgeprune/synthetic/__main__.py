@@ -21,7 +21,9 @@ def sheet(pairs: list[tuple[np.ndarray, np.ndarray]], across: int = 4) -> np.nda
 def main() -> None:
     """Measure, and save sheets when asked."""
     parser = argparse.ArgumentParser(prog="python -m edgeprune.synthetic", description=__doc__)
-    parser.add_argument("--frames", type=int, default=100, help="frames to time, of a stream and of scenes (%(default)s)")
+    parser.add_argument(
+        "--frames", type=int, default=100, help="frames to time, of a stream and of scenes (%(default)s)"
+    )
     parser.add_argument("--height", type=int, default=384)
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--seed", type=int, default=0, help="first seed (%(default)s)")
@@ -40,7 +42,7 @@ def main() -> None:
     began = time.process_time()
     scenes = [scene(options.seed + k, *size) for k in range(options.frames)]
     print(f"scenes: {options.frames / (time.process_time() - began):.1f} scenes/s at {size[0]}x{size[1]} on one core")
-    counts = sum(np.bincount(label.ravel(), minlength=len(CLASSES)) for _, label in scenes)
+    counts = np.sum([np.bincount(label.ravel(), minlength=len(CLASSES)) for _, label in scenes], axis=0)
     print("class shares over the scenes, %: " + ", ".join(
         f"{name} {share:.2f}" for name, share in zip(CLASSES, 100 * counts / counts.sum(), strict=True)
     ))  # fmt: skip

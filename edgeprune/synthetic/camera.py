@@ -10,10 +10,14 @@ bends by c(s) metres sideways, so world x = l + c(s), world z = s.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 NEAR = 0.6  # metres; nothing closer than this is drawn
+
+
+Columns = TypeVar("Columns", float, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Camera:
     rows: int
     columns: int
 
-    def horizon_at(self, columns: np.ndarray | float) -> np.ndarray | float:
+    def horizon_at(self, columns: Columns) -> Columns:
         """Row of the horizon at these columns."""
         return self.horizon + self.roll * (columns - self.columns / 2)
 

@@ -20,14 +20,14 @@ RING = 8  # stretches; a power of two
 SHADOW = 32  # added to a material number
 LEVELS, LEVEL_METRES = 16, 8.0  # steps of distance for haze and fading texture
 
-(ASPHALT, PATCH, PALE_PATCH, WHITE, YELLOW, WORN, KERB, SLABS, FOOT_ASPHALT, GRASS, COBBLES, IRON, CRACK, LANE, FORECOURT,
- PUDDLE, FOOT_PATCH, FOOT_GAP, PAVERS, GRAVEL) = range(20)  # fmt: skip
+ASPHALT, PATCH, PALE_PATCH, WHITE, YELLOW, WORN, IRON, CRACK, LANE = range(9)
+KERB, SLABS, FOOT_ASPHALT, FORECOURT, FOOT_PATCH, PAVERS, GRASS = range(9, 16)
 LABELS = np.full(32, ROAD, np.uint8)
-LABELS[[KERB, SLABS, FOOT_ASPHALT, FORECOURT, FOOT_PATCH, FOOT_GAP, PAVERS]] = PAVEMENT
-LABELS[[GRASS, GRAVEL]] = TREE
+LABELS[[KERB, SLABS, FOOT_ASPHALT, FORECOURT, FOOT_PATCH, PAVERS]] = PAVEMENT
+LABELS[GRASS] = TREE
 ROUGH, SLAB, TURF, BRICK = range(4)  # textures
 TEXTURE = np.full(64, ROUGH, np.int32)
-for _material, _texture in ((SLABS, SLAB), (GRASS, TURF), (COBBLES, BRICK), (PAVERS, BRICK), (FOOT_GAP, SLAB)):
+for _material, _texture in ((SLABS, SLAB), (GRASS, TURF), (PAVERS, BRICK)):
     TEXTURE[[_material, _material + SHADOW]] = _texture
 TEXTURE_SIZE = 256  # texels along a side, 32 to the metre
 

@@ -5,20 +5,25 @@ Parts of a figure: 1 skin, 2 hair, 3 top, 4 trousers, 5 shoes, 6 bag or helmet, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
 
-from edgeprune.synthetic.skin import NEUTRAL, close_gaps, texels
+from edgeprune.synthetic.skin import GAP, NEUTRAL, texels
 from edgeprune.synthetic.sprites import Sprite
 
 SKIN, HAIR, TOP, LEGS, SHOES, BAG, BICYCLE = range(1, 8)
 PHASES = 6
+Ellipse = tuple[float, float, float, float]  # centre x, y, radius x, y; metres
 Limb = tuple[float, float, float, float, float, float, int, float]  # x0 y0 x1 y1 radius0 radius1 part shade
 
 
-def draw_figure(limbs: list[Limb], half_width: float, top: float, texels_per_metre: float) -> Sprite:
-    """Rasterise capsules (metres, feet at the origin, later ones in front) into a sprite."""
+def draw_figure(
+    limbs: list[Limb], half_width: float, top: float, texels_per_metre: float, wheels: Sequence[Ellipse] = ()
+) -> Sprite:
+    """Rasterise capsules (metres, feet at the origin, later ones in front) into a sprite. One sees through the wheels,
+    but they count as part of the figure."""
     rows, columns = int(top * texels_per_metre), int(2 * half_width * texels_per_metre)
     y = top - (np.arange(rows, dtype=np.float32)[:, None] + 0.5) / texels_per_metre
     x = (np.arange(columns, dtype=np.float32)[None, :] + 0.5) / texels_per_metre - half_width
@@ -35,7 +40,10 @@ def draw_figure(limbs: list[Limb], half_width: float, top: float, texels_per_met
         part[inside] = number
         # Lit from the upper left, so that a limb reads as round.
         shade[inside] = (NEUTRAL + tone + cloth + 4.0 * (offset_y - offset_x) / radius)[inside]
-    image = close_gaps(texels(part, shade), 8, 0.3) if top > 1.85 else texels(part, shade)  # wheels, frames
+    image = texels(part, shade)
+    for centre_x, centre_y, radius_x, radius_y in wheels:
+        within = ((x - centre_x) / radius_x) ** 2 + ((y - centre_y) / radius_y) ** 2 < 1.0
+        image[within & (image == 0)] = GAP
     return Sprite(image, -half_width, half_width, 0.0, top)
 
 
@@ -91,9 +99,7 @@ def cyclist(phase: float, side: float, helmet: bool) -> Sprite:
     for hub in (-axle, axle):
         turns = np.linspace(0, 2 * np.pi, 25)
         rim_x, rim_y = hub + wheel * max(side, 0.04) * np.cos(turns), wheel + (wheel - 0.02) * np.sin(turns)
-        limbs += [
-            (rim_x[k], rim_y[k], rim_x[k + 1], rim_y[k + 1], bar, bar, BICYCLE, -8) for k in range(24)
-        ]
+        limbs += [(rim_x[k], rim_y[k], rim_x[k + 1], rim_y[k + 1], bar, bar, BICYCLE, -8) for k in range(24)]
         for k in range(0, 24, 6):
             limbs.append((hub, wheel, rim_x[k], rim_y[k], 0.012, 0.012, BICYCLE, 0))
     crank, saddle, head = (-0.05 * side, 0.32), (-0.2 * side, 0.92), (0.38 * side, 0.9)
@@ -108,7 +114,9 @@ def cyclist(phase: float, side: float, helmet: bool) -> Sprite:
         knee = ((hip[0] + pedal[0]) / 2 + 0.2 * side + 1.3 * out, (hip[1] + pedal[1]) / 2 + 0.06)
         limbs.append((hip[0] + out, hip[1], *knee, 0.095, 0.075, LEGS, tone))
         limbs.append((*knee, pedal[0] + out, pedal[1], 0.07, 0.05, LEGS, tone))
-        limbs.append((pedal[0] + out - 0.04, pedal[1] - 0.04, pedal[0] + out + 0.08, pedal[1] - 0.04, 0.045, 0.04, SHOES, tone))
+        limbs.append(
+            (pedal[0] + out - 0.04, pedal[1] - 0.04, pedal[0] + out + 0.08, pedal[1] - 0.04, 0.045, 0.04, SHOES, tone)
+        )
         hand = (head[0] + 0.02 + sign * 0.24 * (1 - side), 1.05)
         elbow = ((shoulder[0] + hand[0]) / 2 + sign * 0.22 * (1 - side), 1.2)
         start = shoulder[0] + sign * 0.17 * (1 - side)
@@ -118,13 +126,19 @@ def cyclist(phase: float, side: float, helmet: bool) -> Sprite:
             chest = 0.17 - 0.04 * side
             limbs.append((*hip, *shoulder, chest, chest, TOP, 0))
     limbs.append((shoulder[0] + 0.05 * side, 1.58, shoulder[0] + 0.12 * side, 1.7, 0.06, 0.095, SKIN, 0))
-    limbs.append((shoulder[0] + 0.08 * side, 1.74, shoulder[0] + 0.1 * side, 1.75, 0.1, 0.1, BAG if helmet else HAIR, 0))
-    return draw_figure(limbs, 0.95, 1.88, 64.0)
+    limbs.append(
+        (shoulder[0] + 0.08 * side, 1.74, shoulder[0] + 0.1 * side, 1.75, 0.1, 0.1, BAG if helmet else HAIR, 0)
+    )
+    wheels = [(hub, wheel, wheel * max(side, 0.04), wheel) for hub in (-axle, axle)]
+    return draw_figure(limbs, 0.95, 1.88, 64.0, wheels)
 
 
 @cache
 def crowd() -> dict[str, list[list[Sprite]]]:
-    """Figures by kind; each is a list of gait phases. Kinds: 'across' and 'along' (walking), 'stand', 'cycle 0'..'cycle 4'."""
+    """Figures by kind, each a list of gait phases.
+
+    Kinds: 'across' and 'along' (walking), 'stand', and 'cycle 0' (seen along its way) to 'cycle 4' (from the side).
+    """
     rng = np.random.default_rng(5)
     figures: dict[str, list[list[Sprite]]] = {"across": [], "along": [], "stand": []}
     for k in range(10):
@@ -134,5 +148,7 @@ def crowd() -> dict[str, list[list[Sprite]]]:
         figures["stand"].append([walker(rng, 0.03, (k % 3) / 2, build, skirt, bag)])
     for view in range(5):
         side = float(np.sin(np.pi / 8 * view))
-        figures[f"cycle {view}"] = [[cyclist(p / PHASES, side, helmet) for p in range(PHASES)] for helmet in (False, True)]
+        figures[f"cycle {view}"] = [
+            [cyclist(p / PHASES, side, helmet) for p in range(PHASES)] for helmet in (False, True)
+        ]
     return figures

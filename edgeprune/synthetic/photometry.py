@@ -12,12 +12,8 @@ from edgeprune.synthetic.textures import fractal
 NOISE_SIZE = 1 << 21
 
 
-def _noise() -> np.ndarray:
-    return np.random.default_rng(77).standard_normal(NOISE_SIZE).astype(np.float32)
-
-
-NOISE = _noise()
-CLOUDS = np.tile(fractal(np.random.default_rng(21), 512, 1.7), (1, 2))  # (512, 1024), tileable sideways
+NOISE = np.random.default_rng(77).standard_normal(NOISE_SIZE, dtype=np.float32)
+CLOUDS = fractal(np.random.default_rng(21), 512, 1.7)  # (512, 512), tileable
 
 
 class Light:
@@ -67,6 +63,7 @@ class Light:
         self.softness = rng.uniform(0.05, 0.24)
         self.smear = rng.random() < 0.15  # sideways motion blur
         self.vignette = rng.uniform(0.0, 0.35)
+        self.cloud_shift = rng.randrange(512)
 
     def table(self, skin: Skin, distance: float, lit: float) -> np.ndarray:
         """The packed pixels of a skin under this light, `distance` metres away."""
@@ -80,7 +77,7 @@ class Light:
         """Fill rows up to `bottom` with sky; clouds move sideways with the camera's heading. Label 0 is sky."""
         rows, columns = max(1, bottom), canvas.shape[1]
         height = np.linspace(1.0, 0.0, rows, dtype=np.float32)[:, None]
-        shift = int(heading_px) % 512
+        shift = self.cloud_shift + int(heading_px * 320.0 / columns)
         source_row = (np.linspace(0.0, 1.0, rows) ** 1.3 * 300).astype(np.int32)
         source_column = (np.arange(columns) * (320.0 / columns)).astype(np.int32) + shift
         cloud = CLOUDS[source_row[:, None], source_column & 511]
@@ -107,13 +104,19 @@ class Light:
             image[:, 2:] *= np.float32(0.5)
         weight = np.float32(self.softness / (1.0 - 2.0 * self.softness))
         # [w 1 w] down, then across; the sums are normalised together with the vignette.
-        column = image[1:-1] + weight * (image[:-2] + image[2:])
-        soft = column[:, 1:-1] + weight * (column[:, :-2] + column[:, 2:])
+        column = image[:-2] + image[2:]
+        column *= weight
+        column += image[1:-1]
+        soft = column[:, :-2] + column[:, 2:]
+        soft *= weight
+        soft += column[:, 1:-1]
         y = np.linspace(-1.0, 1.0, height - 2, dtype=np.float32)[:, None]
         x = np.linspace(-1.0, 1.0, width - 2, dtype=np.float32)[None, :]
         fall = (1.0 - self.vignette * 0.5 * (x * x + y * y)) / (1.0 + 2.0 * weight) ** 2
         soft *= fall[..., None]
         image[1:-1, 1:-1] = soft
+        image[0], image[-1] = image[1], image[-2]
+        image[:, 0], image[:, -1] = image[:, 1], image[:, -2]
         start = rng.randrange(NOISE_SIZE // 2)
         flat = image.reshape(-1)
         need = flat.size

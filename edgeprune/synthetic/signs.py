@@ -65,15 +65,31 @@ def furniture() -> dict[str, list[Sprite]]:
     kinds["lamp"].append(board.sprite())
     for top in (2.3, 2.6, 3.0):
         head = top - 0.36
-        kinds["sign"].append(post(0.36, top, 0.09).disc(0, head, 0.34, RIM).disc(0, head, 0.25, FACE)
-                             .box(-0.12, 0.12, head - 0.1, head + 0.1, MARK).sprite())
-        kinds["sign"].append(post(0.42, top, 0.09).triangle(head, 0.72, RIM, False)
-                             .triangle(head - 0.04, 0.42, FACE, False).box(-0.03, 0.03, head - 0.16, head, MARK).sprite())
-        kinds["sign"].append(post(0.36, top, 0.09).box(-0.33, 0.33, head - 0.34, head + 0.34, FACE)
-                             .box(-0.2, 0.2, head - 0.05, head + 0.05, MARK).box(-0.05, 0.05, head - 0.2, head + 0.2, MARK)
-                             .sprite())
+        kinds["sign"].append(
+            post(0.36, top, 0.09)
+            .disc(0, head, 0.34, RIM)
+            .disc(0, head, 0.25, FACE)
+            .box(-0.12, 0.12, head - 0.1, head + 0.1, MARK)
+            .sprite()
+        )
+        kinds["sign"].append(
+            post(0.42, top, 0.09)
+            .triangle(head, 0.72, RIM, False)
+            .triangle(head - 0.04, 0.42, FACE, False)
+            .box(-0.03, 0.03, head - 0.16, head, MARK)
+            .sprite()
+        )
+        kinds["sign"].append(
+            post(0.36, top, 0.09)
+            .box(-0.33, 0.33, head - 0.34, head + 0.34, FACE)
+            .box(-0.2, 0.2, head - 0.05, head + 0.05, MARK)
+            .box(-0.05, 0.05, head - 0.2, head + 0.2, MARK)
+            .sprite()
+        )
         two = post(0.36, top + 0.6, 0.09).disc(0, head + 0.6, 0.32, RIM).disc(0, head + 0.6, 0.24, FACE)
-        kinds["sign"].append(two.box(-0.3, 0.3, head - 0.25, head + 0.12, BACK).box(-0.2, 0.2, head - 0.1, head, MARK).sprite())
+        kinds["sign"].append(
+            two.box(-0.3, 0.3, head - 0.25, head + 0.12, BACK).box(-0.2, 0.2, head - 0.1, head, MARK).sprite()
+        )
     kinds["sign"].append(post(0.42, 2.6, 0.09).triangle(2.2, 0.72, RIM, True).triangle(2.23, 0.42, FACE, True).sprite())
     kinds["sign"].append(post(0.36, 2.6, 0.09).disc(0, 2.25, 0.33, BACK).box(-0.06, 0.06, 2.05, 2.45, MARK).sprite())
     for wide, low, high in ((1.0, 1.6, 2.8), (1.5, 2.2, 3.6), (0.7, 0.9, 1.7), (0.8, 2.5, 3.6)):

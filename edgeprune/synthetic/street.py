@@ -11,10 +11,11 @@ from edgeprune.synthetic.ground import ALONG, CHUNK, COLUMNS, RING, ROWS, colour
 from edgeprune.synthetic.people import crowd
 from edgeprune.synthetic.skin import Skin
 from edgeprune.synthetic.sprites import blit
+from edgeprune.synthetic.things import Thing
 from edgeprune.synthetic.traffic import Traffic
 from edgeprune.synthetic.vehicles import MODELS, view
 from edgeprune.synthetic.walls import draw_wall
-from edgeprune.synthetic.world import Thing, World
+from edgeprune.synthetic.world import World
 
 FRAMES_PER_SECOND = 15.0
 SPRITE_RANGE, WALL_RANGE = 150.0, 190.0  # metres
@@ -90,14 +91,20 @@ class Street:
             if self.ring_holds[k % RING] != k:
                 self.ring[k % RING], self.ring_holds[k % RING] = chunk.ground, k
         stations = camera.s + np.arange(int((RING - 1) * ROWS - ALONG * (camera.s - first * CHUNK) - 1)) / ALONG
-        draw_ground(canvas, camera, self.ring.ravel(), np.asarray(self.world.bend(stations)), self.ground_tables)
+        draw_ground(canvas, camera, self.ring.ravel(), self.world.bend_along(stations), self.ground_tables)
+        edge = 0.5 / self.focal  # slope of the view's sides
         walls = []
         things: list[tuple[float, Thing | None, tuple]] = []
         for chunk in chunks:
             for wall in chunk.walls:
                 ends = (*camera.locate(wall.x0, wall.s0), *camera.locate(wall.x1, wall.s1))
                 middle = (ends[1] + ends[3]) / 2
-                if ends[1] < NEAR and ends[3] < NEAR or middle > WALL_RANGE:
+                if (ends[1] < NEAR and ends[3] < NEAR) or middle > WALL_RANGE:
+                    continue
+                # Both ends beyond the same edge of the view: no part of the wall is in it.
+                if (ends[0] > edge * ends[1] and ends[2] > edge * ends[3]) or (
+                    ends[0] < -edge * ends[1] and ends[2] < -edge * ends[3]
+                ):
                     continue
                 if wall.solid:
                     walls.append((middle, wall, ends))
@@ -108,16 +115,16 @@ class Street:
         for thing in self.traffic.movers(time, camera.s, self.lane):
             self._place(things, camera, thing)
         levels = bank().levels
-        for middle, wall, ends in sorted(walls, key=lambda item: -item[0]):
+        for middle, wall, ends in sorted(walls, key=lambda entry: -entry[0]):
             draw_wall(canvas, depth, camera, wall, ends, levels, light.table(wall.skin, middle, wall.lit))
         if light.wet:
             self._reflect(canvas, camera, light.wet)
-        for z, thing, where in sorted(things, key=lambda item: -item[0]):
-            if thing is None:
+        for z, item, where in sorted(things, key=lambda entry: -entry[0]):
+            if item is None:
                 wall, ends = where
                 draw_wall(canvas, depth, camera, wall, ends, levels, light.table(wall.skin, z, wall.lit))
             else:
-                self._draw_thing(canvas, depth, camera, thing, where[0], z)
+                self._draw_thing(canvas, depth, camera, item, where[0], z)
         labels = (canvas >> 24).astype(np.uint8)
         return light.develop(canvas, self.world.rng(index, 5)), labels
 
@@ -135,21 +142,20 @@ class Street:
         column = self.width / 2 + camera.focal * x / z
         row = float(camera.horizon_at(column)) + camera.focal * camera.height / z
         scale = camera.focal / z * thing.size
-        sprite, mirrored = thing.sprite, thing.mirrored
-        if thing.model in MODELS:
-            angle = thing.heading - camera.yaw - np.arctan2(x, z)
+        angle = thing.heading - camera.yaw - float(np.arctan2(x, z))
+        if thing.sprite is not None:
+            sprite, mirrored = thing.sprite, thing.mirrored
+        elif thing.model in MODELS:
             sprite, mirrored = view(thing.model, angle, z)
-        elif thing.model:
+        else:
             _, figure, phase = thing.model.split()
-            angle = thing.heading - camera.yaw - np.arctan2(x, z)
             turn = abs(float(np.arcsin(np.sin(angle))))
             sprite = crowd()[f"cycle {min(4, round(turn / (np.pi / 8)))}"][int(figure)][int(phase)]
-            mirrored = np.sin(angle) < 0
-        assert sprite is not None
+            mirrored = bool(np.sin(angle) < 0)
         if (sprite.top - sprite.bottom) * scale < 2.0:
             return
         table = self.world.light.table(thing.skin, z, thing.lit)
-        blit(canvas, depth, sprite, column, row, scale, z, table, bool(mirrored))
+        blit(canvas, depth, sprite, column, row, scale, z, table, mirrored)
 
     def _draw_backdrop(self, canvas: np.ndarray, camera: Camera) -> None:
         """Distant trees and roofs along the horizon."""

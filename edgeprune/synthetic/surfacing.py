@@ -22,16 +22,20 @@ def dapple() -> np.ndarray:
 
 
 def pave(
-    world: World, start: float, rng: random.Random, mouths: dict[int, tuple[float, float] | None], verge: dict[int, bool],
+    world: World,
+    start: float,
+    rng: random.Random,
+    mouths: dict[int, tuple[float, float] | None],
+    verge: dict[int, bool],
     shadows: list[tuple[float, float, float, float]],
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """The material map (ROWS, COLUMNS) of the stretch that begins at `start` metres.
 
     mouths: side road by side (-1 left, 1 right), metres within the stretch; shadows: (from, to, facade line beyond the
     kerb with the side's sign, length) of buildings between the street and the sun.
     """
     s = np.arange(g.ROWS) / g.ALONG
-    kerb = np.asarray(world.kerb(start + s)) * np.ones(g.ROWS)
+    kerb = world.kerb_along(start + s)
     l = (np.arange(g.COLUMNS) + 0.5) / g.ACROSS - g.HALF
     middle = g.COLUMNS // 2
     foot = rng.choice((g.SLABS, g.SLABS, g.FOOT_ASPHALT, g.FOOT_ASPHALT, g.PAVERS))
@@ -94,9 +98,14 @@ def _rectangle(
 
 
 def _mark(
-    world: World, cells: np.ndarray, rng: random.Random, kerb: np.ndarray, s: np.ndarray, l: np.ndarray,
+    world: World,
+    cells: np.ndarray,
+    rng: random.Random,
+    kerb: np.ndarray,
+    s: np.ndarray,
+    l: np.ndarray,
     mouths: dict[int, tuple[float, float] | None],
-) -> None:  # fmt: skip
+) -> None:
     """Lane markings. Most end where a side road joins."""
     style = world.rng(int((s[0] + 1) // 160), 7)
     paint = g.WORN if rng.random() < 0.3 else g.WHITE

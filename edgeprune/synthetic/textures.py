@@ -35,4 +35,6 @@ def courses(rng: np.random.Generator, size: int, height: int, length: int, joint
 def leaves(rng: np.random.Generator, size: int) -> np.ndarray:
     """Foliage: clumps lit from above with dark gaps between them."""
     clumps = fractal(rng, size, 0.9)
-    return (4.0 * clumps + 2.0 * fractal(rng, size, 0.2) + 2.5 * (clumps - np.roll(clumps, -2, axis=0))).astype(np.float32)
+    return (4.0 * clumps + 2.0 * fractal(rng, size, 0.2) + 2.5 * (clumps - np.roll(clumps, -2, axis=0))).astype(
+        np.float32
+    )

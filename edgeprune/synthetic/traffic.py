@@ -14,9 +14,11 @@ import numpy as np
 from edgeprune.synthetic import colours
 from edgeprune.synthetic.people import PHASES, crowd
 from edgeprune.synthetic.skin import Skin
-from edgeprune.synthetic.world import Thing, World
+from edgeprune.synthetic.things import Thing
+from edgeprune.synthetic.world import World
 
 BEHIND, AHEAD = 2.0, 130.0  # metres around the camera in which movers are drawn
+REPLACED = 45.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -54,24 +56,32 @@ class Traffic:
         if rng.random() > share:
             return None
         if kind == "vehicle":
-            model = rng.choices(("hatchback", "saloon", "estate", "suv", "van", "bus", "double decker", "lorry"),
-                                (9, 6, 4, 3, 3, 0.9, 0.6, 0.7))[0]  # fmt: skip
+            model = rng.choices(
+                ("hatchback", "saloon", "estate", "suv", "van", "bus", "double decker", "lorry"),
+                (9, 6, 4, 3, 3, 0.9, 0.6, 0.7),
+            )[0]
             skin = colours.vehicle(rng, model in ("bus", "double decker", "lorry"))
         else:
             model, skin = "", colours.person(rng, kind == "cyclist")
         size = rng.uniform(0.9, 1.08) if model == "" else rng.uniform(0.96, 1.04)
-        return Occupant(skin, rng.uniform(-1.0, 1.0), rng.uniform(-1.0, 1.0), size, model, rng.randrange(10),
-                        rng.uniform(0.8, 1.1))  # fmt: skip
+        return Occupant(
+            skin, rng.uniform(-1.0, 1.0), rng.uniform(-1.0, 1.0), size, model, rng.randrange(10), rng.uniform(0.8, 1.1)
+        )
 
     def movers(self, time: float, camera_s: float, camera_lane: float) -> list[Thing]:
         """Everything that moves and may be in view at `time` seconds. camera_lane: l of the camera's lane, metres."""
-        world, things = self.world, []
+        world = self.world
+        things: list[Thing] = []
         lane = 1.0 if camera_lane < 0 else -1.0  # side of the oncoming lane
         half = world.half_road
-        # Vehicles ahead in our lane keep a gap that comes and goes.
+        # Vehicles ahead in our lane keep a gap that comes and goes. Every REPLACED seconds they draw away out of sight
+        # and others fall back into view.
+        turn, part = divmod(time, REPLACED)
+        away = max(0.0, 1.0 - min(part, REPLACED - part) / 7.0)
         for k in range(self.leads):
-            gap = self.lead_gap * (1.0 + 0.5 * np.sin(0.11 * time + self.lead_phase + k)) + 5.0 + k * (self.lead_gap + 7.0)
-            who = self.occupant(0, k + 10 * int(time // 40.0), "vehicle", 0.85)
+            sway = 1.0 + 0.5 * np.sin(0.11 * time + self.lead_phase + k)
+            gap = self.lead_gap * sway + 5.0 + k * (self.lead_gap + 7.0) + 150.0 * away**2
+            who = self.occupant(0, k + 10 * int(turn), "vehicle", 0.85)
             if who is not None:
                 self._vehicle(things, who, camera_s + gap + (4.0 if "b" in who.model else 0.0), camera_lane, 0.0)
         self._stream(things, 1, "vehicle", time, -self.oncoming_speed, self.gap, 0.55, camera_s, lane * half * 0.5, 0.2)
@@ -84,9 +94,18 @@ class Traffic:
         return things
 
     def _stream(
-        self, things: list[Thing], stream: int, kind: str, time: float, speed: float, gap: float, share: float, camera_s: float,
-        lateral: float, width: float,
-    ) -> None:  # fmt: skip
+        self,
+        things: list[Thing],
+        stream: int,
+        kind: str,
+        time: float,
+        speed: float,
+        gap: float,
+        share: float,
+        camera_s: float,
+        lateral: float,
+        width: float,
+    ) -> None:
         drift = speed * time
         first = int(np.floor((camera_s - BEHIND - drift) / gap))
         last = int(np.ceil((camera_s + AHEAD - drift) / gap))
@@ -102,7 +121,7 @@ class Traffic:
             if kind == "vehicle":
                 self._vehicle(things, who, s, l, heading)
                 continue
-            x = float(self.world.bend(s)) + l
+            x = self.world.bend(s) + l
             phase = int((time * who.pace + who.offset) * PHASES) % PHASES
             figures = crowd()
             if kind == "walker":
@@ -113,5 +132,5 @@ class Traffic:
                 things.append(Thing(x, s, who.skin, who.size, model=f"rider {who.figure % 2} {phase}", heading=heading))
 
     def _vehicle(self, things: list[Thing], who: Occupant, s: float, l: float, heading: float) -> None:
-        x = float(self.world.bend(s)) + l
+        x = self.world.bend(s) + l
         things.append(Thing(x, s, who.skin, who.size, model=who.model, heading=heading + self.world.bend_slope(s)))

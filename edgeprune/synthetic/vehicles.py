@@ -39,21 +39,69 @@ class Model:
 
 
 MODELS: dict[str, Model] = {
-    "hatchback": Model(3.9, 1.68, ((0, 0.95), (0.05, 1.25), (0.1, 1.42), (0.5, 1.46), (0.73, 0.98), (0.97, 0.78), (1, 0.6)),
-                       0.93, (0.08, 0.7), 1.05, 0.3),
-    "saloon": Model(4.5, 1.75, ((0, 0.88), (0.02, 0.98), (0.16, 1.0), (0.28, 1.38), (0.56, 1.43), (0.73, 0.98), (0.97, 0.76),
-                                (1, 0.6)), 0.95, (0.2, 0.7), 1.0, 0.3),
-    "estate": Model(4.6, 1.76, ((0, 1.0), (0.06, 1.42), (0.56, 1.47), (0.74, 1.0), (0.97, 0.78), (1, 0.6)),
-                    0.95, (0.05, 0.71), 0.95, 0.28),
-    "suv": Model(4.5, 1.85, ((0, 1.1), (0.04, 1.65), (0.56, 1.72), (0.7, 1.15), (0.98, 1.0), (1, 0.7)),
-                 1.08, (0.06, 0.68), 1.0, 0.2),
-    "van": Model(5.0, 1.95, ((0, 2.0), (0.02, 2.1), (0.74, 2.1), (0.86, 1.25), (0.99, 1.0), (1, 0.7)),
-                 1.2, (0.62, 0.82), 1.2, 0.08, box_from=0.6, density=44.0),
+    "hatchback": Model(
+        3.9,
+        1.68,
+        ((0, 0.95), (0.05, 1.25), (0.1, 1.42), (0.5, 1.46), (0.73, 0.98), (0.97, 0.78), (1, 0.6)),
+        0.93,
+        (0.08, 0.7),
+        1.05,
+        0.3,
+    ),
+    "saloon": Model(
+        4.5,
+        1.75,
+        ((0, 0.88), (0.02, 0.98), (0.16, 1.0), (0.28, 1.38), (0.56, 1.43), (0.73, 0.98), (0.97, 0.76), (1, 0.6)),
+        0.95,
+        (0.2, 0.7),
+        1.0,
+        0.3,
+    ),
+    "estate": Model(
+        4.6,
+        1.76,
+        ((0, 1.0), (0.06, 1.42), (0.56, 1.47), (0.74, 1.0), (0.97, 0.78), (1, 0.6)),
+        0.95,
+        (0.05, 0.71),
+        0.95,
+        0.28,
+    ),
+    "suv": Model(
+        4.5,
+        1.85,
+        ((0, 1.1), (0.04, 1.65), (0.56, 1.72), (0.7, 1.15), (0.98, 1.0), (1, 0.7)),
+        1.08,
+        (0.06, 0.68),
+        1.0,
+        0.2,
+    ),
+    "van": Model(
+        5.0,
+        1.95,
+        ((0, 2.0), (0.02, 2.1), (0.74, 2.1), (0.86, 1.25), (0.99, 1.0), (1, 0.7)),
+        1.2,
+        (0.62, 0.82),
+        1.2,
+        0.08,
+        box_from=0.6,
+        density=44.0,
+    ),
     "bus": Model(10.5, 2.5, ((0, 2.9), (0.99, 2.9), (1, 2.7)), 1.15, (0.02, 0.97), 1.45, 0.0, density=30.0),
-    "double decker": Model(10.0, 2.5, ((0, 4.2), (0.98, 4.2), (1, 4.0)), 1.15, (0.02, 0.97), 1.4, 0.0, tiers=2, density=28.0),
-    "lorry": Model(7.5, 2.4, ((0, 3.2), (0.74, 3.2), (0.745, 2.5), (0.96, 2.5), (1, 1.5)), 1.4, (0.8, 0.94), 3.0, 0.0,
-                   box_from=0.74, density=30.0),
-}  # fmt: skip
+    "double decker": Model(
+        10.0, 2.5, ((0, 4.2), (0.98, 4.2), (1, 4.0)), 1.15, (0.02, 0.97), 1.4, 0.0, tiers=2, density=28.0
+    ),
+    "lorry": Model(
+        7.5,
+        2.4,
+        ((0, 3.2), (0.74, 3.2), (0.745, 2.5), (0.96, 2.5), (1, 1.5)),
+        1.4,
+        (0.8, 0.94),
+        3.0,
+        0.0,
+        box_from=0.74,
+        density=30.0,
+    ),
+}
 
 
 @cache
@@ -75,8 +123,15 @@ def surface(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     pieces: list[tuple[np.ndarray, ...]] = []
 
-    def add(a: np.ndarray, b: np.ndarray, y: np.ndarray, normal: tuple[float, float, float], part: np.ndarray,
-            shade: np.ndarray, keep: np.ndarray) -> None:
+    def add(
+        a: np.ndarray,
+        b: np.ndarray,
+        y: np.ndarray,
+        normal: tuple[float, float, float],
+        part: np.ndarray,
+        shade: np.ndarray,
+        keep: np.ndarray,
+    ) -> None:
         points = np.stack(np.broadcast_arrays(a, b, y), axis=-1)[keep].astype(np.float32)
         code = texels(np.broadcast_to(part, keep.shape), np.broadcast_to(shade, keep.shape))[keep]
         pieces.append((points, np.broadcast_to(np.array(normal, np.float32), points.shape), code))
@@ -85,7 +140,11 @@ def surface(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     a, y = np.meshgrid(np.arange(-length / 2, length / 2, step), np.arange(0.0, roof, step))
     share, top = a / length + 0.5, roof_at(a)
     part = np.where(share < model.box_from, SECOND, BODY)
-    shade = NEUTRAL + (0.25 if length < 4.8 else 0.6) * noise[np.arange(a.shape[0])[:, None] % 256, np.arange(a.shape[1]) % 256] - 3.0 * (y < 0.5)
+    shade = (
+        NEUTRAL
+        + (0.25 if length < 4.8 else 0.6) * noise[np.arange(a.shape[0])[:, None] % 256, np.arange(a.shape[1]) % 256]
+        - 3.0 * (y < 0.5)
+    )
     shade = shade + 2.5 * (np.abs(y - model.belt + 0.12) < 0.05)
     for tier in range(model.tiers):
         low = model.belt + 0.06 + tier * 1.65
@@ -137,11 +196,20 @@ def surface(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         part[lamp], shade[lamp] = (REAR_LIGHT if end < 0 else PLATE), NEUTRAL + 4
         part[(np.abs(y - 0.55) < 0.07) & (np.abs(b) < 0.27)] = PLATE
         part[y < clearance + 0.08] = BLACK
-        add(np.full(b.shape, end * length / 2), b, y, (end, 0.0, 0.0), part, shade, (y < top) & (np.abs(b) < half_at(y)))
+        add(
+            np.full(b.shape, end * length / 2), b, y, (end, 0.0, 0.0), part, shade, (y < top) & (np.abs(b) < half_at(y))
+        )
     # The dark strip under the body, seen between the wheels.
     a, b = np.meshgrid(np.arange(-length / 2, length / 2, step), np.arange(-half, half, step))
-    add(a, b, np.full(a.shape, 0.03), (0.0, 0.0, 1.0), np.full(a.shape, BLACK), np.full(a.shape, NEUTRAL),
-        np.full(a.shape, True))
+    add(
+        a,
+        b,
+        np.full(a.shape, 0.03),
+        (0.0, 0.0, 1.0),
+        np.full(a.shape, BLACK),
+        np.full(a.shape, NEUTRAL),
+        np.full(a.shape, True),
+    )
     points, normals, codes = (np.concatenate([piece[k] for piece in pieces]) for k in range(3))
     return points, normals, codes
 
@@ -167,6 +235,9 @@ def stored_view(name: str, turn: int, near: bool) -> Sprite:
     row = rows - 1 - ((v - bottom) * model.density).astype(np.int32)
     # Painted far to near: where two points share a texel the later, nearer one stays.
     image[row, ((u - left) * model.density).astype(np.int32)] = codes[order]
+    # Where perspective spreads the points apart, single texels stay empty: give them their left neighbour's.
+    hole = (image[:, 1:-1] == 0) & (image[:, :-2] != 0) & (image[:, 2:] != 0)
+    image[:, 1:-1][hole] = image[:, :-2][hole]
     return Sprite(image, left, left + columns / model.density, bottom, bottom + rows / model.density)
 
 

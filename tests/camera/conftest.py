@@ -20,14 +20,14 @@ def moving_stripes(index: int) -> np.ndarray:
 
 @pytest.fixture
 def make_video(tmp_path: Path) -> Callable[..., Path]:
-    """make_video(name, frames, movflags): a video whose index comes first, so that a cut-off copy can be opened."""
+    """make_video(name, frames, movflags, codec): its index comes first, so that a cut-off copy can be opened."""
     av = pytest.importorskip("av", reason="needs PyAV: pip install 'edgeprune[video]'")
 
-    def make(name: str = "stripes.mp4", frames: int = 30, movflags: str = "faststart") -> Path:
+    def make(name: str = "stripes.mp4", frames: int = 30, movflags: str = "faststart", codec: str = "mpeg4") -> Path:
         path = tmp_path / name
         options = {"movflags": movflags} if path.suffix == ".mp4" else {}
         with av.open(str(path), "w", options=options) as container:
-            stream = container.add_stream("mpeg4", rate=FPS)
+            stream = container.add_stream(codec, rate=FPS)
             stream.width, stream.height, stream.pix_fmt, stream.bit_rate = WIDTH, HEIGHT, "yuv420p", 2_000_000
             for index in range(frames):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(moving_stripes(index), format="rgb24")))

@@ -37,6 +37,11 @@ def test_dropped_is_counted_since_the_frame_before(scripted: MakeSource) -> None
             capture._admit(got[0])
     again = capture.get(PATIENCE_S)
     assert again is not None and (again[1], capture.dropped) == (2, 2)
+    with capture._changed:
+        for _ in range(2):
+            capture._admit(got[0])
+    third = capture.get(PATIENCE_S)
+    assert third is not None and (third[1], capture.dropped) == (1, 3)
 
 
 def test_every_frame_drops_nothing_and_reads_only_a_little_ahead(scripted: MakeSource) -> None:

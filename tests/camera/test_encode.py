@@ -145,9 +145,7 @@ def test_only_mp4(tmp_path: Path, name: str) -> None:
 
 def test_unwritable_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(
-        InputError, match="cannot write a video to .*file; name a folder|cannot write a video to .*Not a dir|exists"
-    ):
+    with pytest.raises(InputError, match=r"cannot write a video to .*; name a folder that you may write to"):
         VideoWriter(tmp_path / "file" / "out.mp4", FPS, HEIGHT, WIDTH)
 
 

@@ -48,3 +48,10 @@ def test_labels_come_back_where_they_were(size: tuple[int, int], stride: int) ->
     inside[abs(np.arange(height) - height // 2) <= margin] = False
     inside[:, abs(np.arange(width) - width // 2) <= margin] = False
     np.testing.assert_array_equal(back_HW[inside], quadrant_HW[inside])
+
+
+def test_labels_are_taken_at_pixel_centres() -> None:
+    label_hw = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    np.testing.assert_array_equal(Fit(4, 4).unfit(label_hw, 8, 8), np.kron(label_hw, np.ones((2, 2), np.uint8)))
+    np.testing.assert_array_equal(Fit(4, 4).unfit(label_hw, 2, 2), label_hw[1::2, 1::2])
+    np.testing.assert_array_equal(Fit(4, 4).unfit(label_hw, 4, 8), np.kron(label_hw[1:3], np.ones((2, 2), np.uint8)))

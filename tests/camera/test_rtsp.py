@@ -132,9 +132,9 @@ def test_refused_connection_hides_the_password() -> None:
 
 def test_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgeprune.camera.rtsp.OPEN_TIMEOUT_S", 0.3)
-    with socket.create_server(("127.0.0.1", 0)) as server:  # its queue accepts, and nobody reads
-        with pytest.raises(InputError, match=r"no answer from rtsp://127.0.0.1:\d+/live within 0.3 s"):
-            open_source(f"rtsp://127.0.0.1:{server.getsockname()[1]}/live")
+    server = socket.create_server(("127.0.0.1", 0))  # its queue accepts, and nobody reads
+    with server, pytest.raises(InputError, match=r"no answer from rtsp://127.0.0.1:\d+/live within 0.3 s"):
+        open_source(f"rtsp://127.0.0.1:{server.getsockname()[1]}/live")
 
 
 def test_without_password() -> None:

@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def test_unknown_board_has_no_total(ina3221: Callable[..., Path]) -> None:
 
 
 def test_rail_that_is_not_there(ina3221: Callable[..., Path]) -> None:
-    with pytest.raises(InputError, match="INA3221 has no rail 'VDD_INN'; rails: VDD_IN, .*did you mean 'VDD_IN'"):
+    with pytest.raises(InputError, match=r"INA3221 has no rail 'VDD_INN'; rails: VDD_IN, .*did you mean 'VDD_IN'"):
         open_meter("ina3221", ina3221(**ORIN_NANO), rails=["VDD_INN"])
 
 
@@ -134,7 +135,7 @@ def test_rapl_for_root_only(rapl: Callable[..., Path], monkeypatch: pytest.Monke
         return read_text(path, *arguments)
 
     monkeypatch.setattr(Path, "read_text", as_a_user)
-    monkeypatch.setitem(__import__("sys").modules, "pynvml", None)
+    monkeypatch.setitem(sys.modules, "pynvml", None)
     with pytest.raises(InputError, match=r"readable by root only; type: sudo chmod a\+r .*intel-rapl:\*/energy_uj"):
         open_meter("rapl", root)
     energy = measure("auto", root)
@@ -194,7 +195,7 @@ def test_no_gpu(
 @pytest.fixture
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine without any sensor."""
-    monkeypatch.setitem(__import__("sys").modules, "pynvml", None)
+    monkeypatch.setitem(sys.modules, "pynvml", None)
     return tmp_path
 
 
@@ -218,7 +219,7 @@ def test_none_even_where_there_is_a_sensor(ina3221: Callable[..., Path]) -> None
 
 
 def test_unknown_meter(bare: Path) -> None:
-    with pytest.raises(InputError, match="unknown energy meter 'rappl'; choices: auto, .*; did you mean 'rapl'"):
+    with pytest.raises(InputError, match=r"unknown energy meter 'rappl'; choices: auto, .*; did you mean 'rapl'"):
         open_meter("rappl", bare)
 
 

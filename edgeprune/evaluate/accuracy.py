@@ -1,0 +1,183 @@
+"""Accuracy of the compiled graphs: the dense reference, every bucket, and `auto`, the choice that a run makes."""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+from edgeprune.bundle import DENSE, Bundle
+from edgeprune.config import DataSet
+from edgeprune.data import Samples
+from edgeprune.data.resize import resize_sample
+from edgeprune.engines import ENGINES
+from edgeprune.engines.engine import UInt8
+from edgeprune.errors import InputError, choose
+from edgeprune.evaluate.metrics import Scores
+from edgeprune.loop.choose import in_frame
+
+AUTO = "auto"
+
+
+def evaluate(
+    bundle: Bundle,
+    samples: Samples,
+    data_set: DataSet,
+    *,
+    engine: str | None = None,
+    precisions: Sequence[str] | None = None,
+    buckets: Sequence[str] | None = None,
+    dense_graph: Path | None = None,
+    threads: int | None = None,
+    frames: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Scores graphs on labelled frames, which are stretched to the input size as in training.
+
+    The trunk runs once per frame and every tail on its state; `auto` takes the labels of the tail that
+    `choose.in_frame` picks, which are those that a run gives.
+
+    Args:
+        bundle: from `open_bundle`.
+        samples: a split of the data set.
+        data_set: its classes, its ignore index, and the size at which it is scored.
+        engine: a key of ENGINES; the target's by default.
+        precisions: all of the bundle by default.
+        buckets: names of the buckets that get a row; all by default. `auto` chooses among all in any case.
+        dense_graph: the dense FP32 reference where the bundle leaves it out. Without one there is no `dense` row.
+        threads: the target's by default.
+        frames: so many, spread evenly over the split; all by default.
+        say: takes a line of progress every tenth of the frames.
+
+    Returns:
+        `frames`, `threads`, `engine` (its description) and `rows` of {`bucket`, `precision`, `engine`, `tokens`
+        (processed per frame, summed over the blocks; the mean for `auto`), `token_share` (of the dense model's),
+        `miou`, `pixel_accuracy`, `boundary_f`, `per_class_iou`}; the `auto` rows also `buckets` {name: frames}.
+
+    Raises:
+        InputError: unknown engine, precision or bucket; classes that aren't the model's; a label id out of range.
+    """
+    manifest = bundle.manifest
+    check_classes(bundle, data_set)
+    engine = engine or manifest.target.engine
+    opener = choose(ENGINES, engine, "engine")
+    threads = threads or manifest.target.threads
+    shown = [bundle.bucket(name).name for name in buckets or [entry.name for entry in manifest.buckets]]
+    dense_path = dense_graph or (bundle.path(manifest.dense) if manifest.dense else None)
+    score_size = (data_set.score_height, data_set.score_width)
+    rows = Rows(
+        lambda: Scores(
+            data_set.names,
+            data_set.ignore_index,
+            (score_size[0], score_size[1]) if score_size[0] and score_size[1] else None,
+        )
+    )
+    chooser = in_frame(manifest.buckets, None)
+    tokens_of = {entry.name: entry.token_layers for entry in manifest.buckets}
+    picked = spread(len(samples), frames)
+    with ExitStack() as stack:
+        dense = stack.enter_context(closing(opener.open_graph(dense_path, threads))) if dense_path else None
+        sessions = {
+            precision: stack.enter_context(closing(opener.open(bundle, precision, threads=threads)))
+            for precision in precisions or manifest.precisions
+        }
+        described = next(iter(sessions.values())).describe()
+        for done, index in enumerate(picked, 1):
+            sample = samples[index]
+            frame_HW3 = resize_sample(sample, manifest.height, manifest.width).image_HW3
+            label_maps: list[tuple[str, str, int, UInt8]] = []
+            if dense:
+                label_maps.append((DENSE, "fp32", manifest.depth * manifest.tokens, dense(frame_HW3)))
+            for precision, session in sessions.items():
+                chosen = chooser(session.start(frame_HW3))
+                of_bucket = {name: session.finish(name) for name in dict.fromkeys([*shown, chosen])}
+                label_maps += [(name, precision, tokens_of[name], of_bucket[name]) for name in shown]
+                label_maps.append((AUTO, precision, tokens_of[chosen], of_bucket[chosen]))
+                rows.chosen(precision, chosen)
+            for bucket, precision, tokens, pred_HW in label_maps:
+                try:
+                    rows.add(bucket, precision, tokens, pred_HW, sample.label_HW)
+                except InputError as error:
+                    raise InputError(f"{samples.origin(index)}: {error}") from None
+            if done % max(1, len(picked) // 10) == 0:
+                say(f"{done} of {len(picked)} frames")
+    return {
+        "frames": len(picked),
+        "threads": threads,
+        "engine": described,
+        "rows": rows.result(engine, manifest.depth * manifest.tokens),
+    }
+
+
+class Rows:
+    """The scores of each pair of bucket and precision, in the order in which they first came."""
+
+    def __init__(self, new_scores: Callable[[], Scores]):
+        self._new_scores = new_scores
+        self._scores: dict[tuple[str, str], Scores] = {}
+        self._tokens: dict[tuple[str, str], int] = {}
+        self._frames: dict[tuple[str, str], int] = {}
+        self._chosen: dict[str, dict[str, int]] = {}
+
+    def chosen(self, precision: str, bucket: str) -> None:
+        """Counts a choice of `auto`."""
+        counts = self._chosen.setdefault(precision, {})
+        counts[bucket] = counts.get(bucket, 0) + 1
+
+    def add(self, bucket: str, precision: str, tokens: int, pred_HW: UInt8, label_HW: UInt8) -> None:
+        """Adds a frame.
+
+        Raises:
+            InputError: a label id out of range.
+        """
+        key = (bucket, precision)
+        self._scores.setdefault(key, self._new_scores()).update(pred_HW, label_HW)
+        self._tokens[key] = self._tokens.get(key, 0) + tokens
+        self._frames[key] = self._frames.get(key, 0) + 1
+
+    def result(self, engine: str, all_tokens: int) -> list[dict[str, Any]]:
+        """The rows; see `evaluate`. `all_tokens`: of the dense model, summed over its blocks."""
+        found: list[dict[str, Any]] = []
+        for (bucket, precision), scores in self._scores.items():
+            tokens = self._tokens[bucket, precision] / self._frames[bucket, precision]
+            row = {"bucket": bucket, "precision": precision, "engine": engine, "tokens": tokens}
+            row |= {"token_share": tokens / all_tokens, **scores.result()}
+            if bucket == AUTO:
+                row["buckets"] = self._chosen[precision]
+            found.append(row)
+        return found
+
+
+def check_classes(bundle: Bundle, data_set: DataSet) -> None:
+    """Refuses a data set whose classes aren't the model's.
+
+    Raises:
+        InputError: names the first difference.
+    """
+    model, data = bundle.manifest.names, data_set.names
+    if len(model) != len(data):
+        raise InputError(
+            f"data set {data_set.name!r} has {len(data)} classes, bundle {bundle.folder} {len(model)}; "
+            "score it on data with the classes that it was trained on"
+        )
+    for index, (ours, theirs) in enumerate(zip(model, data, strict=True)):
+        if ours != theirs:
+            raise InputError(
+                f"class {index} is {theirs!r} in data set {data_set.name!r} but {ours!r} in bundle {bundle.folder}; "
+                "put the names of the data-set YAML in the order of the bundle's"
+            )
+
+
+def spread(total: int, count: int | None) -> list[int]:
+    """`count` of the indices 0 to total - 1, evenly from the first to the last; all of them for None."""
+    if count is None or count >= total:
+        return list(range(total))
+    if count == 1:
+        return [total // 2]
+    return [round(step * (total - 1) / (count - 1)) for step in range(count)]
+
+
+def accuracy_of(rows: Iterable[dict[str, Any]], bucket: str, precision: str) -> float | None:
+    """mIoU of a bucket and precision in rows of `evaluate`; None where there is none."""
+    return next(
+        (row.get("miou") for row in rows if (row.get("bucket"), row.get("precision")) == (bucket, precision)), None
+    )

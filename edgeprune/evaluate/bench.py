@@ -1,0 +1,243 @@
+"""Latency and energy of graphs side by side: one process per graph, interleaved rounds, against the dense FP32 model.
+
+Whatever slows the machine down for a while (heat, other programs) slows every graph of a round alike, so speed-ups are
+quotients within a round, and their median is reported with their spread.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeprune import synthetic
+from edgeprune.bundle import DENSE, Bundle
+from edgeprune.data import Samples
+from edgeprune.data.resize import resize_sample
+from edgeprune.energy import Energy, Meter
+from edgeprune.errors import InputError, RunError
+from edgeprune.evaluate.accuracy import AUTO, accuracy_of, spread
+from edgeprune.evaluate.worker import Job
+from edgeprune.loop.machine import describe_machine
+
+FRAMES = 24  # of a round
+STREET_SEED = 7_000_001  # far from the seeds of the street's training and validation scenes
+PACKAGES = str(Path(synthetic.__file__).parents[2])  # the folder that holds edgeprune
+
+
+def bench(
+    bundle: Bundle,
+    rounds: int,
+    meter: Meter,
+    *,
+    engine: str | None = None,
+    threads: int | None = None,
+    dense_graph: Path | None = None,
+    samples: Samples | None = None,
+    frames: int = FRAMES,
+    accuracy: Sequence[dict[str, Any]] | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Times dense FP32, every bucket in every precision, `auto`, and the trunk alone, over the same frames.
+
+    Args:
+        bundle: from `open_bundle`.
+        rounds: in each, every graph runs over all frames; each starts with another graph.
+        meter: runs around each graph's part of a round.
+        engine, threads: the target's by default.
+        dense_graph: the dense FP32 reference where the bundle leaves it out; without one speed-ups are unknown.
+        samples: frames are spread evenly over them; scenes of the synthetic street, rendered ahead, by default.
+        frames: of a round.
+        accuracy: rows of `evaluate`; those of the manifest by default.
+        say: takes a line of progress per round.
+
+    Returns:
+        `threads`, `rounds`, `frames` (of a round), `source` (of the frames), `energy_status`, `stem_head_share` (of the
+        dense time; None where the bundle has no such graph), `engine` (its description), `machine`, and `rows` of
+        {`graph`, `bucket`, `precision`, `engine`, `latency_ms` {p50, p95} over all rounds, `speedup_vs_dense_fp32`,
+        `speedup_spread` [min, max] over the rounds, `mj_per_frame`, `miou`, `buckets` {name: frames of a round}}. None
+        where unknown.
+
+    Raises:
+        InputError: what a worker refuses.
+        RunError: a worker died.
+    """
+    manifest = bundle.manifest
+    engine, threads = engine or manifest.target.engine, threads or manifest.target.threads
+    dense_path = dense_graph or (bundle.path(manifest.dense) if manifest.dense else None)
+    with tempfile.TemporaryDirectory(prefix="edgeprune-bench-") as folder, ExitStack() as stack:
+        say(f"preparing {frames} frames")
+        source, frames_FHW3 = bench_frames(bundle, samples, frames)
+        frames_path = Path(folder) / "frames.npy"
+        np.save(frames_path, frames_FHW3)
+        entries = list_entries(bundle, Job("", engine, threads, str(frames_path), str(bundle.folder)), dense_path)
+        say(f"opening {len(entries)} graphs, each in a process of its own")
+        for entry in entries:
+            stack.callback(entry.close)
+            entry.start()
+        for entry in entries:
+            entry.wait_until_warm()
+        for number in range(rounds):
+            start = number % len(entries)
+            for entry in (*entries[start:], *entries[:start]):
+                entry.time_round(meter)
+            say(f"round {number + 1} of {rounds}")
+        dense = next((entry for entry in entries if entry.bucket == DENSE), None)
+        stem_head = next((entry for entry in entries if entry.graph == "stem+head"), None)
+        rows = [entry.row(dense, accuracy if accuracy is not None else manifest.accuracy) for entry in entries]
+        return {
+            "threads": threads,
+            "rounds": rounds,
+            "frames": len(frames_FHW3),
+            "source": source,
+            "energy_status": entries[0].energies[-1].status,
+            "stem_head_share": statistics.median(ratios(stem_head, dense)) if stem_head and dense else None,
+            "engine": entries[0].description,
+            "machine": describe_machine(),
+            "rows": rows,
+        }
+
+
+def bench_frames(bundle: Bundle, samples: Samples | None, count: int) -> tuple[str, np.ndarray]:
+    """Where frames come from, and the frames: uint8 (F, H, W, 3) at the input size."""
+    height, width = bundle.manifest.height, bundle.manifest.width
+    if samples is None:
+        images = [synthetic.scene(STREET_SEED + index, height, width)[0] for index in range(count)]
+        return f"{count} scenes of the synthetic street, seeds {STREET_SEED} and up", np.stack(images)
+    picked = spread(len(samples), count)
+    images = [resize_sample(samples[index], height, width).image_HW3 for index in picked]
+    return f"{len(picked)} frames, {samples.names[picked[0]]} to {samples.names[picked[-1]]}", np.stack(images)
+
+
+def list_entries(bundle: Bundle, job: Job, dense_path: Path | None) -> list["Entry"]:
+    """What is timed, in the order of the table. `job`: what all have in common."""
+
+    def entry(name: str, row: str | None, **differing: str) -> Entry:
+        return Entry(name, row, replace(job, **differing))  # type: ignore[arg-type]  # all of them are text
+
+    manifest = bundle.manifest
+    entries = []
+    if dense_path:
+        entries.append(entry("dense", DENSE, kind="graph", graph=str(dense_path)))
+    if manifest.stem_head:
+        entries.append(entry("stem+head", None, kind="graph", graph=str(bundle.path(manifest.stem_head))))
+    for precision in manifest.precisions:
+        gated = bool(manifest.graphs[precision].tails)
+        graph = "trunk+tail" if gated else "single"
+        for bucket in manifest.buckets:
+            entries.append(entry(graph, bucket.name, kind="bucket", precision=precision, bucket=bucket.name))
+        if gated:
+            entries.append(entry(graph, AUTO, kind="auto", precision=precision))
+            entries.append(entry("trunk", None, kind="trunk", precision=precision))
+    return entries
+
+
+@dataclass
+class Entry:
+    """A graph that is timed, its worker, and what was measured: milliseconds per round and frame, energy per round."""
+
+    graph: str
+    bucket: str | None
+    job: Job
+    description: dict[str, Any] = field(default_factory=dict)
+    rounds_ms: list[list[float]] = field(default_factory=list)
+    energies: list[Energy] = field(default_factory=list)
+    buckets: dict[str, int] = field(default_factory=dict)
+    _process: "subprocess.Popen[str] | None" = None
+
+    def start(self) -> None:
+        """Starts the worker."""
+        paths = [PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "edgeprune.evaluate.worker", self.job.to_json()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+            start_new_session=True,  # Ctrl-C is for us; workers end with their input
+        )
+
+    def wait_until_warm(self) -> None:
+        """Waits until the worker has opened and warmed up its graph.
+
+        Raises:
+            InputError: it can't.
+        """
+        self.description = self._answer()["ready"]
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process is not None and self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RunError(
+                f"the process that times {self.graph} {self.bucket or ''} {self.job.precision} died "
+                f"(exit code {self._process.wait()}); is there memory for all graphs at once? see above for its reason"
+            )
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise InputError(answer["error"])
+        return answer
+
+    def time_round(self, meter: Meter) -> None:
+        """Lets the worker run over all frames."""
+        assert self._process is not None and self._process.stdin is not None
+        meter.start()
+        try:
+            with suppress(BrokenPipeError):  # it has died; there is no answer, which says so
+                self._process.stdin.write("round\n")
+                self._process.stdin.flush()
+            answer = self._answer()
+        finally:
+            energy = meter.stop()
+        self.energies.append(energy)
+        self.rounds_ms.append(answer["ms"])
+        self.buckets = answer["buckets"]
+
+    def close(self) -> None:
+        """Ends the worker: its input ends."""
+        if self._process is None:
+            return
+        assert self._process.stdin is not None and self._process.stdout is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+    def row(self, dense: "Entry | None", accuracy: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """A row of `bench`."""
+        p50, p95 = np.percentile(np.concatenate(self.rounds_ms), [50, 95]).tolist()
+        speedups = ratios(dense, self) if dense else []
+        joules = [energy.total_j for energy in self.energies if energy.total_j is not None]
+        frames = sum(len(times_ms) for times_ms in self.rounds_ms)
+        return {
+            "graph": self.graph,
+            "bucket": self.bucket,
+            "precision": self.job.precision,
+            "engine": self.job.engine,
+            "latency_ms": {"p50": p50, "p95": p95},
+            "speedup_vs_dense_fp32": statistics.median(speedups) if speedups else None,
+            "speedup_spread": [min(speedups), max(speedups)] if speedups else None,
+            "mj_per_frame": 1000 * sum(joules) / frames if len(joules) == len(self.energies) else None,
+            "miou": accuracy_of(accuracy, self.bucket, self.job.precision) if self.bucket else None,
+            "buckets": self.buckets,
+        }
+
+
+def ratios(above: Entry, below: Entry) -> list[float]:
+    """Quotient of the two median times, round by round."""
+    return [
+        statistics.median(one) / statistics.median(other)
+        for one, other in zip(above.rounds_ms, below.rounds_ms, strict=True)
+    ]

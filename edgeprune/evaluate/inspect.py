@@ -1,0 +1,52 @@
+"""What a bundle is, read from its manifest; runs nothing."""
+
+from typing import Any
+
+from edgeprune.bundle import MANIFEST, Bundle
+
+
+def inspect(bundle: Bundle) -> dict[str, Any]:
+    """Everything that a person would ask of a bundle, as JSON.
+
+    Returns:
+        `bundle`, `name`, `policy`, `target` {name, engine, threads, ...}, `input` [H, W], `labels` [H, W], `classes`,
+        `depth`, `tokens` (of the full grid), `precisions`, `buckets` [{name, first, counts, token_layers,
+        token_share}], `parity` and `accuracy` (rows of the build), `graphs` [{graph, precision, file, bytes}], `files`
+        [{file, bytes}], `bytes` (of all), `lint`, `provenance`, `schema_version`.
+    """
+    manifest = bundle.manifest
+    sizes = {file: bundle.path(file).stat().st_size for file in [MANIFEST, *manifest.files]}
+    graphs = [
+        {"graph": graph, "precision": precision, "file": file, "bytes": sizes[file]}
+        for precision, family in manifest.graphs.items()
+        for graph, file in [("trunk", family.trunk), *((f"tail {name}", path) for name, path in family.tails.items())]
+    ]
+    graphs += [
+        {"graph": graph, "precision": "fp32", "file": file, "bytes": sizes[file]}
+        for graph, file in (("dense", manifest.dense), ("stem+head", manifest.stem_head))
+        if file
+    ]
+    return {
+        "bundle": str(bundle.folder),
+        "name": manifest.name,
+        "policy": manifest.policy,
+        "target": manifest.target.model_dump(mode="json"),
+        "input": [manifest.height, manifest.width],
+        "labels": [manifest.label_height, manifest.label_width],
+        "classes": manifest.names,
+        "depth": manifest.depth,
+        "tokens": manifest.tokens,
+        "precisions": manifest.precisions,
+        "buckets": [
+            bucket.model_dump() | {"token_share": bucket.token_layers / (manifest.depth * manifest.tokens)}
+            for bucket in manifest.buckets
+        ],
+        "parity": [row.model_dump() for row in manifest.parity],
+        "accuracy": manifest.accuracy,
+        "graphs": graphs,
+        "files": [{"file": file, "bytes": size} for file, size in sizes.items()],
+        "bytes": sum(sizes.values()),
+        "lint": manifest.lint,
+        "provenance": manifest.provenance,
+        "schema_version": manifest.schema_version,
+    }

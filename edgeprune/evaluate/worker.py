@@ -1,0 +1,125 @@
+"""A process that times one graph on request: `python -m edgeprune.evaluate.worker JOB`, JOB in JSON.
+
+Reads lines from standard input and answers each with a line of JSON on standard output; ends at the end of its input.
+Between requests it waits in a read: no thread of it spins beside the graph that is being timed.
+
+    (start)  -> {"ready": description of the engine}  or  {"error": one line}
+    round    -> {"ms": [one for each frame, in order], "buckets": {name: frames}}
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeprune.bundle import open_bundle
+from edgeprune.engines import ENGINES
+from edgeprune.errors import EdgepruneError, choose
+from edgeprune.loop.choose import in_frame
+
+# frame -> the bucket that was run, or None
+Timed = Callable[[np.ndarray], "str | None"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker opens.
+
+    Attributes:
+        kind: `bucket`, `auto`, `trunk`, or `graph` (a single graph).
+        engine: a key of ENGINES.
+        threads: of the engine.
+        frames: an .npy file of uint8 (F, H, W, 3).
+        bundle: its folder; for a bucket, `auto` or the trunk.
+        precision: likewise.
+        bucket: for `bucket`.
+        graph: path of a single graph.
+    """
+
+    kind: str
+    engine: str
+    threads: int
+    frames: str
+    bundle: str = ""
+    precision: str = "fp32"
+    bucket: str = ""
+    graph: str = ""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def open_job(job: Job) -> tuple[Timed, dict[str, Any]]:
+    """What is timed, opened and warmed up, and the description of its engine.
+
+    Raises:
+        InputError: as the engine's `open`.
+    """
+    engine = choose(ENGINES, job.engine, "engine")
+    if job.kind == "graph":
+        graph = engine.open_graph(Path(job.graph), job.threads)
+
+        def whole(frame_HW3: np.ndarray) -> None:
+            graph(frame_HW3)
+
+        return whole, graph.describe()
+    bundle = open_bundle(Path(job.bundle))
+    buckets = {"bucket": [job.bucket], "auto": None, "trunk": [bundle.manifest.buckets[0].name]}[job.kind]
+    session = engine.open(bundle, job.precision, buckets, job.threads)
+    chooser = in_frame(bundle.manifest.buckets, None)
+
+    def fixed(frame_HW3: np.ndarray) -> str:
+        session.start(frame_HW3)
+        session.finish(job.bucket)
+        return job.bucket
+
+    def auto(frame_HW3: np.ndarray) -> str:
+        bucket = chooser(session.start(frame_HW3))
+        session.finish(bucket)
+        return bucket
+
+    def trunk(frame_HW3: np.ndarray) -> None:
+        session.start(frame_HW3)
+
+    timed: dict[str, Timed] = {"bucket": fixed, "auto": auto, "trunk": trunk}
+    return timed[job.kind], session.describe()
+
+
+def time_round(timed: Timed, frames_FHW3: np.ndarray) -> dict[str, Any]:
+    """Times every frame once."""
+    times_ms: list[float] = []
+    buckets: dict[str, int] = {}
+    for frame_HW3 in frames_FHW3:
+        start_ns = time.perf_counter_ns()
+        bucket = timed(frame_HW3)
+        times_ms.append((time.perf_counter_ns() - start_ns) / 1e6)
+        if bucket is not None:
+            buckets[bucket] = buckets.get(bucket, 0) + 1
+    return {"ms": times_ms, "buckets": buckets}
+
+
+def main(job_json: str) -> None:
+    """Opens the job, then answers requests until the input ends."""
+
+    def answer(content: dict[str, Any]) -> None:
+        print(json.dumps(content), flush=True)
+
+    try:
+        job = Job(**json.loads(job_json))
+        timed, description = open_job(job)
+        frames_FHW3 = np.load(job.frames)
+    except EdgepruneError as error:
+        answer({"error": str(error)})
+        return
+    answer({"ready": description})
+    for _ in sys.stdin:
+        answer(time_round(timed, frames_FHW3))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,299 @@
+"""`edgeprune build`: checkpoint + calibration + target -> bundle.
+
+Buckets are placed, graphs exported in every precision of the target, linted, compared with PyTorch; only then does the
+bundle get its name.
+"""
+
+import copy
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+import torch
+
+from edgeprune import __version__, synthetic
+from edgeprune.bundle import SCHEMA, BucketEntry, GraphSet, Manifest, ParityRow, write_manifest
+from edgeprune.calibrate import Calib, read_calib
+from edgeprune.checkpoint import Card, load, read_card
+from edgeprune.config import Target, load_data_set, shipped
+from edgeprune.data import open_split
+from edgeprune.data.resize import resize_sample
+from edgeprune.errors import InputError, RunError
+from edgeprune.export.family import place_buckets
+from edgeprune.export.graphs import export_dense, export_tail, export_trunk
+from edgeprune.export.int8 import fold_linears, unquantize_linears
+from edgeprune.export.parity import compare
+from edgeprune.export.weights import WeightFile, write_graph
+from edgeprune.files import sha256, write_folder_atomic
+from edgeprune.lint import lint_graph
+from edgeprune.model.policy import Bucket
+from edgeprune.model.segmenter import Segmenter
+from edgeprune.quantize import quantized_linears
+from edgeprune.report.table import write_csv
+
+Say = Callable[[str], None]
+UInt8 = npt.NDArray[np.uint8]
+PARITY_FRAMES = 16
+REFERENCE_FRAMES = 4
+STREET_SEED = 970_000_000  # scenes that no split of the street data set reaches
+
+
+@dataclass
+class Sources:
+    """What a build starts from."""
+
+    checkpoint: Path
+    calib: Calib | None
+    reference: Path | None
+
+
+def find_sources(checkpoint: Path, calib: Path | None, reference: Path | None) -> Sources:
+    """The calibration and the dense reference that belong to a checkpoint: beside it, else the shipped calibration.
+
+    Raises:
+        InputError: a path that was given isn't there.
+    """
+    name = read_card(checkpoint).name
+    places = [checkpoint.with_name(f"calib-{checkpoint.stem}.yaml"), shipped("calib") / f"{name}.yaml"]
+    if calib is None:
+        calib = next((place for place in places if place.is_file()), None)
+    sibling = checkpoint.with_name("reference.safetensors")
+    if reference is None and sibling.is_file():
+        reference = sibling
+    return Sources(checkpoint, read_calib(calib) if calib else None, reference)
+
+
+def frames_for_parity(calib: Calib | None, height: int, width: int) -> tuple[UInt8, str]:
+    """16 frames (F, H, W, 3): calibration frames where the data set is at hand, else scenes of the street; never noise."""
+    if calib is not None:
+        try:
+            split = open_split(load_data_set(calib.data), calib.split)
+            chosen = np.linspace(0, len(split) - 1, PARITY_FRAMES).round().astype(int).tolist()
+            images = [resize_sample(split[index], height, width).image_HW3 for index in chosen]
+            return np.stack(images), f"{calib.data} {calib.split}"
+        except InputError:
+            pass  # a clone without the data set builds all the same, on scenes of the street
+    images = [synthetic.scene(STREET_SEED + index, height, width)[0] for index in range(PARITY_FRAMES)]
+    return np.stack(images), "the synthetic street"
+
+
+def build(target: Target, sources: Sources, precisions: list[str], out: Path, say: Say) -> Manifest:
+    """Writes the bundle to `out` and returns its manifest.
+
+    Raises:
+        InputError: the checkpoint, the calibration or the target don't fit each other.
+        RunError: the lint found something, or parity failed; no bundle is left.
+    """
+    model, card = load(sources.checkpoint)
+    quantized = any(True for _ in quantized_linears(model))
+    if "int8" in precisions and not quantized:
+        raise InputError(
+            f"{sources.checkpoint} has no quantization scales; train a qat phase or build with --precision fp32"
+        )
+    calib = sources.calib
+    if model.policy.gated and calib is None:
+        raise InputError(
+            f"no calibration for {card.name}: gate thresholds are measured on frames; "
+            f"run `edgeprune calibrate {sources.checkpoint} --data YOUR.yaml`"
+        )
+    occupancy = None
+    if calib is not None and model.policy.gated:
+        occupancy = calib.occupancy.get("int8") or calib.occupancy.get("fp32")
+    buckets = place_buckets(model.policy, target.buckets, occupancy)
+    frames_FHW3, frames_from = frames_for_parity(calib, model.spec.height, model.spec.width)
+    say(f"{card.name} for {target.name}: buckets {', '.join(bucket.name for bucket in buckets)}")
+
+    graphs: dict[str, GraphSet] = {}
+    parity: list[ParityRow] = []
+    findings: list[str] = []
+    references: dict[str, npt.NDArray[Any]] = {"frames": frames_FHW3[:REFERENCE_FRAMES]}
+    with write_folder_atomic(out, "bundle") as folder:
+        (folder / "graphs").mkdir()
+        log = (folder / "build.log").open("w")
+
+        def note(line: str) -> None:
+            say(line)
+            log.write(line + "\n")
+
+        for precision in precisions:
+            begin = time.monotonic()
+            reference_model, graph_model = twins(model, precision, target.dialect)
+            trunk, tails = export_family(graph_model, buckets, _threshold(calib, precision), target.dialect)
+            for name, proto in {"trunk": trunk, **tails}.items():
+                findings += lint_graph(f"{precision} {name}", proto, target.lint)
+            graphs[precision] = _write_family(folder, precision, trunk, tails)
+            rows = compare(
+                reference_model, buckets, precision, trunk, list(tails.values()), frames_FHW3, target.threads
+            )
+            parity += rows
+            note(f"{precision}: {len(tails) + 1} graphs, {len(rows)} parity rows, {time.monotonic() - begin:.0f} s")
+        dense_path = _write_dense(folder, sources, model, target)
+        stem_head = _write_stem_head(folder, model, target)
+        note(f"lint: {len(target.lint)} rules, {len(findings)} findings; parity frames from {frames_from}")
+        log.close()
+        _check(target, findings, parity)
+        write_csv(folder / "parity.csv", [row.model_dump() for row in parity])
+        np.savez_compressed(folder / "references.npz", **references | _reference_labels(folder, graphs, buckets, references))
+        manifest = Manifest(
+            schema_version=SCHEMA,
+            name=card.name,
+            target=target,
+            height=model.spec.height,
+            width=model.spec.width,
+            label_height=model.spec.height // model.head.label_stride,
+            label_width=model.spec.width // model.head.label_stride,
+            names=card.names,
+            palette=card.palette,
+            depth=model.spec.depth,
+            tokens=model.policy.tokens,
+            policy=card.policy.name,
+            precisions=precisions,
+            buckets=[_entry(bucket, model) for bucket in buckets],
+            graphs=graphs,
+            dense=dense_path,
+            stem_head=stem_head,
+            parity=parity,
+            lint=findings,
+            references="references.npz",
+            provenance=_provenance(sources, card, frames_from),
+            files={},
+        )
+        write_manifest(folder, manifest)
+    return manifest
+
+
+def twins(model: Segmenter, precision: str, dialect: str) -> tuple[Segmenter, Segmenter]:
+    """(the PyTorch model that parity compares with, the same model in the form that is exported)."""
+    reference = copy.deepcopy(model)
+    if precision == "fp32":
+        unquantize_linears(reference)
+        return reference, reference
+    graph = copy.deepcopy(model)
+    fold_linears(graph, dialect)
+    return reference, graph
+
+
+def _threshold(calib: Calib | None, precision: str) -> float:
+    if calib is None or not calib.thresholds:
+        return 0.0
+    if precision not in calib.thresholds:
+        raise InputError(f"calibration of {calib.model} has no thresholds for {precision}; calibrate again")
+    return calib.thresholds[precision][0]
+
+
+def export_family(
+    model: Segmenter, buckets: list[Bucket], threshold: float, dialect: str
+) -> tuple[onnx.ModelProto, dict[str, onnx.ModelProto]]:
+    """Trunk and tails by bucket; a policy without gates is one graph from frame to labels, and no tails."""
+    if not model.policy.gated:
+        return export_dense(model, dialect), {}
+    trunk = export_trunk(model, threshold)
+    return trunk, {bucket.name: export_tail(model, bucket, dialect) for bucket in buckets}
+
+
+def _write_family(
+    folder: Path, precision: str, trunk: onnx.ModelProto, tails: dict[str, onnx.ModelProto]
+) -> GraphSet:
+    weights = WeightFile(folder / "graphs" / f"{precision}.weights")
+    paths = {}
+    for name, proto in {"trunk": trunk, **{f"tail-{name}": proto for name, proto in tails.items()}}.items():
+        paths[name] = f"graphs/{precision}-{name}.onnx"
+        write_graph(proto, folder / paths[name], weights)
+    weights.close()
+    return GraphSet(trunk=paths["trunk"], tails={name: paths[f"tail-{name}"] for name in tails})
+
+
+def _write_dense(folder: Path, sources: Sources, model: Segmenter, target: Target) -> str:
+    """The dense FP32 reference: its own checkpoint, or the model's own weights on every token."""
+    if sources.reference is not None:
+        dense, card = load(sources.reference)
+        if (card.model.height, card.model.width) != (model.spec.height, model.spec.width):
+            raise InputError(f"reference {sources.reference} is of another input size than {sources.checkpoint}")
+    else:
+        dense = copy.deepcopy(model)
+    unquantize_linears(dense)
+    return _write_single(folder, "dense-fp32", export_dense(dense, target.dialect))
+
+
+def _write_stem_head(folder: Path, model: Segmenter, target: Target) -> str:
+    """Stem and head without a block: `bench` prints their share of the dense time."""
+    plain = copy.deepcopy(model)
+    unquantize_linears(plain)
+    return _write_single(folder, "stem-head", export_dense(plain, target.dialect, depth=0))
+
+
+def _write_single(folder: Path, name: str, proto: onnx.ModelProto) -> str:
+    weights = WeightFile(folder / "graphs" / f"{name}.weights")
+    write_graph(proto, folder / "graphs" / f"{name}.onnx", weights)
+    weights.close()
+    return f"graphs/{name}.onnx"
+
+
+def _check(target: Target, findings: list[str], parity: list[ParityRow]) -> None:
+    if findings:
+        more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+        raise RunError(f"graph lint for {target.name}: {findings[0]}{more}; no bundle was written")
+    for row in parity:
+        least = getattr(target.parity, row.precision)
+        if not row.label_agreement >= least:
+            raise RunError(
+                f"parity of bucket {row.bucket} in {row.precision}: {row.label_agreement:.2%} equal labels, at least "
+                f"{least:.2%} expected (largest logit error {row.max_abs:.3g}); no bundle was written"
+            )
+
+
+def _reference_labels(
+    folder: Path, graphs: dict[str, GraphSet], buckets: list[Bucket], references: dict[str, npt.NDArray[Any]]
+) -> dict[str, npt.NDArray[Any]]:
+    """The labels that the written graphs give for the reference frames, by `<precision>/<bucket>`."""
+    labels: dict[str, npt.NDArray[Any]] = {}
+    for precision, graph_set in graphs.items():
+        trunk = ort.InferenceSession(folder / graph_set.trunk, providers=["CPUExecutionProvider"])
+        names = [value.name for value in trunk.get_outputs()]
+        tails = {
+            name: ort.InferenceSession(folder / path, providers=["CPUExecutionProvider"])
+            for name, path in graph_set.tails.items()
+        }
+        found: dict[str, list[npt.NDArray[Any]]] = {bucket.name: [] for bucket in buckets}
+        for frame_HW3 in references["frames"]:
+            state = dict(zip(names, trunk.run(None, {"frame": frame_HW3}), strict=True))
+            if not tails:
+                found[buckets[0].name].append(state["labels"])
+            for name, tail in tails.items():
+                feeds = {value.name: state[value.name] for value in tail.get_inputs()}
+                found[name].append(tail.run(None, feeds)[0])
+        labels |= {f"{precision}/{name}": np.stack(rows) for name, rows in found.items()}
+    return labels
+
+
+def _entry(bucket: Bucket, model: Segmenter) -> BucketEntry:
+    return BucketEntry(
+        name=bucket.name,
+        counts=list(bucket.counts),
+        first=bucket.counts[0] if bucket.counts else model.policy.tokens,
+        token_layers=bucket.token_layers(model.spec.depth, model.policy.tokens),
+    )
+
+
+def _provenance(sources: Sources, card: Card, frames_from: str) -> dict[str, Any]:
+    return {
+        "checkpoint": sources.checkpoint.name,
+        "checkpoint_sha256": sha256(sources.checkpoint),
+        "reference": sources.reference.name if sources.reference else None,
+        "training": card.provenance,
+        "parity_frames": frames_from,
+        "calibration_frames": len(sources.calib.frames) if sources.calib else 0,
+        "edgeprune": __version__,
+        "torch": torch.__version__,
+        "onnx": onnx.__version__,
+        "onnxruntime": ort.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }

@@ -1,0 +1,138 @@
+"""From a model to its graphs of constant shapes, in ONNX: trunk, tails, the dense reference.
+
+Shapes: H W pixels of the frame, N tokens of the grid, D width, K classes. Graphs hold one frame.
+"""
+
+import logging
+import warnings
+from collections.abc import Sequence
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from edgeprune.export.int8 import TRANSLATIONS
+from edgeprune.model.policy import Bucket
+from edgeprune.model.segmenter import Segmenter
+
+OPSET = 18
+IR_VERSION = 10  # the newest that ONNX Runtime 1.18 and TensorRT 10.3's parser read
+
+
+class TrunkGraph(nn.Module):
+    """frame -> tokens, skips, the first gate's scores, and how many of them lie over the calibrated threshold."""
+
+    def __init__(self, model: Segmenter, threshold: float):
+        super().__init__()
+        self.model, self.threshold = model, threshold
+
+    def forward(self, frame_HW3: Tensor) -> tuple[Tensor, ...]:
+        x_ND, skips, scores_N = self.model.trunk(frame_HW3)
+        assert scores_N is not None
+        return x_ND, *skips, scores_N, (scores_N > self.threshold).sum(dtype=torch.int32)
+
+
+class TailGraph(nn.Module):
+    """tokens, skips, scores -> labels, at the counts of one bucket."""
+
+    def __init__(self, model: Segmenter, counts: Sequence[int], dialect: str):
+        super().__init__()
+        self.model, self.counts, self.dialect = model, tuple(counts), dialect
+
+    def forward(self, x_ND: Tensor, *skips_scores: Tensor) -> Tensor:
+        *skips, scores_N = skips_scores
+        return to_labels(self.model.tail(x_ND, skips, scores_N, self.counts), self.dialect)
+
+
+class DenseGraph(nn.Module):
+    """frame -> labels through the first `depth` blocks on every token; depth 0 is what stem and head cost alone."""
+
+    def __init__(self, model: Segmenter, depth: int, dialect: str):
+        super().__init__()
+        self.model, self.depth, self.dialect = model, depth, dialect
+
+    def forward(self, frame_HW3: Tensor) -> Tensor:
+        x_BND, skips, _ = self.model.embed(frame_HW3.permute(2, 0, 1)[None].float())
+        x_ND = x_BND[0]
+        for block in self.model.blocks[: self.depth]:
+            x_ND = block(x_ND)
+        return to_labels(self.model.head(self.model.norm(x_ND)[None], self.model.grid, skips), self.dialect)
+
+
+def to_labels(logits_1KHW: Tensor, dialect: str) -> Tensor:
+    """Class ids (H/2, W/2) uint8; TensorRT casts to UINT8 from float alone."""
+    labels_HW = logits_1KHW.argmax(dim=1)[0]
+    return (labels_HW.float() if dialect == "tensorrt" else labels_HW).to(torch.uint8)
+
+
+def _export(graph: nn.Module, inputs: tuple[Tensor, ...], names_in: list[str], names_out: list[str]) -> onnx.ModelProto:
+    exporter = logging.getLogger("torch.onnx")
+    level = exporter.level
+    exporter.setLevel(logging.ERROR)  # it reports at length which torchvision operators it does without
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                graph.eval(),
+                inputs,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=names_in,
+                output_names=names_out,
+                custom_translation_table=TRANSLATIONS,
+                verbose=False,
+            )
+    finally:
+        exporter.setLevel(level)
+    assert program is not None
+    proto = program.model_proto
+    proto.ir_version = IR_VERSION
+    for field in ("producer_version", "doc_string"):
+        proto.ClearField(field)
+    del proto.metadata_props[:]
+    for node in proto.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    del proto.graph.value_info[:]
+    return proto
+
+
+def blank_frame(model: Segmenter) -> Tensor:
+    return torch.zeros(model.spec.height, model.spec.width, 3, dtype=torch.uint8)
+
+
+def trunk_outputs(model: Segmenter) -> list[str]:
+    """Names of what the trunk hands to a tail, in order."""
+    return ["tokens", *(f"skip{index}" for index in range(len(model.stem.skip_channels))), "scores"]
+
+
+def export_trunk(model: Segmenter, threshold: float) -> onnx.ModelProto:
+    """Input `frame`; outputs `tokens`, `skip0`..., `scores`, `count`."""
+    return _export(
+        TrunkGraph(model, threshold), (blank_frame(model),), ["frame"], [*trunk_outputs(model), "count"]
+    )
+
+
+def export_tail(model: Segmenter, bucket: Bucket, dialect: str) -> onnx.ModelProto:
+    """Inputs as the trunk's outputs without `count` (those the bucket needs); output `labels`."""
+    with torch.no_grad():
+        x_ND, skips, scores_N = model.trunk(blank_frame(model))
+    assert scores_N is not None
+    proto = _export(
+        TailGraph(model, bucket.counts, dialect), (x_ND, *skips, scores_N), trunk_outputs(model), ["labels"]
+    )
+    drop_unused_inputs(proto)
+    return proto
+
+
+def export_dense(model: Segmenter, dialect: str, depth: int | None = None) -> onnx.ModelProto:
+    """Input `frame`, output `labels`; `depth` blocks, by default all."""
+    depth = len(model.blocks) if depth is None else depth
+    return _export(DenseGraph(model, depth, dialect), (blank_frame(model),), ["frame"], ["labels"])
+
+
+def drop_unused_inputs(proto: onnx.ModelProto) -> None:
+    """The bucket of the full grid selects nothing, so it takes no scores."""
+    used = {name for node in proto.graph.node for name in node.input}
+    for value in [value for value in proto.graph.input if value.name not in used]:
+        proto.graph.input.remove(value)

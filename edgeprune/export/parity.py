@@ -1,0 +1,125 @@
+"""Parity: each bucket in the engine against the PyTorch model it came from, on real or street frames.
+
+Both run trunk, then tail. The graphs are the bundle's, with the logits and the token selections as further outputs.
+
+Shapes: F frames, H W pixels (of the label map, for logits and labels), K classes, N tokens.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+import torch
+
+from edgeprune.bundle import ParityRow
+from edgeprune.model.policy import Bucket
+from edgeprune.model.segmenter import Segmenter
+
+MARGIN = 1e-3  # two best logits of a pixel closer than this may swap by rounding alone
+UInt8 = npt.NDArray[np.uint8]
+
+
+@dataclass
+class Answer:
+    """What one side says of one frame at one bucket: labels (H, W), logits (K, H, W), the tokens each gate kept."""
+
+    labels_HW: UInt8
+    logits_KHW: npt.NDArray[np.float32]
+    kept: list[set[int]]
+
+
+def ask_torch(model: Segmenter, buckets: Sequence[Bucket], frame_HW3: UInt8) -> Iterator[Answer]:
+    """The inference form of the (fake-quantized) model, bucket after bucket."""
+    with torch.no_grad():
+        x_ND, skips, scores_N = model.trunk(torch.from_numpy(frame_HW3))
+        for bucket in buckets:
+            logits_1KHW = model.tail(x_ND, skips, scores_N, bucket.counts)
+            kept = [set(kept_K.tolist()) for kept_K in model.policy.kept_GK]
+            yield Answer(logits_1KHW.argmax(dim=1)[0].to(torch.uint8).numpy(), logits_1KHW[0].numpy(), kept)
+
+
+class WatchedGraph:
+    """A graph in ONNX Runtime whose logits and TopK indices are outputs beside its own."""
+
+    def __init__(self, proto: onnx.ModelProto, threads: int):
+        watched = onnx.ModelProto()
+        watched.CopyFrom(proto)
+        self.logits = [node.input[0] for node in watched.graph.node if node.op_type == "ArgMax"]
+        self.kept = [node.output[1] for node in watched.graph.node if node.op_type == "TopK"]
+        watched.graph.output.extend(
+            [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in self.logits]
+            + [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, None) for name in self.kept]
+        )
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        self.session = ort.InferenceSession(
+            watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        self.inputs = [value.name for value in self.session.get_inputs()]
+        self.outputs = [value.name for value in self.session.get_outputs()]
+
+    def run(self, feeds: dict[str, npt.NDArray[np.generic]]) -> dict[str, npt.NDArray[np.generic]]:
+        """All outputs by name."""
+        values = self.session.run(None, {name: feeds[name] for name in self.inputs})
+        return dict(zip(self.outputs, values, strict=True))
+
+    def answer(self, outputs: dict[str, npt.NDArray[np.generic]]) -> Answer:
+        """The outputs of a graph that ends in labels."""
+        kept = [set(outputs[name].tolist()) for name in self.kept]
+        return Answer(np.asarray(outputs["labels"]), np.asarray(outputs[self.logits[0]])[0], kept)
+
+
+def ask_engine(
+    trunk: WatchedGraph, tails: Sequence[WatchedGraph], frame_HW3: UInt8
+) -> Iterator[Answer]:
+    """The bundle's graphs: trunk once, then each tail. A policy without gates has no tails, its trunk gives labels."""
+    state = trunk.run({"frame": frame_HW3})
+    if not tails:
+        yield trunk.answer(state)
+    for tail in tails:
+        yield tail.answer(tail.run(state))
+
+
+def compare(
+    model: Segmenter,
+    buckets: Sequence[Bucket],
+    precision: str,
+    trunk: onnx.ModelProto,
+    tails: Sequence[onnx.ModelProto],
+    frames_FHW3: UInt8,
+    threads: int,
+) -> list[ParityRow]:
+    """A row per bucket: largest logit error, share of equal labels where the reference is sure, equal selections."""
+    engine_trunk = WatchedGraph(trunk, threads)
+    engine_tails = [WatchedGraph(tail, threads) for tail in tails]
+    max_abs = [0.0] * len(buckets)
+    equal, sure, pixels = ([0] * len(buckets) for _ in range(3))
+    selected: list[list[float]] = [[] for _ in buckets]
+    for frame_HW3 in frames_FHW3:
+        pairs = zip(ask_torch(model, buckets, frame_HW3), ask_engine(engine_trunk, engine_tails, frame_HW3), strict=True)
+        for index, (expected, got) in enumerate(pairs):
+            best_2HW = np.partition(expected.logits_KHW, -2, axis=0)[-2:]
+            sure_HW = best_2HW[1] - best_2HW[0] > MARGIN
+            max_abs[index] = max(max_abs[index], float(np.abs(expected.logits_KHW - got.logits_KHW).max()))
+            equal[index] += int((expected.labels_HW == got.labels_HW)[sure_HW].sum())
+            sure[index] += int(sure_HW.sum())
+            pixels[index] += sure_HW.size
+            selected[index] += [
+                len(ours & theirs) / len(ours) for ours, theirs in zip(expected.kept, got.kept, strict=True)
+            ]
+    return [
+        ParityRow(
+            bucket=bucket.name,
+            precision=precision,
+            max_abs=max_abs[index],
+            label_agreement=equal[index] / max(1, sure[index]),
+            excluded=1 - sure[index] / pixels[index],
+            selection_agreement=float(np.mean(selected[index])) if selected[index] else None,
+            frames=len(frames_FHW3),
+        )
+        for index, bucket in enumerate(buckets)
+    ]

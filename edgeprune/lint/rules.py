@@ -1,0 +1,154 @@
+"""Rules over ONNX graphs: what a run time refuses, ignores or runs slowly, found before a device does.
+
+A rule takes a graph and its initializers by name and yields one line per violation. Sources: the TensorRT operator
+documentation for 10.x, ONNX Runtime's quantization documents, and the measurements named beside a rule.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+Initializers = dict[str, TensorProto]
+Rule = Callable[[onnx.ModelProto, Initializers], Iterator[str]]
+
+MAX_TOPK = 3840
+
+
+def _nodes(model: onnx.ModelProto, *operators: str) -> Iterator[onnx.NodeProto]:
+    return (node for node in model.graph.node if node.op_type in operators)
+
+
+def _values(tensor: TensorProto) -> np.ndarray:
+    return np.asarray(numpy_helper.to_array(tensor))
+
+
+def static_shapes(model: onnx.ModelProto, initializers: Initializers) -> Iterator[str]:
+    """Inputs and outputs of constant shape."""
+    for value in (*model.graph.input, *model.graph.output):
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if not dim.HasField("dim_value"):
+                yield f"{value.name} has no constant size on axis {axis}"
+
+
+def no_dynamic_operators(model: onnx.ModelProto, initializers: Initializers) -> Iterator[str]:
+    """Operators whose output shape depends on data."""
+    for node in _nodes(model, "NonZero", "Compress", "Unique", "NonMaxSuppression", "Loop", "If", "Scan"):
+        yield f"{node.name}: {node.op_type} makes shapes depend on data"
+
+
+def no_random(model: onnx.ModelProto, initializers: Initializers) -> Iterator[str]:
+    """Sampling belongs to training."""
+    for node in model.graph.node:
+        if node.op_type.startswith("Random") or node.op_type in ("Bernoulli", "Multinomial", "Dropout"):
+            yield f"{node.name}: {node.op_type} is random"
+
+
+def topk_limit(model: onnx.ModelProto, initializers: Initializers) -> Iterator[str]:
+    """TensorRT refuses K > 3840, and K must be constant."""
+    for node in _nodes(model, "TopK"):
+        count = initializers.get(node.input[1])
+        if count is None:
+            yield f"{node.name}: the K of TopK is not a constant"
+        elif int(_values(count).item()) > MAX_TOPK:
+            yield f"{node.name}: TopK of {int(_values(count).item())}, over {MAX_TOPK}"
+
+
+def no_scatternd(model: onnx.ModelProto, initializers: Initializers) -> Iterator[str]:
+    """TensorRT ignores the `reduction` of ScatterND and ScatterElements has none."""
+    for node in _nodes(model, "ScatterND"):
+        yield f"{node.name}: ScatterND; gather by an inverse map instead"
+    for node in _nodes(model, "ScatterElements"):
+        if any(item.name == "reduction" and item.s not in (b"", b"none") for item in node.attribute):
+            yield f"{node.name}: ScatterElements with a reduction"
+
+
+def opset(model: onnx.ModelProto, initializers: Initializers) -> Iterator[str]:
+    """Opset 17 to 19 and IR version at most 10, which the oldest supported run times read; standard operators alone."""
+    for domain in model.opset_import:
+        used = any(node.domain == domain.domain for node in model.graph.node)
+        if domain.domain not in ("", "ai.onnx"):
+            if used:
+                yield f"operators of domain {domain.domain!r} are known to one engine alone"
+        elif not 17 <= domain.version <= 19:
+            yield f"opset {domain.version}, expected 17 to 19"
+    if model.ir_version > 10:
+        yield f"IR version {model.ir_version}, expected at most 10"
+
+
+def symmetric_int8(model: onnx.ModelProto, initializers: Initializers) -> Iterator[str]:
+    """Zero points are 0; activations per tensor, weights per output channel on the last axis."""
+    for node in _nodes(model, "QuantizeLinear", "DequantizeLinear"):
+        if len(node.input) > 2 and node.input[2]:
+            zero = initializers.get(node.input[2])
+            if zero is None or np.any(_values(zero)):
+                yield f"{node.name}: a zero point that is not 0"
+        scale = initializers.get(node.input[1])
+        if scale is None:
+            yield f"{node.name}: its scale is not a constant"
+            continue
+        values, content = _values(scale), initializers.get(node.input[0])
+        if not np.all(np.isfinite(values)) or np.any(values <= 0):
+            yield f"{node.name}: a scale that is not positive"
+        if content is None and values.size != 1:
+            yield f"{node.name}: an activation with {values.size} scales, expected 1"
+        elif content is not None and values.size not in (1, content.dims[-1]):
+            yield f"{node.name}: {values.size} scales for weights {tuple(content.dims)}, expected one per output channel"
+
+
+def folded_weights(model: onnx.ModelProto, initializers: Initializers) -> Iterator[str]:
+    """Weights are INT8 constants: a QuantizeLinear on a float constant keeps it in float, and nothing fuses."""
+    for node in _nodes(model, "QuantizeLinear"):
+        if node.input[0] in initializers:
+            yield f"{node.name}: quantizes a constant; fold it to INT8"
+
+
+def no_int32_dequantize(model: onnx.ModelProto, initializers: Initializers) -> Iterator[str]:
+    """TensorRT dequantizes INT8, INT4 and FP8 alone."""
+    for node in _nodes(model, "DequantizeLinear"):
+        content = initializers.get(node.input[0])
+        if content is not None and content.data_type == TensorProto.INT32:
+            yield f"{node.name}: dequantizes INT32"
+
+
+def uint8_output_from_float(model: onnx.ModelProto, initializers: Initializers) -> Iterator[str]:
+    """TensorRT casts to UINT8 from float alone."""
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    for value in model.graph.output:
+        node = made_by.get(value.name)
+        if value.type.tensor_type.elem_type != TensorProto.UINT8 or node is None or node.op_type != "Cast":
+            continue
+        source = made_by.get(node.input[0])
+        to = next((item.i for item in source.attribute if item.name == "to"), None) if source is not None else None
+        if source is None or source.op_type != "Cast" or to not in (TensorProto.FLOAT, TensorProto.FLOAT16):
+            yield f"{value.name}: UINT8 that is not cast from float"
+
+
+def attention_shape(model: onnx.ModelProto, initializers: Initializers) -> Iterator[str]:
+    """Attention stays in float with Softmax on the last axis, which is what engines fuse."""
+    for node in _nodes(model, "Softmax"):
+        axis = next((item.i for item in node.attribute if item.name == "axis"), -1)
+        if axis not in (-1, 2, 3):
+            yield f"{node.name}: Softmax over axis {axis}"
+    quantized = {name for node in _nodes(model, "DequantizeLinear") for name in node.output}
+    for node in _nodes(model, "MatMul"):
+        if node.input[0] in quantized and node.input[1] in quantized:
+            made_by = {name: other for other in model.graph.node for name in other.output}
+            if made_by[node.input[1]].input[0] not in initializers:
+                yield f"{node.name}: an attention product in INT8"
+
+
+RULES: dict[str, Rule] = {
+    "static-shapes": static_shapes,
+    "no-dynamic-operators": no_dynamic_operators,
+    "no-random": no_random,
+    "topk-limit": topk_limit,
+    "no-scatternd": no_scatternd,
+    "opset": opset,
+    "symmetric-int8": symmetric_int8,
+    "folded-weights": folded_weights,
+    "attention-shape": attention_shape,
+    "no-int32-dequantize": no_int32_dequantize,
+    "uint8-output-from-float": uint8_output_from_float,
+}

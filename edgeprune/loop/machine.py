@@ -1,0 +1,64 @@
+"""The machine that a measurement was made on: versions, power mode, temperature."""
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+
+import edgeprune
+
+ZONES = "sys/class/thermal/thermal_zone*"
+GOVERNOR = "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
+
+
+def describe_machine(root: Path = Path("/")) -> dict[str, Any]:
+    """`edgeprune`, `python`, `numpy`, `pillow`, `system`, `cpu`, `cores` (those we may use), `power_mode`.
+
+    `root`: where /sys lies, for tests.
+    """
+    return {
+        "edgeprune": edgeprune.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
+        "system": platform.platform(),
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)),
+        "power_mode": power_mode(root),
+    }
+
+
+def power_mode(root: Path = Path("/")) -> str | None:
+    """What `nvpmodel -q` says on a Jetson, the CPU's frequency governor elsewhere; None where neither tells."""
+    try:
+        asked = subprocess.run(["nvpmodel", "-q"], capture_output=True, text=True, timeout=5)
+        return " ".join(asked.stdout.split()) or None
+    except (OSError, subprocess.TimeoutExpired):
+        pass
+    try:
+        return f"governor {(root / GOVERNOR).read_text().strip()}"
+    except OSError:
+        return None
+
+
+def temperatures_c(root: Path = Path("/")) -> dict[str, float]:
+    """Degrees Celsius of each thermal zone that can be read, by its type; empty where none can."""
+    found = {}
+    for zone in sorted(root.glob(ZONES)):
+        try:
+            found[(zone / "type").read_text().strip()] = int((zone / "temp").read_text()) / 1000
+        except (OSError, ValueError):  # a zone of a part that is switched off
+            continue
+    return found
+
+
+def _cpu_name() -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -1,0 +1,85 @@
+"""Where the frames and rows of a run go."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeprune.bundle import Bundle
+from edgeprune.camera.capture import Capture
+from edgeprune.camera.encode import VideoWriter
+from edgeprune.camera.fit import Fit
+from edgeprune.camera.source import Frame
+from edgeprune.errors import RunError
+from edgeprune.loop.overlay import Overlay
+from edgeprune.loop.record import DIGITS, Ledger, Record, Row
+
+DEFAULT_FPS = 15.0  # of the overlay video, where the source names none: images in a folder
+
+
+class Sinks:
+    """Where a run's frames and rows go: the overlay video, the record, the ledger."""
+
+    def __init__(self, bundle: Bundle, fit: Fit, capture: Capture, out: Path | None, record: Path | None):
+        self.ledger = Ledger()
+        self.record = Record(record) if record else None
+        self.video: VideoWriter | None = None
+        self._out, self._fit, self._source = out, fit, capture.source
+        self._overlay = Overlay(bundle.manifest.names, bundle.manifest.palette)
+
+    def open(self, first: Frame) -> None:
+        """Starts the video, at the size of the first frame."""
+        if self._out:
+            self.video = VideoWriter(self._out, self._source.fps or DEFAULT_FPS, *first.image_HW3.shape[:2])
+            self._video_fit = Fit(*first.image_HW3.shape[:2])
+
+    def show(self, frame: Frame, label_HW: np.ndarray, status: str, row: dict[str, Any]) -> None:
+        """Draws and encodes a frame; notes in its row how long each took."""
+        if self.video is None:
+            return
+        start_ns = time.monotonic_ns()
+        labels = self._fit.unfit(label_HW, *frame.image_HW3.shape[:2])
+        # images of a folder may differ in size, a video's frames can't
+        picture = self._video_fit.fit(self._overlay.draw(frame.image_HW3, labels, status))
+        drawn_ns = time.monotonic_ns()
+        row["overlay_ms"] = milliseconds(start_ns, drawn_ns)
+        self.video.write(picture, frame.capture_ns if self._source.live else None)
+        row["encode_ms"] = milliseconds(drawn_ns, time.monotonic_ns())
+
+    def keep(self, row: Row) -> None:
+        """Records a row; one that the disk has no room for isn't in the ledger either, so that both tell the same."""
+        if self.record:
+            self.record.add(row)
+        self.ledger.add(row)
+
+    def end(self, failed: bool) -> None:
+        """Gives the files their final names, or leaves them under their partial ones; each whatever the other does."""
+        failure: RunError | None = None
+        for sink in (self.record, self.video):
+            try:
+                if sink:
+                    sink.abandon() if failed or failure else sink.close()
+            except RunError as error:
+                failure = error
+        if failure:
+            raise failure
+
+    def discard(self) -> None:
+        """Removes what was begun: no frame was processed. The video begins last, there is none yet."""
+        if self.record:
+            self.record.abandon()
+            self.record.partial.unlink(missing_ok=True)
+
+    def paths(self, failed: bool) -> dict[str, str | None]:
+        """Where the files are: `record` and `out`."""
+        sinks = {"record": self.record, "out": self.video}
+        return {
+            name: str(sink.partial if failed and sink.partial.exists() else sink.path) if sink else None
+            for name, sink in sinks.items()
+        }
+
+
+def milliseconds(start_ns: int, end_ns: int) -> float:
+    """The time between two readings of the monotonic clock, rounded as in a record."""
+    return round((end_ns - start_ns) / 1e6, DIGITS)
