@@ -102,6 +102,11 @@ class BoundGraph:
             self._binding.bind_cpu_input(FRAME, frame_HW3)
         self.session.run_with_iobinding(self._binding)
 
+    def labels(self) -> UInt8:
+        """A copy of the output `labels`: what an OrtValue gives as numpy is its own memory (1.31) or a copy (1.23)."""
+        label_HW: UInt8 = np.array(self.outputs[LABELS].numpy())
+        return label_HW
+
     def frame_shape(self) -> tuple[int, ...]:
         """(H, W, 3) of the input `frame`."""
         return next(tuple(tensor.shape) for tensor in self.session.get_inputs() if tensor.name == FRAME)
@@ -150,8 +155,7 @@ class OrtSession:
         tail = choose(self._tails, bucket, "bucket")
         if tail is not self._trunk:
             tail.run()
-        label_HW: UInt8 = tail.outputs[LABELS].numpy()
-        return label_HW
+        return tail.labels()
 
     def describe(self) -> dict[str, Any]:
         return describe(self._trunk.session, self._threads) | {"precision": self._precision}
@@ -175,8 +179,7 @@ class OrtGraph:
 
     def __call__(self, frame_HW3: UInt8) -> UInt8:
         self._graph.run(frame_HW3)
-        label_HW: UInt8 = self._graph.outputs[LABELS].numpy()
-        return label_HW
+        return self._graph.labels()
 
     def describe(self) -> dict[str, Any]:
         return describe(self._graph.session, self._threads)

@@ -222,6 +222,23 @@ def _write_dense(folder: Path, sources: Sources, model: Segmenter, target: Targe
     return _write_single(folder, "dense-fp32", export_dense(dense, target.dialect))
 
 
+def build_dense(checkpoint: Path, manifest: Manifest, folder: Path) -> Path:
+    """The dense FP32 reference of a bundle that leaves it out, written to `folder`.
+
+    Raises:
+        InputError: the checkpoint is not the one that the bundle was built from.
+    """
+    if sha256(checkpoint) != manifest.provenance.get("checkpoint_sha256"):
+        raise InputError(
+            f"the bundle leaves its dense reference out and was not built from {checkpoint}; "
+            "build it again with the reference, from its own checkpoint"
+        )
+    model, _ = load(checkpoint)
+    sources = find_sources(checkpoint, None, None)
+    (folder / "graphs").mkdir()
+    return folder / _write_dense(folder, sources, model, manifest.target)
+
+
 def _write_stem_head(folder: Path, model: Segmenter, target: Target) -> str:
     """Stem and head without a block: `bench` prints their share of the dense time."""
     plain = copy.deepcopy(model)

@@ -13,6 +13,7 @@ from edgeprune.engines.engine import UInt8
 COLOUR_SHARE = 0.5  # of a class's colour in a pixel
 BAR_RGB, TEXT_RGB = (16, 18, 22), (240, 240, 236)
 BAR_SHARE = 0.72  # of the bar's colour in a pixel under it
+LEGEND_SHARE = 0.2  # a legend that would take more of the height is left out
 
 
 class Overlay:
@@ -39,7 +40,8 @@ class Overlay:
         labels.putpalette(self._flat_palette)
         picture = Image.blend(frame, labels.convert("RGB"), COLOUR_SHARE)
         self._bar.put(picture, 0, status)
-        self._legend.put(picture, frame.height - self._legend.height)
+        if self._legend.height <= LEGEND_SHARE * frame.height:
+            self._legend.put(picture, frame.height - self._legend.height)
         return np.asarray(picture)
 
     def _lay_out(self, width: int, height: int) -> None:

@@ -32,7 +32,8 @@ from edgeprune.train.batches import Mixture, Plan, load_batches, open_mix
 from edgeprune.train.losses import class_weights, cross_entropy, distance_to_teacher
 from edgeprune.train.optimiser import learning_rate, make_optimiser, set_learning_rate
 from edgeprune.train.progress import Progress, read_progress, restore_optimiser, write_progress
-from edgeprune.train.validate import open_validation, score
+from edgeprune.validate import open_validation, score
+
 
 Say = Callable[[str], None]
 SPARSE, QUANTIZED = ("sparse", "qat"), ("qat", "dense-qat")

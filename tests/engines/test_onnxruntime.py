@@ -66,7 +66,7 @@ def test_only_the_buckets_asked_for_are_opened(bundle: Bundle) -> None:
 
 
 def test_unknown_names(bundle: Bundle) -> None:
-    with pytest.raises(InputError, match="unknown bucket 'haf'.*did you mean 'half'"):
+    with pytest.raises(InputError, match=r"unknown bucket 'haf'.*did you mean 'half'"):
         ORT.open(bundle, "fp32", buckets=["haf"])
     with pytest.raises(InputError, match="unknown precision 'int4'; choices: fp32, int8"):
         ORT.open(bundle, "int4")

@@ -90,7 +90,9 @@ def test_paths_that_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_ledger_gives_back_what_the_summary_reads() -> None:
-    rows = [row(index, bucket="half" if index % 3 else "full", dropped=index, fit_ms=0.1234 * index) for index in range(9)]
+    rows = [
+        row(index, bucket="half" if index % 3 else "full", dropped=index, fit_ms=0.1234 * index) for index in range(9)
+    ]
     ledger = Ledger()
     for entry in rows:
         ledger.add(entry)

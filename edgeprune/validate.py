@@ -5,15 +5,16 @@ Shapes: B batch, K classes, H W pixels.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from edgeprune.config import DataSet, load_data_set
 from edgeprune.data import Samples, open_split
+from edgeprune.data.resize import resize_sample
 from edgeprune.model.policy import Select, select_top
 from edgeprune.model.segmenter import Segmenter
-from edgeprune.train.batches import Mixture
 
 
 @dataclass
@@ -46,16 +47,18 @@ def score(
         select = select_top(target_counts(model))
     count = len(samples) if frames is None else min(frames, len(samples))
     chosen = [round(index * (len(samples) - 1) / max(1, count - 1)) for index in range(count)]
-    mixture = Mixture([samples], model.spec.height, model.spec.width)
     was_training = model.training
     model.eval()
     kept: list[float] = []
     seen = torch.zeros(len(data_set.names), dtype=torch.bool)
     with torch.no_grad():
         for start in range(0, count, batch):
-            pairs = [mixture[0, index] for index in chosen[start : start + batch]]
-            images_B3HW = torch.stack([image for image, _ in pairs]).float().to(device)
-            labels_BHW = torch.stack([label for _, label in pairs]).long()
+            pairs = [
+                resize_sample(samples[index], model.spec.height, model.spec.width) for index in chosen[start : start + batch]
+            ]
+            images_BHW3 = torch.from_numpy(np.stack([pair.image_HW3 for pair in pairs]))
+            images_B3HW = images_BHW3.permute(0, 3, 1, 2).float().to(device)
+            labels_BHW = torch.from_numpy(np.stack([pair.label_HW for pair in pairs])).long()
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 prediction = model(images_B3HW, select)
             classes_BHW = upscale_labels(prediction.logits_BKHW.argmax(dim=1), labels_BHW.shape[-2:])

@@ -1,0 +1,25 @@
+# make demo: sets up and runs the main job. make test: sets up, checks, runs the tests. Both work on a fresh clone.
+PYTHON ?= python3
+BIN := .venv/bin
+OUT ?= out/demo
+
+.PHONY: setup demo test check
+
+setup: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,video,plot,test]'
+	touch $@
+
+demo: setup
+	$(BIN)/edgeprune demo --out $(OUT)
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check
+	$(BIN)/python -m pytest

@@ -1,0 +1,53 @@
+"""The command line: one verb, one call; the only place that prints.
+
+Exit codes: 0 well; 2 bad input (one line says what was found, what was expected, what to type next); 3 a failure while
+running (what was recorded until then is readable).
+"""
+
+import sys
+
+import click
+
+from edgeprune import __version__
+from edgeprune.cli import build, demo, measure, run, train
+from edgeprune.errors import EdgepruneError
+
+COMMANDS = [
+    demo.demo,
+    train.train,
+    train.calibrate,
+    train.probe,
+    train.lint,
+    build.build,
+    build.inspect,
+    build.targets,
+    run.run,
+    measure.eval_,
+    measure.bench,
+]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__)
+def edgeprune() -> None:
+    """Pruned, INT8 vision transformers for segmentation on camera streams."""
+
+
+for command in COMMANDS:
+    edgeprune.add_command(command)
+
+
+def main() -> None:
+    """Entry point: errors that a person can act on become one line and an exit code."""
+    try:
+        code = edgeprune.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except click.Abort:
+        click.echo("stopped", err=True)
+        code = 130
+    except EdgepruneError as error:
+        click.echo(f"edgeprune: {error}", err=True)
+        code = error.exit_code
+    sys.exit(code if isinstance(code, int) else 0)

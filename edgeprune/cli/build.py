@@ -1,0 +1,125 @@
+"""`build`, `inspect`, `targets`."""
+
+from pathlib import Path
+
+import click
+
+from edgeprune.bundle import Manifest, open_bundle
+from edgeprune.cli.defaults import bundle_folder, default_checkpoint
+from edgeprune.cli.show import as_json, say, show_json, show_table
+from edgeprune.config import load_target, read_yaml, shipped
+from edgeprune.errors import InputError
+from edgeprune.evaluate.inspect import inspect as inspect_bundle
+
+PARITY_COLUMNS = {
+    "bucket": ("bucket", ""),
+    "precision": ("precision", ""),
+    "tokens": ("tokens", ",d"),
+    "max_abs": ("largest logit error", ".2g"),
+    "label_agreement": ("equal labels", ".3%"),
+    "excluded": ("excluded", ".2%"),
+    "selection_agreement": ("equal selection", ".2%"),
+}
+
+
+@click.command()
+@click.option("--target", default="onnx-cpu", show_default=True, help="A name (see `edgeprune targets`) or a YAML file.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Default: the zoo's street-tiny.")
+@click.option("--precision", "precisions", multiple=True, type=click.Choice(["int8", "fp32"]), help="Repeatable.")
+@click.option("--out", type=click.Path(path_type=Path), help="Default: out/bundles/<model>-<target>.")
+@click.option("--calib", type=click.Path(path_type=Path), help="Default: beside the checkpoint, else the shipped one.")
+@click.option("--reference", type=click.Path(path_type=Path), help="The dense FP32 model that speed is compared with.")
+@as_json
+def build(
+    target: str,
+    checkpoint: Path | None,
+    precisions: tuple[str, ...],
+    out: Path | None,
+    calib: Path | None,
+    reference: Path | None,
+    json_: bool,
+) -> None:
+    """Turn a checkpoint into a bundle of static-bucket graphs, checked against PyTorch."""
+    from edgeprune.checkpoint import read_card
+    from edgeprune.export.build import build as make_bundle
+    from edgeprune.export.build import find_sources
+
+    loaded = load_target(target)
+    for precision in precisions:
+        if precision not in loaded.precisions:
+            raise InputError(f"target {loaded.name} has no precision {precision!r}; it has {', '.join(loaded.precisions)}")
+    source = checkpoint or default_checkpoint()
+    folder = out or bundle_folder(read_card(source).name, loaded.name)
+    chosen = [precision for precision in loaded.precisions if not precisions or precision in precisions]
+    manifest = make_bundle(loaded, find_sources(source, calib, reference), chosen, folder, say)
+    rows = parity_rows(manifest)
+    if json_:
+        show_json(
+            {
+                "bundle": str(folder),
+                "target": loaded.name,
+                "buckets": [
+                    {
+                        "name": row["bucket"],
+                        "tokens": row["tokens"],
+                        "precision": row["precision"],
+                        "parity": {key: row[key] for key in ("max_abs", "label_agreement", "excluded", "selection_agreement")},
+                    }
+                    for row in rows
+                ],
+                "lint": manifest.lint,
+            }
+        )
+        return
+    show_table(rows, PARITY_COLUMNS)
+    click.echo(f"wrote {folder}")
+    if loaded.compiled_on_device:
+        click.echo(f"next: copy {folder} to the device and run there: edgeprune run --bundle {folder.name} --camera 0")
+    else:
+        click.echo(f"next: edgeprune run --bundle {folder} --camera synthetic://street?seed=1 --frames 100")
+
+
+def parity_rows(manifest: Manifest) -> list[dict[str, object]]:
+    """The parity table with each bucket's tokens, summed over blocks."""
+    tokens = {bucket.name: bucket.token_layers for bucket in manifest.buckets}
+    return [row.model_dump() | {"tokens": tokens[row.bucket]} for row in manifest.parity]
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@as_json
+def inspect(bundle: Path, json_: bool) -> None:
+    """Show what is in a BUNDLE, after verifying its hashes."""
+    opened = open_bundle(bundle)
+    content = inspect_bundle(opened)
+    if json_:
+        show_json(content)
+        return
+    click.echo(
+        f"{content['name']} for {content['target']['name']} ({content['target']['engine']}), policy {content['policy']}, "
+        f"input {content['input'][0]}x{content['input'][1]}, labels {content['labels'][0]}x{content['labels'][1]}, "
+        f"{content['bytes'] / 1e6:.1f} MB"
+    )
+    show_table(
+        content["buckets"],
+        {
+            "name": ("bucket", ""),
+            "first": ("holds", ",d"),
+            "counts": ("tokens per gated block", ""),
+            "token_layers": ("tokens over blocks", ",d"),
+            "token_share": ("of dense", ".1%"),
+        },
+    )
+    show_table(parity_rows(opened.manifest), PARITY_COLUMNS)
+    show_table(content["files"], {"file": ("file", ""), "bytes": ("bytes", ",d")})
+
+
+@click.command()
+@as_json
+def targets(json_: bool) -> None:
+    """List the targets that can be built for."""
+    rows = [read_yaml(path, "target") for path in sorted(shipped("targets").glob("*.yaml"))]
+    if json_:
+        show_json({"targets": rows})
+    else:
+        show_table(rows, {"name": ("target", ""), "engine": ("engine", ""), "summary": ("what it is", "")})

@@ -1,0 +1,34 @@
+"""What is taken when an option is left out: the zoo's model, and the bundle that `build` makes of it."""
+
+from pathlib import Path
+
+from edgeprune.bundle import Bundle, open_bundle
+from edgeprune.config import ROOT
+from edgeprune.errors import InputError
+
+MODEL = "street-tiny"
+TARGET = "onnx-cpu"
+BUNDLES = Path("out/bundles")
+
+
+def default_checkpoint() -> Path:
+    """The zoo's default model."""
+    return ROOT / "zoo" / MODEL / "qat.safetensors"
+
+
+def bundle_folder(name: str, target: str) -> Path:
+    """Where `build` puts a bundle unless told."""
+    return BUNDLES / f"{name}-{target}"
+
+
+def open_default(bundle: Path | None) -> Bundle:
+    """The bundle that was named, else the one that `build` makes by default.
+
+    Raises:
+        InputError: it isn't there, or is damaged.
+    """
+    if bundle is None:
+        bundle = bundle_folder(MODEL, TARGET)
+        if not bundle.is_dir():
+            raise InputError(f"no bundle at {bundle}; run `edgeprune build --target {TARGET}` or give --bundle")
+    return open_bundle(bundle)

@@ -1,0 +1,197 @@
+"""`eval` and `bench`: what the compiled graphs are worth, and what they cost."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeprune.bundle import Bundle
+from edgeprune.cli.defaults import default_checkpoint, open_default
+from edgeprune.cli.show import as_json, say, show_json, show_table
+from edgeprune.config import load_data_set
+from edgeprune.data import open_split
+from edgeprune.energy import open_meter
+from edgeprune.evaluate.accuracy import evaluate
+from edgeprune.evaluate.bench import bench as run_bench
+from edgeprune.report.plot import plot_miou_latency
+from edgeprune.report.table import write_csv, write_json
+
+EVAL_COLUMNS = {
+    "bucket": ("bucket", ""),
+    "precision": ("precision", ""),
+    "engine": ("engine", ""),
+    "tokens": ("tokens", ",.0f"),
+    "token_share": ("of dense", ".1%"),
+    "miou": ("mIoU", ".4f"),
+    "pixel_accuracy": ("pixel acc", ".4f"),
+    "boundary_f": ("boundary F", ".4f"),
+}
+BENCH_COLUMNS = {
+    "graph": ("graph", ""),
+    "bucket": ("bucket", ""),
+    "precision": ("precision", ""),
+    "engine": ("engine", ""),
+    "latency_ms.p50": ("p50 ms", ".1f"),
+    "latency_ms.p95": ("p95 ms", ".1f"),
+    "speedup_vs_dense_fp32": ("x dense FP32", ".2f"),
+    "speedup_min": ("min", ".2f"),
+    "speedup_max": ("max", ".2f"),
+    "mj_per_frame": ("mJ/frame", ".1f"),
+    "miou": ("mIoU", ".4f"),
+}
+
+
+@contextmanager
+def dense_graph(bundle: Bundle) -> Iterator[Path | None]:
+    """The dense FP32 reference of a bundle that leaves it out, built for the comparison; None where it has its own."""
+    if bundle.manifest.dense:
+        yield None
+        return
+    from edgeprune.export.build import build_dense
+
+    say("the bundle leaves the dense reference out; building it")
+    with tempfile.TemporaryDirectory(prefix="edgeprune-dense-") as folder:
+        yield build_dense(default_checkpoint(), bundle.manifest, Path(folder))
+
+
+@click.command("eval")
+@click.option("--bundle", type=click.Path(path_type=Path), help="Default: out/bundles/street-tiny-onnx-cpu.")
+@click.option("--data", required=True, help="Data set: a name (camvid, street) or a YAML file.")
+@click.option("--split", default="val", show_default=True)
+@click.option("--include", multiple=True, help="Glob over file stems, to score one drive alone; repeatable.")
+@click.option("--frames", type=click.IntRange(1), help="Score so many, evenly spread; default: all.")
+@click.option("--precision", "precisions", multiple=True, type=click.Choice(["int8", "fp32"]))
+@click.option("--out", type=click.Path(path_type=Path), help="Write the rows as CSV.")
+@as_json
+def eval_(
+    bundle: Path | None,
+    data: str,
+    split: str,
+    include: tuple[str, ...],
+    frames: int | None,
+    precisions: tuple[str, ...],
+    out: Path | None,
+    json_: bool,
+) -> None:
+    """Score the compiled graphs on labelled frames: dense, every bucket, and what a run chooses."""
+    opened = open_default(bundle)
+    data_set = load_data_set(data)
+    samples = open_split(data_set, split, list(include) or ["*"])
+    with dense_graph(opened) as dense:
+        result = evaluate(
+            opened,
+            samples,
+            data_set,
+            precisions=list(precisions) or None,
+            dense_graph=dense,
+            frames=frames,
+            say=say,
+        )
+    if out:
+        write_csv(out, result["rows"])
+    if json_:
+        show_json(result)
+        return
+    show_table(result["rows"], EVAL_COLUMNS)
+    names = list(result["rows"][0]["per_class_iou"])
+    shown = [{"bucket": row["bucket"], "precision": row["precision"], **row["per_class_iou"]} for row in result["rows"]]
+    show_table(
+        shown, {"bucket": ("bucket", ""), "precision": ("", "")} | {name: (name[:8], ".3f") for name in names}
+    )
+    if out:
+        click.echo(f"wrote {out}")
+
+
+@click.command()
+@click.option("--bundle", type=click.Path(path_type=Path), help="Default: out/bundles/street-tiny-onnx-cpu.")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="Interleaved rounds over all graphs.")
+@click.option("--frames", default=20, show_default=True, type=click.IntRange(1), help="Frames of a round.")
+@click.option("--data", help="Frames, and mIoU, of a data set; default: the synthetic street, without mIoU.")
+@click.option("--split", default="val", show_default=True)
+@click.option("--threads", type=click.IntRange(1), help="Default: the target's.")
+@click.option("--meter", help="Energy meter; default: the target's.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for bench.csv, bench.json and bench.png.")
+@as_json
+def bench(
+    bundle: Path | None,
+    rounds: int,
+    frames: int,
+    data: str | None,
+    split: str,
+    threads: int | None,
+    meter: str | None,
+    out: Path | None,
+    json_: bool,
+) -> None:
+    """Time every bucket and precision against dense FP32, each graph in its own process."""
+    opened = open_default(bundle)
+    result = measure(opened, rounds, frames, data, split, threads, meter)
+    paths = write_bench(result, out) if out else []
+    if json_:
+        show_json(result)
+        return
+    show_bench(result)
+    for path in paths:
+        click.echo(f"wrote {path}")
+
+
+def measure(
+    bundle: Bundle,
+    rounds: int,
+    frames: int,
+    data: str | None,
+    split: str = "val",
+    threads: int | None = None,
+    meter: str | None = None,
+    scored: int | None = None,
+) -> dict[str, Any]:
+    """Accuracy where there is data (on `scored` frames, all by default), then speed."""
+    power = bundle.manifest.target.power
+    sensor = open_meter(meter or power.meter, rails=power.rails, total_of=power.total)
+    samples = accuracy = None
+    with dense_graph(bundle) as dense:
+        if data is not None:
+            data_set = load_data_set(data)
+            samples = open_split(data_set, split)
+            accuracy = evaluate(bundle, samples, data_set, dense_graph=dense, frames=scored, say=say)["rows"]
+        return run_bench(
+            bundle,
+            rounds,
+            sensor,
+            threads=threads,
+            dense_graph=dense,
+            samples=samples,
+            frames=frames,
+            accuracy=accuracy,
+            say=say,
+        )
+
+
+def flat_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Bench rows with the spread of the speed-up as two columns."""
+    return [
+        {**row, "speedup_min": (row.get("speedup_spread") or [None])[0], "speedup_max": (row.get("speedup_spread") or [None])[-1]}
+        for row in result["rows"]
+    ]
+
+
+def show_bench(result: Mapping[str, Any]) -> None:
+    """The table, and what it was measured on."""
+    show_table(flat_rows(result), BENCH_COLUMNS)
+    click.echo(f"{result['rounds']} rounds of {result['source']}, {result['threads']} threads; {result['energy_status']}")
+    if result["stem_head_share"] is not None:
+        click.echo(f"stem and head take {result['stem_head_share']:.1%} of the dense FP32 time")
+
+
+def write_bench(result: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Table as CSV, everything as JSON, and, where mIoU is known, mIoU against latency as a plot."""
+    paths = [folder / "bench.csv", folder / "bench.json"]
+    write_csv(paths[0], flat_rows(result))
+    write_json(paths[1], dict(result))
+    if any(row.get("miou") is not None for row in result["rows"]):
+        paths.append(folder / "bench.png")
+        plot_miou_latency(result["rows"], paths[-1])
+    return paths

@@ -1,0 +1,131 @@
+"""`run`: a camera through a bundle."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeprune.bundle import Bundle
+from edgeprune.camera import open_source
+from edgeprune.camera.capture import open_capture
+from edgeprune.camera.fit import Fit
+from edgeprune.cli.defaults import open_default
+from edgeprune.cli.show import as_json, say, show_json, show_table
+from edgeprune.energy import measure_idle, open_meter
+from edgeprune.engines import ENGINES
+from edgeprune.errors import choose
+from edgeprune.loop.choose import make_chooser
+from edgeprune.loop.run import Outcome
+from edgeprune.loop.run import run as run_loop
+
+
+def run_camera(
+    bundle: Bundle,
+    camera: str,
+    *,
+    precision: str | None = None,
+    bucket: str | None = None,
+    chooser: str = "in-frame",
+    frames: int | None = None,
+    seconds: float | None = None,
+    out: Path | None = None,
+    record: Path | None = None,
+    realtime: bool = False,
+    loop: bool = False,
+    meter: str | None = None,
+    idle_seconds: float = 0.0,
+    threads: int | None = None,
+) -> Outcome:
+    """Opens camera, engine and meter, and runs the loop."""
+    manifest = bundle.manifest
+    power = manifest.target.power
+    engine = choose(ENGINES, manifest.target.engine, "engine")
+    policy = make_chooser("fixed" if bucket else chooser, manifest.buckets, bucket)
+    sensor = open_meter(meter or power.meter, rails=power.rails, total_of=power.total)
+    source = open_source(camera, realtime=realtime, loop=loop)
+    capture = open_capture(source)
+    try:
+        session = engine.open(
+            bundle,
+            precision or bundle.default_precision(),
+            buckets=[bucket] if bucket else None,
+            threads=threads or manifest.target.threads,
+        )
+    except BaseException:
+        capture.close()
+        raise
+    idle_w = measure_idle(sensor, idle_seconds) if idle_seconds else None
+    try:
+        return run_loop(
+            bundle,
+            session,
+            capture,
+            Fit(manifest.height, manifest.width),
+            policy,
+            sensor,
+            frames=frames,
+            seconds=seconds,
+            out=out,
+            record=record,
+            idle_w=idle_w,
+            say=say,
+        )
+    finally:
+        session.close()
+
+
+@click.command()
+@click.option("--bundle", type=click.Path(path_type=Path), help="Default: out/bundles/street-tiny-onnx-cpu.")
+@click.option(
+    "--camera",
+    default="synthetic://street?seed=1",
+    show_default=True,
+    help="0, /dev/video0, a video file, a folder of images, rtsp://, csi://0 or synthetic://street?seed=1.",
+)
+@click.option("--frames", type=click.IntRange(1), help="Stop after so many frames.")
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after so long.")
+@click.option("--out", type=click.Path(path_type=Path), help="Overlay video (.mp4).")
+@click.option("--record", type=click.Path(path_type=Path), help="A row per frame (.csv or .jsonl).")
+@click.option("--precision", type=click.Choice(["int8", "fp32"]), help="Default: the fastest that was built.")
+@click.option("--bucket", help="Always this bucket; default: chosen in each frame.")
+@click.option("--chooser", default="in-frame", show_default=True, help="in-frame or previous-frame.")
+@click.option("--realtime", is_flag=True, help="Pace a file at its own rate and drop what comes too fast.")
+@click.option("--loop", is_flag=True, help="Start a file again at its end.")
+@click.option("--meter", help="Energy meter: auto, rapl, ina3221, nvml or none; default: the target's.")
+@click.option("--idle", "idle_seconds", default=0.0, help="Measure idle power for so many seconds first.")
+@click.option("--threads", type=click.IntRange(1), help="Default: the target's.")
+@as_json
+def run(bundle: Path | None, camera: str, json_: bool, **options: Any) -> None:
+    """Segment a camera stream and measure it."""
+    outcome = run_camera(open_default(bundle), camera, **options)
+    if json_:
+        show_json(outcome.summary)
+    else:
+        show_summary(outcome.summary)
+    if outcome.failure:
+        raise outcome.failure
+
+
+def show_summary(summary: Mapping[str, Any]) -> None:
+    """The summary as a person reads it."""
+    latency, energy = summary["latency_ms"], summary["energy"]
+    click.echo(f"frames   {summary['frames']} ({summary['dropped']} dropped), {_number(summary['fps'])} per second")
+    click.echo(
+        f"latency  p50 {_number(latency['p50'])}, p95 {_number(latency['p95'])}, p99 {_number(latency['p99'])} ms "
+        "(frame in hand to labels in hand)"
+    )
+    shown = [{"stage": stage, **times} for stage, times in summary["stages_ms"].items() if times["p50"] is not None]
+    show_table(shown, {"stage": ("stage, ms", ""), "p50": ("p50", ".2f"), "p95": ("p95", ".2f"), "p99": ("p99", ".2f")})
+    buckets = ", ".join(f"{name} x{count}" for name, count in summary["buckets"].items())
+    click.echo(f"tokens   {_number(summary['tokens_mean'])} a frame over all blocks; buckets {buckets}")
+    figure = energy["mj_per_frame"]
+    shown_energy = energy["status"] if figure is None else f"{figure:.1f} mJ a frame ({energy['status']})"
+    click.echo(f"energy   {shown_energy}")
+    for key in ("record", "out"):
+        if summary.get(key):
+            click.echo(f"wrote    {summary[key]}")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"

@@ -1,0 +1,27 @@
+"""What verbs share in speaking to a person: progress on standard error, one JSON object or a table on standard output."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from edgeprune.report.table import render_table
+
+as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON object and nothing else on stdout.")
+Say = Callable[[str], None]
+
+
+def say(line: str) -> None:
+    """Progress: on standard error, so that a pipe gets the result alone."""
+    click.echo(line, err=True)
+
+
+def show_json(content: Mapping[str, Any]) -> None:
+    """One object; a figure that is unknown is null, never NaN."""
+    click.echo(json.dumps(content, allow_nan=False, default=str))
+
+
+def show_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, tuple[str, str]]) -> None:
+    """An aligned table."""
+    click.echo(render_table(rows, columns))

@@ -1,0 +1,127 @@
+"""`train`, `calibrate`, `probe`, `lint`: the verbs before a bundle. torch is imported when one of them runs."""
+
+from pathlib import Path
+
+import click
+
+from edgeprune.cli.show import as_json, say, show_json, show_table
+from edgeprune.config import Calibration, load_data_set, load_recipe
+from edgeprune.data import open_split
+from edgeprune.data.lint import lint_labels
+
+
+@click.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for checkpoints; default out/train/<recipe's name>.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY.KEY=VALUE", help="Override a key of the recipe.")
+@click.option("--phase", "phases", multiple=True, help="Run this phase alone; repeatable.")
+@click.option("--cache", type=click.Path(path_type=Path), help="Where rendered street scenes are kept (1 MB each).")
+@as_json
+def train(
+    recipe: Path, out: Path | None, overrides: tuple[str, ...], phases: tuple[str, ...], cache: Path | None, json_: bool
+) -> None:
+    """Train a RECIPE: dense, sparse, QAT. Resumes where it was stopped."""
+    from edgeprune.train.loop import train as run_training
+
+    loaded = load_recipe(recipe, list(overrides))
+    folder = out or Path("out/train") / loaded.name
+    say(f"{loaded.name}: phases {', '.join(loaded.phases)}; checkpoints in {folder}")
+    paths = run_training(loaded, folder, say, cache, list(phases) or None)
+    if json_:
+        show_json({"recipe": loaded.name, "checkpoints": [str(path) for path in paths]})
+    else:
+        click.echo("\n".join(f"wrote {path}" for path in paths))
+        click.echo(f"next: edgeprune build --target onnx-cpu --checkpoint {paths[-1]}")
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--data", required=True, help="Data set: a name or a YAML file.")
+@click.option("--split", default="train", show_default=True)
+@click.option("--frames", default=64, show_default=True, type=click.IntRange(8))
+@click.option("--out", type=click.Path(path_type=Path), help="Default: calib-<checkpoint>.yaml beside the checkpoint.")
+@as_json
+def calibrate(checkpoint: Path, data: str, split: str, frames: int, out: Path | None, json_: bool) -> None:
+    """Measure a CHECKPOINT's gate thresholds, occupancy and INT8 ranges on frames."""
+    from edgeprune.calibrate import calibrate as measure
+    from edgeprune.calibrate import write_calib
+    from edgeprune.checkpoint import load
+
+    model, card = load(checkpoint)
+    calib = measure(model, Calibration.model_validate({"data": data, "split": split, "frames": frames}), card.name)
+    path = out or checkpoint.with_name(f"calib-{checkpoint.stem}.yaml")
+    write_calib(path, calib)
+    if json_:
+        show_json({"calib": str(path)} | calib.model_dump())
+    else:
+        click.echo(f"wrote {path}: {len(calib.frames)} frames of {data} {split}")
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--data", required=True, help="Data set: a name or a YAML file.")
+@click.option("--split", default="val", show_default=True)
+@click.option("--include", multiple=True, help="Glob over file stems, to score one drive alone.")
+@click.option("--frames", type=click.IntRange(1), help="Score so many, evenly spread; default: all.")
+@click.option("--seeds", default=3, show_default=True, help="Draws of random selection.")
+@click.option("--calib", type=click.Path(path_type=Path), help="For the row at calibrated thresholds.")
+@click.option("--bypass-from", type=click.IntRange(1), help="Dense models: score the first so many blocks alone.")
+@as_json
+def probe(
+    checkpoint: Path,
+    data: str,
+    split: str,
+    include: tuple[str, ...],
+    frames: int | None,
+    seeds: int,
+    calib: Path | None,
+    bypass_from: int | None,
+    json_: bool,
+) -> None:
+    """Score a CHECKPOINT with other selections: all tokens, learned, random, gated blocks bypassed."""
+    from edgeprune.calibrate import read_calib
+    from edgeprune.checkpoint import load
+    from edgeprune.probe import probe as run_probe
+
+    model, _ = load(checkpoint)
+    data_set = load_data_set(data)
+    samples = open_split(data_set, split, list(include) or ["*"])
+    beside = checkpoint.with_name(f"calib-{checkpoint.stem}.yaml")
+    calib = calib or (beside if beside.is_file() else None)
+    result = run_probe(model, data_set, samples, read_calib(calib) if calib else None, frames, seeds, say, bypass_from)
+    if json_:
+        show_json(result)
+        return
+    show_table(
+        result["rows"],
+        {"selection": ("selection", ""), "seed": ("seed", ""), "tokens": ("tokens", ".1%"), "miou": ("mIoU", ".4f")},
+    )
+    if "depth_is_worth_points" in result:
+        click.echo(f"bypassing the gated blocks costs {result['depth_is_worth_points']:.1f} points of mIoU")
+
+
+@click.command()
+@click.option("--data", required=True, help="Data set: a name or a YAML file.")
+@click.option("--split", default="train", show_default=True)
+@click.option("--frames", type=click.IntRange(1), help="Read so many, evenly spread; default: all.")
+@as_json
+def lint(data: str, split: str, frames: int | None, json_: bool) -> None:
+    """Check a data set's labels: histogram of ids, ids outside the classes, sizes, unreadable files."""
+    data_set = load_data_set(data)
+    report = lint_labels(open_split(data_set, split), data_set, frames)
+    if json_:
+        show_json({"frames": report.frames, "classes": report.rows(), "warnings": report.warnings})
+    else:
+        show_table(
+            report.rows(),
+            {
+                "id": ("id", ""),
+                "name": ("class", ""),
+                "share": ("share", ".2%"),
+                "pixels": ("pixels", ",d"),
+                "frames": ("frames", ""),
+            },
+        )
+        for line in report.warnings:
+            say(line)
+    report.check()

@@ -1,0 +1,71 @@
+"""What a policy's selection is worth on a trained model: the same weights with other selections, in PyTorch.
+
+`all` runs every block on every token, `bypass` no gated block on any token: the distance between the two says how much
+the model needs its depth. `learned` keeps the policy's best tokens at the target counts, `threshold` cuts at calibrated
+thresholds, `random` draws as many tokens blindly.
+"""
+
+from collections.abc import Callable
+from statistics import mean
+from typing import Any
+
+import torch
+
+from edgeprune.calibrate import Calib
+from edgeprune.config import DataSet
+from edgeprune.data import Samples
+from edgeprune.model.policy import Select, select_all, select_none, select_over, select_random, select_top
+from edgeprune.model.segmenter import Segmenter
+from edgeprune.validate import score, target_counts
+
+Say = Callable[[str], None]
+
+
+def probe(
+    model: Segmenter,
+    data_set: DataSet,
+    samples: Samples,
+    calib: Calib | None,
+    frames: int | None,
+    seeds: int,
+    say: Say,
+    bypass_from: int | None = None,
+) -> dict[str, Any]:
+    """mIoU of each selection, and tokens processed over blocks as a share of all.
+
+    Args:
+        seeds: how often `random` is drawn.
+        bypass_from: for a dense model: the first block that `bypass` leaves out.
+    """
+    rows: list[dict[str, Any]] = []
+
+    def add(name: str, select: Select | None, seed: int | None = None) -> None:
+        result = score(model, data_set, samples, frames, select)
+        gated = len(model.policy.gated)
+        share = (model.spec.depth - gated + gated * result.keep) / model.spec.depth
+        rows.append({"selection": name, "seed": seed, "tokens": round(share, 4), "miou": result.miou})
+        say(f"{name}{'' if seed is None else f' (seed {seed})'}: mIoU {result.miou:.4f} at {share:.1%} of the tokens")
+
+    if not model.policy.gated:
+        add("all", None)
+        if bypass_from is not None:
+            blocks = model.blocks
+            model.blocks = blocks[:bypass_from]
+            add(f"first {bypass_from} blocks", None)
+            model.blocks = blocks
+        return {"rows": rows}
+    add("all", select_all)
+    counts = target_counts(model)
+    add("learned", select_top(counts))
+    if calib is not None:
+        precision = "int8" if "int8" in calib.thresholds else "fp32"
+        add("threshold", select_over(calib.thresholds[precision]))
+    for seed in range(seeds):
+        add("random", select_random(counts, torch.Generator().manual_seed(seed)), seed)
+    add("bypass", select_none)
+    by_name = {name: [row["miou"] for row in rows if row["selection"] == name] for name in ("all", "random", "bypass")}
+    return {
+        "rows": rows,
+        "depth_is_worth_points": 100 * (by_name["all"][0] - by_name["bypass"][0]),
+        "random_mean": mean(by_name["random"]) if by_name["random"] else None,
+    }

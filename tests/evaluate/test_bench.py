@@ -1,0 +1,134 @@
+"""Graphs side by side, in real processes; what is asserted of times is arithmetic, not speed."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeprune.bundle import Bundle
+from edgeprune.energy import Energy, open_meter
+from edgeprune.errors import InputError, RunError
+from edgeprune.evaluate import bench as module
+from edgeprune.evaluate.bench import Entry, bench, bench_frames, list_entries, ratios
+from edgeprune.evaluate.inspect import inspect
+from edgeprune.evaluate.worker import Job, open_job, time_round
+from tests import bundles
+
+pytest.importorskip("onnxruntime", reason="needs ONNX Runtime: pip install onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return bundles.write_bundle(tmp_path_factory.mktemp("bench") / "tiny", precisions=("int8",), stem_head=True)
+
+
+class OneJoule:
+    """1 J for every measurement."""
+
+    name = "one"
+
+    def start(self) -> None:
+        pass
+
+    def stop(self) -> Energy:
+        return Energy("measured by a fake", {"IN": 1.0}, 1.0, ("IN",), 2, 1.0, None)
+
+
+def test_every_graph_in_a_process_of_its_own(bundle: Bundle) -> None:
+    said: list[str] = []
+    accuracy = [{"bucket": "half", "precision": "int8", "miou": 0.7}]
+    result = bench(bundle, 2, OneJoule(), frames=4, threads=1, accuracy=accuracy, say=said.append)
+    rows = {(row["graph"], row["bucket"]): row for row in result["rows"]}
+    buckets = [("trunk+tail", name) for name in (*bundles.BUCKETS, "auto")]
+    assert list(rows) == [("dense", "dense"), ("stem+head", None), *buckets, ("trunk", None)]
+    assert (result["threads"], result["rounds"], result["frames"], said[-1]) == (1, 2, 4, "round 2 of 2")
+    assert result["stem_head_share"] > 0 and result["energy_status"] == "measured by a fake"
+    for row in rows.values():
+        assert 0 < row["latency_ms"]["p50"] <= row["latency_ms"]["p95"]
+        assert row["speedup_spread"][0] <= row["speedup_vs_dense_fp32"] <= row["speedup_spread"][1]
+        assert row["mj_per_frame"] == 250
+    assert rows["dense", "dense"]["speedup_vs_dense_fp32"] == 1
+    assert (rows["trunk+tail", "half"]["miou"], rows["trunk+tail", "auto"]["miou"]) == (0.7, None)
+    assert sum(rows["trunk+tail", "auto"]["buckets"].values()) == 4
+    json.dumps(result, allow_nan=False)
+
+
+def test_unknown_figures_are_none(tmp_path: Path) -> None:
+    bundle = bundles.write_bundle(tmp_path / "tiny", precisions=("fp32",), dense=False, gated=False)
+    result = bench(bundle, 1, open_meter("none"), frames=2, threads=1)
+    assert [(row["graph"], row["bucket"]) for row in result["rows"]] == [("single", "full")]
+    row = result["rows"][0]
+    assert (row["speedup_vs_dense_fp32"], row["speedup_spread"], row["mj_per_frame"], row["miou"]) == (None,) * 4
+    assert result["stem_head_share"] is None and result["energy_status"].startswith("no energy sensor")
+    bundles.write_single(tmp_path / "dense.onnx")
+    entries = list_entries(bundle, Job("", "onnxruntime", 1, ""), tmp_path / "dense.onnx")
+    assert [entry.graph for entry in entries] == ["dense", "single"]
+
+
+def test_speedup_is_a_quotient_within_the_round() -> None:
+    job = Job("graph", "onnxruntime", 1, "")
+    dense = Entry("dense", "dense", job, rounds_ms=[[10, 12, 90], [100, 120, 130], [11, 11, 11]])
+    entry = Entry("trunk+tail", "half", job, rounds_ms=[[4, 4, 4], [40, 30, 60], [5, 5.5, 6]])
+    assert ratios(dense, entry) == [3, 3, 2]
+    row = entry.row(dense, [])
+    assert (row["speedup_vs_dense_fp32"], row["speedup_spread"]) == (3, [2, 3])
+    assert row["latency_ms"]["p50"] == 5.5
+
+
+def test_auto_runs_the_bucket_that_a_run_would_choose(bundle: Bundle) -> None:
+    frames_FHW3 = np.stack([bundles.frame_with(bright, seed=bright) for bright in (0, 6, 7, 12, 13, 20)])
+    timed, description = open_job(Job("auto", "onnxruntime", 1, "", bundle=str(bundle.folder), precision="int8"))
+    answer = time_round(timed, frames_FHW3)
+    assert answer["buckets"] == {"quarter": 2, "half": 2, "full": 2}
+    assert len(answer["ms"]) == 6 and min(answer["ms"]) > 0
+    assert description["provider"] == "CPUExecutionProvider"
+
+
+def test_a_worker_that_refuses_and_one_that_dies(bundle: Bundle, tmp_path: Path) -> None:
+    frames = tmp_path / "frames.npy"
+    np.save(frames, np.stack([bundles.frame_with(0)]))
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no graph")
+    entry = Entry("dense", "dense", Job("graph", "onnxruntime", 1, str(frames), graph=str(broken)))
+    entry.start()
+    with pytest.raises(InputError, match=r"can't read .*broken\.onnx"):
+        entry.wait_until_warm()
+    entry.close()
+
+    entry = Entry(
+        "dense", "dense", Job("graph", "onnxruntime", 1, str(frames), graph=str(bundle.path("graphs/dense.onnx")))
+    )
+    entry.start()
+    entry.wait_until_warm()
+    assert entry._process is not None
+    os.kill(entry._process.pid, signal.SIGKILL)
+    with pytest.raises(RunError, match="the process that times dense dense fp32 died"):
+        entry.time_round(open_meter("none"))
+    entry.close()
+    assert entry._process.poll() is not None
+
+
+def test_frames_of_a_data_set_are_spread_over_it(bundle: Bundle) -> None:
+    from tests.evaluate.test_accuracy import Frames
+
+    source, frames_FHW3 = bench_frames(bundle, Frames(9), 3)
+    assert source == "3 frames, frame-0 to frame-8"
+    assert frames_FHW3.shape == (3, bundles.H, bundles.W, 3) and frames_FHW3.dtype == np.uint8
+    assert bundles.expected_count(frames_FHW3[1]) == 12
+    source, frames_FHW3 = bench_frames(bundle, None, 2)
+    assert str(module.STREET_SEED) in source and frames_FHW3.shape == (2, bundles.H, bundles.W, 3)
+
+
+def test_inspect(bundle: Bundle) -> None:
+    found = inspect(bundle)
+    json.dumps(found, allow_nan=False)
+    assert found["input"] == [bundles.H, bundles.W] and found["labels"] == [bundles.ROWS, bundles.COLUMNS]
+    assert [bucket["token_share"] for bucket in found["buckets"]] == [0.4375, 0.625, 1.0]
+    assert [graph["graph"] for graph in found["graphs"]] == [
+        "trunk", "tail quarter", "tail half", "tail full", "dense", "stem+head",
+    ]  # fmt: skip
+    assert found["bytes"] == sum(path.stat().st_size for path in bundle.folder.rglob("*") if path.is_file())
+    assert found["parity"][0]["label_agreement"] == 1.0 and found["target"]["name"] == "test"
