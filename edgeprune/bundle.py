@@ -79,7 +79,9 @@ class Manifest(Strict):
     stem_head: str | None = Field(None, description="stem and head without a block: their share of the dense time")
     parity: list[ParityRow]
     lint: list[str] = Field(description="what the graph lint noted")
-    accuracy: list[dict[str, Any]] = Field(default_factory=list, description="rows of `eval`, where it was run at build")
+    accuracy: list[dict[str, Any]] = Field(
+        default_factory=list, description="rows of `eval`, where it was run at build"
+    )
     references: str
     provenance: dict[str, Any]
     files: dict[str, str] = Field(description="SHA-256 of every file but this one")

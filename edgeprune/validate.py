@@ -54,7 +54,8 @@ def score(
     with torch.no_grad():
         for start in range(0, count, batch):
             pairs = [
-                resize_sample(samples[index], model.spec.height, model.spec.width) for index in chosen[start : start + batch]
+                resize_sample(samples[index], model.spec.height, model.spec.width)
+                for index in chosen[start : start + batch]
             ]
             images_BHW3 = torch.from_numpy(np.stack([pair.image_HW3 for pair in pairs]))
             images_B3HW = images_BHW3.permute(0, 3, 1, 2).float().to(device)

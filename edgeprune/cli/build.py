@@ -23,7 +23,9 @@ PARITY_COLUMNS = {
 
 
 @click.command()
-@click.option("--target", default="onnx-cpu", show_default=True, help="A name (see `edgeprune targets`) or a YAML file.")
+@click.option(
+    "--target", default="onnx-cpu", show_default=True, help="A name (see `edgeprune targets`) or a YAML file."
+)
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Default: the zoo's street-tiny.")
 @click.option("--precision", "precisions", multiple=True, type=click.Choice(["int8", "fp32"]), help="Repeatable.")
 @click.option("--out", type=click.Path(path_type=Path), help="Default: out/bundles/<model>-<target>.")
@@ -47,7 +49,9 @@ def build(
     loaded = load_target(target)
     for precision in precisions:
         if precision not in loaded.precisions:
-            raise InputError(f"target {loaded.name} has no precision {precision!r}; it has {', '.join(loaded.precisions)}")
+            raise InputError(
+                f"target {loaded.name} has no precision {precision!r}; it has {', '.join(loaded.precisions)}"
+            )
     source = checkpoint or default_checkpoint()
     folder = out or bundle_folder(read_card(source).name, loaded.name)
     chosen = [precision for precision in loaded.precisions if not precisions or precision in precisions]
@@ -63,7 +67,9 @@ def build(
                         "name": row["bucket"],
                         "tokens": row["tokens"],
                         "precision": row["precision"],
-                        "parity": {key: row[key] for key in ("max_abs", "label_agreement", "excluded", "selection_agreement")},
+                        "parity": {
+                            key: row[key] for key in ("max_abs", "label_agreement", "excluded", "selection_agreement")
+                        },
                     }
                     for row in rows
                 ],

@@ -98,16 +98,16 @@ def eval_(
     show_table(result["rows"], EVAL_COLUMNS)
     names = list(result["rows"][0]["per_class_iou"])
     shown = [{"bucket": row["bucket"], "precision": row["precision"], **row["per_class_iou"]} for row in result["rows"]]
-    show_table(
-        shown, {"bucket": ("bucket", ""), "precision": ("", "")} | {name: (name[:8], ".3f") for name in names}
-    )
+    show_table(shown, {"bucket": ("bucket", ""), "precision": ("", "")} | {name: (name[:8], ".3f") for name in names})
     if out:
         click.echo(f"wrote {out}")
 
 
 @click.command()
 @click.option("--bundle", type=click.Path(path_type=Path), help="Default: out/bundles/street-tiny-onnx-cpu.")
-@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="Interleaved rounds over all graphs.")
+@click.option(
+    "--rounds", default=5, show_default=True, type=click.IntRange(1), help="Interleaved rounds over all graphs."
+)
 @click.option("--frames", default=20, show_default=True, type=click.IntRange(1), help="Frames of a round.")
 @click.option("--data", help="Frames, and mIoU, of a data set; default: the synthetic street, without mIoU.")
 @click.option("--split", default="val", show_default=True)
@@ -173,7 +173,11 @@ def measure(
 def flat_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Bench rows with the spread of the speed-up as two columns."""
     return [
-        {**row, "speedup_min": (row.get("speedup_spread") or [None])[0], "speedup_max": (row.get("speedup_spread") or [None])[-1]}
+        {
+            **row,
+            "speedup_min": (row.get("speedup_spread") or [None])[0],
+            "speedup_max": (row.get("speedup_spread") or [None])[-1],
+        }
         for row in result["rows"]
     ]
 
@@ -181,7 +185,9 @@ def flat_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 def show_bench(result: Mapping[str, Any]) -> None:
     """The table, and what it was measured on."""
     show_table(flat_rows(result), BENCH_COLUMNS)
-    click.echo(f"{result['rounds']} rounds of {result['source']}, {result['threads']} threads; {result['energy_status']}")
+    click.echo(
+        f"{result['rounds']} rounds of {result['source']}, {result['threads']} threads; {result['energy_status']}"
+    )
     if result["stem_head_share"] is not None:
         click.echo(f"stem and head take {result['stem_head_share']:.1%} of the dense FP32 time")
 

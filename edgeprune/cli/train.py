@@ -12,7 +12,9 @@ from edgeprune.data.lint import lint_labels
 
 @click.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for checkpoints; default out/train/<recipe's name>.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for checkpoints; default out/train/<recipe's name>."
+)
 @click.option("--set", "overrides", multiple=True, metavar="KEY.KEY=VALUE", help="Override a key of the recipe.")
 @click.option("--phase", "phases", multiple=True, help="Run this phase alone; repeatable.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Where rendered street scenes are kept (1 MB each).")

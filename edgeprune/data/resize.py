@@ -1,8 +1,7 @@
 """A sample at the size of a model's input."""
 
-from PIL import Image
-
 import numpy as np
+from PIL import Image
 
 from edgeprune.data.samples import Sample
 

@@ -7,7 +7,7 @@ bundle get its name.
 import copy
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ def frames_for_parity(calib: Calib | None, height: int, width: int) -> tuple[UIn
     return np.stack(images), "the synthetic street"
 
 
-def build(target: Target, sources: Sources, precisions: list[str], out: Path, say: Say) -> Manifest:
+def build(target: Target, sources: Sources, precisions: Sequence[str], out: Path, say: Say) -> Manifest:
     """Writes the bundle to `out` and returns its manifest.
 
     Raises:
@@ -140,7 +140,8 @@ def build(target: Target, sources: Sources, precisions: list[str], out: Path, sa
         log.close()
         _check(target, findings, parity)
         write_csv(folder / "parity.csv", [row.model_dump() for row in parity])
-        np.savez_compressed(folder / "references.npz", **references | _reference_labels(folder, graphs, buckets, references))
+        references |= _reference_labels(folder, graphs, buckets, references)
+        np.savez_compressed(folder / "references.npz", **references)  # type: ignore[arg-type]
         manifest = Manifest(
             schema_version=SCHEMA,
             name=card.name,
@@ -154,7 +155,7 @@ def build(target: Target, sources: Sources, precisions: list[str], out: Path, sa
             depth=model.spec.depth,
             tokens=model.policy.tokens,
             policy=card.policy.name,
-            precisions=precisions,
+            precisions=list(precisions),
             buckets=[_entry(bucket, model) for bucket in buckets],
             graphs=graphs,
             dense=dense_path,
@@ -198,9 +199,7 @@ def export_family(
     return trunk, {bucket.name: export_tail(model, bucket, dialect) for bucket in buckets}
 
 
-def _write_family(
-    folder: Path, precision: str, trunk: onnx.ModelProto, tails: dict[str, onnx.ModelProto]
-) -> GraphSet:
+def _write_family(folder: Path, precision: str, trunk: onnx.ModelProto, tails: dict[str, onnx.ModelProto]) -> GraphSet:
     weights = WeightFile(folder / "graphs" / f"{precision}.weights")
     paths = {}
     for name, proto in {"trunk": trunk, **{f"tail-{name}": proto for name, proto in tails.items()}}.items():

@@ -28,7 +28,9 @@ def place_buckets(policy: TokenPolicy, spec: BucketFamily, occupancy_FG: list[li
     if occupancy_FG is None:
         for index in range(1, small + 1):
             scale = index / small
-            schedules.append(tuple(_round_up(scale * keep * policy.tokens, policy, spec) for keep in policy.target_keep))
+            schedules.append(
+                tuple(_round_up(scale * keep * policy.tokens, policy, spec) for keep in policy.target_keep)
+            )
     else:
         share_FG = np.asarray(occupancy_FG)
         order_F = np.argsort(share_FG[:, 0], kind="stable")

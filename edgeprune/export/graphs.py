@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from edgeprune.export.int8 import TRANSLATIONS
 from edgeprune.model.policy import Bucket
 from edgeprune.model.segmenter import Segmenter
+from edgeprune.model.stem import Stem
 
 OPSET = 18
 IR_VERSION = 10  # the newest that ONNX Runtime 1.18 and TensorRT 10.3's parser read
@@ -101,16 +102,20 @@ def blank_frame(model: Segmenter) -> Tensor:
     return torch.zeros(model.spec.height, model.spec.width, 3, dtype=torch.uint8)
 
 
+def skip_channels(model: Segmenter) -> tuple[int, ...]:
+    """Channels of the features that the stem hands to the head."""
+    assert isinstance(model.stem, Stem)
+    return model.stem.skip_channels
+
+
 def trunk_outputs(model: Segmenter) -> list[str]:
     """Names of what the trunk hands to a tail, in order."""
-    return ["tokens", *(f"skip{index}" for index in range(len(model.stem.skip_channels))), "scores"]
+    return ["tokens", *(f"skip{index}" for index in range(len(skip_channels(model)))), "scores"]
 
 
 def export_trunk(model: Segmenter, threshold: float) -> onnx.ModelProto:
     """Input `frame`; outputs `tokens`, `skip0`..., `scores`, `count`."""
-    return _export(
-        TrunkGraph(model, threshold), (blank_frame(model),), ["frame"], [*trunk_outputs(model), "count"]
-    )
+    return _export(TrunkGraph(model, threshold), (blank_frame(model),), ["frame"], [*trunk_outputs(model), "count"])
 
 
 def export_tail(model: Segmenter, bucket: Bucket, dialect: str) -> onnx.ModelProto:

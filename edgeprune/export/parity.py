@@ -56,9 +56,7 @@ class WatchedGraph:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        self.session = ort.InferenceSession(
-            watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        self.session = ort.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
         self.inputs = [value.name for value in self.session.get_inputs()]
         self.outputs = [value.name for value in self.session.get_outputs()]
 
@@ -73,9 +71,7 @@ class WatchedGraph:
         return Answer(np.asarray(outputs["labels"]), np.asarray(outputs[self.logits[0]])[0], kept)
 
 
-def ask_engine(
-    trunk: WatchedGraph, tails: Sequence[WatchedGraph], frame_HW3: UInt8
-) -> Iterator[Answer]:
+def ask_engine(trunk: WatchedGraph, tails: Sequence[WatchedGraph], frame_HW3: UInt8) -> Iterator[Answer]:
     """The bundle's graphs: trunk once, then each tail. A policy without gates has no tails, its trunk gives labels."""
     state = trunk.run({"frame": frame_HW3})
     if not tails:
@@ -100,7 +96,9 @@ def compare(
     equal, sure, pixels = ([0] * len(buckets) for _ in range(3))
     selected: list[list[float]] = [[] for _ in buckets]
     for frame_HW3 in frames_FHW3:
-        pairs = zip(ask_torch(model, buckets, frame_HW3), ask_engine(engine_trunk, engine_tails, frame_HW3), strict=True)
+        pairs = zip(
+            ask_torch(model, buckets, frame_HW3), ask_engine(engine_trunk, engine_tails, frame_HW3), strict=True
+        )
         for index, (expected, got) in enumerate(pairs):
             best_2HW = np.partition(expected.logits_KHW, -2, axis=0)[-2:]
             sure_HW = best_2HW[1] - best_2HW[0] > MARGIN

@@ -14,9 +14,7 @@ def _upsample(x_BCHW: Tensor) -> Tensor:
 
 
 def _smooth(channels: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()
-    )
+    return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU())
 
 
 class PyramidHead(nn.Module):

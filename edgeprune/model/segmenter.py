@@ -34,6 +34,9 @@ class Prediction:
 class Segmenter(nn.Module):
     """A plain ViT for segmentation whose tokens a policy selects. Images go in as levels 0-255; see `forward`."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, spec: ModelSpec, policy: TokenPolicy):
         super().__init__()
         if spec.height % PATCH or spec.width % PATCH:
@@ -66,7 +69,7 @@ class Segmenter(nn.Module):
         """
         x_BND, skips = self.stem((images_B3HW - self.mean) / self.std)
         grid = (images_B3HW.shape[-2] // PATCH, images_B3HW.shape[-1] // PATCH)
-        pos_1ND = self.pos_embed
+        pos_1ND: Tensor = self.pos_embed
         if grid != self.grid:
             pos_1ND = resize_positions(pos_1ND, self.grid, grid)
         return x_BND + pos_1ND, skips, grid

@@ -16,10 +16,16 @@ def _conv(channels_in: int, channels_out: int) -> nn.Sequential:
     )
 
 
-class ConvStem(nn.Module):
+class Stem(nn.Module):
+    """Frame -> tokens (B, N, D) and features for the head at finer strides."""
+
+    skip_channels: tuple[int, ...] = ()  # at stride 4 and at stride 8, or none
+
+
+class ConvStem(Stem):
     """Four 3x3 convolutions of stride 2. Gives the head its features at strides 4 and 8."""
 
-    skip_channels = (32, 64)  # at stride 4 and at stride 8
+    skip_channels = (32, 64)
 
     def __init__(self, width: int):
         super().__init__()
@@ -35,10 +41,8 @@ class ConvStem(nn.Module):
         return self.proj(at8_BCHW).flatten(2).transpose(1, 2), [at4_BCHW, at8_BCHW]
 
 
-class PatchStem(nn.Module):
+class PatchStem(Stem):
     """One 16x16 convolution of stride 16, as in ViT; timm's `patch_embed.proj` loads into `proj`."""
-
-    skip_channels = ()
 
     def __init__(self, width: int):
         super().__init__()
@@ -49,4 +53,4 @@ class PatchStem(nn.Module):
         return self.proj(x_B3HW).flatten(2).transpose(1, 2), []
 
 
-STEMS = {"conv": ConvStem, "patch": PatchStem}
+STEMS: dict[str, type[ConvStem] | type[PatchStem]] = {"conv": ConvStem, "patch": PatchStem}

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-
 from edgeprune.policies.svit import SViT, SViTOptions
 
 
 class Random(SViT):
     """SViT's schedule and preservation with blind scores: drawn anew in training, one constant table in a graph."""
+
+    scores_GN: Tensor
 
     def __init__(self, width: int, depth: int, tokens: int, options: SViTOptions):
         super().__init__(width, depth, tokens, options)

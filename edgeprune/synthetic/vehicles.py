@@ -187,7 +187,7 @@ def surface(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         top = roof_at(np.array(end * length / 2))
         part, shade = np.full(b.shape, SECOND if end < 0 and model.box_from else BODY), np.full(b.shape, NEUTRAL - 1.0)
         part[y < 0.5] = BUMPER
-        if end > 0 or model.length > 7 and model.box_from == 0:
+        if end > 0 or (model.length > 7 and model.box_from == 0):
             for tier in range(model.tiers):
                 low = model.belt + 0.05 + tier * 1.65
                 part[(y > low) & (y < low + 1.15) & (y < top - 0.15) & (np.abs(b) < half - 0.12)] = GLASS

@@ -34,7 +34,7 @@ class Augment(nn.Module):
             K.RandomGaussianNoise(std=0.03, p=spec.noise),
         ]
         self.steps = K.AugmentationSequential(
-            *steps,
+            *steps,  # type: ignore[arg-type]
             data_keys=["input", "mask"],
             extra_args={DataKey.MASK: {"resample": Resample.NEAREST, "align_corners": None}},
         )

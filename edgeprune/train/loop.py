@@ -24,6 +24,7 @@ from edgeprune.data.lint import lint_labels
 from edgeprune.data.street import CachedStreet, StreetSamples
 from edgeprune.errors import InputError, nearest
 from edgeprune.files import make_folder
+from edgeprune.model.blocks import Block
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.weights import find_weights, load_timm, read_safetensors
 from edgeprune.quantize import apply_ranges
@@ -33,7 +34,6 @@ from edgeprune.train.losses import class_weights, cross_entropy, distance_to_tea
 from edgeprune.train.optimiser import learning_rate, make_optimiser, set_learning_rate
 from edgeprune.train.progress import Progress, read_progress, restore_optimiser, write_progress
 from edgeprune.validate import open_validation, score
-
 
 Say = Callable[[str], None]
 SPARSE, QUANTIZED = ("sparse", "qat"), ("qat", "dense-qat")
@@ -118,11 +118,15 @@ def _start(recipe: Recipe, name: str, phase: Phase, model: Segmenter, out: Path,
         if recipe.weights is None:
             return "random"
         loaded = load_timm(model, read_safetensors(find_weights(recipe.weights)))
-        say(f"{name}: {recipe.weights} gives {len(loaded.taken)} tensors, leaves {', '.join(loaded.left_over) or 'none'}")
+        say(
+            f"{name}: {recipe.weights} gives {len(loaded.taken)} tensors, leaves {', '.join(loaded.left_over) or 'none'}"
+        )
         return recipe.weights
     path = out / f"{before}.safetensors"
     if not path.is_file():
-        raise InputError(f"phase {name} starts from {before}, whose checkpoint {path} is not there; run that phase first")
+        raise InputError(
+            f"phase {name} starts from {before}, whose checkpoint {path} is not there; run that phase first"
+        )
     load_tensors(model, read_safetensors(path), str(path), partial=True)
     return before
 
@@ -149,7 +153,9 @@ def run_phase(recipe: Recipe, name: str, phase: Phase, out: Path, say: Say, cach
     sets, splits = open_mix(phase.data, cache)
     data_set = sets[0]
     if len(data_set.names) != recipe.model.classes:
-        raise InputError(f"data set {data_set.name} has {len(data_set.names)} classes, the model {recipe.model.classes}")
+        raise InputError(
+            f"data set {data_set.name} has {len(data_set.names)} classes, the model {recipe.model.classes}"
+        )
     histogram = [0] * len(data_set.names)
     for samples in splits:
         report = lint_labels(samples, data_set, limit=32 if isinstance(samples, CachedStreet | StreetSamples) else None)
@@ -171,6 +177,7 @@ def run_phase(recipe: Recipe, name: str, phase: Phase, out: Path, say: Say, cach
         apply_ranges(model, ptq_ranges(model, recipe.calibration))
     model.to(device)
     for index, block in enumerate(model.blocks):
+        assert isinstance(block, Block)
         block.drop_path = phase.drop_path * index / max(1, len(model.blocks) - 1)
     optimiser = make_optimiser(model, phase)
     average = {key: value.detach().clone() for key, value in model.state_dict().items()} if phase.ema else {}
