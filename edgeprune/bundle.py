@@ -112,7 +112,7 @@ class Bundle:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Hashes every file of `folder` and writes the manifest beside them."""
     manifest.files = {
-        str(path.relative_to(folder)): sha256(path)
+        path.relative_to(folder).as_posix(): sha256(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }

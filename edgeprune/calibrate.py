@@ -88,25 +88,26 @@ def calibrate(model: Segmenter, spec: Calibration, name: str) -> Calib:
 
 
 def ptq_ranges(model: Segmenter, spec: Calibration) -> dict[str, float]:
-    """Input ranges of a model whose quantizers have not been trained."""
+    """Input ranges of a model whose quantizers have not been trained; gates keep the best tokens at their targets."""
     _, images_F3HW = calibration_frames(spec, model.spec.height, model.spec.width)
 
     def run() -> None:
-        for images in images_F3HW.split(8):
-            model(images)
+        for images_B3HW in images_F3HW.split(8):
+            model(images_B3HW)
 
     model.eval()
     return measure_ranges(model, run, spec.percentile)
 
 
 def write_calib(path: Path, calib: Calib) -> None:
-    """Writes the YAML; numbers are rounded to what a float32 can tell apart."""
+    """Writes the YAML; occupancy is rounded to a hundred-thousandth, far less than one token."""
     content = calib.model_dump()
     content["occupancy"] = {
-        key: [[round(share, 4) for share in frame] for frame in frames] for key, frames in calib.occupancy.items()
+        key: [[round(share, 5) for share in frame] for frame in frames] for key, frames in calib.occupancy.items()
     }
     with write_atomic(path, "calibration") as partial:
-        partial.write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120))
+        text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)
+        partial.write_text(text, encoding="utf-8")
 
 
 def read_calib(path: Path) -> Calib:

@@ -1,6 +1,8 @@
 """A trained model in one safetensors file: weights, and in its header what they belong to. Never a pickle."""
 
+import errno
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +47,34 @@ def make_model(card: Card) -> Segmenter:
 
 
 def save(path: Path, card: Card, tensors: dict[str, Tensor], half: bool = False) -> None:
-    """Writes a checkpoint under a temporary name and renames it. `half` stores large tensors in FP16, for the zoo."""
+    """Writes a checkpoint under a temporary name and renames it.
+
+    Args:
+        half: stores weights in FP16, for the zoo. Quantization scales stay as they are: INT8 codes hang on their last bit.
+    """
     stored = {
-        key: (value.half() if half and value.is_floating_point() and value.ndim > 1 else value).contiguous()
+        key: value.half()
+        if half and value.is_floating_point() and value.ndim > 1 and "_quantizer." not in key
+        else value
         for key, value in tensors.items()
     }
-    with write_atomic(path, "checkpoint") as partial:
-        save_file(stored, partial, metadata={HEADER: card.model_dump_json()})
+    write_safetensors(path, "checkpoint", stored, {HEADER: card.model_dump_json()})
+
+
+def write_safetensors(path: Path, what: str, tensors: dict[str, Tensor], header: dict[str, str] | None = None) -> None:
+    """Writes tensors, each in storage of its own, under a temporary name and renames the file.
+
+    Raises:
+        InputError: the folder can't be written to.
+        RunError: the disk is full.
+    """
+    own = {key: value.detach().contiguous().clone() for key, value in tensors.items()}
+    with write_atomic(path, what) as partial:
+        try:
+            save_file(own, partial, metadata=header)
+        except SafetensorError as error:  # the system's error is in its text alone
+            code = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(code[1]) if code else errno.EIO, str(error)) from error
 
 
 def read_card(path: Path) -> Card:
@@ -78,6 +101,15 @@ def read_card(path: Path) -> Card:
     return parse(Card, content, f"checkpoint {path}")
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether a safetensors file is an edgeprune checkpoint (and not bare ViT weights)."""
+    try:
+        with safe_open(path, "pt") as file:
+            return HEADER in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False  # `read_safetensors` says what is wrong with it
+
+
 def load(path: Path) -> tuple[Segmenter, Card]:
     """The model of a checkpoint, in FP32 and in evaluation mode.
 
@@ -94,20 +126,23 @@ def load_tensors(model: Segmenter, tensors: dict[str, Tensor], where: str, parti
     """Copies `tensors` into `model`.
 
     Args:
-        partial: the file may lack gates and quantizers (a dense model's weights for a sparse one) or have more.
+        partial: gates, quantizers and the last layer keep their own start where the file lacks them or has others.
 
     Raises:
-        InputError: a tensor is missing or has another shape.
+        InputError: a tensor is missing, has another shape or no place in the model.
     """
     own = model.state_dict()
-    optional = ("policy.", "_quantizer.")
-    missing = [key for key in own if key not in tensors and not (partial and any(part in key for part in optional))]
+    unknown = [key for key in tensors if key not in own]
+    if unknown and not partial:
+        raise InputError(f"{where} has {len(unknown)} tensors that the model has no place for, {unknown[0]} the first")
+    # a dense model's weights start a sparse one; a model of other classes starts one with a new last layer
+    optional = ("policy.", "_quantizer.", "head.classify.") if partial else ()
+    free = [key for key in own if any(part in key for part in optional)]
+    missing = [key for key in own if key not in tensors and key not in free]
     if missing:
         raise InputError(f"{where} lacks {len(missing)} tensors of the model, {missing[0]} the first")
     for key, value in own.items():
-        if key in tensors and tensors[key].shape != value.shape:
-            if partial and any(part in key for part in optional):
-                continue
+        if key not in free and tensors[key].shape != value.shape:
             raise InputError(f"{where}: {key} is {tuple(tensors[key].shape)}, the model expects {tuple(value.shape)}")
     taken = {key: tensors[key] for key, value in own.items() if key in tensors and tensors[key].shape == value.shape}
     with torch.no_grad():

@@ -220,7 +220,10 @@ class Recipe(Strict):
     seed: int = 0
     model: ModelSpec = ModelSpec()
     policy: PolicySpec = PolicySpec()
-    weights: str | None = Field(None, description="timm-format weights: a safetensors file or hub:OWNER/NAME")
+    weights: str | None = Field(
+        None,
+        description="the first phase's start: a checkpoint, or timm-format weights (a file or hub:OWNER/NAME)",
+    )
     phases: dict[str, Phase] = Field(min_length=1)
     validation: Validation | None = None
     calibration: Calibration | None = None
@@ -305,12 +308,13 @@ def shipped(folder: str) -> Path:
     return inside if inside.is_dir() else ROOT.parent / folder
 
 
-def find(name: str, folder: Path, what: str) -> Path:
+def find(name: str | Path, folder: Path, what: str) -> Path:
     """`name` as a path where such a file exists, else `<folder>/<name>.yaml`.
 
     Raises:
         InputError: neither exists; the message lists what the folder has.
     """
+    name = str(name)
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or path.is_file():
         return path
@@ -348,8 +352,9 @@ def load_data_set(name: str) -> DataSet:
     return data_set
 
 
-def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
-    """A recipe, with `key.key=value` overrides applied before it is checked."""
+def load_recipe(name: str | Path, overrides: list[str] | None = None) -> Recipe:
+    """A recipe by name (`edgeprune/train/recipes/`) or path, with `key.key=value` overrides applied before it is checked."""
+    path = find(name, ROOT / "train" / "recipes", "recipe")
     content = read_yaml(path, "recipe")
     for override in overrides or []:
         keys, equals, value = override.partition("=")

@@ -11,7 +11,7 @@ from edgeprune.data.lint import lint_labels
 
 
 @click.command()
-@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("recipe")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder for checkpoints; default out/train/<recipe's name>."
 )
@@ -20,9 +20,9 @@ from edgeprune.data.lint import lint_labels
 @click.option("--cache", type=click.Path(path_type=Path), help="Where rendered street scenes are kept (1 MB each).")
 @as_json
 def train(
-    recipe: Path, out: Path | None, overrides: tuple[str, ...], phases: tuple[str, ...], cache: Path | None, json_: bool
+    recipe: str, out: Path | None, overrides: tuple[str, ...], phases: tuple[str, ...], cache: Path | None, json_: bool
 ) -> None:
-    """Train a RECIPE: dense, sparse, QAT. Resumes where it was stopped."""
+    """Train a RECIPE (a name or a YAML file): dense, sparse, QAT. Resumes where it was stopped."""
     from edgeprune.train.loop import train as run_training
 
     loaded = load_recipe(recipe, list(overrides))

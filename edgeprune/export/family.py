@@ -21,9 +21,9 @@ def place_buckets(policy: TokenPolicy, spec: BucketFamily, occupancy_FG: list[li
     steps. Counts are rounded up to the target's multiple: a bucket is filled with real tokens, the next best ones.
     """
     full = Bucket(FULL, (policy.tokens,) * len(policy.gated))
-    if not policy.gated:
-        return [full]
     small = spec.count - 1
+    if not policy.gated or small == 0:
+        return [full]
     schedules: list[tuple[int, ...]] = []
     if occupancy_FG is None:
         for index in range(1, small + 1):
@@ -32,16 +32,15 @@ def place_buckets(policy: TokenPolicy, spec: BucketFamily, occupancy_FG: list[li
                 tuple(_round_up(scale * keep * policy.tokens, policy, spec) for keep in policy.target_keep)
             )
     else:
-        share_FG = np.asarray(occupancy_FG)
-        order_F = np.argsort(share_FG[:, 0], kind="stable")
+        # the shares were rounded on their way through a YAML; the counts they stand for are whole
+        count_FG = np.rint(np.asarray(occupancy_FG) * policy.tokens)
+        order_F = np.argsort(count_FG[:, 0], kind="stable")
         for frames in np.array_split(order_F, small):
             if not len(frames):
                 continue
-            first = share_FG[frames, 0].max()
-            later = share_FG[frames, 1:].mean(axis=0)
-            schedules.append(
-                tuple(_round_up(share * policy.tokens, policy, spec) for share in (first, *later.tolist()))
-            )
+            first = count_FG[frames, 0].max()
+            later = count_FG[frames, 1:].mean(axis=0)
+            schedules.append(tuple(_round_up(count, policy, spec) for count in (first, *later.tolist())))
     chosen: dict[int, tuple[int, ...]] = {}
     for schedule in schedules:
         if schedule[0] < policy.tokens:

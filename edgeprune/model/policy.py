@@ -56,12 +56,19 @@ class TokenPolicy(nn.Module):
         """The share of tokens that each gate should keep, on average over frames."""
         return ()
 
+    def target_counts(self, tokens: int) -> list[int]:
+        """The same as counts of a grid of `tokens`, at least one each."""
+        return [max(1, round(share * tokens)) for share in self.target_keep]
+
     def scores(self, gate: int, x_ND: Tensor) -> Tensor:
         """Keep scores (..., N) of gate number `gate`; larger means keep."""
         raise IndexError(f"the dense policy has no gate {gate}")
 
     def masked(self, blocks: Sequence[nn.Module], x_BND: Tensor, select: Select | None = None) -> Masked:
-        """The training form: every token computed, decisions as masks. `select` None: the policy's own sampling."""
+        """The training form: every token computed, decisions as masks.
+
+        `select` None: the policy's own choice, sampled in training, deterministic in evaluation.
+        """
         for block in blocks:
             x_BND = block(x_BND)
         return Masked(x_BND, [], x_BND.new_zeros(()))

@@ -6,15 +6,19 @@ from math import isqrt
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from edgeprune.config import ROOT
 from edgeprune.errors import InputError
 from edgeprune.model.segmenter import Segmenter, resize_positions
-from edgeprune.model.stem import PatchStem
+from edgeprune.model.stem import PATCH, PatchStem
 
 HUB = "hub:"
+PREFIXES = re.compile(r"^(?:(?:module|model|encoder|backbone)\.)+")  # what training code wraps around a ViT
+ZOO = "zoo:"
 
 
 @dataclass
@@ -43,15 +47,18 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def find_weights(source: str) -> Path:
-    """A local path, or `hub:OWNER/NAME[/FILE]` fetched with huggingface-hub (its cache applies).
+    """A local path, `zoo:NAME/FILE` of what edgeprune ships, or `hub:OWNER/NAME[/FILE]`.
+
+    The hub's files are fetched with huggingface-hub; its cache applies.
 
     Raises:
         InputError: the hub can't be reached or does not have it.
     """
+    if source.startswith(ZOO):
+        return ROOT / "zoo" / f"{source[len(ZOO) :]}.safetensors"
     if not source.startswith(HUB):
         return Path(source)
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     owner, _, rest = source[len(HUB) :].partition("/")
     name, _, file = rest.partition("/")
@@ -59,9 +66,11 @@ def find_weights(source: str) -> Path:
         raise InputError(f"weights {source!r}: expected hub:OWNER/NAME or hub:OWNER/NAME/FILE")
     try:
         return Path(hf_hub_download(f"{owner}/{name}", file or "model.safetensors"))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except Exception as error:  # its own, its HTTP library's and the system's share no base but this one
+        reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"weights {source!r} can't be fetched ({type(error).__name__}); download the .safetensors file and give its path"
+            f"weights {source!r} can't be fetched ({type(error).__name__}: {reason}); "
+            f"download the .safetensors file and give its path"
         ) from None
 
 
@@ -69,13 +78,14 @@ def load_timm(model: Segmenter, tensors: dict[str, Tensor]) -> Loaded:
     """Copies what a plain ViT of the same width has into `model`.
 
     Class and register tokens have no place in a dense model and are left over with their positions; position
-    embeddings are resized from their square grid; a convolutional stem keeps its own start; depth beyond the
+    embeddings and patch embeddings are resized; layer scale is folded into the linears that it follows where the model
+    has none; a convolutional stem keeps its own start; depth beyond the file's keeps its start, depth beyond the
     model's is left over.
 
     Raises:
-        InputError: the file is no ViT, or of another width.
+        InputError: the file is no plain ViT, of another width, or its positions are of no known grid.
     """
-    tensors = {re.sub(r"^(module|model|encoder|backbone)\.", "", key): value for key, value in tensors.items()}
+    tensors = {PREFIXES.sub("", key): value for key, value in tensors.items()}
     own = dict(model.named_parameters())
     width = model.pos_embed.shape[-1]
     found = tensors.get("blocks.0.attn.qkv.weight")
@@ -85,18 +95,19 @@ def load_timm(model: Segmenter, tensors: dict[str, Tensor]) -> Loaded:
         )
     if found.shape[1] != width:
         raise InputError(f"the weights are {found.shape[1]} wide, the model {width}: choose model.size to match")
+    adapted = dict(tensors)
+    if "pos_embed" in tensors:
+        adapted["pos_embed"] = _own_positions(tensors, model.grid)
+    if isinstance(model.stem, PatchStem) and "patch_embed.proj.weight" in tensors:
+        adapted["patch_embed.proj.weight"] = resize_patches(tensors["patch_embed.proj.weight"], PATCH)
+    folded = _fold_layer_scale(adapted) if model.spec.layer_scale is None else []
+    _check_blocks(model, adapted)
     renamed = {"patch_embed.proj.weight": "stem.proj.weight", "patch_embed.proj.bias": "stem.proj.bias"}
-    taken, left_over = [], []
-    for key, value in tensors.items():
+    taken, left_over = list(folded), []
+    for key, value in adapted.items():
         target = renamed.get(key, key)
-        if target.startswith("stem.") and not isinstance(model.stem, PatchStem):
-            left_over.append(key)
-            continue
-        if key == "pos_embed":
-            extra = value.shape[1] - isqrt(value.shape[1]) ** 2  # class, distillation and register tokens come first
-            side = isqrt(value.shape[1] - extra)
-            value = resize_positions(value[:, extra:], (side, side), model.grid)
-        if target not in own or target.startswith("head."):
+        stem = target.startswith("stem.") and not isinstance(model.stem, PatchStem)
+        if stem or target not in own or target.startswith("head."):
             left_over.append(key)
             continue
         if own[target].shape != value.shape:
@@ -104,5 +115,63 @@ def load_timm(model: Segmenter, tensors: dict[str, Tensor]) -> Loaded:
         with torch.no_grad():
             own[target].copy_(value)
         taken.append(target)
-    missing = [key for key in own if key.startswith(("blocks.", "norm.", "pos_embed")) and key not in taken]
+    expected = ("blocks.", "norm.", "pos_embed", *(("stem.",) if isinstance(model.stem, PatchStem) else ()))
+    missing = [key for key in own if key.startswith(expected) and "_quantizer." not in key and key not in taken]
     return Loaded(taken, left_over, missing)
+
+
+def _own_positions(tensors: dict[str, Tensor], grid: tuple[int, int]) -> Tensor:
+    """Positions of the model's grid: without those of class and register tokens, which come first, and resized.
+
+    A file names its extra tokens but not its grid: the count without them is the model's own grid or a square.
+    """
+    pos_1ND = tensors["pos_embed"]
+    classes = sum(tensors[key].shape[-2] for key in ("cls_token", "dist_token") if key in tensors)
+    registers = sum(tensors[key].shape[-2] for key in ("reg_token", "register_tokens") if key in tensors)
+    for extra in (classes + registers, classes, 0):
+        count = pos_1ND.shape[1] - extra
+        if count == grid[0] * grid[1]:
+            return pos_1ND[:, extra:]
+        side = isqrt(max(0, count))
+        if count > 0 and side**2 == count:
+            return resize_positions(pos_1ND[:, extra:], (side, side), grid)
+    raise InputError(
+        f"weights: pos_embed has {pos_1ND.shape[1]} positions, neither a square grid nor the model's "
+        f"{grid[0]}x{grid[1]} (with or without class and register tokens); resample them to a square first"
+    )
+
+
+def resize_patches(weight_D3PP: Tensor, patch: int) -> Tensor:
+    """Patch embedding for another patch size: its product with a resized patch stays what it was with the patch
+    (FlexiViT, Beyer 2023, section 3.4: the pseudo-inverse of the resize)."""
+    old = weight_D3PP.shape[-1]
+    if old == patch:
+        return weight_D3PP
+    basis = torch.eye(old * old).reshape(old * old, 1, old, old)  # every pixel of a patch in turn
+    resize = F.interpolate(basis, size=(patch, patch), mode="bicubic", align_corners=False, antialias=True).flatten(1)
+    weight_D3P = weight_D3PP.float().flatten(2) @ torch.linalg.pinv(resize).T
+    return weight_D3P.unflatten(-1, (patch, patch)).to(weight_D3PP.dtype)
+
+
+def _fold_layer_scale(tensors: dict[str, Tensor]) -> list[str]:
+    """gamma * (W x + b) = (gamma W) x + gamma b: DINOv2's layer scale, for a model without; returns the keys folded."""
+    folded = []
+    for branch, linear in (("ls1", "attn.proj"), ("ls2", "mlp.fc2")):
+        for key in [key for key in tensors if re.fullmatch(rf"blocks\.\d+\.{branch}\.gamma", key)]:
+            gamma_D, stem = tensors.pop(key).float(), key.removesuffix(f"{branch}.gamma") + linear
+            for part in (f"{stem}.weight", f"{stem}.bias"):
+                if part in tensors:
+                    value = tensors[part]
+                    tensors[part] = (value.float() * gamma_D.reshape(-1, *(1,) * (value.ndim - 1))).to(value.dtype)
+            folded.append(key)
+    return folded
+
+
+def _check_blocks(model: Segmenter, tensors: dict[str, Tensor]) -> None:
+    """Refuses blocks that lack a part of the model's: another kind of block under the same names."""
+    present = {key.split(".")[1] for key in tensors if key.startswith("blocks.")}
+    for key, _ in model.named_parameters():
+        if key.startswith("blocks.") and "_quantizer." not in key and key.split(".")[1] in present and key not in tensors:
+            if ".ls" in key:
+                raise InputError(f"the weights have no layer scale ({key}): leave model.layer_scale out")
+            raise InputError(f"the weights lack {key}: their blocks are not those of a plain ViT")

@@ -23,7 +23,9 @@ class Random(SViT):
         self.register_buffer("scores_GN", table_GN)
 
     def scores(self, gate: int, x_ND: Tensor) -> Tensor:
-        """The gate's constant table (..., N), whatever the tokens hold."""
+        """The gate's constant table (..., N), whatever the tokens hold; on a crop, which has no table, drawn anew."""
+        if x_ND.shape[-2] != self.tokens:
+            return torch.rand(x_ND.shape[:-1], device=x_ND.device)
         return self.scores_GN[gate].expand(x_ND.shape[:-1])
 
     def _sample(self, gate: int, scores_BN: Tensor) -> Tensor:
@@ -32,4 +34,4 @@ class Random(SViT):
 
     def loss(self, keeps: Sequence[Tensor]) -> Tensor:
         """Nothing to learn."""
-        return keeps[0].new_zeros(())
+        return keeps[0].new_zeros((), dtype=torch.float32)

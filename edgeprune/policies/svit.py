@@ -5,6 +5,7 @@ Shapes: B batch, N tokens of the full grid, K tokens kept, D width, G gates.
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -14,14 +15,18 @@ from torch import Tensor, nn
 from edgeprune.config import Strict
 from edgeprune.errors import InputError
 from edgeprune.model.blocks import gelu
-from edgeprune.model.policy import Masked, Select, TokenPolicy
+from edgeprune.model.policy import Masked, Select, TokenPolicy, select_top
 
 
 class SViTOptions(Strict):
     """Settings of the `svit` policy; the defaults are the paper's for a network of 12 blocks."""
 
     first: int = Field(3, ge=1, description="blocks before the first gate")
-    keep: list[float] = Field([0.7, 0.49, 0.343], description="target keep ratio of each third of the gated blocks")
+    keep: list[Annotated[float, Field(gt=0, le=1)]] = Field(
+        [0.7, 0.49, 0.343],
+        min_length=1,
+        description="target keep ratios, spread evenly over the gated blocks: three values, one for each third",
+    )
     weight: float = Field(4.0, ge=0, description="lambda of the ratio loss")
     temperature: float = Field(1.0, gt=0)
     dynamic_rate: bool = Field(True, description="the ratio is held over the batch; False: on each image")
@@ -53,7 +58,7 @@ class SViT(TokenPolicy):
     def __init__(self, width: int, depth: int, tokens: int, options: SViTOptions):
         super().__init__(width, depth, tokens)
         if options.first >= depth:
-            raise InputError(f"policy svit: first={options.first} leaves no block to gate, the model has {depth}")
+            raise InputError(f"policy: first={options.first} leaves no block to gate, the model has {depth}")
         self.options = options
         self.gated = tuple(range(options.first, depth))
         self.gates = nn.ModuleList(Gate(width) for _ in self.gated)
@@ -74,8 +79,12 @@ class SViT(TokenPolicy):
         return F.gumbel_softmax(logp_BN2, tau=self.options.temperature, hard=True)[..., 0].to(scores_BN.dtype)
 
     def masked(self, blocks: Sequence[nn.Module], x_BND: Tensor, select: Select | None = None) -> Masked:
-        """x <- M * Block(x, keys masked by M) + (1 - M) * x. The key mask is boolean: gates learn through the mix."""
-        select = select or self._sample
+        """x <- M * Block(x, keys masked by M) + (1 - M) * x. The key mask is boolean: gates learn through the mix.
+
+        Without `select`, gates are sampled in training and keep the best tokens at the target ratios in evaluation.
+        """
+        if select is None:
+            select = self._sample if self.training else select_top(self.target_counts(x_BND.shape[1]))
         keeps: list[Tensor] = []
         for index, block in enumerate(blocks):
             if index not in self.gated:
@@ -96,6 +105,7 @@ class SViT(TokenPolicy):
         that is what makes the rate dynamic."""
         gaps = []
         for keep_BN, target in zip(keeps, self.target_keep, strict=True):
+            keep_BN = keep_BN.float()  # bf16 tells apart 256 ratios below one
             ratio = keep_BN.mean() if self.options.dynamic_rate else keep_BN.mean(dim=-1)
             gaps.append((ratio - target).square().mean())
         return self.options.weight * torch.stack(gaps).mean()
@@ -122,5 +132,7 @@ def put_back(x_ND: Tensor, block: nn.Module, kept_K: Tensor) -> Tensor:
     """
     tokens, kept = x_ND.shape[0], kept_K.shape[0]
     y_KD = block(x_ND.index_select(0, kept_K))
-    rows_N = torch.arange(tokens).scatter(0, kept_K, torch.arange(tokens, tokens + kept))
+    own_N = torch.arange(tokens, device=kept_K.device)
+    new_K = torch.arange(tokens, tokens + kept, device=kept_K.device)
+    rows_N = own_N.scatter(0, kept_K, new_K)
     return torch.cat((x_ND, y_KD)).index_select(0, rows_N)

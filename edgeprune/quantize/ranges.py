@@ -34,13 +34,15 @@ def measure_ranges(model: Segmenter, run: Callable[[], None], percentile: float)
 
         return hook
 
+    enabled = [(linear, linear.enabled) for _, linear in quantized_linears(model)]
     handles = [linear.register_forward_pre_hook(watch(name)) for name, linear in quantized_linears(model)]
     set_quantized(model, False)
     try:
         with torch.no_grad():
             run()
     finally:
-        set_quantized(model, True)
+        for linear, value in enabled:
+            linear.enabled = value
         for handle in handles:
             handle.remove()
     return ranges

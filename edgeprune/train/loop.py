@@ -18,7 +18,7 @@ from torch import Tensor
 
 from edgeprune import __version__
 from edgeprune.calibrate import calibrate, ptq_ranges, write_calib
-from edgeprune.checkpoint import Card, load, load_tensors, make_model, save
+from edgeprune.checkpoint import Card, is_checkpoint, load, load_tensors, make_model, save
 from edgeprune.config import DataSet, Phase, PolicySpec, Recipe
 from edgeprune.data.lint import lint_labels
 from edgeprune.data.street import CachedStreet, StreetSamples
@@ -117,7 +117,11 @@ def _start(recipe: Recipe, name: str, phase: Phase, model: Segmenter, out: Path,
     if before is None:
         if recipe.weights is None:
             return "random"
-        loaded = load_timm(model, read_safetensors(find_weights(recipe.weights)))
+        path = find_weights(recipe.weights)
+        if is_checkpoint(path):
+            load_tensors(model, read_safetensors(path), str(path), partial=True)
+            return recipe.weights
+        loaded = load_timm(model, read_safetensors(path))
         say(
             f"{name}: {recipe.weights} gives {len(loaded.taken)} tensors, leaves {', '.join(loaded.left_over) or 'none'}"
         )

@@ -21,9 +21,11 @@ def class_weights(histogram: list[int], exponent: float) -> Tensor | None:
 def cross_entropy(
     logits_BKHW: Tensor, labels_BHW: Tensor, ignore_index: int, weights_K: Tensor | None, smoothing: float
 ) -> Tensor:
-    """Mean cross-entropy at the logits' resolution; labels are taken at every second pixel."""
+    """Mean cross-entropy at the logits' resolution; labels are taken at every second pixel. 0 where all are ignored."""
     stride = labels_BHW.shape[-1] // logits_BKHW.shape[-1]
     labels_BHW = labels_BHW[:, stride // 2 :: stride, stride // 2 :: stride]
+    if not (labels_BHW != ignore_index).any():
+        return logits_BKHW.float().sum() * 0  # a mean over nothing would be NaN, and every weight with it
     return F.cross_entropy(
         logits_BKHW.float(), labels_BHW, weight=weights_K, ignore_index=ignore_index, label_smoothing=smoothing
     )

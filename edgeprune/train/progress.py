@@ -2,16 +2,17 @@
 names them. The JSON is renamed into place last, so a run killed at any moment resumes from a whole state."""
 
 import json
-import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from edgeprune.checkpoint import write_safetensors
 from edgeprune.errors import InputError
 from edgeprune.files import write_atomic
+from edgeprune.model.weights import read_safetensors
 
 NAME = "progress.json"
 
@@ -34,17 +35,12 @@ def write_progress(
     optimiser: torch.optim.Optimizer,
 ) -> None:
     """Saves everything a phase needs to go on, then forgets the state before it."""
-    folder.mkdir(parents=True, exist_ok=True)
     file = f"step-{progress.step:07d}.safetensors"
     state = optimiser.state_dict()["state"]
     tensors = {f"weights/{key}": value for key, value in weights.items()}
     tensors |= {f"average/{key}": value for key, value in average.items()}
     tensors |= {f"optimiser/{index}/{key}": value for index, slot in state.items() for key, value in slot.items()}
-    with write_atomic(folder / file, "training state") as partial:
-        save_file({key: value.detach().contiguous().clone() for key, value in tensors.items()}, partial)
-        descriptor = os.open(partial, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+    write_safetensors(folder / file, "training state", tensors)
     content = {"file": file, **vars(progress)}
     with write_atomic(folder / NAME, "training state") as partial:
         partial.write_text(json.dumps(content))
@@ -57,23 +53,32 @@ def read_progress(folder: Path, fingerprint: str) -> tuple[Progress, dict[str, d
     """The saved state, as (progress, {"weights", "average", "optimiser"}), or None where there is none.
 
     Raises:
-        InputError: it belongs to another recipe.
+        InputError: it belongs to another recipe, or is damaged.
     """
     path = folder / NAME
     if not path.is_file():
         return None
-    content = json.loads(path.read_text())
-    file = content.pop("file")
-    progress = Progress(**content)
+    try:
+        content = json.loads(path.read_text())
+        file = content.pop("file")
+        progress = Progress(**content)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"training state {path} is damaged; delete {folder} to begin the phase again") from None
     if progress.fingerprint != fingerprint:
         raise InputError(
-            f"{folder} holds a run of another recipe; give another --out, or --restart to begin this one again"
+            f"{folder} holds a run of another recipe; give another --out, or delete it to begin the phase again"
         )
     parts: dict[str, dict[str, Tensor]] = {"weights": {}, "average": {}, "optimiser": {}}
-    for key, value in load_file(folder / file).items():
+    for key, value in read_safetensors(folder / file).items():
         part, _, name = key.partition("/")
         parts[part][name] = value
     return progress, parts
+
+
+def forget_progress(folder: Path) -> None:
+    """Removes the state of a phase whose checkpoint is written."""
+    (folder / NAME).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

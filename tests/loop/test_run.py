@@ -24,7 +24,7 @@ from edgeprune.loop.figures import overhead
 from edgeprune.loop.run import Outcome, run
 from edgeprune.report.summary import STAGES, summarise_run
 from tests import bundles
-from tests.loop.conftest import CountingMeter, Scripted, scripted_frame
+from tests.loop.fakes import CountingMeter, Scripted, scripted_frame
 
 av = pytest.importorskip("av", reason="needs PyAV: pip install 'edgeprune[video]'")
 
@@ -175,26 +175,21 @@ def test_nothing_is_left_when_a_run_cannot_begin(start: Callable[..., Outcome], 
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_ctrl_c_ends_a_run_well(start: Callable[..., Outcome], tmp_path: Path, bundle: Bundle) -> None:
-    class Interrupting(CountingMeter):
-        """Ctrl-C is raised in the main thread; here by the chooser."""
-
+def test_ctrl_c_ends_a_run_well(tmp_path: Path, bundle: Bundle, session: Session) -> None:
     calls = iter(range(100))
 
-    def chooser(count: int) -> str:
+    def chooser(count: int) -> str:  # Ctrl-C is raised wherever the main thread is
         if next(calls) == 3:
             raise KeyboardInterrupt
         return "full"
 
-    from edgeprune.engines import ENGINES
-
     summary, failure = run(
         bundle,
-        ENGINES["onnxruntime"].open(bundle, "fp32"),
+        session,
         open_capture(Scripted(50)),
         Fit(bundles.H, bundles.W),
         chooser,
-        Interrupting(),
+        CountingMeter(),
         record=tmp_path / "rows.csv",
     )
     assert failure is None and summary["ended"] == "interrupted"
@@ -213,7 +208,7 @@ from edgeprune.engines import ENGINES
 from edgeprune.loop.choose import make_chooser
 from edgeprune.loop.run import run
 from tests import bundles
-from tests.loop.conftest import Scripted
+from tests.loop.fakes import Scripted
 bundle = open_bundle(Path({bundle!r}))
 session = ENGINES["onnxruntime"].open(bundle, "fp32", threads=1)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
