@@ -119,6 +119,12 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
 
 
+def _named_files(manifest: Manifest) -> list[str]:
+    """Every file that the manifest speaks of."""
+    graphs = [path for graph_set in manifest.graphs.values() for path in (graph_set.trunk, *graph_set.tails.values())]
+    return [path for path in (*graphs, manifest.dense, manifest.stem_head, manifest.references) if path is not None]
+
+
 def open_bundle(folder: Path) -> Bundle:
     """Reads and verifies a bundle.
 
@@ -133,12 +139,17 @@ def open_bundle(folder: Path) -> Bundle:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"bundle {folder}: {MANIFEST} is damaged ({error}); copy or build the bundle again") from None
+    except OSError as error:
+        raise InputError(f"bundle {folder}: {MANIFEST} can't be read ({error.strerror})") from None
     version = content.get("schema_version") if isinstance(content, dict) else None
     if isinstance(version, int) and version > SCHEMA:
         raise InputError(
             f"bundle {folder} has schema {version}, this edgeprune reads up to {SCHEMA}; upgrade edgeprune or build it again"
         )
     manifest = parse(Manifest, content, f"bundle {folder}")
+    for relative in _named_files(manifest):
+        if relative not in manifest.files:
+            raise InputError(f"bundle {folder}: {MANIFEST} has no hash for {relative}; build the bundle again")
     for relative, expected in manifest.files.items():
         file = folder / relative
         if not file.is_file():

@@ -366,5 +366,8 @@ def load_recipe(name: str | Path, overrides: list[str] | None = None) -> Recipe:
             node = node.setdefault(key, {}) if isinstance(node, dict) else None
         if not isinstance(node, dict):
             raise InputError(f"--set {override!r}: {keys!r} does not lead to a mapping")
-        node[last] = yaml.safe_load(value)
+        try:
+            node[last] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f"--set {override!r}: {value!r} is not a YAML value") from None
     return parse(Recipe, content, str(path))

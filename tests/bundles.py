@@ -28,7 +28,8 @@ BUCKETS = {"quarter": 6, "half": 12, "full": N}  # name -> tokens at the first d
 
 def cells(frame_HW3: np.ndarray) -> np.ndarray:
     """Mean brightness of each cell, (ROWS, COLUMNS)."""
-    return frame_HW3.astype(np.float32).mean(-1).reshape(ROWS, CELL, COLUMNS, CELL).mean((1, 3))
+    means: np.ndarray = frame_HW3.astype(np.float32).mean(-1).reshape(ROWS, CELL, COLUMNS, CELL).mean((1, 3))
+    return means
 
 
 def expected_count(frame_HW3: np.ndarray) -> int:
@@ -40,7 +41,8 @@ def expected_labels(frame_HW3: np.ndarray, bucket: str) -> np.ndarray:
 
 
 def expected_dense(frame_HW3: np.ndarray) -> np.ndarray:
-    return sum((cells(frame_HW3) > threshold).astype(np.uint8) for threshold in THRESHOLDS)  # type: ignore[return-value]
+    steps = np.stack([cells(frame_HW3) > threshold for threshold in THRESHOLDS])
+    return np.asarray(steps.sum(0), np.uint8)
 
 
 def expected_bucket(frame_HW3: np.ndarray) -> str:

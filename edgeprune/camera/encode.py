@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -142,14 +142,30 @@ class VideoWriter:
 
 
 class _Disk:
-    """The file as FFmpeg sees it: no seeking, and every write reaches the kernel or raises OSError."""
+    """The file as FFmpeg sees it: no seeking, and every write reaches the kernel or raises OSError.
+
+    What a full disk cuts off is taken away again up to the last whole fragment: a part of one can make all of the file
+    unreadable.
+    """
 
     def __init__(self, path: Path):
-        self.file: BinaryIO = path.open("wb")
+        self.file = path.open("wb", buffering=0)
+        self._size = 0
+        self._whole = 0  # bytes before the fragment that is being written
 
     def write(self, data: bytes) -> int:
-        self.file.write(data)
-        self.file.flush()
+        if data[4:8] == b"moof":  # FFmpeg hands the beginning of a fragment over as the beginning of a write
+            self._whole = self._size
+        view = memoryview(data)
+        try:
+            while view:
+                done = self.file.write(view)
+                self._size += done
+                view = view[done:]
+        except OSError:
+            self.file.truncate(self._whole)
+            self.file.seek(self._whole)
+            raise
         return len(data)
 
 

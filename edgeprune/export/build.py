@@ -19,7 +19,7 @@ import onnxruntime as ort
 import torch
 
 from edgeprune import __version__, synthetic
-from edgeprune.bundle import SCHEMA, BucketEntry, GraphSet, Manifest, ParityRow, write_manifest
+from edgeprune.bundle import MANIFEST, SCHEMA, BucketEntry, GraphSet, Manifest, ParityRow, write_manifest
 from edgeprune.calibrate import Calib, read_calib
 from edgeprune.checkpoint import Card, load, read_card
 from edgeprune.config import Target, load_data_set, shipped
@@ -76,8 +76,9 @@ def frames_for_parity(calib: Calib | None, height: int, width: int) -> tuple[UIn
         try:
             split = open_split(load_data_set(calib.data), calib.split)
             chosen = np.linspace(0, len(split) - 1, PARITY_FRAMES).round().astype(int).tolist()
-            images = [resize_sample(split[index], height, width).image_HW3 for index in chosen]
-            return np.stack(images), f"{calib.data} {calib.split}"
+            if len(set(chosen)) == PARITY_FRAMES:
+                images = [resize_sample(split[index], height, width).image_HW3 for index in chosen]
+                return np.stack(images), f"{calib.data} {calib.split}"
         except InputError:
             pass  # a clone without the data set builds all the same, on scenes of the street
     images = [synthetic.scene(STREET_SEED + index, height, width)[0] for index in range(PARITY_FRAMES)]
@@ -85,13 +86,15 @@ def frames_for_parity(calib: Calib | None, height: int, width: int) -> tuple[UIn
 
 
 def build(target: Target, sources: Sources, precisions: Sequence[str], out: Path, say: Say) -> Manifest:
-    """Writes the bundle to `out` and returns its manifest.
+    """Writes the bundle to `out` and returns its manifest; a bundle that is there already is replaced.
 
     Raises:
-        InputError: the checkpoint, the calibration or the target don't fit each other.
+        InputError: the checkpoint, the calibration or the target don't fit each other, or `out` holds something else.
         RunError: the lint found something, or parity failed; no bundle is left.
     """
+    _check_replaceable(out)
     model, card = load(sources.checkpoint)
+    dense = _load_dense(sources, model)
     quantized = any(True for _ in quantized_linears(model))
     if "int8" in precisions and not quantized:
         raise InputError(
@@ -105,6 +108,7 @@ def build(target: Target, sources: Sources, precisions: Sequence[str], out: Path
         )
     occupancy = None
     if calib is not None and model.policy.gated:
+        _check_calib(calib, model, precisions)
         occupancy = calib.occupancy.get("int8") or calib.occupancy.get("fp32")
     buckets = place_buckets(model.policy, target.buckets, occupancy)
     frames_FHW3, frames_from = frames_for_parity(calib, model.spec.height, model.spec.width)
@@ -116,11 +120,11 @@ def build(target: Target, sources: Sources, precisions: Sequence[str], out: Path
     references: dict[str, npt.NDArray[Any]] = {"frames": frames_FHW3[:REFERENCE_FRAMES]}
     with write_folder_atomic(out, "bundle") as folder:
         (folder / "graphs").mkdir()
-        log = (folder / "build.log").open("w")
 
         def note(line: str) -> None:
             say(line)
-            log.write(line + "\n")
+            with (folder / "build.log").open("a", encoding="utf-8") as log:
+                log.write(line + "\n")
 
         for precision in precisions:
             begin = time.monotonic()
@@ -134,10 +138,9 @@ def build(target: Target, sources: Sources, precisions: Sequence[str], out: Path
             )
             parity += rows
             note(f"{precision}: {len(tails) + 1} graphs, {len(rows)} parity rows, {time.monotonic() - begin:.0f} s")
-        dense_path = _write_dense(folder, sources, model, target)
+        dense_path = _write_single(folder, "dense-fp32", export_dense(dense, target.dialect))
         stem_head = _write_stem_head(folder, model, target)
         note(f"lint: {len(target.lint)} rules, {len(findings)} findings; parity frames from {frames_from}")
-        log.close()
         _check(target, findings, parity)
         write_csv(folder / "parity.csv", [row.model_dump() for row in parity])
         references |= _reference_labels(folder, graphs, buckets, references)
@@ -181,12 +184,30 @@ def twins(model: Segmenter, precision: str, dialect: str) -> tuple[Segmenter, Se
     return reference, graph
 
 
+def _check_replaceable(out: Path) -> None:
+    """A folder that is no bundle is not replaced: it may be a home folder, named by mistake."""
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+        raise InputError(f"{out} is there and is no bundle; name a new folder with --out, or empty this one")
+
+
+def _check_calib(calib: Calib, model: Segmenter, precisions: Sequence[str]) -> None:
+    gates = len(model.policy.gated)
+    for precision in precisions:
+        found = len(calib.thresholds.get(precision, []))
+        if found != gates:
+            raise InputError(
+                f"calibration of {calib.model} has {found} thresholds for {precision}, the model {gates} gates; calibrate again"
+            )
+    for precision, occupancy_FG in calib.occupancy.items():
+        if any(len(occupancy_G) != gates for occupancy_G in occupancy_FG):
+            raise InputError(
+                f"calibration of {calib.model}: occupancy in {precision} is not of {gates} gates; calibrate again"
+            )
+
+
 def _threshold(calib: Calib | None, precision: str) -> float:
-    if calib is None or not calib.thresholds:
-        return 0.0
-    if precision not in calib.thresholds:
-        raise InputError(f"calibration of {calib.model} has no thresholds for {precision}; calibrate again")
-    return calib.thresholds[precision][0]
+    """Of the first gate; a model without gates has none."""
+    return calib.thresholds[precision][0] if calib is not None and calib.thresholds else 0.0
 
 
 def export_family(
@@ -209,16 +230,18 @@ def _write_family(folder: Path, precision: str, trunk: onnx.ModelProto, tails: d
     return GraphSet(trunk=paths["trunk"], tails={name: paths[f"tail-{name}"] for name in tails})
 
 
-def _write_dense(folder: Path, sources: Sources, model: Segmenter, target: Target) -> str:
+def _load_dense(sources: Sources, model: Segmenter) -> Segmenter:
     """The dense FP32 reference: its own checkpoint, or the model's own weights on every token."""
     if sources.reference is not None:
         dense, card = load(sources.reference)
-        if (card.model.height, card.model.width) != (model.spec.height, model.spec.width):
-            raise InputError(f"reference {sources.reference} is of another input size than {sources.checkpoint}")
+        for what in ("height", "width", "classes"):
+            theirs, ours = getattr(card.model, what), getattr(model.spec, what)
+            if theirs != ours:
+                raise InputError(f"reference {sources.reference} has {what} {theirs}, {sources.checkpoint} {ours}")
     else:
         dense = copy.deepcopy(model)
     unquantize_linears(dense)
-    return _write_single(folder, "dense-fp32", export_dense(dense, target.dialect))
+    return dense
 
 
 def build_dense(checkpoint: Path, manifest: Manifest, folder: Path) -> Path:
@@ -235,7 +258,9 @@ def build_dense(checkpoint: Path, manifest: Manifest, folder: Path) -> Path:
     model, _ = load(checkpoint)
     sources = find_sources(checkpoint, None, None)
     (folder / "graphs").mkdir()
-    return folder / _write_dense(folder, sources, model, manifest.target)
+    return folder / _write_single(
+        folder, "dense-fp32", export_dense(_load_dense(sources, model), manifest.target.dialect)
+    )
 
 
 def _write_stem_head(folder: Path, model: Segmenter, target: Target) -> str:

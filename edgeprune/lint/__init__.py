@@ -14,7 +14,9 @@ def lint_graph(name: str, model: onnx.ModelProto, rules: list[str]) -> list[str]
     Raises:
         InputError: an unknown rule.
     """
-    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
-    return [
-        f"{name}: {rule}: {line}" for rule in rules for line in choose(RULES, rule, "lint rule")(model, initializers)
-    ]
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        for item in node.attribute:
+            if node.op_type == "Constant" and item.name == "value":
+                constants[node.output[0]] = item.t
+    return [f"{name}: {rule}: {line}" for rule in rules for line in choose(RULES, rule, "lint rule")(model, constants)]

@@ -1,7 +1,8 @@
 """Rules over ONNX graphs: what a run time refuses, ignores or runs slowly, found before a device does.
 
-A rule takes a graph and its initializers by name and yields one line per violation. Sources: the TensorRT operator
-documentation for 10.x, ONNX Runtime's quantization documents, and the measurements named beside a rule.
+A rule takes a graph and its constants (initializers and Constant nodes) by name and yields one line per violation.
+Sources: the TensorRT operator documentation for 10.x, ONNX Runtime's quantization documents, and the measurements named
+beside a rule.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,8 +11,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-Initializers = dict[str, TensorProto]
-Rule = Callable[[onnx.ModelProto, Initializers], Iterator[str]]
+Constants = dict[str, TensorProto]
+Rule = Callable[[onnx.ModelProto, Constants], Iterator[str]]
 
 MAX_TOPK = 3840
 
@@ -24,39 +25,41 @@ def _values(tensor: TensorProto) -> np.ndarray:
     return np.asarray(numpy_helper.to_array(tensor))
 
 
-def static_shapes(model: onnx.ModelProto, initializers: Initializers) -> Iterator[str]:
+def static_shapes(model: onnx.ModelProto, constants: Constants) -> Iterator[str]:
     """Inputs and outputs of constant shape."""
     for value in (*model.graph.input, *model.graph.output):
+        if not value.type.tensor_type.HasField("shape"):
+            yield f"{value.name} has no shape"
         for axis, dim in enumerate(value.type.tensor_type.shape.dim):
             if not dim.HasField("dim_value"):
                 yield f"{value.name} has no constant size on axis {axis}"
 
 
-def no_dynamic_operators(model: onnx.ModelProto, initializers: Initializers) -> Iterator[str]:
+def no_dynamic_operators(model: onnx.ModelProto, constants: Constants) -> Iterator[str]:
     """Operators whose output shape depends on data."""
     for node in _nodes(model, "NonZero", "Compress", "Unique", "NonMaxSuppression", "Loop", "If", "Scan"):
         yield f"{node.name}: {node.op_type} makes shapes depend on data"
 
 
-def no_random(model: onnx.ModelProto, initializers: Initializers) -> Iterator[str]:
+def no_random(model: onnx.ModelProto, constants: Constants) -> Iterator[str]:
     """Sampling belongs to training."""
     for node in model.graph.node:
         if node.op_type.startswith("Random") or node.op_type in ("Bernoulli", "Multinomial", "Dropout"):
             yield f"{node.name}: {node.op_type} is random"
 
 
-def topk_limit(model: onnx.ModelProto, initializers: Initializers) -> Iterator[str]:
+def topk_limit(model: onnx.ModelProto, constants: Constants) -> Iterator[str]:
     """TensorRT refuses K > 3840, and K must be constant."""
     for node in _nodes(model, "TopK"):
-        count = initializers.get(node.input[1])
+        count = constants.get(node.input[1])
         if count is None:
             yield f"{node.name}: the K of TopK is not a constant"
         elif int(_values(count).item()) > MAX_TOPK:
             yield f"{node.name}: TopK of {int(_values(count).item())}, over {MAX_TOPK}"
 
 
-def no_scatternd(model: onnx.ModelProto, initializers: Initializers) -> Iterator[str]:
-    """TensorRT ignores the `reduction` of ScatterND and ScatterElements has none."""
+def no_scatternd(model: onnx.ModelProto, constants: Constants) -> Iterator[str]:
+    """TensorRT ignores the `reduction` of ScatterND; its ScatterElements has none."""
     for node in _nodes(model, "ScatterND"):
         yield f"{node.name}: ScatterND; gather by an inverse map instead"
     for node in _nodes(model, "ScatterElements"):
@@ -64,7 +67,7 @@ def no_scatternd(model: onnx.ModelProto, initializers: Initializers) -> Iterator
             yield f"{node.name}: ScatterElements with a reduction"
 
 
-def opset(model: onnx.ModelProto, initializers: Initializers) -> Iterator[str]:
+def opset(model: onnx.ModelProto, constants: Constants) -> Iterator[str]:
     """Opset 17 to 19 and IR version at most 10, which the oldest supported run times read; standard operators alone."""
     for domain in model.opset_import:
         used = any(node.domain == domain.domain for node in model.graph.node)
@@ -77,42 +80,50 @@ def opset(model: onnx.ModelProto, initializers: Initializers) -> Iterator[str]:
         yield f"IR version {model.ir_version}, expected at most 10"
 
 
-def symmetric_int8(model: onnx.ModelProto, initializers: Initializers) -> Iterator[str]:
+def symmetric_int8(model: onnx.ModelProto, constants: Constants) -> Iterator[str]:
     """Zero points are 0; activations per tensor, weights per output channel on the last axis."""
     for node in _nodes(model, "QuantizeLinear", "DequantizeLinear"):
         if len(node.input) > 2 and node.input[2]:
-            zero = initializers.get(node.input[2])
+            zero = constants.get(node.input[2])
             if zero is None or np.any(_values(zero)):
                 yield f"{node.name}: a zero point that is not 0"
-        scale = initializers.get(node.input[1])
+            elif zero.data_type == TensorProto.UINT8:
+                yield f"{node.name}: UINT8, expected INT8"
+        elif node.op_type == "QuantizeLinear":
+            yield f"{node.name}: UINT8, which is what no zero point means; expected an INT8 zero point of 0"
+        scale = constants.get(node.input[1])
         if scale is None:
             yield f"{node.name}: its scale is not a constant"
             continue
-        values, content = _values(scale), initializers.get(node.input[0])
+        values, content = _values(scale), constants.get(node.input[0])
         if not np.all(np.isfinite(values)) or np.any(values <= 0):
             yield f"{node.name}: a scale that is not positive"
         if content is None and values.size != 1:
             yield f"{node.name}: an activation with {values.size} scales, expected 1"
         elif content is not None and values.size not in (1, content.dims[-1]):
             yield f"{node.name}: {values.size} scales for weights {tuple(content.dims)}, expected one per output channel"
+        elif content is not None and values.size > 1:
+            axis = next((item.i for item in node.attribute if item.name == "axis"), 1)
+            if axis % len(content.dims) != len(content.dims) - 1:
+                yield f"{node.name}: scales along axis {axis} of weights {tuple(content.dims)}, expected the last"
 
 
-def folded_weights(model: onnx.ModelProto, initializers: Initializers) -> Iterator[str]:
+def folded_weights(model: onnx.ModelProto, constants: Constants) -> Iterator[str]:
     """Weights are INT8 constants: a QuantizeLinear on a float constant keeps it in float, and nothing fuses."""
     for node in _nodes(model, "QuantizeLinear"):
-        if node.input[0] in initializers:
+        if node.input[0] in constants:
             yield f"{node.name}: quantizes a constant; fold it to INT8"
 
 
-def no_int32_dequantize(model: onnx.ModelProto, initializers: Initializers) -> Iterator[str]:
+def no_int32_dequantize(model: onnx.ModelProto, constants: Constants) -> Iterator[str]:
     """TensorRT dequantizes INT8, INT4 and FP8 alone."""
     for node in _nodes(model, "DequantizeLinear"):
-        content = initializers.get(node.input[0])
+        content = constants.get(node.input[0])
         if content is not None and content.data_type == TensorProto.INT32:
             yield f"{node.name}: dequantizes INT32"
 
 
-def uint8_output_from_float(model: onnx.ModelProto, initializers: Initializers) -> Iterator[str]:
+def uint8_output_from_float(model: onnx.ModelProto, constants: Constants) -> Iterator[str]:
     """TensorRT casts to UINT8 from float alone."""
     made_by = {name: node for node in model.graph.node for name in node.output}
     for value in model.graph.output:
@@ -125,18 +136,31 @@ def uint8_output_from_float(model: onnx.ModelProto, initializers: Initializers) 
             yield f"{value.name}: UINT8 that is not cast from float"
 
 
-def attention_shape(model: onnx.ModelProto, initializers: Initializers) -> Iterator[str]:
-    """Attention stays in float with Softmax on the last axis, which is what engines fuse."""
+def attention_shape(model: onnx.ModelProto, constants: Constants) -> Iterator[str]:
+    """Attention stays in float, with Softmax on the last axis and heads of 16 to 256 in steps of 8: what engines fuse."""
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    shapes = _shapes(model)
     for node in _nodes(model, "Softmax"):
         axis = next((item.i for item in node.attribute if item.name == "axis"), -1)
-        if axis not in (-1, 2, 3):
-            yield f"{node.name}: Softmax over axis {axis}"
-    quantized = {name for node in _nodes(model, "DequantizeLinear") for name in node.output}
+        rank = len(shapes.get(node.input[0], ()))
+        if axis != -1 and axis != rank - 1:
+            yield f"{node.name}: Softmax over axis {axis}, expected the last"
+        product = made_by.get(node.input[0])
+        if product is not None and product.op_type == "MatMul":
+            head = shapes.get(product.input[0], (0,))[-1]
+            if head and not (16 <= head <= 256 and head % 8 == 0):
+                yield f"{product.name}: attention heads of {head}, expected 16 to 256 in steps of 8"
+    quantized = {name: node for node in _nodes(model, "DequantizeLinear") for name in node.output}
     for node in _nodes(model, "MatMul"):
-        if node.input[0] in quantized and node.input[1] in quantized:
-            made_by = {name: other for other in model.graph.node for name in other.output}
-            if made_by[node.input[1]].input[0] not in initializers:
-                yield f"{node.name}: an attention product in INT8"
+        if all(name in quantized for name in node.input) and quantized[node.input[1]].input[0] not in constants:
+            yield f"{node.name}: an attention product in INT8"
+
+
+def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Inferred shapes by name; a size that is not known is 0."""
+    inferred = onnx.shape_inference.infer_shapes(model)
+    values = (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output)
+    return {value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim) for value in values}
 
 
 RULES: dict[str, Rule] = {

@@ -171,7 +171,12 @@ def _check_blocks(model: Segmenter, tensors: dict[str, Tensor]) -> None:
     """Refuses blocks that lack a part of the model's: another kind of block under the same names."""
     present = {key.split(".")[1] for key in tensors if key.startswith("blocks.")}
     for key, _ in model.named_parameters():
-        if key.startswith("blocks.") and "_quantizer." not in key and key.split(".")[1] in present and key not in tensors:
+        if (
+            key.startswith("blocks.")
+            and "_quantizer." not in key
+            and key.split(".")[1] in present
+            and key not in tensors
+        ):
             if ".ls" in key:
                 raise InputError(f"the weights have no layer scale ({key}): leave model.layer_scale out")
             raise InputError(f"the weights lack {key}: their blocks are not those of a plain ViT")

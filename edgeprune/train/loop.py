@@ -8,8 +8,8 @@ Shapes: B batch, K classes, H W pixels.
 
 import hashlib
 import json
-import time
 from collections.abc import Callable
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +20,22 @@ from edgeprune import __version__
 from edgeprune.calibrate import calibrate, ptq_ranges, write_calib
 from edgeprune.checkpoint import Card, is_checkpoint, load, load_tensors, make_model, save
 from edgeprune.config import DataSet, Phase, PolicySpec, Recipe
-from edgeprune.data.lint import lint_labels
-from edgeprune.data.street import CachedStreet, StreetSamples
-from edgeprune.errors import InputError, nearest
-from edgeprune.files import make_folder
+from edgeprune.errors import InputError, RunError, nearest
+from edgeprune.files import make_folder, write_atomic
 from edgeprune.model.blocks import Block
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.weights import find_weights, load_timm, read_safetensors
 from edgeprune.quantize import apply_ranges
 from edgeprune.train.augment import Augment
 from edgeprune.train.batches import Mixture, Plan, load_batches, open_mix
+from edgeprune.train.checks import QUANTIZED, SPARSE, check_data, check_done, check_phase
+from edgeprune.train.clock import Clock
 from edgeprune.train.losses import class_weights, cross_entropy, distance_to_teacher
 from edgeprune.train.optimiser import learning_rate, make_optimiser, set_learning_rate
-from edgeprune.train.progress import Progress, read_progress, restore_optimiser, write_progress
+from edgeprune.train.progress import Progress, forget_progress, read_progress, restore_optimiser, write_progress
 from edgeprune.validate import open_validation, score
 
 Say = Callable[[str], None]
-SPARSE, QUANTIZED = ("sparse", "qat"), ("qat", "dense-qat")
 
 
 def train(recipe: Recipe, out: Path, say: Say, cache: Path | None = None, only: list[str] | None = None) -> list[Path]:
@@ -59,28 +58,20 @@ def train(recipe: Recipe, out: Path, say: Say, cache: Path | None = None, only: 
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     for name, phase in recipe.phases.items():
-        _check_links(recipe, name, phase)
-    paths = []
-    for name, phase in recipe.phases.items():
-        path = out / f"{name}.safetensors"
-        if only and name not in only:
-            continue
-        if path.is_file():
-            say(f"{name}: done before, {path}")
+        check_phase(recipe, name, phase)
+    _device(recipe)
+    chosen = {name: phase for name, phase in recipe.phases.items() if not only or name in only}
+    paths = {name: out / f"{name}.safetensors" for name in chosen}
+    done = {name for name, path in paths.items() if path.is_file()}
+    for name in done:
+        check_done(recipe, name, paths[name])
+    histograms = check_data(recipe, {name: phase for name, phase in chosen.items() if name not in done}, say, cache)
+    for name, phase in chosen.items():
+        if name in done:
+            say(f"{name}: done before, {paths[name]}")
         else:
-            run_phase(recipe, name, phase, out, say, cache)
-        paths.append(path)
-    return paths
-
-
-def _check_links(recipe: Recipe, name: str, phase: Phase) -> None:
-    before = list(recipe.phases)[: list(recipe.phases).index(name)]
-    for key, value in (("start", phase.start), ("teacher", phase.teacher)):
-        if value is not None and value not in before:
-            found = f"it has {', '.join(before)} before it" if before else "none is before it"
-            raise InputError(f"phase {name}: {key} is {value!r}, which must be an earlier phase; {found}")
-    if phase.distill and phase.teacher is None:
-        raise InputError(f"phase {name}: distill needs `teacher`, an earlier phase")
+            run_phase(recipe, name, phase, out, say, cache, histograms[name])
+    return list(paths.values())
 
 
 def _card(recipe: Recipe, phase: Phase, data_set: DataSet) -> Card:
@@ -97,7 +88,11 @@ def _card(recipe: Recipe, phase: Phase, data_set: DataSet) -> Card:
 
 def _device(recipe: Recipe) -> torch.device:
     if recipe.device != "auto":
-        return torch.device(recipe.device)
+        try:
+            return torch.zeros(0, device=recipe.device).device
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"device {recipe.device!r} can't be used ({reason}); try `device: cpu`") from None
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -123,7 +118,8 @@ def _start(recipe: Recipe, name: str, phase: Phase, model: Segmenter, out: Path,
             return recipe.weights
         loaded = load_timm(model, read_safetensors(path))
         say(
-            f"{name}: {recipe.weights} gives {len(loaded.taken)} tensors, leaves {', '.join(loaded.left_over) or 'none'}"
+            f"{name}: {recipe.weights} gives {len(loaded.taken)} tensors, {_few(loaded.left_over)} left over, "
+            f"{_few(loaded.missing)} missing"
         )
         return recipe.weights
     path = out / f"{before}.safetensors"
@@ -133,6 +129,11 @@ def _start(recipe: Recipe, name: str, phase: Phase, model: Segmenter, out: Path,
         )
     load_tensors(model, read_safetensors(path), str(path), partial=True)
     return before
+
+
+def _few(keys: list[str]) -> str:
+    """`"none"`, `"2 (a, b)"`, `"9 (a, b, c ...)"`."""
+    return f"{len(keys)} ({', '.join(keys[:3])}{' ...' if len(keys) > 3 else ''})" if keys else "none"
 
 
 def fingerprint(recipe: Recipe, name: str) -> str:
@@ -151,22 +152,13 @@ def _seed(recipe: Recipe, name: str, step: int) -> int:
     return int.from_bytes(digest[:7], "little")
 
 
-def run_phase(recipe: Recipe, name: str, phase: Phase, out: Path, say: Say, cache: Path | None) -> None:
-    """Setup, steps, validation, checkpoint of one phase."""
+def run_phase(
+    recipe: Recipe, name: str, phase: Phase, out: Path, say: Say, cache: Path | None, histogram: list[int]
+) -> None:
+    """Setup, steps, validation, checkpoint of one phase. `histogram`: pixels of each class in its data."""
     device = _device(recipe)
     sets, splits = open_mix(phase.data, cache)
     data_set = sets[0]
-    if len(data_set.names) != recipe.model.classes:
-        raise InputError(
-            f"data set {data_set.name} has {len(data_set.names)} classes, the model {recipe.model.classes}"
-        )
-    histogram = [0] * len(data_set.names)
-    for samples in splits:
-        report = lint_labels(samples, data_set, limit=32 if isinstance(samples, CachedStreet | StreetSamples) else None)
-        report.check()
-        for line in report.warnings:
-            say(f"{name}: {line}")
-        histogram = [count + int(more) for count, more in zip(histogram, report.pixels_256, strict=False)]
 
     torch.manual_seed(_seed(recipe, name, -1))
     card = _card(recipe, phase, data_set)
@@ -230,6 +222,11 @@ def run_phase(recipe: Recipe, name: str, phase: Phase, out: Path, say: Say, cach
         progress.step = step + 1
         keeps = [float(keep_BN.detach().mean()) for keep_BN in prediction.masked.keep_GBN]
         clock.tick(float(loss.detach()), sum(keeps) / len(keeps) if keeps else None)
+        if not isfinite(clock.losses[-1]):
+            raise RunError(
+                f"{name}: the loss is {clock.losses[-1]} at step {progress.step}; set a lower lr (now {phase.lr:g}) and "
+                f"begin the phase again"
+            )
 
         last = progress.step == steps
         due = recipe.validation is not None and phase_due(progress.step, steps, recipe.validation.times)
@@ -250,6 +247,7 @@ def run_phase(recipe: Recipe, name: str, phase: Phase, out: Path, say: Say, cach
         "phase": name,
         "start": started_from,
         "seed": recipe.seed,
+        "recipe": phase.model_dump(mode="json"),
         "steps": steps,
         "minutes": round(progress.seconds / 60, 1),
     }
@@ -257,8 +255,10 @@ def run_phase(recipe: Recipe, name: str, phase: Phase, out: Path, say: Say, cach
     if recipe.calibration is not None and phase.kind in SPARSE:
         calib = calibrate(model, recipe.calibration, recipe.name)
         write_calib(out / f"calib-{name}.yaml", calib)
-    save(out / f"{name}.safetensors", card, model.state_dict())
-    (out / f"{name}.json").write_text(json.dumps(progress.history, indent=1))
+    with write_atomic(out / f"{name}.json", "history") as partial:
+        partial.write_text(json.dumps(progress.history, indent=1))
+    save(out / f"{name}.safetensors", card, model.state_dict())  # last: it says that the phase is done
+    forget_progress(out / name)
     say(f"{name}: wrote {out / f'{name}.safetensors'}")
 
 
@@ -294,51 +294,3 @@ def _validate(recipe: Recipe, model: Segmenter, average: dict[str, Tensor]) -> f
 def phase_due(step: int, steps: int, times: int) -> bool:
     """Whether validation falls on this step: `times` of them, evenly, the last at the end."""
     return times > 0 and (step * times) // steps > ((step - 1) * times) // steps
-
-
-class Clock:
-    """Time spent, time left, and when to print and to save."""
-
-    def __init__(self, progress: Progress, steps: int):
-        self.progress, self.steps = progress, steps
-        self.first_step, self.before = progress.step, progress.seconds
-        self.begin = self.last_report = self.last_save = time.monotonic()
-        self.losses: list[float] = []
-        self.keep: float | None = None
-
-    def tick(self, loss: float, keep: float | None) -> None:
-        """One step is done."""
-        self.losses.append(loss)
-        self.keep = keep
-        self.progress.seconds = self.before + time.monotonic() - self.begin
-
-    def report_due(self) -> bool:
-        return time.monotonic() - self.last_report > 30
-
-    def save_due(self, seconds: float) -> bool:
-        due = time.monotonic() - self.last_save > seconds
-        if due:
-            self.last_save = time.monotonic()
-        return due
-
-    def line(self) -> str:
-        """Step, mean loss since the last line, kept share, pace and time left."""
-        done = self.progress.step - self.first_step
-        pace = (time.monotonic() - self.begin) / max(1, done)
-        left = pace * (self.steps - self.progress.step)
-        keep = "" if self.keep is None else f", keep {self.keep:.2f}"
-        return (
-            f"step {self.progress.step}/{self.steps}, loss {sum(self.losses) / max(1, len(self.losses)):.3f}{keep}, "
-            f"{pace:.2f} s a step, {left / 60:.0f} min left"
-        )
-
-    def row(self, line: str) -> dict[str, float]:
-        """The same for the history; starts a new interval."""
-        row = {"step": self.progress.step, "loss": sum(self.losses) / max(1, len(self.losses))}
-        if self.keep is not None:
-            row["keep"] = self.keep
-        if ", mIoU " in line:
-            row["miou"] = float(line.rsplit(" ", 1)[1])
-        self.losses = []
-        self.last_report = time.monotonic()
-        return row

@@ -2,7 +2,7 @@
 names them. The JSON is renamed into place last, so a run killed at any moment resumes from a whole state."""
 
 import json
-import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,8 +77,12 @@ def read_progress(folder: Path, fingerprint: str) -> tuple[Progress, dict[str, d
 
 def forget_progress(folder: Path) -> None:
     """Removes the state of a phase whose checkpoint is written."""
-    (folder / NAME).unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    if not folder.is_dir():
+        return
+    for file in (folder / NAME, *folder.glob("step-*.safetensors")):
+        file.unlink(missing_ok=True)
+    with suppress(OSError):  # someone else's files are in it
+        folder.rmdir()
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

@@ -130,7 +130,7 @@ def test_disk_full_at_the_very_end(tmp_path: Path) -> None:
     writer = VideoWriter(tmp_path / "out.mp4", FPS, HEIGHT, WIDTH)
     writer.write(noise(0))
     writer._disk.file.close()
-    writer._disk.file = FullDisk()
+    writer._disk.file = FullDisk()  # type: ignore[assignment]
     with pytest.raises(RunError, match="No space left on device"):
         writer.close()
     writer.close()

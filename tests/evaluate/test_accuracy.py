@@ -122,7 +122,12 @@ def test_auto_is_what_a_run_gives(bundle: Bundle, monkeypatch: pytest.MonkeyPatc
     shown: list[np.ndarray] = []
     session = ENGINES["onnxruntime"].open(bundle, "int8")
     finish = session.finish
-    monkeypatch.setattr(session, "finish", lambda bucket: shown.append(finish(bucket)) or shown[-1])
+
+    def finish_and_keep(bucket: str) -> np.ndarray:
+        shown.append(finish(bucket))
+        return shown[-1]
+
+    monkeypatch.setattr(session, "finish", finish_and_keep)
     source = Stream("frames", live=False, fps=None)
     chooser = make_chooser("in-frame", bundle.manifest.buckets)
     run(bundle, session, open_capture(source), Fit(bundles.H, bundles.W), chooser, open_meter("none"))

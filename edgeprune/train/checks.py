@@ -1,0 +1,106 @@
+"""What is wrong with a recipe or its data, found before the first phase runs: the last one's would show hours later."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edgeprune.checkpoint import read_card
+from edgeprune.config import DataSet, Phase, PolicySpec, Recipe, load_data_set
+from edgeprune.data import Samples, open_split
+from edgeprune.data.lint import lint_labels
+from edgeprune.data.street import CachedStreet, StreetSamples
+from edgeprune.errors import InputError
+from edgeprune.model.stem import PATCH
+from edgeprune.train.batches import open_mix
+from edgeprune.validate import open_validation
+
+Say = Callable[[str], None]
+SPARSE, QUANTIZED = ("sparse", "qat"), ("qat", "dense-qat")  # kinds of phases
+RENDERED_FRAMES = 32  # of a street split that are looked at; its labels are exact, the rest is for the histogram
+
+
+def check_phase(recipe: Recipe, name: str, phase: Phase) -> None:
+    """Refuses what can be seen in the recipe alone."""
+    before = list(recipe.phases)[: list(recipe.phases).index(name)]
+    for key, value in (("start", phase.start), ("teacher", phase.teacher)):
+        if value is not None and value not in before:
+            found = f"it has {', '.join(before)} before it" if before else "none is before it"
+            raise InputError(f"phase {name}: {key} is {value!r}, which must be an earlier phase; {found}")
+    if phase.distill and phase.teacher is None:
+        raise InputError(f"phase {name}: distill needs `teacher`, an earlier phase")
+    for key, crop, size in (
+        ("crop_height", phase.crop_height, recipe.model.height),
+        ("crop_width", phase.crop_width, recipe.model.width),
+    ):
+        if crop is not None and (crop % PATCH or not PATCH <= crop <= size):
+            raise InputError(f"phase {name}: {key} is {crop}; expected a multiple of {PATCH} up to the model's {size}")
+    if (phase.crop_height is None) != (phase.crop_width is None):
+        raise InputError(f"phase {name}: crop_height and crop_width go together; give both or neither")
+    source = phase.start or (before[-1] if before else None)
+    has_ranges = source is not None and recipe.phases[source].kind in QUANTIZED
+    if phase.kind in QUANTIZED and not has_ranges and recipe.calibration is None:
+        raise InputError(f"phase {name} is quantization-aware and needs `calibration:` in the recipe")
+
+
+def check_done(recipe: Recipe, name: str, path: Path) -> None:
+    """Refuses a phase's checkpoint that this recipe would not have made."""
+    phase, card = recipe.phases[name], read_card(path)
+    policy = recipe.policy if phase.kind in SPARSE else PolicySpec()
+    says = {"seed": recipe.seed, "model": recipe.model, "policy": policy} | phase.model_dump(mode="json")
+    made = {"seed": card.provenance.get("seed", recipe.seed), "model": card.model, "policy": card.policy}
+    made |= card.provenance.get("recipe", {})
+    differing = [key for key, value in made.items() if key in says and says[key] != value]
+    if differing:
+        key = differing[0]
+        raise InputError(
+            f"{path} was trained with {key} {_short(made[key])}, the recipe says {_short(says[key])}; "
+            f"give another --out, or delete it to train the phase again"
+        )
+
+
+def _short(value: Any) -> str:
+    return " ".join(str(value).split())[:80]
+
+
+def check_data(recipe: Recipe, phases: dict[str, Phase], say: Say, cache: Path | None) -> dict[str, list[int]]:
+    """Opens and lints everything that the phases will read, so that a fault in the last one shows before the first runs.
+
+    Returns:
+        for each phase the pixels of each class.
+    """
+    found: dict[str, list[int]] = {}  # by the split's YAML
+    histograms = {}
+    for name, phase in phases.items():
+        sets, splits = open_mix(phase.data, cache)
+        _check_classes(recipe, sets[0])
+        histograms[name] = [0] * recipe.model.classes
+        for mix, data_set, samples in zip(phase.data, sets, splits, strict=True):
+            key = mix.model_dump_json(exclude={"share"})
+            if key not in found:
+                rendered = isinstance(samples, CachedStreet | StreetSamples)
+                found[key] = _lint(name, samples, data_set, RENDERED_FRAMES if rendered else None, say)
+            histograms[name] = [count + more for count, more in zip(histograms[name], found[key], strict=True)]
+    if phases and recipe.validation is not None:
+        spec = recipe.validation
+        data_set, samples = open_validation(spec.data, spec.split, spec.include, spec.exclude)
+        _check_classes(recipe, data_set)
+        _lint("validation", samples, data_set, spec.frames, say)
+    if phases and recipe.calibration is not None:
+        calibrating = recipe.calibration
+        open_split(load_data_set(calibrating.data), calibrating.split, calibrating.include, calibrating.exclude)
+    return histograms
+
+
+def _check_classes(recipe: Recipe, data_set: DataSet) -> None:
+    if len(data_set.names) != recipe.model.classes:
+        raise InputError(
+            f"data set {data_set.name} has {len(data_set.names)} classes, the model {recipe.model.classes}"
+        )
+
+
+def _lint(what: str, samples: Samples, data_set: DataSet, limit: int | None, say: Say) -> list[int]:
+    report = lint_labels(samples, data_set, limit)
+    report.check()
+    for line in report.warnings:
+        say(f"{what}: {line}")
+    return [int(count) for count in report.pixels_256[: len(data_set.names)]]

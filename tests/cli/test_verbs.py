@@ -1,0 +1,137 @@
+"""What each verb prints, and the JSON that other tools read."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests import bundles
+from tests.cli.conftest import Type
+
+pytest.importorskip("av", reason="needs PyAV: pip install 'edgeprune[video]'")
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> Path:
+    """Six frames with 3 to 8 bright cells: the buckets are known."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for bright in range(3, 9):
+        Image.fromarray(bundles.frame_with(bright)).save(folder / f"{bright}.png")
+    return folder
+
+
+def test_run_json_is_the_one_object_on_stdout(edgeprune: Type, tiny: Path, frames: Path) -> None:
+    said = edgeprune("run", "--bundle", tiny, "--camera", frames, "--record", "rows.csv", "--meter", "none", "--json")
+    summary = json.loads(said.out)
+    assert said.code == 0
+    assert summary["frames"] == 6
+    assert summary["dropped"] == 0
+    assert summary["buckets"] == {"quarter": 4, "half": 2}
+    assert set(summary["latency_ms"]) == {"p50", "p95", "p99"}
+    assert {"fps", "stages_ms", "tokens_mean", "out"} <= set(summary)
+    assert summary["energy"]["mj_per_frame"] is None
+    assert "rails" in summary["energy"]
+    with Path(summary["record"]).open() as file:
+        assert [row["bucket"] for row in csv.DictReader(file)] == ["quarter"] * 4 + ["half"] * 2
+
+
+def test_run_prints_a_summary_and_writes_a_video(edgeprune: Type, tiny: Path, frames: Path) -> None:
+    said = edgeprune("run", "--bundle", tiny, "--camera", frames, "--out", "overlay.mp4", "--meter", "none")
+    assert said.code == 0
+    assert "latency  p50" in said.out
+    assert "energy   no energy sensor" in said.out
+    assert "wrote    overlay.mp4" in said.out
+    assert Path("overlay.mp4").stat().st_size > 0
+
+
+def test_run_stops_after_frames_and_holds_a_bucket(edgeprune: Type, tiny: Path) -> None:
+    said = edgeprune(
+        "run", "--bundle", tiny, "--camera", "synthetic://street?seed=3", "--frames", 3, "--bucket", "half", "--json"
+    )
+    summary = json.loads(said.out)
+    assert (summary["frames"], summary["buckets"]) == (3, {"half": 3})
+
+
+def test_inspect(edgeprune: Type, tiny: Path) -> None:
+    assert json.loads(edgeprune("inspect", tiny, "--json").out)["precisions"] == ["fp32", "int8"]
+    assert "quarter" in edgeprune("inspect", tiny).out
+
+
+def test_eval_has_a_row_for_dense_each_bucket_and_auto(edgeprune: Type, tiny: Path, tmp_path: Path) -> None:
+    data = write_data_set(tmp_path)
+    said = edgeprune("eval", "--bundle", tiny, "--data", data, "--json", "--out", "rows.csv")
+    content = json.loads(said.out)
+    assert content["frames"] == 4
+    rows = {(row["bucket"], row["precision"]): row for row in content["rows"]}
+    assert ("dense", "fp32") in rows
+    for precision in ("fp32", "int8"):
+        assert {(name, precision) for name in (*bundles.BUCKETS, "auto")} <= set(rows)
+    # the labels of the data set are the dense graph's own answers
+    assert rows["dense", "fp32"]["miou"] == 1.0
+    assert rows["quarter", "int8"]["miou"] == 0.0
+    keys = {"bucket", "tokens", "precision", "engine", "miou", "pixel_accuracy", "boundary_f", "per_class_iou"}
+    assert keys <= set(content["rows"][0])
+    with Path("rows.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == len(content["rows"])
+
+
+def test_bench_table_csv_and_plot(edgeprune: Type, tiny: Path, tmp_path: Path) -> None:
+    data = write_data_set(tmp_path)
+    said = edgeprune(
+        "bench",
+        "--bundle",
+        tiny,
+        "--rounds",
+        2,
+        "--frames",
+        3,
+        "--data",
+        data,
+        "--out",
+        "bench",
+        "--meter",
+        "none",
+        "--json",
+    )
+    content = json.loads(said.out)
+    rows = {(row["bucket"], row["precision"]): row for row in content["rows"] if row["bucket"]}
+    assert rows["dense", "fp32"]["speedup_vs_dense_fp32"] == 1.0
+    assert rows["dense", "fp32"]["miou"] == 1.0
+    assert rows["auto", "int8"]["latency_ms"]["p50"] > 0
+    assert {"graph", "engine", "mj_per_frame"} <= set(content["rows"][0])
+    assert content["threads"] == 2
+    for name in ("bench.csv", "bench.json", "bench.png"):
+        assert (Path("bench") / name).stat().st_size > 0
+
+
+def test_targets(edgeprune: Type) -> None:
+    names = {row["name"] for row in json.loads(edgeprune("targets", "--json").out)["targets"]}
+    assert {"onnx-cpu", "jetson-orin"} <= names
+
+
+def test_lint_prints_the_histogram_of_ids(edgeprune: Type, tmp_path: Path) -> None:
+    content = json.loads(edgeprune("lint", "--data", write_data_set(tmp_path), "--split", "val", "--json").out)
+    assert content["frames"] == 4
+    assert sum(row["pixels"] for row in content["classes"]) == 4 * bundles.H * bundles.W
+
+
+def write_data_set(folder: Path) -> Path:
+    """Four frames labelled by what the tiny bundle's dense graph says of them."""
+    for name in ("images", "labels"):
+        (folder / name).mkdir(exist_ok=True)
+    for index in range(4):
+        frame_HW3 = bundles.frame_with(3 + 4 * index, seed=index)
+        label_HW = bundles.expected_dense(frame_HW3).repeat(bundles.CELL, 0).repeat(bundles.CELL, 1)
+        Image.fromarray(frame_HW3).save(folder / "images" / f"{index}.png")
+        Image.fromarray(label_HW.astype(np.uint8)).save(folder / "labels" / f"{index}.png")
+    split = "{images: images, labels: labels}"
+    path = folder / "tiny.yaml"
+    path.write_text(
+        f"name: tiny\npath: .\ntrain: {split}\nval: {split}\nnames: {json.dumps(bundles.NAMES)}\n"
+        f"palette: {json.dumps(bundles.PALETTE)}\nignore_index: 255\n"
+    )
+    return path

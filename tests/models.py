@@ -1,0 +1,109 @@
+"""Models, frames and data sets small enough for a test: 64x96 pixels, 4x6 tokens, few blocks."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from edgeprune import synthetic
+from edgeprune.checkpoint import Card, make_model
+from edgeprune.config import ROOT, ModelSpec, PolicySpec, Recipe, load_data_set
+from edgeprune.model.segmenter import Segmenter
+from edgeprune.quantize import apply_ranges, measure_ranges
+
+torch.set_num_threads(1)  # as large a machine as these models need
+
+HEIGHT, WIDTH = 64, 96
+GRID = (HEIGHT // 16, WIDTH // 16)
+N = GRID[0] * GRID[1]
+STREET = load_data_set("street")
+
+
+@cache
+def scene(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """image_HW3 and label_HW of a scene of the synthetic street."""
+    return synthetic.scene(seed, HEIGHT, WIDTH)
+
+
+def frames(count: int, first: int = 100) -> np.ndarray:
+    """Frames (F, H, W, 3) of the synthetic street."""
+    return np.stack([scene(first + index)[0] for index in range(count)])
+
+
+def images(count: int, first: int = 100) -> Tensor:
+    """The same as the training form takes them: (F, 3, H, W), levels 0-255 as float."""
+    return torch.from_numpy(frames(count, first)).permute(0, 3, 1, 2).float()
+
+
+def card(policy: str = "svit", depth: int = 4, stem: str = "patch", quantized: bool = False, **options: Any) -> Card:
+    """Of a ViT-Tiny whose gates begin after the first block."""
+    if policy != "dense":
+        options = {"first": 1} | options
+    return Card(
+        name="tiny",
+        model=ModelSpec.model_validate({"depth": depth, "stem": stem, "height": HEIGHT, "width": WIDTH}),
+        policy=PolicySpec(name=policy, options=options),
+        quantized=quantized,
+        names=STREET.names,
+        palette=STREET.palette,
+    )
+
+
+def model(described: Card | None = None, seed: int = 0) -> Segmenter:
+    """A model in evaluation mode with weights so large that every block, gate and norm shows in the logits."""
+    described = described or card()
+    torch.manual_seed(seed)
+    built = make_model(described)
+    with torch.no_grad():
+        for name, parameter in built.named_parameters():
+            if parameter.ndim > 1 and "_quantizer" not in name:
+                fan_in = parameter[0].numel()
+                parameter.normal_(std=(4.0 if name.startswith("policy.") else 1.0) * fan_in**-0.5)
+        for name, buffer in built.named_buffers():
+            if name.endswith("running_mean"):
+                buffer.normal_(std=0.3)
+            if name.endswith("running_var"):
+                buffer.uniform_(0.5, 2.0)
+        built.pos_embed.normal_(std=0.5)
+    if described.quantized:
+        apply_ranges(built, measure_ranges(built, lambda: built.eval()(images(8)) and None, 100))
+    return built.eval()
+
+
+def write_street(folder: Path, frames: int = 8) -> str:
+    """A data-set YAML of small street scenes; its path."""
+    content = yaml.safe_load((ROOT / "data" / "sets" / "street.yaml").read_text())
+    size = {"height": HEIGHT, "width": WIDTH}
+    content |= {
+        "train": {"seed": 0, "frames": frames, **size},
+        "val": {"seed": 5000, "frames": 4, **size},
+        "test": {"seed": 6000, "frames": 20, **size},
+    }
+    path = folder / "small-street.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+def recipe(folder: Path, **changes: Any) -> Recipe:
+    """dense -> sparse -> qat on the small street, a few steps each."""
+    data = write_street(folder)
+    phase = {"data": [{"data": data}], "frames": 8, "batch": 2, "lr": 1e-3, "ema": 0.9}
+    content = {
+        "name": "tiny",
+        "model": {"depth": 3, "stem": "conv", "height": HEIGHT, "width": WIDTH},
+        "policy": {"name": "svit", "options": {"first": 1, "keep": [0.6, 0.4]}},
+        "phases": {
+            "dense": phase | {"kind": "dense"},
+            "sparse": phase | {"kind": "sparse", "distill": 1.0, "teacher": "dense"},
+            "qat": phase | {"kind": "qat", "lr": 1e-4},
+        },
+        "calibration": {"data": data, "frames": 8},
+        "device": "cpu",
+        "threads": 1,
+        "bf16": False,
+    }
+    return Recipe.model_validate(content | changes)

@@ -1,0 +1,70 @@
+"""The README's commands, as they stand there: every one parses, and those that are quick and need nothing are run."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from edgeprune.cli import edgeprune
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+# what is left to the slow run: they take minutes, or need a camera that no test machine has
+SLOW = ("train street-short", "build --checkpoint out/train", "build --target jetson-orin", "run --camera 0", "bench")
+
+
+def commands() -> list[str]:
+    """`edgeprune ...` lines of the README's shell blocks, in order, without comments."""
+    blocks = re.findall(r"```sh\n(.*?)```", README.read_text(), re.S)
+    lines = [line.split(" #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line.removeprefix(".venv/bin/") for line in lines if "edgeprune " in line]
+
+
+def test_the_readme_has_commands() -> None:
+    assert len(commands()) >= 10
+
+
+@pytest.mark.parametrize("command", commands())
+def test_command_parses(command: str) -> None:
+    program, verb, *words = shlex.split(command)
+    assert program == "edgeprune"
+    parser = edgeprune.commands[verb]
+    with click.Context(parser) as context:
+        parser.parse_args(context, list(words))
+
+
+def test_make_targets_of_the_readme_exist() -> None:
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", README.read_text(), re.S))
+    named = set(re.findall(r"^make (\w+)", blocks, re.M))
+    assert {"demo", "test"} <= named
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
+    assert named <= targets
+
+
+def test_linked_files_exist() -> None:
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README.read_text()) if "://" not in link]
+    assert len(links) >= 6
+    for link in links:
+        assert (ROOT / link).is_file(), link
+
+
+def test_quick_commands_run_in_order(tmp_path: Path) -> None:
+    """A build of the shipped model, a run, an evaluation, an inspection: as a user would, in an empty folder."""
+    binary = Path(sys.executable).with_name("edgeprune")
+    assert binary.is_file(), "install edgeprune in this environment: make setup"
+    ran = 0
+    for command in commands():
+        if any(mark in command for mark in SLOW):
+            continue
+        _, *words = shlex.split(command)
+        done = subprocess.run([binary, *words], cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        ran += 1
+    assert ran >= 6
+    assert (tmp_path / "out" / "overlay.mp4").stat().st_size > 0
+    shutil.rmtree(tmp_path / "out")
