@@ -4,24 +4,38 @@ What is quantized and why: only the inputs and weights of `qkv`, `proj`, `fc1` a
 LayerNorm, GELU, gates and head stay in float, so that each linear becomes one integer GEMM with a float result; more
 INT8 than that is slower than FP32 on a CPU and costs accuracy on TensorRT. NNCF's own graph pass also quantizes residual
 sums and norm outputs and is keyed by traced addresses, which a network under a token policy does not keep; so its
-quantizer is placed here by hand, one per input and one per weight.
+quantizer is placed here by hand, one per input and one per weight. It runs where gradients are wanted; without, the
+engine's own arithmetic stands in for it: same codes, no C++ extension to compile, and what the exported graph computes.
 
 Shapes: D inputs, F outputs of a linear; N tokens. Scales are the largest representable magnitude (NNCF's convention);
 the step between two INT8 values is scale / 127.
 """
 
+import logging
+import os
+import sys
 from collections.abc import Iterator
 
+import nncf
 import torch
 import torch.nn.functional as F
 from nncf.common.quantization.structs import QuantizationScheme
+from nncf.torch.extensions import ExtensionLoaderTimeoutException
+from nncf.torch.quantization.extensions import QuantizedFunctionsCPULoader
 from nncf.torch.quantization.layers import PTQuantizerSpec, SymmetricQuantizer
 from torch import Tensor, nn
 
+from edgeprune.errors import InputError, RunError
 from edgeprune.model.blocks import Block
 from edgeprune.model.segmenter import Segmenter
 
 QUANTIZED = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+COMPILE_SECONDS = 300  # NNCF's own limit of 60 is too short for two busy cores (45 s measured)
+
+for handler in nncf.nncf_logger.handlers:  # it logs to standard output, which belongs to `--json`
+    if isinstance(handler, logging.StreamHandler):
+        handler.setStream(sys.stderr)
+nncf.nncf_logger.setLevel(logging.WARNING)
 
 
 def _quantizer(scale_shape: tuple[int, ...], narrow: bool) -> SymmetricQuantizer:
@@ -63,8 +77,12 @@ class QuantLinear(nn.Linear):
             return F.linear(x_ND, self.weight, self.bias)
         # in float: the quantizer's rounding must see what the engine sees; only the product runs in autocast's type
         with torch.autocast(x_ND.device.type, enabled=False):
-            x_ND = self.input_quantizer.quantize(x_ND.float())
-            weight_FD = self.weight_quantizer.quantize(self.weight.float())
+            if torch.is_grad_enabled():
+                x_ND = self.input_quantizer.quantize(x_ND.float())
+                weight_FD = self.weight_quantizer.quantize(self.weight.float())
+            else:
+                x_ND = round_to_steps(x_ND.float(), self.input_quantizer.scale.abs() / 127, -128)
+                weight_FD = round_to_steps(self.weight.float(), self.weight_quantizer.scale.abs() / 127, -127)
         return F.linear(x_ND, weight_FD, self.bias)
 
     @property
@@ -78,6 +96,33 @@ class QuantLinear(nn.Linear):
             step_F1 = self.weight_quantizer.scale.abs().float() / 127
             codes_FD = (self.weight.float() / step_F1).round().clamp(-127, 127).to(torch.int8)
         return codes_FD.T.contiguous(), step_F1.flatten()
+
+
+def round_to_steps(x: Tensor, step: Tensor, lowest: int) -> Tensor:
+    """What QuantizeLinear and DequantizeLinear make of x: the nearest of `lowest` to 127 steps."""
+    return (x / step).round().clamp(lowest, 127) * step
+
+
+def load_quantizers(device: torch.device) -> None:
+    """Loads NNCF's quantizers, which it compiles once per machine: most of a minute on two cores.
+
+    Without a C++ compiler or a cache folder that can be written to, it falls back to PyTorch operations and warns.
+
+    Raises:
+        RunError: the compiler takes too long, or an interrupted build left its lock.
+        InputError: a GPU without the CUDA toolkit.
+    """
+    os.environ.setdefault("NNCF_EXTENSION_LOAD_TIMEOUT", str(COMPILE_SECONDS))
+    try:
+        _quantizer((1,), narrow=False).to(device).quantize(torch.zeros(1, device=device))
+    except ExtensionLoaderTimeoutException:
+        raise RunError(
+            f"NNCF's quantizers were not compiled in time; an interrupted build may have left its lock: "
+            f"delete {QuantizedFunctionsCPULoader.get_build_dir()} and run again"
+        ) from None
+    except nncf.InstallationError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"no quantization-aware training on {device}: {reason}; or train with `device: cpu`") from None
 
 
 def quantize_linears(model: Segmenter) -> None:

@@ -25,7 +25,7 @@ from edgeprune.files import make_folder, write_atomic
 from edgeprune.model.blocks import Block
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.weights import find_weights, load_timm, read_safetensors
-from edgeprune.quantize import apply_ranges
+from edgeprune.quantize import apply_ranges, load_quantizers
 from edgeprune.train.augment import Augment
 from edgeprune.train.batches import Mixture, Plan, load_batches, open_mix
 from edgeprune.train.checks import QUANTIZED, SPARSE, check_data, check_done, check_phase
@@ -62,7 +62,7 @@ def train(recipe: Recipe, out: Path, say: Say, cache: Path | None = None, only: 
     _device(recipe)
     chosen = {name: phase for name, phase in recipe.phases.items() if not only or name in only}
     paths = {name: out / f"{name}.safetensors" for name in chosen}
-    done = {name for name, path in paths.items() if path.is_file()}
+    done = [name for name, path in paths.items() if path.is_file()]
     for name in done:
         check_done(recipe, name, paths[name])
     histograms = check_data(recipe, {name: phase for name, phase in chosen.items() if name not in done}, say, cache)
@@ -159,6 +159,9 @@ def run_phase(
     device = _device(recipe)
     sets, splits = open_mix(phase.data, cache)
     data_set = sets[0]
+    if phase.kind in QUANTIZED:
+        say(f"{name}: loads NNCF's quantizers; the first time on a machine they are compiled, about a minute")
+        load_quantizers(device)
 
     torch.manual_seed(_seed(recipe, name, -1))
     card = _card(recipe, phase, data_set)

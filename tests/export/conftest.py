@@ -1,0 +1,41 @@
+"""One quantized SViT model with its calibration, and a bundle of it for each target, built once."""
+
+import pytest
+
+from edgeprune.bundle import Bundle, open_bundle
+from edgeprune.calibrate import calibrate, write_calib
+from edgeprune.checkpoint import save
+from edgeprune.config import BucketFamily, Calibration, Target, load_target
+from edgeprune.export.build import Sources, build, find_sources
+from tests import models
+
+
+def small(target: str, count: int) -> Target:
+    """A shipped target for 24 tokens."""
+    update = {"buckets": BucketFamily(count=count, multiple=8), "threads": 1}
+    return load_target(target).model_copy(update=update)
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
+    folder = tmp_path_factory.mktemp("trained")
+    card = models.card(depth=3, stem="conv", quantized=True, keep=[0.6, 0.4])
+    model = models.model(card)
+    save(folder / "qat.safetensors", card, model.state_dict())
+    spec = Calibration(data=models.write_street(folder, frames=16), frames=16)
+    write_calib(folder / "calib-qat.yaml", calibrate(model, spec, "tiny"))
+    return find_sources(folder / "qat.safetensors", None, None)
+
+
+@pytest.fixture(scope="session")
+def cpu(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("cpu") / "bundle"
+    build(small("onnx-cpu", 3), sources, ["int8", "fp32"], folder, lambda line: None)
+    return open_bundle(folder)
+
+
+@pytest.fixture(scope="session")
+def orin(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("orin") / "bundle"
+    build(small("jetson-orin", 2), sources, ["int8"], folder, lambda line: None)
+    return open_bundle(folder)

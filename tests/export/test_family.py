@@ -1,0 +1,88 @@
+"""Where buckets are placed."""
+
+import numpy as np
+import pytest
+
+from edgeprune.config import BucketFamily, PolicySpec
+from edgeprune.export.family import FULL, place_buckets
+from edgeprune.model import TokenPolicy
+from edgeprune.policies import make_policy
+
+N, GATES = 768, 9
+SVIT = make_policy(PolicySpec(name="svit"), 192, 12, N)
+
+
+def measured(frames: int = 40) -> np.ndarray:
+    """Occupancy (F, G): counts that fall from gate to gate, whole numbers of tokens."""
+    random = np.random.default_rng(0)
+    first_F = random.integers(150, 700, frames)
+    return np.stack([np.floor(first_F * 0.9**gate) for gate in range(GATES)], 1) / N
+
+
+@pytest.mark.parametrize("multiple", [32, 64])
+@pytest.mark.parametrize("with_occupancy", [True, False])
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
+def test_every_family(multiple: int, with_occupancy: bool, count: int) -> None:
+    spec = BucketFamily(count=count, multiple=multiple)
+    buckets = place_buckets(SVIT, spec, measured().tolist() if with_occupancy else None)
+    assert 1 <= len(buckets) <= count and (with_occupancy or len(buckets) == count)
+    assert buckets[-1].name == FULL and buckets[-1].counts == (N,) * GATES
+    firsts = [bucket.counts[0] for bucket in buckets]
+    assert firsts == sorted(set(firsts))
+    for bucket in buckets:
+        assert len(bucket.counts) == GATES
+        assert all(0 < count <= N and (count % multiple == 0 or count == N) for count in bucket.counts)
+    assert [bucket.name for bucket in buckets[:-1]] == [f"k{first}" for first in firsts[:-1]]
+
+
+def test_every_calibration_frame_has_a_bucket_and_the_first_gates_need_is_met_closely() -> None:
+    occupancy = measured()
+    buckets = place_buckets(SVIT, BucketFamily(count=5, multiple=32), occupancy.tolist())
+    firsts = np.array([bucket.counts[0] for bucket in buckets])
+    counts_F = np.rint(occupancy[:, 0] * N)
+    chosen_F = np.array([firsts[firsts >= count][0] for count in counts_F])
+    assert (chosen_F < N).all()  # no frame of the calibration needs the full grid
+    shares = [np.mean(chosen_F == first) for first in firsts[:-1]]
+    assert len(shares) == 4 and all(0.15 < share < 0.4 for share in shares)
+
+
+def test_later_gates_get_the_mean_need_of_the_buckets_own_frames() -> None:
+    light, heavy = [100 / N] + [64 / N] * 8, [600 / N] + [320 / N] * 8
+    lighter, heavier = [90 / N] + [0.0] * 8, [590 / N] + [256 / N] * 8
+    buckets = place_buckets(SVIT, BucketFamily(count=3, multiple=32), [heavy, light, lighter, heavier])
+    assert buckets[0].counts == (128, *[32] * 8) and buckets[1].counts == (608, *[288] * 8)
+
+
+@pytest.mark.parametrize("digits", [4, 5, 6])
+def test_rounded_shares_stand_for_whole_counts(digits: int) -> None:
+    """A need of exactly 320 tokens is a bucket of 320, though 320/768 was rounded up on its way through a YAML."""
+    for count in range(32, 768, 32):
+        occupancy = [[round(count / N, digits)] * GATES] * 4
+        buckets = place_buckets(SVIT, BucketFamily(count=2, multiple=32), occupancy)
+        assert buckets[0].counts == (count,) * GATES
+
+
+def test_cuts_that_round_to_one_count_are_one_bucket_with_the_larger_needs() -> None:
+    occupancy = [[100 / N] + [96 / N] * 8, [120 / N] + [32 / N] * 8]
+    buckets = place_buckets(SVIT, BucketFamily(count=3, multiple=64), occupancy)
+    assert [bucket.counts for bucket in buckets[:-1]] == [(128, *[128] * 8)]
+
+
+def test_without_occupancy_the_last_cut_is_the_policys_target() -> None:
+    buckets = place_buckets(SVIT, BucketFamily(count=4, multiple=32), None)
+    assert buckets[-2].counts == (544,) * 3 + (384,) * 3 + (288,) * 3
+    assert buckets[0].counts == (192,) * 3 + (128,) * 3 + (96,) * 3
+
+
+def test_fewer_frames_than_buckets() -> None:
+    buckets = place_buckets(SVIT, BucketFamily(count=5, multiple=64), measured(2).tolist())
+    assert len(buckets) in (2, 3) and buckets[-1].name == FULL
+
+
+def test_a_multiple_larger_than_the_grid_leaves_the_full_grid() -> None:
+    assert [bucket.name for bucket in place_buckets(SVIT, BucketFamily(count=5, multiple=1024), None)] == [FULL]
+
+
+def test_the_dense_policy_has_one_bucket_without_counts() -> None:
+    buckets = place_buckets(TokenPolicy(192, 12, N), BucketFamily(), None)
+    assert [(bucket.name, bucket.counts) for bucket in buckets] == [(FULL, ())]

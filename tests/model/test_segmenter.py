@@ -1,0 +1,161 @@
+"""The segmenter: shapes, both of its forms, other input sizes, attention's shortcut on the CPU."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from edgeprune.config import ModelSpec
+from edgeprune.errors import InputError
+from edgeprune.model import Segmenter, TokenPolicy
+from edgeprune.model.blocks import HEAD_SIZE, Attention, Block, attend, gelu
+from edgeprune.model.policy import Bucket, select_none, select_over, select_random, select_top
+from edgeprune.model.segmenter import WIDTHS, resize_positions
+from tests import models
+
+
+@pytest.mark.parametrize("stem", ["conv", "patch"])
+def test_logits_have_half_the_frame_size(stem: str) -> None:
+    prediction = models.model(models.card("dense", depth=2, stem=stem))(models.images(3))
+    assert prediction.logits_BKHW.shape == (3, 11, models.HEIGHT // 2, models.WIDTH // 2)
+    assert prediction.masked.keep_GBN == [] and prediction.masked.loss == 0
+
+
+@pytest.mark.parametrize("size", ["tiny", "small", "base"])
+def test_every_size_has_heads_of_64(size: str) -> None:
+    spec = ModelSpec(size=size, depth=1, height=32, width=32)  # type: ignore[arg-type]
+    model = Segmenter(spec, TokenPolicy(WIDTHS[size], 1, 4)).eval()
+    assert model.blocks[0].attn.heads * HEAD_SIZE == WIDTHS[size]  # type: ignore[union-attr]
+    assert model(torch.zeros(1, 3, 32, 32)).logits_BKHW.shape == (1, 11, 16, 16)
+
+
+@pytest.mark.parametrize("stem", ["conv", "patch"])
+def test_one_uint8_frame_through_trunk_and_tail_equals_the_training_form(stem: str) -> None:
+    model = models.model(models.card("dense", depth=2, stem=stem))
+    frame_HW3 = torch.from_numpy(models.frames(1)[0])
+    with torch.no_grad():
+        x_ND, skips, scores_N = model.trunk(frame_HW3)
+        got = model.tail(x_ND, skips, scores_N, ())
+        expected = model(models.images(1)).logits_BKHW
+    assert scores_N is None
+    assert len(skips) == (2 if stem == "conv" else 0)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_normalisation_is_inside_the_model() -> None:
+    """A frame of ImageNet's mean colour is a frame of zeros to the stem."""
+    model = models.model(models.card("dense", depth=1))
+    seen = []
+    model.stem.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    model.embed(model.mean.expand(1, 3, 64, 96))
+    assert seen[0].abs().max() < 1e-6
+    model.embed((model.mean + model.std).expand(1, 3, 64, 96))
+    torch.testing.assert_close(seen[1], torch.ones(1, 3, 64, 96))
+
+
+@pytest.mark.parametrize(("height", "width"), [(65, 96), (64, 100)])
+def test_sizes_that_are_no_multiples_of_16_are_refused(height: int, width: int) -> None:
+    with pytest.raises(InputError, match=f"{height}x{width}.*multiples of 16"):
+        Segmenter(ModelSpec(height=height, width=width), TokenPolicy(192, 12, 24))
+
+
+def test_another_input_size_resizes_the_positions() -> None:
+    model = models.model(models.card("svit", depth=2))
+    with torch.no_grad():
+        # positions that grow from left to right still do on a grid of another size
+        ramp_W = torch.linspace(-1, 1, models.GRID[1])
+        model.pos_embed.copy_(ramp_W.repeat(models.GRID[0])[None, :, None].expand_as(model.pos_embed))
+        model.stem.proj.weight.zero_(), model.stem.proj.bias.zero_()
+        x_BND, _, grid = model.embed(torch.zeros(1, 3, 96, 160))
+        assert model(torch.zeros(2, 3, 96, 160)).logits_BKHW.shape == (2, 11, 48, 80)
+    assert grid == (6, 10)
+    row_W = x_BND[0, :10, 0]
+    assert (row_W.diff() > 0).all() and row_W[0] < -0.8 and row_W[-1] > 0.8
+    torch.testing.assert_close(x_BND[0, :, 0].view(6, 10), row_W.expand(6, 10))
+
+
+def test_resizing_positions_to_their_own_grid_changes_nothing() -> None:
+    pos_1ND = torch.randn(1, 24, 8)
+    torch.testing.assert_close(resize_positions(pos_1ND, (4, 6), (4, 6)), pos_1ND)
+
+
+def test_unknown_stem_is_refused_by_the_configuration() -> None:
+    spec = ModelSpec.model_construct(**ModelSpec().model_dump() | {"stem": "convv"})
+    with pytest.raises(InputError, match="unknown stem 'convv'.*did you mean 'conv'"):
+        Segmenter(spec, TokenPolicy(192, 12, 768))
+
+
+# ------------------------------------------------------------------------------------------------ attention
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_in_bf16_on_the_cpu_equals_sdpa(masked: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    q_BHNE, k_BHNE, v_BHNE = torch.randn(3, 2, 3, 24, HEAD_SIZE, generator=generator)
+    keys_BN = torch.rand(2, 24, generator=generator) > 0.5 if masked else None
+    mask = None if keys_BN is None else keys_BN[:, None, None, :]
+    expected = F.scaled_dot_product_attention(q_BHNE, k_BHNE, v_BHNE, attn_mask=mask)
+    got = attend(q_BHNE.bfloat16(), k_BHNE.bfloat16(), v_BHNE.bfloat16(), keys_BN)
+    assert got.dtype == torch.bfloat16
+    assert (got.float() - expected).abs().max() < 0.04  # 8 bits of mantissa; outputs are of size 1
+    assert (got.float() - expected).abs().mean() < 0.004
+
+
+def test_attention_in_bf16_gives_masked_keys_no_weight_at_all() -> None:
+    q_BHNE = torch.randn(1, 3, 8, HEAD_SIZE).bfloat16()
+    v_BHNE = torch.zeros(1, 3, 8, HEAD_SIZE).bfloat16()
+    v_BHNE[:, :, 5] = 100
+    keys_BN = torch.ones(1, 8, dtype=torch.bool)
+    keys_BN[0, 5] = False
+    assert attend(q_BHNE, q_BHNE, v_BHNE, keys_BN).abs().max() == 0
+    assert attend(q_BHNE, q_BHNE, v_BHNE, None).abs().max() > 0
+
+
+def test_masked_keys_equal_attention_over_the_kept_tokens_alone() -> None:
+    torch.manual_seed(0)
+    attention = Attention(192)
+    x_1ND = torch.randn(1, 10, 192)
+    keys_N = torch.arange(10) % 3 > 0
+    full_ND = attention(x_1ND, keys_N[None])[0]
+    alone_KD = attention(x_1ND[0, keys_N])
+    torch.testing.assert_close(full_ND[keys_N], alone_KD, rtol=1e-4, atol=1e-5)
+
+
+def test_gelu_is_the_exact_one() -> None:
+    x = torch.linspace(-4, 4, 101)
+    torch.testing.assert_close(gelu(x), x * 0.5 * (1 + torch.erf(x / 2**0.5)))
+
+
+def test_drop_path_skips_branches_per_sample_in_training_alone() -> None:
+    torch.manual_seed(0)
+    block = Block(192)
+    x_BND = torch.randn(64, 4, 192)
+    whole_BND = block(x_BND)
+    block.drop_path = 0.5
+    dropped_BND = block(x_BND)
+    untouched_B = (dropped_BND == x_BND).all(-1).all(-1)
+    assert 4 <= untouched_B.sum() <= 32  # both branches dropped: one in four
+    # the mean over draws is the whole: what is kept counts double
+    many = torch.stack([block(x_BND[:4]) for _ in range(400)]).mean(0)
+    assert (many - whole_BND[:4]).abs().mean() < 0.1
+    block.eval()
+    torch.testing.assert_close(block(x_BND), whole_BND)
+
+
+# ------------------------------------------------------------------------------------------------ selections
+
+
+def test_a_bucket_counts_its_tokens_over_all_blocks() -> None:
+    assert Bucket("k16", (16, 8)).token_layers(depth=5, tokens=24) == 3 * 24 + 16 + 8
+
+
+def test_selections() -> None:
+    scores_BN = torch.tensor([[0.3, -1.0, 2.0, 0.1], [5.0, 6.0, 7.0, -8.0]])
+    assert select_top([2, 1])(0, scores_BN).tolist() == [[1, 0, 1, 0], [0, 1, 1, 0]]
+    assert select_top([2, 1])(1, scores_BN).tolist() == [[0, 0, 1, 0], [0, 0, 1, 0]]
+    assert select_over([0.2, 9.0])(0, scores_BN).tolist() == [[1, 0, 1, 0], [1, 1, 1, 0]]
+    assert select_over([0.2, 9.0])(1, scores_BN).sum() == 0
+    assert select_none(0, scores_BN).sum() == 0
+    drawn = select_random([2, 1], torch.Generator().manual_seed(1))
+    masks = torch.stack([drawn(0, scores_BN) for _ in range(100)])
+    assert (masks.sum(-1) == 2).all()
+    assert (masks.mean(0) - 0.5).abs().max() < 0.2  # blind to the scores

@@ -1,0 +1,273 @@
+"""Loading timm-format weights: DeiT, AugReg, MAE and DINOv2 by their key names; what is no ViT is refused with the reason."""
+
+import os
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from edgeprune.config import ModelSpec, PolicySpec
+from edgeprune.errors import InputError
+from edgeprune.model import Segmenter, TokenPolicy
+from edgeprune.model.weights import find_weights, load_timm, read_safetensors, resize_patches
+from edgeprune.policies import make_policy
+from edgeprune.quantize import quantize_linears
+
+D = 192
+
+
+def vit(depth: int = 2, grid: tuple[int, int] = (14, 14), extra: int = 1, patch: int = 16) -> dict[str, Tensor]:
+    """A ViT-Tiny as timm saves it, with a class token's position before those of the grid."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator) * 0.05
+
+    tensors = {
+        "cls_token": draw(1, 1, D),
+        "pos_embed": draw(1, extra + grid[0] * grid[1], D),
+        "patch_embed.proj.weight": draw(D, 3, patch, patch),
+        "patch_embed.proj.bias": draw(D),
+        "norm.weight": draw(D),
+        "norm.bias": draw(D),
+        "head.weight": draw(1000, D),
+        "head.bias": draw(1000),
+    }
+    for index in range(depth):
+        for name, shape in {
+            "norm1": (D,), "attn.qkv": (3 * D, D), "attn.proj": (D, D),
+            "norm2": (D,), "mlp.fc1": (4 * D, D), "mlp.fc2": (D, 4 * D),
+        }.items():  # fmt: skip
+            tensors[f"blocks.{index}.{name}.weight"] = draw(*shape)
+            tensors[f"blocks.{index}.{name}.bias"] = draw(shape[0])
+    return tensors
+
+
+def dinov2(registers: int = 0) -> dict[str, Tensor]:
+    """Patches of 14, layer scale; with registers timm keeps positions of the grid alone."""
+    tensors = vit(grid=(37, 37), extra=0 if registers else 1, patch=14)
+    if registers:
+        tensors["reg_token"] = torch.randn(1, registers, D)
+    for index in range(2):
+        for branch in ("ls1", "ls2"):
+            tensors[f"blocks.{index}.{branch}.gamma"] = (
+                torch.rand(D, generator=torch.Generator().manual_seed(index)) + 0.5
+            )
+    return tensors
+
+
+def fresh(depth: int = 2, stem: str = "patch", height: int = 64, layer_scale: float | None = None) -> Segmenter:
+    torch.manual_seed(1)
+    spec = ModelSpec.model_validate(
+        {"depth": depth, "stem": stem, "height": height, "width": 96, "layer_scale": layer_scale}
+    )
+    return Segmenter(spec, TokenPolicy(D, depth, height // 16 * 6)).eval()
+
+
+def test_deit_and_augreg() -> None:
+    model, tensors = fresh(), vit()
+    loaded = load_timm(model, tensors)
+    assert sorted(loaded.left_over) == ["cls_token", "head.bias", "head.weight"]
+    assert loaded.missing == []
+    assert len(loaded.taken) == len(tensors) - 3
+    torch.testing.assert_close(model.blocks[1].mlp.fc2.weight, tensors["blocks.1.mlp.fc2.weight"])  # type: ignore[union-attr]
+    torch.testing.assert_close(model.stem.proj.weight, tensors["patch_embed.proj.weight"])
+    torch.testing.assert_close(model.norm.bias, tensors["norm.bias"])
+
+
+def test_positions_lose_the_class_tokens_and_are_resized() -> None:
+    model, tensors = fresh(), vit()
+    ramp_W = torch.linspace(-1, 1, 14)
+    tensors["pos_embed"][0, 1:] = ramp_W.repeat(14)[:, None]
+    tensors["pos_embed"][0, 0] = 1000.0  # the class token's
+    load_timm(model, tensors)
+    pos_HW = model.pos_embed.detach()[0, :, 0].view(4, 6)
+    assert pos_HW.abs().max() <= 1.1
+    assert (pos_HW.diff(dim=1) > 0.2).all()
+
+
+def test_a_distillation_token_has_a_position_too() -> None:
+    tensors = vit(extra=2) | {"dist_token": torch.zeros(1, 1, D)}
+    tensors["pos_embed"][0, :2] = 1000.0
+    model = fresh()
+    load_timm(model, tensors)
+    assert model.pos_embed.abs().max() < 10
+
+
+def test_mae_with_its_decoder_and_wrapped_names() -> None:
+    tensors = {f"module.encoder.{key}": value for key, value in vit().items() if not key.startswith("head")}
+    tensors |= {"decoder_embed.weight": torch.zeros(8, D), "mask_token": torch.zeros(1, 1, 8)}
+    model = fresh()
+    loaded = load_timm(model, tensors)
+    assert sorted(loaded.left_over) == ["cls_token", "decoder_embed.weight", "mask_token"] and loaded.missing == []
+
+
+def run_timm(tensors: dict[str, Tensor], x_ND: Tensor, index: int) -> Tensor:
+    """A DINOv2 block, spelled out."""
+    part = {key.removeprefix(f"blocks.{index}."): value for key, value in tensors.items()}
+
+    def linear(name: str, x: Tensor) -> Tensor:
+        return x @ part[f"{name}.weight"].T + part[f"{name}.bias"]
+
+    def norm(name: str, x: Tensor) -> Tensor:
+        return torch.nn.functional.layer_norm(x, (D,), part[f"{name}.weight"], part[f"{name}.bias"], 1e-6)
+
+    q, k, v = linear("attn.qkv", norm("norm1", x_ND)).reshape(-1, 3, 3, 64).permute(1, 2, 0, 3)
+    attended = torch.softmax(q @ k.transpose(1, 2) / 8, -1) @ v
+    x_ND = x_ND + part["ls1.gamma"] * linear("attn.proj", attended.transpose(0, 1).reshape(-1, D))
+    hidden = torch.nn.functional.gelu(linear("mlp.fc1", norm("norm2", x_ND)))
+    return x_ND + part["ls2.gamma"] * linear("mlp.fc2", hidden)
+
+
+@pytest.mark.parametrize("layer_scale", [None, 1.0])
+@pytest.mark.parametrize("registers", [0, 4])
+def test_dinov2_computes_the_same_with_and_without_a_layer_scale_of_its_own(
+    registers: int, layer_scale: float | None
+) -> None:
+    tensors = dinov2(registers)
+    model = fresh(layer_scale=layer_scale)
+    loaded = load_timm(model, tensors)
+    assert loaded.missing == []
+    assert set(loaded.left_over) == {"cls_token", "head.weight", "head.bias"} | ({"reg_token"} if registers else set())
+    assert {"blocks.0.ls1.gamma", "blocks.1.ls2.gamma"} <= set(loaded.taken)
+    x_ND = torch.randn(24, D)
+    with torch.no_grad():
+        torch.testing.assert_close(model.blocks[1](x_ND), run_timm(tensors, x_ND, 1), rtol=1e-4, atol=1e-4)
+
+
+def test_patches_of_14_are_resized_so_that_smooth_patches_give_the_same_tokens() -> None:
+    weight_D3PP = torch.randn(8, 3, 14, 14)
+    resized = resize_patches(weight_D3PP, 16)
+    assert resized.shape == (8, 3, 16, 16)
+    x_13PP = torch.randn(1, 3, 14, 14)
+    enlarged = torch.nn.functional.interpolate(x_13PP, size=(16, 16), mode="bicubic", antialias=True)
+    torch.testing.assert_close(
+        (resized * enlarged).sum((1, 2, 3)), (weight_D3PP * x_13PP).sum((1, 2, 3)), rtol=1e-3, atol=1e-3
+    )
+    assert resize_patches(resized, 16) is resized
+
+
+def test_weights_without_layer_scale_for_a_model_that_has_one() -> None:
+    with pytest.raises(InputError, match=r"no layer scale \(blocks.0.ls1.gamma\): leave model.layer_scale out"):
+        load_timm(fresh(layer_scale=1e-5), vit())
+
+
+def test_a_grid_that_is_not_square_is_taken_where_it_is_the_models_own() -> None:
+    model, tensors = fresh(), vit(grid=(4, 6))
+    load_timm(model, tensors)
+    torch.testing.assert_close(model.pos_embed.detach(), tensors["pos_embed"][:, 1:])
+
+
+def test_a_grid_that_is_neither_square_nor_the_models_own_is_refused() -> None:
+    with pytest.raises(InputError, match="pos_embed has 769 positions.*4x6"):
+        load_timm(fresh(), vit(grid=(24, 32)))
+
+
+def test_a_convolutional_stem_keeps_its_own_start() -> None:
+    model = fresh(stem="conv")
+    before = model.stem.proj.weight.clone()
+    loaded = load_timm(model, vit())
+    assert {"patch_embed.proj.weight", "patch_embed.proj.bias"} <= set(loaded.left_over)
+    assert loaded.missing == []
+    assert torch.equal(model.stem.proj.weight, before)
+
+
+def test_depths_that_differ_are_said() -> None:
+    assert "blocks.1.attn.qkv.weight" in load_timm(fresh(depth=1), vit(depth=2)).left_over
+    deeper = load_timm(fresh(depth=3), vit(depth=2)).missing
+    assert len(deeper) == 12 and all(key.startswith("blocks.2.") for key in deeper)
+
+
+def test_half_precision_files_and_fake_quantized_models() -> None:
+    model = fresh()
+    quantize_linears(model)
+    loaded = load_timm(model, {key: value.half() for key, value in vit().items()})
+    assert loaded.missing == []
+    assert model.blocks[0].attn.qkv.weight.dtype == torch.float32  # type: ignore[union-attr]
+    torch.testing.assert_close(model.norm.weight, vit()["norm.weight"], rtol=1e-3, atol=1e-4)
+
+
+def test_gates_keep_their_start() -> None:
+    spec = ModelSpec(depth=2, stem="patch", height=64, width=96)
+    model = Segmenter(spec, make_policy(PolicySpec(name="svit", options={"first": 1}), D, 2, 24))
+    before = {key: value.clone() for key, value in model.policy.state_dict().items()}
+    assert load_timm(model, vit()).missing == []
+    assert all(torch.equal(value, before[key]) for key, value in model.policy.state_dict().items())
+
+
+def test_another_width_is_refused() -> None:
+    tensors = vit()
+    tensors["blocks.0.attn.qkv.weight"] = torch.zeros(3 * 384, 384)
+    with pytest.raises(InputError, match="384 wide, the model 192: choose model.size"):
+        load_timm(fresh(), tensors)
+
+
+def test_what_is_no_vit_is_refused() -> None:
+    with pytest.raises(InputError, match="no timm-format ViT.*found layer1.conv.weight"):
+        load_timm(fresh(), {"layer1.conv.weight": torch.zeros(3)})
+    swiglu = {key: value for key, value in vit().items() if ".fc" not in key}
+    with pytest.raises(InputError, match=r"lack blocks.0.mlp.fc1.weight.*plain ViT"):
+        load_timm(fresh(), swiglu)
+
+
+# ------------------------------------------------------------------------------------------------ files and the hub
+
+
+def test_a_missing_file_names_those_that_are_there(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "dense.safetensors")
+    with pytest.raises(InputError, match=r"dens.safetensors is not there; that folder has dense.safetensors"):
+        read_safetensors(tmp_path / "dens.safetensors")
+    with pytest.raises(InputError, match="is not there; give a .safetensors file"):
+        read_safetensors(tmp_path / "nowhere" / "dens.safetensors")
+
+
+@pytest.mark.parametrize("size", [0, 4, 100, 5000])
+def test_a_truncated_file_is_refused(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "vit.safetensors"
+    save_file(vit(), path)
+    os.truncate(path, size)
+    with pytest.raises(InputError, match="not a whole safetensors file"):
+        read_safetensors(path)
+
+
+def test_a_hub_id_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def download(repo: str, file: str) -> str:
+        asked.append((repo, file))
+        return str(tmp_path / file)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    save_file(vit(), tmp_path / "model.safetensors")
+    assert load_timm(fresh(), read_safetensors(find_weights("hub:timm/deit_tiny"))).missing == []
+    find_weights("hub:timm/deit_tiny/folder/other.safetensors")
+    assert asked == [("timm/deit_tiny", "model.safetensors"), ("timm/deit_tiny", "folder/other.safetensors")]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        LocalEntryNotFoundError("no network and no cache"),
+        HFValidationError("bad name"),
+        Exception("an HTTP library's own: timed out"),
+        OSError("no route"),
+    ],
+)
+def test_a_hub_that_fails_is_one_line_with_a_way_out(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(repo: str, file: str) -> str:
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
+    with pytest.raises(InputError, match=r"hub:timm/deit_tiny' can't be fetched.*give its path") as found:
+        find_weights("hub:timm/deit_tiny")
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("source", ["hub:", "hub:timm", "hub:/deit"])
+def test_a_hub_id_without_owner_or_name_is_refused(source: str) -> None:
+    with pytest.raises(InputError, match="expected hub:OWNER/NAME"):
+        find_weights(source)

@@ -1,0 +1,125 @@
+"""Every policy of POLICIES: its training form and its inference form give the same output for the same selection.
+
+A new policy is covered by its row in POLICIES; it needs nothing here.
+"""
+
+import pytest
+import torch
+from torch import Tensor
+
+from edgeprune.config import PolicySpec
+from edgeprune.errors import InputError
+from edgeprune.model import Segmenter
+from edgeprune.model.policy import select_all, select_top
+from edgeprune.policies import POLICIES, make_policy
+from tests import models
+
+DEPTH = 4
+
+
+@pytest.fixture(scope="module", params=list(POLICIES))
+def model(request: pytest.FixtureRequest) -> Segmenter:
+    return models.model(models.card(request.param, depth=DEPTH))
+
+
+def infer(model: Segmenter, image_3HW: Tensor, counts: list[int]) -> Tensor:
+    """The inference form of one frame, logits (K, H/2, W/2)."""
+    with torch.no_grad():
+        x_ND, skips, scores_N = model.trunk(image_3HW.permute(1, 2, 0).to(torch.uint8))
+        return model.tail(x_ND, skips, scores_N, counts)[0]
+
+
+def schedules(model: Segmenter) -> list[list[int]]:
+    """Counts that fall, that rise (reactivation), of one token, and with full gates between."""
+    gates = len(model.policy.gated)
+    patterns = [[20, 12, 5], [3, 10, 17], [1, 1, 1], [models.N, 9, models.N]]
+    return [pattern[:gates] for pattern in patterns] if gates else [[]]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_training_form_equals_inference_form(model: Segmenter, batch: int) -> None:
+    images_B3HW = models.images(batch)
+    for counts in schedules(model):
+        with torch.no_grad():
+            prediction = model(images_B3HW, select_top(counts))
+        assert [keep_BN.sum(-1).tolist() for keep_BN in prediction.masked.keep_GBN] == [[k] * batch for k in counts]
+        for image_3HW, expected in zip(images_B3HW, prediction.logits_BKHW, strict=True):
+            torch.testing.assert_close(infer(model, image_3HW, counts), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_the_selections_themselves_are_equal(model: Segmenter) -> None:
+    image_13HW = models.images(1)
+    for counts in schedules(model):
+        keeps = model(image_13HW, select_top(counts)).masked.keep_GBN
+        infer(model, image_13HW[0], counts)
+        expected = [set(keep_1N[0].nonzero()[:, 0].tolist()) for keep_1N in keeps if keep_1N.sum() < models.N]
+        assert [set(kept_K.tolist()) for kept_K in model.policy.kept_GK] == expected
+
+
+def test_every_token_in_every_block_is_the_dense_model(model: Segmenter) -> None:
+    dense = models.model(models.card("dense", depth=DEPTH))
+    dense.load_state_dict(model.state_dict(), strict=False)
+    image_13HW = models.images(1)
+    counts = [models.N] * len(model.policy.gated)
+    with torch.no_grad():
+        x_ND = dense.embed(image_13HW)[0][0]
+        for block in dense.blocks:
+            x_ND = block(x_ND)
+        x_trunk_ND, _, scores_N = model.trunk(image_13HW[0].permute(1, 2, 0).to(torch.uint8))
+        tail = list(model.blocks[model.policy.trunk_depth :])
+        if model.policy.gated:
+            assert scores_N is not None
+            assert torch.equal(model.policy.gathered(tail, x_trunk_ND, counts, scores_N), x_ND)
+        # in the training form keys pass through a mask, another kernel of the same attention
+        torch.testing.assert_close(
+            model(image_13HW, select_all).logits_BKHW, dense(image_13HW).logits_BKHW, rtol=1e-3, atol=1e-3
+        )
+
+
+def test_selection_matters(model: Segmenter) -> None:
+    """Guards the tests above: a form that ignored the counts would pass them all."""
+    if not model.policy.gated:
+        pytest.skip("the dense policy selects nothing")
+    image_3HW = models.images(1)[0]
+    few, many = (infer(model, image_3HW, [count] * len(model.policy.gated)) for count in (4, 20))
+    assert (few - many).abs().max() > 0.1
+
+
+def test_evaluation_repeats_itself_and_keeps_the_targets(model: Segmenter) -> None:
+    first, second = model(models.images(2)), model(models.images(2))
+    assert torch.equal(first.logits_BKHW, second.logits_BKHW)
+    shares = [round(float(keep_BN.mean()) * models.N) for keep_BN in first.masked.keep_GBN]
+    assert shares == model.policy.target_counts(models.N)
+
+
+def test_trains_on_crops(model: Segmenter) -> None:
+    model.train()
+    try:
+        prediction = model(models.images(2)[..., :48, :64])
+        (prediction.logits_BKHW.square().mean() + prediction.masked.loss).backward()
+    finally:
+        model.eval()
+    assert [keep_BN.shape for keep_BN in prediction.masked.keep_GBN] == [(2, 12)] * len(model.policy.gated)
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    model.zero_grad()
+
+
+def test_unknown_names_and_options_are_refused_with_the_nearest() -> None:
+    with pytest.raises(InputError, match="unknown policy 'svitt'; choices: dense, svit, random; did you mean 'svit'"):
+        make_policy(PolicySpec(name="svitt"), 192, 12, 24)
+    with pytest.raises(InputError, match="policy svit: unknown key 'temperatur'.*did you mean 'temperature'"):
+        make_policy(PolicySpec(name="svit", options={"temperatur": 2.0}), 192, 12, 24)
+    with pytest.raises(InputError, match="policy dense: unknown key 'first'"):
+        make_policy(PolicySpec(name="dense", options={"first": 3}), 192, 12, 24)
+
+
+@pytest.mark.parametrize("keep", [[], [0.0], [1.2], [0.5, -0.1]])
+def test_keep_ratios_are_shares(keep: list[float]) -> None:
+    with pytest.raises(InputError, match="policy svit: keep"):
+        make_policy(PolicySpec(name="svit", options={"keep": keep}), 192, 12, 24)
+
+
+@pytest.mark.parametrize("name", ["svit", "random"])
+def test_a_first_gate_behind_the_last_block_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="first=4 leaves no block to gate, the model has 4"):
+        make_policy(PolicySpec(name=name, options={"first": 4}), 192, 4, 24)

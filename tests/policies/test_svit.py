@@ -1,0 +1,184 @@
+"""SViT against its paper: the loss, Gumbel sampling, preservation, reactivation, dynamic rate; and its random control."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from edgeprune.config import PolicySpec
+from edgeprune.model.policy import Select, select_none
+from edgeprune.policies import make_policy
+from edgeprune.policies.random import Random
+from edgeprune.policies.svit import SViT
+from tests import models
+
+
+def policy(name: str = "svit", depth: int = 4, **options: object) -> SViT:
+    made = make_policy(PolicySpec(name=name, options={"first": 1} | options), 192, depth, models.N)
+    assert isinstance(made, SViT)
+    return made
+
+
+def fixed(*keeps: list[float]) -> Select:
+    """The same mask for every image, gate by gate."""
+    return lambda gate, scores_BN: torch.tensor(keeps[gate]).expand_as(scores_BN)
+
+
+def test_the_papers_schedule_over_nine_gates() -> None:
+    made = make_policy(PolicySpec(name="svit"), 192, 12, 768)
+    assert made.gated == tuple(range(3, 12)) and made.trunk_depth == 3
+    assert made.target_keep == (0.7, 0.7, 0.7, 0.49, 0.49, 0.49, 0.343, 0.343, 0.343)
+    assert made.target_counts(768) == [538] * 3 + [376] * 3 + [263] * 3
+
+
+def test_gates_are_the_papers_and_cost_what_it_says() -> None:
+    gate = policy().gates[0]
+    shapes = [tuple(parameter.shape) for parameter in gate.parameters()]
+    assert shapes == [(192,), (192,), (48, 192), (48,), (2, 48), (2,)]
+    logits_N2 = torch.randn(5, 2)
+    gate.fc2.register_forward_hook(lambda *_: logits_N2)  # type: ignore[union-attr]
+    logp_N2 = torch.log_softmax(logits_N2, -1)
+    torch.testing.assert_close(gate(torch.randn(5, 192)), logp_N2[:, 0] - logp_N2[:, 1])
+
+
+def test_ratio_loss_holds_the_rate_over_the_batch() -> None:
+    """lambda * mean over gates of (keep ratio of the batch - target)^2."""
+    made = policy(keep=[0.5], weight=4.0)
+    keeps = [torch.tensor([[1.0, 1, 1, 1], [0, 0, 0, 0]]), torch.ones(2, 4), torch.zeros(2, 4)]
+    assert made.loss(keeps).item() == pytest.approx(4 * (0 + 0.25 + 0.25) / 3)
+
+
+def test_without_dynamic_rate_each_image_holds_it() -> None:
+    made = policy(keep=[0.5], weight=4.0, dynamic_rate=False)
+    keeps = [torch.tensor([[1.0, 1, 1, 1], [0, 0, 0, 0]]), torch.ones(2, 4), torch.zeros(2, 4)]
+    assert made.loss(keeps).item() == pytest.approx(4 * (0.25 + 0.25 + 0.25) / 3)
+
+
+def test_ratio_loss_is_exact_in_bf16() -> None:
+    made = policy(depth=2, keep=[0.5], weight=1.0)
+    keep_BN = torch.zeros(8, 768, dtype=torch.bfloat16)
+    keep_BN[:, :385] = 1
+    assert made.loss([keep_BN]).item() == pytest.approx((1 / 768) ** 2, rel=1e-3)
+
+
+def test_gradients_reach_every_gate_through_the_mix_and_the_loss() -> None:
+    for from_task in (True, False):
+        model = models.model().train()
+        torch.manual_seed(0)
+        prediction = model(models.images(2))
+        (prediction.logits_BKHW.square().mean() if from_task else prediction.masked.loss).backward()
+        assert isinstance(model.policy, SViT)
+        for gate in model.policy.gates:
+            assert all(float(parameter.grad.abs().sum()) > 0 for parameter in gate.parameters())  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("score", [-1.5, 0.0, 0.8])
+def test_gumbel_sampling_keeps_with_the_gates_probability(score: float) -> None:
+    torch.manual_seed(0)
+    keep_BN = policy()._sample(0, torch.full((10, 2000), score))
+    assert set(keep_BN.unique().tolist()) == {0.0, 1.0}
+    assert keep_BN.mean().item() == pytest.approx(torch.sigmoid(torch.tensor(score)).item(), abs=0.02)
+
+
+def test_the_straight_through_gradient_is_that_of_the_soft_sample() -> None:
+    torch.manual_seed(0)
+    scores_BN = torch.zeros(1, 1000, requires_grad=True)
+    policy()._sample(0, scores_BN).sum().backward()
+    gradient_BN = scores_BN.grad
+    assert gradient_BN is not None
+    assert (gradient_BN > 0).all()  # a larger score keeps more
+    # the difference of two Gumbels, squashed, is uniform: the mean of y (1 - y) is 1/6
+    assert gradient_BN.mean().item() == pytest.approx(1 / 6, rel=0.1)
+
+
+# ------------------------------------------------------------------------------------------------ preservation
+
+
+def tokens_after_each_block(model: object, keeps: list[list[float]]) -> list[Tensor]:
+    """Tokens (N, D) before the gated blocks and after each of them, in the training form."""
+    states: list[Tensor] = []
+    image_13HW = models.images(1)
+    with torch.no_grad():
+        x_BND = model.embed(image_13HW)[0]  # type: ignore[attr-defined]
+        for count in range(len(keeps) + 1):
+            select = fixed(*(keeps[:count] + [[0.0] * models.N] * (len(keeps) - count)))
+            states.append(model.policy.masked(list(model.blocks), x_BND, select).x_BND[0])  # type: ignore[attr-defined]
+    return states
+
+
+def test_dropped_tokens_are_preserved_bit_for_bit_and_come_back() -> None:
+    model = models.model()
+    half = [1.0] * 12 + [0.0] * 12
+    other = [0.0] * 12 + [1.0] * 12
+    states = tokens_after_each_block(model, [half, half, other])
+    for dropped, before, after in ((slice(12, 24), states[0], states[2]), (slice(0, 12), states[2], states[3])):
+        assert torch.equal(before[dropped], after[dropped])
+    # reactivation: what two gates let go, the third takes again and changes
+    assert ((states[3] - states[2])[12:].abs().amax(-1) > 1e-3).all()
+    assert ((states[1] - states[0])[:12].abs().amax(-1) > 1e-3).all()
+
+
+def test_the_inference_form_preserves_bit_for_bit_too() -> None:
+    model = models.model()
+    with torch.no_grad():
+        x_ND, _, scores_N = model.trunk(torch.from_numpy(models.frames(1)[0]))
+        assert scores_N is not None
+        x_after_ND = model.policy.gathered([model.blocks[1]], x_ND, [7], scores_N)
+    kept_K = model.policy.kept_GK[0]
+    same_N = (x_after_ND == x_ND).all(-1)
+    assert not same_N[kept_K].any() and same_N.sum() == models.N - 7
+    assert set(kept_K.tolist()) == set(scores_N.topk(7).indices.tolist())
+
+
+def test_dropped_tokens_are_no_keys() -> None:
+    """What a dropped token holds has no influence on the kept ones."""
+    model = models.model()
+    keep = [[1.0] * 12 + [0.0] * 12] * 3
+    x_BND = model.embed(models.images(1))[0].detach()
+    disturbed_BND = x_BND.clone()
+    disturbed_BND[:, 12:] += 10
+    with torch.no_grad():
+        model.blocks[0] = torch.nn.Identity()  # the ungated block would mix them
+        ran = [
+            model.policy.masked([_Plain(), *model.blocks[1:]], x, fixed(*keep)).x_BND for x in (x_BND, disturbed_BND)
+        ]
+    assert torch.equal(ran[0][:, :12], ran[1][:, :12])
+
+
+class _Plain(torch.nn.Module):
+    def forward(self, x_BND: Tensor) -> Tensor:
+        return x_BND
+
+
+def test_an_image_of_which_nothing_is_kept_passes_unchanged() -> None:
+    model = models.model()
+    x_BND = model.embed(models.images(2))[0]
+    masked = model.policy.masked(list(model.blocks), x_BND, select_none)
+    assert torch.equal(masked.x_BND, model.blocks[0](x_BND))
+    masked.x_BND.sum().backward()
+    assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+# ------------------------------------------------------------------------------------------------ random
+
+
+def test_random_is_blind_to_what_the_tokens_hold() -> None:
+    made = policy("random")
+    assert isinstance(made, Random) and not list(made.parameters())
+    first, second = (made.scores(1, torch.randn(2, models.N, 192)) for _ in range(2))
+    assert torch.equal(first, second) and torch.equal(first[0], first[1])
+    assert not torch.equal(made.scores(0, torch.zeros(models.N, 192)), made.scores(1, torch.zeros(models.N, 192)))
+
+
+def test_random_draws_anew_in_training_at_the_targets() -> None:
+    model = models.model(models.card("random", keep=[0.8, 0.5, 0.2])).train()
+    torch.manual_seed(0)
+    runs = [model(models.images(8)).masked for _ in range(8)]
+    assert not torch.equal(runs[0].keep_GBN[0], runs[1].keep_GBN[0])
+    for gate, target in enumerate((0.8, 0.5, 0.2)):
+        kept = torch.stack([run.keep_GBN[gate] for run in runs]).mean().item()
+        assert kept == pytest.approx(target, abs=0.05)
+    assert runs[0].loss == 0
+
+
+def test_random_keeps_its_table_in_the_checkpoint() -> None:
+    assert "scores_GN" in policy("random").state_dict()

@@ -1,0 +1,42 @@
+"""The same weights under other selections."""
+
+import pytest
+
+from edgeprune.calibrate import Calib, calibrate_thresholds
+from edgeprune.config import load_data_set
+from edgeprune.data import open_split
+from edgeprune.probe import probe
+from tests import models
+
+
+@pytest.fixture
+def street(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return models.write_street(tmp_path_factory.mktemp("street"))
+
+
+def test_selections_of_a_gated_model(street: str) -> None:
+    model = models.model(models.card(depth=4))
+    thresholds, occupancy = calibrate_thresholds(model, models.images(8))
+    calib = Calib(
+        model="tiny", data=street, split="train", frames=["0"] * 8,
+        thresholds={"fp32": thresholds}, occupancy={"fp32": occupancy},
+    )  # fmt: skip
+    data_set = load_data_set(street)
+    said: list[str] = []
+    result = probe(model, data_set, open_split(data_set, "val"), calib, 4, 2, said.append)
+    rows = {(row["selection"], row["seed"]): row for row in result["rows"]}
+    assert set(rows) == {("all", None), ("learned", None), ("threshold", None), ("random", 0), ("random", 1), ("bypass", None)}
+    assert rows["all", None]["tokens"] == 1.0
+    assert rows["bypass", None]["tokens"] == 0.25  # one ungated block of four
+    assert rows["random", 0]["tokens"] == rows["learned", None]["tokens"] < 1.0
+    lost = rows["all", None]["miou"] - rows["bypass", None]["miou"]
+    assert result["depth_is_worth_points"] == pytest.approx(100 * lost)
+    assert len(said) == 6
+
+
+def test_first_blocks_of_a_dense_model(street: str) -> None:
+    model = models.model(models.card(policy="dense", depth=3))
+    data_set = load_data_set(street)
+    result = probe(model, data_set, open_split(data_set, "val"), None, 2, 0, lambda line: None, bypass_from=1)
+    assert [row["selection"] for row in result["rows"]] == ["all", "first 1 blocks"]
+    assert len(model.blocks) == 3
