@@ -172,7 +172,7 @@ class Phase(Strict):
     kind: Literal["dense", "sparse", "qat", "dense-qat"]
     data: list[Mix]
     frames: int = Field(ge=1, description="samples seen in the whole phase")
-    start: str | None = Field(None, description="the phase whose weights it starts from; default: the phase before")
+    start: str | None = Field(None, description="an earlier phase, or a checkpoint; default: the phase before")
     batch: int = Field(8, ge=1)
     crop_height: int | None = None
     crop_width: int | None = None
@@ -185,7 +185,7 @@ class Phase(Strict):
     label_smoothing: float = 0.0
     class_balance: float = Field(0.0, ge=0, le=1, description="exponent of the inverse class frequency")
     distill: float = Field(0.0, ge=0, description="weight of the distance to the teacher's class probabilities")
-    teacher: str | None = Field(None, description="the phase whose weights teach; needed with `distill`")
+    teacher: str | None = Field(None, description="an earlier phase, or a checkpoint; needed with `distill`")
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights that the phase hands on")
     augment: AugmentSpec = AugmentSpec()
 

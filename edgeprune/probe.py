@@ -16,7 +16,7 @@ from edgeprune.config import DataSet
 from edgeprune.data import Samples
 from edgeprune.model.policy import Select, select_all, select_none, select_over, select_random, select_top
 from edgeprune.model.segmenter import Segmenter
-from edgeprune.validate import score, target_counts
+from edgeprune.validate import score
 
 Say = Callable[[str], None]
 
@@ -55,7 +55,7 @@ def probe(
             model.blocks = blocks
         return {"rows": rows}
     add("all", select_all)
-    counts = target_counts(model)
+    counts = model.policy.target_counts(model.policy.tokens)
     add("learned", select_top(counts))
     if calib is not None:
         precision = "int8" if "int8" in calib.thresholds else "fp32"

@@ -26,11 +26,6 @@ class Score:
     keep: float
 
 
-def target_counts(model: Segmenter) -> list[int]:
-    """Tokens per gate at the policy's target ratios."""
-    return [max(1, round(share * model.policy.tokens)) for share in model.policy.target_keep]
-
-
 def score(
     model: Segmenter, data_set: DataSet, samples: Samples, frames: int | None, select: Select | None, batch: int = 8
 ) -> Score:
@@ -44,7 +39,7 @@ def score(
         num_classes=len(data_set.names), ignore_index=data_set.ignore_index, average="none"
     ).to(device)
     if select is None and model.policy.gated:
-        select = select_top(target_counts(model))
+        select = select_top(model.policy.target_counts(model.policy.tokens))
     count = len(samples) if frames is None else min(frames, len(samples))
     chosen = [round(index * (len(samples) - 1) / max(1, count - 1)) for index in range(count)]
     was_training = model.training

@@ -12,6 +12,7 @@ from torch import Tensor
 from edgeprune import synthetic
 from edgeprune.checkpoint import Card, make_model
 from edgeprune.config import ROOT, ModelSpec, PolicySpec, Recipe, load_data_set
+from edgeprune.model.blocks import Block
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.quantize import apply_ranges, measure_ranges
 
@@ -72,6 +73,12 @@ def model(described: Card | None = None, seed: int = 0) -> Segmenter:
     if described.quantized:
         apply_ranges(built, measure_ranges(built, lambda: built.eval()(images(8)) and None, 100))
     return built.eval()
+
+
+def block(model: Segmenter, index: int) -> Block:
+    found = model.blocks[index]
+    assert isinstance(found, Block)
+    return found
 
 
 def write_street(folder: Path, frames: int = 8) -> str:

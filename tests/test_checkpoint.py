@@ -137,7 +137,7 @@ def test_a_dense_model_starts_a_sparse_quantized_one(tmp_path: Path) -> None:
     model = models.model(models.card(depth=3, quantized=True), seed=2)
     gates = {key: value.clone() for key, value in model.policy.state_dict().items()}
     load_tensors(model, dense.state_dict(), "dense", partial=True)
-    assert torch.equal(model.blocks[2].attn.qkv.weight, dense.blocks[2].attn.qkv.weight)  # type: ignore[union-attr]
+    assert torch.equal(models.block(model, 2).attn.qkv.weight, models.block(dense, 2).attn.qkv.weight)
     assert torch.equal(model.stem.proj.weight, dense.stem.proj.weight)
     assert all(torch.equal(value, gates[key]) for key, value in model.policy.state_dict().items())
     with pytest.raises(InputError, match=r"dense lacks \d+ tensors of the model"):

@@ -25,7 +25,14 @@ def test_selections_of_a_gated_model(street: str) -> None:
     said: list[str] = []
     result = probe(model, data_set, open_split(data_set, "val"), calib, 4, 2, said.append)
     rows = {(row["selection"], row["seed"]): row for row in result["rows"]}
-    assert set(rows) == {("all", None), ("learned", None), ("threshold", None), ("random", 0), ("random", 1), ("bypass", None)}
+    assert set(rows) == {
+        ("all", None),
+        ("learned", None),
+        ("threshold", None),
+        ("random", 0),
+        ("random", 1),
+        ("bypass", None),
+    }
     assert rows["all", None]["tokens"] == 1.0
     assert rows["bypass", None]["tokens"] == 0.25  # one ungated block of four
     assert rows["random", 0]["tokens"] == rows["learned", None]["tokens"] < 1.0

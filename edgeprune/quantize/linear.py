@@ -30,8 +30,8 @@ from edgeprune.model.blocks import Block
 from edgeprune.model.segmenter import Segmenter
 
 QUANTIZED = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
-COMPILE_SECONDS = 300  # NNCF's own limit of 60 is too short for two busy cores (45 s measured)
-
+# seconds for NNCF's C++ extension; its own limit of 60 is too short for two busy cores (45 s measured)
+os.environ.setdefault("NNCF_EXTENSION_LOAD_TIMEOUT", "300")
 for handler in nncf.nncf_logger.handlers:  # it logs to standard output, which belongs to `--json`
     if isinstance(handler, logging.StreamHandler):
         handler.setStream(sys.stderr)
@@ -112,7 +112,6 @@ def load_quantizers(device: torch.device) -> None:
         RunError: the compiler takes too long, or an interrupted build left its lock.
         InputError: a GPU without the CUDA toolkit.
     """
-    os.environ.setdefault("NNCF_EXTENSION_LOAD_TIMEOUT", str(COMPILE_SECONDS))
     try:
         _quantizer((1,), narrow=False).to(device).quantize(torch.zeros(1, device=device))
     except ExtensionLoaderTimeoutException:

@@ -15,6 +15,7 @@ from edgeprune.train.batches import open_mix
 from edgeprune.validate import open_validation
 
 Say = Callable[[str], None]
+SUFFIX = ".safetensors"
 SPARSE, QUANTIZED = ("sparse", "qat"), ("qat", "dense-qat")  # kinds of phases
 RENDERED_FRAMES = 32  # of a street split that are looked at; its labels are exact, the rest is for the histogram
 
@@ -23,9 +24,13 @@ def check_phase(recipe: Recipe, name: str, phase: Phase) -> None:
     """Refuses what can be seen in the recipe alone."""
     before = list(recipe.phases)[: list(recipe.phases).index(name)]
     for key, value in (("start", phase.start), ("teacher", phase.teacher)):
-        if value is not None and value not in before:
+        if value is not None and value.endswith(SUFFIX):
+            read_card(Path(value))  # refuses what is no checkpoint
+        elif value is not None and value not in before:
             found = f"it has {', '.join(before)} before it" if before else "none is before it"
-            raise InputError(f"phase {name}: {key} is {value!r}, which must be an earlier phase; {found}")
+            raise InputError(
+                f"phase {name}: {key} is {value!r}, which must be an earlier phase or a {SUFFIX} file; {found}"
+            )
     if phase.distill and phase.teacher is None:
         raise InputError(f"phase {name}: distill needs `teacher`, an earlier phase")
     for key, crop, size in (
@@ -37,7 +42,10 @@ def check_phase(recipe: Recipe, name: str, phase: Phase) -> None:
     if (phase.crop_height is None) != (phase.crop_width is None):
         raise InputError(f"phase {name}: crop_height and crop_width go together; give both or neither")
     source = phase.start or (before[-1] if before else None)
-    has_ranges = source is not None and recipe.phases[source].kind in QUANTIZED
+    if source is not None and source.endswith(SUFFIX):
+        has_ranges = read_card(Path(source)).quantized
+    else:
+        has_ranges = source is not None and recipe.phases[source].kind in QUANTIZED
     if phase.kind in QUANTIZED and not has_ranges and recipe.calibration is None:
         raise InputError(f"phase {name} is quantization-aware and needs `calibration:` in the recipe")
 

@@ -28,7 +28,7 @@ from edgeprune.model.weights import find_weights, load_timm, read_safetensors
 from edgeprune.quantize import apply_ranges, load_quantizers
 from edgeprune.train.augment import Augment
 from edgeprune.train.batches import Mixture, Plan, load_batches, open_mix
-from edgeprune.train.checks import QUANTIZED, SPARSE, check_data, check_done, check_phase
+from edgeprune.train.checks import QUANTIZED, SPARSE, SUFFIX, check_data, check_done, check_phase
 from edgeprune.train.clock import Clock
 from edgeprune.train.losses import class_weights, cross_entropy, distance_to_teacher
 from edgeprune.train.optimiser import learning_rate, make_optimiser, set_learning_rate
@@ -122,13 +122,18 @@ def _start(recipe: Recipe, name: str, phase: Phase, model: Segmenter, out: Path,
             f"{_few(loaded.missing)} missing"
         )
         return recipe.weights
-    path = out / f"{before}.safetensors"
+    path = checkpoint_of(before, out)
     if not path.is_file():
         raise InputError(
             f"phase {name} starts from {before}, whose checkpoint {path} is not there; run that phase first"
         )
     load_tensors(model, read_safetensors(path), str(path), partial=True)
     return before
+
+
+def checkpoint_of(name: str, out: Path) -> Path:
+    """The checkpoint that `start` or `teacher` names: of an earlier phase in `out`, or a file of its own."""
+    return Path(name) if name.endswith(SUFFIX) else out / f"{name}{SUFFIX}"
 
 
 def _few(keys: list[str]) -> str:
@@ -170,7 +175,7 @@ def run_phase(
     steps = max(1, phase.frames // phase.batch)
     mark = fingerprint(recipe, name)
     saved = read_progress(out / name, mark)
-    if saved is None and phase.kind in QUANTIZED and not _has_ranges(out / f"{started_from}.safetensors"):
+    if saved is None and phase.kind in QUANTIZED and not _has_ranges(checkpoint_of(started_from, out)):
         if recipe.calibration is None:
             raise InputError(f"phase {name} is quantization-aware and needs `calibration:` in the recipe")
         apply_ranges(model, ptq_ranges(model, recipe.calibration))
@@ -187,7 +192,7 @@ def run_phase(
         average = {key: value.to(device) for key, value in parts["average"].items()}
         restore_optimiser(optimiser, parts["optimiser"])
         say(f"{name}: resumes at step {progress.step} of {steps}")
-    teacher = load(out / f"{phase.teacher}.safetensors")[0].to(device) if phase.distill else None
+    teacher = load(checkpoint_of(phase.teacher or "", out))[0].to(device) if phase.distill else None
     weights_K = class_weights(histogram, phase.class_balance)
     weights_K = None if weights_K is None else weights_K.to(device)
     crop = (phase.crop_height, phase.crop_width) if phase.crop_height and phase.crop_width else None

@@ -192,9 +192,7 @@ def test_parity_that_fails_leaves_nothing(
     cpu: Bundle, sources: Sources, exported: Callable[..., None], tmp_path: Path
 ) -> None:
     exported(disturb)
-    with pytest.raises(
-        RunError, match=r"parity of bucket full in fp32: \d.*% equal labels, at least 99.90% expected"
-    ):
+    with pytest.raises(RunError, match=r"parity of bucket full in fp32: \d.*% equal labels, at least 99.90% expected"):
         again(cpu, sources, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
 
@@ -215,7 +213,10 @@ def test_parity_that_fails_keeps_the_bundle_of_before(
 def test_lint_findings_fail_the_build(
     cpu: Bundle, sources: Sources, exported: Callable[..., None], tmp_path: Path
 ) -> None:
-    exported(lambda trunk, tails: [setattr(proto, "ir_version", 11) for proto in (trunk, tails["full"])] and None)
+    def age(trunk: onnx.ModelProto, tails: dict[str, onnx.ModelProto]) -> None:
+        trunk.ir_version = tails["full"].ir_version = 11
+
+    exported(age)
     with pytest.raises(RunError, match=r"graph lint for onnx-cpu: fp32 trunk: opset: IR version 11.*\(and 1 more\)"):
         again(cpu, sources, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
@@ -255,7 +256,7 @@ def test_int8_needs_a_quantized_checkpoint(tmp_path: Path) -> None:
 def test_a_calibration_of_another_model_is_refused(cpu: Bundle, sources: Sources, tmp_path: Path) -> None:
     calib = sources.calib
     assert calib is not None
-    wrong = {
+    wrong: dict[str, dict[str, Any]] = {
         "has 0 thresholds for fp32, the model 2 gates": {"thresholds": {"int8": [0.0, 0.0]}},
         "has 3 thresholds for fp32, the model 2 gates": {"thresholds": {"fp32": [0.0] * 3}},
         "occupancy in int8 is not of 2 gates": {"occupancy": {"int8": [[0.5] * 9] * 4}},

@@ -44,7 +44,7 @@ def graph(
 
 def quantized_linear(**changes: Any) -> onnx.ModelProto:
     """DQ(Q(x)) times DQ(W), as the exporter writes it; `changes` replace constants or the axis."""
-    constants = {
+    constants: dict[str, Any] = {
         "step": np.float32(0.1),
         "zero": np.int8(0),
         "w": np.ones((8, 8), np.int8),

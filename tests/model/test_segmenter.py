@@ -24,7 +24,7 @@ def test_logits_have_half_the_frame_size(stem: str) -> None:
 def test_every_size_has_heads_of_64(size: str) -> None:
     spec = ModelSpec(size=size, depth=1, height=32, width=32)  # type: ignore[arg-type]
     model = Segmenter(spec, TokenPolicy(WIDTHS[size], 1, 4)).eval()
-    assert model.blocks[0].attn.heads * HEAD_SIZE == WIDTHS[size]  # type: ignore[union-attr]
+    assert models.block(model, 0).attn.heads * HEAD_SIZE == WIDTHS[size]
     assert model(torch.zeros(1, 3, 32, 32)).logits_BKHW.shape == (1, 11, 16, 16)
 
 
@@ -64,7 +64,8 @@ def test_another_input_size_resizes_the_positions() -> None:
         # positions that grow from left to right still do on a grid of another size
         ramp_W = torch.linspace(-1, 1, models.GRID[1])
         model.pos_embed.copy_(ramp_W.repeat(models.GRID[0])[None, :, None].expand_as(model.pos_embed))
-        model.stem.proj.weight.zero_(), model.stem.proj.bias.zero_()
+        for parameter in model.stem.parameters():
+            parameter.zero_()
         x_BND, _, grid = model.embed(torch.zeros(1, 3, 96, 160))
         assert model(torch.zeros(2, 3, 96, 160)).logits_BKHW.shape == (2, 11, 48, 80)
     assert grid == (6, 10)

@@ -16,6 +16,7 @@ from edgeprune.model import Segmenter, TokenPolicy
 from edgeprune.model.weights import find_weights, load_timm, read_safetensors, resize_patches
 from edgeprune.policies import make_policy
 from edgeprune.quantize import quantize_linears
+from tests import models
 
 D = 192
 
@@ -74,7 +75,7 @@ def test_deit_and_augreg() -> None:
     assert sorted(loaded.left_over) == ["cls_token", "head.bias", "head.weight"]
     assert loaded.missing == []
     assert len(loaded.taken) == len(tensors) - 3
-    torch.testing.assert_close(model.blocks[1].mlp.fc2.weight, tensors["blocks.1.mlp.fc2.weight"])  # type: ignore[union-attr]
+    torch.testing.assert_close(models.block(model, 1).mlp.fc2.weight, tensors["blocks.1.mlp.fc2.weight"])
     torch.testing.assert_close(model.stem.proj.weight, tensors["patch_embed.proj.weight"])
     torch.testing.assert_close(model.norm.bias, tensors["norm.bias"])
 
@@ -187,7 +188,7 @@ def test_half_precision_files_and_fake_quantized_models() -> None:
     quantize_linears(model)
     loaded = load_timm(model, {key: value.half() for key, value in vit().items()})
     assert loaded.missing == []
-    assert model.blocks[0].attn.qkv.weight.dtype == torch.float32  # type: ignore[union-attr]
+    assert models.block(model, 0).attn.qkv.weight.dtype == torch.float32
     torch.testing.assert_close(model.norm.weight, vit()["norm.weight"], rtol=1e-3, atol=1e-4)
 
 

@@ -155,6 +155,7 @@ def test_an_image_of_which_nothing_is_kept_passes_unchanged() -> None:
     masked = model.policy.masked(list(model.blocks), x_BND, select_none)
     assert torch.equal(masked.x_BND, model.blocks[0](x_BND))
     masked.x_BND.sum().backward()
+    assert model.pos_embed.grad is not None and model.pos_embed.grad.abs().min() > 0  # and passes its gradient back
     assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in model.parameters())
 
 

@@ -71,6 +71,9 @@ def test_int8_codes_are_the_fake_quantized_weight() -> None:
     assert codes_DF.is_contiguous() and codes_DF.min() >= -127
     fake_FD = made.weight_quantizer.quantize(made.weight)
     torch.testing.assert_close((codes_DF.float() * step_F).T, fake_FD, rtol=0, atol=1e-6)
+    with torch.no_grad():
+        made.weight[2, 3] = -100
+    assert made.int8_weight()[0][3, 2] == -127
 
 
 @pytest.mark.parametrize("dialect", ["onnxruntime", "tensorrt"])
@@ -211,7 +214,7 @@ def test_applying_ranges_sets_both_scales() -> None:
     model = models.model(models.card("dense", depth=1, quantized=True))
     names = [name for name, _ in quantized_linears(model)]
     with torch.no_grad():
-        model.blocks[0].attn.qkv.weight.mul_(2)  # type: ignore[union-attr]
+        models.block(model, 0).attn.qkv.weight.mul_(2)
     apply_ranges(model, {name: 3.0 + index for index, name in enumerate(names)})
     for index, (_, made) in enumerate(quantized_linears(model)):
         assert made.input_step == pytest.approx((3 + index) / 127)

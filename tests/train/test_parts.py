@@ -273,7 +273,7 @@ def test_the_average_follows_the_weights_faster_at_first() -> None:
     key, expected = "norm.bias", model.norm.bias.detach().clone()
     for step in range(30):
         with torch.no_grad():
-            model.norm.bias += 1
+            model.norm.bias.add_(1)
         decay = min(0.9, (step + 1) / (step + 10))
         expected = decay * expected + (1 - decay) * model.norm.bias.detach()
         _update_average(average, model, 0.9, step)

@@ -119,6 +119,26 @@ def test_a_single_phase_takes_its_start_from_the_folder(run: tuple[Recipe, Path,
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)  # alone or in a row: the same weights
 
 
+def test_the_teacher_is_heard(run: tuple[Recipe, Path, list[str]], tmp_path: Path) -> None:
+    recipe, out, _ = run
+    (tmp_path / "dense.safetensors").write_bytes((out / "dense.safetensors").read_bytes())
+    (path,) = train(changed(recipe, "sparse", distill=0.0, teacher=None), tmp_path, quiet, only=["sparse"])
+    alone, taught = load_file(path), load_file(out / "sparse.safetensors")
+    assert not torch.equal(alone["head.classify.weight"], taught["head.classify.weight"])
+
+
+def test_another_seed_starts_from_a_checkpoint_elsewhere(run: tuple[Recipe, Path, list[str]], tmp_path: Path) -> None:
+    recipe, out, _ = run
+    dense = str(out / "dense.safetensors")
+    again = changed(recipe, "sparse", start=dense, teacher=dense).model_copy(update={"seed": 1})
+    [path] = train(again, tmp_path / "seed1", quiet, only=["sparse"])
+    ours, theirs = load_file(path), load_file(out / "sparse.safetensors")
+    assert ours.keys() == theirs.keys()
+    assert any(not torch.equal(ours[key], theirs[key]) for key in ours)
+    with pytest.raises(InputError, match="nothing.safetensors is not there"):
+        train(changed(recipe, "sparse", start="nothing.safetensors"), tmp_path / "seed2", quiet, only=["sparse"])
+
+
 def test_a_start_that_was_cut_off_is_refused(run: tuple[Recipe, Path, list[str]], tmp_path: Path) -> None:
     recipe, out, _ = run
     (tmp_path / "dense.safetensors").write_bytes((out / "dense.safetensors").read_bytes()[:5000])
@@ -175,7 +195,7 @@ def test_resumed_after_kill_9_the_weights_are_those_of_an_undisturbed_run(tmp_pa
             env=os.environ | {"PYTHONPATH": str(ROOT.parent)},
         )
         assert child.stdout is not None
-        lines = []
+        lines: list[str] = []
         while f"saved {name} {step}" not in (line := child.stdout.readline().strip()):
             assert line or child.poll() is None, lines
             lines.append(line)
@@ -191,7 +211,8 @@ def test_resumed_after_kill_9_the_weights_are_those_of_an_undisturbed_run(tmp_pa
         assert ours.keys() == theirs.keys()
         assert [key for key in theirs if not torch.equal(ours[key], theirs[key])] == []
     assert (out / "calib-qat.yaml").read_text() == (whole / "calib-qat.yaml").read_text()
-    assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in whole.iterdir())
+    names = sorted(path.name for path in out.iterdir())
+    assert names == ["calib-qat.yaml", "dense.json", "dense.safetensors", "qat.json", "qat.safetensors"]
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
@@ -288,8 +309,16 @@ def test_trains_on_folders_without_a_calibration(tmp_path: Path) -> None:
     ("phase", "changes", "words"),
     [
         ("sparse", {"teacher": None}, "phase sparse: distill needs `teacher`, an earlier phase"),
-        ("sparse", {"teacher": "qat"}, "phase sparse: teacher is 'qat', which must be an earlier phase; it has dense"),
-        ("dense", {"start": "qat"}, "phase dense: start is 'qat', which must be an earlier phase; none is before it"),
+        (
+            "sparse",
+            {"teacher": "qat"},
+            "phase sparse: teacher is 'qat', which must be an earlier phase or a .safetensors file; it has dense",
+        ),
+        (
+            "dense",
+            {"start": "qat"},
+            "phase dense: start is 'qat', which must be an earlier phase or a .safetensors file; none is before it",
+        ),
         ("dense", {"start": "dens"}, "phase dense: start is 'dens'"),
         ("dense", {"crop_height": 50, "crop_width": 64}, "crop_height is 50; expected a multiple of 16 up to .* 64"),
         ("dense", {"crop_height": 48, "crop_width": 112}, "crop_width is 112; expected a multiple of 16 up to .* 96"),
