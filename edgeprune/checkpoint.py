@@ -70,8 +70,11 @@ def write_safetensors(path: Path, what: str, tensors: dict[str, Tensor], header:
     """
     own = {key: value.detach().contiguous().clone() for key, value in tensors.items()}
     with write_atomic(path, what) as partial:
+        partial.touch()
+        mode = partial.stat().st_mode
         try:
             save_file(own, partial, metadata=header)
+            partial.chmod(mode)  # safetensors gives it to the user alone; others may read what the umask lets them
         except SafetensorError as error:  # the system's error is in its text alone
             code = re.search(r"os error (\d+)", str(error))
             raise OSError(int(code[1]) if code else errno.EIO, str(error)) from error

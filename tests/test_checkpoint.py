@@ -44,6 +44,11 @@ def test_round_trip(saved: Path) -> None:
     assert read_card(saved) == card and is_checkpoint(saved)
 
 
+def test_others_may_read_it_as_any_file(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "any").touch()
+    assert saved.stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
 def test_half_stores_weights_in_16_bits_and_scales_in_32(saved: Path, tmp_path: Path) -> None:
     model, card = load(saved)
     save(tmp_path / "half.safetensors", card, model.state_dict(), half=True)
