@@ -41,7 +41,7 @@ def test_path_is_relative_to_the_file(tmp_path: Path) -> None:
     assert load_data_set(data_set_file(tmp_path, text)).path == (tmp_path / "../elsewhere").resolve()
 
 
-@pytest.mark.parametrize("name", ["camvid", "street"])
+@pytest.mark.parametrize("name", ["camvid", "street", "street-small"])
 def test_shipped_sets_have_the_classes_of_the_street(name: str) -> None:
     data_set = load_data_set(name)
     assert len(data_set.names) == 11 and data_set.names[3] == "road" and data_set.ignore_index == 11
@@ -86,7 +86,9 @@ def test_a_list_is_no_data_set(tmp_path: Path) -> None:
 def test_missing_file_and_unknown_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="none.yaml is not there; check the path"):
         load_data_set(str(tmp_path / "none.yaml"))
-    with pytest.raises(InputError, match="unknown data set 'camvit'; choices: camvid, street .*did you mean 'camvid'"):
+    with pytest.raises(
+        InputError, match="unknown data set 'camvit'; choices: camvid, street, street-small .*did you mean 'camvid'"
+    ):
         load_data_set("camvit")
     with pytest.raises(InputError, match="unknown target 'jetson'"):
         load_target("jetson")

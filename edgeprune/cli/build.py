@@ -44,7 +44,7 @@ def build(
     """Turn a checkpoint into a bundle of static-bucket graphs, checked against PyTorch."""
     from edgeprune.checkpoint import read_card
     from edgeprune.export.build import build as make_bundle
-    from edgeprune.export.build import find_sources
+    from edgeprune.export.sources import find_sources
 
     loaded = load_target(target)
     for precision in precisions:

@@ -29,7 +29,8 @@ def demo_bundle(folder: Path) -> Bundle:
         say(f"{folder} is of another model or target; building it again")
     except EdgepruneError as error:
         say(str(error) if folder.exists() else f"building {MODEL} for {TARGET} (a few minutes, once)")
-    from edgeprune.export.build import build, find_sources
+    from edgeprune.export.build import build
+    from edgeprune.export.sources import find_sources
 
     build(target, find_sources(checkpoint, None, None), target.precisions, folder, say)
     return open_bundle(folder)

@@ -8,7 +8,6 @@ import copy
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,17 @@ import onnx
 import onnxruntime as ort
 import torch
 
-from edgeprune import __version__, synthetic
+from edgeprune import __version__
 from edgeprune.bundle import MANIFEST, SCHEMA, BucketEntry, GraphSet, Manifest, ParityRow, write_manifest
-from edgeprune.calibrate import Calib, read_calib
-from edgeprune.checkpoint import Card, load, read_card
-from edgeprune.config import Target, load_data_set, shipped
-from edgeprune.data import open_split
-from edgeprune.data.resize import resize_sample
+from edgeprune.calibrate import Calib
+from edgeprune.checkpoint import Card, load
+from edgeprune.config import Target
 from edgeprune.errors import InputError, RunError
 from edgeprune.export.family import place_buckets
 from edgeprune.export.graphs import export_dense, export_tail, export_trunk
-from edgeprune.export.int8 import fold_linears, unquantize_linears
+from edgeprune.export.int8 import unquantize_linears
 from edgeprune.export.parity import compare
+from edgeprune.export.sources import Sources, check_calib, find_sources, frames_for_parity, load_dense, twins
 from edgeprune.export.weights import WeightFile, write_graph
 from edgeprune.files import sha256, write_folder_atomic
 from edgeprune.lint import lint_graph
@@ -39,50 +37,7 @@ from edgeprune.quantize import quantized_linears
 from edgeprune.report.table import write_csv
 
 Say = Callable[[str], None]
-UInt8 = npt.NDArray[np.uint8]
-PARITY_FRAMES = 16
 REFERENCE_FRAMES = 4
-STREET_SEED = 970_000_000  # scenes that no split of the street data set reaches
-
-
-@dataclass
-class Sources:
-    """What a build starts from."""
-
-    checkpoint: Path
-    calib: Calib | None
-    reference: Path | None
-
-
-def find_sources(checkpoint: Path, calib: Path | None, reference: Path | None) -> Sources:
-    """The calibration and the dense reference that belong to a checkpoint: beside it, else the shipped calibration.
-
-    Raises:
-        InputError: a path that was given isn't there.
-    """
-    name = read_card(checkpoint).name
-    places = [checkpoint.with_name(f"calib-{checkpoint.stem}.yaml"), shipped("calib") / f"{name}.yaml"]
-    if calib is None:
-        calib = next((place for place in places if place.is_file()), None)
-    sibling = checkpoint.with_name("reference.safetensors")
-    if reference is None and sibling.is_file():
-        reference = sibling
-    return Sources(checkpoint, read_calib(calib) if calib else None, reference)
-
-
-def frames_for_parity(calib: Calib | None, height: int, width: int) -> tuple[UInt8, str]:
-    """16 frames (F, H, W, 3): calibration frames where the data set is at hand, else scenes of the street; never noise."""
-    if calib is not None:
-        try:
-            split = open_split(load_data_set(calib.data), calib.split)
-            chosen = np.linspace(0, len(split) - 1, PARITY_FRAMES).round().astype(int).tolist()
-            if len(set(chosen)) == PARITY_FRAMES:
-                images = [resize_sample(split[index], height, width).image_HW3 for index in chosen]
-                return np.stack(images), f"{calib.data} {calib.split}"
-        except InputError:
-            pass  # a clone without the data set builds all the same, on scenes of the street
-    images = [synthetic.scene(STREET_SEED + index, height, width)[0] for index in range(PARITY_FRAMES)]
-    return np.stack(images), "the synthetic street"
 
 
 def build(target: Target, sources: Sources, precisions: Sequence[str], out: Path, say: Say) -> Manifest:
@@ -94,7 +49,7 @@ def build(target: Target, sources: Sources, precisions: Sequence[str], out: Path
     """
     _check_replaceable(out)
     model, card = load(sources.checkpoint)
-    dense = _load_dense(sources, model)
+    dense = load_dense(sources, model)
     quantized = any(True for _ in quantized_linears(model))
     if "int8" in precisions and not quantized:
         raise InputError(
@@ -108,7 +63,7 @@ def build(target: Target, sources: Sources, precisions: Sequence[str], out: Path
         )
     occupancy = None
     if calib is not None and model.policy.gated:
-        _check_calib(calib, model, precisions)
+        check_calib(calib, model, precisions)
         occupancy = calib.occupancy.get("int8") or calib.occupancy.get("fp32")
     buckets = place_buckets(model.policy, target.buckets, occupancy)
     frames_FHW3, frames_from = frames_for_parity(calib, model.spec.height, model.spec.width)
@@ -173,36 +128,10 @@ def build(target: Target, sources: Sources, precisions: Sequence[str], out: Path
     return manifest
 
 
-def twins(model: Segmenter, precision: str, dialect: str) -> tuple[Segmenter, Segmenter]:
-    """(the PyTorch model that parity compares with, the same model in the form that is exported)."""
-    reference = copy.deepcopy(model)
-    if precision == "fp32":
-        unquantize_linears(reference)
-        return reference, reference
-    graph = copy.deepcopy(model)
-    fold_linears(graph, dialect)
-    return reference, graph
-
-
 def _check_replaceable(out: Path) -> None:
     """A folder that is no bundle is not replaced: it may be a home folder, named by mistake."""
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
         raise InputError(f"{out} is there and is no bundle; name a new folder with --out, or empty this one")
-
-
-def _check_calib(calib: Calib, model: Segmenter, precisions: Sequence[str]) -> None:
-    gates = len(model.policy.gated)
-    for precision in precisions:
-        found = len(calib.thresholds.get(precision, []))
-        if found != gates:
-            raise InputError(
-                f"calibration of {calib.model} has {found} thresholds for {precision}, the model {gates} gates; calibrate again"
-            )
-    for precision, occupancy_FG in calib.occupancy.items():
-        if any(len(occupancy_G) != gates for occupancy_G in occupancy_FG):
-            raise InputError(
-                f"calibration of {calib.model}: occupancy in {precision} is not of {gates} gates; calibrate again"
-            )
 
 
 def _threshold(calib: Calib | None, precision: str) -> float:
@@ -230,20 +159,6 @@ def _write_family(folder: Path, precision: str, trunk: onnx.ModelProto, tails: d
     return GraphSet(trunk=paths["trunk"], tails={name: paths[f"tail-{name}"] for name in tails})
 
 
-def _load_dense(sources: Sources, model: Segmenter) -> Segmenter:
-    """The dense FP32 reference: its own checkpoint, or the model's own weights on every token."""
-    if sources.reference is not None:
-        dense, card = load(sources.reference)
-        for what in ("height", "width", "classes"):
-            theirs, ours = getattr(card.model, what), getattr(model.spec, what)
-            if theirs != ours:
-                raise InputError(f"reference {sources.reference} has {what} {theirs}, {sources.checkpoint} {ours}")
-    else:
-        dense = copy.deepcopy(model)
-    unquantize_linears(dense)
-    return dense
-
-
 def build_dense(checkpoint: Path, manifest: Manifest, folder: Path) -> Path:
     """The dense FP32 reference of a bundle that leaves it out, written to `folder`.
 
@@ -259,7 +174,7 @@ def build_dense(checkpoint: Path, manifest: Manifest, folder: Path) -> Path:
     sources = find_sources(checkpoint, None, None)
     (folder / "graphs").mkdir()
     return folder / _write_single(
-        folder, "dense-fp32", export_dense(_load_dense(sources, model), manifest.target.dialect)
+        folder, "dense-fp32", export_dense(load_dense(sources, model), manifest.target.dialect)
     )
 
 

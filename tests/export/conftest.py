@@ -6,7 +6,8 @@ from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.calibrate import calibrate, write_calib
 from edgeprune.checkpoint import save
 from edgeprune.config import BucketFamily, Calibration, Target, load_target
-from edgeprune.export.build import Sources, build, find_sources
+from edgeprune.export.build import build
+from edgeprune.export.sources import Sources, find_sources
 from tests import models
 
 

@@ -17,7 +17,8 @@ from edgeprune.checkpoint import load, save
 from edgeprune.config import BucketFamily, load_target
 from edgeprune.errors import InputError, RunError
 from edgeprune.export import build as module
-from edgeprune.export.build import PARITY_FRAMES, Sources, build, build_dense, find_sources, frames_for_parity
+from edgeprune.export.build import build, build_dense
+from edgeprune.export.sources import PARITY_FRAMES, Sources, find_sources, frames_for_parity
 from tests import models
 
 
