@@ -1,0 +1,43 @@
+"""Pydantic models of every YAML a user writes: target, data set, recipe. A path that a user gives wins over what ships."""
+
+from edgeprune.config.datasets import DataSet, FolderSplit, StreetSplit, load_data_set
+from edgeprune.config.reading import ROOT, Strict, find, parse, read_yaml, shipped
+from edgeprune.config.recipes import (
+    AugmentSpec,
+    Calibration,
+    Mix,
+    ModelSpec,
+    Phase,
+    PolicySpec,
+    Recipe,
+    Validation,
+    load_recipe,
+)
+from edgeprune.config.targets import BucketFamily, Parity, Power, Target, load_target
+
+__all__ = [
+    "ROOT",
+    "AugmentSpec",
+    "BucketFamily",
+    "Calibration",
+    "DataSet",
+    "FolderSplit",
+    "Mix",
+    "ModelSpec",
+    "Parity",
+    "Phase",
+    "PolicySpec",
+    "Power",
+    "Recipe",
+    "StreetSplit",
+    "Strict",
+    "Target",
+    "Validation",
+    "find",
+    "load_data_set",
+    "load_recipe",
+    "load_target",
+    "parse",
+    "read_yaml",
+    "shipped",
+]

@@ -1,0 +1,140 @@
+"""A recipe: a model, a token policy, and phases of training in order."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field
+
+from edgeprune.config.reading import ROOT, Strict, find, parse, read_yaml
+from edgeprune.errors import InputError
+
+
+class ModelSpec(Strict):
+    """A plain ViT for segmentation; see `model/segmenter.py`."""
+
+    size: Literal["tiny", "small", "base"] = "tiny"
+    depth: int = Field(12, ge=1)
+    stem: Literal["conv", "patch"] = "conv"
+    height: int = Field(384, ge=32)
+    width: int = Field(512, ge=32)
+    classes: int = Field(11, ge=2)
+    layer_scale: float | None = None
+
+
+class PolicySpec(Strict):
+    """A token policy of `policies.POLICIES` and its settings (a mapping that the policy's own spec checks)."""
+
+    name: str = "dense"
+    options: dict[str, Any] = {}
+
+
+class AugmentSpec(Strict):
+    """Random scale, crop, flip and colour, by kornia."""
+
+    scale: tuple[float, float] = (0.6, 2.0)
+    flip: float = 0.5
+    colour: float = 0.5
+    blur: float = 0.1
+    noise: float = 0.1
+    grey: float = 0.05
+
+
+class Mix(Strict):
+    """One source of training samples. `data`: a name or a path of a data-set YAML; `share`: of each batch."""
+
+    data: str
+    split: Literal["train", "val", "test"] = "train"
+    share: float = Field(1.0, gt=0)
+    include: list[str] = ["*"]
+    exclude: list[str] = []
+
+
+class Phase(Strict):
+    """One phase of training. `kind` decides what is switched on: `dense` runs every token; `sparse` adds the policy;
+    `qat` adds fake-quantization to the policy; `dense-qat` quantizes the dense model."""
+
+    kind: Literal["dense", "sparse", "qat", "dense-qat"]
+    data: list[Mix]
+    frames: int = Field(ge=1, description="samples seen in the whole phase")
+    start: str | None = Field(None, description="an earlier phase, or a checkpoint; default: the phase before")
+    batch: int = Field(8, ge=1)
+    crop_height: int | None = None
+    crop_width: int | None = None
+    lr: float = 1e-3
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    weight_decay: float = 0.05
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the phase")
+    clip: float = 1.0
+    drop_path: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = 0.0
+    class_balance: float = Field(0.0, ge=0, le=1, description="exponent of the inverse class frequency")
+    distill: float = Field(0.0, ge=0, description="weight of the distance to the teacher's class probabilities")
+    teacher: str | None = Field(None, description="an earlier phase, or a checkpoint; needed with `distill`")
+    ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights that the phase hands on")
+    augment: AugmentSpec = AugmentSpec()
+
+
+class Validation(Strict):
+    """What is scored during training; never what is reported."""
+
+    data: str
+    split: Literal["train", "val", "test"] = "val"
+    include: list[str] = ["*"]
+    exclude: list[str] = []
+    frames: int = Field(48, ge=1)
+    times: int = Field(4, ge=0, description="how often within a phase")
+
+
+class Calibration(Strict):
+    """The frames that thresholds, occupancy and PTQ ranges are measured on."""
+
+    data: str
+    split: Literal["train", "val", "test"] = "train"
+    include: list[str] = ["*"]
+    exclude: list[str] = []
+    frames: int = Field(64, ge=8)
+    percentile: float = Field(100.0, gt=50, le=100)
+
+
+class Recipe(Strict):
+    """`edgeprune train recipe.yaml`: a model, a policy, and phases in order."""
+
+    name: str
+    summary: str = ""
+    seed: int = 0
+    model: ModelSpec = ModelSpec()
+    policy: PolicySpec = PolicySpec()
+    weights: str | None = Field(
+        None,
+        description="the first phase's start: a checkpoint, or timm-format weights (a file or hub:OWNER/NAME)",
+    )
+    phases: dict[str, Phase] = Field(min_length=1)
+    validation: Validation | None = None
+    calibration: Calibration | None = None
+    device: str = "auto"
+    threads: int | None = None
+    bf16: bool | Literal["auto"] = "auto"
+    workers: int = Field(0, ge=0)
+    checkpoint_seconds: float = 120.0
+
+
+def load_recipe(name: str | Path, overrides: list[str] | None = None) -> Recipe:
+    """A recipe by name (`edgeprune/train/recipes/`) or path, with `key.key=value` overrides applied before it is checked."""
+    path = find(name, ROOT / "train" / "recipes", "recipe")
+    content = read_yaml(path, "recipe")
+    for override in overrides or []:
+        keys, equals, value = override.partition("=")
+        if not equals:
+            raise InputError(f"--set {override!r}: expected KEY.KEY=VALUE, for example --set phases.dense.frames=64")
+        node = content
+        *parents, last = keys.split(".")
+        for key in parents:
+            node = node.setdefault(key, {}) if isinstance(node, dict) else None
+        if not isinstance(node, dict):
+            raise InputError(f"--set {override!r}: {keys!r} does not lead to a mapping")
+        try:
+            node[last] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f"--set {override!r}: {value!r} is not a YAML value") from None
+    return parse(Recipe, content, str(path))

@@ -1,0 +1,54 @@
+"""A target: the device that a bundle is built for."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from edgeprune.config.reading import Strict, find, parse, read_yaml, shipped
+
+
+class Power(Strict):
+    """Where the device's energy is read: a meter of `energy.METERS`, its rails, and which of them make the total."""
+
+    meter: str = "auto"
+    rails: list[str] | None = None
+    total: list[str] | None = None
+
+
+class Parity(Strict):
+    """Least share of equal labels between PyTorch and the engine, where the reference's margin exceeds 1e-3."""
+
+    fp32: float = 0.999
+    int8: float = 0.99
+
+
+class BucketFamily(Strict):
+    """How many buckets, and the multiple that their token counts are rounded up to."""
+
+    count: int = Field(5, ge=1)
+    multiple: int = Field(64, ge=1)
+
+
+class Target(Strict):
+    """A device: `targets/<name>.yaml`."""
+
+    name: str
+    summary: str
+    engine: str
+    precisions: list[Literal["fp32", "int8"]]
+    threads: int = Field(2, ge=1)
+    # how graphs are written: QGemm of ONNX Runtime takes the bias as INT32; TensorRT refuses to dequantize INT32 and wants
+    # a float Add, and casts to UINT8 from float alone
+    dialect: Literal["onnxruntime", "tensorrt"]
+    buckets: BucketFamily = BucketFamily()
+    parity: Parity = Parity()
+    accuracy_limit_points: float = 0.5
+    lint: list[str]
+    compiled_on_device: bool = False
+    power: Power = Power()
+
+
+def load_target(name: str) -> Target:
+    """A target by name (`targets/`) or path."""
+    path = find(name, shipped("targets"), "target")
+    return parse(Target, read_yaml(path, "target"), str(path))
