@@ -62,6 +62,7 @@ class Phase(Strict):
     crop_height: int | None = None
     crop_width: int | None = None
     lr: float = 1e-3
+    policy_lr: float = Field(1.0, gt=0, description="the policy's own parameters learn at so many times `lr`")
     layer_decay: float = Field(1.0, gt=0, le=1)
     weight_decay: float = 0.05
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the phase")

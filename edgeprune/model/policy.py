@@ -44,6 +44,8 @@ class TokenPolicy(nn.Module):
         super().__init__()
         self.width, self.depth, self.tokens = width, depth, tokens
         self.gated: tuple[int, ...] = ()
+        # share of the sparse phase that is done; the training loop sets it, and 1 in later phases
+        self.progress = 0.0
         # what the last `gathered` selected, gate by gate: for parity and for pictures
         self.kept_GK: list[Tensor] = []
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -29,6 +28,12 @@ class SViTOptions(Strict):
     )
     weight: float = Field(4.0, ge=0, description="lambda of the ratio loss")
     temperature: float = Field(1.0, gt=0)
+    anneal: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the sparse phase after which gates decide without noise; 0: sampled throughout",
+    )
     dynamic_rate: bool = Field(True, description="the ratio is held over the batch; False: on each image")
 
 
@@ -74,9 +79,20 @@ class SViT(TokenPolicy):
         return self.gates[gate](x_ND)
 
     def _sample(self, gate: int, scores_BN: Tensor) -> Tensor:
-        """Hard Gumbel-softmax with the straight-through gradient (Jang 2017)."""
-        logp_BN2 = F.logsigmoid(torch.stack((scores_BN, -scores_BN), dim=-1).float())
-        return F.gumbel_softmax(logp_BN2, tau=self.options.temperature, hard=True)[..., 0].to(scores_BN.dtype)
+        """Hard Gumbel-softmax over keep and drop with the straight-through gradient (Jang 2017).
+
+        The difference of two Gumbel draws is one logistic draw. `anneal` fades it: a gate near p = 0.4 that is sampled
+        to the end trains the blocks on random selections, and its own best tokens are then a worse choice than random.
+        """
+        scores_BN = scores_BN.float()
+        noise_BN = torch.rand_like(scores_BN).clamp(1e-6, 1 - 1e-6).logit() * self._noise()
+        soft_BN = torch.sigmoid((scores_BN + noise_BN) / self.options.temperature)
+        hard_BN = (soft_BN > 0.5).float()
+        return hard_BN + (soft_BN - soft_BN.detach())
+
+    def _noise(self) -> float:
+        """Scale of the sampling noise at this point of the sparse phase."""
+        return max(0.0, 1.0 - self.progress / self.options.anneal) if self.options.anneal else 1.0
 
     def masked(self, blocks: Sequence[nn.Module], x_BND: Tensor, select: Select | None = None) -> Masked:
         """x <- M * Block(x, keys masked by M) + (1 - M) * x. The key mask is boolean: gates learn through the mix.

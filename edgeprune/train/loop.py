@@ -209,6 +209,7 @@ def run_phase(
     model.train()
     for step, (images_B3HW, labels_BHW) in enumerate(batches, start=progress.step):
         torch.manual_seed(_seed(recipe, name, step))
+        model.policy.progress = step / steps if phase.kind == "sparse" else 1.0
         images_B3HW, labels_BHW = augment(images_B3HW.to(device), labels_BHW.to(device))
         set_learning_rate(optimiser, learning_rate(phase, step, steps))
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):

@@ -10,8 +10,10 @@ from edgeprune.model.segmenter import Segmenter
 
 
 def make_optimiser(model: Segmenter, phase: Phase) -> torch.optim.AdamW:
-    """Parameter groups by (layer, weight decay or none). Layer i of L learns at lr * layer_decay ** (L - i)."""
+    """Parameter groups by (layer, weight decay or none). Layer i of L learns at lr * layer_decay ** (L - i), the policy's
+    own parameters at lr * policy_lr."""
     depth = len(model.blocks)
+    policy = depth + 2
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -20,6 +22,8 @@ def make_optimiser(model: Segmenter, phase: Phase) -> torch.optim.AdamW:
             layer = int(name.split(".")[1]) + 1
         elif name.startswith(("stem.", "pos_embed")):
             layer = 0
+        elif name.startswith("policy."):
+            layer = policy
         else:
             layer = depth + 1
         # norms, biases, scales and positions are not pulled toward zero
@@ -30,7 +34,7 @@ def make_optimiser(model: Segmenter, phase: Phase) -> torch.optim.AdamW:
             {
                 "params": parameters,
                 "weight_decay": phase.weight_decay if decays else 0.0,
-                "scale": phase.layer_decay ** (depth + 1 - layer),
+                "scale": phase.policy_lr if layer == policy else phase.layer_decay ** (depth + 1 - layer),
             }
             for (layer, decays), parameters in sorted(groups.items())
         ],

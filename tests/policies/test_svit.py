@@ -183,3 +183,21 @@ def test_random_draws_anew_in_training_at_the_targets() -> None:
 
 def test_random_keeps_its_table_in_the_checkpoint() -> None:
     assert "scores_GN" in policy("random").state_dict()
+
+
+def test_annealed_gates_end_without_noise() -> None:
+    made = policy(anneal=0.5)
+    scores_BN = torch.linspace(-2, 2, 4000).expand(5, -1)
+    torch.manual_seed(0)
+    wrong = []
+    for made.progress in (0.0, 0.25, 0.5, 1.0):
+        wrong.append(((made._sample(0, scores_BN) > 0.5) != (scores_BN > 0)).float().mean().item())
+    assert wrong[0] > 1.5 * wrong[1] > 0.1
+    assert wrong[2] == wrong[3] == 0
+
+
+def test_without_annealing_gates_are_sampled_to_the_end() -> None:
+    made = policy()
+    made.progress = 1.0
+    torch.manual_seed(0)
+    assert 0.3 < made._sample(0, torch.full((4, 500), -0.2)).mean().item() < 0.6

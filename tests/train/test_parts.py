@@ -83,7 +83,7 @@ def test_distance_to_the_teacher_is_the_kl_divergence_from_it() -> None:
 
 def test_every_parameter_is_in_one_group_with_its_layers_rate_and_decay() -> None:
     model = models.model(models.card(depth=3, quantized=True))
-    optimiser = make_optimiser(model, phase(layer_decay=0.5, weight_decay=0.1))
+    optimiser = make_optimiser(model, phase(layer_decay=0.5, weight_decay=0.1, policy_lr=20))
     set_learning_rate(optimiser, 1.0)
     group_of = {id(p): group for group in optimiser.param_groups for p in group["params"]}
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -100,7 +100,7 @@ def test_every_parameter_is_in_one_group_with_its_layers_rate_and_decay() -> Non
     assert group("blocks.2.norm1.weight") == (0.5, 0.0)
     assert group("blocks.2.mlp.fc1.bias") == (0.5, 0.0)
     assert group("head.classify.weight") == (1.0, 0.1)
-    assert group("policy.gates.0.fc1.weight") == (1.0, 0.1)
+    assert group("policy.gates.0.fc1.weight") == (20.0, 0.1)
     scales = [name for name in trained if "_quantizer." in name]
     assert len(scales) == 24 and all(group(name)[1] == 0.0 for name in scales)
 
