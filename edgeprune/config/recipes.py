@@ -70,6 +70,9 @@ class Phase(Strict):
     drop_path: float = Field(0.0, ge=0, lt=1)
     label_smoothing: float = 0.0
     class_balance: float = Field(0.0, ge=0, le=1, description="exponent of the inverse class frequency")
+    jaccard: float = Field(
+        0.0, ge=0, description="weight of 1 - soft IoU, which counts classes where pixels count else"
+    )
     distill: float = Field(0.0, ge=0, description="weight of the distance to the teacher's class probabilities")
     teacher: str | None = Field(None, description="an earlier phase, or a checkpoint; needed with `distill`")
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights that the phase hands on")

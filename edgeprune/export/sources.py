@@ -56,12 +56,12 @@ def frames_for_parity(calib: Calib | None, height: int, width: int) -> tuple[UIn
     if calib is not None:
         try:
             split = open_split(load_data_set(calib.data), calib.split)
-            chosen = np.linspace(0, len(split) - 1, PARITY_FRAMES).round().astype(int).tolist()
-            if len(set(chosen)) == PARITY_FRAMES:
-                images = [resize_sample(split[index], height, width).image_HW3 for index in chosen]
-                return np.stack(images), f"{calib.data} {calib.split}"
         except InputError:
-            pass  # a clone without the data set builds all the same, on scenes of the street
+            split = None  # a clone without the data set builds all the same, on scenes of the street
+        if split is not None and len(split) >= PARITY_FRAMES:
+            chosen = np.linspace(0, len(split) - 1, PARITY_FRAMES).round().astype(int).tolist()
+            images = [resize_sample(split[index], height, width).image_HW3 for index in chosen]
+            return np.stack(images), f"{calib.data} {calib.split}"
     images = [synthetic.scene(STREET_SEED + index, height, width)[0] for index in range(PARITY_FRAMES)]
     return np.stack(images), "the synthetic street"
 

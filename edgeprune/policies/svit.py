@@ -34,6 +34,12 @@ class SViTOptions(Strict):
         le=1,
         description="share of the sparse phase after which gates decide without noise; 0: sampled throughout",
     )
+    full: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of each training batch that keeps every token, so that larger buckets come closer to dense",
+    )
     dynamic_rate: bool = Field(True, description="the ratio is held over the batch; False: on each image")
 
 
@@ -99,8 +105,11 @@ class SViT(TokenPolicy):
 
         Without `select`, gates are sampled in training and keep the best tokens at the target ratios in evaluation.
         """
+        sampled = select is None and self.training
         if select is None:
             select = self._sample if self.training else select_top(self.target_counts(x_BND.shape[1]))
+        # the order of a batch is random, so the first images are as good as any
+        full = min(round(self.options.full * x_BND.shape[0]), x_BND.shape[0] - 1) if sampled else 0
         keeps: list[Tensor] = []
         for index, block in enumerate(blocks):
             if index not in self.gated:
@@ -108,13 +117,15 @@ class SViT(TokenPolicy):
                 continue
             gate = index - self.gated[0]
             keep_BN = select(gate, self.scores(gate, x_BND))
+            if full:
+                keep_BN = torch.cat((torch.ones_like(keep_BN[:full]), keep_BN[full:]))
             keys_BN = keep_BN.detach() > 0.5
             # a row without any key would be a softmax over nothing; its result is discarded by the mix anyway
             keys_BN = keys_BN | ~keys_BN.any(dim=-1, keepdim=True)
             keep_BN1 = keep_BN[..., None]
             x_BND = keep_BN1 * block(x_BND, keys_BN) + (1 - keep_BN1) * x_BND
             keeps.append(keep_BN)
-        return Masked(x_BND, keeps, self.loss(keeps))
+        return Masked(x_BND, keeps, self.loss([keep_BN[full:] for keep_BN in keeps]))
 
     def loss(self, keeps: Sequence[Tensor]) -> Tensor:
         """lambda * mean over gates of (mean keep ratio - target)^2; the mean runs over the batch, not per image, and

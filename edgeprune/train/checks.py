@@ -70,24 +70,28 @@ def _short(value: Any) -> str:
     return " ".join(str(value).split())[:80]
 
 
-def check_data(recipe: Recipe, phases: dict[str, Phase], say: Say, cache: Path | None) -> dict[str, list[int]]:
+def check_data(recipe: Recipe, phases: dict[str, Phase], say: Say, cache: Path | None) -> dict[str, list[float]]:
     """Opens and lints everything that the phases will read, so that a fault in the last one shows before the first runs.
 
     Returns:
-        for each phase the pixels of each class.
+        for each phase the share of each class among the pixels it will see.
     """
     found: dict[str, list[int]] = {}  # by the split's YAML
-    histograms = {}
+    histograms: dict[str, list[float]] = {}
     for name, phase in phases.items():
         sets, splits = open_mix(phase.data, cache)
         _check_classes(recipe, sets[0])
-        histograms[name] = [0] * recipe.model.classes
+        histograms[name] = [0.0] * recipe.model.classes
         for mix, data_set, samples in zip(phase.data, sets, splits, strict=True):
             key = mix.model_dump_json(exclude={"share"})
             if key not in found:
                 rendered = isinstance(samples, CachedStreet | StreetSamples)
                 found[key] = _lint(name, samples, data_set, RENDERED_FRAMES if rendered else None, say)
-            histograms[name] = [count + more for count, more in zip(histograms[name], found[key], strict=True)]
+            # a split counts by its share of a batch, not by how many pixels of it were looked at
+            weight = mix.share / max(1, sum(found[key]))
+            histograms[name] = [
+                share + weight * count for share, count in zip(histograms[name], found[key], strict=True)
+            ]
     if phases and recipe.validation is not None:
         spec = recipe.validation
         data_set, samples = open_validation(spec.data, spec.split, spec.include, spec.exclude)

@@ -30,7 +30,7 @@ from edgeprune.train.augment import Augment
 from edgeprune.train.batches import Mixture, Plan, load_batches, open_mix
 from edgeprune.train.checks import QUANTIZED, SPARSE, SUFFIX, check_data, check_done, check_phase
 from edgeprune.train.clock import Clock
-from edgeprune.train.losses import class_weights, cross_entropy, distance_to_teacher
+from edgeprune.train.losses import class_weights, cross_entropy, distance_to_teacher, jaccard_distance
 from edgeprune.train.optimiser import learning_rate, make_optimiser, set_learning_rate
 from edgeprune.train.progress import Progress, forget_progress, read_progress, restore_optimiser, write_progress
 from edgeprune.validate import open_validation, score
@@ -158,9 +158,9 @@ def _seed(recipe: Recipe, name: str, step: int) -> int:
 
 
 def run_phase(
-    recipe: Recipe, name: str, phase: Phase, out: Path, say: Say, cache: Path | None, histogram: list[int]
+    recipe: Recipe, name: str, phase: Phase, out: Path, say: Say, cache: Path | None, histogram: list[float]
 ) -> None:
-    """Setup, steps, validation, checkpoint of one phase. `histogram`: pixels of each class in its data."""
+    """Setup, steps, validation, checkpoint of one phase. `histogram`: share of each class in its data."""
     device = _device(recipe)
     sets, splits = open_mix(phase.data, cache)
     data_set = sets[0]
@@ -220,6 +220,8 @@ def run_phase(
         loss = cross_entropy(
             prediction.logits_BKHW, labels_BHW, data_set.ignore_index, weights_K, phase.label_smoothing
         )
+        if phase.jaccard:
+            loss = loss + phase.jaccard * jaccard_distance(prediction.logits_BKHW, labels_BHW, data_set.ignore_index)
         if teacher is not None:
             loss = loss + phase.distill * distance_to_teacher(prediction.logits_BKHW, teacher_BKHW)
         loss = loss + prediction.masked.loss.float()

@@ -1,4 +1,4 @@
-"""Losses: cross-entropy with ignored pixels, and distillation from the dense phase.
+"""Losses: cross-entropy with ignored pixels, soft Jaccard, and distillation from the dense phase.
 
 Shapes: B batch, K classes, H W pixels of the logits.
 """
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def class_weights(histogram: list[int], exponent: float) -> Tensor | None:
+def class_weights(histogram: list[float], exponent: float) -> Tensor | None:
     """Weights (K,) proportional to frequency ** -exponent, of mean 1 over the classes; None for exponent 0."""
     if exponent == 0:
         return None
@@ -21,14 +21,40 @@ def class_weights(histogram: list[int], exponent: float) -> Tensor | None:
 def cross_entropy(
     logits_BKHW: Tensor, labels_BHW: Tensor, ignore_index: int, weights_K: Tensor | None, smoothing: float
 ) -> Tensor:
-    """Mean cross-entropy at the logits' resolution; labels are taken at every second pixel. 0 where all are ignored."""
-    stride = labels_BHW.shape[-1] // logits_BKHW.shape[-1]
-    labels_BHW = labels_BHW[:, stride // 2 :: stride, stride // 2 :: stride]
+    """Mean cross-entropy at the logits' resolution; 0 where all is ignored."""
+    labels_BHW = labels_at(labels_BHW, logits_BKHW)
     if not (labels_BHW != ignore_index).any():
         return logits_BKHW.float().sum() * 0  # a mean over nothing would be NaN, and every weight with it
     return F.cross_entropy(
         logits_BKHW.float(), labels_BHW, weight=weights_K, ignore_index=ignore_index, label_smoothing=smoothing
     )
+
+
+def labels_at(labels_BHW: Tensor, logits_BKHW: Tensor) -> Tensor:
+    """The labels at the logits' coarser resolution: of two pixels every second, never a mixture."""
+    stride = labels_BHW.shape[-1] // logits_BKHW.shape[-1]
+    return labels_BHW[:, stride // 2 :: stride, stride // 2 :: stride]
+
+
+def jaccard_distance(logits_BKHW: Tensor, labels_BHW: Tensor, ignore_index: int) -> Tensor:
+    """1 - soft IoU, mean over the classes present in the batch: sum(p y) / sum(p + y - p y) (Rahman and Wang 2016, eq. 3).
+
+    Cross-entropy counts pixels, mIoU counts classes: a pole of 30 pixels weighs here what the road weighs. The sums run
+    over the whole batch, for a class of a single image is a few pixels. 0 where all is ignored.
+    """
+    labels_BHW = labels_at(labels_BHW, logits_BKHW)
+    counted_B1HW = (labels_BHW != ignore_index)[:, None]
+    p_BKHW = logits_BKHW.float().softmax(dim=1) * counted_B1HW
+    classes = logits_BKHW.shape[1]
+    # the ignored pixels' index may lie outside the classes
+    y_BKHW = F.one_hot(labels_BHW.masked_fill(~counted_B1HW[:, 0], 0), classes).permute(0, 3, 1, 2) * counted_B1HW
+    both_K = (p_BKHW * y_BKHW).sum(dim=(0, 2, 3))
+    size_K = y_BKHW.sum(dim=(0, 2, 3))
+    present_K = size_K > 0
+    if not present_K.any():
+        return logits_BKHW.float().sum() * 0
+    iou_K = both_K / (p_BKHW.sum(dim=(0, 2, 3)) + size_K - both_K).clamp_min(1e-6)
+    return 1 - iou_K[present_K].mean()
 
 
 def distance_to_teacher(logits_BKHW: Tensor, teacher_BKHW: Tensor) -> Tensor:

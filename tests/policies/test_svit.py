@@ -196,6 +196,20 @@ def test_annealed_gates_end_without_noise() -> None:
     assert wrong[2] == wrong[3] == 0
 
 
+def test_a_share_of_the_batch_keeps_every_token_and_is_left_out_of_the_ratio() -> None:
+    model = models.model(models.card(full=0.5))
+    some = model.policy.train()
+    assert isinstance(some, SViT)
+    x_BND = torch.randn(4, models.N, 192, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(1)
+    masked = some.masked(list(model.blocks), x_BND)
+    for keep_BN in masked.keep_GBN:
+        assert (keep_BN[:2] == 1).all() and (keep_BN[2:] == 0).any()
+    assert torch.equal(masked.loss, some.loss([keep_BN[2:] for keep_BN in masked.keep_GBN]))
+    some.eval()
+    assert all((keep_BN[0] == 0).any() for keep_BN in some.masked(list(model.blocks), x_BND).keep_GBN)
+
+
 def test_without_annealing_gates_are_sampled_to_the_end() -> None:
     made = policy()
     made.progress = 1.0

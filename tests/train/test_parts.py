@@ -17,7 +17,7 @@ from edgeprune.train.augment import Augment
 from edgeprune.train.batches import Mixture, Plan, load_batches, open_mix
 from edgeprune.train.clock import Clock
 from edgeprune.train.loop import _update_average, phase_due
-from edgeprune.train.losses import class_weights, cross_entropy, distance_to_teacher
+from edgeprune.train.losses import class_weights, cross_entropy, distance_to_teacher, jaccard_distance
 from edgeprune.train.optimiser import learning_rate, make_optimiser, set_learning_rate
 from edgeprune.train.progress import Progress
 from tests import models
@@ -67,6 +67,39 @@ def test_a_batch_of_ignored_pixels_teaches_nothing_and_breaks_nothing() -> None:
     loss = cross_entropy(logits_BKHW, torch.full((1, 8, 8), 255), 255, None, 0.1)
     loss.backward()
     assert loss == 0 and logits_BKHW.grad is not None and (logits_BKHW.grad == 0).all()
+
+
+def test_jaccard_distance_is_one_minus_the_mean_soft_iou_of_the_classes_present() -> None:
+    torch.manual_seed(0)
+    logits_BKHW = torch.randn(2, 4, 4, 6, requires_grad=True)
+    labels_BHW = torch.randint(0, 3, (2, 8, 12))  # class 3 is nowhere: it can't be hit, and doesn't count
+    labels_BHW[1, :, :6] = 11
+    at_BHW = labels_BHW[:, 1::2, 1::2]
+    p_BKHW = logits_BKHW.softmax(1)
+    ious = []
+    for k in range(3):
+        both = size = of_p = 0.0
+        for b in range(2):
+            for y in range(4):
+                for x in range(6):
+                    if at_BHW[b, y, x] != 11:
+                        hit = float(at_BHW[b, y, x] == k)
+                        both += p_BKHW[b, k, y, x].item() * hit
+                        size += hit
+                        of_p += p_BKHW[b, k, y, x].item()
+        ious.append(both / (size + of_p - both))
+    got = jaccard_distance(logits_BKHW, labels_BHW, 11)
+    assert got.item() == pytest.approx(1 - np.mean(ious), rel=1e-5)
+    got.backward()
+    assert logits_BKHW.grad is not None
+    assert (logits_BKHW.grad[1, :, :, :3] == 0).all() and (logits_BKHW.grad[0] != 0).any()
+
+
+def test_jaccard_distance_of_a_perfect_answer_is_zero_and_of_ignored_pixels_nothing() -> None:
+    labels_BHW = torch.randint(0, 3, (1, 8, 8), generator=torch.Generator().manual_seed(0))
+    perfect_BKHW = F.one_hot(labels_BHW[:, 1::2, 1::2], 3).permute(0, 3, 1, 2) * 50.0
+    assert jaccard_distance(perfect_BKHW, labels_BHW, 11).item() == pytest.approx(0, abs=1e-5)
+    assert jaccard_distance(perfect_BKHW, torch.full((1, 8, 8), 11), 11) == 0
 
 
 def test_distance_to_the_teacher_is_the_kl_divergence_from_it() -> None:
