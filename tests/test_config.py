@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.config import Recipe, StreetSplit, load_data_set, load_recipe, load_target, parse
+from edgeprune.config import Recipe, StreetSplit, leave_out, load_data_set, load_recipe, load_target, parse
 from edgeprune.errors import InputError
 
 STREET = """
@@ -116,3 +116,29 @@ def test_recipe_faults_name_their_place(tmp_path: Path) -> None:
         load_recipe(path, ["phases.dense.frames"])
     with pytest.raises(InputError, match="does not lead to a mapping"):
         load_recipe(path, ["name.first=r"])
+
+
+# ------------------------------------------------------------------------------------------------ leaving a drive out
+
+
+def test_a_drive_is_left_out_of_every_phase_and_of_calibration_and_validates() -> None:
+    recipe = load_recipe("street-tiny")
+    left = leave_out(recipe, "camvid:0016E5*")
+    for name, phase in left.phases.items():
+        for mix, before in zip(phase.data, recipe.phases[name].data, strict=True):
+            assert mix.exclude == (["0016E5*"] if mix.data == "camvid" else before.exclude)
+    assert left.calibration is not None and left.calibration.exclude == ["0016E5*"]
+    assert left.validation is not None
+    assert (left.validation.split, left.validation.include, left.validation.exclude) == ("train", ["0016E5*"], [])
+    assert all(not mix.exclude for phase in recipe.phases.values() for mix in phase.data)  # the recipe is untouched
+
+
+@pytest.mark.parametrize("group", ["0016E5*", "camvid:", ":0016E5*"])
+def test_a_group_to_leave_out_names_data_and_files(group: str) -> None:
+    with pytest.raises(InputError, match=r"expected DATA:GLOB, for example camvid:0016E5\*"):
+        leave_out(load_recipe("street-tiny"), group)
+
+
+def test_a_group_of_data_that_the_recipe_does_not_use_is_refused() -> None:
+    with pytest.raises(InputError, match="trains on camvid, street.*camvid"):
+        leave_out(load_recipe("street-tiny"), "camvit:0016E5*")

@@ -6,6 +6,7 @@ import click
 
 from edgeprune.cli.show import as_json, say, show_json, show_table
 from edgeprune.config import Calibration, load_data_set, load_recipe
+from edgeprune.config import leave_out as without
 from edgeprune.data import open_split
 from edgeprune.data.lint import lint_labels
 
@@ -17,15 +18,24 @@ from edgeprune.data.lint import lint_labels
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY.KEY=VALUE", help="Override a key of the recipe.")
 @click.option("--phase", "phases", multiple=True, help="Run this phase alone; repeatable.")
+@click.option("--leave-out", metavar="DATA:GLOB", help="Train without these files, validate on them: camvid:0016E5*.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Where rendered street scenes are kept (1 MB each).")
 @as_json
 def train(
-    recipe: str, out: Path | None, overrides: tuple[str, ...], phases: tuple[str, ...], cache: Path | None, json_: bool
+    recipe: str,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    phases: tuple[str, ...],
+    leave_out: str | None,
+    cache: Path | None,
+    json_: bool,
 ) -> None:
     """Train a RECIPE (a name or a YAML file): dense, sparse, QAT. Resumes where it was stopped."""
     from edgeprune.train.loop import train as run_training
 
     loaded = load_recipe(recipe, list(overrides))
+    if leave_out is not None:
+        loaded = without(loaded, leave_out)
     folder = out or Path("out/train") / loaded.name
     say(f"{loaded.name}: phases {', '.join(loaded.phases)}; checkpoints in {folder}")
     paths = run_training(loaded, folder, say, cache, list(phases) or None)

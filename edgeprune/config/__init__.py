@@ -11,6 +11,7 @@ from edgeprune.config.recipes import (
     PolicySpec,
     Recipe,
     Validation,
+    leave_out,
     load_recipe,
 )
 from edgeprune.config.targets import BucketFamily, Parity, Power, Target, load_target
@@ -34,6 +35,7 @@ __all__ = [
     "Target",
     "Validation",
     "find",
+    "leave_out",
     "load_data_set",
     "load_recipe",
     "load_target",

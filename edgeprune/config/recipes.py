@@ -7,7 +7,7 @@ import yaml
 from pydantic import Field
 
 from edgeprune.config.reading import ROOT, Strict, find, parse, read_yaml
-from edgeprune.errors import InputError
+from edgeprune.errors import InputError, nearest
 
 
 class ModelSpec(Strict):
@@ -121,6 +121,35 @@ class Recipe(Strict):
     bf16: bool | Literal["auto"] = "auto"
     workers: int = Field(0, ge=0)
     checkpoint_seconds: float = 120.0
+
+
+def leave_out(recipe: Recipe, group: str) -> Recipe:
+    """The recipe without a part of its data, which becomes what it is validated on: `leave one drive out`.
+
+    Args:
+        group: `DATA:GLOB`, for example `camvid:0016E5*`: file stems of the data set's training split.
+
+    Raises:
+        InputError: not of this form, or the recipe does not use that data set.
+    """
+    data, colon, pattern = group.rpartition(":")
+    if not colon or not data or not pattern:
+        raise InputError(f"--leave-out {group!r}: expected DATA:GLOB, for example camvid:0016E5*")
+    used = sorted({mix.data for phase in recipe.phases.values() for mix in phase.data})
+    if data not in used:
+        raise InputError(f"--leave-out {group!r}: the recipe trains on {', '.join(used)}{nearest(data, used)}")
+    left = recipe.model_copy(deep=True)
+    readers: list[Mix | Calibration] = [mix for phase in left.phases.values() for mix in phase.data]
+    if left.calibration is not None:
+        readers.append(left.calibration)
+    for reader in readers:
+        if reader.data == data and reader.split == "train":
+            reader.exclude = [*reader.exclude, pattern]
+    watched = left.validation or Validation(data=data)
+    left.validation = watched.model_copy(
+        update={"data": data, "split": "train", "include": [pattern], "exclude": []}, deep=True
+    )
+    return left
 
 
 def load_recipe(name: str | Path, overrides: list[str] | None = None) -> Recipe:
