@@ -32,6 +32,7 @@ class PolicySpec(Strict):
 class AugmentSpec(Strict):
     """Random scale, crop, flip and colour, by kornia."""
 
+    # how much larger things appear: the window of the frame that is shown shrinks with it, and never exceeds the frame
     scale: tuple[float, float] = (0.6, 2.0)
     flip: float = 0.5
     colour: float = 0.5

@@ -196,7 +196,7 @@ def run_phase(
     weights_K = class_weights(histogram, phase.class_balance)
     weights_K = None if weights_K is None else weights_K.to(device)
     crop = (phase.crop_height, phase.crop_width) if phase.crop_height and phase.crop_width else None
-    augment = Augment(phase.augment, crop, data_set.ignore_index)
+    augment = Augment(phase.augment, (recipe.model.height, recipe.model.width), crop, data_set.ignore_index)
     bf16 = _helps_bf16(recipe, device)
     say(
         f"{name}: {phase.kind}, {steps} steps of {phase.batch} from {started_from}, on {device}"

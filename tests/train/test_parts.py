@@ -227,7 +227,7 @@ def test_labels_move_with_their_pixels(crop: tuple[int, int] | None) -> None:
     torch.manual_seed(0)
     images_B3HW, labels_BHW = levels(8)
     spec = AugmentSpec.model_validate(STILL | {"scale": (0.6, 2.0), "flip": 0.5})
-    images_B3HW, labels_BHW = Augment(spec, crop, 255)(images_B3HW, labels_BHW)
+    images_B3HW, labels_BHW = Augment(spec, (64, 96), crop, 255)(images_B3HW, labels_BHW)
     assert images_B3HW.shape == (8, 3, *(crop or (64, 96))) and labels_BHW.shape == (8, *(crop or (64, 96)))
     # away from edges, where bilinear and nearest agree
     flat_BHW = (
@@ -242,7 +242,7 @@ def test_labels_move_with_their_pixels(crop: tuple[int, int] | None) -> None:
 
 def test_a_flip_flips_both() -> None:
     images_B3HW, labels_BHW = levels(2)
-    augment = Augment(AugmentSpec.model_validate(STILL | {"flip": 1.0}), None, 255)
+    augment = Augment(AugmentSpec.model_validate(STILL | {"flip": 1.0}), (64, 96), None, 255)
     labels_BHW[..., :48], images_B3HW[:, 0, :, :48] = 1, 20
     labels_BHW[..., 48:], images_B3HW[:, 0, :, 48:] = 9, 180
     torch.manual_seed(0)
@@ -254,15 +254,22 @@ def test_a_flip_flips_both() -> None:
         assert ((inside == expected) | (inside == -1)).all()
 
 
-def test_what_a_smaller_scale_uncovers_is_ignored_and_nothing_else() -> None:
+@pytest.mark.parametrize("crop", [None, (32, 48)])
+def test_windows_are_of_the_scale_and_never_leave_the_frame(crop: tuple[int, int] | None) -> None:
+    """A frame whose levels tell where a pixel was: how far a window reaches, and that all of it shows the frame."""
+    across_HW = torch.linspace(0, 1, 96).expand(64, 96)
+    images_B3HW = (torch.stack((across_HW, across_HW, across_HW)) * 255).byte().expand(32, 3, 64, 96)
+    labels_BHW = torch.ones(32, 64, 96, dtype=torch.uint8)
     torch.manual_seed(0)
-    images_B3HW, labels_BHW = levels(8)
-    spec = AugmentSpec.model_validate(STILL | {"scale": (0.5, 0.5)})
-    images_B3HW, labels_BHW = Augment(spec, None, 255)(images_B3HW, labels_BHW)
-    ignored = (labels_BHW == 255).float().mean().item()
-    assert 0.65 < ignored < 0.85  # a quarter of the frame is left
-    assert set(labels_BHW.unique().tolist()) <= {*range(1, 11), 255}
-    assert (images_B3HW[:, 1][labels_BHW == 255]).median() == 0
+    for scale, largest in ((2.0, 0.5), (1.0, 1.0)):
+        spec = AugmentSpec.model_validate(STILL | {"scale": (scale, scale)})
+        shown_B3HW, moved_BHW = Augment(spec, (64, 96), crop, 255)(images_B3HW, labels_BHW)
+        assert (moved_BHW == 1).all()
+        reach_B = (shown_B3HW[:, 0].amax((1, 2)) - shown_B3HW[:, 0].amin((1, 2))) / 255
+        expected = largest * (0.5 if crop else 1.0)
+        assert expected / 1.12 < reach_B.mean() < expected * 1.12
+        middle_B = shown_B3HW[:, 0].mean((1, 2)) / 255
+        assert expected == 1.0 or middle_B.min() < 0.4 < 0.6 < middle_B.max()  # windows from all over the frame
 
 
 def test_ignored_pixels_stay_ignored_and_class_0_stays_class_0() -> None:
@@ -270,7 +277,7 @@ def test_ignored_pixels_stay_ignored_and_class_0_stays_class_0() -> None:
     labels_BHW = torch.zeros(2, 64, 96, dtype=torch.uint8)
     labels_BHW[:, 32:] = 11
     torch.manual_seed(0)
-    _, moved_BHW = Augment(AugmentSpec.model_validate(STILL), None, 11)(images_B3HW, labels_BHW)
+    _, moved_BHW = Augment(AugmentSpec.model_validate(STILL), (64, 96), None, 11)(images_B3HW, labels_BHW)
     assert set(moved_BHW.unique().tolist()) == {0, 11}
     assert moved_BHW[:, 24, 40].tolist() == [0, 0] and moved_BHW[:, 44, 40].tolist() == [11, 11]
 
@@ -279,7 +286,7 @@ def test_colour_changes_keep_type_and_range_and_leave_labels_alone() -> None:
     torch.manual_seed(0)
     images_B3HW, labels_BHW = levels(16)
     spec = AugmentSpec(scale=(1.0, 1.0), flip=0.0, colour=1.0, blur=1.0, noise=1.0, grey=0.5)
-    changed_B3HW, moved_BHW = Augment(spec, None, 255)(images_B3HW, labels_BHW)
+    changed_B3HW, moved_BHW = Augment(spec, (64, 96), None, 255)(images_B3HW, labels_BHW)
     assert changed_B3HW.dtype == torch.float32 and moved_BHW.dtype == torch.int64
     assert changed_B3HW.min() >= 0 and changed_B3HW.max() <= 255 and changed_B3HW.max() > 100
     assert set(moved_BHW.unique().tolist()) <= {*range(1, 11), 255}
@@ -288,7 +295,7 @@ def test_colour_changes_keep_type_and_range_and_leave_labels_alone() -> None:
 
 def test_the_same_seed_augments_the_same() -> None:
     images_B3HW, labels_BHW = levels()
-    augment = Augment(AugmentSpec(), None, 255)
+    augment = Augment(AugmentSpec(), (64, 96), None, 255)
     runs = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
