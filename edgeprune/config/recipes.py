@@ -20,6 +20,9 @@ class ModelSpec(Strict):
     width: int = Field(512, ge=32)
     classes: int = Field(11, ge=2)
     layer_scale: float | None = None
+    normalise: Literal["imagenet", "half"] = Field(
+        "imagenet", description="mean and deviation of the levels; AugReg's weights were trained with half (127.5 both)"
+    )
 
 
 class PolicySpec(Strict):

@@ -23,46 +23,24 @@ from edgeprune.quantize import QuantLinear, quantized_linears
 
 @torch.library.custom_op("edgeprune::int8_linear", mutates_args=())
 def int8_linear(
-    x_ND: Tensor, weight_DF: Tensor, step_F: Tensor, zero_F: Tensor, bias_F: Tensor, input_step: Tensor, zero: Tensor
+    x_ND: Tensor,
+    weight_DF: Tensor,
+    step_F: Tensor,
+    zero_F: Tensor,
+    bias_F: Tensor,
+    bias_step_F: Tensor | None,
+    input_step: Tensor,
+    zero: Tensor,
 ) -> Tensor:
-    """What the exported graph computes, in PyTorch. `zero`, `zero_F`: the zero points, all 0."""
+    """What the exported graph computes, in PyTorch. `zero`, `zero_F`: the zero points, all 0. `bias_step_F`: of an INT32
+    bias; None: the bias is float."""
     codes_ND = (x_ND / input_step).round().clamp(-128, 127)
+    bias_F = bias_F if bias_step_F is None else bias_F.float() * bias_step_F
     return F.linear(codes_ND * input_step, (weight_DF.float() * step_F).T, bias_F)
 
 
 @int8_linear.register_fake
-def _(
-    x_ND: Tensor, weight_DF: Tensor, step_F: Tensor, zero_F: Tensor, bias_F: Tensor, input_step: Tensor, zero: Tensor
-) -> Tensor:
-    return x_ND.new_empty(*x_ND.shape[:-1], weight_DF.shape[1])
-
-
-@torch.library.custom_op("edgeprune::int8_linear_int32_bias", mutates_args=())
-def int8_linear_int32_bias(
-    x_ND: Tensor,
-    weight_DF: Tensor,
-    step_F: Tensor,
-    zero_F: Tensor,
-    bias_F: Tensor,
-    bias_step_F: Tensor,
-    input_step: Tensor,
-    zero: Tensor,
-) -> Tensor:
-    """The same with the bias in INT32 steps of `input_step * step_F`."""
-    return int8_linear(x_ND, weight_DF, step_F, zero_F, bias_F.float() * bias_step_F, input_step, zero)
-
-
-@int8_linear_int32_bias.register_fake
-def _(
-    x_ND: Tensor,
-    weight_DF: Tensor,
-    step_F: Tensor,
-    zero_F: Tensor,
-    bias_F: Tensor,
-    bias_step_F: Tensor,
-    input_step: Tensor,
-    zero: Tensor,
-) -> Tensor:
+def _(x_ND: Tensor, weight_DF: Tensor, *rest: Tensor | None) -> Tensor:
     return x_ND.new_empty(*x_ND.shape[:-1], weight_DF.shape[1])
 
 
@@ -70,23 +48,17 @@ def _(
 # does not fuse, and runs 48 float Gemms behind 144 DequantizeLinear (31 ms a frame instead of 17).
 
 
-def _to_matmul(x_ND: Any, weight_DF: Any, step_F: Any, zero_F: Any, bias_F: Any, input_step: Any, zero: Any) -> Any:
-    x_ND = op.DequantizeLinear(op.QuantizeLinear(x_ND, input_step, zero), input_step, zero)
-    return op.Add(op.MatMul(x_ND, op.DequantizeLinear(weight_DF, step_F, zero_F, axis=1)), bias_F)
-
-
-def _to_gemm(
+def _to_graph(
     x_ND: Any, weight_DF: Any, step_F: Any, zero_F: Any, bias_F: Any, bias_step_F: Any, input_step: Any, zero: Any
 ) -> Any:
     x_ND = op.DequantizeLinear(op.QuantizeLinear(x_ND, input_step, zero), input_step, zero)
     weight_DF = op.DequantizeLinear(weight_DF, step_F, zero_F, axis=1)
+    if bias_step_F is None:
+        return op.Add(op.MatMul(x_ND, weight_DF), bias_F)
     return op.Gemm(x_ND, weight_DF, op.DequantizeLinear(bias_F, bias_step_F, axis=0))
 
 
-TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
-    torch.ops.edgeprune.int8_linear.default: _to_matmul,
-    torch.ops.edgeprune.int8_linear_int32_bias.default: _to_gemm,
-}
+TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {torch.ops.edgeprune.int8_linear.default: _to_graph}
 
 
 class FoldedLinear(nn.Module):
@@ -97,22 +69,19 @@ class FoldedLinear(nn.Module):
         weight_DF, step_F = linear.int8_weight()
         input_step = torch.tensor(linear.input_step)
         bias_F = torch.zeros(linear.out_features) if linear.bias is None else linear.bias.detach().float()
-        self.dialect = dialect
         self.register_buffer("weight_DF", weight_DF)
         self.register_buffer("step_F", step_F)
         self.register_buffer("zero_F", torch.zeros_like(weight_DF[0]))
         self.register_buffer("input_step", input_step)
         self.register_buffer("zero", torch.tensor(0, dtype=torch.int8))
-        if dialect == "onnxruntime":
-            bias_step_F = input_step * step_F
-            self.register_buffer("bias_step_F", bias_step_F)
+        bias_step_F = input_step * step_F if dialect == "onnxruntime" else None
+        self.register_buffer("bias_step_F", bias_step_F)
+        if bias_step_F is not None:
             bias_F = (bias_F.double() / bias_step_F).round().clamp(-(2.0**31), 2.0**31 - 1).to(torch.int32)
         self.register_buffer("bias_F", bias_F)
 
     def forward(self, x_ND: Tensor) -> Tensor:
-        weight = (self.weight_DF, self.step_F, self.zero_F, self.bias_F)
-        if self.dialect == "onnxruntime":
-            return int8_linear_int32_bias(x_ND, *weight, self.bias_step_F, self.input_step, self.zero)
+        weight = (self.weight_DF, self.step_F, self.zero_F, self.bias_F, self.bias_step_F)
         return int8_linear(x_ND, *weight, self.input_step, self.zero)
 
 

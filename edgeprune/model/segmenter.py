@@ -18,9 +18,11 @@ from edgeprune.model.policy import Masked, Select, TokenPolicy
 from edgeprune.model.stem import PATCH, STEMS
 
 WIDTHS = {"tiny": 192, "small": 384, "base": 768}
-# ImageNet's statistics, which timm-format weights expect; in units of uint8 levels
-MEAN = (123.675, 116.28, 103.53)
-STD = (58.395, 57.12, 57.375)
+# mean and deviation of the levels, of each colour: what timm-format weights were trained with
+NORMALISE = {
+    "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),  # DeiT, MAE, DINOv2
+    "half": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),  # AugReg
+}
 
 
 @dataclass
@@ -45,8 +47,9 @@ class Segmenter(nn.Module):
         width = WIDTHS[spec.size]
         self.grid = (spec.height // PATCH, spec.width // PATCH)
         stem = choose(STEMS, spec.stem, "stem")
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+        mean, std = choose(NORMALISE, spec.normalise, "normalisation")
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
         self.stem = stem(width)
         self.pos_embed = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], width))
         self.blocks = nn.ModuleList(Block(width, spec.layer_scale) for _ in range(spec.depth))

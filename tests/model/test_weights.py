@@ -80,6 +80,23 @@ def test_deit_and_augreg() -> None:
     torch.testing.assert_close(model.norm.bias, tensors["norm.bias"])
 
 
+def test_augregs_levels_are_a_choice() -> None:
+    frame_HW3 = torch.randint(0, 256, (64, 96, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    tokens = {}
+    for normalise in ("imagenet", "half"):
+        spec = ModelSpec.model_validate(
+            {"depth": 2, "stem": "patch", "height": 64, "width": 96, "normalise": normalise}
+        )
+        model = Segmenter(spec, TokenPolicy(D, 2, 24)).eval()
+        load_timm(model, vit())
+        images_1HW3 = frame_HW3[None].permute(0, 3, 1, 2).float()
+        tokens[normalise] = model.embed(images_1HW3)[0]
+        if normalise == "half":
+            expected = model.stem(images_1HW3 / 127.5 - 1)[0] + model.pos_embed
+            torch.testing.assert_close(tokens[normalise], expected, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(tokens["imagenet"], tokens["half"], atol=1e-2)
+
+
 def test_positions_lose_the_class_tokens_and_are_resized() -> None:
     model, tensors = fresh(), vit()
     ramp_W = torch.linspace(-1, 1, 14)
