@@ -1,7 +1,7 @@
 """`eval` and `bench`: what the compiled graphs are worth, and what they cost."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from edgeprune.cli.show import as_json, say, show_json, show_table
 from edgeprune.config import load_data_set
 from edgeprune.data import open_split
 from edgeprune.energy import open_meter
+from edgeprune.engines import ENGINES
+from edgeprune.errors import choose
 from edgeprune.evaluate.accuracy import evaluate
 from edgeprune.evaluate.bench import bench as run_bench
 from edgeprune.report.plot import plot_miou_latency
@@ -44,6 +46,13 @@ BENCH_COLUMNS = {
 }
 
 
+def known_engines(names: Sequence[str]) -> list[str]:
+    """Refuses an unknown engine before anything runs."""
+    for name in names:
+        choose(ENGINES, name, "engine")
+    return list(names)
+
+
 @contextmanager
 def dense_graph(bundle: Bundle) -> Iterator[Path | None]:
     """The dense FP32 reference of a bundle that leaves it out, built for the comparison; None where it has its own."""
@@ -64,6 +73,7 @@ def dense_graph(bundle: Bundle) -> Iterator[Path | None]:
 @click.option("--include", multiple=True, help="Glob over file stems, to score one drive alone; repeatable.")
 @click.option("--frames", type=click.IntRange(1), help="Score so many, evenly spread; default: all.")
 @click.option("--precision", "precisions", multiple=True, type=click.Choice(["int8", "fp32"]))
+@click.option("--engine", "engines", multiple=True, help="Default: the target's; repeatable.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the rows as CSV.")
 @as_json
 def eval_(
@@ -73,6 +83,7 @@ def eval_(
     include: tuple[str, ...],
     frames: int | None,
     precisions: tuple[str, ...],
+    engines: tuple[str, ...],
     out: Path | None,
     json_: bool,
 ) -> None:
@@ -81,15 +92,25 @@ def eval_(
     data_set = load_data_set(data)
     samples = open_split(data_set, split, list(include) or ["*"])
     with dense_graph(opened) as dense:
-        result = evaluate(
-            opened,
-            samples,
-            data_set,
-            precisions=list(precisions) or None,
-            dense_graph=dense,
-            frames=frames,
-            say=say,
-        )
+        results = [
+            evaluate(
+                opened,
+                samples,
+                data_set,
+                engine=engine,
+                precisions=list(precisions) or None,
+                dense_graph=dense,
+                frames=frames,
+                say=say,
+            )
+            for engine in known_engines(engines) or [opened.manifest.target.engine]
+        ]
+    result = {
+        "frames": results[0]["frames"],
+        "threads": results[0]["threads"],
+        "engines": {one["engine"]["engine"]: one["engine"] for one in results},
+        "rows": [row for one in results for row in one["rows"]],
+    }
     if out:
         write_csv(out, result["rows"])
     if json_:
@@ -97,8 +118,12 @@ def eval_(
         return
     show_table(result["rows"], EVAL_COLUMNS)
     names = list(result["rows"][0]["per_class_iou"])
-    shown = [{"bucket": row["bucket"], "precision": row["precision"], **row["per_class_iou"]} for row in result["rows"]]
-    show_table(shown, {"bucket": ("bucket", ""), "precision": ("", "")} | {name: (name[:8], ".3f") for name in names})
+    shown = [
+        {"bucket": row["bucket"], "precision": row["precision"], "engine": row["engine"], **row["per_class_iou"]}
+        for row in result["rows"]
+    ]
+    what = {"bucket": ("bucket", ""), "precision": ("", "")} | ({"engine": ("", "")} if len(engines) > 1 else {})
+    show_table(shown, what | {name: (name[:8], ".3f") for name in names})
     if out:
         click.echo(f"wrote {out}")
 
@@ -111,6 +136,9 @@ def eval_(
 @click.option("--frames", default=20, show_default=True, type=click.IntRange(1), help="Frames of a round.")
 @click.option("--data", help="Frames, and mIoU, of a data set; default: the synthetic street, without mIoU.")
 @click.option("--split", default="val", show_default=True)
+@click.option(
+    "--engine", "engines", multiple=True, help="Default: the target's; repeatable, the first one's dense FP32 is 1.0x."
+)
 @click.option("--threads", type=click.IntRange(1), help="Default: the target's.")
 @click.option("--meter", help="Energy meter; default: the target's.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for bench.csv, bench.json and bench.png.")
@@ -121,6 +149,7 @@ def bench(
     frames: int,
     data: str | None,
     split: str,
+    engines: tuple[str, ...],
     threads: int | None,
     meter: str | None,
     out: Path | None,
@@ -128,7 +157,7 @@ def bench(
 ) -> None:
     """Time every bucket and precision against dense FP32, each graph in its own process."""
     opened = open_default(bundle)
-    result = measure(opened, rounds, frames, data, split, threads, meter)
+    result = measure(opened, rounds, frames, data, split, threads, meter, engines=engines)
     paths = write_bench(result, out) if out else []
     if json_:
         show_json(result)
@@ -147,20 +176,29 @@ def measure(
     threads: int | None = None,
     meter: str | None = None,
     scored: int | None = None,
+    engines: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Accuracy where there is data (on `scored` frames, all by default), then speed."""
     power = bundle.manifest.target.power
     sensor = open_meter(meter or power.meter, rails=power.rails, total_of=power.total)
+    engines = known_engines(engines) or [bundle.manifest.target.engine]
     samples = accuracy = None
     with dense_graph(bundle) as dense:
         if data is not None:
             data_set = load_data_set(data)
             samples = open_split(data_set, split)
-            accuracy = evaluate(bundle, samples, data_set, dense_graph=dense, frames=scored, say=say)["rows"]
+            accuracy = [
+                row
+                for engine in engines
+                for row in evaluate(
+                    bundle, samples, data_set, engine=engine, dense_graph=dense, frames=scored, say=say
+                )["rows"]
+            ]
         return run_bench(
             bundle,
             rounds,
             sensor,
+            engines=engines,
             threads=threads,
             dense_graph=dense,
             samples=samples,

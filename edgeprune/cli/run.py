@@ -36,17 +36,18 @@ def run_camera(
     meter: str | None = None,
     idle_seconds: float = 0.0,
     threads: int | None = None,
+    engine: str | None = None,
 ) -> Outcome:
     """Opens camera, engine and meter, and runs the loop."""
     manifest = bundle.manifest
     power = manifest.target.power
-    engine = choose(ENGINES, manifest.target.engine, "engine")
+    opener = choose(ENGINES, engine or manifest.target.engine, "engine")
     policy = make_chooser("fixed" if bucket else chooser, manifest.buckets, bucket)
     sensor = open_meter(meter or power.meter, rails=power.rails, total_of=power.total)
     source = open_source(camera, realtime=realtime, loop=loop)
     capture = open_capture(source)
     try:
-        session = engine.open(
+        session = opener.open(
             bundle,
             precision or bundle.default_precision(),
             buckets=[bucket] if bucket else None,
@@ -95,6 +96,7 @@ def run_camera(
 @click.option("--meter", help="Energy meter: auto, rapl, ina3221, nvml or none; default: the target's.")
 @click.option("--idle", "idle_seconds", default=0.0, help="Measure idle power for so many seconds first.")
 @click.option("--threads", type=click.IntRange(1), help="Default: the target's.")
+@click.option("--engine", help="onnxruntime, openvino or openvino-bf16; default: the target's.")
 @as_json
 def run(bundle: Path | None, camera: str, json_: bool, **options: Any) -> None:
     """Segment a camera stream and measure it."""

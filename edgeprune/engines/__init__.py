@@ -2,8 +2,13 @@
 
 from edgeprune.engines import onnxruntime
 from edgeprune.engines.engine import Engine, Graph, Session
+from edgeprune.engines.openvino import OpenVino
 
 __all__ = ["ENGINES", "Engine", "Graph", "Session"]
 
 # Each is imported without the library behind it, which is loaded when a graph is opened.
-ENGINES: dict[str, Engine] = {"onnxruntime": onnxruntime}
+ENGINES: dict[str, Engine] = {
+    "onnxruntime": onnxruntime,
+    "openvino": OpenVino("f32"),
+    "openvino-bf16": OpenVino("bf16"),
+}

@@ -176,8 +176,10 @@ def spread(total: int, count: int | None) -> list[int]:
     return [round(step * (total - 1) / (count - 1)) for step in range(count)]
 
 
-def accuracy_of(rows: Iterable[dict[str, Any]], bucket: str, precision: str) -> float | None:
-    """mIoU of a bucket and precision in rows of `evaluate`; None where there is none."""
+def accuracy_of(rows: Iterable[dict[str, Any]], bucket: str, precision: str, engine: str) -> float | None:
+    """mIoU of a bucket, precision and engine in rows of `evaluate`; None where there is none."""
+    asked = (bucket, precision, engine)
     return next(
-        (row.get("miou") for row in rows if (row.get("bucket"), row.get("precision")) == (bucket, precision)), None
+        (row.get("miou") for row in rows if (row.get("bucket"), row.get("precision"), row.get("engine")) == asked),
+        None,
     )

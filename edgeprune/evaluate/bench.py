@@ -38,7 +38,7 @@ def bench(
     rounds: int,
     meter: Meter,
     *,
-    engine: str | None = None,
+    engines: Sequence[str] | None = None,
     threads: int | None = None,
     dense_graph: Path | None = None,
     samples: Samples | None = None,
@@ -52,7 +52,8 @@ def bench(
         bundle: from `open_bundle`.
         rounds: in each, every graph runs over all frames; each starts with another graph.
         meter: runs around each graph's part of a round.
-        engine, threads: the target's by default.
+        engines: each runs every graph; speed-ups are over the first one's dense FP32. The target's alone by default.
+        threads: the target's by default.
         dense_graph: the dense FP32 reference where the bundle leaves it out; without one speed-ups are unknown.
         samples: frames are spread evenly over them; scenes of the synthetic street, rendered ahead, by default.
         frames: of a round.
@@ -61,7 +62,7 @@ def bench(
 
     Returns:
         `threads`, `rounds`, `frames` (of a round), `source` (of the frames), `energy_status`, `stem_head_share` (of the
-        dense time; None where the bundle has no such graph), `engine` (its description), `machine`, and `rows` of
+        dense time; None where the bundle has no such graph), `engines` (their descriptions), `machine`, and `rows` of
         {`graph`, `bucket`, `precision`, `engine`, `latency_ms` {p50, p95} over all rounds, `speedup_vs_dense_fp32`,
         `speedup_spread` [min, max] over the rounds, `mj_per_frame`, `miou`, `buckets` {name: frames of a round}}. None
         where unknown.
@@ -71,14 +72,20 @@ def bench(
         RunError: a worker died.
     """
     manifest = bundle.manifest
-    engine, threads = engine or manifest.target.engine, threads or manifest.target.threads
+    engines, threads = engines or [manifest.target.engine], threads or manifest.target.threads
     dense_path = dense_graph or (bundle.path(manifest.dense) if manifest.dense else None)
     with tempfile.TemporaryDirectory(prefix="edgeprune-bench-") as folder, ExitStack() as stack:
         say(f"preparing {frames} frames")
         source, frames_FHW3 = bench_frames(bundle, samples, frames)
         frames_path = Path(folder) / "frames.npy"
         np.save(frames_path, frames_FHW3)
-        entries = list_entries(bundle, Job("", engine, threads, str(frames_path), str(bundle.folder)), dense_path)
+        entries = [
+            entry
+            for engine in engines
+            for entry in list_entries(
+                bundle, Job("", engine, threads, str(frames_path), str(bundle.folder)), dense_path
+            )
+        ]
         say(f"opening {len(entries)} graphs, each in a process of its own")
         for entry in entries:
             stack.callback(entry.close)
@@ -100,7 +107,7 @@ def bench(
             "source": source,
             "energy_status": entries[0].energies[-1].status,
             "stem_head_share": statistics.median(ratios(stem_head, dense)) if stem_head and dense else None,
-            "engine": entries[0].description,
+            "engines": {entry.job.engine: entry.description for entry in entries},
             "machine": describe_machine(),
             "rows": rows,
         }
@@ -230,7 +237,7 @@ class Entry:
             "speedup_vs_dense_fp32": statistics.median(speedups) if speedups else None,
             "speedup_spread": [min(speedups), max(speedups)] if speedups else None,
             "mj_per_frame": 1000 * sum(joules) / frames if len(joules) == len(self.energies) else None,
-            "miou": accuracy_of(accuracy, self.bucket, self.job.precision) if self.bucket else None,
+            "miou": accuracy_of(accuracy, self.bucket, self.job.precision, self.job.engine) if self.bucket else None,
             "buckets": self.buckets,
         }
 

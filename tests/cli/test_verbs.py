@@ -79,6 +79,26 @@ def test_eval_has_a_row_for_dense_each_bucket_and_auto(edgeprune: Type, tiny: Pa
         assert len(list(csv.DictReader(file))) == len(content["rows"])
 
 
+def test_eval_of_two_engines(edgeprune: Type, tiny: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="needs openvino: pip install openvino")
+    data = write_data_set(tmp_path)
+    asked = ("--engine", "onnxruntime", "--engine", "openvino", "--precision", "fp32")
+    content = json.loads(edgeprune("eval", "--bundle", tiny, "--data", data, *asked, "--json").out)
+    assert set(content["engines"]) == {"onnxruntime", "openvino"}
+    scores = {(row["engine"], row["bucket"]): row["miou"] for row in content["rows"]}
+    assert len(scores) == len(content["rows"]) == 2 * (len(bundles.BUCKETS) + 2)
+    assert scores["openvino", "auto"] == scores["onnxruntime", "auto"]
+
+
+@pytest.mark.parametrize("verb", ["eval", "bench"])
+def test_an_unknown_engine_is_refused_before_anything_runs(
+    edgeprune: Type, tiny: Path, tmp_path: Path, verb: str
+) -> None:
+    data = write_data_set(tmp_path)
+    said = edgeprune(verb, "--bundle", tiny, "--data", data, "--engine", "openvinno")
+    assert said.code == 2 and "did you mean 'openvino'" in said.err
+
+
 def test_bench_table_csv_and_plot(edgeprune: Type, tiny: Path, tmp_path: Path) -> None:
     data = write_data_set(tmp_path)
     said = edgeprune(

@@ -39,7 +39,7 @@ class OneJoule:
 
 def test_every_graph_in_a_process_of_its_own(bundle: Bundle) -> None:
     said: list[str] = []
-    accuracy = [{"bucket": "half", "precision": "int8", "miou": 0.7}]
+    accuracy = [{"bucket": "half", "precision": "int8", "engine": "onnxruntime", "miou": 0.7}]
     result = bench(bundle, 2, OneJoule(), frames=4, threads=1, accuracy=accuracy, say=said.append)
     rows = {(row["graph"], row["bucket"]): row for row in result["rows"]}
     buckets = [("trunk+tail", name) for name in (*bundles.BUCKETS, "auto")]
@@ -54,6 +54,26 @@ def test_every_graph_in_a_process_of_its_own(bundle: Bundle) -> None:
     assert (rows["trunk+tail", "half"]["miou"], rows["trunk+tail", "auto"]["miou"]) == (0.7, None)
     assert sum(rows["trunk+tail", "auto"]["buckets"].values()) == 4
     json.dumps(result, allow_nan=False)
+
+
+def test_engines_side_by_side_are_measured_against_the_first_ones_dense(bundle: Bundle) -> None:
+    pytest.importorskip("openvino", reason="needs openvino: pip install openvino")
+    engines = ["onnxruntime", "openvino"]
+    accuracy = [
+        {"bucket": "half", "precision": "int8", "engine": name, "miou": miou}
+        for name, miou in zip(engines, (0.7, 0.6), strict=True)
+    ]
+    result = bench(bundle, 1, open_meter("none"), engines=engines, frames=2, threads=1, accuracy=accuracy)
+    rows = {(row["engine"], row["graph"], row["bucket"]): row for row in result["rows"]}
+    assert len(rows) == 2 * (len(bundles.BUCKETS) + 4)
+    assert list(result["engines"]) == engines
+    assert [result["engines"][name]["engine"] for name in engines] == engines
+    assert rows["onnxruntime", "dense", "dense"]["speedup_vs_dense_fp32"] == 1
+    dense = {name: rows[name, "dense", "dense"]["latency_ms"]["p50"] for name in engines}
+    assert rows["openvino", "dense", "dense"]["speedup_vs_dense_fp32"] == pytest.approx(
+        dense["onnxruntime"] / dense["openvino"], rel=1e-6
+    )
+    assert [rows[name, "trunk+tail", "half"]["miou"] for name in engines] == [0.7, 0.6]
 
 
 def test_unknown_figures_are_none(tmp_path: Path) -> None:

@@ -1,0 +1,157 @@
+"""Every engine of this machine on a bundle whose answers are known, and on bundles that are damaged."""
+
+import builtins
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeprune.bundle import Bundle, open_bundle
+from edgeprune.engines import ENGINES, Engine, openvino
+from edgeprune.errors import InputError
+from tests import bundles
+
+MODULES = {"onnxruntime": "onnxruntime", "openvino": "openvino"}  # engines that compute what the graph says
+PROVIDERS = {"onnxruntime": "CPUExecutionProvider", "openvino": "CPU"}
+
+
+@pytest.fixture(params=MODULES)
+def name(request: pytest.FixtureRequest) -> str:
+    module = MODULES[request.param]
+    pytest.importorskip(module, reason=f"needs {request.param}: pip install {module}")
+    return str(request.param)
+
+
+@pytest.fixture
+def engine(name: str) -> Engine:
+    return ENGINES[name]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return bundles.write_bundle(tmp_path_factory.mktemp("engines") / "tiny")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_counts_and_labels(engine: Engine, bundle: Bundle, precision: str) -> None:
+    session = engine.open(bundle, precision)
+    for bright in (0, 3, 6, 7, 24):
+        frame_HW3 = bundles.frame_with(bright, seed=bright)
+        assert session.start(frame_HW3) == bright
+        for name in ("full", "quarter", "half", "quarter"):
+            label_HW = session.finish(name)
+            assert label_HW.dtype == np.uint8
+            assert np.array_equal(label_HW, bundles.expected_labels(frame_HW3, name))
+    session.close()
+
+
+def test_labels_and_frames_of_earlier_calls_stay_as_they_were(engine: Engine, bundle: Bundle) -> None:
+    session, dense = engine.open(bundle, "fp32"), engine.open_graph(bundle.path("graphs/dense.onnx"))
+    frame_HW3, other_HW3 = bundles.frame_with(4, seed=1), bundles.frame_with(20, seed=2)
+    session.start(frame_HW3)
+    label_HW, dense_HW = session.finish("half"), dense(frame_HW3)
+    session.start(other_HW3)
+    session.finish("half")
+    dense(other_HW3)
+    assert np.array_equal(label_HW, bundles.expected_labels(frame_HW3, "half"))
+    assert np.array_equal(dense_HW, bundles.expected_dense(frame_HW3))
+
+
+def test_dense_policy_has_one_bucket(engine: Engine, tmp_path: Path) -> None:
+    session = engine.open(bundles.write_bundle(tmp_path / "tiny", gated=False), "fp32")
+    frame_HW3 = bundles.frame_with(5)
+    assert session.start(frame_HW3) == bundles.N
+    assert np.array_equal(session.finish("full"), bundles.expected_dense(frame_HW3))
+    with pytest.raises(InputError, match="choices: full"):
+        session.finish("half")
+
+
+def test_only_the_buckets_asked_for_are_opened(engine: Engine, bundle: Bundle) -> None:
+    session = engine.open(bundle, "fp32", buckets=["half"])
+    session.start(bundles.frame_with(2))
+    session.finish("half")
+    with pytest.raises(InputError, match=r"unknown bucket 'full'; choices: half$"):
+        session.finish("full")
+
+
+def test_unknown_names(engine: Engine, bundle: Bundle) -> None:
+    with pytest.raises(InputError, match=r"unknown bucket 'haf'.*did you mean 'half'"):
+        engine.open(bundle, "fp32", buckets=["haf"])
+    with pytest.raises(InputError, match="unknown precision 'int4'; choices: fp32, int8"):
+        engine.open(bundle, "int4")
+
+
+def test_description_names_the_provider_that_ran(name: str, engine: Engine, bundle: Bundle) -> None:
+    description = engine.open(bundle, "int8", threads=1).describe()
+    assert description["provider"] == description["provider_asked"] == PROVIDERS[name]
+    assert (description["engine"], description["precision"], description["threads"]) == (name, "int8", 1)
+    assert description["version"][0].isdigit()
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"\x00" * 64, lambda data: b""])
+def test_a_graph_that_cannot_be_read(
+    engine: Engine, bundle: Bundle, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    graph = tmp_path / "cut-off.onnx"
+    graph.write_bytes(damage(bundle.path("graphs/dense.onnx").read_bytes()))
+    with pytest.raises(InputError, match=r"can't read .*cut-off\.onnx .*build the bundle again"):
+        engine.open_graph(graph)
+    with pytest.raises(InputError, match="not there"):
+        engine.open_graph(tmp_path / "gone.onnx")
+
+
+@pytest.mark.parametrize("file", ["graphs/fp32-trunk.onnx", "graphs/int8-tail-half.onnx"])
+def test_tampered_and_truncated_bundles_are_refused(tmp_path: Path, file: str) -> None:
+    bundles.write_bundle(tmp_path / "tiny")
+    path = tmp_path / "tiny" / file
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    with pytest.raises(InputError, match=f"{file} does not match its hash"):
+        open_bundle(tmp_path / "tiny")
+    path.unlink()
+    with pytest.raises(InputError, match=f"lacks {file}"):
+        open_bundle(tmp_path / "tiny")
+
+
+def test_a_machine_without_the_library(
+    name: str, engine: Engine, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_import = builtins.__import__
+
+    def refuse(module: str, *args: Any, **kwargs: Any) -> Any:
+        if module == name:
+            raise ImportError(f"No module named {name!r}")
+        return real_import(module, *args, **kwargs)
+
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(InputError, match=f"pip install .*{name}"):
+        engine.open(bundle, "fp32")
+
+
+def test_bf16_is_refused_where_the_cpu_has_none(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino", reason="needs openvino: pip install openvino")
+    real = openvino.load_openvino()
+
+    class Core(real.Core):  # type: ignore[misc, name-defined]
+        def get_property(self, device: str, key: str) -> Any:
+            return ["FP32", "INT8"] if key == "OPTIMIZATION_CAPABILITIES" else super().get_property(device, key)
+
+    monkeypatch.setattr(real, "Core", Core)
+    with pytest.raises(InputError, match=r"does not compute in bf16 .*FP32, INT8.*use engine openvino"):
+        ENGINES["openvino-bf16"].open(bundle, "fp32")
+    assert ENGINES["openvino"].open(bundle, "fp32").describe()["inference_precision"]
+
+
+def test_bf16_is_nearly_what_the_graph_says(bundle: Bundle) -> None:
+    library = pytest.importorskip("openvino", reason="needs openvino: pip install openvino")
+    if "BF16" not in library.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("needs a CPU with bf16")
+    session = ENGINES["openvino-bf16"].open(bundle, "fp32")
+    assert "bf" in session.describe()["inference_precision"]
+    frame_HW3 = bundles.frame_with(6, seed=1)
+    assert session.start(frame_HW3) == 6
+    assert (session.finish("half") == bundles.expected_labels(frame_HW3, "half")).mean() > 0.95
