@@ -16,33 +16,33 @@ FULL = "full"
 def place_buckets(policy: TokenPolicy, spec: BucketFamily, occupancy_FG: list[list[float]] | None) -> list[Bucket]:
     """Buckets from small to large; the last is the full grid, so that any count finds one that holds it.
 
-    With measured occupancy the first gate's counts are cut at even quantiles of the frames, and each later gate gets the
-    mean need of the frames that fall between two cuts. Without, schedules are the policy's target ratios scaled by even
-    steps. Counts are rounded up to the target's multiple: a bucket is filled with real tokens, the next best ones.
+    With measured occupancy the first gate's counts are cut at even quantiles of the frames; each later gate gets the mean
+    need of the frames that fall between two cuts, made to rise with the buckets (a larger bucket computes no less
+    anywhere). Without, schedules are the policy's target ratios scaled by even steps. The first count, which a frame's
+    need is held against, is rounded up to the target's multiple, the others to the nearest: they are means. A bucket
+    is filled with real tokens, the next best ones.
     """
     full = Bucket(FULL, (policy.tokens,) * len(policy.gated))
     small = spec.count - 1
     if not policy.gated or small == 0:
         return [full]
-    schedules: list[tuple[int, ...]] = []
     if occupancy_FG is None:
-        for index in range(1, small + 1):
-            scale = index / small
-            schedules.append(
-                tuple(_round_up(scale * keep * policy.tokens, policy, spec) for keep in policy.target_keep)
-            )
+        scales_S1 = np.arange(1, small + 1)[:, None] / small
+        needs_SG = scales_S1 * np.asarray(policy.target_keep) * policy.tokens
     else:
         # the shares were rounded on their way through a YAML; the counts they stand for are whole
         count_FG = np.rint(np.asarray(occupancy_FG) * policy.tokens)
         order_F = np.argsort(count_FG[:, 0], kind="stable")
-        for frames in np.array_split(order_F, small):
-            if not len(frames):
-                continue
-            first = count_FG[frames, 0].max()
-            later = count_FG[frames, 1:].mean(axis=0)
-            schedules.append(tuple(_round_up(count, policy, spec) for count in (first, *later.tolist())))
+        parts = [frames for frames in np.array_split(order_F, small) if len(frames)]
+        needs_SG = np.stack([count_FG[frames].mean(axis=0) for frames in parts])
+        sizes_S = [len(frames) for frames in parts]
+        for gate in range(1, needs_SG.shape[1]):
+            needs_SG[:, gate] = rising(needs_SG[:, gate].tolist(), sizes_S)
+        needs_SG[:, 0] = [count_FG[frames, 0].max() for frames in parts]
     chosen: dict[int, tuple[int, ...]] = {}
-    for schedule in schedules:
+    for first, *later in needs_SG.tolist():
+        multiples = [ceil(first / spec.multiple - 1e-6), *(round(need / spec.multiple) for need in later)]
+        schedule = tuple(min(policy.tokens, max(1, multiple) * spec.multiple) for multiple in multiples)
         if schedule[0] < policy.tokens:
             # two cuts that round to the same first count are one bucket, with the larger need at every gate
             before = chosen.get(schedule[0], schedule)
@@ -50,5 +50,15 @@ def place_buckets(policy: TokenPolicy, spec: BucketFamily, occupancy_FG: list[li
     return [Bucket(f"k{first}", counts) for first, counts in sorted(chosen.items())] + [full]
 
 
-def _round_up(count: float, policy: TokenPolicy, spec: BucketFamily) -> int:
-    return int(min(policy.tokens, max(spec.multiple, ceil(count / spec.multiple - 1e-6) * spec.multiple)))
+def rising(values: list[float], weights: list[int]) -> list[float]:
+    """The sequence that never falls and is closest to `values`, of the same weighted mean: isotonic regression by pooling
+    adjacent violators (Ayer 1955)."""
+    pools: list[tuple[float, int, int]] = []  # mean, weight, how many values
+    for value, weight in zip(values, weights, strict=True):
+        pool = (value, weight, 1)
+        while pools and pools[-1][0] > pool[0]:
+            mean, before, count = pools.pop()
+            total = before + pool[1]
+            pool = ((mean * before + pool[0] * pool[1]) / total, total, count + pool[2])
+        pools.append(pool)
+    return [mean for mean, _, count in pools for _ in range(count)]

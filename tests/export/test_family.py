@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgeprune.config import BucketFamily, PolicySpec
-from edgeprune.export.family import FULL, place_buckets
+from edgeprune.export.family import FULL, place_buckets, rising
 from edgeprune.model import TokenPolicy
 from edgeprune.policies import make_policy
 
@@ -53,6 +53,28 @@ def test_later_gates_get_the_mean_need_of_the_buckets_own_frames() -> None:
     assert buckets[0].counts == (128, *[32] * 8) and buckets[1].counts == (608, *[288] * 8)
 
 
+def test_a_larger_bucket_computes_no_less_anywhere_and_the_mean_stays() -> None:
+    """Needs that fall as the first gate's rise: the mean need is what every bucket gets."""
+    frames = [[first / N] + [(600 - first) / N] * 8 for first in (160, 224, 288, 352)]
+    buckets = place_buckets(SVIT, BucketFamily(count=5, multiple=32), frames)
+    assert [bucket.counts for bucket in buckets[:-1]] == [(first, *[352] * 8) for first in (160, 224, 288, 352)]
+
+
+def test_rising() -> None:
+    assert rising([1, 3, 2, 2, 5], [1, 1, 1, 2, 1]) == pytest.approx([1, 2.25, 2.25, 2.25, 5])
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        values, weights = random.normal(size=7), random.integers(1, 5, 7)
+        found = np.array(rising(values.tolist(), weights.tolist()))
+        assert (np.diff(found) >= 0).all()
+        assert found @ weights == pytest.approx(values @ weights)
+        # no rising sequence is nearer: not the running maximum, not the mean, not small changes of its own
+        error = ((found - values) ** 2) @ weights
+        others = [np.maximum.accumulate(values), np.full(7, (values @ weights) / weights.sum())]
+        others += [np.sort(found + random.normal(0, 0.1, 7)) for _ in range(20)]
+        assert all(error <= ((other - values) ** 2) @ weights + 1e-9 for other in others)
+
+
 @pytest.mark.parametrize("digits", [4, 5, 6])
 def test_rounded_shares_stand_for_whole_counts(digits: int) -> None:
     """A need of exactly 320 tokens is a bucket of 320, though 320/768 was rounded up on its way through a YAML."""
@@ -63,14 +85,14 @@ def test_rounded_shares_stand_for_whole_counts(digits: int) -> None:
 
 
 def test_cuts_that_round_to_one_count_are_one_bucket_with_the_larger_needs() -> None:
-    occupancy = [[100 / N] + [96 / N] * 8, [120 / N] + [32 / N] * 8]
+    occupancy = [[100 / N] + [32 / N] * 8, [120 / N] + [120 / N] * 8]
     buckets = place_buckets(SVIT, BucketFamily(count=3, multiple=64), occupancy)
     assert [bucket.counts for bucket in buckets[:-1]] == [(128, *[128] * 8)]
 
 
 def test_without_occupancy_the_last_cut_is_the_policys_target() -> None:
     buckets = place_buckets(SVIT, BucketFamily(count=4, multiple=32), None)
-    assert buckets[-2].counts == (544,) * 3 + (384,) * 3 + (288,) * 3
+    assert buckets[-2].counts == (544,) * 3 + (384,) * 3 + (256,) * 3
     assert buckets[0].counts == (192,) * 3 + (128,) * 3 + (96,) * 3
 
 
