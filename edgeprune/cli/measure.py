@@ -18,6 +18,8 @@ from edgeprune.engines import ENGINES
 from edgeprune.errors import choose
 from edgeprune.evaluate.accuracy import evaluate
 from edgeprune.evaluate.bench import bench as run_bench
+from edgeprune.evaluate.bench import bench_frames
+from edgeprune.evaluate.roofline import roofline as roofline_of
 from edgeprune.report.plot import plot_miou_latency
 from edgeprune.report.table import write_csv, write_json
 
@@ -30,6 +32,15 @@ EVAL_COLUMNS = {
     "miou": ("mIoU", ".4f"),
     "pixel_accuracy": ("pixel acc", ".4f"),
     "boundary_f": ("boundary F", ".4f"),
+}
+ROOFLINE_COLUMNS = {
+    "group": ("operators", ""),
+    "nodes": ("nodes", "d"),
+    "ms": ("ms", ".2f"),
+    "gmacs": ("GMAC", ".3f"),
+    "mbytes": ("MB", ".1f"),
+    "floor_ms": ("floor ms", ".2f"),
+    "reached": ("reached", ".0%"),
 }
 BENCH_COLUMNS = {
     "graph": ("graph", ""),
@@ -141,6 +152,9 @@ def eval_(
 )
 @click.option("--threads", type=click.IntRange(1), help="Default: the target's.")
 @click.option("--meter", help="Energy meter; default: the target's.")
+@click.option(
+    "--roofline", is_flag=True, help="Instead: what each group of operators costs against this machine's peaks."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for bench.csv, bench.json and bench.png.")
 @as_json
 def bench(
@@ -152,11 +166,15 @@ def bench(
     engines: tuple[str, ...],
     threads: int | None,
     meter: str | None,
+    roofline: bool,
     out: Path | None,
     json_: bool,
 ) -> None:
     """Time every bucket and precision against dense FP32, each graph in its own process."""
     opened = open_default(bundle)
+    if roofline:
+        show_roofline(opened, data, split, threads, out, json_)
+        return
     result = measure(opened, rounds, frames, data, split, threads, meter, engines=engines)
     paths = write_bench(result, out) if out else []
     if json_:
@@ -165,6 +183,31 @@ def bench(
     show_bench(result)
     for path in paths:
         click.echo(f"wrote {path}")
+
+
+def show_roofline(
+    bundle: Bundle, data: str | None, split: str, threads: int | None, out: Path | None, json_: bool
+) -> None:
+    """The table of `roofline`, on the first frame of the data."""
+    samples = open_split(load_data_set(data), split) if data else None
+    _, frames_FHW3 = bench_frames(bundle, samples, 1)
+    result = roofline_of(bundle, frames_FHW3[0], threads)
+    if out:
+        write_csv(out / "roofline.csv", result["rows"])
+    if json_:
+        show_json(result)
+        return
+    for graph, precision in dict.fromkeys((row["graph"], row["precision"]) for row in result["rows"]):
+        rows = [row for row in result["rows"] if (row["graph"], row["precision"]) == (graph, precision)]
+        click.echo(f"\n{graph} {precision}" + ("" if graph in ("dense", "trunk") else " (trunk and tail)"))
+        show_table(rows, ROOFLINE_COLUMNS)
+    peaks = result["peaks"]
+    click.echo(
+        f"\n{result['threads']} threads; peaks measured just before: fp32 {peaks['fp32_gmacs']:.0f}, "
+        f"int8 {peaks['int8_gmacs']:.0f} GMAC/s, copy {peaks['copy_gbytes']:.0f} GB/s"
+    )
+    if out:
+        click.echo(f"wrote {out / 'roofline.csv'}")
 
 
 def measure(

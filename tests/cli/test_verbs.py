@@ -99,6 +99,15 @@ def test_an_unknown_engine_is_refused_before_anything_runs(
     assert said.code == 2 and "did you mean 'openvino'" in said.err
 
 
+def test_bench_roofline(edgeprune: Type, tiny: Path) -> None:
+    pytest.importorskip("onnx", reason="the peaks are measured on graphs that onnx writes: pip install onnx")
+    said = edgeprune("bench", "--bundle", tiny, "--roofline", "--threads", 1, "--out", "roof")
+    assert said.code == 0 and "int8 (trunk and tail)" in said.out and "GMAC/s" in said.out
+    with Path("roof/roofline.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["graph"] for row in rows} == {"dense", "trunk", *bundles.BUCKETS}
+
+
 def test_bench_table_csv_and_plot(edgeprune: Type, tiny: Path, tmp_path: Path) -> None:
     data = write_data_set(tmp_path)
     said = edgeprune(
