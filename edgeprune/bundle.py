@@ -82,6 +82,10 @@ class Manifest(Strict):
     accuracy: list[dict[str, Any]] = Field(
         default_factory=list, description="rows of `eval`, where it was run at build"
     )
+    engine_choice: list[dict[str, Any]] = Field(
+        default_factory=list,
+        description="where the target leaves the engine open: what was measured, and why it was taken",
+    )
     references: str
     provenance: dict[str, Any]
     files: dict[str, str] = Field(description="SHA-256 of every file but this one")

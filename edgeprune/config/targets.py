@@ -35,6 +35,8 @@ class Target(Strict):
     name: str
     summary: str
     engine: str
+    # where several are given, `build` measures those that are installed, and `engine` becomes the fastest
+    candidates: list[str] = []
     precisions: list[Literal["fp32", "int8"]]
     threads: int = Field(2, ge=1)
     # how graphs are written: QGemm of ONNX Runtime takes the bias as INT32; TensorRT refuses to dequantize INT32 and wants

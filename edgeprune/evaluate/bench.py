@@ -44,6 +44,7 @@ def bench(
     samples: Samples | None = None,
     frames: int = FRAMES,
     accuracy: Sequence[dict[str, Any]] | None = None,
+    only: str | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Times dense FP32, every bucket in every precision, `auto`, and the trunk alone, over the same frames.
@@ -58,6 +59,7 @@ def bench(
         samples: frames are spread evenly over them; scenes of the synthetic street, rendered ahead, by default.
         frames: of a round.
         accuracy: rows of `evaluate`; those of the manifest by default.
+        only: this precision alone.
         say: takes a line of progress per round.
 
     Returns:
@@ -83,7 +85,7 @@ def bench(
             entry
             for engine in engines
             for entry in list_entries(
-                bundle, Job("", engine, threads, str(frames_path), str(bundle.folder)), dense_path
+                bundle, Job("", engine, threads, str(frames_path), str(bundle.folder)), dense_path, only
             )
         ]
         say(f"opening {len(entries)} graphs, each in a process of its own")
@@ -124,8 +126,8 @@ def bench_frames(bundle: Bundle, samples: Samples | None, count: int) -> tuple[s
     return f"{len(picked)} frames, {samples.names[picked[0]]} to {samples.names[picked[-1]]}", np.stack(images)
 
 
-def list_entries(bundle: Bundle, job: Job, dense_path: Path | None) -> list["Entry"]:
-    """What is timed, in the order of the table. `job`: what all have in common."""
+def list_entries(bundle: Bundle, job: Job, dense_path: Path | None, only: str | None = None) -> list["Entry"]:
+    """What is timed, in the order of the table. `job`: what all have in common; `only`: this precision alone."""
 
     def entry(name: str, row: str | None, **differing: str) -> Entry:
         return Entry(name, row, replace(job, **differing))  # type: ignore[arg-type]  # all of them are text
@@ -136,7 +138,7 @@ def list_entries(bundle: Bundle, job: Job, dense_path: Path | None) -> list["Ent
         entries.append(entry("dense", DENSE, kind="graph", graph=str(dense_path)))
     if manifest.stem_head:
         entries.append(entry("stem+head", None, kind="graph", graph=str(bundle.path(manifest.stem_head))))
-    for precision in manifest.precisions:
+    for precision in [only] if only else manifest.precisions:
         gated = bool(manifest.graphs[precision].tails)
         graph = "trunk+tail" if gated else "single"
         for bucket in manifest.buckets:

@@ -10,8 +10,8 @@ def inspect(bundle: Bundle) -> dict[str, Any]:
 
     Returns:
         `bundle`, `name`, `policy`, `target` {name, engine, threads, ...}, `input` [H, W], `labels` [H, W], `classes`,
-        `depth`, `tokens` (of the full grid), `precisions`, `buckets` [{name, first, counts, token_layers,
-        token_share}], `parity` and `accuracy` (rows of the build), `graphs` [{graph, precision, file, bytes}], `files`
+        `depth`, `tokens` (of the full grid), `precisions`, `buckets` [{name, first, counts, token_layers, token_share}],
+        `engine_choice`, `parity` and `accuracy` (rows of the build), `graphs` [{graph, precision, file, bytes}], `files`
         [{file, bytes}], `bytes` (of all), `lint`, `provenance`, `schema_version`.
     """
     manifest = bundle.manifest
@@ -41,6 +41,7 @@ def inspect(bundle: Bundle) -> dict[str, Any]:
             bucket.model_dump() | {"token_share": bucket.token_layers / (manifest.depth * manifest.tokens)}
             for bucket in manifest.buckets
         ],
+        "engine_choice": manifest.engine_choice,
         "parity": [row.model_dump() for row in manifest.parity],
         "accuracy": manifest.accuracy,
         "graphs": graphs,

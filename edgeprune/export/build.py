@@ -18,13 +18,14 @@ import onnxruntime as ort
 import torch
 
 from edgeprune import __version__
-from edgeprune.bundle import MANIFEST, SCHEMA, BucketEntry, GraphSet, Manifest, ParityRow, write_manifest
+from edgeprune.bundle import MANIFEST, SCHEMA, BucketEntry, GraphSet, Manifest, ParityRow, open_bundle, write_manifest
 from edgeprune.calibrate import Calib
 from edgeprune.checkpoint import Card, load
 from edgeprune.config import Target
 from edgeprune.errors import InputError, RunError
 from edgeprune.export.family import place_buckets
 from edgeprune.export.graphs import export_dense, export_tail, export_trunk
+from edgeprune.export.host import choose_engine
 from edgeprune.export.int8 import unquantize_linears
 from edgeprune.export.parity import compare
 from edgeprune.export.sources import Sources, check_calib, find_sources, frames_for_parity, load_dense, twins
@@ -125,6 +126,13 @@ def build(target: Target, sources: Sources, precisions: Sequence[str], out: Path
             files={},
         )
         write_manifest(folder, manifest)
+        if target.candidates:
+            engine, manifest.engine_choice = choose_engine(
+                open_bundle(folder), target.candidates, target.parity.int8, say
+            )
+            note(f"engine: {engine}")
+            manifest.target = target.model_copy(update={"engine": engine})
+            write_manifest(folder, manifest)
     return manifest
 
 

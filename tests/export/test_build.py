@@ -15,8 +15,10 @@ from onnx import numpy_helper
 from edgeprune.bundle import MANIFEST, Bundle, open_bundle
 from edgeprune.checkpoint import load, save
 from edgeprune.config import BucketFamily, load_target
+from edgeprune.engines import ENGINES, onnxruntime
 from edgeprune.errors import InputError, RunError
 from edgeprune.export import build as module
+from edgeprune.export import host
 from edgeprune.export.build import build, build_dense
 from edgeprune.export.sources import PARITY_FRAMES, Sources, find_sources, frames_for_parity
 from tests import models
@@ -24,6 +26,12 @@ from tests import models
 
 def quiet(line: str) -> None:
     pass
+
+
+class OnnxRuntime:
+    """An engine that is ONNX Runtime but for what a test changes."""
+
+    open_graph = staticmethod(onnxruntime.open_graph)
 
 
 Change = Callable[[onnx.ModelProto, dict[str, onnx.ModelProto]], None]
@@ -155,6 +163,72 @@ def test_a_dense_model_is_one_graph_without_calibration(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="was not built from"):
         save(tmp_path / "dense.safetensors", card, models.model(card, seed=5).state_dict())
         build_dense(tmp_path / "dense.safetensors", manifest, tmp_path / "later")
+
+
+# ------------------------------------------------------------------------------------------------ engines
+
+
+def test_a_target_that_leaves_the_engine_open_gets_the_fastest_that_answers_rightly(
+    cpu: Bundle, sources: Sources, exported: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One engine answers wrongly and would be fastest, one is not installed; of the other two the faster is taken."""
+    exported()
+
+    class Wrong(OnnxRuntime):
+        def open(self, *args: Any, **kwargs: Any) -> Any:
+            session = onnxruntime.open(*args, **kwargs)
+            finish = session.finish
+            monkeypatch.setattr(session, "finish", lambda bucket: finish(bucket) + 1)
+            return session
+
+    class Missing(OnnxRuntime):
+        def open(self, *args: Any, **kwargs: Any) -> Any:
+            raise InputError("this engine needs a library; pip install it")
+
+    for name, engine in {"slow": onnxruntime, "quick": onnxruntime, "wrong": Wrong(), "missing": Missing()}.items():
+        monkeypatch.setitem(ENGINES, name, engine)
+    times = {"slow": 9.0, "quick": 5.0}
+
+    def fake_bench(*_: Any, engines: list[str], only: str, **__: Any) -> dict[str, Any]:
+        assert engines == list(times)  # neither the wrong nor the missing one is worth timing
+        row = {"bucket": "auto", "precision": only}
+        return {"rows": [row | {"engine": name, "latency_ms": {"p50": times[name]}} for name in engines]}
+
+    monkeypatch.setattr(host, "bench", fake_bench)
+    target = cpu.manifest.target.model_copy(update={"candidates": ["slow", "wrong", "missing", "quick"]})
+    build(target, sources, ["fp32"], tmp_path / "bundle", quiet)
+    manifest = open_bundle(tmp_path / "bundle").manifest
+    assert manifest.target.engine == "quick"
+    rows = {row["engine"]: row for row in manifest.engine_choice}
+    assert [name for name, row in rows.items() if row["chosen"]] == ["quick"]
+    assert rows["slow"]["reason"] == "1.80x its time" and rows["quick"]["agreement"] == 1
+    assert "equal labels on the reference frames" in rows["wrong"]["reason"] and rows["wrong"]["p50_ms"] is None
+    assert "pip install" in rows["missing"]["reason"]
+
+
+def test_engines_of_this_machine_are_timed_for_real(
+    cpu: Bundle, sources: Sources, exported: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported()
+    target = cpu.manifest.target.model_copy(update={"candidates": ["onnxruntime"]})
+    build(target, sources, ["fp32"], tmp_path / "bundle", quiet)
+    manifest = open_bundle(tmp_path / "bundle").manifest
+    (row,) = manifest.engine_choice
+    assert row["chosen"] and row["p50_ms"] > 0 and row["reason"] == "the fastest"
+
+
+def test_no_engine_at_all(cpu: Bundle, sources: Sources, exported: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    exported()
+
+    class Missing(OnnxRuntime):
+        def open(self, *args: Any, **kwargs: Any) -> Any:
+            raise InputError("this engine needs a library; pip install it")
+
+    monkeypatch.setitem(ENGINES, "missing", Missing())
+    target = cpu.manifest.target.model_copy(update={"candidates": ["missing"]})
+    with pytest.raises(RunError, match="no engine can run the bundle: this engine needs a library"):
+        build(target, sources, ["fp32"], tmp_path / "bundle", quiet)
+    assert not (tmp_path / "bundle").exists()
 
 
 # ------------------------------------------------------------------------------------------------ frames

@@ -201,7 +201,7 @@ def test_rules_of_a_target_are_run_in_turn() -> None:
     assert [line.split(": ")[1] for line in findings] == ["opset", "no-dynamic-operators"]
 
 
-@pytest.mark.parametrize("target", ["onnx-cpu", "jetson-orin"])
+@pytest.mark.parametrize("target", ["onnx-cpu", "openvino-cpu", "host", "jetson-orin"])
 def test_targets_name_rules_that_exist(target: str) -> None:
     assert lint_graph("trunk", RELU, load_target(target).lint) == []
 
