@@ -74,7 +74,7 @@ class Manifest(Strict):
     policy: str
     precisions: list[str]
     buckets: list[BucketEntry] = Field(description="smallest first; the last is the full grid")
-    graphs: dict[str, GraphSet] = Field(description="by precision")
+    graphs: dict[str, GraphSet] = Field(description="by precision; `mixed` takes each bucket from one of them")
     dense: str | None = Field(None, description="the dense FP32 reference graph: frame -> labels")
     stem_head: str | None = Field(None, description="stem and head without a block: their share of the dense time")
     parity: list[ParityRow]
@@ -85,6 +85,12 @@ class Manifest(Strict):
     engine_choice: list[dict[str, Any]] = Field(
         default_factory=list,
         description="where the target leaves the engine open: what was measured, and why it was taken",
+    )
+    precision_choice: list[dict[str, Any]] = Field(
+        default_factory=list, description="what was measured per bucket and precision, and which of them a run takes"
+    )
+    run: str | None = Field(
+        None, description="the graph set that a run takes unless told; null: INT8 where it is there"
     )
     references: str
     provenance: dict[str, Any]
@@ -109,7 +115,9 @@ class Bundle:
         return choose(self.manifest.graphs, precision, "precision")
 
     def default_precision(self) -> str:
-        """The fastest that was built: INT8 where it is there."""
+        """What a run takes: what was measured as the fastest, else INT8 where it is there."""
+        if self.manifest.run:
+            return self.manifest.run
         return "int8" if "int8" in self.manifest.precisions else self.manifest.precisions[0]
 
 

@@ -22,6 +22,21 @@ PARITY_COLUMNS = {
 }
 
 
+ENGINE_COLUMNS = {
+    "engine": ("engine", ""),
+    "p50_ms": ("auto ms", ".1f"),
+    "agreement": ("equal labels", ".2%"),
+    "reason": ("", ""),
+}
+PRECISION_COLUMNS = {
+    "bucket": ("bucket", ""),
+    "precision": ("precision", ""),
+    "p50_ms": ("p50 ms", ".1f"),
+    "loss_points": ("points under fp32", ".2f"),
+    "chosen": ("taken", ""),
+}
+
+
 @click.command()
 @click.option(
     "--target", default="onnx-cpu", show_default=True, help="A name (see `edgeprune targets`) or a YAML file."
@@ -117,6 +132,11 @@ def inspect(bundle: Path, json_: bool) -> None:
         },
     )
     show_table(parity_rows(opened.manifest), PARITY_COLUMNS)
+    if content["engine_choice"]:
+        show_table(content["engine_choice"], ENGINE_COLUMNS)
+    if content["precision_choice"]:
+        show_table(content["precision_choice"], PRECISION_COLUMNS)
+    click.echo(f"a run takes {content['run']}")
     show_table(content["files"], {"file": ("file", ""), "bytes": ("bytes", ",d")})
 
 

@@ -83,7 +83,7 @@ def dense_graph(bundle: Bundle) -> Iterator[Path | None]:
 @click.option("--split", default="val", show_default=True)
 @click.option("--include", multiple=True, help="Glob over file stems, to score one drive alone; repeatable.")
 @click.option("--frames", type=click.IntRange(1), help="Score so many, evenly spread; default: all.")
-@click.option("--precision", "precisions", multiple=True, type=click.Choice(["int8", "fp32"]))
+@click.option("--precision", "precisions", multiple=True, type=click.Choice(["int8", "fp32", "mixed"]))
 @click.option("--engine", "engines", multiple=True, help="Default: the target's; repeatable.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the rows as CSV.")
 @as_json

@@ -38,6 +38,8 @@ class Target(Strict):
     # where several are given, `build` measures those that are installed, and `engine` becomes the fastest
     candidates: list[str] = []
     precisions: list[Literal["fp32", "int8"]]
+    # `build` times every bucket in every precision here, and a run takes the fastest that holds the accuracy limit
+    precision_per_bucket: bool = False
     threads: int = Field(2, ge=1)
     # how graphs are written: QGemm of ONNX Runtime takes the bias as INT32; TensorRT refuses to dequantize INT32 and wants
     # a float Add, and casts to UINT8 from float alone

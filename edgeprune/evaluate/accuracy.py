@@ -78,7 +78,7 @@ def evaluate(
         dense = stack.enter_context(closing(opener.open_graph(dense_path, threads))) if dense_path else None
         sessions = {
             precision: stack.enter_context(closing(opener.open(bundle, precision, threads=threads)))
-            for precision in precisions or manifest.precisions
+            for precision in precisions or manifest.graphs
         }
         described = next(iter(sessions.values())).describe()
         for done, index in enumerate(picked, 1):

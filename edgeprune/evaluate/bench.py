@@ -138,7 +138,7 @@ def list_entries(bundle: Bundle, job: Job, dense_path: Path | None, only: str | 
         entries.append(entry("dense", DENSE, kind="graph", graph=str(dense_path)))
     if manifest.stem_head:
         entries.append(entry("stem+head", None, kind="graph", graph=str(bundle.path(manifest.stem_head))))
-    for precision in [only] if only else manifest.precisions:
+    for precision in [only] if only else manifest.graphs:
         gated = bool(manifest.graphs[precision].tails)
         graph = "trunk+tail" if gated else "single"
         for bucket in manifest.buckets:

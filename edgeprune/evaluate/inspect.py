@@ -11,7 +11,8 @@ def inspect(bundle: Bundle) -> dict[str, Any]:
     Returns:
         `bundle`, `name`, `policy`, `target` {name, engine, threads, ...}, `input` [H, W], `labels` [H, W], `classes`,
         `depth`, `tokens` (of the full grid), `precisions`, `buckets` [{name, first, counts, token_layers, token_share}],
-        `engine_choice`, `parity` and `accuracy` (rows of the build), `graphs` [{graph, precision, file, bytes}], `files`
+        `engine_choice` and `precision_choice` (what was measured), `run` (the graph set that a run takes),
+        `parity` and `accuracy` (rows of the build), `graphs` [{graph, precision, file, bytes}], `files`
         [{file, bytes}], `bytes` (of all), `lint`, `provenance`, `schema_version`.
     """
     manifest = bundle.manifest
@@ -42,6 +43,8 @@ def inspect(bundle: Bundle) -> dict[str, Any]:
             for bucket in manifest.buckets
         ],
         "engine_choice": manifest.engine_choice,
+        "precision_choice": manifest.precision_choice,
+        "run": bundle.default_precision(),
         "parity": [row.model_dump() for row in manifest.parity],
         "accuracy": manifest.accuracy,
         "graphs": graphs,

@@ -28,6 +28,7 @@ from edgeprune.export.graphs import export_dense, export_tail, export_trunk
 from edgeprune.export.host import choose_engine
 from edgeprune.export.int8 import unquantize_linears
 from edgeprune.export.parity import compare
+from edgeprune.export.precision import choose_precisions
 from edgeprune.export.sources import Sources, check_calib, find_sources, frames_for_parity, load_dense, twins
 from edgeprune.export.weights import WeightFile, write_graph
 from edgeprune.files import sha256, write_folder_atomic
@@ -132,6 +133,12 @@ def build(target: Target, sources: Sources, precisions: Sequence[str], out: Path
             )
             note(f"engine: {engine}")
             manifest.target = target.model_copy(update={"engine": engine})
+            write_manifest(folder, manifest)
+        if target.precision_per_bucket and len(precisions) > 1:
+            manifest.run, mixed, manifest.precision_choice = choose_precisions(open_bundle(folder), calib, say)
+            if mixed:
+                manifest.graphs[manifest.run] = mixed
+            note(f"a run takes {manifest.run}")
             write_manifest(folder, manifest)
     return manifest
 

@@ -13,7 +13,7 @@ from tests import models
 
 def small(target: str, count: int) -> Target:
     """A shipped target for 24 tokens."""
-    update = {"buckets": BucketFamily(count=count, multiple=8), "threads": 1}
+    update = {"buckets": BucketFamily(count=count, multiple=8), "threads": 1, "precision_per_bucket": False}
     return load_target(target).model_copy(update=update)
 
 

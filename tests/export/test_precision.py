@@ -1,0 +1,105 @@
+"""Which precision a bucket runs in."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeprune.bundle import Bundle, open_bundle
+from edgeprune.config import Parity
+from edgeprune.engines import ENGINES
+from edgeprune.export import precision
+from edgeprune.export.build import build
+from edgeprune.export.precision import MIXED, pick
+from edgeprune.export.sources import Sources
+from tests import models
+from tests.export.test_build import exported, quiet
+
+__all__ = ["exported"]
+
+
+def timed(times: dict[str, tuple[float, float]]) -> list[dict[str, Any]]:
+    """Rows of `bench`: bucket -> milliseconds in int8 and in fp32; `trunk` has no bucket."""
+    return [
+        {
+            "graph": "trunk" if bucket == "trunk" else "trunk+tail",
+            "bucket": None if bucket == "trunk" else bucket,
+            "precision": each,
+            "engine": "onnxruntime",
+            "latency_ms": {"p50": ms},
+        }
+        for bucket, both in times.items()
+        for each, ms in zip(("int8", "fp32"), both, strict=True)
+    ]
+
+
+def scored(scores: dict[str, tuple[float, float]]) -> list[dict[str, Any]]:
+    """Rows of `evaluate`: bucket -> mIoU in int8 and in fp32."""
+    return [
+        {"bucket": bucket, "precision": each, "engine": "onnxruntime", "miou": miou}
+        for bucket, both in scores.items()
+        for each, miou in zip(("int8", "fp32"), both, strict=True)
+    ]
+
+
+@pytest.fixture
+def names(cpu: Bundle) -> list[str]:
+    return [bucket.name for bucket in cpu.manifest.buckets]
+
+
+def test_int8_where_it_is_faster_and_holds(cpu: Bundle, names: list[str]) -> None:
+    times = dict.fromkeys(names, (10.0, 20.0)) | {"auto": (10.0, 20.0), "trunk": (4.0, 6.0)}
+    run, mixed, rows = pick(cpu.manifest, timed(times), scored(dict.fromkeys((*names, "auto"), (0.598, 0.6))))
+    assert (run, mixed) == ("int8", None)
+    assert len(rows) == 2 * (len(names) + 1) and all(row["chosen"] == (row["precision"] == "int8") for row in rows)
+    assert rows[-2]["loss_points"] == pytest.approx(0.2) and rows[-1]["loss_points"] == 0
+
+
+def test_fp32_everywhere_on_a_cpu_that_is_slow_at_int8(cpu: Bundle, names: list[str]) -> None:
+    times = dict.fromkeys(names, (30.0, 20.0)) | {"auto": (30.0, 20.0), "trunk": (8.0, 6.0)}
+    assert pick(cpu.manifest, timed(times), [])[:2] == ("fp32", None)
+
+
+def test_a_bucket_that_loses_too_much_in_int8_runs_in_fp32(cpu: Bundle, names: list[str]) -> None:
+    times = dict.fromkeys(names, (10.0, 20.0)) | {"auto": (10.0, 20.0), "trunk": (4.0, 6.0)}
+    scores = dict.fromkeys((*names, "auto"), (0.598, 0.6)) | {names[0]: (0.594, 0.6)}  # 0.6 points, 0.5 allowed
+    run, mixed, rows = pick(cpu.manifest, timed(times), scored(scores))
+    assert run == MIXED and mixed is not None
+    graphs = cpu.manifest.graphs
+    assert mixed.trunk == graphs["int8"].trunk
+    assert mixed.tails == graphs["int8"].tails | {names[0]: graphs["fp32"].tails[names[0]]}
+    assert [row["precision"] for row in rows if row["bucket"] == names[0] and row["chosen"]] == ["fp32"]
+
+
+def test_a_tail_is_judged_without_its_trunk(cpu: Bundle, names: list[str]) -> None:
+    """The trunk gains so much in INT8 that each bucket as a whole does; one tail alone is faster in FP32."""
+    times = dict.fromkeys(names, (10.0, 20.0)) | {"auto": (10.0, 20.0), "trunk": (4.0, 12.0)}
+    times[names[0]] = (10.0, 17.0)  # tails: 6 and 5
+    run, mixed, _ = pick(cpu.manifest, timed(times), [])
+    assert run == MIXED and mixed is not None
+    assert mixed.tails[names[0]] == cpu.manifest.graphs["fp32"].tails[names[0]]
+
+
+def test_a_mixed_bundle_runs_and_is_scored(
+    cpu: Bundle, sources: Sources, exported: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "bundle"
+    names = [bucket.name for bucket in cpu.manifest.buckets]
+    times = dict.fromkeys(names, (10.0, 20.0)) | {"auto": (10.0, 20.0), "trunk": (4.0, 12.0)}
+    times[names[0]] = (10.0, 17.0)
+    monkeypatch.setattr(precision, "bench", lambda *_, **__: {"rows": timed(times)})
+    exported()
+    # `exported` gives FP32 graphs for both precisions
+    update = {"precision_per_bucket": True, "parity": Parity(int8=0.9)}
+    target = cpu.manifest.target.model_copy(update=update)
+    build(target, sources, ["int8", "fp32"], folder, quiet)
+    bundle = open_bundle(folder)
+    assert bundle.default_precision() == MIXED
+    assert (folder / "build.log").read_text().endswith("a run takes mixed\n")
+    session = ENGINES["onnxruntime"].open(bundle, MIXED, threads=1)
+    frame_HW3 = models.frames(1)[0]
+    session.start(frame_HW3)
+    plain = ENGINES["onnxruntime"].open(bundle, "fp32", threads=1)
+    plain.start(frame_HW3)
+    for name in names:
+        assert np.array_equal(session.finish(name), plain.finish(name))
