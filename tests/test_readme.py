@@ -15,7 +15,14 @@ from edgeprune.cli import edgeprune
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 # what is left to the slow run: they take minutes, or need a camera that no test machine has
-SLOW = ("train street-short", "build --checkpoint out/train", "build --target jetson-orin", "run --camera 0", "bench")
+SLOW = (
+    "train street-short",
+    "build --checkpoint out/train",
+    "build --target jetson-orin",
+    "build --target host",
+    "run --camera 0",
+    "bench",
+)
 
 
 def commands() -> list[str]:
