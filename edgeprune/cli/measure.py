@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from edgeprune.bundle import Bundle
 from edgeprune.cli.defaults import default_checkpoint, open_default
@@ -15,7 +16,7 @@ from edgeprune.config import load_data_set
 from edgeprune.data import open_split
 from edgeprune.energy import open_meter
 from edgeprune.engines import ENGINES
-from edgeprune.errors import choose
+from edgeprune.errors import InputError, choose
 from edgeprune.evaluate.accuracy import evaluate
 from edgeprune.evaluate.bench import bench as run_bench
 from edgeprune.evaluate.bench import bench_frames
@@ -153,7 +154,9 @@ def eval_(
 @click.option("--threads", type=click.IntRange(1), help="Default: the target's.")
 @click.option("--meter", help="Energy meter; default: the target's.")
 @click.option(
-    "--roofline", is_flag=True, help="Instead: what each group of operators costs against this machine's peaks."
+    "--roofline",
+    is_flag=True,
+    help="Instead: what each group of operators costs in ONNX Runtime, on one frame, against this machine's peaks.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for bench.csv, bench.json and bench.png.")
 @as_json
@@ -173,6 +176,7 @@ def bench(
     """Time every bucket and precision against dense FP32, each graph in its own process."""
     opened = open_default(bundle)
     if roofline:
+        refuse_beside_roofline(engines)
         show_roofline(opened, data, split, threads, out, json_)
         return
     result = measure(opened, rounds, frames, data, split, threads, meter, engines=engines)
@@ -183,6 +187,17 @@ def bench(
     show_bench(result)
     for path in paths:
         click.echo(f"wrote {path}")
+
+
+def refuse_beside_roofline(engines: Sequence[str]) -> None:
+    """What `--roofline` has no use for is refused, not ignored."""
+    for name in known_engines(engines):
+        if name != "onnxruntime":
+            raise InputError(f"--roofline reads ONNX Runtime's profile and knows nothing of {name}; leave --engine out")
+    context = click.get_current_context()
+    for name in ("rounds", "frames", "meter"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise InputError(f"--roofline profiles one frame and has no use for --{name}; leave one of the two out")
 
 
 def show_roofline(
@@ -203,7 +218,7 @@ def show_roofline(
         show_table(rows, ROOFLINE_COLUMNS)
     peaks = result["peaks"]
     click.echo(
-        f"\n{result['threads']} threads; peaks measured just before: fp32 {peaks['fp32_gmacs']:.0f}, "
+        f"\nONNX Runtime, {result['threads']} threads; peaks measured just before: fp32 {peaks['fp32_gmacs']:.0f}, "
         f"int8 {peaks['int8_gmacs']:.0f} GMAC/s, copy {peaks['copy_gbytes']:.0f} GB/s"
     )
     if out:

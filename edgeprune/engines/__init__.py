@@ -1,14 +1,14 @@
 """Inference engines: one per file behind `ENGINES`. Adding one is a new file and a row here."""
 
-from edgeprune.engines import onnxruntime
 from edgeprune.engines.engine import Engine, Graph, Session
+from edgeprune.engines.onnxruntime import OnnxRuntime
 from edgeprune.engines.openvino import OpenVino
 
 __all__ = ["ENGINES", "Engine", "Graph", "Session"]
 
 # Each is imported without the library behind it, which is loaded when a graph is opened.
 ENGINES: dict[str, Engine] = {
-    "onnxruntime": onnxruntime,
+    "onnxruntime": OnnxRuntime(),
     "openvino": OpenVino("f32"),
     "openvino-bf16": OpenVino("bf16"),
 }

@@ -1,4 +1,4 @@
-"""What every inference engine is to the rest of edgeprune. An engine is a module that fulfils `Engine`.
+"""What every inference engine is to the rest of edgeprune. An engine is an object that fulfils `Engine`.
 
 Array shapes: frame_HW3 (uint8 RGB at the bundle's input size), label_HW (uint8 class ids at its label size).
 """
@@ -60,7 +60,7 @@ class Graph(Protocol):
 
 
 class Engine(Protocol):
-    """A module of `engines/`. It is imported without its library, which may be missing here."""
+    """A row of ENGINES. Its file is imported without its library, which may be missing here."""
 
     def open(self, bundle: Bundle, precision: str, buckets: Sequence[str] | None = None, threads: int = 2) -> Session:
         """Opens the trunk and the tails of `buckets` (all by default).

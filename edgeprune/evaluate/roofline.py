@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from edgeprune.bundle import Bundle
-from edgeprune.engines.onnxruntime import COUNT, FRAME, PROVIDER, THREADING, load_onnxruntime
+from edgeprune.engines.bound import COUNT, FRAME
+from edgeprune.engines.onnxruntime import open_session
 from edgeprune.errors import InputError
 
 RUNS, WARM_UP_RUNS = 20, 3
@@ -129,18 +130,10 @@ def profile(path: Path, feeds: Mapping[str, Any], threads: int) -> dict[str, Gro
     """Groups of the graph's operators, mean over runs.
 
     Raises:
-        InputError: ONNX Runtime is missing.
+        InputError: ONNX Runtime is missing, or can't read the graph.
     """
-    library = load_onnxruntime()
-    options = library.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 4
-    for key, value in THREADING.items():
-        options.add_session_config_entry(key, value)
     with tempfile.TemporaryDirectory(prefix="edgeprune-roofline-") as folder:
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        session = library.InferenceSession(str(path), options, providers=[PROVIDER])
+        session = open_session(path, threads, Path(folder) / "profile")
         own = {tensor.name: feeds[tensor.name] for tensor in session.get_inputs()}
         for _ in range(WARM_UP_RUNS + RUNS):
             session.run(None, own)
@@ -190,7 +183,6 @@ def _gemm_peak(threads: int, precision: str) -> float:
         from onnx import TensorProto, helper, numpy_helper
     except ImportError as error:
         raise InputError(f"the roofline's peaks need the onnx package ({error}); pip install onnx") from error
-    library = load_onnxruntime()
     side = GEMM_SIDE
     random = np.random.default_rng(0)
     if precision == "fp32":
@@ -220,9 +212,7 @@ def _gemm_peak(threads: int, precision: str) -> float:
     )
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
     proto = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    options = library.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = library.InferenceSession(proto.SerializeToString(), options, providers=[PROVIDER])
+    session = open_session(proto.SerializeToString(), threads)
     return side**3 / 1e9 / _best_s(lambda: session.run(None, {"x": x}))
 
 
@@ -279,9 +269,7 @@ def roofline(bundle: Bundle, frame_HW3: np.ndarray, threads: int | None = None) 
 
 
 def _run_once(trunk: Path, frame_HW3: np.ndarray, threads: int) -> dict[str, Any]:
-    options = load_onnxruntime().SessionOptions()
-    options.intra_op_num_threads = threads
-    session = load_onnxruntime().InferenceSession(str(trunk), options, providers=[PROVIDER])
+    session = open_session(trunk, threads)
     names = [tensor.name for tensor in session.get_outputs()]
     values = dict(zip(names, session.run(None, {FRAME: frame_HW3}), strict=True))
     values.pop(COUNT, None)

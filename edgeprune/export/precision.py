@@ -82,7 +82,6 @@ def pick(
     trunk = min(
         (precision for precision in manifest.precisions if holds(whole, precision)),
         key=lambda precision: time_of(whole, precision),
-        default=manifest.precisions[0],
     )
     if not gated:
         rows = [_row(whole, each, time_of(whole, each), loss_of(whole, each), trunk) for each in manifest.precisions]
@@ -90,7 +89,7 @@ def pick(
     rows = [_row("trunk", each, time_of("trunk", each), loss_of(AUTO, each), trunk) for each in manifest.precisions]
     tails: dict[str, str] = {}
     for bucket in manifest.buckets:
-        able = [each for each in manifest.precisions if holds(bucket.name, each)] or manifest.precisions
+        able = [each for each in manifest.precisions if holds(bucket.name, each)]
         tails[bucket.name] = min(able, key=lambda each: time_of(bucket.name, each) - time_of("trunk", each))
         rows += [
             _row(bucket.name, each, time_of(bucket.name, each), loss_of(bucket.name, each), tails[bucket.name])

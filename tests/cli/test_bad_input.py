@@ -52,6 +52,12 @@ def test_bundle_of_a_newer_schema(edgeprune: Type, tiny: Path, tmp_path: Path) -
     assert_one_line(edgeprune("inspect", copy), "schema 99", "upgrade edgeprune")
 
 
+def test_what_a_roofline_has_no_use_for(edgeprune: Type, tiny: Path) -> None:
+    roofline = ("bench", "--bundle", tiny, "--roofline")
+    assert_one_line(edgeprune(*roofline, "--engine", "openvino"), "openvino", "leave --engine out")
+    assert_one_line(edgeprune(*roofline, "--rounds", 3), "--rounds", "leave one of the two out")
+
+
 def test_camera_that_is_not_there(edgeprune: Type, tiny: Path) -> None:
     assert_one_line(edgeprune("run", "--bundle", tiny, "--camera", "/dev/video97", "--frames", 1), "/dev/video97")
     assert_one_line(edgeprune("run", "--bundle", tiny, "--camera", "nowhere.mp4", "--frames", 1), "nowhere.mp4")

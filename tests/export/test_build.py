@@ -15,7 +15,8 @@ from onnx import numpy_helper
 from edgeprune.bundle import MANIFEST, Bundle, open_bundle
 from edgeprune.checkpoint import load, save
 from edgeprune.config import BucketFamily, load_target
-from edgeprune.engines import ENGINES, onnxruntime
+from edgeprune.engines import ENGINES
+from edgeprune.engines.onnxruntime import OnnxRuntime
 from edgeprune.errors import InputError, RunError
 from edgeprune.export import build as module
 from edgeprune.export import host
@@ -26,12 +27,6 @@ from tests import models
 
 def quiet(line: str) -> None:
     pass
-
-
-class OnnxRuntime:
-    """An engine that is ONNX Runtime but for what a test changes."""
-
-    open_graph = staticmethod(onnxruntime.open_graph)
 
 
 Change = Callable[[onnx.ModelProto, dict[str, onnx.ModelProto]], None]
@@ -176,7 +171,7 @@ def test_a_target_that_leaves_the_engine_open_gets_the_fastest_that_answers_righ
 
     class Wrong(OnnxRuntime):
         def open(self, *args: Any, **kwargs: Any) -> Any:
-            session = onnxruntime.open(*args, **kwargs)
+            session = super().open(*args, **kwargs)
             finish = session.finish
             monkeypatch.setattr(session, "finish", lambda bucket: finish(bucket) + 1)
             return session
@@ -185,7 +180,7 @@ def test_a_target_that_leaves_the_engine_open_gets_the_fastest_that_answers_righ
         def open(self, *args: Any, **kwargs: Any) -> Any:
             raise InputError("this engine needs a library; pip install it")
 
-    for name, engine in {"slow": onnxruntime, "quick": onnxruntime, "wrong": Wrong(), "missing": Missing()}.items():
+    for name, engine in {"slow": OnnxRuntime(), "quick": OnnxRuntime(), "wrong": Wrong(), "missing": Missing()}.items():
         monkeypatch.setitem(ENGINES, name, engine)
     times = {"slow": 9.0, "quick": 5.0}
 

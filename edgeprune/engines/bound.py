@@ -1,0 +1,148 @@
+"""Sessions of engines that tie a graph once to the tensors it reads and writes, so that running it copies nothing.
+
+An engine of this kind is a `BoundEngine` that says how to `bind` a file; what a frame is made of stands here once.
+"""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from edgeprune.bundle import Bundle
+from edgeprune.engines.engine import UInt8
+from edgeprune.errors import InputError, choose
+
+FRAME, COUNT, LABELS = "frame", "count", "labels"
+# The first run allocates its memory; two more let caches and clocks settle.
+WARM_UP_RUNS = 3
+
+
+def import_library(module: str, called: str, install: str) -> Any:
+    """The library behind an engine.
+
+    Raises:
+        InputError: it can't be imported here; `install` is what to type.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise InputError(f"this engine needs {called}, which cannot be imported ({error}); {install}") from error
+
+
+class Bound(Protocol):
+    """A graph and its tensors."""
+
+    @property
+    def outputs(self) -> Mapping[str, Any]:
+        """The engine's own tensor of every output, by name: another graph can be bound to them."""
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """(H, W, 3) of the input `frame`."""
+
+    def run(self, frame_HW3: UInt8 | None = None) -> None:
+        """Runs the graph; `outputs` hold the result until the next run."""
+
+    def read(self, name: str) -> np.ndarray:
+        """A copy of an output."""
+
+    def describe(self) -> dict[str, Any]:
+        """`engine`, `version`, `provider`, `provider_asked`, `thread_policy`: see `Session.describe`."""
+
+
+class BoundEngine:
+    """Base of such engines; fulfils `Engine`."""
+
+    def bind(self, path: Path, threads: int, state: Mapping[str, Any] | None = None) -> Bound:
+        """Opens a graph's file; inputs other than `frame` are read from `state`, another graph's `outputs`.
+
+        Raises:
+            InputError: the library is missing, or it can't read the file.
+        """
+        raise NotImplementedError
+
+    def open(
+        self, bundle: Bundle, precision: str, buckets: Sequence[str] | None = None, threads: int = 2
+    ) -> "BoundSession":
+        """See `Engine.open`."""
+        return BoundSession(self, bundle, precision, buckets, threads)
+
+    def open_graph(self, path: Path, threads: int = 2) -> "BoundGraph":
+        """See `Engine.open_graph`."""
+        return BoundGraph(self, path, threads)
+
+
+def _describe(bound: Bound, threads: int) -> dict[str, Any]:
+    warm_up = f"{WARM_UP_RUNS} runs of each graph before the first frame"
+    return bound.describe() | {"threads": threads, "warm_up": warm_up}
+
+
+def _grey(bound: Bound) -> UInt8:
+    return np.full(bound.frame_shape, 128, np.uint8)
+
+
+class BoundSession:
+    """See `Session`. The tails read the trunk's output tensors where they lie."""
+
+    def __init__(
+        self, engine: BoundEngine, bundle: Bundle, precision: str, buckets: Sequence[str] | None, threads: int
+    ):
+        graphs = bundle.graphs(precision)
+        opened = [bundle.bucket(name).name for name in buckets] if buckets is not None else None
+        self._precision, self._threads = precision, threads
+        self._tokens = bundle.manifest.tokens
+        self._trunk = engine.bind(bundle.path(graphs.trunk), threads)
+        self._tails: dict[str, Bound] = {}
+        if graphs.tails:
+            for name in opened or graphs.tails:
+                path = bundle.path(choose(graphs.tails, name, "bucket"))
+                self._tails[name] = engine.bind(path, threads, self._trunk.outputs)
+        else:  # nothing is gated: the trunk is the whole network
+            self._tails[bundle.manifest.buckets[-1].name] = self._trunk
+        grey_HW3 = _grey(self._trunk)
+        for _ in range(WARM_UP_RUNS):
+            self.start(grey_HW3)
+            for name in self._tails:
+                self.finish(name)
+
+    def start(self, frame_HW3: UInt8) -> int:
+        self._trunk.run(frame_HW3)
+        return int(self._trunk.read(COUNT)) if COUNT in self._trunk.outputs else self._tokens
+
+    def finish(self, bucket: str) -> UInt8:
+        tail = choose(self._tails, bucket, "bucket")
+        if tail is not self._trunk:
+            tail.run()
+        return tail.read(LABELS)
+
+    def describe(self) -> dict[str, Any]:
+        return _describe(self._trunk, self._threads) | {"precision": self._precision}
+
+    def close(self) -> None:
+        self._tails.clear()
+        del self._trunk
+
+
+class BoundGraph:
+    """See `Graph`."""
+
+    def __init__(self, engine: BoundEngine, path: Path, threads: int):
+        if not path.is_file():
+            raise InputError(f"graph {path} is not there; build it with `edgeprune build --precision fp32`")
+        self._threads = threads
+        self._bound = engine.bind(path, threads)
+        grey_HW3 = _grey(self._bound)
+        for _ in range(WARM_UP_RUNS):
+            self(grey_HW3)
+
+    def __call__(self, frame_HW3: UInt8) -> UInt8:
+        self._bound.run(frame_HW3)
+        return self._bound.read(LABELS)
+
+    def describe(self) -> dict[str, Any]:
+        return _describe(self._bound, self._threads)
+
+    def close(self) -> None:
+        del self._bound
