@@ -15,13 +15,14 @@ from torch import Tensor
 from edgeprune.config import ModelSpec, PolicySpec, Strict, parse
 from edgeprune.errors import InputError
 from edgeprune.files import write_atomic
-from edgeprune.model.segmenter import WIDTHS, Segmenter
+from edgeprune.model.segmenter import WIDTHS, Segmenter, resize_positions
 from edgeprune.model.stem import PATCH
 from edgeprune.model.weights import read_safetensors
 from edgeprune.policies import make_policy
 from edgeprune.quantize import quantize_linears
 
 HEADER = "edgeprune"
+POSITIONS = "pos_embed"
 
 
 class Card(Strict):
@@ -113,15 +114,24 @@ def is_checkpoint(path: Path) -> bool:
         return False  # `read_safetensors` says what is wrong with it
 
 
-def load(path: Path) -> tuple[Segmenter, Card]:
+def load(path: Path, size: tuple[int, int] | None = None) -> tuple[Segmenter, Card]:
     """The model of a checkpoint, in FP32 and in evaluation mode.
 
+    Args:
+        size: (height, width) of the input where it is not to be the checkpoint's own; positions are resized.
+
     Raises:
-        InputError: see `read_card`; or the tensors are not those of the model that the header describes.
+        InputError: see `read_card`; the tensors are not those of the model that the header describes; or a size that is
+            no multiple of the patch.
     """
-    card = read_card(path)
+    card, tensors = read_card(path), read_safetensors(path)
+    if size is not None:
+        own = (card.model.height // PATCH, card.model.width // PATCH)
+        card.model = card.model.model_copy(update={"height": size[0], "width": size[1]})
+        if POSITIONS in tensors:  # without them `load_tensors` says what is missing
+            tensors[POSITIONS] = resize_positions(tensors[POSITIONS], own, (size[0] // PATCH, size[1] // PATCH))
     model = make_model(card)
-    load_tensors(model, read_safetensors(path), str(path))
+    load_tensors(model, tensors, str(path))
     return model.eval(), card
 
 
@@ -139,7 +149,7 @@ def load_tensors(model: Segmenter, tensors: dict[str, Tensor], where: str, parti
     if unknown and not partial:
         raise InputError(f"{where} has {len(unknown)} tensors that the model has no place for, {unknown[0]} the first")
     # a dense model's weights start a sparse one; a model of other classes starts one with a new last layer
-    optional = ("policy.", "_quantizer.", "head.classify.") if partial else ()
+    optional = ("policy.", "_quantizer.", "head.classify.", "head.detail.") if partial else ()
     free = [key for key in own if any(part in key for part in optional)]
     missing = [key for key in own if key not in tensors and key not in free]
     if missing:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from edgeprune import checkpoint
 from edgeprune.checkpoint import HEADER, is_checkpoint, load, load_tensors, read_card, save
 from edgeprune.errors import InputError, RunError
+from edgeprune.model.policy import select_all
 from edgeprune.quantize import quantized_linears
 from tests import models
 
@@ -42,6 +43,19 @@ def test_round_trip(saved: Path) -> None:
     with torch.no_grad():
         assert torch.equal(model(image_13HW).logits_BKHW, expected(image_13HW).logits_BKHW)
     assert read_card(saved) == card and is_checkpoint(saved)
+
+
+def test_another_input_size_gives_what_the_model_gives_on_images_of_that_size(saved: Path) -> None:
+    own, _ = load(saved)
+    wide, card = load(saved, (models.HEIGHT + 16, 2 * models.WIDTH))
+    assert (card.model.height, card.model.width) == (models.HEIGHT + 16, 2 * models.WIDTH)
+    assert wide.policy.tokens == wide.pos_embed.shape[1] == (models.HEIGHT // 16 + 1) * (models.WIDTH // 8)
+    image_13HW = torch.nn.functional.interpolate(models.images(1), (models.HEIGHT + 16, 2 * models.WIDTH))
+    with torch.no_grad():
+        found, expected = (model(image_13HW, select_all).logits_BKHW for model in (wide, own))
+    torch.testing.assert_close(found, expected)
+    with pytest.raises(InputError, match="both must be multiples of 16"):
+        load(saved, (100, models.WIDTH))
 
 
 def test_others_may_read_it_as_any_file(saved: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ COMMANDS = [
     run.run,
     measure.eval_,
     measure.bench,
+    measure.growth,
 ]
 
 

@@ -46,6 +46,7 @@ PRECISION_COLUMNS = {
 @click.option("--out", type=click.Path(path_type=Path), help="Default: out/bundles/<model>-<target>.")
 @click.option("--calib", type=click.Path(path_type=Path), help="Default: beside the checkpoint, else the shipped one.")
 @click.option("--reference", type=click.Path(path_type=Path), help="The dense FP32 model that speed is compared with.")
+@click.option("--size", metavar="HxW", help="Input size, in multiples of 16; default: what the model was trained at.")
 @as_json
 def build(
     target: str,
@@ -54,6 +55,7 @@ def build(
     out: Path | None,
     calib: Path | None,
     reference: Path | None,
+    size: str | None,
     json_: bool,
 ) -> None:
     """Turn a checkpoint into a bundle of static-bucket graphs, checked against PyTorch."""
@@ -68,9 +70,10 @@ def build(
                 f"target {loaded.name} has no precision {precision!r}; it has {', '.join(loaded.precisions)}"
             )
     source = checkpoint or default_checkpoint()
-    folder = out or bundle_folder(read_card(source).name, loaded.name)
+    shape = parse_size(size) if size else None
+    folder = out or bundle_folder(read_card(source).name, f"{loaded.name}-{size}" if size else loaded.name)
     chosen = [precision for precision in loaded.precisions if not precisions or precision in precisions]
-    manifest = make_bundle(loaded, find_sources(source, calib, reference), chosen, folder, say)
+    manifest = make_bundle(loaded, find_sources(source, calib, reference, shape), chosen, folder, say)
     rows = parity_rows(manifest)
     if json_:
         show_json(
@@ -98,6 +101,18 @@ def build(
         click.echo(f"next: copy {folder} to the device and run there: edgeprune run --bundle {folder.name} --camera 0")
     else:
         click.echo(f"next: edgeprune run --bundle {folder} --camera synthetic://street?seed=1 --frames 100")
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`"384x512"` -> (384, 512).
+
+    Raises:
+        InputError: it isn't of that form.
+    """
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) for part in parts):
+        raise InputError(f"size {text!r} is not HEIGHTxWIDTH in pixels; write it as 384x512")
+    return int(parts[0]), int(parts[1])
 
 
 def parity_rows(manifest: Manifest) -> list[dict[str, object]]:

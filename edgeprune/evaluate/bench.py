@@ -66,8 +66,8 @@ def bench(
         `threads`, `rounds`, `frames` (of a round), `source` (of the frames), `energy_status`, `stem_head_share` (of the
         dense time; None where the bundle has no such graph), `engines` (their descriptions), `machine`, and `rows` of
         {`graph`, `bucket`, `precision`, `engine`, `latency_ms` {p50, p95} over all rounds, `speedup_vs_dense_fp32`,
-        `speedup_spread` [min, max] over the rounds, `mj_per_frame`, `miou`, `buckets` {name: frames of a round}}. None
-        where unknown.
+        `speedup_spread` [min, max] over the rounds, `mj_per_frame`, `peak_mb` (resident, of the graph's process: engine,
+        graphs and frames), `miou`, `buckets` {name: frames of a round}}. None where unknown.
 
     Raises:
         InputError: what a worker refuses.
@@ -160,6 +160,7 @@ class Entry:
     rounds_ms: list[list[float]] = field(default_factory=list)
     energies: list[Energy] = field(default_factory=list)
     buckets: dict[str, int] = field(default_factory=dict)
+    peak_mb: float = 0.0
     _process: "subprocess.Popen[str] | None" = None
 
     def start(self) -> None:
@@ -208,7 +209,7 @@ class Entry:
             energy = meter.stop()
         self.energies.append(energy)
         self.rounds_ms.append(answer["ms"])
-        self.buckets = answer["buckets"]
+        self.buckets, self.peak_mb = answer["buckets"], answer["peak_mb"]
 
     def close(self) -> None:
         """Ends the worker: its input ends."""
@@ -239,6 +240,7 @@ class Entry:
             "speedup_vs_dense_fp32": statistics.median(speedups) if speedups else None,
             "speedup_spread": [min(speedups), max(speedups)] if speedups else None,
             "mj_per_frame": 1000 * sum(joules) / frames if len(joules) == len(self.energies) else None,
+            "peak_mb": self.peak_mb,
             "miou": accuracy_of(accuracy, self.bucket, self.job.precision, self.job.engine) if self.bucket else None,
             "buckets": self.buckets,
         }

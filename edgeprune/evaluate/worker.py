@@ -4,7 +4,7 @@ Reads lines from standard input and answers each with a line of JSON on standard
 Between requests it waits in a read: no thread of it spins beside the graph that is being timed.
 
     (start)  -> {"ready": description of the engine}  or  {"error": one line}
-    round    -> {"ms": [one for each frame, in order], "buckets": {name: frames}}
+    round    -> {"ms": [one for each frame, in order], "buckets": {name: frames}, "peak_mb": of the process, resident}
 """
 
 import json
@@ -21,6 +21,7 @@ from edgeprune.bundle import open_bundle
 from edgeprune.engines import ENGINES
 from edgeprune.errors import EdgepruneError, choose
 from edgeprune.loop.choose import in_frame
+from edgeprune.loop.machine import peak_mb
 
 # frame -> the bucket that was run, or None
 Timed = Callable[[np.ndarray], "str | None"]
@@ -100,7 +101,7 @@ def time_round(timed: Timed, frames_FHW3: np.ndarray) -> dict[str, Any]:
         times_ms.append((time.perf_counter_ns() - start_ns) / 1e6)
         if bucket is not None:
             buckets[bucket] = buckets.get(bucket, 0) + 1
-    return {"ms": times_ms, "buckets": buckets}
+    return {"ms": times_ms, "buckets": buckets, "peak_mb": peak_mb()}
 
 
 def main(job_json: str) -> None:

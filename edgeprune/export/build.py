@@ -50,7 +50,7 @@ def build(target: Target, sources: Sources, precisions: Sequence[str], out: Path
         RunError: the lint found something, or parity failed; no bundle is left.
     """
     _check_replaceable(out)
-    model, card = load(sources.checkpoint)
+    model, card = load(sources.checkpoint, sources.size)
     dense = load_dense(sources, model)
     quantized = any(True for _ in quantized_linears(model))
     if "int8" in precisions and not quantized:
@@ -185,8 +185,8 @@ def build_dense(checkpoint: Path, manifest: Manifest, folder: Path) -> Path:
             f"the bundle leaves its dense reference out and was not built from {checkpoint}; "
             "build it again with the reference, from its own checkpoint"
         )
-    model, _ = load(checkpoint)
-    sources = find_sources(checkpoint, None, None)
+    sources = find_sources(checkpoint, None, None, (manifest.height, manifest.width))
+    model, _ = load(checkpoint, sources.size)
     (folder / "graphs").mkdir()
     return folder / _write_single(
         folder, "dense-fp32", export_dense(load_dense(sources, model), manifest.target.dialect)

@@ -11,10 +11,14 @@ from edgeprune.config import BucketFamily
 from edgeprune.model.policy import Bucket, TokenPolicy
 
 FULL = "full"
+# a bucket of headroom where so many lie under the full grid
+HEADROOM_FROM = 3
 
 
 def place_buckets(policy: TokenPolicy, spec: BucketFamily, occupancy_FG: list[list[float]] | None) -> list[Bucket]:
-    """Buckets from small to large; the last is the full grid, so that any count finds one that holds it.
+    """Buckets from small to large; the last is the full grid, so that any count finds one that holds it. Of four and more
+    the last but one lies midway between the largest that calibration asks for and the full grid: a stream whose frames
+    need somewhat more than those should not pay for all.
 
     With measured occupancy the first gate's counts are cut at even quantiles of the frames; each later gate gets the mean
     need of the frames that fall between two cuts, made to rise with the buckets (a larger bucket computes no less
@@ -26,6 +30,8 @@ def place_buckets(policy: TokenPolicy, spec: BucketFamily, occupancy_FG: list[li
     small = spec.count - 1
     if not policy.gated or small == 0:
         return [full]
+    headroom = small >= HEADROOM_FROM
+    small -= headroom
     if occupancy_FG is None:
         scales_S1 = np.arange(1, small + 1)[:, None] / small
         needs_SG = scales_S1 * np.asarray(policy.target_keep) * policy.tokens
@@ -39,6 +45,8 @@ def place_buckets(policy: TokenPolicy, spec: BucketFamily, occupancy_FG: list[li
         for gate in range(1, needs_SG.shape[1]):
             needs_SG[:, gate] = rising(needs_SG[:, gate].tolist(), sizes_S)
         needs_SG[:, 0] = [count_FG[frames, 0].max() for frames in parts]
+    if headroom:
+        needs_SG = np.vstack((needs_SG, (needs_SG[-1] + policy.tokens) / 2))
     chosen: dict[int, tuple[int, ...]] = {}
     for first, *later in needs_SG.tolist():
         multiples = [ceil(first / spec.multiple - 1e-6), *(round(need / spec.multiple) for need in later)]

@@ -28,14 +28,17 @@ STREET_SEED = 970_000_000  # scenes that no split of the street data set reaches
 
 @dataclass
 class Sources:
-    """What a build starts from."""
+    """What a build starts from. `size`: (height, width) where the input is not to be the checkpoint's own."""
 
     checkpoint: Path
     calib: Calib | None
     reference: Path | None
+    size: tuple[int, int] | None = None
 
 
-def find_sources(checkpoint: Path, calib: Path | None, reference: Path | None) -> Sources:
+def find_sources(
+    checkpoint: Path, calib: Path | None, reference: Path | None, size: tuple[int, int] | None = None
+) -> Sources:
     """The calibration and the dense reference that belong to a checkpoint: beside it, else the shipped calibration.
 
     Raises:
@@ -48,7 +51,7 @@ def find_sources(checkpoint: Path, calib: Path | None, reference: Path | None) -
     sibling = checkpoint.with_name("reference.safetensors")
     if reference is None and sibling.is_file():
         reference = sibling
-    return Sources(checkpoint, read_calib(calib) if calib else None, reference)
+    return Sources(checkpoint, read_calib(calib) if calib else None, reference, size)
 
 
 def frames_for_parity(calib: Calib | None, height: int, width: int) -> tuple[UInt8, str]:
@@ -85,7 +88,7 @@ def check_calib(calib: Calib, model: Segmenter, precisions: Sequence[str]) -> No
 def load_dense(sources: Sources, model: Segmenter) -> Segmenter:
     """The dense FP32 reference: its own checkpoint, or the model's own weights on every token."""
     if sources.reference is not None:
-        dense, card = load(sources.reference)
+        dense, card = load(sources.reference, sources.size)
         for what in ("height", "width", "classes"):
             theirs, ours = getattr(card.model, what), getattr(model.spec, what)
             if theirs != ours:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import resource
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,11 @@ def temperatures_c(root: Path = Path("/")) -> dict[str, float]:
         except (OSError, ValueError):  # a zone of a part that is switched off
             continue
     return found
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held so far, resident, in 1e6 bytes (Linux counts it in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def _cpu_name() -> str | None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 COLOURS = {"fp32": "#3b6fb6", "int8": "#d1602b"}  # told apart by colour-blind readers too
 OTHER_COLOUR = "#555555"
 GREY = "#9a9a9a"
+# what a plot of growth shows, and how: every bucket lies between the first and the full one
+GROWTH_LINES = {"dense": "*-", "full": "o--", "bucket 1": "o:", "trunk": ".-."}
 # where a label may stand, seen from its marker: (x, y) in points, horizontal and vertical alignment; best first
 Place = tuple[float, float, str, str]
 # fmt: off
@@ -67,6 +69,46 @@ def plot_miou_latency(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     _style(axes)
     axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 1.11), ncols=5)
     _label(figure, axes, [(x, y, bucket, COLOURS.get(precision, OTHER_COLOUR)) for x, y, bucket, precision in points])
+    _save(figure, path)
+
+
+def plot_growth(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Median latency and peak memory against the tokens of the full grid, both axes logarithmic, a line per graph.
+
+    Args:
+        rows: as `growth` reports them: `series`, `precision`, `engine`, `tokens`, `latency_ms` {p50}, `peak_mb`. Dense is
+            drawn solid, `full` dashed, the rest thin; a colour for each precision, a panel pair for each engine.
+        path: where to write.
+
+    Raises:
+        InputError: there are no rows, matplotlib is missing, the path can't be written.
+    """
+    if not rows:
+        raise InputError("nothing to plot: no size was measured")
+    engines = list(dict.fromkeys(str(row["engine"]) for row in rows))
+    figure = _figure(7.2, 3.4 * len(engines))
+    panels = figure.subplots(len(engines), 2, squeeze=False)
+    for engine, (left, right) in zip(engines, panels, strict=True):
+        own = [row for row in rows if row["engine"] == engine]
+        for axes, key, what in ((left, "latency_ms.p50", "latency (ms)"), (right, "peak_mb", "peak memory (MB)")):
+            for name, precision in dict.fromkeys((row["series"], row["precision"]) for row in own):
+                drawn = GROWTH_LINES.get(name)
+                if drawn is None:
+                    continue
+                line = sorted(
+                    (row["tokens"], lookup(row, key))
+                    for row in own
+                    if (row["series"], row["precision"]) == (name, precision)
+                )
+                colour = COLOURS.get(precision, OTHER_COLOUR)
+                axes.plot(*zip(*line, strict=True), drawn, color=colour, lw=1.4, ms=4, label=f"{name} {precision}")
+            axes.set(xscale="log", yscale="log", xlabel="tokens of the full grid", ylabel=what)
+            ticks = sorted({row["tokens"] for row in own})
+            axes.set_xticks(ticks, [str(tick) for tick in ticks], fontsize=7)
+            axes.minorticks_off()
+            _style(axes)
+        left.set_title(engine, loc="left", fontsize=9)
+        left.legend(frameon=False, fontsize=7)
     _save(figure, path)
 
 

@@ -52,6 +52,11 @@ def test_bundle_of_a_newer_schema(edgeprune: Type, tiny: Path, tmp_path: Path) -
     assert_one_line(edgeprune("inspect", copy), "schema 99", "upgrade edgeprune")
 
 
+def test_sizes_that_are_none(edgeprune: Type) -> None:
+    assert_one_line(edgeprune("build", "--size", "384*512"), "384*512", "write it as 384x512")
+    assert_one_line(edgeprune("build", "--size", "0x512"), "0x512", "write it as 384x512")
+
+
 def test_what_a_roofline_has_no_use_for(edgeprune: Type, tiny: Path) -> None:
     roofline = ("bench", "--bundle", tiny, "--roofline")
     assert_one_line(edgeprune(*roofline, "--engine", "openvino"), "openvino", "leave --engine out")

@@ -108,6 +108,12 @@ def test_bench_roofline(edgeprune: Type, tiny: Path) -> None:
     assert {row["graph"] for row in rows} == {"dense", "trunk", *bundles.BUCKETS}
 
 
+def test_growth_table_csv_and_plot(edgeprune: Type, tiny: Path) -> None:
+    said = edgeprune("growth", "--bundle", tiny, "--rounds", 1, "--frames", 2, "--threads", 1, "--out", "growth")
+    assert said.code == 0 and "bucket 1" in said.out and "peak MB" in said.out
+    assert sorted(path.name for path in Path("growth").iterdir()) == ["growth.csv", "growth.json", "growth.png"]
+
+
 def test_bench_table_csv_and_plot(edgeprune: Type, tiny: Path, tmp_path: Path) -> None:
     data = write_data_set(tmp_path)
     said = edgeprune(

@@ -50,6 +50,7 @@ def test_every_graph_in_a_process_of_its_own(bundle: Bundle) -> None:
         assert 0 < row["latency_ms"]["p50"] <= row["latency_ms"]["p95"]
         assert row["speedup_spread"][0] <= row["speedup_vs_dense_fp32"] <= row["speedup_spread"][1]
         assert row["mj_per_frame"] == 250
+        assert 30 < row["peak_mb"] < 1000  # Python, numpy and the engine at least; the graphs are tiny
     assert rows["dense", "dense"]["speedup_vs_dense_fp32"] == 1
     assert (rows["trunk+tail", "half"]["miou"], rows["trunk+tail", "auto"]["miou"]) == (0.7, None)
     assert sum(rows["trunk+tail", "auto"]["buckets"].values()) == 4

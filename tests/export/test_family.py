@@ -42,8 +42,19 @@ def test_every_calibration_frame_has_a_bucket_and_the_first_gates_need_is_met_cl
     counts_F = np.rint(occupancy[:, 0] * N)
     chosen_F = np.array([firsts[firsts >= count][0] for count in counts_F])
     assert (chosen_F < N).all()  # no frame of the calibration needs the full grid
-    shares = [np.mean(chosen_F == first) for first in firsts[:-1]]
-    assert len(shares) == 4 and all(0.15 < share < 0.4 for share in shares)
+    shares = [np.mean(chosen_F == first) for first in firsts[:-2]]
+    assert len(shares) == 3 and all(0.2 < share < 0.5 for share in shares) and sum(shares) == 1
+
+
+@pytest.mark.parametrize("with_occupancy", [True, False])
+def test_the_last_but_one_of_four_leaves_headroom(with_occupancy: bool) -> None:
+    """Midway at every gate, to the multiple; it takes no bucket's place in smaller families."""
+    occupancy = [[480 / N] * 3 + [256 / N] * 6] * 8 if with_occupancy else None
+    largest, headroom, full = place_buckets(SVIT, BucketFamily(count=4, multiple=32), occupancy)[-3:]
+    assert full.name == FULL
+    for at_most, between in zip(largest.counts, headroom.counts, strict=True):
+        assert abs(between - (at_most + N) / 2) <= 32
+    assert len(place_buckets(SVIT, BucketFamily(count=3, multiple=32), [[0.5] * GATES] * 8)) == 2
 
 
 def test_later_gates_get_the_mean_need_of_the_buckets_own_frames() -> None:
@@ -56,8 +67,8 @@ def test_later_gates_get_the_mean_need_of_the_buckets_own_frames() -> None:
 def test_a_larger_bucket_computes_no_less_anywhere_and_the_mean_stays() -> None:
     """Needs that fall as the first gate's rise: the mean need is what every bucket gets."""
     frames = [[first / N] + [(600 - first) / N] * 8 for first in (160, 224, 288, 352)]
-    buckets = place_buckets(SVIT, BucketFamily(count=5, multiple=32), frames)
-    assert [bucket.counts for bucket in buckets[:-1]] == [(first, *[352] * 8) for first in (160, 224, 288, 352)]
+    buckets = place_buckets(SVIT, BucketFamily(count=6, multiple=32), frames)
+    assert [bucket.counts for bucket in buckets[:-2]] == [(first, *[352] * 8) for first in (160, 224, 288, 352)]
 
 
 def test_rising() -> None:
@@ -91,14 +102,14 @@ def test_cuts_that_round_to_one_count_are_one_bucket_with_the_larger_needs() -> 
 
 
 def test_without_occupancy_the_last_cut_is_the_policys_target() -> None:
-    buckets = place_buckets(SVIT, BucketFamily(count=4, multiple=32), None)
-    assert buckets[-2].counts == (544,) * 3 + (384,) * 3 + (256,) * 3
+    buckets = place_buckets(SVIT, BucketFamily(count=5, multiple=32), None)
+    assert buckets[-3].counts == (544,) * 3 + (384,) * 3 + (256,) * 3
     assert buckets[0].counts == (192,) * 3 + (128,) * 3 + (96,) * 3
 
 
 def test_fewer_frames_than_buckets() -> None:
     buckets = place_buckets(SVIT, BucketFamily(count=5, multiple=64), measured(2).tolist())
-    assert len(buckets) in (2, 3) and buckets[-1].name == FULL
+    assert len(buckets) in (3, 4) and buckets[-1].name == FULL
 
 
 def test_a_multiple_larger_than_the_grid_leaves_the_full_grid() -> None:

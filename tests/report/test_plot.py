@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from edgeprune.errors import InputError
-from edgeprune.report.plot import _pareto_front, plot_history, plot_miou_latency
+from edgeprune.report.plot import _pareto_front, plot_growth, plot_history, plot_miou_latency
 
 ROWS: list[dict[str, Any]] = [
     {"bucket": "dense", "precision": "fp32", "latency_ms": {"p50": 310.0}, "miou": 0.62},
@@ -35,6 +35,24 @@ def test_miou_latency(tmp_path: Path) -> None:
         assert f"<!-- {label} -->" in text
     assert "<!-- b60 -->" not in text and "<!-- b80 -->" not in text
     assert sorted(file.name for file in tmp_path.iterdir()) == ["plot.png", "plot.svg"]
+
+
+def test_growth(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    rows = [
+        {"series": series, "precision": precision, "engine": engine, "tokens": tokens}
+        | {"latency_ms": {"p50": tokens / 10}, "peak_mb": 100.0}
+        for engine in ("onnxruntime", "openvino")
+        for series, precision in (("dense", "fp32"), ("full", "int8"), ("bucket 2", "int8"))
+        for tokens in (1024, 256)
+    ]
+    plot_growth(rows, tmp_path / "growth.svg")
+    text = (tmp_path / "growth.svg").read_text()
+    for label in ("dense fp32", "full int8", "openvino", "tokens of the full grid"):
+        assert f"<!-- {label} -->" in text
+    assert "<!-- bucket 2 int8 -->" not in text  # lies between the first and the full one
+    with pytest.raises(InputError, match="no size was measured"):
+        plot_growth([], tmp_path / "none.png")
 
 
 def test_labels_do_not_overlap() -> None:
