@@ -21,6 +21,7 @@ COMMANDS = [
     build.build,
     build.inspect,
     build.targets,
+    build.peers,
     run.run,
     measure.eval_,
     measure.bench,

@@ -7,7 +7,7 @@ import click
 from edgeprune.bundle import Manifest, open_bundle
 from edgeprune.cli.defaults import bundle_folder, default_checkpoint
 from edgeprune.cli.show import as_json, say, show_json, show_table
-from edgeprune.config import load_target, read_yaml, shipped
+from edgeprune.config import load_target, parse, read_yaml, shipped
 from edgeprune.errors import InputError
 from edgeprune.evaluate.inspect import inspect as inspect_bundle
 
@@ -119,6 +119,26 @@ def parity_rows(manifest: Manifest) -> list[dict[str, object]]:
     """The parity table with each bucket's tokens, summed over blocks."""
     tokens = {bucket.name: bucket.token_layers for bucket in manifest.buckets}
     return [row.model_dump() | {"tokens": tokens[row.bucket]} for row in manifest.parity]
+
+
+@click.command()
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="A dense FP32 one; default: the zoo's reference.")
+@click.option("--data", required=True, help="Data set for calibration: a name or a YAML file.")
+@click.option("--split", default="train", show_default=True)
+@click.option("--frames", default=64, show_default=True, type=click.IntRange(8))
+@click.option("--target", default="onnx-cpu", show_default=True, help="Whose dialect of ONNX.")
+@click.option("--out", default=Path("out/peers"), show_default=True, type=click.Path(path_type=Path))
+def peers(checkpoint: Path | None, data: str, split: str, frames: int, target: str, out: Path) -> None:
+    """Make what you would deploy instead: the dense model in INT8 by other means, for `bench --peer`."""
+    from edgeprune.config import Calibration
+    from edgeprune.export.peers import export_peers
+
+    spec = parse(Calibration, {"data": data, "split": split, "frames": frames}, "options")
+    source = checkpoint or default_checkpoint().with_name("reference.safetensors")
+    paths = export_peers(source, spec, load_target(target).dialect, out, say)
+    for path in paths:
+        click.echo(f"wrote {path}")
+    click.echo(f"next: edgeprune bench {' '.join(f'--peer {path}' for path in paths)}")
 
 
 @click.command()

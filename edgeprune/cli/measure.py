@@ -153,6 +153,13 @@ def eval_(
 @click.option(
     "--engine", "engines", multiple=True, help="Default: the target's; repeatable, the first one's dense FP32 is 1.0x."
 )
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A single INT8 graph of other making (`edgeprune peers`), timed and scored beside; repeatable.",
+)
 @click.option("--threads", type=click.IntRange(1), help="Default: the target's.")
 @click.option("--meter", help="Energy meter; default: the target's.")
 @click.option(
@@ -169,6 +176,7 @@ def bench(
     data: str | None,
     split: str,
     engines: tuple[str, ...],
+    peers: tuple[Path, ...],
     threads: int | None,
     meter: str | None,
     roofline: bool,
@@ -181,7 +189,7 @@ def bench(
         refuse_beside_roofline(engines)
         show_roofline(opened, data, split, threads, out, json_)
         return
-    result = measure(opened, rounds, frames, data, split, threads, meter, engines=engines)
+    result = measure(opened, rounds, frames, data, split, threads, meter, engines=engines, peers=peers)
     paths = write_bench(result, out) if out else []
     if json_:
         show_json(result)
@@ -237,6 +245,7 @@ def measure(
     meter: str | None = None,
     scored: int | None = None,
     engines: Sequence[str] = (),
+    peers: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Accuracy where there is data (on `scored` frames, all by default), then speed."""
     power = bundle.manifest.target.power
@@ -251,7 +260,7 @@ def measure(
                 row
                 for engine in engines
                 for row in evaluate(
-                    bundle, samples, data_set, engine=engine, dense_graph=dense, frames=scored, say=say
+                    bundle, samples, data_set, engine=engine, dense_graph=dense, peers=peers, frames=scored, say=say
                 )["rows"]
             ]
         return run_bench(
@@ -261,6 +270,7 @@ def measure(
             engines=engines,
             threads=threads,
             dense_graph=dense,
+            peers=peers,
             samples=samples,
             frames=frames,
             accuracy=accuracy,

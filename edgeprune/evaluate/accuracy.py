@@ -16,6 +16,7 @@ from edgeprune.evaluate.metrics import Scores
 from edgeprune.loop.choose import in_frame
 
 AUTO = "auto"
+PEER_PRECISION = "int8"
 
 
 def evaluate(
@@ -27,6 +28,7 @@ def evaluate(
     precisions: Sequence[str] | None = None,
     buckets: Sequence[str] | None = None,
     dense_graph: Path | None = None,
+    peers: Sequence[Path] = (),
     threads: int | None = None,
     frames: int | None = None,
     say: Callable[[str], None] = lambda line: None,
@@ -44,6 +46,7 @@ def evaluate(
         precisions: all of the bundle by default.
         buckets: names of the buckets that get a row; all by default. `auto` chooses among all in any case.
         dense_graph: the dense FP32 reference where the bundle leaves it out. Without one there is no `dense` row.
+        peers: single INT8 graphs of other making, frame -> labels, beside them; a row each by the name of the file.
         threads: the target's by default.
         frames: so many, spread evenly over the split; all by default.
         say: takes a line of progress every tenth of the frames.
@@ -76,6 +79,7 @@ def evaluate(
     picked = spread(len(samples), frames)
     with ExitStack() as stack:
         dense = stack.enter_context(closing(opener.open_graph(dense_path, threads))) if dense_path else None
+        others = {path.stem: stack.enter_context(closing(opener.open_graph(path, threads))) for path in peers}
         sessions = {
             precision: stack.enter_context(closing(opener.open(bundle, precision, threads=threads)))
             for precision in precisions or manifest.graphs
@@ -87,6 +91,8 @@ def evaluate(
             label_maps: list[tuple[str, str, int, UInt8]] = []
             if dense:
                 label_maps.append((DENSE, "fp32", manifest.depth * manifest.tokens, dense(frame_HW3)))
+            for name, other in others.items():
+                label_maps.append((name, PEER_PRECISION, manifest.depth * manifest.tokens, other(frame_HW3)))
             for precision, session in sessions.items():
                 chosen = chooser(session.start(frame_HW3))
                 of_bucket = {name: session.finish(name) for name in dict.fromkeys([*shown, chosen])}

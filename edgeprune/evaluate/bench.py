@@ -24,7 +24,7 @@ from edgeprune.data import Samples
 from edgeprune.data.resize import resize_sample
 from edgeprune.energy import Energy, Meter
 from edgeprune.errors import InputError, RunError
-from edgeprune.evaluate.accuracy import AUTO, accuracy_of, spread
+from edgeprune.evaluate.accuracy import AUTO, PEER_PRECISION, accuracy_of, spread
 from edgeprune.evaluate.worker import Job
 from edgeprune.loop.machine import describe_machine
 
@@ -41,6 +41,7 @@ def bench(
     engines: Sequence[str] | None = None,
     threads: int | None = None,
     dense_graph: Path | None = None,
+    peers: Sequence[Path] = (),
     samples: Samples | None = None,
     frames: int = FRAMES,
     accuracy: Sequence[dict[str, Any]] | None = None,
@@ -56,6 +57,7 @@ def bench(
         engines: each runs every graph; speed-ups are over the first one's dense FP32. The target's alone by default.
         threads: the target's by default.
         dense_graph: the dense FP32 reference where the bundle leaves it out; without one speed-ups are unknown.
+        peers: single INT8 graphs of other making, frame -> labels, timed beside them.
         samples: frames are spread evenly over them; scenes of the synthetic street, rendered ahead, by default.
         frames: of a round.
         accuracy: rows of `evaluate`; those of the manifest by default.
@@ -85,7 +87,7 @@ def bench(
             entry
             for engine in engines
             for entry in list_entries(
-                bundle, Job("", engine, threads, str(frames_path), str(bundle.folder)), dense_path, only
+                bundle, Job("", engine, threads, str(frames_path), str(bundle.folder)), dense_path, only, peers
             )
         ]
         say(f"opening {len(entries)} graphs, each in a process of its own")
@@ -126,7 +128,9 @@ def bench_frames(bundle: Bundle, samples: Samples | None, count: int) -> tuple[s
     return f"{len(picked)} frames, {samples.names[picked[0]]} to {samples.names[picked[-1]]}", np.stack(images)
 
 
-def list_entries(bundle: Bundle, job: Job, dense_path: Path | None, only: str | None = None) -> list["Entry"]:
+def list_entries(
+    bundle: Bundle, job: Job, dense_path: Path | None, only: str | None = None, peers: Sequence[Path] = ()
+) -> list["Entry"]:
     """What is timed, in the order of the table. `job`: what all have in common; `only`: this precision alone."""
 
     def entry(name: str, row: str | None, **differing: str) -> Entry:
@@ -136,6 +140,8 @@ def list_entries(bundle: Bundle, job: Job, dense_path: Path | None, only: str | 
     entries = []
     if dense_path:
         entries.append(entry("dense", DENSE, kind="graph", graph=str(dense_path)))
+    for path in peers:
+        entries.append(entry("peer", path.stem, kind="graph", graph=str(path), precision=PEER_PRECISION))
     if manifest.stem_head:
         entries.append(entry("stem+head", None, kind="graph", graph=str(bundle.path(manifest.stem_head))))
     for precision in [only] if only else manifest.graphs:

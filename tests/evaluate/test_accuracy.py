@@ -153,6 +153,14 @@ def test_a_dense_reference_from_elsewhere(tmp_path: Path, data_set: DataSet) -> 
     assert rows["dense", "fp32"]["tokens"] == bundles.DEPTH * bundles.N
 
 
+def test_a_peer_gets_a_row_by_the_name_of_its_file(bundle: Bundle, data_set: DataSet, tmp_path: Path) -> None:
+    peer = tmp_path / "theirs.onnx"
+    peer.write_bytes(bundle.path("graphs/dense.onnx").read_bytes())
+    rows = by_key(evaluate(bundle, Frames(3), data_set, precisions=["fp32"], peers=[peer]))
+    assert rows["theirs", "int8"]["miou"] == rows["dense", "fp32"]["miou"]
+    assert rows["theirs", "int8"]["token_share"] == 1.0
+
+
 def test_input_that_is_refused(bundle: Bundle, data_set: DataSet) -> None:
     with pytest.raises(InputError, match=r"labels/frame-1\.png: a label has id 77; expected 0 to 7"):
         evaluate(bundle, Frames(3, stray=1), data_set)

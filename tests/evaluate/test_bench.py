@@ -57,6 +57,16 @@ def test_every_graph_in_a_process_of_its_own(bundle: Bundle) -> None:
     json.dumps(result, allow_nan=False)
 
 
+def test_a_peer_is_timed_and_scored_beside_the_bundle(bundle: Bundle, tmp_path: Path) -> None:
+    peer = tmp_path / "theirs.onnx"
+    peer.write_bytes(bundle.path("graphs/dense.onnx").read_bytes())
+    accuracy = [{"bucket": "theirs", "precision": "int8", "engine": "onnxruntime", "miou": 0.4}]
+    result = bench(bundle, 1, OneJoule(), frames=2, threads=1, peers=[peer], only="int8", accuracy=accuracy)
+    (row,) = [row for row in result["rows"] if row["graph"] == "peer"]
+    assert (row["bucket"], row["precision"], row["miou"]) == ("theirs", "int8", 0.4)
+    assert row["speedup_vs_dense_fp32"] > 0
+
+
 def test_engines_side_by_side_are_measured_against_the_first_ones_dense(bundle: Bundle) -> None:
     pytest.importorskip("openvino", reason="needs openvino: pip install openvino")
     engines = ["onnxruntime", "openvino"]

@@ -1,0 +1,74 @@
+"""What a user would deploy without edgeprune: the dense reference in INT8, as ONNX files for `bench --peer`.
+
+Shapes: F frames, H W pixels.
+"""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+
+from edgeprune.calibrate import calibration_frames, ptq_ranges
+from edgeprune.checkpoint import load
+from edgeprune.config import Calibration
+from edgeprune.errors import InputError
+from edgeprune.export.graphs import export_dense
+from edgeprune.export.int8 import fold_linears
+from edgeprune.files import make_folder, write_atomic
+from edgeprune.model.segmenter import Segmenter
+from edgeprune.quantize import apply_ranges, quantize_linears, quantized_linears
+
+Say = Callable[[str], None]
+Make = Callable[[Segmenter, Calibration, str], onnx.ModelProto]
+
+
+def linears_int8(model: Segmenter, frames: Calibration, dialect: str) -> onnx.ModelProto:
+    """The linears alone, as edgeprune quantizes its own: symmetric, min-max on the frames, no training."""
+    model = copy.deepcopy(model)
+    quantize_linears(model)
+    apply_ranges(model, ptq_ranges(model, frames))
+    fold_linears(model, dialect)
+    return export_dense(model, dialect)
+
+
+def nncf_transformer(model: Segmenter, frames: Calibration, dialect: str) -> onnx.ModelProto:
+    """`nncf.quantize` with its transformer settings (smoothing and bias correction included) on the FP32 graph."""
+    import nncf
+
+    _, images_F3HW = calibration_frames(frames, model.spec.height, model.spec.width)
+    frames_FHW3: npt.NDArray[np.uint8] = images_F3HW.permute(0, 2, 3, 1).to(torch.uint8).numpy()
+    data = nncf.Dataset([{"frame": frame_HW3} for frame_HW3 in frames_FHW3])
+    quantized: onnx.ModelProto = nncf.quantize(
+        export_dense(model, dialect), data, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(frames_FHW3)
+    )
+    return quantized
+
+
+PEERS: dict[str, Make] = {"dense-linears-int8": linears_int8, "dense-nncf-int8": nncf_transformer}
+
+
+def export_peers(checkpoint: Path, frames: Calibration, dialect: str, out: Path, say: Say) -> list[Path]:
+    """Writes every peer of a dense FP32 checkpoint to `out`, weights inside the file.
+
+    Raises:
+        InputError: the checkpoint isn't a dense model in FP32, or the frames are not there.
+    """
+    model, card = load(checkpoint)
+    if model.policy.gated or any(True for _ in quantized_linears(model)):
+        raise InputError(
+            f"{checkpoint} is {card.policy.name}{' in INT8' if card.quantized else ''}; a peer is made of a dense FP32 "
+            "checkpoint, such as the zoo's reference.safetensors"
+        )
+    make_folder(out, "peers")
+    paths = []
+    for name, make in PEERS.items():
+        say(f"{name}: {(make.__doc__ or '').splitlines()[0]}")
+        proto = make(model, frames, dialect)
+        paths.append(out / f"{name}.onnx")
+        with write_atomic(paths[-1], "peer") as partial:
+            partial.write_bytes(proto.SerializeToString())
+    return paths

@@ -1,0 +1,43 @@
+"""Peers: the dense model in INT8 by other means, run and compared with what it was made of."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from edgeprune.checkpoint import save
+from edgeprune.config import Calibration
+from edgeprune.engines import ENGINES
+from edgeprune.errors import InputError
+from edgeprune.export.graphs import export_dense
+from edgeprune.export.peers import PEERS, export_peers
+from edgeprune.export.sources import Sources
+from tests import models
+
+
+def test_peers_are_int8_and_say_nearly_what_the_dense_model_says(tmp_path: Path) -> None:
+    card = models.card("dense", depth=2, stem="conv")
+    model = models.model(card)
+    save(tmp_path / "reference.safetensors", card, model.state_dict())
+    frames = Calibration(data=models.write_street(tmp_path, frames=8), frames=8)
+    paths = export_peers(tmp_path / "reference.safetensors", frames, "onnxruntime", tmp_path / "peers", lambda _: None)
+    assert [path.stem for path in paths] == list(PEERS)
+    dense = tmp_path / "dense.onnx"
+    onnx.save(export_dense(model, "onnxruntime"), dense)
+    engine = ENGINES["onnxruntime"]
+    images_FHW3 = models.frames(4)
+    expected = np.stack([engine.open_graph(dense)(image_HW3) for image_HW3 in images_FHW3])
+    for path in paths:
+        proto = onnx.load(path)
+        assert sum(node.op_type == "QuantizeLinear" for node in proto.graph.node) >= 8
+        assert any(tensor.data_type == onnx.TensorProto.INT8 for tensor in proto.graph.initializer)
+        graph = engine.open_graph(path)
+        found = np.stack([graph(image_HW3) for image_HW3 in images_FHW3])
+        assert 0.8 < (found == expected).mean() <= 1
+
+
+def test_a_sparse_checkpoint_is_refused(sources: Sources, tmp_path: Path) -> None:
+    frames = Calibration(data="street", frames=8)
+    with pytest.raises(InputError, match="svit in INT8; a peer is made of a dense FP32 checkpoint"):
+        export_peers(sources.checkpoint, frames, "onnxruntime", tmp_path / "peers", lambda _: None)
