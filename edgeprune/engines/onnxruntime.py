@@ -1,6 +1,7 @@
 """ONNX Runtime on the CPU. State between trunk and tail stays in its own tensors (OrtValue, IOBinding)."""
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,16 @@ def load_onnxruntime() -> Any:
     return import_library("onnxruntime", "ONNX Runtime", "pip install onnxruntime")
 
 
+@cache
+def _share_arena() -> None:
+    """One arena for every session of this process. They never run at once, and activations of five tails in an arena each
+    are 137 MB (street-tiny: 318 MB resident with all buckets open, 182 with one arena, at the same speed)."""
+    library = load_onnxruntime()
+    memory = library.OrtMemoryInfo("Cpu", library.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, library.OrtMemType.DEFAULT)
+    unlimited, power_of_two, default = 0, 0, -1
+    library.create_and_register_allocator(memory, library.OrtArenaCfg(unlimited, power_of_two, default, default))
+
+
 def open_session(model: Path | bytes, threads: int, profile: Path | None = None) -> Any:
     """An `onnxruntime.InferenceSession`, all graph optimizations on, threads as in THREADING.
 
@@ -64,7 +75,8 @@ def open_session(model: Path | bytes, threads: int, profile: Path | None = None)
     options.log_severity_level = 4  # errors are raised; on standard error they would be said twice
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    for key, value in THREADING.items():
+    _share_arena()
+    for key, value in {**THREADING, "session.use_env_allocators": "1"}.items():
         options.add_session_config_entry(key, value)
     if profile is not None:
         options.enable_profiling = True
