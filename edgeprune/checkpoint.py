@@ -149,7 +149,7 @@ def load_tensors(model: Segmenter, tensors: dict[str, Tensor], where: str, parti
     if unknown and not partial:
         raise InputError(f"{where} has {len(unknown)} tensors that the model has no place for, {unknown[0]} the first")
     # a dense model's weights start a sparse one; a model of other classes starts one with a new last layer
-    optional = ("policy.", "_quantizer.", "head.classify.", "head.detail.") if partial else ()
+    optional = ("policy.", "_quantizer.", "head.classify.") if partial else ()
     free = [key for key in own if any(part in key for part in optional)]
     missing = [key for key in own if key not in tensors and key not in free]
     if missing:

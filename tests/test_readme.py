@@ -20,6 +20,9 @@ SLOW = (
     "build --checkpoint out/train",
     "build --target jetson-orin",
     "build --target host",
+    "build --size",
+    "growth",
+    "peers",
     "run --camera 0",
     "bench",
 )

@@ -44,14 +44,19 @@ class AugmentSpec(Strict):
     grey: float = 0.05
 
 
-class Mix(Strict):
-    """One source of training samples. `data`: a name or a path of a data-set YAML; `share`: of each batch."""
+class Source(Strict):
+    """Some frames of a data set. `data`: a name or a path of a data-set YAML; `include`, `exclude`: globs over file stems."""
 
     data: str
     split: Literal["train", "val", "test"] = "train"
-    share: float = Field(1.0, gt=0)
     include: list[str] = ["*"]
     exclude: list[str] = []
+
+
+class Mix(Source):
+    """One source of training samples."""
+
+    share: float = Field(1.0, gt=0, description="of each batch")
 
 
 class Phase(Strict):
@@ -83,24 +88,17 @@ class Phase(Strict):
     augment: AugmentSpec = AugmentSpec()
 
 
-class Validation(Strict):
+class Validation(Source):
     """What is scored during training; never what is reported."""
 
-    data: str
     split: Literal["train", "val", "test"] = "val"
-    include: list[str] = ["*"]
-    exclude: list[str] = []
     frames: int = Field(48, ge=1)
     times: int = Field(4, ge=0, description="how often within a phase")
 
 
-class Calibration(Strict):
+class Calibration(Source):
     """The frames that thresholds, occupancy and PTQ ranges are measured on."""
 
-    data: str
-    split: Literal["train", "val", "test"] = "train"
-    include: list[str] = ["*"]
-    exclude: list[str] = []
     frames: int = Field(64, ge=8)
     percentile: float = Field(100.0, gt=50, le=100)
 
