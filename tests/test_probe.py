@@ -3,9 +3,10 @@
 import pytest
 
 from edgeprune.calibrate import Calib, calibrate_thresholds
-from edgeprune.config import load_data_set
+from edgeprune.config import Calibration, load_data_set
 from edgeprune.data import open_split
-from edgeprune.probe import probe
+from edgeprune.probe import probe, probe_int8
+from edgeprune.quantize import quantized_linears
 from tests import models
 
 
@@ -47,3 +48,23 @@ def test_first_blocks_of_a_dense_model(street: str) -> None:
     result = probe(model, data_set, open_split(data_set, "val"), None, 2, 0, lambda line: None, bypass_from=1)
     assert [row["selection"] for row in result["rows"]] == ["all", "first 1 blocks"]
     assert len(model.blocks) == 3
+
+
+def test_int8_of_a_model_without_and_with_trained_ranges(street: str) -> None:
+    data_set = load_data_set(street)
+    spec = Calibration(data=street, frames=8)
+    plain = models.model(models.card(depth=3, stem="conv"))
+    rows = probe_int8(plain, data_set, open_split(data_set, "val"), spec, 4, lambda line: None)["rows"]
+    ptq = ["all linears, PTQ min-max", "all linears, PTQ 99.99%", "all linears, PTQ 99.9%"]
+    kinds = [f"{kind} alone, PTQ min-max" for kind in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")]
+    assert [row["int8"] for row in rows] == ["none: float", *ptq, *kinds]
+    assert not any(True for _ in quantized_linears(plain))  # the model that was given stays as it was
+    for row in rows[1:]:
+        assert row["lost_points"] == pytest.approx(100 * (rows[0]["miou"] - row["miou"]))
+        assert len(row["agreement_by_gate"]) == 2 and 0.5 < row["agreement"] <= 1
+    # one kind alone disturbs the selection no more than all together do, give or take a token
+    assert max(row["agreement"] for row in rows[4:]) >= rows[1]["agreement"]
+
+    trained = models.model(models.card(depth=3, stem="conv", quantized=True))
+    rows = probe_int8(trained, data_set, open_split(data_set, "val"), spec, 4, lambda line: None)["rows"]
+    assert [row["int8"] for row in rows] == ["none: float", "all linears, trained ranges", ptq[0], *kinds]

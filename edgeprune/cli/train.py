@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from edgeprune.cli.show import as_json, say, show_json, show_table
-from edgeprune.config import Calibration, load_data_set, load_recipe
+from edgeprune.config import Calibration, load_data_set, load_recipe, parse
 from edgeprune.config import leave_out as without
 from edgeprune.data import open_split
 from edgeprune.data.lint import lint_labels
@@ -69,6 +69,15 @@ def calibrate(checkpoint: Path, data: str, split: str, frames: int, out: Path | 
         click.echo(f"wrote {path}: {len(calib.frames)} frames of {data} {split}")
 
 
+INT8_COLUMNS = {
+    "int8": ("in INT8", ""),
+    "miou": ("mIoU", ".4f"),
+    "lost_points": ("points under float", ".2f"),
+    "agreement": ("equal selection", ".2%"),
+    "agreement_by_gate": ("gate by gate", ""),
+}
+
+
 @click.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--data", required=True, help="Data set: a name or a YAML file.")
@@ -78,6 +87,7 @@ def calibrate(checkpoint: Path, data: str, split: str, frames: int, out: Path | 
 @click.option("--seeds", default=3, show_default=True, help="Draws of random selection.")
 @click.option("--calib", type=click.Path(path_type=Path), help="For the row at calibrated thresholds.")
 @click.option("--bypass-from", type=click.IntRange(1), help="Dense models: score the first so many blocks alone.")
+@click.option("--int8", is_flag=True, help="Instead: what INT8 costs, by ranges and by kind of layer.")
 @as_json
 def probe(
     checkpoint: Path,
@@ -88,16 +98,26 @@ def probe(
     seeds: int,
     calib: Path | None,
     bypass_from: int | None,
+    int8: bool,
     json_: bool,
 ) -> None:
     """Score a CHECKPOINT with other selections: all tokens, learned, random, gated blocks bypassed."""
     from edgeprune.calibrate import read_calib
     from edgeprune.checkpoint import load
     from edgeprune.probe import probe as run_probe
+    from edgeprune.probe import probe_int8
 
     model, _ = load(checkpoint)
     data_set = load_data_set(data)
     samples = open_split(data_set, split, list(include) or ["*"])
+    if int8:
+        spec = parse(Calibration, {"data": data, "split": "train"}, "options")
+        result = probe_int8(model, data_set, samples, spec, frames, say)
+        if json_:
+            show_json(result)
+        else:
+            show_table(result["rows"], INT8_COLUMNS)
+        return
     beside = checkpoint.with_name(f"calib-{checkpoint.stem}.yaml")
     calib = calib or (beside if beside.is_file() else None)
     result = run_probe(model, data_set, samples, read_calib(calib) if calib else None, frames, seeds, say, bypass_from)

@@ -1,0 +1,114 @@
+"""What INT8 costs: post-training ranges of several kinds, trained ranges, and each kind of layer alone.
+
+A policy chooses with quantized features, so beside mIoU stands how many of the tokens it keeps are those that the float model
+keeps: a model can hold its labels on other tokens.
+
+Shapes: B batch, N tokens, G gates.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgeprune.calibrate import ptq_ranges
+from edgeprune.config import Calibration, DataSet
+from edgeprune.data import Samples
+from edgeprune.data.resize import resize_sample
+from edgeprune.model.policy import select_top
+from edgeprune.model.segmenter import Segmenter
+from edgeprune.quantize import apply_ranges, quantize_linears, quantized_linears, set_quantized
+from edgeprune.quantize.linear import QUANTIZED
+from edgeprune.validate import score
+
+Say = Callable[[str], None]
+PERCENTILES = (100.0, 99.99, 99.9)
+AGREEMENT_FRAMES = 16
+
+
+def probe_int8(
+    model: Segmenter,
+    data_set: DataSet,
+    samples: Samples,
+    calibration: Calibration,
+    frames: int | None,
+    say: Say,
+) -> dict[str, Any]:
+    """mIoU and equal selections of a model in INT8 against the same weights in float.
+
+    Of a model without quantizers: PTQ at each of PERCENTILES (100 is min-max), then the first of them for one kind of layer
+    at a time. Of a model after QAT: its trained ranges, PTQ at 100 on the same weights, then the kinds.
+
+    Args:
+        calibration: the frames that PTQ ranges are measured on.
+
+    Returns:
+        `rows` of {`int8` (what is quantized, and how), `miou`, `lost_points` (under float), `agreement` (mean share of equal
+        kept tokens over the gates; None without gates), `agreement_by_gate`}.
+    """
+    trained = any(True for _ in quantized_linears(model))
+    model = copy.deepcopy(model)
+    if not trained:
+        quantize_linears(model)
+    images_BHW3 = _images(model, samples)
+    set_quantized(model, False)
+    float_miou = score(model, data_set, samples, frames, None).miou
+    float_keep = _kept(model, images_BHW3)
+    rows: list[dict[str, Any]] = [_row("none: float", float_miou, float_miou, None, None)]
+    say(f"none: float: mIoU {float_miou:.4f}")
+
+    def add(name: str) -> None:
+        miou = score(model, data_set, samples, frames, None).miou
+        rows.append(_row(name, miou, float_miou, float_keep, _kept(model, images_BHW3)))
+        say(f"{name}: mIoU {miou:.4f}")
+
+    set_quantized(model, True)
+    if trained:
+        add("all linears, trained ranges")
+    for percentile in PERCENTILES[: 1 if trained else None]:
+        spec = calibration.model_copy(update={"percentile": percentile})
+        apply_ranges(model, ptq_ranges(model, spec))
+        add(f"all linears, PTQ {'min-max' if percentile == 100 else f'{percentile:g}%'}")
+    if not trained:
+        apply_ranges(model, ptq_ranges(model, calibration.model_copy(update={"percentile": PERCENTILES[0]})))
+    for kind in QUANTIZED:
+        for name, linear in quantized_linears(model):
+            linear.enabled = name.endswith(kind)
+        add(f"{kind} alone, PTQ min-max")
+    return {"rows": rows}
+
+
+def _images(model: Segmenter, samples: Samples) -> Tensor:
+    picked = np.linspace(0, len(samples) - 1, min(AGREEMENT_FRAMES, len(samples))).round().astype(int).tolist()
+    images = [resize_sample(samples[index], model.spec.height, model.spec.width).image_HW3 for index in picked]
+    return torch.from_numpy(np.stack(images))
+
+
+def _kept(model: Segmenter, images_BHW3: Tensor) -> Tensor | None:
+    """Keep masks (G, B, N) at the target counts; None for a policy without gates."""
+    if not model.policy.gated:
+        return None
+    select = select_top(model.policy.target_counts(model.policy.tokens))
+    masks = []
+    with torch.no_grad():
+        for part_BHW3 in images_BHW3.split(4):
+            masked = model.eval()(part_BHW3.permute(0, 3, 1, 2).float(), select).masked
+            masks.append(torch.stack(masked.keep_GBN))
+    return torch.cat(masks, dim=1)
+
+
+def _row(name: str, miou: float, float_miou: float, one_GBN: Tensor | None, other_GBN: Tensor | None) -> dict[str, Any]:
+    by_gate = None
+    if one_GBN is not None and other_GBN is not None:
+        both_G = (one_GBN * other_GBN).sum(dim=(1, 2)) / one_GBN.sum(dim=(1, 2))
+        by_gate = [round(float(share), 4) for share in both_G]
+    return {
+        "int8": name,
+        "miou": miou,
+        "lost_points": 100 * (float_miou - miou),
+        "agreement": sum(by_gate) / len(by_gate) if by_gate else None,
+        "agreement_by_gate": by_gate,
+    }
