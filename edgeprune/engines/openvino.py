@@ -77,25 +77,30 @@ class OpenVinoBound:
     def __init__(self, name: str, compiled: Any, state: Mapping[str, Array] | None):
         self._name, self._compiled = name, compiled
         self._request = compiled.create_infer_request()
-        self._tensor = load_openvino().Tensor
-        self.frame_shape: tuple[int, ...] = ()
+        tensor = load_openvino().Tensor
         self.outputs: dict[str, Array] = {}
+        self._frame_HW3 = np.empty((0, 0, 3), np.uint8)
         for port in compiled.inputs:
             if FRAME in port.get_names():
-                self.frame_shape = tuple(port.shape)
+                # a buffer of ours: it takes no read-only memory, which is what a decoder or an image library may give
+                self._frame_HW3 = array = np.empty(tuple(port.shape), np.uint8)
             else:
                 array = choose(state or {}, port.get_any_name(), "input of a tail:")
-                # its optimizer may drop a Reshape before an output, but not the order of its elements
-                self._request.set_tensor(port, self._tensor(array.reshape(port.shape), shared_memory=True))
+            # its optimizer may drop a Reshape before an output, but not the order of its elements
+            self._request.set_tensor(port, tensor(array.reshape(port.shape), shared_memory=True))
         for port in compiled.outputs:
             array = np.zeros(port.shape, port.element_type.to_dtype())
-            self._request.set_tensor(port, self._tensor(array, shared_memory=True))
+            self._request.set_tensor(port, tensor(array, shared_memory=True))
             self.outputs |= dict.fromkeys(port.get_names(), array)
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        return self._frame_HW3.shape
 
     def run(self, frame_HW3: UInt8 | None = None) -> None:
         if frame_HW3 is not None:
-            frame_HW3 = np.ascontiguousarray(frame_HW3)  # it is read where it lies
-            self._request.set_tensor(FRAME, self._tensor(frame_HW3, shared_memory=True))
+            assert frame_HW3.shape == self.frame_shape, frame_HW3.shape  # a copy would broadcast it
+            np.copyto(self._frame_HW3, frame_HW3)
         self._request.infer()
 
     def read(self, name: str) -> np.ndarray:

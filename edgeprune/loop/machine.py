@@ -2,7 +2,6 @@
 
 import os
 import platform
-import resource
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -58,8 +57,12 @@ def temperatures_c(root: Path = Path("/")) -> dict[str, float]:
 
 
 def peak_mb() -> float:
-    """The most memory that this process has held so far, resident, in 1e6 bytes (Linux counts it in KiB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    """The most memory that this process has held so far, resident, in 1e6 bytes.
+
+    From the high-water mark of its own memory: `ru_maxrss` begins with that of the process that started it.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024 / 1e6
 
 
 def _cpu_name() -> str | None:

@@ -59,6 +59,18 @@ def test_labels_and_frames_of_earlier_calls_stay_as_they_were(engine: Engine, bu
     assert np.array_equal(dense_HW, bundles.expected_dense(frame_HW3))
 
 
+def test_frames_that_can_only_be_read(engine: Engine, bundle: Bundle) -> None:
+    """As an image library or a decoder may hand them out: read-only, and every second column of something wider."""
+    frame_HW3 = bundles.frame_with(7, seed=3)
+    session, dense = engine.open(bundle, "fp32"), engine.open_graph(bundle.path("graphs/dense.onnx"))
+    wide_HW3 = np.repeat(frame_HW3, 2, axis=1)
+    for given_HW3 in (frame_HW3, wide_HW3[:, ::2]):
+        given_HW3.flags.writeable = False
+        session.start(given_HW3)
+        assert np.array_equal(session.finish("half"), bundles.expected_labels(frame_HW3, "half"))
+        assert np.array_equal(dense(given_HW3), bundles.expected_dense(frame_HW3))
+
+
 def test_dense_policy_has_one_bucket(engine: Engine, tmp_path: Path) -> None:
     session = engine.open(bundles.write_bundle(tmp_path / "tiny", gated=False), "fp32")
     frame_HW3 = bundles.frame_with(5)

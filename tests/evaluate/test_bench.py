@@ -57,6 +57,12 @@ def test_every_graph_in_a_process_of_its_own(bundle: Bundle) -> None:
     json.dumps(result, allow_nan=False)
 
 
+def test_peak_memory_is_the_graphs_own_not_that_of_the_process_that_started_it(bundle: Bundle) -> None:
+    held = np.ones(400_000_000, np.uint8)
+    rows = bench(bundle, 1, OneJoule(), frames=2, threads=1, only="int8")["rows"]
+    assert held[-1] and all(30 < row["peak_mb"] < 300 for row in rows)
+
+
 def test_a_peer_is_timed_and_scored_beside_the_bundle(bundle: Bundle, tmp_path: Path) -> None:
     peer = tmp_path / "theirs.onnx"
     peer.write_bytes(bundle.path("graphs/dense.onnx").read_bytes())
