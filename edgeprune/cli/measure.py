@@ -370,11 +370,12 @@ def show_bench(result: Mapping[str, Any]) -> None:
 
 
 def write_bench(result: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Table as CSV, everything as JSON, and, where mIoU is known, mIoU against latency as a plot."""
+    """Table as CSV, everything as JSON, and, where mIoU is known, mIoU against latency as a plot for each engine."""
     paths = [folder / "bench.csv", folder / "bench.json"]
     write_csv(paths[0], flat_rows(result))
     write_json(paths[1], dict(result))
-    if any(row.get("miou") is not None for row in result["rows"]):
-        paths.append(folder / "bench.png")
-        plot_miou_latency(result["rows"], paths[-1])
+    engines = list(dict.fromkeys(row["engine"] for row in result["rows"] if row.get("miou") is not None))
+    for engine in engines:
+        paths.append(folder / ("bench.png" if engine == engines[0] else f"bench-{engine}.png"))
+        plot_miou_latency([row for row in result["rows"] if row["engine"] == engine], paths[-1])
     return paths

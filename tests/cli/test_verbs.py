@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeprune.cli.measure import write_bench
 from tests import bundles
 from tests.cli.conftest import Type
 
@@ -170,3 +171,12 @@ def write_data_set(folder: Path) -> Path:
         f"palette: {json.dumps(bundles.PALETTE)}\nignore_index: 255\n"
     )
     return path
+
+
+def test_a_plot_for_each_engine(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    row = {"graph": "single", "bucket": "full", "precision": "fp32", "latency_ms": {"p50": 9.0}, "miou": 0.5}
+    rows = [row | {"engine": engine} for engine in ("onnxruntime", "openvino")] + [row | {"engine": "x", "miou": None}]
+    paths = write_bench({"rows": rows}, tmp_path)
+    assert [path.name for path in paths] == ["bench.csv", "bench.json", "bench.png", "bench-openvino.png"]
+    assert all(path.stat().st_size > 0 for path in paths)
