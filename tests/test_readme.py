@@ -23,6 +23,8 @@ SLOW = (
     "build --size",
     "growth",
     "peers",
+    "train street-tiny-brief",
+    "probe",
     "run --camera 0",
     "bench",
 )

@@ -9,7 +9,7 @@ import sys
 import click
 
 from edgeprune import __version__
-from edgeprune.cli import build, demo, measure, run, train
+from edgeprune.cli import build, demo, growth, measure, run, train
 from edgeprune.errors import EdgepruneError
 
 COMMANDS = [
@@ -25,7 +25,7 @@ COMMANDS = [
     run.run,
     measure.eval_,
     measure.bench,
-    measure.growth,
+    growth.growth,
 ]
 
 

@@ -7,22 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from edgeprune.bundle import Bundle
+from edgeprune.bundle import DENSE, Bundle
 from edgeprune.cli.defaults import default_checkpoint, open_default
-from edgeprune.cli.show import as_json, say, show_json, show_table
+from edgeprune.cli.show import as_json, refuse_beside, say, show_json, show_table
 from edgeprune.config import load_data_set
 from edgeprune.data import open_split
 from edgeprune.energy import open_meter
 from edgeprune.engines import ENGINES
 from edgeprune.errors import InputError, choose
-from edgeprune.evaluate.accuracy import evaluate
+from edgeprune.evaluate.accuracy import AUTO, evaluate
 from edgeprune.evaluate.bench import bench as run_bench
 from edgeprune.evaluate.bench import bench_frames
-from edgeprune.evaluate.growth import growth as measure_growth
 from edgeprune.evaluate.roofline import roofline as roofline_of
-from edgeprune.report.plot import plot_growth, plot_miou_latency
+from edgeprune.report.plot import plot_miou_latency
 from edgeprune.report.table import write_csv, write_json
 
 EVAL_COLUMNS = {
@@ -65,6 +63,15 @@ def known_engines(names: Sequence[str]) -> list[str]:
     for name in names:
         choose(ENGINES, name, "engine")
     return list(names)
+
+
+def check_peers(bundle: Bundle, peers: Sequence[Path]) -> None:
+    """A peer's row goes by the name of its file: refuses one that another row has."""
+    taken = {DENSE, AUTO, *(bucket.name for bucket in bundle.manifest.buckets)}
+    for path in peers:
+        if path.stem in taken:
+            raise InputError(f"--peer {path}: a row {path.stem!r} is there already; give the file another name")
+        taken.add(path.stem)
 
 
 @contextmanager
@@ -186,7 +193,12 @@ def bench(
     """Time every bucket and precision against dense FP32, each graph in its own process."""
     opened = open_default(bundle)
     if roofline:
-        refuse_beside_roofline(engines)
+        refuse_beside("--roofline", ("rounds", "frames", "meter", "peers"))
+        for name in known_engines(engines):
+            if name != "onnxruntime":
+                raise InputError(
+                    f"--roofline reads ONNX Runtime's profile and knows nothing of {name}; leave --engine out"
+                )
         show_roofline(opened, data, split, threads, out, json_)
         return
     result = measure(opened, rounds, frames, data, split, threads, meter, engines=engines, peers=peers)
@@ -197,17 +209,6 @@ def bench(
     show_bench(result)
     for path in paths:
         click.echo(f"wrote {path}")
-
-
-def refuse_beside_roofline(engines: Sequence[str]) -> None:
-    """What `--roofline` has no use for is refused, not ignored."""
-    for name in known_engines(engines):
-        if name != "onnxruntime":
-            raise InputError(f"--roofline reads ONNX Runtime's profile and knows nothing of {name}; leave --engine out")
-    context = click.get_current_context()
-    for name in ("rounds", "frames", "meter"):
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise InputError(f"--roofline profiles one frame and has no use for --{name}; leave one of the two out")
 
 
 def show_roofline(
@@ -251,6 +252,7 @@ def measure(
     power = bundle.manifest.target.power
     sensor = open_meter(meter or power.meter, rails=power.rails, total_of=power.total)
     engines = known_engines(engines) or [bundle.manifest.target.engine]
+    check_peers(bundle, peers)
     samples = accuracy = None
     with dense_graph(bundle) as dense:
         if data is not None:
@@ -276,75 +278,6 @@ def measure(
             accuracy=accuracy,
             say=say,
         )
-
-
-GROWTH_COLUMNS = {
-    "height": ("height", "d"),
-    "width": ("width", "d"),
-    "tokens": ("tokens", ",d"),
-    "series": ("graph", ""),
-    "precision": ("precision", ""),
-    "engine": ("engine", ""),
-    "latency_ms.p50": ("p50 ms", ".1f"),
-    "speedup_vs_dense_fp32": ("x dense FP32", ".2f"),
-    "peak_mb": ("peak MB", ".0f"),
-}
-EXPONENT_COLUMNS = {
-    "series": ("graph", ""),
-    "precision": ("precision", ""),
-    "engine": ("engine", ""),
-    "tokens": ("tokens", ""),
-    "latency": ("latency ~ tokens^", ".2f"),
-    "memory": ("memory ~ tokens^", ".2f"),
-}
-
-
-@click.command()
-@click.option(
-    "--bundle",
-    "bundles",
-    multiple=True,
-    required=True,
-    type=click.Path(path_type=Path),
-    help="One per input size (`edgeprune build --size 512x512`); repeatable.",
-)
-@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
-@click.option("--frames", default=4, show_default=True, type=click.IntRange(1), help="Frames of a round.")
-@click.option("--engine", "engines", multiple=True, help="Default: the target's; repeatable.")
-@click.option("--threads", type=click.IntRange(1), help="Default: the target's.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for growth.csv, growth.json and growth.png.")
-@as_json
-def growth(
-    bundles: tuple[Path, ...],
-    rounds: int,
-    frames: int,
-    engines: tuple[str, ...],
-    threads: int | None,
-    out: Path | None,
-    json_: bool,
-) -> None:
-    """Time and memory of every graph against the input size, over bundles of one model at several sizes."""
-    result = measure_growth(
-        [open_default(bundle) for bundle in bundles],
-        rounds,
-        open_meter("none"),
-        engines=known_engines(engines) or None,
-        threads=threads,
-        frames=frames,
-        say=say,
-    )
-    if out:
-        write_csv(out / "growth.csv", result["rows"])
-        write_json(out / "growth.json", result)
-        plot_growth(result["rows"], out / "growth.png")
-    if json_:
-        show_json(result)
-        return
-    show_table(result["rows"], GROWTH_COLUMNS)
-    if result["exponents"]:
-        show_table(result["exponents"], EXPONENT_COLUMNS)
-    if out:
-        click.echo(f"wrote {out / 'growth.csv'}, growth.json, growth.png")
 
 
 def flat_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:

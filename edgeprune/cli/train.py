@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from edgeprune.cli.show import as_json, say, show_json, show_table
+from edgeprune.cli.show import as_json, refuse_beside, say, show_json, show_table
 from edgeprune.config import Calibration, load_data_set, load_recipe, parse
 from edgeprune.config import leave_out as without
 from edgeprune.data import open_split
@@ -107,6 +107,8 @@ def probe(
     from edgeprune.probe import probe as run_probe
     from edgeprune.probe import probe_int8
 
+    if int8:
+        refuse_beside("--int8", ("seeds", "calib", "bypass_from"))
     model, _ = load(checkpoint)
     data_set = load_data_set(data)
     samples = open_split(data_set, split, list(include) or ["*"])

@@ -4,6 +4,7 @@ An engine of this kind is a `BoundEngine` that says how to `bind` a file; what a
 """
 
 import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -52,16 +53,16 @@ class Bound(Protocol):
         """`engine`, `version`, `provider`, `provider_asked`, `thread_policy`: see `Session.describe`."""
 
 
-class BoundEngine:
+class BoundEngine(ABC):
     """Base of such engines; fulfils `Engine`."""
 
+    @abstractmethod
     def bind(self, path: Path, threads: int, state: Mapping[str, Any] | None = None) -> Bound:
         """Opens a graph's file; inputs other than `frame` are read from `state`, another graph's `outputs`.
 
         Raises:
             InputError: the library is missing, or it can't read the file.
         """
-        raise NotImplementedError
 
     def open(
         self, bundle: Bundle, precision: str, buckets: Sequence[str] | None = None, threads: int = 2
@@ -131,13 +132,24 @@ class BoundGraph:
     def __init__(self, engine: BoundEngine, path: Path, threads: int):
         if not path.is_file():
             raise InputError(f"graph {path} is not there; build it with `edgeprune build --precision fp32`")
-        self._threads = threads
+        self._path, self._threads = path, threads
         self._bound = engine.bind(path, threads)
+        if len(self._bound.frame_shape) != 3 or LABELS not in self._bound.outputs:
+            raise InputError(
+                f"graph {path} does not turn a {FRAME!r} (H, W, 3) into {LABELS!r}: it has frame "
+                f"{self._bound.frame_shape} and outputs {', '.join(self._bound.outputs)}; export it with those names"
+            )
         grey_HW3 = _grey(self._bound)
         for _ in range(WARM_UP_RUNS):
             self(grey_HW3)
 
     def __call__(self, frame_HW3: UInt8) -> UInt8:
+        if frame_HW3.shape != self._bound.frame_shape:
+            height, width = self._bound.frame_shape[:2]
+            raise InputError(
+                f"graph {self._path} takes frames of {height}x{width}, not {frame_HW3.shape[0]}x{frame_HW3.shape[1]}; "
+                "export it at the bundle's input size"
+            )
         self._bound.run(frame_HW3)
         return self._bound.read(LABELS)
 

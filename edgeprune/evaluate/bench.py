@@ -166,7 +166,7 @@ class Entry:
     rounds_ms: list[list[float]] = field(default_factory=list)
     energies: list[Energy] = field(default_factory=list)
     buckets: dict[str, int] = field(default_factory=dict)
-    peak_mb: float = 0.0
+    peak_mb: float | None = None
     _process: "subprocess.Popen[str] | None" = None
 
     def start(self) -> None:

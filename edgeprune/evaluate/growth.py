@@ -49,7 +49,8 @@ def exponents(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     attention 2; a graph well over dense holds something that dense does not.
 
     Returns:
-        rows of {`series`, `precision`, `engine`, `tokens`, `latency`, `memory`}; graphs of a single size are left out.
+        rows of {`series`, `precision`, `engine`, `tokens`, `latency`, `memory`}; graphs of a single size are left out, and
+        `memory` is None where unknown.
     """
     series: dict[tuple[str, str, str], dict[int, dict[str, Any]]] = {}
     for row in rows:
@@ -60,15 +61,16 @@ def exponents(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         if len(by_tokens) < 2:
             continue
         fewer, more = sorted(by_tokens)[-2:]
-        ratio = log(more / fewer)
+        small, large, ratio = by_tokens[fewer], by_tokens[more], log(more / fewer)
+        known = small["peak_mb"] and large["peak_mb"]
         found.append(
             {
                 "series": name,
                 "precision": precision,
                 "engine": engine,
                 "tokens": f"{fewer} to {more}",
-                "latency": log(by_tokens[more]["latency_ms"]["p50"] / by_tokens[fewer]["latency_ms"]["p50"]) / ratio,
-                "memory": log(by_tokens[more]["peak_mb"] / by_tokens[fewer]["peak_mb"]) / ratio,
+                "latency": log(large["latency_ms"]["p50"] / small["latency_ms"]["p50"]) / ratio,
+                "memory": log(large["peak_mb"] / small["peak_mb"]) / ratio if known else None,
             }
         )
     return found

@@ -119,7 +119,10 @@ def main(job_json: str) -> None:
         return
     answer({"ready": description})
     for _ in sys.stdin:
-        answer(time_round(timed, frames_FHW3))
+        try:
+            answer(time_round(timed, frames_FHW3))
+        except EdgepruneError as error:  # a graph of another input size
+            answer({"error": str(error)})
 
 
 if __name__ == "__main__":

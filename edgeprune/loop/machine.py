@@ -56,12 +56,15 @@ def temperatures_c(root: Path = Path("/")) -> dict[str, float]:
     return found
 
 
-def peak_mb() -> float:
-    """The most memory that this process has held so far, resident, in 1e6 bytes.
+def peak_mb() -> float | None:
+    """The most memory that this process has held so far, resident, in 1e6 bytes; None where there is no /proc.
 
     From the high-water mark of its own memory: `ru_maxrss` begins with that of the process that started it.
     """
-    lines = Path("/proc/self/status").read_text().splitlines()
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
     return next(float(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024 / 1e6
 
 

@@ -136,14 +136,16 @@ class _Loop:
         self, first: tuple[Frame, int], frames: int | None, seconds: float | None
     ) -> RunError | None:
         """Processes frames; returns the failure that ended the stream, if one did."""
-        start_ns = said_ns = time.monotonic_ns()
-        end_ns = start_ns + seconds * 1e9 if seconds else float("inf")
+        said_ns = time.monotonic_ns()
+        began_ns: int | None = None
+        limit_ns = seconds * 1e9 if seconds else float("inf")
         got: tuple[Frame, int] | None = first
         wait_ms = 0.0
         try:
             while got:
                 row = self._process(*got, wait_ms)
-                if self._frames == frames or row["end_ns"] >= end_ns:
+                began_ns = row["start_ns"] if began_ns is None else began_ns
+                if self._frames == frames or row["end_ns"] - began_ns >= limit_ns:
                     return None
                 if row["end_ns"] - said_ns > PROGRESS_S * 1e9:
                     said_ns = row["end_ns"]

@@ -68,12 +68,14 @@ def probe_int8(
     set_quantized(model, True)
     if trained:
         add("all linears, trained ranges")
-    for percentile in PERCENTILES[: 1 if trained else None]:
-        spec = calibration.model_copy(update={"percentile": percentile})
-        apply_ranges(model, ptq_ranges(model, spec))
+    ranges = {
+        percentile: ptq_ranges(model, calibration.model_copy(update={"percentile": percentile}))
+        for percentile in PERCENTILES[: 1 if trained else None]
+    }
+    for percentile, measured in ranges.items():
+        apply_ranges(model, measured)
         add(f"all linears, PTQ {'min-max' if percentile == 100 else f'{percentile:g}%'}")
-    if not trained:
-        apply_ranges(model, ptq_ranges(model, calibration.model_copy(update={"percentile": PERCENTILES[0]})))
+    apply_ranges(model, ranges[PERCENTILES[0]])
     for kind in QUANTIZED:
         for name, linear in quantized_linears(model):
             linear.enabled = name.endswith(kind)

@@ -98,8 +98,10 @@ def plot_growth(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
                 line = sorted(
                     (row["tokens"], lookup(row, key))
                     for row in own
-                    if (row["series"], row["precision"]) == (name, precision)
+                    if (row["series"], row["precision"]) == (name, precision) and lookup(row, key) is not None
                 )
+                if not line:
+                    continue
                 colour = COLOURS.get(precision, OTHER_COLOUR)
                 axes.plot(*zip(*line, strict=True), drawn, color=colour, lw=1.4, ms=4, label=f"{name} {precision}")
             axes.set(xscale="log", yscale="log", xlabel="tokens of the full grid", ylabel=what)

@@ -61,6 +61,23 @@ def test_what_a_roofline_has_no_use_for(edgeprune: Type, tiny: Path) -> None:
     roofline = ("bench", "--bundle", tiny, "--roofline")
     assert_one_line(edgeprune(*roofline, "--engine", "openvino"), "openvino", "leave --engine out")
     assert_one_line(edgeprune(*roofline, "--rounds", 3), "--rounds", "leave one of the two out")
+    assert_one_line(edgeprune(*roofline, "--peer", "theirs.onnx"), "--peer", "leave one of the two out")
+
+
+def test_what_a_probe_of_int8_has_no_use_for(edgeprune: Type) -> None:
+    said = edgeprune("probe", "any.safetensors", "--data", "street", "--int8", "--bypass-from", 3)
+    assert_one_line(said, "--bypass-from", "leave one of the two out")
+
+
+def test_peers_that_cannot_be_one(edgeprune: Type, tiny: Path, tmp_path: Path) -> None:
+    bench = ("bench", "--bundle", tiny, "--rounds", 1, "--frames", 1)
+    dense = tiny / "graphs" / "dense.onnx"
+    assert_one_line(edgeprune(*bench, "--peer", dense), "a row 'dense' is there already", "another name")
+    other = shutil.copy(dense, tmp_path / "theirs.onnx")
+    assert_one_line(edgeprune(*bench, "--peer", other, "--peer", other), "a row 'theirs' is there already")
+    assert_one_line(edgeprune(*bench, "--peer", tmp_path / "gone.onnx"), "gone.onnx", "not there")
+    trunk = shutil.copy(tiny / "graphs" / "fp32-trunk.onnx", tmp_path / "trunk.onnx")
+    assert_one_line(edgeprune(*bench, "--peer", trunk), "trunk.onnx", "'labels'")
 
 
 def test_camera_that_is_not_there(edgeprune: Type, tiny: Path) -> None:

@@ -59,6 +59,12 @@ def test_labels_and_frames_of_earlier_calls_stay_as_they_were(engine: Engine, bu
     assert np.array_equal(dense_HW, bundles.expected_dense(frame_HW3))
 
 
+def test_a_single_graph_takes_its_own_size_alone(engine: Engine, bundle: Bundle) -> None:
+    dense = engine.open_graph(bundle.path("graphs/dense.onnx"))
+    with pytest.raises(InputError, match=rf"dense.onnx takes frames of {bundles.H}x{bundles.W}, not {bundles.H}x1"):
+        dense(bundles.frame_with(1)[:, :1])
+
+
 def test_frames_that_can_only_be_read(engine: Engine, bundle: Bundle) -> None:
     """As an image library or a decoder may hand them out: read-only, and every second column of something wider."""
     frame_HW3 = bundles.frame_with(7, seed=3)

@@ -57,6 +57,18 @@ def test_every_graph_in_a_process_of_its_own(bundle: Bundle) -> None:
     json.dumps(result, allow_nan=False)
 
 
+def test_a_worker_says_that_a_graph_takes_other_frames(bundle: Bundle, tmp_path: Path) -> None:
+    frames = tmp_path / "frames.npy"
+    np.save(frames, np.stack([bundles.frame_with(0)[:, :1]]))
+    job = Job("graph", "onnxruntime", 1, str(frames), graph=str(bundle.path("graphs/dense.onnx")))
+    entry = Entry("peer", "theirs", job)
+    entry.start()
+    entry.wait_until_warm()
+    with pytest.raises(InputError, match=rf"takes frames of {bundles.H}x{bundles.W}"):
+        entry.time_round(open_meter("none"))
+    entry.close()
+
+
 def test_peak_memory_is_the_graphs_own_not_that_of_the_process_that_started_it(bundle: Bundle) -> None:
     held = np.ones(400_000_000, np.uint8)
     rows = bench(bundle, 1, OneJoule(), frames=2, threads=1, only="int8")["rows"]

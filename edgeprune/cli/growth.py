@@ -1,0 +1,81 @@
+"""`growth`: what a larger input costs."""
+
+from pathlib import Path
+
+import click
+
+from edgeprune.cli.defaults import open_default
+from edgeprune.cli.measure import known_engines
+from edgeprune.cli.show import as_json, say, show_json, show_table
+from edgeprune.energy import open_meter
+from edgeprune.evaluate.growth import growth as measure_growth
+from edgeprune.report.plot import plot_growth
+from edgeprune.report.table import write_csv, write_json
+
+GROWTH_COLUMNS = {
+    "height": ("height", "d"),
+    "width": ("width", "d"),
+    "tokens": ("tokens", ",d"),
+    "series": ("graph", ""),
+    "precision": ("precision", ""),
+    "engine": ("engine", ""),
+    "latency_ms.p50": ("p50 ms", ".1f"),
+    "speedup_vs_dense_fp32": ("x dense FP32", ".2f"),
+    "peak_mb": ("peak MB", ".0f"),
+}
+EXPONENT_COLUMNS = {
+    "series": ("graph", ""),
+    "precision": ("precision", ""),
+    "engine": ("engine", ""),
+    "tokens": ("tokens", ""),
+    "latency": ("latency ~ tokens^", ".2f"),
+    "memory": ("memory ~ tokens^", ".2f"),
+}
+
+
+@click.command()
+@click.option(
+    "--bundle",
+    "bundles",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path),
+    help="One per input size (`edgeprune build --size 512x512`); repeatable.",
+)
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
+@click.option("--frames", default=4, show_default=True, type=click.IntRange(1), help="Frames of a round.")
+@click.option("--engine", "engines", multiple=True, help="Default: the target's; repeatable.")
+@click.option("--threads", type=click.IntRange(1), help="Default: the target's.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for growth.csv, growth.json and growth.png.")
+@as_json
+def growth(
+    bundles: tuple[Path, ...],
+    rounds: int,
+    frames: int,
+    engines: tuple[str, ...],
+    threads: int | None,
+    out: Path | None,
+    json_: bool,
+) -> None:
+    """Time and memory of every graph against the input size, over bundles of one model at several sizes."""
+    result = measure_growth(
+        [open_default(bundle) for bundle in bundles],
+        rounds,
+        open_meter("none"),
+        engines=known_engines(engines) or None,
+        threads=threads,
+        frames=frames,
+        say=say,
+    )
+    if out:
+        write_csv(out / "growth.csv", result["rows"])
+        write_json(out / "growth.json", result)
+        plot_growth(result["rows"], out / "growth.png")
+    if json_:
+        show_json(result)
+        return
+    show_table(result["rows"], GROWTH_COLUMNS)
+    if result["exponents"]:
+        show_table(result["exponents"], EXPONENT_COLUMNS)
+    if out:
+        click.echo(f"wrote {out / 'growth.csv'}, growth.json, growth.png")
