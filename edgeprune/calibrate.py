@@ -56,21 +56,18 @@ def calibrate_thresholds(model: Segmenter, images_F3HW: Tensor) -> tuple[list[fl
         thresholds (G), occupancy (F, G) as shares of the grid.
     """
     thresholds: list[float] = []
-    occupancy: list[Tensor] = []
-    targets = model.policy.target_keep
+    shares = model.policy.chosen_shares
 
     def cut(gate: int, scores_FN: Tensor) -> Tensor:
-        threshold = float(scores_FN.float().flatten().quantile(1 - targets[gate]))
-        keep_FN = (scores_FN > threshold).to(scores_FN.dtype)
+        threshold = float(scores_FN.float().flatten().quantile(1 - shares[gate]))
         thresholds.append(threshold)
-        occupancy.append(keep_FN.mean(dim=-1))
-        return keep_FN
+        return (scores_FN > threshold).to(scores_FN.dtype)
 
     select: Select = cut
     model.eval()
     with torch.no_grad():
-        model(images_F3HW, select)
-    return thresholds, torch.stack(occupancy, dim=-1).tolist()
+        keep_GFN = model(images_F3HW, select).masked.keep_GBN
+    return thresholds, torch.stack([keep_FN.float().mean(dim=-1) for keep_FN in keep_GFN], dim=-1).tolist()
 
 
 def calibrate(model: Segmenter, spec: Calibration, name: str) -> Calib:

@@ -15,6 +15,7 @@ from torch import Tensor
 from edgeprune.config import ModelSpec, PolicySpec, Strict, parse
 from edgeprune.errors import InputError
 from edgeprune.files import write_atomic
+from edgeprune.model.policy import Shape
 from edgeprune.model.segmenter import WIDTHS, Segmenter, resize_positions
 from edgeprune.model.stem import PATCH
 from edgeprune.model.weights import read_safetensors
@@ -40,8 +41,8 @@ class Card(Strict):
 def make_model(card: Card) -> Segmenter:
     """An untrained model as a card describes it."""
     spec = card.model
-    tokens = (spec.height // PATCH) * (spec.width // PATCH)
-    model = Segmenter(spec, make_policy(card.policy, WIDTHS[spec.size], spec.depth, tokens))
+    shape = Shape(WIDTHS[spec.size], spec.depth, (spec.height // PATCH, spec.width // PATCH), spec.classes)
+    model = Segmenter(spec, make_policy(card.policy, shape))
     if card.quantized:
         quantize_linears(model)
     return model

@@ -13,17 +13,18 @@ from torchmetrics.classification import MulticlassJaccardIndex
 from edgeprune.config import DataSet, load_data_set
 from edgeprune.data import Samples, open_split
 from edgeprune.data.resize import resize_sample
-from edgeprune.model.policy import Select, select_top
+from edgeprune.model.policy import Select
 from edgeprune.model.segmenter import Segmenter
 
 
 @dataclass
 class Score:
-    """mIoU over the classes that occur, the IoU of each class, and the share of tokens that the gated blocks kept."""
+    """mIoU over the classes that occur, the IoU of each class, and tokens processed over all blocks as a share of the dense
+    model's."""
 
     miou: float
     per_class: list[float]
-    keep: float
+    tokens: float
 
 
 def score(
@@ -39,12 +40,12 @@ def score(
         num_classes=len(data_set.names), ignore_index=data_set.ignore_index, average="none"
     ).to(device)
     if select is None and model.policy.gated:
-        select = select_top(model.policy.target_counts(model.policy.tokens))
+        select = model.policy.select_top(model.policy.target_counts(model.policy.tokens))
     count = len(samples) if frames is None else min(frames, len(samples))
     chosen = [round(index * (len(samples) - 1) / max(1, count - 1)) for index in range(count)]
     was_training = model.training
     model.eval()
-    kept: list[float] = []
+    processed: list[float] = []
     seen = torch.zeros(len(data_set.names), dtype=torch.bool)
     with torch.no_grad():
         for start in range(0, count, batch):
@@ -62,13 +63,14 @@ def score(
             for index in labels_BHW.unique().tolist():
                 if index < len(seen):
                     seen[index] = True
-            kept += [float(keep_BN.mean()) for keep_BN in prediction.masked.keep_GBN]
+            shares_GB = [keep_BN.float().mean(dim=-1).tolist() for keep_BN in prediction.masked.keep_GBN]
+            processed += [model.policy.work_share(shares_G) for shares_G in zip(*shares_GB, strict=True)]
     model.train(was_training)
     per_class = metric.compute().cpu()
     return Score(
         miou=float(per_class[seen].mean()),
         per_class=[float(value) if present else float("nan") for value, present in zip(per_class, seen, strict=True)],
-        keep=sum(kept) / len(kept) if kept else 1.0,
+        tokens=sum(processed) / len(processed) if processed else 1.0,
     )
 
 

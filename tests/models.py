@@ -13,7 +13,9 @@ from edgeprune import synthetic
 from edgeprune.checkpoint import Card, make_model
 from edgeprune.config import ROOT, ModelSpec, PolicySpec, Recipe, load_data_set
 from edgeprune.model.blocks import Block
+from edgeprune.model.policy import Shape, TokenPolicy
 from edgeprune.model.segmenter import Segmenter
+from edgeprune.policies import make_policy
 from edgeprune.quantize import apply_ranges, measure_ranges
 
 torch.set_num_threads(1)  # as large a machine as these models need
@@ -40,10 +42,16 @@ def images(count: int, first: int = 100) -> Tensor:
     return torch.from_numpy(frames(count, first)).permute(0, 3, 1, 2).float()
 
 
+# what a policy needs to be set on a model of four blocks; others need nothing
+SMALL: dict[str, dict[str, Any]] = {
+    "svit": {"first": 1},
+    "random": {"first": 1},
+}
+
+
 def card(policy: str = "svit", depth: int = 4, stem: str = "patch", quantized: bool = False, **options: Any) -> Card:
-    """Of a ViT-Tiny whose gates begin after the first block."""
-    if policy != "dense":
-        options = {"first": 1} | options
+    """Of a ViT-Tiny whose decisions begin after the first block."""
+    options = SMALL.get(policy, {}) | options
     return Card(
         name="tiny",
         model=ModelSpec.model_validate({"depth": depth, "stem": stem, "height": HEIGHT, "width": WIDTH}),
@@ -52,6 +60,11 @@ def card(policy: str = "svit", depth: int = 4, stem: str = "patch", quantized: b
         names=STREET.names,
         palette=STREET.palette,
     )
+
+
+def policy(name: str) -> TokenPolicy:
+    """A policy of a model of four blocks."""
+    return make_policy(card(name).policy, Shape(192, 4, GRID, len(STREET.names)))
 
 
 def model(described: Card | None = None, seed: int = 0) -> Segmenter:

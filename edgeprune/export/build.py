@@ -67,6 +67,8 @@ def build(target: Target, sources: Sources, precisions: Sequence[str], out: Path
     if calib is not None and model.policy.gated:
         check_calib(calib, model, precisions)
         occupancy = calib.occupancy.get("int8") or calib.occupancy.get("fp32")
+    if model.policy.not_exportable:
+        raise InputError(f"policy {card.policy.name} has no graph of constant shapes: {model.policy.not_exportable}")
     buckets = place_buckets(model.policy, target.buckets, occupancy)
     frames_FHW3, frames_from = frames_for_parity(calib, model.spec.height, model.spec.width)
     say(f"{card.name} for {target.name}: buckets {', '.join(bucket.name for bucket in buckets)}")
@@ -86,7 +88,9 @@ def build(target: Target, sources: Sources, precisions: Sequence[str], out: Path
         for precision in precisions:
             begin = time.monotonic()
             reference_model, graph_model = twins(model, precision, target.dialect)
-            trunk, tails = export_family(graph_model, buckets, _threshold(calib, precision), target.dialect)
+            trunk, tails = export_family(
+                graph_model, buckets, _threshold(calib, precision, model.policy.chosen_by), target.dialect
+            )
             for name, proto in {"trunk": trunk, **tails}.items():
                 findings += lint_graph(f"{precision} {name}", proto, target.lint)
             graphs[precision] = _write_family(folder, precision, trunk, tails)
@@ -149,9 +153,9 @@ def _check_replaceable(out: Path) -> None:
         raise InputError(f"{out} is there and is no bundle; name a new folder with --out, or empty this one")
 
 
-def _threshold(calib: Calib | None, precision: str) -> float:
-    """Of the first gate; a model without gates has none."""
-    return calib.thresholds[precision][0] if calib is not None and calib.thresholds else 0.0
+def _threshold(calib: Calib | None, precision: str, by: int) -> float:
+    """Of the decision that picks the bucket; a model without decisions has none."""
+    return calib.thresholds[precision][by] if calib is not None and calib.thresholds else 0.0
 
 
 def export_family(
@@ -248,8 +252,8 @@ def _entry(bucket: Bucket, model: Segmenter) -> BucketEntry:
     return BucketEntry(
         name=bucket.name,
         counts=list(bucket.counts),
-        first=bucket.counts[0] if bucket.counts else model.policy.tokens,
-        token_layers=bucket.token_layers(model.spec.depth, model.policy.tokens),
+        first=bucket.counts[model.policy.chosen_by] if bucket.counts else model.policy.tokens,
+        token_layers=model.policy.token_layers(bucket.counts),
     )
 
 

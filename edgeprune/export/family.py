@@ -20,12 +20,13 @@ def place_buckets(policy: TokenPolicy, spec: BucketFamily, occupancy_FG: list[li
     the last but one lies midway between the largest that calibration asks for and the full grid: a stream whose frames
     need somewhat more than those should not pay for all.
 
-    With measured occupancy the first gate's counts are cut at even quantiles of the frames; each later gate gets the mean
-    need of the frames that fall between two cuts, made to rise with the buckets (a larger bucket computes no less
-    anywhere). Without, schedules are the policy's target ratios scaled by even steps. The first count, which a frame's
-    need is held against, is rounded up to the target's multiple, the others to the nearest: they are means. A bucket
-    is filled with real tokens, the next best ones.
+    With measured occupancy the counts of the decision that picks the bucket (most often the first) are cut at even
+    quantiles of the frames; each other decision gets the mean need of the frames that fall between two cuts, made to rise
+    with the buckets (a larger bucket computes no less anywhere). Without, schedules are the policy's target ratios
+    scaled by even steps. The deciding count, which a frame's need is held against, is rounded up to the target's
+    multiple, the others to the nearest: they are means. A bucket is filled with real tokens, the next best ones.
     """
+    by = policy.chosen_by
     full = Bucket(FULL, (policy.tokens,) * len(policy.gated))
     small = spec.count - 1
     if not policy.gated or small == 0:
@@ -38,23 +39,26 @@ def place_buckets(policy: TokenPolicy, spec: BucketFamily, occupancy_FG: list[li
     else:
         # the shares were rounded on their way through a YAML; the counts they stand for are whole
         count_FG = np.rint(np.asarray(occupancy_FG) * policy.tokens)
-        order_F = np.argsort(count_FG[:, 0], kind="stable")
+        order_F = np.argsort(count_FG[:, by], kind="stable")
         parts = [frames for frames in np.array_split(order_F, small) if len(frames)]
         needs_SG = np.stack([count_FG[frames].mean(axis=0) for frames in parts])
         sizes_S = [len(frames) for frames in parts]
-        for gate in range(1, needs_SG.shape[1]):
+        for gate in range(needs_SG.shape[1]):
             needs_SG[:, gate] = rising(needs_SG[:, gate].tolist(), sizes_S)
-        needs_SG[:, 0] = [count_FG[frames, 0].max() for frames in parts]
+        needs_SG[:, by] = [count_FG[frames, by].max() for frames in parts]
     if headroom:
         needs_SG = np.vstack((needs_SG, (needs_SG[-1] + policy.tokens) / 2))
     chosen: dict[int, tuple[int, ...]] = {}
-    for first, *later in needs_SG.tolist():
-        multiples = [ceil(first / spec.multiple - 1e-6), *(round(need / spec.multiple) for need in later)]
-        schedule = tuple(min(policy.tokens, max(1, multiple) * spec.multiple) for multiple in multiples)
-        if schedule[0] < policy.tokens:
-            # two cuts that round to the same first count are one bucket, with the larger need at every gate
-            before = chosen.get(schedule[0], schedule)
-            chosen[schedule[0]] = tuple(max(pair) for pair in zip(before, schedule, strict=True))
+    for needs_G in needs_SG.tolist():
+        multiples = [
+            ceil(need / spec.multiple - 1e-6) if gate == by else round(need / spec.multiple)
+            for gate, need in enumerate(needs_G)
+        ]
+        schedule = policy.feasible([min(policy.tokens, max(1, multiple) * spec.multiple) for multiple in multiples])
+        if schedule[by] < policy.tokens:
+            # two cuts that round to the same deciding count are one bucket, with the larger need at every gate
+            before = chosen.get(schedule[by], schedule)
+            chosen[schedule[by]] = policy.feasible([max(pair) for pair in zip(before, schedule, strict=True)])
     return [Bucket(f"k{first}", counts) for first, counts in sorted(chosen.items())] + [full]
 
 

@@ -21,7 +21,7 @@ IR_VERSION = 10  # the newest that ONNX Runtime 1.18 and TensorRT 10.3's parser 
 
 
 class TrunkGraph(nn.Module):
-    """frame -> tokens, skips, the first gate's scores, and how many of them lie over the calibrated threshold."""
+    """frame -> tokens, skips, the first decision's scores, and how many tokens the frame needs by its threshold."""
 
     def __init__(self, model: Segmenter, threshold: float):
         super().__init__()
@@ -30,7 +30,7 @@ class TrunkGraph(nn.Module):
     def forward(self, frame_HW3: Tensor) -> tuple[Tensor, ...]:
         x_ND, skips, scores_N = self.model.trunk(frame_HW3)
         assert scores_N is not None
-        return x_ND, *skips, scores_N, (scores_N > self.threshold).sum(dtype=torch.int32)
+        return x_ND, *skips, scores_N, self.model.policy.need(scores_N, self.threshold)
 
 
 class TailGraph(nn.Module):

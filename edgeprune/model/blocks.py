@@ -19,35 +19,66 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x_ND: Tensor, keys_N: Tensor | None = None) -> Tensor:
+    def _heads(self, x_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k, v, each (..., H, N, E)."""
+        *lead, tokens, _ = x_ND.shape
+        qkv_3HNE = self.qkv(x_ND).reshape(*lead, tokens, 3, self.heads, HEAD_SIZE)
+        q_HNE, k_HNE, v_HNE = (part.transpose(-3, -2) for part in qkv_3HNE.unbind(-3))
+        return q_HNE, k_HNE, v_HNE
+
+    def forward(self, x_ND: Tensor, keys_N: Tensor | None = None, bias_N: Tensor | None = None) -> Tensor:
         """
         Args:
             x_ND: (..., N, D).
             keys_N: (..., N) boolean, True for the tokens that may be attended to; None: all of them.
+            bias_N: (..., N), added to the logits of each key: the log of how many tokens a merged one stands for.
         """
         *lead, tokens, width = x_ND.shape
-        qkv_3HNE = self.qkv(x_ND).reshape(*lead, tokens, 3, self.heads, HEAD_SIZE)
-        q_HNE, k_HNE, v_HNE = (part.transpose(-3, -2) for part in qkv_3HNE.unbind(-3))
+        q_HNE, k_HNE, v_HNE = self._heads(x_ND)
         if torch.compiler.is_exporting():
             # the scale goes on Q before the product: one small Mul, and what fused FP16 attention asks for
-            weights_HNN = ((q_HNE * HEAD_SIZE**-0.5) @ k_HNE.transpose(-2, -1)).softmax(-1)
-            out_HNE = weights_HNN @ v_HNE
+            logits_HNN = (q_HNE * HEAD_SIZE**-0.5) @ k_HNE.transpose(-2, -1)
+            if bias_N is not None:
+                logits_HNN = logits_HNN + bias_N[..., None, None, :]
+            out_HNE = logits_HNN.softmax(-1) @ v_HNE
         else:
-            out_HNE = attend(q_HNE, k_HNE, v_HNE, keys_N)
+            out_HNE = attend(q_HNE, k_HNE, v_HNE, keys_N, bias_N)
         return self.proj(out_HNE.transpose(-3, -2).reshape(*lead, tokens, width))
 
+    def weights(self, x_ND: Tensor, keys_N: Tensor | None = None) -> Tensor:
+        """The attention weights (..., H, N, N) that `forward` uses, queries first: for methods that score by attention.
+        In a graph the engine finds the products that `forward` repeats and computes them once."""
+        q_HNE, k_HNE, _ = self._heads(x_ND)
+        logits_HNN = (q_HNE * HEAD_SIZE**-0.5) @ k_HNE.transpose(-2, -1)
+        if keys_N is not None:
+            logits_HNN = logits_HNN.masked_fill(~keys_N[..., None, None, :], -1e4)
+        return logits_HNN.softmax(-1)
 
-def attend(q_HNE: Tensor, k_HNE: Tensor, v_HNE: Tensor, keys_N: Tensor | None) -> Tensor:
-    """softmax(q k^T / sqrt(E)) v over the keys that `keys_N` (..., N) allows; shapes (..., H, N, E)."""
+    def keys(self, x_ND: Tensor) -> Tensor:
+        """The mean of the heads' keys (..., N, E): what ToMe compares tokens by."""
+        return self._heads(x_ND)[1].mean(dim=-3)
+
+    def values(self, x_ND: Tensor) -> Tensor:
+        """The heads' values (..., H, N, E)."""
+        return self._heads(x_ND)[2]
+
+
+def attend(q_HNE: Tensor, k_HNE: Tensor, v_HNE: Tensor, keys_N: Tensor | None, bias_N: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(E) + bias) v over the keys that `keys_N` (..., N) allows; shapes (..., H, N, E)."""
     if q_HNE.device.type == "cpu" and q_HNE.dtype == torch.bfloat16:
         # plain products of contiguous operands: in bf16 torch's CPU flash kernel takes twice as long, strided operands
         # half as long again (16 images, 352 tokens, forward and backward: 20 ms against 33 and 32)
         q_HNE, k_HNE, v_HNE = (part_HNE.contiguous() for part_HNE in (q_HNE, k_HNE, v_HNE))
         logits_HNN = (q_HNE * HEAD_SIZE**-0.5) @ k_HNE.transpose(-2, -1)
+        if bias_N is not None:
+            logits_HNN = logits_HNN + bias_N[..., None, None, :].to(logits_HNN.dtype)
         if keys_N is not None:
             logits_HNN = logits_HNN.masked_fill(~keys_N[..., None, None, :], -1e4)
         return logits_HNN.softmax(-1) @ v_HNE
     mask = None if keys_N is None else keys_N[..., None, None, :]
+    if bias_N is not None:
+        bias_N = bias_N.to(q_HNE.dtype)
+        mask = bias_N[..., None, None, :] if mask is None else bias_N[..., None, None, :].masked_fill(~mask, -1e4)
     return F.scaled_dot_product_attention(q_HNE, k_HNE, v_HNE, attn_mask=mask)
 
 
@@ -101,7 +132,14 @@ class Block(nn.Module):
         shape = (y_ND.shape[0],) + (1,) * (y_ND.ndim - 1)
         return y_ND * y_ND.new_empty(shape).bernoulli_(keep).div_(keep)
 
-    def forward(self, x_ND: Tensor, keys_N: Tensor | None = None) -> Tensor:
-        """`keys_N`: the tokens that may be attended to, see `Attention`."""
-        x_ND = x_ND + self._branch(self.ls1(self.attn(self.norm1(x_ND), keys_N)))
-        return x_ND + self._branch(self.ls2(self.mlp(self.norm2(x_ND))))
+    def forward(self, x_ND: Tensor, keys_N: Tensor | None = None, bias_N: Tensor | None = None) -> Tensor:
+        """`keys_N`: the tokens that may be attended to, `bias_N`: added to their logits, see `Attention`."""
+        return self.forward_with_context(x_ND, keys_N, bias_N)[0]
+
+    def forward_with_context(
+        self, x_ND: Tensor, keys_N: Tensor | None = None, bias_N: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The same, and what attention gave each token (..., N, D), before the sum: the token's context."""
+        context_ND = self.attn(self.norm1(x_ND), keys_N, bias_N)
+        x_ND = x_ND + self._branch(self.ls1(context_ND))
+        return x_ND + self._branch(self.ls2(self.mlp(self.norm2(x_ND)))), context_ND

@@ -1,6 +1,6 @@
 """The protocol that a token policy fulfils: what it decides, how it trains, and how it becomes graphs of constant shapes.
 
-Shapes: B batch, N tokens of the full grid, K tokens kept, D width, G gated blocks.
+Shapes: B batch, N tokens of the full grid, K tokens kept (of logits: classes), D width, G decisions, S scores.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,60 +14,174 @@ Select = Callable[[int, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
+class Shape:
+    """What a policy must know of the model it belongs to. `grid`: (Gh, Gw) of its own input size; crops have another."""
+
+    width: int
+    depth: int
+    grid: tuple[int, int]
+    classes: int
+
+    @property
+    def tokens(self) -> int:
+        return self.grid[0] * self.grid[1]
+
+
+@dataclass(frozen=True)
+class View:
+    """What a policy may look at beside the tokens.
+
+    Attributes:
+        images_B3HW: normalised as the stem takes them.
+        grid: of these images.
+        labels_BHW: in training alone, for policies that learn from them; `ignore_index` marks pixels without one.
+    """
+
+    images_B3HW: Tensor
+    grid: tuple[int, int]
+    labels_BHW: Tensor | None = None
+    ignore_index: int = 255
+
+
+@dataclass(frozen=True)
 class Bucket:
-    """A whole keep schedule: how many tokens each gated block processes. Constant in the graph that is made of it."""
+    """A whole schedule: one constant for each decision of the policy. Constant in the graph that is made of it."""
 
     name: str
     counts: tuple[int, ...]
 
-    def token_layers(self, depth: int, tokens: int) -> int:
-        """Tokens processed, summed over all blocks: the ungated blocks see the full grid."""
-        return (depth - len(self.counts)) * tokens + sum(self.counts)
-
 
 @dataclass
 class Masked:
-    """What the training form gives: tokens of the full grid (B, N, D), the keep mask of each gate, the policy's loss."""
+    """What the training form gives.
+
+    Attributes:
+        x_BND: tokens of the full grid.
+        keep_GBN: of each decision, ones for the tokens that the blocks after it process (one of each merged group).
+        loss: the policy's own.
+        frozen_BNK: logits of tokens that left early, on the token grid; None where the method has no exit.
+        open_BN: ones for the tokens whose logits are the head's; given with `frozen_BNK`.
+    """
 
     x_BND: Tensor
     keep_GBN: list[Tensor]
     loss: Tensor
+    frozen_BNK: Tensor | None = None
+    open_BN: Tensor | None = None
+
+
+@dataclass
+class Gathered:
+    """What the inference form gives for one frame: the same as `Masked`, without batch and training."""
+
+    x_ND: Tensor
+    frozen_NK: Tensor | None = None
+    open_N: Tensor | None = None
 
 
 class TokenPolicy(nn.Module):
-    """Base of all policies, and itself the dense one: no gate, every token through every block.
+    """Base of all policies, and itself the dense one: no decision, every token through every block.
 
-    `gated` are the indices of the blocks that a decision precedes. The blocks before the first of them are the trunk.
+    `gated` are the indices of the blocks that a decision precedes, one entry for each decision (two decisions before the
+    same block are two entries). The blocks before the first of them are the trunk. A decision has a count in each bucket:
+    the tokens that remain after it, and that the blocks up to the next decision process.
     """
 
-    def __init__(self, width: int, depth: int, tokens: int):
+    # why no graph of constant shapes exists; None: it does
+    not_exportable: str | None = None
+    # the decision whose count is known after the trunk, and picks the bucket of a frame
+    chosen_by = 0
+
+    def __init__(self, shape: Shape):
         super().__init__()
-        self.width, self.depth, self.tokens = width, depth, tokens
+        self.shape = shape
         self.gated: tuple[int, ...] = ()
         # share of the sparse phase that is done; the training loop sets it, and 1 in later phases
         self.progress = 0.0
-        # what the last `gathered` selected, gate by gate: for parity and for pictures
+        # what each selection of the last `gathered` took (indices as its TopK gives them): for parity and for pictures
         self.kept_GK: list[Tensor] = []
 
     @property
+    def tokens(self) -> int:
+        """Tokens of the full grid."""
+        return self.shape.tokens
+
+    @property
     def trunk_depth(self) -> int:
-        return self.gated[0] if self.gated else self.depth
+        return self.gated[0] if self.gated else self.shape.depth
 
     @property
     def target_keep(self) -> tuple[float, ...]:
-        """The share of tokens that each gate should keep, on average over frames."""
+        """The share of tokens that remain after each decision, on average over frames."""
         return ()
+
+    @property
+    def chosen_shares(self) -> tuple[float, ...]:
+        """The share of its candidates (`Select`'s scores) that each decision chooses at the target, for calibration. The
+        candidates of most methods are tokens; those of merging methods are groups."""
+        return self.target_keep
 
     def target_counts(self, tokens: int) -> list[int]:
         """The same as counts of a grid of `tokens`, at least one each."""
         return [max(1, round(share * tokens)) for share in self.target_keep]
 
-    def scores(self, gate: int, x_ND: Tensor) -> Tensor:
-        """Keep scores (..., N) of gate number `gate`; larger means keep."""
-        raise IndexError(f"the dense policy has no gate {gate}")
+    def feasible(self, counts: Sequence[int]) -> tuple[int, ...]:
+        """The smallest counts that the method can have, none under those asked for: a method that never takes a token
+        back has counts that never rise; merging four to one leaves a count congruent to the grid's modulo three."""
+        return tuple(counts)
 
-    def masked(self, blocks: Sequence[nn.Module], x_BND: Tensor, select: Select | None = None) -> Masked:
-        """The training form: every token computed, decisions as masks.
+    def block_counts(self, counts: Sequence[int]) -> tuple[int, ...]:
+        """Tokens that each block of the network processes in a bucket of these counts: those that the last decision left."""
+        before = (self.tokens, *counts)
+        return tuple(before[sum(gate <= index for gate in self.gated)] for index in range(self.shape.depth))
+
+    def token_layers(self, counts: Sequence[int]) -> int:
+        """Tokens processed, summed over all blocks."""
+        return sum(self.block_counts(counts))
+
+    def work_share(self, shares_G: Sequence[float]) -> float:
+        """The same as a share of the dense model's, when these shares of the tokens remain after each decision."""
+        before = (1.0, *shares_G)
+        return (
+            sum(before[sum(gate <= index for gate in self.gated)] for index in range(self.shape.depth))
+            / self.shape.depth
+        )
+
+    def select_top(self, counts: Sequence[int]) -> Select:
+        """The selection that the graph of a bucket makes."""
+        return select_top(counts)
+
+    def select_random(self, counts: Sequence[int], generator: torch.Generator) -> Select:
+        """As many, drawn blindly: the control of every claim about a policy."""
+        return select_random(counts, generator)
+
+    def scores(self, gate: int, x_ND: Tensor) -> Tensor:
+        """Keep scores (..., N) of gate number `gate`; larger means keep. For policies that decide from tokens alone."""
+        raise IndexError(f"this policy has no gate {gate}")
+
+    def trunk(self, blocks: Sequence[nn.Module], x_ND: Tensor, view: View) -> tuple[Tensor, Tensor | None]:
+        """One frame up to the first decision: the trunk's blocks, then the scores that the decision is made from.
+
+        Args:
+            blocks: the trunk's.
+            x_ND: embedded tokens.
+            view: of the one frame (batch of 1).
+
+        Returns:
+            tokens (N, D), scores (S,): in the policy's own layout; None for the dense policy.
+        """
+        for block in blocks:
+            x_ND = block(x_ND)
+        return x_ND, self.scores(0, x_ND) if self.gated else None
+
+    def need(self, scores_S: Tensor, threshold: float) -> Tensor:
+        """How many tokens a frame asks for after the decision `chosen_by`: an INT32 scalar that the trunk's graph gives."""
+        return (scores_S > threshold).sum(dtype=torch.int32)
+
+    def masked(
+        self, blocks: Sequence[nn.Module], x_BND: Tensor, select: Select | None = None, view: View | None = None
+    ) -> Masked:
+        """The training form: constant shapes for any selection, decisions differentiable where the method asks for it.
 
         `select` None: the policy's own choice, sampled in training, deterministic in evaluation.
         """
@@ -75,18 +189,18 @@ class TokenPolicy(nn.Module):
             x_BND = block(x_BND)
         return Masked(x_BND, [], x_BND.new_zeros(()))
 
-    def gathered(self, blocks: Sequence[nn.Module], x_ND: Tensor, counts: Sequence[int], scores_N: Tensor) -> Tensor:
-        """The inference form of one frame: the tail's blocks, each on a constant count of gathered tokens.
+    def gathered(self, blocks: Sequence[nn.Module], x_ND: Tensor, counts: Sequence[int], scores_S: Tensor) -> Gathered:
+        """The inference form of one frame: the tail's blocks, each on a constant count of tokens.
 
         Args:
-            blocks: those from the first gated one on.
+            blocks: those after the trunk.
             x_ND: tokens of the full grid after the trunk.
-            counts: tokens for each gated block.
-            scores_N: the first gate's scores, which the trunk has already computed.
+            counts: of a bucket, feasible.
+            scores_S: what `trunk` has already computed.
         """
         for block in blocks:
             x_ND = block(x_ND)
-        return x_ND
+        return Gathered(x_ND)
 
 
 def select_top(counts: Sequence[int]) -> Select:

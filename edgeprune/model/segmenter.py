@@ -4,7 +4,7 @@ Shapes: B batch, H W pixels of the frame, N tokens of the grid, D width, K class
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from edgeprune.config import ModelSpec
 from edgeprune.errors import InputError, choose
 from edgeprune.model.blocks import Block
 from edgeprune.model.head import PyramidHead
-from edgeprune.model.policy import Masked, Select, TokenPolicy
+from edgeprune.model.policy import Masked, Select, TokenPolicy, View
 from edgeprune.model.stem import PATCH, STEMS
 
 WIDTHS = {"tiny": 192, "small": 384, "base": 768}
@@ -65,46 +65,76 @@ class Segmenter(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
 
-    def embed(self, images_B3HW: Tensor) -> tuple[Tensor, list[Tensor], tuple[int, int]]:
-        """Levels 0-255 -> tokens (B, N, D) with their positions, the stem's skips, and the grid.
+    def embed(self, images_B3HW: Tensor) -> tuple[Tensor, list[Tensor], View]:
+        """Levels 0-255 -> tokens (B, N, D) with their positions, the stem's skips, and what a policy may look at.
 
         At another size than the model's own the position embedding is resized (Dosovitskiy 2021, section 3.2).
         """
-        x_BND, skips = self.stem((images_B3HW - self.mean) / self.std)
+        normal_B3HW = (images_B3HW - self.mean) / self.std
+        x_BND, skips = self.stem(normal_B3HW)
         grid = (images_B3HW.shape[-2] // PATCH, images_B3HW.shape[-1] // PATCH)
         pos_1ND: Tensor = self.pos_embed
         if grid != self.grid:
             pos_1ND = resize_positions(pos_1ND, self.grid, grid)
-        return x_BND + pos_1ND, skips, grid
+        return x_BND + pos_1ND, skips, View(normal_B3HW, grid)
 
-    def forward(self, images_B3HW: Tensor, select: Select | None = None) -> Prediction:
+    def forward(
+        self,
+        images_B3HW: Tensor,
+        select: Select | None = None,
+        labels_BHW: Tensor | None = None,
+        ignore_index: int = 255,
+    ) -> Prediction:
         """The training form.
 
         Args:
             images_B3HW: levels 0-255 as float, H and W multiples of 16.
             select: overrides the policy's own selection (see `model/policy.py`).
+            labels_BHW: for policies that learn from them; `ignore_index` marks pixels without a class.
         """
-        x_BND, skips, grid = self.embed(images_B3HW)
-        masked = self.policy.masked(list(self.blocks), x_BND, select)
-        return Prediction(self.head(self.norm(masked.x_BND), grid, skips), masked)
+        x_BND, skips, view = self.embed(images_B3HW)
+        view = replace(view, labels_BHW=labels_BHW, ignore_index=ignore_index)
+        masked = self.policy.masked(list(self.blocks), x_BND, select, view)
+        logits_BKHW = self._finish(self.norm(masked.x_BND), view.grid, skips, masked.frozen_BNK, masked.open_BN)
+        return Prediction(logits_BKHW, masked)
+
+    def _finish(
+        self,
+        x_BND: Tensor,
+        grid: tuple[int, int],
+        skips: Sequence[Tensor],
+        frozen_BNK: Tensor | None,
+        open_BN: Tensor | None,
+    ) -> Tensor:
+        """The head's logits of normalised tokens; where a token left early, those it left with."""
+        logits_BKHW = self.head(x_BND, grid, skips)
+        if frozen_BNK is None or open_BN is None:
+            return logits_BKHW
+        scale = float(PATCH // self.head.label_stride)
+        canvas_BKHW = frozen_BNK.transpose(1, 2).unflatten(2, grid)
+        canvas_BKHW = F.interpolate(canvas_BKHW, scale_factor=scale, mode="bilinear", align_corners=False)
+        open_B1HW = F.interpolate(open_BN[:, None].unflatten(2, grid), scale_factor=scale, mode="nearest")
+        return torch.where(open_B1HW > 0.5, logits_BKHW, canvas_BKHW)
 
     # -------------------------------------------------------------------------------- inference form, one frame
 
     def trunk(self, frame_HW3: Tensor) -> tuple[Tensor, list[Tensor], Tensor | None]:
-        """Frame (H, W, 3) uint8 -> tokens (N, D) before the first decision, skips, the first gate's scores (N)."""
-        x_BND, skips, _ = self.embed(frame_HW3.permute(2, 0, 1)[None].float())
-        x_ND = x_BND[0]
-        for block in self.blocks[: self.policy.trunk_depth]:
-            x_ND = block(x_ND)
-        return x_ND, skips, self.policy.scores(0, x_ND) if self.policy.gated else None
+        """Frame (H, W, 3) uint8 -> tokens (N, D) before the first decision, skips, the first decision's scores."""
+        x_BND, skips, view = self.embed(frame_HW3.permute(2, 0, 1)[None].float())
+        x_ND, scores_S = self.policy.trunk(list(self.blocks[: self.policy.trunk_depth]), x_BND[0], view)
+        return x_ND, skips, scores_S
 
-    def tail(self, x_ND: Tensor, skips: Sequence[Tensor], scores_N: Tensor | None, counts: Sequence[int]) -> Tensor:
+    def tail(self, x_ND: Tensor, skips: Sequence[Tensor], scores_S: Tensor | None, counts: Sequence[int]) -> Tensor:
         """The rest at constant counts -> logits (1, K, H/2, W/2)."""
         blocks = list(self.blocks[self.policy.trunk_depth :])
+        frozen_1NK = open_1N = None
         if self.policy.gated:
-            assert scores_N is not None  # the trunk of a gated policy gives them
-            x_ND = self.policy.gathered(blocks, x_ND, counts, scores_N)
-        return self.head(self.norm(x_ND)[None], self.grid, skips)
+            assert scores_S is not None  # the trunk of a gated policy gives them
+            gathered = self.policy.gathered(blocks, x_ND, counts, scores_S)
+            if gathered.frozen_NK is not None and gathered.open_N is not None:
+                frozen_1NK, open_1N = gathered.frozen_NK[None], gathered.open_N[None]
+            x_ND = gathered.x_ND
+        return self._finish(self.norm(x_ND)[None], self.grid, skips, frozen_1NK, open_1N)
 
 
 def resize_positions(pos_1ND: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:

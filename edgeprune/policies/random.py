@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from edgeprune.model.policy import Shape
 from edgeprune.policies.svit import SViT, SViTOptions
 
 
@@ -16,10 +17,10 @@ class Random(SViT):
 
     scores_GN: Tensor
 
-    def __init__(self, width: int, depth: int, tokens: int, options: SViTOptions):
-        super().__init__(width, depth, tokens, options)
+    def __init__(self, shape: Shape, options: SViTOptions):
+        super().__init__(shape, options)
         self.gates = nn.ModuleList()
-        table_GN = torch.rand(len(self.gated), tokens, generator=torch.Generator().manual_seed(0))
+        table_GN = torch.rand(len(self.gated), self.tokens, generator=torch.Generator().manual_seed(0))
         self.register_buffer("scores_GN", table_GN)
 
     def scores(self, gate: int, x_ND: Tensor) -> Tensor:

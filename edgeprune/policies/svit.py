@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from edgeprune.config import Strict
 from edgeprune.errors import InputError
 from edgeprune.model.blocks import gelu
-from edgeprune.model.policy import Masked, Select, TokenPolicy, select_top
+from edgeprune.model.policy import Gathered, Masked, Select, Shape, TokenPolicy, View
 
 
 class SViTOptions(Strict):
@@ -66,13 +66,13 @@ class SViT(TokenPolicy):
     """A gate before each block from `first` on. What a gate lets go keeps its features (preservation) and may be taken
     again by any later gate (reactivation)."""
 
-    def __init__(self, width: int, depth: int, tokens: int, options: SViTOptions):
-        super().__init__(width, depth, tokens)
-        if options.first >= depth:
-            raise InputError(f"policy: first={options.first} leaves no block to gate, the model has {depth}")
+    def __init__(self, shape: Shape, options: SViTOptions):
+        super().__init__(shape)
+        if options.first >= shape.depth:
+            raise InputError(f"policy: first={options.first} leaves no block to gate, the model has {shape.depth}")
         self.options = options
-        self.gated = tuple(range(options.first, depth))
-        self.gates = nn.ModuleList(Gate(width) for _ in self.gated)
+        self.gated = tuple(range(options.first, shape.depth))
+        self.gates = nn.ModuleList(Gate(shape.width) for _ in self.gated)
 
     @property
     def target_keep(self) -> tuple[float, ...]:
@@ -100,14 +100,16 @@ class SViT(TokenPolicy):
         """Scale of the sampling noise at this point of the sparse phase."""
         return max(0.0, 1.0 - self.progress / self.options.anneal) if self.options.anneal else 1.0
 
-    def masked(self, blocks: Sequence[nn.Module], x_BND: Tensor, select: Select | None = None) -> Masked:
+    def masked(
+        self, blocks: Sequence[nn.Module], x_BND: Tensor, select: Select | None = None, view: View | None = None
+    ) -> Masked:
         """x <- M * Block(x, keys masked by M) + (1 - M) * x. The key mask is boolean: gates learn through the mix.
 
         Without `select`, gates are sampled in training and keep the best tokens at the target ratios in evaluation.
         """
         sampled = select is None and self.training
         if select is None:
-            select = self._sample if self.training else select_top(self.target_counts(x_BND.shape[1]))
+            select = self._sample if self.training else self.select_top(self.target_counts(x_BND.shape[1]))
         # the order of a batch is random, so the first images are as good as any
         full = min(round(self.options.full * x_BND.shape[0]), x_BND.shape[0] - 1) if sampled else 0
         keeps: list[Tensor] = []
@@ -137,19 +139,18 @@ class SViT(TokenPolicy):
             gaps.append((ratio - target).square().mean())
         return self.options.weight * torch.stack(gaps).mean()
 
-    def gathered(self, blocks: Sequence[nn.Module], x_ND: Tensor, counts: Sequence[int], scores_N: Tensor) -> Tensor:
+    def gathered(self, blocks: Sequence[nn.Module], x_ND: Tensor, counts: Sequence[int], scores_S: Tensor) -> Gathered:
         """TopK -> gather -> block -> back into the full grid, per gate; counts of the full grid skip all three."""
         self.kept_GK.clear()
         for gate, (block, count) in enumerate(zip(blocks, counts, strict=True)):
             if count == self.tokens:
                 x_ND = block(x_ND)
                 continue
-            if gate:
-                scores_N = self.scores(gate, x_ND)
+            scores_N = self.scores(gate, x_ND) if gate else scores_S
             kept_K = scores_N.topk(count, sorted=False).indices
             self.kept_GK.append(kept_K)
             x_ND = put_back(x_ND, block, kept_K)
-        return x_ND
+        return Gathered(x_ND)
 
 
 def put_back(x_ND: Tensor, block: nn.Module, kept_K: Tensor) -> Tensor:

@@ -18,7 +18,6 @@ from edgeprune.calibrate import ptq_ranges
 from edgeprune.config import Calibration, DataSet
 from edgeprune.data import Samples
 from edgeprune.data.resize import resize_sample
-from edgeprune.model.policy import select_top
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.quantize import apply_ranges, quantize_linears, quantized_linears, set_quantized
 from edgeprune.quantize.linear import QUANTIZED
@@ -93,7 +92,7 @@ def _kept(model: Segmenter, images_BHW3: Tensor) -> Tensor | None:
     """Keep masks (G, B, N) at the target counts; None for a policy without gates."""
     if not model.policy.gated:
         return None
-    select = select_top(model.policy.target_counts(model.policy.tokens))
+    select = model.policy.select_top(model.policy.target_counts(model.policy.tokens))
     masks = []
     with torch.no_grad():
         for part_BHW3 in images_BHW3.split(4):

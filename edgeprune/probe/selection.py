@@ -14,7 +14,7 @@ import torch
 from edgeprune.calibrate import Calib
 from edgeprune.config import DataSet
 from edgeprune.data import Samples
-from edgeprune.model.policy import Select, select_all, select_none, select_over, select_random, select_top
+from edgeprune.model.policy import Select, select_all, select_none, select_over
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.validate import score
 
@@ -41,10 +41,10 @@ def probe(
 
     def add(name: str, select: Select | None, seed: int | None = None) -> None:
         result = score(model, data_set, samples, frames, select)
-        gated = len(model.policy.gated)
-        share = (model.spec.depth - gated + gated * result.keep) / model.spec.depth
-        rows.append({"selection": name, "seed": seed, "tokens": round(share, 4), "miou": result.miou})
-        say(f"{name}{'' if seed is None else f' (seed {seed})'}: mIoU {result.miou:.4f} at {share:.1%} of the tokens")
+        rows.append({"selection": name, "seed": seed, "tokens": round(result.tokens, 4), "miou": result.miou})
+        say(
+            f"{name}{'' if seed is None else f' (seed {seed})'}: mIoU {result.miou:.4f} at {result.tokens:.1%} of the tokens"
+        )
 
     if not model.policy.gated:
         add("all", None)
@@ -56,12 +56,12 @@ def probe(
         return {"rows": rows}
     add("all", select_all)
     counts = model.policy.target_counts(model.policy.tokens)
-    add("learned", select_top(counts))
+    add("learned", model.policy.select_top(counts))
     if calib is not None:
         precision = "int8" if "int8" in calib.thresholds else "fp32"
         add("threshold", select_over(calib.thresholds[precision]))
     for seed in range(seeds):
-        add("random", select_random(counts, torch.Generator().manual_seed(seed)), seed)
+        add("random", model.policy.select_random(counts, torch.Generator().manual_seed(seed)), seed)
     add("bypass", select_none)
     by_name = {name: [row["miou"] for row in rows if row["selection"] == name] for name in ("all", "random", "bypass")}
     return {

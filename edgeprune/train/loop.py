@@ -213,7 +213,7 @@ def run_phase(
         images_B3HW, labels_BHW = augment(images_B3HW.to(device), labels_BHW.to(device))
         set_learning_rate(optimiser, learning_rate(phase, step, steps))
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            prediction = model(images_B3HW)
+            prediction = model(images_B3HW, None, labels_BHW, data_set.ignore_index)
             if teacher is not None:
                 with torch.no_grad():
                     teacher_BKHW = teacher(images_B3HW).logits_BKHW

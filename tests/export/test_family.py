@@ -6,10 +6,11 @@ import pytest
 from edgeprune.config import BucketFamily, PolicySpec
 from edgeprune.export.family import FULL, place_buckets, rising
 from edgeprune.model import TokenPolicy
+from edgeprune.model.policy import Shape
 from edgeprune.policies import make_policy
 
 N, GATES = 768, 9
-SVIT = make_policy(PolicySpec(name="svit"), 192, 12, N)
+SVIT = make_policy(PolicySpec(name="svit"), Shape(192, 12, (24, 32), 11))
 
 
 def measured(frames: int = 40) -> np.ndarray:
@@ -117,5 +118,5 @@ def test_a_multiple_larger_than_the_grid_leaves_the_full_grid() -> None:
 
 
 def test_the_dense_policy_has_one_bucket_without_counts() -> None:
-    buckets = place_buckets(TokenPolicy(192, 12, N), BucketFamily(), None)
+    buckets = place_buckets(TokenPolicy(Shape(192, 12, (24, 32), 11)), BucketFamily(), None)
     assert [(bucket.name, bucket.counts) for bucket in buckets] == [(FULL, ())]

@@ -8,7 +8,7 @@ from edgeprune.config import ModelSpec
 from edgeprune.errors import InputError
 from edgeprune.model import Segmenter, TokenPolicy
 from edgeprune.model.blocks import HEAD_SIZE, Attention, Block, attend, gelu
-from edgeprune.model.policy import Bucket, select_none, select_over, select_random, select_top
+from edgeprune.model.policy import Shape, select_none, select_over, select_random, select_top
 from edgeprune.model.segmenter import WIDTHS, resize_positions
 from tests import models
 
@@ -23,7 +23,7 @@ def test_logits_have_half_the_frame_size(stem: str) -> None:
 @pytest.mark.parametrize("size", ["tiny", "small", "base"])
 def test_every_size_has_heads_of_64(size: str) -> None:
     spec = ModelSpec(size=size, depth=1, height=32, width=32)  # type: ignore[arg-type]
-    model = Segmenter(spec, TokenPolicy(WIDTHS[size], 1, 4)).eval()
+    model = Segmenter(spec, TokenPolicy(Shape(WIDTHS[size], 1, (2, 2), 11))).eval()
     assert models.block(model, 0).attn.heads * HEAD_SIZE == WIDTHS[size]
     assert model(torch.zeros(1, 3, 32, 32)).logits_BKHW.shape == (1, 11, 16, 16)
 
@@ -55,7 +55,7 @@ def test_normalisation_is_inside_the_model() -> None:
 @pytest.mark.parametrize(("height", "width"), [(65, 96), (64, 100)])
 def test_sizes_that_are_no_multiples_of_16_are_refused(height: int, width: int) -> None:
     with pytest.raises(InputError, match=f"{height}x{width}.*multiples of 16"):
-        Segmenter(ModelSpec(height=height, width=width), TokenPolicy(192, 12, 24))
+        Segmenter(ModelSpec(height=height, width=width), TokenPolicy(Shape(192, 12, models.GRID, 11)))
 
 
 def test_another_input_size_resizes_the_positions() -> None:
@@ -66,9 +66,9 @@ def test_another_input_size_resizes_the_positions() -> None:
         model.pos_embed.copy_(ramp_W.repeat(models.GRID[0])[None, :, None].expand_as(model.pos_embed))
         for parameter in model.stem.parameters():
             parameter.zero_()
-        x_BND, _, grid = model.embed(torch.zeros(1, 3, 96, 160))
+        x_BND, _, view = model.embed(torch.zeros(1, 3, 96, 160))
         assert model(torch.zeros(2, 3, 96, 160)).logits_BKHW.shape == (2, 11, 48, 80)
-    assert grid == (6, 10)
+    assert view.grid == (6, 10)
     row_W = x_BND[0, :10, 0]
     assert (row_W.diff() > 0).all() and row_W[0] < -0.8 and row_W[-1] > 0.8
     torch.testing.assert_close(x_BND[0, :, 0].view(6, 10), row_W.expand(6, 10))
@@ -82,7 +82,7 @@ def test_resizing_positions_to_their_own_grid_changes_nothing() -> None:
 def test_unknown_stem_is_refused_by_the_configuration() -> None:
     spec = ModelSpec.model_construct(**ModelSpec().model_dump() | {"stem": "convv"})
     with pytest.raises(InputError, match="unknown stem 'convv'.*did you mean 'conv'"):
-        Segmenter(spec, TokenPolicy(192, 12, 768))
+        Segmenter(spec, TokenPolicy(Shape(192, 12, (24, 32), 11)))
 
 
 # ------------------------------------------------------------------------------------------------ attention
@@ -121,6 +121,30 @@ def test_masked_keys_equal_attention_over_the_kept_tokens_alone() -> None:
     torch.testing.assert_close(full_ND[keys_N], alone_KD, rtol=1e-4, atol=1e-5)
 
 
+def test_attention_by_its_weights_and_values() -> None:
+    torch.manual_seed(0)
+    attention = Attention(192)
+    x_BND = torch.randn(2, 10, 192)
+    keys_BN = torch.rand(2, 10) > 0.4
+    keys_BN[:, 0] = True
+    weights_BHNN = attention.weights(x_BND, keys_BN)
+    torch.testing.assert_close(weights_BHNN.sum(-1), torch.ones(2, 3, 10))
+    out_BND = (weights_BHNN @ attention.values(x_BND)).transpose(1, 2).flatten(2)
+    torch.testing.assert_close(attention.proj(out_BND), attention(x_BND, keys_BN), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_key_of_twice_the_weight_is_a_key_that_is_there_twice(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    q_HNE, k_HNE, v_HNE = torch.randn(3, 3, 6, HEAD_SIZE).to(dtype)
+    bias_N = torch.tensor([0, 0, 2.0, 0, 0, 0]).log1p()  # log 3 at token 2
+    with_bias_HNE = attend(q_HNE, k_HNE, v_HNE, None, bias_N)
+    rows = [0, 1, 2, 2, 2, 3, 4, 5]
+    repeated_HNE = attend(q_HNE, k_HNE[:, rows], v_HNE[:, rows], None)
+    tolerance = 1e-5 if dtype == torch.float32 else 0.04
+    torch.testing.assert_close(with_bias_HNE, repeated_HNE, rtol=tolerance, atol=tolerance)
+
+
 def test_gelu_is_the_exact_one() -> None:
     x = torch.linspace(-4, 4, 101)
     torch.testing.assert_close(gelu(x), x * 0.5 * (1 + torch.erf(x / 2**0.5)))
@@ -145,8 +169,14 @@ def test_drop_path_skips_branches_per_sample_in_training_alone() -> None:
 # ------------------------------------------------------------------------------------------------ selections
 
 
-def test_a_bucket_counts_its_tokens_over_all_blocks() -> None:
-    assert Bucket("k16", (16, 8)).token_layers(depth=5, tokens=24) == 3 * 24 + 16 + 8
+def test_each_block_processes_what_the_last_decision_before_it_left() -> None:
+    policy = TokenPolicy(Shape(192, 6, models.GRID, 11))
+    for gated, expected in (((), (24,) * 6), ((4, 5), (24, 24, 24, 24, 16, 8)), ((1, 3, 3), (24, 16, 16, 4, 4, 4))):
+        policy.gated = gated
+        counts = (16, 8, 4)[: len(gated)]
+        assert policy.block_counts(counts) == expected
+        assert policy.token_layers(counts) == sum(expected)
+        assert policy.work_share([count / 24 for count in counts]) == pytest.approx(sum(expected) / (6 * 24))
 
 
 def test_selections() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from edgeprune.config import ModelSpec, PolicySpec
 from edgeprune.errors import InputError
 from edgeprune.model import Segmenter, TokenPolicy
+from edgeprune.model.policy import Shape
 from edgeprune.model.weights import find_weights, load_timm, read_safetensors, resize_patches
 from edgeprune.policies import make_policy
 from edgeprune.quantize import quantize_linears
@@ -66,7 +67,7 @@ def fresh(depth: int = 2, stem: str = "patch", height: int = 64, layer_scale: fl
     spec = ModelSpec.model_validate(
         {"depth": depth, "stem": stem, "height": height, "width": 96, "layer_scale": layer_scale}
     )
-    return Segmenter(spec, TokenPolicy(D, depth, height // 16 * 6)).eval()
+    return Segmenter(spec, TokenPolicy(Shape(D, depth, (height // 16, 6), 11))).eval()
 
 
 def test_deit_and_augreg() -> None:
@@ -87,7 +88,7 @@ def test_augregs_levels_are_a_choice() -> None:
         spec = ModelSpec.model_validate(
             {"depth": 2, "stem": "patch", "height": 64, "width": 96, "normalise": normalise}
         )
-        model = Segmenter(spec, TokenPolicy(D, 2, 24)).eval()
+        model = Segmenter(spec, TokenPolicy(Shape(D, 2, (4, 6), 11))).eval()
         load_timm(model, vit())
         images_1HW3 = frame_HW3[None].permute(0, 3, 1, 2).float()
         tokens[normalise] = model.embed(images_1HW3)[0]
@@ -211,7 +212,7 @@ def test_half_precision_files_and_fake_quantized_models() -> None:
 
 def test_gates_keep_their_start() -> None:
     spec = ModelSpec(depth=2, stem="patch", height=64, width=96)
-    model = Segmenter(spec, make_policy(PolicySpec(name="svit", options={"first": 1}), D, 2, 24))
+    model = Segmenter(spec, make_policy(PolicySpec(name="svit", options={"first": 1}), Shape(D, 2, (4, 6), 11)))
     before = {key: value.clone() for key, value in model.policy.state_dict().items()}
     assert load_timm(model, vit()).missing == []
     assert all(torch.equal(value, before[key]) for key, value in model.policy.state_dict().items())

@@ -10,11 +10,12 @@ from torch import Tensor
 from edgeprune.config import PolicySpec
 from edgeprune.errors import InputError
 from edgeprune.model import Segmenter
-from edgeprune.model.policy import select_all, select_top
+from edgeprune.model.policy import Shape, select_all
 from edgeprune.policies import POLICIES, make_policy
 from tests import models
 
 DEPTH = 4
+SHAPE = Shape(192, 12, models.GRID, 11)
 
 
 @pytest.fixture(scope="module", params=list(POLICIES))
@@ -33,7 +34,7 @@ def schedules(model: Segmenter) -> list[list[int]]:
     """Counts that fall, that rise (reactivation), of one token, and with full gates between."""
     gates = len(model.policy.gated)
     patterns = [[20, 12, 5], [3, 10, 17], [1, 1, 1], [models.N, 9, models.N]]
-    return [pattern[:gates] for pattern in patterns] if gates else [[]]
+    return [list(model.policy.feasible(pattern[:gates])) for pattern in patterns] if gates else [[]]
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -41,7 +42,7 @@ def test_training_form_equals_inference_form(model: Segmenter, batch: int) -> No
     images_B3HW = models.images(batch)
     for counts in schedules(model):
         with torch.no_grad():
-            prediction = model(images_B3HW, select_top(counts))
+            prediction = model(images_B3HW, model.policy.select_top(counts))
         assert [keep_BN.sum(-1).tolist() for keep_BN in prediction.masked.keep_GBN] == [[k] * batch for k in counts]
         for image_3HW, expected in zip(images_B3HW, prediction.logits_BKHW, strict=True):
             torch.testing.assert_close(infer(model, image_3HW, counts), expected, rtol=1e-3, atol=1e-3)
@@ -50,7 +51,7 @@ def test_training_form_equals_inference_form(model: Segmenter, batch: int) -> No
 def test_the_selections_themselves_are_equal(model: Segmenter) -> None:
     image_13HW = models.images(1)
     for counts in schedules(model):
-        keeps = model(image_13HW, select_top(counts)).masked.keep_GBN
+        keeps = model(image_13HW, model.policy.select_top(counts)).masked.keep_GBN
         infer(model, image_13HW[0], counts)
         expected = [set(keep_1N[0].nonzero()[:, 0].tolist()) for keep_1N in keeps if keep_1N.sum() < models.N]
         assert [set(kept_K.tolist()) for kept_K in model.policy.kept_GK] == expected
@@ -69,7 +70,7 @@ def test_every_token_in_every_block_is_the_dense_model(model: Segmenter) -> None
         tail = list(model.blocks[model.policy.trunk_depth :])
         if model.policy.gated:
             assert scores_N is not None
-            assert torch.equal(model.policy.gathered(tail, x_trunk_ND, counts, scores_N), x_ND)
+            assert torch.equal(model.policy.gathered(tail, x_trunk_ND, counts, scores_N).x_ND, x_ND)
         # in the training form keys pass through a mask, another kernel of the same attention
         torch.testing.assert_close(
             model(image_13HW, select_all).logits_BKHW, dense(image_13HW).logits_BKHW, rtol=1e-3, atol=1e-3
@@ -92,6 +93,25 @@ def test_evaluation_repeats_itself_and_keeps_the_targets(model: Segmenter) -> No
     assert shares == model.policy.target_counts(models.N)
 
 
+def test_an_image_is_answered_as_if_it_were_alone(model: Segmenter) -> None:
+    images_B3HW = models.images(3)
+    counts = model.policy.feasible([12] * len(model.policy.gated))
+    with torch.no_grad():
+        together_BKHW = model(images_B3HW, model.policy.select_top(counts)).logits_BKHW
+        for image_3HW, expected_KHW in zip(images_B3HW, together_BKHW, strict=True):
+            alone_1KHW = model(image_3HW[None], model.policy.select_top(counts)).logits_BKHW
+            torch.testing.assert_close(alone_1KHW[0], expected_KHW, rtol=1e-3, atol=1e-3)
+
+
+def test_feasible_counts_are_the_smallest_that_hold_those_asked_for(model: Segmenter) -> None:
+    gates = len(model.policy.gated)
+    for asked in ([20] * gates, list(range(5, 5 + gates)), list(range(20, 20 - gates, -1)), [models.N] * gates):
+        counts = model.policy.feasible(asked)
+        assert all(asked_for <= count <= models.N for asked_for, count in zip(asked, counts, strict=True))
+        assert model.policy.feasible(counts) == counts
+    assert model.policy.feasible([models.N] * gates) == (models.N,) * gates
+
+
 def test_trains_on_crops(model: Segmenter) -> None:
     model.train()
     try:
@@ -106,20 +126,20 @@ def test_trains_on_crops(model: Segmenter) -> None:
 
 def test_unknown_names_and_options_are_refused_with_the_nearest() -> None:
     with pytest.raises(InputError, match="unknown policy 'svitt'; choices: dense, svit, random; did you mean 'svit'"):
-        make_policy(PolicySpec(name="svitt"), 192, 12, 24)
+        make_policy(PolicySpec(name="svitt"), SHAPE)
     with pytest.raises(InputError, match="policy svit: unknown key 'temperatur'.*did you mean 'temperature'"):
-        make_policy(PolicySpec(name="svit", options={"temperatur": 2.0}), 192, 12, 24)
+        make_policy(PolicySpec(name="svit", options={"temperatur": 2.0}), SHAPE)
     with pytest.raises(InputError, match="policy dense: unknown key 'first'"):
-        make_policy(PolicySpec(name="dense", options={"first": 3}), 192, 12, 24)
+        make_policy(PolicySpec(name="dense", options={"first": 3}), SHAPE)
 
 
 @pytest.mark.parametrize("keep", [[], [0.0], [1.2], [0.5, -0.1]])
 def test_keep_ratios_are_shares(keep: list[float]) -> None:
     with pytest.raises(InputError, match="policy svit: keep"):
-        make_policy(PolicySpec(name="svit", options={"keep": keep}), 192, 12, 24)
+        make_policy(PolicySpec(name="svit", options={"keep": keep}), SHAPE)
 
 
 @pytest.mark.parametrize("name", ["svit", "random"])
 def test_a_first_gate_behind_the_last_block_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="first=4 leaves no block to gate, the model has 4"):
-        make_policy(PolicySpec(name=name, options={"first": 4}), 192, 4, 24)
+        make_policy(PolicySpec(name=name, options={"first": 4}), Shape(192, 4, models.GRID, 11))

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from edgeprune.config import PolicySpec
-from edgeprune.model.policy import Select, select_none
+from edgeprune.model.policy import Select, Shape, select_none
 from edgeprune.policies import make_policy
 from edgeprune.policies.random import Random
 from edgeprune.policies.svit import SViT
@@ -13,7 +13,7 @@ from tests import models
 
 
 def policy(name: str = "svit", depth: int = 4, **options: object) -> SViT:
-    made = make_policy(PolicySpec(name=name, options={"first": 1} | options), 192, depth, models.N)
+    made = make_policy(PolicySpec(name=name, options={"first": 1} | options), Shape(192, depth, models.GRID, 11))
     assert isinstance(made, SViT)
     return made
 
@@ -24,7 +24,7 @@ def fixed(*keeps: list[float]) -> Select:
 
 
 def test_the_papers_schedule_over_nine_gates() -> None:
-    made = make_policy(PolicySpec(name="svit"), 192, 12, 768)
+    made = make_policy(PolicySpec(name="svit"), Shape(192, 12, (24, 32), 11))
     assert made.gated == tuple(range(3, 12)) and made.trunk_depth == 3
     assert made.target_keep == (0.7, 0.7, 0.7, 0.49, 0.49, 0.49, 0.343, 0.343, 0.343)
     assert made.target_counts(768) == [538] * 3 + [376] * 3 + [263] * 3
@@ -122,7 +122,7 @@ def test_the_inference_form_preserves_bit_for_bit_too() -> None:
     with torch.no_grad():
         x_ND, _, scores_N = model.trunk(torch.from_numpy(models.frames(1)[0]))
         assert scores_N is not None
-        x_after_ND = model.policy.gathered([model.blocks[1]], x_ND, [7], scores_N)
+        x_after_ND = model.policy.gathered([model.blocks[1]], x_ND, [7], scores_N).x_ND
     kept_K = model.policy.kept_GK[0]
     same_N = (x_after_ND == x_ND).all(-1)
     assert not same_N[kept_K].any() and same_N.sum() == models.N - 7

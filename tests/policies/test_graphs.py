@@ -1,0 +1,86 @@
+"""Every policy of POLICIES as graphs: constant shapes, PyTorch's answers in ONNX Runtime, nothing the lint objects to."""
+
+import numpy as np
+import pytest
+from onnx import ModelProto
+
+from edgeprune.calibrate import calibrate_thresholds
+from edgeprune.config import BucketFamily, load_target
+from edgeprune.export.build import export_family
+from edgeprune.export.family import place_buckets
+from edgeprune.export.parity import WatchedGraph, compare
+from edgeprune.export.sources import twins
+from edgeprune.lint import lint_graph
+from edgeprune.model.policy import Bucket
+from edgeprune.model.segmenter import Segmenter
+from edgeprune.policies import POLICIES
+from tests import models
+
+CPU, ORIN = load_target("onnx-cpu"), load_target("jetson-orin")
+EXPORTABLE = [name for name in POLICIES if name != "dense" and not models.policy(name).not_exportable]
+
+
+@pytest.fixture(scope="module", params=EXPORTABLE)
+def model(request: pytest.FixtureRequest) -> Segmenter:
+    return models.model(models.card(request.param, quantized=True))
+
+
+@pytest.fixture(scope="module")
+def buckets(model: Segmenter) -> list[Bucket]:
+    """As `build` places them, by occupancy on frames of the street."""
+    _, occupancy_FG = calibrate_thresholds(model, models.images(8))
+    return place_buckets(model.policy, BucketFamily(count=3, multiple=4), occupancy_FG)
+
+
+@pytest.fixture(scope="module", params=["fp32", "int8"])
+def family(
+    request: pytest.FixtureRequest, model: Segmenter, buckets: list[Bucket]
+) -> tuple[str, Segmenter, ModelProto, dict[str, ModelProto]]:
+    """precision, the PyTorch model, trunk, tails."""
+    reference, graph_model = twins(model, request.param, CPU.dialect)
+    thresholds, _ = calibrate_thresholds(reference, models.images(8))
+    trunk, tails = export_family(graph_model, buckets, thresholds[model.policy.chosen_by], CPU.dialect)
+    return request.param, reference, trunk, tails
+
+
+def test_buckets_are_feasible_and_rise(model: Segmenter, buckets: list[Bucket]) -> None:
+    assert len(buckets) >= 2
+    for bucket in buckets:
+        assert model.policy.feasible(bucket.counts) == bucket.counts
+    works = [model.policy.token_layers(bucket.counts) for bucket in buckets]
+    assert works == sorted(set(works)) and works[-1] == models.N * model.spec.depth
+
+
+def test_the_engine_answers_as_pytorch_does(
+    family: tuple[str, Segmenter, ModelProto, dict[str, ModelProto]], buckets: list[Bucket]
+) -> None:
+    precision, reference, trunk, tails = family
+    rows = compare(reference, buckets, precision, trunk, list(tails.values()), models.frames(4), threads=1)
+    assert [row.bucket for row in rows] == [bucket.name for bucket in buckets]
+    for row in rows:
+        assert row.label_agreement > (0.9999 if precision == "fp32" else 0.97), row
+        if precision == "fp32":
+            assert row.max_abs < 0.05 and row.selection_agreement in (None, 1.0), row
+
+
+def test_a_frame_asks_for_what_calibration_counted(
+    family: tuple[str, Segmenter, ModelProto, dict[str, ModelProto]],
+) -> None:
+    precision, reference, trunk, _ = family
+    _, occupancy_FG = calibrate_thresholds(reference, models.images(8))
+    watched = WatchedGraph(trunk, threads=1)
+    for frame_HW3, shares_G in zip(models.frames(8), occupancy_FG, strict=True):
+        count = int(np.asarray(watched.run({"frame": frame_HW3})["count"]))
+        assert abs(count - shares_G[reference.policy.chosen_by] * models.N) <= (0.5 if precision == "fp32" else 3)
+
+
+def test_lint_finds_nothing_for_any_target(
+    family: tuple[str, Segmenter, ModelProto, dict[str, ModelProto]], model: Segmenter, buckets: list[Bucket]
+) -> None:
+    precision, _, trunk, tails = family
+    for name, proto in {"trunk": trunk, **tails}.items():
+        assert lint_graph(name, proto, CPU.lint) == []
+    _, graph_model = twins(model, precision, ORIN.dialect)
+    trunk, tails = export_family(graph_model, buckets, 0.0, ORIN.dialect)
+    for name, proto in {"trunk": trunk, **tails}.items():
+        assert lint_graph(name, proto, ORIN.lint) == []
