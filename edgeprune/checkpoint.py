@@ -136,6 +136,20 @@ def load(path: Path, size: tuple[int, int] | None = None) -> tuple[Segmenter, Ca
     return model.eval(), card
 
 
+def load_start(model: Segmenter, path: Path) -> None:
+    """Copies a checkpoint's weights into a model that is trained on from there: one of other gates, fewer blocks, other
+    classes or another input size, to which positions are resized.
+
+    Raises:
+        InputError: see `load_tensors` and `read_card`.
+    """
+    card, tensors = read_card(path), read_safetensors(path)
+    own = (card.model.height // PATCH, card.model.width // PATCH)
+    if POSITIONS in tensors and own != model.grid:
+        tensors[POSITIONS] = resize_positions(tensors[POSITIONS], own, model.grid)
+    load_tensors(model, tensors, str(path), partial=True)
+
+
 def load_tensors(model: Segmenter, tensors: dict[str, Tensor], where: str, partial: bool = False) -> None:
     """Copies `tensors` into `model`.
 

@@ -9,7 +9,7 @@ import sys
 import click
 
 from edgeprune import __version__
-from edgeprune.cli import build, demo, growth, measure, run, train
+from edgeprune.cli import build, compare, demo, growth, measure, run, train
 from edgeprune.errors import EdgepruneError
 
 COMMANDS = [
@@ -26,6 +26,7 @@ COMMANDS = [
     measure.eval_,
     measure.bench,
     growth.growth,
+    compare.compare,
 ]
 
 

@@ -1,6 +1,7 @@
 """Pydantic models of every YAML a user writes: target, data set, recipe. A path that a user gives wins over what ships."""
 
 from edgeprune.config.datasets import DataSet, FolderSplit, StreetSplit, load_data_set
+from edgeprune.config.plans import Plan, PlanRow
 from edgeprune.config.reading import ROOT, Strict, find, parse, read_yaml, shipped
 from edgeprune.config.recipes import (
     AugmentSpec,
@@ -27,6 +28,8 @@ __all__ = [
     "ModelSpec",
     "Parity",
     "Phase",
+    "Plan",
+    "PlanRow",
     "PolicySpec",
     "Power",
     "Recipe",

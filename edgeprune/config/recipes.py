@@ -42,7 +42,6 @@ class AugmentSpec(Strict):
     blur: float = 0.1
     noise: float = 0.1
     grey: float = 0.05
-    paste: float = Field(0.0, ge=0, le=1, description="share of the samples that get small things of their neighbour")
 
 
 class Source(Strict):

@@ -78,7 +78,7 @@ def bench(
     manifest = bundle.manifest
     engines, threads = engines or [manifest.target.engine], threads or manifest.target.threads
     dense_path = dense_graph or (bundle.path(manifest.dense) if manifest.dense else None)
-    with tempfile.TemporaryDirectory(prefix="edgeprune-bench-") as folder, ExitStack() as stack:
+    with tempfile.TemporaryDirectory(prefix="edgeprune-bench-") as folder:
         say(f"preparing {frames} frames")
         source, frames_FHW3 = bench_frames(bundle, samples, frames)
         frames_path = Path(folder) / "frames.npy"
@@ -90,17 +90,7 @@ def bench(
                 bundle, Job("", engine, threads, str(frames_path), str(bundle.folder)), dense_path, only, peers
             )
         ]
-        say(f"opening {len(entries)} graphs, each in a process of its own")
-        for entry in entries:
-            stack.callback(entry.close)
-            entry.start()
-        for entry in entries:
-            entry.wait_until_warm()
-        for number in range(rounds):
-            start = number % len(entries)
-            for entry in (*entries[start:], *entries[:start]):
-                entry.time_round(meter)
-            say(f"round {number + 1} of {rounds}")
+        time_entries(entries, rounds, meter, say)
         dense = next((entry for entry in entries if entry.bucket == DENSE), None)
         stem_head = next((entry for entry in entries if entry.graph == "stem+head"), None)
         rows = [entry.row(dense, accuracy if accuracy is not None else manifest.accuracy) for entry in entries]
@@ -115,6 +105,27 @@ def bench(
             "machine": describe_machine(),
             "rows": rows,
         }
+
+
+def time_entries(entries: Sequence["Entry"], rounds: int, meter: Meter, say: Callable[[str], None]) -> None:
+    """Opens each graph in a process of its own and times them in interleaved rounds; each round starts with another.
+
+    Raises:
+        InputError: what a worker refuses.
+        RunError: a worker died.
+    """
+    say(f"opening {len(entries)} graphs, each in a process of its own")
+    with ExitStack() as stack:
+        for entry in entries:
+            stack.callback(entry.close)
+            entry.start()
+        for entry in entries:
+            entry.wait_until_warm()
+        for number in range(rounds):
+            start = number % len(entries)
+            for entry in (*entries[start:], *entries[:start]):
+                entry.time_round(meter)
+            say(f"round {number + 1} of {rounds}")
 
 
 def bench_frames(bundle: Bundle, samples: Samples | None, count: int) -> tuple[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Random windows of the frame, flips and colour, by kornia, and things pasted from one sample to the next.
+"""Random windows of the frame, flips and colour, by kornia, on whole batches.
 
 Shapes: B batch, H W pixels.
 """
@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from edgeprune.config import AugmentSpec
 
-SMALL = 0.1  # a class is pasted from a sample where it covers less than this share
-
 
 class Augment(nn.Module):
     """Images and labels together. A window of the frame, never larger than it, is resized to the crop: every pixel that a
@@ -20,7 +18,6 @@ class Augment(nn.Module):
     def __init__(self, spec: AugmentSpec, frame: tuple[int, int], crop: tuple[int, int] | None, ignore_index: int):
         super().__init__()
         self.ignore_index = ignore_index
-        self.paste = spec.paste
         (height, width), (smallest, largest) = crop or frame, spec.scale
         share = height * width / (frame[0] * frame[1])
         area = (min(1.0, share / largest**2), min(1.0, share / smallest**2))
@@ -50,24 +47,4 @@ class Augment(nn.Module):
         images_B3HW, shifted_B1HW = self.steps(images_B3HW.float() / 255, shifted_B1HW)
         labels_BHW = shifted_B1HW[:, 0].round().long() - 1
         labels_BHW[labels_BHW < 0] = self.ignore_index
-        if self.paste:
-            images_B3HW, labels_BHW = paste_things(images_B3HW, labels_BHW, self.paste, self.ignore_index)
         return images_B3HW.clamp(0, 1) * 255, labels_BHW
-
-
-def paste_things(images_B3HW: Tensor, labels_BHW: Tensor, share: float, ignore_index: int) -> tuple[Tensor, Tensor]:
-    """Each sample, with probability `share`, gets things of its neighbour in the batch where they stood (ClassMix, Olsson
-    2021, and Copy-Paste, Ghiasi 2021): each class that is small there (`SMALL`), with probability 1/2. The small classes
-    of road scenes - poles, signs, people - are what few frames show, and this shows each of them before many grounds."""
-    device = labels_BHW.device
-    from_B3HW, from_BHW = images_B3HW.roll(1, 0), labels_BHW.roll(1, 0)
-    gets_B = torch.rand(len(labels_BHW)).to(device) < share
-    pasted_BHW = torch.zeros_like(labels_BHW, dtype=torch.bool)
-    for index in labels_BHW[labels_BHW != ignore_index].unique().tolist():
-        things_BHW = from_BHW == index
-        chosen_B = gets_B & (torch.rand(len(labels_BHW)).to(device) < 0.5) & (things_BHW.float().mean((1, 2)) < SMALL)
-        pasted_BHW |= things_BHW & chosen_B[:, None, None]
-    return (
-        torch.where(pasted_BHW[:, None], from_B3HW, images_B3HW),
-        torch.where(pasted_BHW, from_BHW, labels_BHW),
-    )

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from edgeprune import __version__
 from edgeprune.calibrate import calibrate, ptq_ranges, write_calib
-from edgeprune.checkpoint import Card, is_checkpoint, load, load_tensors, make_model, save
+from edgeprune.checkpoint import Card, is_checkpoint, load, load_start, make_model, save
 from edgeprune.config import DataSet, Phase, PolicySpec, Recipe
 from edgeprune.errors import InputError, RunError, nearest
 from edgeprune.files import make_folder, write_atomic
@@ -114,7 +114,7 @@ def _start(recipe: Recipe, name: str, phase: Phase, model: Segmenter, out: Path,
             return "random"
         path = find_weights(recipe.weights)
         if is_checkpoint(path):
-            load_tensors(model, read_safetensors(path), str(path), partial=True)
+            load_start(model, path)
             return recipe.weights
         loaded = load_timm(model, read_safetensors(path))
         say(
@@ -127,7 +127,7 @@ def _start(recipe: Recipe, name: str, phase: Phase, model: Segmenter, out: Path,
         raise InputError(
             f"phase {name} starts from {before}, whose checkpoint {path} is not there; run that phase first"
         )
-    load_tensors(model, read_safetensors(path), str(path), partial=True)
+    load_start(model, path)
     return before
 
 

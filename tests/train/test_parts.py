@@ -345,29 +345,3 @@ def test_the_clock_counts_on_from_a_resumed_phase() -> None:
     assert clock.row("..., mIoU 0.1234") == {"step": 6, "loss": 3.0, "keep": 0.7, "miou": 0.1234}
     assert clock.losses == []
     assert clock.save_due(0.0) and not clock.save_due(math.inf)
-
-
-# ------------------------------------------------------------------------------------------------ paste
-
-
-def test_things_of_the_neighbour_are_pasted_where_they_stood() -> None:
-    from edgeprune.train.augment import paste_things
-
-    images_B3HW = torch.arange(3.0)[:, None, None, None].expand(3, 3, 20, 20)
-    labels_BHW = torch.zeros(3, 20, 20, dtype=torch.long)
-    labels_BHW[0, 2:4, 2:4] = 1  # a thing, one pixel in a hundred
-    labels_BHW[1, :10] = 2  # half the frame: no thing
-    labels_BHW[2, 5, 5] = 255
-    torch.manual_seed(0)
-    seen = set()
-    for _ in range(40):
-        pasted_B3HW, pasted_BHW = paste_things(images_B3HW, labels_BHW, 1.0, 255)
-        moved_BHW = pasted_BHW != labels_BHW
-        assert torch.equal(moved_BHW, pasted_B3HW[:, 0] != images_B3HW[:, 0])  # pixels travel with their labels
-        assert not moved_BHW[0].any() and not moved_BHW[2].any()  # their neighbours hold no small class
-        seen.add(int(moved_BHW[1].sum()))
-        assert torch.equal(pasted_BHW[1][moved_BHW[1]], torch.ones(int(moved_BHW[1].sum()), dtype=torch.long))
-        assert (pasted_B3HW[1, :, moved_BHW[1]] == 0).all()
-    assert seen == {0, 4}  # each class with probability one half
-    unchanged_B3HW, unchanged_BHW = paste_things(images_B3HW, labels_BHW, 0.0, 255)
-    assert torch.equal(unchanged_B3HW, images_B3HW) and torch.equal(unchanged_BHW, labels_BHW)

@@ -1,0 +1,59 @@
+"""`compare`: token-reduction methods side by side."""
+
+from pathlib import Path
+
+import click
+
+from edgeprune.cli.show import as_json, say, show_json, show_table
+from edgeprune.report.plot import plot_miou_latency
+from edgeprune.report.table import write_csv, write_json
+
+COMPARE_COLUMNS = {
+    "row": ("row", ""),
+    "policy": ("policy", ""),
+    "precision": ("precision", ""),
+    "engine": ("engine", ""),
+    "seeds": ("seeds", "d"),
+    "miou": ("mIoU", ".4f"),
+    "points_under_dense": ("points under dense", ".2f"),
+    "boundary_f": ("boundary F", ".4f"),
+    "token_share": ("tokens", ".1%"),
+    "gmacs": ("GMAC", ".2f"),
+    "latency_ms.p50": ("p50 ms", ".1f"),
+    "speedup_vs_dense": ("x dense", ".2f"),
+    "note": ("", ""),
+}
+
+
+@click.command()
+@click.argument("plan")
+@click.option("--out", type=click.Path(path_type=Path), help="Default: out/compare/<plan's name>.")
+@click.option("--cache", type=click.Path(path_type=Path), help="Where rendered street scenes are kept (1 MB each).")
+@as_json
+def compare(plan: str, out: Path | None, cache: Path | None, json_: bool) -> None:
+    """Train, build, score and time the rows of a PLAN (a name or a YAML file). Resumes where it was stopped."""
+    from edgeprune.compare import compare as run_comparison
+    from edgeprune.compare import load_plan
+
+    loaded = load_plan(plan)
+    folder = out or Path("out/compare") / loaded.name
+    say(f"{loaded.name}: {len(loaded.rows)} rows, seeds {', '.join(map(str, loaded.seeds))}; results in {folder}")
+    result = run_comparison(loaded, folder, say, cache)
+    paths = [folder / "compare.csv", folder / "compare.json"]
+    write_csv(paths[0], result["rows"])
+    write_json(paths[1], result)
+    timed = [row | {"bucket": row["row"]} for row in result["rows"] if row["latency_ms"] is not None]
+    for engine in dict.fromkeys(row["engine"] for row in timed):
+        paths.append(folder / f"compare-{engine}.png")
+        plot_miou_latency([row for row in timed if row["engine"] == engine], paths[-1])
+    if json_:
+        show_json(result)
+        return
+    show_table(result["rows"], COMPARE_COLUMNS)
+    about = result["timing"]
+    click.echo(
+        f"{about['rounds']} rounds of {about['frames']} frames, {about['threads']} threads; x dense: the dense row of the "
+        f"same precision and engine; {about['energy_status']}"
+    )
+    for path in paths:
+        click.echo(f"wrote {path}")

@@ -1,0 +1,77 @@
+"""What is compared: a plan in YAML, and the recipe that each of its rows is trained by."""
+
+from pathlib import Path
+from typing import Any
+
+from edgeprune.config import ROOT, ModelSpec, Plan, PolicySpec, Recipe, find, load_recipe, load_target, parse, read_yaml
+from edgeprune.errors import InputError, nearest
+from edgeprune.model.weights import find_weights
+
+DENSE = "dense"  # the row that the others are held against
+
+
+def load_plan(name: str | Path) -> Plan:
+    """A plan by name (`edgeprune/compare/recipes/`) or path, checked down to each row's recipe.
+
+    Raises:
+        InputError: unknown key, recipe, phase, policy or target; no dense row; rows that would be trained unequally.
+    """
+    path = find(name, ROOT / "compare" / "recipes", "plan")
+    plan = parse(Plan, read_yaml(path, "plan"), str(path))
+    dense = plan.rows.get(DENSE)
+    if dense is None or dense.policy or dense.model:
+        raise InputError(f"{path}: rows need one named {DENSE!r} without settings: the others are held against it")
+    budgets = {row_name: budget(row_recipe(plan, row_name, plan.seeds[0])) for row_name in plan.rows}
+    unequal = [row_name for row_name in plan.rows if budgets[row_name] != budgets[DENSE]]
+    if unequal:
+        raise InputError(
+            f"{path}: {unequal[0]} would see {budgets[unequal[0]]:,} frames in training and {DENSE} {budgets[DENSE]:,}; "
+            "dense gets what sparse gets: give the phases equal `frames`"
+        )
+    if set(plan.precisions) - set(load_target(plan.target).precisions):
+        raise InputError(f"{path}: target {plan.target} has no {' or '.join(plan.precisions)}")
+    return plan
+
+
+def row_recipe(plan: Plan, row_name: str, seed: int) -> Recipe:
+    """The recipe of one row: the plan's, reduced to the row's phases, which begin with the dense checkpoint.
+
+    Raises:
+        InputError: the recipe has no such phase, or refuses the row's model.
+    """
+    row, recipe = plan.rows[row_name], load_recipe(plan.recipe)
+    dense = str(find_weights(plan.dense))
+    names = plan.phases.policy if row.policy else plan.phases.dense
+    phases = {}
+    for index, name in enumerate(names):
+        if name not in recipe.phases:
+            known = list(recipe.phases)
+            raise InputError(
+                f"recipe {plan.recipe} has no phase {name!r}; it has {', '.join(known)}{nearest(name, known)}"
+            )
+        phase = recipe.phases[name]
+        changes: dict[str, Any] = {"start": None if index else dense}
+        if phase.distill:
+            changes["teacher"] = dense
+        if plan.frames and index == 0:
+            changes["frames"] = plan.frames
+        phases[name] = phase.model_copy(update=changes, deep=True)
+    model = parse(ModelSpec, recipe.model.model_dump() | row.model, f"row {row_name}: model")
+    policy = row.policy or PolicySpec()
+    return recipe.model_copy(
+        update={
+            "name": f"{plan.name}-{row_name}",
+            "seed": seed,
+            "model": model,
+            "policy": policy,
+            "phases": phases,
+            "weights": None,
+            "validation": None,
+        },
+        deep=True,
+    )
+
+
+def budget(recipe: Recipe) -> int:
+    """Frames that the row sees in training."""
+    return sum(phase.frames for phase in recipe.phases.values())

@@ -1,0 +1,142 @@
+"""`compare`: rows trained alike from one dense checkpoint, scored and timed; resumable; bad plans refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from edgeprune.checkpoint import read_card, save
+from edgeprune.cli import edgeprune
+from edgeprune.compare import load_plan
+from edgeprune.compare.plan import row_recipe
+from edgeprune.compare.run import count_gmacs, tabulate
+from edgeprune.config import Plan, shipped
+from edgeprune.errors import InputError
+from tests import models
+
+SMALL_ROW = {"model": {"depth": 2, "height": 48, "width": 64}}
+SVIT = {"policy": {"name": "svit", "options": {"first": 1, "keep": [0.5]}}}
+
+
+def write_plan(folder: Path, **changes: Any) -> Path:
+    """A plan over the small street, with its recipe and its dense checkpoint."""
+    recipe = models.recipe(folder)
+    phases = {name: phase.model_dump(mode="json") for name, phase in recipe.phases.items()}
+    phases["reference"] = phases["dense"] | {"start": "dense"}
+    (folder / "recipe.yaml").write_text(
+        yaml.safe_dump(recipe.model_dump(mode="json") | {"phases": phases}, sort_keys=False)
+    )
+    dense = folder / "dense.safetensors"
+    save(dense, models.card("dense", depth=3, stem="conv"), models.model(models.card("dense", 3, "conv")).state_dict())
+    data = next(iter(recipe.phases.values())).data[0].data
+    content = {
+        "name": "tiny",
+        "recipe": str(folder / "recipe.yaml"),
+        "dense": str(dense),
+        "score": {"data": data, "split": "val"},
+        "target": str(folder / "target.yaml"),
+        "rounds": 1,
+        "rows": {"dense": {}, "svit": SVIT, "small": SMALL_ROW},
+    }
+    target = yaml.safe_load((shipped("targets") / "onnx-cpu.yaml").read_text())
+    target["buckets"] = {"count": 3, "multiple": 4}
+    (folder / "target.yaml").write_text(yaml.safe_dump(target))
+    path = folder / "plan.yaml"
+    path.write_text(yaml.safe_dump(content | changes, sort_keys=False))
+    return path
+
+
+def test_each_row_is_trained_built_scored_and_timed_and_nothing_twice(tmp_path: Path) -> None:
+    plan, out = write_plan(tmp_path), tmp_path / "out"
+    asked = ["compare", str(plan), "--out", str(out), "--json"]
+    answer = CliRunner().invoke(edgeprune, asked, standalone_mode=False)
+    assert answer.exception is None, answer.exception
+    rows = {row["row"]: row for row in json.loads(answer.stdout)["rows"]}
+    assert list(rows) == ["dense", "svit", "small"]
+    assert rows["dense"]["points_under_dense"] == 0 and rows["dense"]["speedup_vs_dense"] == 1
+    assert 0 < rows["svit"]["token_share"] < rows["dense"]["token_share"] == 1
+    assert rows["svit"]["gmacs"] < rows["dense"]["gmacs"]
+    assert rows["small"]["gmacs"] < rows["dense"]["gmacs"]
+    assert rows["small"]["parameters"] < rows["dense"]["parameters"] < rows["svit"]["parameters"]
+    assert all(row["latency_ms"]["p50"] > 0 and 0 <= row["miou"] <= 1 for row in rows.values())
+    assert read_card(out / "rows/small/seed0/reference.safetensors").model.depth == 2
+    assert (out / "compare-onnxruntime.png").stat().st_size > 5000 and (out / "compare.csv").is_file()
+
+    made = {path: path.stat().st_mtime_ns for path in out.glob("rows/*/*/*")}
+    (out / "rows/svit/seed0/row.json").unlink()  # stopped before it was scored: neither trained nor built again
+    again = CliRunner().invoke(edgeprune, asked, standalone_mode=False)
+    assert again.exception is None, again.exception
+    assert "svit: sparse: done before" in again.stderr and "dense, seed 0: done before" in again.stderr
+    assert {path for path, when in made.items() if path.stat().st_mtime_ns != when} <= {
+        out / "rows/svit/seed0/row.json"
+    }
+    same = {row["row"]: row["miou"] for row in json.loads(again.stdout)["rows"]}
+    assert same == {name: row["miou"] for name, row in rows.items()}
+
+
+def test_rows_begin_with_the_dense_checkpoint_and_learn_from_it(tmp_path: Path) -> None:
+    plan = load_plan(write_plan(tmp_path, frames=8))
+    sparse = row_recipe(plan, "svit", seed=3)
+    assert sparse.seed == 3 and list(sparse.phases) == ["sparse"] and sparse.policy.options["keep"] == [0.5]
+    phase = sparse.phases["sparse"]
+    assert phase.start == phase.teacher == str(tmp_path / "dense.safetensors") and phase.frames == 8
+    small = row_recipe(plan, "small", seed=0)
+    assert (small.model.height, small.model.width, small.model.depth) == (48, 64, 2)
+    assert small.policy.name == "dense" and list(small.phases) == ["reference"]
+
+
+def test_multiply_adds_are_those_of_the_tokens() -> None:
+    """Twelve D^2 for each token of a block and 2 N^2 D for its attention; gates come on top."""
+    model = models.model(models.card("svit"))
+    full, half = count_gmacs(model, [24] * 3), count_gmacs(model, [12] * 3)
+    blocks = [12 * 192**2 * n + 2 * n**2 * 192 for n in (24, 12)]
+    gates = 2 * 24 * (192 * 48 + 48 * 2)  # the full grid asks no gate after the first
+    assert full - half == pytest.approx((3 * (blocks[0] - blocks[1]) - gates) / 1e9, rel=1e-6)
+
+
+def test_differences_are_paired_by_seed() -> None:
+    plan = Plan.model_validate(
+        {"name": "p", "recipe": "r", "dense": "d", "score": {"data": "street"}, "seeds": [0, 1]}
+        | {"rows": {"dense": {}, "svit": SVIT}}
+    )
+
+    def run(miou: float) -> dict[str, Any]:
+        scored = {"miou": miou, "boundary_f": 0.5, "token_share": 0.5, "gmacs": 1.0}
+        return {"policy": "svit", "parameters": 7, "note": None, "precisions": {"fp32": scored}}
+
+    found = {("dense", 0): run(0.60), ("dense", 1): run(0.50), ("svit", 0): run(0.58), ("svit", 1): run(0.51)}
+    row = tabulate(plan, found, [])[1]
+    assert row["miou"] == pytest.approx(0.545) and row["seeds"] == 2
+    assert row["points_under_dense"] == pytest.approx(0.5)
+    assert row["points_spread"] == pytest.approx([-1.0, 2.0])
+    assert row["latency_ms"] is None and row["engine"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rows": {"svit": SVIT, "random": SVIT}}, "rows need one named 'dense'"),
+        ({"rows": {"dense": SMALL_ROW, "svit": SVIT}}, "'dense' without settings"),
+        ({"rows": {"dense": {}, "svit": SVIT | {"modle": {}}}}, "unknown key 'rows.svit.modle'.*did you mean 'model'"),
+        ({"rows": {"dense": {}, "small": {"model": {"dept": 2}}}}, "row small: model: unknown key 'dept'"),
+        ({"phases": {"policy": ["sparce"]}}, "has no phase 'sparce'; it has .*did you mean 'sparse'"),
+        ({"phases": {"policy": ["sparse", "qat"]}}, "svit would see 16 frames in training and dense 8"),
+        ({"precisions": ["fp16"]}, "precisions"),
+        ({"seeds": []}, "seeds"),
+    ],
+)
+def test_bad_plans_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_plan(write_plan(tmp_path, **changes))
+
+
+def test_shipped_plans_are_whole() -> None:
+    from edgeprune.config import ROOT
+
+    names = [path.stem for path in (ROOT / "compare" / "recipes").glob("*.yaml")]
+    assert names
+    for name in names:
+        assert load_plan(name).name == name
