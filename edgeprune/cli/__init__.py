@@ -9,7 +9,7 @@ import sys
 import click
 
 from edgeprune import __version__
-from edgeprune.cli import build, compare, demo, growth, measure, run, train
+from edgeprune.cli import build, compare, demo, growth, measure, run, tokens, train
 from edgeprune.errors import EdgepruneError
 
 COMMANDS = [
@@ -27,6 +27,7 @@ COMMANDS = [
     measure.bench,
     growth.growth,
     compare.compare,
+    tokens.show,
 ]
 
 

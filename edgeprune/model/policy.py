@@ -61,6 +61,7 @@ class Masked:
         loss: the policy's own.
         frozen_BNK: logits of tokens that left early, on the token grid; None where the method has no exit.
         open_BN: ones for the tokens whose logits are the head's; given with `frozen_BNK`.
+        group_GBN: of each decision of a merging method, the group that each token belongs to, by any number; for pictures.
     """
 
     x_BND: Tensor
@@ -68,6 +69,7 @@ class Masked:
     loss: Tensor
     frozen_BNK: Tensor | None = None
     open_BN: Tensor | None = None
+    group_GBN: list[Tensor] | None = None
 
 
 @dataclass
@@ -91,6 +93,8 @@ class TokenPolicy(nn.Module):
     not_exportable: str | None = None
     # the decision whose count is known after the trunk, and picks the bucket of a frame
     chosen_by = 0
+    # whether candidates are groups, and a graph's TopK takes those that merge instead of the tokens that stay
+    merges = False
 
     def __init__(self, shape: Shape):
         super().__init__()

@@ -1,0 +1,102 @@
+"""`show`: which tokens a policy keeps, as pictures."""
+
+from pathlib import Path
+
+import click
+import numpy as np
+from PIL import Image
+
+from edgeprune.camera import open_source
+from edgeprune.camera.encode import VideoWriter
+from edgeprune.camera.fit import Fit
+from edgeprune.cli.defaults import default_checkpoint
+from edgeprune.cli.show import as_json, say, show_json
+from edgeprune.errors import InputError, RunError
+from edgeprune.files import write_atomic
+from edgeprune.loop.overlay import Overlay
+from edgeprune.report.tokens import draw_heat, draw_selection
+
+PICTURES = (".png", ".jpg", ".jpeg")
+
+
+@click.command()
+@click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--camera", default="synthetic://street?seed=1", show_default=True, help="As of `run`; or one image file."
+)
+@click.option("--skip", default=0, show_default=True, type=click.IntRange(0), help="Leave out so many frames first.")
+@click.option("--frames", default=100, show_default=True, type=click.IntRange(1), help="Of a clip.")
+@click.option("--calib", type=click.Path(path_type=Path), help="Default: beside the checkpoint, else the shipped one.")
+@click.option(
+    "--out",
+    default=Path("out/tokens.png"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="A picture of every decision (.png) or a clip (.mp4) of the classes beside the blocks that each token took.",
+)
+@as_json
+def show(
+    checkpoint: Path | None, camera: str, skip: int, frames: int, calib: Path | None, out: Path, json_: bool
+) -> None:
+    """Show which tokens a CHECKPOINT's policy keeps, merges, takes back or lets go; default: the zoo's street-tiny."""
+    from edgeprune.checkpoint import load
+    from edgeprune.export.sources import find_sources
+    from edgeprune.probe import select_tokens
+
+    if out.suffix not in (*PICTURES, ".mp4"):
+        raise InputError(f"--out {out}: pictures are {', '.join(PICTURES)}, a clip is .mp4")
+    source = checkpoint or default_checkpoint()
+    model, card = load(source)
+    calibration = find_sources(source, calib, None).calib if model.policy.gated else None
+    height, width, depth = model.spec.height, model.spec.width, model.spec.depth
+    fit, overlay = Fit(height, width), Overlay(card.names, card.palette)
+    wanted = frames if out.suffix == ".mp4" else 1
+    writer: VideoWriter | None = None
+    shares: list[float] = []
+    stream = open_source(camera)
+    try:
+        for frame in stream:
+            if frame.index < skip:
+                continue
+            image_HW3 = fit.fit(frame.image_HW3)
+            selection, label_hw = select_tokens(model, image_HW3, calibration)
+            shares.append(float(selection.blocks_N.mean() / depth))
+            label_HW = label_hw.repeat(height // label_hw.shape[0], 0).repeat(width // label_hw.shape[1], 1)
+            classes_HW3 = overlay.draw(
+                image_HW3, label_HW, f"{card.name}, {card.policy.name}: {shares[-1]:.0%} of the tokens"
+            )
+            if out.suffix != ".mp4":
+                picture = draw_selection(image_HW3, classes_HW3, selection, depth)
+                with write_atomic(out, "a picture") as partial:
+                    Image.fromarray(picture).save(partial, "PNG" if out.suffix == ".png" else "JPEG")
+                break
+            heat_HW3 = draw_heat(image_HW3, selection, depth)
+            writer = writer or VideoWriter(out, stream.fps or 15.0, height, 2 * width)
+            writer.write(np.hstack((classes_HW3, heat_HW3)))
+            if len(shares) == wanted:
+                break
+            if len(shares) % 25 == 0:
+                say(f"{len(shares)} of {wanted} frames")
+    except RunError:
+        if writer:
+            writer.abandon()
+        raise
+    finally:
+        stream.close()
+    if not shares:
+        raise InputError(f"{camera} ended before frame {skip}; give a smaller --skip")
+    if writer:
+        writer.close()
+    result = {
+        "out": str(out),
+        "frames": len(shares),
+        "policy": card.policy.name,
+        "token_share": sum(shares) / len(shares),
+    }
+    if json_:
+        show_json(result)
+    else:
+        click.echo(
+            f"{result['frames']} frames, {result['token_share']:.1%} of the dense model's tokens over all blocks"
+        )
+        click.echo(f"wrote {out}")

@@ -1,0 +1,139 @@
+"""What a policy did with the tokens of a frame, as a picture: the frame and its classes, how many blocks processed each
+token, and for each decision which tokens stayed, came back, were merged or were let go.
+
+Shapes: H W pixels, N tokens of the grid, G decisions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+UInt8 = npt.NDArray[np.uint8]
+Bool = npt.NDArray[np.bool_]
+
+BACK_RGB = (70, 200, 120)  # a token that the decision before had let go
+LINE_RGB = (255, 214, 90)  # between merged groups
+GROUND_RGB, TEXT_RGB = (16, 18, 22), (240, 240, 236)
+LET_GO = 0.3  # brightness of a token that is let go
+COLUMNS = 4
+GAP_PX, TITLE_PX = 6, 20
+# few to many blocks: dark blue, teal, yellow; evenly lighter, so that it reads in grey too
+HEAT_RGB = ((38, 30, 82), (44, 92, 140), (38, 148, 138), (122, 200, 88), (252, 232, 60))
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a policy decided on one frame.
+
+    Attributes:
+        grid: (Gh, Gw).
+        before: of each decision, the number of the block that it precedes, from 1.
+        keep_GN: which tokens the blocks after it process; of a merged group one.
+        blocks_N: how many blocks processed each token, or the group that it was merged into.
+        groups_GN: of each decision, the number of the group that a token belongs to; None where nothing is merged.
+    """
+
+    grid: tuple[int, int]
+    before: Sequence[int]
+    keep_GN: Bool
+    blocks_N: npt.NDArray[np.int64]
+    groups_GN: npt.NDArray[np.int64] | None = None
+
+
+def draw_selection(
+    image_HW3: UInt8, overlay_HW3: UInt8, selection: Selection, depth: int, panel_px: int = 320
+) -> UInt8:
+    """All panels of a frame, (rows of four) uint8 RGB.
+
+    Args:
+        image_HW3: the frame as the model saw it.
+        overlay_HW3: with its classes; same size.
+        depth: blocks of the network.
+        panel_px: width of a panel.
+    """
+    tokens = selection.keep_GN.shape[1] if len(selection.keep_GN) else int(np.prod(selection.grid))
+    share = selection.blocks_N.mean() / depth
+    panels = [
+        ("classes", overlay_HW3),
+        (f"blocks that processed a token: {share:.0%} of dense", draw_heat(image_HW3, selection, depth)),
+    ]
+    for index, block in enumerate(selection.before):
+        title = f"before block {block}: {int(selection.keep_GN[index].sum())} of {tokens}"
+        panels.append((title, draw_decision(image_HW3, selection, index)))
+    height, width = image_HW3.shape[:2]
+    panel_height = round(panel_px * height / width)
+    columns = min(COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    legend = _legend(selection)
+    size = (
+        columns * (panel_px + GAP_PX) + GAP_PX,
+        rows * (panel_height + TITLE_PX + GAP_PX) + GAP_PX + (TITLE_PX if legend else 0),
+    )
+    picture = Image.new("RGB", size, GROUND_RGB)
+    ink, font = ImageDraw.Draw(picture), ImageFont.load_default(size=13)
+    for index, (title, panel_HW3) in enumerate(panels):
+        left = GAP_PX + index % columns * (panel_px + GAP_PX)
+        top = GAP_PX + index // columns * (panel_height + TITLE_PX + GAP_PX)
+        ink.text((left, top + TITLE_PX / 2), title, TEXT_RGB, font, anchor="lm")
+        resized = Image.fromarray(panel_HW3).resize((panel_px, panel_height), Image.Resampling.LANCZOS)
+        picture.paste(resized, (left, top + TITLE_PX))
+    ink.text((GAP_PX, size[1] - TITLE_PX / 2 - GAP_PX / 2), legend, TEXT_RGB, font, anchor="lm")
+    return np.asarray(picture)
+
+
+def _legend(selection: Selection) -> str:
+    """What the colours of the decisions mean; none where there are no decisions."""
+    if not selection.before:
+        return ""
+    if selection.groups_GN is not None:
+        return "yellow lines: between groups that are processed as one token;  dark: let go"
+    return "dark: let go, its features stay as they were or are gone;  green: taken back after the decision before let it go"
+
+
+def draw_decision(image_HW3: UInt8, selection: Selection, index: int) -> UInt8:
+    """The frame with let-go tokens dark and grey, tokens that came back green, merged groups outlined."""
+    size = image_HW3.shape[:2]
+    groups_N = None if selection.groups_GN is None else selection.groups_GN[index]
+    keep_N = selection.keep_GN[index]
+    if groups_N is not None:  # a merged token is there, in its group
+        keep_N = np.isin(groups_N, groups_N[keep_N])
+    keep_HW1 = _to_pixels(keep_N, selection.grid, size)[..., None]
+    grey_HW1 = image_HW3.mean(axis=-1, keepdims=True) * LET_GO
+    drawn_HW3 = np.where(keep_HW1, image_HW3, grey_HW1)
+    if index and groups_N is None:
+        back_HW1 = _to_pixels(keep_N & ~selection.keep_GN[index - 1], selection.grid, size)[..., None]
+        drawn_HW3 = np.where(back_HW1, 0.55 * drawn_HW3 + 0.45 * np.array(BACK_RGB), drawn_HW3)
+    drawn_HW3 = drawn_HW3.round().astype(np.uint8)
+    if groups_N is not None:
+        groups_HW = _to_pixels(groups_N, selection.grid, size)
+        edge_HW = np.zeros(size, bool)
+        edge_HW[:, 1:] |= groups_HW[:, 1:] != groups_HW[:, :-1]
+        edge_HW[1:] |= groups_HW[1:] != groups_HW[:-1]
+        drawn_HW3[edge_HW] = LINE_RGB
+    return drawn_HW3
+
+
+def draw_heat(image_HW3: UInt8, selection: Selection, depth: int) -> UInt8:
+    """How many blocks processed each token, over the darkened frame."""
+    stops = np.linspace(0, depth, len(HEAT_RGB))
+    colours_N3 = np.stack(
+        [np.interp(selection.blocks_N, stops, [colour[channel] for colour in HEAT_RGB]) for channel in range(3)],
+        axis=-1,
+    )
+    colours_HW3 = np.stack(
+        [_to_pixels(colours_N3[:, c], selection.grid, image_HW3.shape[:2]) for c in range(3)], axis=-1
+    )
+    light_HW1 = image_HW3.mean(axis=-1, keepdims=True) / 255
+    mixed: UInt8 = (colours_HW3 * (0.55 + 0.45 * light_HW1)).round().astype(np.uint8)
+    return mixed
+
+
+def _to_pixels(
+    values_N: npt.NDArray[np.generic], grid: tuple[int, int], size: Sequence[int]
+) -> npt.NDArray[np.generic]:
+    """A value per token -> a value per pixel."""
+    values_HW = values_N.reshape(grid)
+    return values_HW.repeat(size[0] // grid[0], axis=0).repeat(size[1] // grid[1], axis=1)

@@ -1,0 +1,86 @@
+"""`show`: pictures and clips of what a policy keeps."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeprune.camera import open_source
+from edgeprune.checkpoint import load, save
+from edgeprune.model.policy import select_top
+from edgeprune.policies import POLICIES
+from edgeprune.probe import select_tokens
+from tests import models
+from tests.cli.conftest import Type
+
+STREET = "synthetic://street?seed=3&height=64&width=96"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("show") / "svit.safetensors"
+    save(path, models.card(), models.model().state_dict())
+    return path
+
+
+@pytest.mark.parametrize("policy", list(POLICIES))
+def test_every_policy_can_be_looked_at(policy: str) -> None:
+    model = models.model(models.card(policy))
+    selection, label_hw = select_tokens(model, models.frames(1)[0], None)
+    assert label_hw.shape == (32, 48)
+    assert len(selection.keep_GN) == len(selection.before) == len(model.policy.gated)
+    assert selection.blocks_N.min() >= 0 and selection.blocks_N.max() <= model.spec.depth
+    if selection.groups_GN is not None:  # one token stands for each group
+        for keep_N, groups_N in zip(selection.keep_GN, selection.groups_GN, strict=True):
+            assert sorted(groups_N[keep_N]) == sorted(set(groups_N.tolist()))
+
+
+def test_blocks_are_counted_by_the_decisions_before_them() -> None:
+    model = models.model()  # gates before blocks 2, 3 and 4
+    frame_HW3 = models.frames(1)[0]
+    selection, _ = select_tokens(model, frame_HW3, None)
+    keeps = model(models.images(1), select_top(model.policy.target_counts(models.N))).masked.keep_GBN
+    assert selection.blocks_N.tolist() == (1 + sum(keep_BN[0] for keep_BN in keeps)).int().tolist()
+    assert selection.before == [2, 3, 4]
+
+
+def test_a_picture_and_a_clip(edgeprune: Type, checkpoint: Path) -> None:
+    said = edgeprune("show", checkpoint, "--camera", STREET, "--out", "tokens.png", "--json")
+    assert said.code == 0, said.err
+    assert json.loads(said.out) | {"token_share": 0} == {
+        "out": "tokens.png", "frames": 1, "policy": "svit", "token_share": 0
+    }  # fmt: skip
+    assert np.asarray(Image.open("tokens.png")).std() > 20
+    said = edgeprune("show", checkpoint, "--camera", STREET, "--out", "tokens.mp4", "--frames", 5)
+    assert said.code == 0 and said.out.startswith("5 frames, "), said.err
+    frames = list(open_source("tokens.mp4"))
+    assert len(frames) == 5 and frames[0].image_HW3.shape == (64, 192, 3)
+
+
+def test_calibrated_thresholds_are_used(edgeprune: Type, checkpoint: Path, tmp_path: Path) -> None:
+    """The dynamic rate: with thresholds, frames differ in their share of tokens."""
+    street = models.write_street(tmp_path)
+    assert edgeprune("calibrate", checkpoint, "--data", street, "--frames", 8, "--out", "c.yaml").code == 0
+    shares = set()
+    for skip in (0, 40, 80):
+        said = edgeprune("show", checkpoint, "--camera", STREET, "--skip", skip, "--calib", "c.yaml", "--json")
+        shares.add(json.loads(said.out)["token_share"])
+    assert len(shares) > 1
+    fixed = {select_tokens(load(checkpoint)[0], frame_HW3, None)[0].blocks_N.sum() for frame_HW3 in models.frames(3)}
+    assert len(fixed) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--out", "tokens.gif"], "--out tokens.gif: pictures are .png"),
+        (["--camera", "nowhere.mp4"], "no camera, file or folder 'nowhere.mp4'"),
+        (["--calib", "no.yaml"], "no.yaml is not there"),
+    ],
+)
+def test_bad_input(edgeprune: Type, checkpoint: Path, words: list[str], message: str) -> None:
+    said = edgeprune("show", checkpoint, "--camera", STREET, *words)
+    assert said.code == 2 and message in said.err
+    assert list(Path().iterdir()) == []
