@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from edgeprune import checkpoint
-from edgeprune.checkpoint import HEADER, is_checkpoint, load, load_tensors, read_card, save
+from edgeprune.checkpoint import HEADER, is_checkpoint, load, load_start, load_tensors, make_model, read_card, save
 from edgeprune.errors import InputError, RunError
 from edgeprune.model.policy import select_all
 from edgeprune.quantize import quantized_linears
@@ -171,3 +171,15 @@ def test_a_start_of_another_shape_is_refused() -> None:
     tensors = dict(model.state_dict()) | {"pos_embed": torch.zeros(1, 48, 192)}
     with pytest.raises(InputError, match=r"there: pos_embed is \(1, 48, 192\), the model expects \(1, 24, 192\)"):
         load_tensors(model, tensors, "there", partial=True)
+
+
+def test_a_start_may_have_more_blocks_other_gates_and_another_size(saved: Path) -> None:
+    """What `compare` begins its smaller dense models with."""
+    own, _ = load(saved)
+    card = models.card("dense", depth=2)
+    card.model = card.model.model_copy(update={"height": 48, "width": 64})
+    small = make_model(card)
+    load_start(small, saved)
+    assert torch.equal(models.block(small, 1).mlp.fc1.weight, models.block(own, 1).mlp.fc1.weight)
+    resized, _ = load(saved, (48, 64))
+    assert torch.equal(small.pos_embed, resized.pos_embed) and small.pos_embed.shape == (1, 12, 192)
