@@ -46,6 +46,13 @@ def images(count: int, first: int = 100) -> Tensor:
 SMALL: dict[str, dict[str, Any]] = {
     "svit": {"first": 1},
     "random": {"first": 1},
+    "uniform": {"first": 1},
+    "evovit": {"first": 1},
+    "ats": {"first": 1},
+    "tome": {"keep": 0.4},
+    "algm": {"pairs_after": 3},
+    "dtop": {"context": 1},
+    "step": {"context": 1},
 }
 
 

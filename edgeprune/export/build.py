@@ -19,7 +19,6 @@ import torch
 
 from edgeprune import __version__
 from edgeprune.bundle import MANIFEST, SCHEMA, BucketEntry, GraphSet, Manifest, ParityRow, open_bundle, write_manifest
-from edgeprune.calibrate import Calib
 from edgeprune.checkpoint import Card, load
 from edgeprune.config import Target
 from edgeprune.errors import InputError, RunError
@@ -88,9 +87,8 @@ def build(target: Target, sources: Sources, precisions: Sequence[str], out: Path
         for precision in precisions:
             begin = time.monotonic()
             reference_model, graph_model = twins(model, precision, target.dialect)
-            trunk, tails = export_family(
-                graph_model, buckets, _threshold(calib, precision, model.policy.chosen_by), target.dialect
-            )
+            thresholds = calib.thresholds.get(precision, []) if calib is not None else []
+            trunk, tails = export_family(graph_model, buckets, thresholds, target.dialect)
             for name, proto in {"trunk": trunk, **tails}.items():
                 findings += lint_graph(f"{precision} {name}", proto, target.lint)
             graphs[precision] = _write_family(folder, precision, trunk, tails)
@@ -153,18 +151,17 @@ def _check_replaceable(out: Path) -> None:
         raise InputError(f"{out} is there and is no bundle; name a new folder with --out, or empty this one")
 
 
-def _threshold(calib: Calib | None, precision: str, by: int) -> float:
-    """Of the decision that picks the bucket; a model without decisions has none."""
-    return calib.thresholds[precision][by] if calib is not None and calib.thresholds else 0.0
-
-
 def export_family(
-    model: Segmenter, buckets: list[Bucket], threshold: float, dialect: str
+    model: Segmenter, buckets: list[Bucket], thresholds: Sequence[float], dialect: str
 ) -> tuple[onnx.ModelProto, dict[str, onnx.ModelProto]]:
-    """Trunk and tails by bucket; a policy without gates is one graph from frame to labels, and no tails."""
+    """Trunk and tails by bucket; a policy without gates is one graph from frame to labels, and no tails.
+
+    Args:
+        thresholds: of each decision.
+    """
     if not model.policy.gated:
         return export_dense(model, dialect), {}
-    trunk = export_trunk(model, threshold)
+    trunk = export_trunk(model, thresholds)
     return trunk, {bucket.name: export_tail(model, bucket, dialect) for bucket in buckets}
 
 

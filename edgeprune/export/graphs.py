@@ -21,16 +21,16 @@ IR_VERSION = 10  # the newest that ONNX Runtime 1.18 and TensorRT 10.3's parser 
 
 
 class TrunkGraph(nn.Module):
-    """frame -> tokens, skips, the first decision's scores, and how many tokens the frame needs by its threshold."""
+    """frame -> tokens, skips, the first decision's scores, and how many tokens the frame needs by the thresholds."""
 
-    def __init__(self, model: Segmenter, threshold: float):
+    def __init__(self, model: Segmenter, thresholds: Sequence[float]):
         super().__init__()
-        self.model, self.threshold = model, threshold
+        self.model, self.thresholds = model, tuple(thresholds)
 
     def forward(self, frame_HW3: Tensor) -> tuple[Tensor, ...]:
         x_ND, skips, scores_N = self.model.trunk(frame_HW3)
         assert scores_N is not None
-        return x_ND, *skips, scores_N, self.model.policy.need(scores_N, self.threshold)
+        return x_ND, *skips, scores_N, self.model.policy.need_by(scores_N, self.thresholds)
 
 
 class TailGraph(nn.Module):
@@ -113,9 +113,9 @@ def trunk_outputs(model: Segmenter) -> list[str]:
     return ["tokens", *(f"skip{index}" for index in range(len(skip_channels(model)))), "scores"]
 
 
-def export_trunk(model: Segmenter, threshold: float) -> onnx.ModelProto:
+def export_trunk(model: Segmenter, thresholds: Sequence[float]) -> onnx.ModelProto:
     """Input `frame`; outputs `tokens`, `skip0`..., `scores`, `count`."""
-    return _export(TrunkGraph(model, threshold), (blank_frame(model),), ["frame"], [*trunk_outputs(model), "count"])
+    return _export(TrunkGraph(model, thresholds), (blank_frame(model),), ["frame"], [*trunk_outputs(model), "count"])
 
 
 def export_tail(model: Segmenter, bucket: Bucket, dialect: str) -> onnx.ModelProto:

@@ -47,7 +47,8 @@ class WatchedGraph:
     def __init__(self, proto: onnx.ModelProto, threads: int):
         watched = onnx.ModelProto()
         watched.CopyFrom(proto)
-        self.logits = [node.input[0] for node in watched.graph.node if node.op_type == "ArgMax"]
+        # the labels' is the last: merging methods have others, which find partners
+        self.logits = [node.input[0] for node in watched.graph.node if node.op_type == "ArgMax"][-1:]
         self.kept = [node.output[1] for node in watched.graph.node if node.op_type == "TopK"]
         watched.graph.output.extend(
             [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in self.logits]

@@ -182,6 +182,14 @@ class TokenPolicy(nn.Module):
         """How many tokens a frame asks for after the decision `chosen_by`: an INT32 scalar that the trunk's graph gives."""
         return (scores_S > threshold).sum(dtype=torch.int32)
 
+    def need_by(self, scores_S: Tensor, thresholds: Sequence[float]) -> Tensor:
+        """The same from the thresholds of all decisions, for methods that make several from the trunk's scores."""
+        return self.need(scores_S, thresholds[self.chosen_by])
+
+    def merges_at(self, gate: int) -> bool:
+        """`merges` of one decision, for methods that merge at some."""
+        return self.merges
+
     def masked(
         self, blocks: Sequence[nn.Module], x_BND: Tensor, select: Select | None = None, view: View | None = None
     ) -> Masked:

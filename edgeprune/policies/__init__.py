@@ -6,8 +6,19 @@ from typing import Any
 from edgeprune.config import PolicySpec, Strict, parse
 from edgeprune.errors import choose
 from edgeprune.model.policy import Shape, TokenPolicy
+from edgeprune.policies.algm import ALGM, ALGMOptions
+from edgeprune.policies.ats import ATS, ATSOptions
+from edgeprune.policies.cts import CTS, CTSOptions
+from edgeprune.policies.dtop import DToP, DToPOptions
+from edgeprune.policies.dynamicvit import DynamicViT, DynamicViTOptions
+from edgeprune.policies.dynaprune import DynaPrune, DynaPruneOptions
+from edgeprune.policies.evit import EViT, EViTOptions
+from edgeprune.policies.evovit import EvoViT, EvoViTOptions
 from edgeprune.policies.random import Random
+from edgeprune.policies.step import STEP, STEPOptions
 from edgeprune.policies.svit import SViT, SViTOptions
+from edgeprune.policies.tome import ToMe, ToMeOptions
+from edgeprune.policies.uniform import Uniform
 
 
 class NoOptions(Strict):
@@ -23,6 +34,17 @@ POLICIES: dict[str, tuple[type[Strict], Callable[[Shape, Any], TokenPolicy]]] = 
     "dense": (NoOptions, _dense),
     "svit": (SViTOptions, SViT),
     "random": (SViTOptions, Random),
+    "uniform": (SViTOptions, Uniform),
+    "dynaprune": (DynaPruneOptions, DynaPrune),
+    "dynamicvit": (DynamicViTOptions, DynamicViT),
+    "evit": (EViTOptions, EViT),
+    "evovit": (EvoViTOptions, EvoViT),
+    "ats": (ATSOptions, ATS),
+    "tome": (ToMeOptions, ToMe),
+    "algm": (ALGMOptions, ALGM),
+    "cts": (CTSOptions, CTS),
+    "dtop": (DToPOptions, DToP),
+    "step": (STEPOptions, STEP),
 }
 
 

@@ -84,17 +84,14 @@ class SViT(TokenPolicy):
         """log p(keep) - log p(drop), (..., N)."""
         return self.gates[gate](x_ND)
 
-    def _sample(self, gate: int, scores_BN: Tensor) -> Tensor:
-        """Hard Gumbel-softmax over keep and drop with the straight-through gradient (Jang 2017).
+    def _scores(self, gate: int, x_BND: Tensor, view: View | None) -> Tensor:
+        """What `masked` selects by. Gates look at tokens alone; `uniform` looks at the grid of a crop."""
+        return self.scores(gate, x_BND)
 
-        The difference of two Gumbel draws is one logistic draw. `anneal` fades it: a gate near p = 0.4 that is sampled
-        to the end trains the blocks on random selections, and its own best tokens are then a worse choice than random.
-        """
-        scores_BN = scores_BN.float()
-        noise_BN = torch.rand_like(scores_BN).clamp(1e-6, 1 - 1e-6).logit() * self._noise()
-        soft_BN = torch.sigmoid((scores_BN + noise_BN) / self.options.temperature)
-        hard_BN = (soft_BN > 0.5).float()
-        return hard_BN + (soft_BN - soft_BN.detach())
+    def _sample(self, gate: int, scores_BN: Tensor) -> Tensor:
+        """`anneal` fades the noise: a gate near p = 0.4 that is sampled to the end trains the blocks on random selections,
+        and its own best tokens are then a worse choice than random."""
+        return sample_keep(scores_BN, self._noise(), self.options.temperature)
 
     def _noise(self) -> float:
         """Scale of the sampling noise at this point of the sparse phase."""
@@ -118,7 +115,7 @@ class SViT(TokenPolicy):
                 x_BND = block(x_BND)
                 continue
             gate = index - self.gated[0]
-            keep_BN = select(gate, self.scores(gate, x_BND))
+            keep_BN = select(gate, self._scores(gate, x_BND, view))
             if full:
                 keep_BN = torch.cat((torch.ones_like(keep_BN[:full]), keep_BN[full:]))
             keys_BN = keep_BN.detach() > 0.5
@@ -151,6 +148,18 @@ class SViT(TokenPolicy):
             self.kept_GK.append(kept_K)
             x_ND = put_back(x_ND, block, kept_K)
         return Gathered(x_ND)
+
+
+def sample_keep(scores_BN: Tensor, noise: float, temperature: float) -> Tensor:
+    """Hard Gumbel-softmax over keep and drop with the straight-through gradient (Jang 2017), of log p(keep) - log p(drop).
+
+    The difference of two Gumbel draws is one logistic draw; `noise` scales it.
+    """
+    scores_BN = scores_BN.float()
+    noise_BN = torch.rand_like(scores_BN).clamp(1e-6, 1 - 1e-6).logit() * noise
+    soft_BN = torch.sigmoid((scores_BN + noise_BN) / temperature)
+    hard_BN = (soft_BN > 0.5).float()
+    return hard_BN + (soft_BN - soft_BN.detach())
 
 
 def put_back(x_ND: Tensor, block: nn.Module, kept_K: Tensor) -> Tensor:

@@ -58,15 +58,15 @@ def test_the_last_but_one_of_four_leaves_headroom(with_occupancy: bool) -> None:
     assert len(place_buckets(SVIT, BucketFamily(count=3, multiple=32), [[0.5] * GATES] * 8)) == 2
 
 
-def test_later_gates_get_the_mean_need_of_the_buckets_own_frames() -> None:
-    light, heavy = [100 / N] + [64 / N] * 8, [600 / N] + [320 / N] * 8
-    lighter, heavier = [90 / N] + [0.0] * 8, [590 / N] + [256 / N] * 8
-    buckets = place_buckets(SVIT, BucketFamily(count=3, multiple=32), [heavy, light, lighter, heavier])
-    assert buckets[0].counts == (128, *[32] * 8) and buckets[1].counts == (608, *[288] * 8)
+def test_later_gates_hold_three_of_four_of_the_buckets_own_frames() -> None:
+    light = [[100 / N] + [need / N] * 8 for need in (0, 32, 64, 96, 320)]
+    heavy = [[600 / N] + [need / N] * 8 for need in (0, 0, 0, 256, 512)]
+    buckets = place_buckets(SVIT, BucketFamily(count=3, multiple=32), [*heavy, *light])
+    assert buckets[0].counts == (128, *[96] * 8) and buckets[1].counts == (608, *[256] * 8)
 
 
-def test_a_larger_bucket_computes_no_less_anywhere_and_the_mean_stays() -> None:
-    """Needs that fall as the first gate's rise: the mean need is what every bucket gets."""
+def test_a_larger_bucket_computes_no_less_anywhere() -> None:
+    """Needs that fall as the first gate's rise: the mean of them is what every bucket gets."""
     frames = [[first / N] + [(600 - first) / N] * 8 for first in (160, 224, 288, 352)]
     buckets = place_buckets(SVIT, BucketFamily(count=6, multiple=32), frames)
     assert [bucket.counts for bucket in buckets[:-2]] == [(first, *[352] * 8) for first in (160, 224, 288, 352)]

@@ -236,7 +236,7 @@ def test_a_weight_file_holds_equal_constants_once_and_small_ones_not_at_all(tmp_
 def test_the_random_policy_exports_as_a_constant_table() -> None:
     model = models.model(models.card("random", depth=2))
     buckets = [Bucket("k8", (8,))]
-    trunk, tails = export_family(model, buckets, 0.5, "onnxruntime")
+    trunk, tails = export_family(model, buckets, [0.5], "onnxruntime")
     (row,) = compare(model, buckets, "fp32", trunk, list(tails.values()), models.frames(2), 1)
     assert row.label_agreement > 0.999 and row.selection_agreement == 1.0 and row.max_abs < 1e-2
     assert lint_graph("trunk", trunk, ["no-random"]) == []

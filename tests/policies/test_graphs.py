@@ -27,9 +27,12 @@ def model(request: pytest.FixtureRequest) -> Segmenter:
 
 @pytest.fixture(scope="module")
 def buckets(model: Segmenter) -> list[Bucket]:
-    """As `build` places them, by occupancy on frames of the street."""
+    """As `build` places them, by occupancy on frames of the street; by the targets where gates that look at the whole frame,
+    untrained, want all of one frame and nothing of the next."""
     _, occupancy_FG = calibrate_thresholds(model, models.images(8))
-    return place_buckets(model.policy, BucketFamily(count=3, multiple=4), occupancy_FG)
+    spec = BucketFamily(count=3, multiple=4)
+    placed = place_buckets(model.policy, spec, occupancy_FG)
+    return placed if len(placed) > 1 else place_buckets(model.policy, spec, None)
 
 
 @pytest.fixture(scope="module", params=["fp32", "int8"])
@@ -39,7 +42,7 @@ def family(
     """precision, the PyTorch model, trunk, tails."""
     reference, graph_model = twins(model, request.param, CPU.dialect)
     thresholds, _ = calibrate_thresholds(reference, models.images(8))
-    trunk, tails = export_family(graph_model, buckets, thresholds[model.policy.chosen_by], CPU.dialect)
+    trunk, tails = export_family(graph_model, buckets, thresholds, CPU.dialect)
     return request.param, reference, trunk, tails
 
 
@@ -80,7 +83,9 @@ def test_lint_finds_nothing_for_any_target(
     precision, _, trunk, tails = family
     for name, proto in {"trunk": trunk, **tails}.items():
         assert lint_graph(name, proto, CPU.lint) == []
+    if precision == "fp32":
+        return  # the INT8 graphs hold the same operators and more
     _, graph_model = twins(model, precision, ORIN.dialect)
-    trunk, tails = export_family(graph_model, buckets, 0.0, ORIN.dialect)
+    trunk, tails = export_family(graph_model, buckets, [0.0] * len(model.policy.gated), ORIN.dialect)
     for name, proto in {"trunk": trunk, **tails}.items():
         assert lint_graph(name, proto, ORIN.lint) == []
