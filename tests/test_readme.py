@@ -27,6 +27,7 @@ SLOW = (
     "probe",
     "run --camera 0",
     "bench",
+    "compare",
 )
 
 

@@ -86,6 +86,6 @@ def test_lint_finds_nothing_for_any_target(
     if precision == "fp32":
         return  # the INT8 graphs hold the same operators and more
     _, graph_model = twins(model, precision, ORIN.dialect)
-    trunk, tails = export_family(graph_model, buckets, [0.0] * len(model.policy.gated), ORIN.dialect)
+    trunk, tails = export_family(graph_model, buckets[:1], [0.0] * len(model.policy.gated), ORIN.dialect)
     for name, proto in {"trunk": trunk, **tails}.items():
         assert lint_graph(name, proto, ORIN.lint) == []
