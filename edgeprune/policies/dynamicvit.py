@@ -11,27 +11,19 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from edgeprune.config import Strict
 from edgeprune.model.blocks import gelu
 from edgeprune.model.policy import Gathered, Masked, Select, Shape, View
+from edgeprune.policies.sampling import SampledOptions
 from edgeprune.policies.stages import GONE, Remaining, Stages, spaced
-from edgeprune.policies.svit import sample_keep
 
 
-class DynamicViTOptions(Strict):
+class DynamicViTOptions(SampledOptions):
     """Settings of the `dynamicvit` policy; the defaults are the paper's, but for `pruned`."""
 
     keep: list[Annotated[float, Field(gt=0, le=1)]] = Field(
         [0.7, 0.49, 0.343], min_length=1, description="target keep ratios of the stages, as shares of the grid"
     )
     weight: float = Field(2.0, ge=0, description="lambda of the ratio loss")
-    temperature: float = Field(1.0, gt=0)
-    anneal: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="share of the sparse phase after which gates decide without noise; 0: sampled throughout",
-    )
     pruned: Literal["removed", "preserved"] = Field(
         "preserved",
         description="what the head gets of a token that left: `preserved`: the features it left with; `removed`: nothing, "
@@ -86,9 +78,7 @@ class DynamicViT(Stages):
         return self.gates[gate](x_ND)
 
     def _sample(self, scores_BN: Tensor) -> Tensor:
-        anneal = self.options.anneal
-        noise = max(0.0, 1.0 - self.progress / anneal) if anneal else 1.0
-        return sample_keep(scores_BN, noise, self.options.temperature)
+        return self.options.sample(scores_BN, self.progress)
 
     def masked(
         self, blocks: Sequence[nn.Module], x_BND: Tensor, select: Select | None = None, view: View | None = None

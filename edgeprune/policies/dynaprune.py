@@ -11,16 +11,15 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from edgeprune.config import Strict
 from edgeprune.errors import InputError
 from edgeprune.model.blocks import Block
 from edgeprune.model.policy import Gathered, Masked, Select, Shape, View
 from edgeprune.policies.reconstruct import Learned, Nearest, Reconstruction
+from edgeprune.policies.sampling import SampledOptions
 from edgeprune.policies.stages import GONE, Remaining, Stages, spaced
-from edgeprune.policies.svit import sample_keep
 
 
-class DynaPruneOptions(Strict):
+class DynaPruneOptions(SampledOptions):
     """Settings of the `dynaprune` policy."""
 
     stages: list[Annotated[int, Field(ge=1)]] | None = Field(
@@ -43,13 +42,6 @@ class DynaPruneOptions(Strict):
         "repaired",
         description="`literal`: the mean importance is held at r, as published, which importances of r everywhere fulfil; "
         "`repaired`: the share of tokens kept is held there too",
-    )
-    temperature: float = Field(1.0, gt=0)
-    anneal: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="share of the sparse phase after which stages decide without noise; 0: sampled throughout",
     )
     full: float = Field(
         0.0,
@@ -124,9 +116,7 @@ class DynaPrune(Stages):
 
     def _sample(self, scores_BN: Tensor) -> Tensor:
         """Two-class Gumbel on [log s, log(1 - s)], straight through."""
-        anneal = self.options.anneal
-        noise = max(0.0, 1.0 - self.progress / anneal) if anneal else 1.0
-        return sample_keep(scores_BN, noise, self.options.temperature)
+        return self.options.sample(scores_BN, self.progress)
 
     def trunk(self, blocks: Sequence[nn.Module], x_ND: Tensor, view: View) -> tuple[Tensor, Tensor]:
         """The scores are the first stage's, (N,), larger = keep."""

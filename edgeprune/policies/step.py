@@ -201,6 +201,7 @@ class STEP(TokenPolicy):
         select = select or self._own_select(grid)
         loss = x_BND.new_zeros((), dtype=torch.float32)
         keeps: list[Tensor] = []
+        groups: list[Tensor] = []
         sharing = Sharing.of_single(x_BND, grid)
         if self.purity is not None:
             assert view is not None  # the segmenter gives it; a CNN needs its image
@@ -209,6 +210,7 @@ class STEP(TokenPolicy):
             for gate, (side, logits_BS) in enumerate(zip(self.sides, logits, strict=True)):
                 sharing.merge(select(gate, sharing.offered(logits_BS, side)), side)
                 keeps.append(sharing.alive_BN.to(x_BND.dtype))
+                groups.append(sharing.owner_BN.clone())
         x_BND, alive_BN = sharing.x_BND, sharing.alive_BN
         canvas: Canvas | None = None
         for index, block in enumerate(blocks):
@@ -224,6 +226,7 @@ class STEP(TokenPolicy):
                 canvas.exit(logits_BNK, there_BN, stays_BN, sharing.shared(scores_BN) > self.unsure)
                 alive_BN = keep_BN
                 keeps.append(alive_BN.to(x_BND.dtype))
+                groups.append(sharing.owner_BN)
             if alive_BN.all():
                 x_BND = block(x_BND)
                 continue
@@ -234,7 +237,7 @@ class STEP(TokenPolicy):
         if canvas is not None:
             masked.frozen_BNK, masked.open_BN = canvas.frozen_BNK, canvas.open_BN.to(x_BND.dtype)
         if self.sides:
-            masked.group_GBN = [sharing.owner_BN] * len(keeps)
+            masked.group_GBN = groups
         return masked
 
     def gathered(self, blocks: Sequence[nn.Module], x_ND: Tensor, counts: Sequence[int], scores_S: Tensor) -> Gathered:

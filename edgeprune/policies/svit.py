@@ -11,13 +11,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from edgeprune.config import Strict
 from edgeprune.errors import InputError
 from edgeprune.model.blocks import gelu
 from edgeprune.model.policy import Gathered, Masked, Select, Shape, TokenPolicy, View
+from edgeprune.policies.sampling import SampledOptions
 
 
-class SViTOptions(Strict):
+class SViTOptions(SampledOptions):
     """Settings of the `svit` policy; the defaults are the paper's for a network of 12 blocks."""
 
     first: int = Field(3, ge=1, description="blocks before the first gate")
@@ -27,13 +27,6 @@ class SViTOptions(Strict):
         description="target keep ratios, spread evenly over the gated blocks: three values, one for each third",
     )
     weight: float = Field(4.0, ge=0, description="lambda of the ratio loss")
-    temperature: float = Field(1.0, gt=0)
-    anneal: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="share of the sparse phase after which gates decide without noise; 0: sampled throughout",
-    )
     full: float = Field(
         0.0,
         ge=0,
@@ -89,13 +82,8 @@ class SViT(TokenPolicy):
         return self.scores(gate, x_BND)
 
     def _sample(self, gate: int, scores_BN: Tensor) -> Tensor:
-        """`anneal` fades the noise: a gate near p = 0.4 that is sampled to the end trains the blocks on random selections,
-        and its own best tokens are then a worse choice than random."""
-        return sample_keep(scores_BN, self._noise(), self.options.temperature)
-
-    def _noise(self) -> float:
-        """Scale of the sampling noise at this point of the sparse phase."""
-        return max(0.0, 1.0 - self.progress / self.options.anneal) if self.options.anneal else 1.0
+        """The gate's decision in training."""
+        return self.options.sample(scores_BN, self.progress)
 
     def masked(
         self, blocks: Sequence[nn.Module], x_BND: Tensor, select: Select | None = None, view: View | None = None
@@ -148,18 +136,6 @@ class SViT(TokenPolicy):
             self.kept_GK.append(kept_K)
             x_ND = put_back(x_ND, block, kept_K)
         return Gathered(x_ND)
-
-
-def sample_keep(scores_BN: Tensor, noise: float, temperature: float) -> Tensor:
-    """Hard Gumbel-softmax over keep and drop with the straight-through gradient (Jang 2017), of log p(keep) - log p(drop).
-
-    The difference of two Gumbel draws is one logistic draw; `noise` scales it.
-    """
-    scores_BN = scores_BN.float()
-    noise_BN = torch.rand_like(scores_BN).clamp(1e-6, 1 - 1e-6).logit() * noise
-    soft_BN = torch.sigmoid((scores_BN + noise_BN) / temperature)
-    hard_BN = (soft_BN > 0.5).float()
-    return hard_BN + (soft_BN - soft_BN.detach())
 
 
 def put_back(x_ND: Tensor, block: nn.Module, kept_K: Tensor) -> Tensor:

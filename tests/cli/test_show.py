@@ -32,9 +32,11 @@ def test_every_policy_can_be_looked_at(policy: str) -> None:
     assert label_hw.shape == (32, 48)
     assert len(selection.keep_GN) == len(selection.before) == len(model.policy.gated)
     assert selection.blocks_N.min() >= 0 and selection.blocks_N.max() <= model.spec.depth
-    if selection.groups_GN is not None:  # one token stands for each group
-        for keep_N, groups_N in zip(selection.keep_GN, selection.groups_GN, strict=True):
-            assert sorted(groups_N[keep_N]) == sorted(set(groups_N.tolist()))
+    if selection.groups_GN is not None:  # one token stands for each group, where none leaves early
+        for gate, (keep_N, groups_N) in enumerate(zip(selection.keep_GN, selection.groups_GN, strict=True)):
+            standing = sorted(groups_N[keep_N].tolist())
+            assert len(set(standing)) == len(standing)
+            assert standing == sorted(set(groups_N.tolist())) or not model.policy.merges_at(gate)
 
 
 def test_blocks_are_counted_by_the_decisions_before_them() -> None:

@@ -30,7 +30,7 @@ def buckets(model: Segmenter) -> list[Bucket]:
     """As `build` places them, by occupancy on frames of the street; by the targets where gates that look at the whole frame,
     untrained, want all of one frame and nothing of the next."""
     _, occupancy_FG = calibrate_thresholds(model, models.images(8))
-    spec = BucketFamily(count=3, multiple=4)
+    spec = BucketFamily(count=2, multiple=4)
     placed = place_buckets(model.policy, spec, occupancy_FG)
     return placed if len(placed) > 1 else place_buckets(model.policy, spec, None)
 
