@@ -38,11 +38,14 @@ class Card(Strict):
     provenance: dict[str, Any] = Field(default_factory=dict)
 
 
+def shape_of(spec: ModelSpec) -> Shape:
+    """What a policy must know of a model of this kind."""
+    return Shape(WIDTHS[spec.size], spec.depth, (spec.height // PATCH, spec.width // PATCH), spec.classes)
+
+
 def make_model(card: Card) -> Segmenter:
     """An untrained model as a card describes it."""
-    spec = card.model
-    shape = Shape(WIDTHS[spec.size], spec.depth, (spec.height // PATCH, spec.width // PATCH), spec.classes)
-    model = Segmenter(spec, make_policy(card.policy, shape))
+    model = Segmenter(card.model, make_policy(card.policy, shape_of(card.model)))
     if card.quantized:
         quantize_linears(model)
     return model

@@ -16,6 +16,7 @@ from edgeprune.report.table import render_table, write_json
 
 FRAMES = 150
 ROUNDS = 3
+SCORED = 16
 
 
 def demo_bundle(folder: Path) -> Bundle:
@@ -48,13 +49,14 @@ def demo(out: Path, json_: bool) -> None:
     outcome = run_camera(bundle, camera, out=out / "overlay.mp4", record=out / "frames.csv")
     if outcome.failure:
         raise outcome.failure
-    result = measure(bundle, ROUNDS, 10, "street", scored=24)
+    result = measure(bundle, ROUNDS, 10, "street", scored=SCORED, only="int8")
     paths = write_bench(result, out)
     write_json(out / "run.json", outcome.summary)
     report = [
         f"# {bundle.manifest.name} on this machine",
         "",
         "The synthetic street: rendered frames with exact labels. What the model does on real frames stands in its card.",
+        "INT8 against dense FP32; `edgeprune bench` times every precision.",
         "",
         "```",
         render_table(flat_rows(result), BENCH_COLUMNS),

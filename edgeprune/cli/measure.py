@@ -247,8 +247,9 @@ def measure(
     scored: int | None = None,
     engines: Sequence[str] = (),
     peers: Sequence[Path] = (),
+    only: str | None = None,
 ) -> dict[str, Any]:
-    """Accuracy where there is data (on `scored` frames, all by default), then speed."""
+    """Accuracy where there is data (on `scored` frames, all by default), then speed; of one precision or of all."""
     power = bundle.manifest.target.power
     sensor = open_meter(meter or power.meter, rails=power.rails, total_of=power.total)
     engines = known_engines(engines) or [bundle.manifest.target.engine]
@@ -262,7 +263,15 @@ def measure(
                 row
                 for engine in engines
                 for row in evaluate(
-                    bundle, samples, data_set, engine=engine, dense_graph=dense, peers=peers, frames=scored, say=say
+                    bundle,
+                    samples,
+                    data_set,
+                    engine=engine,
+                    precisions=[only] if only else None,
+                    dense_graph=dense,
+                    peers=peers,
+                    frames=scored,
+                    say=say,
                 )["rows"]
             ]
         return run_bench(
@@ -276,6 +285,7 @@ def measure(
             samples=samples,
             frames=frames,
             accuracy=accuracy,
+            only=only,
             say=say,
         )
 

@@ -50,8 +50,9 @@ def row_recipe(plan: Plan, row_name: str, seed: int) -> Recipe:
                 f"recipe {plan.recipe} has no phase {name!r}; it has {', '.join(known)}{nearest(name, known)}"
             )
         phase = recipe.phases[name]
-        changes: dict[str, Any] = {"start": None if index else dense}
-        if phase.distill:
+        # options are the row's own: the recipe's may be of another policy
+        changes: dict[str, Any] = {"start": None if index else dense, "options": {}}
+        if phase.distill or phase.distill_tokens:
             changes["teacher"] = dense
         if plan.frames and index == 0:
             changes["frames"] = plan.frames

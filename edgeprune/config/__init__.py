@@ -4,6 +4,8 @@ from edgeprune.config.datasets import DataSet, FolderSplit, StreetSplit, load_da
 from edgeprune.config.plans import Plan, PlanRow
 from edgeprune.config.reading import ROOT, Strict, find, parse, read_yaml, shipped
 from edgeprune.config.recipes import (
+    QUANTIZED,
+    SPARSE,
     AugmentSpec,
     Calibration,
     Mix,
@@ -18,7 +20,9 @@ from edgeprune.config.recipes import (
 from edgeprune.config.targets import BucketFamily, Parity, Power, Target, load_target
 
 __all__ = [
+    "QUANTIZED",
     "ROOT",
+    "SPARSE",
     "AugmentSpec",
     "BucketFamily",
     "Calibration",

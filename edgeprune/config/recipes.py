@@ -59,18 +59,22 @@ class Mix(Source):
     share: float = Field(1.0, gt=0, description="of each batch")
 
 
+SPARSE, QUANTIZED = ("sparse", "qat"), ("qat", "dense-qat")  # kinds of phases
+
+
 class Phase(Strict):
     """One phase of training. `kind` decides what is switched on: `dense` runs every token; `sparse` adds the policy;
     `qat` adds fake-quantization to the policy; `dense-qat` quantizes the dense model."""
 
     kind: Literal["dense", "sparse", "qat", "dense-qat"]
     data: list[Mix]
-    frames: int = Field(ge=1, description="samples seen in the whole phase")
+    frames: int = Field(ge=0, description="samples seen in the whole phase; 0: the weights stay as they are")
     start: str | None = Field(None, description="an earlier phase, or a checkpoint; default: the phase before")
     batch: int = Field(8, ge=1)
     crop_height: int | None = None
     crop_width: int | None = None
     lr: float = 1e-3
+    options: dict[str, Any] = Field({}, description="options of the policy that differ from the recipe's in this phase")
     policy_lr: float = Field(1.0, gt=0, description="the policy's own parameters learn at so many times `lr`")
     layer_decay: float = Field(1.0, gt=0, le=1)
     weight_decay: float = 0.05
@@ -83,7 +87,10 @@ class Phase(Strict):
         0.0, ge=0, description="weight of 1 - soft IoU, which counts classes where pixels count else"
     )
     distill: float = Field(0.0, ge=0, description="weight of the distance to the teacher's class probabilities")
-    teacher: str | None = Field(None, description="an earlier phase, or a checkpoint; needed with `distill`")
+    distill_tokens: float = Field(0.0, ge=0, description="weight of the distance to the teacher's final tokens")
+    teacher: str | None = Field(
+        None, description="an earlier phase, or a checkpoint, run on every token; needed to distill"
+    )
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights that the phase hands on")
     augment: AugmentSpec = AugmentSpec()
 
@@ -123,6 +130,12 @@ class Recipe(Strict):
     bf16: bool | Literal["auto"] = "auto"
     workers: int = Field(0, ge=0)
     checkpoint_seconds: float = 120.0
+
+    def policy_of(self, phase: Phase) -> PolicySpec:
+        """The policy of the model that the phase trains; a dense phase has none."""
+        if phase.kind not in SPARSE:
+            return PolicySpec()
+        return self.policy.model_copy(update={"options": self.policy.options | phase.options})
 
 
 def leave_out(recipe: Recipe, group: str) -> Recipe:

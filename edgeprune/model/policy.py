@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 # (index of the gate, its scores (B, N), larger = keep) -> keep mask (B, N) of zeros and ones
 Select = Callable[[int, Tensor], Tensor]
+# The score of what is no candidate any more, such as a token that has left: under any real one; no infinity, which a
+# quantile would not interpolate; a power of two, which bf16 holds exactly.
+GONE = -(2.0**13)
 
 
 @dataclass(frozen=True)
@@ -151,13 +154,18 @@ class TokenPolicy(nn.Module):
             / self.shape.depth
         )
 
+    def candidates(self, counts: Sequence[int]) -> list[int]:
+        """How many candidates each decision chooses in a bucket of these counts: tokens that stay; of merging methods the
+        groups that stay apart."""
+        return list(counts)
+
     def select_top(self, counts: Sequence[int]) -> Select:
         """The selection that the graph of a bucket makes."""
-        return select_top(counts)
+        return select_top(self.candidates(counts))
 
     def select_random(self, counts: Sequence[int], generator: torch.Generator) -> Select:
-        """As many, drawn blindly: the control of every claim about a policy."""
-        return select_random(counts, generator)
+        """As many, drawn blindly of what is offered: the control of every claim about a policy."""
+        return select_random(self.candidates(counts), generator)
 
     def scores(self, gate: int, x_ND: Tensor) -> Tensor:
         """Keep scores (..., N) of gate number `gate`; larger means keep. For policies that decide from tokens alone."""
@@ -235,11 +243,11 @@ def select_over(thresholds: Sequence[float]) -> Select:
 
 
 def select_random(counts: Sequence[int], generator: torch.Generator) -> Select:
-    """Keeps as many tokens as `select_top`, drawn blindly: the control of every claim about a policy."""
+    """Keeps as many tokens as `select_top`, drawn blindly of those that are candidates."""
 
     def select(gate: int, scores_BN: Tensor) -> Tensor:
         drawn_BN = torch.rand(scores_BN.shape, generator=generator).to(scores_BN.device)
-        return select_top(counts)(gate, drawn_BN)
+        return select_top(counts)(gate, drawn_BN.masked_fill(scores_BN <= GONE, GONE))
 
     return select
 

@@ -27,9 +27,10 @@ NORMALISE = {
 
 @dataclass
 class Prediction:
-    """Logits (B, K, H/2, W/2) and what the policy did on the way."""
+    """Logits (B, K, H/2, W/2), the tokens they are made of (normalised), and what the policy did on the way."""
 
     logits_BKHW: Tensor
+    x_BND: Tensor
     masked: Masked
 
 
@@ -95,8 +96,9 @@ class Segmenter(nn.Module):
         x_BND, skips, view = self.embed(images_B3HW)
         view = replace(view, labels_BHW=labels_BHW, ignore_index=ignore_index)
         masked = self.policy.masked(list(self.blocks), x_BND, select, view)
-        logits_BKHW = self._finish(self.norm(masked.x_BND), view.grid, skips, masked.frozen_BNK, masked.open_BN)
-        return Prediction(logits_BKHW, masked)
+        x_BND = self.norm(masked.x_BND)
+        logits_BKHW = self._finish(x_BND, view.grid, skips, masked.frozen_BNK, masked.open_BN)
+        return Prediction(logits_BKHW, x_BND, masked)
 
     def _finish(
         self,

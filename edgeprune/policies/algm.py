@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from edgeprune.config import Strict
 from edgeprune.errors import InputError
-from edgeprune.model.policy import Gathered, Masked, Select, Shape, TokenPolicy, View, select_top
+from edgeprune.model.policy import GONE, Gathered, Masked, Select, Shape, TokenPolicy, View, select_top
+from edgeprune.policies.cells import count_cells, patches_of, without
 from edgeprune.policies.tome import (
-    NO_CANDIDATE,
     Frame,
     Groups,
     choose_pairs,
@@ -24,10 +24,10 @@ from edgeprune.policies.tome import (
     merge_pairs,
     pair_share,
     partners,
-    select_random_candidates,
     sources_apart,
-    without,
 )
+
+WINDOW = 2  # cells, of a window's side
 
 
 class ALGMOptions(Strict):
@@ -73,43 +73,38 @@ class ALGM(TokenPolicy):
         """Windows that stay apart, of all; sources that do, of half the grid."""
         windows, pairs = self.options.keep
         merged = (1 - windows) * self.tokens / 3
-        return max(0.0, 1 - merged / count_windows(self.shape.grid)), pair_share(windows, pairs)
+        return max(0.0, 1 - merged / count_cells(self.shape.grid, WINDOW)), pair_share(windows, pairs)
 
     def target_counts(self, tokens: int) -> list[int]:
         """Of another grid than the model's own: as if its sides were even."""
-        windows = count_windows(self.shape.grid) if tokens == self.tokens else tokens // 4
+        windows = count_cells(self.shape.grid, WINDOW) if tokens == self.tokens else tokens // 4
         return list(feasible(super().target_counts(tokens), tokens, windows))
 
     def feasible(self, counts: Sequence[int]) -> tuple[int, ...]:
         """A window takes three tokens away, pairs at most half of the rest."""
-        return feasible(counts, self.tokens, count_windows(self.shape.grid))
+        return feasible(counts, self.tokens, count_cells(self.shape.grid, WINDOW))
 
-    def select_top(self, counts: Sequence[int]) -> Select:
-        """As many windows and pairs as lead to the counts, the most similar first."""
-        return select_top(candidates_apart(counts, self.tokens, count_windows(self.shape.grid)))
-
-    def select_random(self, counts: Sequence[int], generator: torch.Generator) -> Select:
-        """As many, drawn blindly; a source still merges into the token most similar to it."""
-        apart = candidates_apart(counts, self.tokens, count_windows(self.shape.grid))
-        return select_random_candidates(apart, generator)
+    def candidates(self, counts: Sequence[int]) -> list[int]:
+        """Windows, then sources, that stay apart; each other source merges into the token most similar to it."""
+        return candidates_apart(counts, self.tokens, count_cells(self.shape.grid, WINDOW))
 
     def trunk(self, blocks: Sequence[nn.Module], x_ND: Tensor, view: View) -> tuple[Tensor, Tensor | None]:
         """Scores: of each window."""
         for block in blocks:
             x_ND = block(x_ND)
-        return x_ND, -window_cosines(x_ND, window_cells(self.shape.grid, x_ND.device))
+        return x_ND, -window_cosines(x_ND, patches_of(self.shape.grid, WINDOW, x_ND.device))
 
     def need(self, scores_S: Tensor, threshold: float) -> Tensor:
         """Three tokens less for each window that is not over the threshold."""
         apart = (scores_S > threshold).sum(dtype=torch.int32)
-        return apart * 3 + (self.tokens - 3 * count_windows(self.shape.grid))
+        return apart * 3 + (self.tokens - 3 * count_cells(self.shape.grid, WINDOW))
 
     def _adaptive(self, gate: int, scores_BS: Tensor) -> Tensor:
         """Merges windows over `tau`, and pairs over the mean + standard deviation / number of the block, of this image's
         sources (the paper does not say of which similarities)."""
         if gate == 0:
             return (scores_BS >= -self.options.tau).to(scores_BS.dtype)
-        there_BS = scores_BS > NO_CANDIDATE
+        there_BS = scores_BS > GONE
         count_B1 = there_BS.sum(-1, keepdim=True)
         mean_B1 = scores_BS.masked_fill(~there_BS, 0).sum(-1, keepdim=True) / count_B1
         gaps_BS = (scores_BS - mean_B1).masked_fill(~there_BS, 0)
@@ -122,7 +117,7 @@ class ALGM(TokenPolicy):
         """Merges for real, image by image, see `Groups`. Candidates are windows, then sources; their scores are cosines,
         negated. Without `select`: adaptive in training, constant counts in evaluation."""
         tokens, grid = x_BND.shape[1], self.shape.grid if view is None else view.grid
-        windows = count_windows(grid)
+        windows = count_cells(grid, WINDOW)
         if select is None and self.training:
             select = self._adaptive
         elif select is None:
@@ -136,7 +131,7 @@ class ALGM(TokenPolicy):
                 gate = self.gated.index(index)
                 with torch.no_grad():  # a cosine decides, and learns nothing
                     if gate == 0:
-                        into_BM = choose_windows(groups.x_BMD, window_cells(grid, x_BND.device), select)
+                        into_BM = choose_windows(groups.x_BMD, patches_of(grid, WINDOW, x_BND.device), select)
                     else:
                         into_BM = choose_pairs(gate, groups.x_BMD, groups, select)
                 groups = groups.merge(into_BM)
@@ -154,7 +149,7 @@ class ALGM(TokenPolicy):
             if index == self.gated[0] and counts[0] < there:
                 taken_R = scores_S.topk((there - counts[0]) // 3, largest=False, sorted=False).indices
                 self.kept_GK.append(taken_R)
-                frame = merge_windows(x_ND, taken_R, window_cells(self.shape.grid, x_ND.device))
+                frame = merge_windows(x_ND, taken_R, patches_of(self.shape.grid, WINDOW, x_ND.device))
             elif index == self.gated[1] and counts[1] < there:
                 best_A, match_A = partners(frame.x_MD)
                 taken_R = best_A.topk(there - counts[1], sorted=False).indices
@@ -165,11 +160,6 @@ class ALGM(TokenPolicy):
 
 
 # ------------------------------------------------------------------------------------------------ counts
-
-
-def count_windows(grid: tuple[int, int]) -> int:
-    """The last row or column of an odd grid is in no window."""
-    return (grid[0] // 2) * (grid[1] // 2)
 
 
 def feasible(counts: Sequence[int], tokens: int, windows: int) -> tuple[int, ...]:
@@ -185,14 +175,6 @@ def candidates_apart(counts: Sequence[int], tokens: int, windows: int) -> list[i
 
 
 # ------------------------------------------------------------------------------------------------ windows
-
-
-def window_cells(grid: tuple[int, int], device: torch.device) -> Tensor:
-    """The cells of each window (W, 4), the first of them first: a constant of the graph."""
-    cells_HW = torch.arange(grid[0] * grid[1], device=device).view(grid)
-    rows, columns = grid[0] // 2, grid[1] // 2
-    cells_HW = cells_HW[: 2 * rows, : 2 * columns]
-    return cells_HW.reshape(rows, 2, columns, 2).transpose(1, 2).reshape(rows * columns, 4)
 
 
 def window_cosines(x_ND: Tensor, cells_W4: Tensor) -> Tensor:

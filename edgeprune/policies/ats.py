@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from edgeprune.config import Strict
 from edgeprune.errors import InputError
 from edgeprune.model.blocks import Block
-from edgeprune.model.policy import Gathered, Masked, Select, Shape, View
-from edgeprune.policies.stages import GONE, Stages
+from edgeprune.model.policy import GONE, Gathered, Masked, Select, Shape, View
+from edgeprune.policies.stages import Stages
 
 
 class ATSOptions(Strict):
@@ -43,10 +43,10 @@ class ATS(Stages):
         super().__init__(shape, gated, [keep[index * len(keep) // len(gated)] for index in range(len(gated))])
 
     def trunk(self, blocks: Sequence[nn.Module], x_ND: Tensor, view: View) -> tuple[Tensor, Tensor | None]:
-        raise NotImplementedError(self.not_exportable)
+        raise InputError(f"policy ats has no graph: {self.not_exportable}")
 
     def gathered(self, blocks: Sequence[nn.Module], x_ND: Tensor, counts: Sequence[int], scores_S: Tensor) -> Gathered:
-        raise NotImplementedError(self.not_exportable)
+        raise InputError(f"policy ats has no graph: {self.not_exportable}")
 
     def masked(
         self, blocks: Sequence[nn.Module], x_BND: Tensor, select: Select | None = None, view: View | None = None

@@ -12,9 +12,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from edgeprune.model.blocks import gelu
-from edgeprune.model.policy import Gathered, Masked, Select, Shape, View
+from edgeprune.model.policy import GONE, Gathered, Masked, Select, Shape, View
 from edgeprune.policies.sampling import SampledOptions
-from edgeprune.policies.stages import GONE, Remaining, Stages, spaced
+from edgeprune.policies.stages import Remaining, Stages, spaced
 
 
 class DynamicViTOptions(SampledOptions):

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from edgeprune.errors import InputError
 from edgeprune.model.blocks import Block
-from edgeprune.model.policy import Gathered, Masked, Select, Shape, View
+from edgeprune.model.policy import GONE, Gathered, Masked, Select, Shape, View
 from edgeprune.policies.reconstruct import Learned, Nearest, Reconstruction
 from edgeprune.policies.sampling import SampledOptions
-from edgeprune.policies.stages import GONE, Remaining, Stages, spaced
+from edgeprune.policies.stages import Remaining, Stages, spaced
 
 
 class DynaPruneOptions(SampledOptions):

@@ -12,9 +12,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from edgeprune.config import Strict
-from edgeprune.model.policy import Gathered, Masked, Select, Shape, View
+from edgeprune.model.policy import GONE, Gathered, Masked, Select, Shape, View
 from edgeprune.policies.received import received
-from edgeprune.policies.stages import GONE, Remaining, Stages, spaced
+from edgeprune.policies.stages import Remaining, Stages, spaced
 
 
 class EViTOptions(Strict):

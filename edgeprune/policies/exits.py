@@ -10,9 +10,8 @@ from math import log
 import torch
 from torch import Tensor, nn
 
-from edgeprune.model.policy import Shape, View
+from edgeprune.model.policy import GONE, Shape, View
 from edgeprune.model.stem import PATCH
-from edgeprune.policies.stages import GONE
 
 SUREST = -128.0  # scores end here
 CONTEXT = 256.0  # lifts every context token over all others

@@ -3,6 +3,7 @@
 Shapes: B batch, N positions of the grid, K tokens that remain, D width, O offsets between two positions.
 """
 
+from abc import ABC, abstractmethod
 from math import e, log
 
 import torch
@@ -14,7 +15,7 @@ from edgeprune.model.blocks import gelu
 HIDDEN = 32  # of the MLP phi
 
 
-class Reconstruction(nn.Module):
+class Reconstruction(nn.Module, ABC):
     """What a position p makes of the token at p_i hangs on p - p_i alone: a table (N, N), rows p, columns p_i.
 
     A graph holds it as one constant and gathers the columns of the tokens that remain. The exporter would trace the
@@ -40,17 +41,17 @@ class Reconstruction(nn.Module):
         table_NN = self.table_NN if torch.compiler.is_exporting() else self.table(self.grid)
         return table_NN.index_select(1, cells_K)
 
+    @abstractmethod
     def table(self, grid: tuple[int, int]) -> Tensor:
         """(N, N) for a grid (Gh, Gw)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def masked(self, x_BND: Tensor, keep_BN: Tensor, grid: tuple[int, int]) -> Tensor:
         """Features (B, N, D) from the tokens that `keep_BN` has ones for, at least one in each image."""
-        raise NotImplementedError
 
+    @abstractmethod
     def gathered(self, x_KD: Tensor, cells_K: Tensor) -> Tensor:
         """The same of one frame, (N, D), from the tokens that remain and the cells that they stand in."""
-        raise NotImplementedError
 
 
 class Learned(Reconstruction):

@@ -9,11 +9,7 @@ import torch
 from torch import Tensor
 
 from edgeprune.errors import InputError
-from edgeprune.model.policy import Select, Shape, TokenPolicy, select_top
-
-# the score of a token that has left: under any real one; no infinity, which a quantile would not interpolate; a power of
-# two, which bf16 holds exactly
-GONE = -(2.0**13)
+from edgeprune.model.policy import GONE, Shape, TokenPolicy
 
 
 class Stages(TokenPolicy):
@@ -32,15 +28,6 @@ class Stages(TokenPolicy):
     def feasible(self, counts: Sequence[int]) -> tuple[int, ...]:
         """Counts that never rise."""
         return tuple(max(counts[stage:]) for stage in range(len(counts)))
-
-    def select_random(self, counts: Sequence[int], generator: torch.Generator) -> Select:
-        """As many, drawn blindly of those that remain."""
-
-        def select(gate: int, scores_BN: Tensor) -> Tensor:
-            drawn_BN = torch.rand(scores_BN.shape, generator=generator).to(scores_BN.device)
-            return select_top(counts)(gate, drawn_BN.masked_fill(scores_BN <= GONE, GONE))
-
-        return select
 
 
 def spaced(shape: Shape, stages: int) -> tuple[int, ...]:

@@ -19,15 +19,14 @@ from torch import Tensor, nn
 from edgeprune.config import Strict
 from edgeprune.errors import InputError
 from edgeprune.model.policy import Gathered, Masked, Select, Shape, TokenPolicy, View, select_top
+from edgeprune.policies.cells import count_cells
 from edgeprune.policies.exits import Canvas, ExitHead, Leaving, exit_loss, exit_score, stay_scores
-from edgeprune.policies.stages import GONE
 from edgeprune.policies.superpatches import (
     Purity,
     Shared,
     Sharing,
     cells_apart,
     choose_cells,
-    count_cells,
     feasible_merges,
     merge_cells,
     purity_loss,
@@ -138,19 +137,9 @@ class STEP(TokenPolicy):
         merges, _ = feasible_merges(counts, grid[0] * grid[1], grid, self.sides)
         return [*cells_apart(merges, grid, self.sides), *counts[len(self.sides) :]]
 
-    def select_top(self, counts: Sequence[int]) -> Select:
-        """The purest cells merge, the least sure tokens stay."""
-        return select_top(self._candidates(counts, self.shape.grid))
-
-    def select_random(self, counts: Sequence[int], generator: torch.Generator) -> Select:
-        """As many, drawn blindly of what is offered."""
-        top = self.select_top(counts)
-
-        def select(gate: int, scores_BS: Tensor) -> Tensor:
-            drawn_BS = torch.rand(scores_BS.shape, generator=generator).to(scores_BS.device)
-            return top(gate, drawn_BS.masked_fill(scores_BS <= GONE, GONE))
-
-        return select
+    def candidates(self, counts: Sequence[int]) -> list[int]:
+        """The least pure cells stay apart, the least sure tokens stay."""
+        return self._candidates(counts, self.shape.grid)
 
     def _own_select(self, grid: tuple[int, int]) -> Select:
         """What is chosen without `select`."""

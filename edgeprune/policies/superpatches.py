@@ -1,8 +1,5 @@
 """Superpatches: what methods share that look at the image once and merge cells of one class before the first block.
 
-A cell of side s holds s x s patches. Cells lie on a raster from the upper left; on a crop whose grid they don't divide,
-the patches past the last whole cell are in none.
-
 Shapes: B batch, N tokens of the full grid, S cells of one side, P = side^2 patches of one, R cells that merge, M tokens that
 remain, C channels, D width.
 """
@@ -15,10 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeprune.model.policy import View
+from edgeprune.model.policy import GONE, View
 from edgeprune.model.stem import PATCH
-from edgeprune.policies.stages import GONE
-from edgeprune.policies.tome import without
+from edgeprune.policies.cells import cell_of, count_cells, patches_of, place_in_cell, without
 
 STRIDE = 32  # pixels, of the finest features: one cell of 2x2 patches
 CHANNELS = (16, 32, 64, 128, 128)  # at strides 2 to 32
@@ -103,27 +99,7 @@ def purity_loss(logits: Sequence[Tensor], sides: Sequence[int], view: View) -> T
     return total
 
 
-# ------------------------------------------------------------------------------------------------ geometry
-
-
-def count_cells(grid: tuple[int, int], side: int) -> int:
-    return (grid[0] // side) * (grid[1] // side)
-
-
-def patches_of(grid: tuple[int, int], side: int, device: torch.device) -> Tensor:
-    """The patches of each cell (S, P), the upper left one first: a constant of the graph."""
-    rows, columns = grid[0] // side, grid[1] // side
-    number_HW = torch.arange(grid[0] * grid[1], device=device).view(grid)[: rows * side, : columns * side]
-    return number_HW.reshape(rows, side, columns, side).transpose(1, 2).reshape(rows * columns, side * side)
-
-
-def cell_of(grid: tuple[int, int], large: int, small: int, device: torch.device) -> Tensor:
-    """The cell of side `large` that each cell of side `small` lies in; one past the last where it lies in none."""
-    ratio, rows, columns = large // small, grid[0] // large, grid[1] // large
-    row_H1 = torch.arange(grid[0] // small, device=device)[:, None] // ratio
-    column_W = torch.arange(grid[1] // small, device=device) // ratio
-    inside_HW = (row_H1 < rows) & (column_W < columns)
-    return torch.where(inside_HW, row_H1 * columns + column_W, rows * columns).flatten()
+# ------------------------------------------------------------------------------------------------ counts
 
 
 def feasible_merges(
@@ -291,12 +267,6 @@ def merge_cells(x_ND: Tensor, chosen: Sequence[Tensor | None], sides: Sequence[i
     single_K = patches_SP.index_select(0, apart_K).flatten()
     row_S = (first + new_S * finest * finest).scatter(0, gone_R, torch.cat(gone_row))
     row_N = row_S.index_select(0, cell_of(grid, finest, 1, device))
-    place_N = _place_in_cell(grid, finest, device)
+    place_N = place_in_cell(grid, finest, device)
     owner_N = torch.where(row_N < first, row_N, row_N + place_N)
     return Shared(torch.cat((*rows, x_ND.index_select(0, single_K))), torch.cat((*cells, single_K)), owner_N)
-
-
-def _place_in_cell(grid: tuple[int, int], side: int, device: torch.device) -> Tensor:
-    """Which of its cell's patches each patch is (N,), counted as `patches_of` does."""
-    row_H1 = torch.arange(grid[0], device=device)[:, None] % side
-    return (row_H1 * side + torch.arange(grid[1], device=device) % side).flatten()

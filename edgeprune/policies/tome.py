@@ -25,9 +25,8 @@ from torch import Tensor, nn
 from edgeprune.config import Strict
 from edgeprune.errors import InputError
 from edgeprune.model.blocks import Block
-from edgeprune.model.policy import Gathered, Masked, Select, Shape, TokenPolicy, View, select_top
-
-NO_CANDIDATE = -1e4  # fills up scores where fewer tokens are there; never chosen
+from edgeprune.model.policy import GONE, Gathered, Masked, Select, Shape, TokenPolicy, View, select_top
+from edgeprune.policies.cells import without
 
 
 class ToMeOptions(Strict):
@@ -78,18 +77,9 @@ class ToMe(TokenPolicy):
         """Counts that never rise and never fall by more than half."""
         return falling(counts, self.tokens)
 
-    def select_top(self, counts: Sequence[int]) -> Select:
-        """As many merges as lead to the counts, the most similar pairs first."""
-        return select_top(self._apart(counts, self.tokens))
-
-    def select_random(self, counts: Sequence[int], generator: torch.Generator) -> Select:
-        """As many merges, of sources drawn blindly; each still merges into the token most similar to it."""
-        return select_random_candidates(self._apart(counts, self.tokens), generator)
-
-    @staticmethod
-    def _apart(counts: Sequence[int], tokens: int) -> list[int]:
-        """How many sources stay apart at each decision."""
-        return [sources_apart(there, count) for there, count in zip((tokens, *counts), counts, strict=False)]
+    def candidates(self, counts: Sequence[int]) -> list[int]:
+        """Sources that stay apart; each of the others merges into the token most similar to it."""
+        return apart(counts, self.tokens)
 
     def trunk(self, blocks: Sequence[nn.Module], x_ND: Tensor, view: View) -> tuple[Tensor, Tensor | None]:
         """Scores: of each source, then the number of its partner as a float (exact; one tensor is what a trunk gives)."""
@@ -113,7 +103,7 @@ class ToMe(TokenPolicy):
         """
         tokens = x_BND.shape[1]
         if select is None:
-            select = select_top(self._apart(self.target_counts(tokens), tokens))
+            select = select_top(apart(self.target_counts(tokens), tokens))
         groups = Groups.of_single(x_BND)
         keeps: list[Tensor] = []
         owners: list[Tensor] = []
@@ -171,14 +161,9 @@ def pair_share(there: float, remain: float) -> float:
     return max(0.0, 2 * remain - there)
 
 
-def select_random_candidates(counts: Sequence[int], generator: torch.Generator) -> Select:
-    """Keeps `counts[gate]` of the candidates apart, drawn blindly; what only fills the scores up is none."""
-
-    def select(gate: int, scores_BA: Tensor) -> Tensor:
-        drawn_BA = torch.rand(scores_BA.shape, generator=generator).to(scores_BA.device, scores_BA.dtype)
-        return select_top(counts)(gate, torch.where(scores_BA > NO_CANDIDATE, drawn_BA, scores_BA))
-
-    return select
+def apart(counts: Sequence[int], tokens: int) -> list[int]:
+    """The same of each decision, in the order of `counts`."""
+    return [sources_apart(there, count) for there, count in zip((tokens, *counts), counts, strict=False)]
 
 
 # ------------------------------------------------------------------------------------------------ matching
@@ -284,9 +269,9 @@ def choose_pairs(gate: int, features_BME: Tensor, groups: Groups, select: Select
     there_BM = F.pad(groups.there_BM, (0, width % 2))
     with torch.autocast(features_BME.device.type, enabled=False):  # bf16 makes many cosines equal
         best_BA, match_BA = partners(F.pad(features_BME, (0, 0, 0, width % 2)), there_BM)
-    scores_BA = (-best_BA).masked_fill(~there_BM[:, 0::2], NO_CANDIDATE)
+    scores_BA = (-best_BA).masked_fill(~there_BM[:, 0::2], GONE)
     short = ceil(tokens / 2) - scores_BA.shape[1]
-    keep_BA = select(gate, F.pad(scores_BA, (0, short), value=NO_CANDIDATE))[:, : scores_BA.shape[1]] > 0.5
+    keep_BA = select(gate, F.pad(scores_BA, (0, short), value=GONE))[:, : scores_BA.shape[1]] > 0.5
     # a last token that is alone has no partner
     apart_BA = keep_BA | ~there_BM[:, 0::2] | (groups.count_B < 2)[:, None]
     source_A = 2 * torch.arange(scores_BA.shape[1], device=scores_BA.device)
@@ -312,19 +297,6 @@ class Frame:
     def unmerge(self) -> Tensor:
         """The full grid, (N, D)."""
         return self.x_MD if self.owner_N is None else self.x_MD.index_select(0, self.owner_N)
-
-
-def without(gone_R: Tensor, there: int) -> tuple[Tensor, Tensor]:
-    """What becomes of places when some go, whatever the order in which a TopK named them. Counted by comparison: no sort,
-    no NonZero, and no CumSum, which engines run as a loop.
-
-    Returns:
-        the new place of each that stays (of one that goes: of the next that stays) (M), the old place of each new one (K).
-    """
-    old_M = torch.arange(there, device=gone_R.device)
-    new_M = old_M - (gone_R < old_M[:, None]).sum(-1, dtype=torch.int32)  # INT64 takes three times as long
-    new_K = torch.arange(there - gone_R.shape[0], device=gone_R.device)
-    return new_M, new_K + (new_M.index_select(0, gone_R) <= new_K[:, None]).sum(-1, dtype=torch.int32)
 
 
 def merge_pairs(frame: Frame, taken_R: Tensor, match_A: Tensor) -> Frame:

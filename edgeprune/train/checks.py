@@ -4,24 +4,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgeprune.checkpoint import read_card
-from edgeprune.config import DataSet, Phase, PolicySpec, Recipe, load_data_set
+from edgeprune.checkpoint import read_card, shape_of
+from edgeprune.config import QUANTIZED, SPARSE, DataSet, Phase, Recipe, load_data_set
 from edgeprune.data import Samples, open_split
 from edgeprune.data.lint import lint_labels
 from edgeprune.data.street import CachedStreet, StreetSamples
 from edgeprune.errors import InputError
 from edgeprune.model.stem import PATCH
+from edgeprune.policies import make_policy
 from edgeprune.train.batches import open_mix
 from edgeprune.validate import open_validation
 
 Say = Callable[[str], None]
 SUFFIX = ".safetensors"
-SPARSE, QUANTIZED = ("sparse", "qat"), ("qat", "dense-qat")  # kinds of phases
 RENDERED_FRAMES = 32  # of a street split that are looked at; its labels are exact, the rest is for the histogram
 
 
 def check_phase(recipe: Recipe, name: str, phase: Phase) -> None:
     """Refuses what can be seen in the recipe alone."""
+    if phase.options and phase.kind not in SPARSE:
+        raise InputError(f"phase {name}: options are the policy's, and a {phase.kind} phase has none; take them out")
+    make_policy(recipe.policy_of(phase), shape_of(recipe.model))
     before = list(recipe.phases)[: list(recipe.phases).index(name)]
     for key, value in (("start", phase.start), ("teacher", phase.teacher)):
         if value is not None and value.endswith(SUFFIX):
@@ -31,8 +34,9 @@ def check_phase(recipe: Recipe, name: str, phase: Phase) -> None:
             raise InputError(
                 f"phase {name}: {key} is {value!r}, which must be an earlier phase or a {SUFFIX} file; {found}"
             )
-    if phase.distill and phase.teacher is None:
-        raise InputError(f"phase {name}: distill needs `teacher`, an earlier phase")
+    if (phase.distill or phase.distill_tokens) and phase.teacher is None:
+        key = "distill" if phase.distill else "distill_tokens"
+        raise InputError(f"phase {name}: {key} needs `teacher`, an earlier phase")
     for key, crop, size in (
         ("crop_height", phase.crop_height, recipe.model.height),
         ("crop_width", phase.crop_width, recipe.model.width),
@@ -53,8 +57,9 @@ def check_phase(recipe: Recipe, name: str, phase: Phase) -> None:
 def check_done(recipe: Recipe, name: str, path: Path) -> None:
     """Refuses a phase's checkpoint that this recipe would not have made."""
     phase, card = recipe.phases[name], read_card(path)
-    policy = recipe.policy if phase.kind in SPARSE else PolicySpec()
-    says = {"seed": recipe.seed, "model": recipe.model, "policy": policy} | phase.model_dump(mode="json")
+    says = {"seed": recipe.seed, "model": recipe.model, "policy": recipe.policy_of(phase)} | phase.model_dump(
+        mode="json"
+    )
     made = {"seed": card.provenance.get("seed", recipe.seed), "model": card.model, "policy": card.policy}
     made |= card.provenance.get("recipe", {})
     differing = [key for key, value in made.items() if key in says and says[key] != value]

@@ -19,18 +19,25 @@ from torch import Tensor
 from edgeprune import __version__
 from edgeprune.calibrate import calibrate, ptq_ranges, write_calib
 from edgeprune.checkpoint import Card, is_checkpoint, load, load_start, make_model, save
-from edgeprune.config import DataSet, Phase, PolicySpec, Recipe
+from edgeprune.config import QUANTIZED, SPARSE, DataSet, Phase, Recipe
 from edgeprune.errors import InputError, RunError, nearest
 from edgeprune.files import make_folder, write_atomic
 from edgeprune.model.blocks import Block
+from edgeprune.model.policy import select_all
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.weights import find_weights, load_timm, read_safetensors
 from edgeprune.quantize import apply_ranges, load_quantizers
 from edgeprune.train.augment import Augment
 from edgeprune.train.batches import Mixture, Plan, load_batches, open_mix
-from edgeprune.train.checks import QUANTIZED, SPARSE, SUFFIX, check_data, check_done, check_phase
+from edgeprune.train.checks import SUFFIX, check_data, check_done, check_phase
 from edgeprune.train.clock import Clock
-from edgeprune.train.losses import class_weights, cross_entropy, distance_to_teacher, jaccard_distance
+from edgeprune.train.losses import (
+    class_weights,
+    cross_entropy,
+    distance_to_teacher,
+    distance_to_tokens,
+    jaccard_distance,
+)
 from edgeprune.train.optimiser import learning_rate, make_optimiser, set_learning_rate
 from edgeprune.train.progress import Progress, forget_progress, read_progress, restore_optimiser, write_progress
 from edgeprune.validate import open_validation, score
@@ -75,11 +82,10 @@ def train(recipe: Recipe, out: Path, say: Say, cache: Path | None = None, only: 
 
 
 def _card(recipe: Recipe, phase: Phase, data_set: DataSet) -> Card:
-    policy = recipe.policy if phase.kind in SPARSE else PolicySpec()
     return Card(
         name=recipe.name,
         model=recipe.model,
-        policy=policy,
+        policy=recipe.policy_of(phase),
         quantized=phase.kind in QUANTIZED,
         names=data_set.names,
         palette=data_set.palette,
@@ -136,6 +142,20 @@ def checkpoint_of(name: str, out: Path) -> Path:
     return Path(name) if name.endswith(SUFFIX) else out / f"{name}{SUFFIX}"
 
 
+def _teacher(phase: Phase, model: Segmenter, out: Path, device: torch.device) -> Segmenter | None:
+    """The model that the phase learns from beside the labels; it keeps every token, whatever its policy."""
+    if not (phase.distill or phase.distill_tokens):
+        return None
+    path = checkpoint_of(phase.teacher or "", out)
+    teacher, card = load(path)
+    if phase.distill_tokens and card.model.size != model.spec.size:
+        raise InputError(
+            f"{path}: tokens of a {card.model.size} model can't be learnt by a {model.spec.size} one; "
+            "set distill_tokens: 0, or name another teacher"
+        )
+    return teacher.to(device)
+
+
 def _few(keys: list[str]) -> str:
     """`"none"`, `"2 (a, b)"`, `"9 (a, b, c ...)"`."""
     return f"{len(keys)} ({', '.join(keys[:3])}{' ...' if len(keys) > 3 else ''})" if keys else "none"
@@ -172,7 +192,7 @@ def run_phase(
     card = _card(recipe, phase, data_set)
     model = make_model(card)
     started_from = _start(recipe, name, phase, model, out, say)
-    steps = max(1, phase.frames // phase.batch)
+    steps = max(min(1, phase.frames), phase.frames // phase.batch)
     mark = fingerprint(recipe, name)
     saved = read_progress(out / name, mark)
     if saved is None and phase.kind in QUANTIZED and not _has_ranges(checkpoint_of(started_from, out)):
@@ -192,7 +212,7 @@ def run_phase(
         average = {key: value.to(device) for key, value in parts["average"].items()}
         restore_optimiser(optimiser, parts["optimiser"])
         say(f"{name}: resumes at step {progress.step} of {steps}")
-    teacher = load(checkpoint_of(phase.teacher or "", out))[0].to(device) if phase.distill else None
+    teacher = _teacher(phase, model, out, device)
     weights_K = class_weights(histogram, phase.class_balance)
     weights_K = None if weights_K is None else weights_K.to(device)
     crop = (phase.crop_height, phase.crop_width) if phase.crop_height and phase.crop_width else None
@@ -216,14 +236,16 @@ def run_phase(
             prediction = model(images_B3HW, None, labels_BHW, data_set.ignore_index)
             if teacher is not None:
                 with torch.no_grad():
-                    teacher_BKHW = teacher(images_B3HW).logits_BKHW
+                    taught = teacher(images_B3HW, select_all)
         loss = cross_entropy(
             prediction.logits_BKHW, labels_BHW, data_set.ignore_index, weights_K, phase.label_smoothing
         )
         if phase.jaccard:
             loss = loss + phase.jaccard * jaccard_distance(prediction.logits_BKHW, labels_BHW, data_set.ignore_index)
         if teacher is not None:
-            loss = loss + phase.distill * distance_to_teacher(prediction.logits_BKHW, teacher_BKHW)
+            loss = loss + phase.distill * distance_to_teacher(prediction.logits_BKHW, taught.logits_BKHW)
+            if phase.distill_tokens:
+                loss = loss + phase.distill_tokens * distance_to_tokens(prediction.x_BND, taught.x_BND)
         loss = loss + prediction.masked.loss.float()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

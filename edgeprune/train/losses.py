@@ -1,6 +1,6 @@
 """Losses: cross-entropy with ignored pixels, soft Jaccard, and distillation from the dense phase.
 
-Shapes: B batch, K classes, H W pixels of the logits.
+Shapes: B batch, K classes, H W pixels of the logits, N tokens, D width.
 """
 
 import torch
@@ -61,3 +61,12 @@ def distance_to_teacher(logits_BKHW: Tensor, teacher_BKHW: Tensor) -> Tensor:
     """KL divergence of the class probabilities from the teacher's, mean over pixels (Hinton 2015, temperature 1)."""
     log_p, log_q = F.log_softmax(logits_BKHW.float(), dim=1), F.log_softmax(teacher_BKHW.float(), dim=1)
     return F.kl_div(log_p, log_q, reduction="none", log_target=True).sum(dim=1).mean()
+
+
+def distance_to_tokens(x_BND: Tensor, teacher_BND: Tensor) -> Tensor:
+    """Squared distance of the final tokens from the teacher's, as a share of the teacher's own mean square.
+
+    DynamicViT's token distillation (Rao 2021, eq. 12) over every token: what was let go reaches the head here too.
+    """
+    teacher_BND = teacher_BND.float()
+    return (x_BND.float() - teacher_BND).square().mean() / teacher_BND.square().mean()

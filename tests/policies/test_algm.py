@@ -14,9 +14,10 @@ from edgeprune.errors import InputError
 from edgeprune.model import Segmenter
 from edgeprune.model.policy import Shape, select_none
 from edgeprune.policies import make_policy
-from edgeprune.policies.algm import ALGM, merge_windows, window_cells, window_cosines
+from edgeprune.policies.algm import ALGM, WINDOW, merge_windows, window_cosines
+from edgeprune.policies.cells import patches_of
 from tests import models
-from tests.policies.test_tome import Cells, best_pairs_by_loops, embedded, groups_of, merge_by_loops, share_by_loops
+from tests.policies.merging import Cells, best_pairs_by_loops, embedded, groups_of, merge_by_loops, share_by_loops
 
 
 def policy(depth: int = 12, grid: tuple[int, int] = (24, 32), **options: object) -> ALGM:
@@ -126,7 +127,7 @@ def test_training_merges_by_the_papers_thresholds_image_by_image(model: Segmente
 
 @pytest.mark.parametrize("grid", [(4, 6), (3, 4), (5, 3), (2, 2)])
 def test_windows_and_their_cosines(grid: tuple[int, int]) -> None:
-    cells_W4 = window_cells(grid, torch.device("cpu"))
+    cells_W4 = patches_of(grid, WINDOW, torch.device("cpu"))
     windows = windows_by_loops(grid)
     assert cells_W4.tolist() == windows
     x_ND = torch.randn(grid[0] * grid[1], 16, generator=torch.Generator().manual_seed(0)) + 1
@@ -137,7 +138,7 @@ def test_windows_and_their_cosines(grid: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("grid", [(4, 6), (3, 5)])
 def test_merged_windows_are_means_and_every_cell_is_written_once(grid: tuple[int, int]) -> None:
-    cells_W4 = window_cells(grid, torch.device("cpu"))
+    cells_W4 = patches_of(grid, WINDOW, torch.device("cpu"))
     windows = windows_by_loops(grid)
     tokens = grid[0] * grid[1]
     x_ND = torch.randn(tokens, 16, generator=torch.Generator().manual_seed(0))

@@ -125,9 +125,9 @@ def test_an_image_of_which_nothing_is_kept_passes_unchanged() -> None:
 def test_it_has_no_inference_form_and_says_why() -> None:
     model, policy = ats()
     assert policy.not_exportable and "depends on the frame" in policy.not_exportable
-    with pytest.raises(NotImplementedError, match="depends on the frame"):
+    with pytest.raises(InputError, match="depends on the frame"):
         policy.gathered(list(model.blocks[1:]), torch.zeros(models.N, 192), [9, 9, 9], torch.zeros(models.N))
-    with pytest.raises(NotImplementedError, match="depends on the frame"):
+    with pytest.raises(InputError, match="depends on the frame"):
         model.trunk(torch.from_numpy(models.frames(1)[0]))
 
 

@@ -10,11 +10,10 @@ from torch import Tensor
 from edgeprune.config import PolicySpec
 from edgeprune.errors import InputError
 from edgeprune.model import Segmenter
-from edgeprune.model.policy import Shape, View, select_none
+from edgeprune.model.policy import GONE, Shape, View, select_none
 from edgeprune.policies import make_policy
 from edgeprune.policies.dtop import DToP
 from edgeprune.policies.exits import CONTEXT, class_shares, exit_loss, exit_score, stay_scores
-from edgeprune.policies.stages import GONE
 from tests import models
 from tests.policies.test_cts import labels
 

@@ -5,9 +5,9 @@ import torch
 
 from edgeprune.config import PolicySpec
 from edgeprune.errors import InputError
-from edgeprune.model.policy import Shape, select_over
+from edgeprune.model.policy import GONE, Shape, select_over
 from edgeprune.policies import make_policy
-from edgeprune.policies.stages import GONE, Remaining, Stages
+from edgeprune.policies.stages import Remaining, Stages
 from tests import models
 
 NAMES = ["dynamicvit", "evit"]

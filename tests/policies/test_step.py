@@ -13,19 +13,16 @@ from edgeprune.errors import InputError
 from edgeprune.export.build import export_family
 from edgeprune.export.parity import compare
 from edgeprune.model import Segmenter
-from edgeprune.model.policy import Bucket, Select, Shape, select_over
+from edgeprune.model.policy import GONE, Bucket, Select, Shape, select_over
 from edgeprune.policies import make_policy
-from edgeprune.policies.stages import GONE
+from edgeprune.policies.cells import cell_of, count_cells, patches_of
 from edgeprune.policies.step import STEP
 from edgeprune.policies.superpatches import (
     Sharing,
-    cell_of,
     cells_apart,
     choose_cells,
-    count_cells,
     feasible_merges,
     merge_cells,
-    patches_of,
     tokens_left,
 )
 from tests import models

@@ -17,7 +17,13 @@ from edgeprune.train.augment import Augment
 from edgeprune.train.batches import Mixture, Plan, load_batches, open_mix
 from edgeprune.train.clock import Clock
 from edgeprune.train.loop import _update_average, phase_due
-from edgeprune.train.losses import class_weights, cross_entropy, distance_to_teacher, jaccard_distance
+from edgeprune.train.losses import (
+    class_weights,
+    cross_entropy,
+    distance_to_teacher,
+    distance_to_tokens,
+    jaccard_distance,
+)
 from edgeprune.train.optimiser import learning_rate, make_optimiser, set_learning_rate
 from edgeprune.train.progress import Progress
 from tests import models
@@ -109,6 +115,16 @@ def test_distance_to_the_teacher_is_the_kl_divergence_from_it() -> None:
     expected = (p * (p.log() - q.log())).sum(1).mean()
     torch.testing.assert_close(distance_to_teacher(student, teacher), expected)
     assert distance_to_teacher(teacher, teacher).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_distance_to_the_teachers_tokens_is_relative_to_their_size() -> None:
+    torch.manual_seed(0)
+    student, teacher = torch.randn(2, 6, 4), torch.randn(2, 6, 4)
+    pairs = [(float(s), float(t)) for s, t in zip(student.flatten(), teacher.flatten(), strict=True)]
+    expected = sum((s - t) ** 2 for s, t in pairs) / sum(t**2 for _, t in pairs)
+    assert distance_to_tokens(student, teacher).item() == pytest.approx(expected, rel=1e-5)
+    assert distance_to_tokens(3 * student, 3 * teacher).item() == pytest.approx(expected, rel=1e-5)
+    assert distance_to_tokens(teacher, teacher) == 0
 
 
 # ------------------------------------------------------------------------------------------------ optimiser

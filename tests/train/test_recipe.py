@@ -16,8 +16,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from edgeprune.calibrate import read_calib
-from edgeprune.checkpoint import load, read_card
-from edgeprune.config import ROOT, Recipe
+from edgeprune.checkpoint import load, load_start, make_model, read_card, save
+from edgeprune.config import ROOT, PolicySpec, Recipe
 from edgeprune.errors import InputError, RunError
 from edgeprune.quantize import quantized_linears
 from edgeprune.train import loop
@@ -119,12 +119,73 @@ def test_a_single_phase_takes_its_start_from_the_folder(run: tuple[Recipe, Path,
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)  # alone or in a row: the same weights
 
 
+def test_a_phase_may_have_options_of_its_own(run: tuple[Recipe, Path, list[str]], tmp_path: Path) -> None:
+    recipe, out, _ = run
+    (tmp_path / "dense.safetensors").write_bytes((out / "dense.safetensors").read_bytes())
+    other = changed(recipe, "sparse", options={"full": 0.5})
+    (path,) = train(other, tmp_path, quiet, only=["sparse"])
+    assert read_card(path).policy.options == {"first": 1, "keep": [0.6, 0.4], "full": 0.5}
+    ours, theirs = load_file(path), load_file(out / "sparse.safetensors")
+    assert any(not torch.equal(ours[key], theirs[key]) for key in ours)
+    assert other.policy == recipe.policy  # the other phases keep what the recipe says
+    train(other, tmp_path, quiet, only=["sparse"])
+    with pytest.raises(InputError, match="was trained with policy .*the recipe says"):
+        train(recipe, tmp_path, quiet, only=["sparse"])
+
+
+def test_a_phase_without_frames_hands_its_weights_on(run: tuple[Recipe, Path, list[str]], tmp_path: Path) -> None:
+    """What the sparse phase made of the weights, as a dense model: the reference of the shipped recipe."""
+    recipe, out, _ = run
+    again = changed(recipe, "dense", frames=0, start=str(out / "sparse.safetensors"), ema=0.9)
+    (path,) = train(again, tmp_path, quiet, only=["dense"])
+    ours, theirs = load_file(path), load_file(out / "sparse.safetensors")
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert set(theirs) - set(ours) == {key for key in theirs if key.startswith("policy.")}
+    card = read_card(path)
+    assert card.policy == PolicySpec() and card.provenance["steps"] == 0
+    assert json.loads((tmp_path / "dense.json").read_text()) == []
+
+
 def test_the_teacher_is_heard(run: tuple[Recipe, Path, list[str]], tmp_path: Path) -> None:
     recipe, out, _ = run
     (tmp_path / "dense.safetensors").write_bytes((out / "dense.safetensors").read_bytes())
     (path,) = train(changed(recipe, "sparse", distill=0.0, teacher=None), tmp_path, quiet, only=["sparse"])
     alone, taught = load_file(path), load_file(out / "sparse.safetensors")
     assert not torch.equal(alone["head.classify.weight"], taught["head.classify.weight"])
+    path.unlink()
+    (path,) = train(changed(recipe, "sparse", distill_tokens=1.0), tmp_path, quiet, only=["sparse"])
+    assert not torch.equal(load_file(path)["blocks.2.mlp.fc2.weight"], taught["blocks.2.mlp.fc2.weight"])
+
+
+def test_a_teacher_keeps_every_token(run: tuple[Recipe, Path, list[str]], tmp_path: Path) -> None:
+    """A sparse model and its weights as a dense one teach the same."""
+    recipe, out, _ = run
+    made = []
+    for policy in (recipe.policy, PolicySpec()):
+        model = make_model(read_card(out / "sparse.safetensors").model_copy(update={"policy": policy}))
+        load_start(model, out / "sparse.safetensors")
+        folder = tmp_path / policy.name
+        folder.mkdir()
+        teacher = folder / "teacher.safetensors"
+        save(teacher, read_card(out / "sparse.safetensors").model_copy(update={"policy": policy}), model.state_dict())
+        (folder / "dense.safetensors").write_bytes((out / "dense.safetensors").read_bytes())
+        taught = changed(recipe, "sparse", teacher=str(teacher), distill_tokens=1.0)
+        made.append(load_file(train(taught, folder, quiet, only=["sparse"])[0]))
+    assert all(torch.equal(made[0][key], made[1][key]) for key in made[0])
+
+
+def test_tokens_of_another_width_are_refused_as_a_lesson(run: tuple[Recipe, Path, list[str]], tmp_path: Path) -> None:
+    recipe, out, _ = run
+    card = read_card(out / "dense.safetensors")
+    card = card.model_copy(update={"model": card.model.model_copy(update={"size": "small"})})
+    teacher = tmp_path / "small.safetensors"
+    save(teacher, card, make_model(card).state_dict())
+    (tmp_path / "dense.safetensors").write_bytes((out / "dense.safetensors").read_bytes())
+    taught = changed(recipe, "sparse", teacher=str(teacher), distill_tokens=1.0)
+    with pytest.raises(
+        InputError, match="tokens of a small model can't be learnt by a tiny one; set distill_tokens: 0"
+    ):
+        train(taught, tmp_path, quiet, only=["sparse"])
 
 
 def test_another_seed_starts_from_a_checkpoint_elsewhere(run: tuple[Recipe, Path, list[str]], tmp_path: Path) -> None:
@@ -309,6 +370,7 @@ def test_trains_on_folders_without_a_calibration(tmp_path: Path) -> None:
     ("phase", "changes", "words"),
     [
         ("sparse", {"teacher": None}, "phase sparse: distill needs `teacher`, an earlier phase"),
+        ("dense", {"distill_tokens": 1.0}, "phase dense: distill_tokens needs `teacher`, an earlier phase"),
         (
             "sparse",
             {"teacher": "qat"},
@@ -320,6 +382,9 @@ def test_trains_on_folders_without_a_calibration(tmp_path: Path) -> None:
             "phase dense: start is 'qat', which must be an earlier phase or a .safetensors file; none is before it",
         ),
         ("dense", {"start": "dens"}, "phase dense: start is 'dens'"),
+        ("qat", {"options": {"kep": [0.5]}}, "policy svit: unknown key 'kep'.*did you mean 'keep'"),
+        ("qat", {"options": {"first": 3}}, "policy: first=3 leaves no block to gate"),
+        ("dense", {"options": {"full": 0.5}}, "phase dense: options are the policy's, and a dense phase has none"),
         ("dense", {"crop_height": 50, "crop_width": 64}, "crop_height is 50; expected a multiple of 16 up to .* 64"),
         ("dense", {"crop_height": 48, "crop_width": 112}, "crop_width is 112; expected a multiple of 16 up to .* 96"),
         ("dense", {"crop_height": 48}, "crop_height and crop_width go together"),
