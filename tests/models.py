@@ -134,3 +134,14 @@ def recipe(folder: Path, **changes: Any) -> Recipe:
         "bf16": False,
     }
     return Recipe.model_validate(content | changes)
+
+
+def changed(recipe: Recipe, phase: str, **changes: Any) -> Recipe:
+    """A copy of the recipe with keys of one phase changed."""
+    content = recipe.model_dump()
+    content["phases"][phase] |= changes
+    return Recipe.model_validate(content)
+
+
+def quiet(line: str) -> None:
+    """For a parameter that says lines."""

@@ -28,7 +28,12 @@ def check_phase(recipe: Recipe, name: str, phase: Phase) -> None:
     before = list(recipe.phases)[: list(recipe.phases).index(name)]
     for key, value in (("start", phase.start), ("teacher", phase.teacher)):
         if value is not None and value.endswith(SUFFIX):
-            read_card(Path(value))  # refuses what is no checkpoint
+            card = read_card(Path(value))  # refuses what is no checkpoint
+            if key == "teacher" and phase.distill_tokens and card.model.size != recipe.model.size:
+                raise InputError(
+                    f"phase {name}: {value}: tokens of a {card.model.size} model can't be learnt by a "
+                    f"{recipe.model.size} one; set distill_tokens: 0, or name another teacher"
+                )
         elif value is not None and value not in before:
             found = f"it has {', '.join(before)} before it" if before else "none is before it"
             raise InputError(

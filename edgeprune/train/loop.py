@@ -142,17 +142,11 @@ def checkpoint_of(name: str, out: Path) -> Path:
     return Path(name) if name.endswith(SUFFIX) else out / f"{name}{SUFFIX}"
 
 
-def _teacher(phase: Phase, model: Segmenter, out: Path, device: torch.device) -> Segmenter | None:
+def _teacher(phase: Phase, out: Path, device: torch.device) -> Segmenter | None:
     """The model that the phase learns from beside the labels; it keeps every token, whatever its policy."""
     if not (phase.distill or phase.distill_tokens):
         return None
-    path = checkpoint_of(phase.teacher or "", out)
-    teacher, card = load(path)
-    if phase.distill_tokens and card.model.size != model.spec.size:
-        raise InputError(
-            f"{path}: tokens of a {card.model.size} model can't be learnt by a {model.spec.size} one; "
-            "set distill_tokens: 0, or name another teacher"
-        )
+    teacher, _ = load(checkpoint_of(phase.teacher or "", out))
     return teacher.to(device)
 
 
@@ -212,7 +206,7 @@ def run_phase(
         average = {key: value.to(device) for key, value in parts["average"].items()}
         restore_optimiser(optimiser, parts["optimiser"])
         say(f"{name}: resumes at step {progress.step} of {steps}")
-    teacher = _teacher(phase, model, out, device)
+    teacher = _teacher(phase, out, device)
     weights_K = class_weights(histogram, phase.class_balance)
     weights_K = None if weights_K is None else weights_K.to(device)
     crop = (phase.crop_height, phase.crop_width) if phase.crop_height and phase.crop_width else None

@@ -1,0 +1,120 @@
+"""A phase killed or interrupted goes on where it stopped, and never from another recipe's state."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from edgeprune.config import ROOT, Recipe
+from edgeprune.errors import InputError
+from edgeprune.train import loop
+from edgeprune.train.loop import train
+from edgeprune.train.progress import NAME, Progress, read_progress, write_progress
+from tests import models
+from tests.models import changed, quiet
+
+CHILD = """
+import sys, time, torch
+from pathlib import Path
+from edgeprune.config import load_recipe
+from edgeprune.train import loop
+
+write = loop.write_progress
+def write_and_say(folder, progress, *rest):
+    write(folder, progress, *rest)
+    print("saved", folder.name, progress.step, flush=True)
+    if (folder.name, progress.step) == (sys.argv[3], int(sys.argv[4])):
+        time.sleep(600)  # until it is killed
+loop.write_progress = write_and_say
+loop.train(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]), lambda line: print(line, flush=True))
+"""
+
+
+def test_resumed_after_kill_9_the_weights_are_those_of_an_undisturbed_run(tmp_path: Path) -> None:
+    """Killed in a dense phase and again in QAT; every weight of every phase is bit for bit the same."""
+    recipe = models.recipe(tmp_path, checkpoint_seconds=0.0)
+    content = recipe.model_dump(mode="json")
+    for phase in content["phases"].values():
+        phase["drop_path"] = 0.2
+    del content["phases"]["sparse"]
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content))
+    whole = tmp_path / "whole"
+    train(Recipe.model_validate(content), whole, quiet)
+
+    out = tmp_path / "killed"
+    for name, step in (("dense", "2"), ("qat", "3")):
+        child = subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(tmp_path / "recipe.yaml"), str(out), name, step],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT.parent,
+            env=os.environ | {"PYTHONPATH": str(ROOT.parent)},
+        )
+        assert child.stdout is not None
+        lines: list[str] = []
+        while f"saved {name} {step}" not in (line := child.stdout.readline().strip()):
+            assert line or child.poll() is None, lines
+            lines.append(line)
+        child.send_signal(signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL
+        assert not (out / f"{name}.safetensors").exists()
+        assert json.loads((out / name / NAME).read_text())["step"] == int(step)
+    said: list[str] = []
+    train(Recipe.model_validate(content), out, said.append)
+    assert any(line.startswith("qat: resumes at step 3 of 4") for line in said)
+    for name in ("dense", "qat"):
+        ours, theirs = load_file(out / f"{name}.safetensors"), load_file(whole / f"{name}.safetensors")
+        assert ours.keys() == theirs.keys()
+        assert [key for key in theirs if not torch.equal(ours[key], theirs[key])] == []
+    assert (out / "calib-qat.yaml").read_text() == (whole / "calib-qat.yaml").read_text()
+    names = sorted(path.name for path in out.iterdir())
+    assert names == ["calib-qat.yaml", "dense.json", "dense.safetensors", "qat.json", "qat.safetensors"]
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Interrupts a phase once the state of `step` is saved."""
+    write = loop.write_progress
+
+    def write_and_stop(folder: Path, progress: Progress, *rest: Any) -> None:
+        write(folder, progress, *rest)
+        if progress.step == step:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "write_progress", write_and_stop)
+
+
+def test_a_state_of_another_recipe_is_not_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = models.recipe(tmp_path, checkpoint_seconds=0.0)
+    stop_after(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "out", quiet, only=["dense"])
+    for other in (changed(recipe, "dense", lr=2e-3), recipe.model_copy(update={"seed": 1})):
+        with pytest.raises(InputError, match=r"out/dense holds a run of another recipe; give another --out, or delete"):
+            train(other, tmp_path / "out", quiet, only=["dense"])
+    state = next((tmp_path / "out" / "dense").glob("step-*.safetensors"))
+    os.truncate(state, 1000)
+    with pytest.raises(InputError, match="not a whole safetensors file"):
+        train(recipe, tmp_path / "out", quiet, only=["dense"])
+    (tmp_path / "out" / "dense" / NAME).write_text("{")
+    with pytest.raises(InputError, match=r"training state .* is damaged; delete .*out/dense"):
+        train(recipe, tmp_path / "out", quiet, only=["dense"])
+
+
+def test_a_kill_while_a_state_is_written_leaves_the_state_before(tmp_path: Path) -> None:
+    model = models.model(models.card("dense", depth=1))
+    optimiser = torch.optim.AdamW(model.parameters())
+    write_progress(tmp_path, Progress(1, "a"), model.state_dict(), {}, optimiser)
+    (tmp_path / "step-0000002.partial.safetensors").write_text("half")
+    (tmp_path / "step-0000002.safetensors").write_text("whole, but not named yet")
+    found = read_progress(tmp_path, "a")
+    assert found is not None and found[0].step == 1 and found[1]["weights"].keys() == model.state_dict().keys()
+    write_progress(tmp_path, Progress(3, "a"), model.state_dict(), {}, optimiser)
+    assert sorted(path.name for path in tmp_path.glob("step-*[0-9].safetensors")) == ["step-0000003.safetensors"]
