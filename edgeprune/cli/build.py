@@ -127,15 +127,25 @@ def parity_rows(manifest: Manifest) -> list[dict[str, object]]:
 @click.option("--split", default="train", show_default=True)
 @click.option("--frames", default=64, show_default=True, type=click.IntRange(8))
 @click.option("--target", default="onnx-cpu", show_default=True, help="Whose dialect of ONNX.")
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    help="Also its INT8 buckets, trunk and tail joined into one graph each.",
+)
 @click.option("--out", default=Path("out/peers"), show_default=True, type=click.Path(path_type=Path))
-def peers(checkpoint: Path | None, data: str, split: str, frames: int, target: str, out: Path) -> None:
+def peers(
+    checkpoint: Path | None, data: str, split: str, frames: int, target: str, bundle: Path | None, out: Path
+) -> None:
     """Make what you would deploy instead: the dense model in INT8 by other means, for `bench --peer`."""
     from edgeprune.config import Calibration
-    from edgeprune.export.peers import export_peers
+    from edgeprune.export.peers import export_joined, export_peers
 
     spec = parse(Calibration, {"data": data, "split": split, "frames": frames}, "options")
     source = checkpoint or default_checkpoint().with_name("reference.safetensors")
+    opened = open_bundle(bundle) if bundle else None
     paths = export_peers(source, spec, load_target(target).dialect, out, say)
+    if opened is not None:
+        paths += export_joined(opened, "int8", out, say)
     for path in paths:
         click.echo(f"wrote {path}")
     click.echo(f"next: edgeprune bench {' '.join(f'--peer {path}' for path in paths)}")

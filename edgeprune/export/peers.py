@@ -1,4 +1,5 @@
-"""What a user would deploy without edgeprune: the dense reference in INT8, as ONNX files for `bench --peer`.
+"""What a bundle's graphs are timed against, as ONNX files for `bench --peer`: what a user would deploy without edgeprune
+(the dense reference in INT8), and a bucket without its choice in the middle (trunk and tail joined into one graph).
 
 Shapes: F frames, H W pixels.
 """
@@ -11,11 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
+from onnx import compose
 
+from edgeprune.bundle import Bundle
 from edgeprune.calibrate import calibration_frames, ptq_ranges
 from edgeprune.checkpoint import load
 from edgeprune.config import Calibration
-from edgeprune.errors import InputError
+from edgeprune.engines.bound import LABELS
+from edgeprune.errors import InputError, choose
 from edgeprune.export.graphs import export_dense
 from edgeprune.export.int8 import fold_linears
 from edgeprune.files import make_folder, write_atomic
@@ -71,4 +75,35 @@ def export_peers(checkpoint: Path, frames: Calibration, dialect: str, out: Path,
         paths.append(out / f"{name}.onnx")
         with write_atomic(paths[-1], "peer") as partial:
             partial.write_bytes(proto.SerializeToString())
+    return paths
+
+
+def join(bundle: Bundle, precision: str, bucket: str) -> onnx.ModelProto:
+    """Trunk and tail of one bucket as a single graph, frame -> labels: what a choice in the middle of the frame costs.
+
+    Raises:
+        InputError: the bundle has no such precision, or nothing to join.
+    """
+    graphs = bundle.graphs(precision)
+    if not graphs.tails:
+        raise InputError(f"{bundle.folder}: its {precision} graphs have no tails; there is nothing to join")
+    trunk = onnx.load(bundle.path(graphs.trunk))
+    tail = compose.add_prefix(onnx.load(bundle.path(choose(graphs.tails, bucket, "bucket"))), "tail.")
+    tail.graph.output[0].name, last = LABELS, tail.graph.output[0].name
+    for node in tail.graph.node:
+        node.output[:] = [LABELS if name == last else name for name in node.output]
+    state = [(value.name.removeprefix("tail."), value.name) for value in tail.graph.input]
+    joined: onnx.ModelProto = compose.merge_models(trunk, tail, io_map=state, outputs=[LABELS])
+    return joined
+
+
+def export_joined(bundle: Bundle, precision: str, out: Path, say: Say) -> list[Path]:
+    """Writes `joined-<bucket>-<precision>.onnx` for every bucket to `out`, weights inside the file."""
+    make_folder(out, "joined graphs")
+    paths = []
+    for bucket in bundle.manifest.buckets:
+        paths.append(out / f"joined-{bucket.name}-{precision}.onnx")
+        say(f"{paths[-1].stem}: trunk and tail in one graph")
+        with write_atomic(paths[-1], "graph") as partial:
+            partial.write_bytes(join(bundle, precision, bucket.name).SerializeToString())
     return paths

@@ -6,12 +6,13 @@ import numpy as np
 import onnx
 import pytest
 
+from edgeprune.bundle import Bundle
 from edgeprune.checkpoint import save
 from edgeprune.config import Calibration
 from edgeprune.engines import ENGINES
 from edgeprune.errors import InputError
 from edgeprune.export.graphs import export_dense
-from edgeprune.export.peers import PEERS, export_peers
+from edgeprune.export.peers import PEERS, export_joined, export_peers
 from edgeprune.export.sources import Sources
 from tests import models
 
@@ -41,3 +42,21 @@ def test_a_sparse_checkpoint_is_refused(sources: Sources, tmp_path: Path) -> Non
     frames = Calibration(data="street", frames=8)
     with pytest.raises(InputError, match="svit in INT8; a peer is made of a dense FP32 checkpoint"):
         export_peers(sources.checkpoint, frames, "onnxruntime", tmp_path / "peers", lambda _: None)
+
+
+def test_a_joined_graph_says_what_trunk_and_tail_say(cpu: Bundle, tmp_path: Path) -> None:
+    paths = export_joined(cpu, "int8", tmp_path / "peers", lambda _: None)
+    names = [bucket.name for bucket in cpu.manifest.buckets]
+    assert [path.name for path in paths] == [f"joined-{name}-int8.onnx" for name in names]
+    engine = ENGINES["onnxruntime"]
+    opened = engine.open(cpu, "int8", threads=1)
+    for path, name in zip(paths, names, strict=True):
+        joined = engine.open_graph(path, 1)
+        for image_HW3 in models.frames(2):
+            opened.start(image_HW3)
+            np.testing.assert_array_equal(joined(image_HW3), opened.finish(name))
+
+
+def test_what_cannot_be_joined_is_refused(cpu: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="unknown precision 'int4'.*int8"):
+        export_joined(cpu, "int4", tmp_path / "peers", lambda _: None)
