@@ -10,6 +10,7 @@ Every file is hashed; a bundle is never changed after it is written. What a devi
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from edgeprune.files import sha256
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+MIXED = "mixed"  # the name of a graph set whose buckets are of several precisions
 DENSE = "dense"  # the name of the dense FP32 reference among buckets and graphs
 
 
@@ -41,6 +43,19 @@ class GraphSet(Strict):
 
     trunk: str
     tails: dict[str, str]
+
+
+def mix(graphs: Mapping[str, GraphSet], trunk: str, tails: Mapping[str, str]) -> tuple[str, GraphSet | None]:
+    """The graph set of a choice of precisions: of the trunk, and of each bucket's tail.
+
+    Returns:
+        its name, and the set itself where it is none of `graphs`.
+    """
+    if set(tails.values()) <= {trunk} or not graphs[trunk].tails:
+        return trunk, None
+    return MIXED, GraphSet(
+        trunk=graphs[trunk].trunk, tails={name: graphs[each].tails[name] for name, each in tails.items()}
+    )
 
 
 class ParityRow(Strict):

@@ -143,6 +143,8 @@ def write_bundle(
     gated: bool = True,
     dense: bool = True,
     stem_head: bool = False,
+    engine: str = "onnxruntime",
+    compiled_on_device: bool = False,
 ) -> Bundle:
     """Writes and opens a bundle of the graphs above; one that isn't `gated` has the one bucket `full`."""
     graphs = {}
@@ -159,13 +161,20 @@ def write_bundle(
     for wanted, name in ((dense, "dense"), (stem_head, "stem-head")):
         if wanted:
             write_single(folder / f"graphs/{name}.onnx")
-    np.savez(folder / "references.npz", frames=np.stack([frame_with(3)]))
     names = BUCKETS if gated else {"full": N}
+    frame_HW3 = frame_with(3)
+    labels = {
+        f"{precision}/{name}": (expected_labels(frame_HW3, name) if gated else expected_dense(frame_HW3))[None]
+        for precision in precisions
+        for name in names
+    }
+    np.savez(folder / "references.npz", frames=frame_HW3[None], **labels)  # type: ignore[arg-type]
     manifest = Manifest(
         schema_version=1,
         name="tiny",
         target=Target(
-            name="test", summary="", engine="onnxruntime", precisions=["fp32"], dialect="onnxruntime", lint=[]
+            name="test", summary="", engine=engine, precisions=["fp32"], dialect="onnxruntime", lint=[],
+            compiled_on_device=compiled_on_device,
         ),
         height=H,
         width=W,

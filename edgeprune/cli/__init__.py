@@ -9,7 +9,7 @@ import sys
 import click
 
 from edgeprune import __version__
-from edgeprune.cli import build, compare, demo, growth, measure, run, tokens, train
+from edgeprune.cli import build, compare, demo, device, growth, measure, run, tokens, train
 from edgeprune.errors import EdgepruneError
 
 COMMANDS = [
@@ -22,6 +22,7 @@ COMMANDS = [
     build.inspect,
     build.targets,
     build.peers,
+    device.compile_,
     run.run,
     measure.eval_,
     measure.bench,

@@ -10,6 +10,7 @@ import click
 
 from edgeprune.bundle import DENSE, Bundle
 from edgeprune.cli.defaults import default_checkpoint, open_default
+from edgeprune.cli.device import compile_here
 from edgeprune.cli.show import as_json, refuse_beside, say, show_json, show_table
 from edgeprune.config import load_data_set
 from edgeprune.data import open_split
@@ -74,6 +75,12 @@ def check_peers(bundle: Bundle, peers: Sequence[Path]) -> None:
         taken.add(path.stem)
 
 
+def single_graphs(bundle: Bundle, dense: Path | None) -> list[Path]:
+    """Those that are timed beside the bundle's buckets. `dense`: from `dense_graph`."""
+    own = [bundle.path(name) for name in (bundle.manifest.dense, bundle.manifest.stem_head) if name]
+    return [*own, dense] if dense else own
+
+
 @contextmanager
 def dense_graph(bundle: Bundle) -> Iterator[Path | None]:
     """The dense FP32 reference of a bundle that leaves it out, built for the comparison; None where it has its own."""
@@ -112,7 +119,10 @@ def eval_(
     opened = open_default(bundle)
     data_set = load_data_set(data)
     samples = open_split(data_set, split, list(include) or ["*"])
+    chosen = known_engines(engines) or [opened.manifest.target.engine]
     with dense_graph(opened) as dense:
+        for engine in chosen:
+            compile_here(opened, engine, single_graphs(opened, dense))
         results = [
             evaluate(
                 opened,
@@ -124,7 +134,7 @@ def eval_(
                 frames=frames,
                 say=say,
             )
-            for engine in known_engines(engines) or [opened.manifest.target.engine]
+            for engine in chosen
         ]
     result = {
         "frames": results[0]["frames"],
@@ -256,6 +266,8 @@ def measure(
     check_peers(bundle, peers)
     samples = accuracy = None
     with dense_graph(bundle) as dense:
+        for engine in engines:
+            compile_here(bundle, engine, [*single_graphs(bundle, dense), *peers])
         if data is not None:
             data_set = load_data_set(data)
             samples = open_split(data_set, split)

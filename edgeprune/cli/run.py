@@ -11,6 +11,7 @@ from edgeprune.camera import open_source
 from edgeprune.camera.capture import open_capture
 from edgeprune.camera.fit import Fit
 from edgeprune.cli.defaults import open_default
+from edgeprune.cli.device import prepare_run
 from edgeprune.cli.show import as_json, say, show_json, show_table
 from edgeprune.energy import measure_idle, open_meter
 from edgeprune.engines import ENGINES
@@ -41,10 +42,12 @@ def run_camera(
     """Opens camera, engine and meter, and runs the loop."""
     manifest = bundle.manifest
     power = manifest.target.power
-    opener = choose(ENGINES, engine or manifest.target.engine, "engine")
+    engine = engine or manifest.target.engine
+    opener = choose(ENGINES, engine, "engine")
     policy = make_chooser("fixed" if bucket else chooser, manifest.buckets, bucket)
     sensor = open_meter(meter or power.meter, rails=power.rails, total_of=power.total)
     source = open_source(camera, realtime=realtime, loop=loop)
+    prepare_run(bundle, engine)
     capture = open_capture(source)
     try:
         session = opener.open(
@@ -96,7 +99,7 @@ def run_camera(
 @click.option("--meter", help="Energy meter: auto, rapl, ina3221, nvml or none; default: the target's.")
 @click.option("--idle", "idle_seconds", default=0.0, help="Measure idle power for so many seconds first.")
 @click.option("--threads", type=click.IntRange(1), help="Default: the target's.")
-@click.option("--engine", help="onnxruntime, openvino or openvino-bf16; default: the target's.")
+@click.option("--engine", help=f"{', '.join(ENGINES)}; default: the target's.")
 @as_json
 def run(bundle: Path | None, camera: str, json_: bool, **options: Any) -> None:
     """Segment a camera stream and measure it."""

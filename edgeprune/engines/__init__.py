@@ -3,6 +3,7 @@
 from edgeprune.engines.engine import Engine, Graph, Session
 from edgeprune.engines.onnxruntime import OnnxRuntime
 from edgeprune.engines.openvino import OpenVino
+from edgeprune.engines.tensorrt import TensorRt
 
 __all__ = ["ENGINES", "Engine", "Graph", "Session"]
 
@@ -11,4 +12,5 @@ ENGINES: dict[str, Engine] = {
     "onnxruntime": OnnxRuntime(),
     "openvino": OpenVino("f32"),
     "openvino-bf16": OpenVino("bf16"),
+    "tensorrt": TensorRt(),
 }

@@ -5,7 +5,7 @@ An engine of this kind is a `BoundEngine` that says how to `bind` a file; what a
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -63,6 +63,9 @@ class BoundEngine(ABC):
         Raises:
             InputError: the library is missing, or it can't read the file.
         """
+
+    def prepare(self, graphs: Sequence[Path], say: Callable[[str], None], again: bool = False) -> None:  # noqa: B027  # most need not
+        """See `Engine.prepare`: these read the graphs as they are."""
 
     def open(
         self, bundle: Bundle, precision: str, buckets: Sequence[str] | None = None, threads: int = 2

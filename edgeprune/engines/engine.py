@@ -3,7 +3,7 @@
 Array shapes: frame_HW3 (uint8 RGB at the bundle's input size), label_HW (uint8 class ids at its label size).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -61,6 +61,19 @@ class Graph(Protocol):
 
 class Engine(Protocol):
     """A row of ENGINES. Its file is imported without its library, which may be missing here."""
+
+    def prepare(self, graphs: Sequence[Path], say: Callable[[str], None], again: bool = False) -> None:
+        """Compiles, into this device's cache, what has to be compiled and is not yet.
+
+        Args:
+            graphs: files.
+            say: takes lines of progress.
+            again: compile what is there already too.
+
+        Raises:
+            InputError: the library is missing, it can't read a graph, or the cache can't be written to.
+            RunError: a graph that it can't build.
+        """
 
     def open(self, bundle: Bundle, precision: str, buckets: Sequence[str] | None = None, threads: int = 2) -> Session:
         """Opens the trunk and the tails of `buckets` (all by default).

@@ -7,7 +7,7 @@ tails exchange float tensors, so their precisions are chosen one by one.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from edgeprune.bundle import Bundle, GraphSet, Manifest
+from edgeprune.bundle import Bundle, GraphSet, Manifest, mix
 from edgeprune.calibrate import Calib
 from edgeprune.config import load_data_set
 from edgeprune.data import open_split
@@ -17,7 +17,6 @@ from edgeprune.evaluate.accuracy import AUTO, accuracy_of, evaluate
 from edgeprune.evaluate.bench import bench
 
 ROUNDS, FRAMES, SCORED = 3, 8, 24
-MIXED = "mixed"
 
 
 def choose_precisions(
@@ -95,11 +94,7 @@ def pick(
             _row(bucket.name, each, time_of(bucket.name, each), loss_of(bucket.name, each), tails[bucket.name])
             for each in manifest.precisions
         ]
-    if set(tails.values()) == {trunk}:
-        return trunk, None, rows
-    graphs = manifest.graphs
-    mixed = GraphSet(trunk=graphs[trunk].trunk, tails={name: graphs[each].tails[name] for name, each in tails.items()})
-    return MIXED, mixed, rows
+    return *mix(manifest.graphs, trunk, tails), rows
 
 
 def _row(bucket: str, precision: str, p50_ms: float, loss_points: float | None, chosen: str) -> dict[str, Any]:

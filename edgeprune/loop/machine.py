@@ -2,7 +2,6 @@
 
 import os
 import platform
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,9 @@ import numpy as np
 import PIL
 
 import edgeprune
+from edgeprune.device import power_mode
 
 ZONES = "sys/class/thermal/thermal_zone*"
-GOVERNOR = "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
 
 
 def describe_machine(root: Path = Path("/")) -> dict[str, Any]:
@@ -30,19 +29,6 @@ def describe_machine(root: Path = Path("/")) -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "power_mode": power_mode(root),
     }
-
-
-def power_mode(root: Path = Path("/")) -> str | None:
-    """What `nvpmodel -q` says on a Jetson, the CPU's frequency governor elsewhere; None where neither tells."""
-    try:
-        asked = subprocess.run(["nvpmodel", "-q"], capture_output=True, text=True, timeout=5)
-        return " ".join(asked.stdout.split()) or None
-    except (OSError, subprocess.TimeoutExpired):
-        pass
-    try:
-        return f"governor {(root / GOVERNOR).read_text().strip()}"
-    except OSError:
-        return None
 
 
 def temperatures_c(root: Path = Path("/")) -> dict[str, float]:

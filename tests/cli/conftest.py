@@ -9,6 +9,9 @@ import pytest
 
 from edgeprune.cli import main
 from tests import bundles
+from tests.engines.jetson import jetson
+
+__all__ = ["edgeprune", "jetson", "tiny"]
 
 
 class Said(NamedTuple):

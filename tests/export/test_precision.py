@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeprune.bundle import Bundle, open_bundle
+from edgeprune.bundle import MIXED, Bundle, open_bundle
 from edgeprune.config import Parity
 from edgeprune.engines import ENGINES
 from edgeprune.export import precision
 from edgeprune.export.build import build
-from edgeprune.export.precision import MIXED, pick
+from edgeprune.export.precision import pick
 from edgeprune.export.sources import Sources
 from tests import models
 from tests.export.test_build import exported, quiet

@@ -1,0 +1,64 @@
+"""`compile`: a bundle's graphs into this device's own engines, and what the other verbs need of it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from edgeprune.bundle import Bundle, open_bundle
+from edgeprune.cli.show import as_json, say, show_json, show_table
+from edgeprune.engines import ENGINES
+from edgeprune.engines.plans import WORKSPACE_MB, trtexec_command
+from edgeprune.errors import choose
+from edgeprune.evaluate.on_device import choose_on_device, graphs_of, take_choice
+
+COLUMNS = {
+    "bucket": ("bucket", ""),
+    "precision": ("precision", ""),
+    "p50_ms": ("p50 ms", ".2f"),
+    "agreement": ("equal labels", ".3%"),
+    "chosen": ("chosen", ""),
+}
+
+
+def compile_here(bundle: Bundle, engine: str, single: Sequence[Path] = ()) -> None:
+    """Compiles what `engine` has to compile on this device and has not yet: the bundle's graphs, and `single` ones."""
+    choose(ENGINES, engine, "engine").prepare([*graphs_of(bundle), *single], say)
+
+
+def prepare_run(bundle: Bundle, engine: str) -> None:
+    """The same, and the precisions that this device chose for the bundle are taken, or chosen now."""
+    compile_here(bundle, engine)
+    target = bundle.manifest.target
+    if target.compiled_on_device and engine == target.engine and not take_choice(bundle):
+        choose_on_device(bundle, ENGINES[engine], say)
+        take_choice(bundle)
+
+
+@click.command("compile")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--again", is_flag=True, help="Also what is compiled already: after a change of power mode.")
+@click.option("--print-trtexec", is_flag=True, help="Instead: the trtexec commands that build the same engines.")
+@as_json
+def compile_(bundle: Path, again: bool, print_trtexec: bool, json_: bool) -> None:
+    """Compile a BUNDLE's graphs for this device, and choose each bucket's precision by measurement.
+
+    `run` does it when needed; minutes, once per device and TensorRT version.
+    """
+    opened = open_bundle(bundle)
+    if print_trtexec:
+        for graph in graphs_of(opened):
+            click.echo(trtexec_command(graph, WORKSPACE_MB))
+        return
+    target = opened.manifest.target
+    if not target.compiled_on_device:
+        say(f"{target.engine} reads the bundle's graphs as they are; there is nothing to compile")
+    engine = choose(ENGINES, target.engine, "engine")
+    single = [opened.path(name) for name in (opened.manifest.dense, opened.manifest.stem_head) if name]
+    engine.prepare([*graphs_of(opened), *single], say, again)
+    rows = choose_on_device(opened, engine, say) if target.compiled_on_device else []
+    if json_:
+        show_json({"bundle": str(bundle), "engine": target.engine, "rows": rows})
+        return
+    show_table(rows, COLUMNS)
+    click.echo(f"next: edgeprune run --bundle {bundle} --camera 0")

@@ -1,0 +1,38 @@
+"""What device this is, as far as it says so itself: the board's name, its power mode."""
+
+import os
+import subprocess
+from pathlib import Path
+
+MODEL = "proc/device-tree/model"
+GOVERNOR = "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
+CACHE_VARIABLE = "EDGEPRUNE_CACHE"
+
+
+def board_name(root: Path = Path("/")) -> str | None:
+    """As `NVIDIA Jetson Orin Nano Developer Kit`; None where there is no device tree, as on a PC. `root`: for tests."""
+    try:
+        return (root / MODEL).read_text(errors="replace").strip("\0\n ") or None
+    except OSError:
+        return None
+
+
+def power_mode(root: Path = Path("/")) -> str | None:
+    """What `nvpmodel -q` says on a Jetson, the CPU's frequency governor elsewhere; None where neither tells."""
+    try:
+        asked = subprocess.run(["nvpmodel", "-q"], capture_output=True, text=True, timeout=5)
+        return " ".join(asked.stdout.split()) or None
+    except (OSError, subprocess.TimeoutExpired):
+        pass
+    try:
+        return f"governor {(root / GOVERNOR).read_text().strip()}"
+    except OSError:
+        return None
+
+
+def cache_folder() -> Path:
+    """Where a device keeps what it compiled: `$EDGEPRUNE_CACHE`, else `edgeprune` in the user's cache folder."""
+    given = os.environ.get(CACHE_VARIABLE)
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeprune"

@@ -1,0 +1,45 @@
+"""A TensorRT and a CUDA that are fakes, in each version that a JetPack may bring."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeprune.engines import cuda, tensorrt
+from tests.engines import fake_tensorrt
+from tests.engines.fake_cuda import FakeCudart
+
+VERSIONS = ["10.3.0", "10.16.1", "11.0.0"]  # JetPack 6.1, JetPack 7.2, and what comes after
+
+
+@dataclass
+class Jetson:
+    """A device: its libraries, its cache; another process on it sees the same cache."""
+
+    trt: Any
+    cudart: FakeCudart
+    cache: Path
+    monkeypatch: pytest.MonkeyPatch
+
+    def restart(self, version: str | None = None, cudart: FakeCudart | None = None) -> None:
+        """As a new process, after an update where a version is given."""
+        self.cudart = cudart or FakeCudart()
+        self.trt = fake_tensorrt.make(version or self.trt.__version__, self.cudart)
+        self.monkeypatch.setitem(sys.modules, "tensorrt", self.trt)
+        self.monkeypatch.setattr(cuda, "load_library", lambda: self.cudart)
+        cuda.open_cuda.cache_clear()
+        tensorrt.open_runtime.cache_clear()
+
+
+@pytest.fixture(params=VERSIONS)
+def jetson(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Jetson]:
+    monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path / "cache"))
+    cudart = FakeCudart()
+    device = Jetson(fake_tensorrt.make(request.param, cudart), cudart, tmp_path / "cache" / "plans", monkeypatch)
+    device.restart()
+    yield device
+    cuda.open_cuda.cache_clear()
+    tensorrt.open_runtime.cache_clear()
