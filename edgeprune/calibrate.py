@@ -37,6 +37,10 @@ class Calib(Strict):
     occupancy: dict[str, list[list[float]]] = Field(default_factory=dict)
     ranges: dict[str, float] = Field(default_factory=dict)
 
+    def thresholds_of(self, precision: str) -> list[float]:
+        """Of each gate, in graphs of a precision: FP16 takes those of FP32. Empty where they are not known."""
+        return self.thresholds.get("int8" if precision == "int8" else "fp32", [])
+
 
 def calibration_frames(spec: Calibration, height: int, width: int) -> tuple[list[str], Tensor]:
     """Names and images (F, 3, H, W) of frames spread evenly over the split that the recipe names."""

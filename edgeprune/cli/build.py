@@ -42,7 +42,9 @@ PRECISION_COLUMNS = {
     "--target", default="onnx-cpu", show_default=True, help="A name (see `edgeprune targets`) or a YAML file."
 )
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Default: the zoo's street-tiny.")
-@click.option("--precision", "precisions", multiple=True, type=click.Choice(["int8", "fp32"]), help="Repeatable.")
+@click.option(
+    "--precision", "precisions", multiple=True, type=click.Choice(["int8", "fp16", "fp32"]), help="Repeatable."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Default: out/bundles/<model>-<target>.")
 @click.option("--calib", type=click.Path(path_type=Path), help="Default: beside the checkpoint, else the shipped one.")
 @click.option("--reference", type=click.Path(path_type=Path), help="The dense FP32 model that speed is compared with.")

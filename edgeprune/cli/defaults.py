@@ -8,6 +8,7 @@ from edgeprune.errors import InputError
 
 MODEL = "street-tiny"
 TARGET = "onnx-cpu"
+PRECISIONS = ["int8", "fp16", "fp32", "mixed"]  # what a bundle's graphs may be in
 BUNDLES = Path("out/bundles")
 
 

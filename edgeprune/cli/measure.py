@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from edgeprune.bundle import DENSE, Bundle
-from edgeprune.cli.defaults import default_checkpoint, open_default
+from edgeprune.cli.defaults import PRECISIONS, default_checkpoint, open_default
 from edgeprune.cli.device import compile_here
 from edgeprune.cli.show import as_json, refuse_beside, say, show_json, show_table
 from edgeprune.config import load_data_set
@@ -100,7 +100,7 @@ def dense_graph(bundle: Bundle) -> Iterator[Path | None]:
 @click.option("--split", default="val", show_default=True)
 @click.option("--include", multiple=True, help="Glob over file stems, to score one drive alone; repeatable.")
 @click.option("--frames", type=click.IntRange(1), help="Score so many, evenly spread; default: all.")
-@click.option("--precision", "precisions", multiple=True, type=click.Choice(["int8", "fp32", "mixed"]))
+@click.option("--precision", "precisions", multiple=True, type=click.Choice(PRECISIONS))
 @click.option("--engine", "engines", multiple=True, help="Default: the target's; repeatable.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the rows as CSV.")
 @as_json

@@ -10,7 +10,7 @@ from edgeprune.bundle import Bundle
 from edgeprune.camera import open_source
 from edgeprune.camera.capture import open_capture
 from edgeprune.camera.fit import Fit
-from edgeprune.cli.defaults import open_default
+from edgeprune.cli.defaults import PRECISIONS, open_default
 from edgeprune.cli.device import prepare_run
 from edgeprune.cli.show import as_json, say, show_json, show_table
 from edgeprune.energy import measure_idle, open_meter
@@ -91,7 +91,7 @@ def run_camera(
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after so long.")
 @click.option("--out", type=click.Path(path_type=Path), help="Overlay video (.mp4).")
 @click.option("--record", type=click.Path(path_type=Path), help="A row per frame (.csv or .jsonl).")
-@click.option("--precision", type=click.Choice(["int8", "fp32", "mixed"]), help="Default: the fastest that was built.")
+@click.option("--precision", type=click.Choice(PRECISIONS), help="Default: the fastest that was built.")
 @click.option("--bucket", help="Always this bucket; default: chosen in each frame.")
 @click.option("--chooser", default="in-frame", show_default=True, help="in-frame or previous-frame.")
 @click.option("--realtime", is_flag=True, help="Pace a file at its own rate and drop what comes too fast.")

@@ -20,6 +20,7 @@ class Parity(Strict):
 
     fp32: float = 0.999
     int8: float = 0.99
+    fp16: float = 0.99
 
 
 class BucketFamily(Strict):
@@ -37,7 +38,9 @@ class Target(Strict):
     engine: str
     # where several are given, `build` measures those that are installed, and `engine` becomes the fastest
     candidates: list[str] = []
-    precisions: list[Literal["fp32", "int8"]]
+    precisions: list[Literal["fp32", "fp16", "int8"]]
+    # what precision `int8` leaves in float; graphs are strongly typed, the engine adds no types of its own
+    beside_int8: Literal["fp32", "fp16"] = "fp32"
     # `build` times every bucket in every precision here, and a run takes the fastest that holds the accuracy limit
     precision_per_bucket: bool = False
     threads: int = Field(2, ge=1)

@@ -23,6 +23,8 @@ from edgeprune.checkpoint import Card, load
 from edgeprune.config import Target
 from edgeprune.errors import InputError, RunError
 from edgeprune.export.family import place_buckets
+from edgeprune.export.fp16 import to_fp16
+from edgeprune.export.fp16_range import measure_range, say_range
 from edgeprune.export.graphs import export_dense, export_tail, export_trunk
 from edgeprune.export.host import choose_engine
 from edgeprune.export.int8 import unquantize_linears
@@ -87,8 +89,13 @@ def build(target: Target, sources: Sources, precisions: Sequence[str], out: Path
         for precision in precisions:
             begin = time.monotonic()
             reference_model, graph_model = twins(model, precision, target.dialect)
-            thresholds = calib.thresholds.get(precision, []) if calib is not None else []
+            thresholds = calib.thresholds_of(precision) if calib is not None else []
             trunk, tails = export_family(graph_model, buckets, thresholds, target.dialect)
+            if "fp16" in (precision, target.beside_int8):
+                ranges = measure_range(trunk, tails, frames_FHW3, target.threads)
+                write_csv(folder / f"fp16-range-{precision}.csv", ranges)
+                note(f"{precision}: {say_range(ranges)}")
+                trunk, tails = to_fp16(trunk), {name: to_fp16(tail) for name, tail in tails.items()}
             for name, proto in {"trunk": trunk, **tails}.items():
                 findings += lint_graph(f"{precision} {name}", proto, target.lint)
             graphs[precision] = _write_family(folder, precision, trunk, tails)

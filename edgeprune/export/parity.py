@@ -51,8 +51,7 @@ class WatchedGraph:
         self.logits = [node.input[0] for node in watched.graph.node if node.op_type == "ArgMax"][-1:]
         self.kept = [node.output[1] for node in watched.graph.node if node.op_type == "TopK"]
         watched.graph.output.extend(
-            [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in self.logits]
-            + [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, None) for name in self.kept]
+            onnx.helper.make_empty_tensor_value_info(name) for name in (*self.logits, *self.kept)
         )
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads

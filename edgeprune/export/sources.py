@@ -73,7 +73,7 @@ def check_calib(calib: Calib, model: Segmenter, precisions: Sequence[str]) -> No
     """Refuses a calibration whose numbers are not those of the model's gates."""
     gates = len(model.policy.gated)
     for precision in precisions:
-        found = len(calib.thresholds.get(precision, []))
+        found = len(calib.thresholds_of(precision))
         if found != gates:
             raise InputError(
                 f"calibration of {calib.model} has {found} thresholds for {precision}, the model {gates} gates; calibrate again"
@@ -102,7 +102,7 @@ def load_dense(sources: Sources, model: Segmenter) -> Segmenter:
 def twins(model: Segmenter, precision: str, dialect: str) -> tuple[Segmenter, Segmenter]:
     """(the PyTorch model that parity compares with, the same model in the form that is exported)."""
     reference = copy.deepcopy(model)
-    if precision == "fp32":
+    if precision != "int8":
         unquantize_linears(reference)
         return reference, reference
     graph = copy.deepcopy(model)

@@ -38,5 +38,5 @@ def cpu(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture(scope="session")
 def orin(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("orin") / "bundle"
-    build(small("jetson-orin", 2), sources, ["int8"], folder, lambda line: None)
+    build(small("jetson-orin", 2), sources, ["int8", "fp16"], folder, lambda line: None)
     return open_bundle(folder)

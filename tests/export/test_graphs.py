@@ -43,7 +43,7 @@ def paths(bundle: Bundle, precision: str) -> dict[str, Path]:
     return {name: bundle.path(path) for name, path in {"trunk": graphs.trunk, **graphs.tails}.items()}
 
 
-@pytest.fixture(params=["cpu-fp32", "cpu-int8", "orin-int8"])
+@pytest.fixture(params=["cpu-fp32", "cpu-int8", "orin-int8", "orin-fp16"])
 def built(request: pytest.FixtureRequest) -> tuple[Bundle, str]:
     name, precision = request.param.split("-")
     return request.getfixturevalue(name), precision
@@ -55,6 +55,7 @@ def torch_model(sources: Sources, bundle: Bundle, precision: str) -> Segmenter:
 
 def test_inputs_and_outputs(built: tuple[Bundle, str]) -> None:
     bundle, precision = built
+    half = bundle.manifest.target.beside_int8 == "fp16"
     for name, path in paths(bundle, precision).items():
         graph = onnx.load(path, load_external_data=False).graph
         shape = {
@@ -73,7 +74,8 @@ def test_inputs_and_outputs(built: tuple[Bundle, str]) -> None:
                 "frame": onnx.TensorProto.UINT8,
                 "labels": onnx.TensorProto.UINT8,
                 "count": onnx.TensorProto.INT32,
-            }.get(key, onnx.TensorProto.FLOAT)
+                "scores": onnx.TensorProto.FLOAT,
+            }.get(key, onnx.TensorProto.FLOAT16 if half else onnx.TensorProto.FLOAT)
             for key in shape
         }
 
@@ -83,7 +85,7 @@ def test_runs_as_pytorch_does(built: tuple[Bundle, str], sources: Sources) -> No
     model = torch_model(sources, bundle, precision)
     graphs = {name: session(path) for name, path in paths(bundle, precision).items()}
     assert sources.calib is not None
-    threshold = sources.calib.thresholds[precision][0]
+    threshold = sources.calib.thresholds_of(precision)[0]
     for frame_HW3 in models.frames(3, first=300):
         state = run(graphs["trunk"], {"frame": frame_HW3})
         with torch.no_grad():
@@ -194,7 +196,8 @@ def test_weights_are_stored_once(built: tuple[Bundle, str], sources: Sources) ->
     size = bundle.path(f"graphs/{precision}.weights").stat().st_size
     linears = sum(p.numel() for name, p in model.blocks.named_parameters() if p.ndim == 2 and "_quantizer" not in name)
     others = sum(p.numel() for p in model.parameters()) - linears
-    expected = linears * (1 if precision == "int8" else 4) + others * 4
+    beside = 2 if bundle.manifest.target.beside_int8 == "fp16" else 4  # bytes of what is not INT8
+    expected = linears * (1 if precision == "int8" else beside) + others * beside
     assert 0.9 * expected < size < 1.15 * expected
 
 
