@@ -23,6 +23,7 @@ COMMANDS = [
     build.targets,
     build.peers,
     device.compile_,
+    device.doctor,
     run.run,
     measure.eval_,
     measure.bench,

@@ -1,4 +1,4 @@
-"""`compile`: a bundle's graphs into this device's own engines, and what the other verbs need of it."""
+"""`compile`: a bundle's graphs into this device's own engines, and what the other verbs need of it. `doctor`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ import click
 
 from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.cli.show import as_json, say, show_json, show_table
+from edgeprune.doctor import examine
 from edgeprune.engines import ENGINES
 from edgeprune.engines.plans import WORKSPACE_MB, trtexec_command
 from edgeprune.errors import choose
@@ -62,3 +63,17 @@ def compile_(bundle: Path, again: bool, print_trtexec: bool, json_: bool) -> Non
         return
     show_table(rows, COLUMNS)
     click.echo(f"next: edgeprune run --bundle {bundle} --camera 0")
+
+
+@click.command()
+@as_json
+def doctor(json_: bool) -> None:
+    """Say what this machine has of what edgeprune needs, and what to type where something is missing."""
+    findings = examine()
+    if json_:
+        show_json({"findings": findings})
+        return
+    signs = {True: "ok", False: "MISSING", None: "-"}
+    for finding in findings:
+        remedy = f"; {finding['remedy']}" if finding["remedy"] else ""
+        click.echo(f"{signs[finding['ok']]:8}{finding['what']:16}{finding['found']}{remedy}")

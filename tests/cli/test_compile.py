@@ -146,3 +146,12 @@ def test_a_mixed_choice_opens_the_graphs_it_names(jetson: Jetson, bundle: Bundle
     chosen = bundle.graphs(MIXED)
     assert chosen.trunk == "graphs/int8-trunk.onnx" and chosen.tails["full"] == "graphs/fp32-tail-full.onnx"
     assert chosen.tails["half"] == "graphs/int8-tail-half.onnx"
+
+
+def test_doctor_says_what_is_here(edgeprune: Type) -> None:
+    said = edgeprune("doctor")
+    assert said.code == 0
+    lines = {line[8:24].strip(): line for line in said.out.splitlines()}
+    assert lines["ONNX Runtime"].startswith("ok ") and len(lines) == 17
+    findings = json.loads(edgeprune("doctor", "--json").out)["findings"]
+    assert [row["what"] for row in findings] == list(lines)

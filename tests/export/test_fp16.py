@@ -141,7 +141,9 @@ def test_a_region_is_cast_at_its_borders_alone() -> None:
 
 def test_the_range_is_that_of_the_activations() -> None:
     """Of a frame through y = 3 x, then z = y - 1000: 765 and 1000."""
-    constants = [numpy_helper.from_array(np.array(value, np.float32), name) for name, value in (("three", 3), ("much", 1000))]
+    constants = [
+        numpy_helper.from_array(np.array(value, np.float32), name) for name, value in (("three", 3), ("much", 1000))
+    ]
     graph = helper.make_graph(
         [
             helper.make_node("Cast", ["frame"], ["x"], to=FP32),

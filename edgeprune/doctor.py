@@ -1,0 +1,219 @@
+"""What this machine has of what edgeprune needs, and what to type where something is missing."""
+
+import importlib
+import platform
+import re
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from edgeprune.camera.csi import load_gst
+from edgeprune.device import board_name, cache_folder, power_mode
+from edgeprune.energy import open_meter
+from edgeprune.engines.cuda import open_cuda
+from edgeprune.engines.onnxruntime import load_onnxruntime
+from edgeprune.engines.openvino import load_openvino
+from edgeprune.engines.plans import OLDEST
+from edgeprune.engines.tensorrt import load_tensorrt
+from edgeprune.errors import EdgepruneError
+from edgeprune.files import make_folder
+
+RELEASE = "etc/nv_tegra_release"
+JETPACKS = {36.3: "6.0", 36.4: "6.1 or 6.2", 38.2: "7.0", 38.4: "7.1"}  # by L4T release
+LEAST_MEMORY_GB = 2.0
+POWER_S = 0.2  # power is measured for as long
+CLOCKS = "sys/class/devfreq/*"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line. `ok` None: neither needed nor wrong on this machine. `remedy`: what to do, empty where nothing is."""
+
+    what: str
+    found: str
+    ok: bool | None
+    remedy: str = ""
+
+
+def examine(root: Path = Path("/")) -> list[dict[str, Any]]:
+    """Every finding, as dicts. `root`: where /proc, /sys, /dev and /etc lie, for tests."""
+    return [asdict(check(root)) for check in CHECKS]
+
+
+def is_jetson(root: Path = Path("/")) -> bool:
+    return "Jetson" in (board_name(root) or "") or (root / RELEASE).is_file()
+
+
+def _board(root: Path) -> Finding:
+    name = board_name(root)
+    if is_jetson(root):
+        return Finding("board", name or "a Jetson", True)
+    return Finding("board", f"not a Jetson ({name or platform.machine()})", None)
+
+
+def _jetpack(root: Path) -> Finding:
+    try:
+        line = (root / RELEASE).read_text()
+    except OSError:
+        return Finding("JetPack", "none: not a Jetson", None)
+    found = re.search(r"R(\d+) .*REVISION: (\d+)\.(\d+)", line)
+    if not found:
+        return Finding("JetPack", f"unknown release {line.split(',')[0]}", False, "flash JetPack 6.1 or later")
+    major, minor, patch = (int(part) for part in found.groups())
+    name = JETPACKS.get(float(f"{major}.{minor}"), "of another release")
+    able = (major, minor) >= (36, 4)
+    return Finding(
+        "JetPack", f"{name} (L4T {major}.{minor}.{patch})", able, "" if able else "flash JetPack 6.1 or later"
+    )
+
+
+def _needed_on_jetson(what: str, root: Path, look: Callable[[], str], otherwise: str) -> Finding:
+    """A part that a Jetson has to have and another machine may do without."""
+    try:
+        return Finding(what, look(), True)
+    except EdgepruneError as error:
+        reason = str(error).split(";")
+        if is_jetson(root):
+            return Finding(what, reason[0], False, ";".join(reason[1:]).strip())
+        return Finding(what, "none", None, otherwise)
+
+
+def _tensorrt(root: Path) -> Finding:
+    def look() -> str:
+        return str(load_tensorrt().__version__)
+
+    finding = _needed_on_jetson("TensorRT", root, look, "only a Jetson or an NVIDIA GPU has a use for it")
+    if finding.ok and tuple(int(part) for part in finding.found.split(".")[:2]) < OLDEST:
+        return Finding("TensorRT", finding.found, False, "10.3 or later is needed: flash JetPack 6.1 or later")
+    return finding
+
+
+def _cuda(root: Path) -> Finding:
+    def look() -> str:
+        cuda = open_cuda()
+        return f"{cuda.version}, GPU {cuda.architecture()}"
+
+    return _needed_on_jetson("CUDA", root, look, "graphs run on the CPU here")
+
+
+def _package(what: str, name: str, remedy: str) -> Finding:
+    """One that may be missing. Not imported: that takes seconds."""
+    try:
+        return Finding(what, metadata.version(name), True)
+    except metadata.PackageNotFoundError:
+        return Finding(what, "none", None, remedy)
+
+
+def _onnxruntime(root: Path) -> Finding:
+    try:
+        return Finding("ONNX Runtime", str(load_onnxruntime().__version__), True)
+    except EdgepruneError as error:
+        return Finding("ONNX Runtime", str(error).split(";")[0], False, "pip install onnxruntime")
+
+
+def _openvino(root: Path) -> Finding:
+    try:
+        return Finding("OpenVINO", str(load_openvino().__version__), True)
+    except EdgepruneError:
+        return Finding("OpenVINO", "none", None, "the faster engine on x86: pip install 'edgeprune[openvino]'")
+
+
+def _torch_tensorrt(root: Path) -> Finding:
+    remedy = "for discrete GPUs and Thor alone: pip install 'edgeprune[tensorrt]'; there is no Orin release after 2.8"
+    return _package("Torch-TensorRT", "torch-tensorrt", remedy)
+
+
+def _training(root: Path) -> Finding:
+    return _package("torch", "torch", "to train and build: pip install 'edgeprune[train]'")
+
+
+def _gstreamer(root: Path) -> Finding:
+    def look() -> str:
+        return str(load_gst().version_string())
+
+    return _needed_on_jetson("GStreamer", root, look, "CSI cameras are a Jetson's")
+
+
+def _opencv(root: Path) -> Finding:
+    try:
+        built = str(importlib.import_module("cv2").getBuildInformation())
+    except Exception:
+        return Finding("OpenCV", "none", None, "nothing here needs it")
+    with_it = bool(re.search(r"GStreamer:\s+YES", built))
+    if with_it or not is_jetson(root):
+        return Finding("OpenCV", f"{'with' if with_it else 'without'} GStreamer", True)
+    remedy = "pip's wheel hides JetPack's own build: pip uninstall opencv-python"
+    return Finding("OpenCV", "without GStreamer", False, remedy)
+
+
+def _video(root: Path) -> Finding:
+    return _package("PyAV", "av", "for video files and RTSP: pip install 'edgeprune[video]'")
+
+
+def _cameras(root: Path) -> Finding:
+    found = [f"/dev/{path.name}" for path in sorted((root / "dev").glob("video*"))]
+    if found:
+        return Finding("cameras", ", ".join(found), True)
+    return Finding("cameras", "none under /dev/video*", None, "without one: --camera synthetic://street, or a file")
+
+
+def _power(root: Path) -> Finding:
+    meter = open_meter("auto", root)
+    meter.start()
+    time.sleep(POWER_S)
+    energy = meter.stop()
+    if not energy.joules:
+        return Finding("power sensor", energy.status, False if is_jetson(root) else None)
+    watts = ", ".join(f"{rail} {joules / energy.seconds:.1f} W" for rail, joules in energy.joules.items())
+    return Finding(
+        "power sensor", f"{energy.status}: {watts}; total of {' + '.join(energy.total_of) or 'nothing'}", True
+    )
+
+
+def _mode(root: Path) -> Finding:
+    mode = power_mode(root)
+    if not is_jetson(root):
+        return Finding("power mode", mode or "unknown", None)
+    remedy = "" if mode and "MAXN" in mode else "for the full clocks: sudo nvpmodel -m 0, then sudo jetson_clocks"
+    return Finding("power mode", mode or "unknown", mode is not None, remedy)
+
+
+def _clocks(root: Path) -> Finding:
+    shown = []
+    for folder in sorted(root.glob(CLOCKS)):
+        if "gpu" in folder.name or "gv11b" in folder.name:
+            try:
+                now, most = (int((folder / name).read_text()) / 1e6 for name in ("cur_freq", "max_freq"))
+            except (OSError, ValueError):
+                continue
+            shown.append(f"{folder.name} {now:.0f} of {most:.0f} MHz")
+    return Finding("GPU clock", ", ".join(shown) or "not readable", True if shown else None)
+
+
+def _cache(root: Path) -> Finding:
+    folder = cache_folder()
+    try:
+        make_folder(folder, "compiled engines")
+    except EdgepruneError as error:
+        return Finding("cache", str(error).split(";")[0], False, "export EDGEPRUNE_CACHE=A_FOLDER_YOU_MAY_WRITE_TO")
+    return Finding("cache", f"{folder} can be written to", True)
+
+
+def _memory(root: Path) -> Finding:
+    try:
+        lines = (root / "proc/meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) / 1e6
+    except (OSError, StopIteration, ValueError):
+        return Finding("memory", "unknown", None)
+    enough = free >= LEAST_MEMORY_GB
+    remedy = "" if enough else "compiling may need 2 GB: stop the desktop with sudo systemctl isolate multi-user.target"
+    return Finding("memory", f"{free:.1f} GB free", enough, remedy)
+
+
+CHECKS: tuple[Callable[[Path], Finding], ...] = (
+    _board, _jetpack, _tensorrt, _cuda, _onnxruntime, _openvino, _torch_tensorrt, _training, _cameras, _gstreamer, _opencv,
+    _video, _power, _mode, _clocks, _cache, _memory,
+)  # fmt: skip
