@@ -28,6 +28,7 @@ SLOW = (
     "run --camera 0",
     "bench",
     "compare",
+    "compile",
 )
 
 

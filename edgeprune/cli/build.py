@@ -1,5 +1,6 @@
 """`build`, `inspect`, `targets`."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -7,7 +8,8 @@ import click
 from edgeprune.bundle import Manifest, open_bundle
 from edgeprune.cli.defaults import bundle_folder, default_checkpoint
 from edgeprune.cli.show import as_json, say, show_json, show_table
-from edgeprune.config import load_target, parse, read_yaml, shipped
+from edgeprune.config import load_target, parse, shipped
+from edgeprune.engines import ENGINES
 from edgeprune.errors import InputError
 from edgeprune.evaluate.inspect import inspect as inspect_bundle
 
@@ -190,9 +192,21 @@ def inspect(bundle: Path, json_: bool) -> None:
 @click.command()
 @as_json
 def targets(json_: bool) -> None:
-    """List the targets that can be built for."""
-    rows = [read_yaml(path, "target") for path in sorted(shipped("targets").glob("*.yaml"))]
+    """List the targets, and say for each whether it can be built for, compiled for and run here."""
+    builds = find_spec("torch") is not None
+    rows = []
+    for path in sorted(shipped("targets").glob("*.yaml")):
+        target = load_target(path.stem)
+        missing = ENGINES[target.engine].missing()
+        runs = "no" if missing else "yes"
+        here = {"build": "yes" if builds else "no", "compile": runs if target.compiled_on_device else "-", "run": runs}
+        rows.append(target.model_dump() | here | {"missing": missing})
     if json_:
         show_json({"targets": rows})
-    else:
-        show_table(rows, {"name": ("target", ""), "engine": ("engine", ""), "summary": ("what it is", "")})
+        return
+    columns = ("name", "engine", "build", "compile", "run", "requires", "summary")
+    show_table(rows, {name: ("target" if name == "name" else name, "") for name in columns})
+    if not builds:
+        click.echo("to build: pip install 'edgeprune[train]'")
+    for missing in dict.fromkeys(row["missing"] for row in rows if row["missing"]):
+        click.echo(f"not run here: {missing}")

@@ -13,6 +13,7 @@ class Power(Strict):
     meter: str = "auto"
     rails: list[str] | None = None
     total: list[str] | None = None
+    modes: list[str] = Field([], description="what `nvpmodel` offers, the fastest first")
 
 
 class Parity(Strict):
@@ -35,6 +36,7 @@ class Target(Strict):
 
     name: str
     summary: str
+    requires: str = ""  # of the system, beside edgeprune
     engine: str
     # where several are given, `build` measures those that are installed, and `engine` becomes the fastest
     candidates: list[str] = []

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgeprune.bundle import Bundle
 from edgeprune.engines.engine import UInt8
-from edgeprune.errors import InputError, choose
+from edgeprune.errors import EdgepruneError, InputError, choose
 
 FRAME, COUNT, LABELS = "frame", "count", "labels"
 # The first run allocates its memory; two more let caches and clocks settle.
@@ -63,6 +63,18 @@ class BoundEngine(ABC):
         Raises:
             InputError: the library is missing, or it can't read the file.
         """
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raises InputError where the engine can't run on this machine."""
+
+    def missing(self) -> str | None:
+        """See `Engine.missing`."""
+        try:
+            self.check()
+        except EdgepruneError as error:
+            return str(error)
+        return None
 
     def prepare(self, graphs: Sequence[Path], say: Callable[[str], None], again: bool = False) -> None:  # noqa: B027  # most need not
         """See `Engine.prepare`: these read the graphs as they are."""

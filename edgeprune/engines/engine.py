@@ -62,6 +62,9 @@ class Graph(Protocol):
 class Engine(Protocol):
     """A row of ENGINES. Its file is imported without its library, which may be missing here."""
 
+    def missing(self) -> str | None:
+        """Why it can't run on this machine, and what to type; None where it can."""
+
     def prepare(self, graphs: Sequence[Path], say: Callable[[str], None], again: bool = False) -> None:
         """Compiles, into this device's cache, what has to be compiled and is not yet.
 

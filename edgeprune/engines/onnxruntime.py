@@ -134,5 +134,8 @@ class OrtBound:
 class OnnxRuntime(BoundEngine):
     """See `Engine`."""
 
+    def check(self) -> None:
+        load_onnxruntime()
+
     def bind(self, path: Path, threads: int, state: Mapping[str, Any] | None = None) -> OrtBound:
         return OrtBound(path, threads, state)

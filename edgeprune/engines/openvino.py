@@ -40,6 +40,23 @@ class OpenVino(BoundEngine):
         self.hint = hint
         self.name = NAME if hint == "f32" else f"{NAME}-{hint}"
 
+    def check(self) -> None:
+        self._core()
+
+    def _core(self) -> Any:
+        """OpenVINO's `Core`.
+
+        Raises:
+            InputError: the library is missing, or this CPU has no such precision.
+        """
+        core = load_openvino().Core()
+        able = core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+        if self.hint == "bf16" and "BF16" not in able:
+            raise InputError(
+                f"{self.name}: this CPU does not compute in bf16 (OpenVINO finds {', '.join(able)}); use engine {NAME}"
+            )
+        return core
+
     def bind(self, path: Path, threads: int, state: Mapping[str, Any] | None = None) -> "OpenVinoBound":
         return OpenVinoBound(self.name, self.compile(path, threads), state)
 
@@ -49,13 +66,7 @@ class OpenVino(BoundEngine):
         Raises:
             InputError: the library is missing, it can't read the file, or this CPU has no such precision.
         """
-        library = load_openvino()
-        core = library.Core()
-        able = core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
-        if self.hint == "bf16" and "BF16" not in able:
-            raise InputError(
-                f"{self.name}: this CPU does not compute in bf16 (OpenVINO finds {', '.join(able)}); use engine {NAME}"
-            )
+        library, core = load_openvino(), self._core()
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",

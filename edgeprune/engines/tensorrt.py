@@ -91,6 +91,9 @@ def open_runtime() -> Runtime:
 class TensorRt(BoundEngine):
     """See `Engine`."""
 
+    def check(self) -> None:
+        open_runtime()
+
     def prepare(self, graphs: Sequence[Path], say: Callable[[str], None], again: bool = False) -> None:
         plans = open_runtime().plans
         missing = [graph for graph in graphs if again or not plans.has(graph)]

@@ -11,6 +11,7 @@ from PIL import Image
 from edgeprune.cli.measure import write_bench
 from tests import bundles
 from tests.cli.conftest import Type
+from tests.engines.jetson import Jetson
 
 pytest.importorskip("av", reason="needs PyAV: pip install 'edgeprune[video]'")
 
@@ -145,8 +146,21 @@ def test_bench_table_csv_and_plot(edgeprune: Type, tiny: Path, tmp_path: Path) -
 
 
 def test_targets(edgeprune: Type) -> None:
-    names = {row["name"] for row in json.loads(edgeprune("targets", "--json").out)["targets"]}
-    assert {"onnx-cpu", "jetson-orin"} <= names
+    rows = {row["name"]: row for row in json.loads(edgeprune("targets", "--json").out)["targets"]}
+    jetsons = {"jetson-orin", "jetson-agx-orin", "jetson-orin-nx", "jetson-orin-nano", "jetson-thor"}
+    assert set(rows) == jetsons | {"host", "onnx-cpu", "openvino-cpu"}
+    for name, row in rows.items():
+        assert (row["build"], row["compile"]) == ("yes", "no" if name in jetsons else "-")
+        assert (row["run"] == "yes") == (row["missing"] is None)
+        assert ("JetPack" in row["requires"]) == (name in jetsons)
+    assert rows["onnx-cpu"]["run"] == "yes" and "it comes with JetPack" in rows["jetson-thor"]["missing"]
+    said = edgeprune("targets")
+    assert said.out.count("not run here: this engine needs TensorRT") == 1
+
+
+def test_targets_on_a_jetson(jetson: Jetson, edgeprune: Type) -> None:
+    row = next(row for row in json.loads(edgeprune("targets", "--json").out)["targets"] if row["name"] == "jetson-orin")
+    assert (row["compile"], row["run"], row["missing"]) == ("yes", "yes", None)
 
 
 def test_lint_prints_the_histogram_of_ids(edgeprune: Type, tmp_path: Path) -> None:
