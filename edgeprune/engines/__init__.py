@@ -1,7 +1,7 @@
 """Inference engines: one per file behind `ENGINES`. Adding one is a new file and a row here."""
 
 from edgeprune.engines.engine import Engine, Graph, Session
-from edgeprune.engines.onnxruntime import OnnxRuntime
+from edgeprune.engines.onnxruntime import CUDA, TENSORRT, OnnxRuntime
 from edgeprune.engines.openvino import OpenVino
 from edgeprune.engines.tensorrt import TensorRt
 
@@ -13,4 +13,6 @@ ENGINES: dict[str, Engine] = {
     "openvino": OpenVino("f32"),
     "openvino-bf16": OpenVino("bf16"),
     "tensorrt": TensorRt(),
+    "onnxruntime-cuda": OnnxRuntime("onnxruntime-cuda", CUDA),
+    "onnxruntime-tensorrt": OnnxRuntime("onnxruntime-tensorrt", TENSORRT),
 }

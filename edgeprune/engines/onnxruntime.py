@@ -1,4 +1,7 @@
-"""ONNX Runtime on the CPU. State between trunk and tail stays in its own tensors (OrtValue, IOBinding)."""
+"""ONNX Runtime: on the CPU, and through its CUDA and TensorRT providers where onnxruntime-gpu is installed.
+
+State between trunk and tail stays in its own tensors (OrtValue, IOBinding), on the device that computes.
+"""
 
 from collections.abc import Mapping
 from functools import cache
@@ -7,12 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from edgeprune.device import cache_folder
 from edgeprune.engines.bound import FRAME, BoundEngine, import_library
 from edgeprune.engines.engine import UInt8
 from edgeprune.errors import InputError, choose
 
 NAME = "onnxruntime"
-PROVIDER = "CPUExecutionProvider"
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
 
 # Each session has threads of its own, and those that wait spin. Trunk and tails are several sessions, and a camera's
 # decoder wants a core too, so how long they spin decides. One trunk and five tails of small float GEMMs and attention
@@ -57,18 +63,20 @@ def _share_arena() -> None:
     library.create_and_register_allocator(memory, library.OrtArenaCfg(unlimited, power_of_two, default, default))
 
 
-def open_session(model: Path | bytes, threads: int, profile: Path | None = None) -> Any:
+def open_session(model: Path | bytes, threads: int, profile: Path | None = None, provider: str = CPU) -> Any:
     """An `onnxruntime.InferenceSession`, all graph optimizations on, threads as in THREADING.
 
     Args:
         model: a file, or a serialized model.
         threads: of an operator.
         profile: how the name of a profile begins, which the session then writes.
+        provider: what is to run the graph; ONNX Runtime falls back to the CPU without a word, here that is refused.
 
     Raises:
-        InputError: the library is missing, or it can't read the model.
+        InputError: the library or the provider is missing, or it can't read the model.
     """
     library = load_onnxruntime()
+    check_provider(provider)
     options = library.SessionOptions()
     options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.execution_mode = library.ExecutionMode.ORT_SEQUENTIAL
@@ -83,21 +91,53 @@ def open_session(model: Path | bytes, threads: int, profile: Path | None = None)
         options.profile_file_prefix = str(profile)
     try:
         source = model if isinstance(model, bytes) else str(model)
-        return library.InferenceSession(source, options, providers=[PROVIDER])
+        session = library.InferenceSession(source, options, providers=_providers(provider))
     except Exception as error:  # its own exceptions share no base but this one
         reason = " ".join(str(error).split())
         name = "a model" if isinstance(model, bytes) else model
         raise InputError(
             f"{NAME} {library.__version__} can't read {name} ({reason[:300]}); copy or build the bundle again"
         ) from error
+    runs = session.get_providers()[0]
+    if runs != provider:
+        raise InputError(
+            f"{provider} did not start, {NAME} {library.__version__} fell back to {runs}; its CUDA, cuDNN or TensorRT does "
+            "not fit this machine's: see `edgeprune doctor`"
+        )
+    return session
+
+
+def check_provider(provider: str) -> None:
+    """Refuses a provider that the installed ONNX Runtime was built without.
+
+    Raises:
+        InputError: says what it has.
+    """
+    able = load_onnxruntime().get_available_providers()
+    if provider not in able:
+        raise InputError(
+            f"the ONNX Runtime here has no {provider} (it has {', '.join(able)}); pip install onnxruntime-gpu, or on a Jetson "
+            "NVIDIA's own wheel of it"
+        )
+
+
+def _providers(provider: str) -> list[Any]:
+    """With what it leaves to others: TensorRT's provider hands what it can't do to CUDA's."""
+    if provider != TENSORRT:
+        return [provider]
+    kept = {"trt_engine_cache_enable": True, "trt_timing_cache_enable": True}
+    folder = {"trt_engine_cache_path": str(cache_folder() / "onnxruntime")}
+    return [(TENSORRT, kept | folder), CUDA]
 
 
 class OrtBound:
     """See `Bound`. Tensors are OrtValues, tied by an IOBinding."""
 
-    def __init__(self, path: Path, threads: int, state: Mapping[str, Any] | None):
+    def __init__(self, name: str, provider: str, path: Path, threads: int, state: Mapping[str, Any] | None):
         library = load_onnxruntime()
-        self._session = open_session(path, threads)
+        self._name, self._provider = name, provider
+        self._session = open_session(path, threads, provider=provider)
+        device = "cpu" if provider == CPU else "cuda"
         self.outputs: dict[str, Any] = {}
         self.frame_shape: tuple[int, ...] = ()
         self._binding = self._session.io_binding()
@@ -107,7 +147,7 @@ class OrtBound:
             else:
                 self._binding.bind_ortvalue_input(tensor.name, choose(state or {}, tensor.name, f"input of {path}:"))
         for tensor in self._session.get_outputs():
-            value = library.OrtValue.ortvalue_from_shape_and_type(tensor.shape, NUMPY_TYPES[tensor.type])
+            value = library.OrtValue.ortvalue_from_shape_and_type(tensor.shape, NUMPY_TYPES[tensor.type], device, 0)
             self.outputs[tensor.name] = value
             self._binding.bind_ortvalue_output(tensor.name, value)
 
@@ -123,19 +163,22 @@ class OrtBound:
     def describe(self) -> dict[str, Any]:
         """It falls back to another provider without a word, so the one that really runs is said."""
         return {
-            "engine": NAME,
+            "engine": self._name,
             "version": load_onnxruntime().__version__,
             "provider": self._session.get_providers()[0],
-            "provider_asked": PROVIDER,
+            "provider_asked": self._provider,
             "thread_policy": ", ".join(f"{key}={value}" for key, value in THREADING.items()),
         }
 
 
 class OnnxRuntime(BoundEngine):
-    """See `Engine`."""
+    """See `Engine`. `provider`: one of ONNX Runtime's execution providers."""
+
+    def __init__(self, name: str = NAME, provider: str = CPU):
+        self.name, self.provider = name, provider
 
     def check(self) -> None:
-        load_onnxruntime()
+        check_provider(self.provider)
 
     def bind(self, path: Path, threads: int, state: Mapping[str, Any] | None = None) -> OrtBound:
-        return OrtBound(path, threads, state)
+        return OrtBound(self.name, self.provider, path, threads, state)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from edgeprune.bundle import Bundle, open_bundle
-from edgeprune.engines import ENGINES, Engine, openvino
+from edgeprune.engines import ENGINES, Engine, onnxruntime, openvino
+from edgeprune.engines.onnxruntime import CUDA, TENSORRT
 from edgeprune.errors import InputError
 from tests import bundles
 
@@ -164,3 +165,39 @@ def test_bf16_is_nearly_what_the_graph_says(bundle: Bundle) -> None:
     frame_HW3 = bundles.frame_with(6, seed=1)
     assert session.start(frame_HW3) == 6
     assert (session.finish("half") == bundles.expected_labels(frame_HW3, "half")).mean() > 0.95
+
+
+# ------------------------------------------------------------------------------------------------ ONNX Runtime's providers
+
+
+@pytest.mark.parametrize(("name", "provider"), [("onnxruntime-cuda", CUDA), ("onnxruntime-tensorrt", TENSORRT)])
+def test_a_provider_that_is_not_installed_is_refused(bundle: Bundle, name: str, provider: str) -> None:
+    if provider in onnxruntime.load_onnxruntime().get_available_providers():
+        pytest.skip(f"this ONNX Runtime has {provider}")
+    with pytest.raises(
+        InputError, match=rf"has no {provider} \(it has .*CPUExecutionProvider.*pip install onnxruntime-gpu"
+    ):
+        ENGINES[name].open(bundle, "fp32")
+    missing = ENGINES[name].missing()
+    assert missing is not None and provider in missing
+
+
+@pytest.mark.parametrize("name", ["onnxruntime-cuda", "onnxruntime-tensorrt"])
+def test_a_fall_back_to_the_cpu_is_refused(bundle: Bundle, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As onnxruntime-gpu does where its CUDA does not fit: the session is made, on the CPU."""
+    library = onnxruntime.load_onnxruntime()
+    real, asked = library.InferenceSession, []
+
+    def on_the_cpu(model: Any, options: Any, providers: list[Any]) -> Any:
+        asked.append(providers)
+        return real(model, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(library, "get_available_providers", lambda: [TENSORRT, CUDA, "CPUExecutionProvider"])
+    monkeypatch.setattr(library, "InferenceSession", on_the_cpu)
+    with pytest.raises(
+        InputError, match="ExecutionProvider did not start, onnxruntime .* fell back to CPUExecutionProvider"
+    ):
+        ENGINES[name].open(bundle, "fp32")
+    assert [each[0] if isinstance(each, tuple) else each for each in asked[0]] == (
+        [CUDA] if name.endswith("cuda") else [TENSORRT, CUDA]
+    )
