@@ -23,3 +23,40 @@ def test_the_command_line_starts_without_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.slow
+def test_the_wheel_runs_in_a_bare_environment(tmp_path: Path) -> None:
+    """With the run-time dependencies alone: what a device installs. The size of what comes beside numpy, ONNX Runtime and the
+    zoo's weights (34 MB, of which a device needs nothing) is bounded."""
+    from tests import bundles
+
+    def call(*words: str) -> str:
+        done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+    call(*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path / "wheel"), str(ROOT))
+    [wheel] = (tmp_path / "wheel").glob("*.whl")
+    call(sys.executable, "-m", "venv", str(tmp_path / "bare"))
+    python = str(tmp_path / "bare" / "bin" / "python")
+    call(python, "-m", "pip", "install", "--quiet", "-c", str(ROOT / "constraints.txt"), str(wheel))
+    [site] = (tmp_path / "bare" / "lib").glob("python*/site-packages")
+    ours = {"pip", "setuptools", "numpy", "numpy.libs", "onnxruntime"}
+    sizes = {
+        folder.name: sum(
+            path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.suffix != ".safetensors"
+        )
+        for folder in site.iterdir()
+        if folder.is_dir() and folder.name not in ours
+    }
+    assert not {"torch", "onnx", "nncf", "cv2", "tensorrt"} & set(sizes)
+    assert sum(sizes.values()) < 60e6, sorted(sizes.items(), key=lambda item: -item[1])[:12]
+    bundles.write_bundle(tmp_path / "bundle")
+    program = str(tmp_path / "bare" / "bin" / "edgeprune")
+    assert "ONNX Runtime" in call(program, "doctor")
+    said = call(
+        program, "run", "--bundle", "bundle", "--camera", "synthetic://street?seed=1", "--frames", "3", "--json"
+    )
+    assert '"frames": 3' in said
