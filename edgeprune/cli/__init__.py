@@ -24,6 +24,7 @@ COMMANDS = [
     build.peers,
     device.compile_,
     device.doctor,
+    device.deploy_,
     run.run,
     measure.eval_,
     measure.bench,

@@ -1,12 +1,15 @@
-"""`compile`: a bundle's graphs into this device's own engines, and what the other verbs need of it. `doctor`."""
+"""`compile`: a bundle's graphs into this device's own engines, and what the other verbs need of it. `doctor`, `deploy`."""
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from edgeprune.bundle import Bundle, open_bundle
+from edgeprune.cli.defaults import open_default
 from edgeprune.cli.show import as_json, say, show_json, show_table
+from edgeprune.deploy import build_wheel, deploy
 from edgeprune.doctor import examine
 from edgeprune.engines import ENGINES
 from edgeprune.engines.plans import WORKSPACE_MB, trtexec_command
@@ -77,3 +80,17 @@ def doctor(json_: bool) -> None:
     for finding in findings:
         remedy = f"; {finding['remedy']}" if finding["remedy"] else ""
         click.echo(f"{signs[finding['ok']]:8}{finding['what']:16}{finding['found']}{remedy}")
+
+
+@click.command("deploy")
+@click.argument("host")
+@click.option("--bundle", type=click.Path(path_type=Path), help="Default: out/bundles/street-tiny-onnx-cpu.")
+@click.option("--folder", default="edgeprune", show_default=True, help="On the device, from the user's home.")
+@click.option("--wheel", type=click.Path(path_type=Path, exists=True), help="Default: built from this clone.")
+@click.option("--compile", "compiles", is_flag=True, help="Also compile the bundle there; minutes.")
+def deploy_(host: str, bundle: Path | None, folder: str, wheel: Path | None, compiles: bool) -> None:
+    """Copy edgeprune and a bundle to HOST (user@device) over ssh, and set both up there."""
+    opened = open_default(bundle)
+    with tempfile.TemporaryDirectory(prefix="edgeprune-wheel-") as made:
+        command = deploy(host, opened, wheel or build_wheel(Path(made)), folder, compiles, say)
+    click.echo(f"next: {command}")
