@@ -9,7 +9,7 @@ import sys
 import click
 
 from edgeprune import __version__
-from edgeprune.cli import build, compare, demo, device, growth, measure, run, tokens, train
+from edgeprune.cli import build, compare, demo, device, growth, lint, measure, run, tokens, train
 from edgeprune.errors import EdgepruneError
 
 COMMANDS = [
@@ -17,7 +17,7 @@ COMMANDS = [
     train.train,
     train.calibrate,
     train.probe,
-    train.lint,
+    lint.lint,
     build.build,
     build.inspect,
     build.targets,

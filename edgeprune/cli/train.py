@@ -1,4 +1,4 @@
-"""`train`, `calibrate`, `probe`, `lint`: the verbs before a bundle. torch is imported when one of them runs."""
+"""`train`, `calibrate`, `probe`: the verbs before a bundle. torch is imported when one of them runs."""
 
 from pathlib import Path
 
@@ -8,7 +8,6 @@ from edgeprune.cli.show import as_json, refuse_beside, say, show_json, show_tabl
 from edgeprune.config import Calibration, load_data_set, load_recipe, parse
 from edgeprune.config import leave_out as without
 from edgeprune.data import open_split
-from edgeprune.data.lint import lint_labels
 
 
 @click.command()
@@ -132,30 +131,3 @@ def probe(
     )
     if "depth_is_worth_points" in result:
         click.echo(f"bypassing the gated blocks costs {result['depth_is_worth_points']:.1f} points of mIoU")
-
-
-@click.command()
-@click.option("--data", required=True, help="Data set: a name or a YAML file.")
-@click.option("--split", default="train", show_default=True)
-@click.option("--frames", type=click.IntRange(1), help="Read so many, evenly spread; default: all.")
-@as_json
-def lint(data: str, split: str, frames: int | None, json_: bool) -> None:
-    """Check a data set's labels: histogram of ids, ids outside the classes, sizes, unreadable files."""
-    data_set = load_data_set(data)
-    report = lint_labels(open_split(data_set, split), data_set, frames)
-    if json_:
-        show_json({"frames": report.frames, "classes": report.rows(), "warnings": report.warnings})
-    else:
-        show_table(
-            report.rows(),
-            {
-                "id": ("id", ""),
-                "name": ("class", ""),
-                "share": ("share", ".2%"),
-                "pixels": ("pixels", ",d"),
-                "frames": ("frames", ""),
-            },
-        )
-        for line in report.warnings:
-            say(line)
-    report.check()

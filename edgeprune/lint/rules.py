@@ -1,20 +1,33 @@
 """Rules over ONNX graphs: what a run time refuses, ignores or runs slowly, found before a device does.
 
-A rule takes a graph and its constants (initializers and Constant nodes) by name and yields one line per violation.
+A rule's check takes a graph and its constants (initializers and Constant nodes) by name and yields one line per violation.
 Sources: the TensorRT operator documentation for 10.x, ONNX Runtime's quantization documents, and the measurements named
 beside a rule.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
 Constants = dict[str, TensorProto]
-Rule = Callable[[onnx.ModelProto, Constants], Iterator[str]]
+Check = Callable[[onnx.ModelProto, Constants], Iterator[str]]
 
 MAX_TOPK = 3840
+TENSORRT = "TensorRT 10.3 to 11"
+EVERY = "every engine"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A check, what it concerns, why, and what to do about a finding."""
+
+    check: Check
+    concerns: str
+    reason: str
+    remedy: str
 
 
 def _nodes(model: onnx.ModelProto, *operators: str) -> Iterator[onnx.NodeProto]:
@@ -156,6 +169,14 @@ def attention_shape(model: onnx.ModelProto, constants: Constants) -> Iterator[st
             yield f"{node.name}: an attention product in INT8"
 
 
+def types_agree(model: onnx.ModelProto, constants: Constants) -> Iterator[str]:
+    """The inputs of each operator are of types that go together."""
+    try:
+        onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+    except onnx.shape_inference.InferenceError as error:
+        yield " ".join(str(error).split())[:300]
+
+
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     """Inferred shapes by name; a size that is not known is 0."""
     inferred = onnx.shape_inference.infer_shapes(model)
@@ -164,15 +185,77 @@ def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
 
 
 RULES: dict[str, Rule] = {
-    "static-shapes": static_shapes,
-    "no-dynamic-operators": no_dynamic_operators,
-    "no-random": no_random,
-    "topk-limit": topk_limit,
-    "no-scatternd": no_scatternd,
-    "opset": opset,
-    "symmetric-int8": symmetric_int8,
-    "folded-weights": folded_weights,
-    "attention-shape": attention_shape,
-    "no-int32-dequantize": no_int32_dequantize,
-    "uint8-output-from-float": uint8_output_from_float,
+    "static-shapes": Rule(
+        static_shapes,
+        EVERY,
+        "CUDA graphs and memory that is planned once need shapes that never change",
+        "export with constant sizes, a graph per bucket",
+    ),
+    "no-dynamic-operators": Rule(
+        no_dynamic_operators,
+        EVERY,
+        "a shape that depends on data is known when it has been computed: the host waits for the device in mid-frame",
+        "take a constant number with TopK, and gather",
+    ),
+    "no-random": Rule(
+        no_random,
+        EVERY,
+        "sampling belongs to training",
+        "export the model in evaluation mode, with `select_top` or thresholds",
+    ),
+    "topk-limit": Rule(
+        topk_limit,
+        TENSORRT,
+        f"TensorRT refuses K over {MAX_TOPK}, and a K that is computed",
+        "smaller buckets, or a full one",
+    ),
+    "no-scatternd": Rule(
+        no_scatternd,
+        TENSORRT,
+        "TensorRT ignores the `reduction` of ScatterND, and its ScatterElements has none: wrong results without a word",
+        "gather by an inverse map",
+    ),
+    "opset": Rule(
+        opset,
+        "TensorRT 10.3, ONNX Runtime 1.18 to 1.23",
+        "the oldest supported readers know opsets up to 19 here, and IR versions up to 10",
+        "export with opset 17 to 19 and set `ir_version` to 10",
+    ),
+    "symmetric-int8": Rule(
+        symmetric_int8,
+        TENSORRT,
+        "TensorRT takes zero points of 0 alone, one scale per activation, scales of weights along their output channels",
+        "train or calibrate symmetric INT8 (edgeprune does)",
+    ),
+    "folded-weights": Rule(
+        folded_weights,
+        EVERY,
+        "a QuantizeLinear on a float constant keeps the weights in float: four times the bytes, and ONNX Runtime fuses nothing",
+        "store the INT8 weights, behind a DequantizeLinear",
+    ),
+    "attention-shape": Rule(
+        attention_shape,
+        TENSORRT,
+        "attention is fused with FP16 products, Softmax over the keys and heads of 16 to 256 in steps of 8; in INT8 only up to "
+        "512 tokens, and slower",
+        "quantize the linears alone; heads of 64",
+    ),
+    "no-int32-dequantize": Rule(
+        no_int32_dequantize,
+        TENSORRT,
+        "TensorRT refuses to dequantize INT32, which is how ONNX Runtime takes a bias",
+        "a float bias behind the product",
+    ),
+    "uint8-output-from-float": Rule(
+        uint8_output_from_float,
+        TENSORRT,
+        "a UINT8 output can be cast from float alone",
+        "cast to float first",
+    ),
+    "types-agree": Rule(
+        types_agree,
+        TENSORRT,
+        "strongly typed networks take the graph's types as they are: an FP16 and an FP32 input of one operator are an error",
+        "a Cast where the type changes",
+    ),
 }

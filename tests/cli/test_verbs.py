@@ -5,7 +5,9 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from edgeprune.cli.measure import write_bench
@@ -194,3 +196,43 @@ def test_a_plot_for_each_engine(tmp_path: Path) -> None:
     paths = write_bench({"rows": rows}, tmp_path)
     assert [path.name for path in paths] == ["bench.csv", "bench.json", "bench.png", "bench-openvino.png"]
     assert all(path.stat().st_size > 0 for path in paths)
+
+
+# ------------------------------------------------------------------------------------------------ lint of a graph
+
+
+def test_lint_of_a_graph_says_why_and_what_to_do(edgeprune: Type, tmp_path: Path) -> None:
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [5000])]
+    outputs = [helper.make_tensor_value_info("i", TensorProto.INT64, [4000])]
+    constants = [numpy_helper.from_array(np.array([4000]), "k")]
+    nodes = [helper.make_node("TopK", ["x", "k"], ["values", "i"], "best")]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", inputs, outputs, constants),
+        opset_imports=[helper.make_opsetid("", 21)],
+        ir_version=10,
+    )
+    onnx.save(model, tmp_path / "large.onnx")
+    said = edgeprune("lint", tmp_path / "large.onnx")
+    assert said.code == 2 and "2 findings by the rules of jetson-orin" in said.err
+    assert "topk-limit (TensorRT 10.3 to 11): TensorRT refuses K over 3840" in said.out
+    assert "    best: TopK of 4000, over 3840\n    do: smaller buckets" in said.out
+    assert "    opset 21, expected 17 to 19" in said.out
+    content = json.loads(edgeprune("lint", tmp_path / "large.onnx", "--target", "onnx-cpu", "--json").out)
+    assert [row["rule"] for row in content["findings"]] == ["topk-limit", "opset"]
+
+
+def test_lint_of_a_graph_without_findings(edgeprune: Type, tiny: Path) -> None:
+    said = edgeprune("lint", tiny / "graphs" / "fp32-trunk.onnx", "--target", "onnx-cpu")
+    assert said.code == 0 and said.out.endswith("rules of onnx-cpu, nothing found\n")
+
+
+def test_lint_of_what_is_no_graph(edgeprune: Type, tmp_path: Path) -> None:
+    (tmp_path / "noise.onnx").write_bytes(b"noise")
+    for words, text in (
+        ((tmp_path / "noise.onnx",), "is no whole ONNX graph"),
+        ((tmp_path / "gone.onnx",), "gone.onnx is not there"),
+        ((), "lint takes a graph or --data"),
+        ((tmp_path / "noise.onnx", "--data", "street"), "lint takes a graph or --data"),
+    ):
+        said = edgeprune("lint", *words)
+        assert said.code == 2 and text in said.err and len(said.err.splitlines()) == 1

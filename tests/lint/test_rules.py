@@ -129,6 +129,8 @@ GOOD = [
     ("no-int32-dequantize", quantized_linear()),
     ("uint8-output-from-float", cast_from(FLOAT, UINT8)),
     ("uint8-output-from-float", RELU),
+    ("types-agree", RELU),
+    ("types-agree", quantized_linear()),
 ]
 
 BAD = [
@@ -176,6 +178,7 @@ BAD = [
     ("no-int32-dequantize", quantized_linear(w=np.ones((8, 8), np.int32)), "weight: dequantizes INT32"),
     ("uint8-output-from-float", cast_from(INT64, UINT8), "y: UINT8 that is not cast from float"),
     ("uint8-output-from-float", cast_from(UINT8), "y: UINT8 that is not cast from float"),
+    ("types-agree", graph([node("Add", ["x", "h"], ["y"])], h=np.float16(1)), "Add.*has inconsistent type"),
 ]  # fmt: skip
 
 

@@ -1,0 +1,81 @@
+"""`lint`: an ONNX graph by the rules of a target, or a data set's labels."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeprune.cli.show import as_json, say, show_json, show_table
+from edgeprune.config import load_data_set, load_target
+from edgeprune.data import open_split
+from edgeprune.data.lint import lint_labels
+from edgeprune.errors import InputError
+
+LABEL_COLUMNS = {
+    "id": ("id", ""),
+    "name": ("class", ""),
+    "share": ("share", ".2%"),
+    "pixels": ("pixels", ",d"),
+    "frames": ("frames", ""),
+}
+
+
+@click.command()
+@click.argument("graph", type=click.Path(path_type=Path), required=False)
+@click.option("--target", default="jetson-orin", show_default=True, help="Whose rules a GRAPH is held to.")
+@click.option("--data", help="Instead of a graph: a data set, by name or YAML file.")
+@click.option("--split", default="train", show_default=True)
+@click.option("--frames", type=click.IntRange(1), help="Read so many, evenly spread; default: all.")
+@as_json
+def lint(graph: Path | None, target: str, data: str | None, split: str, frames: int | None, json_: bool) -> None:
+    """Check a GRAPH (.onnx, of any making) by a target's rules, or a data set's labels (--data).
+
+    Of a graph: what the target refuses, ignores or runs slowly, why, and what to do. Of labels: a histogram of ids, ids
+    outside the classes, sizes, unreadable files.
+    """
+    if (graph is None) == (data is None):
+        raise InputError("lint takes a graph or --data, one of the two: edgeprune lint model.onnx")
+    if data is not None:
+        lint_data(data, split, frames, json_)
+    elif graph is not None:
+        lint_file(graph, target, json_)
+
+
+def lint_file(graph: Path, target: str, json_: bool) -> None:
+    """Every finding with its reason; refuses a graph that has any."""
+    from edgeprune.lint import RULES, lint_graph, load_graph
+
+    rules = load_target(target).lint
+    model = load_graph(graph)
+    rows: list[dict[str, Any]] = []
+    for name in rules:
+        rule = RULES[name]
+        for line in lint_graph(graph.name, model, [name]):
+            about = {"concerns": rule.concerns, "reason": rule.reason, "remedy": rule.remedy}
+            rows.append({"rule": name, "finding": line.split(": ", 2)[2]} | about)
+    if json_:
+        show_json({"graph": str(graph), "target": target, "rules": rules, "findings": rows})
+    else:
+        for name in dict.fromkeys(row["rule"] for row in rows):
+            found = [row for row in rows if row["rule"] == name]
+            click.echo(f"{name} ({found[0]['concerns']}): {found[0]['reason']}")
+            for row in found:
+                click.echo(f"    {row['finding']}")
+            click.echo(f"    do: {found[0]['remedy']}")
+        if not rows:
+            click.echo(f"{graph}: {len(rules)} rules of {target}, nothing found")
+    if rows:
+        raise InputError(f"{graph}: {len(rows)} findings by the rules of {target}; what to do stands beside each")
+
+
+def lint_data(data: str, split: str, frames: int | None, json_: bool) -> None:
+    """The histogram of ids; refuses labels that can't be trained on."""
+    data_set = load_data_set(data)
+    report = lint_labels(open_split(data_set, split), data_set, frames)
+    if json_:
+        show_json({"frames": report.frames, "classes": report.rows(), "warnings": report.warnings})
+    else:
+        show_table(report.rows(), LABEL_COLUMNS)
+        for line in report.warnings:
+            say(line)
+    report.check()
