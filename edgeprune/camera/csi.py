@@ -1,4 +1,4 @@
-"""CSI cameras of a Jetson: csi://0?width=1280&height=720&fps=30, through JetPack's GStreamer."""
+"""CSI cameras of a Jetson: csi://0?width=1280&height=720&fps=30&mode=2&flip=2, through JetPack's GStreamer."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,19 +10,25 @@ from edgeprune.camera.query import Option, read_options
 from edgeprune.camera.source import CameraStalled, CameraUnplugged, FrameSource, Picture
 from edgeprune.errors import InputError
 
-OPTIONS = {"width": Option(1280, least=16), "height": Option(720, least=16), "fps": Option(30, least=1)}
+OPTIONS = {
+    "width": Option(1280, least=16),
+    "height": Option(720, least=16),
+    "fps": Option(30, least=1),
+    "mode": Option(-1, least=0),  # of the sensor; by default the one that suits the size
+    "flip": Option(0, least=0, most=7),  # nvvidconv's flip-method: 2 is upside down
+}
 READ_TIMEOUT_S = 5.0  # without a frame for as long, the camera counts as stalled
 
 
-def pipeline(sensor: int, width: int, height: int, fps: int) -> str:
+def pipeline(sensor: int, width: int, height: int, fps: int, mode: int = -1, flip: int = 0) -> str:
     """JetPack's pipeline from the sensor to frames in memory; its sink keeps the newest frame only.
 
     nvvidconv can't write 3-byte RGB, so BGRx it is.
     """
     return (
-        f"nvarguscamerasrc sensor-id={sensor} ! "
+        f"nvarguscamerasrc sensor-id={sensor} sensor-mode={mode} ! "
         f"video/x-raw(memory:NVMM),width={width},height={height},framerate={fps}/1,format=NV12 ! "
-        f"nvvidconv ! video/x-raw,format=BGRx ! appsink name=sink drop=true max-buffers=1 sync=false"
+        f"nvvidconv flip-method={flip} ! video/x-raw,format=BGRx ! appsink name=sink drop=true max-buffers=1 sync=false"
     )
 
 

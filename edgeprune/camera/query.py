@@ -8,10 +8,11 @@ from edgeprune.errors import InputError, choose
 
 
 class Option(NamedTuple):
-    """A whole number and the least value it may have."""
+    """A whole number, and the least and the most that may be given."""
 
     default: int
     least: int
+    most: int | None = None
 
 
 def read_options(uri: str, known: Mapping[str, Option]) -> dict[str, int]:
@@ -22,8 +23,9 @@ def read_options(uri: str, known: Mapping[str, Option]) -> dict[str, int]:
     """
     options = {key: option.default for key, option in known.items()}
     for key, text in parse_qsl(urlsplit(uri).query, keep_blank_values=True):
-        least = choose(known, key, f"option of {uri}:").least
-        if not text.isdecimal() or int(text) < least:
-            raise InputError(f"{key}={text!r} in {uri}: a whole number from {least} up is expected")
+        _, least, most = choose(known, key, f"option of {uri}:")
+        if not text.isdecimal() or int(text) < least or (most is not None and int(text) > most):
+            expected = f"from {least} up" if most is None else f"from {least} to {most}"
+            raise InputError(f"{key}={text!r} in {uri}: a whole number {expected} is expected")
         options[key] = int(text)
     return options

@@ -84,10 +84,11 @@ def picture() -> np.ndarray:
 
 def test_frames_are_rgb_and_the_sink_keeps_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
     gst = install(monkeypatch, FakeGst([picture(), picture()], eos=True))
-    source = open_source("csi://1?width=1920&height=1080&fps=60")
+    source = open_source("csi://1?width=1920&height=1080&fps=60&mode=2&flip=2")
     assert gst.description.startswith(
-        "nvarguscamerasrc sensor-id=1 ! video/x-raw(memory:NVMM),width=1920,height=1080,framerate=60/1"
+        "nvarguscamerasrc sensor-id=1 sensor-mode=2 ! video/x-raw(memory:NVMM),width=1920,height=1080,framerate=60/1"
     )
+    assert "nvvidconv flip-method=2 !" in gst.description
     assert "drop=true max-buffers=1" in gst.description
     frames = list(source)
     source.close()
@@ -118,6 +119,7 @@ def test_no_bindings(monkeypatch: pytest.MonkeyPatch) -> None:
         ("csi://0", "no sensor", "csi://0 does not start; is the sensor connected"),
         ("csi://front", "ok", "no sensor number in csi://front; type csi://0"),
         ("csi://0?widht=640", "ok", "did you mean 'width'"),
+        ("csi://0?flip=8", "ok", "flip='8' in csi://0.*: a whole number from 0 to 7 is expected"),
     ],
 )
 def test_bad_camera(monkeypatch: pytest.MonkeyPatch, uri: str, start: str, message: str) -> None:
