@@ -48,6 +48,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "random": {"first": 1},
     "uniform": {"first": 1},
     "evovit": {"first": 1},
+    "cts-svit": {"first": 2},
     "ats": {"first": 1},
     "tome": {"keep": 0.4},
     "algm": {"pairs_after": 3},

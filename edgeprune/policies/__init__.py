@@ -9,6 +9,7 @@ from edgeprune.model.policy import Shape, TokenPolicy
 from edgeprune.policies.algm import ALGM, ALGMOptions
 from edgeprune.policies.ats import ATS, ATSOptions
 from edgeprune.policies.cts import CTS, CTSOptions
+from edgeprune.policies.cts_svit import CTSSViT, CTSSViTOptions
 from edgeprune.policies.dtop import DToP, DToPOptions
 from edgeprune.policies.dynamicvit import DynamicViT, DynamicViTOptions
 from edgeprune.policies.dynaprune import DynaPrune, DynaPruneOptions
@@ -45,6 +46,7 @@ POLICIES: dict[str, tuple[type[Strict], Callable[[Shape, Any], TokenPolicy]]] = 
     "cts": (CTSOptions, CTS),
     "dtop": (DToPOptions, DToP),
     "step": (STEPOptions, STEP),
+    "cts-svit": (CTSSViTOptions, CTSSViT),
 }
 
 

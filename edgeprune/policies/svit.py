@@ -68,10 +68,14 @@ class SViT(TokenPolicy):
         self.gates = nn.ModuleList(Gate(shape.width) for _ in self.gated)
 
     @property
-    def target_keep(self) -> tuple[float, ...]:
+    def ratios(self) -> tuple[float, ...]:
         """The schedule spread evenly over the gates: .7 x3, .49 x3, .343 x3 for nine gates."""
-        keep, gates = self.options.keep, len(self.gated)
+        keep, gates = self.options.keep, self.shape.depth - self.options.first
         return tuple(keep[index * len(keep) // gates] for index in range(gates))
+
+    @property
+    def target_keep(self) -> tuple[float, ...]:
+        return self.ratios
 
     def scores(self, gate: int, x_ND: Tensor) -> Tensor:
         """log p(keep) - log p(drop), (..., N)."""
@@ -118,7 +122,7 @@ class SViT(TokenPolicy):
         """lambda * mean over gates of (mean keep ratio - target)^2; the mean runs over the batch, not per image, and
         that is what makes the rate dynamic."""
         gaps = []
-        for keep_BN, target in zip(keeps, self.target_keep, strict=True):
+        for keep_BN, target in zip(keeps, self.ratios, strict=True):
             keep_BN = keep_BN.float()  # bf16 tells apart 256 ratios below one
             ratio = keep_BN.mean() if self.options.dynamic_rate else keep_BN.mean(dim=-1)
             gaps.append((ratio - target).square().mean())
