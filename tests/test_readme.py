@@ -18,6 +18,7 @@ README = ROOT / "README.md"
 SLOW = (
     "train street-short",
     "build --checkpoint out/train",
+    "eval --bundle out/bundles/without",
     "build --target jetson-orin",
     "build --target host",
     "build --size",
