@@ -6,7 +6,8 @@
     references.npz           a few frames with the labels that each graph gave for them when it was built
     build.log  parity.csv    how it was built and how close the engine came to PyTorch
 
-Every file is hashed; a bundle is never changed after it is written. What a device compiles goes to a cache beside it.
+Every file is hashed; a bundle is never changed after it is written. What a device compiles
+goes to a cache of its own (`edgeprune.device`).
 """
 
 import json

@@ -16,7 +16,7 @@ from edgeprune.energy import open_meter
 from edgeprune.engines.cuda import open_cuda
 from edgeprune.engines.onnxruntime import load_onnxruntime
 from edgeprune.engines.openvino import load_openvino
-from edgeprune.engines.plans import OLDEST
+from edgeprune.engines.plans import too_old
 from edgeprune.engines.tensorrt import load_tensorrt
 from edgeprune.errors import EdgepruneError
 from edgeprune.files import make_folder
@@ -86,7 +86,7 @@ def _tensorrt(root: Path) -> Finding:
         return str(load_tensorrt().__version__)
 
     finding = _needed_on_jetson("TensorRT", root, look, "only a Jetson or an NVIDIA GPU has a use for it")
-    if finding.ok and tuple(int(part) for part in finding.found.split(".")[:2]) < OLDEST:
+    if finding.ok and too_old(finding.found):
         return Finding("TensorRT", finding.found, False, "10.3 or later is needed: flash JetPack 6.1 or later")
     return finding
 

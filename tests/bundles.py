@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeprune.bundle import BucketEntry, Bundle, GraphSet, Manifest, ParityRow, open_bundle, write_manifest
 from edgeprune.config import Target
+from edgeprune.engines import Session
 
 H, W, CELL = 32, 48, 8
 ROWS, COLUMNS = H // CELL, W // CELL
@@ -206,3 +207,14 @@ def write_bundle(
     )  # fmt: skip
     write_manifest(folder, manifest)
     return open_bundle(folder)
+
+
+def check_answers(session: Session) -> None:
+    """Counts and labels of frames with few and many bright cells, bucket after bucket, are those that are known."""
+    for bright in (0, 3, 6, 7, 24):
+        frame_HW3 = frame_with(bright, seed=bright)
+        assert session.start(frame_HW3) == bright
+        for name in ("full", "quarter", "half", "quarter"):
+            label_HW = session.finish(name)
+            assert label_HW.dtype == np.uint8
+            assert np.array_equal(label_HW, expected_labels(frame_HW3, name))

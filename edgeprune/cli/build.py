@@ -1,4 +1,4 @@
-"""`build`, `inspect`, `targets`."""
+"""`build`, `peers`, `inspect`, `targets`."""
 
 from importlib.util import find_spec
 from pathlib import Path

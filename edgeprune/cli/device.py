@@ -14,7 +14,7 @@ from edgeprune.doctor import examine
 from edgeprune.engines import ENGINES
 from edgeprune.engines.plans import WORKSPACE_MB, trtexec_command
 from edgeprune.errors import choose
-from edgeprune.evaluate.on_device import choose_on_device, graphs_of, take_choice
+from edgeprune.evaluate.on_device import choose_on_device, graphs_of, single_graphs, take_choice
 
 COLUMNS = {
     "bucket": ("bucket", ""),
@@ -58,8 +58,7 @@ def compile_(bundle: Path, again: bool, print_trtexec: bool, json_: bool) -> Non
     if not target.compiled_on_device:
         say(f"{target.engine} reads the bundle's graphs as they are; there is nothing to compile")
     engine = choose(ENGINES, target.engine, "engine")
-    single = [opened.path(name) for name in (opened.manifest.dense, opened.manifest.stem_head) if name]
-    engine.prepare([*graphs_of(opened), *single], say, again)
+    engine.prepare([*graphs_of(opened), *single_graphs(opened)], say, again)
     rows = choose_on_device(opened, engine, say) if target.compiled_on_device else []
     if json_:
         show_json({"bundle": str(bundle), "engine": target.engine, "rows": rows})

@@ -20,6 +20,7 @@ from edgeprune.errors import InputError, choose
 from edgeprune.evaluate.accuracy import AUTO, evaluate
 from edgeprune.evaluate.bench import bench as run_bench
 from edgeprune.evaluate.bench import bench_frames
+from edgeprune.evaluate.on_device import single_graphs
 from edgeprune.evaluate.roofline import roofline as roofline_of
 from edgeprune.report.plot import plot_miou_latency
 from edgeprune.report.table import write_csv, write_json
@@ -75,12 +76,6 @@ def check_peers(bundle: Bundle, peers: Sequence[Path]) -> None:
         taken.add(path.stem)
 
 
-def single_graphs(bundle: Bundle, dense: Path | None) -> list[Path]:
-    """Those that are timed beside the bundle's buckets. `dense`: from `dense_graph`."""
-    own = [bundle.path(name) for name in (bundle.manifest.dense, bundle.manifest.stem_head) if name]
-    return [*own, dense] if dense else own
-
-
 @contextmanager
 def dense_graph(bundle: Bundle) -> Iterator[Path | None]:
     """The dense FP32 reference of a bundle that leaves it out, built for the comparison; None where it has its own."""
@@ -122,7 +117,7 @@ def eval_(
     chosen = known_engines(engines) or [opened.manifest.target.engine]
     with dense_graph(opened) as dense:
         for engine in chosen:
-            compile_here(opened, engine, single_graphs(opened, dense))
+            compile_here(opened, engine, [*single_graphs(opened), *([dense] if dense else [])])
         results = [
             evaluate(
                 opened,
@@ -267,7 +262,7 @@ def measure(
     samples = accuracy = None
     with dense_graph(bundle) as dense:
         for engine in engines:
-            compile_here(bundle, engine, [*single_graphs(bundle, dense), *peers])
+            compile_here(bundle, engine, [*single_graphs(bundle), *([dense] if dense else []), *peers])
         if data is not None:
             data_set = load_data_set(data)
             samples = open_split(data_set, split)

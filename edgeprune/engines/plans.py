@@ -43,6 +43,11 @@ def graph_hash(graph: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def too_old(version: str) -> bool:
+    """Whether a TensorRT of this version is older than what edgeprune builds for."""
+    return tuple(int(part) for part in version.split(".")[:2]) < OLDEST
+
+
 class Plans:
     """The plans of this device.
 
@@ -56,8 +61,7 @@ class Plans:
     """
 
     def __init__(self, trt: Any, cuda: Cuda, folder: Path | None = None, workspace_mb: int = WORKSPACE_MB):
-        found = tuple(int(part) for part in trt.__version__.split(".")[:2])
-        if found < OLDEST:
+        if too_old(trt.__version__):
             raise InputError(f"TensorRT {trt.__version__} is too old; 10.3 or later is needed (JetPack 6.1 or later)")
         self._trt, self._workspace_mb = trt, workspace_mb
         self.folder = (folder or cache_folder()) / "plans"
@@ -162,12 +166,12 @@ class Plans:
             reasons = [parser.get_error(index).desc() for index in range(parser.num_errors)]
             raise InputError(
                 f"TensorRT {trt.__version__} can't read {graph} ({reasons[0] if reasons else log.last}); "
-                "`edgeprune inspect BUNDLE` shows what its target's lint noted; build it again"
+                f"`edgeprune lint {graph}` says what it objects to; build the bundle again"
             )
         config = builder.create_builder_config()
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, self._workspace_mb << 20)
-        cache = config.create_timing_cache(timing)
-        config.set_timing_cache(cache, False)
+        if not config.set_timing_cache(config.create_timing_cache(timing), False):
+            config.set_timing_cache(config.create_timing_cache(b""), False)  # of another version: times anew
         config.progress_monitor = monitor = _monitor(trt, graph.stem, say)
         plan = builder.build_serialized_network(network, config)
         del monitor  # it was in use until here

@@ -111,7 +111,7 @@ class TensorRt(BoundEngine):
 
 @dataclass(frozen=True)
 class DeviceTensor:
-    """An output in device memory, and the page-locked array that it is copied to."""
+    """A tensor in device memory, and the page-locked array that it is copied from or to."""
 
     address: int
     host: Array
@@ -132,35 +132,29 @@ class TensorRtBound:
         self._context = self._engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
         if self._context is None:
             raise RunError(f"TensorRT can't make a context of {path.stem}; is there memory left?")
-        self._need = int(self._engine.device_memory_size_v2)
-        runtime.scratch.reserve(self._need)
+        runtime.scratch.reserve(int(self._engine.device_memory_size_v2))
         self.outputs: dict[str, DeviceTensor] = {}
         self._frame: DeviceTensor | None = None
         for index in range(self._engine.num_io_tensors):
             name = self._engine.get_tensor_name(index)
             if self._engine.get_tensor_mode(name) == trt.TensorIOMode.OUTPUT:
-                address = self._allocate(name)
+                tensor = self.outputs[name] = self._allocate(name)
             elif name == FRAME:
-                address = self._allocate(name, is_frame=True)
+                tensor = self._frame = self._allocate(name)
             else:
-                address = choose(state or {}, name, "input of a tail:").address
-            if not self._context.set_tensor_address(name, address):
+                tensor = choose(state or {}, name, "input of a tail:")
+            if not self._context.set_tensor_address(name, tensor.address):
                 raise RunError(f"TensorRT refuses the memory of {name!r} of {path.stem}")
         self._back = [name for name in (COUNT, LABELS) if name in self.outputs]
         self._generation = 0  # of the scratch memory that the context and its CUDA graph know
         self._executable: int | None = None
 
-    def _allocate(self, name: str, is_frame: bool = False) -> int:
+    def _allocate(self, name: str) -> DeviceTensor:
         cuda, engine = self._runtime.cuda, self._engine
         shape = tuple(engine.get_tensor_shape(name))
         dtype = choose(NUMPY_TYPES, engine.get_tensor_dtype(name).name, f"type of {name}:")
         host = cuda.pinned(shape, dtype)
-        tensor = DeviceTensor(cuda.allocate(host.nbytes), host)
-        if is_frame:
-            self._frame = tensor
-        else:
-            self.outputs[name] = tensor
-        return tensor.address
+        return DeviceTensor(cuda.allocate(host.nbytes), host)
 
     @property
     def frame_shape(self) -> tuple[int, ...]:

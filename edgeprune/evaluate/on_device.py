@@ -18,6 +18,7 @@ from edgeprune.bundle import MANIFEST, Bundle, mix
 from edgeprune.device import cache_folder
 from edgeprune.engines import Engine, Session
 from edgeprune.errors import RunError
+from edgeprune.evaluate.references import agreement_of
 from edgeprune.files import make_folder, write_atomic
 
 CHOICES = "device.json"
@@ -31,6 +32,11 @@ def graphs_of(bundle: Bundle) -> list[Path]:
     graph_sets = bundle.manifest.graphs.values()
     names = [name for each in graph_sets for name in (each.trunk, *each.tails.values())]
     return [bundle.path(name) for name in dict.fromkeys(names)]
+
+
+def single_graphs(bundle: Bundle) -> list[Path]:
+    """Those that are timed beside the bundle's buckets: the dense reference, stem with head, where it has them."""
+    return [bundle.path(name) for name in (bundle.manifest.dense, bundle.manifest.stem_head) if name]
 
 
 def choose_on_device(bundle: Bundle, engine: Engine, say: Callable[[str], None]) -> list[Row]:
@@ -47,18 +53,17 @@ def choose_on_device(bundle: Bundle, engine: Engine, say: Callable[[str], None])
         RunError: no precision answers as the references do.
     """
     manifest = bundle.manifest
-    with ExitStack() as stack, np.load(bundle.path(manifest.references)) as references:
+    with np.load(bundle.path(manifest.references)) as references:
+        frames_FHW3 = references["frames"]
+    with ExitStack() as stack:
         sessions = {
             precision: stack.enter_context(closing(engine.open(bundle, precision, threads=manifest.target.threads)))
             for precision in manifest.precisions
         }
-        frames_FHW3 = references["frames"]
         agreement = {
-            (bucket.name, precision): _agreement(
-                session, bucket.name, frames_FHW3, references[f"{precision}/{bucket.name}"]
-            )
+            (bucket, precision): share
             for precision, session in sessions.items()
-            for bucket in manifest.buckets
+            for bucket, share in agreement_of(session, bundle, precision).items()
         }
         times_ms = _time(sessions, [bucket.name for bucket in manifest.buckets], frames_FHW3)
     rows = _pick(bundle, agreement, times_ms)
@@ -67,14 +72,6 @@ def choose_on_device(bundle: Bundle, engine: Engine, say: Callable[[str], None])
             say(f"{row['bucket']}: {row['precision']}, {row['p50_ms']:.2f} ms, {row['agreement']:.2%} equal labels")
     _keep(bundle, rows)
     return rows
-
-
-def _agreement(session: Session, bucket: str, frames_FHW3: np.ndarray, expected_FHW: np.ndarray) -> float:
-    equal = []
-    for frame_HW3, expected_HW in zip(frames_FHW3, expected_FHW, strict=True):
-        session.start(frame_HW3)
-        equal.append(float(np.mean(session.finish(bucket) == expected_HW)))
-    return float(np.mean(equal))
 
 
 def _time(sessions: Mapping[str, Session], buckets: list[str], frames_FHW3: np.ndarray) -> dict[tuple[str, str], float]:
@@ -113,7 +110,11 @@ def _pick(
                 "compile again, or build the bundle again and report both versions"
             )
     common = [each for each in manifest.precisions if all(each in names for names in able.values())]
-    trunk = min(common or manifest.precisions[:1], key=lambda each: sum(times_ms[name, each] for name in able))
+    if not common:
+        raise RunError(
+            "no precision answers as the bundle's references do in every bucket, so none can have the trunk; compile again"
+        )
+    trunk = min(common, key=lambda each: sum(times_ms[name, each] for name in able))
     rows = [
         {
             "bucket": TRUNK,

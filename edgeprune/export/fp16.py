@@ -30,11 +30,11 @@ def to_fp16(proto: onnx.ModelProto) -> onnx.ModelProto:
         if domain.domain in ("", "ai.onnx"):
             domain.version = max(domain.version, OPSET)
     _round_scales(model)
-    _Typing(model.graph, _float_tensors(model)).retype()
+    _Typing(model.graph, float_tensors(model)).retype()
     return model
 
 
-def _float_tensors(model: onnx.ModelProto) -> set[str]:
+def float_tensors(model: onnx.ModelProto) -> set[str]:
     """Names of all tensors in FP32."""
     graph = shape_inference.infer_shapes(model).graph
     values = (*graph.input, *graph.output, *graph.value_info)

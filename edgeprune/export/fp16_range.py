@@ -14,6 +14,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper
 
 from edgeprune.errors import RunError
+from edgeprune.export.fp16 import float_tensors
 
 LIMIT = 65504.0
 # what can grow; the others pass on, choose, or squash
@@ -30,7 +31,7 @@ class RangedGraph:
         model = onnx.ModelProto()
         model.CopyFrom(proto)
         graph = model.graph
-        floats = _float_tensors(model)
+        floats = float_tensors(model)
         residual = {node.input[0] for node in graph.node if node.op_type == "LayerNormalization"}
         self.names: dict[str, str] = {}  # of tensors, what a person calls them
         layer = "before the first layer"
@@ -58,13 +59,6 @@ class RangedGraph:
         for tensor in self.names:
             self.largest[tensor] = max(self.largest[tensor], float(outputs[f"{tensor}{SUFFIX}"]))
         return outputs
-
-
-def _float_tensors(model: onnx.ModelProto) -> set[str]:
-    """Names of the computed tensors in FP32."""
-    graph = onnx.shape_inference.infer_shapes(model).graph
-    values = (*graph.value_info, *graph.output)
-    return {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
 
 
 def measure_range(

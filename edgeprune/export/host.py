@@ -1,6 +1,7 @@
 """Which of the engines installed here runs a bundle fastest: measured, and written into the bundle with the reason."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from edgeprune.engines import ENGINES
 from edgeprune.errors import InputError, RunError, choose
 from edgeprune.evaluate.accuracy import AUTO
 from edgeprune.evaluate.bench import bench
+from edgeprune.evaluate.references import agreement_of
 
 ROUNDS, FRAMES = 3, 8
 
@@ -73,15 +75,5 @@ def reference_agreement(bundle: Bundle, engine: str, precision: str) -> float:
     Raises:
         InputError: the engine isn't installed here, or can't read the graphs.
     """
-    session = ENGINES[engine].open(bundle, precision, threads=bundle.manifest.target.threads)
-    try:
-        with np.load(bundle.path(bundle.manifest.references)) as references:
-            equal = []
-            for index, frame_HW3 in enumerate(references["frames"]):
-                session.start(frame_HW3)
-                for bucket in bundle.manifest.buckets:
-                    expected_HW = references[f"{precision}/{bucket.name}"][index]
-                    equal.append(float(np.mean(session.finish(bucket.name) == expected_HW)))
-    finally:
-        session.close()
-    return float(np.mean(equal))
+    with closing(ENGINES[engine].open(bundle, precision, threads=bundle.manifest.target.threads)) as session:
+        return float(np.mean(list(agreement_of(session, bundle, precision).values())))

@@ -129,8 +129,9 @@ class TokenPolicy(nn.Module):
         return self.target_keep
 
     def target_counts(self, tokens: int) -> list[int]:
-        """The same as counts of a grid of `tokens`, at least one each."""
-        return [max(1, round(share * tokens)) for share in self.target_keep]
+        """The same as counts of a grid of `tokens`, at least one each; of the model's own grid, feasible ones."""
+        counts = [max(1, round(share * tokens)) for share in self.target_keep]
+        return list(self.feasible(counts)) if tokens == self.tokens else counts
 
     def feasible(self, counts: Sequence[int]) -> tuple[int, ...]:
         """The smallest counts that the method can have, none under those asked for: a method that never takes a token

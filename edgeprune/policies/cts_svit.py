@@ -60,11 +60,6 @@ class CTSSViT(SViT):
         [apart, *_] = self.candidates(self.target_counts(self.tokens))
         return (apart / count_cells(self.shape.grid, SIDES[0]), *self.target_keep[1:])
 
-    def target_counts(self, tokens: int) -> list[int]:
-        """Of another grid than the model's own as if cells divided it."""
-        counts = super().target_counts(tokens)
-        return list(self.feasible(counts)) if tokens == self.tokens else counts
-
     def feasible(self, counts: Sequence[int]) -> tuple[int, ...]:
         """Whole cells merge, and leave as many tokens as any gate is to keep."""
         return self._feasible(counts, self.shape.grid)

@@ -116,11 +116,6 @@ class STEP(TokenPolicy):
         cells = (count / count_cells(grid, side) for count, side in zip(apart, self.sides, strict=True))
         return (*cells, *self.target_keep[len(self.sides) :])
 
-    def target_counts(self, tokens: int) -> list[int]:
-        """Of another grid than the model's own as if cells divided it."""
-        counts = super().target_counts(tokens)
-        return list(self.feasible(counts)) if tokens == self.tokens else counts
-
     def feasible(self, counts: Sequence[int]) -> tuple[int, ...]:
         """Counts that never rise, of whole superpatches."""
         return self._feasible(counts, self.shape.grid)

@@ -115,6 +115,12 @@ def test_a_precision_that_answers_otherwise_is_not_taken(bundle: Bundle) -> None
         pick(bundle, times_ms, ALL_AGREE | {"half": (0.9, 0.95)})
 
 
+def test_where_no_precision_holds_in_every_bucket_nothing_is_taken(bundle: Bundle) -> None:
+    times_ms = {"trunk": (5.0, 2.0), "quarter": (9.0, 4.0), "half": (12.0, 6.0), "full": (20.0, 9.0)}
+    with pytest.raises(RunError, match="no precision answers as the bundle's references do in every bucket"):
+        pick(bundle, times_ms, ALL_AGREE | {"half": (1.0, 0.9), "full": (0.9, 1.0)})
+
+
 def test_labels_are_compared_with_the_references(jetson: Jetson, edgeprune: Type, tmp_path: Path) -> None:
     """Graphs that say something else than the bundle's references are refused, and nothing is kept."""
     made = bundles.write_bundle(tmp_path / "bundle", engine="tensorrt", compiled_on_device=True)

@@ -74,9 +74,6 @@ class _Base:
 class ILogger(_Base):
     Severity = Severity
 
-    def log(self, severity: Any, message: str) -> None:
-        raise NotImplementedError
-
 
 class Logger(ILogger):
     ERROR = Severity.ERROR

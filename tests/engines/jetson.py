@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
-from edgeprune.engines import cuda, tensorrt
+from edgeprune.bundle import Bundle
+from edgeprune.engines import ENGINES, cuda, tensorrt
+from edgeprune.engines.engine import Session
 from tests.engines import fake_tensorrt
 from tests.engines.fake_cuda import FakeCudart
 
+ENGINE = ENGINES["tensorrt"]
 VERSIONS = ["10.3.0", "10.16.1", "11.0.0"]  # JetPack 6.1, JetPack 7.2, and what comes after
 
 
@@ -43,3 +46,14 @@ def jetson(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_
     yield device
     cuda.open_cuda.cache_clear()
     tensorrt.open_runtime.cache_clear()
+
+
+def graphs(bundle: Bundle, precision: str = "fp32") -> list[Path]:
+    found = bundle.graphs(precision)
+    return [bundle.path(path) for path in (found.trunk, *found.tails.values())]
+
+
+def prepared(bundle: Bundle, precision: str = "fp32") -> Session:
+    said: list[str] = []
+    ENGINE.prepare(graphs(bundle, precision), said.append)
+    return ENGINE.open(bundle, precision)

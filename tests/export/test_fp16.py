@@ -49,8 +49,8 @@ def test_what_computes_does_so_in_fp16_but_for_what_must_not(orin: Bundle, preci
             if node.op_type in ("Gemm", "MatMul") and any("policy.gates" in each for each in node.input)
         ]
         assert {types[node.input[0]] for node in gates} <= {FP32} and bool(gates) == (name != "full")
-        linears = [node for node in model.graph.node if any(".mlp.fc1.weight" in each for each in node.input)]
-        assert {types[node.output[0]] for node in linears} <= {FP16}
+        linears = [node for node in model.graph.node if node.op_type in ("Gemm", "MatMul") and node not in gates]
+        assert linears and {types[node.output[0]] for node in linears} == {FP16}
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
