@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from edgeprune.config import Calibration, Strict, load_data_set, parse, read_yaml
-from edgeprune.data import open_split
+from edgeprune.data import open_split, spread
 from edgeprune.data.resize import resize_sample
 from edgeprune.files import write_atomic
 from edgeprune.model.policy import Select
@@ -45,8 +45,7 @@ class Calib(Strict):
 def calibration_frames(spec: Calibration, height: int, width: int) -> tuple[list[str], Tensor]:
     """Names and images (F, 3, H, W) of frames spread evenly over the split that the recipe names."""
     split = open_split(load_data_set(spec.data), spec.split, spec.include, spec.exclude)
-    count = min(spec.frames, len(split))
-    chosen = [round(index * (len(split) - 1) / max(1, count - 1)) for index in range(count)]
+    chosen = spread(len(split), spec.frames)
     images_FHW3 = np.stack([resize_sample(split[index], height, width).image_HW3 for index in chosen])
     return [split.names[index] for index in chosen], torch.from_numpy(images_FHW3).permute(0, 3, 1, 2).float()
 

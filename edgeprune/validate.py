@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from edgeprune.config import DataSet, load_data_set
-from edgeprune.data import Samples, open_split
+from edgeprune.data import Samples, open_split, spread
 from edgeprune.data.resize import resize_sample
 from edgeprune.model.policy import Select
 from edgeprune.model.segmenter import Segmenter
@@ -41,14 +41,13 @@ def score(
     ).to(device)
     if select is None and model.policy.gated:
         select = model.policy.select_top(model.policy.target_counts(model.policy.tokens))
-    count = len(samples) if frames is None else min(frames, len(samples))
-    chosen = [round(index * (len(samples) - 1) / max(1, count - 1)) for index in range(count)]
+    chosen = spread(len(samples), frames)
     was_training = model.training
     model.eval()
     processed: list[float] = []
     seen = torch.zeros(len(data_set.names), dtype=torch.bool)
     with torch.no_grad():
-        for start in range(0, count, batch):
+        for start in range(0, len(chosen), batch):
             pairs = [
                 resize_sample(samples[index], model.spec.height, model.spec.width)
                 for index in chosen[start : start + batch]

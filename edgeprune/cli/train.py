@@ -112,7 +112,9 @@ def probe(
     data_set = load_data_set(data)
     samples = open_split(data_set, split, list(include) or ["*"])
     if int8:
-        spec = parse(Calibration, {"data": data, "split": "train"}, "options")
+        # PTQ must not see what is scored
+        excluded = list(include) if split == "train" else []
+        spec = parse(Calibration, {"data": data, "split": "train", "exclude": excluded}, "options")
         result = probe_int8(model, data_set, samples, spec, frames, say)
         if json_:
             show_json(result)

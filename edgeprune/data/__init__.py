@@ -4,6 +4,6 @@ numpy and Pillow only: the device side reads data with it too.
 """
 
 from edgeprune.data.samples import Sample, Samples
-from edgeprune.data.split import open_split
+from edgeprune.data.split import open_split, spread
 
-__all__ = ["Sample", "Samples", "open_split"]
+__all__ = ["Sample", "Samples", "open_split", "spread"]

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from edgeprune.config import DataSet
 from edgeprune.data.samples import Samples
+from edgeprune.data.split import spread
 from edgeprune.errors import InputError
 
 
@@ -73,8 +74,7 @@ def lint_labels(samples: Samples, data_set: DataSet, limit: int | None = None) -
     """Reads every frame, or `limit` frames spread evenly over the split, and reports; `LabelReport.check` refuses."""
     report = LabelReport(data_set, len(samples))
     allowed = {*range(len(data_set.names)), data_set.ignore_index}
-    count = len(samples) if limit is None else min(limit, len(samples))
-    for index in np.linspace(0, len(samples) - 1, count).round().astype(int).tolist():
+    for index in spread(len(samples), limit):
         try:
             label_HW = samples[index].label_HW
         except InputError as error:

@@ -49,3 +49,12 @@ def open_split(data_set: DataSet, split: str, include: Sequence[str] = ("*",), e
         include=[spec.include, include],
         exclude=[*spec.exclude, *exclude],
     )
+
+
+def spread(total: int, count: int | None) -> list[int]:
+    """`count` of the indices 0 to total - 1, evenly from the first to the last; all of them for None."""
+    if count is None or count >= total:
+        return list(range(total))
+    if count == 1:
+        return [total // 2]
+    return [round(step * (total - 1) / (count - 1)) for step in range(count)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from edgeprune.bundle import DENSE, Bundle
 from edgeprune.config import DataSet
-from edgeprune.data import Samples
+from edgeprune.data import Samples, spread
 from edgeprune.data.resize import resize_sample
 from edgeprune.engines import ENGINES
 from edgeprune.engines.engine import UInt8
@@ -171,15 +171,6 @@ def check_classes(bundle: Bundle, data_set: DataSet) -> None:
                 f"class {index} is {theirs!r} in data set {data_set.name!r} but {ours!r} in bundle {bundle.folder}; "
                 "put the names of the data-set YAML in the order of the bundle's"
             )
-
-
-def spread(total: int, count: int | None) -> list[int]:
-    """`count` of the indices 0 to total - 1, evenly from the first to the last; all of them for None."""
-    if count is None or count >= total:
-        return list(range(total))
-    if count == 1:
-        return [total // 2]
-    return [round(step * (total - 1) / (count - 1)) for step in range(count)]
 
 
 def accuracy_of(rows: Iterable[dict[str, Any]], bucket: str, precision: str, engine: str) -> float | None:

@@ -20,11 +20,11 @@ import numpy as np
 
 from edgeprune import synthetic
 from edgeprune.bundle import DENSE, Bundle
-from edgeprune.data import Samples
+from edgeprune.data import Samples, spread
 from edgeprune.data.resize import resize_sample
 from edgeprune.energy import Energy, Meter
 from edgeprune.errors import InputError, RunError
-from edgeprune.evaluate.accuracy import AUTO, PEER_PRECISION, accuracy_of, spread
+from edgeprune.evaluate.accuracy import AUTO, PEER_PRECISION, accuracy_of
 from edgeprune.evaluate.worker import Job
 from edgeprune.loop.machine import describe_machine
 

@@ -50,6 +50,17 @@ class TailGraph(nn.Module):
         return to_labels(self.model.tail(x_ND, skips, scores_N, self.counts), self.dialect)
 
 
+class BucketGraph(nn.Module):
+    """frame -> labels at the counts of one bucket, without the choice in the middle."""
+
+    def __init__(self, model: Segmenter, counts: Sequence[int], dialect: str):
+        super().__init__()
+        self.model, self.counts, self.dialect = model, tuple(counts), dialect
+
+    def forward(self, frame_HW3: Tensor) -> Tensor:
+        return to_labels(self.model.tail(*self.model.trunk(frame_HW3), self.counts), self.dialect)
+
+
 class DenseGraph(nn.Module):
     """frame -> labels through the first `depth` blocks on every token; depth 0 is what stem and head cost alone."""
 
@@ -137,6 +148,11 @@ def export_tail(model: Segmenter, bucket: Bucket, dialect: str) -> onnx.ModelPro
     proto = _export(TailGraph(model, bucket.counts, dialect), state, trunk_outputs(model), ["labels"])
     drop_unused_inputs(proto)
     return proto
+
+
+def export_bucket(model: Segmenter, bucket: Bucket, dialect: str) -> onnx.ModelProto:
+    """Input `frame`, output `labels`: trunk and tail as one graph."""
+    return _export(BucketGraph(model, bucket.counts, dialect), (blank_frame(model),), ["frame"], ["labels"])
 
 
 def export_dense(model: Segmenter, dialect: str, depth: int | None = None) -> onnx.ModelProto:

@@ -15,7 +15,7 @@ from edgeprune import synthetic
 from edgeprune.calibrate import Calib, read_calib
 from edgeprune.checkpoint import load, read_card
 from edgeprune.config import load_data_set, shipped
-from edgeprune.data import open_split
+from edgeprune.data import open_split, spread
 from edgeprune.data.resize import resize_sample
 from edgeprune.errors import InputError
 from edgeprune.export.int8 import fold_linears, unquantize_linears
@@ -62,7 +62,7 @@ def frames_for_parity(calib: Calib | None, height: int, width: int) -> tuple[UIn
         except InputError:
             split = None  # a clone without the data set builds all the same, on scenes of the street
         if split is not None and len(split) >= PARITY_FRAMES:
-            chosen = np.linspace(0, len(split) - 1, PARITY_FRAMES).round().astype(int).tolist()
+            chosen = spread(len(split), PARITY_FRAMES)
             images = [resize_sample(split[index], height, width).image_HW3 for index in chosen]
             return np.stack(images), f"{calib.data} {calib.split}"
     images = [synthetic.scene(STREET_SEED + index, height, width)[0] for index in range(PARITY_FRAMES)]

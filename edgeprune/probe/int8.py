@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgeprune.calibrate import ptq_ranges
+from edgeprune.calibrate import calibration_frames, ptq_ranges
 from edgeprune.config import Calibration, DataSet
-from edgeprune.data import Samples
+from edgeprune.data import Samples, spread
 from edgeprune.data.resize import resize_sample
 from edgeprune.model.segmenter import Segmenter
+from edgeprune.probe.int8_graph import agreement_by_gate, score_nncf
 from edgeprune.quantize import apply_ranges, quantize_linears, quantized_linears, set_quantized
 from edgeprune.quantize.linear import QUANTIZED
 from edgeprune.validate import score
@@ -38,8 +39,9 @@ def probe_int8(
 ) -> dict[str, Any]:
     """mIoU and equal selections of a model in INT8 against the same weights in float.
 
-    Of a model without quantizers: PTQ at each of PERCENTILES (100 is min-max), then the first of them for one kind of layer
-    at a time. Of a model after QAT: its trained ranges, PTQ at 100 on the same weights, then the kinds.
+    Of a model without quantizers: PTQ at each of PERCENTILES (100 is min-max), by NNCF's algorithms (against the same graph
+    in float), then the first of PERCENTILES for one kind of layer at a time. Of a model after QAT: its trained ranges, PTQ
+    at 100 on the same weights, then the kinds.
 
     Args:
         calibration: the frames that PTQ ranges are measured on.
@@ -49,6 +51,7 @@ def probe_int8(
         kept tokens over the gates; None without gates), `agreement_by_gate`}.
     """
     trained = any(True for _ in quantized_linears(model))
+    plain = model
     model = copy.deepcopy(model)
     if not trained:
         quantize_linears(model)
@@ -56,12 +59,12 @@ def probe_int8(
     set_quantized(model, False)
     float_miou = score(model, data_set, samples, frames, None).miou
     float_keep = _kept(model, images_BHW3)
-    rows: list[dict[str, Any]] = [_row("none: float", float_miou, float_miou, None, None)]
+    rows: list[dict[str, Any]] = [_row("none: float", float_miou, float_miou, [])]
     say(f"none: float: mIoU {float_miou:.4f}")
 
     def add(name: str) -> None:
         miou = score(model, data_set, samples, frames, None).miou
-        rows.append(_row(name, miou, float_miou, float_keep, _kept(model, images_BHW3)))
+        rows.append(_row(name, miou, float_miou, _agreement(float_keep, _kept(model, images_BHW3))))
         say(f"{name}: mIoU {miou:.4f}")
 
     set_quantized(model, True)
@@ -74,6 +77,14 @@ def probe_int8(
     for percentile, measured in ranges.items():
         apply_ranges(model, measured)
         add(f"all linears, PTQ {'min-max' if percentile == 100 else f'{percentile:g}%'}")
+    if not trained:
+        _, frames_F3HW = calibration_frames(calibration, model.spec.height, model.spec.width)
+        frames_FHW3 = frames_F3HW.permute(0, 2, 3, 1).to(torch.uint8).numpy()
+        as_float, by_name = score_nncf(plain, data_set, samples, frames, images_BHW3.numpy(), frames_FHW3)
+        say(f"none: float, as a graph: mIoU {as_float.miou:.4f}")
+        for name, result in by_name.items():
+            rows.append(_row(name, result.miou, as_float.miou, agreement_by_gate(as_float, result)))
+            say(f"{name}: mIoU {result.miou:.4f}")
     apply_ranges(model, ranges[PERCENTILES[0]])
     for kind in QUANTIZED:
         for name, linear in quantized_linears(model):
@@ -83,7 +94,7 @@ def probe_int8(
 
 
 def _images(model: Segmenter, samples: Samples) -> Tensor:
-    picked = np.linspace(0, len(samples) - 1, min(AGREEMENT_FRAMES, len(samples))).round().astype(int).tolist()
+    picked = spread(len(samples), AGREEMENT_FRAMES)
     images = [resize_sample(samples[index], model.spec.height, model.spec.width).image_HW3 for index in picked]
     return torch.from_numpy(np.stack(images))
 
@@ -101,15 +112,18 @@ def _kept(model: Segmenter, images_BHW3: Tensor) -> Tensor | None:
     return torch.cat(masks, dim=1)
 
 
-def _row(name: str, miou: float, float_miou: float, one_GBN: Tensor | None, other_GBN: Tensor | None) -> dict[str, Any]:
-    by_gate = None
-    if one_GBN is not None and other_GBN is not None:
-        both_G = (one_GBN * other_GBN).sum(dim=(1, 2)) / one_GBN.sum(dim=(1, 2))
-        by_gate = [round(float(share), 4) for share in both_G]
+def _agreement(one_GBN: Tensor | None, other_GBN: Tensor | None) -> list[float]:
+    if one_GBN is None or other_GBN is None:
+        return []
+    both_G = (one_GBN * other_GBN).sum(dim=(1, 2)) / one_GBN.sum(dim=(1, 2))
+    return [float(share) for share in both_G]
+
+
+def _row(name: str, miou: float, float_miou: float, agreement_G: list[float]) -> dict[str, Any]:
     return {
         "int8": name,
         "miou": miou,
         "lost_points": 100 * (float_miou - miou),
-        "agreement": sum(by_gate) / len(by_gate) if by_gate else None,
-        "agreement_by_gate": by_gate,
+        "agreement": sum(agreement_G) / len(agreement_G) if agreement_G else None,
+        "agreement_by_gate": [round(share, 4) for share in agreement_G] or None,
     }

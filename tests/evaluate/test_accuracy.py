@@ -13,11 +13,11 @@ from edgeprune.camera.capture import open_capture
 from edgeprune.camera.fit import Fit
 from edgeprune.camera.source import FrameSource, Picture
 from edgeprune.config import DataSet, StreetSplit
-from edgeprune.data import Sample
+from edgeprune.data import Sample, spread
 from edgeprune.energy import open_meter
 from edgeprune.engines import ENGINES
 from edgeprune.errors import InputError
-from edgeprune.evaluate.accuracy import Rows, evaluate, spread
+from edgeprune.evaluate.accuracy import Rows, evaluate
 from edgeprune.evaluate.metrics import Scores
 from edgeprune.loop.choose import make_chooser
 from edgeprune.loop.run import run
