@@ -136,13 +136,24 @@ def parity_rows(manifest: Manifest) -> list[dict[str, object]]:
     type=click.Path(path_type=Path),
     help="Also its INT8 buckets, trunk and tail joined into one graph each.",
 )
+@click.option("--undo", help="A bucket of --bundle: also its joined graph without each step of graph surgery.")
 @click.option("--out", default=Path("out/peers"), show_default=True, type=click.Path(path_type=Path))
 def peers(
-    checkpoint: Path | None, data: str, split: str, frames: int, target: str, bundle: Path | None, out: Path
+    checkpoint: Path | None,
+    data: str,
+    split: str,
+    frames: int,
+    target: str,
+    bundle: Path | None,
+    undo: str | None,
+    out: Path,
 ) -> None:
     """Make what you would deploy instead: the dense model in INT8 by other means, for `bench --peer`."""
     from edgeprune.config import Calibration
-    from edgeprune.export.peers import export_joined, export_peers
+    from edgeprune.export.peers import export_joined, export_peers, export_undone
+
+    if undo and bundle is None:
+        raise InputError(f"--undo {undo} is a bucket of a bundle; give --bundle too")
 
     spec = parse(Calibration, {"data": data, "split": split, "frames": frames}, "options")
     source = checkpoint or default_checkpoint().with_name("reference.safetensors")
@@ -150,6 +161,7 @@ def peers(
     paths = export_peers(source, spec, load_target(target).dialect, out, say)
     if opened is not None:
         paths += export_joined(opened, "int8", out, say)
+        paths += export_undone(opened, undo, out, say) if undo else []
     for path in paths:
         click.echo(f"wrote {path}")
     click.echo(f"next: edgeprune bench {' '.join(f'--peer {path}' for path in paths)}")

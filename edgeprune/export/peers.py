@@ -1,5 +1,6 @@
 """What a bundle's graphs are timed against, as ONNX files for `bench --peer`: what a user would deploy without edgeprune
-(the dense reference in INT8), and a bucket without its choice in the middle (trunk and tail joined into one graph).
+(the dense reference in INT8), a bucket without its choice in the middle (trunk and tail joined into one graph), and that
+one without a step of graph surgery.
 
 Shapes: F frames, H W pixels.
 """
@@ -22,6 +23,7 @@ from edgeprune.engines.bound import LABELS
 from edgeprune.errors import InputError, choose
 from edgeprune.export.graphs import export_dense
 from edgeprune.export.int8 import fold_linears
+from edgeprune.export.undo import STEPS, undo
 from edgeprune.files import make_folder, write_atomic
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.quantize import apply_ranges, quantize_linears, quantized_linears
@@ -52,6 +54,7 @@ def nncf_transformer(model: Segmenter, frames: Calibration, dialect: str) -> onn
     return quantized
 
 
+DIALECT = "onnxruntime"
 PEERS: dict[str, Make] = {"dense-linears-int8": linears_int8, "dense-nncf-int8": nncf_transformer}
 
 
@@ -67,14 +70,10 @@ def export_peers(checkpoint: Path, frames: Calibration, dialect: str, out: Path,
             f"{checkpoint} is {card.policy.name}{' in INT8' if card.quantized else ''}; a peer is made of a dense FP32 "
             "checkpoint, such as the zoo's reference.safetensors"
         )
-    make_folder(out, "peers")
     paths = []
     for name, make in PEERS.items():
         say(f"{name}: {(make.__doc__ or '').splitlines()[0]}")
-        proto = make(model, frames, dialect)
-        paths.append(out / f"{name}.onnx")
-        with write_atomic(paths[-1], "peer") as partial:
-            partial.write_bytes(proto.SerializeToString())
+        paths.append(_write(make(model, frames, dialect), out / f"{name}.onnx"))
     return paths
 
 
@@ -99,11 +98,37 @@ def join(bundle: Bundle, precision: str, bucket: str) -> onnx.ModelProto:
 
 def export_joined(bundle: Bundle, precision: str, out: Path, say: Say) -> list[Path]:
     """Writes `joined-<bucket>-<precision>.onnx` for every bucket to `out`, weights inside the file."""
-    make_folder(out, "joined graphs")
+    say("joined: trunk and tail in one graph")
+    return [
+        _write(join(bundle, precision, bucket.name), out / f"joined-{bucket.name}-{precision}.onnx")
+        for bucket in bundle.manifest.buckets
+    ]
+
+
+def export_undone(bundle: Bundle, bucket: str, out: Path, say: Say) -> list[Path]:
+    """Writes `<bucket>-without-<step>.onnx` to `out` for each step of graph surgery that shows in the bucket's INT8 graph.
+
+    Raises:
+        InputError: the bundle has no INT8 graphs, no such bucket, or speaks another dialect than ONNX Runtime's.
+    """
+    if bundle.manifest.target.dialect != DIALECT:
+        raise InputError(
+            f"{bundle.folder} is built for {bundle.manifest.target.name}, in the dialect {bundle.manifest.target.dialect!r}; "
+            f"steps are undone in {DIALECT!r}: build --target onnx-cpu"
+        )
+    joined = join(bundle, "int8", bucket)
     paths = []
-    for bucket in bundle.manifest.buckets:
-        paths.append(out / f"joined-{bucket.name}-{precision}.onnx")
-        say(f"{paths[-1].stem}: trunk and tail in one graph")
-        with write_atomic(paths[-1], "graph") as partial:
-            partial.write_bytes(join(bundle, precision, bucket.name).SerializeToString())
+    for step in STEPS:
+        undone = undo(joined, step)
+        if undone == joined:
+            say(f"{step}: {bucket} has nothing of it")
+        else:
+            paths.append(_write(undone, out / f"{bucket}-without-{step}.onnx"))
     return paths
+
+
+def _write(proto: onnx.ModelProto, path: Path) -> Path:
+    make_folder(path.parent, "peers")
+    with write_atomic(path, "graph") as partial:
+        partial.write_bytes(proto.SerializeToString())
+    return path

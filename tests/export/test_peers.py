@@ -12,8 +12,9 @@ from edgeprune.config import Calibration
 from edgeprune.engines import ENGINES
 from edgeprune.errors import InputError
 from edgeprune.export.graphs import export_dense
-from edgeprune.export.peers import PEERS, export_joined, export_peers
+from edgeprune.export.peers import PEERS, export_joined, export_peers, export_undone, join
 from edgeprune.export.sources import Sources
+from edgeprune.export.undo import STEPS, undo
 from tests import models
 
 
@@ -60,3 +61,48 @@ def test_a_joined_graph_says_what_trunk_and_tail_say(cpu: Bundle, tmp_path: Path
 def test_what_cannot_be_joined_is_refused(cpu: Bundle, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unknown precision 'int4'.*int8"):
         export_joined(cpu, "int4", tmp_path / "peers", lambda _: None)
+
+
+def test_a_step_undone_changes_the_graph_and_not_what_it_says(cpu: Bundle, tmp_path: Path) -> None:
+    bucket = cpu.manifest.buckets[0].name
+    paths = export_undone(cpu, bucket, tmp_path / "peers", lambda _: None)
+    assert [path.name for path in paths] == [f"{bucket}-without-{step}.onnx" for step in STEPS]
+    joined = join(cpu, "int8", bucket)
+    onnx.save(joined, tmp_path / "joined.onnx")
+    engine = ENGINES["onnxruntime"]
+    expected = engine.open_graph(tmp_path / "joined.onnx", 1)
+    image_HW3 = models.frames(1)[0]
+    expected_HW = expected(image_HW3)
+    for path in paths:
+        onnx.checker.check_model(onnx.load(path), full_check=True)
+        found_HW = engine.open_graph(path, 1)(image_HW3)
+        if path.stem.endswith("small-labels"):  # the same map, finer
+            assert found_HW.shape == tuple(2 * side for side in expected_HW.shape)
+            found_HW = found_HW[::2, ::2]
+        assert (found_HW == expected_HW).mean() > 0.95, path.stem
+
+
+@pytest.mark.parametrize(
+    ("step", "operator", "change"),
+    [
+        ("integer-bias", "MatMul", 12),  # a Gemm each
+        ("one-qkv", "Gemm", 6),  # three for one, in three blocks
+        ("gather", "Concat", -2),  # one for each decision
+        ("small-labels", "Resize", 1),
+        ("fused-gelu", "Div", -5),  # of three blocks and two gates
+    ],
+)
+def test_what_a_step_undone_puts_in_place(cpu: Bundle, tmp_path: Path, step: str, operator: str, change: int) -> None:
+    def count(model: onnx.ModelProto) -> int:
+        return sum(node.op_type == operator for node in model.graph.node)
+
+    bucket = cpu.manifest.buckets[0].name
+    joined = join(cpu, "int8", bucket)
+    assert count(undo(joined, step)) - count(joined) == change
+
+
+def test_a_bucket_that_has_nothing_of_a_step(cpu: Bundle, tmp_path: Path) -> None:
+    said: list[str] = []
+    paths = export_undone(cpu, "full", tmp_path / "peers", said.append)
+    assert said == ["gather: full has nothing of it"]
+    assert len(paths) == len(STEPS) - 1
