@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from edgeprune.errors import InputError, RunError
 
 Say = Callable[[str], None]
 ROOT = Path(__file__).resolve().parent.parent  # of a clone
+SOURCES = ("pyproject.toml", "README.md", "LICENSE", "edgeprune", "calib", "targets")
 CONNECT = ("-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
 
 
@@ -68,8 +70,16 @@ def build_wheel(folder: Path) -> Path:
     """
     if not (ROOT / "pyproject.toml").is_file():
         raise InputError("edgeprune is installed here, not a clone: give the wheel that it came from with --wheel")
-    command = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT))
-    done = subprocess.run(command, capture_output=True, text=True)
+    with tempfile.TemporaryDirectory(prefix="edgeprune-source-") as copied:
+        # not where the clone lies: setuptools would take along what an earlier build left in its `build`
+        for name in SOURCES:
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, Path(copied) / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, copied)
+        command = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), copied)
+        done = subprocess.run(command, capture_output=True, text=True)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
         raise InputError(f"pip can't build a wheel of {ROOT}: {_last(done.stderr)}; give one with --wheel")

@@ -73,6 +73,8 @@ def build(target: Target, sources: Sources, precisions: Sequence[str], out: Path
     buckets = place_buckets(model.policy, target.buckets, occupancy)
     frames_FHW3, frames_from = frames_for_parity(calib, model.spec.height, model.spec.width)
     say(f"{card.name} for {target.name}: buckets {', '.join(bucket.name for bucket in buckets)}")
+    if sources.reference is None and model.policy.gated:
+        say(f"no reference.safetensors beside {sources.checkpoint.name}: `dense` is its own weights on every token")
 
     graphs: dict[str, GraphSet] = {}
     parity: list[ParityRow] = []

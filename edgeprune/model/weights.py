@@ -52,10 +52,17 @@ def find_weights(source: str) -> Path:
     The hub's files are fetched with huggingface-hub; its cache applies.
 
     Raises:
-        InputError: the hub can't be reached or does not have it.
+        InputError: the zoo has no such file, or not in an installed wheel; the hub can't be reached or does not have it.
     """
     if source.startswith(ZOO):
-        return ROOT / "zoo" / f"{source[len(ZOO) :]}.safetensors"
+        path = ROOT / "zoo" / f"{source[len(ZOO) :]}.safetensors"
+        if path.is_file():
+            return path
+        here = [f"{ZOO}{file.parent.name}/{file.stem}" for file in sorted((ROOT / "zoo").glob("*/*.safetensors"))]
+        raise InputError(
+            f"weights {source!r} are not here; this installation has {', '.join(here)}. A wheel leaves out what is only "
+            "trained from: clone the repository, or give the path of a .safetensors file"
+        )
     if not source.startswith(HUB):
         return Path(source)
     from huggingface_hub import hf_hub_download
