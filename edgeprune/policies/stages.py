@@ -26,8 +26,12 @@ class Stages(TokenPolicy):
         return self.keep
 
     def feasible(self, counts: Sequence[int]) -> tuple[int, ...]:
-        """Counts that never rise."""
-        return tuple(max(counts[stage:]) for stage in range(len(counts)))
+        return never_rising(counts)
+
+
+def never_rising(counts: Sequence[int]) -> tuple[int, ...]:
+    """The smallest counts that never rise, none under those given."""
+    return tuple(max(counts[stage:]) for stage in range(len(counts)))
 
 
 def spaced(shape: Shape, stages: int) -> tuple[int, ...]:

@@ -4,8 +4,8 @@ Detection and Instance Segmentation", WACV 2024).
 Shapes: B batch, N tokens of the full grid, K tokens kept, D width, G gates.
 """
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from edgeprune.errors import InputError
 from edgeprune.model.blocks import gelu
-from edgeprune.model.policy import Gathered, Masked, Select, Shape, TokenPolicy, View
+from edgeprune.model.policy import GONE, Gathered, Masked, Select, Shape, TokenPolicy, View
+from edgeprune.policies import dynamicvit
 from edgeprune.policies.sampling import SampledOptions
+from edgeprune.policies.stages import never_rising
 
 
 class SViTOptions(SampledOptions):
@@ -34,6 +36,16 @@ class SViTOptions(SampledOptions):
         description="share of each training batch that keeps every token, so that larger buckets come closer to dense",
     )
     dynamic_rate: bool = Field(True, description="the ratio is held over the batch; False: on each image")
+    reactivation: bool = Field(True, description="a token that was let go may come back; False: it stays away")
+    preservation: bool = Field(
+        True,
+        description="a token that was let go keeps its features; False: its cell has one learned token for all, and it can't "
+        "come back",
+    )
+    gate: Literal["svit", "dynamicvit"] = Field(
+        "svit",
+        description="the paper's MLP of two layers, or DynamicViT's of four, which sees the mean of all tokens too",
+    )
 
 
 class Gate(nn.Module):
@@ -55,9 +67,12 @@ class Gate(nn.Module):
         return logits_N2[..., 0] - logits_N2[..., 1]
 
 
+GATES: dict[str, Callable[[int], nn.Module]] = {"svit": Gate, "dynamicvit": dynamicvit.Gate}
+
+
 class SViT(TokenPolicy):
     """A gate before each block from `first` on. What a gate lets go keeps its features (preservation) and may be taken
-    again by any later gate (reactivation)."""
+    again by any later gate (reactivation). Options take either away, for ablations."""
 
     def __init__(self, shape: Shape, options: SViTOptions):
         super().__init__(shape)
@@ -65,7 +80,11 @@ class SViT(TokenPolicy):
             raise InputError(f"policy: first={options.first} leaves no block to gate, the model has {shape.depth}")
         self.options = options
         self.gated = tuple(range(options.first, shape.depth))
-        self.gates = nn.ModuleList(Gate(shape.width) for _ in self.gated)
+        self.gates = nn.ModuleList(GATES[options.gate](shape.width) for _ in self.gated)
+        self.comes_back = options.reactivation and options.preservation
+        self.empty_1D = None if options.preservation else nn.Parameter(0.02 * torch.randn(1, shape.width))
+        if not self.comes_back and options.keep != sorted(options.keep, reverse=True):
+            raise InputError(f"policy: keep={options.keep} rises, but a token that left does not come back")
 
     @property
     def ratios(self) -> tuple[float, ...]:
@@ -76,6 +95,10 @@ class SViT(TokenPolicy):
     @property
     def target_keep(self) -> tuple[float, ...]:
         return self.ratios
+
+    def feasible(self, counts: Sequence[int]) -> tuple[int, ...]:
+        """Any counts; without reactivation those that never rise."""
+        return tuple(counts) if self.comes_back else never_rising(counts)
 
     def scores(self, gate: int, x_ND: Tensor) -> Tensor:
         """log p(keep) - log p(drop), (..., N)."""
@@ -95,6 +118,7 @@ class SViT(TokenPolicy):
         """x <- M * Block(x, keys masked by M) + (1 - M) * x. The key mask is boolean: gates learn through the mix.
 
         Without `select`, gates are sampled in training and keep the best tokens at the target ratios in evaluation.
+        Without reactivation masks multiply, and what a selection chooses of are the tokens that are still there.
         """
         sampled = select is None and self.training
         if select is None:
@@ -107,7 +131,12 @@ class SViT(TokenPolicy):
                 x_BND = block(x_BND)
                 continue
             gate = index - self.gated[0]
-            keep_BN = select(gate, self._scores(gate, x_BND, view))
+            scores_BN = self._scores(gate, x_BND, view)
+            if keeps and not self.comes_back:
+                offered_BN = scores_BN if sampled else scores_BN.masked_fill(keeps[-1] < 0.5, GONE)
+                keep_BN = keeps[-1] * select(gate, offered_BN)
+            else:
+                keep_BN = select(gate, scores_BN)
             if full:
                 keep_BN = torch.cat((torch.ones_like(keep_BN[:full]), keep_BN[full:]))
             keys_BN = keep_BN.detach() > 0.5
@@ -116,6 +145,8 @@ class SViT(TokenPolicy):
             keep_BN1 = keep_BN[..., None]
             x_BND = keep_BN1 * block(x_BND, keys_BN) + (1 - keep_BN1) * x_BND
             keeps.append(keep_BN)
+        if self.empty_1D is not None:
+            x_BND = keeps[-1][..., None] * x_BND + (1 - keeps[-1][..., None]) * self.empty_1D
         return Masked(x_BND, keeps, self.loss([keep_BN[full:] for keep_BN in keeps]))
 
     def loss(self, keeps: Sequence[Tensor]) -> Tensor:
@@ -131,14 +162,23 @@ class SViT(TokenPolicy):
     def gathered(self, blocks: Sequence[nn.Module], x_ND: Tensor, counts: Sequence[int], scores_S: Tensor) -> Gathered:
         """TopK -> gather -> block -> back into the full grid, per gate; counts of the full grid skip all three."""
         self.kept_GK.clear()
+        kept_K: Tensor | None = None
+        there_N: Tensor | None = None  # where tokens don't come back: those that remain
         for gate, (block, count) in enumerate(zip(blocks, counts, strict=True)):
             if count == self.tokens:
                 x_ND = block(x_ND)
                 continue
-            scores_N = self.scores(gate, x_ND) if gate else scores_S
-            kept_K = scores_N.topk(count, sorted=False).indices
-            self.kept_GK.append(kept_K)
+            if kept_K is None or self.comes_back or count < kept_K.shape[0]:
+                scores_N = self.scores(gate, x_ND) if gate else scores_S
+                if there_N is not None:
+                    scores_N = torch.where(there_N, scores_N, torch.full_like(scores_N, GONE))
+                kept_K = scores_N.topk(count, sorted=False).indices
+                self.kept_GK.append(kept_K)
+                if not self.comes_back:
+                    there_N = torch.zeros_like(scores_N).scatter(0, kept_K, torch.ones_like(scores_N[:count])) > 0.5
             x_ND = put_back(x_ND, block, kept_K)
+        if self.empty_1D is not None and there_N is not None:
+            x_ND = torch.where(there_N[:, None], x_ND, self.empty_1D)
         return Gathered(x_ND)
 
 

@@ -3,6 +3,8 @@
 A new policy is covered by its row in POLICIES; it needs nothing here.
 """
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -18,9 +20,20 @@ DEPTH = 4
 SHAPE = Shape(192, 12, models.GRID, 11)
 
 
-@pytest.fixture(scope="module", params=list(POLICIES))
+# each policy as it comes, and forms of it that have code of their own
+FORMS: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in POLICIES),
+    ("svit", {"reactivation": False}),
+    ("svit", {"preservation": False}),
+    ("svit", {"gate": "dynamicvit"}),
+    ("random", {"reactivation": False}),
+]
+
+
+@pytest.fixture(scope="module", params=FORMS, ids=lambda form: "-".join((form[0], *form[1])))
 def model(request: pytest.FixtureRequest) -> Segmenter:
-    return models.model(models.card(request.param, depth=DEPTH))
+    name, options = request.param
+    return models.model(models.card(name, depth=DEPTH, **options))
 
 
 def infer(model: Segmenter, image_3HW: Tensor, counts: list[int]) -> Tensor:

@@ -1,5 +1,7 @@
 """Every policy of POLICIES as graphs: constant shapes, PyTorch's answers in ONNX Runtime, nothing the lint objects to."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from onnx import ModelProto
@@ -17,12 +19,16 @@ from edgeprune.policies import POLICIES
 from tests import models
 
 CPU, ORIN = load_target("onnx-cpu"), load_target("jetson-orin")
-EXPORTABLE = [name for name in POLICIES if name != "dense" and not models.policy(name).not_exportable]
+EXPORTABLE: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in POLICIES if name != "dense" and not models.policy(name).not_exportable),
+    ("svit", {"preservation": False}),
+]
 
 
-@pytest.fixture(scope="module", params=EXPORTABLE)
+@pytest.fixture(scope="module", params=EXPORTABLE, ids=lambda form: "-".join((form[0], *form[1])))
 def model(request: pytest.FixtureRequest) -> Segmenter:
-    return models.model(models.card(request.param, quantized=True))
+    name, options = request.param
+    return models.model(models.card(name, quantized=True, **options))
 
 
 @pytest.fixture(scope="module")

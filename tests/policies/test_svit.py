@@ -1,10 +1,14 @@
 """SViT against its paper: the loss, Gumbel sampling, preservation, reactivation, dynamic rate; and its random control."""
 
+from itertools import pairwise
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from edgeprune.config import PolicySpec
+from edgeprune.errors import InputError
 from edgeprune.model.policy import Select, Shape, select_none
 from edgeprune.policies import make_policy
 from edgeprune.policies.random import Random
@@ -216,3 +220,53 @@ def test_without_annealing_gates_are_sampled_to_the_end() -> None:
     made.progress = 1.0
     torch.manual_seed(0)
     assert 0.3 < made._sample(0, torch.full((4, 500), -0.2)).mean().item() < 0.6
+
+
+# ------------------------------------------------------------------------------------------------ taken away, for ablations
+
+
+@pytest.mark.parametrize("option", ["reactivation", "preservation"])
+def test_without_it_a_token_that_left_stays_away(option: str) -> None:
+    options: dict[str, Any] = {option: False}
+    model = models.model(models.card(**options)).train()
+    torch.manual_seed(0)
+    keeps = model(models.images(3)).masked.keep_GBN
+    assert 0 < keeps[-1].mean() < keeps[0].mean() < 1
+    for before_BN, after_BN in pairwise(keeps):
+        assert (after_BN <= before_BN).all()
+
+
+def test_without_preservation_empty_cells_show_one_learned_token() -> None:
+    model = models.model(models.card(preservation=False))
+    half = [1.0] * 12 + [0.0] * 12
+    states = tokens_after_each_block(model, [half, half, half])
+    empty_1D = model.policy.empty_1D
+    assert isinstance(empty_1D, torch.Tensor) and empty_1D.requires_grad
+    torch.testing.assert_close(states[3][12:], empty_1D.expand(12, -1))
+    same = models.model()
+    same.load_state_dict(model.state_dict(), strict=False)
+    preserved = tokens_after_each_block(same, [half, half, half])
+    torch.testing.assert_close(states[3][:12], preserved[3][:12])  # those that remain know nothing of it
+
+
+def test_a_schedule_that_rises_needs_tokens_that_come_back() -> None:
+    assert policy(keep=[0.3, 0.6]).target_counts(100) == [30, 30, 60]
+    with pytest.raises(InputError, match=r"keep=\[0.3, 0.6\] rises, but a token that left does not come back"):
+        policy(keep=[0.3, 0.6], reactivation=False)
+    assert policy(reactivation=False).feasible([3, 10, 7]) == (10, 10, 7)
+
+
+def test_dynamicvits_gate_sees_the_whole_frame() -> None:
+    """A token's score moves with the others; the paper's gate looks at the token alone."""
+    torch.manual_seed(0)
+    x_ND = torch.randn(models.N, 192)
+    other_ND = torch.cat((x_ND[:1], torch.randn(models.N - 1, 192)))
+    for gate, moves in (("svit", False), ("dynamicvit", True)):
+        made = policy(gate=gate)
+        moved = float((made.scores(0, x_ND)[0] - made.scores(0, other_ND)[0]).abs().detach())
+        assert (moved > 1e-4) is moves
+
+
+def test_merging_before_it_has_no_such_forms() -> None:
+    with pytest.raises(InputError, match="cts-svit has no form without preservation or reactivation"):
+        make_policy(PolicySpec(name="cts-svit", options={"preservation": False}), Shape(192, 4, models.GRID, 11))
