@@ -4,6 +4,8 @@ Shapes: B batch, K classes, H W pixels.
 """
 
 from dataclasses import dataclass
+from math import hypot, isnan
+from statistics import mean
 
 import numpy as np
 import torch
@@ -13,27 +15,36 @@ from torchmetrics.classification import MulticlassJaccardIndex
 from edgeprune.config import DataSet, load_data_set
 from edgeprune.data import Samples, open_split, spread
 from edgeprune.data.resize import resize_sample
+from edgeprune.evaluate.metrics import TOLERANCE, boundary_f
 from edgeprune.model.policy import Select
 from edgeprune.model.segmenter import Segmenter
 
 
 @dataclass
 class Score:
-    """mIoU over the classes that occur, the IoU of each class, and tokens processed over all blocks as a share of the dense
-    model's."""
+    """mIoU over the classes that occur, the IoU of each class (nan for one that no label has), tokens processed over all blocks
+    as a share of the dense model's, and the boundary F-measure (`edgeprune.evaluate.metrics`) where it was asked for."""
 
     miou: float
     per_class: list[float]
     tokens: float
+    boundary_f: float | None = None
 
 
 def score(
-    model: Segmenter, data_set: DataSet, samples: Samples, frames: int | None, select: Select | None, batch: int = 8
+    model: Segmenter,
+    data_set: DataSet,
+    samples: Samples,
+    frames: int | None,
+    select: Select | None,
+    batch: int = 8,
+    boundaries: bool = False,
 ) -> Score:
     """Scores `frames` samples spread evenly over the split (None: all of them), predictions doubled to the model's size.
 
     Args:
         select: how gates decide; None keeps the best tokens at the target ratios.
+        boundaries: measure the boundary F too, at the model's input size; a tenth of a second a frame.
     """
     device = next(model.parameters()).device
     metric = MulticlassJaccardIndex(
@@ -45,6 +56,7 @@ def score(
     was_training = model.training
     model.eval()
     processed: list[float] = []
+    boundary: list[float] = []
     seen = torch.zeros(len(data_set.names), dtype=torch.bool)
     with torch.no_grad():
         for start in range(0, len(chosen), batch):
@@ -59,6 +71,8 @@ def score(
                 prediction = model(images_B3HW, select)
             classes_BHW = upscale_labels(prediction.logits_BKHW.argmax(dim=1), labels_BHW.shape[-2:])
             metric.update(classes_BHW, labels_BHW.to(device))
+            if boundaries:
+                boundary += _boundaries(classes_BHW, labels_BHW, data_set)
             for index in labels_BHW.unique().tolist():
                 if index < len(seen):
                     seen[index] = True
@@ -70,7 +84,17 @@ def score(
         miou=float(per_class[seen].mean()),
         per_class=[float(value) if present else float("nan") for value, present in zip(per_class, seen, strict=True)],
         tokens=sum(processed) / len(processed) if processed else 1.0,
+        boundary_f=mean(scored) if (scored := [value for value in boundary if not isnan(value)]) else None,
     )
+
+
+def _boundaries(classes_BHW: Tensor, labels_BHW: Tensor, data_set: DataSet) -> list[float]:
+    tolerance_px = TOLERANCE * hypot(*labels_BHW.shape[-2:])
+    pairs = zip(classes_BHW.cpu().numpy(), labels_BHW.numpy(), strict=True)
+    return [
+        boundary_f(pred_HW, label_HW, len(data_set.names), data_set.ignore_index, tolerance_px)
+        for pred_HW, label_HW in pairs
+    ]
 
 
 def upscale_labels(classes_BHW: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:

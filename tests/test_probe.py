@@ -24,7 +24,7 @@ def test_selections_of_a_gated_model(street: str) -> None:
     )  # fmt: skip
     data_set = load_data_set(street)
     said: list[str] = []
-    result = probe(model, data_set, open_split(data_set, "val"), calib, 4, 2, said.append)
+    result = probe(model, data_set, open_split(data_set, "val"), calib, 4, 2, said.append, detail=True)
     rows = {(row["selection"], row["seed"]): row for row in result["rows"]}
     assert set(rows) == {
         ("all", None),
@@ -32,6 +32,7 @@ def test_selections_of_a_gated_model(street: str) -> None:
         ("threshold", None),
         ("random", 0),
         ("random", 1),
+        ("uniform", None),
         ("bypass", None),
     }
     assert rows["all", None]["tokens"] == 1.0
@@ -39,7 +40,12 @@ def test_selections_of_a_gated_model(street: str) -> None:
     assert rows["random", 0]["tokens"] == rows["learned", None]["tokens"] < 1.0
     lost = rows["all", None]["miou"] - rows["bypass", None]["miou"]
     assert result["depth_is_worth_points"] == pytest.approx(100 * lost)
-    assert len(said) == 6
+    assert rows["uniform", None]["tokens"] == rows["learned", None]["tokens"]
+    assert len(said) == 7
+    for row in rows.values():
+        known = [iou for iou in row["per_class_iou"].values() if iou is not None]
+        assert sum(known) / len(known) == pytest.approx(row["miou"], abs=1e-6)
+        assert 0 < row["boundary_f"] < 1
 
 
 def test_first_blocks_of_a_dense_model(street: str) -> None:

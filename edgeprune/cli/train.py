@@ -68,6 +68,12 @@ def calibrate(checkpoint: Path, data: str, split: str, frames: int, out: Path | 
         click.echo(f"wrote {path}: {len(calib.frames)} frames of {data} {split}")
 
 
+SELECTION_COLUMNS = {
+    "selection": ("selection", ""),
+    "seed": ("seed", ""),
+    "tokens": ("tokens", ".1%"),
+    "miou": ("mIoU", ".4f"),
+}
 INT8_COLUMNS = {
     "int8": ("in INT8", ""),
     "miou": ("mIoU", ".4f"),
@@ -86,6 +92,7 @@ INT8_COLUMNS = {
 @click.option("--seeds", default=3, show_default=True, help="Draws of random selection.")
 @click.option("--calib", type=click.Path(path_type=Path), help="For the row at calibrated thresholds.")
 @click.option("--bypass-from", type=click.IntRange(1), help="Dense models: score the first so many blocks alone.")
+@click.option("--detail", is_flag=True, help="Also the boundary F and each class's IoU.")
 @click.option("--int8", is_flag=True, help="Instead: what INT8 costs, by ranges and by kind of layer.")
 @as_json
 def probe(
@@ -97,17 +104,18 @@ def probe(
     seeds: int,
     calib: Path | None,
     bypass_from: int | None,
+    detail: bool,
     int8: bool,
     json_: bool,
 ) -> None:
-    """Score a CHECKPOINT with other selections: all tokens, learned, random, gated blocks bypassed."""
+    """Score a CHECKPOINT with other selections: all tokens, learned, random, uniform, gated blocks bypassed."""
     from edgeprune.calibrate import read_calib
     from edgeprune.checkpoint import load
     from edgeprune.probe import probe as run_probe
     from edgeprune.probe import probe_int8
 
     if int8:
-        refuse_beside("--int8", ("seeds", "calib", "bypass_from"))
+        refuse_beside("--int8", ("seeds", "calib", "bypass_from", "detail"))
     model, _ = load(checkpoint)
     data_set = load_data_set(data)
     samples = open_split(data_set, split, list(include) or ["*"])
@@ -123,13 +131,18 @@ def probe(
         return
     beside = checkpoint.with_name(f"calib-{checkpoint.stem}.yaml")
     calib = calib or (beside if beside.is_file() else None)
-    result = run_probe(model, data_set, samples, read_calib(calib) if calib else None, frames, seeds, say, bypass_from)
+    measured = read_calib(calib) if calib else None
+    result = run_probe(model, data_set, samples, measured, frames, seeds, say, bypass_from, detail)
     if json_:
         show_json(result)
         return
-    show_table(
-        result["rows"],
-        {"selection": ("selection", ""), "seed": ("seed", ""), "tokens": ("tokens", ".1%"), "miou": ("mIoU", ".4f")},
-    )
+    show_table(result["rows"], SELECTION_COLUMNS | ({"boundary_f": ("boundary F", ".4f")} if detail else {}))
+    if detail:
+        names = data_set.names
+        by_class = [
+            {"selection": row["selection"], "seed": row["seed"], **row["per_class_iou"]} for row in result["rows"]
+        ]
+        heads = {name: (name[:8], ".3f") for name in names}
+        show_table(by_class, {"selection": ("selection", ""), "seed": ("seed", "")} | heads)
     if "depth_is_worth_points" in result:
         click.echo(f"bypassing the gated blocks costs {result['depth_is_worth_points']:.1f} points of mIoU")

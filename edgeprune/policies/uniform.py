@@ -4,10 +4,12 @@
 Shapes: B batch, N tokens of the full grid, K tokens kept, D width.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from edgeprune.model.policy import Shape, View
+from edgeprune.model.policy import GONE, Select, Shape, TokenPolicy, View, select_top
 from edgeprune.policies.random import Random
 from edgeprune.policies.svit import SViTOptions
 
@@ -48,3 +50,18 @@ def spread(grid: tuple[int, int]) -> Tensor:
     columns_W = torch.arange(grid[1], dtype=torch.float64)
     values_N = ((rows_H1 / plastic + columns_W / plastic**2) % 1.0).flatten()
     return (values_N.argsort().argsort() + 0.5).float() / values_N.numel()
+
+
+def select_uniform(policy: TokenPolicy, counts: Sequence[int]) -> Select:
+    """As many tokens as `policy.select_top` keeps, spread evenly over the grid: of those that are offered the best of the
+    constant table. Where groups merge the policy's own choice is made: they have no places to spread."""
+    top = policy.select_top(counts)
+    spread_top, table_N = select_top(policy.candidates(counts)), spread(policy.shape.grid)
+
+    def select(gate: int, scores_BN: Tensor) -> Tensor:
+        if policy.merges_at(gate):
+            return top(gate, scores_BN)
+        table_BN = table_N.to(scores_BN.device).expand_as(scores_BN)
+        return spread_top(gate, table_BN.masked_fill(scores_BN <= GONE, GONE))
+
+    return select

@@ -2,10 +2,11 @@
 
 `all` runs every block on every token, `bypass` no gated block on any token: the distance between the two says how much
 the model needs its depth. `learned` keeps the policy's best tokens at the target counts, `threshold` cuts at calibrated
-thresholds, `random` draws as many tokens blindly.
+thresholds, `random` draws as many tokens blindly, `uniform` takes as many at even distances.
 """
 
 from collections.abc import Callable
+from math import isnan
 from statistics import mean
 from typing import Any
 
@@ -16,6 +17,7 @@ from edgeprune.config import DataSet
 from edgeprune.data import Samples
 from edgeprune.model.policy import Select, select_all, select_none, select_over
 from edgeprune.model.segmenter import Segmenter
+from edgeprune.policies.uniform import select_uniform
 from edgeprune.validate import score
 
 Say = Callable[[str], None]
@@ -30,18 +32,25 @@ def probe(
     seeds: int,
     say: Say,
     bypass_from: int | None = None,
+    detail: bool = False,
 ) -> dict[str, Any]:
     """mIoU of each selection, and tokens processed over blocks as a share of all.
 
     Args:
         seeds: how often `random` is drawn.
         bypass_from: for a dense model: the first block that `bypass` leaves out.
+        detail: measure `boundary_f` and `per_class_iou` (by name) of each selection too.
     """
     rows: list[dict[str, Any]] = []
 
     def add(name: str, select: Select | None, seed: int | None = None) -> None:
-        result = score(model, data_set, samples, frames, select)
-        rows.append({"selection": name, "seed": seed, "tokens": round(result.tokens, 4), "miou": result.miou})
+        result = score(model, data_set, samples, frames, select, boundaries=detail)
+        row: dict[str, Any] = {"selection": name, "seed": seed, "tokens": round(result.tokens, 4), "miou": result.miou}
+        if detail:
+            named = zip(data_set.names, result.per_class, strict=True)
+            row["boundary_f"] = result.boundary_f
+            row["per_class_iou"] = {label: None if isnan(iou) else iou for label, iou in named}
+        rows.append(row)
         say(
             f"{name}{'' if seed is None else f' (seed {seed})'}: mIoU {result.miou:.4f} at {result.tokens:.1%} of the tokens"
         )
@@ -62,6 +71,8 @@ def probe(
         add("threshold", select_over(calib.thresholds[precision]))
     for seed in range(seeds):
         add("random", model.policy.select_random(counts, torch.Generator().manual_seed(seed)), seed)
+    if not all(model.policy.merges_at(gate) for gate in range(len(model.policy.gated))):
+        add("uniform", select_uniform(model.policy, counts))
     add("bypass", select_none)
     by_name = {name: [row["miou"] for row in rows if row["selection"] == name] for name in ("all", "random", "bypass")}
     return {

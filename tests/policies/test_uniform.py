@@ -1,10 +1,12 @@
 """The uniform control: even for every count, blind, the same in every frame, gate and phase."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
 from edgeprune.policies.random import Random
-from edgeprune.policies.uniform import Uniform, spread
+from edgeprune.policies.uniform import Uniform, select_uniform, spread
 from tests import models
 
 
@@ -63,3 +65,24 @@ def test_a_share_of_the_batch_keeps_every_token() -> None:
     model = models.model(models.card("uniform", full=0.5)).train()
     for keep_BN in model(models.images(4)).masked.keep_GBN:
         assert (keep_BN[:2] == 1).all() and (keep_BN[2:] == 0).any()
+
+
+def test_a_uniform_control_keeps_as_many_of_what_is_offered() -> None:
+    model = models.model(models.card("dynamicvit"))
+    counts = model.policy.feasible([16, 8, 4])
+    keeps = model(models.images(2), select_uniform(model.policy, counts)).masked.keep_GBN
+    assert [keep_BN.sum(-1).tolist() for keep_BN in keeps] == [[count] * 2 for count in counts]
+    for before_BN, after_BN in pairwise(keeps):
+        assert (after_BN <= before_BN).all()
+    assert all(torch.equal(keep_BN[0], keep_BN[1]) for keep_BN in keeps)  # whatever the frames show
+
+
+def test_where_groups_merge_a_uniform_control_leaves_the_choice_to_the_policy() -> None:
+    model = models.model(models.card("cts-svit"))
+    counts = model.policy.target_counts(models.N)
+    images_B3HW = models.images(1)
+    own = model(images_B3HW, model.policy.select_top(counts)).masked.keep_GBN
+    even = model(images_B3HW, select_uniform(model.policy, counts)).masked.keep_GBN
+    assert torch.equal(own[0], even[0])
+    assert not torch.equal(own[1], even[1])
+    assert own[1].sum() == even[1].sum()
