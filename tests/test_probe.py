@@ -1,11 +1,13 @@
 """The same weights under other selections."""
 
 import pytest
+import torch
 
 from edgeprune.calibrate import Calib, calibrate_thresholds
 from edgeprune.config import Calibration, load_data_set
 from edgeprune.data import open_split
 from edgeprune.probe import probe, probe_int8
+from edgeprune.probe.tokens import reactivation
 from edgeprune.quantize import quantized_linears
 from tests import models
 
@@ -46,6 +48,16 @@ def test_selections_of_a_gated_model(street: str) -> None:
         known = [iou for iou in row["per_class_iou"].values() if iou is not None]
         assert sum(known) / len(known) == pytest.approx(row["miou"], abs=1e-6)
         assert 0 < row["boundary_f"] < 1
+    assert [row["block"] for row in result["decisions"]] == [gate + 1 for gate in model.policy.gated]
+    assert result["decisions"][0]["returned"] == 0.0
+
+
+def test_tokens_that_return() -> None:
+    policy = models.model(models.card(depth=4)).policy
+    keep_GBN = torch.tensor([[[1.0, 1, 0, 0]], [[0, 1, 1, 1]], [[1, 1, 0, 0]]])
+    rows = reactivation(policy, keep_GBN)
+    assert [row["kept"] for row in rows] == [0.5, 0.75, 0.5]
+    assert [row["returned"] for row in rows] == pytest.approx([0, 2 / 3, 1 / 2])
 
 
 def test_first_blocks_of_a_dense_model(street: str) -> None:

@@ -74,6 +74,12 @@ SELECTION_COLUMNS = {
     "tokens": ("tokens", ".1%"),
     "miou": ("mIoU", ".4f"),
 }
+DECISION_COLUMNS = {
+    "decision": ("decision", "d"),
+    "block": ("before block", "d"),
+    "kept": ("kept", ".1%"),
+    "returned": ("of them let go before", ".1%"),
+}
 INT8_COLUMNS = {
     "int8": ("in INT8", ""),
     "miou": ("mIoU", ".4f"),
@@ -92,7 +98,7 @@ INT8_COLUMNS = {
 @click.option("--seeds", default=3, show_default=True, help="Draws of random selection.")
 @click.option("--calib", type=click.Path(path_type=Path), help="For the row at calibrated thresholds.")
 @click.option("--bypass-from", type=click.IntRange(1), help="Dense models: score the first so many blocks alone.")
-@click.option("--detail", is_flag=True, help="Also the boundary F and each class's IoU.")
+@click.option("--detail", is_flag=True, help="Also the boundary F, each class's IoU, tokens that return.")
 @click.option("--int8", is_flag=True, help="Instead: what INT8 costs, by ranges and by kind of layer.")
 @as_json
 def probe(
@@ -144,5 +150,6 @@ def probe(
         ]
         heads = {name: (name[:8], ".3f") for name in names}
         show_table(by_class, {"selection": ("selection", ""), "seed": ("seed", "")} | heads)
+        show_table(result.get("decisions", []), DECISION_COLUMNS)
     if "depth_is_worth_points" in result:
         click.echo(f"bypassing the gated blocks costs {result['depth_is_worth_points']:.1f} points of mIoU")

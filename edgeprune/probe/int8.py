@@ -3,30 +3,28 @@
 A policy chooses with quantized features, so beside mIoU stands how many of the tokens it keeps are those that the float model
 keeps: a model can hold its labels on other tokens.
 
-Shapes: B batch, N tokens, G gates.
+Shapes: B batch, N tokens, G decisions.
 """
 
 import copy
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from edgeprune.calibrate import calibration_frames, ptq_ranges
 from edgeprune.config import Calibration, DataSet
-from edgeprune.data import Samples, spread
-from edgeprune.data.resize import resize_sample
+from edgeprune.data import Samples
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.probe.int8_graph import agreement_by_gate, score_nncf
+from edgeprune.probe.tokens import kept_masks, watched_frames
 from edgeprune.quantize import apply_ranges, quantize_linears, quantized_linears, set_quantized
 from edgeprune.quantize.linear import QUANTIZED
 from edgeprune.validate import score
 
 Say = Callable[[str], None]
 PERCENTILES = (100.0, 99.99, 99.9)
-AGREEMENT_FRAMES = 16
 
 
 def probe_int8(
@@ -55,16 +53,16 @@ def probe_int8(
     model = copy.deepcopy(model)
     if not trained:
         quantize_linears(model)
-    images_BHW3 = _images(model, samples)
+    images_BHW3 = watched_frames(model, samples)
     set_quantized(model, False)
     float_miou = score(model, data_set, samples, frames, None).miou
-    float_keep = _kept(model, images_BHW3)
+    float_keep = kept_masks(model, images_BHW3)
     rows: list[dict[str, Any]] = [_row("none: float", float_miou, float_miou, [])]
     say(f"none: float: mIoU {float_miou:.4f}")
 
     def add(name: str) -> None:
         miou = score(model, data_set, samples, frames, None).miou
-        rows.append(_row(name, miou, float_miou, _agreement(float_keep, _kept(model, images_BHW3))))
+        rows.append(_row(name, miou, float_miou, _agreement(float_keep, kept_masks(model, images_BHW3))))
         say(f"{name}: mIoU {miou:.4f}")
 
     set_quantized(model, True)
@@ -91,25 +89,6 @@ def probe_int8(
             linear.enabled = name.endswith(kind)
         add(f"{kind} alone, PTQ min-max")
     return {"rows": rows}
-
-
-def _images(model: Segmenter, samples: Samples) -> Tensor:
-    picked = spread(len(samples), AGREEMENT_FRAMES)
-    images = [resize_sample(samples[index], model.spec.height, model.spec.width).image_HW3 for index in picked]
-    return torch.from_numpy(np.stack(images))
-
-
-def _kept(model: Segmenter, images_BHW3: Tensor) -> Tensor | None:
-    """Keep masks (G, B, N) at the target counts; None for a policy without gates."""
-    if not model.policy.gated:
-        return None
-    select = model.policy.select_top(model.policy.target_counts(model.policy.tokens))
-    masks = []
-    with torch.no_grad():
-        for part_BHW3 in images_BHW3.split(4):
-            masked = model.eval()(part_BHW3.permute(0, 3, 1, 2).float(), select).masked
-            masks.append(torch.stack(masked.keep_GBN))
-    return torch.cat(masks, dim=1)
 
 
 def _agreement(one_GBN: Tensor | None, other_GBN: Tensor | None) -> list[float]:

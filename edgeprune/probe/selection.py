@@ -18,6 +18,7 @@ from edgeprune.data import Samples
 from edgeprune.model.policy import Select, select_all, select_none, select_over
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.policies.uniform import select_uniform
+from edgeprune.probe.tokens import kept_masks, reactivation, watched_frames
 from edgeprune.validate import score
 
 Say = Callable[[str], None]
@@ -39,7 +40,11 @@ def probe(
     Args:
         seeds: how often `random` is drawn.
         bypass_from: for a dense model: the first block that `bypass` leaves out.
-        detail: measure `boundary_f` and `per_class_iou` (by name) of each selection too.
+        detail: measure `boundary_f` and `per_class_iou` (by name) of each selection too, and which tokens come back.
+
+    Returns:
+        `rows`; of a policy with decisions `depth_is_worth_points` and `random_mean`; with `detail` also `decisions`, see
+        `tokens.reactivation`.
     """
     rows: list[dict[str, Any]] = []
 
@@ -75,8 +80,13 @@ def probe(
         add("uniform", select_uniform(model.policy, counts))
     add("bypass", select_none)
     by_name = {name: [row["miou"] for row in rows if row["selection"] == name] for name in ("all", "random", "bypass")}
-    return {
+    result: dict[str, Any] = {
         "rows": rows,
         "depth_is_worth_points": 100 * (by_name["all"][0] - by_name["bypass"][0]),
         "random_mean": mean(by_name["random"]) if by_name["random"] else None,
     }
+    if detail:
+        keep_GBN = kept_masks(model, watched_frames(model, samples))
+        assert keep_GBN is not None
+        result["decisions"] = reactivation(model.policy, keep_GBN)
+    return result

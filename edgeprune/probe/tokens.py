@@ -1,17 +1,24 @@
-"""What a policy does with the tokens of one frame, read from the training form.
+"""What a policy does with the tokens of a frame, read from the training form.
 
-Shapes: H W pixels, N tokens of the grid, G decisions.
+Shapes: B frames, H W pixels, N tokens of the grid, G decisions.
 """
+
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from edgeprune.calibrate import Calib
+from edgeprune.data import Samples, spread
+from edgeprune.data.resize import resize_sample
 from edgeprune.engines.engine import UInt8
-from edgeprune.model.policy import select_over
+from edgeprune.model.policy import TokenPolicy, select_over
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.quantize import quantized_linears
 from edgeprune.report.tokens import Selection
+
+WATCHED_FRAMES = 16
 
 
 def select_tokens(model: Segmenter, frame_HW3: UInt8, calib: Calib | None) -> tuple[Selection, UInt8]:
@@ -45,3 +52,42 @@ def select_tokens(model: Segmenter, frame_HW3: UInt8, calib: Calib | None) -> tu
         blocks_N += here_N
     selection = Selection(model.grid, [gate + 1 for gate in policy.gated], keep_GN, blocks_N, groups_GN)
     return selection, prediction.logits_BKHW.argmax(dim=1)[0].to(torch.uint8).numpy()
+
+
+def watched_frames(model: Segmenter, samples: Samples) -> Tensor:
+    """Frames (B, H, W, 3) of the model's input size, evenly spread over the samples."""
+    spec = model.spec
+    images = [
+        resize_sample(samples[index], spec.height, spec.width).image_HW3
+        for index in spread(len(samples), WATCHED_FRAMES)
+    ]
+    return torch.from_numpy(np.stack(images))
+
+
+def kept_masks(model: Segmenter, images_BHW3: Tensor) -> Tensor | None:
+    """Keep masks (G, B, N) at the target counts; None for a policy without decisions."""
+    if not model.policy.gated:
+        return None
+    select = model.policy.select_top(model.policy.target_counts(model.policy.tokens))
+    masks = []
+    with torch.no_grad():
+        for part_BHW3 in images_BHW3.split(4):
+            masked = model.eval()(part_BHW3.permute(0, 3, 1, 2).float(), select).masked
+            masks.append(torch.stack(masked.keep_GBN))
+    return torch.cat(masks, dim=1)
+
+
+def reactivation(policy: TokenPolicy, keep_GBN: Tensor) -> list[dict[str, Any]]:
+    """How many tokens come back, decision by decision.
+
+    Returns:
+        rows of {`decision`, `block` (before which it is made, from 1), `kept` (share of the grid), `returned` (share of the
+        kept that the decision before had let go)}.
+    """
+    before_BN = torch.ones_like(keep_GBN[0])
+    rows = []
+    for decision, (block, keep_BN) in enumerate(zip(policy.gated, keep_GBN, strict=True), start=1):
+        returned = float((keep_BN * (1 - before_BN)).sum() / keep_BN.sum().clamp_min(1))
+        rows.append({"decision": decision, "block": block + 1, "kept": float(keep_BN.mean()), "returned": returned})
+        before_BN = keep_BN
+    return rows

@@ -57,3 +57,14 @@ def test_ptq_is_not_calibrated_on_the_drive_that_is_scored(
     assert {name[0] for name in scored[0]} == {"B"}
     names, _ = calibration_frames(calibrations[0], 64, 96)
     assert {name[0] for name in names} == seen
+
+
+def test_detail_shows_boundaries_classes_and_what_returns(edgeprune: Type, two_drives: str, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "svit.safetensors"
+    save(checkpoint, models.card(), models.model().state_dict())
+    said = edgeprune("probe", checkpoint, "--data", two_drives, "--frames", 2, "--seeds", 1, "--detail")
+    assert said.code == 0
+    for head in ("boundary F", "bicyclis", "of them let go before", "uniform"):
+        assert head in said.out
+    said = edgeprune("probe", checkpoint, "--data", two_drives, "--int8", "--detail")
+    assert said.code == 2 and "--int8 has no use for --detail" in said.err
