@@ -10,6 +10,7 @@ Shapes: F calibration frames, N tokens, G gates.
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import yaml
 from pydantic import Field
@@ -48,6 +49,12 @@ def calibration_frames(spec: Calibration, height: int, width: int) -> tuple[list
     chosen = spread(len(split), spec.frames)
     images_FHW3 = np.stack([resize_sample(split[index], height, width).image_HW3 for index in chosen])
     return [split.names[index] for index in chosen], torch.from_numpy(images_FHW3).permute(0, 3, 1, 2).float()
+
+
+def as_uint8(images_F3HW: Tensor) -> npt.NDArray[np.uint8]:
+    """The same as the graphs take them: (F, H, W, 3), uint8."""
+    frames_FHW3: npt.NDArray[np.uint8] = images_F3HW.permute(0, 2, 3, 1).to(torch.uint8).numpy()
+    return frames_FHW3
 
 
 def calibrate_thresholds(model: Segmenter, images_F3HW: Tensor) -> tuple[list[float], list[list[float]]]:

@@ -4,8 +4,6 @@ Shapes: B batch, K classes, H W pixels.
 """
 
 from dataclasses import dataclass
-from math import hypot, isnan
-from statistics import mean
 
 import numpy as np
 import torch
@@ -15,7 +13,7 @@ from torchmetrics.classification import MulticlassJaccardIndex
 from edgeprune.config import DataSet, load_data_set
 from edgeprune.data import Samples, open_split, spread
 from edgeprune.data.resize import resize_sample
-from edgeprune.evaluate.metrics import TOLERANCE, boundary_f
+from edgeprune.evaluate.metrics import Scores
 from edgeprune.model.policy import Select
 from edgeprune.model.segmenter import Segmenter
 
@@ -56,7 +54,7 @@ def score(
     was_training = model.training
     model.eval()
     processed: list[float] = []
-    boundary: list[float] = []
+    exact = Scores(data_set.names, data_set.ignore_index, None)
     seen = torch.zeros(len(data_set.names), dtype=torch.bool)
     with torch.no_grad():
         for start in range(0, len(chosen), batch):
@@ -72,7 +70,8 @@ def score(
             classes_BHW = upscale_labels(prediction.logits_BKHW.argmax(dim=1), labels_BHW.shape[-2:])
             metric.update(classes_BHW, labels_BHW.to(device))
             if boundaries:
-                boundary += _boundaries(classes_BHW, labels_BHW, data_set)
+                for pred_HW, label_HW in zip(classes_BHW.cpu().numpy(), labels_BHW.numpy(), strict=True):
+                    exact.update(pred_HW, label_HW)
             for index in labels_BHW.unique().tolist():
                 if index < len(seen):
                     seen[index] = True
@@ -84,17 +83,8 @@ def score(
         miou=float(per_class[seen].mean()),
         per_class=[float(value) if present else float("nan") for value, present in zip(per_class, seen, strict=True)],
         tokens=sum(processed) / len(processed) if processed else 1.0,
-        boundary_f=mean(scored) if (scored := [value for value in boundary if not isnan(value)]) else None,
+        boundary_f=exact.result()["boundary_f"],
     )
-
-
-def _boundaries(classes_BHW: Tensor, labels_BHW: Tensor, data_set: DataSet) -> list[float]:
-    tolerance_px = TOLERANCE * hypot(*labels_BHW.shape[-2:])
-    pairs = zip(classes_BHW.cpu().numpy(), labels_BHW.numpy(), strict=True)
-    return [
-        boundary_f(pred_HW, label_HW, len(data_set.names), data_set.ignore_index, tolerance_px)
-        for pred_HW, label_HW in pairs
-    ]
 
 
 def upscale_labels(classes_BHW: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:

@@ -136,7 +136,7 @@ def parity_rows(manifest: Manifest) -> list[dict[str, object]]:
     type=click.Path(path_type=Path),
     help="Also its INT8 buckets, trunk and tail joined into one graph each.",
 )
-@click.option("--undo", help="A bucket of --bundle: also its joined graph without each step of graph surgery.")
+@click.option("--undo", metavar="BUCKET", help="A bucket of --bundle: also its graph without each step of surgery.")
 @click.option("--out", default=Path("out/peers"), show_default=True, type=click.Path(path_type=Path))
 def peers(
     checkpoint: Path | None,
@@ -150,7 +150,7 @@ def peers(
 ) -> None:
     """Make what you would deploy instead: the dense model in INT8 by other means, for `bench --peer`."""
     from edgeprune.config import Calibration
-    from edgeprune.export.peers import export_joined, export_peers, export_undone
+    from edgeprune.export.peers import check_undo, export_joined, export_peers, export_undone
 
     if undo and bundle is None:
         raise InputError(f"--undo {undo} is a bucket of a bundle; give --bundle too")
@@ -158,6 +158,8 @@ def peers(
     spec = parse(Calibration, {"data": data, "split": split, "frames": frames}, "options")
     source = checkpoint or default_checkpoint().with_name("reference.safetensors")
     opened = open_bundle(bundle) if bundle else None
+    if opened and undo:
+        check_undo(opened, undo)
     paths = export_peers(source, spec, load_target(target).dialect, out, say)
     if opened is not None:
         paths += export_joined(opened, "int8", out, say)

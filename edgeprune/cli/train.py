@@ -8,6 +8,7 @@ from edgeprune.cli.show import as_json, refuse_beside, say, show_json, show_tabl
 from edgeprune.config import Calibration, load_data_set, load_recipe, parse
 from edgeprune.config import leave_out as without
 from edgeprune.data import open_split
+from edgeprune.errors import InputError
 
 
 @click.command()
@@ -98,8 +99,8 @@ INT8_COLUMNS = {
 @click.option("--seeds", default=3, show_default=True, help="Draws of random selection.")
 @click.option("--calib", type=click.Path(path_type=Path), help="For the row at calibrated thresholds.")
 @click.option("--bypass-from", type=click.IntRange(1), help="Dense models: score the first so many blocks alone.")
-@click.option("--detail", is_flag=True, help="Also the boundary F, each class's IoU, tokens that return.")
-@click.option("--int8", is_flag=True, help="Instead: what INT8 costs, by ranges and by kind of layer.")
+@click.option("--detail", is_flag=True, help="Also the boundary F (at the model's size), classes, tokens that return.")
+@click.option("--int8", is_flag=True, help="Instead: what INT8 costs, by ranges, NNCF's algorithms, kind of layer.")
 @as_json
 def probe(
     checkpoint: Path,
@@ -126,9 +127,9 @@ def probe(
     data_set = load_data_set(data)
     samples = open_split(data_set, split, list(include) or ["*"])
     if int8:
-        # PTQ must not see what is scored
-        excluded = list(include) if split == "train" else []
-        spec = parse(Calibration, {"data": data, "split": "train", "exclude": excluded}, "options")
+        if split == "train" and not include:
+            raise InputError("--int8 calibrates on the train split; to score frames of it, name them with --include")
+        spec = parse(Calibration, {"data": data, "split": "train", "exclude": list(include)}, "options")
         result = probe_int8(model, data_set, samples, spec, frames, say)
         if json_:
             show_json(result)
@@ -150,6 +151,7 @@ def probe(
         ]
         heads = {name: (name[:8], ".3f") for name in names}
         show_table(by_class, {"selection": ("selection", ""), "seed": ("seed", "")} | heads)
-        show_table(result.get("decisions", []), DECISION_COLUMNS)
+        if "decisions" in result:
+            show_table(result["decisions"], DECISION_COLUMNS)
     if "depth_is_worth_points" in result:
         click.echo(f"bypassing the gated blocks costs {result['depth_is_worth_points']:.1f} points of mIoU")

@@ -109,8 +109,14 @@ def score_in_torch(plan: Plan, model: Segmenter) -> dict[str, Any]:
     """The same for a method without graphs: the PyTorch model, nothing timed."""
     data_set = load_data_set(plan.score.data)
     samples = open_split(data_set, plan.score.split, plan.score.include, plan.score.exclude)
-    result = score(model, data_set, samples, plan.score.frames, None)
-    return {"miou": result.miou, "boundary_f": None, "token_share": result.tokens, "buckets": {}, "gmacs": None}
+    result = score(model, data_set, samples, plan.score.frames, None, boundaries=True)
+    return {
+        "miou": result.miou,
+        "boundary_f": result.boundary_f,
+        "token_share": result.tokens,
+        "buckets": {},
+        "gmacs": None,
+    }
 
 
 def count_gmacs(model: Segmenter, counts: Sequence[int]) -> float:

@@ -188,7 +188,7 @@ def build_dense(checkpoint: Path, manifest: Manifest, folder: Path) -> Path:
     """The dense FP32 reference of a bundle that leaves it out, written to `folder`.
 
     Raises:
-        InputError: the checkpoint is not the one that the bundle was built from.
+        InputError: the checkpoint is not the one that the bundle was built from, or the reference it had then is missing.
     """
     if sha256(checkpoint) != manifest.provenance.get("checkpoint_sha256"):
         raise InputError(
@@ -196,6 +196,10 @@ def build_dense(checkpoint: Path, manifest: Manifest, folder: Path) -> Path:
             "build it again with the reference, from its own checkpoint"
         )
     sources = find_sources(checkpoint, None, None, (manifest.height, manifest.width))
+    if sources.reference is None and (name := manifest.provenance.get("reference")):
+        raise InputError(
+            f"the bundle's dense reference, {name}, is not beside {checkpoint}; a wheel leaves it out: work from a clone"
+        )
     model, _ = load(checkpoint, sources.size)
     (folder / "graphs").mkdir()
     return folder / _write_single(

@@ -9,14 +9,11 @@ import copy
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import onnx
-import torch
 from onnx import compose
 
 from edgeprune.bundle import Bundle
-from edgeprune.calibrate import calibration_frames, ptq_ranges
+from edgeprune.calibrate import as_uint8, calibration_frames, ptq_ranges
 from edgeprune.checkpoint import load
 from edgeprune.config import Calibration
 from edgeprune.engines.bound import LABELS
@@ -27,6 +24,7 @@ from edgeprune.export.undo import STEPS, undo
 from edgeprune.files import make_folder, write_atomic
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.quantize import apply_ranges, quantize_linears, quantized_linears
+from edgeprune.quantize.nncf_ptq import calibrated
 
 Say = Callable[[str], None]
 Make = Callable[[Segmenter, Calibration, str], onnx.ModelProto]
@@ -43,15 +41,8 @@ def linears_int8(model: Segmenter, frames: Calibration, dialect: str) -> onnx.Mo
 
 def nncf_transformer(model: Segmenter, frames: Calibration, dialect: str) -> onnx.ModelProto:
     """`nncf.quantize` with its transformer settings (smoothing and bias correction included) on the FP32 graph."""
-    import nncf
-
     _, images_F3HW = calibration_frames(frames, model.spec.height, model.spec.width)
-    frames_FHW3: npt.NDArray[np.uint8] = images_F3HW.permute(0, 2, 3, 1).to(torch.uint8).numpy()
-    data = nncf.Dataset([{"frame": frame_HW3} for frame_HW3 in frames_FHW3])
-    quantized: onnx.ModelProto = nncf.quantize(
-        export_dense(model, dialect), data, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(frames_FHW3)
-    )
-    return quantized
+    return calibrated(export_dense(model, dialect), as_uint8(images_F3HW))
 
 
 DIALECT = "onnxruntime"
@@ -70,6 +61,7 @@ def export_peers(checkpoint: Path, frames: Calibration, dialect: str, out: Path,
             f"{checkpoint} is {card.policy.name}{' in INT8' if card.quantized else ''}; a peer is made of a dense FP32 "
             "checkpoint, such as the zoo's reference.safetensors"
         )
+    make_folder(out, "peers")
     paths = []
     for name, make in PEERS.items():
         say(f"{name}: {(make.__doc__ or '').splitlines()[0]}")
@@ -105,17 +97,27 @@ def export_joined(bundle: Bundle, precision: str, out: Path, say: Say) -> list[P
     ]
 
 
+def check_undo(bundle: Bundle, bucket: str) -> None:
+    """
+    Raises:
+        InputError: the bundle has no INT8 graphs, no such bucket, or speaks another dialect than ONNX Runtime's.
+    """
+    target = bundle.manifest.target
+    if target.dialect != DIALECT:
+        raise InputError(
+            f"{bundle.folder} is built for {target.name}, in the dialect {target.dialect!r}; steps are undone in "
+            f"{DIALECT!r}: build --target onnx-cpu"
+        )
+    choose(bundle.graphs("int8").tails, bucket, "bucket")
+
+
 def export_undone(bundle: Bundle, bucket: str, out: Path, say: Say) -> list[Path]:
     """Writes `<bucket>-without-<step>.onnx` to `out` for each step of graph surgery that shows in the bucket's INT8 graph.
 
     Raises:
-        InputError: the bundle has no INT8 graphs, no such bucket, or speaks another dialect than ONNX Runtime's.
+        InputError: see `check_undo`.
     """
-    if bundle.manifest.target.dialect != DIALECT:
-        raise InputError(
-            f"{bundle.folder} is built for {bundle.manifest.target.name}, in the dialect {bundle.manifest.target.dialect!r}; "
-            f"steps are undone in {DIALECT!r}: build --target onnx-cpu"
-        )
+    check_undo(bundle, bucket)
     joined = join(bundle, "int8", bucket)
     paths = []
     for step in STEPS:

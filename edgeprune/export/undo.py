@@ -62,9 +62,10 @@ def zero_points(edit: Editor) -> None:
 
 
 def integer_bias(edit: Editor) -> None:
-    """A float sum behind each product in place of an INT32 bias in it."""
-    new = {}
+    """A float sum behind each product in place of an INT32 bias in it: ONNX Runtime makes no integer GEMM of that."""
+    new, dropped = {}, set()
     for gemm, _, bias in edit.int8_linears():
+        dropped.add(bias.name)
         codes_F, step_F = (edit.constants[name] for name in bias.input[:2])
         name = edit.constant(f"{gemm.name}.bias", (codes_F * step_F.astype(np.float64)).astype(np.float32))
         product = f"{gemm.name}.product"
@@ -72,11 +73,12 @@ def integer_bias(edit: Editor) -> None:
             helper.make_node("MatMul", list(gemm.input[:2]), [product], name=product),
             helper.make_node("Add", [product, name], list(gemm.output), name=f"{gemm.name}.sum"),
         ]
-    edit.replace(new)
+    edit.replace(new, dropped)
 
 
 def one_qkv(edit: Editor) -> None:
-    """Three linears for queries, keys and values, each with a quantizer of its own, in place of one and its slices."""
+    """Three linears for queries, keys and values in place of one and its slices. ONNX Runtime merges their quantizers, and
+    codes that several linears share stay signed, which its integer GEMM is slower at."""
     new: dict[str, list[NodeProto]] = {}
     dropped: list[str] = []
     for gemm, weight, bias in edit.int8_linears():
@@ -112,7 +114,7 @@ def one_qkv(edit: Editor) -> None:
             ]
             dropped += [part.name, squeeze.name]
         new[gemm.name] = made
-        dropped += [view.name, quantize.name, dequantize.name]
+        dropped += [view.name, quantize.name, dequantize.name, weight.name, bias.name]
     edit.replace(new, dropped)
 
 
@@ -122,10 +124,9 @@ def gather(edit: Editor) -> None:
     dropped: list[str] = []
     for node in edit.of("Gather"):
         both, places = (edit.maker.get(name) for name in node.input)
-        if both is None or places is None or both.op_type != "Concat":
+        scatter = edit.maker.get(places.input[0]) if places is not None else None
+        if both is None or places is None or scatter is None or not _puts_back(edit, both, scatter):
             continue
-        scatter = edit.maker[places.input[0]]
-        assert scatter.op_type == "ScatterElements"
         tokens, changed = both.input
         chosen, name = scatter.input[1], node.output[0]
         axis = edit.constant(f"{name}.axis", np.array([1], np.int64))
@@ -142,28 +143,23 @@ def gather(edit: Editor) -> None:
     edit.replace(new, dropped)
 
 
+def _puts_back(edit: Editor, both: NodeProto, scatter: NodeProto) -> bool:
+    """Whether it is `policies.svit.put_back`: rows 0 to N - 1 are the old tokens, from N on the changed ones."""
+    if both.op_type != "Concat" or len(both.input) != 2 or scatter.op_type != "ScatterElements":
+        return False
+    own_N, changed_K = edit.constants.get(scatter.input[0]), edit.constants.get(scatter.input[2])
+    if own_N is None or changed_K is None:
+        return False
+    rows = np.concatenate((own_N.ravel(), changed_K.ravel()))
+    return np.array_equal(rows, np.arange(len(rows)))
+
+
 def _width(edit: Editor, tensor: str) -> int:
     """Of tokens that a norm takes or a linear gives: the length of the first vector added on the way back."""
     node = edit.maker[tensor]
     while node.op_type != "Gemm":
         node = edit.maker[node.input[-1]]
     return len(edit.constants[edit.maker[node.input[2]].input[0]])
-
-
-def scale_first(edit: Editor) -> None:
-    """Attention's scale on the N x N products, in place of the queries."""
-    new: dict[str, list[NodeProto]] = {}
-    dropped: list[str] = []
-    for softmax in edit.of("Softmax"):
-        product = edit.maker[softmax.input[0]]
-        scale = edit.maker[product.input[0]]
-        raw = f"{product.name}.raw"
-        new[product.name] = [
-            helper.make_node("MatMul", [scale.input[0], product.input[1]], [raw], name=product.name),
-            helper.make_node("Mul", [raw, scale.input[1]], list(product.output), name=scale.name),
-        ]
-        dropped.append(scale.name)
-    edit.replace({name: made for name, made in new.items() if name not in dropped}, dropped)
 
 
 def fused_gelu(edit: Editor) -> None:
@@ -198,7 +194,6 @@ STEPS: dict[str, Callable[[Editor], None]] = {
     "integer-bias": integer_bias,
     "one-qkv": one_qkv,
     "gather": gather,
-    "scale-first": scale_first,
     "fused-gelu": fused_gelu,
     "small-labels": small_labels,
 }

@@ -46,8 +46,8 @@ class CTSSViT(SViT):
         if shape.grid[0] % 2 or shape.grid[1] % 2:
             raise InputError(f"policy: cts-svit needs an even grid of tokens, this is {shape.grid[0]}x{shape.grid[1]}")
         super().__init__(shape, options)
-        if not self.comes_back:
-            raise InputError("policy: cts-svit has no form without preservation or reactivation; svit has")
+        if not self.comes_back or options.gate != "svit":
+            raise InputError("policy: cts-svit has no form with another gate, nor without preservation or reactivation")
         self.merged = options.merged
         self.gated = (0, *self.gated)
         self.purity = Purity(SIDES)

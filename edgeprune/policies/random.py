@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from edgeprune.errors import InputError
 from edgeprune.model.policy import Shape
 from edgeprune.policies.svit import SViT, SViTOptions
 
@@ -19,6 +20,8 @@ class Random(SViT):
 
     def __init__(self, shape: Shape, options: SViTOptions):
         super().__init__(shape, options)
+        if not self.comes_back or options.gate != "svit":
+            raise InputError("policy: blind selection has no gate, and its tokens come back; take those options out")
         self.gates = nn.ModuleList()
         table_GN = torch.rand(len(self.gated), self.tokens, generator=torch.Generator().manual_seed(0))
         self.register_buffer("scores_GN", table_GN)

@@ -16,7 +16,7 @@ from edgeprune.model.blocks import gelu
 from edgeprune.model.policy import GONE, Gathered, Masked, Select, Shape, TokenPolicy, View
 from edgeprune.policies import dynamicvit
 from edgeprune.policies.sampling import SampledOptions
-from edgeprune.policies.stages import never_rising
+from edgeprune.policies.stages import Remaining, never_rising
 
 
 class SViTOptions(SampledOptions):
@@ -108,6 +108,10 @@ class SViT(TokenPolicy):
         """What `masked` selects by. Gates look at tokens alone; `uniform` looks at the grid of a crop."""
         return self.scores(gate, x_BND)
 
+    def _scores_of_remaining(self, gate: int, x_BND: Tensor, there_BN: Tensor) -> Tensor:
+        """The same where tokens that left stay away: a gate that looks at all tokens sees those that are there."""
+        return self.gates[gate](x_BND, there_BN) if self.options.gate == "dynamicvit" else self.scores(gate, x_BND)
+
     def _sample(self, gate: int, scores_BN: Tensor) -> Tensor:
         """The gate's decision in training."""
         return self.options.sample(scores_BN, self.progress)
@@ -131,12 +135,12 @@ class SViT(TokenPolicy):
                 x_BND = block(x_BND)
                 continue
             gate = index - self.gated[0]
-            scores_BN = self._scores(gate, x_BND, view)
             if keeps and not self.comes_back:
+                scores_BN = self._scores_of_remaining(gate, x_BND, keeps[-1])
                 offered_BN = scores_BN if sampled else scores_BN.masked_fill(keeps[-1] < 0.5, GONE)
                 keep_BN = keeps[-1] * select(gate, offered_BN)
             else:
-                keep_BN = select(gate, scores_BN)
+                keep_BN = select(gate, self._scores(gate, x_BND, view))
             if full:
                 keep_BN = torch.cat((torch.ones_like(keep_BN[:full]), keep_BN[full:]))
             keys_BN = keep_BN.detach() > 0.5
@@ -160,25 +164,26 @@ class SViT(TokenPolicy):
         return self.options.weight * torch.stack(gaps).mean()
 
     def gathered(self, blocks: Sequence[nn.Module], x_ND: Tensor, counts: Sequence[int], scores_S: Tensor) -> Gathered:
-        """TopK -> gather -> block -> back into the full grid, per gate; counts of the full grid skip all three."""
+        """TopK -> gather -> block -> back into the full grid, per gate; counts of the full grid skip all three. Tokens that
+        don't come back stay out, and the grid is put together once, at the end."""
         self.kept_GK.clear()
-        kept_K: Tensor | None = None
-        there_N: Tensor | None = None  # where tokens don't come back: those that remain
+        remaining = Remaining(x_ND)
         for gate, (block, count) in enumerate(zip(blocks, counts, strict=True)):
-            if count == self.tokens:
+            if count == x_ND.shape[0]:
                 x_ND = block(x_ND)
                 continue
-            if kept_K is None or self.comes_back or count < kept_K.shape[0]:
-                scores_N = self.scores(gate, x_ND) if gate else scores_S
-                if there_N is not None:
-                    scores_N = torch.where(there_N, scores_N, torch.full_like(scores_N, GONE))
+            scores_N = self.scores(gate, x_ND) if gate else scores_S
+            if self.comes_back:
                 kept_K = scores_N.topk(count, sorted=False).indices
                 self.kept_GK.append(kept_K)
-                if not self.comes_back:
-                    there_N = torch.zeros_like(scores_N).scatter(0, kept_K, torch.ones_like(scores_N[:count])) > 0.5
-            x_ND = put_back(x_ND, block, kept_K)
-        if self.empty_1D is not None and there_N is not None:
-            x_ND = torch.where(there_N[:, None], x_ND, self.empty_1D)
+                x_ND = put_back(x_ND, block, kept_K)
+            else:
+                x_ND = block(x_ND.index_select(0, remaining.keep(x_ND, scores_N, count)))
+                self.kept_GK.append(remaining.cells_K)
+        if self.empty_1D is not None:
+            x_ND = remaining.filled(x_ND, self.empty_1D)
+        elif not self.comes_back:
+            x_ND = remaining.preserved(x_ND)
         return Gathered(x_ND)
 
 

@@ -23,7 +23,7 @@ class Uniform(Random):
     def __init__(self, shape: Shape, options: SViTOptions):
         super().__init__(shape, options)
         del self.scores_GN
-        self.register_buffer("scores_N", spread(shape.grid))
+        self.register_buffer("scores_N", even_scores(shape.grid))
 
     def scores(self, gate: int, x_ND: Tensor) -> Tensor:
         """The constant table (..., N), whatever the tokens hold."""
@@ -32,14 +32,14 @@ class Uniform(Random):
     def _scores(self, gate: int, x_BND: Tensor, view: View | None) -> Tensor:
         if view is None or view.grid == self.shape.grid:
             return self.scores(gate, x_BND)
-        return spread(view.grid).to(x_BND.device).expand(x_BND.shape[:-1])
+        return even_scores(view.grid).to(x_BND.device).expand(x_BND.shape[:-1])
 
     def _sample(self, gate: int, scores_BN: Tensor) -> Tensor:
         """The best tokens at the target."""
         return self.select_top(self.target_counts(scores_BN.shape[1]))(gate, scores_BN)
 
 
-def spread(grid: tuple[int, int]) -> Tensor:
+def even_scores(grid: tuple[int, int]) -> Tensor:
     """A score (N,) for each cell, all different, whose best K lie evenly over the grid for any K.
 
     The fractional part of row / g + column / g^2, g the plastic number: the lattice of Roberts' R2 sequence, of which any
@@ -56,12 +56,12 @@ def select_uniform(policy: TokenPolicy, counts: Sequence[int]) -> Select:
     """As many tokens as `policy.select_top` keeps, spread evenly over the grid: of those that are offered the best of the
     constant table. Where groups merge the policy's own choice is made: they have no places to spread."""
     top = policy.select_top(counts)
-    spread_top, table_N = select_top(policy.candidates(counts)), spread(policy.shape.grid)
+    best, table_N = select_top(policy.candidates(counts)), even_scores(policy.shape.grid)
 
     def select(gate: int, scores_BN: Tensor) -> Tensor:
         if policy.merges_at(gate):
             return top(gate, scores_BN)
         table_BN = table_N.to(scores_BN.device).expand_as(scores_BN)
-        return spread_top(gate, table_BN.masked_fill(scores_BN <= GONE, GONE))
+        return best(gate, table_BN.masked_fill(scores_BN <= GONE, GONE))
 
     return select

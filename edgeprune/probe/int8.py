@@ -10,10 +10,9 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from edgeprune.calibrate import calibration_frames, ptq_ranges
+from edgeprune.calibrate import as_uint8, calibration_frames, ptq_ranges
 from edgeprune.config import Calibration, DataSet
 from edgeprune.data import Samples
 from edgeprune.model.segmenter import Segmenter
@@ -75,12 +74,12 @@ def probe_int8(
     for percentile, measured in ranges.items():
         apply_ranges(model, measured)
         add(f"all linears, PTQ {'min-max' if percentile == 100 else f'{percentile:g}%'}")
-    if not trained:
+    if plain.policy.not_exportable:
+        say(f"NNCF works on graphs, and {plain.policy.not_exportable}: left out")
+    elif not trained:
         _, frames_F3HW = calibration_frames(calibration, model.spec.height, model.spec.width)
-        frames_FHW3 = frames_F3HW.permute(0, 2, 3, 1).to(torch.uint8).numpy()
-        as_float, by_name = score_nncf(plain, data_set, samples, frames, images_BHW3.numpy(), frames_FHW3)
-        say(f"none: float, as a graph: mIoU {as_float.miou:.4f}")
-        for name, result in by_name.items():
+        as_float, by_name = score_nncf(plain, data_set, samples, frames, images_BHW3.numpy(), as_uint8(frames_F3HW))
+        for name, result in {"none: float, as a graph": as_float, **by_name}.items():
             rows.append(_row(name, result.miou, as_float.miou, agreement_by_gate(as_float, result)))
             say(f"{name}: mIoU {result.miou:.4f}")
     apply_ranges(model, ranges[PERCENTILES[0]])

@@ -18,7 +18,7 @@ from edgeprune.export.graphs import export_bucket
 from edgeprune.export.parity import WatchedGraph
 from edgeprune.model.policy import Bucket
 from edgeprune.model.segmenter import Segmenter
-from edgeprune.quantize.nncf_ptq import quantize_graph
+from edgeprune.quantize.nncf_ptq import quantize_linears_of_graph
 
 THREADS = 2
 UInt8 = npt.NDArray[np.uint8]
@@ -27,7 +27,8 @@ NNCF = {"NNCF PTQ: bias correction": False, "NNCF PTQ: smoothing, bias correctio
 
 @dataclass
 class GraphScore:
-    """`kept_BG`: indices that each decision chose, frame by frame."""
+    """`kept_BG`: the tokens that each decision kept, frame by frame; empty where decisions are no choice of tokens to keep
+    (merging), or some make none (every token stays)."""
 
     miou: float
     kept_BG: list[list[set[int]]]
@@ -50,9 +51,17 @@ def score_nncf(
     """
     counts = model.policy.target_counts(model.policy.tokens)
     proto = export_bucket(model, Bucket("target", tuple(counts)), "onnxruntime")
-    plain = _score(proto, data_set, samples, frames, compared_BHW3)
-    quantized = {name: quantize_graph(proto, calibration_FHW3, smooth) for name, smooth in NNCF.items()}
-    return plain, {name: _score(graph, data_set, samples, frames, compared_BHW3) for name, graph in quantized.items()}
+    decisions = range(len(model.policy.gated))
+    of_tokens = not any(model.policy.merges_at(gate) for gate in decisions)
+
+    def scored(graph: onnx.ModelProto) -> GraphScore:
+        result = _score(graph, data_set, samples, frames, compared_BHW3)
+        if not of_tokens or any(len(kept_G) != len(decisions) for kept_G in result.kept_BG):
+            result.kept_BG = []
+        return result
+
+    quantized = {name: quantize_linears_of_graph(proto, calibration_FHW3, smooth) for name, smooth in NNCF.items()}
+    return scored(proto), {name: scored(graph) for name, graph in quantized.items()}
 
 
 def _score(
@@ -70,7 +79,7 @@ def _score(
 
 
 def agreement_by_gate(one: GraphScore, other: GraphScore) -> list[float]:
-    """Mean share of the indices of `one` that `other` chose too, per decision."""
+    """Mean share of the tokens of `one` that `other` kept too, per decision."""
     shares_BG = [
         [len(ours & theirs) / len(ours) for ours, theirs in zip(ours_G, theirs_G, strict=True)]
         for ours_G, theirs_G in zip(one.kept_BG, other.kept_BG, strict=True)

@@ -16,55 +16,73 @@ from tests.cli.conftest import Type
 
 
 @pytest.fixture
-def two_drives(tmp_path: Path) -> str:
-    """Twelve street scenes as files, A_00 to A_05 and B_00 to B_05."""
-    for index in range(12):
-        image_HW3, label_HW = models.scene(index)
+def drives(tmp_path: Path) -> str:
+    """Street scenes as files: A_00 to A_05 and B_00 to B_05 in train, other frames of B and a drive C in val."""
+    for seed, name in enumerate(
+        [f"train/{drive}_{frame:02}" for drive in "AB" for frame in range(6)] + ["val/B_07", "val/C_00"]
+    ):
+        image_HW3, label_HW = models.scene(seed)
         for folder, array in (("images", image_HW3), ("labels", label_HW)):
-            path = tmp_path / folder / f"{'AB'[index // 6]}_{index % 6:02}.png"
-            path.parent.mkdir(exist_ok=True)
+            path = tmp_path / f"{name.replace('/', f'/{folder}/')}.png"
+            path.parent.mkdir(exist_ok=True, parents=True)
             Image.fromarray(array).save(path)
-    split = {"images": "images", "labels": "labels"}
-    content: dict[str, Any] = {"name": "drives", "path": str(tmp_path), "train": split, "val": split}
-    content |= {"names": models.STREET.names, "palette": models.STREET.palette, "ignore_index": 255}
+    content: dict[str, Any] = {"name": "drives", "path": str(tmp_path), "ignore_index": 255}
+    content |= {split: {"images": f"{split}/images", "labels": f"{split}/labels"} for split in ("train", "val")}
+    content |= {"names": models.STREET.names, "palette": models.STREET.palette}
     path = tmp_path / "drives.yaml"
     path.write_text(yaml.safe_dump(json.loads(json.dumps(content))))
     return str(path)
 
 
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    path = tmp_path / "svit.safetensors"
+    save(path, models.card(), models.model().state_dict())
+    return path
+
+
 @pytest.mark.parametrize(
-    ("split", "seen"),
-    [("train", {"A"}), ("val", {"A", "B"})],
+    ("words", "scored", "calibrated"),
+    [
+        (["--split", "train", "--include", "B*"], {"B"}, {"A"}),
+        (["--split", "val", "--include", "B*"], {"B"}, {"A"}),
+        (["--split", "val"], {"B", "C"}, {"A", "B"}),
+    ],
 )
-def test_ptq_is_not_calibrated_on_the_drive_that_is_scored(
-    edgeprune: Type, two_drives: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str, seen: set[str]
+def test_a_drive_that_is_scored_alone_is_not_calibrated_on(
+    edgeprune: Type,
+    drives: str,
+    checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    scored: set[str],
+    calibrated: set[str],
 ) -> None:
-    calibrations: list[Calibration] = []
-    scored: list[list[str]] = []
+    seen: list[tuple[Any, Calibration]] = []
 
     def probe_int8(model: Any, data_set: Any, samples: Any, calibration: Calibration, *_: Any) -> dict[str, Any]:
-        calibrations.append(calibration)
-        scored.append(samples.names)
+        seen.append((samples, calibration))
         return {"rows": []}
 
     monkeypatch.setattr("edgeprune.probe.probe_int8", probe_int8)
-    checkpoint = tmp_path / "svit.safetensors"
-    save(checkpoint, models.card(), models.model().state_dict())
-    said = edgeprune(
-        "probe", checkpoint, "--data", two_drives, "--split", split, "--include", "B*", "--int8", "--json"
-    )  # fmt: skip
+    said = edgeprune("probe", checkpoint, "--data", drives, *words, "--int8", "--json")
     assert said.code == 0 and json.loads(said.out) == {"rows": []}
-    assert {name[0] for name in scored[0]} == {"B"}
-    names, _ = calibration_frames(calibrations[0], 64, 96)
-    assert {name[0] for name in names} == seen
+    [(samples, calibration)] = seen
+    names, _ = calibration_frames(calibration, models.HEIGHT, models.WIDTH)
+    assert ({name[0] for name in samples.names}, {name[0] for name in names}) == (scored, calibrated)
 
 
-def test_detail_shows_boundaries_classes_and_what_returns(edgeprune: Type, two_drives: str, tmp_path: Path) -> None:
-    checkpoint = tmp_path / "svit.safetensors"
-    save(checkpoint, models.card(), models.model().state_dict())
-    said = edgeprune("probe", checkpoint, "--data", two_drives, "--frames", 2, "--seeds", 1, "--detail")
+def test_frames_that_are_all_calibrated_on_are_not_scored(edgeprune: Type, drives: str, checkpoint: Path) -> None:
+    said = edgeprune("probe", checkpoint, "--data", drives, "--split", "train", "--int8")
+    assert (
+        said.code == 2 and "calibrates on the train split; to score frames of it, name them with --include" in said.err
+    )
+
+
+def test_detail_shows_boundaries_classes_and_what_returns(edgeprune: Type, drives: str, checkpoint: Path) -> None:
+    said = edgeprune("probe", checkpoint, "--data", drives, "--frames", 2, "--seeds", 1, "--detail")
     assert said.code == 0
     for head in ("boundary F", "bicyclis", "of them let go before", "uniform"):
         assert head in said.out
-    said = edgeprune("probe", checkpoint, "--data", two_drives, "--int8", "--detail")
+    said = edgeprune("probe", checkpoint, "--data", drives, "--int8", "--detail")
     assert said.code == 2 and "--int8 has no use for --detail" in said.err

@@ -11,10 +11,12 @@ from edgeprune.checkpoint import save
 from edgeprune.config import Calibration
 from edgeprune.engines import ENGINES
 from edgeprune.errors import InputError
-from edgeprune.export.graphs import export_dense
+from edgeprune.export.graphs import export_bucket, export_dense
+from edgeprune.export.parity import WatchedGraph
 from edgeprune.export.peers import PEERS, export_joined, export_peers, export_undone, join
-from edgeprune.export.sources import Sources
+from edgeprune.export.sources import Sources, twins
 from edgeprune.export.undo import STEPS, undo
+from edgeprune.model.policy import Bucket
 from tests import models
 
 
@@ -63,23 +65,26 @@ def test_what_cannot_be_joined_is_refused(cpu: Bundle, tmp_path: Path) -> None:
         export_joined(cpu, "int4", tmp_path / "peers", lambda _: None)
 
 
-def test_a_step_undone_changes_the_graph_and_not_what_it_says(cpu: Bundle, tmp_path: Path) -> None:
-    bucket = cpu.manifest.buckets[0].name
-    paths = export_undone(cpu, bucket, tmp_path / "peers", lambda _: None)
-    assert [path.name for path in paths] == [f"{bucket}-without-{step}.onnx" for step in STEPS]
-    joined = join(cpu, "int8", bucket)
-    onnx.save(joined, tmp_path / "joined.onnx")
-    engine = ENGINES["onnxruntime"]
-    expected = engine.open_graph(tmp_path / "joined.onnx", 1)
-    image_HW3 = models.frames(1)[0]
-    expected_HW = expected(image_HW3)
-    for path in paths:
-        onnx.checker.check_model(onnx.load(path), full_check=True)
-        found_HW = engine.open_graph(path, 1)(image_HW3)
-        if path.stem.endswith("small-labels"):  # the same map, finer
-            assert found_HW.shape == tuple(2 * side for side in expected_HW.shape)
-            found_HW = found_HW[::2, ::2]
-        assert (found_HW == expected_HW).mean() > 0.95, path.stem
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_undone_leaves_what_the_graph_says(cpu: Bundle, step: str) -> None:
+    joined = join(cpu, "int8", cpu.manifest.buckets[0].name)
+    undone = undo(joined, step)
+    onnx.checker.check_model(undone, full_check=True)
+    used = {name for node in undone.graph.node for name in node.input} | {value.name for value in undone.graph.output}
+    assert all(set(node.output) & used for node in undone.graph.node)  # nothing is computed for nobody
+    before, after = WatchedGraph(joined, 1), WatchedGraph(undone, 1)
+    for image_HW3 in models.frames(3):
+        expected = before.answer(before.run({"frame": image_HW3}))
+        found = after.answer(after.run({"frame": image_HW3}))
+        if step == "small-labels":  # the same map, finer
+            found.logits_KHW = found.logits_KHW.reshape(11, *expected.labels_HW.shape, 2, 2)[..., ::2, ::2].mean(
+                (-2, -1)
+            )
+            np.testing.assert_array_equal(found.labels_HW.shape, 2 * np.array(expected.labels_HW.shape))
+            assert (found.labels_HW[::2, ::2] == expected.labels_HW).mean() > 0.9
+            continue
+        assert found.kept == expected.kept
+        np.testing.assert_allclose(found.logits_KHW, expected.logits_KHW, atol=0.02 * np.ptp(expected.logits_KHW))
 
 
 @pytest.mark.parametrize(
@@ -92,17 +97,53 @@ def test_a_step_undone_changes_the_graph_and_not_what_it_says(cpu: Bundle, tmp_p
         ("fused-gelu", "Div", -5),  # of three blocks and two gates
     ],
 )
-def test_what_a_step_undone_puts_in_place(cpu: Bundle, tmp_path: Path, step: str, operator: str, change: int) -> None:
+def test_what_a_step_undone_puts_in_place(cpu: Bundle, step: str, operator: str, change: int) -> None:
     def count(model: onnx.ModelProto) -> int:
         return sum(node.op_type == operator for node in model.graph.node)
 
-    bucket = cpu.manifest.buckets[0].name
-    joined = join(cpu, "int8", bucket)
+    joined = join(cpu, "int8", cpu.manifest.buckets[0].name)
     assert count(undo(joined, step)) - count(joined) == change
 
 
-def test_a_bucket_that_has_nothing_of_a_step(cpu: Bundle, tmp_path: Path) -> None:
+def test_without_zero_points_no_weight_has_one(cpu: Bundle) -> None:
+    def weights(model: onnx.ModelProto) -> list[int]:
+        constants = {tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.INT8}
+        return [
+            len(node.input)
+            for node in model.graph.node
+            if node.op_type == "DequantizeLinear" and node.input[0] in constants
+        ]
+
+    joined = join(cpu, "int8", cpu.manifest.buckets[0].name)
+    assert weights(joined) == [3] * 12 and weights(undo(joined, "zero-points")) == [2] * 12
+
+
+@pytest.mark.parametrize("policy", ["dynamicvit", "tome", "step"])
+def test_graphs_of_other_methods_have_some_of_the_steps(policy: str) -> None:
+    """What only looks like a step is left alone."""
+    model = models.model(models.card(policy, quantized=True))
+    _, folded = twins(model, "int8", "onnxruntime")
+    bucket = Bucket("target", tuple(model.policy.target_counts(models.N)))
+    joined = export_bucket(folded, bucket, "onnxruntime")
+    graph, image_HW3 = WatchedGraph(joined, 1), models.frames(1)[0]
+    labels_HW = graph.run({"frame": image_HW3})["labels"]
+    for step in STEPS:
+        undone = undo(joined, step)
+        found_HW = WatchedGraph(undone, 1).run({"frame": image_HW3})["labels"]
+        assert (found_HW[::2, ::2] if step == "small-labels" else found_HW).shape == labels_HW.shape
+        if step == "gather":
+            assert undone == joined
+
+
+def test_the_files_of_a_bucket_without_a_step(cpu: Bundle, tmp_path: Path) -> None:
     said: list[str] = []
     paths = export_undone(cpu, "full", tmp_path / "peers", said.append)
     assert said == ["gather: full has nothing of it"]
-    assert len(paths) == len(STEPS) - 1
+    assert [path.name for path in paths] == [f"full-without-{step}.onnx" for step in STEPS if step != "gather"]
+
+
+def test_a_bundle_whose_steps_cannot_be_undone(cpu: Bundle, orin: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="unknown bucket 'k1'.*full"):
+        export_undone(cpu, "k1", tmp_path, lambda _: None)
+    with pytest.raises(InputError, match="in the dialect 'tensorrt'; steps are undone in 'onnxruntime'"):
+        export_undone(orin, "full", tmp_path, lambda _: None)

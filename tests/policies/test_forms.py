@@ -26,7 +26,7 @@ FORMS: list[tuple[str, dict[str, Any]]] = [
     ("svit", {"reactivation": False}),
     ("svit", {"preservation": False}),
     ("svit", {"gate": "dynamicvit"}),
-    ("random", {"reactivation": False}),
+    ("svit", {"gate": "dynamicvit", "reactivation": False}),
 ]
 
 

@@ -267,6 +267,15 @@ def test_dynamicvits_gate_sees_the_whole_frame() -> None:
         assert (moved > 1e-4) is moves
 
 
-def test_merging_before_it_has_no_such_forms() -> None:
-    with pytest.raises(InputError, match="cts-svit has no form without preservation or reactivation"):
-        make_policy(PolicySpec(name="cts-svit", options={"preservation": False}), Shape(192, 4, models.GRID, 11))
+@pytest.mark.parametrize("options", [{"preservation": False}, {"reactivation": False}, {"gate": "dynamicvit"}])
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("cts-svit", "cts-svit has no form with another gate"),
+        ("random", "blind selection has no gate"),
+        ("uniform", "blind"),
+    ],
+)
+def test_what_has_no_such_forms(name: str, reason: str, options: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=reason):
+        make_policy(PolicySpec(name=name, options=options), Shape(192, 4, models.GRID, 11))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from edgeprune.policies.random import Random
-from edgeprune.policies.uniform import Uniform, select_uniform, spread
+from edgeprune.policies.uniform import Uniform, even_scores, select_uniform
 from tests import models
 
 
@@ -18,7 +18,7 @@ def windows(values_N: torch.Tensor, grid: tuple[int, int], count: int) -> torch.
 
 @pytest.mark.parametrize("grid", [(24, 32), (13, 21), (32, 32)])
 def test_any_count_is_spread_evenly(grid: tuple[int, int]) -> None:
-    scores_N, tokens = spread(grid), grid[0] * grid[1]
+    scores_N, tokens = even_scores(grid), grid[0] * grid[1]
     assert len(set(scores_N.tolist())) == tokens
     blind_N = torch.rand(tokens, generator=torch.Generator().manual_seed(0))
     for share in (0.1, 0.25, 0.343, 0.49, 0.7, 0.9):
@@ -29,7 +29,7 @@ def test_any_count_is_spread_evenly(grid: tuple[int, int]) -> None:
 
 def test_by_hand() -> None:
     """Half of a small grid: no row, no column without one, and none full."""
-    half_HW = (spread((4, 6)) > 0.5).view(4, 6)
+    half_HW = (even_scores((4, 6)) > 0.5).view(4, 6)
     assert half_HW.sum() == 12
     for lines in (half_HW, half_HW.T):
         assert lines.any(1).all() and not lines.all(1).any()
@@ -57,7 +57,7 @@ def test_training_keeps_what_inference_keeps() -> None:
 def test_a_crop_has_a_table_of_its_own_grid() -> None:
     model = models.model(models.card("uniform", keep=[0.5])).train()
     keeps = model(models.images(2)[..., :48, :64]).masked.keep_GBN
-    expected_N = (spread((3, 4)) > 0.5).float()
+    expected_N = (even_scores((3, 4)) > 0.5).float()
     assert all(torch.equal(keep_BN, expected_N.expand(2, -1)) for keep_BN in keeps)
 
 
