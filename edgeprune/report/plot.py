@@ -73,7 +73,8 @@ def plot_miou_latency(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def plot_growth(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Median latency and peak memory against the tokens of the full grid, both axes logarithmic, a line per graph.
+    """Median latency (both axes logarithmic) and peak memory against the tokens of the full grid, a line per graph. Graphs
+    that were not measured at every size are left out where there are several.
 
     Args:
         rows: as `growth` reports them: `series`, `precision`, `engine`, `tokens`, `latency_ms` {p50}, `peak_mb`. Dense is
@@ -90,6 +91,7 @@ def plot_growth(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     panels = figure.subplots(len(engines), 2, squeeze=False)
     for engine, (left, right) in zip(engines, panels, strict=True):
         own = [row for row in rows if row["engine"] == engine]
+        sizes = sorted({row["tokens"] for row in own})
         for axes, key, what in ((left, "latency_ms.p50", "latency (ms)"), (right, "peak_mb", "peak memory (MB)")):
             for name, precision in dict.fromkeys((row["series"], row["precision"]) for row in own):
                 drawn = GROWTH_LINES.get(name)
@@ -100,15 +102,16 @@ def plot_growth(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
                     for row in own
                     if (row["series"], row["precision"]) == (name, precision) and lookup(row, key) is not None
                 )
-                if not line:
+                if len(line) < len(sizes):
                     continue
                 colour = COLOURS.get(precision, OTHER_COLOUR)
                 axes.plot(*zip(*line, strict=True), drawn, color=colour, lw=1.4, ms=4, label=f"{name} {precision}")
-            axes.set(xscale="log", yscale="log", xlabel="tokens of the full grid", ylabel=what)
-            ticks = sorted({row["tokens"] for row in own})
-            axes.set_xticks(ticks, [str(tick) for tick in ticks], fontsize=7)
+            axes.set(xscale="log", xlabel="tokens of the full grid", ylabel=what)
+            axes.set_xticks(sizes, [str(size) for size in sizes], fontsize=7)
             axes.minorticks_off()
             _style(axes)
+        left.set_yscale("log")
+        right.set_ylim(bottom=0)
         left.set_title(engine, loc="left", fontsize=9)
         left.legend(frameon=False, fontsize=7)
     _save(figure, path)
