@@ -1,4 +1,5 @@
-"""The README's commands, as they stand there: every one parses, and those that are quick and need nothing are run."""
+"""The commands of the README, as they stand there: every one parses, and those that are quick and need nothing are run. Those
+of the guides and of the model's card parse."""
 
 import re
 import shlex
@@ -33,18 +34,26 @@ SLOW = (
 )
 
 
-def commands() -> list[str]:
-    """`edgeprune ...` lines of the README's shell blocks, in order, without comments."""
-    blocks = re.findall(r"```sh\n(.*?)```", README.read_text(), re.S)
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "edgeprune" / "zoo").glob("*/README.md"))]
+
+
+def commands(page: Path = README) -> list[str]:
+    """`edgeprune ...` lines of the page's shell blocks, in order, without comments and folders."""
+    blocks = re.findall(r"```sh\n(.*?)```", page.read_text().replace("\\\n", " "), re.S)
     lines = [line.split(" #")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line.removeprefix(".venv/bin/") for line in lines if "edgeprune " in line]
+    found = [re.search(r"(?:^|/)(edgeprune .*)", line) for line in lines]
+    return [match[1] for match in found if match]
 
 
 def test_the_readme_has_commands() -> None:
     assert len(commands()) >= 10
 
 
-@pytest.mark.parametrize("command", commands())
+def test_the_pages_have_commands() -> None:
+    assert {page.name for page in PAGES if commands(page)} >= {"README.md", "graphs.md", "jetson.md"}
+
+
+@pytest.mark.parametrize("command", dict.fromkeys(command for page in PAGES for command in commands(page)))
 def test_command_parses(command: str) -> None:
     program, verb, *words = shlex.split(command)
     assert program == "edgeprune"
