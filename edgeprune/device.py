@@ -1,12 +1,15 @@
-"""What device this is, as far as it says so itself: the board's name, its power mode."""
+"""What device this is, as far as it says so itself (the board's name, its power mode), and what its user set for it."""
 
 import os
 import subprocess
 from pathlib import Path
 
+from edgeprune.errors import InputError
+
 MODEL = "proc/device-tree/model"
 GOVERNOR = "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
 CACHE_VARIABLE = "EDGEPRUNE_CACHE"
+WORKSPACE_VARIABLE, WORKSPACE_MB = "EDGEPRUNE_WORKSPACE_MB", 1024
 
 
 def board_name(root: Path = Path("/")) -> str | None:
@@ -36,3 +39,17 @@ def cache_folder() -> Path:
     if given:
         return Path(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeprune"
+
+
+def workspace_mb() -> int:
+    """How much scratch memory a compiled kernel may take: `$EDGEPRUNE_WORKSPACE_MB`, else 1024.
+
+    Raises:
+        InputError: the variable holds no positive whole number.
+    """
+    given = os.environ.get(WORKSPACE_VARIABLE)
+    if not given:
+        return WORKSPACE_MB
+    if not given.isdecimal() or int(given) == 0:
+        raise InputError(f"{WORKSPACE_VARIABLE} is {given!r}; expected megabytes as a whole number, such as 512")
+    return int(given)

@@ -12,7 +12,7 @@ from edgeprune.cli.show import as_json, say, show_json, show_table
 from edgeprune.deploy import build_wheel, deploy
 from edgeprune.doctor import examine
 from edgeprune.engines import ENGINES
-from edgeprune.engines.plans import WORKSPACE_MB, trtexec_command
+from edgeprune.engines.plans import trtexec_command
 from edgeprune.errors import choose
 from edgeprune.evaluate.on_device import choose_on_device, graphs_of, single_graphs, take_choice
 
@@ -52,7 +52,7 @@ def compile_(bundle: Path, again: bool, print_trtexec: bool, json_: bool) -> Non
     opened = open_bundle(bundle)
     if print_trtexec:
         for graph in graphs_of(opened):
-            click.echo(trtexec_command(graph, WORKSPACE_MB))
+            click.echo(trtexec_command(graph))
         return
     target = opened.manifest.target
     if not target.compiled_on_device:

@@ -13,14 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgeprune.device import board_name, cache_folder, power_mode
+from edgeprune.device import board_name, cache_folder, power_mode, workspace_mb
 from edgeprune.engines.cuda import Cuda
 from edgeprune.errors import InputError, RunError
 from edgeprune.files import make_folder, write_atomic
 
 Say = Callable[[str], None]
 OLDEST = (10, 3)  # JetPack 6.1
-WORKSPACE_MB = 1024
 SAY_EVERY_S = 10.0
 EXTERNAL = re.compile(rb"[\w.-]+\.weights")  # how `build` names the files that hold a graph's constants
 
@@ -54,16 +53,15 @@ class Plans:
     Args:
         trt: the `tensorrt` module.
         folder: the cache; default: `edgeprune.device.cache_folder()`.
-        workspace_mb: how much scratch memory a kernel may take.
 
     Raises:
         InputError: TensorRT is too old.
     """
 
-    def __init__(self, trt: Any, cuda: Cuda, folder: Path | None = None, workspace_mb: int = WORKSPACE_MB):
+    def __init__(self, trt: Any, cuda: Cuda, folder: Path | None = None):
         if too_old(trt.__version__):
             raise InputError(f"TensorRT {trt.__version__} is too old; 10.3 or later is needed (JetPack 6.1 or later)")
-        self._trt, self._workspace_mb = trt, workspace_mb
+        self._trt = trt
         self.folder = (folder or cache_folder()) / "plans"
         self.device = {
             "tensorrt": trt.__version__,
@@ -169,7 +167,7 @@ class Plans:
                 f"`edgeprune lint {graph}` says what it objects to; build the bundle again"
             )
         config = builder.create_builder_config()
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, self._workspace_mb << 20)
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mb() << 20)
         if not config.set_timing_cache(config.create_timing_cache(timing), False):
             config.set_timing_cache(config.create_timing_cache(b""), False)  # of another version: times anew
         config.progress_monitor = monitor = _monitor(trt, graph.stem, say)
@@ -180,10 +178,11 @@ class Plans:
         return bytes(plan), bytes(config.get_timing_cache().serialize())
 
 
-def trtexec_command(graph: Path, workspace_mb: int = WORKSPACE_MB) -> str:
+def trtexec_command(graph: Path) -> str:
     """The command that builds a graph's plan with NVIDIA's own tool. TensorRT 11 takes `--stronglyTyped` and ignores it."""
     return (
-        f"trtexec --onnx={graph} --saveEngine={graph.stem}.plan --stronglyTyped --memPoolSize=workspace:{workspace_mb}M"
+        f"trtexec --onnx={graph} --saveEngine={graph.stem}.plan --stronglyTyped "
+        f"--memPoolSize=workspace:{workspace_mb()}M"
     )
 
 

@@ -26,11 +26,24 @@ def test_it_is_compiled_once_and_says_so(jetson: Jetson, bundle: Bundle) -> None
     assert said == [] and jetson.trt.built == []
 
 
-def test_networks_are_strongly_typed_and_memory_is_capped(jetson: Jetson, bundle: Bundle) -> None:
+@pytest.mark.parametrize(("set_to", "mb"), [(None, 1024), ("256", 256)])
+def test_networks_are_strongly_typed_and_memory_is_capped(
+    jetson: Jetson, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, set_to: str | None, mb: int
+) -> None:
+    if set_to:
+        monkeypatch.setenv("EDGEPRUNE_WORKSPACE_MB", set_to)
     prepared(bundle)
     for network, config in jetson.trt.built:
         assert network.strongly_typed
-        assert list(config.pools.values()) == [plans.WORKSPACE_MB << 20]
+        assert list(config.pools.values()) == [mb << 20]
+    assert plans.trtexec_command(graphs(bundle)[0]).endswith(f"--memPoolSize=workspace:{mb}M")
+
+
+@pytest.mark.parametrize("set_to", ["0", "-5", "1GB"])
+def test_a_cap_that_is_none(jetson: Jetson, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, set_to: str) -> None:
+    monkeypatch.setenv("EDGEPRUNE_WORKSPACE_MB", set_to)
+    with pytest.raises(InputError, match=f"EDGEPRUNE_WORKSPACE_MB is '{set_to}'; expected megabytes"):
+        prepared(bundle)
 
 
 def test_what_was_timed_is_kept_for_the_next_graph(jetson: Jetson, bundle: Bundle) -> None:
@@ -97,8 +110,9 @@ def test_weights_beside_the_graph_count(jetson: Jetson, tmp_path: Path) -> None:
         plans.graph_hash(graph)
 
 
-def test_trtexecs_command() -> None:
-    assert trtexec_command(Path("b/int8-tail-k352.onnx"), 512) == (
+def test_trtexecs_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEPRUNE_WORKSPACE_MB", "512")
+    assert trtexec_command(Path("b/int8-tail-k352.onnx")) == (
         "trtexec --onnx=b/int8-tail-k352.onnx --saveEngine=int8-tail-k352.plan --stronglyTyped "
         "--memPoolSize=workspace:512M"
     )
