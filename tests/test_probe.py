@@ -88,3 +88,14 @@ def test_int8_of_a_model_without_and_with_trained_ranges(street: str) -> None:
     trained = models.model(models.card(depth=3, stem="conv", quantized=True))
     rows = probe_int8(trained, data_set, open_split(data_set, "val"), spec, 4, lambda line: None)["rows"]
     assert [row["int8"] for row in rows] == ["none: float", "all linears, trained ranges", ptq[0], *kinds]
+
+
+def test_int8_of_a_method_without_graphs_goes_without_nncf(street: str) -> None:
+    data_set, said = load_data_set(street), list[str]()
+    spec = Calibration(data=street, frames=8)
+    rows = probe_int8(
+        models.model(models.card("ats", depth=3)), data_set, open_split(data_set, "val"), spec, 2, said.append
+    )
+    names = [row["int8"] for row in rows["rows"]]
+    assert len(names) == 8 and not any("NNCF" in name for name in names)
+    assert [line for line in said if line.startswith("NNCF's rows are left out, it works on graphs: ATS drops")]

@@ -98,7 +98,8 @@ def export_joined(bundle: Bundle, precision: str, out: Path, say: Say) -> list[P
 
 
 def check_undo(bundle: Bundle, bucket: str) -> None:
-    """
+    """Refuses what has no steps to undo, before minutes are spent on other peers.
+
     Raises:
         InputError: the bundle has no INT8 graphs, no such bucket, or speaks another dialect than ONNX Runtime's.
     """

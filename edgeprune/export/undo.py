@@ -1,7 +1,7 @@
 """What each step of graph surgery is worth: one bucket's INT8 graph with one step undone, for `bench --peer`.
 
 Every function takes a graph as `edgeprune.export.peers.join` makes it (ONNX Runtime's dialect), changes it in place, and
-leaves what it computes as it was; only `whole-labels` gives a larger label map.
+leaves what it computes as it was; only `small_labels` gives a larger label map.
 
 Shapes: N tokens, D inputs, F outputs of a linear.
 """

@@ -74,8 +74,8 @@ def probe_int8(
     for percentile, measured in ranges.items():
         apply_ranges(model, measured)
         add(f"all linears, PTQ {'min-max' if percentile == 100 else f'{percentile:g}%'}")
-    if plain.policy.not_exportable:
-        say(f"NNCF works on graphs, and {plain.policy.not_exportable}: left out")
+    if not trained and plain.policy.not_exportable:
+        say(f"NNCF's rows are left out, it works on graphs: {plain.policy.not_exportable}")
     elif not trained:
         _, frames_F3HW = calibration_frames(calibration, model.spec.height, model.spec.width)
         as_float, by_name = score_nncf(plain, data_set, samples, frames, images_BHW3.numpy(), as_uint8(frames_F3HW))

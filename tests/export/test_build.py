@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from edgeprune.export import host
 from edgeprune.export.build import build, build_dense
 from edgeprune.export.sources import PARITY_FRAMES, Sources, find_sources, frames_for_parity
 from tests import models
+from tests.export.conftest import small
 
 
 def quiet(line: str) -> None:
@@ -158,6 +160,24 @@ def test_a_dense_model_is_one_graph_without_calibration(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="was not built from"):
         save(tmp_path / "dense.safetensors", card, models.model(card, seed=5).state_dict())
         build_dense(tmp_path / "dense.safetensors", manifest, tmp_path / "later")
+
+
+def test_without_its_reference_a_bundles_dense_graph_is_not_made_of_other_weights(
+    sources: Sources, tmp_path: Path
+) -> None:
+    """As in an installed wheel, which leaves references out."""
+    dense = models.card("dense", depth=3, stem="conv")
+    save(tmp_path / "reference.safetensors", dense, models.model(dense).state_dict())
+    for name in ("qat.safetensors", "calib-qat.yaml"):
+        shutil.copy(sources.checkpoint.with_name(name), tmp_path / name)
+    checkpoint = tmp_path / "qat.safetensors"
+    said: list[str] = []
+    manifest = build(small("onnx-cpu", 2), find_sources(checkpoint, None, None), ["fp32"], tmp_path / "b", said.append)
+    assert manifest.provenance["reference"] == "reference.safetensors"
+    assert not any("no reference.safetensors" in line for line in said)
+    (tmp_path / "reference.safetensors").unlink()
+    with pytest.raises(InputError, match=r"dense reference, reference.safetensors, is not beside .*qat.safetensors"):
+        build_dense(checkpoint, manifest, tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------ engines

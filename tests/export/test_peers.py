@@ -77,9 +77,6 @@ def test_a_step_undone_leaves_what_the_graph_says(cpu: Bundle, step: str) -> Non
         expected = before.answer(before.run({"frame": image_HW3}))
         found = after.answer(after.run({"frame": image_HW3}))
         if step == "small-labels":  # the same map, finer
-            found.logits_KHW = found.logits_KHW.reshape(11, *expected.labels_HW.shape, 2, 2)[..., ::2, ::2].mean(
-                (-2, -1)
-            )
             np.testing.assert_array_equal(found.labels_HW.shape, 2 * np.array(expected.labels_HW.shape))
             assert (found.labels_HW[::2, ::2] == expected.labels_HW).mean() > 0.9
             continue
