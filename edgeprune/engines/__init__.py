@@ -1,6 +1,7 @@
 """Inference engines: one per file behind `ENGINES`. Adding one is a new file and a row here."""
 
 from edgeprune.engines.engine import Engine, Graph, Session
+from edgeprune.engines.fp16_rounded import Fp16Rounded
 from edgeprune.engines.onnxruntime import CUDA, TENSORRT, OnnxRuntime
 from edgeprune.engines.openvino import OpenVino
 from edgeprune.engines.tensorrt import TensorRt
@@ -14,5 +15,6 @@ ENGINES: dict[str, Engine] = {
     "openvino-bf16": OpenVino("bf16"),
     "tensorrt": TensorRt(),
     "onnxruntime-cuda": OnnxRuntime("onnxruntime-cuda", CUDA),
+    "onnxruntime-fp16": Fp16Rounded(),
     "onnxruntime-tensorrt": OnnxRuntime("onnxruntime-tensorrt", TENSORRT),
 }

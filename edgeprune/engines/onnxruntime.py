@@ -131,12 +131,20 @@ def _providers(provider: str) -> list[Any]:
 
 
 class OrtBound:
-    """See `Bound`. Tensors are OrtValues, tied by an IOBinding."""
+    """See `Bound`. Tensors are OrtValues, tied by an IOBinding. `model`: what is run instead of the file, serialized."""
 
-    def __init__(self, name: str, provider: str, path: Path, threads: int, state: Mapping[str, Any] | None):
+    def __init__(
+        self,
+        name: str,
+        provider: str,
+        path: Path,
+        threads: int,
+        state: Mapping[str, Any] | None,
+        model: bytes | None = None,
+    ):
         library = load_onnxruntime()
         self._name, self._provider = name, provider
-        self._session = open_session(path, threads, provider=provider)
+        self._session = open_session(model or path, threads, provider=provider)
         device = "cpu" if provider == CPU else "cuda"
         self.outputs: dict[str, Any] = {}
         self.frame_shape: tuple[int, ...] = ()

@@ -21,6 +21,7 @@ from edgeprune import __version__
 from edgeprune.bundle import MANIFEST, SCHEMA, BucketEntry, GraphSet, Manifest, ParityRow, open_bundle, write_manifest
 from edgeprune.checkpoint import Card, load
 from edgeprune.config import Target
+from edgeprune.engines.fp16_rounded import check_rounding, round_fp16
 from edgeprune.errors import InputError, RunError
 from edgeprune.export.family import place_buckets
 from edgeprune.export.fp16 import to_fp16
@@ -98,12 +99,12 @@ def build(target: Target, sources: Sources, precisions: Sequence[str], out: Path
                 write_csv(folder / f"fp16-range-{precision}.csv", ranges)
                 note(f"{precision}: {say_range(ranges)}")
                 trunk, tails = to_fp16(trunk), {name: to_fp16(tail) for name, tail in tails.items()}
+                check_rounding()  # a parity without it would be FP32's
             for name, proto in {"trunk": trunk, **tails}.items():
                 findings += lint_graph(f"{precision} {name}", proto, target.lint)
             graphs[precision] = _write_family(folder, precision, trunk, tails)
-            rows = compare(
-                reference_model, buckets, precision, trunk, list(tails.values()), frames_FHW3, target.threads
-            )
+            answering, *rest = map(round_fp16, (trunk, *tails.values()))
+            rows = compare(reference_model, buckets, precision, answering, rest, frames_FHW3, target.threads)
             parity += rows
             note(f"{precision}: {len(tails) + 1} graphs, {len(rows)} parity rows, {time.monotonic() - begin:.0f} s")
         dense_path = _write_single(folder, "dense-fp32", export_dense(dense, target.dialect))
@@ -237,15 +238,17 @@ def _check(target: Target, findings: list[str], parity: list[ParityRow]) -> None
 def _reference_labels(
     folder: Path, graphs: dict[str, GraphSet], buckets: list[Bucket], references: dict[str, npt.NDArray[Any]]
 ) -> dict[str, npt.NDArray[Any]]:
-    """The labels that the written graphs give for the reference frames, by `<precision>/<bucket>`."""
+    """The labels that the written graphs give for the reference frames, by `<precision>/<bucket>`; FP16 is rounded."""
+
+    def open_graph(path: str) -> ort.InferenceSession:
+        model = round_fp16(onnx.load(folder / path))
+        return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+
     labels: dict[str, npt.NDArray[Any]] = {}
     for precision, graph_set in graphs.items():
-        trunk = ort.InferenceSession(folder / graph_set.trunk, providers=["CPUExecutionProvider"])
+        trunk = open_graph(graph_set.trunk)
         names = [value.name for value in trunk.get_outputs()]
-        tails = {
-            name: ort.InferenceSession(folder / path, providers=["CPUExecutionProvider"])
-            for name, path in graph_set.tails.items()
-        }
+        tails = {name: open_graph(path) for name, path in graph_set.tails.items()}
         found: dict[str, list[npt.NDArray[Any]]] = {bucket.name: [] for bucket in buckets}
         for frame_HW3 in references["frames"]:
             state = dict(zip(names, trunk.run(None, {"frame": frame_HW3}), strict=True))

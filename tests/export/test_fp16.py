@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeprune.bundle import Bundle
+from edgeprune.engines import ENGINES
 from edgeprune.errors import RunError
 from edgeprune.export.fp16 import to_fp16
 from edgeprune.export.fp16_range import LIMIT, measure_range, say_range
@@ -181,3 +182,16 @@ def test_what_is_beyond_fp16_is_refused(tmp_path: Path) -> None:
     model.blocks[1].mlp.fc2.bias.data[3] = 1e3  # type: ignore[union-attr,operator,index]
     rows = measure_range(export_dense(model, "tensorrt"), {}, models.frames(1), 1)
     assert say_range(rows).startswith("largest activation 1") and "of FP16's 65504" in say_range(rows)
+
+
+def test_the_references_are_rounded(orin: Bundle) -> None:
+    """A device is held against them; ONNX Runtime left alone answers in FP32."""
+    with np.load(orin.path(orin.manifest.references)) as references:
+        for precision in ("fp16", "int8"):
+            session = ENGINES["onnxruntime-fp16"].open(orin, precision)
+            for bucket in orin.manifest.buckets:
+                for frame_HW3, label_HW in zip(
+                    references["frames"], references[f"{precision}/{bucket.name}"], strict=True
+                ):
+                    session.start(frame_HW3)
+                    assert np.array_equal(session.finish(bucket.name), label_HW)
