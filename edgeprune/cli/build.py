@@ -50,6 +50,13 @@ PRECISION_COLUMNS = {
 @click.option("--out", type=click.Path(path_type=Path), help="Default: out/bundles/<model>-<target>.")
 @click.option("--calib", type=click.Path(path_type=Path), help="Default: beside the checkpoint, else the shipped one.")
 @click.option("--reference", type=click.Path(path_type=Path), help="The dense FP32 model that speed is compared with.")
+@click.option(
+    "--builder",
+    type=click.Choice(["onnx", "torch-tensorrt"]),
+    default="onnx",
+    show_default=True,
+    help="torch-tensorrt: on an NVIDIA GPU, also TensorRT's engines from PyTorch, into this machine's cache.",
+)
 @click.option("--size", metavar="HxW", help="Input size, in multiples of 16; default: what the model was trained at.")
 @as_json
 def build(
@@ -59,6 +66,7 @@ def build(
     out: Path | None,
     calib: Path | None,
     reference: Path | None,
+    builder: str,
     size: str | None,
     json_: bool,
 ) -> None:
@@ -66,6 +74,7 @@ def build(
     from edgeprune.checkpoint import read_card
     from edgeprune.export.build import build as make_bundle
     from edgeprune.export.sources import find_sources
+    from edgeprune.export.torch_tensorrt import build_plans, check_builder
 
     loaded = load_target(target)
     for precision in precisions:
@@ -77,7 +86,11 @@ def build(
     shape = parse_size(size) if size else None
     folder = out or bundle_folder(read_card(source).name, f"{loaded.name}-{size}" if size else loaded.name)
     chosen = [precision for precision in loaded.precisions if not precisions or precision in precisions]
-    manifest = make_bundle(loaded, find_sources(source, calib, reference, shape), chosen, folder, say)
+    sources = find_sources(source, calib, reference, shape)
+    if builder == "torch-tensorrt":
+        check_builder(loaded, chosen)
+    manifest = make_bundle(loaded, sources, chosen, folder, say)
+    plans = build_plans(sources, open_bundle(folder), say) if builder == "torch-tensorrt" else []
     rows = parity_rows(manifest)
     if json_:
         show_json(
@@ -96,11 +109,13 @@ def build(
                     for row in rows
                 ],
                 "lint": manifest.lint,
+                "plans": [str(plan) for plan in plans],
             }
         )
         return
     show_table(rows, PARITY_COLUMNS)
-    click.echo(f"wrote {folder}")
+    for path in (folder, *plans):
+        click.echo(f"wrote {path}")
     if loaded.compiled_on_device:
         click.echo(f"next: copy {folder} to the device and run there: edgeprune run --bundle {folder.name} --camera 0")
     else:

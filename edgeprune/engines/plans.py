@@ -136,23 +136,34 @@ class Plans:
         timing = self.folder / f"timing-{hashlib.sha256(json.dumps(self.device).encode()).hexdigest()[:8]}.cache"
         plan, timed = self._build(graph, log, timing.read_bytes() if timing.is_file() else b"", say)
         seconds = time.monotonic() - begin
+        with write_atomic(timing, "compiled engine") as partial:
+            partial.write_bytes(timed)
+        self.store(graph, plan, seconds)
+        return seconds
+
+    def store(self, graph: Path, plan: bytes, seconds: float, beside: dict[str, Any] | None = None) -> Path:
+        """Keeps a graph's plan with what it fits. `beside`: what else is said of it; `names` are those that another builder
+        gave to inputs and outputs, and what they are called in the graph."""
+        make_folder(self.folder, "compiled engines")
         path = self.path(graph)
         about = self.device | {
             "graph": str(graph),
             "sha256": hashlib.sha256(plan).hexdigest(),
             "power_mode": power_mode(),
             "seconds": round(seconds, 1),
+            **(beside or {}),
         }
         # the description last: a plan without one is refused
         path.with_suffix(".json").unlink(missing_ok=True)
-        for target, content in (
-            (timing, timed),
-            (path, plan),
-            (path.with_suffix(".json"), json.dumps(about, indent=1).encode()),
-        ):
+        for target, content in ((path, plan), (path.with_suffix(".json"), json.dumps(about, indent=1).encode())):
             with write_atomic(target, "compiled engine") as partial:
                 partial.write_bytes(content)
-        return seconds
+        return path
+
+    def names(self, graph: Path) -> dict[str, str]:
+        """What inputs and outputs of a graph's plan are called in the graph, where the plan names them otherwise."""
+        names = self._about(self.path(graph)).get("names", {})
+        return names if isinstance(names, dict) else {}
 
     def _build(self, graph: Path, log: "_Log", timing: bytes, say: Say) -> tuple[bytes, bytes]:
         """The plan, and the timing cache with what was timed."""

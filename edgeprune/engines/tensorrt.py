@@ -135,15 +135,17 @@ class TensorRtBound:
         runtime.scratch.reserve(int(self._engine.device_memory_size_v2))
         self.outputs: dict[str, DeviceTensor] = {}
         self._frame: DeviceTensor | None = None
+        names = runtime.plans.names(path)
         for index in range(self._engine.num_io_tensors):
-            name = self._engine.get_tensor_name(index)
-            if self._engine.get_tensor_mode(name) == trt.TensorIOMode.OUTPUT:
-                tensor = self.outputs[name] = self._allocate(name)
+            own = self._engine.get_tensor_name(index)
+            name = names.get(own, own)
+            if self._engine.get_tensor_mode(own) == trt.TensorIOMode.OUTPUT:
+                tensor = self.outputs[name] = self._allocate(own)
             elif name == FRAME:
-                tensor = self._frame = self._allocate(name)
+                tensor = self._frame = self._allocate(own)
             else:
                 tensor = choose(state or {}, name, "input of a tail:")
-            if not self._context.set_tensor_address(name, tensor.address):
+            if not self._context.set_tensor_address(own, tensor.address):
                 raise RunError(f"TensorRT refuses the memory of {name!r} of {path.stem}")
         self._back = [name for name in (COUNT, LABELS) if name in self.outputs]
         self._generation = 0  # of the scratch memory that the context and its CUDA graph know

@@ -40,7 +40,7 @@ class Attention(nn.Module):
             logits_HNN = (q_HNE * HEAD_SIZE**-0.5) @ k_HNE.transpose(-2, -1)
             if bias_N is not None:
                 logits_HNN = logits_HNN + bias_N[..., None, None, :]
-            out_HNE = logits_HNN.softmax(-1) @ v_HNE
+            out_HNE = logits_HNN.softmax(-1).to(v_HNE.dtype) @ v_HNE
         else:
             out_HNE = attend(q_HNE, k_HNE, v_HNE, keys_N, bias_N)
         return self.proj(out_HNE.transpose(-3, -2).reshape(*lead, tokens, width))

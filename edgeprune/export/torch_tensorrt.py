@@ -1,0 +1,170 @@
+"""Torch-TensorRT as a second way from a model to TensorRT's plans, on discrete GPUs and Thor: a cross-check of what the ONNX
+graphs give there. Each bucket's exported program becomes one serialized engine, which goes to this machine's cache under
+the ONNX graph that says the same, and is run by the TensorRT engine without torch.
+
+FP16 and FP32 alone: Torch-TensorRT documents no route for NNCF's quantizers. Types are the program's own
+(`use_explicit_typing`): in FP16 linear layers, convolutions and the attention products, in FP32 norms, gates, the residual
+stream. Inputs of an engine are named as the program's placeholders, outputs `output0`, `output1` ... (Torch-TensorRT, "Naming
+Engine Bindings"), so the plan carries what they are called here.
+
+Documented, never yet run: see docs/jetson.md.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgeprune.bundle import Bundle
+from edgeprune.checkpoint import load
+from edgeprune.config import Target
+from edgeprune.device import workspace_mb
+from edgeprune.engines.bound import COUNT, FRAME, LABELS, import_library
+from edgeprune.engines.tensorrt import open_runtime
+from edgeprune.errors import InputError, RunError
+from edgeprune.export.graphs import DenseGraph, TailGraph, TrunkGraph, blank_frame, trunk_outputs
+from edgeprune.export.sources import Sources, twins
+from edgeprune.model.segmenter import Segmenter
+
+NAME = "torch-tensorrt"
+DEVICE = "cuda"
+PRECISIONS = ("fp16", "fp32")
+IN_FP16 = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+IN_FP32 = (nn.LayerNorm, nn.BatchNorm2d, nn.GroupNorm)
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A graph module with examples of its inputs, and what its inputs and outputs are called in a bundle."""
+
+    module: nn.Module
+    inputs: tuple[Tensor, ...]
+    names_in: Sequence[str]
+    names_out: Sequence[str]
+
+
+def load_torch_tensorrt() -> Any:
+    """The library.
+
+    Raises:
+        InputError: it isn't here.
+    """
+    return import_library(
+        "torch_tensorrt", "Torch-TensorRT", "on a machine with an NVIDIA GPU: pip install 'edgeprune[tensorrt]'"
+    )
+
+
+def check_builder(target: Target, precisions: Sequence[str]) -> None:
+    """Says what is missing before anything is built.
+
+    Raises:
+        InputError: another engine's target, no precision that can be built, no library, no GPU.
+    """
+    if target.engine != "tensorrt":
+        raise InputError(
+            f"--builder {NAME} builds TensorRT engines, target {target.name} runs {target.engine}; leave it out"
+        )
+    if not set(precisions) & set(PRECISIONS):
+        raise InputError(f"--builder {NAME} builds {' and '.join(PRECISIONS)}, not {', '.join(precisions)}")
+    load_torch_tensorrt()
+    open_runtime()
+
+
+def build_plans(sources: Sources, bundle: Bundle, say: Say) -> list[Path]:
+    """Puts the plans of a bundle, built a moment ago from `sources`, into this machine's cache.
+
+    Returns:
+        the plans.
+
+    Raises:
+        InputError: the bundle is of another checkpoint's counts, or the library is missing.
+        RunError: Torch-TensorRT can't convert a program.
+    """
+    model, _ = load(sources.checkpoint, sources.size)
+    written = []
+    for precision in (each for each in bundle.manifest.precisions if each in PRECISIONS):
+        thresholds = sources.calib.thresholds_of(precision) if sources.calib else []
+        graphs = bundle.graphs(precision)
+        for name, program in programs(model, bundle, precision, thresholds).items():
+            graph = bundle.path(graphs.tails.get(name, graphs.trunk))
+            written.append(convert(program, graph, say))
+    return written
+
+
+def programs(model: Segmenter, bundle: Bundle, precision: str, thresholds: Sequence[float]) -> dict[str, Program]:
+    """Trunk (`trunk`) and tails (by bucket) in one precision, on the GPU."""
+    model, _ = twins(model, precision, "tensorrt")
+    model = model.to(DEVICE)
+    if precision == "fp16":
+        model = type_fp16(model)
+    frame_HW3 = blank_frame(model).to(DEVICE)
+    if not model.policy.gated:
+        dense = FromFloat(DenseGraph(model, len(model.blocks), "tensorrt"))
+        return {"trunk": Program(dense, (frame_HW3,), [FRAME], [LABELS])}
+    trunk = FromFloat(TrunkGraph(model, thresholds))
+    with torch.no_grad():
+        *state, _ = trunk(frame_HW3)
+    names = trunk_outputs(model)
+    found = {"trunk": Program(trunk, (frame_HW3,), [FRAME], [*names, COUNT])}
+    for bucket in bundle.manifest.buckets:
+        tail = TailGraph(model, bucket.counts, "tensorrt")
+        found[bucket.name] = Program(tail, tuple(state), names, [LABELS])
+    return found
+
+
+class FromFloat(nn.Module):
+    """A graph of frames that casts them first: TensorRT takes UINT8 as an input to a cast alone."""
+
+    def __init__(self, graph: nn.Module):
+        super().__init__()
+        self.inner = graph  # `graph` is torch.fx's own name
+
+    def forward(self, frame_HW3: Tensor) -> Any:
+        return self.inner(frame_HW3.float())
+
+
+def type_fp16(model: Segmenter) -> Segmenter:
+    """A copy whose matrix products are typed FP16, norms and gates FP32; the residual stream stays FP32, the sum of both."""
+    typed = copy.deepcopy(model)
+    gates = set(typed.policy.modules())
+    for module in typed.modules():
+        if isinstance(module, IN_FP16) and module not in gates:
+            module.half()
+            module.register_forward_pre_hook(lambda module, inputs: (inputs[0].half(), *inputs[1:]))
+        elif (isinstance(module, IN_FP32) or module in gates) and not list(module.children()):
+            module.register_forward_pre_hook(lambda module, inputs: (inputs[0].float(), *inputs[1:]))
+    return typed
+
+
+def convert(program: Program, graph: Path, say: Say) -> Path:
+    """One program to the plan of one of the bundle's graphs."""
+    library, plans = load_torch_tensorrt(), open_runtime().plans
+    begin = time.monotonic()
+    with torch.no_grad():
+        exported = torch.export.export(program.module.eval(), program.inputs, strict=False)
+    placeholders = exported.graph_signature.user_inputs
+    names = dict(zip(map(str, placeholders), program.names_in, strict=True))
+    names |= {f"output{index}": name for index, name in enumerate(program.names_out)}
+    try:
+        plan = library.dynamo.convert_exported_program_to_serialized_trt_engine(
+            exported,
+            arg_inputs=list(program.inputs),
+            use_explicit_typing=True,
+            disable_tf32=True,
+            workspace_size=workspace_mb() << 20,
+        )
+    except Exception as error:  # its converters raise what they like
+        reason = " ".join(str(error).split())[:300]
+        raise RunError(
+            f"Torch-TensorRT {library.__version__} can't convert {graph.stem} ({type(error).__name__}: {reason}); "
+            "leave --builder out and run `edgeprune compile BUNDLE`"
+        ) from error
+    seconds = time.monotonic() - begin
+    say(f"{graph.stem}: built by {NAME} in {seconds:.0f} s")
+    return plans.store(graph, bytes(plan), seconds, {"builder": f"{NAME} {library.__version__}", "names": names})

@@ -1,0 +1,134 @@
+"""The Torch-TensorRT builder, on fakes of it and of TensorRT: what its engines answer, and what is said where it can't run."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from edgeprune.bundle import Bundle
+from edgeprune.config import load_target
+from edgeprune.engines import ENGINES
+from edgeprune.errors import InputError, RunError
+from edgeprune.evaluate.references import agreement_of
+from edgeprune.export import torch_tensorrt
+from edgeprune.export.graphs import export_dense
+from edgeprune.export.sources import Sources
+from edgeprune.export.torch_tensorrt import build_plans, check_builder, programs, type_fp16
+from tests import models
+from tests.cli.conftest import Type, edgeprune
+from tests.engines.jetson import Jetson, jetson
+from tests.export import fake_torch_tensorrt
+
+__all__ = ["edgeprune", "jetson"]
+
+
+@pytest.fixture
+def library(jetson: Jetson, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    module = fake_torch_tensorrt.make(jetson.trt)
+    monkeypatch.setitem(sys.modules, "torch_tensorrt", module)
+    monkeypatch.setattr(torch_tensorrt, "DEVICE", "cpu")
+    yield module
+
+
+def test_its_engines_answer_as_the_graphs_do_and_nothing_is_compiled(
+    library: Any, jetson: Jetson, orin: Bundle, sources: Sources
+) -> None:
+    said: list[str] = []
+    plans = build_plans(sources, orin, said.append)
+    graphs = orin.graphs("fp16")
+    paths = [orin.path(path) for path in (graphs.trunk, *graphs.tails.values())]
+    assert len(plans) == len(said) == len(paths) and all(plan.is_file() for plan in plans)
+    engine = ENGINES["tensorrt"]
+    engine.prepare(paths, said.append)
+    assert not jetson.trt.built and len(said) == len(paths)
+    session = engine.open(orin, "fp16")
+    shares = agreement_of(session, orin, "fp16")
+    assert set(shares) == {bucket.name for bucket in orin.manifest.buckets}
+    assert min(shares.values()) > 0.99
+    with np.load(orin.path(orin.manifest.references)) as references:
+        assert len({np.unique(labels).size for labels in references.values()}) > 1  # labels that could differ
+
+
+def test_counts_are_those_of_the_graphs(library: Any, orin: Bundle, sources: Sources) -> None:
+    build_plans(sources, orin, models.quiet)
+    ours, theirs = ENGINES["onnxruntime"].open(orin, "fp16"), ENGINES["tensorrt"].open(orin, "fp16")
+    for frame_HW3 in models.frames(4):
+        assert abs(ours.start(frame_HW3) - theirs.start(frame_HW3)) <= 1
+
+
+def test_types_are_stated_in_the_program(sources: Sources, orin: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_tensorrt, "DEVICE", "cpu")
+    model, _ = torch_tensorrt.load(sources.checkpoint)
+    assert sources.calib is not None
+    found = programs(model, orin, "fp16", sources.calib.thresholds_of("fp16"))
+    seen: dict[str, set[torch.dtype]] = {}
+    for program in found.values():
+        exported = torch.export.export(program.module.eval(), program.inputs, strict=False)
+        for node in exported.graph.nodes:
+            if node.op == "call_function" and isinstance(node.meta.get("val"), torch.Tensor):
+                seen.setdefault(str(node.target).removeprefix("aten.").split(".")[0], set()).add(node.meta["val"].dtype)
+    assert seen["conv2d"] == seen["matmul"] == seen["softmax"] == {torch.float16}
+    assert seen["layer_norm"] == {torch.float32}
+    assert seen["linear"] == {torch.float16, torch.float32}  # the gates
+    assert seen["topk"] == {torch.float32} if "topk" in seen else True
+
+
+def test_fp16_is_a_copy() -> None:
+    model = models.model(models.card(stem="conv"))
+    typed = type_fp16(model)
+    assert typed.blocks[0].attn.qkv.weight.dtype == torch.float16  # type: ignore[union-attr]
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert next(typed.policy.parameters()).dtype == torch.float32
+
+
+def test_what_can_not_be_converted_is_said(library: Any, orin: Bundle, sources: Sources) -> None:
+    library.refuses = NotImplementedError("Conversion of function aten.topk not currently supported!")
+    with pytest.raises(
+        RunError, match=r"can't convert .*trunk.* \(NotImplementedError: .*aten.topk.*edgeprune compile"
+    ):
+        build_plans(sources, orin, models.quiet)
+
+
+def test_another_engines_target_and_int8_alone_are_refused(library: Any) -> None:
+    with pytest.raises(InputError, match="target onnx-cpu runs onnxruntime; leave it out"):
+        check_builder(load_target("onnx-cpu"), ["fp32"])
+    with pytest.raises(InputError, match="builds fp16 and fp32, not int8"):
+        check_builder(load_target("jetson-thor"), ["int8"])
+    check_builder(load_target("jetson-thor"), ["int8", "fp16"])
+
+
+def test_without_the_library_nothing_is_built(edgeprune: Type, tmp_path: Path) -> None:
+    said = edgeprune("build", "--target", "jetson-thor", "--builder", "torch-tensorrt", "--out", tmp_path / "bundle")
+    assert said.code == 2 and said.err.count("\n") == 1
+    assert "needs Torch-TensorRT" in said.err and "edgeprune[tensorrt]" in said.err
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_the_verb_writes_bundle_and_plans(
+    library: Any, jetson: Jetson, edgeprune: Type, sources: Sources, tmp_path: Path
+) -> None:
+    asked = ["--target", "jetson-thor", "--builder", "torch-tensorrt", "--precision", "fp16", "--json"]
+    said = edgeprune("build", *asked, "--checkpoint", sources.checkpoint, "--out", tmp_path / "bundle")
+    assert said.code == 0, said.err
+    content = json.loads(said.out)
+    assert content["plans"] and all(Path(plan).parent == jetson.cache for plan in content["plans"])
+    about = json.loads(Path(content["plans"][0]).with_suffix(".json").read_text())
+    assert about["builder"] == "torch-tensorrt 2.12.0" and "frame" in about["names"].values()
+
+
+def test_a_policy_without_gates_is_one_program(orin: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_tensorrt, "DEVICE", "cpu")
+    model = models.model(models.card("dense", stem="conv"))
+    [program] = programs(model, orin, "fp32", []).values()
+    frame_HW3 = models.frames(1)[0]
+    with torch.no_grad():
+        label_HW = program.module(torch.from_numpy(frame_HW3)).numpy()
+    expected = ENGINES["onnxruntime"]
+    path = Path(orin.folder).parent / "dense.onnx"
+    path.write_bytes(export_dense(model, "tensorrt").SerializeToString())
+    assert (label_HW == expected.open_graph(path)(frame_HW3)).mean() > 0.999
