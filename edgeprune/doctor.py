@@ -122,7 +122,10 @@ def _openvino(root: Path) -> Finding:
 
 
 def _torch_tensorrt(root: Path) -> Finding:
-    remedy = "for discrete GPUs and Thor alone: pip install 'edgeprune[tensorrt]'; there is no Orin release after 2.8"
+    remedy = (
+        "for `build --builder torch-tensorrt` on discrete GPUs and Thor: an NVIDIA GPU, torch with CUDA, and pip install "
+        "'edgeprune[tensorrt]'; there is no Orin release after 2.8"
+    )
     return _package("Torch-TensorRT", "torch-tensorrt", remedy)
 
 

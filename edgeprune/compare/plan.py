@@ -51,7 +51,7 @@ def row_recipe(plan: Plan, row_name: str, seed: int) -> Recipe:
             )
         phase = recipe.phases[name]
         # options are the row's own: the recipe's may be of another policy
-        changes: dict[str, Any] = {"start": None if index else dense, "options": {}}
+        changes: dict[str, Any] = {"start": None if index else dense, "options": {}, "policy": None}
         if phase.distill or phase.distill_tokens:
             changes["teacher"] = dense
         if plan.frames and index == 0:

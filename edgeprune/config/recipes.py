@@ -74,6 +74,7 @@ class Phase(Strict):
     crop_height: int | None = None
     crop_width: int | None = None
     lr: float = 1e-3
+    policy: PolicySpec | None = Field(None, description="of this phase, where it is not the recipe's")
     options: dict[str, Any] = Field({}, description="options of the policy that differ from the recipe's in this phase")
     policy_lr: float = Field(1.0, gt=0, description="the policy's own parameters learn at so many times `lr`")
     layer_decay: float = Field(1.0, gt=0, le=1)
@@ -135,7 +136,8 @@ class Recipe(Strict):
         """The policy of the model that the phase trains; a dense phase has none."""
         if phase.kind not in SPARSE:
             return PolicySpec()
-        return self.policy.model_copy(update={"options": self.policy.options | phase.options})
+        policy = phase.policy or self.policy
+        return policy.model_copy(update={"options": policy.options | phase.options})
 
 
 def leave_out(recipe: Recipe, group: str) -> Recipe:

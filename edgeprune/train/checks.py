@@ -22,8 +22,9 @@ RENDERED_FRAMES = 32  # of a street split that are looked at; its labels are exa
 
 def check_phase(recipe: Recipe, name: str, phase: Phase) -> None:
     """Refuses what can be seen in the recipe alone."""
-    if phase.options and phase.kind not in SPARSE:
-        raise InputError(f"phase {name}: options are the policy's, and a {phase.kind} phase has none; take them out")
+    if phase.kind not in SPARSE and (phase.options or phase.policy):
+        key = "options" if phase.options else "policy"
+        raise InputError(f"phase {name}: {key}: a {phase.kind} phase has no policy; take it out")
     make_policy(recipe.policy_of(phase), shape_of(recipe.model))
     before = list(recipe.phases)[: list(recipe.phases).index(name)]
     for key, value in (("start", phase.start), ("teacher", phase.teacher)):
@@ -62,11 +63,13 @@ def check_phase(recipe: Recipe, name: str, phase: Phase) -> None:
 def check_done(recipe: Recipe, name: str, path: Path) -> None:
     """Refuses a phase's checkpoint that this recipe would not have made."""
     phase, card = recipe.phases[name], read_card(path)
-    says = {"seed": recipe.seed, "model": recipe.model, "policy": recipe.policy_of(phase)} | phase.model_dump(
-        mode="json"
-    )
-    made = {"seed": card.provenance.get("seed", recipe.seed), "model": card.model, "policy": card.policy}
-    made |= card.provenance.get("recipe", {})
+    says = phase.model_dump(mode="json") | {
+        "seed": recipe.seed,
+        "model": recipe.model,
+        "policy": recipe.policy_of(phase),
+    }
+    made = card.provenance.get("recipe", {}) | {"model": card.model, "policy": card.policy}
+    made["seed"] = card.provenance.get("seed", recipe.seed)
     differing = [key for key, value in made.items() if key in says and says[key] != value]
     if differing:
         key = differing[0]

@@ -114,6 +114,18 @@ def test_a_phase_may_have_options_of_its_own(run: tuple[Recipe, Path, list[str]]
         train(recipe, tmp_path, quiet, only=["sparse"])
 
 
+def test_a_phase_may_have_a_policy_of_its_own(run: tuple[Recipe, Path, list[str]], tmp_path: Path) -> None:
+    recipe, out, _ = run
+    (tmp_path / "dense.safetensors").write_bytes((out / "dense.safetensors").read_bytes())
+    other = changed(recipe, "sparse", policy={"name": "random", "options": {"first": 1}}, options={"keep": [0.5]})
+    (path,) = train(other, tmp_path, quiet, only=["sparse"])
+    assert read_card(path).policy == PolicySpec(name="random", options={"first": 1, "keep": [0.5]})
+    assert other.policy_of(other.phases["qat"]) == recipe.policy
+    train(other, tmp_path, quiet, only=["sparse"])
+    with pytest.raises(InputError, match="was trained with policy .*random.*the recipe says"):
+        train(recipe, tmp_path, quiet, only=["sparse"])
+
+
 def test_a_phase_without_frames_hands_its_weights_on(run: tuple[Recipe, Path, list[str]], tmp_path: Path) -> None:
     """What the sparse phase made of the weights, as a dense model: the reference of the shipped recipe."""
     recipe, out, _ = run
