@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from edgeprune import synthetic
 from edgeprune.camera.query import Option, read_options
 from edgeprune.camera.source import FrameSource, Picture
 from edgeprune.errors import choose
-from edgeprune.synthetic import Street
 
-SCENES = {"street": Street}
+SCENES = {"street": lambda seed, height, width: synthetic.Street(seed, height, width)}
 # frames=0: no end; ahead=0: each frame is rendered when it is asked for.
 OPTIONS = {
     "seed": Option(1, least=0),
@@ -41,7 +41,9 @@ def open_synthetic(uri: str, realtime: bool, loop: bool) -> FrameSource:
 class SyntheticStreet(FrameSource):
     """Frames of a street with label_HW, named by their number in the street."""
 
-    def __init__(self, uri: str, street: Street, *, fps: float, frames: int, ahead: int, realtime: bool, loop: bool):
+    def __init__(
+        self, uri: str, street: "synthetic.Street", *, fps: float, frames: int, ahead: int, realtime: bool, loop: bool
+    ):
         super().__init__(uri, live=realtime, fps=fps, loop=loop, paced=realtime)
         self._street = street
         self._frames = frames

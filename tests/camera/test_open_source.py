@@ -163,7 +163,7 @@ def test_street_with_its_labels() -> None:
 
 def test_street_rendered_ahead_is_the_same_street(monkeypatch: pytest.MonkeyPatch) -> None:
     ahead = open_source(STREET + "&frames=4&ahead=9")
-    monkeypatch.setattr("edgeprune.camera.synthetic.Street.frame", None)  # no rendering from here on
+    monkeypatch.setattr("edgeprune.synthetic.street.Street.frame", None)  # no rendering from here on
     first = [next(ahead) for _ in range(4)]
     assert list(ahead) == []
     monkeypatch.undo()
