@@ -18,13 +18,11 @@ from edgeprune.bundle import MANIFEST, Bundle, mix
 from edgeprune.device import cache_folder
 from edgeprune.engines import Engine, Session
 from edgeprune.errors import RunError
-from edgeprune.evaluate.references import agreement_of
+from edgeprune.evaluate.references import TRUNK, Row, agreement_of, chosen_of, hold_mixed
 from edgeprune.files import make_folder, write_atomic
 
 CHOICES = "device.json"
 ROUNDS = 20
-TRUNK = "trunk"
-Row = dict[str, Any]
 
 
 def graphs_of(bundle: Bundle) -> list[Path]:
@@ -67,6 +65,7 @@ def choose_on_device(bundle: Bundle, engine: Engine, say: Callable[[str], None])
         }
         times_ms = _time(sessions, [bucket.name for bucket in manifest.buckets], frames_FHW3)
     rows = _pick(bundle, agreement, times_ms)
+    hold_mixed(bundle, engine, rows, say)
     for row in rows:
         if row["chosen"] and row["bucket"] != TRUNK:
             say(f"{row['bucket']}: {row['precision']}, {row['p50_ms']:.2f} ms, {row['agreement']:.2%} equal labels")
@@ -163,9 +162,7 @@ def take_choice(bundle: Bundle) -> bool:
     rows = _read().get(_key(bundle))
     if not rows:
         return False
-    chosen = {row["bucket"]: row["precision"] for row in rows if row["chosen"]}
-    trunk = chosen.pop(TRUNK)
-    bundle.manifest.run, mixed = mix(bundle.manifest.graphs, trunk, chosen)
+    bundle.manifest.run, mixed = mix(bundle.manifest.graphs, *chosen_of(rows))
     if mixed:
         bundle.manifest.graphs[bundle.manifest.run] = mixed
     return True

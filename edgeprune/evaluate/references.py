@@ -1,18 +1,58 @@
 """Whether an engine answers as the bundle's reference frames do: what ONNX Runtime said of them when it was built."""
 
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
 import numpy as np
 
-from edgeprune.bundle import Bundle
-from edgeprune.engines import Session
+from edgeprune.bundle import Bundle, mix
+from edgeprune.engines import Engine, Session
+
+TRUNK = "trunk"  # in a table of buckets
+Row = dict[str, Any]
 
 
-def agreement_of(session: Session, bundle: Bundle, precision: str) -> dict[str, float]:
-    """Share of labels equal to the references of a precision, by bucket, mean over the frames."""
+def agreement_of(session: Session, bundle: Bundle, precision: str | Mapping[str, str]) -> dict[str, float]:
+    """Share of labels equal to the references of a precision (or of each bucket's), by bucket, mean over the frames."""
     equal: dict[str, list[float]] = {bucket.name: [] for bucket in bundle.manifest.buckets}
     with np.load(bundle.path(bundle.manifest.references)) as references:
         for index, frame_HW3 in enumerate(references["frames"]):
             session.start(frame_HW3)
             for name, shares in equal.items():
-                expected_HW = references[f"{precision}/{name}"][index]
-                shares.append(float(np.mean(session.finish(name) == expected_HW)))
+                own = precision if isinstance(precision, str) else precision[name]
+                shares.append(float(np.mean(session.finish(name) == references[f"{own}/{name}"][index])))
     return {name: float(np.mean(shares)) for name, shares in equal.items()}
+
+
+def chosen_of(rows: Sequence[Row]) -> tuple[str, dict[str, str]]:
+    """Precision of the trunk, and of each bucket's tail, from rows of {`bucket` or `trunk`, `precision`, `chosen`}."""
+    chosen = {row["bucket"]: row["precision"] for row in rows if row["chosen"]}
+    return chosen.pop(TRUNK), chosen
+
+
+def hold_mixed(bundle: Bundle, engine: Engine, rows: Sequence[Row], say: Callable[[str], None]) -> None:
+    """Chooses the trunk's own precision for a tail that does not answer as its references do behind a trunk of another: each
+    precision was compared whole, the mixture was not. Changes `chosen` of the rows (see `chosen_of`)."""
+    manifest = bundle.manifest
+    trunk, tails = chosen_of(rows)
+    name, mixed = mix(manifest.graphs, trunk, tails)
+    if mixed is None:
+        return
+    manifest.graphs[name] = mixed
+    try:
+        with closing(engine.open(bundle, name, threads=manifest.target.threads)) as session:
+            agreement = agreement_of(session, bundle, tails)
+    finally:
+        del manifest.graphs[name]
+    for bucket, precision in tails.items():
+        least = min(getattr(manifest.target.parity, each) for each in (trunk, precision))
+        if precision == trunk or agreement[bucket] >= least:
+            continue
+        say(
+            f"{bucket}: {precision} behind a trunk in {trunk} gives {agreement[bucket]:.2%} equal labels, at least "
+            f"{least:.2%} expected; {trunk} is taken"
+        )
+        for row in rows:
+            if row["bucket"] == bucket:
+                row["chosen"] = row["precision"] == trunk

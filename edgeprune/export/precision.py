@@ -12,9 +12,11 @@ from edgeprune.calibrate import Calib
 from edgeprune.config import load_data_set
 from edgeprune.data import open_split
 from edgeprune.energy import open_meter
-from edgeprune.errors import InputError
+from edgeprune.engines import ENGINES
+from edgeprune.errors import InputError, choose
 from edgeprune.evaluate.accuracy import AUTO, accuracy_of, evaluate
 from edgeprune.evaluate.bench import bench
+from edgeprune.evaluate.references import TRUNK, chosen_of, hold_mixed
 
 ROUNDS, FRAMES, SCORED = 3, 8, 24
 
@@ -29,7 +31,11 @@ def choose_precisions(
     """
     accuracy = _score(bundle, calib, say)
     timed = bench(bundle, ROUNDS, open_meter("none"), frames=FRAMES, accuracy=accuracy, say=say)["rows"]
-    return pick(bundle.manifest, timed, accuracy)
+    run, mixed, rows = pick(bundle.manifest, timed, accuracy)
+    if mixed is None:
+        return run, mixed, rows
+    hold_mixed(bundle, choose(ENGINES, bundle.manifest.target.engine, "engine"), rows, say)
+    return *mix(bundle.manifest.graphs, *chosen_of(rows)), rows
 
 
 def _score(bundle: Bundle, calib: Calib | None, say: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -85,11 +91,11 @@ def pick(
     if not gated:
         rows = [_row(whole, each, time_of(whole, each), loss_of(whole, each), trunk) for each in manifest.precisions]
         return trunk, None, rows
-    rows = [_row("trunk", each, time_of("trunk", each), loss_of(AUTO, each), trunk) for each in manifest.precisions]
+    rows = [_row(TRUNK, each, time_of(TRUNK, each), loss_of(AUTO, each), trunk) for each in manifest.precisions]
     tails: dict[str, str] = {}
     for bucket in manifest.buckets:
         able = [each for each in manifest.precisions if holds(bucket.name, each)]
-        tails[bucket.name] = min(able, key=lambda each: time_of(bucket.name, each) - time_of("trunk", each))
+        tails[bucket.name] = min(able, key=lambda each: time_of(bucket.name, each) - time_of(TRUNK, each))
         rows += [
             _row(bucket.name, each, time_of(bucket.name, each), loss_of(bucket.name, each), tails[bucket.name])
             for each in manifest.precisions
