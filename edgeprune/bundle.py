@@ -21,7 +21,7 @@ from edgeprune.config import Strict, Target, parse
 from edgeprune.errors import InputError, choose
 from edgeprune.files import sha256
 
-SCHEMA = 1
+SCHEMA = 2  # 2: one_tail
 MANIFEST = "manifest.json"
 MIXED = "mixed"  # the name of a graph set whose buckets are of several precisions
 DENSE = "dense"  # the name of the dense FP32 reference among buckets and graphs
@@ -93,6 +93,9 @@ class Manifest(Strict):
     graphs: dict[str, GraphSet] = Field(description="by precision; `mixed` takes each bucket from one of them")
     dense: str | None = Field(None, description="the dense FP32 reference graph: frame -> labels")
     stem_head: str | None = Field(None, description="stem and head without a block: their share of the dense time")
+    one_tail: dict[str, str] = Field(
+        {}, description="by precision, a graph that several buckets could share; an experiment, no run takes it"
+    )
     parity: list[ParityRow]
     lint: list[str] = Field(description="what the graph lint noted")
     accuracy: list[dict[str, Any]] = Field(
@@ -150,7 +153,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 def _named_files(manifest: Manifest) -> list[str]:
     """Every file that the manifest speaks of."""
     graphs = [path for graph_set in manifest.graphs.values() for path in (graph_set.trunk, *graph_set.tails.values())]
-    return [path for path in (*graphs, manifest.dense, manifest.stem_head, manifest.references) if path is not None]
+    single = (manifest.dense, manifest.stem_head, manifest.references, *manifest.one_tail.values())
+    return [path for path in (*graphs, *single) if path is not None]
 
 
 def open_bundle(folder: Path) -> Bundle:

@@ -34,7 +34,7 @@ SLOW = (
 )
 
 
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "edgeprune" / "zoo").glob("*/README.md"))]
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "edgeprune" / "zoo").glob("*/*.md"))]
 
 
 def commands(page: Path = README) -> list[str]:

@@ -57,6 +57,7 @@ PRECISION_COLUMNS = {
     show_default=True,
     help="torch-tensorrt: on an NVIDIA GPU, also TensorRT's engines from PyTorch, into this machine's cache.",
 )
+@click.option("--one-tail", is_flag=True, help="Also one graph that buckets could share, for `compile --one-tail`.")
 @click.option("--size", metavar="HxW", help="Input size, in multiples of 16; default: what the model was trained at.")
 @as_json
 def build(
@@ -67,6 +68,7 @@ def build(
     calib: Path | None,
     reference: Path | None,
     builder: str,
+    one_tail: bool,
     size: str | None,
     json_: bool,
 ) -> None:
@@ -89,7 +91,9 @@ def build(
     sources = find_sources(source, calib, reference, shape)
     if builder == "torch-tensorrt":
         check_builder(loaded, chosen)
-    manifest = make_bundle(loaded, sources, chosen, folder, say)
+    if one_tail and loaded.engine != "tensorrt":
+        raise InputError(f"--one-tail is for TensorRT, target {loaded.name} runs {loaded.engine}; leave it out")
+    manifest = make_bundle(loaded, sources, chosen, folder, say, one_tail)
     plans = build_plans(sources, open_bundle(folder), say) if builder == "torch-tensorrt" else []
     rows = parity_rows(manifest)
     if json_:

@@ -74,6 +74,11 @@ class CTSSViT(SViT):
         """Cells that stay apart, then tokens that are kept."""
         return self._candidates(counts, self.shape.grid)
 
+    def counts_of(self, candidates: Sequence[int]) -> tuple[int, ...]:
+        apart, *kept = candidates
+        side = SIDES[0]
+        return (count_cells(self.shape.grid, side) + (side * side - 1) * apart, *kept)
+
     def _candidates(self, counts: Sequence[int], grid: tuple[int, int]) -> list[int]:
         merges, _ = feasible_merges(counts[:1], grid[0] * grid[1], grid, SIDES)
         return [*cells_apart(merges, grid, SIDES), *counts[1:]]
