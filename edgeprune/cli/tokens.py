@@ -60,7 +60,7 @@ def show(
                 continue
             image_HW3 = fit.fit(frame.image_HW3)
             selection, label_hw = select_tokens(model, image_HW3, calibration)
-            shares.append(float(selection.blocks_N.mean() / depth))
+            shares.append(selection.token_share(depth))
             label_HW = label_hw.repeat(height // label_hw.shape[0], 0).repeat(width // label_hw.shape[1], 1)
             classes_HW3 = overlay.draw(
                 image_HW3, label_HW, f"{card.name}, {card.policy.name}: {shares[-1]:.0%} of the tokens"

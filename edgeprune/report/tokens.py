@@ -42,6 +42,14 @@ class Selection:
     blocks_N: npt.NDArray[np.int64]
     groups_GN: npt.NDArray[np.int64] | None = None
 
+    def token_share(self, depth: int) -> float:
+        """Tokens processed over all blocks, as a share of the dense model's; a merged group is one."""
+        tokens = int(np.prod(self.grid))
+        counts = [tokens] * depth
+        for block, keep_N in zip(self.before, self.keep_GN, strict=True):
+            counts[block - 1 :] = [int(keep_N.sum())] * (depth - block + 1)
+        return sum(counts) / (tokens * depth)
+
 
 def draw_selection(
     image_HW3: UInt8, overlay_HW3: UInt8, selection: Selection, depth: int, panel_px: int = 320
@@ -55,10 +63,12 @@ def draw_selection(
         panel_px: width of a panel.
     """
     tokens = selection.keep_GN.shape[1] if len(selection.keep_GN) else int(np.prod(selection.grid))
-    share = selection.blocks_N.mean() / depth
     panels = [
         ("classes", overlay_HW3),
-        (f"blocks that processed a token: {share:.0%} of dense", draw_heat(image_HW3, selection, depth)),
+        (
+            f"blocks a patch went through; {selection.token_share(depth):.0%} of dense",
+            draw_heat(image_HW3, selection, depth),
+        ),
     ]
     for index, block in enumerate(selection.before):
         title = f"before block {block}: {int(selection.keep_GN[index].sum())} of {tokens}"

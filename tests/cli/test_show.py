@@ -46,6 +46,15 @@ def test_blocks_are_counted_by_the_decisions_before_them() -> None:
     keeps = model(models.images(1), select_top(model.policy.target_counts(models.N))).masked.keep_GBN
     assert selection.blocks_N.tolist() == (1 + sum(keep_BN[0] for keep_BN in keeps)).int().tolist()
     assert selection.before == [2, 3, 4]
+    assert selection.token_share(4) == pytest.approx(selection.blocks_N.mean() / 4)
+
+
+def test_a_merged_group_is_one_token_of_the_share() -> None:
+    model = models.model(models.card("cts-svit"))  # merges before block 1, gates before blocks 3 and 4
+    selection, _ = select_tokens(model, models.frames(1)[0], None)
+    merged, third, fourth = (int(keep_N.sum()) for keep_N in selection.keep_GN)
+    assert merged < models.N and selection.before == [1, 3, 4]
+    assert selection.token_share(4) == pytest.approx((2 * merged + third + fourth) / (4 * models.N))
 
 
 def test_a_picture_and_a_clip(edgeprune: Type, checkpoint: Path) -> None:
