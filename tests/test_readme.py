@@ -29,6 +29,7 @@ SLOW = (
     "probe",
     "run --camera 0",
     "bench",
+    "onnxruntime-fp16",
     "compare",
     "compile",
 )
