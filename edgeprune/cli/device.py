@@ -16,7 +16,7 @@ from edgeprune.engines.plans import trtexec_command
 from edgeprune.engines.tensorrt import TensorRt
 from edgeprune.errors import InputError, choose
 from edgeprune.evaluate.on_device import choose_on_device, graphs_of, single_graphs, take_choice
-from edgeprune.evaluate.one_tail import measure_one_tail
+from edgeprune.evaluate.one_tail import measure_one_tail, shared_tails
 
 COLUMNS = {
     "bucket": ("bucket", ""),
@@ -65,16 +65,16 @@ def compile_(bundle: Path, again: bool, one_tail: bool, print_trtexec: bool, jso
     """
     opened = open_bundle(bundle)
     if print_trtexec:
-        shared = [opened.path(path) for path in opened.manifest.one_tail.values()] if one_tail else []
+        shared = list(shared_tails(opened).values()) if one_tail else []
         for graph in (*graphs_of(opened), *shared):
             click.echo(trtexec_command(graph))
         return
     target = opened.manifest.target
     if one_tail:
-        tensorrt = ENGINES[target.engine]
+        tensorrt = choose(ENGINES, target.engine, "engine")
         if not isinstance(tensorrt, TensorRt):
             raise InputError(f"--one-tail is for TensorRT, this bundle runs {target.engine}; leave it out")
-        rows = measure_one_tail(opened, tensorrt, say)
+        rows = measure_one_tail(opened, tensorrt, say, again)
         if json_:
             show_json({"bundle": str(bundle), "engine": target.engine, "rows": rows})
         else:

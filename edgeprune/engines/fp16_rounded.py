@@ -20,6 +20,7 @@ from edgeprune.errors import InputError
 
 NAME = "onnxruntime-fp16"
 OPSET = 17  # of the probe
+REMEDY = "pip install another version of onnxruntime, or report it"
 # these hand values on as they are
 EXACT = {
     "Concat", "Expand", "Flatten", "Gather", "GatherElements", "Identity", "Reshape", "ScatterElements", "Slice", "Split",
@@ -38,7 +39,11 @@ def load_onnx() -> Any:
 
 def round_fp16(model: Any) -> Any:
     """A copy of an `onnx.ModelProto` whose FP16 tensors are rounded to FP16 by ONNX Runtime's CPU provider too; the model
-    itself where it has none."""
+    itself where it has none.
+
+    Raises:
+        InputError: shape inference does not find a tensor's type.
+    """
     onnx = load_onnx()
     half = onnx.TensorProto.FLOAT16
     graph = onnx.shape_inference.infer_shapes(model).graph
@@ -46,6 +51,13 @@ def round_fp16(model: Any) -> Any:
     halves = {value.name for value in values if value.type.tensor_type.elem_type == half}
     if not halves:
         return model
+    typed = {value.name for value in values}
+    for node in graph.node:
+        for name in node.output:
+            if name and name not in typed:
+                raise InputError(
+                    f"the type of {name!r} ({node.op_type}) is not known, so it would not be rounded; {REMEDY}"
+                )
     rounded = onnx.ModelProto()
     rounded.CopyFrom(model)
     first = "fp16_rounded.first"
@@ -82,7 +94,7 @@ def check_rounding() -> None:
     if answer[0] != 0:
         raise InputError(
             f"ONNX Runtime {load_onnxruntime().__version__} does not round FP16 on this CPU (0.3 + 2048 - 2048 gives "
-            f"{answer[0]}), so {NAME} would say nothing; take another version, or --engine onnxruntime"
+            f"{answer[0]}), so an answer in FP16 would be FP32's; {REMEDY}"
         )
 
 
@@ -101,6 +113,7 @@ class Fp16Rounded(OnnxRuntime):
         onnx = load_onnx()
         try:
             model = onnx.load(path)
-        except Exception:  # ONNX Runtime says what is wrong with it
-            return super().bind(path, threads, state)
+        except Exception as error:
+            open_session(path, threads)  # it says what is wrong, if it finds it too
+            raise InputError(f"graph {path} can't be read to be rounded ({error}); build the bundle again") from error
         return OrtBound(self.name, self.provider, path, threads, state, round_fp16(model).SerializeToString())

@@ -174,29 +174,47 @@ class TensorRtBound:
         self.outputs: dict[str, DeviceTensor] = {}
         self._frame: DeviceTensor | None = None
         names = runtime.plans.names(path)
-        for index in range(self._engine.num_io_tensors):
-            own = self._engine.get_tensor_name(index)
+        found = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        for own in found:  # an output's shape is known once those of the inputs are
+            shape = shapes.get(names.get(own, own))
+            if shape is not None and not self._context.set_input_shape(own, tuple(shape)):
+                raise RunError(f"TensorRT refuses the shape {shape} of {names.get(own, own)!r} of {path.stem}")
+        for own in found:
             name = names.get(own, own)
             if self._engine.get_tensor_mode(own) == trt.TensorIOMode.OUTPUT:
                 tensor = self.outputs[name] = self._allocate(own)
             elif name == FRAME:
                 tensor = self._frame = self._allocate(own)
             elif name in shapes:  # its length is all that is read of it
-                if not self._context.set_input_shape(own, tuple(shapes[name])):
-                    raise RunError(f"TensorRT refuses the shape {shapes[name]} of {name!r} of {path.stem}")
-                tensor = self._allocate(own, tuple(shapes[name]))
+                tensor = self._allocate(own)
             else:
                 tensor = choose(state or {}, name, "input of a tail:")
+                self._check_fits(own, name, tensor)
             if not self._context.set_tensor_address(own, tensor.address):
                 raise RunError(f"TensorRT refuses the memory of {name!r} of {path.stem}")
         self._back = [name for name in (COUNT, LABELS) if name in self.outputs]
         self._generation = 0  # of the scratch memory that the context and its CUDA graph know
         self._executable: int | None = None
 
-    def _allocate(self, name: str, shape: tuple[int, ...] | None = None) -> DeviceTensor:
-        cuda, engine = self._runtime.cuda, self._engine
-        shape = tuple(engine.get_tensor_shape(name)) if shape is None else shape
-        dtype = choose(NUMPY_TYPES, engine.get_tensor_dtype(name).name, f"type of {name}:")
+    def _type_of(self, name: str) -> Any:
+        return choose(NUMPY_TYPES, self._engine.get_tensor_dtype(name).name, f"type of {name}:")
+
+    def _check_fits(self, own: str, name: str, tensor: DeviceTensor) -> None:
+        """Two builders, or two bundles, may type a state otherwise; its bits would be read all the same."""
+        wanted = np.dtype(self._type_of(own)), tuple(self._context.get_tensor_shape(own))
+        given = tensor.host.dtype, tensor.host.shape
+        if given != wanted:
+            raise InputError(
+                f"{self._path.stem} reads {name!r} as {wanted[0]} {wanted[1]}, the trunk gives {given[0]} {given[1]}: "
+                "they are not of one build; `edgeprune compile BUNDLE --again`"
+            )
+
+    def _allocate(self, name: str) -> DeviceTensor:
+        cuda = self._runtime.cuda
+        shape = tuple(self._context.get_tensor_shape(name))
+        if -1 in shape:
+            raise RunError(f"TensorRT does not know the shape of {name!r} of {self._path.stem}: {shape}")
+        dtype = self._type_of(name)
         host = cuda.pinned(shape, dtype)
         return DeviceTensor(cuda.allocate(host.nbytes), host)
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,21 @@ ROUNDS = 20
 ALL = "all"
 
 
-def measure_one_tail(bundle: Bundle, engine: TensorRt, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Compiles the shared tails and times them against the buckets' own, in turn.
+def shared_tails(bundle: Bundle) -> dict[str, Path]:
+    """By precision.
+
+    Raises:
+        InputError: the bundle has none.
+    """
+    if not bundle.manifest.one_tail:
+        raise InputError(f"{bundle.folder} has no shared tail; build it with `edgeprune build --one-tail`")
+    return {precision: bundle.path(path) for precision, path in bundle.manifest.one_tail.items()}
+
+
+def measure_one_tail(
+    bundle: Bundle, engine: TensorRt, say: Callable[[str], None], again: bool = False
+) -> list[dict[str, Any]]:
+    """Compiles the shared tails and times them against the buckets' own, in turn. `again`: also what is compiled already.
 
     Returns:
         rows of {`precision`, `bucket` (`all`: the plans of those that share), `own_ms`, `shared_ms` (tails alone, medians),
@@ -28,12 +42,10 @@ def measure_one_tail(bundle: Bundle, engine: TensorRt, say: Callable[[str], None
     Raises:
         InputError: the bundle has no shared tail.
     """
-    if not bundle.manifest.one_tail:
-        raise InputError(f"{bundle.folder} has no shared tail; build it with `edgeprune build --one-tail`")
     rows: list[dict[str, Any]] = []
-    for precision, path in bundle.manifest.one_tail.items():
-        graphs, graph = bundle.graphs(precision), bundle.path(path)
-        engine.prepare([graph, *(bundle.path(each) for each in (graphs.trunk, *graphs.tails.values()))], say)
+    for precision, graph in shared_tails(bundle).items():
+        graphs = bundle.graphs(precision)
+        engine.prepare([graph, *(bundle.path(each) for each in (graphs.trunk, *graphs.tails.values()))], say, again)
         buckets, plans = list(read_profiles(graph)), open_runtime().plans
         with (
             closing(engine.open(bundle, precision, threads=bundle.manifest.target.threads)) as own,

@@ -8,6 +8,7 @@ import numpy as np
 
 from edgeprune.bundle import Bundle, mix
 from edgeprune.engines import Engine, Session
+from edgeprune.errors import RunError
 
 TRUNK = "trunk"  # in a table of buckets
 Row = dict[str, Any]
@@ -33,7 +34,11 @@ def chosen_of(rows: Sequence[Row]) -> tuple[str, dict[str, str]]:
 
 def hold_mixed(bundle: Bundle, engine: Engine, rows: Sequence[Row], say: Callable[[str], None]) -> None:
     """Chooses the trunk's own precision for a tail that does not answer as its references do behind a trunk of another: each
-    precision was compared whole, the mixture was not. Changes `chosen` of the rows (see `chosen_of`)."""
+    precision was compared whole, the mixture was not. Changes `chosen` of the rows (see `chosen_of`).
+
+    Raises:
+        RunError: the trunk's own precision is beyond the target's accuracy limit in that bucket (`loss_points`).
+    """
     manifest = bundle.manifest
     trunk, tails = chosen_of(rows)
     name, mixed = mix(manifest.graphs, trunk, tails)
@@ -49,6 +54,12 @@ def hold_mixed(bundle: Bundle, engine: Engine, rows: Sequence[Row], say: Callabl
         least = min(getattr(manifest.target.parity, each) for each in (trunk, precision))
         if precision == trunk or agreement[bucket] >= least:
             continue
+        own = next(row for row in rows if (row["bucket"], row["precision"]) == (bucket, trunk))
+        if (own.get("loss_points") or 0) > manifest.target.accuracy_limit_points:
+            raise RunError(
+                f"{bucket}: {precision} behind a trunk in {trunk} gives {agreement[bucket]:.2%} of the reference's labels, and "
+                f"{trunk} itself loses {own['loss_points']:.2f} points; build with one --precision"
+            )
         say(
             f"{bucket}: {precision} behind a trunk in {trunk} gives {agreement[bucket]:.2%} equal labels, at least "
             f"{least:.2%} expected; {trunk} is taken"

@@ -58,6 +58,8 @@ def build(
         RunError: the lint found something, or parity failed; no bundle is left.
     """
     _check_replaceable(out)
+    if "fp16" in (*precisions, target.beside_int8):
+        check_rounding()  # parity would be FP32's
     model, card = load(sources.checkpoint, sources.size)
     dense = load_dense(sources, model)
     quantized = any(True for _ in quantized_linears(model))
@@ -108,7 +110,6 @@ def build(
                 write_csv(folder / f"fp16-range-{precision}.csv", ranges)
                 note(f"{precision}: {say_range(ranges)}")
                 trunk, tails = to_fp16(trunk), {name: to_fp16(tail) for name, tail in tails.items()}
-                check_rounding()  # a parity without it would be FP32's
             for name, proto in {"trunk": trunk, **tails}.items():
                 findings += lint_graph(f"{precision} {name}", proto, target.lint)
             graphs[precision] = _write_family(folder, precision, trunk, tails)

@@ -24,7 +24,7 @@ from edgeprune.engines.fp16_rounded import round_fp16
 from edgeprune.engines.plans import PROFILES, Profiles
 from edgeprune.errors import InputError, RunError
 from edgeprune.export.graphs import blank_frame, channels_last, export_graph, to_labels, trunk_outputs
-from edgeprune.model.policy import Bucket
+from edgeprune.model.policy import Bucket, TokenPolicy
 from edgeprune.model.segmenter import Segmenter
 
 LEAST = 2  # candidates: torch.export takes lengths of 0 and 1 for constants
@@ -56,11 +56,8 @@ def able_buckets(model: Segmenter, buckets: Sequence[Bucket]) -> list[Bucket]:
         candidates = policy.candidates(bucket.counts) if bucket.counts else []
         if candidates and policy.counts_of(candidates) != tuple(bucket.counts):
             raise InputError(f"--one-tail: {name} has no form of dynamic counts; leave it out")
-        # merging methods: later decisions choose of what the first one left
-        whole = [policy.tokens, *([max(bucket.counts)] * len(bucket.counts))][: len(candidates)]
         if candidates and all(
-            LEAST <= count < most and count <= policy.tokens - LEAST
-            for count, most in zip(bucket.counts, whole, strict=True)
+            LEAST <= taken <= most - LEAST for taken, most in zip(candidates, _offered(policy, bucket), strict=True)
         ):
             able.append(bucket)
     if len(able) < 2:
@@ -68,6 +65,13 @@ def able_buckets(model: Segmenter, buckets: Sequence[Bucket]) -> list[Bucket]:
             f"--one-tail: {len(able)} of the {len(buckets)} buckets of {name} could share a tail; leave it out"
         )
     return able
+
+
+def _offered(policy: TokenPolicy, bucket: Bucket) -> list[int]:
+    """Of how many each decision of a bucket chooses: what the full grid's takes, and behind a merge the tokens it left."""
+    full = policy.candidates([policy.tokens] * len(bucket.counts))
+    left = bucket.counts[0] if policy.merges_at(0) else policy.tokens
+    return [full[0], *([left] * (len(full) - 1))]
 
 
 def export_one_tail(model: Segmenter, buckets: Sequence[Bucket], dialect: str) -> tuple[onnx.ModelProto, Profiles]:
@@ -83,13 +87,27 @@ def export_one_tail(model: Segmenter, buckets: Sequence[Bucket], dialect: str) -
     keeps = [torch.zeros(count, dtype=torch.uint8) for count in first]
     shapes = {"state": [None] * len(state), "keeps": [{0: torch.export.Dim.AUTO}] * len(keeps)}
     inputs: Any = (state, keeps)
-    proto = export_graph(
-        OneTailGraph(model, dialect), inputs, [*trunk_outputs(model), *names], ["labels"], dynamic_shapes=shapes
-    )
+    wanted = [*trunk_outputs(model), *names]
+    try:
+        proto = export_graph(OneTailGraph(model, dialect), inputs, wanted, ["labels"], dynamic_shapes=shapes)
+        fixed = [value.name for value in proto.graph.input if value.name in names and not _is_open(value)]
+    except Exception as error:  # the exporter's own, which share no base but this one
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"--one-tail: {type(model.policy).__name__} can't be traced ({reason}); leave it out"
+        ) from error
+    if fixed:
+        raise InputError(
+            f"--one-tail: {type(model.policy).__name__} fixes the lengths of {', '.join(fixed)}; leave it out"
+        )
     profiles = {
         bucket: dict(zip(names, ([count] for count in counts), strict=True)) for bucket, counts in taken.items()
     }
     return proto, profiles
+
+
+def _is_open(value: onnx.ValueInfoProto) -> bool:
+    return any(side.WhichOneof("value") == "dim_param" for side in value.type.tensor_type.shape.dim)
 
 
 def write_profiles(graph: Path, profiles: Profiles) -> None:

@@ -74,6 +74,10 @@ def check_builder(target: Target, precisions: Sequence[str]) -> None:
         raise InputError(f"--builder {NAME} builds {' and '.join(PRECISIONS)}, not {', '.join(precisions)}")
     load_torch_tensorrt()
     open_runtime()
+    if DEVICE == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            f"--builder {NAME} needs torch with CUDA and a GPU that it sees; leave it out, or install that torch"
+        )
 
 
 def build_plans(sources: Sources, bundle: Bundle, say: Say) -> list[Path]:
@@ -83,7 +87,7 @@ def build_plans(sources: Sources, bundle: Bundle, say: Say) -> list[Path]:
         the plans.
 
     Raises:
-        InputError: the bundle is of another checkpoint's counts, or the library is missing.
+        InputError: the library is missing.
         RunError: Torch-TensorRT can't convert a program.
     """
     model, _ = load(sources.checkpoint, sources.size)
@@ -107,26 +111,42 @@ def programs(model: Segmenter, bundle: Bundle, precision: str, thresholds: Seque
     if not model.policy.gated:
         dense = FromFloat(DenseGraph(model, len(model.blocks), "tensorrt"))
         return {"trunk": Program(dense, (frame_HW3,), [FRAME], [LABELS])}
-    trunk = FromFloat(TrunkGraph(model, thresholds))
+    trunk = FromFloat(TrunkGraph(model, thresholds), state_fp16=precision == "fp16")
     with torch.no_grad():
         *state, _ = trunk(frame_HW3)
     names = trunk_outputs(model)
     found = {"trunk": Program(trunk, (frame_HW3,), [FRAME], [*names, COUNT])}
     for bucket in bundle.manifest.buckets:
-        tail = TailGraph(model, bucket.counts, "tensorrt")
+        tail = FromState(TailGraph(model, bucket.counts, "tensorrt"))
         found[bucket.name] = Program(tail, tuple(state), names, [LABELS])
     return found
 
 
 class FromFloat(nn.Module):
-    """A graph of frames that casts them first: TensorRT takes UINT8 as an input to a cast alone."""
+    """A graph of frames that casts them first: TensorRT takes UINT8 as an input to a cast alone. `state_fp16`: tokens and skips
+    leave it in FP16 and scores in FP32, as they do the ONNX graphs, whose plans may stand beside."""
 
-    def __init__(self, graph: nn.Module):
+    def __init__(self, graph: nn.Module, state_fp16: bool = False):
         super().__init__()
-        self.inner = graph  # `graph` is torch.fx's own name
+        self.inner, self.state_fp16 = graph, state_fp16  # `graph` is torch.fx's own name
 
     def forward(self, frame_HW3: Tensor) -> Any:
-        return self.inner(frame_HW3.float())
+        found = self.inner(frame_HW3.float())
+        if not self.state_fp16:
+            return found
+        *state, scores_N, count = found
+        return *(each.half() for each in state), scores_N.float(), count
+
+
+class FromState(nn.Module):
+    """A tail whose tokens, the residual stream, go on in FP32."""
+
+    def __init__(self, tail: nn.Module):
+        super().__init__()
+        self.inner = tail
+
+    def forward(self, x_ND: Tensor, *skips_scores: Tensor) -> Any:
+        return self.inner(x_ND.float(), *skips_scores)
 
 
 def type_fp16(model: Segmenter) -> Segmenter:
@@ -146,12 +166,9 @@ def convert(program: Program, graph: Path, say: Say) -> Path:
     """One program to the plan of one of the bundle's graphs."""
     library, plans = load_torch_tensorrt(), open_runtime().plans
     begin = time.monotonic()
-    with torch.no_grad():
-        exported = torch.export.export(program.module.eval(), program.inputs, strict=False)
-    placeholders = exported.graph_signature.user_inputs
-    names = dict(zip(map(str, placeholders), program.names_in, strict=True))
-    names |= {f"output{index}": name for index, name in enumerate(program.names_out)}
     try:
+        with torch.no_grad():
+            exported = torch.export.export(program.module.eval(), program.inputs, strict=False)
         plan = library.dynamo.convert_exported_program_to_serialized_trt_engine(
             exported,
             arg_inputs=list(program.inputs),
@@ -165,6 +182,8 @@ def convert(program: Program, graph: Path, say: Say) -> Path:
             f"Torch-TensorRT {library.__version__} can't convert {graph.stem} ({type(error).__name__}: {reason}); "
             "leave --builder out and run `edgeprune compile BUNDLE`"
         ) from error
+    names = dict(zip(map(str, exported.graph_signature.user_inputs), program.names_in, strict=True))
+    names |= {f"output{index}": name for index, name in enumerate(program.names_out)}
     seconds = time.monotonic() - begin
     say(f"{graph.stem}: built by {NAME} in {seconds:.0f} s")
     return plans.store(graph, bytes(plan), seconds, {"builder": f"{NAME} {library.__version__}", "names": names})

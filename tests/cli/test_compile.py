@@ -161,3 +161,21 @@ def test_doctor_says_what_is_here(edgeprune: Type) -> None:
     assert lines["ONNX Runtime"].startswith("ok ") and len(lines) == 17
     findings = json.loads(edgeprune("doctor", "--json").out)["findings"]
     assert [row["what"] for row in findings] == list(lines)
+
+
+def test_a_mixture_that_does_not_answer_is_not_kept(
+    jetson: Jetson, edgeprune: Type, folder: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each precision agrees as a whole; what `hold_mixed` decides of the mixture is what is kept."""
+    seen: list[str] = []
+
+    def hold(opened: Bundle, engine: object, rows: list[dict[str, object]], say: object) -> None:
+        seen.extend(str(row["precision"]) for row in rows if row["chosen"])
+        for row in rows:
+            row["chosen"] = row["precision"] == "fp32"
+
+    monkeypatch.setattr(on_device, "hold_mixed", hold)
+    said = edgeprune("compile", folder, "--json")
+    assert said.code == 0 and len(seen) == 4
+    assert {row["precision"] for row in json.loads(said.out)["rows"] if row["chosen"]} == {"fp32"}
+    assert on_device.take_choice(bundle) and bundle.manifest.run == "fp32"

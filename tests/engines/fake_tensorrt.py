@@ -221,6 +221,12 @@ class _Context:
         self._profile = profile_index
         return True
 
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        """Of an output not before the inputs' shapes are known."""
+        known = not any(-1 in shape for shape in self._shapes.values())
+        is_output = self._engine.tensors[_typed(name, str, "name")].mode == TensorIOMode.OUTPUT
+        return (-1,) if is_output and not known else self._shapes[name]
+
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         if not self._engine.profiles or self._engine.profiles[self._profile].get(name) != shape:
             return self._engine.fail(f"{shape} of {name} is outside of profile {self._profile}")

@@ -8,6 +8,7 @@ import pytest
 
 from edgeprune.bundle import MIXED, Bundle
 from edgeprune.engines import ENGINES
+from edgeprune.errors import RunError
 from edgeprune.evaluate.references import agreement_of, chosen_of, hold_mixed
 from tests import bundles
 
@@ -57,6 +58,14 @@ def test_a_tail_that_does_not_answer_takes_the_trunks_precision(bundle: Bundle) 
     hold_mixed(bundle, ENGINES["onnxruntime"], table, said.append)
     assert chosen_of(table) == ("int8", tails(bundle, **{second: "fp32"}))
     assert len(said) == 1 and said[0].startswith(f"{first}: fp32 behind a trunk in int8 gives 0.00% equal labels")
+
+
+def test_a_precision_beyond_the_accuracy_limit_is_no_way_out(bundle: Bundle) -> None:
+    first = bundle.manifest.buckets[0].name
+    spoil(bundle, f"fp32/{first}")
+    table = [row | {"loss_points": 0.9} for row in rows(bundle, "int8", tails(bundle, **{first: "fp32"}))]
+    with pytest.raises(RunError, match=f"{first}: fp32 behind a trunk in int8 .* int8 itself loses 0.90 points"):
+        hold_mixed(bundle, ENGINES["onnxruntime"], table, print)
 
 
 def test_one_precision_throughout_is_not_opened_again(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

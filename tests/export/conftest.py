@@ -6,6 +6,7 @@ from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.calibrate import calibrate, write_calib
 from edgeprune.checkpoint import save
 from edgeprune.config import BucketFamily, Calibration, Target, load_target
+from edgeprune.config.targets import Parity
 from edgeprune.export.build import build
 from edgeprune.export.sources import Sources, find_sources
 from tests import models
@@ -37,6 +38,11 @@ def cpu(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(scope="session")
 def orin(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Several buckets and a tail that they could share; a model of random weights is far off in INT8."""
     folder = tmp_path_factory.mktemp("orin") / "bundle"
-    build(small("jetson-orin", 2), sources, ["int8", "fp16"], folder, lambda line: None)
-    return open_bundle(folder)
+    update = {"buckets": BucketFamily(count=5, multiple=1), "parity": Parity(int8=0.9)}
+    target = small("jetson-orin", 5).model_copy(update=update)
+    build(target, sources, ["int8", "fp16"], folder, lambda line: None, one_tail=True)
+    bundle = open_bundle(folder)
+    assert len(bundle.manifest.buckets) > 2
+    return bundle

@@ -8,6 +8,7 @@ import pytest
 from edgeprune.bundle import MIXED, Bundle, open_bundle
 from edgeprune.config import Parity
 from edgeprune.engines import ENGINES
+from edgeprune.evaluate import references
 from edgeprune.export import precision
 from edgeprune.export.build import build
 from edgeprune.export.precision import pick
@@ -103,3 +104,19 @@ def test_a_mixed_bundle_runs_and_is_scored(
     plain.start(frame_HW3)
     for name in names:
         assert np.array_equal(session.finish(name), plain.finish(name))
+
+
+def test_a_mixture_that_does_not_answer_is_not_taken(
+    cpu: Bundle, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each precision passed parity as a whole; what the mixture answers decides."""
+    times = dict.fromkeys(names, (10.0, 20.0)) | {"auto": (10.0, 20.0), "trunk": (4.0, 12.0)}
+    times[names[0]] = (10.0, 17.0)
+    monkeypatch.setattr(precision, "bench", lambda *_, **__: {"rows": timed(times)})
+    monkeypatch.setattr(references, "agreement_of", lambda *_: dict.fromkeys(names, 1.0))
+    run, mixed, _ = precision.choose_precisions(cpu, None, quiet)
+    assert run == MIXED and mixed is not None
+    monkeypatch.setattr(references, "agreement_of", lambda *_: dict.fromkeys(names, 0.98))
+    run, mixed, rows = precision.choose_precisions(cpu, None, quiet)
+    assert (run, mixed) == ("int8", None)
+    assert [row["precision"] for row in rows if row["bucket"] == names[0] and row["chosen"]] == ["int8"]

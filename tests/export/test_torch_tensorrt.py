@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgeprune.bundle import Bundle
+from edgeprune.bundle import Bundle, mix
 from edgeprune.config import load_target
 from edgeprune.engines import ENGINES
 from edgeprune.errors import InputError, RunError
@@ -54,6 +54,38 @@ def test_its_engines_answer_as_the_graphs_do_and_nothing_is_compiled(
         assert len({np.unique(labels).size for labels in references.values()}) > 1  # labels that could differ
 
 
+def test_its_plans_fit_beside_those_of_the_onnx_graphs(
+    library: Any, jetson: Jetson, orin: Bundle, sources: Sources
+) -> None:
+    """A trunk in INT8, compiled from ONNX, before tails of this builder: what `compile` may choose."""
+    build_plans(sources, orin, models.quiet)
+    engine, graphs = ENGINES["tensorrt"], orin.graphs("int8")
+    engine.prepare([orin.path(path) for path in (graphs.trunk, *graphs.tails.values())], models.quiet)
+    tails = {bucket.name: "fp16" for bucket in orin.manifest.buckets}
+    name, mixed = mix(orin.manifest.graphs, "int8", tails)
+    assert mixed is not None
+    orin.manifest.graphs[name] = mixed
+    try:
+        shares = agreement_of(engine.open(orin, name), orin, tails)
+    finally:
+        del orin.manifest.graphs[name]
+    assert min(shares.values()) > 0.9
+
+
+def test_a_state_of_another_type_is_refused(
+    library: Any, jetson: Jetson, orin: Bundle, sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = lambda self, frame_HW3: self.inner(frame_HW3.float())  # noqa: E731  # without the casts of its state
+    monkeypatch.setattr(torch_tensorrt.FromFloat, "forward", forward)
+    build_plans(sources, orin, models.quiet)
+    engine, graphs = ENGINES["tensorrt"], orin.graphs("fp16")
+    engine.prepare([orin.path(graphs.trunk)], models.quiet, again=True)
+    with pytest.raises(
+        InputError, match=r"reads 'tokens' as float32 .*, the trunk gives float16 .*compile BUNDLE --again"
+    ):
+        engine.open(orin, "fp16")
+
+
 def test_counts_are_those_of_the_graphs(library: Any, orin: Bundle, sources: Sources) -> None:
     build_plans(sources, orin, models.quiet)
     ours, theirs = ENGINES["onnxruntime"].open(orin, "fp16"), ENGINES["tensorrt"].open(orin, "fp16")
@@ -70,12 +102,16 @@ def test_types_are_stated_in_the_program(sources: Sources, orin: Bundle, monkeyp
     for program in found.values():
         exported = torch.export.export(program.module.eval(), program.inputs, strict=False)
         for node in exported.graph.nodes:
-            if node.op == "call_function" and isinstance(node.meta.get("val"), torch.Tensor):
-                seen.setdefault(str(node.target).removeprefix("aten.").split(".")[0], set()).add(node.meta["val"].dtype)
+            value = node.meta.get("val")
+            value = value[0] if isinstance(value, tuple | list) else value
+            if node.op == "call_function" and isinstance(value, torch.Tensor):
+                seen.setdefault(str(node.target).removeprefix("aten.").split(".")[0], set()).add(value.dtype)
     assert seen["conv2d"] == seen["matmul"] == seen["softmax"] == {torch.float16}
     assert seen["layer_norm"] == {torch.float32}
     assert seen["linear"] == {torch.float16, torch.float32}  # the gates
-    assert seen["topk"] == {torch.float32} if "topk" in seen else True
+    assert seen["topk"] == {torch.float32}
+    *state, scores_N, _ = found["trunk"].module(*found["trunk"].inputs)
+    assert {each.dtype for each in state} == {torch.float16} and scores_N.dtype == torch.float32  # as the ONNX graphs'
 
 
 def test_fp16_is_a_copy() -> None:
@@ -92,6 +128,12 @@ def test_what_can_not_be_converted_is_said(library: Any, orin: Bundle, sources: 
         RunError, match=r"can't convert .*trunk.* \(NotImplementedError: .*aten.topk.*edgeprune compile"
     ):
         build_plans(sources, orin, models.quiet)
+
+
+def test_torch_without_a_gpu_is_refused_before_anything_is_built(library: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_tensorrt, "DEVICE", "cuda")
+    with pytest.raises(InputError, match="needs torch with CUDA and a GPU that it sees"):
+        check_builder(load_target("jetson-thor"), ["fp16"])
 
 
 def test_another_engines_target_and_int8_alone_are_refused(library: Any) -> None:
