@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.bundle import MANIFEST, open_bundle
+from edgeprune.bundle import MANIFEST, SCHEMA, open_bundle
 from edgeprune.errors import InputError
 from tests import bundles
 
@@ -69,8 +69,9 @@ def test_a_manifest_that_is_no_mapping_is_refused(folder: Path) -> None:
 
 
 def test_a_newer_schema_is_refused_before_anything_else(folder: Path) -> None:
-    change(folder, schema_version=2, a_key_of_the_future=1)
-    with pytest.raises(InputError, match="has schema 2, this edgeprune reads up to 1; upgrade edgeprune"):
+    change(folder, schema_version=SCHEMA + 1, a_key_of_the_future=1)
+    words = f"has schema {SCHEMA + 1}, this edgeprune reads up to {SCHEMA}; upgrade edgeprune"
+    with pytest.raises(InputError, match=words):
         open_bundle(folder)
 
 

@@ -39,9 +39,19 @@ class Jetson:
 
 @pytest.fixture(params=VERSIONS)
 def jetson(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Jetson]:
+    yield from device_with(request.param, monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def thor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Jetson]:
+    """In one version, where versions make no difference."""
+    yield from device_with(VERSIONS[1], monkeypatch, tmp_path)
+
+
+def device_with(version: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Jetson]:
     monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path / "cache"))
     cudart = FakeCudart()
-    device = Jetson(fake_tensorrt.make(request.param, cudart), cudart, tmp_path / "cache" / "plans", monkeypatch)
+    device = Jetson(fake_tensorrt.make(version, cudart), cudart, tmp_path / "cache" / "plans", monkeypatch)
     device.restart()
     yield device
     cuda.open_cuda.cache_clear()

@@ -18,9 +18,9 @@ from edgeprune.model.policy import Bucket
 from edgeprune.policies import POLICIES
 from tests import bundles, models
 from tests.cli.conftest import Type, edgeprune
-from tests.engines.jetson import Jetson, jetson
+from tests.engines.jetson import Jetson, thor
 
-__all__ = ["edgeprune", "jetson"]
+__all__ = ["edgeprune", "thor"]
 COUNTS = {"svit": [(8, 6, 4), (14, 10, 6), (24, 24, 24)], "cts-svit": [(12, 10, 8), (15, 12, 9), (24, 24, 24)]}
 
 
@@ -48,13 +48,13 @@ def test_its_weights_are_there_once(orin: Bundle) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_buckets_share_an_engine(jetson: Jetson, orin: Bundle, precision: str) -> None:
+def test_buckets_share_an_engine(thor: Jetson, orin: Bundle, precision: str) -> None:
     engine = ENGINES["tensorrt"]
     assert isinstance(engine, TensorRt)
     graphs, path = orin.graphs(precision), orin.path(orin.manifest.one_tail[precision])
     full = orin.manifest.buckets[-1].name
     engine.prepare([path, orin.path(graphs.trunk), orin.path(graphs.tails[full])], models.quiet)
-    _, config = jetson.trt.built[0]
+    _, config = thor.trt.built[0]
     assert config.profiles == [
         {name: tuple(shape) for name, shape in shapes.items()} for shapes in read_profiles(path).values()
     ]
@@ -66,21 +66,21 @@ def test_buckets_share_an_engine(jetson: Jetson, orin: Bundle, precision: str) -
             assert np.mean(own.finish(bucket.name) == shared.finish(bucket.name)) > 0.995
 
 
-def test_another_profile_is_another_plan(jetson: Jetson, orin: Bundle, tmp_path: Path) -> None:
+def test_another_profile_is_another_plan(thor: Jetson, orin: Bundle, tmp_path: Path) -> None:
     graph = orin.path(orin.manifest.one_tail["fp16"])
     for file in graph.parent.glob("fp16-one-tail*"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     engine, copy = ENGINES["tensorrt"], tmp_path / graph.name
     engine.prepare([graph], models.quiet)
     engine.prepare([copy], models.quiet)
-    assert len(jetson.trt.built) == 1
+    assert len(thor.trt.built) == 1
     profiles = copy.with_suffix(".profiles.json")
     profiles.write_text(profiles.read_text().replace("\n", " "))
     engine.prepare([copy], models.quiet)
-    assert len(jetson.trt.built) == 2
+    assert len(thor.trt.built) == 2
 
 
-def test_damaged_profiles(jetson: Jetson, orin: Bundle, tmp_path: Path) -> None:
+def test_damaged_profiles(thor: Jetson, orin: Bundle, tmp_path: Path) -> None:
     graph = tmp_path / "fp16-one-tail.onnx"
     graph.write_bytes(orin.path(orin.manifest.one_tail["fp16"]).read_bytes())
     graph.with_suffix(".profiles.json").write_text("{")
@@ -88,7 +88,7 @@ def test_damaged_profiles(jetson: Jetson, orin: Bundle, tmp_path: Path) -> None:
         read_profiles(graph)
 
 
-def test_the_verb_measures_both(jetson: Jetson, edgeprune: Type, orin: Bundle) -> None:
+def test_the_verb_measures_both(thor: Jetson, edgeprune: Type, orin: Bundle) -> None:
     engine = ENGINES["tensorrt"]
     assert isinstance(engine, TensorRt)
     rows = measure_one_tail(orin, engine, models.quiet)
@@ -112,7 +112,7 @@ def test_trtexec_gets_the_shapes(orin: Bundle) -> None:
     assert f" --profile=0 --minShapes={said} --optShapes={said} --maxShapes={said}" in trtexec_command(graph)
 
 
-def test_a_bundle_without_one(jetson: Jetson, edgeprune: Type, tmp_path: Path) -> None:
+def test_a_bundle_without_one(thor: Jetson, edgeprune: Type, tmp_path: Path) -> None:
     bundles.write_bundle(tmp_path / "tiny", engine="tensorrt", compiled_on_device=True)
     for options in ([], ["--print-trtexec"]):
         said = edgeprune("compile", tmp_path / "tiny", "--one-tail", *options)
@@ -132,6 +132,7 @@ def test_gates_that_keep_as_many_can_share() -> None:
     assert [bucket.name for bucket in able_buckets(model, buckets)] == ["a", "b"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(POLICIES) - {"dense", "ats"}))  # these have no tails
 def test_every_policy_has_one_tail_or_says_why_not(name: str) -> None:
     model = models.model(models.card(name, stem="conv"))

@@ -21,22 +21,22 @@ from edgeprune.export.sources import Sources
 from edgeprune.export.torch_tensorrt import build_plans, check_builder, programs, type_fp16
 from tests import models
 from tests.cli.conftest import Type, edgeprune
-from tests.engines.jetson import Jetson, jetson
+from tests.engines.jetson import Jetson, thor
 from tests.export import fake_torch_tensorrt
 
-__all__ = ["edgeprune", "jetson"]
+__all__ = ["edgeprune", "thor"]
 
 
 @pytest.fixture
-def library(jetson: Jetson, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    module = fake_torch_tensorrt.make(jetson.trt)
+def library(thor: Jetson, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    module = fake_torch_tensorrt.make(thor.trt)
     monkeypatch.setitem(sys.modules, "torch_tensorrt", module)
     monkeypatch.setattr(torch_tensorrt, "DEVICE", "cpu")
     yield module
 
 
 def test_its_engines_answer_as_the_graphs_do_and_nothing_is_compiled(
-    library: Any, jetson: Jetson, orin: Bundle, sources: Sources
+    library: Any, thor: Jetson, orin: Bundle, sources: Sources
 ) -> None:
     said: list[str] = []
     plans = build_plans(sources, orin, said.append)
@@ -45,7 +45,7 @@ def test_its_engines_answer_as_the_graphs_do_and_nothing_is_compiled(
     assert len(plans) == len(said) == len(paths) and all(plan.is_file() for plan in plans)
     engine = ENGINES["tensorrt"]
     engine.prepare(paths, said.append)
-    assert not jetson.trt.built and len(said) == len(paths)
+    assert not thor.trt.built and len(said) == len(paths)
     session = engine.open(orin, "fp16")
     shares = agreement_of(session, orin, "fp16")
     assert set(shares) == {bucket.name for bucket in orin.manifest.buckets}
@@ -55,7 +55,7 @@ def test_its_engines_answer_as_the_graphs_do_and_nothing_is_compiled(
 
 
 def test_its_plans_fit_beside_those_of_the_onnx_graphs(
-    library: Any, jetson: Jetson, orin: Bundle, sources: Sources
+    library: Any, thor: Jetson, orin: Bundle, sources: Sources
 ) -> None:
     """A trunk in INT8, compiled from ONNX, before tails of this builder: what `compile` may choose."""
     build_plans(sources, orin, models.quiet)
@@ -73,7 +73,7 @@ def test_its_plans_fit_beside_those_of_the_onnx_graphs(
 
 
 def test_a_state_of_another_type_is_refused(
-    library: Any, jetson: Jetson, orin: Bundle, sources: Sources, monkeypatch: pytest.MonkeyPatch
+    library: Any, thor: Jetson, orin: Bundle, sources: Sources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forward = lambda self, frame_HW3: self.inner(frame_HW3.float())  # noqa: E731  # without the casts of its state
     monkeypatch.setattr(torch_tensorrt.FromFloat, "forward", forward)
@@ -152,13 +152,13 @@ def test_without_the_library_nothing_is_built(edgeprune: Type, tmp_path: Path) -
 
 
 def test_the_verb_writes_bundle_and_plans(
-    library: Any, jetson: Jetson, edgeprune: Type, sources: Sources, tmp_path: Path
+    library: Any, thor: Jetson, edgeprune: Type, sources: Sources, tmp_path: Path
 ) -> None:
     asked = ["--target", "jetson-thor", "--builder", "torch-tensorrt", "--precision", "fp16", "--json"]
     said = edgeprune("build", *asked, "--checkpoint", sources.checkpoint, "--out", tmp_path / "bundle")
     assert said.code == 0, said.err
     content = json.loads(said.out)
-    assert content["plans"] and all(Path(plan).parent == jetson.cache for plan in content["plans"])
+    assert content["plans"] and all(Path(plan).parent == thor.cache for plan in content["plans"])
     about = json.loads(Path(content["plans"][0]).with_suffix(".json").read_text())
     assert about["builder"] == "torch-tensorrt 2.12.0" and "frame" in about["names"].values()
 
