@@ -9,7 +9,7 @@ import sys
 import click
 
 from edgeprune import __version__
-from edgeprune.cli import build, compare, demo, device, growth, lint, measure, run, tokens, train
+from edgeprune.cli import bench_torch, build, compare, demo, device, growth, lint, measure, run, tokens, train
 from edgeprune.errors import EdgepruneError
 
 COMMANDS = [
@@ -28,6 +28,7 @@ COMMANDS = [
     run.run,
     measure.eval_,
     measure.bench,
+    bench_torch.bench_torch,
     growth.growth,
     compare.compare,
     tokens.show,

@@ -13,7 +13,7 @@ from edgeprune.errors import InputError, nearest
 class ModelSpec(Strict):
     """A plain ViT for segmentation; see `model/segmenter.py`."""
 
-    size: Literal["tiny", "small", "base"] = "tiny"
+    size: Literal["tiny", "small", "base", "large"] = "tiny"
     depth: int = Field(12, ge=1)
     stem: Literal["conv", "patch"] = "conv"
     height: int = Field(384, ge=32)

@@ -17,7 +17,7 @@ from edgeprune.model.head import PyramidHead
 from edgeprune.model.policy import Masked, Select, TokenPolicy, View
 from edgeprune.model.stem import PATCH, STEMS
 
-WIDTHS = {"tiny": 192, "small": 384, "base": 768}
+WIDTHS = {"tiny": 192, "small": 384, "base": 768, "large": 1024}
 # mean and deviation of the levels, of each colour: what timm-format weights were trained with
 NORMALISE = {
     "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),  # DeiT, MAE, DINOv2
@@ -71,7 +71,7 @@ class Segmenter(nn.Module):
 
         At another size than the model's own the position embedding is resized (Dosovitskiy 2021, section 3.2).
         """
-        normal_B3HW = (images_B3HW - self.mean) / self.std
+        normal_B3HW = ((images_B3HW - self.mean) / self.std).to(self.pos_embed.dtype)
         x_BND, skips = self.stem(normal_B3HW)
         grid = (images_B3HW.shape[-2] // PATCH, images_B3HW.shape[-1] // PATCH)
         pos_1ND: Tensor = self.pos_embed

@@ -20,7 +20,7 @@ def test_logits_have_half_the_frame_size(stem: str) -> None:
     assert prediction.masked.keep_GBN == [] and prediction.masked.loss == 0
 
 
-@pytest.mark.parametrize("size", ["tiny", "small", "base"])
+@pytest.mark.parametrize("size", ["tiny", "small", "base", "large"])
 def test_every_size_has_heads_of_64(size: str) -> None:
     spec = ModelSpec(size=size, depth=1, height=32, width=32)  # type: ignore[arg-type]
     model = Segmenter(spec, TokenPolicy(Shape(WIDTHS[size], 1, (2, 2), 11))).eval()
