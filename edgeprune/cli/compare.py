@@ -19,8 +19,10 @@ COMPARE_COLUMNS = {
     "boundary_f": ("boundary F", ".4f"),
     "token_share": ("tokens", ".1%"),
     "gmacs": ("GMAC", ".2f"),
+    "parameters": ("parameters", ",d"),
     "latency_ms.p50": ("p50 ms", ".1f"),
     "speedup_vs_dense": ("x dense", ".2f"),
+    "points_over_controls": ("points over dense of its latency", "+.2f"),
     "note": ("", ""),
 }
 
@@ -55,5 +57,13 @@ def compare(plan: str, out: Path | None, cache: Path | None, json_: bool) -> Non
         f"{about['rounds']} rounds of {about['frames']} frames, {about['threads']} threads; x dense: the dense row of the "
         f"same precision and engine; {about['energy_status']}"
     )
+    click.echo("dense of its latency: between the plan's dense rows (fewer blocks, lower input), trained as long")
+    for row in result["picked"]:
+        click.echo(
+            f"deploy on {row['engine']}, {row['precision']}: {row['row']}, {row['speedup_vs_dense']:.2f}x dense, "
+            f"{row['points_under_dense']:+.2f} points under it (limit {result['limit_points']:g}): "
+            f"edgeprune run --bundle {row['bundle']}"
+        )
+    click.echo("picked on the frames it was scored on: check it on others before you trust the figure")
     for path in paths:
         click.echo(f"wrote {path}")

@@ -3,15 +3,28 @@
 from pathlib import Path
 from typing import Any
 
-from edgeprune.config import ROOT, ModelSpec, Plan, PolicySpec, Recipe, find, load_recipe, load_target, parse, read_yaml
+from edgeprune.config import (
+    ROOT,
+    ModelSpec,
+    Plan,
+    PlanRow,
+    PolicySpec,
+    Recipe,
+    find,
+    load_recipe,
+    load_target,
+    parse,
+    read_yaml,
+)
 from edgeprune.errors import InputError, nearest
 from edgeprune.model.weights import find_weights
 
 DENSE = "dense"  # the row that the others are held against
+LOWER_TO = 32  # pixels that sides of a lower input are a multiple of: an even grid of patches
 
 
 def load_plan(name: str | Path) -> Plan:
-    """A plan by name (`edgeprune/compare/recipes/`) or path, checked down to each row's recipe.
+    """A plan by name (`edgeprune/compare/recipes/`) or path, with its controls, checked down to each row's recipe.
 
     Raises:
         InputError: unknown key, recipe, phase, policy or target; no dense row; rows that would be trained unequally.
@@ -21,6 +34,8 @@ def load_plan(name: str | Path) -> Plan:
     dense = plan.rows.get(DENSE)
     if dense is None or dense.policy or dense.model:
         raise InputError(f"{path}: rows need one named {DENSE!r} without settings: the others are held against it")
+    if plan.controls:
+        plan = with_controls(plan)
     budgets = {row_name: budget(row_recipe(plan, row_name, plan.seeds[0])) for row_name in plan.rows}
     unequal = [row_name for row_name in plan.rows if budgets[row_name] != budgets[DENSE]]
     if unequal:
@@ -31,6 +46,20 @@ def load_plan(name: str | Path) -> Plan:
     if set(plan.precisions) - set(load_target(plan.target).precisions):
         raise InputError(f"{path}: target {plan.target} has no {' or '.join(plan.precisions)}")
     return plan
+
+
+def with_controls(plan: Plan) -> Plan:
+    """With the models that a user would deploy instead: dense ones of fewer blocks and of a lower input resolution."""
+    model = load_recipe(plan.recipe).model
+    dense = [row.model for row in plan.rows.values() if not row.policy]
+    added = {}
+    if not any(changes.get("depth", model.depth) < model.depth for changes in dense):
+        depth = max(1, model.depth // 2)
+        added[f"depth-{depth}"] = PlanRow(model={"depth": depth})
+    if not any(changes.get("height", model.height) < model.height for changes in dense):
+        height, width = (max(LOWER_TO, side * 3 // 4 // LOWER_TO * LOWER_TO) for side in (model.height, model.width))
+        added[f"input-{height}x{width}"] = PlanRow(model={"height": height, "width": width})
+    return plan.model_copy(update={"rows": plan.rows | added})
 
 
 def row_recipe(plan: Plan, row_name: str, seed: int) -> Recipe:

@@ -14,6 +14,7 @@ from edgeprune.calibrate import read_calib
 from edgeprune.checkpoint import load
 from edgeprune.compare.plan import DENSE, row_recipe
 from edgeprune.compare.timing import time_rows
+from edgeprune.compare.verdict import add_controls, pick
 from edgeprune.config import Plan, load_data_set, load_target
 from edgeprune.data import open_split
 from edgeprune.evaluate.accuracy import AUTO, evaluate
@@ -37,9 +38,11 @@ def compare(plan: Plan, out: Path, say: Say, cache: Path | None = None) -> dict[
         cache: where rendered street scenes are kept.
 
     Returns:
-        `plan`, `timing` (of `time_rows`), and `rows` of {`row`, `policy`, `precision`, `engine`, `seeds`, `miou`,
-        `points_under_dense` and `points_spread` [min, max] (paired by seed), `boundary_f`, `token_share`, `gmacs`,
-        `parameters`, `latency_ms` {p50, p95}, `speedup_vs_dense`, `speedup_spread`, `note`}. None where unknown.
+        `plan`, `timing` (of `time_rows`), `limit_points`, `picked` (see `pick`; with `bundle`), and `rows` of {`row`,
+        `policy`, `precision`, `engine`, `seeds`, `miou`, `miou_by_seed`, `points_under_dense` and `points_spread` [min,
+        max] (paired by seed), `boundary_f`, `token_share`, `gmacs`, `parameters`, `latency_ms` {p50, p95},
+        `speedup_vs_dense`, `speedup_spread`, `note`, `points_over_controls`, `controls_spread` (see `add_controls`)}. None
+        where unknown.
 
     Raises:
         InputError, RunError: what training, building, scoring and timing raise.
@@ -55,7 +58,11 @@ def compare(plan: Plan, out: Path, say: Say, cache: Path | None = None) -> dict[
         if found[name, plan.seeds[0]]["note"] is None
     }
     timing = time_rows(plan, bundles, say)
-    return {"plan": plan.model_dump(), "timing": timing["about"], "rows": tabulate(plan, found, timing["rows"])}
+    rows = tabulate(plan, found, timing["rows"])
+    add_controls(rows)
+    limit = load_target(plan.target).accuracy_limit_points
+    picked = [row | {"bundle": str(bundles[row["row"]].folder)} for row in pick(rows, limit)]
+    return {"plan": plan.model_dump(), "timing": timing["about"], "limit_points": limit, "picked": picked, "rows": rows}
 
 
 def run_row(plan: Plan, name: str, seed: int, folder: Path, say: Say, cache: Path | None) -> dict[str, Any]:
@@ -157,6 +164,7 @@ def tabulate(
                 "precision": precision,
                 "seeds": len(runs),
                 "miou": statistics.mean(run["miou"] for run in runs),
+                "miou_by_seed": [run["miou"] for run in runs],
                 "points_under_dense": statistics.mean(under),
                 "points_spread": [min(under), max(under)],
                 **{key: _mean([run[key] for run in runs]) for key in ("boundary_f", "token_share", "gmacs")},

@@ -44,4 +44,7 @@ class Plan(Strict):
     precisions: list[Literal["fp32", "int8"]] = Field(["fp32"], min_length=1)
     engines: list[str] = []
     rounds: int = Field(5, ge=1)
+    controls: bool = Field(
+        True, description="adds a dense row of half the depth and one of 3/4 of the input where the rows have neither"
+    )
     rows: dict[str, PlanRow] = Field(min_length=2)

@@ -13,6 +13,7 @@ from edgeprune.cli import edgeprune
 from edgeprune.compare import load_plan
 from edgeprune.compare.plan import row_recipe
 from edgeprune.compare.run import count_gmacs, tabulate
+from edgeprune.compare.verdict import add_controls, pick
 from edgeprune.config import Plan, PolicySpec, shipped
 from edgeprune.errors import InputError
 from edgeprune.model.policy import Shape
@@ -78,6 +79,12 @@ def test_each_row_is_trained_built_scored_and_timed_and_nothing_twice(tmp_path: 
     same = {row["row"]: row["miou"] for row in json.loads(again.stdout)["rows"]}
     assert same == {name: row["miou"] for name, row in rows.items()}
 
+    table = CliRunner().invoke(edgeprune, asked[:-1], standalone_mode=False).stdout
+    assert "deploy on onnxruntime, fp32: " in table and "points over dense of its latency" in table
+    [picked] = json.loads(answer.stdout)["picked"]
+    assert Path(picked["bundle"]) == out / "rows" / picked["row"] / "seed0" / "bundle"
+    assert picked["points_under_dense"] <= 0.5
+
 
 def test_rows_begin_with_the_dense_checkpoint_and_learn_from_it(tmp_path: Path) -> None:
     plan = load_plan(write_plan(tmp_path, frames=8))
@@ -115,6 +122,62 @@ def test_differences_are_paired_by_seed() -> None:
     assert row["points_under_dense"] == pytest.approx(0.5)
     assert row["points_spread"] == pytest.approx([-1.0, 2.0])
     assert row["latency_ms"] is None and row["engine"] is None
+
+
+def test_controls_are_added_where_a_plan_has_none(tmp_path: Path) -> None:
+    """Half of the three blocks, three quarters of 64x96 in whole pairs of patches; neither beside one of its own."""
+    added = load_plan(write_plan(tmp_path, rows={"dense": {}, "svit": SVIT})).rows
+    assert list(added) == ["dense", "svit", "depth-1", "input-32x64"]
+    assert added["input-32x64"].model == {"height": 32, "width": 64} and added["depth-1"].policy is None
+    own = {"dense": {}, "svit": SVIT, "shallow": {"model": {"depth": 2}}}
+    assert list(load_plan(write_plan(tmp_path, rows=own)).rows) == [*own, "input-32x64"]
+    assert list(load_plan(write_plan(tmp_path)).rows) == ["dense", "svit", "small"]
+    assert list(load_plan(write_plan(tmp_path, rows={"dense": {}, "svit": SVIT}, controls=False)).rows) == [
+        "dense",
+        "svit",
+    ]
+
+
+def timed(row: str, policy: str, latency: float | None, *mious: float, precision: str = "fp32") -> dict[str, Any]:
+    """A row as `tabulate` gives it; dense scores 0.60 in every seed."""
+    return {
+        "row": row, "policy": policy, "precision": precision, "engine": None if latency is None else "onnxruntime",
+        "latency_ms": None if latency is None else {"p50": latency, "p95": latency},
+        "miou_by_seed": list(mious), "points_under_dense": 60 - 100 * sum(mious) / len(mious),
+    }  # fmt: skip
+
+
+def test_rows_are_held_against_dense_models_of_their_latency() -> None:
+    """A line from (20 ms, 0.50) to (80 ms, 0.60) in the first seed, past a dense model that is beaten in both; level at 0.60
+    over 80 ms; the other precision has lines of its own."""
+    rows = [
+        timed("dense", "dense", 80, 0.60, 0.60),
+        timed("depth-6", "dense", 20, 0.50, 0.56),
+        timed("slow", "dense", 50, 0.49, 0.50),
+        timed("svit", "svit", 50, 0.58, 0.60),
+        timed("late", "svit", 90, 0.59, 0.59),
+        timed("swift", "svit", 10, 0.50, 0.50),
+        timed("ats", "ats", None, 0.50, 0.50),
+        timed("dense", "dense", 10, 0.30, 0.30, precision="int8"),
+    ]
+    add_controls(rows)
+    over = {row["row"]: (row["points_over_controls"], row["controls_spread"]) for row in rows[:-1]}
+    assert over["svit"] == (pytest.approx(2.5), pytest.approx([2.0, 3.0]))
+    assert over["late"] == (pytest.approx(-1.0), pytest.approx([-1.0, -1.0]))
+    assert [over[name] for name in ("dense", "depth-6", "swift", "ats")] == [(None, None)] * 4
+
+
+def test_the_fastest_row_within_the_limit_is_picked() -> None:
+    rows = [
+        timed("dense", "dense", 80, 0.60),
+        timed("svit", "svit", 50, 0.596),
+        timed("better", "svit", 60, 0.61),
+        timed("swift", "svit", 10, 0.59),
+        timed("ats", "ats", None, 0.62),
+        timed("dense", "dense", 20, 0.60, precision="int8"),
+        timed("svit", "svit", 10, 0.50, precision="int8"),
+    ]
+    assert [(row["row"], row["precision"]) for row in pick(rows, 0.5)] == [("svit", "fp32"), ("dense", "int8")]
 
 
 @pytest.mark.parametrize(
