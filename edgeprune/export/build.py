@@ -166,7 +166,7 @@ def build(
             manifest.target = target.model_copy(update={"engine": engine})
             write_manifest(folder, manifest)
         if target.precision_per_bucket and len(precisions) > 1:
-            manifest.run, mixed, manifest.precision_choice = choose_precisions(open_bundle(folder), calib, say)
+            manifest.run, mixed, manifest.precision_choice = choose_precisions(open_bundle(folder), calib, note)
             if mixed:
                 manifest.graphs[manifest.run] = mixed
             note(f"a run takes {manifest.run}")
