@@ -21,7 +21,7 @@ from edgeprune.config import Strict, Target, parse
 from edgeprune.errors import InputError, choose
 from edgeprune.files import sha256
 
-SCHEMA = 2  # 2: one_tail
+SCHEMA = 3  # 2: one_tail; 3: buckets.most of the target
 MANIFEST = "manifest.json"
 MIXED = "mixed"  # the name of a graph set whose buckets are of several precisions
 DENSE = "dense"  # the name of the dense FP32 reference among buckets and graphs

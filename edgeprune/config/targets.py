@@ -29,6 +29,7 @@ class BucketFamily(Strict):
 
     count: int = Field(5, ge=1)
     multiple: int = Field(64, ge=1)
+    most: int | None = Field(None, ge=1, description="the most tokens a decision can pick, short of taking all")
 
 
 class Target(Strict):

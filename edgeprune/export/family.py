@@ -57,7 +57,10 @@ def place_buckets(policy: TokenPolicy, spec: BucketFamily, occupancy_FG: list[li
             ceil(need / spec.multiple - 1e-6) if gate == by else round(need / spec.multiple)
             for gate, need in enumerate(needs_G)
         ]
-        schedule = policy.feasible([min(policy.tokens, max(1, multiple) * spec.multiple) for multiple in multiples])
+        counts = [min(policy.tokens, max(1, multiple) * spec.multiple) for multiple in multiples]
+        if spec.most is not None:  # beyond, a decision takes all
+            counts = [policy.tokens if count > spec.most else count for count in counts]
+        schedule = policy.feasible(counts)
         if schedule[by] < policy.tokens:
             # two cuts that round to the same deciding count are one bucket, with the larger need at every gate
             before = chosen.get(schedule[by], schedule)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from edgeprune.config import BucketFamily, PolicySpec
+from edgeprune.config import BucketFamily, PolicySpec, load_target
 from edgeprune.export.family import FULL, place_buckets, rising
+from edgeprune.lint.rules import MAX_TOPK
 from edgeprune.model import TokenPolicy
 from edgeprune.model.policy import Shape
 from edgeprune.policies import make_policy
@@ -45,6 +46,20 @@ def test_every_calibration_frame_has_a_bucket_and_the_first_gates_need_is_met_cl
     assert (chosen_F < N).all()  # no frame of the calibration needs the full grid
     shares = [np.mean(chosen_F == first) for first in firsts[:-2]]
     assert len(shares) == 3 and all(0.2 < share < 0.5 for share in shares) and sum(shares) == 1
+
+
+def test_a_decision_that_may_not_pick_so_many_takes_all() -> None:
+    """TensorRT's TopK ends at 3,840; a grid of 64x64 holds 4,096 tokens."""
+    policy = make_policy(PolicySpec(name="svit"), Shape(192, 12, (64, 64), 11))
+    family = load_target("jetson-orin").buckets
+    assert family.most == MAX_TOPK
+    heavy = [[3900 / 4096] * GATES] * 8 + [[3000 / 4096] * GATES] * 8 + [[3000 / 4096] * 3 + [3900 / 4096] * 6] * 8
+    free = place_buckets(policy, family.model_copy(update={"most": None}), heavy)
+    assert any(MAX_TOPK < count < 4096 for bucket in free for count in bucket.counts)
+    capped = place_buckets(policy, family, heavy)
+    assert len(capped) >= 2 and capped[-1].name == FULL
+    assert all(count <= MAX_TOPK or count == 4096 for bucket in capped for count in bucket.counts)
+    assert any(count == 4096 for bucket in capped[:-1] for count in bucket.counts)
 
 
 @pytest.mark.parametrize("with_occupancy", [True, False])
