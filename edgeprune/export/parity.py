@@ -106,9 +106,10 @@ def compare(
             equal[index] += int((expected.labels_HW == got.labels_HW)[sure_HW].sum())
             sure[index] += int(sure_HW.sum())
             pixels[index] += sure_HW.size
-            selected[index] += [
-                len(ours & theirs) / len(ours) for ours, theirs in zip(expected.kept, got.kept, strict=True)
-            ]
+            if not model.policy.blind:
+                selected[index] += [
+                    len(ours & theirs) / len(ours) for ours, theirs in zip(expected.kept, got.kept, strict=True)
+                ]
     return [
         ParityRow(
             bucket=bucket.name,

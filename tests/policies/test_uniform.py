@@ -5,6 +5,9 @@ from itertools import pairwise
 import pytest
 import torch
 
+from edgeprune.export.build import export_family
+from edgeprune.export.parity import compare
+from edgeprune.model.policy import Bucket
 from edgeprune.policies.random import Random
 from edgeprune.policies.uniform import Uniform, even_scores, select_uniform
 from tests import models
@@ -86,3 +89,13 @@ def test_where_groups_merge_a_uniform_control_leaves_the_choice_to_the_policy() 
     assert torch.equal(own[0], even[0])
     assert not torch.equal(own[1], even[1])
     assert own[1].sum() == even[1].sum()
+
+
+def test_gates_of_equal_counts_share_their_selection_in_the_graph() -> None:
+    """One TopK stands for several gates there; parity compares labels and logits, which still agree."""
+    model = models.model(models.card("uniform"))
+    bucket = Bucket("k12", (12, 12, 12))
+    trunk, tails = export_family(model, [bucket], [0.0] * 3, "onnxruntime")
+    assert sum(node.op_type == "TopK" for node in tails["k12"].graph.node) < len(model.policy.gated) == 3
+    [row] = compare(model, [bucket], "fp32", trunk, list(tails.values()), models.frames(2), threads=1)
+    assert row.label_agreement == 1 and row.max_abs < 0.05 and row.selection_agreement is None
