@@ -95,10 +95,13 @@ def build(
     with write_folder_atomic(out, "bundle") as folder:
         (folder / "graphs").mkdir()
 
+        def write(*lines: str) -> None:
+            with (folder / "build.log").open("a", encoding="utf-8") as log:
+                log.writelines(f"{line}\n" for line in lines)
+
         def note(line: str) -> None:
             say(line)
-            with (folder / "build.log").open("a", encoding="utf-8") as log:
-                log.write(line + "\n")
+            write(line)
 
         for precision in precisions:
             begin = time.monotonic()
@@ -166,7 +169,14 @@ def build(
             manifest.target = target.model_copy(update={"engine": engine})
             write_manifest(folder, manifest)
         if target.precision_per_bucket and len(precisions) > 1:
-            manifest.run, mixed, manifest.precision_choice = choose_precisions(open_bundle(folder), calib, note)
+            said: list[str] = []  # the bundle is hashed while they are chosen, its log too
+
+            def remember(line: str) -> None:
+                say(line)
+                said.append(line)
+
+            manifest.run, mixed, manifest.precision_choice = choose_precisions(open_bundle(folder), calib, remember)
+            write(*said)
             if mixed:
                 manifest.graphs[manifest.run] = mixed
             note(f"a run takes {manifest.run}")
