@@ -17,6 +17,8 @@ from edgeprune.compare.timing import time_rows
 from edgeprune.compare.verdict import add_controls, pick
 from edgeprune.config import Plan, load_data_set, load_target
 from edgeprune.data import open_split
+from edgeprune.engines import ENGINES
+from edgeprune.errors import InputError, choose
 from edgeprune.evaluate.accuracy import AUTO, evaluate
 from edgeprune.export.build import build
 from edgeprune.export.graphs import blank_frame
@@ -47,6 +49,7 @@ def compare(plan: Plan, out: Path, say: Say, cache: Path | None = None) -> dict[
     Raises:
         InputError, RunError: what training, building, scoring and timing raise.
     """
+    check_engines(plan)
     found: dict[tuple[str, int], dict[str, Any]] = {}
     for seed in plan.seeds:  # all rows of one seed first: a comparison that is stopped has something to show
         for name in plan.rows:
@@ -63,6 +66,18 @@ def compare(plan: Plan, out: Path, say: Say, cache: Path | None = None) -> dict[
     limit = load_target(plan.target).accuracy_limit_points
     picked = [row | {"bundle": str(bundles[row["row"]].folder)} for row in pick(rows, limit)]
     return {"plan": plan.model_dump(), "timing": timing["about"], "limit_points": limit, "picked": picked, "rows": rows}
+
+
+def check_engines(plan: Plan) -> None:
+    """Refuses what would fail after hours of training.
+
+    Raises:
+        InputError: an engine that is unknown or can't run here.
+    """
+    for name in plan.engines:
+        reason = choose(ENGINES, name, "engine").missing()
+        if reason:
+            raise InputError(f"plan {plan.name}: {name} can't run here: {reason}; or take it out of `engines`")
 
 
 def run_row(plan: Plan, name: str, seed: int, folder: Path, say: Say, cache: Path | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""All rows of a comparison timed in one run, interleaved, each graph in its own process."""
+"""All rows of a comparison timed in one run, each graph in its own process; an engine's rows interleaved."""
 
 import statistics
 import tempfile
@@ -40,7 +40,10 @@ def time_rows(plan: Plan, bundles: Mapping[str, Bundle], say: Callable[[str], No
                     kind, bucket = ("auto", "") if gated else ("bucket", bundle.manifest.buckets[-1].name)
                     job = Job(kind, engine, target.threads, str(frames), str(bundle.folder), precision, bucket)
                     entries[name, precision, engine] = Entry(name, bucket, job)
-        time_entries(list(entries.values()), plan.rounds, meter, say)
+        for engine in dict.fromkeys(
+            entry.job.engine for entry in entries.values()
+        ):  # all at once would not fit in memory
+            time_entries([entry for entry in entries.values() if entry.job.engine == engine], plan.rounds, meter, say)
     rows = []
     for (name, its_precision, engine), entry in entries.items():
         p50, p95 = np.percentile(np.concatenate(entry.rounds_ms), [50, 95]).tolist()

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from edgeprune.checkpoint import read_card, save
 from edgeprune.cli import edgeprune
-from edgeprune.compare import load_plan
+from edgeprune.compare import compare, load_plan
 from edgeprune.compare.plan import row_recipe
 from edgeprune.compare.run import count_gmacs, tabulate
 from edgeprune.compare.verdict import add_controls, pick
@@ -196,6 +196,20 @@ def test_the_fastest_row_within_the_limit_is_picked() -> None:
 def test_bad_plans_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_plan(write_plan(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("engine", "message"),
+    [
+        ("openvin", "unknown engine 'openvin'; .*did you mean 'openvino'"),
+        ("tensorrt", "tensorrt can't run here: .*take it out"),
+    ],
+)
+def test_an_engine_that_cannot_run_is_said_before_hours_of_training(tmp_path: Path, engine: str, message: str) -> None:
+    plan = load_plan(write_plan(tmp_path, engines=["onnxruntime", engine]))
+    with pytest.raises(InputError, match=message):
+        compare(plan, tmp_path / "out", print)
+    assert not (tmp_path / "out").exists()
 
 
 def test_shipped_plans_are_whole() -> None:
