@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 COLOURS = {"fp32": "#3b6fb6", "int8": "#d1602b"}  # told apart by colour-blind readers too
 OTHER_COLOUR = "#555555"
 GREY = "#9a9a9a"
+FAR = 6.0  # points of mIoU: what lies lower would press the rest together
+BELOW = ("v", 50)
+CROWD = 16  # points that a plot of the usual size holds with their names
 # what a plot of growth shows, and how: every bucket lies between the first and the full one
 GROWTH_LINES = {"dense": "*-", "full": "o--", "bucket 1": "o:", "trunk": ".-."}
 # where a label may stand, seen from its marker: (x, y) in points, horizontal and vertical alignment; best first
@@ -32,43 +35,88 @@ PLACES: tuple[Place, ...] = (
 # fmt: on
 
 
+class Point(NamedTuple):
+    """A row of the plot: milliseconds, mIoU in percent; `control`: a dense model beside the one called `dense`."""
+
+    latency: float
+    miou: float
+    bucket: str
+    precision: str
+    dense: bool
+
+    @property
+    def control(self) -> bool:
+        return self.dense and self.bucket != "dense"
+
+    @property
+    def marker(self) -> tuple[str, int]:
+        """Its shape, and its area in square points."""
+        return {"dense": ("*", 200), "auto": ("D", 60)}.get(self.bucket, ("*", 90) if self.dense else ("o", 50))
+
+
 def plot_miou_latency(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """mIoU against median latency, one labelled marker per row, and the Pareto front (no other is faster and better).
 
     Args:
         rows: as `bench` reports them: `bucket`, `precision`, `latency_ms` {p50} or a number, `miou` (0 to 1). Rows
-            whose mIoU or latency is None are left out. `dense` is a star, `auto` a diamond, other buckets are dots.
+            whose mIoU or latency is None are left out. `dense` is a star, `auto` a diamond, other buckets are dots; where
+            a row has a `policy`, dense ones are stars. Rows more than `FAR` points under the best stand at the lower
+            edge with their figure.
         path: where to write.
 
     Raises:
         InputError: no row has both figures, matplotlib is missing, the path can't be written.
     """
     points = [
-        (float(latency), 100 * float(row["miou"]), str(row["bucket"]), str(row["precision"]))
+        Point(
+            float(latency),
+            100 * float(row["miou"]),
+            str(row["bucket"]),
+            str(row["precision"]),
+            row.get("policy") == "dense",
+        )
         for row in rows
         if (latency := _latency(row)) is not None and row.get("miou") is not None
     ]
     if not points:
         raise InputError("nothing to plot: no row has both mIoU and latency; bench with --data gives both")
-    figure = _figure(7.2, 4.4)
+    figure = _figure(7.2, 4.4) if len(points) <= CROWD else _figure(9.6, 6.0)
     axes = figure.add_subplot()
-    front = _pareto_front([(latency, miou) for latency, miou, _, _ in points])
+    front = _pareto_front([(point.latency, point.miou) for point in points])
+    floor = front[-1][1] - FAR
     axes.plot(*zip(*front, strict=True), color=GREY, lw=1.2, ls="--", zorder=1, label="Pareto front")
-    for precision in dict.fromkeys(point[3] for point in points):
+    for precision in dict.fromkeys(point.precision for point in points):
         colour = COLOURS.get(precision, OTHER_COLOUR)
         axes.plot([], [], "o", color=colour, label=precision)
-        for latency, miou, bucket, _ in (point for point in points if point[3] == precision):
-            marker, size = {"dense": ("*", 200), "auto": ("D", 60)}.get(bucket, ("o", 50))
-            axes.scatter(latency, miou, size, colour, marker=marker, edgecolors="white", linewidths=0.8, zorder=3)
+        for point in (point for point in points if point.precision == precision):
+            marker, size = point.marker if point.miou >= floor else BELOW
+            y = max(point.miou, floor)
+            axes.scatter(point.latency, y, size, colour, marker=marker, edgecolors="white", linewidths=0.8, zorder=3)
     axes.plot([], [], "*", color=OTHER_COLOUR, ms=11, label="dense")
-    if any(bucket == "auto" for _, _, bucket, _ in points):
+    if any(point.control for point in points):
+        axes.plot([], [], "*", color=OTHER_COLOUR, ms=7, label="dense, smaller")
+    if any(point.bucket == "auto" for point in points):
         axes.plot([], [], "D", color=OTHER_COLOUR, ms=6, label="auto (chosen per frame)")
+    if any(point.miou < floor for point in points):
+        axes.plot([], [], "v", color=OTHER_COLOUR, ms=6, label="lies lower")
     axes.set(xlabel="latency per frame, median (ms)", ylabel="mIoU (%)")
     axes.margins(x=0.12, y=0.15)
     axes.set_xlim(left=0)
     _style(axes)
-    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 1.11), ncols=5)
-    _label(figure, axes, [(x, y, bucket, COLOURS.get(precision, OTHER_COLOUR)) for x, y, bucket, precision in points])
+    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 1.11), ncols=6)
+    _label(
+        figure,
+        axes,
+        [
+            (
+                point.latency,
+                max(point.miou, floor),
+                point.bucket if point.miou >= floor else f"{point.bucket} {point.miou:.1f}",
+                COLOURS.get(point.precision, OTHER_COLOUR),
+            )
+            for point in points
+        ],
+    )
     _save(figure, path)
 
 

@@ -37,6 +37,26 @@ def test_miou_latency(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["plot.png", "plot.svg"]
 
 
+def test_what_lies_far_under_the_best_stands_at_the_edge_with_its_figure(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    rows = [
+        {"bucket": name, "precision": "fp32", "policy": policy, "latency_ms": 10.0 * number, "miou": miou}
+        for number, (name, policy, miou) in enumerate(
+            (("svit", "svit", 0.60), ("depth-6", "dense", 0.58), ("dtop", "dtop", 0.489), ("dense", "dense", 0.61)), 1
+        )
+    ]
+    plot_miou_latency(rows, tmp_path / "plot.svg")
+    text = (tmp_path / "plot.svg").read_text()
+    for label in ("svit", "depth-6", "dtop 48.9", "lies lower", "dense, smaller"):
+        assert f"<!-- {label} -->" in text
+    plot_miou_latency(rows[::3], tmp_path / "plot.svg")
+    text = (tmp_path / "plot.svg").read_text()
+    assert "lies lower" not in text and "dense, smaller" not in text
+    plot_miou_latency([row | {"bucket": f"b{index}"} for index in range(5) for row in rows], tmp_path / "crowd.png")
+    with Image.open(tmp_path / "crowd.png") as image:
+        assert image.size == (1440, 900)
+
+
 def test_growth(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     rows = [
