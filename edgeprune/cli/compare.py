@@ -59,9 +59,10 @@ def compare(plan: str, out: Path | None, cache: Path | None, json_: bool) -> Non
     )
     click.echo("dense of its latency: between the plan's dense rows (fewer blocks, lower input), trained as long")
     for row in result["picked"]:
+        under = row["points_under_dense"]
         click.echo(
             f"deploy on {row['engine']}, {row['precision']}: {row['row']}, {row['speedup_vs_dense']:.2f}x dense, "
-            f"{row['points_under_dense']:+.2f} points under it (limit {result['limit_points']:g}): "
+            f"{abs(under):.2f} points {'over' if under < 0 else 'under'} it (limit {result['limit_points']:g} under): "
             f"edgeprune run --bundle {row['bundle']}"
         )
     click.echo("picked on the frames it was scored on: check it on others before you trust the figure")
