@@ -25,7 +25,7 @@ SLOW = (
     "build --size",
     "growth",
     "peers",
-    "train street-tiny-brief",
+    "train street-tiny",
     "probe",
     "run --camera 0",
     "bench",
