@@ -106,7 +106,7 @@ def compare(
             equal[index] += int((expected.labels_HW == got.labels_HW)[sure_HW].sum())
             sure[index] += int(sure_HW.sum())
             pixels[index] += sure_HW.size
-            if not model.policy.blind:
+            if not model.policy.repeats:
                 selected[index] += [
                     len(ours & theirs) / len(ours) for ours, theirs in zip(expected.kept, got.kept, strict=True)
                 ]

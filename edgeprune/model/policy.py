@@ -98,8 +98,8 @@ class TokenPolicy(nn.Module):
     chosen_by = 0
     # whether candidates are groups, and a graph's TopK takes those that merge instead of the tokens that stay
     merges = False
-    # whether the selection is the same in every frame: equal selections of two gates are then one node in a graph
-    blind = False
+    # whether gates select alike by design: their equal selections are then one node in a graph
+    repeats = False
 
     def __init__(self, shape: Shape):
         super().__init__()

@@ -17,7 +17,6 @@ class Random(SViT):
     """SViT's schedule and preservation with blind scores: drawn anew in training, one constant table in a graph."""
 
     scores_GN: Tensor
-    blind = True
 
     def __init__(self, shape: Shape, options: SViTOptions):
         super().__init__(shape, options)

@@ -19,6 +19,7 @@ class Uniform(Random):
     the same at every gate: the deeper blocks see a coarser grid. Training sees the selection that inference makes."""
 
     scores_N: Tensor
+    repeats = True
 
     def __init__(self, shape: Shape, options: SViTOptions):
         super().__init__(shape, options)
