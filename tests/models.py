@@ -54,6 +54,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "algm": {"pairs_after": 3},
     "dtop": {"context": 1},
     "step": {"context": 1},
+    # one decision of each kind: superpatches, an exit before the third block, a gate before the last
+    "combined": {"levels": [[2, 0.4]], "exits": {"exits": [2], "keep": [0.7], "context": 1}, "gates": {"first": 3}},
 }
 
 

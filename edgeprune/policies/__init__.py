@@ -8,8 +8,10 @@ from edgeprune.errors import choose
 from edgeprune.model.policy import Shape, TokenPolicy
 from edgeprune.policies.algm import ALGM, ALGMOptions
 from edgeprune.policies.ats import ATS, ATSOptions
+from edgeprune.policies.combination import combined
 from edgeprune.policies.cts import CTS, CTSOptions
 from edgeprune.policies.cts_svit import CTSSViT, CTSSViTOptions
+from edgeprune.policies.decisions import CombinedOptions
 from edgeprune.policies.dtop import DToP, DToPOptions
 from edgeprune.policies.dynamicvit import DynamicViT, DynamicViTOptions
 from edgeprune.policies.dynaprune import DynaPrune, DynaPruneOptions
@@ -47,6 +49,7 @@ POLICIES: dict[str, tuple[type[Strict], Callable[[Shape, Any], TokenPolicy]]] = 
     "dtop": (DToPOptions, DToP),
     "step": (STEPOptions, STEP),
     "cts-svit": (CTSSViTOptions, CTSSViT),
+    "combined": (CombinedOptions, combined),
 }
 
 

@@ -6,7 +6,7 @@ from pydantic import Field
 from edgeprune.config import Strict
 from edgeprune.errors import InputError
 from edgeprune.model.policy import Shape
-from edgeprune.policies.step import STEP, ExitOptions
+from edgeprune.policies.combination import Combination
 
 
 class CTSOptions(Strict):
@@ -17,10 +17,19 @@ class CTSOptions(Strict):
     )
 
 
-class CTS(STEP):
-    """One decision before the first block, on cells of 2x2: superpatches of one side, and no exits (see `step`)."""
+class CTS(Combination):
+    """One decision before the first block, on cells of 2x2: superpatches of one side (see `combination`)."""
 
     def __init__(self, shape: Shape, options: CTSOptions):
-        if shape.grid[0] % 2 or shape.grid[1] % 2:
-            raise InputError(f"policy: cts needs an even grid of tokens, this is {shape.grid[0]}x{shape.grid[1]}")
-        super().__init__(shape, ExitOptions(exits=[]), [(2, (1 - options.keep) / 0.75)])
+        super().__init__(shape, level_of_cells("cts", shape, options.keep))
+
+
+def level_of_cells(policy: str, shape: Shape, keep: float) -> list[tuple[int, float]]:
+    """The level of 2x2 superpatches that leaves this share of the tokens.
+
+    Raises:
+        InputError: the grid has an odd side.
+    """
+    if shape.grid[0] % 2 or shape.grid[1] % 2:
+        raise InputError(f"policy: {policy} needs an even grid of tokens, this is {shape.grid[0]}x{shape.grid[1]}")
+    return [(2, (1 - keep) / 0.75)]

@@ -4,7 +4,8 @@ Plain Vision Transformers for Semantic Segmentation", ICCV 2023)."""
 from pydantic import Field
 
 from edgeprune.model.policy import Shape
-from edgeprune.policies.step import STEP, ExitOptions, Share
+from edgeprune.policies.combination import Combination
+from edgeprune.policies.decisions import ExitOptions, Share
 
 
 class DToPOptions(ExitOptions):
@@ -17,8 +18,8 @@ class DToPOptions(ExitOptions):
     )
 
 
-class DToP(STEP):
-    """Early exit alone, of every patch (see `step`)."""
+class DToP(Combination):
+    """Early exit alone, of every patch (see `combination`)."""
 
     def __init__(self, shape: Shape, options: DToPOptions):
-        super().__init__(shape, options, levels=[])
+        super().__init__(shape, exits=options)

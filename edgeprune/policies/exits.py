@@ -128,7 +128,7 @@ class Leaving:
     def __init__(self, x_KD: Tensor, cells_K: Tensor | None, tokens: int):
         """`cells_K`: the cell that each row stands at; None: all in order."""
         rows = x_KD.shape[0]
-        self.tokens, self.whole = tokens, cells_K is None
+        self.tokens, self.cells_K = tokens, cells_K
         self.row_N = self._rows(cells_K, torch.full((tokens,), rows, device=x_KD.device), 0)
         self.last_N = self.row_N
         self.parts: list[Tensor] = []  # rows before each exit, one after the other: what `last_N` points into
@@ -143,6 +143,17 @@ class Leaving:
             return torch.arange(rows_N.shape[0], device=rows_N.device)
         return rows_N.scatter(0, cells_K, torch.arange(first, first + cells_K.shape[0], device=rows_N.device))
 
+    def _on_grid(self, scores_K: Tensor) -> Tensor:
+        """Scores of rows at their cells; `GONE` at those that have none."""
+        if self.cells_K is None and not self.parts:
+            return scores_K
+        return torch.cat((scores_K, scores_K.new_full((1,), GONE))).index_select(0, self.row_N)
+
+    def best(self, scores_K: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """The cells that TopK takes for a gate, and their rows; nobody leaves."""
+        kept_J = self._on_grid(scores_K).topk(count, sorted=False).indices
+        return kept_J, kept_J if self.cells_K is None and not self.parts else self.row_N.index_select(0, kept_J)
+
     def exit(
         self, x_KD: Tensor, logits_KK: Tensor, scores_K: Tensor, count: int, unsure: float
     ) -> tuple[Tensor, Tensor]:
@@ -154,9 +165,7 @@ class Leaving:
         Returns:
             tokens (J, D), the cells that TopK took (J,).
         """
-        scores_N = scores_K
-        if not self.whole or self.parts:
-            scores_N = torch.cat((scores_K, scores_K.new_full((1,), GONE))).index_select(0, self.row_N)
+        scores_N = self._on_grid(scores_K)
         kept_J = scores_N.topk(count, sorted=False).indices
         x_JD = x_KD.index_select(0, self.row_N.index_select(0, kept_J))
         before = sum(part.shape[0] for part in self.logits)
@@ -168,18 +177,19 @@ class Leaving:
         self.open_N = self.open_N & (self.row_N < count) & (scores_N > unsure)
         return x_JD, kept_J
 
-    def finish(self, x_KD: Tensor, cell_N: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def finish(self, x_KD: Tensor, owner_N: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Features, frozen logits and open flags of the full grid, the last two None where no token left.
 
         Args:
-            cell_N: the cell that stands for each cell; None: itself.
+            owner_N: the first row, before anyone left, that stands for each cell; None: its own.
         """
+        if not self.parts:
+            return (x_KD if owner_N is None else x_KD.index_select(0, owner_N)), None, None
         at = [self.last_N, self.frozen_N]
         open_N = self.open_N.to(x_KD.dtype)
-        if cell_N is not None:
+        if owner_N is not None and self.cells_K is not None:
+            cell_N = self.cells_K.index_select(0, owner_N)
             at = [index_N.index_select(0, cell_N) for index_N in at]
             open_N = open_N.index_select(0, cell_N)
-        if not self.parts:
-            return (x_KD if cell_N is None and self.whole else x_KD.index_select(0, at[0])), None, None
         x_ND = torch.cat((*self.parts, x_KD)).index_select(0, at[0])
         return x_ND, torch.cat(self.logits).index_select(0, at[1]), open_N

@@ -89,8 +89,7 @@ class SViT(TokenPolicy):
     @property
     def ratios(self) -> tuple[float, ...]:
         """The schedule spread evenly over the gates: .7 x3, .49 x3, .343 x3 for nine gates."""
-        keep, gates = self.options.keep, self.shape.depth - self.options.first
-        return tuple(keep[index * len(keep) // gates] for index in range(gates))
+        return spread(self.options.keep, len(self.gated))
 
     @property
     def target_keep(self) -> tuple[float, ...]:
@@ -154,14 +153,8 @@ class SViT(TokenPolicy):
         return Masked(x_BND, keeps, self.loss([keep_BN[full:] for keep_BN in keeps]))
 
     def loss(self, keeps: Sequence[Tensor]) -> Tensor:
-        """lambda * mean over gates of (mean keep ratio - target)^2; the mean runs over the batch, not per image, and
-        that is what makes the rate dynamic."""
-        gaps = []
-        for keep_BN, target in zip(keeps, self.ratios, strict=True):
-            keep_BN = keep_BN.float()  # bf16 tells apart 256 ratios below one
-            ratio = keep_BN.mean() if self.options.dynamic_rate else keep_BN.mean(dim=-1)
-            gaps.append((ratio - target).square().mean())
-        return self.options.weight * torch.stack(gaps).mean()
+        """See `ratio_loss`."""
+        return ratio_loss(keeps, self.ratios, self.options)
 
     def gathered(self, blocks: Sequence[nn.Module], x_ND: Tensor, counts: Sequence[int], scores_S: Tensor) -> Gathered:
         """TopK -> gather -> block -> back into the full grid, per gate; counts of the full grid skip all three. Tokens that
@@ -185,6 +178,26 @@ class SViT(TokenPolicy):
         elif not self.comes_back:
             x_ND = remaining.preserved(x_ND)
         return Gathered(x_ND)
+
+
+def spread(keep: Sequence[float], gates: int) -> tuple[float, ...]:
+    """A schedule spread evenly over the gates: .7 x3, .49 x3, .343 x3 for nine gates."""
+    return tuple(keep[index * len(keep) // gates] for index in range(gates))
+
+
+def ratio_loss(keeps: Sequence[Tensor], ratios: Sequence[float], options: SViTOptions) -> Tensor:
+    """lambda * mean over gates of (mean keep ratio - target)^2; the mean runs over the batch, not per image, and that is
+    what makes the rate dynamic.
+
+    Args:
+        keeps: of each gate, its mask (B, N); a mean of 1 is all that it was offered.
+    """
+    gaps = []
+    for keep_BN, target in zip(keeps, ratios, strict=True):
+        keep_BN = keep_BN.float()  # bf16 tells apart 256 ratios below one
+        ratio = keep_BN.mean() if options.dynamic_rate else keep_BN.mean(dim=-1)
+        gaps.append((ratio - target).square().mean())
+    return options.weight * torch.stack(gaps).mean()
 
 
 def put_back(x_ND: Tensor, block: nn.Module, kept_K: Tensor) -> Tensor:

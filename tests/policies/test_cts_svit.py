@@ -31,7 +31,9 @@ def combined(**options: Any) -> tuple[Segmenter, CTSSViT]:
 def by_loops(model: Segmenter, image_3HW: Tensor, merging: int, counts: list[int]) -> Tensor:
     """The logits (K, H/2, W/2): the `merging` purest cells share a token, then each gate keeps the best of the list; what it
     lets go waits as it is, and may be taken by the next."""
-    assert isinstance(model.policy, CTSSViT)
+    assert (
+        isinstance(model.policy, CTSSViT) and model.policy.purity is not None and model.policy.gate_options is not None
+    )
     x_BND, skips, view = model.embed(image_3HW[None])
     purity = model.policy.purity(view.images_B3HW)[0][0].tolist()
     cells = cells_by_loops(models.GRID, 2)
@@ -40,7 +42,7 @@ def by_loops(model: Segmenter, image_3HW: Tensor, merging: int, counts: list[int
     groups += [[patch] for cell in range(len(cells)) if cell not in purest for patch in cells[cell]]
     tokens = [x_BND[0][group].mean(0) for group in groups]
     for index, block in enumerate(model.blocks):
-        gate = index - model.policy.options.first
+        gate = index - model.policy.gate_options.first
         taken = list(range(len(tokens)))
         if gate >= 0:
             scores = [float(model.policy.gates[gate](token_D)) for token_D in tokens]

@@ -77,7 +77,7 @@ def dtop_by_loops(model: Segmenter, image_3HW: Tensor, counts: list[int] | None)
     """Logits (K, H/2, W/2) and who stays at each exit, on a list of tokens. `counts` None: by confidence, as in training."""
     dtop = model.policy
     assert isinstance(dtop, DToP)
-    context = dtop.options.context
+    context = dtop.exit_options.context
     x_BND, skips, _ = model.embed(image_3HW[None])
     x_ND = x_BND[0].clone()
     there, is_open = list(range(models.N)), set(range(models.N))

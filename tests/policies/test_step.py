@@ -178,7 +178,7 @@ def test_graphs_of_all_sizes_answer_as_pytorch_does_and_ask_for_what_thresholds_
     with torch.no_grad():
         _, _, scores_S = model().trunk(frames(1)[0])
     assert isinstance(step, STEP) and scores_S is not None
-    thresholds = [*(float(scores.median()) + 1e-3 for scores in step._by_side(scores_S)), 0.0, 0.0]
+    thresholds = [*(float(scores.median()) + 1e-3 for scores in step.by_side(scores_S)), 0.0, 0.0]
     trunk, tails = export_family(model(), buckets, thresholds, "onnxruntime")
     (row,) = compare(model(), buckets, "fp32", trunk, list(tails.values()), frames(2).numpy(), 1)
     assert row.label_agreement > 0.9999 and row.selection_agreement == 1.0 and row.max_abs < 0.05

@@ -271,7 +271,7 @@ def test_dynamicvits_gate_sees_the_whole_frame() -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("cts-svit", "cts-svit has no form with another gate"),
+        ("cts-svit", "gates have no form with merging or exits with another gate"),
         ("random", "blind selection has no gate"),
         ("uniform", "blind"),
     ],

@@ -1,0 +1,120 @@
+"""What a combination of methods decides, and in which order: superpatches before the network, then exits and gates."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from edgeprune.config import Strict
+from edgeprune.errors import InputError
+from edgeprune.policies.svit import SViTOptions
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Levels = list[tuple[Literal[2, 4, 8, 16], Share]]
+ABOUT_LEVELS = (
+    "side of the superpatches in patches, and the share of the image that merges into them; sides that don't divide the "
+    "grid are left out; [] for none"
+)
+
+
+class ExitOptions(Strict):
+    """What policies with exits have to set."""
+
+    exits: list[int] | None = Field(
+        None, description="blocks before each exit; by default 6 and 8 of 12, in proportion for other depths"
+    )
+    keep: list[Share] = Field(
+        [0.8, 0.6],
+        min_length=1,
+        description="share of the tokens there before the first exit that remain after each, spread evenly over the exits",
+    )
+    confidence: float = Field(
+        0.95, gt=0.5, lt=1, description="probability of its class at which a token leaves; .9 base"
+    )
+    context: int = Field(5, ge=0, description="most confident tokens of each class that stay all the same")
+
+
+class CombinedOptions(Strict):
+    """Settings of the `combined` policy: any two of the three parts, or all."""
+
+    levels: Levels = Field([], description=ABOUT_LEVELS)
+    gates: SViTOptions | None = Field(None, description="SViT's settings; ratios are of the tokens that are there")
+    exits: ExitOptions | None = Field(None, description="DToP's settings")
+
+
+class Kind(Enum):
+    """What a decision does with a token."""
+
+    MERGE = "merge"
+    EXIT = "exit"
+    GATE = "gate"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`block`: that it precedes. `number`: among those of its kind. `place`: among all, where a bucket has its count."""
+
+    kind: Kind
+    block: int
+    number: int
+    place: int
+
+
+def in_order(sides: Sequence[int], exits: Sequence[int], gated: Sequence[int]) -> list[Decision]:
+    """All decisions: superpatches, then exits and gates by block."""
+    inside = [(block, 0, Kind.EXIT, number) for number, block in enumerate(exits)]
+    inside += [(block, 1, Kind.GATE, number) for number, block in enumerate(gated)]
+    inside.sort(key=lambda each: each[:2])
+    found = [Decision(Kind.MERGE, 0, number, number) for number in range(len(sides))]
+    return found + [
+        Decision(kind, block, number, place) for place, (block, _, kind, number) in enumerate(inside, len(found))
+    ]
+
+
+def divisors(grid: tuple[int, int], levels: Sequence[tuple[int, float]]) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Sides that divide the grid, the largest first, and their shares of the image.
+
+    Raises:
+        InputError: a side that is named twice, or shares of more than the image.
+    """
+    sides = [side for side, _ in levels]
+    if len(set(sides)) < len(sides) or sum(area for _, area in levels) > 1 + 1e-6:
+        raise InputError(
+            f"policy: levels={[list(level) for level in levels]}: each side once, shares of 1 together at most"
+        )
+    fitting = sorted((level for level in levels if not (grid[0] % level[0] or grid[1] % level[0])), reverse=True)
+    return tuple(side for side, _ in fitting), tuple(area for _, area in fitting)
+
+
+def exit_places(depth: int, exits: Sequence[int] | None) -> tuple[int, ...]:
+    """The blocks that exits precede.
+
+    Raises:
+        InputError: not between two blocks, or not one after the other.
+    """
+    if exits is None:
+        exits = sorted({max(1, round(depth * share)) for share in (6 / 12, 8 / 12)} - {depth})
+    if list(exits) != sorted(set(exits)) or any(not 0 < place < depth for place in exits):
+        raise InputError(
+            f"policy: exits={list(exits)}: expected to rise, each between two of the model's {depth} blocks"
+        )
+    return tuple(exits)
+
+
+def gated_blocks(depth: int, options: SViTOptions | None) -> tuple[int, ...]:
+    """The blocks that gates precede.
+
+    Raises:
+        InputError: none is left to gate, or an option that has no form in a combination.
+    """
+    if options is None:
+        return ()
+    if options.first >= depth:
+        raise InputError(f"policy: first={options.first} leaves no block to gate, the model has {depth}")
+    if options.gate != "svit" or not (options.reactivation and options.preservation):
+        raise InputError(
+            "policy: gates have no form with merging or exits with another gate, nor without preservation or reactivation"
+        )
+    return tuple(range(options.first, depth))
