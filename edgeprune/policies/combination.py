@@ -42,7 +42,7 @@ from edgeprune.policies.superpatches import (
     purity_loss,
     tokens_left,
 )
-from edgeprune.policies.svit import Gate, SViTOptions, put_back, ratio_loss, spread
+from edgeprune.policies.svit import Gate, SViTOptions, keep_first, put_back, ratio_loss, spread
 
 
 class Combination(TokenPolicy):
@@ -98,14 +98,12 @@ class Combination(TokenPolicy):
 
     @property
     def target_keep(self) -> tuple[float, ...]:
-        merged, keep = 1.0, self.exit_options.keep
-        for side, area in zip(self.sides, self.areas, strict=True):
-            merged -= area * (1 - side**-2)
-        there, left, shares = merged, 1.0, []
+        keep, shares = self.exit_options.keep, []
+        merged = there = 1.0
         for decision in self.decisions:
             if decision.kind is Kind.MERGE:
-                left -= self.areas[decision.number] * (1 - self.sides[decision.number] ** -2)
-                shares.append(left)
+                there = merged = merged - self.areas[decision.number] * (1 - self.sides[decision.number] ** -2)
+                shares.append(merged)
             elif decision.kind is Kind.EXIT:
                 there = merged * keep[decision.number * len(keep) // len(self.heads)]
                 shares.append(there)
@@ -209,7 +207,7 @@ class Combination(TokenPolicy):
         grid = self.shape.grid if view is None else view.grid
         full = 0
         if select is None and self.training and self.gate_options is not None:
-            full = min(round(self.gate_options.full * x_BND.shape[0]), x_BND.shape[0] - 1)
+            full = self.gate_options.whole_images(x_BND.shape[0])
         select = select or self._own_select(grid)
         loss = x_BND.new_zeros((), dtype=torch.float32)
         keeps: list[Tensor] = []
@@ -312,8 +310,3 @@ def masked_block(block: nn.Module, x_BND: Tensor, sharing: Sharing, alive_BN: Te
     if kept_BN is None:
         return torch.where(sharing.shared(alive_BN)[..., None], y_BND, x_BND)
     return kept_BN[..., None] * y_BND + (1 - kept_BN[..., None]) * x_BND
-
-
-def keep_first(keep_BN: Tensor, full: int) -> Tensor:
-    """Everything stays in the first `full` images of a batch."""
-    return torch.cat((torch.ones_like(keep_BN[:full]), keep_BN[full:])) if full else keep_BN

@@ -47,6 +47,10 @@ class SViTOptions(SampledOptions):
         description="the paper's MLP of two layers, or DynamicViT's of four, which sees the mean of all tokens too",
     )
 
+    def whole_images(self, batch: int) -> int:
+        """How many images of a batch keep every token, never all: the first ones, for its order is random."""
+        return min(round(self.full * batch), batch - 1)
+
 
 class Gate(nn.Module):
     """LayerNorm -> Linear(D, D/4) -> GELU -> Linear(D/4, 2): the paper's 2-layer MLP. Output 0 is "keep".
@@ -126,8 +130,7 @@ class SViT(TokenPolicy):
         sampled = select is None and self.training
         if select is None:
             select = self._sample if self.training else self.select_top(self.target_counts(x_BND.shape[1]))
-        # the order of a batch is random, so the first images are as good as any
-        full = min(round(self.options.full * x_BND.shape[0]), x_BND.shape[0] - 1) if sampled else 0
+        full = self.options.whole_images(x_BND.shape[0]) if sampled else 0
         keeps: list[Tensor] = []
         for index, block in enumerate(blocks):
             if index not in self.gated:
@@ -140,8 +143,7 @@ class SViT(TokenPolicy):
                 keep_BN = keeps[-1] * select(gate, offered_BN)
             else:
                 keep_BN = select(gate, self._scores(gate, x_BND, view))
-            if full:
-                keep_BN = torch.cat((torch.ones_like(keep_BN[:full]), keep_BN[full:]))
+            keep_BN = keep_first(keep_BN, full)
             keys_BN = keep_BN.detach() > 0.5
             # a row without any key would be a softmax over nothing; its result is discarded by the mix anyway
             keys_BN = keys_BN | ~keys_BN.any(dim=-1, keepdim=True)
@@ -198,6 +200,11 @@ def ratio_loss(keeps: Sequence[Tensor], ratios: Sequence[float], options: SViTOp
         ratio = keep_BN.mean() if options.dynamic_rate else keep_BN.mean(dim=-1)
         gaps.append((ratio - target).square().mean())
     return options.weight * torch.stack(gaps).mean()
+
+
+def keep_first(keep_BN: Tensor, full: int) -> Tensor:
+    """Everything stays in the first `full` images of a batch."""
+    return torch.cat((torch.ones_like(keep_BN[:full]), keep_BN[full:])) if full else keep_BN
 
 
 def put_back(x_ND: Tensor, block: nn.Module, kept_K: Tensor) -> Tensor:
