@@ -6,6 +6,7 @@ Shapes: H W pixels, N tokens of the grid, G decisions.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -77,10 +78,10 @@ def draw_selection(
     panel_height = round(panel_px * height / width)
     columns = min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
-    legend = _legend(selection)
+    marks = legend(selection)
     size = (
         columns * (panel_px + GAP_PX) + GAP_PX,
-        rows * (panel_height + TITLE_PX + GAP_PX) + GAP_PX + (TITLE_PX if legend else 0),
+        rows * (panel_height + TITLE_PX + GAP_PX) + GAP_PX + (TITLE_PX if marks else 0),
     )
     picture = Image.new("RGB", size, GROUND_RGB)
     ink, font = ImageDraw.Draw(picture), ImageFont.load_default(size=13)
@@ -90,35 +91,45 @@ def draw_selection(
         ink.text((left, top + TITLE_PX / 2), title, TEXT_RGB, font, anchor="lm")
         resized = Image.fromarray(panel_HW3).resize((panel_px, panel_height), Image.Resampling.LANCZOS)
         picture.paste(resized, (left, top + TITLE_PX))
-    ink.text((GAP_PX, size[1] - TITLE_PX / 2 - GAP_PX / 2), legend, TEXT_RGB, font, anchor="lm")
+    ink.text((GAP_PX, size[1] - TITLE_PX / 2 - GAP_PX / 2), marks, TEXT_RGB, font, anchor="lm")
     return np.asarray(picture)
 
 
-def _legend(selection: Selection) -> str:
-    """What the colours of the decisions mean; none where there are no decisions."""
-    if not selection.before:
-        return ""
-    if selection.groups_GN is not None:
-        return "yellow lines: between groups that are processed as one token;  dark: let go"
-    return "dark: let go, its features stay as they were or are gone;  green: taken back after the decision before let it go"
+def legend(selection: Selection) -> str:
+    """What the marks mean that this picture has; none where no decision did anything."""
+    there = [_present(selection, index) for index in range(len(selection.before))]
+    marks = {
+        "yellow lines: between groups that are processed as one token": selection.groups_GN is not None,
+        "dark: let go, its features stay as they were or are gone": any(not keep_N.all() for keep_N in there),
+        "green: taken back after the decision before let it go": any(
+            (now_N & ~before_N).any() for before_N, now_N in pairwise(there)
+        ),
+    }
+    return ";  ".join(text for text, shown in marks.items() if shown)
+
+
+def _present(selection: Selection, index: int) -> Bool:
+    """(N,) whether a decision keeps a patch; one of a merged group is there as long as its group is."""
+    keep_N = selection.keep_GN[index]
+    if selection.groups_GN is None:
+        return keep_N
+    groups_N = selection.groups_GN[index]
+    return np.isin(groups_N, groups_N[keep_N])
 
 
 def draw_decision(image_HW3: UInt8, selection: Selection, index: int) -> UInt8:
     """The frame with let-go tokens dark and grey, tokens that came back green, merged groups outlined."""
     size = image_HW3.shape[:2]
-    groups_N = None if selection.groups_GN is None else selection.groups_GN[index]
-    keep_N = selection.keep_GN[index]
-    if groups_N is not None:  # a merged token is there, in its group
-        keep_N = np.isin(groups_N, groups_N[keep_N])
+    keep_N = _present(selection, index)
     keep_HW1 = _to_pixels(keep_N, selection.grid, size)[..., None]
     grey_HW1 = image_HW3.mean(axis=-1, keepdims=True) * LET_GO
     drawn_HW3 = np.where(keep_HW1, image_HW3, grey_HW1)
-    if index and groups_N is None:
-        back_HW1 = _to_pixels(keep_N & ~selection.keep_GN[index - 1], selection.grid, size)[..., None]
+    if index:
+        back_HW1 = _to_pixels(keep_N & ~_present(selection, index - 1), selection.grid, size)[..., None]
         drawn_HW3 = np.where(back_HW1, 0.55 * drawn_HW3 + 0.45 * np.array(BACK_RGB), drawn_HW3)
     drawn_HW3 = drawn_HW3.round().astype(np.uint8)
-    if groups_N is not None:
-        groups_HW = _to_pixels(groups_N, selection.grid, size)
+    if selection.groups_GN is not None:
+        groups_HW = _to_pixels(selection.groups_GN[index], selection.grid, size)
         edge_HW = np.zeros(size, bool)
         edge_HW[:, 1:] |= groups_HW[:, 1:] != groups_HW[:, :-1]
         edge_HW[1:] |= groups_HW[1:] != groups_HW[:-1]

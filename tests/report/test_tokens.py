@@ -2,7 +2,16 @@
 
 import numpy as np
 
-from edgeprune.report.tokens import BACK_RGB, LET_GO, LINE_RGB, Selection, draw_decision, draw_heat, draw_selection
+from edgeprune.report.tokens import (
+    BACK_RGB,
+    LET_GO,
+    LINE_RGB,
+    Selection,
+    draw_decision,
+    draw_heat,
+    draw_selection,
+    legend,
+)
 
 GRID = (2, 3)
 IMAGE_HW3 = np.full((32, 48, 3), 200, np.uint8)
@@ -36,6 +45,18 @@ def test_groups_are_outlined_and_all_their_tokens_are_there() -> None:
     assert drawn_HW3[8, 32].tolist() == list(LINE_RGB)  # between tokens 1 and 2
     assert drawn_HW3[8, 16].tolist() == [200] * 3  # within the group
     assert drawn_HW3[16, 8].tolist() == [200] * 3 and drawn_HW3[16, 24].tolist() == list(LINE_RGB)
+
+
+def test_a_group_that_comes_back_is_green_whole_and_the_legend_names_what_is_there() -> None:
+    groups = [4, 4, 2, 4, 7, 9]  # tokens 0, 1 and 3 are one
+    chosen = selection([[0, 0, 1, 0, 1, 1], [1, 0, 1, 0, 0, 1]], [groups, groups])
+    drawn_HW3 = draw_decision(IMAGE_HW3, chosen, 1)
+    back = [round(0.55 * 200 + 0.45 * channel) for channel in BACK_RGB]
+    assert [token(drawn_HW3, *divmod(n, 3)) for n in (0, 1, 3)] == [back] * 3
+    assert token(drawn_HW3, 0, 2) == [200] * 3 and token(drawn_HW3, 1, 1) == [round(200 * LET_GO)] * 3
+    assert [mark.split(":")[0] for mark in legend(chosen).split(";  ")] == ["yellow lines", "dark", "green"]
+    assert legend(selection([[1, 0, 1, 0, 1, 1]], [groups])).split(":")[0] == "yellow lines"  # all are in a kept group
+    assert legend(selection([[1, 0, 1, 1, 1, 1], [1, 0, 1, 0, 1, 1]])).startswith("dark") and legend(_dense()) == ""
 
 
 def test_more_blocks_are_lighter() -> None:
