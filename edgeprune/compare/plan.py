@@ -18,6 +18,7 @@ from edgeprune.config import (
 )
 from edgeprune.errors import InputError, nearest
 from edgeprune.model.weights import find_weights
+from edgeprune.train.checks import check_phase
 
 DENSE = "dense"  # the row that the others are held against
 LOWER_TO = 32  # pixels that sides of a lower input are a multiple of: an even grid of patches
@@ -27,7 +28,7 @@ def load_plan(name: str | Path) -> Plan:
     """A plan by name (`edgeprune/compare/recipes/`) or path, with its controls, checked down to each row's recipe.
 
     Raises:
-        InputError: unknown key, recipe, phase, policy or target; no dense row; rows that would be trained unequally.
+        InputError: unknown key, recipe, phase, policy, option or target; no dense row; rows that would be trained unequally.
     """
     path = find(name, ROOT / "compare" / "recipes", "plan")
     plan = parse(Plan, read_yaml(path, "plan"), str(path))
@@ -36,13 +37,20 @@ def load_plan(name: str | Path) -> Plan:
         raise InputError(f"{path}: rows need one named {DENSE!r} without settings: the others are held against it")
     if plan.controls:
         plan = with_controls(plan)
-    budgets = {row_name: budget(row_recipe(plan, row_name, plan.seeds[0])) for row_name in plan.rows}
+    recipes = {row_name: row_recipe(plan, row_name, plan.seeds[0]) for row_name in plan.rows}
+    budgets = {row_name: budget(recipe) for row_name, recipe in recipes.items()}
     unequal = [row_name for row_name in plan.rows if budgets[row_name] != budgets[DENSE]]
     if unequal:
         raise InputError(
             f"{path}: {unequal[0]} would see {budgets[unequal[0]]:,} frames in training and {DENSE} {budgets[DENSE]:,}; "
             "dense gets what sparse gets: give the phases equal `frames`"
         )
+    for row_name, recipe in recipes.items():
+        for name, phase in recipe.phases.items():
+            try:
+                check_phase(recipe, name, phase)
+            except InputError as error:
+                raise InputError(f"{path}: row {row_name}: {error}") from None
     if set(plan.precisions) - set(load_target(plan.target).precisions):
         raise InputError(f"{path}: target {plan.target} has no {' or '.join(plan.precisions)}")
     return plan

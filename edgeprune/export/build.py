@@ -61,6 +61,8 @@ def build(
     if "fp16" in (*precisions, target.beside_int8):
         check_rounding()  # parity would be FP32's
     model, card = load(sources.checkpoint, sources.size)
+    if model.policy.not_exportable:
+        raise InputError(f"policy {card.policy.name} has no graph of constant shapes: {model.policy.not_exportable}")
     dense = load_dense(sources, model)
     quantized = any(True for _ in quantized_linears(model))
     if "int8" in precisions and not quantized:
@@ -77,8 +79,6 @@ def build(
     if calib is not None and model.policy.gated:
         check_calib(calib, model, precisions)
         occupancy = calib.occupancy.get("int8") or calib.occupancy.get("fp32")
-    if model.policy.not_exportable:
-        raise InputError(f"policy {card.policy.name} has no graph of constant shapes: {model.policy.not_exportable}")
     buckets = place_buckets(model.policy, target.buckets, occupancy)
     frames_FHW3, frames_from = frames_for_parity(calib, model.spec.height, model.spec.width)
     say(f"{card.name} for {target.name}: buckets {', '.join(bucket.name for bucket in buckets)}")

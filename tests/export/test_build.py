@@ -332,6 +332,15 @@ def test_an_unwritable_folder_is_refused(
     assert (tmp_path / "file").read_text() == "precious"
 
 
+def test_a_method_without_a_static_form_says_why_before_anything_else(tmp_path: Path) -> None:
+    card = models.card("ats", depth=2)
+    save(tmp_path / "sparse.safetensors", card, models.model(card).state_dict())
+    sources = find_sources(tmp_path / "sparse.safetensors", None, None)  # neither calibrated nor quantized
+    with pytest.raises(InputError, match="policy ats has no graph of constant shapes: .* depends on the frame"):
+        build(load_target("onnx-cpu"), sources, ["int8"], tmp_path / "out", print)
+    assert not (tmp_path / "out").exists()
+
+
 def test_int8_needs_a_quantized_checkpoint(tmp_path: Path) -> None:
     card = models.card(depth=2)
     save(tmp_path / "sparse.safetensors", card, models.model(card).state_dict())
