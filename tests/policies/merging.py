@@ -1,6 +1,9 @@
 """Merging by loops: what the tests of merging methods hold them against."""
 
+from collections.abc import Callable
+
 import numpy as np
+import torch
 from torch import Tensor
 
 from edgeprune.model import Segmenter
@@ -45,3 +48,23 @@ def embedded(model: Segmenter, image: int) -> Tensor:
 def groups_of(masked_group_1N: Tensor) -> set[frozenset[int]]:
     """The sets of cells that share a number."""
     return {frozenset((masked_group_1N == number).nonzero()[:, 0].tolist()) for number in masked_group_1N.unique()}
+
+
+@torch.no_grad()
+def check_both_forms(
+    model: Segmenter, counts: list[int], by_loops: Callable[[Segmenter, Tensor, list[int]], tuple[Tensor, list[Cells]]]
+) -> None:
+    """Tokens and groups of the masked form, and tokens of the gathered one, are those of the method written as loops."""
+    for image in range(2):
+        x_ND = embedded(model, image)
+        expected_ND, steps = by_loops(model, x_ND, counts)
+        masked = model.policy.masked(list(model.blocks), x_ND[None], model.policy.select_top(counts))
+        torch.testing.assert_close(masked.x_BND[0], expected_ND, rtol=1e-4, atol=1e-4)
+        assert masked.group_GBN is not None
+        for keep_1N, group_1N, cells in zip(masked.keep_GBN, masked.group_GBN, steps, strict=True):
+            assert keep_1N[0].nonzero()[:, 0].tolist() == [group[0] for group in cells]
+            assert groups_of(group_1N[0]) == {frozenset(group) for group in cells}
+        x_trunk_ND, _, scores_S = model.trunk(torch.from_numpy(models.frames(image + 1)[image]))
+        assert scores_S is not None
+        gathered = model.policy.gathered(list(model.blocks)[1:], x_trunk_ND, counts, scores_S)
+        torch.testing.assert_close(gathered.x_ND, expected_ND, rtol=1e-4, atol=1e-4)

@@ -17,7 +17,14 @@ from edgeprune.policies import make_policy
 from edgeprune.policies.algm import ALGM, WINDOW, merge_windows, window_cosines
 from edgeprune.policies.cells import patches_of
 from tests import models
-from tests.policies.merging import Cells, best_pairs_by_loops, embedded, groups_of, merge_by_loops, share_by_loops
+from tests.policies.merging import (
+    Cells,
+    best_pairs_by_loops,
+    check_both_forms,
+    groups_of,
+    merge_by_loops,
+    share_by_loops,
+)
 
 
 def policy(depth: int = 12, grid: tuple[int, int] = (24, 32), **options: object) -> ALGM:
@@ -83,20 +90,7 @@ def model() -> Segmenter:
 
 @pytest.mark.parametrize("counts", [[21, 15], [6, 3], [24, 20], [18, 18], [12, 6]])
 def test_both_forms_are_the_paper_by_loops(model: Segmenter, counts: list[int]) -> None:
-    with torch.no_grad():
-        for image in range(2):
-            x_ND = embedded(model, image)
-            expected_ND, steps = algm_by_loops(model, x_ND, counts)
-            masked = model.policy.masked(list(model.blocks), x_ND[None], model.policy.select_top(counts))
-            torch.testing.assert_close(masked.x_BND[0], expected_ND, rtol=1e-4, atol=1e-4)
-            assert masked.group_GBN is not None
-            for keep_1N, group_1N, cells in zip(masked.keep_GBN, masked.group_GBN, steps, strict=True):
-                assert keep_1N[0].nonzero()[:, 0].tolist() == [group[0] for group in cells]
-                assert groups_of(group_1N[0]) == {frozenset(group) for group in cells}
-            x_trunk_ND, _, scores_S = model.trunk(torch.from_numpy(models.frames(image + 1)[image]))
-            assert scores_S is not None
-            gathered = model.policy.gathered(list(model.blocks)[1:], x_trunk_ND, counts, scores_S)
-            torch.testing.assert_close(gathered.x_ND, expected_ND, rtol=1e-4, atol=1e-4)
+    check_both_forms(model, counts, algm_by_loops)
 
 
 def test_training_merges_by_the_papers_thresholds_image_by_image(model: Segmenter) -> None:

@@ -15,6 +15,7 @@ from edgeprune.policies import make_policy
 from edgeprune.policies.combination import Combination
 from edgeprune.policies.decisions import Kind
 from tests import models
+from tests.policies.both_forms import both_forms, check_logits
 from tests.policies.test_cts import cells_by_loops, labels
 from tests.policies.test_dtop import scores_by_loops
 
@@ -100,18 +101,12 @@ def by_loops(model: Segmenter, image_3HW: Tensor, counts: list[int]) -> Tensor:
         (SUPERPATCHES | GATES, [18, 9, 2, 13]),
     ],
 )
+@torch.no_grad()
 def test_both_forms_are_the_plain_network_on_a_list_of_tokens(parts: dict[str, Any], counts: list[int]) -> None:
     model, made = combined(**parts)
     assert made.feasible(counts) == tuple(counts)
-    images_B3HW = models.images(2)
-    with torch.no_grad():
-        masked_BKHW = model(images_B3HW, made.select_top(counts)).logits_BKHW
-        for image_3HW, masked_KHW in zip(images_B3HW, masked_BKHW, strict=True):
-            expected_KHW = by_loops(model, image_3HW, counts)
-            x_ND, skips, scores_S = model.trunk(image_3HW.permute(1, 2, 0).to(torch.uint8))
-            gathered_KHW = model.tail(x_ND, skips, scores_S, counts)[0]
-            torch.testing.assert_close(masked_KHW, expected_KHW, rtol=1e-3, atol=1e-3)
-            torch.testing.assert_close(gathered_KHW, expected_KHW, rtol=1e-3, atol=1e-3)
+    for image_3HW, forms in both_forms(model, counts):
+        check_logits(forms, by_loops(model, image_3HW, counts))
 
 
 def test_decisions_stand_in_the_order_of_their_blocks_an_exit_before_a_gate() -> None:

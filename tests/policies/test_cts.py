@@ -15,6 +15,7 @@ from edgeprune.policies import make_policy
 from edgeprune.policies.cts import CTS
 from edgeprune.policies.superpatches import Purity, purity_loss, purity_targets
 from tests import models
+from tests.policies.both_forms import both_forms, check_logits
 
 
 def policy(grid: tuple[int, int] = (24, 32), **options: object) -> CTS:
@@ -58,18 +59,11 @@ def cts_by_loops(model: Segmenter, image_3HW: Tensor, merging: int) -> Tensor:
 
 
 @pytest.mark.parametrize("merging", [1, 3, 6])
+@torch.no_grad()
 def test_both_forms_are_the_plain_network_on_a_shorter_list_of_tokens(merging: int) -> None:
     model = models.model(models.card("cts"))
-    images_B3HW = models.images(2)
-    counts = [models.N - 3 * merging]
-    with torch.no_grad():
-        masked_BKHW = model(images_B3HW, model.policy.select_top(counts)).logits_BKHW
-        for image_3HW, masked_KHW in zip(images_B3HW, masked_BKHW, strict=True):
-            expected_KHW = cts_by_loops(model, image_3HW, merging)
-            x_ND, skips, scores_S = model.trunk(image_3HW.permute(1, 2, 0).to(torch.uint8))
-            gathered_KHW = model.tail(x_ND, skips, scores_S, counts)[0]
-            torch.testing.assert_close(masked_KHW, expected_KHW, rtol=1e-3, atol=1e-3)
-            torch.testing.assert_close(gathered_KHW, expected_KHW, rtol=1e-3, atol=1e-3)
+    for image_3HW, forms in both_forms(model, [models.N - 3 * merging]):
+        check_logits(forms, cts_by_loops(model, image_3HW, merging))
 
 
 # ------------------------------------------------------------------------------------------------ purity

@@ -13,6 +13,7 @@ from edgeprune.model.policy import Shape, select_none
 from edgeprune.policies import make_policy
 from edgeprune.policies.cts_svit import CTSSViT
 from tests import models
+from tests.policies.both_forms import both_forms, check_logits
 from tests.policies.test_cts import cells_by_loops, labels
 
 
@@ -56,19 +57,13 @@ def by_loops(model: Segmenter, image_3HW: Tensor, merging: int, counts: list[int
 
 
 @pytest.mark.parametrize(("merging", "counts"), [(3, [9, 4]), (3, [2, 15]), (6, [6, 1]), (0, [10, 20]), (2, [18, 18])])
+@torch.no_grad()
 def test_both_forms_are_the_plain_network_on_a_list_of_tokens(merging: int, counts: list[int]) -> None:
     model, made = combined()
-    images_B3HW = models.images(2)
     schedule = [models.N - 3 * merging, *counts]
     assert made.feasible(schedule) == tuple(schedule)
-    with torch.no_grad():
-        masked_BKHW = model(images_B3HW, made.select_top(schedule)).logits_BKHW
-        for image_3HW, masked_KHW in zip(images_B3HW, masked_BKHW, strict=True):
-            expected_KHW = by_loops(model, image_3HW, merging, counts)
-            x_ND, skips, scores_S = model.trunk(image_3HW.permute(1, 2, 0).to(torch.uint8))
-            gathered_KHW = model.tail(x_ND, skips, scores_S, schedule)[0]
-            torch.testing.assert_close(masked_KHW, expected_KHW, rtol=1e-3, atol=1e-3)
-            torch.testing.assert_close(gathered_KHW, expected_KHW, rtol=1e-3, atol=1e-3)
+    for image_3HW, forms in both_forms(model, schedule):
+        check_logits(forms, by_loops(model, image_3HW, merging, counts))
 
 
 def test_patches_of_a_merged_cell_stay_equal_and_share_every_decision() -> None:

@@ -15,6 +15,7 @@ from edgeprune.policies import make_policy
 from edgeprune.policies.dtop import DToP
 from edgeprune.policies.exits import CONTEXT, class_shares, exit_loss, exit_score, stay_scores
 from tests import models
+from tests.policies.both_forms import both_forms, check_logits
 from tests.policies.test_cts import labels
 
 
@@ -113,20 +114,15 @@ def dtop_by_loops(model: Segmenter, image_3HW: Tensor, counts: list[int] | None)
 
 @pytest.mark.parametrize("counts", [[14, 8], [23, 22], [models.N, 10], [9, 9], [models.N, models.N]])
 @pytest.mark.parametrize("context", [0, 1])
+@torch.no_grad()
 def test_both_forms_are_the_method_on_a_list_of_tokens(counts: list[int], context: int) -> None:
     model = models.model(models.card("dtop", context=context))
-    images_B3HW = models.images(2)
-    with torch.no_grad():
-        masked_BKHW = model(images_B3HW, model.policy.select_top(counts)).logits_BKHW
-        for image_3HW, masked_KHW in zip(images_B3HW, masked_BKHW, strict=True):
-            expected_KHW, kept = dtop_by_loops(model, image_3HW, counts)
-            x_ND, skips, scores_S = model.trunk(image_3HW.permute(1, 2, 0).to(torch.uint8))
-            gathered_KHW = model.tail(x_ND, skips, scores_S, counts)[0]
-            torch.testing.assert_close(masked_KHW, expected_KHW, rtol=1e-3, atol=1e-3)
-            torch.testing.assert_close(gathered_KHW, expected_KHW, rtol=1e-3, atol=1e-3)
-            before = [models.N, *counts]
-            taken = [cells for cells, count, there in zip(kept, counts, before, strict=False) if count < there]
-            assert [set(kept_K.tolist()) for kept_K in model.policy.kept_GK] == taken
+    for image_3HW, forms in both_forms(model, counts):
+        expected_KHW, kept = dtop_by_loops(model, image_3HW, counts)
+        check_logits(forms, expected_KHW)
+        before = [models.N, *counts]
+        taken = [cells for cells, count, there in zip(kept, counts, before, strict=False) if count < there]
+        assert [set(kept_K.tolist()) for kept_K in model.policy.kept_GK] == taken
 
 
 def test_training_lets_go_whatever_is_sure() -> None:

@@ -20,7 +20,13 @@ from edgeprune.policies import make_policy
 from edgeprune.policies.cells import without
 from edgeprune.policies.tome import Frame, Groups, ToMe, choose_pairs, keys, merge_pairs, partners
 from tests import models
-from tests.policies.merging import Cells, best_pairs_by_loops, embedded, groups_of, merge_by_loops, share_by_loops
+from tests.policies.merging import (
+    Cells,
+    best_pairs_by_loops,
+    check_both_forms,
+    merge_by_loops,
+    share_by_loops,
+)
 
 
 def policy(depth: int = 12, grid: tuple[int, int] = (24, 32), **options: object) -> ToMe:
@@ -53,20 +59,7 @@ def model() -> Segmenter:
 
 @pytest.mark.parametrize("counts", [[20, 15, 10], [12, 6, 3], [23, 23, 12], [24, 13, 13]])
 def test_both_forms_are_the_paper_by_loops(model: Segmenter, counts: list[int]) -> None:
-    with torch.no_grad():
-        for image in range(2):
-            x_ND = embedded(model, image)
-            expected_ND, steps = tome_by_loops(model, x_ND, counts)
-            masked = model.policy.masked(list(model.blocks), x_ND[None], model.policy.select_top(counts))
-            torch.testing.assert_close(masked.x_BND[0], expected_ND, rtol=1e-4, atol=1e-4)
-            assert masked.group_GBN is not None
-            for keep_1N, group_1N, cells in zip(masked.keep_GBN, masked.group_GBN, steps, strict=True):
-                assert keep_1N[0].nonzero()[:, 0].tolist() == [group[0] for group in cells]
-                assert groups_of(group_1N[0]) == {frozenset(group) for group in cells}
-            x_trunk_ND, _, scores_S = model.trunk(torch.from_numpy(models.frames(image + 1)[image]))
-            assert scores_S is not None
-            gathered = model.policy.gathered(list(model.blocks)[1:], x_trunk_ND, counts, scores_S)
-            torch.testing.assert_close(gathered.x_ND, expected_ND, rtol=1e-4, atol=1e-4)
+    check_both_forms(model, counts, tome_by_loops)
 
 
 # ------------------------------------------------------------------------------------------------ matching and merging
