@@ -10,6 +10,7 @@ from edgeprune.data import Samples, open_split
 from edgeprune.data.lint import lint_labels
 from edgeprune.data.street import CachedStreet, StreetSamples
 from edgeprune.errors import InputError
+from edgeprune.files import sha256
 from edgeprune.model.stem import PATCH
 from edgeprune.policies import make_policy
 from edgeprune.train.batches import open_mix
@@ -70,13 +71,21 @@ def check_done(recipe: Recipe, name: str, path: Path) -> None:
     }
     made = card.provenance.get("recipe", {}) | {"model": card.model, "policy": card.policy}
     made["seed"] = card.provenance.get("seed", recipe.seed)
-    differing = [key for key, value in made.items() if key in says and says[key] != value]
+    differing = [key for key, value in made.items() if key in says and not _alike(key, says[key], value)]
     if differing:
         key = differing[0]
         raise InputError(
             f"{path} was trained with {key} {_short(made[key])}, the recipe says {_short(says[key])}; "
             f"give another --out, or delete it to train the phase again"
         )
+
+
+def _alike(key: str, says: Any, made: Any) -> bool:
+    """Weights to begin with or to learn from are the same wherever they lie: in another clone, say."""
+    paths = [Path(str(value)) for value in (says, made)]
+    if says != made and key in ("start", "teacher") and all(path.suffix == SUFFIX for path in paths):
+        return all(path.is_file() for path in paths) and sha256(paths[0]) == sha256(paths[1])
+    return bool(says == made)
 
 
 def _short(value: Any) -> str:

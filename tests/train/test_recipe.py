@@ -100,6 +100,25 @@ def test_a_single_phase_takes_its_start_from_the_folder(run: tuple[Recipe, Path,
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)  # alone or in a row: the same weights
 
 
+def test_equal_weights_elsewhere_are_the_same_start_and_others_are_not(
+    run: tuple[Recipe, Path, list[str]], tmp_path: Path
+) -> None:
+    recipe, out, _ = run
+    here, there, other = (tmp_path / f"{name}.safetensors" for name in ("here", "there", "other"))
+    (tmp_path / "out").mkdir()
+    for path in (here, there, tmp_path / "out" / "dense.safetensors"):  # the last one is the teacher
+        path.write_bytes((out / "dense.safetensors").read_bytes())
+    other.write_bytes((out / "sparse.safetensors").read_bytes())
+    train(changed(recipe, "sparse", start=str(here)), tmp_path / "out", quiet, only=["sparse"])
+    said: list[str] = []
+    train(changed(recipe, "sparse", start=str(there)), tmp_path / "out", said.append, only=["sparse"])
+    assert said[0].startswith("sparse: done before")
+    with pytest.raises(
+        InputError, match="was trained with start .*here.safetensors, the recipe says .*other.safetensors"
+    ):
+        train(changed(recipe, "sparse", start=str(other)), tmp_path / "out", quiet, only=["sparse"])
+
+
 def test_a_phase_may_have_options_of_its_own(run: tuple[Recipe, Path, list[str]], tmp_path: Path) -> None:
     recipe, out, _ = run
     (tmp_path / "dense.safetensors").write_bytes((out / "dense.safetensors").read_bytes())
