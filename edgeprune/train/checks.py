@@ -89,7 +89,7 @@ def _alike(key: str, says: Any, made: Any) -> bool:
 
 
 def _short(value: Any) -> str:
-    return " ".join(str(value).split())[:80]
+    return " ".join(str(value).split())[:200]
 
 
 def check_data(recipe: Recipe, phases: dict[str, Phase], say: Say, cache: Path | None) -> dict[str, list[float]]:

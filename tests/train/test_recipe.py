@@ -113,9 +113,7 @@ def test_equal_weights_elsewhere_are_the_same_start_and_others_are_not(
     said: list[str] = []
     train(changed(recipe, "sparse", start=str(there)), tmp_path / "out", said.append, only=["sparse"])
     assert said[0].startswith("sparse: done before")
-    with pytest.raises(
-        InputError, match="was trained with start .*here.safetensors, the recipe says .*other.safetensors"
-    ):
+    with pytest.raises(InputError, match=r"was trained with start .*here.*, the recipe says .*other"):
         train(changed(recipe, "sparse", start=str(other)), tmp_path / "out", quiet, only=["sparse"])
 
 
