@@ -81,7 +81,7 @@ def check_done(recipe: Recipe, name: str, path: Path) -> None:
 
 
 def _alike(key: str, says: Any, made: Any) -> bool:
-    """Weights to begin with or to learn from are the same wherever they lie: in another clone, say."""
+    """Weights to begin with or to learn from are the same where both files are there and equal: in two clones, say."""
     paths = [Path(str(value)) for value in (says, made)]
     if says != made and key in ("start", "teacher") and all(path.suffix == SUFFIX for path in paths):
         return all(path.is_file() for path in paths) and sha256(paths[0]) == sha256(paths[1])

@@ -1,5 +1,10 @@
-"""One quantized SViT model with its calibration, and a bundle of it for each target, built once."""
+"""One quantized SViT model with its calibration, a bundle of it for each target, built once, and builds from its graphs."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
 import pytest
 
 from edgeprune.bundle import Bundle, open_bundle
@@ -7,9 +12,12 @@ from edgeprune.calibrate import calibrate, write_calib
 from edgeprune.checkpoint import save
 from edgeprune.config import BucketFamily, Calibration, Target, load_target
 from edgeprune.config.targets import Parity
+from edgeprune.export import build as module
 from edgeprune.export.build import build
 from edgeprune.export.sources import Sources, find_sources
 from tests import models
+
+Change = Callable[[onnx.ModelProto, dict[str, onnx.ModelProto]], None]
 
 
 def small(target: str, count: int) -> Target:
@@ -46,3 +54,32 @@ def orin(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     bundle = open_bundle(folder)
     assert len(bundle.manifest.buckets) > 2
     return bundle
+
+
+@pytest.fixture
+def exported(cpu: Bundle, monkeypatch: pytest.MonkeyPatch) -> Callable[[Change | None], None]:
+    """exported(change): builds take the graphs that were exported already, changed on the way."""
+
+    def use(change: Change | None = None) -> None:
+        def family(*_: Any) -> tuple[onnx.ModelProto, dict[str, onnx.ModelProto]]:
+            graphs = cpu.graphs("fp32")
+            trunk = onnx.load(cpu.path(graphs.trunk))
+            tails = {name: onnx.load(cpu.path(path)) for name, path in graphs.tails.items()}
+            if change:
+                change(trunk, tails)
+            return trunk, tails
+
+        assert cpu.manifest.dense
+        dense = onnx.load(cpu.path(cpu.manifest.dense))
+        monkeypatch.setattr(module, "export_family", family)
+        monkeypatch.setattr(module, "export_dense", lambda *_, **__: dense)
+
+    return use
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def again(cpu: Bundle, sources: Sources, out: Path, said: list[str] | None = None) -> None:
+    build(cpu.manifest.target, sources, ["fp32"], out, quiet if said is None else said.append)

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from edgeprune.checkpoint import load
 from edgeprune.config import BucketFamily, PolicySpec, load_target
 from edgeprune.export.family import FULL, place_buckets, rising
+from edgeprune.export.sources import Sources
 from edgeprune.lint.rules import MAX_TOPK
 from edgeprune.model import TokenPolicy
 from edgeprune.model.policy import Shape
@@ -135,3 +137,9 @@ def test_a_multiple_larger_than_the_grid_leaves_the_full_grid() -> None:
 def test_the_dense_policy_has_one_bucket_without_counts() -> None:
     buckets = place_buckets(TokenPolicy(Shape(192, 12, (24, 32), 11)), BucketFamily(), None)
     assert [(bucket.name, bucket.counts) for bucket in buckets] == [(FULL, ())]
+
+
+def test_one_bucket_is_the_full_grid(sources: Sources) -> None:
+    assert sources.calib is not None
+    policy = load(sources.checkpoint)[0].policy
+    assert len(place_buckets(policy, BucketFamily(count=1), sources.calib.occupancy["int8"])) == 1

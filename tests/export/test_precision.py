@@ -14,9 +14,7 @@ from edgeprune.export.build import build
 from edgeprune.export.precision import pick
 from edgeprune.export.sources import Sources
 from tests import models
-from tests.export.test_build import exported, quiet
-
-__all__ = ["exported"]
+from tests.export.conftest import quiet
 
 
 def timed(times: dict[str, tuple[float, float]]) -> list[dict[str, Any]]:

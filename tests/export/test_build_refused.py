@@ -1,0 +1,146 @@
+"""`build`: what it refuses, and that a build that fails leaves what was there before."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from edgeprune.bundle import MANIFEST, Bundle, open_bundle
+from edgeprune.checkpoint import save
+from edgeprune.config import load_target
+from edgeprune.errors import InputError, RunError
+from edgeprune.export.build import build
+from edgeprune.export.sources import Sources, find_sources
+from tests import models
+from tests.export.conftest import again, quiet
+
+
+def disturb(trunk: onnx.ModelProto, tails: dict[str, onnx.ModelProto]) -> None:
+    """A tail whose largest weight is not the model's any more."""
+    tensor = max(tails["full"].graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    random = np.random.default_rng(0)
+    values = numpy_helper.to_array(tensor)
+    tensor.CopyFrom(
+        numpy_helper.from_array((values + random.normal(0, 0.2, values.shape)).astype(values.dtype), tensor.name)
+    )
+
+
+def test_parity_that_fails_leaves_nothing(
+    cpu: Bundle, sources: Sources, exported: Callable[..., None], tmp_path: Path
+) -> None:
+    exported(disturb)
+    with pytest.raises(RunError, match=r"parity of bucket full in fp32: \d.*% equal labels, at least 99.90% expected"):
+        again(cpu, sources, tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parity_that_fails_keeps_the_bundle_of_before(
+    cpu: Bundle, sources: Sources, exported: Callable[..., None], tmp_path: Path
+) -> None:
+    exported()
+    again(cpu, sources, tmp_path / "bundle")
+    before = (tmp_path / "bundle" / MANIFEST).read_bytes()
+    exported(disturb)
+    with pytest.raises(RunError):
+        again(cpu, sources, tmp_path / "bundle")
+    assert (tmp_path / "bundle" / MANIFEST).read_bytes() == before
+    open_bundle(tmp_path / "bundle")
+
+
+def test_lint_findings_fail_the_build(
+    cpu: Bundle, sources: Sources, exported: Callable[..., None], tmp_path: Path
+) -> None:
+    def age(trunk: onnx.ModelProto, tails: dict[str, onnx.ModelProto]) -> None:
+        trunk.ir_version = tails["full"].ir_version = 11
+
+    exported(age)
+    with pytest.raises(RunError, match=r"graph lint for onnx-cpu: fp32 trunk: opset: IR version 11.*\(and 1 more\)"):
+        again(cpu, sources, tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_no_bundle_is_not_replaced(cpu: Bundle, sources: Sources, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(InputError, match="is there and is no bundle; name a new folder with --out"):
+        again(cpu, sources, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("where", ["file", "file/bundle", "/proc/bundle"])
+def test_an_unwritable_folder_is_refused(
+    cpu: Bundle, sources: Sources, exported: Callable[..., None], tmp_path: Path, where: str
+) -> None:
+    exported()
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(InputError, match="cannot write bundle to"):
+        again(cpu, sources, tmp_path / where)
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_a_method_without_a_static_form_says_why_before_anything_else(tmp_path: Path) -> None:
+    card = models.card("ats", depth=2)
+    save(tmp_path / "sparse.safetensors", card, models.model(card).state_dict())
+    sources = find_sources(tmp_path / "sparse.safetensors", None, None)  # neither calibrated nor quantized
+    with pytest.raises(InputError, match="policy ats has no graph of constant shapes: .* depends on the frame"):
+        build(load_target("onnx-cpu"), sources, ["int8"], tmp_path / "out", print)
+    assert not (tmp_path / "out").exists()
+
+
+def test_int8_needs_a_quantized_checkpoint(tmp_path: Path) -> None:
+    card = models.card(depth=2)
+    save(tmp_path / "sparse.safetensors", card, models.model(card).state_dict())
+    sources = find_sources(tmp_path / "sparse.safetensors", None, None)
+    with pytest.raises(
+        InputError, match=r"sparse.safetensors has no quantization scales; train a qat phase or build with"
+    ):
+        build(load_target("onnx-cpu"), sources, ["int8"], tmp_path / "b", quiet)
+    with pytest.raises(InputError, match=r"no calibration for tiny: .*edgeprune calibrate .*sparse.safetensors"):
+        build(load_target("onnx-cpu"), sources, ["fp32"], tmp_path / "b", quiet)
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_calibration_of_another_model_is_refused(cpu: Bundle, sources: Sources, tmp_path: Path) -> None:
+    calib = sources.calib
+    assert calib is not None
+    wrong: dict[str, dict[str, Any]] = {
+        "has 0 thresholds for fp32, the model 2 gates": {"thresholds": {"int8": [0.0, 0.0]}},
+        "has 3 thresholds for fp32, the model 2 gates": {"thresholds": {"fp32": [0.0] * 3}},
+        "occupancy in int8 is not of 2 gates": {"occupancy": {"int8": [[0.5] * 9] * 4}},
+    }
+    for words, update in wrong.items():
+        changed = Sources(sources.checkpoint, calib.model_copy(update=update), None)
+        with pytest.raises(InputError, match=f"calibration of tiny.*{words}.*calibrate again"):
+            again(cpu, changed, tmp_path / "b")
+
+
+def test_a_reference_of_another_kind_is_refused(cpu: Bundle, sources: Sources, tmp_path: Path) -> None:
+    card = models.card("dense", depth=1)
+    card.model = card.model.model_copy(update={"height": 96})
+    save(tmp_path / "reference.safetensors", card, models.model(card).state_dict())
+    with pytest.raises(InputError, match=r"reference .*reference.safetensors has height 96, .*qat.safetensors 64"):
+        again(cpu, Sources(sources.checkpoint, sources.calib, tmp_path / "reference.safetensors"), tmp_path / "b")
+    with pytest.raises(InputError, match=r"gone.safetensors is not there"):
+        again(cpu, Sources(sources.checkpoint, sources.calib, tmp_path / "gone.safetensors"), tmp_path / "b")
+
+
+def test_the_tampered_bundle_is_refused(
+    cpu: Bundle, sources: Sources, exported: Callable[..., None], tmp_path: Path
+) -> None:
+    exported()
+    folder = tmp_path / "bundle"
+    again(cpu, sources, folder)
+    weights = folder / "graphs" / "fp32.weights"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(InputError, match="graphs/fp32.weights does not match its hash"):
+        open_bundle(folder)
+    manifest = json.loads((folder / MANIFEST).read_text()) | {"schema_version": 99}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="schema 99"):
+        open_bundle(folder)

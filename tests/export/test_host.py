@@ -1,0 +1,78 @@
+"""A target that leaves the engine open: the fastest of this machine that answers rightly."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeprune.bundle import Bundle, open_bundle
+from edgeprune.engines import ENGINES
+from edgeprune.engines.onnxruntime import OnnxRuntime
+from edgeprune.errors import InputError, RunError
+from edgeprune.export import host
+from edgeprune.export.build import build
+from edgeprune.export.sources import Sources
+from tests.export.conftest import quiet
+
+
+def test_a_target_that_leaves_the_engine_open_gets_the_fastest_that_answers_rightly(
+    cpu: Bundle, sources: Sources, exported: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One engine answers wrongly and would be fastest, one is not installed; of the other two the faster is taken."""
+    exported()
+
+    class Wrong(OnnxRuntime):
+        def open(self, *args: Any, **kwargs: Any) -> Any:
+            session = super().open(*args, **kwargs)
+            finish = session.finish
+            monkeypatch.setattr(session, "finish", lambda bucket: finish(bucket) + 1)
+            return session
+
+    class Missing(OnnxRuntime):
+        def open(self, *args: Any, **kwargs: Any) -> Any:
+            raise InputError("this engine needs a library; pip install it")
+
+    for name, engine in {"slow": OnnxRuntime(), "quick": OnnxRuntime(), "wrong": Wrong(), "missing": Missing()}.items():
+        monkeypatch.setitem(ENGINES, name, engine)
+    times = {"slow": 9.0, "quick": 5.0}
+
+    def fake_bench(*_: Any, engines: list[str], only: str, **__: Any) -> dict[str, Any]:
+        assert engines == list(times)  # neither the wrong nor the missing one is worth timing
+        row = {"bucket": "auto", "precision": only}
+        return {"rows": [row | {"engine": name, "latency_ms": {"p50": times[name]}} for name in engines]}
+
+    monkeypatch.setattr(host, "bench", fake_bench)
+    target = cpu.manifest.target.model_copy(update={"candidates": ["slow", "wrong", "missing", "quick"]})
+    build(target, sources, ["fp32"], tmp_path / "bundle", quiet)
+    manifest = open_bundle(tmp_path / "bundle").manifest
+    assert manifest.target.engine == "quick"
+    rows = {row["engine"]: row for row in manifest.engine_choice}
+    assert [name for name, row in rows.items() if row["chosen"]] == ["quick"]
+    assert rows["slow"]["reason"] == "1.80x its time" and rows["quick"]["agreement"] == 1
+    assert "equal labels on the reference frames" in rows["wrong"]["reason"] and rows["wrong"]["p50_ms"] is None
+    assert "pip install" in rows["missing"]["reason"]
+
+
+def test_engines_of_this_machine_are_timed_for_real(
+    cpu: Bundle, sources: Sources, exported: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported()
+    target = cpu.manifest.target.model_copy(update={"candidates": ["onnxruntime"]})
+    build(target, sources, ["fp32"], tmp_path / "bundle", quiet)
+    manifest = open_bundle(tmp_path / "bundle").manifest
+    (row,) = manifest.engine_choice
+    assert row["chosen"] and row["p50_ms"] > 0 and row["reason"] == "the fastest"
+
+
+def test_no_engine_at_all(cpu: Bundle, sources: Sources, exported: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    exported()
+
+    class Missing(OnnxRuntime):
+        def open(self, *args: Any, **kwargs: Any) -> Any:
+            raise InputError("this engine needs a library; pip install it")
+
+    monkeypatch.setitem(ENGINES, "missing", Missing())
+    target = cpu.manifest.target.model_copy(update={"candidates": ["missing"]})
+    with pytest.raises(RunError, match="no engine can run the bundle: this engine needs a library"):
+        build(target, sources, ["fp32"], tmp_path / "bundle", quiet)
+    assert not (tmp_path / "bundle").exists()
