@@ -21,7 +21,7 @@ from edgeprune.config import Strict, Target, parse
 from edgeprune.errors import InputError, choose
 from edgeprune.files import sha256
 
-SCHEMA = 3  # 2: one_tail; 3: buckets.most of the target
+SCHEMA = 3  # 2: one_tail, which no later version writes or reads; 3: buckets.most of the target
 MANIFEST = "manifest.json"
 MIXED = "mixed"  # the name of a graph set whose buckets are of several precisions
 DENSE = "dense"  # the name of the dense FP32 reference among buckets and graphs
@@ -93,9 +93,6 @@ class Manifest(Strict):
     graphs: dict[str, GraphSet] = Field(description="by precision; `mixed` takes each bucket from one of them")
     dense: str | None = Field(None, description="the dense FP32 reference graph: frame -> labels")
     stem_head: str | None = Field(None, description="stem and head without a block: their share of the dense time")
-    one_tail: dict[str, str] = Field(
-        {}, description="by precision, a graph that several buckets could share; an experiment, no run takes it"
-    )
     parity: list[ParityRow]
     lint: list[str] = Field(description="what the graph lint noted")
     accuracy: list[dict[str, Any]] = Field(
@@ -153,7 +150,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 def _named_files(manifest: Manifest) -> list[str]:
     """Every file that the manifest speaks of."""
     graphs = [path for graph_set in manifest.graphs.values() for path in (graph_set.trunk, *graph_set.tails.values())]
-    single = (manifest.dense, manifest.stem_head, manifest.references, *manifest.one_tail.values())
+    single = (manifest.dense, manifest.stem_head, manifest.references)
     return [path for path in (*graphs, *single) if path is not None]
 
 
@@ -178,6 +175,8 @@ def open_bundle(folder: Path) -> Bundle:
         raise InputError(
             f"bundle {folder} has schema {version}, this edgeprune reads up to {SCHEMA}; upgrade edgeprune or build it again"
         )
+    if isinstance(content, dict):
+        content.pop("one_tail", None)  # older bundles name the graphs of an experiment, which no run ever took
     manifest = parse(Manifest, content, f"bundle {folder}")
     for relative in _named_files(manifest):
         if relative not in manifest.files:

@@ -75,6 +75,11 @@ def test_a_newer_schema_is_refused_before_anything_else(folder: Path) -> None:
         open_bundle(folder)
 
 
+def test_a_bundle_of_the_time_of_one_tail_opens(folder: Path) -> None:
+    change(folder, schema_version=2, one_tail={"fp16": "graphs/fp16-one-tail.onnx"})
+    assert open_bundle(folder).manifest.buckets
+
+
 def test_an_unknown_key_of_this_schema_is_refused(folder: Path) -> None:
     change(folder, bucket=[])
     with pytest.raises(InputError, match="unknown key 'bucket'.*did you mean 'buckets'"):

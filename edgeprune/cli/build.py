@@ -57,7 +57,6 @@ PRECISION_COLUMNS = {
     show_default=True,
     help="torch-tensorrt: on an NVIDIA GPU, also TensorRT's engines from PyTorch, into this machine's cache.",
 )
-@click.option("--one-tail", is_flag=True, help="Also one graph that buckets could share, for `compile --one-tail`.")
 @click.option("--size", metavar="HxW", help="Input size, in multiples of 16; default: what the model was trained at.")
 @as_json
 def build(
@@ -68,7 +67,6 @@ def build(
     calib: Path | None,
     reference: Path | None,
     builder: str,
-    one_tail: bool,
     size: str | None,
     json_: bool,
 ) -> None:
@@ -91,9 +89,7 @@ def build(
     sources = find_sources(source, calib, reference, shape)
     if builder == "torch-tensorrt":
         check_builder(loaded, chosen)
-    if one_tail and loaded.engine != "tensorrt":
-        raise InputError(f"--one-tail is for TensorRT, target {loaded.name} runs {loaded.engine}; leave it out")
-    manifest = make_bundle(loaded, sources, chosen, folder, say, one_tail)
+    manifest = make_bundle(loaded, sources, chosen, folder, say)
     plans = build_plans(sources, open_bundle(folder), say) if builder == "torch-tensorrt" else []
     rows = parity_rows(manifest)
     if json_:
@@ -155,7 +151,6 @@ def parity_rows(manifest: Manifest) -> list[dict[str, object]]:
     type=click.Path(path_type=Path),
     help="Also its INT8 buckets, trunk and tail joined into one graph each.",
 )
-@click.option("--undo", metavar="BUCKET", help="A bucket of --bundle: also its graph without each step of surgery.")
 @click.option("--out", default=Path("out/peers"), show_default=True, type=click.Path(path_type=Path))
 def peers(
     checkpoint: Path | None,
@@ -164,25 +159,18 @@ def peers(
     frames: int,
     target: str,
     bundle: Path | None,
-    undo: str | None,
     out: Path,
 ) -> None:
     """Make what you would deploy instead: the dense model in INT8 by other means, for `bench --peer`."""
     from edgeprune.config import Calibration
-    from edgeprune.export.peers import check_undo, export_joined, export_peers, export_undone
-
-    if undo and bundle is None:
-        raise InputError(f"--undo {undo} is a bucket of a bundle; give --bundle too")
+    from edgeprune.export.peers import export_joined, export_peers
 
     spec = parse(Calibration, {"data": data, "split": split, "frames": frames}, "options")
     source = checkpoint or default_checkpoint().with_name("reference.safetensors")
     opened = open_bundle(bundle) if bundle else None
-    if opened and undo:
-        check_undo(opened, undo)
     paths = export_peers(source, spec, load_target(target).dialect, out, say)
     if opened is not None:
         paths += export_joined(opened, "int8", out, say)
-        paths += export_undone(opened, undo, out, say) if undo else []
     for path in paths:
         click.echo(f"wrote {path}")
     click.echo(f"next: edgeprune bench {' '.join(f'--peer {path}' for path in paths)}")

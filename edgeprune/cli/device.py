@@ -13,10 +13,8 @@ from edgeprune.deploy import build_wheel, deploy
 from edgeprune.doctor import examine
 from edgeprune.engines import ENGINES
 from edgeprune.engines.plans import trtexec_command
-from edgeprune.engines.tensorrt import TensorRt
-from edgeprune.errors import InputError, choose
+from edgeprune.errors import choose
 from edgeprune.evaluate.on_device import choose_on_device, graphs_of, single_graphs, take_choice
-from edgeprune.evaluate.one_tail import measure_one_tail, shared_tails
 
 COLUMNS = {
     "bucket": ("bucket", ""),
@@ -24,17 +22,6 @@ COLUMNS = {
     "p50_ms": ("p50 ms", ".2f"),
     "agreement": ("equal labels", ".3%"),
     "chosen": ("chosen", ""),
-}
-
-
-ONE_TAIL_COLUMNS = {
-    "precision": ("precision", ""),
-    "bucket": ("bucket", ""),
-    "own_ms": ("own ms", ".2f"),
-    "shared_ms": ("shared ms", ".2f"),
-    "agreement": ("equal labels", ".3%"),
-    "own_mb": ("own MB", ".1f"),
-    "shared_mb": ("shared MB", ".1f"),
 }
 
 
@@ -55,31 +42,19 @@ def prepare_run(bundle: Bundle, engine: str) -> None:
 @click.command("compile")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--again", is_flag=True, help="Also what is compiled already: after a change of power mode.")
-@click.option("--one-tail", is_flag=True, help="Measure an experiment: one engine for the buckets instead of one each.")
 @click.option("--print-trtexec", is_flag=True, help="Instead: the trtexec commands that build the same engines.")
 @as_json
-def compile_(bundle: Path, again: bool, one_tail: bool, print_trtexec: bool, json_: bool) -> None:
+def compile_(bundle: Path, again: bool, print_trtexec: bool, json_: bool) -> None:
     """Compile a BUNDLE's graphs for this device, and choose each bucket's precision by measurement.
 
     `run` does it when needed; minutes, once per device and TensorRT version.
     """
     opened = open_bundle(bundle)
     if print_trtexec:
-        shared = list(shared_tails(opened).values()) if one_tail else []
-        for graph in (*graphs_of(opened), *shared):
+        for graph in graphs_of(opened):
             click.echo(trtexec_command(graph))
         return
     target = opened.manifest.target
-    if one_tail:
-        tensorrt = choose(ENGINES, target.engine, "engine")
-        if not isinstance(tensorrt, TensorRt):
-            raise InputError(f"--one-tail is for TensorRT, this bundle runs {target.engine}; leave it out")
-        rows = measure_one_tail(opened, tensorrt, say, again)
-        if json_:
-            show_json({"bundle": str(bundle), "engine": target.engine, "rows": rows})
-        else:
-            show_table(rows, ONE_TAIL_COLUMNS)
-        return
     if not target.compiled_on_device:
         say(f"{target.engine} reads the bundle's graphs as they are; there is nothing to compile")
     engine = choose(ENGINES, target.engine, "engine")

@@ -100,17 +100,10 @@ def _grey(bound: Bound) -> UInt8:
 
 
 class BoundSession:
-    """See `Session`. The tails read the trunk's output tensors where they lie. `bind_tail(bucket, state)`: another way to a
-    tail than its own file, or None."""
+    """See `Session`. The tails read the trunk's output tensors where they lie."""
 
     def __init__(
-        self,
-        engine: BoundEngine,
-        bundle: Bundle,
-        precision: str,
-        buckets: Sequence[str] | None,
-        threads: int,
-        bind_tail: Callable[[str, Mapping[str, Any]], Bound | None] = lambda bucket, state: None,
+        self, engine: BoundEngine, bundle: Bundle, precision: str, buckets: Sequence[str] | None, threads: int
     ):
         graphs = bundle.graphs(precision)
         opened = [bundle.bucket(name).name for name in buckets] if buckets is not None else None
@@ -121,8 +114,7 @@ class BoundSession:
         if graphs.tails:
             for name in opened or graphs.tails:
                 path = bundle.path(choose(graphs.tails, name, "bucket"))
-                state = self._trunk.outputs
-                self._tails[name] = bind_tail(name, state) or engine.bind(path, threads, state)
+                self._tails[name] = engine.bind(path, threads, self._trunk.outputs)
         else:  # nothing is gated: the trunk is the whole network
             self._tails[bundle.manifest.buckets[-1].name] = self._trunk
         grey_HW3 = _grey(self._trunk)

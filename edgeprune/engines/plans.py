@@ -21,25 +21,11 @@ from edgeprune.files import make_folder, write_atomic
 Say = Callable[[str], None]
 OLDEST = (10, 3)  # JetPack 6.1
 SAY_EVERY_S = 10.0
-# Beside a graph whose inputs have lengths of their own: for each use of it, by its name, the shapes of those inputs. Its plan
-# has an optimization profile of one point for each, in this order.
-PROFILES = ".profiles.json"
-Profiles = dict[str, dict[str, list[int]]]
 EXTERNAL = re.compile(rb"[\w.-]+\.weights")  # how `build` names the files that hold a graph's constants
 
 
-def read_profiles(graph: Path) -> Profiles:
-    """Of a graph with dynamic inputs; none of the others."""
-    path = graph.with_suffix(PROFILES)
-    try:
-        content = json.loads(path.read_text()) if path.is_file() else {}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}); build or copy the bundle again") from error
-    return dict(content)
-
-
 def graph_hash(graph: Path) -> str:
-    """Of a graph's file, of the files beside it that hold its weights, and of its profiles.
+    """Of a graph's file and of the files beside it that hold its weights.
 
     Raises:
         InputError: one of them is not there.
@@ -49,8 +35,6 @@ def graph_hash(graph: Path) -> str:
         digest = hashlib.sha256(content)
         for name in sorted(set(EXTERNAL.findall(content))):
             digest.update((graph.parent / name.decode()).read_bytes())
-        if graph.with_suffix(PROFILES).is_file():
-            digest.update(graph.with_suffix(PROFILES).read_bytes())
     except OSError as error:
         raise InputError(
             f"graph {graph}: {error.filename or graph}: {error.strerror}; build or copy it again"
@@ -197,12 +181,6 @@ class Plans:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mb() << 20)
         if not config.set_timing_cache(config.create_timing_cache(timing), False):
             config.set_timing_cache(config.create_timing_cache(b""), False)  # of another version: times anew
-        for use, shapes in read_profiles(graph).items():
-            profile = builder.create_optimization_profile()
-            for name, shape in shapes.items():
-                profile.set_shape(name, tuple(shape), tuple(shape), tuple(shape))
-            if config.add_optimization_profile(profile) < 0:
-                raise RunError(f"TensorRT {trt.__version__} refuses the shapes of {use} for {graph.stem}: {log.last}")
         config.progress_monitor = monitor = _monitor(trt, graph.stem, say)
         plan = builder.build_serialized_network(network, config)
         del monitor  # it was in use until here
@@ -213,13 +191,9 @@ class Plans:
 
 def trtexec_command(graph: Path) -> str:
     """The command that builds a graph's plan with NVIDIA's own tool. TensorRT 11 takes `--stronglyTyped` and ignores it."""
-    profiles = ""
-    for index, shapes in enumerate(read_profiles(graph).values()):
-        said = ",".join(f"{name}:{'x'.join(map(str, shape))}" for name, shape in shapes.items())
-        profiles += f" --profile={index} --minShapes={said} --optShapes={said} --maxShapes={said}"
     return (
         f"trtexec --onnx={graph} --saveEngine={graph.stem}.plan --stronglyTyped "
-        f"--memPoolSize=workspace:{workspace_mb()}M{profiles}"
+        f"--memPoolSize=workspace:{workspace_mb()}M"
     )
 
 

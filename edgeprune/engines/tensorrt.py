@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.bundle import Bundle
-from edgeprune.engines.bound import COUNT, FRAME, LABELS, BoundEngine, BoundSession, import_library
+from edgeprune.engines.bound import COUNT, FRAME, LABELS, BoundEngine, import_library
 from edgeprune.engines.cuda import Array, Cuda, open_cuda
 from edgeprune.engines.engine import UInt8
-from edgeprune.engines.plans import Plans, read_profiles
+from edgeprune.engines.plans import Plans
 from edgeprune.errors import InputError, RunError, choose
 
 NAME = "tensorrt"
@@ -109,21 +108,6 @@ class TensorRt(BoundEngine):
     def bind(self, path: Path, threads: int, state: Mapping[str, Any] | None = None) -> "TensorRtBound":
         return TensorRtBound(open_runtime(), path, state)
 
-    def open_one_tail(self, bundle: Bundle, precision: str, threads: int = 2) -> BoundSession:
-        """A session whose buckets share one engine, where they can: the experiment of `export/one_tail.py`. Buckets that the
-        graph does not serve keep their own."""
-        path = bundle.path(choose(bundle.manifest.one_tail, precision, "precision of a shared tail:"))
-        runtime, profiles = open_runtime(), read_profiles(path)
-        engine = load_engine(runtime, path)
-
-        def bind_tail(bucket: str, state: Mapping[str, Any]) -> TensorRtBound | None:
-            if bucket not in profiles:
-                return None
-            use = Use(engine, list(profiles).index(bucket), profiles[bucket])
-            return TensorRtBound(runtime, path, state, use)
-
-        return BoundSession(self, bundle, precision, None, threads, bind_tail)
-
 
 @dataclass(frozen=True)
 class DeviceTensor:
@@ -133,60 +117,32 @@ class DeviceTensor:
     host: Array
 
 
-@dataclass(frozen=True)
-class Use:
-    """One of several uses of an engine with dynamic inputs: its profile, and the shapes of those inputs."""
-
-    engine: Any
-    profile: int
-    shapes: Mapping[str, list[int]]
-
-
-def load_engine(runtime: Runtime, path: Path) -> Any:
-    """The engine of a graph, from its plan.
-
-    Raises:
-        InputError: there is no plan, or TensorRT can't load it.
-    """
-    engine = runtime.runtime.deserialize_cuda_engine(runtime.plans.read(path))
-    if engine is None:
-        raise InputError(
-            f"TensorRT {runtime.trt.__version__} can't load {runtime.plans.path(path)}; "
-            "compile it with `edgeprune compile BUNDLE`"
-        )
-    return engine
-
-
 class TensorRtBound:
-    """See `Bound`. Outputs are `DeviceTensor`s. `use`: of an engine that several share."""
+    """See `Bound`. Outputs are `DeviceTensor`s."""
 
-    def __init__(self, runtime: Runtime, path: Path, state: Mapping[str, Any] | None, use: Use | None = None):
+    def __init__(self, runtime: Runtime, path: Path, state: Mapping[str, Any] | None):
         self._runtime, self._path = runtime, path
         trt = runtime.trt
-        self._engine = use.engine if use else load_engine(runtime, path)
+        self._engine = runtime.runtime.deserialize_cuda_engine(runtime.plans.read(path))
+        if self._engine is None:
+            raise InputError(
+                f"TensorRT {trt.__version__} can't load {runtime.plans.path(path)}; "
+                "compile it with `edgeprune compile BUNDLE`"
+            )
         self._context = self._engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
         if self._context is None:
             raise RunError(f"TensorRT can't make a context of {path.stem}; is there memory left?")
         runtime.scratch.reserve(int(self._engine.device_memory_size_v2))
-        shapes = use.shapes if use else {}
-        if use and not self._context.set_optimization_profile_async(use.profile, runtime.stream):
-            raise RunError(f"TensorRT refuses profile {use.profile} of {path.stem}")
         self.outputs: dict[str, DeviceTensor] = {}
         self._frame: DeviceTensor | None = None
         names = runtime.plans.names(path)
-        found = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
-        for own in found:  # an output's shape is known once those of the inputs are
-            shape = shapes.get(names.get(own, own))
-            if shape is not None and not self._context.set_input_shape(own, tuple(shape)):
-                raise RunError(f"TensorRT refuses the shape {shape} of {names.get(own, own)!r} of {path.stem}")
-        for own in found:
+        for index in range(self._engine.num_io_tensors):
+            own = self._engine.get_tensor_name(index)
             name = names.get(own, own)
             if self._engine.get_tensor_mode(own) == trt.TensorIOMode.OUTPUT:
                 tensor = self.outputs[name] = self._allocate(own)
             elif name == FRAME:
                 tensor = self._frame = self._allocate(own)
-            elif name in shapes:  # its length is all that is read of it
-                tensor = self._allocate(own)
             else:
                 tensor = choose(state or {}, name, "input of a tail:")
                 self._check_fits(own, name, tensor)
@@ -201,7 +157,7 @@ class TensorRtBound:
 
     def _check_fits(self, own: str, name: str, tensor: DeviceTensor) -> None:
         """Two builders, or two bundles, may type a state otherwise; its bits would be read all the same."""
-        wanted = np.dtype(self._type_of(own)), tuple(self._context.get_tensor_shape(own))
+        wanted = np.dtype(self._type_of(own)), tuple(self._engine.get_tensor_shape(own))
         given = tensor.host.dtype, tensor.host.shape
         if given != wanted:
             raise InputError(
@@ -211,9 +167,7 @@ class TensorRtBound:
 
     def _allocate(self, name: str) -> DeviceTensor:
         cuda = self._runtime.cuda
-        shape = tuple(self._context.get_tensor_shape(name))
-        if -1 in shape:
-            raise RunError(f"TensorRT does not know the shape of {name!r} of {self._path.stem}: {shape}")
+        shape = tuple(self._engine.get_tensor_shape(name))
         dtype = self._type_of(name)
         host = cuda.pinned(shape, dtype)
         return DeviceTensor(cuda.allocate(host.nbytes), host)

@@ -29,7 +29,6 @@ from edgeprune.export.fp16_range import measure_range, say_range
 from edgeprune.export.graphs import export_dense, export_tail, export_trunk
 from edgeprune.export.host import choose_engine
 from edgeprune.export.int8 import unquantize_linears
-from edgeprune.export.one_tail import able_buckets, check_one_tail, export_one_tail, write_profiles
 from edgeprune.export.parity import compare
 from edgeprune.export.precision import choose_precisions
 from edgeprune.export.sources import Sources, check_calib, find_sources, frames_for_parity, load_dense, twins
@@ -45,13 +44,8 @@ Say = Callable[[str], None]
 REFERENCE_FRAMES = 4
 
 
-def build(
-    target: Target, sources: Sources, precisions: Sequence[str], out: Path, say: Say, one_tail: bool = False
-) -> Manifest:
+def build(target: Target, sources: Sources, precisions: Sequence[str], out: Path, say: Say) -> Manifest:
     """Writes the bundle to `out` and returns its manifest; a bundle that is there already is replaced.
-
-    Args:
-        one_tail: also the graph that buckets could share, see `one_tail`.
 
     Raises:
         InputError: the checkpoint, the calibration or the target don't fit each other, or `out` holds something else.
@@ -85,10 +79,7 @@ def build(
     if sources.reference is None and model.policy.gated:
         say(f"no reference.safetensors beside {sources.checkpoint.name}: `dense` is its own weights on every token")
 
-    if one_tail:
-        able_buckets(model, buckets)  # refuses before anything is exported
     graphs: dict[str, GraphSet] = {}
-    shared: dict[str, str] = {}
     parity: list[ParityRow] = []
     findings: list[str] = []
     references: dict[str, npt.NDArray[Any]] = {"frames": frames_FHW3[:REFERENCE_FRAMES]}
@@ -116,14 +107,6 @@ def build(
             for name, proto in {"trunk": trunk, **tails}.items():
                 findings += lint_graph(f"{precision} {name}", proto, target.lint)
             graphs[precision] = _write_family(folder, precision, trunk, tails)
-            if one_tail:
-                one, profiles = export_one_tail(graph_model, buckets, target.dialect)
-                one = to_fp16(one) if "fp16" in (precision, target.beside_int8) else one
-                least = getattr(target.parity, precision)
-                worst = check_one_tail(one, profiles, trunk, tails, frames_FHW3[:REFERENCE_FRAMES], least)
-                note(f"{precision}: one tail for {', '.join(profiles)}, {worst:.3%} or more of their own tails' labels")
-                shared[precision] = _write_single(folder, f"{precision}-one-tail", one)
-                write_profiles(folder / shared[precision], profiles)
             answering, *rest = map(round_fp16, (trunk, *tails.values()))
             rows = compare(reference_model, buckets, precision, answering, rest, frames_FHW3, target.threads)
             parity += rows
@@ -153,7 +136,6 @@ def build(
             graphs=graphs,
             dense=dense_path,
             stem_head=stem_head,
-            one_tail=shared,
             parity=parity,
             lint=findings,
             references="references.npz",

@@ -10,7 +10,6 @@ Shapes: H W pixels of the frame, C channels, N tokens of the grid, D width, K cl
 import logging
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import onnx
 import torch
@@ -88,14 +87,7 @@ def to_labels(logits_1KHW: Tensor, dialect: str) -> Tensor:
     return (labels_HW.float() if dialect == "tensorrt" else labels_HW).to(torch.uint8)
 
 
-def export_graph(
-    graph: nn.Module,
-    inputs: tuple[Tensor, ...],
-    names_in: list[str],
-    names_out: list[str],
-    dynamic_shapes: Any = None,
-) -> onnx.ModelProto:
-    """A module as ONNX. `dynamic_shapes`: as `torch.export` takes them; by default every shape is constant."""
+def _export(graph: nn.Module, inputs: tuple[Tensor, ...], names_in: list[str], names_out: list[str]) -> onnx.ModelProto:
     exporter = logging.getLogger("torch.onnx")
     level = exporter.level
     exporter.setLevel(logging.ERROR)  # it reports at length which torchvision operators it does without
@@ -110,7 +102,6 @@ def export_graph(
                 input_names=names_in,
                 output_names=names_out,
                 custom_translation_table=TRANSLATIONS,
-                dynamic_shapes=dynamic_shapes,
                 verbose=False,
             )
     finally:
@@ -145,9 +136,7 @@ def trunk_outputs(model: Segmenter) -> list[str]:
 
 def export_trunk(model: Segmenter, thresholds: Sequence[float]) -> onnx.ModelProto:
     """Input `frame`; outputs `tokens`, `skip0`..., `scores`, `count`."""
-    return export_graph(
-        TrunkGraph(model, thresholds), (blank_frame(model),), ["frame"], [*trunk_outputs(model), "count"]
-    )
+    return _export(TrunkGraph(model, thresholds), (blank_frame(model),), ["frame"], [*trunk_outputs(model), "count"])
 
 
 def export_tail(model: Segmenter, bucket: Bucket, dialect: str) -> onnx.ModelProto:
@@ -156,20 +145,20 @@ def export_tail(model: Segmenter, bucket: Bucket, dialect: str) -> onnx.ModelPro
         x_ND, skips, scores_N = model.trunk(blank_frame(model))
     assert scores_N is not None
     state = (x_ND, *channels_last(skips), scores_N)
-    proto = export_graph(TailGraph(model, bucket.counts, dialect), state, trunk_outputs(model), ["labels"])
+    proto = _export(TailGraph(model, bucket.counts, dialect), state, trunk_outputs(model), ["labels"])
     drop_unused_inputs(proto)
     return proto
 
 
 def export_bucket(model: Segmenter, bucket: Bucket, dialect: str) -> onnx.ModelProto:
     """Input `frame`, output `labels`: trunk and tail as one graph."""
-    return export_graph(BucketGraph(model, bucket.counts, dialect), (blank_frame(model),), ["frame"], ["labels"])
+    return _export(BucketGraph(model, bucket.counts, dialect), (blank_frame(model),), ["frame"], ["labels"])
 
 
 def export_dense(model: Segmenter, dialect: str, depth: int | None = None) -> onnx.ModelProto:
     """Input `frame`, output `labels`; `depth` blocks, by default all."""
     depth = len(model.blocks) if depth is None else depth
-    return export_graph(DenseGraph(model, depth, dialect), (blank_frame(model),), ["frame"], ["labels"])
+    return _export(DenseGraph(model, depth, dialect), (blank_frame(model),), ["frame"], ["labels"])
 
 
 def drop_unused_inputs(proto: onnx.ModelProto) -> None:

@@ -1,6 +1,5 @@
 """What a bundle's graphs are timed against, as ONNX files for `bench --peer`: what a user would deploy without edgeprune
-(the dense reference in INT8), a bucket without its choice in the middle (trunk and tail joined into one graph), and that
-one without a step of graph surgery.
+(the dense reference in INT8), and a bucket without its choice in the middle (trunk and tail joined into one graph).
 
 Shapes: F frames, H W pixels.
 """
@@ -20,7 +19,6 @@ from edgeprune.engines.bound import LABELS
 from edgeprune.errors import InputError, choose
 from edgeprune.export.graphs import export_dense
 from edgeprune.export.int8 import fold_linears
-from edgeprune.export.undo import STEPS, undo
 from edgeprune.files import make_folder, write_atomic
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.quantize import apply_ranges, quantize_linears, quantized_linears
@@ -45,7 +43,6 @@ def nncf_transformer(model: Segmenter, frames: Calibration, dialect: str) -> onn
     return calibrated(export_dense(model, dialect), as_uint8(images_F3HW))
 
 
-DIALECT = "onnxruntime"
 PEERS: dict[str, Make] = {"dense-linears-int8": linears_int8, "dense-nncf-int8": nncf_transformer}
 
 
@@ -95,39 +92,6 @@ def export_joined(bundle: Bundle, precision: str, out: Path, say: Say) -> list[P
         _write(join(bundle, precision, bucket.name), out / f"joined-{bucket.name}-{precision}.onnx")
         for bucket in bundle.manifest.buckets
     ]
-
-
-def check_undo(bundle: Bundle, bucket: str) -> None:
-    """Refuses what has no steps to undo, before minutes are spent on other peers.
-
-    Raises:
-        InputError: the bundle has no INT8 graphs, no such bucket, or speaks another dialect than ONNX Runtime's.
-    """
-    target = bundle.manifest.target
-    if target.dialect != DIALECT:
-        raise InputError(
-            f"{bundle.folder} is built for {target.name}, in the dialect {target.dialect!r}; steps are undone in "
-            f"{DIALECT!r}: build --target onnx-cpu"
-        )
-    choose(bundle.graphs("int8").tails, bucket, "bucket")
-
-
-def export_undone(bundle: Bundle, bucket: str, out: Path, say: Say) -> list[Path]:
-    """Writes `<bucket>-without-<step>.onnx` to `out` for each step of graph surgery that shows in the bucket's INT8 graph.
-
-    Raises:
-        InputError: see `check_undo`.
-    """
-    check_undo(bundle, bucket)
-    joined = join(bundle, "int8", bucket)
-    paths = []
-    for step in STEPS:
-        undone = undo(joined, step)
-        if undone == joined:
-            say(f"{step}: {bucket} has nothing of it")
-        else:
-            paths.append(_write(undone, out / f"{bucket}-without-{step}.onnx"))
-    return paths
 
 
 def _write(proto: onnx.ModelProto, path: Path) -> Path:

@@ -162,11 +162,6 @@ class TokenPolicy(nn.Module):
         groups that stay apart."""
         return list(counts)
 
-    def counts_of(self, candidates: Sequence[int]) -> tuple[int, ...]:
-        """The counts of a bucket whose decisions choose so many candidates: what `candidates` turns back. A policy whose
-        groups leave other counts says so here too, or has no tail of dynamic counts."""
-        return tuple(candidates)
-
     def select_top(self, counts: Sequence[int]) -> Select:
         """The selection that the graph of a bucket makes."""
         return select_top(self.candidates(counts))

@@ -142,14 +142,6 @@ class Combination(TokenPolicy):
         """The least pure cells stay apart, the least sure tokens stay, the best are kept."""
         return self._candidates(counts, self.shape.grid)
 
-    def counts_of(self, candidates: Sequence[int]) -> tuple[int, ...]:
-        if len(self.sides) > 1 or (self.heads and (self.sides or self.gates)):
-            return ()  # no form of dynamic counts: how many an exit or a smaller side is offered depends on what was before
-        if not self.sides:
-            return tuple(candidates)
-        [side], [apart, *others] = self.sides, candidates
-        return (count_cells(self.shape.grid, side) + (side * side - 1) * apart, *others)
-
     def _own_select(self, grid: tuple[int, int]) -> Select:
         """What is chosen without `select`: in training by an exit's confidence, and of a gate's as it samples."""
         counts = self._feasible([max(1, round(share * grid[0] * grid[1])) for share in self.target_keep], grid)

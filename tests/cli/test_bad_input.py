@@ -187,9 +187,3 @@ def test_recipe_with_a_mistyped_key(edgeprune: Type) -> None:
 def test_out_that_is_a_file(edgeprune: Type) -> None:
     Path("out").touch()
     assert_one_line(edgeprune("train", "street-short"), "out")
-
-
-def test_a_step_is_undone_of_a_bucket_that_is_there(edgeprune: Type, tiny: Path) -> None:
-    assert_one_line(edgeprune("peers", "--data", "street", "--undo", "half"), "--undo half", "give --bundle too")
-    words = ("peers", "--data", "street", "--bundle", tiny, "--undo", "haff")
-    assert_one_line(edgeprune(*words), "unknown bucket 'haff'", "half")

@@ -11,8 +11,8 @@ Rules it holds to (TensorRT Python API reference and developer guide; the page i
 - With USER_MANAGED memory a context runs only once it was given at least `device_memory_size_v2` bytes, aligned to 256;
   every input and output needs an address, aligned to 256. [Core/ExecutionContext]
 - A context runs once before it is captured. [developer guide, CUDA graphs]
-- Inputs of open length need an optimization profile at build, and at run a profile and a shape within it; a context whose
-  shapes are not all known does not run. [developer guide, Working with Dynamic Shapes; Core/OptimizationProfile]
+- Inputs of open length need an optimization profile, which this fake can't make. [developer guide, Working with Dynamic
+  Shapes]
 - A stream handle, an address and a size are integers; a name is a string. [pybind11 signatures of 10.3 to 11]
 """
 
@@ -153,28 +153,12 @@ class _TimingCache:
         return memoryview("|".join([self.version, *self.entries]).encode())
 
 
-class _Profile:
-    def __init__(self) -> None:
-        self.points: dict[str, tuple[int, ...]] = {}
-
-    def set_shape(self, input: str, min: tuple[int, ...], opt: tuple[int, ...], max: tuple[int, ...]) -> None:
-        assert min == opt == max, "this fake knows points alone"
-        self.points[_typed(input, str, "input")] = _typed(min, tuple, "min")
-
-
 class _Config:
     def __init__(self, version: str):
         self._version = version
         self.pools: dict[MemoryPoolType, int] = {}
         self.progress_monitor: Any = None
         self._cache: _TimingCache | None = None
-        self.profiles: list[dict[str, tuple[int, ...]]] = []
-
-    def add_optimization_profile(self, profile: "_Profile") -> int:
-        if not _typed(profile, _Profile, "profile").points:
-            return -1
-        self.profiles.append(profile.points)
-        return len(self.profiles) - 1
 
     def set_memory_pool_limit(self, pool: MemoryPoolType, pool_size: int) -> None:
         self.pools[_typed(pool, MemoryPoolType, "pool")] = _typed(pool_size, int, "pool_size")
@@ -196,13 +180,10 @@ class Tensor:
     """An input or output of a session."""
 
     def __init__(self, argument: Any, mode: TensorIOMode):
-        self.name, self.mode = argument.name, mode
-        self.shape = tuple(side if isinstance(side, int) else -1 for side in argument.shape)
+        self.name, self.shape, self.mode = argument.name, tuple(argument.shape), mode
         kind, self.numpy_type = TYPES[argument.type]
         self.dtype = DataType[kind]
-
-    def size(self, shape: tuple[int, ...]) -> int:
-        return int(np.prod(shape, dtype=np.int64)) * np.dtype(self.numpy_type).itemsize
+        self.size = int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.numpy_type).itemsize
 
 
 class _Context:
@@ -211,27 +192,6 @@ class _Context:
         self._addresses: dict[str, int] = {}
         self._memory = (0, 0)
         self._has_run = False
-        self._shapes = {name: tensor.shape for name, tensor in engine.tensors.items()}
-        self._profile = 0
-
-    def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
-        _typed(stream_handle, int, "stream_handle")
-        if not 0 <= _typed(profile_index, int, "profile_index") < len(self._engine.profiles):
-            return self._engine.fail(f"profile {profile_index} of {len(self._engine.profiles)}")
-        self._profile = profile_index
-        return True
-
-    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        """Of an output not before the inputs' shapes are known."""
-        known = not any(-1 in shape for shape in self._shapes.values())
-        is_output = self._engine.tensors[_typed(name, str, "name")].mode == TensorIOMode.OUTPUT
-        return (-1,) if is_output and not known else self._shapes[name]
-
-    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        if not self._engine.profiles or self._engine.profiles[self._profile].get(name) != shape:
-            return self._engine.fail(f"{shape} of {name} is outside of profile {self._profile}")
-        self._shapes[name] = shape
-        return True
 
     def set_device_memory(self, memory: int, size: int) -> None:
         self._memory = (_typed(memory, int, "memory"), _typed(size, int, "size"))
@@ -251,11 +211,7 @@ class _Context:
         ):
             return engine.fail("the context has no device memory, or too little")
         for tensor in engine.tensors.values():
-            if -1 in self._shapes[tensor.name]:
-                return engine.fail(f"the shape of {tensor.name} is not known")
-            if cudart.size_at(self._addresses.get(tensor.name, 0), cudart.device) < tensor.size(
-                self._shapes[tensor.name]
-            ):
+            if cudart.size_at(self._addresses.get(tensor.name, 0), cudart.device) < tensor.size:
                 return engine.fail(f"the address of {tensor.name} was not set")
         if stream_handle in cudart.recording and not self._has_run:
             return engine.fail("a context must run once before it is captured")
@@ -266,8 +222,8 @@ class _Context:
     def _compute(self) -> None:
         arrays = {
             name: np.ctypeslib.as_array(
-                (ctypes.c_uint8 * max(tensor.size(self._shapes[name]), 1)).from_address(self._addresses[name])
-            ).view(tensor.numpy_type).reshape(self._shapes[name])
+                (ctypes.c_uint8 * max(tensor.size, 1)).from_address(self._addresses[name])
+            ).view(tensor.numpy_type).reshape(tensor.shape)
             for name, tensor in self._engine.tensors.items()
         }  # fmt: skip
         inputs = {name: arrays[name] for name, each in self._engine.tensors.items() if each.mode == TensorIOMode.INPUT}
@@ -286,7 +242,6 @@ class _Engine:
         found += [Tensor(each, TensorIOMode.OUTPUT) for each in self.session.get_outputs()]
         self.tensors = {tensor.name: tensor for tensor in found}
         self.device_memory_size_v2 = plan["memory"]
-        self.profiles = plan.get("profiles", [])
 
     def fail(self, reason: str) -> bool:
         self._logger.log(Severity.ERROR, reason)
@@ -335,20 +290,17 @@ def make(version: str, cudart: FakeCudart) -> Any:
         def create_builder_config(self) -> _Config:
             return _Config(version)
 
-        def create_optimization_profile(self) -> _Profile:
-            return _Profile()
-
         def build_serialized_network(self, network: _Network, config: _Config) -> memoryview | None:
             if module.refuses or network.model is None:
                 self._logger.log(Severity.ERROR, module.refuses or "the network has no output")
                 return None
-            open_inputs = {
+            open_inputs = [
                 value.name
                 for value in network.model.graph.input
                 if any(side.WhichOneof("value") != "dim_value" for side in value.type.tensor_type.shape.dim)
-            }
-            if any(open_inputs - set(points) for points in config.profiles or [{}]):
-                self._logger.log(Severity.ERROR, f"no optimization profile has been defined for {sorted(open_inputs)}")
+            ]
+            if open_inputs:
+                self._logger.log(Severity.ERROR, f"no optimization profile has been defined for {open_inputs}")
                 return None
             monitor = config.progress_monitor
             if monitor is not None:
@@ -363,12 +315,7 @@ def make(version: str, cudart: FakeCudart) -> Any:
             config._cache.entries += [node.op_type for node in network.model.graph.node]
             module.built.append((network, config))
             memory = module.bytes_per_node * len(network.model.graph.node)
-            plan = {
-                "version": version,
-                "model": network.model.SerializeToString(),
-                "memory": memory,
-                "profiles": config.profiles,
-            }
+            plan = {"version": version, "model": network.model.SerializeToString(), "memory": memory}
             return memoryview(pickle.dumps(plan))
 
     class Runtime:
