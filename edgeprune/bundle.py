@@ -17,11 +17,12 @@ from typing import Any
 
 from pydantic import Field
 
-from edgeprune.config import Strict, Target, parse
+from edgeprune.config import PreprocessName, Strict, Target, parse
 from edgeprune.errors import InputError, choose
 from edgeprune.files import sha256
 
-SCHEMA = 3  # 2: one_tail, which no later version writes or reads; 3: buckets.most of the target
+SCHEMA = 4  # 2: one_tail, which no later version writes or reads; 3: buckets.most of the target; 4: preprocess
+PREPROCESS_BEFORE = "letterbox"  # up to schema 3 no manifest names it, and a run fitted frames so
 MANIFEST = "manifest.json"
 MIXED = "mixed"  # the name of a graph set whose buckets are of several precisions
 DENSE = "dense"  # the name of the dense FP32 reference among buckets and graphs
@@ -81,6 +82,7 @@ class Manifest(Strict):
     target: Target
     height: int
     width: int
+    preprocess: PreprocessName = Field(description="how a frame is fitted to height x width, see `data/preprocess.py`")
     label_height: int
     label_width: int
     names: list[str]
@@ -177,6 +179,8 @@ def open_bundle(folder: Path) -> Bundle:
         )
     if isinstance(content, dict):
         content.pop("one_tail", None)  # older bundles name the graphs of an experiment, which no run ever took
+        if isinstance(version, int) and version < 4:
+            content.setdefault("preprocess", PREPROCESS_BEFORE)
     manifest = parse(Manifest, content, f"bundle {folder}")
     for relative in _named_files(manifest):
         if relative not in manifest.files:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from edgeprune.config import Calibration, Strict, load_data_set, parse, read_yaml
 from edgeprune.data import open_split, spread
-from edgeprune.data.resize import resize_sample
+from edgeprune.data.preprocess import Preprocess
 from edgeprune.files import write_atomic
 from edgeprune.model.policy import Select
 from edgeprune.model.segmenter import Segmenter
@@ -43,11 +43,11 @@ class Calib(Strict):
         return self.thresholds.get("int8" if precision == "int8" else "fp32", [])
 
 
-def calibration_frames(spec: Calibration, height: int, width: int) -> tuple[list[str], Tensor]:
+def calibration_frames(spec: Calibration, preprocess: Preprocess) -> tuple[list[str], Tensor]:
     """Names and images (F, 3, H, W) of frames spread evenly over the split that the recipe names."""
     split = open_split(load_data_set(spec.data), spec.split, spec.include, spec.exclude)
     chosen = spread(len(split), spec.frames)
-    images_FHW3 = np.stack([resize_sample(split[index], height, width).image_HW3 for index in chosen])
+    images_FHW3 = np.stack([preprocess.fit(split[index].image_HW3) for index in chosen])
     return [split.names[index] for index in chosen], torch.from_numpy(images_FHW3).permute(0, 3, 1, 2).float()
 
 
@@ -82,7 +82,7 @@ def calibrate_thresholds(model: Segmenter, images_F3HW: Tensor) -> tuple[list[fl
 
 def calibrate(model: Segmenter, spec: Calibration, name: str) -> Calib:
     """Everything that a build of `model` needs to know about real frames."""
-    names, images_F3HW = calibration_frames(spec, model.spec.height, model.spec.width)
+    names, images_F3HW = calibration_frames(spec, Preprocess.of(model.spec))
     calib = Calib(model=name, data=spec.data, split=spec.split, frames=names)
     quantized = any(True for _ in quantized_linears(model))
     for precision in ("fp32", "int8") if quantized else ("fp32",):
@@ -96,7 +96,7 @@ def calibrate(model: Segmenter, spec: Calibration, name: str) -> Calib:
 
 def ptq_ranges(model: Segmenter, spec: Calibration) -> dict[str, float]:
     """Input ranges of a model whose quantizers have not been trained; gates keep the best tokens at their targets."""
-    _, images_F3HW = calibration_frames(spec, model.spec.height, model.spec.width)
+    _, images_F3HW = calibration_frames(spec, Preprocess.of(model.spec))
 
     def run() -> None:
         for images_B3HW in images_F3HW.split(8):

@@ -12,7 +12,8 @@ from torchmetrics.classification import MulticlassJaccardIndex
 
 from edgeprune.config import DataSet, load_data_set
 from edgeprune.data import Samples, open_split, spread
-from edgeprune.data.resize import resize_sample
+from edgeprune.data.preprocess import Preprocess
+from edgeprune.errors import InputError
 from edgeprune.evaluate.metrics import Scores
 from edgeprune.model.policy import Select
 from edgeprune.model.segmenter import Segmenter
@@ -40,6 +41,9 @@ def score(
 ) -> Score:
     """Scores `frames` samples spread evenly over the split (None: all of them), predictions doubled to the model's size.
 
+    Prediction and label are compared at the model's input size, where a frame's bars are ignored; `evaluate.accuracy` compares
+    the compiled graphs at the frame's own.
+
     Args:
         select: how gates decide; None keeps the best tokens at the target ratios.
         boundaries: measure the boundary F too, at the model's input size; a tenth of a second a frame.
@@ -51,6 +55,7 @@ def score(
     if select is None and model.policy.gated:
         select = model.policy.select_top(model.policy.target_counts(model.policy.tokens))
     chosen = spread(len(samples), frames)
+    preprocess = Preprocess.of(model.spec)
     was_training = model.training
     model.eval()
     processed: list[float] = []
@@ -59,8 +64,7 @@ def score(
     with torch.no_grad():
         for start in range(0, len(chosen), batch):
             pairs = [
-                resize_sample(samples[index], model.spec.height, model.spec.width)
-                for index in chosen[start : start + batch]
+                preprocess.fit_sample(samples[index], data_set.ignore_index) for index in chosen[start : start + batch]
             ]
             images_BHW3 = torch.from_numpy(np.stack([pair.image_HW3 for pair in pairs]))
             images_B3HW = images_BHW3.permute(0, 3, 1, 2).float().to(device)
@@ -78,6 +82,10 @@ def score(
             shares_GB = [keep_BN.float().mean(dim=-1).tolist() for keep_BN in prediction.masked.keep_GBN]
             processed += [model.policy.work_share(shares_G) for shares_G in zip(*shares_GB, strict=True)]
     model.train(was_training)
+    if not seen.any():
+        raise InputError(
+            f"no pixel of {len(chosen)} labels of data set {data_set.name!r} is of a class; see `edgeprune lint --data`"
+        )
     per_class = metric.compute().cpu()
     return Score(
         miou=float(per_class[seen].mean()),

@@ -179,6 +179,7 @@ def write_bundle(
         ),
         height=H,
         width=W,
+        preprocess="letterbox",
         label_height=ROWS,
         label_width=COLUMNS,
         names=NAMES,

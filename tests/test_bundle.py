@@ -80,6 +80,21 @@ def test_a_bundle_of_the_time_of_one_tail_opens(folder: Path) -> None:
     assert open_bundle(folder).manifest.buckets
 
 
+def test_preprocess_is_named_from_schema_4_on(folder: Path) -> None:
+    """Before it no manifest named it and a run letterboxed: so it stays. What changes labels is not to be missing, or new."""
+    content = json.loads((folder / MANIFEST).read_text())
+    named = content.pop("preprocess")
+    assert named == "letterbox"
+    (folder / MANIFEST).write_text(json.dumps(content | {"schema_version": 3}))
+    assert open_bundle(folder).manifest.preprocess == "letterbox"
+    (folder / MANIFEST).write_text(json.dumps(content | {"schema_version": 4}))
+    with pytest.raises(InputError, match="preprocess: field required"):
+        open_bundle(folder)
+    change(folder, preprocess="stretch")
+    with pytest.raises(InputError, match="preprocess: input should be 'letterbox', found 'stretch'"):
+        open_bundle(folder)
+
+
 def test_an_unknown_key_of_this_schema_is_refused(folder: Path) -> None:
     change(folder, bucket=[])
     with pytest.raises(InputError, match="unknown key 'bucket'.*did you mean 'buckets'"):

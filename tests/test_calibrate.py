@@ -17,6 +17,7 @@ from edgeprune.calibrate import (
     write_calib,
 )
 from edgeprune.config import Calibration
+from edgeprune.data.preprocess import Preprocess
 from edgeprune.errors import InputError, RunError
 from edgeprune.model.policy import select_over
 from edgeprune.quantize import apply_ranges, quantized_linears
@@ -59,10 +60,10 @@ def street(folder: Path, **changes: object) -> Calibration:
 
 
 def test_frames_are_spread_evenly_over_the_split(tmp_path: Path) -> None:
-    names, images_F3HW = calibration_frames(street(tmp_path), models.HEIGHT, models.WIDTH)
+    names, images_F3HW = calibration_frames(street(tmp_path), Preprocess(models.HEIGHT, models.WIDTH))
     assert names == [f"street-{6000 + index}" for index in (0, 3, 5, 8, 11, 14, 16, 19)]
     assert torch.equal(images_F3HW[1], models.images(1, 6003)[0])
-    names, images_F3HW = calibration_frames(street(tmp_path, split="val"), 32, 48)
+    names, images_F3HW = calibration_frames(street(tmp_path, split="val"), Preprocess(32, 48))
     assert len(names) == len(set(names)) == 4 and images_F3HW.shape == (4, 3, 32, 48)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from edgeprune import checkpoint
@@ -43,6 +43,19 @@ def test_round_trip(saved: Path) -> None:
     with torch.no_grad():
         assert torch.equal(model(image_13HW).logits_BKHW, expected(image_13HW).logits_BKHW)
     assert read_card(saved) == card and is_checkpoint(saved)
+
+
+def test_a_checkpoint_names_its_preprocess_and_an_older_one_is_letterboxed(saved: Path, tmp_path: Path) -> None:
+    path = copy(saved, tmp_path)
+    with safe_open(path, "pt") as file:
+        header = json.loads(file.metadata()[HEADER])
+    assert header["model"].pop("preprocess") == "letterbox"
+    save_file(load_file(path), path, {HEADER: json.dumps(header)})
+    assert read_card(path) == read_card(saved)
+    header["model"]["preprocess"] = "stretch"
+    save_file(load_file(path), path, {HEADER: json.dumps(header)})
+    with pytest.raises(InputError, match="model.preprocess: input should be 'letterbox', found 'stretch'"):
+        read_card(path)
 
 
 def test_another_input_size_gives_what_the_model_gives_on_images_of_that_size(saved: Path) -> None:

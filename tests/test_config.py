@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from edgeprune.config import Recipe, StreetSplit, leave_out, load_data_set, load_recipe, load_target, parse
+from edgeprune.config.datasets import voc_colours
 from edgeprune.errors import InputError
 
 STREET = """
@@ -34,6 +35,16 @@ def test_street_is_read(tmp_path: Path) -> None:
     data_set = load_data_set(data_set_file(tmp_path, STREET))
     assert data_set.train == StreetSplit(seed=0, frames=3, height=384, width=512)
     assert data_set.test is None and data_set.path is None and data_set.ignore_index == 255
+
+
+def test_without_a_palette_classes_get_the_colours_of_pascal_voc(tmp_path: Path) -> None:
+    text = STREET.replace("[near, far]", "[a, b, c, d, e, f, g, h, i]")
+    data_set = load_data_set(data_set_file(tmp_path, text[: text.index("palette")]))
+    assert not data_set.coloured and load_data_set(data_set_file(tmp_path, STREET)).coloured
+    # VOC 2012: background, aeroplane, bicycle, bird, ..., car (7), cat (8)
+    assert data_set.palette[:4] == [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0)]
+    assert data_set.palette[7:9] == [(128, 128, 128), (64, 0, 0)]
+    assert len(set(voc_colours(255))) == 255
 
 
 def test_path_is_relative_to_the_file(tmp_path: Path) -> None:
@@ -69,6 +80,22 @@ def test_shipped_sets_have_the_classes_of_the_street(name: str) -> None:
         ("{seed: 0, frames: 3}", "images", "train: expected a mapping of keys to values, found 'images'"),
         ("{seed: 0, frames: 3}", "{images: a, labels: b}", "image and label folders need `path`"),
         ("[near, far]", "[near, far, away]", "palette has 2 colours for 3 names"),
+        ("[near, far]", "[near, far, far]", "classes 1 and 2 in names are both 'far'; rename one"),
+        ("[near, far]", "[near, 'near ']", "classes 0 and 1 in names are both 'near'"),
+        ("[near, far]", "[near, '']", "class 1 in names has no name"),
+        (
+            "[near, far]",
+            "[box]",
+            "names has one class, 'box'; a model needs two or more, such as names: [background, box]",
+        ),
+        ("[near, far]", "[]", "names is empty; a model needs two or more"),
+        (
+            "[near, far]",
+            "[near, far]\nids: {0: near, 255: fat}",
+            "ids.255: 'fat' is none of names, nor 'ignore'; did you mean",
+        ),
+        ("[near, far]", "[near, ignore]\nids: {0: near}", "a class is called 'ignore'"),
+        ("[near, far]", "[near, far]\nids: {-1: near}", "ids.-1"),
         ("[near, far]", "[near, far]\nignore_index: 1", "ignore_index 1 is the id of class 'far'; use 2 to 255"),
         ("[near, far]", "[near, far]\nscore_width: 8", "score_height and score_width go together"),
         ("255, 255", "256, 255", "palette.1.0: input should be less than or equal to 255, found 256"),

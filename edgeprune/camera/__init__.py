@@ -4,12 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgeprune.camera.csi import open_csi
-from edgeprune.camera.images import IMAGE_SUFFIXES, open_images
+from edgeprune.camera.images import open_images
 from edgeprune.camera.rtsp import open_rtsp
 from edgeprune.camera.source import CameraStalled, CameraUnplugged, Frame, FrameSource, StreamTruncated
 from edgeprune.camera.synthetic import open_synthetic
 from edgeprune.camera.v4l2 import open_v4l2
 from edgeprune.camera.video import open_video
+from edgeprune.data.image import IMAGE_SUFFIXES, is_image
 from edgeprune.errors import InputError, choose, nearest
 
 __all__ = [
@@ -53,7 +54,7 @@ def kind_of(uri: str) -> str:
     if not path.exists():
         beside = [str(other) for other in path.parent.iterdir()] if path.parent.is_dir() else []
         raise InputError(f"no camera, file or folder {uri!r}{nearest(uri, beside)}; type {WHAT_TO_TYPE}")
-    return "images" if path.suffix.lower() in IMAGE_SUFFIXES else "video"
+    return "images" if path.suffix.lower() in IMAGE_SUFFIXES or is_image(path) else "video"
 
 
 def open_source(uri: str, *, realtime: bool = False, loop: bool = False) -> FrameSource:

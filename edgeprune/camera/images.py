@@ -3,13 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps
-
 from edgeprune.camera.source import FrameSource, Picture
+from edgeprune.data.image import IMAGE_SUFFIXES, read_image
 from edgeprune.errors import InputError
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 
 
 def open_images(uri: str, realtime: bool, loop: bool) -> FrameSource:
@@ -19,7 +15,7 @@ def open_images(uri: str, realtime: bool, loop: bool) -> FrameSource:
         InputError: no images in it, or `realtime` (images have no frame rate).
     """
     path = Path(uri)
-    paths = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    paths = [path] if path.is_file() else sorted(each for each in path.iterdir() if _is_frame(each))
     if not paths:
         raise InputError(f"no images in {uri}; a folder of {', '.join(IMAGE_SUFFIXES)} files is expected")
     if realtime:
@@ -27,17 +23,9 @@ def open_images(uri: str, realtime: bool, loop: bool) -> FrameSource:
     return Images(uri, paths, loop=loop)
 
 
-def read_image(path: Path) -> np.ndarray:
-    """image_HW3 (uint8 RGB, turned as the camera noted in EXIF).
-
-    Raises:
-        InputError: the file is corrupt, cut off, or no image.
-    """
-    try:
-        with Image.open(path) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"cannot read image {path} ({error}); replace it or take it out of the folder") from error
+def _is_frame(path: Path) -> bool:
+    """By its name; hidden files are none (macOS puts a `._x.jpg` beside an x.jpg)."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 class Images(FrameSource):

@@ -9,10 +9,10 @@ import click
 from edgeprune.bundle import Bundle
 from edgeprune.camera import open_source
 from edgeprune.camera.capture import open_capture
-from edgeprune.camera.fit import Fit
 from edgeprune.cli.defaults import PRECISIONS, open_default
 from edgeprune.cli.device import prepare_run
 from edgeprune.cli.show import as_json, say, show_json, show_table
+from edgeprune.data.preprocess import Preprocess
 from edgeprune.energy import measure_idle, open_meter
 from edgeprune.engines import ENGINES
 from edgeprune.errors import choose
@@ -65,7 +65,7 @@ def run_camera(
             bundle,
             session,
             capture,
-            Fit(manifest.height, manifest.width),
+            Preprocess.of(manifest),
             policy,
             sensor,
             frames=frames,

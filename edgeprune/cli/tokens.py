@@ -8,9 +8,9 @@ from PIL import Image
 
 from edgeprune.camera import open_source
 from edgeprune.camera.encode import VideoWriter
-from edgeprune.camera.fit import Fit
 from edgeprune.cli.defaults import default_checkpoint
 from edgeprune.cli.show import as_json, say, show_json
+from edgeprune.data.preprocess import Preprocess
 from edgeprune.errors import InputError, RunError
 from edgeprune.files import write_atomic
 from edgeprune.loop.overlay import Overlay
@@ -49,7 +49,7 @@ def show(
     model, card = load(source)
     calibration = find_sources(source, calib, None).calib if model.policy.gated else None
     height, width, depth = model.spec.height, model.spec.width, model.spec.depth
-    fit, overlay = Fit(height, width), Overlay(card.names, card.palette)
+    fit, overlay = Preprocess.of(model.spec), Overlay(card.names, card.palette)
     wanted = frames if out.suffix == ".mp4" else 1
     writer: VideoWriter | None = None
     shares: list[float] = []

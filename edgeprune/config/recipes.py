@@ -9,6 +9,8 @@ from pydantic import Field
 from edgeprune.config.reading import ROOT, Strict, find, parse, read_yaml
 from edgeprune.errors import InputError, nearest
 
+PreprocessName = Literal["letterbox"]  # keys of `data.preprocess.FITS`
+
 
 class ModelSpec(Strict):
     """A plain ViT for segmentation; see `model/segmenter.py`."""
@@ -22,6 +24,9 @@ class ModelSpec(Strict):
     layer_scale: float | None = None
     normalise: Literal["imagenet", "half"] = Field(
         "imagenet", description="mean and deviation of the levels; AugReg's weights were trained with half (127.5 both)"
+    )
+    preprocess: PreprocessName = Field(
+        "letterbox", description="how a frame is fitted to the input; checkpoints from before this key name none"
     )
 
 

@@ -1,5 +1,6 @@
 """Label lint: reads labels before training does, and says what is wrong with them and which classes they hold."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -7,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeprune.config import DataSet
-from edgeprune.data.samples import Samples
+from edgeprune.config.datasets import IGNORE
+from edgeprune.data.samples import Samples, UInt8
 from edgeprune.data.split import spread
 from edgeprune.errors import InputError
 
@@ -50,11 +52,22 @@ class LabelReport:
             for index, name in names.items()
         ]
 
+    def add(self, label_HW: UInt8, origin: str) -> None:
+        """Counts a frame's ids. `origin`: where its label is from, for messages."""
+        counts_256 = np.bincount(label_HW.ravel(), minlength=256)
+        self.frames += 1
+        self.pixels_256 += counts_256
+        self.frames_256 += counts_256 > 0
+        for found in np.flatnonzero(counts_256).tolist():
+            if found >= len(self.data_set.names) and found != self.data_set.ignore_index:
+                self.strays.setdefault(found, origin)
+
     def check(self) -> None:
         """Refuses labels that can't be trained on or scored.
 
         Raises:
-            InputError: the first unreadable frame, else the first id outside the classes, and how many more there are.
+            InputError: the first unreadable frame, else the first id outside the classes, and how many more there are; or
+                labels in which everything is ignored, or everything but one class for no reason that the YAML gives.
         """
         if self.unreadable:
             more = f" (and {len(self.unreadable) - 1} more frames)" if len(self.unreadable) > 1 else ""
@@ -67,24 +80,55 @@ class LabelReport:
                 f"0 to {len(self.data_set.names) - 1}, or {self.data_set.ignore_index} (ignore)"
                 + (f"; also found: {', '.join(others)}" if others else "")
                 + "; correct the labels, or `names` and `ignore_index` in the data-set YAML"
+                + self._counted_from_one()
             )
+        self._check_something_is_left()
+
+    def _counted_from_one(self) -> str:
+        """What to type where the only stray id is the one after the last: 0 is no class then, as in ADE20K."""
+        names = self.data_set.names
+        if list(self.strays) != [len(names)]:
+            return ""
+        return f"; where 0 is no class and ids count from 1, write {_ids_line([IGNORE, *names])}"
+
+    def _check_something_is_left(self) -> None:
+        """Masks of 0 and 255 leave one class, for 255 is ignored: such labels train to a fine mIoU, and to nothing."""
+        names, ignored = self.data_set.names, self.data_set.ignore_index
+        seen = np.flatnonzero(self.pixels_256[: len(names)]).tolist()
+        if not self.frames or not self.pixels_256[ignored] or len(seen) > 1:
+            return
+        if not seen:
+            raise InputError(
+                f"every pixel of the {self.frames} labels of data set {self.data_set.name!r} is ignored (id {ignored}); there "
+                "is nothing to learn or to score: correct the labels, or `ids` and `ignore_index` in the data-set YAML"
+            )
+        if IGNORE not in self.data_set.ids.values():
+            other = names[1 - seen[0]] if len(names) == 2 else "CLASS"
+            raise InputError(
+                f"the {self.frames} labels of data set {self.data_set.name!r} hold the ids {seen[0]} and {ignored} alone, and "
+                f"{ignored} is ignored, so {names[seen[0]]!r} is the only class left; where {ignored} is a class, write "
+                f"{_ids_line({seen[0]: names[seen[0]], ignored: other})} in the data-set YAML, where it is none "
+                f"{_ids_line({seen[0]: names[seen[0]], ignored: IGNORE})}"
+            )
+
+
+def _ids_line(classes: Sequence[str] | Mapping[int, str]) -> str:
+    """The key `ids` as one would type it, shortened where there are many."""
+    rows = [
+        f"{index}: {name}" for index, name in (classes.items() if isinstance(classes, Mapping) else enumerate(classes))
+    ]
+    shown = rows if len(rows) <= 8 else [*rows[:4], "...", rows[-1]]
+    return f"`ids: {{{', '.join(shown)}}}`"
 
 
 def lint_labels(samples: Samples, data_set: DataSet, limit: int | None = None) -> LabelReport:
     """Reads every frame, or `limit` frames spread evenly over the split, and reports; `LabelReport.check` refuses."""
     report = LabelReport(data_set, len(samples))
-    allowed = {*range(len(data_set.names)), data_set.ignore_index}
     for index in spread(len(samples), limit):
         try:
             label_HW = samples[index].label_HW
         except InputError as error:
             report.unreadable.append(str(error))
             continue
-        counts_256 = np.bincount(label_HW.ravel(), minlength=256)
-        report.frames += 1
-        report.pixels_256 += counts_256
-        report.frames_256 += counts_256 > 0
-        for stray in np.flatnonzero(counts_256).tolist():
-            if stray not in allowed:
-                report.strays.setdefault(stray, samples.origin(index))
+        report.add(label_HW, samples.origin(index))
     return report

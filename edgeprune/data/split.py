@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from edgeprune.config import DataSet, FolderSplit, StreetSplit
 from edgeprune.data.folder import FolderSamples
+from edgeprune.data.labels import LabelReader
 from edgeprune.data.samples import Samples
 from edgeprune.data.street import StreetSamples
 from edgeprune.errors import InputError, nearest
@@ -46,6 +47,7 @@ def open_split(data_set: DataSet, split: str, include: Sequence[str] = ("*",), e
     return FolderSamples(
         data_set.path / spec.images,
         data_set.path / spec.labels,
+        LabelReader(data_set),
         include=[spec.include, include],
         exclude=[*spec.exclude, *exclude],
     )

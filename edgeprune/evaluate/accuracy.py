@@ -8,7 +8,8 @@ from typing import Any
 from edgeprune.bundle import DENSE, Bundle
 from edgeprune.config import DataSet
 from edgeprune.data import Samples, spread
-from edgeprune.data.resize import resize_sample
+from edgeprune.data.lint import LabelReport
+from edgeprune.data.preprocess import Preprocess
 from edgeprune.engines import ENGINES
 from edgeprune.engines.engine import UInt8
 from edgeprune.errors import InputError, choose
@@ -33,10 +34,10 @@ def evaluate(
     frames: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Scores graphs on labelled frames, which are stretched to the input size as in training.
+    """Scores graphs on labelled frames, fitted to the input as in a run and compared at the frame's own pixels.
 
     The trunk runs once per frame and every tail on its state; `auto` takes the labels of the tail that
-    `choose.in_frame` picks, which are those that a run gives.
+    `choose.in_frame` picks, which are those that a run gives and shows.
 
     Args:
         bundle: from `open_bundle`.
@@ -57,7 +58,7 @@ def evaluate(
         `miou`, `pixel_accuracy`, `boundary_f`, `per_class_iou`}; the `auto` rows also `buckets` {name: frames}.
 
     Raises:
-        InputError: unknown engine, precision or bucket; classes that aren't the model's; a label id out of range.
+        InputError: unknown engine, precision or bucket; classes that aren't the model's; labels that `LabelReport` refuses.
     """
     manifest = bundle.manifest
     check_classes(bundle, data_set)
@@ -77,6 +78,7 @@ def evaluate(
     chooser = in_frame(manifest.buckets, None)
     tokens_of = {entry.name: entry.token_layers for entry in manifest.buckets}
     picked = spread(len(samples), frames)
+    preprocess, labels = Preprocess.of(manifest), LabelReport(data_set, len(samples))
     with ExitStack() as stack:
         dense = stack.enter_context(closing(opener.open_graph(dense_path, threads))) if dense_path else None
         others = {path.stem: stack.enter_context(closing(opener.open_graph(path, threads))) for path in peers}
@@ -87,7 +89,8 @@ def evaluate(
         described = next(iter(sessions.values())).describe()
         for done, index in enumerate(picked, 1):
             sample = samples[index]
-            frame_HW3 = resize_sample(sample, manifest.height, manifest.width).image_HW3
+            labels.add(sample.label_HW, samples.origin(index))
+            frame_HW3 = preprocess.fit(sample.image_HW3)
             label_maps: list[tuple[str, str, int, UInt8]] = []
             if dense:
                 label_maps.append((DENSE, "fp32", manifest.depth * manifest.tokens, dense(frame_HW3)))
@@ -101,11 +104,13 @@ def evaluate(
                 rows.chosen(precision, chosen)
             for bucket, precision, tokens, pred_HW in label_maps:
                 try:
-                    rows.add(bucket, precision, tokens, pred_HW, sample.label_HW)
+                    own_HW = preprocess.back(pred_HW, *sample.label_HW.shape)
+                    rows.add(bucket, precision, tokens, own_HW, sample.label_HW)
                 except InputError as error:
                     raise InputError(f"{samples.origin(index)}: {error}") from None
             if done % max(1, len(picked) // 10) == 0:
                 say(f"{done} of {len(picked)} frames")
+    labels.check()
     return {
         "frames": len(picked),
         "threads": threads,

@@ -21,7 +21,7 @@ import numpy as np
 from edgeprune import synthetic
 from edgeprune.bundle import DENSE, Bundle
 from edgeprune.data import Samples, spread
-from edgeprune.data.resize import resize_sample
+from edgeprune.data.preprocess import Preprocess
 from edgeprune.energy import Energy, Meter
 from edgeprune.errors import InputError, RunError
 from edgeprune.evaluate.accuracy import AUTO, PEER_PRECISION, accuracy_of
@@ -135,7 +135,8 @@ def bench_frames(bundle: Bundle, samples: Samples | None, count: int) -> tuple[s
         images = [synthetic.scene(STREET_SEED + index, height, width)[0] for index in range(count)]
         return f"{count} scenes of the synthetic street, seeds {STREET_SEED} and up", np.stack(images)
     picked = spread(len(samples), count)
-    images = [resize_sample(samples[index], height, width).image_HW3 for index in picked]
+    preprocess = Preprocess.of(bundle.manifest)
+    images = [preprocess.fit(samples[index].image_HW3) for index in picked]
     return f"{len(picked)} frames, {samples.names[picked[0]]} to {samples.names[picked[-1]]}", np.stack(images)
 
 

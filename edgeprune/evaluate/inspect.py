@@ -9,8 +9,9 @@ def inspect(bundle: Bundle) -> dict[str, Any]:
     """Everything that a person would ask of a bundle, as JSON.
 
     Returns:
-        `bundle`, `name`, `policy`, `target` {name, engine, threads, ...}, `input` [H, W], `labels` [H, W], `classes`,
-        `depth`, `tokens` (of the full grid), `precisions`, `buckets` [{name, first, counts, token_layers, token_share}],
+        `bundle`, `name`, `policy`, `target` {name, engine, threads, ...}, `input` [H, W], `preprocess`, `labels` [H, W],
+        `classes`, `depth`, `tokens` (of the full grid), `precisions`,
+        `buckets` [{name, first, counts, token_layers, token_share}],
         `engine_choice` and `precision_choice` (what was measured), `run` (the graph set that a run takes),
         `parity` and `accuracy` (rows of the build), `graphs` [{graph, precision, file, bytes}], `files`
         [{file, bytes}], `bytes` (of all), `lint`, `provenance`, `schema_version`.
@@ -33,6 +34,7 @@ def inspect(bundle: Bundle) -> dict[str, Any]:
         "policy": manifest.policy,
         "target": manifest.target.model_dump(mode="json"),
         "input": [manifest.height, manifest.width],
+        "preprocess": manifest.preprocess,
         "labels": [manifest.label_height, manifest.label_width],
         "classes": manifest.names,
         "depth": manifest.depth,

@@ -21,6 +21,7 @@ from edgeprune import __version__
 from edgeprune.bundle import MANIFEST, SCHEMA, BucketEntry, GraphSet, Manifest, ParityRow, open_bundle, write_manifest
 from edgeprune.checkpoint import Card, load
 from edgeprune.config import Target
+from edgeprune.data.preprocess import Preprocess
 from edgeprune.engines.fp16_rounded import check_rounding, round_fp16
 from edgeprune.errors import InputError, RunError
 from edgeprune.export.family import place_buckets
@@ -74,7 +75,7 @@ def build(target: Target, sources: Sources, precisions: Sequence[str], out: Path
         check_calib(calib, model, precisions)
         occupancy = calib.occupancy.get("int8") or calib.occupancy.get("fp32")
     buckets = place_buckets(model.policy, target.buckets, occupancy)
-    frames_FHW3, frames_from = frames_for_parity(calib, model.spec.height, model.spec.width)
+    frames_FHW3, frames_from = frames_for_parity(calib, Preprocess.of(model.spec))
     say(f"{card.name} for {target.name}: buckets {', '.join(bucket.name for bucket in buckets)}")
     if sources.reference is None and model.policy.gated:
         say(f"no reference.safetensors beside {sources.checkpoint.name}: `dense` is its own weights on every token")
@@ -124,6 +125,7 @@ def build(target: Target, sources: Sources, precisions: Sequence[str], out: Path
             target=target,
             height=model.spec.height,
             width=model.spec.width,
+            preprocess=model.spec.preprocess,
             label_height=model.spec.height // model.head.label_stride,
             label_width=model.spec.width // model.head.label_stride,
             names=card.names,

@@ -15,6 +15,7 @@ from edgeprune.bundle import Bundle
 from edgeprune.calibrate import as_uint8, calibration_frames, ptq_ranges
 from edgeprune.checkpoint import load
 from edgeprune.config import Calibration
+from edgeprune.data.preprocess import Preprocess
 from edgeprune.engines.bound import LABELS
 from edgeprune.errors import InputError, choose
 from edgeprune.export.graphs import export_dense
@@ -39,7 +40,7 @@ def linears_int8(model: Segmenter, frames: Calibration, dialect: str) -> onnx.Mo
 
 def nncf_transformer(model: Segmenter, frames: Calibration, dialect: str) -> onnx.ModelProto:
     """`nncf.quantize` with its transformer settings (smoothing and bias correction included) on the FP32 graph."""
-    _, images_F3HW = calibration_frames(frames, model.spec.height, model.spec.width)
+    _, images_F3HW = calibration_frames(frames, Preprocess.of(model.spec))
     return calibrated(export_dense(model, dialect), as_uint8(images_F3HW))
 
 

@@ -16,7 +16,7 @@ from edgeprune.calibrate import Calib, read_calib
 from edgeprune.checkpoint import load, read_card
 from edgeprune.config import load_data_set, shipped
 from edgeprune.data import open_split, spread
-from edgeprune.data.resize import resize_sample
+from edgeprune.data.preprocess import Preprocess
 from edgeprune.errors import InputError
 from edgeprune.export.int8 import fold_linears, unquantize_linears
 from edgeprune.model.segmenter import Segmenter
@@ -54,7 +54,7 @@ def find_sources(
     return Sources(checkpoint, read_calib(calib) if calib else None, reference, size)
 
 
-def frames_for_parity(calib: Calib | None, height: int, width: int) -> tuple[UInt8, str]:
+def frames_for_parity(calib: Calib | None, preprocess: Preprocess) -> tuple[UInt8, str]:
     """16 frames (F, H, W, 3): calibration frames where the data set is at hand, else scenes of the street; never noise."""
     if calib is not None:
         try:
@@ -63,9 +63,10 @@ def frames_for_parity(calib: Calib | None, height: int, width: int) -> tuple[UIn
             split = None  # a clone without the data set builds all the same, on scenes of the street
         if split is not None and len(split) >= PARITY_FRAMES:
             chosen = spread(len(split), PARITY_FRAMES)
-            images = [resize_sample(split[index], height, width).image_HW3 for index in chosen]
+            images = [preprocess.fit(split[index].image_HW3) for index in chosen]
             return np.stack(images), f"{calib.data} {calib.split}"
-    images = [synthetic.scene(STREET_SEED + index, height, width)[0] for index in range(PARITY_FRAMES)]
+    size = (preprocess.height, preprocess.width)
+    images = [synthetic.scene(STREET_SEED + index, *size)[0] for index in range(PARITY_FRAMES)]
     return np.stack(images), "the synthetic street"
 
 

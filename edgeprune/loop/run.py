@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from edgeprune.bundle import Bundle
 from edgeprune.camera.capture import Capture
-from edgeprune.camera.fit import Fit
 from edgeprune.camera.source import Frame
+from edgeprune.data.preprocess import Preprocess
 from edgeprune.energy import Energy, Meter
 from edgeprune.engines import Session
 from edgeprune.errors import InputError, RunError
@@ -38,7 +38,7 @@ def run(
     bundle: Bundle,
     session: Session,
     capture: Capture,
-    fit: Fit,
+    fit: Preprocess,
     chooser: Chooser,
     meter: Meter,
     *,
@@ -96,7 +96,7 @@ class _Loop:
         bundle: Bundle,
         session: Session,
         capture: Capture,
-        fit: Fit,
+        fit: Preprocess,
         chooser: Chooser,
         sinks: Sinks,
         say: Callable[[str], None],

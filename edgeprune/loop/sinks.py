@@ -9,8 +9,8 @@ import numpy as np
 from edgeprune.bundle import Bundle
 from edgeprune.camera.capture import Capture
 from edgeprune.camera.encode import VideoWriter
-from edgeprune.camera.fit import Fit
 from edgeprune.camera.source import Frame
+from edgeprune.data.preprocess import Preprocess
 from edgeprune.errors import RunError
 from edgeprune.loop.overlay import Overlay
 from edgeprune.loop.record import DIGITS, Ledger, Record, Row
@@ -21,7 +21,7 @@ DEFAULT_FPS = 15.0  # of the overlay video, where the source names none: images 
 class Sinks:
     """Where a run's frames and rows go: the overlay video, the record, the ledger."""
 
-    def __init__(self, bundle: Bundle, fit: Fit, capture: Capture, out: Path | None, record: Path | None):
+    def __init__(self, bundle: Bundle, fit: Preprocess, capture: Capture, out: Path | None, record: Path | None):
         self.ledger = Ledger()
         self.record = Record(record) if record else None
         self.video: VideoWriter | None = None
@@ -32,14 +32,14 @@ class Sinks:
         """Starts the video, at the size of the first frame."""
         if self._out:
             self.video = VideoWriter(self._out, self._source.fps or DEFAULT_FPS, *first.image_HW3.shape[:2])
-            self._video_fit = Fit(*first.image_HW3.shape[:2])
+            self._video_fit = Preprocess(*first.image_HW3.shape[:2])
 
     def show(self, frame: Frame, label_HW: np.ndarray, status: str, row: dict[str, Any]) -> None:
         """Draws and encodes a frame; notes in its row how long each took."""
         if self.video is None:
             return
         start_ns = time.monotonic_ns()
-        labels = self._fit.unfit(label_HW, *frame.image_HW3.shape[:2])
+        labels = self._fit.back(label_HW, *frame.image_HW3.shape[:2])
         # images of a folder may differ in size, a video's frames can't
         picture = self._video_fit.fit(self._overlay.draw(frame.image_HW3, labels, status))
         drawn_ns = time.monotonic_ns()

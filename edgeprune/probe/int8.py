@@ -15,6 +15,7 @@ from torch import Tensor
 from edgeprune.calibrate import as_uint8, calibration_frames, ptq_ranges
 from edgeprune.config import Calibration, DataSet
 from edgeprune.data import Samples
+from edgeprune.data.preprocess import Preprocess
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.probe.int8_graph import agreement_by_gate, score_nncf
 from edgeprune.probe.tokens import kept_masks, watched_frames
@@ -77,7 +78,7 @@ def probe_int8(
     if not trained and plain.policy.not_exportable:
         say(f"NNCF's rows are left out, it works on graphs: {plain.policy.not_exportable}")
     elif not trained:
-        _, frames_F3HW = calibration_frames(calibration, model.spec.height, model.spec.width)
+        _, frames_F3HW = calibration_frames(calibration, Preprocess.of(model.spec))
         as_float, by_name = score_nncf(plain, data_set, samples, frames, images_BHW3.numpy(), as_uint8(frames_F3HW))
         for name, result in {"none: float, as a graph": as_float, **by_name}.items():
             rows.append(_row(name, result.miou, as_float.miou, agreement_by_gate(as_float, result)))

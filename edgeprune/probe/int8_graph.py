@@ -12,7 +12,7 @@ import onnx
 from edgeprune.config import DataSet
 from edgeprune.data import Samples, spread
 from edgeprune.data.confusion import ConfusionMatrix
-from edgeprune.data.resize import resize_sample
+from edgeprune.data.preprocess import Preprocess
 from edgeprune.evaluate.metrics import resize_nearest
 from edgeprune.export.graphs import export_bucket
 from edgeprune.export.parity import WatchedGraph
@@ -55,7 +55,7 @@ def score_nncf(
     of_tokens = not any(model.policy.merges_at(gate) for gate in decisions)
 
     def scored(graph: onnx.ModelProto) -> GraphScore:
-        result = _score(graph, data_set, samples, frames, compared_BHW3)
+        result = _score(graph, data_set, samples, frames, Preprocess.of(model.spec), compared_BHW3)
         if not of_tokens or any(len(kept_G) != len(decisions) for kept_G in result.kept_BG):
             result.kept_BG = []
         return result
@@ -65,15 +65,19 @@ def score_nncf(
 
 
 def _score(
-    proto: onnx.ModelProto, data_set: DataSet, samples: Samples, frames: int | None, compared_BHW3: UInt8
+    proto: onnx.ModelProto,
+    data_set: DataSet,
+    samples: Samples,
+    frames: int | None,
+    preprocess: Preprocess,
+    compared_BHW3: UInt8,
 ) -> GraphScore:
     graph = WatchedGraph(proto, THREADS)
-    _, height, width, _ = compared_BHW3.shape
     confusion = ConfusionMatrix(len(data_set.names), data_set.ignore_index)
     for index in spread(len(samples), frames):
-        sample = resize_sample(samples[index], height, width)
+        sample = preprocess.fit_sample(samples[index], data_set.ignore_index)
         label_HW = np.asarray(graph.run({"frame": sample.image_HW3})["labels"])
-        confusion.update(resize_nearest(label_HW, height, width), sample.label_HW)
+        confusion.update(resize_nearest(label_HW, *sample.label_HW.shape), sample.label_HW)
     kept_BG = [graph.answer(graph.run({"frame": frame_HW3})).kept for frame_HW3 in compared_BHW3]
     return GraphScore(confusion.miou, kept_BG)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from edgeprune.calibrate import Calib
 from edgeprune.data import Samples, spread
-from edgeprune.data.resize import resize_sample
+from edgeprune.data.preprocess import Preprocess
 from edgeprune.engines.engine import UInt8
 from edgeprune.model.policy import TokenPolicy, select_over
 from edgeprune.model.segmenter import Segmenter
@@ -56,11 +56,8 @@ def select_tokens(model: Segmenter, frame_HW3: UInt8, calib: Calib | None) -> tu
 
 def watched_frames(model: Segmenter, samples: Samples) -> Tensor:
     """Frames (B, H, W, 3) of the model's input size, evenly spread over the samples."""
-    spec = model.spec
-    images = [
-        resize_sample(samples[index], spec.height, spec.width).image_HW3
-        for index in spread(len(samples), WATCHED_FRAMES)
-    ]
+    preprocess = Preprocess.of(model.spec)
+    images = [preprocess.fit(samples[index].image_HW3) for index in spread(len(samples), WATCHED_FRAMES)]
     return torch.from_numpy(np.stack(images))
 
 

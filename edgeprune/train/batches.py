@@ -13,20 +13,20 @@ from torch.utils.data import DataLoader, Dataset
 
 from edgeprune.config import DataSet, Mix, load_data_set
 from edgeprune.data import Samples, open_split
-from edgeprune.data.resize import resize_sample
+from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.street import CachedStreet, StreetSamples
 from edgeprune.errors import InputError
 
 
 class Mixture(Dataset[tuple[Tensor, Tensor]]):
-    """Several splits side by side; an item is (which split, which sample)."""
+    """Several splits side by side, fitted to the model's input; an item is (which split, which sample)."""
 
-    def __init__(self, splits: Sequence[Samples], height: int, width: int):
-        self.splits, self.height, self.width = splits, height, width
+    def __init__(self, splits: Sequence[Samples], preprocess: Preprocess, ignore_index: int):
+        self.splits, self.preprocess, self.ignore_index = splits, preprocess, ignore_index
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
         split, index = key
-        sample = resize_sample(self.splits[split][index], self.height, self.width)
+        sample = self.preprocess.fit_sample(self.splits[split][index], self.ignore_index)
         image_HW3, label_HW = torch.from_numpy(sample.image_HW3.copy()), torch.from_numpy(sample.label_HW.copy())
         return image_HW3.permute(2, 0, 1).contiguous(), label_HW
 

@@ -114,6 +114,11 @@ def check_data(recipe: Recipe, phases: dict[str, Phase], say: Say, cache: Path |
             histograms[name] = [
                 share + weight * count for share, count in zip(histograms[name], found[key], strict=True)
             ]
+        if sum(share > 0 for share in histograms[name]) < 2:
+            raise InputError(
+                f"phase {name}: its labels hold no more than one class, so there is nothing to tell apart; correct the "
+                "labels, or `names` and `ids` of the data sets"
+            )
     if phases and recipe.validation is not None:
         spec = recipe.validation
         data_set, samples = open_validation(spec.data, spec.split, spec.include, spec.exclude)

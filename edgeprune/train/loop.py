@@ -20,6 +20,7 @@ from edgeprune import __version__
 from edgeprune.calibrate import calibrate, ptq_ranges, write_calib
 from edgeprune.checkpoint import Card, is_checkpoint, load, load_start, make_model, save
 from edgeprune.config import QUANTIZED, SPARSE, DataSet, Phase, Recipe
+from edgeprune.data.preprocess import Preprocess
 from edgeprune.errors import InputError, RunError, nearest
 from edgeprune.files import make_folder, write_atomic
 from edgeprune.model.blocks import Block
@@ -218,7 +219,7 @@ def run_phase(
     )
 
     plan = Plan(phase.data, [len(split) for split in splits], phase.batch, steps, recipe.seed, progress.step)
-    batches = load_batches(Mixture(splits, recipe.model.height, recipe.model.width), plan, recipe.workers)
+    batches = load_batches(Mixture(splits, Preprocess.of(recipe.model), data_set.ignore_index), plan, recipe.workers)
     clock = Clock(progress, steps)
     model.train()
     for step, (images_B3HW, labels_BHW) in enumerate(batches, start=progress.step):

@@ -11,6 +11,7 @@ from PIL import Image
 from edgeprune.calibrate import calibration_frames
 from edgeprune.checkpoint import save
 from edgeprune.config import Calibration
+from edgeprune.data.preprocess import Preprocess
 from tests import models
 from tests.cli.conftest import Type
 
@@ -68,7 +69,7 @@ def test_a_drive_that_is_scored_alone_is_not_calibrated_on(
     said = edgeprune("probe", checkpoint, "--data", drives, *words, "--int8", "--json")
     assert said.code == 0 and json.loads(said.out) == {"rows": []}
     [(samples, calibration)] = seen
-    names, _ = calibration_frames(calibration, models.HEIGHT, models.WIDTH)
+    names, _ = calibration_frames(calibration, Preprocess(models.HEIGHT, models.WIDTH))
     assert ({name[0] for name in samples.names}, {name[0] for name in names}) == (scored, calibrated)
 
 

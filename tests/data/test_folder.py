@@ -1,5 +1,8 @@
 """Folder splits: pairing by stem, include and exclude, and what is said about damaged data sets."""
 
+import shutil
+import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +28,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def data_set(path: Path, **train: Any) -> DataSet:
+def data_set(path: Path, **keys: Any) -> DataSet:
+    """`keys`: of the train split, or of the data set."""
     split = {"images": "images", "labels": "labels"}
-    return DataSet.model_validate(
-        {
-            "name": "tiny",
-            "path": path,
-            "train": split | train,
-            "val": split,
-            "names": ["near", "far"],
-            "palette": [(0, 0, 0), (255, 255, 255)],
-        }
-    )
+    own = {key: value for key, value in keys.items() if key in DataSet.model_fields}
+    train = {key: value for key, value in keys.items() if key not in own}
+    content = {"name": "tiny", "path": path, "train": split | train, "val": split, "names": ["near", "far"]}
+    return DataSet.model_validate(content | {"palette": [(0, 0, 0), (255, 255, 255)]} | own)
 
 
 def test_pairs_in_order_of_stems(folder: Path) -> None:
@@ -129,9 +127,161 @@ def test_file_that_went_away(folder: Path) -> None:
         samples[0]
 
 
-def test_coloured_label_is_refused(folder: Path) -> None:
-    Image.new("RGB", (8, 6)).save(folder / "labels" / "A_01.png")
-    with pytest.raises(InputError, match="A_01.png is a 'RGB' image; expected 8-bit class ids"):
+# ------------------------------------------------------------------------------------------------ how files are named
+
+
+def rename(folder: Path, kind: str, name: Callable[[str], str]) -> None:
+    for path in sorted((folder / kind).iterdir()):
+        target = folder / kind / name(path.stem)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+
+
+def test_labels_with_one_ending_are_found_and_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rename(folder, "labels", lambda stem: f"{stem}_mask.png")
+    samples = open_split(data_set(folder), "train")
+    assert samples.names == STEMS and [int(sample.label_HW[0, 0]) for sample in samples] == [0, 1, 0, 1]
+    assert "named as their images with '_mask' behind" in caplog.text
+    (folder / "labels" / "B_01_mask.png").unlink()
+    with pytest.raises(
+        InputError, match=r"4 of 4 images .* labels have names such as .*/A_01_mask.png; say how .*{stem}"
+    ):
+        open_split(data_set(folder), "train")
+
+
+def test_an_ending_that_is_not_the_only_one_is_not_guessed(folder: Path) -> None:
+    for path in sorted((folder / "labels").iterdir()):
+        shutil.copy(path, path.with_name(f"{path.stem}_color.png"))
+        path.rename(path.with_name(f"{path.stem}_labelIds.png"))
+    with pytest.raises(InputError, match="4 of 4 images"):
+        open_split(data_set(folder), "train")
+    samples = open_split(data_set(folder, labels="labels/{stem}_labelIds.png"), "train")
+    assert samples.names == STEMS and samples.origin(1).endswith("A_02_labelIds.png")
+
+
+def test_folders_below_belong_to_the_stem(folder: Path) -> None:
+    for kind in ("images", "labels"):
+        rename(folder, kind, lambda stem: f"{'ulm' if stem[0] == 'A' else 'bonn'}/{stem}.png")
+    assert open_split(data_set(folder), "train").names == ["bonn/B_01", "bonn/C_01", "ulm/A_01", "ulm/A_02"]
+    assert open_split(data_set(folder, include=["A*", "bonn/B*"]), "train").names == [
+        "bonn/B_01",
+        "ulm/A_01",
+        "ulm/A_02",
+    ]
+
+
+def test_cityscapes_names_by_patterns(folder: Path) -> None:
+    rename(folder, "images", lambda stem: f"ulm/{stem}_leftImg8bit.png")
+    rename(folder, "labels", lambda stem: f"ulm/{stem}_gtFine_labelIds.png")
+    patterns = {"images": "images/{stem}_leftImg8bit.png", "labels": "labels/{stem}_gtFine_labelIds.png"}
+    samples = open_split(data_set(folder, **patterns), "train")
+    assert samples.names == [f"ulm/{stem}" for stem in STEMS] and int(samples[1].label_HW[0, 0]) == 1
+    with pytest.raises(InputError, match="no images in .*expected files that fit .*left.png"):
+        open_split(data_set(folder, images="images/{stem}_left.png"), "train")
+    with pytest.raises(InputError, match=r"has {stem} more than once"):
+        open_split(data_set(folder, images="images/{stem}/{stem}.png"), "train")
+    (folder / "labels/ulm/B_01_gtFine_labelIds.png").unlink()
+    with pytest.raises(InputError, match="1 of 4 .*expected .*/labels/ulm/B_01_gtFine_labelIds.png; add it"):
+        open_split(data_set(folder, **patterns), "train")
+
+
+def test_images_and_labels_in_one_folder(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for stem in STEMS:
+        Image.open(folder / "images" / f"{stem}.png").save(folder / "labels" / f"{stem}.jpg")
+    samples = open_split(data_set(folder, images="labels"), "train")
+    assert samples.names == STEMS and samples.origin(3).endswith("C_01.png")
+    assert "labels holds images (.jpg, .jpeg, .webp, .ppm) and labels (.png, .bmp, .tif, .tiff)" in caplog.text
+
+
+def test_nfd_meets_nfc_and_hidden_files_are_left_alone(folder: Path) -> None:
+    rename(folder, "images", lambda stem: unicodedata.normalize("NFD", f"ü{stem}.png"))
+    rename(folder, "labels", lambda stem: unicodedata.normalize("NFC", f"ü{stem}.png"))
+    for kind in ("images", "labels"):
+        (folder / kind / "._x.png").write_bytes(b"\0\5\x16\7")
+        (folder / kind / ".cache").mkdir()
+        (folder / kind / ".cache" / "x.png").write_bytes(b"")
+    samples = open_split(data_set(folder), "train")
+    assert samples.names == [unicodedata.normalize("NFC", f"ü{stem}") for stem in STEMS]
+    assert [int(sample.label_HW[0, 0]) for sample in samples] == [0, 1, 0, 1]
+
+
+# ------------------------------------------------------------------------------------------------ what labels hold
+
+
+def read_label(folder: Path, label: Image.Image, **keys: Any) -> list[int]:
+    """The class ids, in order, that a label of one row is read as."""
+    label.save(folder / "labels" / "A_01.png")
+    Image.new("RGB", label.size).save(folder / "images" / "A_01.png")
+    return [int(index) for index in open_split(data_set(folder, **keys), "train")[0].label_HW[0]]
+
+
+def row(*ids: int, dtype: type = np.uint8) -> Image.Image:
+    return Image.fromarray(np.array([ids], dtype))
+
+
+def test_ids_are_mapped_by_name(folder: Path) -> None:
+    assert read_label(folder, row(0, 255, 0), ids={0: "near", 255: "far"}) == [0, 1, 0]
+    assert read_label(folder, row(0, 1, 2, 255), ids={0: "ignore", 1: "near", 2: "far"}) == [255, 0, 1, 255]
+    assert read_label(folder, row(7, 1000, 9, dtype=np.uint16), ids={7: "far", 1000: "near", 9: "far"}) == [1, 0, 1]
+    assert read_label(folder, row(1, 0), ids={0: "far", 1: "near"}) == [0, 1]
+    with pytest.raises(InputError, match="A_01.png has id 3 in 2 pixels, which `ids` .* does not name; .*`3: ignore`"):
+        read_label(folder, row(0, 3, 3), ids={0: "near"})
+    with pytest.raises(
+        InputError, match="A_01.png has ids from 0 to 1000; expected 0 to 255: name the class of each in `ids`"
+    ):
+        read_label(folder, row(0, 1000, dtype=np.uint16))
+
+
+def test_ids_are_never_scaled(folder: Path) -> None:
+    assert read_label(folder, row(0, 1, 255, dtype=np.uint16)) == [0, 1, 255]
+    assert read_label(folder, Image.fromarray(np.array([[False, True]]))) == [0, 1]
+
+
+def test_colours_are_those_of_the_palette(folder: Path) -> None:
+    palette = [(0, 0, 0), (255, 0, 0)]
+    colours = Image.fromarray(np.array([[(255, 0, 0), (0, 0, 0), (224, 224, 192)]], np.uint8))
+    void = {"palette": palette, "ignore_colours": [(224, 224, 192)]}
+    assert read_label(folder, colours, **void) == [1, 0, 255]
+    assert read_label(folder, colours.convert("RGBA"), **void) == [1, 0, 255]
+    with pytest.raises(InputError, match=r"colour \[224, 224, 192\] in 1 pixels, which is none of `palette`"):
+        read_label(folder, colours, palette=palette)
+    with pytest.raises(InputError, match="has colours in place of ids; give the colour of each class in `palette`"):
+        read_label(folder, colours, palette=[])
+    with pytest.raises(InputError, match="two of `palette` and `ignore_colours` are equal"):
+        read_label(folder, colours, palette=[(0, 0, 0), (0, 0, 0)])
+
+
+def test_a_lossy_label_is_refused(folder: Path) -> None:
+    Image.new("L", (8, 6)).save(folder / "labels" / "A_01.png", "JPEG")
+    with pytest.raises(
+        InputError, match="A_01.png can't be read: its content, whatever its name, is no PNG, BMP or TIFF"
+    ):
+        open_split(data_set(folder), "train")[0]
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(3, (8, 6)), (6, (6, 8))])
+def test_labels_belong_to_the_upright_picture(folder: Path, orientation: int, size: tuple[int, int]) -> None:
+    """Red is the top left quarter of the upright picture, and class 1."""
+    label_HW = np.zeros((size[1], size[0]), np.uint8)
+    label_HW[: size[1] // 2, : size[0] // 2] = 1
+    upright_HW3 = np.zeros((*label_HW.shape, 3), np.uint8)
+    upright_HW3[..., 0] = 200 * label_HW
+    exif = Image.Exif()
+    exif[274] = orientation
+    stored = Image.fromarray(np.ascontiguousarray(np.rot90(upright_HW3, {3: 2, 6: 1}[orientation])))
+    stored.save(folder / "images" / "A_01.png", exif=exif)
+    Image.fromarray(label_HW).save(folder / "labels" / "A_01.png")
+    sample = open_split(data_set(folder), "train")[0]
+    np.testing.assert_array_equal(sample.image_HW3[..., 0] == 200, sample.label_HW == 1)
+
+
+def test_a_label_drawn_on_the_turned_picture_is_told_why(folder: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.new("RGB", (8, 6)).save(folder / "images" / "A_01.png", exif=exif)
+    with pytest.raises(
+        InputError, match="A_01.png is 6x8 but its label .* is 8x6; .*upright as its EXIF orientation turns it"
+    ):
         open_split(data_set(folder), "train")[0]
 
 

@@ -73,6 +73,33 @@ def test_ids_outside_the_classes_are_refused() -> None:
         report.check()
 
 
+def test_ids_that_count_from_one_are_told_what_to_type() -> None:
+    report = lint_labels(Labels([[0, 1]], [[2, 3]]), DATA_SET)
+    with pytest.raises(InputError, match=r"has id 3 .*write `ids: \{0: ignore, 1: near, 2: far, 3: away\}`"):
+        report.check()
+
+
+BINARY = DATA_SET.model_copy(update={"names": ["near", "far"], "ignore_index": 255})
+
+
+def test_binary_masks_of_255_are_told_what_to_type() -> None:
+    report = lint_labels(Labels([[0, 0]], [[0, 255]]), BINARY)
+    words = (
+        r"the ids 0 and 255 alone, and 255 is ignored, so 'near' is the only class left; .*`ids: \{0: near, 255: far\}`"
+    )
+    with pytest.raises(InputError, match=words + r".*where it is none `ids: \{0: near, 255: ignore\}`"):
+        report.check()
+    told = BINARY.model_copy(update={"ids": {0: "near", 255: "ignore"}})
+    lint_labels(Labels([[0, 0]], [[0, 255]]), told).check()
+    lint_labels(Labels([[0, 0]], [[1, 255]]), BINARY).check()
+    lint_labels(Labels([[0, 0]]), BINARY).check()  # frames without the object are good for a part of a mixture
+
+
+def test_labels_in_which_all_is_ignored_are_refused() -> None:
+    with pytest.raises(InputError, match=r"every pixel of the 2 labels of data set 'tiny' is ignored \(id 9\)"):
+        lint_labels(Labels([[9, 9]], [[9]]), DATA_SET).check()
+
+
 def test_unreadable_frames_are_named_and_counted() -> None:
     report = lint_labels(Labels([[0, 1]], "a.png can't be read", "b.png is 4x4"), DATA_SET)
     assert report.frames == 1

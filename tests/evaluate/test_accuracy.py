@@ -1,6 +1,8 @@
 """Accuracy of compiled graphs, against the same figures worked out frame by frame in numpy."""
 
+import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +11,18 @@ import pytest
 from PIL import Image
 
 from edgeprune.bundle import Bundle
+from edgeprune.camera import open_source
 from edgeprune.camera.capture import open_capture
-from edgeprune.camera.fit import Fit
-from edgeprune.camera.source import FrameSource, Picture
-from edgeprune.config import DataSet, StreetSplit
-from edgeprune.data import Sample, spread
+from edgeprune.config import DataSet, StreetSplit, load_data_set
+from edgeprune.data import Sample, open_split, spread
+from edgeprune.data.preprocess import Preprocess
 from edgeprune.energy import open_meter
 from edgeprune.engines import ENGINES
 from edgeprune.errors import InputError
 from edgeprune.evaluate.accuracy import Rows, evaluate
 from edgeprune.evaluate.metrics import Scores
 from edgeprune.loop.choose import make_chooser
+from edgeprune.loop.overlay import Overlay
 from edgeprune.loop.run import run
 from tests import bundles
 
@@ -104,35 +107,87 @@ def test_rows_are_those_of_a_slow_reference(bundle: Bundle, data_set: DataSet) -
     assert rows["dense", "fp32"]["token_share"] == rows["full", "int8"]["token_share"] == 1.0
 
 
-def test_auto_is_what_a_run_gives(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, data_set: DataSet) -> None:
+ASPECTS = {"as the input": (32, 48), "4:3": (90, 120), "16:9": (90, 160), "portrait": (160, 90), "odd": (37, 53)}
+
+
+def write_pictures(folder: Path, height: int, width: int) -> str:
+    """A data set of three frames: PNG, a JPEG that EXIF turns, 16-bit grey; random labels. Its YAML's path."""
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    random = np.random.default_rng(height)
+    coarse_23HW3 = random.integers(0, 256, (3, 5, 7, 3), np.uint8)
+    upright = [Image.fromarray(coarse_HW3).resize((width, height)) for coarse_HW3 in coarse_23HW3]
+    upright[0].save(folder / "images" / "a.png")
+    exif = Image.Exif()
+    exif[274] = 6  # the camera was turned: stored a quarter to the left
+    upright[1].rotate(90, expand=True).save(folder / "images" / "b.jpg", exif=exif)
+    Image.fromarray(np.asarray(upright[2].convert("L")).astype(np.uint16) * 257).save(folder / "images" / "c.png")
+    for stem in "abc":
+        label_HW = random.integers(0, 4, (height, width), np.uint8)
+        Image.fromarray(label_HW).save(folder / "labels" / f"{stem}.png")
+    split = {"images": "images", "labels": "labels"}
+    content = {"name": "cells", "path": ".", "train": split, "val": split, "names": bundles.NAMES}
+    (folder / "data.yaml").write_text(json.dumps(content))
+    return str(folder / "data.yaml")
+
+
+@pytest.mark.parametrize("size", ASPECTS.values(), ids=ASPECTS)
+def test_a_frame_has_the_same_labels_in_eval_and_in_a_run(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    """Bit by bit, at the frame's own pixels: what is scored as `auto` is what a run draws over the frame."""
+    pytest.importorskip("av", reason="needs PyAV: pip install 'edgeprune[video]'")
+    data_set = load_data_set(write_pictures(tmp_path, *size))
+    samples = open_split(data_set, "val")
     scored: list[np.ndarray] = []
+    add = Rows.add
 
-    def keep(rows: Rows, bucket: str, precision: str, tokens: int, pred_HW: np.ndarray, label_HW: np.ndarray) -> None:
+    def add_and_keep(rows: Rows, bucket: str, *others: Any) -> None:
         if bucket == "auto":
-            scored.append(pred_HW)
+            scored.append(others[2])
+        add(rows, bucket, *others)
 
-    monkeypatch.setattr(Rows, "add", keep)
-    monkeypatch.setattr(Rows, "result", lambda rows, engine, tokens: [])
-    evaluate(bundle, Frames(9), data_set, precisions=["int8"], buckets=["quarter"])
-
-    class Stream(FrameSource):
-        def one_pass(self) -> Iterator[Picture]:
-            return (Picture(sample.image_HW3) for sample in Frames(9))
+    monkeypatch.setattr(Rows, "add", add_and_keep)
+    row = by_key(evaluate(bundle, samples, data_set, precisions=["int8"]))["auto", "int8"]
 
     shown: list[np.ndarray] = []
-    session = ENGINES["onnxruntime"].open(bundle, "int8")
-    finish = session.finish
+    draw = Overlay.draw
 
-    def finish_and_keep(bucket: str) -> np.ndarray:
-        shown.append(finish(bucket))
-        return shown[-1]
+    def draw_and_keep(overlay: Overlay, image_HW3: np.ndarray, label_HW: np.ndarray, status: str) -> np.ndarray:
+        shown.append(label_HW)
+        return draw(overlay, image_HW3, label_HW, status)
 
-    monkeypatch.setattr(session, "finish", finish_and_keep)
-    source = Stream("frames", live=False, fps=None)
-    chooser = make_chooser("in-frame", bundle.manifest.buckets)
-    run(bundle, session, open_capture(source), Fit(bundles.H, bundles.W), chooser, open_meter("none"))
-    assert len(scored) == len(shown) == 9
-    assert all(np.array_equal(one, other) for one, other in zip(scored, shown, strict=True))
+    monkeypatch.setattr(Overlay, "draw", draw_and_keep)
+    with closing(ENGINES["onnxruntime"].open(bundle, "int8")) as session:
+        capture = open_capture(open_source(str(tmp_path / "images")))
+        chooser = make_chooser("in-frame", bundle.manifest.buckets)
+        run(
+            bundle,
+            session,
+            capture,
+            Preprocess.of(bundle.manifest),
+            chooser,
+            open_meter("none"),
+            out=tmp_path / "o.mp4",
+        )
+
+    expected = Scores(bundles.NAMES, 255, None)
+    for eval_HW, run_HW, sample in zip(scored, shown, samples, strict=True):
+        assert eval_HW.shape == size
+        np.testing.assert_array_equal(eval_HW, run_HW)
+        expected.update(run_HW, sample.label_HW)
+    assert row["miou"] == expected.result()["miou"] is not None
+    assert len({label_HW.tobytes() for label_HW in shown}) == 3
+
+
+def test_labels_that_hold_nothing_are_refused(bundle: Bundle, data_set: DataSet) -> None:
+    class Ignored(Frames):
+        def __getitem__(self, index: int) -> Sample:
+            sample = super().__getitem__(index)
+            return Sample(sample.name, sample.image_HW3, np.full_like(sample.label_HW, 255))
+
+    with pytest.raises(InputError, match="every pixel of the 2 labels of data set 'cells' is ignored"):
+        evaluate(bundle, Ignored(2), data_set, precisions=["fp32"], buckets=["half"])
 
 
 def test_some_buckets_and_frames(bundle: Bundle, data_set: DataSet) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeprune.data.preprocess import Preprocess
 from edgeprune.errors import InputError
 from edgeprune.export.sources import PARITY_FRAMES, Sources, find_sources, frames_for_parity
 from tests import models
@@ -12,7 +13,7 @@ from tests import models
 
 def test_parity_frames_are_the_calibrations_or_scenes_of_the_street(sources: Sources, tmp_path: Path) -> None:
     assert sources.calib is not None
-    images, where = frames_for_parity(sources.calib, 64, 96)
+    images, where = frames_for_parity(sources.calib, Preprocess(64, 96))
     assert images.shape == (PARITY_FRAMES, 64, 96, 3) and where.endswith("train")
     assert np.array_equal(images[3], models.scene(3)[0])
     elsewhere = [
@@ -21,7 +22,7 @@ def test_parity_frames_are_the_calibrations_or_scenes_of_the_street(sources: Sou
         None,
     ]
     for calib in elsewhere:
-        images, where = frames_for_parity(calib, 64, 96)
+        images, where = frames_for_parity(calib, Preprocess(64, 96))
         assert images.shape == (PARITY_FRAMES, 64, 96, 3) and where == "the synthetic street"
         assert len({image.tobytes() for image in images}) == PARITY_FRAMES
 

@@ -15,7 +15,7 @@ import pytest
 from edgeprune.bundle import Bundle
 from edgeprune.camera import CameraUnplugged, open_source
 from edgeprune.camera.capture import open_capture
-from edgeprune.camera.fit import Fit
+from edgeprune.data.preprocess import Preprocess
 from edgeprune.energy import Meter, open_meter
 from edgeprune.engines import Session
 from edgeprune.errors import InputError, RunError
@@ -38,7 +38,7 @@ def start(bundle: Bundle, session: Session) -> Callable[..., Outcome]:
             bundle,
             session,
             open_capture(source),
-            Fit(bundles.H, bundles.W),
+            Preprocess(bundles.H, bundles.W),
             make_chooser(chooser, bundle.manifest.buckets, options.pop("bucket", None)),
             meter or open_meter("none"),
             **options,
@@ -187,7 +187,7 @@ def test_ctrl_c_ends_a_run_well(tmp_path: Path, bundle: Bundle, session: Session
         bundle,
         session,
         open_capture(Scripted(50)),
-        Fit(bundles.H, bundles.W),
+        Preprocess(bundles.H, bundles.W),
         chooser,
         CountingMeter(),
         record=tmp_path / "rows.csv",
@@ -202,7 +202,7 @@ from pathlib import Path
 sys.path.insert(0, {root!r})
 from edgeprune.bundle import open_bundle
 from edgeprune.camera.capture import open_capture
-from edgeprune.camera.fit import Fit
+from edgeprune.data.preprocess import Preprocess
 from edgeprune.energy import open_meter
 from edgeprune.engines import ENGINES
 from edgeprune.loop.choose import make_chooser
@@ -212,7 +212,7 @@ from tests.loop.fakes import Scripted
 bundle = open_bundle(Path({bundle!r}))
 session = ENGINES["onnxruntime"].open(bundle, "fp32", threads=1)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
-summary, failure = run(bundle, session, open_capture(Scripted(400)), Fit(bundles.H, bundles.W),
+summary, failure = run(bundle, session, open_capture(Scripted(400)), Preprocess(bundles.H, bundles.W),
     make_chooser("in-frame", bundle.manifest.buckets), open_meter("none"), **{{{key!r}: Path({path!r})}})
 print(json.dumps([summary, str(failure)]))
 """

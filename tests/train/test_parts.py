@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from edgeprune.config import AugmentSpec, Mix, Phase
+from edgeprune.data import Sample
+from edgeprune.data.preprocess import Preprocess
 from edgeprune.errors import InputError
 from edgeprune.train.augment import Augment
 from edgeprune.train.batches import Mixture, Plan, load_batches, open_mix
@@ -208,14 +210,26 @@ def test_batches_are_the_plans_samples_at_the_models_size(tmp_path: Path) -> Non
     data = models.write_street(tmp_path)
     sets, splits = open_mix([Mix(data=data), Mix(data=data, split="val")], tmp_path / "cache")
     plan = Plan(mixes(1, 1), [len(split) for split in splits], batch=3, steps=2, seed=0)
-    for keys, (images_B3HW, labels_BHW) in zip(plan, load_batches(Mixture(splits, 64, 96), plan, 0), strict=True):
+    for keys, (images_B3HW, labels_BHW) in zip(
+        plan, load_batches(Mixture(splits, Preprocess(64, 96), 11), plan, 0), strict=True
+    ):
         assert images_B3HW.dtype == labels_BHW.dtype == torch.uint8
         for (split, index), image_3HW, label_HW in zip(keys, images_B3HW, labels_BHW, strict=True):
             image_HW3, expected_HW = models.scene((0, 5000)[split] + index)
             assert np.array_equal(image_3HW.permute(1, 2, 0), image_HW3) and np.array_equal(label_HW, expected_HW)
     assert list((tmp_path / "cache").iterdir())
-    small, _ = Mixture(splits, 32, 48)[0, 0]
+    small, _ = Mixture(splits, Preprocess(32, 48), 11)[0, 0]
     assert small.shape == (3, 32, 48) and sets[0].names == models.STREET.names
+
+
+def test_wide_frames_are_trained_on_as_a_run_sees_them() -> None:
+    """Between bars of which no label is learnt, not stretched."""
+    image_HW3, label_HW = (part[:48] for part in models.scene(0))  # 2:1 in 3:2
+    small, label_hw = Mixture([[Sample("wide", image_HW3, label_HW)]], Preprocess(32, 48), 11)[0, 0]  # type: ignore[list-item]
+    assert np.array_equal(small.permute(1, 2, 0), Preprocess(32, 48).fit(image_HW3))
+    bars_hw = np.ones((32, 48), bool)
+    bars_hw[4:28] = False
+    assert (label_hw.numpy()[bars_hw] == 11).all() and set(np.unique(label_hw[4:28])) <= set(np.unique(label_HW))
 
 
 def test_data_sets_of_different_classes_are_not_mixed(tmp_path: Path) -> None:
