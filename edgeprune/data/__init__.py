@@ -1,4 +1,5 @@
-"""Data sets on disk and the synthetic street, as pairs of an image and a label map; lint and the confusion matrix.
+"""Images and `Preprocess`; data sets on disk and the synthetic street, as pairs of an image and a label map; label lint and the
+confusion matrix.
 
 numpy and Pillow only: the device side reads data with it too.
 """

@@ -171,6 +171,17 @@ def test_lint_prints_the_histogram_of_ids(edgeprune: Type, tmp_path: Path) -> No
     assert sum(row["pixels"] for row in content["classes"]) == 4 * bundles.H * bundles.W
 
 
+def test_lint_says_how_16_bit_images_are_read_and_what_binary_masks_need(edgeprune: Type, tmp_path: Path) -> None:
+    path = write_data_set(tmp_path)
+    Image.fromarray(np.full((bundles.H, bundles.W), 40_000, np.uint16)).save(tmp_path / "images" / "0.png")
+    said = edgeprune("lint", "--data", path, "--json")
+    assert said.code == 0 and json.loads(said.out)["frames"] == 4
+    for index in range(4):
+        Image.fromarray(np.eye(bundles.H, bundles.W, dtype=np.uint8) * 255).save(tmp_path / "labels" / f"{index}.png")
+    said = edgeprune("lint", "--data", path)
+    assert said.code == 2 and "`ids: {0: class0, 255: CLASS}`" in said.err.splitlines()[-1]
+
+
 def write_data_set(folder: Path) -> Path:
     """Four frames labelled by what the tiny bundle's dense graph says of them."""
     for name in ("images", "labels"):

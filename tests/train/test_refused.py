@@ -49,6 +49,14 @@ def test_a_label_out_of_range_is_refused_before_any_training(tmp_path: Path, whe
     assert list((tmp_path / "out").iterdir()) == [] and not any("steps of" in line for line in said)
 
 
+def test_labels_of_one_class_are_refused_before_any_training(tmp_path: Path) -> None:
+    data = folders(tmp_path)
+    for path in (tmp_path / "labels").iterdir():
+        Image.new("L", (models.WIDTH, models.HEIGHT), 3).save(path)
+    with pytest.raises(InputError, match="phase dense: its labels hold no more than one class"):
+        train(changed(models.recipe(tmp_path), "dense", data=[{"data": data}]), tmp_path / "out", quiet)
+
+
 def test_trains_on_folders_without_a_calibration(tmp_path: Path) -> None:
     recipe = models.recipe(tmp_path, calibration=None)
     content = recipe.model_dump()
