@@ -147,8 +147,7 @@ def _filled_row(width: int) -> UInt8:
 def _nearest(count: int, start: int, length: int, fitted: int, labels: int) -> np.ndarray:
     """For each of `count` pixels of the frame along one axis, the label whose area holds the pixel's centre.
 
-    The centre lies at start + (i + 1/2) length / count of `fitted` pixels; in whole numbers, for in floats a centre on a
-    border falls to either side.
+    The centre lies at start + (i + 1/2) length / count of `fitted` pixels. On a border the label that begins there counts.
     """
     centre = 2 * count * start + (2 * np.arange(count, dtype=np.int64) + 1) * length  # in 1 / (2 count) of a pixel
     return np.minimum(centre * labels // (2 * count * fitted), labels - 1)

@@ -144,7 +144,9 @@ def test_an_image_of_another_name_is_no_video(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     Image.new("RGB", (32, 16)).save(tmp_path / "photo.jpg_large", "JPEG", exif=exif)
-    assert next(open_source(str(tmp_path / "photo.jpg_large"))).image_HW3.shape == (32, 16, 3)
+    frame = next(open_source(str(tmp_path / "photo.jpg_large")))
+    assert frame.name == "photo.jpg_large"  # a video's frames have none
+    assert frame.image_HW3.shape == (32, 16, 3)
     os.mkfifo(tmp_path / "pipe")
     assert not is_image(tmp_path / "pipe") and not is_image(tmp_path / "gone")
 
