@@ -43,8 +43,8 @@ class FolderSamples:
         if images.resolve() == labels.resolve():
             of_images = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in LABEL_SUFFIXES)
             log.warning(f"{images} holds images ({', '.join(of_images)}) and labels ({', '.join(LABEL_SUFFIXES)})")
-        image_files = find_by_stem(images, of_images, "images")
-        label_files = find_by_stem(labels, LABEL_SUFFIXES, "labels")
+        image_files = find_by_stem(images, of_images, "images", labels)
+        label_files = find_by_stem(labels, LABEL_SUFFIXES, "labels", images)
         stems = [
             stem
             for stem in sorted(image_files)

@@ -6,6 +6,7 @@ Every verb reads pictures here, so that a model is trained, calibrated, scored a
 import logging
 import os
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,9 @@ IMAGE_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suf
 MEGAPIXELS_VARIABLE, MEGAPIXELS = "EDGEPRUNE_MEGAPIXELS", 64
 BITS_PER_SAMPLE = 258  # TIFF 6.0, section 8
 log = logging.getLogger("edgeprune")
+# what Pillow thinks of damaged metadata; what matters of it raises, and is then told in one line
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 _opening = threading.Lock()
 _said: set[str] = set()  # kinds of images
 

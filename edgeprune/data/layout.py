@@ -12,7 +12,7 @@ from edgeprune.errors import InputError
 log = logging.getLogger("edgeprune")
 
 
-def find_by_stem(place: Path, suffixes: tuple[str, ...], what: str) -> dict[str, Path]:
+def find_by_stem(place: Path, suffixes: tuple[str, ...], what: str, other: Path) -> dict[str, Path]:
     """The files of a folder and all below it that end in `suffixes`, or those that fit a pattern with `{stem}`.
 
     A stem is the path below the folder without the suffix (`aachen/0001`), or what stands for `{stem}`; as NFC, for macOS
@@ -20,6 +20,7 @@ def find_by_stem(place: Path, suffixes: tuple[str, ...], what: str) -> dict[str,
 
     Args:
         what: `images` or `labels`, for messages.
+        other: the other of the two; where its folder lies below this one, it is passed over.
 
     Raises:
         InputError: no such folder, no such file in it, or two files of one stem.
@@ -28,7 +29,7 @@ def find_by_stem(place: Path, suffixes: tuple[str, ...], what: str) -> dict[str,
     if not folder.is_dir():
         raise InputError(f"{what} folder {folder} is not there; correct `{what}:` or `path:` in the data-set YAML")
     by_stem: dict[str, Path] = {}
-    for path in _files_below(folder, what):
+    for path in _files_below(folder, what, other):
         match = fits.fullmatch(path.relative_to(folder).as_posix())
         if match is None:
             continue
@@ -60,15 +61,15 @@ def _pattern(place: Path, suffixes: tuple[str, ...], what: str) -> tuple[Path, r
     return folder, re.compile(f"{re.escape(before)}(.+){re.escape(after)}")
 
 
-def _files_below(folder: Path, what: str) -> list[Path]:
-    """Every file that is not hidden, in the order of their paths."""
+def _files_below(folder: Path, what: str, other: Path) -> list[Path]:
+    """Every file that is not hidden and not in the folder `other`, in the order of their paths."""
 
     def refuse(error: OSError) -> None:
         raise InputError(f"{what} folder {error.filename} can't be read ({error.strerror}); let yourself read it")
 
     found = []
     for here, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and Path(here, name) != other]
         found += [Path(here, name) for name in names if not name.startswith(".")]
     return sorted(found)
 

@@ -170,6 +170,13 @@ def test_folders_below_belong_to_the_stem(folder: Path) -> None:
     ]
 
 
+def test_labels_in_a_folder_below_the_images_are_no_images(folder: Path) -> None:
+    for path in list((folder / "images").iterdir()):
+        path.rename(folder / path.name)
+    samples = open_split(data_set(folder, images="."), "train")
+    assert samples.names == STEMS and samples[2].image_HW3[0, 0, 0] == 20
+
+
 def test_cityscapes_names_by_patterns(folder: Path) -> None:
     rename(folder, "images", lambda stem: f"ulm/{stem}_leftImg8bit.png")
     rename(folder, "labels", lambda stem: f"ulm/{stem}_gtFine_labelIds.png")

@@ -3,6 +3,8 @@
 import os
 import stat
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -188,6 +190,32 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.png")
     with pytest.raises(InputError, match="x.png is no regular file; leave it out"):
         read_image(tmp_path / "x.png")
+
+
+SAYS_WHY = """
+import sys
+from pathlib import Path
+from edgeprune.data.image import read_image
+from edgeprune.errors import InputError
+for name in sys.argv[1:]:
+    try:
+        read_image(Path(name))
+    except InputError as error:
+        print(error)
+"""
+
+
+def test_what_pillow_thinks_of_damaged_metadata_is_not_printed(tmp_path: Path) -> None:
+    """What is raised is all: a TIFF whose compression lies beyond its end (warned of), one of 203 samples a pixel (logged)."""
+    Image.new("RGB", (4, 2)).save(tmp_path / "x.tif")
+    whole = (tmp_path / "x.tif").read_bytes()
+    for tag, count in ((259, 60_000), (277, 1)):
+        at = whole.index(struct.pack("<HHI", tag, 3, 1))
+        damaged = whole[:at] + struct.pack("<HHII", tag, 3, count, 203) + whole[at + 12 :]
+        (tmp_path / f"{tag}.tif").write_bytes(damaged)
+    words = [sys.executable, "-c", SAYS_WHY, str(tmp_path / "259.tif"), str(tmp_path / "277.tif")]
+    said = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert said.stderr == "" and said.stdout.count("can't be read") == len(said.stdout.splitlines()) >= 1
 
 
 def test_files_of_macos_beside_the_images_are_left_alone(tmp_path: Path) -> None:
