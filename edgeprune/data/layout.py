@@ -13,7 +13,8 @@ log = logging.getLogger("edgeprune")
 
 
 def find_by_stem(place: Path, suffixes: tuple[str, ...], what: str, other: Path) -> dict[str, Path]:
-    """The files of a folder and all below it that end in `suffixes`, or those that fit a pattern with `{stem}`.
+    """The files of a folder and all below it that end in `suffixes`, or those that fit a pattern with `{stem}`; links to
+    folders are not followed.
 
     A stem is the path below the folder without the suffix (`aachen/0001`), or what stands for `{stem}`; as NFC, for macOS
     names files in NFD. Names that begin with a dot are left alone: macOS puts a `._x.jpg` beside an x.jpg.
@@ -30,10 +31,10 @@ def find_by_stem(place: Path, suffixes: tuple[str, ...], what: str, other: Path)
         raise InputError(f"{what} folder {folder} is not there; correct `{what}:` or `path:` in the data-set YAML")
     by_stem: dict[str, Path] = {}
     for path in _files_below(folder, what, other):
-        match = fits.fullmatch(path.relative_to(folder).as_posix())
+        match = fits.fullmatch(_nfc(path.relative_to(folder)))
         if match is None:
             continue
-        stem = unicodedata.normalize("NFC", match[1])
+        stem = match[1]
         if stem in by_stem:
             raise InputError(
                 f"{by_stem[stem]} and {path.name} share a stem; keep one of the two, or tell them apart by a pattern such as "
@@ -57,8 +58,12 @@ def _pattern(place: Path, suffixes: tuple[str, ...], what: str) -> tuple[Path, r
     if str(place).count(STEM) > 1:
         raise InputError(f"{what}: {place} has {STEM} more than once; write it once, it may stand for folders too")
     folder = next(parent for parent in place.parents if STEM not in str(parent))
-    before, after = place.relative_to(folder).as_posix().split(STEM)
+    before, after = _nfc(place.relative_to(folder)).split(STEM)
     return folder, re.compile(f"{re.escape(before)}(.+){re.escape(after)}")
+
+
+def _nfc(path: Path) -> str:
+    return unicodedata.normalize("NFC", path.as_posix())
 
 
 def _files_below(folder: Path, what: str, other: Path) -> list[Path]:

@@ -67,7 +67,7 @@ class LabelReport:
 
         Raises:
             InputError: the first unreadable frame, else the first id outside the classes, and how many more there are; or
-                labels in which everything is ignored, or everything but one class for no reason that the YAML gives.
+                labels in which everything is ignored, or everything but one class without `ids` that say so.
         """
         if self.unreadable:
             more = f" (and {len(self.unreadable) - 1} more frames)" if len(self.unreadable) > 1 else ""
@@ -102,7 +102,7 @@ class LabelReport:
                 f"every pixel of the {self.frames} labels of data set {self.data_set.name!r} is ignored (id {ignored}); there "
                 "is nothing to learn or to score: correct the labels, or `ids` and `ignore_index` in the data-set YAML"
             )
-        if IGNORE not in self.data_set.ids.values():
+        if not self.data_set.ids:  # where there are, they say what is ignored
             other = names[1 - seen[0]] if len(names) == 2 else "CLASS"
             raise InputError(
                 f"the {self.frames} labels of data set {self.data_set.name!r} hold the ids {seen[0]} and {ignored} alone, and "
