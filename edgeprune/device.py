@@ -10,6 +10,8 @@ MODEL = "proc/device-tree/model"
 GOVERNOR = "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
 CACHE_VARIABLE = "EDGEPRUNE_CACHE"
 WORKSPACE_VARIABLE, WORKSPACE_MB = "EDGEPRUNE_WORKSPACE_MB", 1024
+MEMORY_VARIABLE = "EDGEPRUNE_MEMORY_MB"
+TYPING_VARIABLE, TYPINGS = "EDGEPRUNE_TYPING", ("strong", "weak")
 
 
 def board_name(root: Path = Path("/")) -> str | None:
@@ -47,9 +49,34 @@ def workspace_mb() -> int:
     Raises:
         InputError: the variable holds no positive whole number.
     """
-    given = os.environ.get(WORKSPACE_VARIABLE)
+    return _megabytes(WORKSPACE_VARIABLE) or WORKSPACE_MB
+
+
+def memory_mb() -> int | None:
+    """How much memory the compiled graphs of a bundle may take together: `$EDGEPRUNE_MEMORY_MB`; None where nothing is set.
+
+    Raises:
+        InputError: the variable holds no positive whole number.
+    """
+    return _megabytes(MEMORY_VARIABLE)
+
+
+def _megabytes(variable: str) -> int | None:
+    given = os.environ.get(variable)
     if not given:
-        return WORKSPACE_MB
+        return None
     if not given.isdecimal() or int(given) == 0:
-        raise InputError(f"{WORKSPACE_VARIABLE} is {given!r}; expected megabytes as a whole number, such as 512")
+        raise InputError(f"{variable} is {given!r}; expected megabytes as a whole number, such as 512")
     return int(given)
+
+
+def typing() -> str | None:
+    """How TensorRT networks are to be typed: `$EDGEPRUNE_TYPING`, `strong` or `weak`; None where nothing is set.
+
+    Raises:
+        InputError: the variable holds something else.
+    """
+    given = os.environ.get(TYPING_VARIABLE) or None
+    if given not in (None, *TYPINGS):
+        raise InputError(f"{TYPING_VARIABLE} is {given!r}; expected {' or '.join(TYPINGS)}, or leave it unset")
+    return given

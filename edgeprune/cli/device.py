@@ -11,37 +11,70 @@ from edgeprune.cli.defaults import open_default
 from edgeprune.cli.show import as_json, say, show_json, show_table
 from edgeprune.deploy import build_wheel, deploy
 from edgeprune.doctor import examine
-from edgeprune.engines import ENGINES
+from edgeprune.engines import ENGINES, Engine
 from edgeprune.engines.plans import trtexec_command
-from edgeprune.errors import choose
-from edgeprune.evaluate.on_device import choose_on_device, graphs_of, single_graphs, take_choice
+from edgeprune.errors import InputError, choose
+from edgeprune.evaluate.on_device import (
+    Choice,
+    choose_on_device,
+    graphs_of,
+    refuse_unusable,
+    single_graphs,
+    take_choice,
+)
 
 COLUMNS = {
     "bucket": ("bucket", ""),
     "precision": ("precision", ""),
     "p50_ms": ("p50 ms", ".2f"),
     "agreement": ("equal labels", ".3%"),
+    "typing": ("typing", ""),
     "chosen": ("chosen", ""),
 }
 
 
-def compile_here(bundle: Bundle, engine: str, single: Sequence[Path] = ()) -> None:
-    """Compiles what `engine` has to compile on this device and has not yet: the bundle's graphs, and `single` ones."""
-    choose(ENGINES, engine, "engine").prepare([*graphs_of(bundle), *single], say)
+def require_engine(bundle: Bundle, engine: str) -> Engine:
+    """The engine that is to run a bundle here. The first thing to ask: without it nothing else that a target wants of a machine
+    (its power sensor, its cameras) is of interest.
+
+    Raises:
+        InputError: unknown, or its library is not here; says what to type.
+    """
+    opener = choose(ENGINES, engine, "engine")
+    if reason := opener.missing():
+        target = bundle.manifest.target
+        what = f"target {target.name} of {bundle.folder}: " if engine == target.engine else ""
+        raise InputError(what + reason)
+    return opener
 
 
-def prepare_run(bundle: Bundle, engine: str) -> None:
-    """The same, and the precisions that this device chose for the bundle are taken, or chosen now."""
-    compile_here(bundle, engine)
-    target = bundle.manifest.target
-    if target.compiled_on_device and engine == target.engine and not take_choice(bundle):
-        choose_on_device(bundle, ENGINES[engine], say)
-        take_choice(bundle)
+def prepare_run(bundle: Bundle, engine: str, single: Sequence[Path] = ()) -> Engine:
+    """Compiles what `engine` has to compile on this device and has not yet: the bundle's graphs, and `single` ones. Where the
+    bundle is one for devices that compile, what this device chose for it is taken, or chosen now; what it leaves out is said.
+
+    Raises:
+        InputError, RunError: the engine is not here; nothing could be compiled that a run needs, or one of `single`.
+    """
+    opener, target = require_engine(bundle, engine), bundle.manifest.target
+    decides = target.compiled_on_device and engine == target.engine
+    choice = take_choice(bundle, opener) if decides else None
+    if choice is None:
+        refuse_unusable(bundle, opener, opener.prepare(graphs_of(bundle), say))
+        if decides:
+            choose_on_device(bundle, opener, say)
+            choice = take_choice(bundle, opener)
+    else:
+        opener.prepare([graph for graph in graphs_of(bundle) if opener.compiled(graph) is not None], say)
+    for error in opener.prepare(single, say).values():
+        raise error
+    for line in choice.lines() if choice else []:
+        say(line)
+    return opener
 
 
 @click.command("compile")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--again", is_flag=True, help="Also what is compiled already: after a change of power mode.")
+@click.option("--again", is_flag=True, help="Also what is compiled already, timed anew: after a change of power mode.")
 @click.option("--print-trtexec", is_flag=True, help="Instead: the trtexec commands that build the same engines.")
 @as_json
 def compile_(bundle: Path, again: bool, print_trtexec: bool, json_: bool) -> None:
@@ -55,15 +88,26 @@ def compile_(bundle: Path, again: bool, print_trtexec: bool, json_: bool) -> Non
             click.echo(trtexec_command(graph))
         return
     target = opened.manifest.target
+    engine = require_engine(opened, target.engine)
     if not target.compiled_on_device:
         say(f"{target.engine} reads the bundle's graphs as they are; there is nothing to compile")
-    engine = choose(ENGINES, target.engine, "engine")
-    engine.prepare([*graphs_of(opened), *single_graphs(opened)], say, again)
-    rows = choose_on_device(opened, engine, say) if target.compiled_on_device else []
+    failed = engine.prepare([*graphs_of(opened), *single_graphs(opened)], say, again)
+    refuse_unusable(opened, engine, failed)
+    choice = choose_on_device(opened, engine, say) if target.compiled_on_device else Choice([], {})
+    for line in choice.lines():
+        say(line)
     if json_:
-        show_json({"bundle": str(bundle), "engine": target.engine, "rows": rows})
+        show_json(
+            {
+                "bundle": str(bundle),
+                "engine": target.engine,
+                "rows": choice.rows,
+                "dropped": choice.dropped,
+                "failed": {graph.name: str(error) for graph, error in failed.items()},
+            }
+        )
         return
-    show_table(rows, COLUMNS)
+    show_table(choice.rows, COLUMNS)
     click.echo(f"next: edgeprune run --bundle {bundle} --camera 0")
 
 

@@ -5,10 +5,12 @@ from pathlib import Path
 import click
 
 from edgeprune.cli.defaults import open_default
+from edgeprune.cli.device import prepare_run
 from edgeprune.cli.measure import known_engines
 from edgeprune.cli.show import as_json, say, show_json, show_table
 from edgeprune.energy import open_meter
 from edgeprune.evaluate.growth import growth as measure_growth
+from edgeprune.evaluate.on_device import single_graphs
 from edgeprune.report.plot import plot_growth
 from edgeprune.report.table import write_csv, write_json
 
@@ -58,11 +60,15 @@ def growth(
     json_: bool,
 ) -> None:
     """Time and memory of every graph against the input size, over bundles of one model at several sizes."""
+    opened, chosen = [open_default(bundle) for bundle in bundles], known_engines(engines)
+    for bundle in opened:
+        for engine in chosen or [bundle.manifest.target.engine]:
+            prepare_run(bundle, engine, single_graphs(bundle))
     result = measure_growth(
-        [open_default(bundle) for bundle in bundles],
+        opened,
         rounds,
         open_meter("none"),
-        engines=known_engines(engines) or None,
+        engines=chosen or None,
         threads=threads,
         frames=frames,
         say=say,

@@ -10,7 +10,7 @@ import click
 
 from edgeprune.bundle import DENSE, Bundle
 from edgeprune.cli.defaults import PRECISIONS, default_checkpoint, open_default
-from edgeprune.cli.device import compile_here
+from edgeprune.cli.device import prepare_run, require_engine
 from edgeprune.cli.show import as_json, refuse_beside, say, show_json, show_table
 from edgeprune.config import load_data_set
 from edgeprune.data import open_split
@@ -115,9 +115,11 @@ def eval_(
     data_set = load_data_set(data)
     samples = open_split(data_set, split, list(include) or ["*"])
     chosen = known_engines(engines) or [opened.manifest.target.engine]
+    for engine in chosen:
+        require_engine(opened, engine)
     with dense_graph(opened) as dense:
         for engine in chosen:
-            compile_here(opened, engine, [*single_graphs(opened), *([dense] if dense else [])])
+            prepare_run(opened, engine, [*single_graphs(opened), *([dense] if dense else [])])
         results = [
             evaluate(
                 opened,
@@ -256,13 +258,15 @@ def measure(
 ) -> dict[str, Any]:
     """Accuracy where there is data (on `scored` frames, all by default), then speed; of one precision or of all."""
     power = bundle.manifest.target.power
-    sensor = open_meter(meter or power.meter, rails=power.rails, total_of=power.total)
     engines = known_engines(engines) or [bundle.manifest.target.engine]
+    for engine in engines:
+        require_engine(bundle, engine)
+    sensor = open_meter(meter or power.meter, rails=power.rails, total_of=power.total)
     check_peers(bundle, peers)
     samples = accuracy = None
     with dense_graph(bundle) as dense:
         for engine in engines:
-            compile_here(bundle, engine, [*single_graphs(bundle), *([dense] if dense else []), *peers])
+            prepare_run(bundle, engine, [*single_graphs(bundle), *([dense] if dense else []), *peers])
         if data is not None:
             data_set = load_data_set(data)
             samples = open_split(data_set, split)

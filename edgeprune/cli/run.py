@@ -10,12 +10,11 @@ from edgeprune.bundle import Bundle
 from edgeprune.camera import open_source
 from edgeprune.camera.capture import open_capture
 from edgeprune.cli.defaults import PRECISIONS, open_default
-from edgeprune.cli.device import prepare_run
+from edgeprune.cli.device import prepare_run, require_engine
 from edgeprune.cli.show import as_json, say, show_json, show_table
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.energy import measure_idle, open_meter
 from edgeprune.engines import ENGINES
-from edgeprune.errors import choose
 from edgeprune.loop.choose import make_chooser
 from edgeprune.loop.run import Outcome
 from edgeprune.loop.run import run as run_loop
@@ -43,19 +42,22 @@ def run_camera(
     manifest = bundle.manifest
     power = manifest.target.power
     engine = engine or manifest.target.engine
-    opener = choose(ENGINES, engine, "engine")
-    policy = make_chooser("fixed" if bucket else chooser, manifest.buckets, bucket)
+    require_engine(bundle, engine)
+    make_chooser(
+        "fixed" if bucket else chooser, manifest.buckets, bucket
+    )  # a wrong name is refused before minutes are spent
     sensor = open_meter(meter or power.meter, rails=power.rails, total_of=power.total)
     source = open_source(camera, realtime=realtime, loop=loop)
-    prepare_run(bundle, engine)
+    opener = prepare_run(bundle, engine)
+    precision = precision or bundle.default_precision()
+    able, lines = ([bucket], []) if bucket else opener.able(bundle, precision)
+    for line in lines:
+        say(line)
+    buckets = [entry for entry in manifest.buckets if bucket or entry.name in able]
+    policy = make_chooser("fixed" if bucket else chooser, buckets, bucket)
     capture = open_capture(source)
     try:
-        session = opener.open(
-            bundle,
-            precision or bundle.default_precision(),
-            buckets=[bucket] if bucket else None,
-            threads=threads or manifest.target.threads,
-        )
+        session = opener.open(bundle, precision, buckets=able, threads=threads or manifest.target.threads)
     except BaseException:
         capture.close()
         raise

@@ -6,6 +6,7 @@ An engine of this kind is a `BoundEngine` that says how to `bind` a file; what a
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -52,6 +53,9 @@ class Bound(Protocol):
     def describe(self) -> dict[str, Any]:
         """`engine`, `version`, `provider`, `provider_asked`, `thread_policy`: see `Session.describe`."""
 
+    def close(self) -> None:
+        """Gives back what it took; raises nothing, twice is no error."""
+
 
 class BoundEngine(ABC):
     """Base of such engines; fulfils `Engine`."""
@@ -76,8 +80,20 @@ class BoundEngine(ABC):
             return str(error)
         return None
 
-    def prepare(self, graphs: Sequence[Path], say: Callable[[str], None], again: bool = False) -> None:  # noqa: B027  # most need not
+    def prepare(
+        self, graphs: Sequence[Path], say: Callable[[str], None], again: bool = False
+    ) -> dict[Path, EdgepruneError]:
         """See `Engine.prepare`: these read the graphs as they are."""
+        return {}
+
+    def compiled(self, graph: Path) -> dict[str, Any] | None:
+        """See `Engine.compiled`."""
+        return {}
+
+    def able(self, bundle: Bundle, precision: str) -> tuple[list[str], list[str]]:
+        """See `Engine.able`: all that were built in that precision."""
+        tails, names = bundle.graphs(precision).tails, [bucket.name for bucket in bundle.manifest.buckets]
+        return [name for name in names if name in tails] if tails else names[-1:], []
 
     def open(
         self, bundle: Bundle, precision: str, buckets: Sequence[str] | None = None, threads: int = 2
@@ -95,6 +111,12 @@ def _describe(bound: Bound, threads: int) -> dict[str, Any]:
     return bound.describe() | {"threads": threads, "warm_up": warm_up}
 
 
+def _held(held: ExitStack, bound: Bound) -> Bound:
+    """`bound`, which is closed with `held`."""
+    held.callback(bound.close)
+    return bound
+
+
 def _grey(bound: Bound) -> UInt8:
     return np.full(bound.frame_shape, 128, np.uint8)
 
@@ -106,22 +128,23 @@ class BoundSession:
         self, engine: BoundEngine, bundle: Bundle, precision: str, buckets: Sequence[str] | None, threads: int
     ):
         graphs = bundle.graphs(precision)
-        opened = [bundle.bucket(name).name for name in buckets] if buckets is not None else None
+        opened = [bundle.bucket(name).name for name in buckets] if buckets is not None else list(graphs.tails)
+        paths = {name: bundle.path(choose(graphs.tails, name, "bucket")) for name in opened} if graphs.tails else {}
         self._precision, self._threads = precision, threads
         self._tokens = bundle.manifest.tokens
-        self._trunk = engine.bind(bundle.path(graphs.trunk), threads)
-        self._tails: dict[str, Bound] = {}
-        if graphs.tails:
-            for name in opened or graphs.tails:
-                path = bundle.path(choose(graphs.tails, name, "bucket"))
-                self._tails[name] = engine.bind(path, threads, self._trunk.outputs)
-        else:  # nothing is gated: the trunk is the whole network
-            self._tails[bundle.manifest.buckets[-1].name] = self._trunk
-        grey_HW3 = _grey(self._trunk)
-        for _ in range(WARM_UP_RUNS):
-            self.start(grey_HW3)
-            for name in self._tails:
-                self.finish(name)
+        with ExitStack() as held:  # what fails half-way leaves nothing open
+            self._trunk = _held(held, engine.bind(bundle.path(graphs.trunk), threads))
+            self._tails = {
+                name: _held(held, engine.bind(path, threads, self._trunk.outputs)) for name, path in paths.items()
+            }
+            if not paths:  # nothing is gated: the trunk is the whole network
+                self._tails[bundle.manifest.buckets[-1].name] = self._trunk
+            grey_HW3 = _grey(self._trunk)
+            for _ in range(WARM_UP_RUNS):
+                self.start(grey_HW3)
+                for name in self._tails:
+                    self.finish(name)
+            self._held = held.pop_all()
 
     def start(self, frame_HW3: UInt8) -> int:
         self._trunk.run(frame_HW3)
@@ -138,7 +161,7 @@ class BoundSession:
 
     def close(self) -> None:
         self._tails.clear()
-        del self._trunk
+        self._held.close()
 
 
 class BoundGraph:
@@ -148,15 +171,17 @@ class BoundGraph:
         if not path.is_file():
             raise InputError(f"graph {path} is not there; build it with `edgeprune build --precision fp32`")
         self._path, self._threads = path, threads
-        self._bound = engine.bind(path, threads)
-        if len(self._bound.frame_shape) != 3 or LABELS not in self._bound.outputs:
-            raise InputError(
-                f"graph {path} does not turn a {FRAME!r} (H, W, 3) into {LABELS!r}: it has frame "
-                f"{self._bound.frame_shape} and outputs {', '.join(self._bound.outputs)}; export it with those names"
-            )
-        grey_HW3 = _grey(self._bound)
-        for _ in range(WARM_UP_RUNS):
-            self(grey_HW3)
+        with ExitStack() as held:
+            self._bound = _held(held, engine.bind(path, threads))
+            if len(self._bound.frame_shape) != 3 or LABELS not in self._bound.outputs:
+                raise InputError(
+                    f"graph {path} does not turn a {FRAME!r} (H, W, 3) into {LABELS!r}: it has frame "
+                    f"{self._bound.frame_shape} and outputs {', '.join(self._bound.outputs)}; export it with those names"
+                )
+            grey_HW3 = _grey(self._bound)
+            for _ in range(WARM_UP_RUNS):
+                self(grey_HW3)
+            self._held = held.pop_all()
 
     def __call__(self, frame_HW3: UInt8) -> UInt8:
         if frame_HW3.shape != self._bound.frame_shape:
@@ -172,4 +197,4 @@ class BoundGraph:
         return _describe(self._bound, self._threads)
 
     def close(self) -> None:
-        del self._bound
+        self._held.close()

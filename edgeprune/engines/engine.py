@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeprune.bundle import Bundle
+from edgeprune.errors import EdgepruneError
 
 UInt8 = npt.NDArray[np.uint8]
 
@@ -43,7 +44,7 @@ class Session(Protocol):
         `thread_policy`, and `warm_up` (runs of each graph before the first frame)."""
 
     def close(self) -> None:
-        """Frees the graphs; a closed session can't be used again."""
+        """Gives back everything that was taken to open it; a closed session can't be used again, closing twice is no error."""
 
 
 class Graph(Protocol):
@@ -56,7 +57,7 @@ class Graph(Protocol):
         """As `Session.describe()`, without the precision."""
 
     def close(self) -> None:
-        """Frees the graph; a closed one can't be used again."""
+        """As `Session.close()`."""
 
 
 class Engine(Protocol):
@@ -65,17 +66,37 @@ class Engine(Protocol):
     def missing(self) -> str | None:
         """Why it can't run on this machine, and what to type; None where it can."""
 
-    def prepare(self, graphs: Sequence[Path], say: Callable[[str], None], again: bool = False) -> None:
+    def prepare(
+        self, graphs: Sequence[Path], say: Callable[[str], None], again: bool = False
+    ) -> dict[Path, EdgepruneError]:
         """Compiles, into this device's cache, what has to be compiled and is not yet.
 
         Args:
             graphs: files.
             say: takes lines of progress.
-            again: compile what is there already too.
+            again: compile what is there already too, and time everything anew.
+
+        Returns:
+            the graphs that it can't read or build, each with the reason, which was said too; the others are compiled.
 
         Raises:
-            InputError: the library is missing, it can't read a graph, or the cache can't be written to.
-            RunError: a graph that it can't build.
+            InputError: the library is missing, a graph is not there, or the cache can't be written to.
+            RunError: the disk is full.
+        """
+
+    def compiled(self, graph: Path) -> dict[str, Any] | None:
+        """What is known of a graph's compiled form (`sha256`, and what the engine adds); None where it has to be compiled and
+        is not, empty where this engine compiles nothing."""
+
+    def able(self, bundle: Bundle, precision: str) -> tuple[list[str], list[str]]:
+        """Which buckets of a precision can be opened here, in the order of the manifest.
+
+        Returns:
+            their names, and a line to say for those that can't: they are not compiled, or memory does not hold them.
+
+        Raises:
+            InputError: unknown precision.
+            RunError: memory does not even hold the trunk and the last bucket.
         """
 
     def open(self, bundle: Bundle, precision: str, buckets: Sequence[str] | None = None, threads: int = 2) -> Session:
@@ -89,6 +110,7 @@ class Engine(Protocol):
 
         Raises:
             InputError: unknown precision or bucket, the library is missing, or a graph that it can't read.
+            RunError: there is no memory for it. Whatever is raised, nothing stays open.
         """
 
     def open_graph(self, path: Path, threads: int = 2) -> Graph:
@@ -96,4 +118,5 @@ class Engine(Protocol):
 
         Raises:
             InputError: the library is missing, no such file, or a graph that it can't read.
+            RunError: as `open`.
         """

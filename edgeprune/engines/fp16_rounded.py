@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from edgeprune.engines.bound import import_library
+from edgeprune.engines.memory import saying_memory
 from edgeprune.engines.onnxruntime import CPU, OnnxRuntime, OrtBound, load_onnxruntime, open_session
-from edgeprune.errors import InputError
+from edgeprune.errors import InputError, RunError
 
 NAME = "onnxruntime-fp16"
 OPSET = 17  # of the probe
@@ -112,8 +113,13 @@ class Fp16Rounded(OnnxRuntime):
         check_rounding()
         onnx = load_onnx()
         try:
-            model = onnx.load(path)
+            with saying_memory(f"graph {path} can't be read to be rounded"):
+                model = onnx.load(path)
+        except RunError:
+            raise
         except Exception as error:
             open_session(path, threads)  # it says what is wrong, if it finds it too
             raise InputError(f"graph {path} can't be read to be rounded ({error}); build the bundle again") from error
-        return OrtBound(self.name, self.provider, path, threads, state, round_fp16(model).SerializeToString())
+        with saying_memory(f"graph {path} can't be rounded"):
+            rounded = round_fp16(model).SerializeToString()
+        return OrtBound(self.name, self.provider, path, threads, state, rounded)

@@ -13,6 +13,7 @@ import numpy as np
 from edgeprune.device import cache_folder
 from edgeprune.engines.bound import FRAME, BoundEngine, import_library
 from edgeprune.engines.engine import UInt8
+from edgeprune.engines.memory import free_host_bytes, lacks_memory, no_memory, saying_memory
 from edgeprune.errors import InputError, choose
 
 NAME = "onnxruntime"
@@ -74,6 +75,7 @@ def open_session(model: Path | bytes, threads: int, profile: Path | None = None,
 
     Raises:
         InputError: the library or the provider is missing, or it can't read the model.
+        RunError: there is no memory for it.
     """
     library = load_onnxruntime()
     check_provider(provider)
@@ -95,6 +97,8 @@ def open_session(model: Path | bytes, threads: int, profile: Path | None = None,
     except Exception as error:  # its own exceptions share no base but this one
         reason = " ".join(str(error).split())
         name = "a model" if isinstance(model, bytes) else model
+        if lacks_memory(error):
+            raise no_memory(f"{NAME} {library.__version__} can't open {name}", free=free_host_bytes()) from error
         raise InputError(
             f"{NAME} {library.__version__} can't read {name} ({reason[:300]}); copy or build the bundle again"
         ) from error
@@ -143,7 +147,7 @@ class OrtBound:
         model: bytes | None = None,
     ):
         library = load_onnxruntime()
-        self._name, self._provider = name, provider
+        self._name, self._provider, self._path = name, provider, path
         self._session = open_session(model or path, threads, provider=provider)
         device = "cpu" if provider == CPU else "cuda"
         self.outputs: dict[str, Any] = {}
@@ -155,14 +159,20 @@ class OrtBound:
             else:
                 self._binding.bind_ortvalue_input(tensor.name, choose(state or {}, tensor.name, f"input of {path}:"))
         for tensor in self._session.get_outputs():
-            value = library.OrtValue.ortvalue_from_shape_and_type(tensor.shape, NUMPY_TYPES[tensor.type], device, 0)
+            with saying_memory(f"{NAME} can't hold {tensor.name} of {path}"):
+                value = library.OrtValue.ortvalue_from_shape_and_type(tensor.shape, NUMPY_TYPES[tensor.type], device, 0)
             self.outputs[tensor.name] = value
             self._binding.bind_ortvalue_output(tensor.name, value)
 
     def run(self, frame_HW3: UInt8 | None = None) -> None:
         if frame_HW3 is not None:
             self._binding.bind_cpu_input(FRAME, frame_HW3)
-        self._session.run_with_iobinding(self._binding)
+        with saying_memory(f"{NAME} can't run {self._path}"):
+            self._session.run_with_iobinding(self._binding)
+
+    def close(self) -> None:
+        self.outputs.clear()
+        self._binding = self._session = None
 
     def read(self, name: str) -> np.ndarray:
         # what an OrtValue gives as numpy is its own memory (1.31) or a copy (1.23)

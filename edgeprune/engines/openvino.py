@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from edgeprune.engines.bound import FRAME, BoundEngine, import_library
 from edgeprune.engines.engine import UInt8
+from edgeprune.engines.memory import free_host_bytes, lacks_memory, no_memory, saying_memory
 from edgeprune.errors import InputError, choose
 
 NAME = "openvino"
@@ -49,8 +50,9 @@ class OpenVino(BoundEngine):
         Raises:
             InputError: the library is missing, or this CPU has no such precision.
         """
-        core = load_openvino().Core()
-        able = core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+        with saying_memory("OpenVINO can't be loaded"):
+            core = load_openvino().Core()
+            able = core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
         if self.hint == "bf16" and "BF16" not in able:
             raise InputError(
                 f"{self.name}: this CPU does not compute in bf16 (OpenVINO finds {', '.join(able)}); use engine {NAME}"
@@ -58,13 +60,16 @@ class OpenVino(BoundEngine):
         return core
 
     def bind(self, path: Path, threads: int, state: Mapping[str, Any] | None = None) -> "OpenVinoBound":
-        return OpenVinoBound(self.name, self.compile(path, threads), state)
+        compiled = self.compile(path, threads)
+        with saying_memory(f"{self.name} can't open {path}"):
+            return OpenVinoBound(self.name, compiled, state)
 
     def compile(self, path: Path, threads: int) -> Any:
         """A compiled model.
 
         Raises:
             InputError: the library is missing, it can't read the file, or this CPU has no such precision.
+            RunError: there is no memory for it.
         """
         library, core = load_openvino(), self._core()
         settings = {
@@ -77,6 +82,8 @@ class OpenVino(BoundEngine):
             return core.compile_model(str(path), DEVICE, settings)
         except Exception as error:  # its own exceptions share no base but this one
             reason = " ".join(str(error).split())
+            if lacks_memory(error):
+                raise no_memory(f"{NAME} {library.__version__} can't open {path}", free=free_host_bytes()) from error
             raise InputError(
                 f"{NAME} {library.__version__} can't read {path} ({reason[:300]}); copy or build the bundle again"
             ) from error
@@ -112,7 +119,13 @@ class OpenVinoBound:
         if frame_HW3 is not None:
             assert frame_HW3.shape == self.frame_shape, frame_HW3.shape  # a copy would broadcast it
             np.copyto(self._frame_HW3, frame_HW3)
-        self._request.infer()
+        with saying_memory(f"{self._name} can't run a graph"):
+            self._request.infer()
+
+    def close(self) -> None:
+        self.outputs.clear()
+        self._frame_HW3 = np.empty((0, 0, 3), np.uint8)
+        self._request = self._compiled = None
 
     def read(self, name: str) -> np.ndarray:
         return self.outputs[name].copy()

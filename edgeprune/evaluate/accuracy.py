@@ -10,7 +10,7 @@ from edgeprune.config import DataSet
 from edgeprune.data import Samples, spread
 from edgeprune.data.lint import LabelReport
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.engines import ENGINES
+from edgeprune.engines import ENGINES, Session
 from edgeprune.engines.engine import UInt8
 from edgeprune.errors import InputError, choose
 from edgeprune.evaluate.metrics import Scores
@@ -45,7 +45,8 @@ def evaluate(
         data_set: its classes, its ignore index, and the size at which it is scored.
         engine: a key of ENGINES; the target's by default.
         precisions: all of the bundle by default.
-        buckets: names of the buckets that get a row; all by default. `auto` chooses among all in any case.
+        buckets: names of the buckets that get a row; all by default. `auto` chooses among all in any case: all that can be
+            opened here (`Engine.able`); the others are said.
         dense_graph: the dense FP32 reference where the bundle leaves it out. Without one there is no `dense` row.
         peers: single INT8 graphs of other making, frame -> labels, beside them; a row each by the name of the file.
         threads: the target's by default.
@@ -75,16 +76,23 @@ def evaluate(
             (score_size[0], score_size[1]) if score_size[0] and score_size[1] else None,
         )
     )
-    chooser = in_frame(manifest.buckets, None)
     tokens_of = {entry.name: entry.token_layers for entry in manifest.buckets}
     picked = spread(len(samples), frames)
     preprocess, labels = Preprocess.of(manifest), LabelReport(data_set, len(samples))
     with ExitStack() as stack:
         dense = stack.enter_context(closing(opener.open_graph(dense_path, threads))) if dense_path else None
         others = {path.stem: stack.enter_context(closing(opener.open_graph(path, threads))) for path in peers}
-        sessions = {
-            precision: stack.enter_context(closing(opener.open(bundle, precision, threads=threads)))
-            for precision in precisions or manifest.graphs
+        sessions: dict[str, Session] = {}
+        able: dict[str, list[str]] = {}
+        for precision in precisions or manifest.graphs:
+            able[precision], lines = opener.able(bundle, precision)
+            for line in lines:
+                say(line)
+            session = stack.enter_context(closing(opener.open(bundle, precision, able[precision], threads)))
+            sessions[precision] = session
+        choosers = {
+            precision: in_frame([entry for entry in manifest.buckets if entry.name in names], None)
+            for precision, names in able.items()
         }
         described = next(iter(sessions.values())).describe()
         for done, index in enumerate(picked, 1):
@@ -97,9 +105,10 @@ def evaluate(
             for name, other in others.items():
                 label_maps.append((name, PEER_PRECISION, manifest.depth * manifest.tokens, other(frame_HW3)))
             for precision, session in sessions.items():
-                chosen = chooser(session.start(frame_HW3))
-                of_bucket = {name: session.finish(name) for name in dict.fromkeys([*shown, chosen])}
-                label_maps += [(name, precision, tokens_of[name], of_bucket[name]) for name in shown]
+                chosen = choosers[precision](session.start(frame_HW3))
+                opened = [name for name in shown if name in able[precision]]
+                of_bucket = {name: session.finish(name) for name in dict.fromkeys([*opened, chosen])}
+                label_maps += [(name, precision, tokens_of[name], of_bucket[name]) for name in opened]
                 label_maps.append((AUTO, precision, tokens_of[chosen], of_bucket[chosen]))
                 rows.chosen(precision, chosen)
             for bucket, precision, tokens, pred_HW in label_maps:

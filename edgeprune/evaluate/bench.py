@@ -157,9 +157,10 @@ def list_entries(
     if manifest.stem_head:
         entries.append(entry("stem+head", None, kind="graph", graph=str(bundle.path(manifest.stem_head))))
     for precision in [only] if only else manifest.graphs:
-        gated = bool(manifest.graphs[precision].tails)
+        tails = manifest.graphs[precision].tails
+        gated = bool(tails)
         graph = "trunk+tail" if gated else "single"
-        for bucket in manifest.buckets:
+        for bucket in (each for each in manifest.buckets if not gated or each.name in tails):
             entries.append(entry(graph, bucket.name, kind="bucket", precision=precision, bucket=bucket.name))
         if gated:
             entries.append(entry(graph, AUTO, kind="auto", precision=precision))

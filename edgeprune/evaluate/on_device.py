@@ -1,5 +1,6 @@
-"""Which precision each bucket runs in on a device that compiles its graphs: the fastest there that still answers as the
-bundle's reference frames do. What was chosen goes to the device's cache; the bundle never changes.
+"""What each bucket runs in on a device that compiles its graphs: the fastest precision there that still answers as the bundle's
+reference frames do. A bucket that answers in none is dropped, and a frame takes the next larger one. What was chosen goes to
+the device's cache, with the compiled graphs that it was chosen for; the bundle never changes.
 
 Shapes: F frames, H W pixels.
 """
@@ -9,20 +10,42 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgeprune.bundle import MANIFEST, Bundle, mix
-from edgeprune.device import cache_folder
+from edgeprune.bundle import MANIFEST, Bundle, GraphSet, mix
+from edgeprune.device import cache_folder, power_mode
 from edgeprune.engines import Engine, Session
-from edgeprune.errors import RunError
+from edgeprune.errors import EdgepruneError, RunError
 from edgeprune.evaluate.references import TRUNK, Row, agreement_of, chosen_of, hold_mixed
 from edgeprune.files import make_folder, write_atomic
 
 CHOICES = "device.json"
 ROUNDS = 20
+# by (bucket, or `trunk`, and precision)
+Figures = Mapping[tuple[str, str], float]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a device chose.
+
+    Attributes:
+        rows: {`bucket` (`trunk` for the trunk), `precision`, `p50_ms` (of the bucket: trunk and tail of that precision),
+            `agreement` (share of labels equal to the bundle's references), `typing` (how its graph was built), `chosen`}; None
+            where it was not compiled.
+        dropped: buckets that no run takes, and why.
+    """
+
+    rows: list[Row]
+    dropped: dict[str, str]
+
+    def lines(self) -> list[str]:
+        """What is to be said of it whenever it is taken."""
+        return [f"{name} is not used on this device: {reason}" for name, reason in self.dropped.items()]
 
 
 def graphs_of(bundle: Bundle) -> list[Path]:
@@ -37,106 +60,146 @@ def single_graphs(bundle: Bundle) -> list[Path]:
     return [bundle.path(name) for name in (bundle.manifest.dense, bundle.manifest.stem_head) if name]
 
 
-def choose_on_device(bundle: Bundle, engine: Engine, say: Callable[[str], None]) -> list[Row]:
+def _graph_of(bundle: Bundle, bucket: str, precision: str) -> Path:
+    graphs = bundle.graphs(precision)
+    return bundle.path(graphs.trunk if bucket == TRUNK else graphs.tails.get(bucket, graphs.trunk))
+
+
+def refuse_unusable(bundle: Bundle, engine: Engine, failed: Mapping[Path, EdgepruneError]) -> None:
+    """Raises why graphs failed to compile where no precision has both its trunk and the bucket of the full grid.
+
+    Args:
+        failed: from `Engine.prepare`.
+    """
+    full = bundle.manifest.buckets[-1].name
+    needed = {each: [_graph_of(bundle, name, each) for name in (TRUNK, full)] for each in bundle.manifest.graphs}
+    if not any(all(engine.compiled(path) is not None for path in paths) for paths in needed.values()):
+        raise next(failed[path] for paths in needed.values() for path in paths if path in failed)
+
+
+def choose_on_device(bundle: Bundle, engine: Engine, say: Callable[[str], None]) -> Choice:
     """Compares and times every precision of every bucket, and keeps the choice in the cache.
 
     Args:
-        bundle: its graphs prepared.
-
-    Returns:
-        rows of {`bucket` (`trunk` for the trunk), `precision`, `p50_ms` (of the bucket: trunk and tail of that precision),
-        `agreement` (share of labels equal to the bundle's references), `chosen`}.
+        bundle: its graphs prepared, as far as they can be.
 
     Raises:
-        RunError: no precision answers as the references do.
+        RunError: the full grid answers as the references do in no precision.
     """
-    manifest = bundle.manifest
-    with np.load(bundle.path(manifest.references)) as references:
+    names = [bucket.name for bucket in bundle.manifest.buckets]
+    with np.load(bundle.path(bundle.manifest.references)) as references:
         frames_FHW3 = references["frames"]
-    with ExitStack() as stack:
-        sessions = {
-            precision: stack.enter_context(closing(engine.open(bundle, precision, threads=manifest.target.threads)))
-            for precision in manifest.precisions
-        }
-        agreement = {
-            (bucket, precision): share
-            for precision, session in sessions.items()
-            for bucket, share in agreement_of(session, bundle, precision).items()
-        }
-        times_ms = _time(sessions, [bucket.name for bucket in manifest.buckets], frames_FHW3)
-    rows = _pick(bundle, agreement, times_ms)
-    hold_mixed(bundle, engine, rows, say)
-    for row in rows:
+    agreement: dict[tuple[str, str], float] = {}
+    times_ms: dict[tuple[str, str], float] = {}
+    trunk_ms: dict[str, list[float]] = {}
+    for bucket in names:  # one after the other: a device may not hold all of them in every precision
+        with ExitStack() as stack:
+            sessions = {
+                each: stack.enter_context(closing(engine.open(bundle, each, [bucket], bundle.manifest.target.threads)))
+                for each in bundle.manifest.precisions
+                if all(engine.compiled(_graph_of(bundle, name, each)) is not None for name in (TRUNK, bucket))
+            }
+            for each, session in sessions.items():
+                agreement[bucket, each] = agreement_of(session, bundle, each, [bucket])[bucket]
+            for each, (start_ms, whole_ms) in _time(sessions, bucket, frames_FHW3).items():
+                trunk_ms.setdefault(each, []).append(start_ms)
+                times_ms[bucket, each] = whole_ms
+    times_ms |= {(TRUNK, each): float(np.median(times)) for each, times in trunk_ms.items()}
+    choice = _pick(bundle, agreement, times_ms)
+    hold_mixed(bundle, engine, choice.rows, say)
+    _drop_what_does_not_hold(bundle, choice)
+    for row in choice.rows:
+        row["typing"] = (engine.compiled(_graph_of(bundle, row["bucket"], row["precision"])) or {}).get("typing")
         if row["chosen"] and row["bucket"] != TRUNK:
             say(f"{row['bucket']}: {row['precision']}, {row['p50_ms']:.2f} ms, {row['agreement']:.2%} equal labels")
-    _keep(bundle, rows)
-    return rows
+    _keep(bundle, engine, choice)
+    return choice
 
 
-def _time(sessions: Mapping[str, Session], buckets: list[str], frames_FHW3: np.ndarray) -> dict[tuple[str, str], float]:
-    """Median milliseconds by (bucket or trunk, precision), the precisions in turn."""
-    times: dict[tuple[str, str], list[float]] = {}
+def _time(sessions: Mapping[str, Session], bucket: str, frames_FHW3: np.ndarray) -> dict[str, tuple[float, float]]:
+    """Median milliseconds of the trunk and of trunk and tail, by precision, the precisions in turn."""
+    times: dict[str, list[tuple[float, float]]] = {}
     for index in range(ROUNDS):
         frame_HW3 = frames_FHW3[index % len(frames_FHW3)]
         for precision, session in sessions.items():
-            for bucket in buckets:
-                begin = time.perf_counter()
-                session.start(frame_HW3)
-                middle = time.perf_counter()
-                session.finish(bucket)
-                end = time.perf_counter()
-                times.setdefault((TRUNK, precision), []).append(1e3 * (middle - begin))
-                times.setdefault((bucket, precision), []).append(1e3 * (end - begin))
-    return {key: float(np.median(values)) for key, values in times.items()}
+            begin = time.perf_counter()
+            session.start(frame_HW3)
+            middle = time.perf_counter()
+            session.finish(bucket)
+            end = time.perf_counter()
+            times.setdefault(precision, []).append((1e3 * (middle - begin), 1e3 * (end - begin)))
+    return {each: tuple(np.median(pairs, axis=0).tolist()) for each, pairs in times.items()}
 
 
-def _pick(
-    bundle: Bundle, agreement: Mapping[tuple[str, str], float], times_ms: Mapping[tuple[str, str], float]
-) -> list[Row]:
-    """The fastest precision of each bucket that agrees; the trunk's is the one that is fastest over all buckets."""
-    manifest = bundle.manifest
+def _least(bundle: Bundle, precision: str) -> float:
+    return float(getattr(bundle.manifest.target.parity, precision))
+
+
+def _pick(bundle: Bundle, agreement: Figures, times_ms: Figures) -> Choice:
+    """The fastest precision of each bucket that agrees. The trunk has one that agrees in the full grid and in most others, and
+    of these the fastest over all of them: a tail that does not answer behind a trunk of another precision falls back on it."""
+    precisions, full = bundle.manifest.precisions, bundle.manifest.buckets[-1].name
     able: dict[str, list[str]] = {}
-    for bucket in manifest.buckets:
-        able[bucket.name] = [
-            each
-            for each in manifest.precisions
-            if agreement[bucket.name, each] >= getattr(manifest.target.parity, each)
-        ]
-        if not able[bucket.name]:
-            found = ", ".join(f"{each} {agreement[bucket.name, each]:.2%}" for each in manifest.precisions)
-            raise RunError(
-                f"bucket {bucket.name} does not answer as the bundle's references do: equal labels {found}; "
-                "compile again, or build the bundle again and report both versions"
-            )
-    common = [each for each in manifest.precisions if all(each in names for names in able.values())]
-    if not common:
+    dropped: dict[str, str] = {}
+    for bucket in bundle.manifest.buckets:
+        name = bucket.name
+        able[name] = [each for each in precisions if agreement.get((name, each), -1.0) >= _least(bundle, each)]
+        if not able[name]:
+            dropped[name] = _why(bundle, name, agreement)
+    if full in dropped:
         raise RunError(
-            "no precision answers as the bundle's references do in every bucket, so none can have the trunk; compile again"
+            f"bucket {full}, which every frame can fall back on, can't be used here: {dropped[full]}; "
+            "`edgeprune compile BUNDLE --again`, or build the bundle again and report both versions"
         )
-    trunk = min(common, key=lambda each: sum(times_ms[name, each] for name in able))
-    rows = [
+    kept = [name for name in able if able[name]]
+
+    def cost(each: str) -> tuple[int, float]:
+        agreeing = [name for name in kept if each in able[name]]
+        return -len(agreeing), sum(times_ms[name, each] for name in agreeing)
+
+    chosen = {TRUNK: min(able[full], key=cost)}
+    for name in kept:
+        chosen[name] = min(able[name], key=lambda each, name=name: times_ms[name, each] - times_ms[TRUNK, each])  # type: ignore[misc]
+    rows: list[Row] = [
         {
-            "bucket": TRUNK,
+            "bucket": name,
             "precision": each,
-            "p50_ms": times_ms[TRUNK, each],
-            "agreement": None,
-            "chosen": each == trunk,
+            "p50_ms": times_ms.get((name, each)),
+            "agreement": agreement.get((name, each)),
+            "chosen": chosen.get(name) == each,
         }
-        for each in manifest.precisions
+        for name in (TRUNK, *able)
+        for each in precisions
     ]
-    for name, precisions in able.items():
-        tail = min(precisions, key=lambda each: times_ms[name, each] - times_ms[TRUNK, each])
-        rows += [
-            {
-                "bucket": name,
-                "precision": each,
-                "p50_ms": times_ms[name, each],
-                "agreement": agreement[name, each],
-                "chosen": each == tail,
+    return Choice(rows, dropped)
+
+
+def _why(bundle: Bundle, bucket: str, agreement: Figures) -> str:
+    """Why a bucket can't be used."""
+    found = {each: agreement.get((bucket, each)) for each in bundle.manifest.precisions}
+    said = ", ".join(f"{each} {'not compiled' if share is None else f'{share:.2%}'}" for each, share in found.items())
+    if all(share is None for share in found.values()):
+        return "it could not be compiled in any precision"
+    least = ", ".join(f"{each} {_least(bundle, each):.2%}" for each, share in found.items() if share is not None)
+    return f"labels equal to the bundle's references: {said}; at least {least} expected"
+
+
+def _drop_what_does_not_hold(bundle: Bundle, choice: Choice) -> None:
+    """Drops buckets that fell back on the trunk's precision (`hold_mixed`), and do not agree in it."""
+    for row in choice.rows:
+        if row["chosen"] and row["bucket"] != TRUNK and (row["agreement"] or 0.0) < _least(bundle, row["precision"]):
+            figures = {
+                (each["bucket"], each["precision"]): each["agreement"]
+                for each in choice.rows
+                if each["agreement"] is not None
             }
-            for each in manifest.precisions
-        ]
-    return rows
+            choice.dropped[row["bucket"]] = (
+                f"behind the trunk in {row['precision']} it does not answer; {_why(bundle, row['bucket'], figures)}"
+            )
+            row["chosen"] = False
+
+
+# ------------------------------------------------------------------------------------------------ the cache
 
 
 def _key(bundle: Bundle) -> str:
@@ -151,18 +214,50 @@ def _read() -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _keep(bundle: Bundle, rows: list[Row]) -> None:
+def _state(engine: Engine, graph: Path) -> str | None:
+    """The compiled form of a graph, by its hash; None where it could not be compiled."""
+    about = engine.compiled(graph)
+    return None if about is None else str(about.get("sha256", ""))
+
+
+def _keep(bundle: Bundle, engine: Engine, choice: Choice) -> None:
+    graphs = [path.relative_to(bundle.folder).as_posix() for path in graphs_of(bundle)]
+    entry = {
+        "plans": {name: _state(engine, bundle.path(name)) for name in graphs},
+        "power_mode": power_mode(),
+        "dropped": choice.dropped,
+        "rows": choice.rows,
+    }
     make_folder(cache_folder(), "the choice of precisions")
     with write_atomic(cache_folder() / CHOICES, "the choice of precisions") as partial:
-        partial.write_text(json.dumps(_read() | {_key(bundle): rows}, indent=1))
+        partial.write_text(json.dumps(_read() | {_key(bundle): entry}, indent=1))
 
 
-def take_choice(bundle: Bundle) -> bool:
-    """Lets a run take what this device chose for the bundle. False where it has not chosen yet."""
-    rows = _read().get(_key(bundle))
-    if not rows:
-        return False
-    bundle.manifest.run, mixed = mix(bundle.manifest.graphs, *chosen_of(rows))
+def take_choice(bundle: Bundle, engine: Engine) -> Choice | None:
+    """Lets `bundle`, as it is opened here, be what this device chose: buckets that were dropped are gone from its manifest, and
+    graphs that were not compiled.
+
+    Returns:
+        the choice; None where there is none yet, or its graphs were compiled anew since.
+    """
+    entry = _read().get(_key(bundle))
+    if not isinstance(entry, dict) or not {"plans", "rows", "dropped"} <= entry.keys():
+        return None
+    plans = entry["plans"]
+    if any(_state(engine, bundle.path(name)) != state for name, state in plans.items()):
+        return None
+    choice, manifest = Choice(entry["rows"], entry["dropped"]), bundle.manifest
+    gated = any(graphs.tails for graphs in manifest.graphs.values())
+    manifest.buckets = [bucket for bucket in manifest.buckets if bucket.name not in choice.dropped]
+    for precision, graphs in manifest.graphs.items():
+        tails = {name: graphs.tails[name] for name in graphs.tails if name not in choice.dropped}
+        compiled = {name: tail for name, tail in tails.items() if plans.get(tail) is not None}
+        manifest.graphs[precision] = GraphSet(trunk=graphs.trunk, tails=compiled)
+    manifest.run, mixed = mix(manifest.graphs, *chosen_of(choice.rows))
+    full = manifest.buckets[-1].name
+    for precision, graphs in list(manifest.graphs.items()):
+        if plans.get(graphs.trunk) is None or (gated and full not in graphs.tails):
+            del manifest.graphs[precision]
     if mixed:
-        bundle.manifest.graphs[bundle.manifest.run] = mixed
-    return True
+        manifest.graphs[manifest.run] = mixed
+    return choice

@@ -14,9 +14,13 @@ TRUNK = "trunk"  # in a table of buckets
 Row = dict[str, Any]
 
 
-def agreement_of(session: Session, bundle: Bundle, precision: str | Mapping[str, str]) -> dict[str, float]:
-    """Share of labels equal to the references of a precision (or of each bucket's), by bucket, mean over the frames."""
-    equal: dict[str, list[float]] = {bucket.name: [] for bucket in bundle.manifest.buckets}
+def agreement_of(
+    session: Session, bundle: Bundle, precision: str | Mapping[str, str], buckets: Sequence[str] | None = None
+) -> dict[str, float]:
+    """Share of labels equal to the references of a precision (or of each bucket's), by bucket (all by default), mean over the
+    frames."""
+    names = [bucket.name for bucket in bundle.manifest.buckets] if buckets is None else buckets
+    equal: dict[str, list[float]] = {name: [] for name in names}
     with np.load(bundle.path(bundle.manifest.references)) as references:
         for index, frame_HW3 in enumerate(references["frames"]):
             session.start(frame_HW3)
@@ -45,23 +49,27 @@ def hold_mixed(bundle: Bundle, engine: Engine, rows: Sequence[Row], say: Callabl
     if mixed is None:
         return
     manifest.graphs[name] = mixed
+    agreement: dict[str, float] = {}
     try:
-        with closing(engine.open(bundle, name, threads=manifest.target.threads)) as session:
-            agreement = agreement_of(session, bundle, tails)
+        for bucket, precision in tails.items():
+            if precision != trunk:  # one at a time: a device may not hold them all
+                with closing(engine.open(bundle, name, [bucket], threads=manifest.target.threads)) as session:
+                    agreement[bucket] = agreement_of(session, bundle, precision, [bucket])[bucket]
     finally:
         del manifest.graphs[name]
-    for bucket, precision in tails.items():
+    for bucket, share in agreement.items():
+        precision = tails[bucket]
         least = min(getattr(manifest.target.parity, each) for each in (trunk, precision))
-        if precision == trunk or agreement[bucket] >= least:
+        if share >= least:
             continue
         own = next(row for row in rows if (row["bucket"], row["precision"]) == (bucket, trunk))
         if (own.get("loss_points") or 0) > manifest.target.accuracy_limit_points:
             raise RunError(
-                f"{bucket}: {precision} behind a trunk in {trunk} gives {agreement[bucket]:.2%} of the reference's labels, and "
+                f"{bucket}: {precision} behind a trunk in {trunk} gives {share:.2%} of the reference's labels, and "
                 f"{trunk} itself loses {own['loss_points']:.2f} points; build with one --precision"
             )
         say(
-            f"{bucket}: {precision} behind a trunk in {trunk} gives {agreement[bucket]:.2%} equal labels, at least "
+            f"{bucket}: {precision} behind a trunk in {trunk} gives {share:.2%} equal labels, at least "
             f"{least:.2%} expected; {trunk} is taken"
         )
         for row in rows:

@@ -20,6 +20,7 @@ import numpy as np
 from edgeprune.bundle import open_bundle
 from edgeprune.engines import ENGINES
 from edgeprune.errors import EdgepruneError, choose
+from edgeprune.evaluate.on_device import take_choice
 from edgeprune.loop.choose import in_frame
 from edgeprune.loop.machine import peak_mb
 
@@ -70,9 +71,16 @@ def open_job(job: Job) -> tuple[Timed, dict[str, Any]]:
 
         return whole, graph.describe()
     bundle = open_bundle(Path(job.bundle))
-    buckets = {"bucket": [job.bucket], "auto": None, "trunk": [bundle.manifest.buckets[0].name]}[job.kind]
+    target = bundle.manifest.target
+    if target.compiled_on_device and job.engine == target.engine:
+        take_choice(bundle, engine)  # a process of its own, that opens what a run here would
+    able, lines = engine.able(bundle, job.precision) if job.kind == "auto" else ([], [])
+    for line in lines:
+        print(line, file=sys.stderr)
+    smallest = next(iter(bundle.graphs(job.precision).tails), bundle.manifest.buckets[0].name)
+    buckets = {"bucket": [job.bucket], "auto": able, "trunk": [smallest]}[job.kind]
     session = engine.open(bundle, job.precision, buckets, job.threads)
-    chooser = in_frame(bundle.manifest.buckets, None)
+    chooser = in_frame([bucket for bucket in bundle.manifest.buckets if bucket.name in buckets], None)
 
     def fixed(frame_HW3: np.ndarray) -> str:
         session.start(frame_HW3)

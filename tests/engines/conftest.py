@@ -4,9 +4,9 @@ import pytest
 
 from edgeprune.bundle import Bundle
 from tests import bundles
-from tests.engines.jetson import jetson
+from tests.engines.jetson import jetson, thor
 
-__all__ = ["jetson"]
+__all__ = ["jetson", "thor"]
 
 
 @pytest.fixture(scope="session")

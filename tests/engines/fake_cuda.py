@@ -5,7 +5,10 @@ Rules it holds to (CUDA Runtime API documentation, the module in brackets):
 - While a stream is captured work is recorded, not done; allocating or waiting then is error 900. [Graph Management,
   cudaErrorStreamCaptureUnsupported]
 - A capture may not touch pageable memory. [Memory Management, cudaMemcpyAsync; CUDA programming guide, CUDA Graphs]
-- Freed or unknown device memory is error 1. [cudaErrorInvalidValue]
+- Freed or unknown memory, of the device or page-locked, is error 1. [cudaErrorInvalidValue; Memory Management, cudaFree,
+  cudaFreeHost]
+- Without a GPU counting them is error 100. [cudaErrorNoDevice]
+- Free memory is what nobody took, libraries included. [Memory Management, cudaMemGetInfo]
 """
 
 import ctypes
@@ -13,8 +16,9 @@ from collections.abc import Callable
 from typing import Any
 
 ALIGNMENT = 256
-INVALID, CAPTURE_UNSUPPORTED, OUT_OF_MEMORY = 1, 900, 2
+INVALID, CAPTURE_UNSUPPORTED, OUT_OF_MEMORY, NO_DEVICE = 1, 900, 2, 100
 REASONS = {
+    NO_DEVICE: b"no CUDA-capable device is detected",
     INVALID: b"invalid argument",
     OUT_OF_MEMORY: b"out of memory",
     CAPTURE_UNSUPPORTED: b"operation not permitted when stream is capturing",
@@ -36,10 +40,12 @@ class FakeCudart:
 
     def __init__(self, version: int = 12060, devices: int = 1, memory: int = 1 << 30):
         self.version, self.devices, self.memory = version, devices, memory
-        self.attributes = {16: 8, 75: 8, 76: 7}  # an Orin Nano: 8 multiprocessors, sm_87
+        # an Orin Nano: 8 multiprocessors, sm_87; its GPU has no share in this machine's memory, so it counts as discrete
+        self.attributes = {16: 8, 18: 0, 75: 8, 76: 7}
         self.cudaGetErrorString = _ErrorString()
         self.device: dict[int, Any] = {}
         self.host: dict[int, Any] = {}
+        self.of_library: dict[int, int] = {}  # bytes that TensorRT holds for an engine's weights
         self.pending: dict[int, list[Work]] = {}
         self.recording: dict[int, list[Work]] = {}
         self.graphs: dict[int, list[Work]] = {}
@@ -70,6 +76,15 @@ class FakeCudart:
         block = ctypes.create_string_buffer(size + ALIGNMENT)
         return (ctypes.addressof(block) + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT, block
 
+    @property
+    def free(self) -> int:
+        return self.memory - sum(taken for _, taken in self.device.values()) - sum(self.of_library.values())
+
+    def live(self) -> dict[str, int]:
+        """How many things there are that have to be given back."""
+        kinds = {"device": self.device, "host": self.host, "graphs": self.graphs, "executables": self.executables}
+        return {name: len(things) for name, things in kinds.items()} | {"engines": len(self.of_library)}
+
     # ------------------------------------------------------------------------------------------- the library's names
 
     def cudaRuntimeGetVersion(self, out: Any) -> int:
@@ -78,6 +93,10 @@ class FakeCudart:
 
     def cudaGetDeviceCount(self, out: Any) -> int:
         out._obj.value = self.devices
+        return 0 if self.devices else NO_DEVICE
+
+    def cudaMemGetInfo(self, free: Any, total: Any) -> int:
+        free._obj.value, total._obj.value = self.free, self.memory
         return 0
 
     def cudaDeviceGetAttribute(self, out: Any, attribute: Any, device: Any) -> int:
@@ -89,7 +108,7 @@ class FakeCudart:
     def cudaMalloc(self, out: Any, size: Any) -> int:
         if self.recording:
             return CAPTURE_UNSUPPORTED
-        if size.value + sum(taken for _, taken in self.device.values()) > self.memory:
+        if size.value > self.free:
             return OUT_OF_MEMORY
         out._obj.value, block = self._block(size.value)
         self.device[out._obj.value] = (block, size.value)
@@ -104,6 +123,9 @@ class FakeCudart:
         out._obj.value, block = self._block(size.value)
         self.host[out._obj.value] = (block, size.value)
         return 0
+
+    def cudaFreeHost(self, address: Any) -> int:
+        return 0 if self.host.pop(address.value, None) else INVALID
 
     def cudaStreamCreateWithFlags(self, out: Any, flags: Any) -> int:
         out._obj.value = self._handle()

@@ -5,6 +5,11 @@ Rules it holds to (TensorRT Python API reference and developer guide; the page i
 - 10.x builds a strongly typed network where the creation flag says so; 11 builds nothing else and ignores the flag.
   [migration/tensorrt-10x-to-11x]
 - Precision flags, the calibrator and `device_memory_size` are gone in 11. [migration/...-python-api-reference]
+- Of loggers the first is kept: another one is ignored as long as a builder or a runtime of the first is alive; a parser logs to
+  the one it was given. [NvInferRuntime.h, createInferRuntime; onnx-tensorrt, NvOnnxParser.h, createParser]
+- TF32 is on until it is cleared. [NvInfer.h, BuilderFlag::kTF32; docstring of tensorrt.BuilderFlag, 10.3 and 11.4]
+- A builder or runtime that can't start is none, which the bindings answer with a TypeError. [seen with 10.3.0 and 11.4.0]
+- An engine takes device memory for its weights; where there is none, there is no engine. [Core/Runtime]
 - What fails returns None or False, and says why to the logger. [Core/Builder, Core/Runtime]
 - A plan is refused by another version. [developer guide, engine compatibility]
 - A timing cache of another version is refused unless the mismatch is to be ignored. [Core/BuilderConfig]
@@ -19,6 +24,8 @@ Rules it holds to (TensorRT Python API reference and developer guide; the page i
 import ctypes
 import enum
 import pickle
+import weakref
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,6 +35,7 @@ import onnx
 import onnxruntime as ort
 
 from tests.engines.fake_cuda import ALIGNMENT, FakeCudart
+from tests.engines.fake_network import Layer, LayerType, layers_of, weakly_typed
 
 TYPES = {
     "tensor(float)": ("FLOAT", np.float32),
@@ -35,8 +43,22 @@ TYPES = {
     "tensor(int32)": ("INT32", np.int32),
     "tensor(int64)": ("INT64", np.int64),
     "tensor(uint8)": ("UINT8", np.uint8),
+    "tensor(int8)": ("INT8", np.int8),
+    "tensor(bool)": ("BOOL", np.bool_),
 }
 DataType = enum.Enum("DataType", [name for name, _ in TYPES.values()])  # type: ignore[misc]
+# tensorrt.BuilderFlag of 10.3.0 and of 11.4.0 (those that matter here)
+FLAGS_10 = {
+    "FP16": 0,
+    "INT8": 1,
+    "REFIT": 4,
+    "TF32": 6,
+    "OBEY_PRECISION_CONSTRAINTS": 9,
+    "PREFER_PRECISION_CONSTRAINTS": 10,
+}
+FLAGS_11 = {"REFIT": 4, "TF32": 6}
+CREATION_10 = {"EXPLICIT_BATCH": 0, "STRONGLY_TYPED": 1}
+CREATION_11 = {"STRONGLY_TYPED": 0, "PREFER_JIT_PYTHON_PLUGINS": 1, "PREFER_AOT_PYTHON_PLUGINS": 2}
 
 
 class Severity(enum.IntEnum):
@@ -59,11 +81,6 @@ class ExecutionContextAllocationStrategy(enum.Enum):
 
 class MemoryPoolType(enum.Enum):
     WORKSPACE = 0
-
-
-class NetworkDefinitionCreationFlag(enum.IntEnum):
-    EXPLICIT_BATCH = 0
-    STRONGLY_TYPED = 1
 
 
 class _Base:
@@ -105,9 +122,23 @@ def _logger(logger: Any) -> Any:
 
 
 class _Network:
-    def __init__(self, flags: int):
-        self.strongly_typed = bool(flags >> int(NetworkDefinitionCreationFlag.STRONGLY_TYPED) & 1)
+    def __init__(self, strongly_typed: bool, fail: Any):
+        self.strongly_typed, self._fail = strongly_typed, fail
         self.model: onnx.ModelProto | None = None
+        self._layers: list[Layer] | None = None
+
+    @property
+    def layers(self) -> list[Layer]:
+        if self._layers is None:
+            self._layers = layers_of(self.model, DataType, self.strongly_typed, self._fail) if self.model else []
+        return self._layers
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.layers)
+
+    def get_layer(self, index: int) -> Layer:
+        return self.layers[_typed(index, int, "index")]
 
 
 class _ParserError:
@@ -154,11 +185,18 @@ class _TimingCache:
 
 
 class _Config:
-    def __init__(self, version: str):
-        self._version = version
+    def __init__(self, version: str, flags: Any):
+        self._version, self._flag = version, flags
+        self.flags = {"TF32"}
         self.pools: dict[MemoryPoolType, int] = {}
         self.progress_monitor: Any = None
         self._cache: _TimingCache | None = None
+
+    def set_flag(self, flag: Any) -> None:
+        self.flags.add(_typed(flag, self._flag, "flag").name)
+
+    def clear_flag(self, flag: Any) -> None:
+        self.flags.discard(_typed(flag, self._flag, "flag").name)
 
     def set_memory_pool_limit(self, pool: MemoryPoolType, pool_size: int) -> None:
         self.pools[_typed(pool, MemoryPoolType, "pool")] = _typed(pool_size, int, "pool_size")
@@ -234,14 +272,26 @@ class _Context:
             np.copyto(arrays[name], value)
 
 
+@lru_cache(maxsize=64)
+def _session(model: bytes) -> Any:
+    """Kept: making one takes longer than anything a test does with it."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
 class _Engine:
+    no_context = False  # for tests: whether it finds no memory for one
+
     def __init__(self, plan: dict[str, Any], logger: Any, cudart: FakeCudart):
-        self.session = ort.InferenceSession(plan["model"], providers=["CPUExecutionProvider"])
+        self.session = _session(plan["model"])
         self.cudart, self._logger = cudart, logger
         found = [Tensor(each, TensorIOMode.INPUT) for each in self.session.get_inputs()]
         found += [Tensor(each, TensorIOMode.OUTPUT) for each in self.session.get_outputs()]
         self.tensors = {tensor.name: tensor for tensor in found}
         self.device_memory_size_v2 = plan["memory"]
+        cudart.of_library[id(self)] = plan["weights"]
+        weakref.finalize(self, cudart.of_library.pop, id(self))
 
     def fail(self, reason: str) -> bool:
         self._logger.log(Severity.ERROR, reason)
@@ -265,9 +315,16 @@ class _Engine:
 
     def create_execution_context(
         self, strategy: ExecutionContextAllocationStrategy = ExecutionContextAllocationStrategy.STATIC
-    ) -> _Context:
+    ) -> _Context | None:
         _typed(strategy, ExecutionContextAllocationStrategy, "strategy")
+        if self.no_context:
+            self._logger.log(Severity.ERROR, NO_MEMORY)
+            return None
         return _Context(self, strategy is ExecutionContextAllocationStrategy.USER_MANAGED)
+
+
+# what TensorRT logs where it finds no memory [NVIDIA/TensorRT issues, of builds and of engines]
+NO_MEMORY = "[defaultAllocator.cpp::allocate::52] Error Code 1: Cuda Runtime (out of memory)"
 
 
 def make(version: str, cudart: FakeCudart) -> Any:
@@ -275,33 +332,55 @@ def make(version: str, cudart: FakeCudart) -> Any:
     module: Any = ModuleType("tensorrt")
     eleven = int(version.split(".")[0]) >= 11
     module.built = []  # (network, config) of each build, for tests
+    module.handed = []  # for each build, what was in the timing cache that it was given
     module.bytes_per_node = 1000  # of activations
+    module.weights = 0  # bytes that an engine takes for its weights, beside its plan's
     module.refuses = ""  # a reason to fail every build
+    module.refuses_graph = {}  # by the name of a graph, a reason to fail its build
+    module.not_strongly = ""  # a reason to fail every strongly typed build, as an older TensorRT may have
+    module.cannot_start = ""  # a reason why no builder and no runtime can be made
+    users: weakref.WeakKeyDictionary[Any, Any] = (
+        weakref.WeakKeyDictionary()
+    )  # builders and runtimes, with the logger kept
+
+    def register(user: Any, logger: Any) -> Any:
+        kept = next(iter(users.values()), _logger(logger))
+        if module.cannot_start:
+            kept.log(Severity.ERROR, module.cannot_start)
+            raise TypeError("pybind11::init(): factory function returned nullptr")
+        if kept is not logger:
+            kept.log(Severity.WARNING, "The logger passed into createInfer differs from one already provided")
+        users[user] = kept
+        return kept
 
     class Builder:
         def __init__(self, logger: Any):
-            self._logger = _logger(logger)
+            self._logger = register(self, logger)
+
+        def _fail(self, reason: str) -> Any:
+            self._logger.log(Severity.ERROR, reason)
 
         def create_network(self, flags: int = 0) -> _Network:
-            network = _Network(_typed(flags, int, "flags"))
-            network.strongly_typed |= eleven
-            return network
+            strongly = bool(_typed(flags, int, "flags") >> int(module.NetworkDefinitionCreationFlag.STRONGLY_TYPED) & 1)
+            return _Network(strongly or eleven, self._fail)
 
         def create_builder_config(self) -> _Config:
-            return _Config(version)
+            return _Config(version, module.BuilderFlag)
 
         def build_serialized_network(self, network: _Network, config: _Config) -> memoryview | None:
             if module.refuses or network.model is None:
-                self._logger.log(Severity.ERROR, module.refuses or "the network has no output")
-                return None
-            open_inputs = [
-                value.name
-                for value in network.model.graph.input
-                if any(side.WhichOneof("value") != "dim_value" for side in value.type.tensor_type.shape.dim)
-            ]
-            if open_inputs:
-                self._logger.log(Severity.ERROR, f"no optimization profile has been defined for {open_inputs}")
-                return None
+                return self._fail(module.refuses or "the network has no output")
+            if reason := module.refuses_graph.get(network.model.graph.name):
+                return self._fail(reason)
+            if network.strongly_typed and module.not_strongly:
+                return self._fail(module.not_strongly)
+            if network.strongly_typed and config.flags & {"FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS"}:
+                return self._fail("precision flags in a strongly typed network")
+            model: Any = network.model
+            if not network.strongly_typed:
+                model = weakly_typed(network.model, network.layers, config.flags, self._fail)
+                if model is None:
+                    return None
             monitor = config.progress_monitor
             if monitor is not None:
                 if not monitor._ready:
@@ -312,15 +391,20 @@ def make(version: str, cudart: FakeCudart) -> Any:
                         return None
                 monitor.phase_finish("Building Engine")
             config._cache = config._cache or _TimingCache(version, b"")
+            module.handed.append(list(config._cache.entries))
             config._cache.entries += [node.op_type for node in network.model.graph.node]
             module.built.append((network, config))
-            memory = module.bytes_per_node * len(network.model.graph.node)
-            plan = {"version": version, "model": network.model.SerializeToString(), "memory": memory}
-            return memoryview(pickle.dumps(plan))
+            content = {
+                "version": version,
+                "model": model.SerializeToString(),
+                "memory": module.bytes_per_node * len(network.model.graph.node),
+                "padding": bytes(module.weights),
+            }
+            return memoryview(pickle.dumps(content))
 
     class Runtime:
         def __init__(self, logger: Any):
-            self._logger = _logger(logger)
+            self._logger = register(self, logger)
 
         def deserialize_cuda_engine(self, serialized_engine: bytes) -> _Engine | None:
             try:
@@ -331,13 +415,17 @@ def make(version: str, cudart: FakeCudart) -> Any:
             if plan["version"] != version:
                 self._logger.log(Severity.ERROR, "Version tag does not match")
                 return None
-            return _Engine(plan, self._logger, cudart)
+            if len(serialized_engine) > cudart.free:
+                self._logger.log(Severity.ERROR, NO_MEMORY)
+                return None
+            return _Engine(plan | {"weights": len(serialized_engine)}, self._logger, cudart)
 
-    flags = ["TF32", "REFIT", *([] if eleven else ["FP16", "INT8"])]
-    module.BuilderFlag = enum.IntEnum("BuilderFlag", flags)  # type: ignore[misc]
+    module.BuilderFlag = enum.IntEnum("BuilderFlag", FLAGS_11 if eleven else FLAGS_10)  # type: ignore[misc]
+    creation = CREATION_11 if eleven else CREATION_10
+    module.NetworkDefinitionCreationFlag = enum.IntEnum("NetworkDefinitionCreationFlag", creation)  # type: ignore[misc]
     for each in (
-        Builder, DataType, ExecutionContextAllocationStrategy, ILogger, IProgressMonitor, Logger, MemoryPoolType,
-        NetworkDefinitionCreationFlag, OnnxParser, Runtime, TensorIOMode,
+        Builder, DataType, ExecutionContextAllocationStrategy, ILogger, IProgressMonitor, LayerType, Logger, MemoryPoolType,
+        OnnxParser, Runtime, TensorIOMode,
     ):  # fmt: skip
         setattr(module, each.__name__, each)
     module.__version__ = version

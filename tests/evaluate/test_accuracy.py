@@ -67,6 +67,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture
 def data_set() -> DataSet:
+    return cells()
+
+
+def cells() -> DataSet:
     split = StreetSplit(seed=0, frames=1)
     return DataSet(name="cells", train=split, val=split, names=bundles.NAMES, palette=bundles.PALETTE)
 
