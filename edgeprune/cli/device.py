@@ -11,6 +11,8 @@ from edgeprune.cli.defaults import open_default
 from edgeprune.cli.show import as_json, say, show_json, show_table
 from edgeprune.deploy import build_wheel, deploy
 from edgeprune.doctor import examine
+from edgeprune.energy import Meter, NoSensor, open_meter
+from edgeprune.energy.none import NoMeter
 from edgeprune.engines import ENGINES, Engine
 from edgeprune.engines.plans import trtexec_command
 from edgeprune.errors import InputError, choose
@@ -46,6 +48,22 @@ def require_engine(bundle: Bundle, engine: str) -> Engine:
         what = f"target {target.name} of {bundle.folder}: " if engine == target.engine else ""
         raise InputError(what + reason)
     return opener
+
+
+def open_sensor(bundle: Bundle, meter: str | None) -> Meter:
+    """The meter that was asked for, else the target's. Where the target's sensor is not here, as on a machine that its board's
+    bundle was copied to, there is no figure, and the summary says why: no sensor is a value.
+
+    Raises:
+        InputError: the one that was asked for is not here.
+    """
+    power = bundle.manifest.target.power
+    try:
+        return open_meter(meter or power.meter, rails=power.rails, total_of=power.total)
+    except NoSensor as error:
+        if meter:
+            raise
+        return NoMeter(str(error))
 
 
 def prepare_run(bundle: Bundle, engine: str, single: Sequence[Path] = ()) -> Engine:

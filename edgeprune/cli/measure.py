@@ -10,11 +10,10 @@ import click
 
 from edgeprune.bundle import DENSE, Bundle
 from edgeprune.cli.defaults import PRECISIONS, default_checkpoint, open_default
-from edgeprune.cli.device import prepare_run, require_engine
+from edgeprune.cli.device import open_sensor, prepare_run, require_engine
 from edgeprune.cli.show import as_json, refuse_beside, say, show_json, show_table
 from edgeprune.config import load_data_set
 from edgeprune.data import open_split
-from edgeprune.energy import open_meter
 from edgeprune.engines import ENGINES
 from edgeprune.errors import InputError, choose
 from edgeprune.evaluate.accuracy import AUTO, evaluate
@@ -257,11 +256,10 @@ def measure(
     only: str | None = None,
 ) -> dict[str, Any]:
     """Accuracy where there is data (on `scored` frames, all by default), then speed; of one precision or of all."""
-    power = bundle.manifest.target.power
     engines = known_engines(engines) or [bundle.manifest.target.engine]
     for engine in engines:
         require_engine(bundle, engine)
-    sensor = open_meter(meter or power.meter, rails=power.rails, total_of=power.total)
+    sensor = open_sensor(bundle, meter)
     check_peers(bundle, peers)
     samples = accuracy = None
     with dense_graph(bundle) as dense:

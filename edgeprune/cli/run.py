@@ -10,10 +10,10 @@ from edgeprune.bundle import Bundle
 from edgeprune.camera import open_source
 from edgeprune.camera.capture import open_capture
 from edgeprune.cli.defaults import PRECISIONS, open_default
-from edgeprune.cli.device import prepare_run, require_engine
+from edgeprune.cli.device import open_sensor, prepare_run, require_engine
 from edgeprune.cli.show import as_json, say, show_json, show_table
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.energy import measure_idle, open_meter
+from edgeprune.energy import measure_idle
 from edgeprune.engines import ENGINES
 from edgeprune.loop.choose import make_chooser
 from edgeprune.loop.run import Outcome
@@ -40,13 +40,12 @@ def run_camera(
 ) -> Outcome:
     """Opens camera, engine and meter, and runs the loop."""
     manifest = bundle.manifest
-    power = manifest.target.power
     engine = engine or manifest.target.engine
     require_engine(bundle, engine)
     make_chooser(
         "fixed" if bucket else chooser, manifest.buckets, bucket
     )  # a wrong name is refused before minutes are spent
-    sensor = open_meter(meter or power.meter, rails=power.rails, total_of=power.total)
+    sensor = open_sensor(bundle, meter)
     source = open_source(camera, realtime=realtime, loop=loop)
     opener = prepare_run(bundle, engine)
     precision = precision or bundle.default_precision()

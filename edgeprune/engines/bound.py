@@ -14,6 +14,7 @@ import numpy as np
 
 from edgeprune.bundle import Bundle
 from edgeprune.engines.engine import UInt8
+from edgeprune.engines.memory import free_host_bytes, lacks_memory, no_memory
 from edgeprune.errors import EdgepruneError, InputError, choose
 
 FRAME, COUNT, LABELS = "frame", "count", "labels"
@@ -26,10 +27,13 @@ def import_library(module: str, called: str, install: str) -> Any:
 
     Raises:
         InputError: it can't be imported here; `install` is what to type.
+        RunError: there is no memory for it.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
+        if lacks_memory(error):
+            raise no_memory(f"{called} can't be loaded", free=free_host_bytes()) from error
         raise InputError(f"this engine needs {called}, which cannot be imported ({error}); {install}") from error
 
 

@@ -1,12 +1,13 @@
 """Lack of memory, said as such: how much was wanted, how much is free, what to do. It is no fault of a bundle or a file."""
 
+import resource
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from edgeprune.errors import RunError
 
-MEMINFO = "proc/meminfo"
+MEMINFO, STATM = "proc/meminfo", "proc/self/statm"
 MB = 1e6
 # How libraries say it: C++ (ONNX Runtime, OpenVINO), ONNX Runtime's arena, the loader of shared libraries, CUDA and TensorRT.
 SAYINGS = (
@@ -33,12 +34,27 @@ def lacks_memory(error: BaseException | str) -> bool:
 
 
 def free_host_bytes(root: Path = Path("/")) -> int | None:
-    """What the host can hand out without swapping, page cache included; None where it doesn't tell. `root`: for tests."""
+    """What this process can still get of the host's memory without swapping, page cache included: what the host has, or what a
+    limit on the process leaves (`ulimit -v`), whichever is less. None where neither tells. `root`: for tests."""
+    known = [size for size in (_available(root), _left_of_limit(root)) if size is not None]
+    return min(known, default=None)
+
+
+def _available(root: Path) -> int | None:
     try:
         lines = (root / MEMINFO).read_text().splitlines()
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration, ValueError, IndexError):
         return None
+
+
+def _left_of_limit(root: Path) -> int | None:
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    try:
+        taken = int((root / STATM).read_text().split()[0]) * resource.getpagesize()
+    except (OSError, ValueError, IndexError):
+        return None
+    return None if limit == resource.RLIM_INFINITY else max(limit - taken, 0)
 
 
 def no_memory(what: str, needed: int | None = None, free: int | None = None, remedy: str = REMEDY) -> RunError:

@@ -113,6 +113,27 @@ def test_on_another_machine_the_first_word_is_of_tensorrt(
     assert line.endswith("or take a bundle for this machine's CPU: `edgeprune build --target onnx-cpu`")
 
 
+def test_another_engine_on_another_machine_runs_without_the_boards_sensor(edgeprune: Type, tmp_path: Path) -> None:
+    made = bundles.write_bundle(tmp_path / "bundle", engine="tensorrt", compiled_on_device=True)
+    made.manifest.target.power.meter = "ina3221"
+    write_manifest(made.folder, made.manifest)
+    command = (
+        "run",
+        "--bundle",
+        made.folder,
+        "--engine",
+        "onnxruntime",
+        "--camera",
+        "synthetic://street?seed=1",
+        "--frames",
+        1,
+    )
+    said = edgeprune(*command, "--json")
+    assert said.code == 0 and "no INA3221" in json.loads(said.out)["energy"]["status"]
+    said = edgeprune(*command, "--meter", "ina3221")
+    assert said.code == 2 and "no INA3221" in said.err
+
+
 def test_there_is_nothing_to_compile_for_other_engines(edgeprune: Type, tiny: Path) -> None:
     said = edgeprune("compile", tiny)
     assert said.code == 0 and "onnxruntime reads the bundle's graphs as they are" in said.err

@@ -1,5 +1,6 @@
 """Lack of memory: said as such by every engine, and a family of graphs that is kept within it."""
 
+import importlib
 import resource
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 from edgeprune.bundle import Bundle
 from edgeprune.engines import ENGINES, cuda, onnxruntime, openvino
+from edgeprune.engines.bound import import_library
 from edgeprune.engines.cuda import Cuda
 from edgeprune.engines.memory import fitting, free_host_bytes, lacks_memory, no_memory
 from edgeprune.errors import InputError, RunError
@@ -49,6 +51,26 @@ def test_free_memory_of_the_host(tmp_path: Path) -> None:
     assert free_host_bytes(tmp_path) == 2000 * 1024
     (tmp_path / "proc" / "meminfo").write_text("MemAvailable: lots kB\n")
     assert free_host_bytes(tmp_path) is None
+
+
+def test_a_limit_on_the_process_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a shell or an init system sets it: the host may have gigabytes left."""
+    (tmp_path / "proc" / "self").mkdir(parents=True)
+    (tmp_path / "proc" / "meminfo").write_text("MemAvailable: 20000000 kB\n")
+    (tmp_path / "proc" / "self" / "statm").write_text("100 50 20 1 0 30 0\n")
+    page = resource.getpagesize()
+    for limit, free in ((resource.RLIM_INFINITY, 20_000_000 * 1024), (150 * page, 50 * page), (90 * page, 0)):
+        monkeypatch.setattr(resource, "getrlimit", lambda what, limit=limit: (limit, resource.RLIM_INFINITY))
+        assert free_host_bytes(tmp_path) == free
+
+
+def test_a_library_that_there_is_no_memory_to_load_is_not_told_to_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(name: str) -> None:
+        raise ImportError(f"{name}.so: failed to map segment from shared object")
+
+    monkeypatch.setattr(importlib, "import_module", fails)
+    with pytest.raises(RunError, match=r"ONNX Runtime can't be loaded: out of memory"):
+        import_library("onnxruntime", "ONNX Runtime", "pip install onnxruntime")
 
 
 def test_a_gpu_that_shares_the_hosts_memory_counts_its_page_cache(monkeypatch: pytest.MonkeyPatch) -> None:
