@@ -9,9 +9,9 @@ import pytest
 
 from edgeprune.cli import main
 from tests import bundles
-from tests.engines.jetson import jetson
+from tests.engines.jetson import jetson, thor
 
-__all__ = ["edgeprune", "jetson", "tiny"]
+__all__ = ["edgeprune", "jetson", "thor", "tiny"]
 
 
 class Said(NamedTuple):

@@ -91,6 +91,8 @@ def test_on_a_machine_without_tensorrt_it_says_so(edgeprune: Type, folder: Path)
     "command",
     [
         ("run", "--camera", "synthetic://street?seed=1"),
+        ("run", "--camera", "csi://0"),
+        ("run", "--camera", "0", "--meter", "ina3221"),
         ("bench", "--rounds", "1"),
         ("bench", "--rounds", "1", "--meter", "ina3221"),
         ("eval", "--data", "street", "--frames", "1"),
@@ -111,6 +113,14 @@ def test_on_another_machine_the_first_word_is_of_tensorrt(
     [line] = said.err.splitlines()
     assert "needs TensorRT, which cannot be imported" in line
     assert line.endswith("or take a bundle for this machine's CPU: `edgeprune build --target onnx-cpu`")
+
+
+def one_picture(folder: Path, bright_cells: int) -> Path:
+    """A folder with one frame."""
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    Image.fromarray(bundles.frame_with(bright_cells)).save(pictures / "frame.png")
+    return pictures
 
 
 def test_another_engine_on_another_machine_runs_without_the_boards_sensor(edgeprune: Type, tmp_path: Path) -> None:
@@ -253,10 +263,8 @@ def test_a_bucket_that_is_dropped_is_said_and_the_next_larger_one_is_taken(
     assert list(answer["dropped"]) == ["half"]
     assert [row["chosen"] for row in answer["rows"] if row["bucket"] == "half"] == [False, False]
     jetson.restart()
-    pictures = tmp_path / "pictures"  # 9 bright cells: over `quarter`, and `half` would hold them
-    pictures.mkdir()
-    Image.fromarray(bundles.frame_with(9)).save(pictures / "9.png")
-    command = ("run", "--bundle", made.folder, "--camera", pictures)
+    # 9 bright cells: over `quarter`, and `half` would hold them
+    command = ("run", "--bundle", made.folder, "--camera", one_picture(tmp_path, 9))
     said = edgeprune(*command, "--json")
     assert said.code == 0 and line in said.err and "compiles" not in said.err
     assert json.loads(said.out)["buckets"] == {"full": 1}
@@ -266,6 +274,28 @@ def test_a_bucket_that_is_dropped_is_said_and_the_next_larger_one_is_taken(
     assert on_device.take_choice(opened, ENGINE)
     assert [bucket.name for bucket in opened.manifest.buckets] == ["quarter", "full"]
     assert {name for graphs in opened.manifest.graphs.values() for name in graphs.tails} == {"quarter", "full"}
+
+
+def test_a_bucket_that_falls_back_on_a_precision_in_which_it_does_not_answer_is_dropped(
+    thor: Jetson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers in fp32 behind an fp32 trunk, not behind the int8 trunk that the others take, and not in int8."""
+    made = bundles.write_bundle(tmp_path / "bundle", engine="tensorrt", compiled_on_device=True)
+    spoil(made, "int8/half")
+    ENGINE.prepare(on_device.graphs_of(made), lambda line: None)
+    monkeypatch.setattr(on_device, "_time", lambda sessions, *_: {"fp32": (2.0, 9.0), "int8": (1.0, 3.0)})
+
+    def falls_back(opened: Bundle, engine: object, rows: list[dict[str, object]], say: object) -> None:
+        for row in rows:
+            row["chosen"] = row["precision"] == "int8"
+
+    monkeypatch.setattr(on_device, "hold_mixed", falls_back)
+    choice = on_device.choose_on_device(made, ENGINE, lambda line: None)
+    assert choice.dropped == {
+        "half": "behind the trunk in int8 it does not answer; labels equal to the bundle's references: fp32 100.00%, int8 "
+        "0.00%; at least fp32 99.90%, int8 99.00% expected"
+    }
+    assert not any(row["chosen"] for row in choice.rows if row["bucket"] == "half")
 
 
 def test_graphs_that_cannot_be_compiled_cost_their_buckets_alone(
@@ -282,7 +312,7 @@ def test_graphs_that_cannot_be_compiled_cost_their_buckets_alone(
     figures = {(row["bucket"], row["precision"]): row["p50_ms"] for row in answer["rows"]}
     assert figures["quarter", "int8"] is None and figures["quarter", "fp32"] > 0
     jetson.trt.built.clear()
-    command = ("run", "--bundle", made.folder, "--camera", "synthetic://street?seed=1", "--frames", 2)
+    command = ("run", "--bundle", made.folder, "--camera", one_picture(tmp_path, 3))
     said = edgeprune(*command)
     assert said.code == 0 and "half is not used on this device" in said.err
     assert jetson.trt.built == [] and "compiles" not in said.err  # what fails is not tried again at every start
@@ -300,13 +330,13 @@ def test_a_trunk_that_cannot_be_compiled_ends_it(jetson: Jetson, edgeprune: Type
 
 
 def test_a_choice_is_made_anew_where_its_graphs_were(
-    jetson: Jetson, edgeprune: Type, folder: Path, bundle: Bundle
+    jetson: Jetson, edgeprune: Type, folder: Path, bundle: Bundle, tmp_path: Path
 ) -> None:
     """After an update of TensorRT the plans are others: what was measured of the old ones says nothing of them."""
     assert edgeprune("compile", folder).code == 0 and on_device.take_choice(bundle, ENGINE)
     jetson.restart("10.17.0")
     assert on_device.take_choice(bundle, ENGINE) is None
-    said = edgeprune("run", "--bundle", folder, "--camera", "synthetic://street?seed=1", "--frames", 1)
+    said = edgeprune("run", "--bundle", folder, "--camera", one_picture(tmp_path, 3))
     assert said.code == 0 and "compiles 8 graphs" in said.err and "equal labels" in said.err
     assert on_device.take_choice(bundle, ENGINE)
 
@@ -316,9 +346,7 @@ def test_a_run_takes_what_memory_holds_and_says_so(
 ) -> None:
     jetson.trt.weights = 1 << 20
     monkeypatch.setenv("EDGEPRUNE_MEMORY_MB", "4")
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    Image.fromarray(bundles.frame_with(9)).save(pictures / "9.png")
+    pictures = one_picture(tmp_path, 9)
     said = edgeprune("run", "--bundle", folder, "--camera", pictures, "--precision", "fp32", "--json")
     assert said.code == 0 and "half: left out in fp32, all buckets take 4 MB together and 4 may be taken" in said.err
     assert json.loads(said.out)["buckets"] == {"full": 1}

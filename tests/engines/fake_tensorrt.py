@@ -266,6 +266,11 @@ class _Context:
         }  # fmt: skip
         inputs = {name: arrays[name] for name, each in self._engine.tensors.items() if each.mode == TensorIOMode.INPUT}
         names = [name for name in arrays if name not in inputs]
+        if self._managed:  # on a device this would be a fault, or another one's memory
+            least = self._engine.device_memory_size_v2
+            assert self._engine.cudart.size_at(self._memory[0], self._engine.cudart.device) >= least, (
+                "its memory was freed"
+            )
         # activations of another context may have been here: whoever relies on what it left finds it gone
         ctypes.memset(self._memory[0], 0xCD, self._engine.device_memory_size_v2)
         for name, value in zip(names, self._engine.session.run(names, inputs), strict=True):
