@@ -42,9 +42,8 @@ def run_camera(
     manifest = bundle.manifest
     engine = engine or manifest.target.engine
     require_engine(bundle, engine)
-    make_chooser(
-        "fixed" if bucket else chooser, manifest.buckets, bucket
-    )  # a wrong name is refused before minutes are spent
+    # a wrong name is refused before minutes are spent on compiling; what is chosen from is known after that
+    make_chooser("fixed" if bucket else chooser, manifest.buckets, bucket)
     sensor = open_sensor(bundle, meter)
     source = open_source(camera, realtime=realtime, loop=loop)
     opener = prepare_run(bundle, engine)

@@ -141,7 +141,7 @@ class BoundSession:
             self._tails = {
                 name: _held(held, engine.bind(path, threads, self._trunk.outputs)) for name, path in paths.items()
             }
-            if not paths:  # nothing is gated: the trunk is the whole network
+            if not graphs.tails:  # nothing is gated: the trunk is the whole network
                 self._tails[bundle.manifest.buckets[-1].name] = self._trunk
             grey_HW3 = _grey(self._trunk)
             for _ in range(WARM_UP_RUNS):

@@ -3,6 +3,7 @@
 State between trunk and tail stays in its own tensors (OrtValue, IOBinding), on the device that computes.
 """
 
+import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -126,12 +127,18 @@ def check_provider(provider: str) -> None:
 
 
 def _providers(provider: str) -> list[Any]:
-    """With what it leaves to others: TensorRT's provider hands what it can't do to CUDA's."""
+    """With what it leaves to others: TensorRT's provider hands what it can't do to CUDA's. TF32 is on by default in both, and
+    rounds what a graph keeps in FP32: CUDA's has an option (onnxruntime#19357, from 1.18), TensorRT's the variable alone
+    (onnxruntime#26029)."""
+    cuda = (CUDA, {"use_tf32": "0"})
+    if provider == CUDA:
+        return [cuda]
     if provider != TENSORRT:
         return [provider]
+    os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
     kept = {"trt_engine_cache_enable": True, "trt_timing_cache_enable": True}
     folder = {"trt_engine_cache_path": str(cache_folder() / "onnxruntime")}
-    return [(TENSORRT, kept | folder), CUDA]
+    return [(TENSORRT, kept | folder), cuda]
 
 
 class OrtBound:

@@ -127,8 +127,8 @@ def open_runtime() -> Runtime:
     """
     trt, cuda = load_tensorrt(), open_cuda()
     log = Log(trt)
-    plans = Plans(trt, cuda, log)
-    return Runtime(trt, log, cuda, plans, Scratch(cuda), cuda.stream(), start(trt.Runtime, log))
+    plans, runtime = Plans(trt, cuda, log), start(trt.Runtime, log)
+    return Runtime(trt, log, cuda, plans, Scratch(cuda), cuda.stream(), runtime)
 
 
 class TensorRt(BoundEngine):

@@ -74,7 +74,8 @@ def refuse_unusable(bundle: Bundle, engine: Engine, failed: Mapping[Path, Edgepr
     full = bundle.manifest.buckets[-1].name
     needed = {each: [_graph_of(bundle, name, each) for name in (TRUNK, full)] for each in bundle.manifest.graphs}
     if not any(all(engine.compiled(path) is not None for path in paths) for paths in needed.values()):
-        raise next(failed[path] for paths in needed.values() for path in paths if path in failed)
+        reasons = [failed[path] for paths in needed.values() for path in paths if path in failed]
+        raise reasons[0] if reasons else RunError(f"no graph of {bundle.folder} could be compiled; try again")
 
 
 def choose_on_device(bundle: Bundle, engine: Engine, say: Callable[[str], None]) -> Choice:

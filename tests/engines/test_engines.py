@@ -1,5 +1,6 @@
 """Every engine of this machine on a bundle whose answers are known, and on bundles that are damaged."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -175,6 +176,8 @@ def test_a_provider_that_is_not_installed_is_refused(bundle: Bundle, name: str, 
 def test_a_fall_back_to_the_cpu_is_refused(bundle: Bundle, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As onnxruntime-gpu does where its CUDA does not fit: the session is made, on the CPU."""
     library = onnxruntime.load_onnxruntime()
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "")  # put back afterwards
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE")
     real, asked = library.InferenceSession, []
 
     def on_the_cpu(model: Any, options: Any, providers: list[Any]) -> Any:
@@ -187,6 +190,6 @@ def test_a_fall_back_to_the_cpu_is_refused(bundle: Bundle, name: str, monkeypatc
         InputError, match="ExecutionProvider did not start, onnxruntime .* fell back to CPUExecutionProvider"
     ):
         ENGINES[name].open(bundle, "fp32")
-    assert [each[0] if isinstance(each, tuple) else each for each in asked[0]] == (
-        [CUDA] if name.endswith("cuda") else [TENSORRT, CUDA]
-    )
+    assert [each for each, _ in asked[0]] == ([CUDA] if name.endswith("cuda") else [TENSORRT, CUDA])
+    assert asked[0][-1] == (CUDA, {"use_tf32": "0"})
+    assert name.endswith("cuda") or os.environ["NVIDIA_TF32_OVERRIDE"] == "0"
