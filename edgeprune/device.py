@@ -1,13 +1,28 @@
-"""What device this is, as far as it says so itself (the board's name, its power mode), and what its user set for it."""
+"""What device this is, as far as it says so itself (the board's name, its release), and what its user set for it."""
 
 import os
-import subprocess
+import re
 from pathlib import Path
 
 from edgeprune.errors import InputError
 
 MODEL = "proc/device-tree/model"
-GOVERNOR = "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
+RELEASE = "etc/nv_tegra_release"
+# JetPack by the release of Jetson Linux (L4T) that it is made of, as NVIDIA's JetPack archive and release notes pair them. A
+# release that stands in neither has no name here: its number is said.
+JETPACKS = {
+    "36.3.0": "6.0",
+    "36.4.0": "6.1",
+    "36.4.3": "6.2",
+    "36.4.4": "6.2.1",
+    "36.5.0": "6.2.2",
+    "36.5.2": "6.2.3",
+    "38.2.0": "7.0",
+    "38.2.1": "7.0",
+    "38.4.0": "7.1",
+    "39.2.0": "7.2",
+    "39.2.1": "7.2.1",
+}
 CACHE_VARIABLE = "EDGEPRUNE_CACHE"
 WORKSPACE_VARIABLE, WORKSPACE_MB = "EDGEPRUNE_WORKSPACE_MB", 1024
 MEMORY_VARIABLE = "EDGEPRUNE_MEMORY_MB"
@@ -22,17 +37,19 @@ def board_name(root: Path = Path("/")) -> str | None:
         return None
 
 
-def power_mode(root: Path = Path("/")) -> str | None:
-    """What `nvpmodel -q` says on a Jetson, the CPU's frequency governor elsewhere; None where neither tells."""
+def l4t_release(root: Path = Path("/")) -> str | None:
+    """The release of Jetson Linux, as `36.4.3`; None on a machine that is no Jetson. One that can't be made out is given as
+    it stands in its file."""
     try:
-        asked = subprocess.run(["nvpmodel", "-q"], capture_output=True, text=True, timeout=5)
-        return " ".join(asked.stdout.split()) or None
-    except (OSError, subprocess.TimeoutExpired):
-        pass
-    try:
-        return f"governor {(root / GOVERNOR).read_text().strip()}"
+        line = (root / RELEASE).read_text(errors="replace").partition("\n")[0]
     except OSError:
         return None
+    found = re.search(r"R(\d+) \(release\), REVISION: (\d+)\.(\d+)", line)
+    return ".".join(found.groups()) if found else line.strip()
+
+
+def is_jetson(root: Path = Path("/")) -> bool:
+    return "Jetson" in (board_name(root) or "") or (root / RELEASE).is_file()
 
 
 def cache_folder() -> Path:

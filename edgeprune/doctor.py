@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.camera.csi import load_gst
-from edgeprune.device import board_name, cache_folder, power_mode
+from edgeprune.clocks import gpu_clocks, memory_clock
+from edgeprune.device import JETPACKS, board_name, cache_folder, is_jetson, l4t_release
 from edgeprune.energy import open_meter
 from edgeprune.engines.cuda import open_cuda
 from edgeprune.engines.onnxruntime import load_onnxruntime
@@ -20,12 +21,11 @@ from edgeprune.engines.plans import too_old
 from edgeprune.engines.tensorrt import load_tensorrt
 from edgeprune.errors import EdgepruneError
 from edgeprune.files import make_folder
+from edgeprune.power_mode import how_to_be_fastest, power_mode
 
-RELEASE = "etc/nv_tegra_release"
-JETPACKS = {36.3: "6.0", 36.4: "6.1 or 6.2", 38.2: "7.0", 38.4: "7.1"}  # by L4T release
+OLDEST_L4T = (36, 4)  # JetPack 6.1
 LEAST_MEMORY_GB = 2.0
 POWER_S = 0.2  # power is measured for as long
-CLOCKS = "sys/class/devfreq/*"
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,6 @@ def examine(root: Path = Path("/")) -> list[dict[str, Any]]:
     return [asdict(check(root)) for check in CHECKS]
 
 
-def is_jetson(root: Path = Path("/")) -> bool:
-    return "Jetson" in (board_name(root) or "") or (root / RELEASE).is_file()
-
-
 def _board(root: Path) -> Finding:
     name = board_name(root)
     if is_jetson(root):
@@ -55,19 +51,15 @@ def _board(root: Path) -> Finding:
 
 
 def _jetpack(root: Path) -> Finding:
-    try:
-        line = (root / RELEASE).read_text()
-    except OSError:
+    release = l4t_release(root)
+    if release is None:
         return Finding("JetPack", "none: not a Jetson", None)
-    found = re.search(r"R(\d+) .*REVISION: (\d+)\.(\d+)", line)
-    if not found:
-        return Finding("JetPack", f"unknown release {line.split(',')[0]}", False, "flash JetPack 6.1 or later")
-    major, minor, patch = (int(part) for part in found.groups())
-    name = JETPACKS.get(float(f"{major}.{minor}"), "of another release")
-    able = (major, minor) >= (36, 4)
-    return Finding(
-        "JetPack", f"{name} (L4T {major}.{minor}.{patch})", able, "" if able else "flash JetPack 6.1 or later"
-    )
+    numbers = re.match(r"(\d+)\.(\d+)\.", release)
+    if not numbers:
+        return Finding("JetPack", f"unknown release {release.split(',')[0]}", False, "flash JetPack 6.1 or later")
+    able = tuple(int(number) for number in numbers.groups()) >= OLDEST_L4T
+    found = f"{JETPACKS[release]} (L4T {release})" if release in JETPACKS else f"L4T {release}"
+    return Finding("JetPack", found, able, "" if able else "flash JetPack 6.1 or later")
 
 
 def _needed_on_jetson(what: str, root: Path, look: Callable[[], str], otherwise: str) -> Finding:
@@ -180,20 +172,24 @@ def _mode(root: Path) -> Finding:
     mode = power_mode(root)
     if not is_jetson(root):
         return Finding("power mode", mode or "unknown", None)
-    remedy = "" if mode and "MAXN" in mode else "for the full clocks: sudo nvpmodel -m 0, then sudo jetson_clocks"
-    return Finding("power mode", mode or "unknown", mode is not None, remedy)
+    return Finding("power mode", mode or "unknown", mode is not None, how_to_be_fastest(root) or "")
 
 
-def _clocks(root: Path) -> Finding:
-    shown = []
-    for folder in sorted(root.glob(CLOCKS)):
-        if "gpu" in folder.name or "gv11b" in folder.name:
-            try:
-                now, most = (int((folder / name).read_text()) / 1e6 for name in ("cur_freq", "max_freq"))
-            except (OSError, ValueError):
-                continue
-            shown.append(f"{folder.name} {now:.0f} of {most:.0f} MHz")
+def _gpu_clock(root: Path) -> Finding:
+    clocks = gpu_clocks(root)
+    shown = [
+        f"{name} {clock['mhz']:.0f}" + (f" of {clock['most_mhz']:.0f}" if clock["most_mhz"] else "") + " MHz"
+        for name, clock in clocks.items()
+    ]
     return Finding("GPU clock", ", ".join(shown) or "not readable", True if shown else None)
+
+
+def _memory_clock(root: Path) -> Finding:
+    clock = memory_clock(root)
+    most = f" of {clock['most_mhz']:.0f}" if clock["most_mhz"] else ""
+    if clock["mhz"] is not None:
+        return Finding("memory clock", f"EMC {clock['mhz']:.0f}{most} MHz", True)
+    return Finding("memory clock", f"not readable{most and f', the mode allows{most[3:]} MHz'}", None, clock["why"])
 
 
 def _cache(root: Path) -> Finding:
@@ -218,5 +214,5 @@ def _memory(root: Path) -> Finding:
 
 CHECKS: tuple[Callable[[Path], Finding], ...] = (
     _board, _jetpack, _tensorrt, _cuda, _onnxruntime, _openvino, _torch_tensorrt, _training, _cameras, _gstreamer, _opencv,
-    _video, _power, _mode, _clocks, _cache, _memory,
+    _video, _power, _mode, _gpu_clock, _memory_clock, _cache, _memory,
 )  # fmt: skip

@@ -1,5 +1,6 @@
 """What `doctor` finds on a Jetson with everything, on one where parts are missing, and on a machine that is none."""
 
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from edgeprune.doctor import examine
 from edgeprune.engines import cuda
 from tests.engines.fake_cuda import FakeCudart
 from tests.engines.jetson import Jetson, jetson
+from tests.power_modes import BOARDS, configuration
 
 __all__ = ["jetson"]
 
@@ -43,6 +45,8 @@ def orin_nano(root: Path, **others: str) -> Path:
         "sys/class/devfreq/17000000.gpu/cur_freq": "306000000\n",
         "sys/class/devfreq/17000000.gpu/max_freq": "1020000000\n",
         "dev/video0": "",
+        "etc/nvpmodel.conf": configuration(BOARDS["orin-nano"].modes),
+        "sys/kernel/nvpmodel_clk_cap/emc": "3199000000\n",
     }
     for channel, (label, values) in enumerate(rails.items(), 1):
         millivolts, milliamperes = values.split()
@@ -54,22 +58,34 @@ def orin_nano(root: Path, **others: str) -> Path:
     return write(root, files | {name.replace("__", "/"): content for name, content in others.items()})
 
 
+def in_mode(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, number: int) -> None:
+    """A program `nvpmodel` that says so."""
+    program = tmp_path / "bin/nvpmodel"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\nprintf 'NV Power Mode: {name}\\n{number}\\n'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+
+
 def found(root: Path) -> dict[str, dict[str, Any]]:
     return {row["what"]: row for row in examine(root)}
 
 
 def test_a_jetson_with_everything(jetson: Jetson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "power_mode", lambda root: "NV Power Mode: MAXN_SUPER 2")
+    in_mode(monkeypatch, tmp_path, "MAXN_SUPER", 2)
     monkeypatch.setattr(doctor, "load_gst", lambda: SimpleNamespace(version_string=lambda: "GStreamer 1.20.3"))
     rows = found(orin_nano(tmp_path / "root"))
     assert rows["board"]["found"] == "NVIDIA Jetson Orin Nano Developer Kit"
-    assert rows["JetPack"]["found"] == "6.1 or 6.2 (L4T 36.4.3)"
+    assert rows["JetPack"]["found"] == "6.2 (L4T 36.4.3)"
     assert rows["TensorRT"]["found"] == jetson.trt.__version__
     assert rows["CUDA"]["found"] == "12.6, GPU sm_87, 8 multiprocessors"
     assert rows["GStreamer"]["found"] == "GStreamer 1.20.3"
     assert rows["cameras"]["found"] == "/dev/video0"
     assert "VDD_IN 4.0 W" in rows["power sensor"]["found"] and "total of VDD_IN" in rows["power sensor"]["found"]
+    assert rows["power mode"] == {"what": "power mode", "found": "MAXN_SUPER (mode 2)", "ok": True, "remedy": ""}
     assert rows["GPU clock"]["found"] == "17000000.gpu 306 of 1020 MHz"
+    assert rows["memory clock"]["found"] == "not readable, the mode allows 3199 MHz"
+    assert rows["memory clock"]["remedy"].startswith("only root may read it: sudo cat /sys/kernel/debug/")
     assert rows["memory"]["found"] == "5.2 GB free"
     assert not [row for row in rows.values() if row["ok"] is False]
 
@@ -77,7 +93,7 @@ def test_a_jetson_with_everything(jetson: Jetson, tmp_path: Path, monkeypatch: p
 def test_a_jetson_where_parts_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = "# R35 (release), REVISION: 5.0, GCID: 1\n"
     root = orin_nano(tmp_path / "root", etc__nv_tegra_release=old, proc__meminfo="MemAvailable: 900000 kB\n")
-    monkeypatch.setattr(doctor, "power_mode", lambda root: "NV Power Mode: 7W 1")
+    in_mode(monkeypatch, tmp_path, "7W", 3)
 
     def nothing_loads(name: str) -> None:
         raise OSError(f"{name}: cannot open shared object file")
@@ -89,7 +105,28 @@ def test_a_jetson_where_parts_are_missing(tmp_path: Path, monkeypatch: pytest.Mo
     assert missing["TensorRT"].startswith("it comes with JetPack: `sudo apt install nvidia-jetpack`")
     assert "nvidia-jetpack" in missing["CUDA"] and "python3-gi" in missing["GStreamer"]
     assert missing["memory"].startswith("compiling may need 2 GB")
-    assert rows["power mode"]["remedy"] == "for the full clocks: sudo nvpmodel -m 0, then sudo jetson_clocks"
+    assert rows["power mode"]["found"] == "7W (mode 3)"
+    assert rows["power mode"]["remedy"] == "its fastest is MAXN_SUPER: sudo nvpmodel -m 2, then sudo jetson_clocks"
+
+
+@pytest.mark.parametrize(
+    ("line", "said", "able"),
+    [
+        ("# R36 (release), REVISION: 3.0, GCID: 1, BOARD: generic", "6.0 (L4T 36.3.0)", False),
+        ("# R36 (release), REVISION: 4.0, GCID: 1, BOARD: generic", "6.1 (L4T 36.4.0)", True),
+        ("# R36 (release), REVISION: 4.7, GCID: 1, BOARD: generic", "L4T 36.4.7", True),  # an update without a JetPack
+        ("# R36 (release), REVISION: 5.0, GCID: 1, BOARD: generic", "6.2.2 (L4T 36.5.0)", True),
+        ("# R38 (release), REVISION: 4.0, GCID: 1, BOARD: generic", "7.1 (L4T 38.4.0)", True),
+        ("# R39 (release), REVISION: 2.1, GCID: 1, BOARD: generic", "7.2.1 (L4T 39.2.1)", True),
+        ("# R41 (release), REVISION: 0.3, GCID: 1, BOARD: generic", "L4T 41.0.3", True),  # of a day to come
+        ("garbled", "unknown release garbled", False),
+    ],
+)
+def test_releases_have_their_names_and_unknown_ones_their_numbers(
+    tmp_path: Path, line: str, said: str, able: bool
+) -> None:
+    row = doctor._jetpack(write(tmp_path, {"etc/nv_tegra_release": f"{line}\n"}))
+    assert (row.found, row.ok) == (said, able)
 
 
 def test_a_tensorrt_that_is_too_old(jetson: Jetson, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from edgeprune.evaluate.on_device import (
     single_graphs,
     take_choice,
 )
+from edgeprune.power_mode import slower_than_it_could_be
 
 COLUMNS = {
     "bucket": ("bucket", ""),
@@ -66,6 +67,12 @@ def open_sensor(bundle: Bundle, meter: str | None) -> Meter:
         return NoMeter(str(error))
 
 
+def say_if_slow(bundle: Bundle) -> None:
+    """What is timed now stays chosen: says so where the board isn't in its fastest power mode."""
+    if bundle.manifest.target.compiled_on_device and (line := slower_than_it_could_be()):
+        say(line)
+
+
 def prepare_run(bundle: Bundle, engine: str, single: Sequence[Path] = ()) -> Engine:
     """Compiles what `engine` has to compile on this device and has not yet: the bundle's graphs, and `single` ones. Where the
     bundle is one for devices that compile, what this device chose for it is taken, or chosen now; what it leaves out is said.
@@ -74,6 +81,7 @@ def prepare_run(bundle: Bundle, engine: str, single: Sequence[Path] = ()) -> Eng
         InputError, RunError: the engine is not here; nothing could be compiled that a run needs, or one of `single`.
     """
     opener, target = require_engine(bundle, engine), bundle.manifest.target
+    say_if_slow(bundle)
     decides = target.compiled_on_device and engine == target.engine
     choice = take_choice(bundle, opener) if decides else None
     if choice is None:
@@ -107,6 +115,7 @@ def compile_(bundle: Path, again: bool, print_trtexec: bool, json_: bool) -> Non
         return
     target = opened.manifest.target
     engine = require_engine(opened, target.engine)
+    say_if_slow(opened)
     if not target.compiled_on_device:
         say(f"{target.engine} reads the bundle's graphs as they are; there is nothing to compile")
     failed = engine.prepare([*graphs_of(opened), *single_graphs(opened)], say, again)

@@ -13,7 +13,7 @@ class Power(Strict):
     meter: str = "auto"
     rails: list[str] | None = None
     total: list[str] | None = None
-    modes: list[str] = Field([], description="what `nvpmodel` offers, the fastest first")
+    modes: list[str] = Field([], description="what `nvpmodel` offers, the fastest first; the device reads its own")
 
 
 class Parity(Strict):

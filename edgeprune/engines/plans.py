@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeprune.device import board_name, cache_folder, power_mode, typing, workspace_mb
+from edgeprune.device import board_name, cache_folder, typing, workspace_mb
 from edgeprune.engines.cuda import Cuda
 from edgeprune.engines.memory import no_memory
 from edgeprune.engines.trt_log import Log
 from edgeprune.engines.weak_typing import hold_types, typings
 from edgeprune.errors import EdgepruneError, InputError, RunError
 from edgeprune.files import make_folder, sha256, write_atomic
+from edgeprune.power_mode import power_mode
 
 Say = Callable[[str], None]
 Stamp = tuple[Path, int, int, int]

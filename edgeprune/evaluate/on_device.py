@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from edgeprune.bundle import MANIFEST, Bundle, GraphSet, mix
-from edgeprune.device import cache_folder, power_mode
+from edgeprune.device import cache_folder
 from edgeprune.engines import Engine, Session
 from edgeprune.errors import EdgepruneError, RunError
 from edgeprune.evaluate.references import TRUNK, Row, agreement_of, chosen_of, hold_mixed
 from edgeprune.files import make_folder, write_atomic
+from edgeprune.power_mode import power_mode
 
 CHOICES = "device.json"
 ROUNDS = 20

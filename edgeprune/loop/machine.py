@@ -1,4 +1,4 @@
-"""The machine that a measurement was made on: versions, power mode, temperature."""
+"""The machine that a measurement was made on: versions, power mode, clocks, temperature."""
 
 import os
 import platform
@@ -9,13 +9,15 @@ import numpy as np
 import PIL
 
 import edgeprune
-from edgeprune.device import power_mode
+from edgeprune.clocks import gpu_clocks, memory_clock
+from edgeprune.power_mode import power_mode
 
 ZONES = "sys/class/thermal/thermal_zone*"
 
 
 def describe_machine(root: Path = Path("/")) -> dict[str, Any]:
-    """`edgeprune`, `python`, `numpy`, `pillow`, `system`, `cpu`, `cores` (those we may use), `power_mode`.
+    """`edgeprune`, `python`, `numpy`, `pillow`, `system`, `cpu`, `cores` (those we may use), `power_mode`, and
+    `clocks`: {`gpu`, `memory`}, see `edgeprune.clocks`.
 
     `root`: where /sys lies, for tests.
     """
@@ -28,6 +30,7 @@ def describe_machine(root: Path = Path("/")) -> dict[str, Any]:
         "cpu": _cpu_name(),
         "cores": len(os.sched_getaffinity(0)),
         "power_mode": power_mode(root),
+        "clocks": {"gpu": gpu_clocks(root), "memory": memory_clock(root)},
     }
 
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from edgeprune.bundle import MIXED, Bundle, open_bundle, write_manifest
+from edgeprune.cli import device
 from edgeprune.cli.device import prepare_run
 from edgeprune.errors import RunError
 from edgeprune.evaluate import on_device
@@ -397,11 +398,20 @@ def test_bench_and_eval_take_what_the_device_chose(
     }
 
 
+def test_a_board_that_is_not_in_its_fastest_mode_is_told(
+    jetson: Jetson, edgeprune: Type, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = "the board is in power mode 15W (mode 0); its fastest is MAXN_SUPER: sudo nvpmodel -m 2, then sudo jetson_clocks"
+    monkeypatch.setattr(device, "slower_than_it_could_be", lambda: line)
+    run = ("run", "--bundle", folder, "--camera", "synthetic://street?seed=1", "--frames", 1)
+    assert line in edgeprune("compile", folder).err and line in edgeprune(*run).err
+
+
 def test_doctor_says_what_is_here(edgeprune: Type) -> None:
     said = edgeprune("doctor")
     assert said.code == 0
     lines = {line[8:24].strip(): line for line in said.out.splitlines()}
-    assert lines["ONNX Runtime"].startswith("ok ") and len(lines) == 17
+    assert lines["ONNX Runtime"].startswith("ok ") and len(lines) == 18
     findings = json.loads(edgeprune("doctor", "--json").out)["findings"]
     assert [row["what"] for row in findings] == list(lines)
 
