@@ -1,6 +1,7 @@
 """Power monitors of Jetson modules: INA3221 (Orin, Thor) and INA238 (Thor's input), through sysfs.
 
-Rails are found by their labels: hwmon numbers change between boots.
+Rails are found by their labels: hwmon numbers change between boots. A channel whose label is empty or `NC` (not connected) is
+no rail, nor is one that is switched off (`in*_enable` 0).
 """
 
 import math
@@ -8,19 +9,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeprune.energy.meter import NoSensor, check_rails
+from edgeprune.energy.meter import NoSensor, check_rails, distinct
 from edgeprune.energy.sampling import PowerIntegral, SampledMeter
 
 # A conversion takes milliseconds and a reading several I2C transfers: faster sampling reads the same value again.
 SAMPLING_HZ = 50.0
 
 DRIVERS = "sys/bus/i2c/drivers"
-# (folders, label, millivolts, milliamperes, channels); `in7` of the first is a sum of the others.
+# (folders, label, millivolts, milliamperes, enabled, channels); `in7` of the first is a sum of the others.
 INA3221_LAYOUTS = (
-    (f"{DRIVERS}/ina3221*/*/hwmon/hwmon*", "in{}_label", "in{}_input", "curr{}_input", (1, 2, 3)),
+    (f"{DRIVERS}/ina3221*/*/hwmon/hwmon*", "in{}_label", "in{}_input", "curr{}_input", "in{}_enable", (1, 2, 3)),
     # kernels before 5.10
-    (f"{DRIVERS}/ina3221x/*/iio:device*", "rail_name_{}", "in_voltage{}_input", "in_current{}_input", (0, 1, 2)),
-)
+    (
+        f"{DRIVERS}/ina3221x/*/iio:device*",
+        "rail_name_{}", "in_voltage{}_input", "in_current{}_input", "in{}_enable", (0, 1, 2),
+    ),
+)  # fmt: skip
+NOT_CONNECTED = ("", "NC")
 INA238_FOLDERS = f"{DRIVERS}/ina238/*/hwmon/hwmon*"
 INA238_RAIL = "VIN"  # it has one channel and no label
 
@@ -40,24 +45,39 @@ class Rail:
     files: tuple[Path, ...]
 
     def watts(self) -> float:
-        """A reading; OSError or ValueError where the sensor doesn't answer."""
-        return math.prod(float(file.read_text()) for file in self.files) / 1e6
+        """A reading; OSError or ValueError where the sensor doesn't answer. A few milliwatts below zero are noise of a rail
+        that takes nothing (the current register has a sign), and stay: cutting them off would make noise into energy."""
+        watts = math.prod(float(file.read_text()) for file in self.files) / 1e6
+        if not math.isfinite(watts):
+            raise ValueError(f"{watts} W is no power")
+        return watts
+
+
+def _text(path: Path) -> str:
+    """Of a file that a driver need not have."""
+    return path.read_text(errors="replace").strip() if path.exists() else ""
 
 
 def find_rails(root: Path) -> dict[str, Rail]:
-    """Every channel that is connected and labelled, by label."""
-    rails: dict[str, Rail] = {}
-    for folders, label, millivolts, milliamperes, channels in INA3221_LAYOUTS:
+    """Every channel that is connected, labelled and switched on, by label; where several share one, see `distinct`."""
+    found: list[tuple[str, str]] = []  # label, and chip and channel
+    files: list[tuple[Path, ...]] = []
+    for folders, label, millivolts, milliamperes, enabled, channels in INA3221_LAYOUTS:
         for folder in sorted(root.glob(folders)):
+            chip = folder.relative_to(root / DRIVERS).parts[1]  # as 1-0040: bus and address, the same at every boot
             for channel in channels:
-                labelled = folder / label.format(channel)
-                files = (folder / millivolts.format(channel), folder / milliamperes.format(channel))
-                if labelled.exists() and all(file.exists() for file in files):
-                    name = labelled.read_text().strip()
-                    rails[name] = Rail(name, files)
+                name = _text(folder / label.format(channel))
+                inputs = (folder / millivolts.format(channel), folder / milliamperes.format(channel))
+                off = _text(folder / enabled.format(channel)) == "0"
+                if name.upper() in NOT_CONNECTED or off or not all(file.exists() for file in inputs):
+                    continue
+                found.append((name, f"{chip}.{channel}"))
+                files.append(inputs)
     for folder in sorted(root.glob(INA238_FOLDERS)):
-        rails[INA238_RAIL] = Rail(INA238_RAIL, (folder / "power1_input",))
-    return rails
+        if (folder / "power1_input").exists():
+            found.append((INA238_RAIL, folder.relative_to(root / DRIVERS).parts[1]))
+            files.append((folder / "power1_input",))
+    return {name: Rail(name, inputs) for name, inputs in zip(distinct(found), files, strict=True)}
 
 
 def open_ina3221(root: Path, rails: Sequence[str] | None, total_of: Sequence[str] | None) -> SampledMeter:

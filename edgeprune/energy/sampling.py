@@ -1,6 +1,5 @@
 """A meter that takes readings at a fixed rate in a thread of its own, between `start()` and `stop()`."""
 
-import math
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -9,6 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from edgeprune.energy.meter import Energy, no_energy
 
 Readings = Mapping[str, float]
+# The largest CPU packages of 2025 are made for 500 W, and take less than twice that for an instant. A counter that would have
+# had to count faster did not wrap: it was reset.
+MOST_W = 1000.0
+
+
+class CounterReset(Exception):
+    """A counter began again, so that nobody knows what it would have counted."""
 
 
 class RailSum(ABC):
@@ -18,22 +24,36 @@ class RailSum(ABC):
         self.joules: dict[str, float] = {}
         self.samples = 0
         self.seconds = 0.0
+        self.left_out_s = 0.0
+        self.left_out_why = ""
         self._before: tuple[float, Readings] | None = None
 
     @abstractmethod
     def gain_j(self, rail: str, before: float, now: float, seconds: float) -> float:
-        """Energy of a rail between two readings of it."""
+        """Energy of a rail between two readings of it.
+
+        Raises:
+            CounterReset: it can't be known.
+        """
 
     def add(self, time_s: float, readings: Readings) -> None:
-        """One reading of every rail at time_s (seconds of a clock that only goes forward)."""
+        """One reading of every rail at time_s (seconds of a clock that only goes forward).
+
+        Where one rail's energy since the last reading can't be known, the time is left out for all of them.
+        """
         if self._before is None:
             self.joules = dict.fromkeys(readings, 0.0)
         else:
             before_s, before = self._before
             passed_s = time_s - before_s
-            gains_j = {rail: self.gain_j(rail, before[rail], now, passed_s) for rail, now in readings.items()}
-            self.joules = {rail: self.joules[rail] + gain for rail, gain in gains_j.items()}
-            self.seconds += passed_s
+            try:
+                gains_j = {rail: self.gain_j(rail, before[rail], now, passed_s) for rail, now in readings.items()}
+            except CounterReset as reset:
+                self.left_out_s += passed_s
+                self.left_out_why = str(reset)
+            else:
+                self.joules = {rail: self.joules[rail] + gain for rail, gain in gains_j.items()}
+                self.seconds += passed_s
         self._before = (time_s, readings)
         self.samples += 1
 
@@ -48,7 +68,8 @@ class PowerIntegral(RailSum):
 class CounterSum(RailSum):
     """Readings of energy counters in joules. One starts again at zero when it has reached its range.
 
-    At most one such wrap may lie between two readings. A range is infinite where a counter never wraps.
+    At most one such wrap may lie between two readings. A range is infinite where a counter never wraps. A counter that went
+    back where a wrap would have taken more than MOST_W was reset, as by a suspend or a driver.
     """
 
     def __init__(self, range_j: Readings) -> None:
@@ -58,9 +79,10 @@ class CounterSum(RailSum):
     def gain_j(self, rail: str, before: float, now: float, seconds: float) -> float:
         if now >= before:
             return now - before
-        if math.isinf(self._range_j[rail]):
-            raise OSError(f"the energy counter of {rail} was reset")
-        return now - before + self._range_j[rail]
+        wrapped_j = now - before + self._range_j[rail]
+        if not 0 <= wrapped_j <= MOST_W * max(seconds, 1.0):  # a counter is renewed now and then, not at every reading
+            raise CounterReset(f"the energy counter of {rail} was reset")
+        return wrapped_j
 
 
 class SampledMeter:
@@ -105,16 +127,24 @@ class SampledMeter:
         self._stopping.set()
         self._thread.join()
         self._take()
-        if self._failure is not None or self._sum.samples < 2:
+        taken = self._sum
+        if self._failure is not None or taken.samples < 2:
             return no_energy(f"{self.name} stopped answering ({self._failure})")
+        status, left_out_s = self._status, taken.left_out_s
+        if left_out_s:
+            if not taken.seconds:
+                return no_energy(f"{taken.left_out_why} while it was measured")
+            status += f"; {left_out_s:.1f} s of {taken.seconds + left_out_s:.1f} s left out: {taken.left_out_why}"
+        whole = self._total_of and not left_out_s
         return Energy(
-            status=self._status,
-            joules=self._sum.joules,
-            total_j=sum(self._sum.joules[rail] for rail in self._total_of) if self._total_of else None,
+            status=status,
+            joules=taken.joules,
+            total_j=sum(taken.joules[rail] for rail in self._total_of) if whole else None,
             total_of=self._total_of,
-            samples=self._sum.samples,
-            seconds=self._sum.seconds,
-            sampling_hz=(self._sum.samples - 1) / self._sum.seconds if isinstance(self._sum, PowerIntegral) else None,
+            samples=taken.samples,
+            seconds=taken.seconds,
+            sampling_hz=(taken.samples - 1) / taken.seconds if isinstance(taken, PowerIntegral) else None,
+            left_out_s=left_out_s,
         )
 
     def _take(self) -> None:

@@ -8,11 +8,13 @@ from edgeprune.energy import Energy
 
 def energy_per_frame(energy: Energy, frames: int, idle_w: Mapping[str, float] | None) -> dict[str, Any]:
     """`status`, `mj_per_frame` gross and `mj_per_frame_above_idle` (None without a sensor or an idle measurement),
-    `rails` {name: mJ per frame}, `total_of` (the rails that are summed), `samples`, `seconds`, `sampling_hz`."""
+    `rails` {name: mJ per frame}, `total_of` (the rails that are summed), `samples`, `seconds`, `sampling_hz`.
+
+    No figure of a frame where time was left out: the frames in it are counted, their energy isn't."""
     above_idle_j = energy.above_idle_j(idle_w) if idle_w else None
 
     def per_frame(joules: float | None) -> float | None:
-        return 1000 * joules / frames if joules is not None and frames else None
+        return 1000 * joules / frames if joules is not None and frames and not energy.left_out_s else None
 
     return {
         "status": energy.status,

@@ -81,6 +81,65 @@ def test_rail_that_is_not_there(ina3221: Callable[..., Path]) -> None:
         open_meter("ina3221", ina3221(**ORIN_NANO), rails=["VDD_INN"])
 
 
+@pytest.mark.parametrize("label", ["NC", "nc", "", " \n"])
+def test_a_channel_that_is_not_connected_is_no_rail(ina3221: Callable[..., Path], label: str) -> None:
+    root = ina3221(**{**ORIN_NANO, "VDD_SOC": (0, 0)})
+    (path,) = [path for path in root.rglob("in*_label") if path.read_text().strip() == "VDD_SOC"]
+    path.write_text(label)
+    assert set(measure("ina3221", root).joules) == {"VDD_IN", "VDD_CPU_GPU_CV"}
+
+
+def test_a_channel_that_is_switched_off_is_no_rail(ina3221: Callable[..., Path]) -> None:
+    """The driver answers with an error there (ENODATA)."""
+    root = ina3221(**ORIN_NANO)
+    for enabled in (1, 2, 3):
+        (next(root.rglob("in1_label")).parent / f"in{enabled}_enable").write_text("0" if enabled == 3 else "1")
+    assert set(measure("ina3221", root).joules) == {"VDD_IN", "VDD_CPU_GPU_CV"}
+
+
+def test_a_chip_without_a_connected_channel_is_no_sensor(ina3221: Callable[..., Path]) -> None:
+    with pytest.raises(NoSensor, match="no INA3221 under"):
+        open_meter("ina3221", ina3221(NC=(0, 0)))
+
+
+def test_rails_of_one_name_are_told_apart(ina3221: Callable[..., Path]) -> None:
+    """By the chip's address, which is the same at every boot; the plain name would mean one of them, and nobody knows which."""
+    root = ina3221(VDD_IN=(5000, 1000), A=(5000, 10), B=(5000, 20), VDD_SECOND=(12000, 100))
+    (path,) = [path for path in root.rglob("in*_label") if path.read_text().strip() == "VDD_SECOND"]
+    path.write_text("VDD_IN\n")
+    energy = measure("ina3221", root)
+    assert watts(energy) == pytest.approx({"VDD_IN@1-0040.1": 5.0, "A": 0.05, "B": 0.1, "VDD_IN@1-0041.1": 1.2})
+    assert energy.total_j is None and "total unknown" in energy.status
+    assert measure("ina3221", root, total_of=["VDD_IN@1-0041.1"]).total_of == ("VDD_IN@1-0041.1",)
+    with pytest.raises(NoSensor, match=r"has no rail 'VDD_IN'; rails: VDD_IN@1-0040\.1, "):
+        open_meter("ina3221", root, total_of=["VDD_IN"])
+
+
+def test_two_inputs_on_ina238_are_told_apart(tmp_path: Path) -> None:
+    for address, microwatts in (("2-0044", 30_000_000), ("2-0045", 2_000_000)):
+        folder = tmp_path / f"sys/bus/i2c/drivers/ina238/{address}/hwmon/hwmon0"
+        folder.mkdir(parents=True)
+        (folder / "power1_input").write_text(f"{microwatts}\n")
+    assert watts(measure("ina3221", tmp_path)) == pytest.approx({"VIN@2-0044": 30.0, "VIN@2-0045": 2.0})
+
+
+@pytest.mark.parametrize("text", ["", "busy", "nan", "inf", "\xff"])
+def test_a_reading_that_is_garbled(ina3221: Callable[..., Path], text: str) -> None:
+    root = ina3221(**ORIN_NANO)
+    path = next(root.rglob("curr1_input"))
+    meter = open_meter("ina3221", root)
+    meter.start()
+    path.write_text(text, encoding="latin-1")
+    energy = meter.stop()
+    assert energy.status.startswith("no energy sensor: ina3221 stopped answering") and energy.joules == {}
+    with pytest.raises(NoSensor, match="INA3221 is there but can't be read"):
+        open_meter("ina3221", root)
+
+
+def test_noise_below_zero_stays(ina3221: Callable[..., Path]) -> None:
+    assert watts(measure("ina3221", ina3221(VDD_IN=(5000, -8))))["VDD_IN"] == pytest.approx(-0.04)
+
+
 def test_sensor_that_vanishes(ina3221: Callable[..., Path]) -> None:
     root = ina3221(**ORIN_NANO)
     meter = open_meter("ina3221", root)
@@ -123,6 +182,64 @@ def test_counter_wraps_at_its_range(rapl: Callable[..., Path]) -> None:
     meter.start()
     set_uj(root, "0", 2_000_000)
     assert meter.stop().total_j == pytest.approx(3.0)
+
+
+def test_counter_that_was_reset_did_not_wrap(rapl: Callable[..., Path]) -> None:
+    """As after a suspend: 1 J -> 0.5 J of 262144 J is no wrap."""
+    root = rapl(**{"0": "package-0"})
+    (root / "sys/class/powercap/intel-rapl:0/max_energy_range_uj").write_text("262143328850\n")
+    meter = open_meter("rapl", root)
+    meter.start()
+    set_uj(root, "0", 500_000)
+    energy = meter.stop()
+    assert energy.total_j is None and "the energy counter of package-0 was reset" in energy.status
+
+
+DAMAGED = [
+    (name, content) for name in ("energy_uj", "max_energy_range_uj") for content in (None, "", "many\n", "-5\n", "\xff")
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [*DAMAGED, ("max_energy_range_uj", "0\n"), ("name", None), ("name", ""), ("name", "\xff")]
+)
+def test_rapl_with_a_damaged_file(
+    rapl: Callable[..., Path], nvml: Callable[..., Any], name: str, content: str | None
+) -> None:
+    """One line that names the file; `auto` goes on to the next meter."""
+    root = rapl(**{"0": "package-0"})
+    path = root / f"sys/class/powercap/intel-rapl:0/{name}"
+    path.unlink() if content is None else path.write_text(content, encoding="latin-1")
+    with pytest.raises(NoSensor, match=f"RAPL is there but .*intel-rapl:0/{name} can't be read"):
+        open_meter("rapl", root)
+    nvml([], [])
+    assert "can't be read" in measure("auto", root).status
+
+
+@pytest.mark.parametrize("content", [None, "", "many\n", "-5\n"])
+def test_rapl_that_is_damaged_while_it_measures(rapl: Callable[..., Path], content: str | None) -> None:
+    root = rapl(**{"0": "package-0"})
+    meter = open_meter("rapl", root)
+    meter.start()
+    path = root / "sys/class/powercap/intel-rapl:0/energy_uj"
+    path.unlink() if content is None else path.write_text(content)
+    energy = meter.stop()
+    assert energy.status.startswith("no energy sensor: rapl stopped answering") and energy.total_j is None
+
+
+def test_domains_of_one_name_are_told_apart(rapl: Callable[..., Path]) -> None:
+    root = rapl(**{"0": "package-0", "0:0": "core", "1": "package-0", "1:0": "core", "0:1": "core"})
+    meter = open_meter("rapl", root)
+    meter.start()
+    set_uj(root, "0", 3_000_000)
+    set_uj(root, "1", 2_000_000)
+    set_uj(root, "0:1", 1_250_000)
+    energy = meter.stop()
+    first, second = "package-0@intel-rapl:0", "package-0@intel-rapl:1"
+    assert energy.joules == pytest.approx({
+        first: 2, f"{first}/core@intel-rapl:0:0": 0, f"{first}/core@intel-rapl:0:1": 0.25, second: 1, f"{second}/core": 0,
+    })  # fmt: skip
+    assert energy.total_of == (first, second) and energy.total_j == pytest.approx(3.0)
 
 
 def test_rapl_for_root_only(rapl: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +287,15 @@ def test_counter_reset_by_the_driver_gives_no_number(nvml: Callable[..., Any], t
     meter.start()
     fake.counters_mj[0] = 5
     energy = meter.stop()
-    assert "counter of gpu0 was reset" in energy.status and energy.total_j is None
+    assert "the energy counter of gpu0 was reset" in energy.status and energy.total_j is None
+
+
+def test_gpu_that_is_lost_while_it_is_measured(nvml: Callable[..., Any], tmp_path: Path) -> None:
+    fake = nvml([1000], [None])
+    meter = open_meter("nvml", tmp_path)
+    meter.start()
+    fake.counters_mj[0] = None
+    assert meter.stop().status == "no energy sensor: nvml stopped answering (Not Supported)"
 
 
 @pytest.mark.parametrize(
