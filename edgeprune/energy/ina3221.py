@@ -63,8 +63,11 @@ def find_rails(root: Path) -> dict[str, Rail]:
     found: list[tuple[str, str]] = []  # label, and chip and channel
     files: list[tuple[Path, ...]] = []
     for folders, label, millivolts, milliamperes, enabled, channels in INA3221_LAYOUTS:
+        before = tuple(found)
         for folder in sorted(root.glob(folders)):
             chip = folder.relative_to(root / DRIVERS).parts[1]  # as 1-0040: bus and address, the same at every boot
+            if any(place.startswith(f"{chip}.") for _, place in before):
+                continue  # a driver that shows one chip in both layouts
             for channel in channels:
                 name = _text(folder / label.format(channel))
                 inputs = (folder / millivolts.format(channel), folder / milliamperes.format(channel))
@@ -91,7 +94,8 @@ def open_ina3221(root: Path, rails: Sequence[str] | None, total_of: Sequence[str
         for rail in present.values():
             rail.watts()
     except (OSError, ValueError) as error:
-        raise NoSensor(f"INA3221 is there but can't be read ({error}); run with sudo") from error
+        remedy = "; run with sudo" if isinstance(error, PermissionError) else ""
+        raise NoSensor(f"INA3221 is there but can't be read ({error}){remedy}") from error
     if not present:
         raise NoSensor(f"no INA3221 under {root / DRIVERS}")
     check_rails([*(rails or ()), *(total_of or ())], list(present), "INA3221")
