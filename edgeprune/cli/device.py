@@ -1,6 +1,5 @@
 """`compile`: a bundle's graphs into this device's own engines, and what the other verbs need of it. `doctor`, `deploy`."""
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import click
 from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.cli.defaults import open_default
 from edgeprune.cli.show import as_json, say, show_json, show_table
-from edgeprune.deploy import build_wheel, deploy
+from edgeprune.deploy import deploy
 from edgeprune.doctor import examine
 from edgeprune.energy import Meter, NoSensor, open_meter
 from edgeprune.energy.none import NoMeter
@@ -160,7 +159,4 @@ def doctor(json_: bool) -> None:
 @click.option("--compile", "compiles", is_flag=True, help="Also compile the bundle there; minutes.")
 def deploy_(host: str, bundle: Path | None, folder: str, wheel: Path | None, compiles: bool) -> None:
     """Copy edgeprune and a bundle to HOST (user@device) over ssh, and set both up there."""
-    opened = open_default(bundle)
-    with tempfile.TemporaryDirectory(prefix="edgeprune-wheel-") as made:
-        command = deploy(host, opened, wheel or build_wheel(Path(made)), folder, compiles, say)
-    click.echo(f"next: {command}")
+    click.echo(f"next: {deploy(host, open_default(bundle), wheel, folder, compiles, say)}")
