@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from edgeprune.camera.csi import load_gst
+from edgeprune.camera.csi import load_gst, missing_plugins
 from edgeprune.clocks import gpu_clocks, memory_clock
 from edgeprune.device import JETPACKS, board_name, cache_folder, is_jetson, l4t_release
 from edgeprune.energy import open_meter
@@ -19,7 +19,7 @@ from edgeprune.engines.onnxruntime import load_onnxruntime
 from edgeprune.engines.openvino import load_openvino
 from edgeprune.engines.plans import too_old
 from edgeprune.engines.tensorrt import load_tensorrt
-from edgeprune.errors import EdgepruneError
+from edgeprune.errors import EdgepruneError, InputError
 from edgeprune.files import make_folder
 from edgeprune.power_mode import how_to_be_fastest, power_mode
 
@@ -127,7 +127,10 @@ def _training(root: Path) -> Finding:
 
 def _gstreamer(root: Path) -> Finding:
     def look() -> str:
-        return str(load_gst().version_string())
+        gst = load_gst()
+        if lack := missing_plugins(gst):
+            raise InputError(lack)
+        return str(gst.version_string())
 
     return _needed_on_jetson("GStreamer", root, look, "CSI cameras are a Jetson's")
 

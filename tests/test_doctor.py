@@ -73,7 +73,8 @@ def found(root: Path) -> dict[str, dict[str, Any]]:
 
 def test_a_jetson_with_everything(jetson: Jetson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     in_mode(monkeypatch, tmp_path, "MAXN_SUPER", 2)
-    monkeypatch.setattr(doctor, "load_gst", lambda: SimpleNamespace(version_string=lambda: "GStreamer 1.20.3"))
+    gst = SimpleNamespace(version_string=lambda: "GStreamer 1.20.3", ElementFactory=SimpleNamespace(find=str))
+    monkeypatch.setattr(doctor, "load_gst", lambda: gst)
     rows = found(orin_nano(tmp_path / "root"))
     assert rows["board"]["found"] == "NVIDIA Jetson Orin Nano Developer Kit"
     assert rows["JetPack"]["found"] == "6.2 (L4T 36.4.3)"
@@ -90,6 +91,14 @@ def test_a_jetson_with_everything(jetson: Jetson, tmp_path: Path, monkeypatch: p
     assert not [row for row in rows.values() if row["ok"] is False]
 
 
+def test_a_gstreamer_without_jetpacks_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gst = SimpleNamespace(ElementFactory=SimpleNamespace(find=lambda name: name if name == "appsink" else None))
+    monkeypatch.setattr(doctor, "load_gst", lambda: gst)
+    row = doctor._gstreamer(orin_nano(tmp_path / "root"))
+    assert (row.ok, row.found) == (False, "GStreamer has no nvarguscamerasrc, nvvidconv")
+    assert row.remedy == "on a Jetson type: sudo apt install nvidia-l4t-gstreamer"
+
+
 def test_a_jetson_where_parts_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = "# R35 (release), REVISION: 5.0, GCID: 1\n"
     root = orin_nano(tmp_path / "root", etc__nv_tegra_release=old, proc__meminfo="MemAvailable: 900000 kB\n")
@@ -103,7 +112,10 @@ def test_a_jetson_where_parts_are_missing(tmp_path: Path, monkeypatch: pytest.Mo
     missing = {name: row["remedy"] for name, row in rows.items() if row["ok"] is False}
     assert missing["JetPack"] == "flash JetPack 6.1 or later"
     assert missing["TensorRT"].startswith("it comes with JetPack: `sudo apt install nvidia-jetpack`")
-    assert "nvidia-jetpack" in missing["CUDA"] and "python3-gi" in missing["GStreamer"]
+    assert (
+        "nvidia-jetpack" in missing["CUDA"]
+        and "sudo apt install python3-gi gir1.2-gstreamer-1.0" in missing["GStreamer"]
+    )
     assert missing["memory"].startswith("compiling may need 2 GB")
     assert rows["power mode"]["found"] == "7W (mode 3)"
     assert rows["power mode"]["remedy"] == "its fastest is MAXN_SUPER: sudo nvpmodel -m 2, then sudo jetson_clocks"

@@ -57,15 +57,20 @@ def kind_of(uri: str) -> str:
     return "images" if path.suffix.lower() in IMAGE_SUFFIXES or is_image(path) else "video"
 
 
-def open_source(uri: str, *, realtime: bool = False, loop: bool = False) -> FrameSource:
+def open_source(
+    uri: str, *, realtime: bool = False, loop: bool = False, within: tuple[int, int] | None = None
+) -> FrameSource:
     """Opens a camera, a video, images or the synthetic street.
 
     Args:
         uri: see WHAT_TO_TYPE.
         realtime: hand out a file's frames at its own frame rate, as a live source; cameras are live anyway.
         loop: start a file again at its end, for ever; cameras have no end.
+        within: (height, width) of the input that frames are for: a CSI camera scales them down to it.
 
     Raises:
         InputError: it isn't there, can't be read, or an option of it is unknown.
     """
-    return SOURCES[kind_of(uri)](uri, realtime, loop)
+    if (kind := kind_of(uri)) == "csi":
+        return open_csi(uri, realtime, loop, within)
+    return SOURCES[kind](uri, realtime, loop)

@@ -1,5 +1,11 @@
-"""CSI cameras of a Jetson: csi://0?width=1280&height=720&fps=30&mode=2&flip=2, through JetPack's GStreamer."""
+"""CSI cameras of a Jetson: csi://0?width=1280&height=720&fps=30&mode=2&flip=2, through JetPack's GStreamer.
 
+Frames reach the CPU as large as the model's input needs them, scaled with their aspect kept by nvvidconv, a part of the chip of
+its own: on a CPU that takes some 50 ms of a 1280x720 frame. `csi://0?scale=0` leaves them as the sensor gives them.
+"""
+
+import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,19 +22,60 @@ OPTIONS = {
     "fps": Option(30, least=1),
     "mode": Option(-1, least=0),  # of the sensor; by default the one that suits the size
     "flip": Option(0, least=0, most=7),  # nvvidconv's flip-method: 2 is upside down
+    "scale": Option(1, least=0, most=1),  # down to what the model needs; 0: frames stay as large as the sensor's
 }
+TURNING = (1, 3, 5, 7)  # flip-methods that exchange width and height (gst-inspect-1.0 nvvidconv)
+PLUGINS = {  # element -> the package that brings it
+    "nvarguscamerasrc": "nvidia-l4t-gstreamer",
+    "nvvidconv": "nvidia-l4t-gstreamer",
+    "appsink": "gstreamer1.0-plugins-base",
+}
+STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
 READ_TIMEOUT_S = 5.0  # without a frame for as long, the camera counts as stalled
 
 
-def pipeline(sensor: int, width: int, height: int, fps: int, mode: int = -1, flip: int = 0) -> str:
+def scaled(width: int, height: int, within: tuple[int, int]) -> tuple[int, int]:
+    """(width, height) of a frame of that size in an input of `within` (height, width), its aspect kept, never larger than it
+    is. Even numbers: chroma has half the pixels."""
+    ratio = min(1.0, within[0] / height, within[1] / width)
+    even = (2 * max(1, round(side * ratio / 2)) for side in (width, height))
+    return (width, height) if ratio == 1 else (next(even), next(even))
+
+
+def pipeline(
+    sensor: int, width: int, height: int, fps: int, mode: int, flip: int, size: tuple[int, int] | None = None
+) -> str:
     """JetPack's pipeline from the sensor to frames in memory; its sink keeps the newest frame only.
 
-    nvvidconv can't write 3-byte RGB, so BGRx it is.
+    nvvidconv can't write 3-byte RGB, so BGRx it is. `size`: (width, height) that it scales to, after flipping.
     """
+    small = f",width={size[0]},height={size[1]}" if size else ""
     return (
         f"nvarguscamerasrc sensor-id={sensor} sensor-mode={mode} ! "
         f"video/x-raw(memory:NVMM),width={width},height={height},framerate={fps}/1,format=NV12 ! "
-        f"nvvidconv flip-method={flip} ! video/x-raw,format=BGRx ! appsink name=sink drop=true max-buffers=1 sync=false"
+        f"nvvidconv flip-method={flip} ! video/x-raw,format=BGRx{small} ! "
+        "appsink name=sink drop=true max-buffers=1 sync=false"
+    )
+
+
+def keep_output_ours() -> None:
+    """What libraries print from C goes to standard error from now on, and standard output is Python's alone.
+
+    nvarguscamerasrc prints on descriptor 1, from threads of its own and whenever it likes (`GST_ARGUS: Creating output
+    stream`), which would stand amid our JSON. So descriptor 1 becomes a second name of standard error, and `sys.stdout`
+    writes to what it was. For the rest of the process: a camera that hangs prints after it was closed.
+    """
+    try:
+        ours = sys.stdout is not None and sys.stdout.fileno() == STANDARD_OUTPUT
+    except (OSError, ValueError):  # somebody's own stream, without a descriptor
+        ours = False
+    if not ours:
+        return
+    sys.stdout.flush()
+    kept = os.dup(STANDARD_OUTPUT)
+    os.dup2(STANDARD_ERROR, STANDARD_OUTPUT)
+    sys.stdout = os.fdopen(
+        kept, "w", buffering=1 if sys.stdout.isatty() else -1, encoding=sys.stdout.encoding, errors=sys.stdout.errors
     )
 
 
@@ -45,16 +92,25 @@ def load_gst() -> Any:
         from gi.repository import Gst
     except (ImportError, ValueError) as error:
         raise InputError(
-            f"CSI cameras need JetPack's GStreamer bindings, which cannot be imported ({error}); on a Jetson type: "
-            "sudo apt install python3-gi gstreamer1.0-plugins-base, and make the environment with "
-            "--system-site-packages"
+            f"CSI cameras need GStreamer's Python bindings, which cannot be imported ({error}); on a Jetson type: "
+            "sudo apt install python3-gi gir1.2-gstreamer-1.0, and make the environment with --system-site-packages"
         ) from error
+    keep_output_ours()
     Gst.init(None)
     return Gst
 
 
-def open_csi(uri: str, realtime: bool, loop: bool) -> FrameSource:
-    """Starts the CSI camera with that sensor number.
+def missing_plugins(gst: Any) -> str | None:
+    """What a CSI camera needs and this GStreamer lacks, and what to type; None where it is all there."""
+    lacking = [name for name in PLUGINS if gst.ElementFactory.find(name) is None]
+    if not lacking:
+        return None
+    packages = " ".join(dict.fromkeys(PLUGINS[name] for name in lacking))
+    return f"GStreamer has no {', '.join(lacking)}; on a Jetson type: sudo apt install {packages}"
+
+
+def open_csi(uri: str, realtime: bool, loop: bool, within: tuple[int, int] | None = None) -> FrameSource:
+    """Starts the CSI camera with that sensor number. `within`: (height, width) of the input that frames are for.
 
     Raises:
         InputError: no bindings, no such plugin or sensor, or an unknown option (names the nearest match).
@@ -63,7 +119,21 @@ def open_csi(uri: str, realtime: bool, loop: bool) -> FrameSource:
     options = read_options(uri, OPTIONS)
     if not sensor.isdecimal():
         raise InputError(f"no sensor number in {uri}; type csi://0")
-    return CsiCamera(uri, load_gst(), pipeline(int(sensor), **options), fps=options["fps"])
+    scale, width, height = options.pop("scale"), options["width"], options["height"]
+    seen = (height, width) if options["flip"] in TURNING else (width, height)
+    size = scaled(*seen, within) if within and scale else seen
+    gst = load_gst()
+    if lack := missing_plugins(gst):
+        raise InputError(f"cannot open {uri}: {lack}")
+    camera = CsiCamera(
+        uri, gst, pipeline(int(sensor), **options, size=size if size != seen else None), fps=options["fps"]
+    )
+    if size != seen:
+        camera.note = (
+            f"{uri}: frames of {seen[0]}x{seen[1]} come scaled to {size[0]}x{size[1]}, as the model needs them; overlay and "
+            "record are of that size (scale=0 in the URI leaves them as they are)"
+        )
+    return camera
 
 
 class CsiCamera(FrameSource):

@@ -56,6 +56,7 @@ class FrameSource(ABC):
         uri: what the user typed, passwords removed.
         live: frames come whether or not somebody takes them, so that a late consumer must drop some.
         fps: nominal frame rate, or None where there is none.
+        note: a line that a person should read before the first frame, or None.
 
     `next()` raises StopIteration at the end, and CameraStalled, CameraUnplugged or StreamTruncated instead of an end.
     """
@@ -64,6 +65,7 @@ class FrameSource(ABC):
         self.uri = uri
         self.live = live
         self.fps = fps
+        self.note: str | None = None
         self._loop = loop
         self._paced = paced
         self._index = 0

@@ -45,7 +45,9 @@ def run_camera(
     # a wrong name is refused before minutes are spent on compiling; what is chosen from is known after that
     make_chooser("fixed" if bucket else chooser, manifest.buckets, bucket)
     sensor = open_sensor(bundle, meter)
-    source = open_source(camera, realtime=realtime, loop=loop)
+    source = open_source(camera, realtime=realtime, loop=loop, within=(manifest.height, manifest.width))
+    if source.note:
+        say(source.note)
     opener = prepare_run(bundle, engine)
     precision = precision or bundle.default_precision()
     able, lines = ([bucket], []) if bucket else opener.able(bundle, precision)
