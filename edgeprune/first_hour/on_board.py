@@ -9,11 +9,11 @@ from typing import IO
 
 import numpy as np
 
-from edgeprune.energy import open_meter
+from edgeprune.energy import NoSensor, open_meter
 from edgeprune.engines import ENGINES
-from edgeprune.errors import EdgepruneError, InputError, RunError
+from edgeprune.errors import EdgepruneError, RunError
 from edgeprune.first_hour.attention import attention_graph
-from edgeprune.first_hour.step import Found, Job, Waits, run_verb
+from edgeprune.first_hour.step import Found, Job, NotHere, Waits, run_verb
 from edgeprune.first_hour.trtexec import TIMING, build, run_trtexec
 from edgeprune.power_mode import current_mode, power_modes
 
@@ -68,7 +68,7 @@ def choose_again(job: Job) -> Found:
     if before is None:
         raise Waits("the step `compile` has not come to an end yet; it is tried again the next time")
     if now is None:
-        raise InputError("this machine has no power modes (nvpmodel -q does not answer)")
+        raise NotHere("this machine has no power modes (nvpmodel -q does not answer)")
     if before["power_mode"] == str(now):
         others = [mode for mode in power_modes() if mode != now]
         how = f"sudo nvpmodel -m {others[0].number} sets {others[0].name}" if others else "sudo nvpmodel -m ANOTHER"
@@ -111,13 +111,15 @@ def power(job: Job) -> Found:
     """Our meter beside `tegrastats`, while frames run where the engine can run them: both read the same sensors.
 
     Raises:
-        InputError: no INA3221, or no tegrastats.
+        NotHere: no INA3221, or no tegrastats.
     """
-    meter = open_meter("ina3221")
     try:
+        meter = open_meter("ina3221")
         beside = subprocess.Popen(["tegrastats", "--interval", "200"], stdout=subprocess.PIPE, text=True)
+    except NoSensor as error:
+        raise NotHere(str(error)) from error
     except OSError as error:
-        raise InputError(f"tegrastats can't be run ({error.strerror}); it comes with Jetson Linux") from error
+        raise NotHere(f"tegrastats can't be run ({error.strerror}); it comes with Jetson Linux") from error
     with beside:
         meter.start()
         load = _load(job, SECONDS)

@@ -21,7 +21,7 @@ from edgeprune.bundle import MANIFEST, Bundle
 from edgeprune.device import CACHE_VARIABLE, JETPACKS, board_name, l4t_release
 from edgeprune.errors import EdgepruneError, InputError
 from edgeprune.files import make_folder, write_atomic
-from edgeprune.first_hour.step import Job, Step, Waits, last_line
+from edgeprune.first_hour.step import Job, NotHere, Step, Waits, last_line
 from edgeprune.loop.machine import describe_machine, temperatures_c
 
 Say = Callable[[str], None]
@@ -156,7 +156,7 @@ def do_step(step: Step, job: Job) -> None:
         row = {"status": DONE, "reason": None, "found": step.work(job)}
     except Waits as error:
         row = {"status": WAITS, "reason": str(error), "found": None}
-    except InputError as error:
+    except NotHere as error:
         row = {"status": NOT_HERE, "reason": str(error), "found": None}
     except EdgepruneError as error:
         row = {"status": FAILED, "reason": str(error), "found": None}

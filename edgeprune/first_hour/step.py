@@ -18,6 +18,10 @@ class Waits(EdgepruneError):
     """A step that needs a person first: says what to do. It is tried again the next time."""
 
 
+class NotHere(EdgepruneError):
+    """This board, or what is installed on it, has no such thing; says what to install, where that helps."""
+
+
 @dataclass(frozen=True)
 class Job:
     """What every step works with.

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.device import workspace_mb
-from edgeprune.errors import InputError, RunError
-from edgeprune.first_hour.step import Found, last_line
+from edgeprune.errors import RunError
+from edgeprune.first_hour.step import Found, NotHere, last_line
 
 PLACES = ("/usr/src/tensorrt/bin",)  # where JetPack puts it, off PATH
 # of the tools' log
@@ -24,18 +24,18 @@ TIMING = ("--warmUp=500", "--duration=3", "--useSpinWait", "--noDataTransfers")
 
 
 def find_trtexec() -> str:
-    """Raises InputError where it is not here."""
+    """Raises NotHere."""
     for found in (shutil.which("trtexec"), *(shutil.which("trtexec", path=place) for place in PLACES)):
         if found:
             return found
-    raise InputError(f"trtexec is neither on PATH nor in {PLACES[0]}; sudo apt install libnvinfer-bin")
+    raise NotHere(f"trtexec is neither on PATH nor in {PLACES[0]}; sudo apt install libnvinfer-bin")
 
 
 def run_trtexec(words: Sequence[str], log: Path) -> dict[str, float]:
     """Its FIGURES, those that it prints.
 
     Raises:
-        InputError: it is not here.
+        NotHere: the tool is not here.
         RunError: it failed; with the first error of its log.
     """
     command = [find_trtexec(), *words]

@@ -16,7 +16,7 @@ from edgeprune.first_hour import runner
 from edgeprune.first_hour.__main__ import main
 from edgeprune.first_hour.checklist import checklist
 from edgeprune.first_hour.runner import STEP_FILE, compare, do_step, figures, run_checklist, start_results, work_folder
-from edgeprune.first_hour.step import Job, Step, Waits
+from edgeprune.first_hour.step import Job, NotHere, Step, Waits
 from tests import bundles
 from tests.engines.jetson import VERSIONS
 
@@ -129,7 +129,8 @@ def test_a_file_that_is_no_results_file(run: Callable[..., dict[str, Any]], tmp_
     [
         (None, "done"),
         (RunError("it broke"), "failed"),
-        (InputError("no trtexec"), "not here"),
+        (InputError("TensorRT can't read it"), "failed"),
+        (NotHere("no trtexec"), "not here"),
         (Waits("change the mode"), "waits"),
     ],
 )

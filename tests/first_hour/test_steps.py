@@ -10,11 +10,11 @@ import numpy as np
 import onnx
 import pytest
 
-from edgeprune.energy import Energy, NoSensor
-from edgeprune.errors import InputError, RunError
+from edgeprune.energy import Energy
+from edgeprune.errors import RunError
 from edgeprune.first_hour import on_board, on_engine
 from edgeprune.first_hour import trtexec as module
-from edgeprune.first_hour.step import Job, Waits, run_verb
+from edgeprune.first_hour.step import Job, NotHere, Waits, run_verb
 from edgeprune.power_mode import PowerMode
 from tests.engines import fake_tensorrt
 from tests.engines.jetson import Jetson
@@ -62,7 +62,7 @@ def test_trtexecs_first_error_is_the_reason(job: Job, trtexec: Trtexec) -> None:
 def test_without_trtexec(job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(module, "PLACES", (str(tmp_path / "tensorrt"),))
-    with pytest.raises(InputError, match="trtexec is neither on PATH nor in .*; sudo apt install libnvinfer-bin"):
+    with pytest.raises(NotHere, match="trtexec is neither on PATH nor in .*; sudo apt install libnvinfer-bin"):
         module.find_trtexec()
     (tmp_path / "tensorrt").mkdir()
     (tmp_path / "tensorrt/trtexec").touch(0o755)
@@ -193,7 +193,12 @@ def test_again_waits_for_another_power_mode(job: Job, monkeypatch: pytest.Monkey
     monkeypatch.setattr(on_board, "power_modes", lambda: modes)
     monkeypatch.setattr(on_board, "current_mode", lambda: modes[1])
     called: list[Any] = []
-    monkeypatch.setattr(on_board, "run_verb", lambda *words: called.append(words) or {"rows": ROWS})
+
+    def run(*words: Any) -> dict[str, Any]:
+        called.append(words)
+        return {"rows": ROWS}
+
+    monkeypatch.setattr(on_board, "run_verb", run)
     with pytest.raises(Waits, match="the step `compile` has not come to an end yet"):
         on_board.choose_again(job)
     before = on_board.choose(job)
@@ -251,9 +256,9 @@ def test_power_beside_tegrastats(thor: Jetson, job: Job, programs: Programs, mon
 def test_power_without_a_sensor_or_without_tegrastats(
     job: Job, programs: Programs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with pytest.raises(NoSensor, match="no INA3221"):
+    with pytest.raises(NotHere, match="no INA3221"):
         on_board.power(job)
     monkeypatch.setattr(on_board, "open_meter", lambda name: FakeMeter())
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InputError, match="tegrastats can't be run"):
+    with pytest.raises(NotHere, match="tegrastats can't be run"):
         on_board.power(job)
