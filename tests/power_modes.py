@@ -4,6 +4,7 @@ The lines are written anew in the form that the file's header states (NVIDIA/ski
 between them are not: a board's are left out, but for what a test needs.
 """
 
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -38,3 +39,12 @@ def configuration(names: tuple[str, ...], limits: dict[str, str] | None = None) 
     for number, name in enumerate(names):
         lines += [f"< POWER_MODEL ID={number} NAME={name} >", (limits or {}).get(name, "CPU_ONLINE CORE_0 1")]
     return "\n".join([*lines, "# mandatory section to configure the default power mode", "< PM_CONFIG DEFAULT=1 >", ""])
+
+
+def write(root: Path, files: dict[str, str]) -> Path:
+    """Files of a board below `root`, by their paths; gives `root`."""
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return root

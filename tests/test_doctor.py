@@ -13,7 +13,7 @@ from edgeprune.doctor import examine
 from edgeprune.engines import cuda
 from tests.engines.fake_cuda import FakeCudart
 from tests.engines.jetson import Jetson, jetson
-from tests.power_modes import BOARDS, configuration
+from tests.power_modes import BOARDS, configuration, write
 
 __all__ = ["jetson"]
 
@@ -24,14 +24,6 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("EDGEPRUNE_CACHE", str(folder))
     monkeypatch.setattr(doctor, "POWER_S", 0.0)
     return folder
-
-
-def write(root: Path, files: dict[str, str]) -> Path:
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-    return root
 
 
 def orin_nano(root: Path, **others: str) -> Path:

@@ -15,14 +15,7 @@ from edgeprune.power_mode import (
     power_modes,
     slower_than_it_could_be,
 )
-from tests.power_modes import BOARDS, configuration
-
-
-def put(root: Path, name: str, content: str) -> Path:
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
-    return root
+from tests.power_modes import BOARDS, configuration, write
 
 
 @pytest.fixture
@@ -43,7 +36,7 @@ def answers(folder: Path, text: str) -> None:
 @pytest.mark.parametrize("name", BOARDS)
 def test_the_fastest_mode_of_each_board(tmp_path: Path, nvpmodel: Path, name: str) -> None:
     board = BOARDS[name]
-    root = put(tmp_path, CONFIGURATION, configuration(board.modes))
+    root = write(tmp_path, {CONFIGURATION: configuration(board.modes)})
     assert [(mode.number, mode.name) for mode in power_modes(root)] == list(enumerate(board.modes))
     most = fastest(power_modes(root))
     assert most is not None and (most.name, most.number) == (board.fastest, board.number)
@@ -67,7 +60,7 @@ def test_the_fastest_mode_of_each_board(tmp_path: Path, nvpmodel: Path, name: st
     ],
 )
 def test_without_maxn_the_clocks_tell(tmp_path: Path, limits: dict[str, str], expected: str | None) -> None:
-    most = fastest(power_modes(put(tmp_path, CONFIGURATION, configuration(("A", "B"), limits))))
+    most = fastest(power_modes(write(tmp_path, {CONFIGURATION: configuration(("A", "B"), limits)})))
     assert (most and most.name) == expected
 
 
@@ -80,7 +73,7 @@ def test_without_clocks_the_watts_tell() -> None:
 
 def test_a_configuration_that_is_damaged(tmp_path: Path) -> None:
     text = "< POWER_MODEL ID=x NAME=MAXN >\nGPU MAX_FREQ 5\n< POWER_MODEL NAME=15W ID=3 >\nGPU MAX_FREQ fast\n\xff<\n"
-    (mode,) = power_modes(put(tmp_path, CONFIGURATION, text))
+    (mode,) = power_modes(write(tmp_path, {CONFIGURATION: text}))
     assert (mode.number, mode.name, mode.limits) == (3, "15W", {})
 
 
@@ -95,14 +88,14 @@ def test_a_configuration_that_is_damaged(tmp_path: Path) -> None:
 )
 def test_what_nvpmodel_answers(tmp_path: Path, nvpmodel: Path, said: str, expected: str) -> None:
     answers(nvpmodel, said)
-    assert power_mode(put(tmp_path, GOVERNOR, "schedutil\n")) == expected
+    assert power_mode(write(tmp_path, {GOVERNOR: "schedutil\n"})) == expected
 
 
 def test_without_the_program_the_boards_own_note_is_read(tmp_path: Path, nvpmodel: Path) -> None:
     """As in a container."""
-    put(tmp_path, CONFIGURATION, configuration(BOARDS["orin-nano"].modes))
-    assert power_mode(put(tmp_path, STATUS, "pmode:0002 fmode:fan_mode_quiet\n")) == "MAXN_SUPER (mode 2)"
-    assert current_mode(put(tmp_path, STATUS, "pmode:0009\n")) is None
+    write(tmp_path, {CONFIGURATION: configuration(BOARDS["orin-nano"].modes)})
+    assert power_mode(write(tmp_path, {STATUS: "pmode:0002 fmode:fan_mode_quiet\n"})) == "MAXN_SUPER (mode 2)"
+    assert current_mode(write(tmp_path, {STATUS: "pmode:0009\n"})) is None
 
 
 def test_a_machine_that_is_no_jetson(tmp_path: Path, nvpmodel: Path) -> None:

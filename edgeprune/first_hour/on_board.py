@@ -14,7 +14,7 @@ from edgeprune.engines import ENGINES
 from edgeprune.errors import EdgepruneError, RunError
 from edgeprune.first_hour.attention import attention_graph
 from edgeprune.first_hour.step import Found, Job, NotHere, Waits, run_verb
-from edgeprune.first_hour.trtexec import TIMING, build, run_trtexec
+from edgeprune.first_hour.trtexec import TIMING, build, built, run_trtexec
 from edgeprune.power_mode import current_mode, power_modes
 
 SECONDS = 10.0  # as long power is measured
@@ -43,9 +43,7 @@ def cuda_graph(job: Job) -> Found:
     found: Found = {}
     for name in (graphs.trunk, *([graphs.tails[job.bucket()]] if graphs.tails else [])):
         graph = job.bundle.path(name)
-        plan = job.folder / "trtexec" / f"{graph.stem}.plan"
-        if not plan.is_file():
-            build(graph, plan.parent)
+        plan = built(graph, job.folder / "trtexec")
         for how, flags in (("plain", []), ("cuda_graph", ["--useCudaGraph"])):
             words = [f"--loadEngine={plan}", *flags, *TIMING]
             found[f"{graph.stem} {how}"] = run_trtexec(words, plan.parent / f"{graph.stem}.{how}.log")

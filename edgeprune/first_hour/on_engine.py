@@ -19,7 +19,7 @@ from edgeprune.engines.tensorrt import open_runtime
 from edgeprune.errors import EdgepruneError, RunError
 from edgeprune.files import make_folder
 from edgeprune.first_hour.step import Found, Job
-from edgeprune.first_hour.trtexec import build
+from edgeprune.first_hour.trtexec import built
 
 WARM_UP, FRAMES, OPENINGS = 20, 200, 50
 NO_REASON = "no reason given"  # what the engine says where TensorRT's log had none
@@ -115,7 +115,7 @@ def labels(job: Job, tf32: bool) -> Found:
     bucket, found = job.bucket(), {}
     for precision in filter(None, job.precisions()):
         for graph in _graphs(job, precision, bucket):
-            plan = Path(build(graph, job.folder / "trtexec", tf32)["plan"])
+            plan = built(graph, job.folder / "trtexec", tf32)
             open_runtime().plans.store(graph, plan.read_bytes(), 0.0)
         found[precision] = _compare(job, precision, bucket)
     return found

@@ -55,15 +55,28 @@ def build(graph: Path, folder: Path, tf32: bool = False) -> Found:
     Returns:
         {`plan` (its path), FIGURES, and what `summarise` says of the layers}.
     """
-    name = f"{graph.stem}{'-tf32' if tf32 else ''}"
-    plan, layers = folder / f"{name}.plan", folder / f"{name}.layers.json"
+    plan = plan_path(graph, folder, tf32)
+    layers, partial = plan.with_suffix(".layers.json"), plan.with_suffix(".partial")
     folder.mkdir(parents=True, exist_ok=True)
     words = [
-        f"--onnx={graph}", f"--saveEngine={plan}", "--stronglyTyped", f"--memPoolSize=workspace:{workspace_mb()}M",
+        f"--onnx={graph}", f"--saveEngine={partial}", "--stronglyTyped", f"--memPoolSize=workspace:{workspace_mb()}M",
         "--profilingVerbosity=detailed", f"--exportLayerInfo={layers}", "--useCudaGraph", *TIMING,
     ]  # fmt: skip
-    figures = run_trtexec(words if tf32 else [*words, "--noTF32"], folder / f"{name}.log")
+    figures = run_trtexec(words if tf32 else [*words, "--noTF32"], plan.with_suffix(".log"))
+    partial.replace(plan)  # whole
     return {"plan": str(plan), "plan_mb": plan.stat().st_size / 1e6, **figures, "layers": read_layers(layers)}
+
+
+def plan_path(graph: Path, folder: Path, tf32: bool = False) -> Path:
+    return folder / f"{graph.stem}{'-tf32' if tf32 else ''}.plan"
+
+
+def built(graph: Path, folder: Path, tf32: bool = False) -> Path:
+    """A graph's engine: the one of an earlier step, or built now."""
+    plan = plan_path(graph, folder, tf32)
+    if not plan.is_file():
+        build(graph, folder, tf32)
+    return plan
 
 
 def read_layers(path: Path) -> Found:

@@ -94,7 +94,10 @@ def test_cuda_graph_against_plain(job: Job, trtexec: Trtexec) -> None:
         "fp32-trunk plain": 2.5, "fp32-trunk cuda_graph": 1.5,
         "fp32-tail-quarter plain": 2.5, "fp32-tail-quarter cuda_graph": 1.5,
     }  # fmt: skip
-    assert calls.read_text().count("--loadEngine=") == 4
+    assert calls.read_text().count("--loadEngine=") == 4 and calls.read_text().count("--onnx=") == 2
+    on_board.cuda_graph(job)
+    assert calls.read_text().count("--onnx=") == 2  # engines of an earlier step are taken
+    assert not list(job.folder.rglob("*.partial"))
 
 
 # ------------------------------------------------------------------------------------------------------- our own engine
@@ -141,22 +144,22 @@ def test_labels_against_references(
     thor: Jetson, job: Job, monkeypatch: pytest.MonkeyPatch, tf32: bool, tmp_path: Path
 ) -> None:
     """Engines of trtexec run in ours; one whose tail answers otherwise shows."""
-    built: list[tuple[str, bool]] = []
+    asked: list[tuple[str, bool]] = []
 
-    def build(graph: Path, folder: Path, with_tf32: bool) -> dict[str, Any]:
-        built.append((graph.stem, with_tf32))
+    def built(graph: Path, folder: Path, with_tf32: bool) -> Path:
+        asked.append((graph.stem, with_tf32))
         other = graph.with_name("int8-tail-half.onnx") if tf32 and graph.stem == "int8-tail-quarter" else graph
         plan = tmp_path / f"{graph.stem}.plan"
         model = onnx.load(other).SerializeToString()
         plan.write_bytes(
             pickle.dumps({"version": thor.trt.__version__, "model": model, "memory": 1000, "profiles": []})
         )
-        return {"plan": str(plan)}
+        return plan
 
     monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path / "another"))  # put back by the test
-    monkeypatch.setattr(on_engine, "build", build)
+    monkeypatch.setattr(on_engine, "built", built)
     found = on_engine.labels(job, tf32)
-    assert built == [(f"{each}-{part}", tf32) for each in ("fp32", "int8") for part in ("trunk", "tail-quarter")]
+    assert asked == [(f"{each}-{part}", tf32) for each in ("fp32", "int8") for part in ("trunk", "tail-quarter")]
     assert found["fp32"] == {"equal": 1.0, "differ": 0, "of": 24}
     assert found["int8"]["differ"] == (24 if tf32 else 0)
 
