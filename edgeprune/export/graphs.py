@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.export.int8 import TRANSLATIONS
+from edgeprune.export.simplify import drop_idle
 from edgeprune.model.policy import Bucket
-from edgeprune.model.segmenter import Segmenter
+from edgeprune.model.segmenter import Segmenter, as_image
 from edgeprune.model.stem import Stem
 
 OPSET = 18
@@ -69,7 +70,7 @@ class DenseGraph(nn.Module):
         self.model, self.depth, self.dialect = model, depth, dialect
 
     def forward(self, frame_HW3: Tensor) -> Tensor:
-        x_BND, skips, _ = self.model.embed(frame_HW3.permute(2, 0, 1)[None].float())
+        x_BND, skips, _ = self.model.embed(as_image(frame_HW3))
         x_ND = x_BND[0]
         for block in self.model.blocks[: self.depth]:
             x_ND = block(x_ND)
@@ -82,8 +83,11 @@ def channels_last(skips: Sequence[Tensor]) -> list[Tensor]:
 
 
 def to_labels(logits_1KHW: Tensor, dialect: str) -> Tensor:
-    """Class ids (H/2, W/2) uint8; TensorRT casts to UINT8 from float alone."""
+    """Class ids (H/2, W/2) uint8. TensorRT casts to UINT8 from float alone; Torch-TensorRT does not cast to it, so there they
+    are int32."""
     labels_HW = logits_1KHW.argmax(dim=1)[0]
+    if dialect == "torch-tensorrt":
+        return labels_HW.to(torch.int32)
     return (labels_HW.float() if dialect == "tensorrt" else labels_HW).to(torch.uint8)
 
 
@@ -116,6 +120,7 @@ def _export(graph: nn.Module, inputs: tuple[Tensor, ...], names_in: list[str], n
         del node.metadata_props[:]
         node.doc_string = ""
     del proto.graph.value_info[:]
+    drop_idle(proto)
     return proto
 
 
@@ -147,18 +152,30 @@ def export_tail(model: Segmenter, bucket: Bucket, dialect: str) -> onnx.ModelPro
     state = (x_ND, *channels_last(skips), scores_N)
     proto = _export(TailGraph(model, bucket.counts, dialect), state, trunk_outputs(model), ["labels"])
     drop_unused_inputs(proto)
+    sort_topk(proto, dialect)
     return proto
 
 
 def export_bucket(model: Segmenter, bucket: Bucket, dialect: str) -> onnx.ModelProto:
     """Input `frame`, output `labels`: trunk and tail as one graph."""
-    return _export(BucketGraph(model, bucket.counts, dialect), (blank_frame(model),), ["frame"], ["labels"])
+    proto = _export(BucketGraph(model, bucket.counts, dialect), (blank_frame(model),), ["frame"], ["labels"])
+    sort_topk(proto, dialect)
+    return proto
 
 
 def export_dense(model: Segmenter, dialect: str, depth: int | None = None) -> onnx.ModelProto:
     """Input `frame`, output `labels`; `depth` blocks, by default all."""
     depth = len(model.blocks) if depth is None else depth
     return _export(DenseGraph(model, depth, dialect), (blank_frame(model),), ["frame"], ["labels"])
+
+
+def sort_topk(proto: onnx.ModelProto, dialect: str) -> None:
+    """TensorRT's TopK sorts in any case, and its parser's table takes no other (operators.md, "`sorted` must be 1"); a CPU is
+    faster without."""
+    for node in proto.graph.node:
+        for item in node.attribute:
+            if dialect == "tensorrt" and node.op_type == "TopK" and item.name == "sorted":
+                item.i = 1
 
 
 def drop_unused_inputs(proto: onnx.ModelProto) -> None:

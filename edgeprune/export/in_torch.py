@@ -22,7 +22,7 @@ from edgeprune.energy import Energy, Meter, measure_idle
 from edgeprune.errors import InputError, RunError
 from edgeprune.export.family import place_buckets
 from edgeprune.export.graphs import blank_frame, to_labels
-from edgeprune.model.segmenter import Segmenter
+from edgeprune.model.segmenter import Segmenter, as_image
 from edgeprune.policies import make_policy
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -118,7 +118,7 @@ def run_trunk(model: Segmenter, frame_HW3: Tensor) -> tuple[tuple[Tensor, list[T
 
 def dense_labels(model: Segmenter, frame_HW3: Tensor) -> Tensor:
     """Every token through every block."""
-    x_BND, skips, _ = model.embed(frame_HW3.permute(2, 0, 1)[None].float())
+    x_BND, skips, _ = model.embed(as_image(frame_HW3))
     for block in model.blocks:
         x_BND = block(x_BND)
     return to_labels(model.head(model.norm(x_BND), model.grid, skips), "onnxruntime")

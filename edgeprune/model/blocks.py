@@ -20,11 +20,23 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def _heads(self, x_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """q, k, v, each (..., H, N, E)."""
-        *lead, tokens, _ = x_ND.shape
+        """q, k, v, each (..., H, N, E); of one frame in a graph (1, H, N, E), the shape that TensorRT's fused attention is
+        specified for (developer guide, "Multi-Head Attention Fusion")."""
+        *lead, tokens, width = x_ND.shape
+        if torch.compiler.is_exporting():  # one Split in place of three Slices and Squeezes
+            lead = lead or [1]
+            parts = self.qkv(x_ND).split(width, dim=-1)
+            q_HNE, k_HNE, v_HNE = (
+                part_ND.reshape(*lead, tokens, self.heads, HEAD_SIZE).transpose(-3, -2) for part_ND in parts
+            )
+            return q_HNE, k_HNE, v_HNE
         qkv_3HNE = self.qkv(x_ND).reshape(*lead, tokens, 3, self.heads, HEAD_SIZE)
         q_HNE, k_HNE, v_HNE = (part.transpose(-3, -2) for part in qkv_3HNE.unbind(-3))
         return q_HNE, k_HNE, v_HNE
+
+    def _as_given(self, of_HNN: Tensor, x_ND: Tensor) -> Tensor:
+        """Without the leading 1 that a graph's heads have and its tokens have not."""
+        return of_HNN.squeeze(0) if torch.compiler.is_exporting() and x_ND.ndim == 2 else of_HNN
 
     def forward(self, x_ND: Tensor, keys_N: Tensor | None = None, bias_N: Tensor | None = None) -> Tensor:
         """
@@ -52,15 +64,15 @@ class Attention(nn.Module):
         logits_HNN = (q_HNE * HEAD_SIZE**-0.5) @ k_HNE.transpose(-2, -1)
         if keys_N is not None:
             logits_HNN = logits_HNN.masked_fill(~keys_N[..., None, None, :], -1e4)
-        return logits_HNN.softmax(-1)
+        return self._as_given(logits_HNN.softmax(-1), x_ND)
 
     def keys(self, x_ND: Tensor) -> Tensor:
         """The mean of the heads' keys (..., N, E): what ToMe compares tokens by."""
-        return self._heads(x_ND)[1].mean(dim=-3)
+        return self._as_given(self._heads(x_ND)[1], x_ND).mean(dim=-3)
 
     def values(self, x_ND: Tensor) -> Tensor:
         """The heads' values (..., H, N, E)."""
-        return self._heads(x_ND)[2]
+        return self._as_given(self._heads(x_ND)[2], x_ND)
 
 
 def attend(q_HNE: Tensor, k_HNE: Tensor, v_HNE: Tensor, keys_N: Tensor | None, bias_N: Tensor | None = None) -> Tensor:

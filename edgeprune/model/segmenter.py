@@ -122,7 +122,7 @@ class Segmenter(nn.Module):
 
     def trunk(self, frame_HW3: Tensor) -> tuple[Tensor, list[Tensor], Tensor | None]:
         """Frame (H, W, 3) uint8 -> tokens (N, D) before the first decision, skips, the first decision's scores."""
-        x_BND, skips, view = self.embed(frame_HW3.permute(2, 0, 1)[None].float())
+        x_BND, skips, view = self.embed(as_image(frame_HW3))
         x_ND, scores_S = self.policy.trunk(list(self.blocks[: self.policy.trunk_depth]), x_BND[0], view)
         return x_ND, skips, scores_S
 
@@ -137,6 +137,12 @@ class Segmenter(nn.Module):
                 frozen_1NK, open_1N = gathered.frozen_NK[None], gathered.open_N[None]
             x_ND = gathered.x_ND
         return self._finish(self.norm(x_ND)[None], self.grid, skips, frozen_1NK, open_1N)
+
+
+def as_image(frame_HW3: Tensor) -> Tensor:
+    """Frame (H, W, 3) uint8 -> levels (1, 3, H, W). Cast before anything else: TensorRT's parser takes a UINT8 input into a
+    Cast and into no other operator (onnx-tensorrt, ModelImporter.cpp, "UINT8 types for intermediate tensors")."""
+    return frame_HW3.float().permute(2, 0, 1)[None]
 
 
 def resize_positions(pos_1ND: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:

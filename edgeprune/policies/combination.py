@@ -172,6 +172,8 @@ class Combination(TokenPolicy):
 
     def by_side(self, scores_S: Tensor) -> list[Tensor]:
         """The trunk's scores of superpatches, each side's apart."""
+        if len(self.sides) == 1:
+            return [scores_S]
         return list(scores_S.split([count_cells(self.shape.grid, side) for side in self.sides]))
 
     def need(self, scores_S: Tensor, threshold: float) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from edgeprune.model.policy import GONE, Shape, View
 from edgeprune.model.stem import PATCH
+from edgeprune.policies.stages import on_grid
 
 SUREST = -128.0  # scores end here
 CONTEXT = 256.0  # lifts every context token over all others
@@ -129,6 +130,7 @@ class Leaving:
         """`cells_K`: the cell that each row stands at; None: all in order."""
         rows = x_KD.shape[0]
         self.tokens, self.cells_K = tokens, cells_K
+        self.now_K = cells_K  # the same after those that left
         self.row_N = self._rows(cells_K, torch.full((tokens,), rows, device=x_KD.device), 0)
         self.last_N = self.row_N
         self.parts: list[Tensor] = []  # rows before each exit, one after the other: what `last_N` points into
@@ -145,14 +147,12 @@ class Leaving:
 
     def _on_grid(self, scores_K: Tensor) -> Tensor:
         """Scores of rows at their cells; `GONE` at those that have none."""
-        if self.cells_K is None and not self.parts:
-            return scores_K
-        return torch.cat((scores_K, scores_K.new_full((1,), GONE))).index_select(0, self.row_N)
+        return scores_K if self.now_K is None else on_grid(scores_K, self.now_K, self.tokens)
 
     def best(self, scores_K: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """The cells that TopK takes for a gate, and their rows; nobody leaves."""
         kept_J = self._on_grid(scores_K).topk(count, sorted=False).indices
-        return kept_J, kept_J if self.cells_K is None and not self.parts else self.row_N.index_select(0, kept_J)
+        return kept_J, kept_J if self.now_K is None else self.row_N.index_select(0, kept_J)
 
     def exit(
         self, x_KD: Tensor, logits_KK: Tensor, scores_K: Tensor, count: int, unsure: float
@@ -172,6 +172,7 @@ class Leaving:
         self.frozen_N = torch.where(self.open_N, self.row_N + before, self.frozen_N)
         self.logits.append(logits_KK)
         self.parts.append(x_KD)
+        self.now_K = kept_J
         self.row_N = self._rows(kept_J, torch.full_like(self.row_N, count), 0)
         self.last_N = self._rows(kept_J, self.last_N, sum(part.shape[0] for part in self.parts))
         self.open_N = self.open_N & (self.row_N < count) & (scores_N > unsure)

@@ -45,6 +45,11 @@ def spaced(shape: Shape, stages: int) -> tuple[int, ...]:
     return tuple((stage + 1) * shape.depth // (stages + 1) for stage in range(stages))
 
 
+def on_grid(scores_K: Tensor, cells_K: Tensor, tokens: int) -> Tensor:
+    """Scores of rows at their cells of the grid (N,); `GONE` at those that no row stands for."""
+    return scores_K.new_full((tokens,), GONE).scatter(0, cells_K, scores_K)
+
+
 class Remaining:
     """In the inference form: which rows of a graph's tokens stand for which cells of the grid.
 
@@ -69,7 +74,7 @@ class Remaining:
         """
         scores_N = scores_K
         if self.parts:
-            scores_N = torch.cat((scores_K, scores_K.new_full((1,), GONE))).index_select(0, self.row_N)
+            scores_N = on_grid(scores_K, self.cells_K, self.tokens)
         self.cells_K = scores_N.topk(count, sorted=False).indices
         rows_J = self.row_N.index_select(0, self.cells_K)
         self.parts.append(x_KD)

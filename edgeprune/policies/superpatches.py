@@ -259,13 +259,14 @@ def merge_cells(x_ND: Tensor, chosen: Sequence[Tensor | None], sides: Sequence[i
         rows.append(x_ND.index_select(0, taken_RP.flatten()).unflatten(0, (count, side * side)).mean(1))
         cells.append(taken_RP[:, 0])
         inside = (side // finest) ** 2
-        gone.append(patches_of(finest_grid, side // finest, device).index_select(0, taken_R).flatten())
+        gone_RP = taken_R if inside == 1 else patches_of(finest_grid, side // finest, device).index_select(0, taken_R)
+        gone.append(gone_RP.flatten())
         gone_row.append(torch.arange(first, first + count, device=device).repeat_interleave(inside))
         first += count
     gone_R = torch.cat(gone)
     new_S, apart_K = without(gone_R, patches_SP.shape[0])
     single_K = patches_SP.index_select(0, apart_K).flatten()
-    row_S = (first + new_S * finest * finest).scatter(0, gone_R, torch.cat(gone_row))
+    row_S = (first + new_S * finest**2).scatter(0, gone_R, torch.cat(gone_row))
     row_N = row_S.index_select(0, cell_of(grid, finest, 1, device))
     place_N = place_in_cell(grid, finest, device)
     owner_N = torch.where(row_N < first, row_N, row_N + place_N)

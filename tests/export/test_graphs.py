@@ -99,6 +99,16 @@ def test_runs_as_pytorch_does(built: tuple[Bundle, str], sources: Sources) -> No
                 assert (labels_HW == logits_1KHW.argmax(1)[0].numpy()).mean() > 0.97
 
 
+def test_a_frame_is_cast_before_anything_else(cpu: Bundle, orin: Bundle) -> None:
+    """TensorRT's parser takes a UINT8 input into a Cast alone; so it is in every graph of either dialect."""
+    for bundle in (cpu, orin):
+        graphs = [bundle.graphs(precision).trunk for precision in bundle.manifest.precisions]
+        assert bundle.manifest.dense and bundle.manifest.stem_head
+        for path in (*graphs, bundle.manifest.dense, bundle.manifest.stem_head):
+            graph = onnx.load(bundle.path(path), load_external_data=False).graph
+            assert [node.op_type for node in graph.node if "frame" in node.input] == ["Cast"]
+
+
 def test_counts_over_the_threshold(cpu: Bundle, sources: Sources) -> None:
     """What the trunk says is what the calibration said of its own frames."""
     assert sources.calib is not None
