@@ -3,6 +3,7 @@
 Shapes: F calibration frames, G gates.
 """
 
+from collections.abc import Sequence
 from math import ceil
 
 import numpy as np
@@ -11,6 +12,9 @@ from edgeprune.config import BucketFamily
 from edgeprune.model.policy import Bucket, TokenPolicy
 
 FULL = "full"
+# rows of a tensor in a graph: 513 cost an engine one tile of a matrix product more than 512, and every eighth keeps FP16 rows
+# aligned to 16 bytes; no row is computed that a bucket has no use for, they are real tokens
+ROWS = 8
 # a bucket of headroom where so many lie under the full grid
 HEADROOM_FROM = 3
 # Later decisions have no bucket of their own to choose, so a count at the mean need would cut every other frame short there.
@@ -27,7 +31,9 @@ def place_buckets(policy: TokenPolicy, spec: BucketFamily, occupancy_FG: list[li
     quantiles of the frames; each other decision gets what `HOLDS` of the frames that fall between two cuts need, made to
     rise with the buckets (a larger bucket computes no less anywhere). Without, schedules are the policy's target ratios
     scaled by even steps. The deciding count, which a frame's need is held against, is rounded up to the target's
-    multiple, the others to the nearest. A bucket is filled with real tokens, the next best ones.
+    multiple, the others to the nearest; a method that can't have that count gets one between the need and it that it can
+    have, else the next. Every count but the full grid's makes rows in multiples of `ROWS` (see `in_rows`). A bucket is
+    filled with real tokens, the next best ones.
     """
     by = policy.chosen_by
     full = Bucket(FULL, (policy.tokens,) * len(policy.gated))
@@ -57,15 +63,46 @@ def place_buckets(policy: TokenPolicy, spec: BucketFamily, occupancy_FG: list[li
             ceil(need / spec.multiple - 1e-6) if gate == by else round(need / spec.multiple)
             for gate, need in enumerate(needs_G)
         ]
-        counts = [min(policy.tokens, max(1, multiple) * spec.multiple) for multiple in multiples]
-        if spec.most is not None:  # beyond, a decision takes all
-            counts = [policy.tokens if count > spec.most else count for count in counts]
-        schedule = policy.feasible(counts)
+        counts = [
+            min(policy.tokens, max(1, max(1, multiple) * spec.multiple - policy.extra_rows * (gate != by)))
+            for gate, multiple in enumerate(multiples)
+        ]
+        schedule = nearest(policy, _all_beyond(spec.most, counts, policy), ceil(needs_G[by] - 1e-6))
+        schedule = in_rows(policy, _all_beyond(spec.most, schedule, policy))
         if schedule[by] < policy.tokens:
             # two cuts that round to the same deciding count are one bucket, with the larger need at every gate
             before = chosen.get(schedule[by], schedule)
-            chosen[schedule[by]] = policy.feasible([max(pair) for pair in zip(before, schedule, strict=True)])
+            chosen[schedule[by]] = in_rows(policy, [max(pair) for pair in zip(before, schedule, strict=True)])
     return [Bucket(f"k{first}", counts) for first, counts in sorted(chosen.items())] + [full]
+
+
+def _all_beyond(most: int | None, counts: Sequence[int], policy: TokenPolicy) -> list[int]:
+    """Where a decision can't pick so many, all."""
+    return [policy.tokens if most is not None and count > most else count for count in counts]
+
+
+def nearest(policy: TokenPolicy, counts: Sequence[int], least: int) -> tuple[int, ...]:
+    """The schedule `in_rows` whose deciding count is the largest that is none over `counts`' and none under `least`; where
+    there is none, the smallest that is over it."""
+    by = policy.chosen_by
+    for count in range(counts[by], min(least, counts[by]) - 1, -1):
+        found = in_rows(policy, [*counts[:by], count, *counts[by + 1 :]])
+        if found[by] == count:
+            return found
+    return in_rows(policy, counts)
+
+
+def in_rows(policy: TokenPolicy, counts: Sequence[int]) -> tuple[int, ...]:
+    """The smallest feasible counts, none under those asked for, that leave a multiple of `ROWS` rows after each decision, with
+    what the policy adds to them, or the full grid."""
+    found = policy.feasible(counts)
+    while True:
+        rounded = [
+            min(policy.tokens, ceil((count + policy.extra_rows) / ROWS) * ROWS - policy.extra_rows) for count in found
+        ]
+        if list(found) == rounded:
+            return found
+        found = policy.feasible(rounded)
 
 
 def rising(values: list[float], weights: list[int]) -> list[float]:

@@ -98,6 +98,8 @@ class TokenPolicy(nn.Module):
     chosen_by = 0
     # whether candidates are groups, and a graph's TopK takes those that merge instead of the tokens that stay
     merges = False
+    # rows that a graph has beside the tokens that a decision leaves, such as one that stands for all others
+    extra_rows = 0
     # whether gates select alike by design: their equal selections are then one node in a graph
     repeats = False
 

@@ -43,6 +43,8 @@ class EViT(Stages):
     no places, so `fused`, which is what came of the token, blurs all of them into one.
     """
 
+    extra_rows = 1  # the fused token
+
     def __init__(self, shape: Shape, options: EViTOptions):
         super().__init__(shape, spaced(shape, len(options.keep)), options.keep)
         self.options = options

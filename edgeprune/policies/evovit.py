@@ -36,6 +36,8 @@ class EvoViT(TokenPolicy):
     to one over the grid and both kinds stay comparable (the paper is silent). Every block decides anew: tokens come back.
     """
 
+    extra_rows = 1  # the representative of the tokens that a block leaves out
+
     def __init__(self, shape: Shape, options: EvoViTOptions):
         super().__init__(shape)
         if options.first >= shape.depth:

@@ -5,12 +5,12 @@ import pytest
 
 from edgeprune.checkpoint import load
 from edgeprune.config import BucketFamily, PolicySpec, load_target
-from edgeprune.export.family import FULL, place_buckets, rising
+from edgeprune.export.family import FULL, ROWS, place_buckets, rising
 from edgeprune.export.sources import Sources
 from edgeprune.lint.rules import MAX_TOPK
 from edgeprune.model import TokenPolicy
 from edgeprune.model.policy import Shape
-from edgeprune.policies import make_policy
+from edgeprune.policies import POLICIES, make_policy
 
 N, GATES = 768, 9
 SVIT = make_policy(PolicySpec(name="svit"), Shape(192, 12, (24, 32), 11))
@@ -37,6 +37,31 @@ def test_every_family(multiple: int, with_occupancy: bool, count: int) -> None:
         assert len(bucket.counts) == GATES
         assert all(0 < count <= N and (count % multiple == 0 or count == N) for count in bucket.counts)
     assert [bucket.name for bucket in buckets[:-1]] == [f"k{first}" for first in firsts[:-1]]
+
+
+@pytest.mark.parametrize("multiple", [1, 4, 16, 32, 64])
+@pytest.mark.parametrize("name", [name for name in POLICIES if name not in ("dense", "ats")])  # these have no family
+def test_every_stage_has_rows_in_eights(name: str, multiple: int) -> None:
+    options = {"levels": [[4, 0.1], [2, 0.4]], "exits": {"exits": [4, 8], "keep": [0.7, 0.5]}, "gates": {"first": 3}}
+    spec = PolicySpec(name=name, options=options if name == "combined" else {})
+    policy = make_policy(spec, Shape(192, 12, (24, 32), 11))
+    random = np.random.default_rng(0)
+    for shares_G in (np.asarray(policy.target_keep), np.linspace(0.93, 0.31, len(policy.gated))):
+        asked_FG = [np.minimum(1, shares_G * scale).tolist() for scale in random.uniform(0.5, 1.2, 20)]
+        for occupancy in (None, [[round(share * N) / N for share in asked_G] for asked_G in asked_FG]):
+            buckets = place_buckets(policy, BucketFamily(count=5, multiple=multiple), occupancy)
+            assert buckets[-1].counts == (N,) * len(policy.gated) and (len(buckets) > 1 or multiple == 64)
+            for bucket in buckets:
+                assert policy.feasible(bucket.counts) == bucket.counts
+                assert all((count + policy.extra_rows) % ROWS == 0 or count == N for count in bucket.counts)
+
+
+@pytest.mark.parametrize(("need", "count"), [(470, 480), (481, 504), (504, 504), (505, 528), (560, 576), (700, 720)])
+def test_merged_counts_are_the_nearest_in_eights(need: int, count: int) -> None:
+    """Four patches become one: 768 less three for each, so 504 and 528 where 512 was asked for, and 513 before."""
+    policy = make_policy(PolicySpec(name="cts-svit"), Shape(192, 12, (24, 32), 11))
+    buckets = place_buckets(policy, BucketFamily(count=2, multiple=32), [[need / N] + [0.3] * 9] * 4)
+    assert buckets[0].counts[0] == count
 
 
 def test_every_calibration_frame_has_a_bucket_and_the_first_gates_need_is_met_closely() -> None:
