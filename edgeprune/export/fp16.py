@@ -1,9 +1,11 @@
 """From an FP32 graph to a strongly typed one in FP16, for engines that compute in the types the graph states.
 
 What stays in FP32: LayerNormalization (its sums overflow half a float's range), what turns the frame into network input, the
-gates and TopK (scores are compared with thresholds), and what follows the final ArgMax. Softmax is in FP16 between its two
-products, where TensorRT fuses all three and sums in FP32. A Cast stands where the type changes, once per tensor and type: a
-converter that puts Casts around every node of a region rounds inside of it.
+gates and whatever makes scores of them or of attention, from the trunk to each TopK (scores are compared with thresholds and
+with each other: the attention that one of 768 tokens receives is about 0.0013, of which FP16 has three digits), and what
+follows the final ArgMax. Softmax is in FP16 between its two products, where TensorRT fuses all three and sums in FP32. A Cast
+stands where the type changes, once per tensor and type: a converter that puts Casts around every node of a region rounds
+inside of it.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 FP32, FP16 = TensorProto.FLOAT, TensorProto.FLOAT16
 OPSET = 19  # the first whose QuantizeLinear takes FP16; TensorRT 10.3's parser reads up to 20
 IN_FP32 = ("LayerNormalization", "TopK")
+PRODUCTS = ("Conv", "Gemm", "MatMul")
 ALWAYS_FP32 = {"Resize": (1, 2)}  # inputs that the standard has in FP32: `roi` and `scales`
 SCORES = "scores"  # an input and output that stays in FP32
 GATES = "policy."  # how the names of a policy's parameters begin
@@ -124,27 +127,47 @@ def _kept_in_fp32(graph: onnx.GraphProto) -> set[str]:
             readers.setdefault(name, []).append(node)
         for name in node.output:
             writers.setdefault(name, []).append(node)
-    ends = ("TopK", "ArgMax")
-    frame = _reach(["frame"], readers, lambda node: node.output, stop=("Conv",))
+    ends = _of("TopK", "ArgMax")
+    frame = _reach(["frame"], readers, lambda node: node.output, stop=_of("Conv"))
     parameters = [tensor.name for tensor in graph.initializer if tensor.name.startswith(f"model.{GATES}")]
     after_gates = _reach(parameters, readers, lambda node: node.output, stop=ends)
     decided = [name for node in graph.node if node.op_type == "TopK" for name in node.input[:1]]
     decided += [value.name for value in graph.output if value.name in (SCORES, "count")]
-    before_choice = _reach(decided, writers, lambda node: node.input, stop=("LayerNormalization", *ends))
+    before_choice = _reach(decided, writers, lambda node: node.input, stop=_of("LayerNormalization", "TopK", "ArgMax"))
+    # what the blocks themselves hand on is no score: the residual stream, the trunk's tokens and skips
+    handed_on = {node.input[0] for node in graph.node if node.op_type == "LayerNormalization"}
+    handed_on |= {value.name for value in graph.output} - set(decided)
+
+    def made_by_a_block(node: onnx.NodeProto) -> bool:
+        products = [each for name in node.input for each in writers.get(name, []) if each.op_type == "MatMul"]
+        return (
+            node.op_type in (*PRODUCTS, "Softmax", "LayerNormalization", "TopK", "ArgMax")
+            or node.output[0] in handed_on
+            or (node.op_type == "Add" and bool(products))  # a product and its bias
+        )
+
+    scores = _reach(decided, writers, lambda node: node.input, stop=made_by_a_block)
     labels = [name for node in graph.node if node.op_type == "ArgMax" for name in node.output]
-    after_labels = _reach(labels, readers, lambda node: node.output, stop=())
-    return frame | (after_gates & before_choice) | after_labels
+    after_labels = _reach(labels, readers, lambda node: node.output, stop=_of())
+    return frame | (after_gates & before_choice) | scores | after_labels
+
+
+def _of(*operators: str) -> Callable[[onnx.NodeProto], bool]:
+    return lambda node: node.op_type in operators
 
 
 def _reach(
-    names: Iterable[str], edges: Edges, onward: Callable[[onnx.NodeProto], Iterable[str]], stop: Iterable[str]
+    names: Iterable[str],
+    edges: Edges,
+    onward: Callable[[onnx.NodeProto], Iterable[str]],
+    stop: Callable[[onnx.NodeProto], bool],
 ) -> set[str]:
-    """First outputs of the nodes that are reached from tensors along `edges`, up to and without operators of `stop`."""
+    """First outputs of the nodes that are reached from tensors along `edges`, up to and without those of `stop`."""
     found: set[str] = set()
     waiting = list(names)
     while waiting:
         for node in edges.get(waiting.pop(), []):
-            if node.output[0] not in found and node.op_type not in stop:
+            if node.output[0] not in found and not stop(node):
                 found.add(node.output[0])
                 waiting += onward(node)
     return found
