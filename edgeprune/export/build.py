@@ -112,8 +112,10 @@ def build(target: Target, sources: Sources, precisions: Sequence[str], out: Path
             rows = compare(reference_model, buckets, precision, answering, rest, frames_FHW3, target.threads)
             parity += rows
             note(f"{precision}: {len(tails) + 1} graphs, {len(rows)} parity rows, {time.monotonic() - begin:.0f} s")
-        dense_path = _write_single(folder, "dense-fp32", export_dense(dense, target.dialect))
-        stem_head = _write_stem_head(folder, model, target)
+        singles = {"dense-fp32": export_dense(dense, target.dialect), "stem-head": _stem_head(model, target)}
+        for name, proto in singles.items():
+            findings += lint_graph(name, proto, target.lint)
+        dense_path, stem_head = (_write_single(folder, name, proto) for name, proto in singles.items())
         note(f"lint: {len(target.lint)} rules, {len(findings)} findings; parity frames from {frames_from}")
         _check(target, findings, parity)
         write_csv(folder / "parity.csv", [row.model_dump() for row in parity])
@@ -221,11 +223,11 @@ def build_dense(checkpoint: Path, manifest: Manifest, folder: Path) -> Path:
     )
 
 
-def _write_stem_head(folder: Path, model: Segmenter, target: Target) -> str:
+def _stem_head(model: Segmenter, target: Target) -> onnx.ModelProto:
     """Stem and head without a block: `bench` prints their share of the dense time."""
     plain = copy.deepcopy(model)
     unquantize_linears(plain)
-    return _write_single(folder, "stem-head", export_dense(plain, target.dialect, depth=0))
+    return export_dense(plain, target.dialect, depth=0)
 
 
 def _write_single(folder: Path, name: str, proto: onnx.ModelProto) -> str:

@@ -12,6 +12,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
+from edgeprune.lint.parser import refusals
+
 Constants = dict[str, TensorProto]
 Check = Callable[[onnx.ModelProto, Constants], Iterator[str]]
 
@@ -169,6 +171,11 @@ def attention_shape(model: onnx.ModelProto, constants: Constants) -> Iterator[st
             yield f"{node.name}: an attention product in INT8"
 
 
+def parser_takes_it(model: onnx.ModelProto, constants: Constants) -> Iterator[str]:
+    """Operators, types, attributes and shapes that the ONNX parser of each TensorRT from 10.0 on takes; UINT8 at the edges."""
+    yield from refusals(model)
+
+
 def types_agree(model: onnx.ModelProto, constants: Constants) -> Iterator[str]:
     """The inputs of each operator are of types that go together."""
     try:
@@ -251,6 +258,12 @@ RULES: dict[str, Rule] = {
         TENSORRT,
         "a UINT8 output can be cast from float alone",
         "cast to float first",
+    ),
+    "parser-takes-it": Rule(
+        parser_takes_it,
+        TENSORRT,
+        "TensorRT's ONNX parser refuses the graph before anything is built; each line names the place in its table or source",
+        "what the line says is allowed; of UINT8: a Cast behind the input, and one before the output",
     ),
     "types-agree": Rule(
         types_agree,

@@ -16,6 +16,7 @@ Rules it holds to (TensorRT Python API reference and developer guide; the page i
 - With USER_MANAGED memory a context runs only once it was given at least `device_memory_size_v2` bytes, aligned to 256;
   every input and output needs an address, aligned to 256. [Core/ExecutionContext]
 - A context runs once before it is captured. [developer guide, CUDA graphs]
+- The ONNX parser takes what `edgeprune.lint.parser_table` says, with its sources, and nothing else.
 - Inputs of open length need an optimization profile, which this fake can't make. [developer guide, Working with Dynamic
   Shapes]
 - A stream handle, an address and a size are integers; a name is a string. [pybind11 signatures of 10.3 to 11]
@@ -34,6 +35,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from edgeprune.lint.parser import refusals
 from tests.engines.fake_cuda import ALIGNMENT, FakeCudart
 from tests.engines.fake_network import Layer, LayerType, layers_of, weakly_typed
 
@@ -149,7 +151,9 @@ class _ParserError:
         return self._reason
 
 
-class OnnxParser:
+class _OnnxParser:
+    version: tuple[int, int]
+
     def __init__(self, network: _Network, logger: Any):
         self._network, self._errors = network, []  # type: ignore[var-annotated]
         _logger(logger)
@@ -168,9 +172,7 @@ class OnnxParser:
         except Exception as error:
             self._errors.append(f"cannot parse {Path(path).name}: {type(error).__name__}")
             return False
-        for node in model.graph.node:
-            if node.op_type == "NonZero":
-                self._errors.append(f"In node {node.name}: no importer for {node.op_type}")
+        self._errors += refusals(model, self.version)
         self._network.model = model
         return not self._errors
 
@@ -357,6 +359,12 @@ def make(version: str, cudart: FakeCudart) -> Any:
             kept.log(Severity.WARNING, "The logger passed into createInfer differs from one already provided")
         users[user] = kept
         return kept
+
+    class OnnxParser(_OnnxParser):
+        pass
+
+    major, minor, *_ = map(int, version.split("."))
+    OnnxParser.version = (major, minor)
 
     class Builder:
         def __init__(self, logger: Any):

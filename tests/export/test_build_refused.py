@@ -14,6 +14,7 @@ from edgeprune.bundle import MANIFEST, Bundle, open_bundle
 from edgeprune.checkpoint import save
 from edgeprune.config import load_target
 from edgeprune.errors import InputError, RunError
+from edgeprune.export import build as module
 from edgeprune.export.build import build
 from edgeprune.export.sources import Sources, find_sources
 from tests import models
@@ -62,6 +63,19 @@ def test_lint_findings_fail_the_build(
     with pytest.raises(RunError, match=r"graph lint for onnx-cpu: fp32 trunk: opset: IR version 11.*\(and 1 more\)"):
         again(cpu, sources, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_dense_reference_is_linted_too(
+    cpu: Bundle, sources: Sources, exported: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is compiled on a device as the buckets are."""
+    exported()
+    assert cpu.manifest.dense
+    dense = onnx.load(cpu.path(cpu.manifest.dense))
+    dense.ir_version = 11
+    monkeypatch.setattr(module, "export_dense", lambda *_, **__: dense)
+    with pytest.raises(RunError, match=r"graph lint for onnx-cpu: dense-fp32: opset: IR version 11"):
+        again(cpu, sources, tmp_path / "bundle")
 
 
 def test_a_folder_that_is_no_bundle_is_not_replaced(cpu: Bundle, sources: Sources, tmp_path: Path) -> None:

@@ -4,13 +4,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 
 from edgeprune.calibrate import calibrate_thresholds
 from edgeprune.config import BucketFamily, load_target
 from edgeprune.export.build import export_family
-from edgeprune.export.family import place_buckets
+from edgeprune.export.family import ROWS, place_buckets
+from edgeprune.export.fp16 import to_fp16
+from edgeprune.export.graphs import export_dense
 from edgeprune.export.parity import WatchedGraph, compare
+from edgeprune.export.simplify import kinds_of
 from edgeprune.export.sources import twins
 from edgeprune.lint import lint_graph
 from edgeprune.model.policy import Bucket
@@ -37,10 +40,12 @@ def buckets(model: Segmenter) -> list[Bucket]:
     untrained, want all of one frame and nothing of the next."""
     _, occupancy_FG = calibrate_thresholds(model, models.images(8))
     for count, measured_FG in ((2, occupancy_FG), (3, occupancy_FG), (3, None)):  # few buckets: each is exported twice
-        placed = place_buckets(model.policy, BucketFamily(count=count, multiple=4), measured_FG)
+        placed = place_buckets(model.policy, BucketFamily(count=count, multiple=8), measured_FG)
         if len(placed) > 1:
-            break
-    return placed
+            return placed
+    # four patches merge to one: on 24 tokens no count but theirs is one of rows in eights
+    asked = model.policy.feasible(model.policy.target_counts(models.N))
+    return [Bucket("target", asked), *placed]
 
 
 @pytest.fixture(scope="module", params=["fp32", "int8"])
@@ -96,4 +101,48 @@ def test_lint_finds_nothing_for_any_target(
     _, graph_model = twins(model, precision, ORIN.dialect)
     trunk, tails = export_family(graph_model, buckets[:1], [0.0] * len(model.policy.gated), ORIN.dialect)
     for name, proto in {"trunk": trunk, **tails}.items():
-        assert lint_graph(name, proto, ORIN.lint) == []
+        typed = to_fp16(proto)
+        assert lint_graph(name, typed, ORIN.lint) == []
+        assert rounded_before_topk(typed) == []
+
+
+def rounded_before_topk(proto: ModelProto) -> list[str]:
+    """Operators that hand FP16 on between a TopK and what it chooses by: the trunk's scores, a gate, products of attention."""
+    kinds = kinds_of(proto)
+    made_by = {name: node for node in proto.graph.node for name in node.output}
+    waiting = [node.input[0] for node in proto.graph.node if node.op_type == "TopK"]
+    waiting += [value.name for value in proto.graph.output if value.name == "scores"]
+    rounded = []
+    while waiting:
+        node = made_by.get(waiting.pop())
+        if node is None or node.op_type in ("Gemm", "MatMul", "Softmax", "LayerNormalization"):
+            continue
+        if kinds.get(node.output[0], (0,))[0] == TensorProto.FLOAT16:
+            rounded.append(node.op_type)
+        elif not (node.op_type == "Cast" and kinds[node.input[0]][0] == TensorProto.FLOAT16):
+            waiting += node.input
+    return rounded
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_lint_finds_nothing_in_any_graph_for_a_jetson(model: Segmenter, buckets: list[Bucket], precision: str) -> None:
+    _, graph_model = twins(model, precision, ORIN.dialect)
+    trunk, tails = export_family(graph_model, buckets, [0.0] * len(model.policy.gated), ORIN.dialect)
+    dense = {"dense": export_dense(graph_model, ORIN.dialect), "stem-head": export_dense(graph_model, ORIN.dialect, 0)}
+    for name, proto in {"trunk": trunk, **tails, **dense}.items():
+        assert lint_graph(name, to_fp16(proto), ORIN.lint) == []
+
+
+def test_attention_has_four_dimensions_and_rows_in_eights(
+    family: tuple[str, Segmenter, ModelProto, dict[str, ModelProto]], model: Segmenter, buckets: list[Bucket]
+) -> None:
+    _, _, trunk, tails = family
+    for name, proto in {"trunk": trunk, **tails}.items():
+        kinds = kinds_of(proto)
+        sizes = [kinds[node.input[0]][1] for node in proto.graph.node if node.op_type == "Softmax"]
+        attention = [each for each in sizes if len(each) > 2]
+        assert attention or name == "trunk"
+        for batch, heads, queries, keys in attention:
+            assert (batch, heads) == (1, 3) and queries == keys
+            assert keys % ROWS == 0 or name == "target"
