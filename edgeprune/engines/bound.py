@@ -121,6 +121,11 @@ def _held(held: ExitStack, bound: Bound) -> Bound:
     return bound
 
 
+def _labels(bound: Bound) -> UInt8:
+    """Plans of Torch-TensorRT give them in INT32."""
+    return bound.read(LABELS).astype(np.uint8, copy=False)
+
+
 def _grey(bound: Bound) -> UInt8:
     return np.full(bound.frame_shape, 128, np.uint8)
 
@@ -158,7 +163,7 @@ class BoundSession:
         tail = choose(self._tails, bucket, "bucket")
         if tail is not self._trunk:
             tail.run()
-        return tail.read(LABELS)
+        return _labels(tail)
 
     def describe(self) -> dict[str, Any]:
         return _describe(self._trunk, self._threads) | {"precision": self._precision}
@@ -195,7 +200,7 @@ class BoundGraph:
                 "export it at the bundle's input size"
             )
         self._bound.run(frame_HW3)
-        return self._bound.read(LABELS)
+        return _labels(self._bound)
 
     def describe(self) -> dict[str, Any]:
         return _describe(self._bound, self._threads)

@@ -2,15 +2,18 @@
 graphs give there. Each bucket's exported program becomes one serialized engine, which goes to this machine's cache under
 the ONNX graph that says the same, and is run by the TensorRT engine without torch.
 
-FP16 and FP32 alone: Torch-TensorRT documents no route for NNCF's quantizers. Types are the program's own
-(`use_explicit_typing`): in FP16 linear layers, convolutions and the attention products, in FP32 norms, gates, the residual
-stream. Inputs of an engine are named as the program's placeholders, outputs `output0`, `output1` ... (Torch-TensorRT, "Naming
-Engine Bindings"), so the plan carries what they are called here.
+FP16 and FP32 alone: Torch-TensorRT documents no route for NNCF's quantizers. Types are the program's own (explicit
+typing): in FP16 linear layers, convolutions and the attention products, in FP32 norms, gates, the residual stream. Labels
+leave an engine in INT32, for it has no converter of a cast to UINT8 (`to_copy_dtype_validator` in its
+aten_ops_converters.py); the session that runs the engine makes them UINT8. Inputs of an engine are named as the program's
+placeholders, outputs `output0`, `output1` ... (Torch-TensorRT, "Naming Engine Bindings"), so the plan carries what they are
+called here.
 
 Documented, never yet run: see docs/jetson.md.
 """
 
 import copy
+import inspect
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,6 +35,7 @@ from edgeprune.export.sources import Sources, twins
 from edgeprune.model.segmenter import Segmenter
 
 NAME = "torch-tensorrt"
+DIALECT = "torch-tensorrt"  # of `to_labels`
 DEVICE = "cuda"
 PRECISIONS = ("fp16", "fp32")
 IN_FP16 = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
@@ -109,29 +113,29 @@ def programs(model: Segmenter, bundle: Bundle, precision: str, thresholds: Seque
         model = type_fp16(model)
     frame_HW3 = blank_frame(model).to(DEVICE)
     if not model.policy.gated:
-        dense = FromFloat(DenseGraph(model, len(model.blocks), "tensorrt"))
+        dense = TypedTrunk(DenseGraph(model, len(model.blocks), DIALECT))
         return {"trunk": Program(dense, (frame_HW3,), [FRAME], [LABELS])}
-    trunk = FromFloat(TrunkGraph(model, thresholds), state_fp16=precision == "fp16")
+    trunk = TypedTrunk(TrunkGraph(model, thresholds), state_fp16=precision == "fp16")
     with torch.no_grad():
         *state, _ = trunk(frame_HW3)
     names = trunk_outputs(model)
     found = {"trunk": Program(trunk, (frame_HW3,), [FRAME], [*names, COUNT])}
     for bucket in bundle.manifest.buckets:
-        tail = FromState(TailGraph(model, bucket.counts, "tensorrt"))
+        tail = FromState(TailGraph(model, bucket.counts, DIALECT))
         found[bucket.name] = Program(tail, tuple(state), names, [LABELS])
     return found
 
 
-class FromFloat(nn.Module):
-    """A graph of frames that casts them first: TensorRT takes UINT8 as an input to a cast alone. `state_fp16`: tokens and skips
-    leave it in FP16 and scores in FP32, as they do the ONNX graphs, whose plans may stand beside."""
+class TypedTrunk(nn.Module):
+    """A graph of frames. `state_fp16`: tokens and skips leave it in FP16 and scores in FP32, as they do the ONNX graphs, whose
+    plans may stand beside."""
 
     def __init__(self, graph: nn.Module, state_fp16: bool = False):
         super().__init__()
         self.inner, self.state_fp16 = graph, state_fp16  # `graph` is torch.fx's own name
 
     def forward(self, frame_HW3: Tensor) -> Any:
-        found = self.inner(frame_HW3.float())
+        found = self.inner(frame_HW3)
         if not self.state_fp16:
             return found
         *state, scores_N, count = found
@@ -162,6 +166,13 @@ def type_fp16(model: Segmenter) -> Segmenter:
     return typed
 
 
+def explicit_typing(convert: Callable[..., Any]) -> dict[str, bool]:
+    """Asks for the program's own types. Newer versions have no setting for it, they do nothing else (Torch-TensorRT, "Compiling
+    Exported Programs": `use_explicit_typing`, default True), and some of them refuse a keyword that they do not name."""
+    named = "use_explicit_typing" in inspect.signature(convert).parameters
+    return {"use_explicit_typing": True} if named else {}
+
+
 def convert(program: Program, graph: Path, say: Say) -> Path:
     """One program to the plan of one of the bundle's graphs."""
     library, plans = load_torch_tensorrt(), open_runtime().plans
@@ -172,9 +183,9 @@ def convert(program: Program, graph: Path, say: Say) -> Path:
         plan = library.dynamo.convert_exported_program_to_serialized_trt_engine(
             exported,
             arg_inputs=list(program.inputs),
-            use_explicit_typing=True,
             disable_tf32=True,
             workspace_size=workspace_mb() << 20,
+            **explicit_typing(library.dynamo.convert_exported_program_to_serialized_trt_engine),
         )
     except Exception as error:  # its converters raise what they like
         reason = " ".join(str(error).split())[:300]

@@ -16,10 +16,11 @@ from edgeprune.engines import ENGINES
 from edgeprune.errors import InputError, RunError
 from edgeprune.evaluate.references import agreement_of
 from edgeprune.export import torch_tensorrt
-from edgeprune.export.graphs import export_dense
+from edgeprune.export.graphs import export_dense, to_labels
 from edgeprune.export.sources import Sources
-from edgeprune.export.torch_tensorrt import build_plans, check_builder, programs, type_fp16
-from tests import models
+from edgeprune.export.torch_tensorrt import Program, build_plans, check_builder, convert, programs, type_fp16
+from edgeprune.model.segmenter import as_image
+from tests import bundles, models
 from tests.cli.conftest import Type, edgeprune
 from tests.engines.jetson import Jetson, thor
 from tests.export import fake_torch_tensorrt
@@ -75,8 +76,8 @@ def test_its_plans_fit_beside_those_of_the_onnx_graphs(
 def test_a_state_of_another_type_is_refused(
     library: Any, thor: Jetson, orin: Bundle, sources: Sources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forward = lambda self, frame_HW3: self.inner(frame_HW3.float())  # noqa: E731  # without the casts of its state
-    monkeypatch.setattr(torch_tensorrt.FromFloat, "forward", forward)
+    forward = lambda self, frame_HW3: self.inner(frame_HW3)  # noqa: E731  # without the casts of its state
+    monkeypatch.setattr(torch_tensorrt.TypedTrunk, "forward", forward)
     build_plans(sources, orin, models.quiet)
     engine, graphs = ENGINES["tensorrt"], orin.graphs("fp16")
     engine.prepare([orin.path(graphs.trunk)], models.quiet, again=True)
@@ -112,6 +113,35 @@ def test_types_are_stated_in_the_program(sources: Sources, orin: Bundle, monkeyp
     assert seen["topk"] == {torch.float32}
     *state, scores_N, _ = found["trunk"].module(*found["trunk"].inputs)
     assert {each.dtype for each in state} == {torch.float16} and scores_N.dtype == torch.float32  # as the ONNX graphs'
+
+
+class Labels(torch.nn.Module):
+    """frame (H, W, 3) -> labels (H, W)."""
+
+    def __init__(self, dialect: str):
+        super().__init__()
+        self.dialect = dialect
+
+    def forward(self, frame_HW3: torch.Tensor) -> torch.Tensor:
+        return to_labels(as_image(frame_HW3), self.dialect)
+
+
+@pytest.mark.parametrize("version", ["2.12.0", "2.14.0"])
+def test_the_programs_types_are_asked_for_where_that_has_a_name(
+    version: str, thor: Jetson, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch_tensorrt", fake_torch_tensorrt.make(thor.trt, version))
+    graph = bundles.write_bundle(tmp_path / "tiny").path("graphs/dense.onnx")
+    frame_HW3 = torch.zeros(bundles.H, bundles.W, 3, dtype=torch.uint8)
+    program = Program(Labels(torch_tensorrt.DIALECT), (frame_HW3,), ["frame"], ["labels"])
+    assert convert(program, graph, models.quiet).is_file()
+    found_HW = ENGINES["tensorrt"].open_graph(graph)(
+        np.stack([frame_HW3[..., 0], frame_HW3[..., 1], frame_HW3[..., 2] + 1], -1)
+    )
+    assert found_HW.dtype == np.uint8 and set(found_HW.flatten()) == {2}
+    program = Program(Labels("tensorrt"), (frame_HW3,), ["frame"], ["labels"])
+    with pytest.raises(RunError, match=r"no converter for aten.* to torch.uint8"):
+        convert(program, graph, models.quiet)
 
 
 def test_fp16_is_a_copy() -> None:
@@ -160,7 +190,7 @@ def test_the_verb_writes_bundle_and_plans(
     content = json.loads(said.out)
     assert content["plans"] and all(Path(plan).parent == thor.cache for plan in content["plans"])
     about = json.loads(Path(content["plans"][0]).with_suffix(".json").read_text())
-    assert about["builder"] == "torch-tensorrt 2.12.0" and "frame" in about["names"].values()
+    assert about["builder"] == f"torch-tensorrt {library.__version__}" and "frame" in about["names"].values()
 
 
 def test_a_policy_without_gates_is_one_program(orin: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
