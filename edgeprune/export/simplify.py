@@ -25,16 +25,17 @@ def drop_idle(proto: onnx.ModelProto) -> None:
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         node.input[:] = [source.get(name, name) for name in node.input]
-        if node.op_type in SHAPING:
+        kind = kinds.get(node.output[0])
+        if node.op_type in SHAPING and kind is not None:
             first = shaped.get(node.input[0], node.input[0])
             shaped[node.output[0]] = first
             if first != node.input[0]:
-                _reshape(graph, node, first, kinds[node.output[0]][1])
-            same = made.setdefault((first, kinds[node.output[0]]), node.output[0])
+                _reshape(graph, node, first, kind[1])
+            same = made.setdefault((first, kind), node.output[0])
             if same != node.output[0] and node.output[0] not in outputs:
                 source[node.output[0]] = same
                 continue
-        idle = node.op_type in IDLE and kinds.get(node.input[0]) == kinds.get(node.output[0]) is not None
+        idle = node.op_type in IDLE and kind is not None and kinds.get(node.input[0]) == kind
         if idle and node.output[0] not in outputs and (node.op_type != "Transpose" or _in_order(node)):
             source[node.output[0]] = node.input[0]
         else:

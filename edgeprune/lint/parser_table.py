@@ -1,10 +1,10 @@
 """What TensorRT's ONNX parser takes, as data: facts of onnx-tensorrt's published table and source, each with its place.
 
 Read: `docs/operators.md` of TensorRT 10.15 ("Operator Support Matrix"); `onnxOpImporters.cpp`, `onnxOpCheckers.cpp` and
-`ModelImporter.cpp` of 10.6.0 (commit 0137504) and of about 10.15; `docs/Changelog.md`. The columns of types that edgeprune's
-graphs use are the same in the table of 9.2; no table of 10.3 could be read. Not taken
-over: what the sources ask of recurrent networks, loops, Einsum and plugins, which no graph here has. `parser.py` holds graphs
-to this, for the lint, and for the parser of the tests' fake TensorRT.
+`ModelImporter.cpp` of 10.6.0 (commit 0137504) and of about 10.15; `docs/Changelog.md`. The types
+that edgeprune's graphs have are in the table of 9.2 as well; none of 10.3 could be read. Not taken over: what the sources ask
+of recurrent networks, loops, Einsum and plugins, which no graph here has. `parser.py` holds graphs to this, for the lint and for
+the parser of the tests' fake TensorRT.
 """
 
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ HALVES = ("FLOAT", "FLOAT16")
 OPSETS: dict[Version, tuple[int, int]] = {(10, 0): (9, 20), (10, 15): (9, 24)}
 
 
-# Types of an operator's data, from the column "Supported Types"; what is not here is marked N there, or missing.
 def _each(types: tuple[str, ...], names: str) -> dict[str, tuple[str, ...]]:
     return dict.fromkeys(names.split(), types)
 
 
+# Types of an operator's data, from the column "Supported Types"; what is not here is marked N there, or missing.
 TYPES: dict[str, tuple[str, ...]] = {
     **_each(
         FLOATS,

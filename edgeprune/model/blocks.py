@@ -21,7 +21,7 @@ class Attention(nn.Module):
 
     def _heads(self, x_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """q, k, v, each (..., H, N, E); of one frame in a graph (1, H, N, E), the shape that TensorRT's fused attention is
-        specified for (developer guide, "Multi-Head Attention Fusion")."""
+        specified for ("Fused Attention": Q is [B, N_q, S_q, H])."""
         *lead, tokens, width = x_ND.shape
         if torch.compiler.is_exporting():  # one Split in place of three Slices and Squeezes
             lead = lead or [1]

@@ -106,20 +106,24 @@ def test_lint_finds_nothing_for_any_target(
         assert rounded_before_topk(typed) == []
 
 
+# what hands FP16 on to whatever scores are made of: products and the residual stream
+OF_BLOCKS = ("Add", "Conv", "Gemm", "LayerNormalization", "MatMul", "Softmax")
+
+
 def rounded_before_topk(proto: ModelProto) -> list[str]:
-    """Operators that hand FP16 on between a TopK and what it chooses by: the trunk's scores, a gate, products of attention."""
+    """Operators that round scores to FP16 on their way to a TopK or out of the trunk."""
     kinds = kinds_of(proto)
     made_by = {name: node for node in proto.graph.node for name in node.output}
     waiting = [node.input[0] for node in proto.graph.node if node.op_type == "TopK"]
     waiting += [value.name for value in proto.graph.output if value.name == "scores"]
     rounded = []
     while waiting:
-        node = made_by.get(waiting.pop())
-        if node is None or node.op_type in ("Gemm", "MatMul", "Softmax", "LayerNormalization"):
-            continue
-        if kinds.get(node.output[0], (0,))[0] == TensorProto.FLOAT16:
-            rounded.append(node.op_type)
-        elif not (node.op_type == "Cast" and kinds[node.input[0]][0] == TensorProto.FLOAT16):
+        name = waiting.pop()
+        node = made_by.get(name)
+        if node is not None and kinds[name][0] == TensorProto.FLOAT16:
+            if node.op_type not in OF_BLOCKS or len(kinds[name][1]) == 1:  # scores have one dimension
+                rounded.append(node.op_type)
+        elif node is not None and node.op_type not in ("Gemm", "MatMul", "Softmax", "LayerNormalization"):
             waiting += node.input
     return rounded
 
