@@ -1,10 +1,10 @@
 """What TensorRT's ONNX parser takes, as data: facts of onnx-tensorrt's published table and source, each with its place.
 
 Read: `docs/operators.md` of TensorRT 10.15 ("Operator Support Matrix"); `onnxOpImporters.cpp`, `onnxOpCheckers.cpp` and
-`ModelImporter.cpp` of 10.6.0 (commit 0137504) and of about 10.15; `docs/Changelog.md`. The types
-that edgeprune's graphs have are in the table of 9.2 as well; none of 10.3 could be read. Not taken over: what the sources ask
-of recurrent networks, loops, Einsum and plugins, which no graph here has. `parser.py` holds graphs to this, for the lint and for
-the parser of the tests' fake TensorRT.
+`ModelImporter.cpp` of 10.6.0 (commit 0137504) and of about 10.15; `docs/Changelog.md`. The types that edgeprune's graphs have
+are in the table of 9.2 as well; none of 10.3 could be read. Not taken over: what the sources ask of recurrent networks, loops,
+Einsum and plugins, which no graph here has. `parser.py` holds graphs to this, for the lint and for the parser of the tests'
+fake TensorRT.
 """
 
 from dataclasses import dataclass
