@@ -63,7 +63,8 @@ class _Typing:
             if value.name in self.floats:
                 self._declare(value, FP32 if value.name == SCORES else FP16)
         for node in graph.node:
-            self._node(node, FP32 if node.output[0] in kept or node.op_type in IN_FP32 else FP16)
+            exact = node.op_type == "ArgMax" and self.type_of.get(node.input[0]) == FP32  # an exit's logits
+            self._node(node, FP32 if exact or node.output[0] in kept or node.op_type in IN_FP32 else FP16)
         for value in graph.output:
             if value.name in self.floats:
                 self._output(value)
