@@ -151,7 +151,7 @@ class _ParserError:
         return self._reason
 
 
-class _OnnxParser:
+class OnnxParser:
     version: tuple[int, int]
 
     def __init__(self, network: _Network, logger: Any):
@@ -360,11 +360,8 @@ def make(version: str, cudart: FakeCudart) -> Any:
         users[user] = kept
         return kept
 
-    class OnnxParser(_OnnxParser):
-        pass
-
     major, minor, *_ = map(int, version.split("."))
-    OnnxParser.version = (major, minor)
+    parser = type("OnnxParser", (OnnxParser,), {"version": (major, minor)})
 
     class Builder:
         def __init__(self, logger: Any):
@@ -438,7 +435,7 @@ def make(version: str, cudart: FakeCudart) -> Any:
     module.NetworkDefinitionCreationFlag = enum.IntEnum("NetworkDefinitionCreationFlag", creation)  # type: ignore[misc]
     for each in (
         Builder, DataType, ExecutionContextAllocationStrategy, ILogger, IProgressMonitor, LayerType, Logger, MemoryPoolType,
-        OnnxParser, Runtime, TensorIOMode,
+        parser, Runtime, TensorIOMode,
     ):  # fmt: skip
         setattr(module, each.__name__, each)
     module.__version__ = version

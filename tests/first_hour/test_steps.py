@@ -116,22 +116,9 @@ def test_what_does_not_compile_says_why(thor: Jetson, job: Job) -> None:
         on_engine.compile_trunk(job)
 
 
-def test_a_provoked_failure(thor: Jetson, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    parse = fake_tensorrt.OnnxParser.parse_from_file
-
-    def as_the_real_one(self: Any, path: str) -> bool:
-        """onnx-tensorrt, ModelImporter.cpp: an operator without an importer is an error that names it."""
-        known = parse(self, path)
-        for node in onnx.load(path).graph.node:
-            if node.op_type == "Reshapf":
-                self._errors.append(
-                    f"In node {node.name} with name and operator: {node.op_type}: no importer registered"
-                )
-        return known and not self._errors
-
-    monkeypatch.setattr(fake_tensorrt.OnnxParser, "parse_from_file", as_the_real_one)
+def test_a_provoked_failure(thor: Jetson, job: Job) -> None:
     found = on_engine.provoke_failure(job)
-    assert found["reason"] is True and "Reshapf: no importer registered" in found["message"]
+    assert found["reason"] is True and "Reshapf: no importer" in found["message"]
 
 
 def test_a_provoked_failure_without_a_reason(thor: Jetson, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

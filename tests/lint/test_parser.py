@@ -1,5 +1,6 @@
 """What TensorRT's parser refuses: a fault of each kind of fact is found by the lint, and refused by the tests' TensorRT."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ node = helper.make_node
 
 def graph(
     *nodes: onnx.NodeProto,
-    inputs: dict[str, tuple[int, list[int]]] | None = None,
-    outputs: dict[str, tuple[int, list[int]]] | None = None,
+    inputs: Mapping[str, tuple[int, list[int]]] | None = None,
+    outputs: Mapping[str, tuple[int, list[int]]] | None = None,
     opset: int = 19,
     **constants: Any,
 ) -> onnx.ModelProto:

@@ -195,7 +195,8 @@ def test_bad_graphs_are_found(rule: str, model: onnx.ModelProto, words: str) -> 
 
 
 def test_every_rule_has_a_good_and_a_bad_graph() -> None:
-    assert {row[0] for row in GOOD} == {row[0] for row in BAD} == set(RULES)
+    elsewhere = {"parser-takes-it"}  # tests/lint/test_parser.py
+    assert {row[0] for row in GOOD} == {row[0] for row in BAD} == set(RULES) - elsewhere
 
 
 def test_rules_of_a_target_are_run_in_turn() -> None:
