@@ -113,8 +113,8 @@ def test_what_is_measured(without_gpu: None) -> None:
         device=CPU, rounds=2, frames=3, seconds=0, say=said.append,
     )  # fmt: skip
     names = list(dict.fromkeys(row["graph"] for row in rows))
-    assert names[0] == "dense" and names[-1] == "full" and len(names) == 4
-    assert [row["mode"] for row in rows] == ["CUDA graph", "dynamic"] * 4
+    assert names == ["dense", "k16", "full"]
+    assert [row["mode"] for row in rows] == ["CUDA graph", "dynamic"] * 3
     shares = [row["token_share"] for row in rows[2::2]]
     assert shares == sorted(shares) and 0 < shares[0] < shares[-1] == 1
     assert rows[0]["speedup_vs_dense"] == 1 and rows[0]["speedup_spread"] == [1, 1]
