@@ -5,8 +5,9 @@ from pathlib import Path
 
 from edgeprune.camera.csi import open_csi
 from edgeprune.camera.images import open_images
+from edgeprune.camera.masking import masked_uri
 from edgeprune.camera.rtsp import open_rtsp
-from edgeprune.camera.source import CameraStalled, CameraUnplugged, Frame, FrameSource, StreamTruncated
+from edgeprune.camera.source import CameraLost, CameraStalled, CameraUnplugged, Frame, FrameSource, StreamTruncated
 from edgeprune.camera.synthetic import open_synthetic
 from edgeprune.camera.v4l2 import open_v4l2
 from edgeprune.camera.video import open_video
@@ -15,6 +16,7 @@ from edgeprune.errors import InputError, choose, nearest
 
 __all__ = [
     "SOURCES",
+    "CameraLost",
     "CameraStalled",
     "CameraUnplugged",
     "Frame",
@@ -40,10 +42,18 @@ def kind_of(uri: str) -> str:
     """The key in SOURCES of what a user typed.
 
     Raises:
-        InputError: an unknown scheme, or a file that isn't there.
+        InputError: an unknown scheme, a file that isn't there, or a name that none can have.
     """
-    if "://" in uri:
-        scheme = uri.split("://")[0]
+    try:
+        return _kind_of(uri)
+    except (OSError, ValueError) as error:  # a name too long, a folder that may not be looked into
+        reason = getattr(error, "strerror", error)
+        raise InputError(f"cannot look for {masked_uri(uri)[:100]!r}: {reason}; type {WHAT_TO_TYPE}") from error
+
+
+def _kind_of(uri: str) -> str:
+    scheme, at, _ = uri.partition("://")
+    if at:
         choose(WITH_SCHEME, scheme, "camera scheme")
         return scheme
     if uri.isdecimal() or uri.startswith("/dev/video"):
@@ -53,7 +63,7 @@ def kind_of(uri: str) -> str:
         return "images"
     if not path.exists():
         beside = [str(other) for other in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise InputError(f"no camera, file or folder {uri!r}{nearest(uri, beside)}; type {WHAT_TO_TYPE}")
+        raise InputError(f"no camera, file or folder {masked_uri(uri)!r}{nearest(uri, beside)}; type {WHAT_TO_TYPE}")
     return "images" if path.suffix.lower() in IMAGE_SUFFIXES or is_image(path) else "video"
 
 

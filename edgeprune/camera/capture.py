@@ -6,7 +6,7 @@ from collections import deque
 
 from edgeprune.camera.source import CameraStalled, Frame, FrameSource
 
-CLOSE_TIMEOUT_S = 2.0
+CLOSE_TIMEOUT_S = 0.3  # a run is ended within a second
 
 
 class Capture(ABC):
@@ -51,10 +51,10 @@ class Capture(ABC):
                 self._ended = True
                 self._changed.notify_all()
 
-    def get(self, timeout_s: float) -> tuple[Frame, int] | None:
+    def get(self, timeout_s: float | None) -> tuple[Frame, int] | None:
         """The next frame and how many were dropped since the one before it; None at the end of the stream.
 
-        Frames that are pending come before the end or the error that followed them.
+        Frames that are pending come before the end or the error that followed them. timeout_s None: however long.
 
         Raises:
             CameraStalled: no frame for timeout_s.

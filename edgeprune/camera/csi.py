@@ -8,11 +8,10 @@ import os
 import sys
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
-from edgeprune.camera.query import Option, read_options
+from edgeprune.camera.query import Option, read_options, split_uri
 from edgeprune.camera.source import CameraStalled, CameraUnplugged, FrameSource, Picture
 from edgeprune.errors import InputError
 
@@ -115,7 +114,7 @@ def open_csi(uri: str, realtime: bool, loop: bool, within: tuple[int, int] | Non
     Raises:
         InputError: no bindings, no such plugin or sensor, or an unknown option (names the nearest match).
     """
-    sensor = urlsplit(uri).netloc
+    sensor = split_uri(uri).netloc
     options = read_options(uri, OPTIONS)
     if not sensor.isdecimal():
         raise InputError(f"no sensor number in {uri}; type csi://0")

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from fractions import Fraction
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from edgeprune.camera.pyav import load_av
 from edgeprune.errors import InputError, RunError
-from edgeprune.files import make_folder, partial_path
+from edgeprune.outputs import create_partial, refuse_remains
 
 # The first that PyAV's FFmpeg offers. x264 and x265 are in its wheels too, under the GPL: never by default.
 # Measured on 768x432 street frames, two x86 cores, PyAV 18.1, conversion from RGB included: VP9 3.3 ms a frame,
@@ -23,36 +24,44 @@ ENCODERS: dict[str, dict[str, str]] = {
 THREADS = 2
 BITS_PER_PIXEL = 0.3
 TICKS_PER_S = 60000  # holds 15, 25, 30, 60 and 29.97 frames a second exactly, and fits MPEG-4's 16 bits
+SLOWEST_FPS, FASTEST_FPS = 0.2, 240.0  # what a film is written at; the rates that some files name are none
 # A fragment for each group of pictures, one second each: what is on the disk can be played, whatever happens next.
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
 
 
 class VideoWriter:
-    """Writes frames to `partial_path(path)`; `close()` gives the file its final name.
+    """Writes frames to `partial_path(path)` (numbered where it is taken); `close()` gives the file its final name.
 
     Attributes:
         encoder: the encoder that is used.
         partial: where the file lies until `close()`; after a failure it stays there, readable.
 
     Raises:
-        InputError: PyAV is missing, the folder can't be written to, or `path` isn't an .mp4.
+        InputError: PyAV is missing, the folder can't be written to, `path` isn't an .mp4, or is what a failed run kept.
     """
 
     def __init__(self, path: Path, fps: float, height: int, width: int):
-        """Frames are (height, width, 3), in pixels; an odd last row or column is left out (4:2:0 halves the colour)."""
+        """Frames are (height, width, 3), in pixels; an odd last row or column is left out (4:2:0 halves the colour).
+
+        fps: nominal; that of frames without times.
+        """
         if path.suffix != ".mp4":
             raise InputError(f"video is written as MP4, not {path.name!r}; type {path.with_suffix('.mp4')}")
         if path.is_dir():
             raise InputError(f"{path} is a folder; name a video file, such as {path / 'overlay.mp4'}")
+        if min(height, width) < 2:
+            raise InputError(f"a picture of {height}x{width} pixels makes no video; 2x2 or more are expected")
+        refuse_remains(path)
         av = load_av()
-        make_folder(path.parent, "a video")
+        fps = min(max(fps, SLOWEST_FPS), FASTEST_FPS)
         self.path = path
-        self.partial = partial_path(path)
         self.encoder = _first_encoder(av)
         self._height, self._width = height // 2 * 2, width // 2 * 2
         self._encoding_error: type[Exception] = av.error.FFmpegError
         self._video_frame: Callable[..., Any] = av.VideoFrame.from_ndarray
-        self._disk = _Disk(self.partial)
+        self._key_frame = av.video.frame.PictureType.I
+        self.partial, file = create_partial(path, "a video")
+        self._disk = _Disk(file)
         self._container = av.open(self._disk, "w", format="mp4", options=FRAGMENTED)
         rate = Fraction(fps).limit_denominator(1001)
         self._stream = self._container.add_stream(self.encoder, rate=rate, options=ENCODERS[self.encoder])
@@ -62,27 +71,31 @@ class VideoWriter:
         codec.gop_size, codec.thread_count, codec.time_base = max(1, round(fps)), THREADS, Fraction(1, TICKS_PER_S)
         self._ticks_per_frame = TICKS_PER_S / rate
         self._next_tick = 0
-        self._first_ns: int | None = None
+        self._next_key_tick = 0
+        self._first_s: float | None = None
         self._closed = False
 
-    def write(self, image_HW3: np.ndarray, capture_ns: int | None = None) -> None:
+    def write(self, image_HW3: np.ndarray, time_s: float | None = None) -> None:
         """Appends image_HW3 (uint8 RGB, height x width).
 
-        Frames follow each other at `fps`; with capture_ns (of a live camera, where frames were dropped) each is shown
-        when it was captured.
+        Frames follow each other at `fps`; with time_s, on any clock, each is shown as long after the first as it was
+        there. A second after a key frame comes the next, however many frames that is.
 
         Raises:
             RunError: the disk is full; what was recorded before stays readable in `partial`.
         """
         frame = self._video_frame(np.ascontiguousarray(image_HW3[: self._height, : self._width]), format="rgb24")
         tick = self._next_tick
-        if capture_ns is not None:
-            if self._first_ns is None:
-                self._first_ns = capture_ns
-            tick = max(tick, round((capture_ns - self._first_ns) * TICKS_PER_S / 1e9))
+        if time_s is not None:
+            if self._first_s is None:
+                self._first_s = time_s
+            tick = max(tick, round((time_s - self._first_s) * TICKS_PER_S))
             self._next_tick = tick + 1
         else:
             self._next_tick = round(tick + self._ticks_per_frame)
+        if tick >= self._next_key_tick:
+            frame.pict_type = self._key_frame
+            self._next_key_tick = tick + TICKS_PER_S
         frame.pts, frame.time_base = tick, Fraction(1, TICKS_PER_S)
         self._put(lambda: self._container.mux(self._stream.encode(frame)))
 
@@ -148,8 +161,8 @@ class _Disk:
     unreadable.
     """
 
-    def __init__(self, path: Path):
-        self.file = path.open("wb", buffering=0)
+    def __init__(self, file: FileIO):
+        self.file = file
         self._size = 0
         self._whole = 0  # bytes before the fragment that is being written
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from PIL import Image
+
 from edgeprune.camera.source import FrameSource, Picture
 from edgeprune.data.image import IMAGE_SUFFIXES, read_image
 from edgeprune.errors import InputError
@@ -34,7 +36,18 @@ class Images(FrameSource):
     def __init__(self, uri: str, paths: list[Path], *, loop: bool):
         super().__init__(uri, live=False, fps=None, loop=loop)
         self._paths = paths
+        if len(paths) == 1 and _moves(paths[0]):
+            self.note = f"{uri} is animated: its first picture is taken; convert it to a video or a GIF for all"
 
     def one_pass(self) -> Iterator[Picture]:
         for path in self._paths:
             yield Picture(read_image(path), path.name)
+
+
+def _moves(path: Path) -> bool:
+    """Whether it is an animated image or has several pages. (A GIF is taken for a video.)"""
+    try:
+        with Image.open(path, formats=("WEBP", "PNG", "TIFF")) as image:
+            return bool(getattr(image, "n_frames", 1) > 1)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False  # the reader says what is wrong with it

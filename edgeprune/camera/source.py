@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from edgeprune.camera.masking import masked_uri
 from edgeprune.errors import RunError
 
 
@@ -19,7 +20,11 @@ class CameraStalled(RunError):
 
 
 class CameraUnplugged(RunError):
-    """A live camera went away: the device is gone or the connection is lost."""
+    """A live camera went away: the device is gone."""
+
+
+class CameraLost(RunError):
+    """The connection to a network camera is lost: it ended without having announced its end."""
 
 
 class StreamTruncated(RunError):
@@ -27,11 +32,16 @@ class StreamTruncated(RunError):
 
 
 class Picture(NamedTuple):
-    """What a source decodes: image_HW3 (uint8 RGB), a name where it has one, label_HW (uint8) where it is known."""
+    """What a source decodes: image_HW3 (uint8 RGB), a name where it has one, label_HW (uint8) where it is known.
+
+    presentation_s: when a player shows it, in seconds from the start of a file; grows from picture to picture; None
+    where there are no such times (cameras, images).
+    """
 
     image_HW3: np.ndarray
     name: str | None = None
     label_HW: np.ndarray | None = None
+    presentation_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,8 @@ class Frame:
     """One frame as the loop gets it.
 
     capture_ns is `time.monotonic_ns()` at the moment the frame was decoded and due; index counts every frame of the
-    source from 0, those included that a capture drops later.
+    source from 0, those included that a capture drops later. presentation_s is that of the picture; where a file starts
+    again at its end, it counts on.
     """
 
     capture_ns: int
@@ -47,29 +58,36 @@ class Frame:
     index: int
     name: str | None = None
     label_HW: np.ndarray | None = None
+    presentation_s: float | None = None
 
 
 class FrameSource(ABC):
     """Iterator of `Frame`. A subclass says how one pass over its frames is made; looping and pacing are done here.
 
     Attributes:
-        uri: what the user typed, passwords removed.
+        uri: what the user typed, passwords hidden.
         live: frames come whether or not somebody takes them, so that a late consumer must drop some.
         fps: nominal frame rate, or None where there is none.
+        paced: a file that is played at its own times: a long wait for a frame is no stall.
+        damaged: frames that were left out until now because they decode badly.
         note: a line that a person should read before the first frame, or None.
 
-    `next()` raises StopIteration at the end, and CameraStalled, CameraUnplugged or StreamTruncated instead of an end.
+    `next()` raises StopIteration at the end, and CameraStalled, CameraUnplugged, CameraLost or StreamTruncated instead of
+    an end.
     """
 
     def __init__(self, uri: str, *, live: bool, fps: float | None, loop: bool = False, paced: bool = False):
-        self.uri = uri
+        self.uri = masked_uri(uri)
         self.live = live
         self.fps = fps
+        self.paced = paced
+        self.damaged = 0
         self.note: str | None = None
         self._loop = loop
-        self._paced = paced
         self._index = 0
         self._first_due_s = 0.0
+        self._last_s = 0.0  # the last picture's presentation time, and how long before it another was shown
+        self._interval_s = 1 / fps if fps else 0.0
         self._pictures = self._passes()
 
     @abstractmethod
@@ -79,20 +97,33 @@ class FrameSource(ABC):
     def _passes(self) -> Generator[Picture, None, None]:
         yield from self.one_pass()
         while self._loop:
-            yield from self.one_pass()
+            again_s = self._last_s + self._interval_s
+            for picture in self.one_pass():
+                if picture.presentation_s is None:
+                    yield picture
+                else:
+                    yield picture._replace(presentation_s=again_s + picture.presentation_s)
 
     def __iter__(self) -> "FrameSource":
         return self
 
     def __next__(self) -> Frame:
         picture = next(self._pictures)
-        if self._paced and self.fps:
-            if self._index == 0:
-                self._first_due_s = time.monotonic()
-            time.sleep(max(0.0, self._first_due_s + self._index / self.fps - time.monotonic()))
-        frame = Frame(time.monotonic_ns(), picture.image_HW3, self._index, picture.name, picture.label_HW)
+        shown_s = picture.presentation_s
+        if self.paced:
+            self._wait(self._index / (self.fps or 1.0) if shown_s is None else shown_s)
+        if shown_s is not None:
+            self._interval_s = shown_s - self._last_s if shown_s > self._last_s else self._interval_s
+            self._last_s = shown_s
+        frame = Frame(time.monotonic_ns(), picture.image_HW3, self._index, picture.name, picture.label_HW, shown_s)
         self._index += 1
         return frame
+
+    def _wait(self, shown_s: float) -> None:
+        """Until a picture is due; the first one is at once."""
+        if self._index == 0:
+            self._first_due_s = time.monotonic() - shown_s
+        time.sleep(max(0.0, self._first_due_s + shown_s - time.monotonic()))
 
     def close(self) -> None:
         """Ends the stream and frees the device or file. Not while another thread is inside `next()`."""

@@ -1,12 +1,11 @@
 """The synthetic street as a camera, with exact labels: synthetic://street?seed=1&height=384&width=512."""
 
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from edgeprune import synthetic
-from edgeprune.camera.query import Option, read_options
+from edgeprune.camera.query import Option, read_options, split_uri
 from edgeprune.camera.source import FrameSource, Picture
-from edgeprune.errors import choose
+from edgeprune.errors import InputError, choose
 
 SCENES = {"street": lambda seed, height, width: synthetic.Street(seed, height, width)}
 # frames=0: no end; ahead=0: each frame is rendered when it is asked for.
@@ -19,6 +18,9 @@ OPTIONS = {
     "ahead": Option(0, least=0),
 }
 
+MAX_PIXELS = 64 * 1024 * 1024
+MAX_AHEAD_BYTES = 8 * 10**9
+
 
 def open_synthetic(uri: str, realtime: bool, loop: bool) -> FrameSource:
     """Opens synthetic://street with any of OPTIONS as its query, e.g. ?seed=3&frames=300&ahead=100.
@@ -30,11 +32,19 @@ def open_synthetic(uri: str, realtime: bool, loop: bool) -> FrameSource:
     Raises:
         InputError: an unknown scene or option (names the nearest match), or a value that isn't a number in range.
     """
-    scene = choose(SCENES, urlsplit(uri).netloc, "synthetic scene")
+    scene = choose(SCENES, split_uri(uri).netloc, "synthetic scene")
     options = read_options(uri, OPTIONS)
+    pixels, ahead = options["height"] * options["width"], options["ahead"]
+    if pixels > MAX_PIXELS:
+        raise InputError(
+            f"{uri}: a frame of {pixels / 1e6:.0f} megapixels; at most {MAX_PIXELS / 1e6:.0f} are expected"
+        )
+    if 4 * pixels * ahead > MAX_AHEAD_BYTES:  # three bytes of colour and one of label
+        most = MAX_AHEAD_BYTES // (4 * pixels)
+        raise InputError(f"{uri}: {ahead} frames ahead do not fit into memory; type ahead={most} or less")
     street = scene(options["seed"], options["height"], options["width"])
     return SyntheticStreet(
-        uri, street, fps=options["fps"], frames=options["frames"], ahead=options["ahead"], realtime=realtime, loop=loop
+        uri, street, fps=options["fps"], frames=options["frames"], ahead=ahead, realtime=realtime, loop=loop
     )
 
 

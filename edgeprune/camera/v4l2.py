@@ -16,7 +16,7 @@ def open_v4l2(uri: str, realtime: bool, loop: bool) -> FrameSource:
     Raises:
         InputError: no such camera (names those that exist), no permission, in use, or not a camera.
     """
-    device = f"/dev/video{int(uri)}" if uri.isdecimal() else uri
+    device = f"/dev/video{uri.lstrip('0') or 0}" if uri.isdecimal() else uri
     there = sorted(glob.glob(DEVICES))
     if device not in there:
         listed = f"cameras here: {', '.join(there)}" if there else f"no camera is connected (nothing at {DEVICES})"

@@ -4,12 +4,15 @@ Exit codes: 0 well; 2 bad input (one line says what was found, what was expected
 running (what was recorded until then is readable).
 """
 
+import io
 import sys
 
 import click
 
 from edgeprune import __version__
+from edgeprune.camera.masking import masked
 from edgeprune.cli import bench_torch, build, compare, demo, device, growth, lint, measure, run, tokens, train
+from edgeprune.ending import end_on_signals
 from edgeprune.errors import EdgepruneError
 
 COMMANDS = [
@@ -48,14 +51,17 @@ for command in COMMANDS:
 def main() -> None:
     """Entry point: errors that a person can act on become one line and an exit code."""
     try:
+        end_on_signals()
         code = edgeprune.main(standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        message = io.StringIO()
+        error.show(file=message)
+        click.echo(masked(message.getvalue()), err=True, nl=False)
         code = 2
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         code = 130
     except EdgepruneError as error:
-        click.echo(f"edgeprune: {error}", err=True)
+        click.echo(f"edgeprune: {masked(str(error))}", err=True)
         code = error.exit_code
     sys.exit(code if isinstance(code, int) else 0)

@@ -7,6 +7,7 @@ import click
 
 from edgeprune.bundle import Manifest, open_bundle
 from edgeprune.cli.defaults import bundle_folder, default_checkpoint
+from edgeprune.cli.owning import own
 from edgeprune.cli.show import as_json, say, show_json, show_table
 from edgeprune.config import load_target, parse, shipped
 from edgeprune.engines import ENGINES
@@ -85,6 +86,7 @@ def build(
     source = checkpoint or default_checkpoint()
     shape = parse_size(size) if size else None
     folder = out or bundle_folder(read_card(source).name, f"{loaded.name}-{size}" if size else loaded.name)
+    own([folder])
     chosen = [precision for precision in loaded.precisions if not precisions or precision in precisions]
     sources = find_sources(source, calib, reference, shape)
     if builder == "torch-tensorrt":
@@ -165,6 +167,7 @@ def peers(
     from edgeprune.config import Calibration
     from edgeprune.export.peers import export_joined, export_peers
 
+    own([out], [checkpoint, bundle])
     spec = parse(Calibration, {"data": data, "split": split, "frames": frames}, "options")
     source = checkpoint or default_checkpoint().with_name("reference.safetensors")
     opened = open_bundle(bundle) if bundle else None

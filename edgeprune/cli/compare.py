@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from edgeprune.cli.owning import own
 from edgeprune.cli.show import as_json, say, show_json, show_table
 from edgeprune.report.plot import plot_miou_latency
 from edgeprune.report.table import write_csv, write_json
@@ -39,6 +40,7 @@ def compare(plan: str, out: Path | None, cache: Path | None, json_: bool) -> Non
 
     loaded = load_plan(plan)
     folder = out or Path("out/compare") / loaded.name
+    own([folder])
     say(f"{loaded.name}: {len(loaded.rows)} rows, seeds {', '.join(map(str, loaded.seeds))}; results in {folder}")
     result = run_comparison(loaded, folder, say, cache)
     paths = [folder / "compare.csv", folder / "compare.json"]

@@ -7,6 +7,7 @@ import click
 from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.cli.defaults import MODEL, TARGET, default_checkpoint
 from edgeprune.cli.measure import BENCH_COLUMNS, flat_rows, measure, show_bench, write_bench
+from edgeprune.cli.owning import own
 from edgeprune.cli.run import run_camera, show_summary
 from edgeprune.cli.show import as_json, say, show_json
 from edgeprune.config import load_target
@@ -43,6 +44,7 @@ def demo_bundle(folder: Path) -> Bundle:
 def demo(out: Path, json_: bool) -> None:
     """Build the shipped model, run it on the synthetic street, measure it, and write a report."""
     make_folder(out, "the demo's files")
+    own([out])
     bundle = demo_bundle(out / "bundle")
     say(f"rendering {FRAMES} frames of the synthetic street ahead, then running them")
     camera = f"synthetic://street?seed=1&frames={FRAMES}&ahead={FRAMES}"

@@ -7,6 +7,7 @@ import click
 from edgeprune.cli.defaults import open_default
 from edgeprune.cli.device import prepare_run
 from edgeprune.cli.measure import known_engines
+from edgeprune.cli.owning import own
 from edgeprune.cli.show import as_json, say, show_json, show_table
 from edgeprune.energy import open_meter
 from edgeprune.evaluate.growth import growth as measure_growth
@@ -60,6 +61,7 @@ def growth(
     json_: bool,
 ) -> None:
     """Time and memory of every graph against the input size, over bundles of one model at several sizes."""
+    own([out], bundles)
     opened, chosen = [open_default(bundle) for bundle in bundles], known_engines(engines)
     for bundle in opened:
         for engine in chosen or [bundle.manifest.target.engine]:

@@ -11,6 +11,7 @@ import click
 from edgeprune.bundle import DENSE, Bundle
 from edgeprune.cli.defaults import PRECISIONS, default_checkpoint, open_default
 from edgeprune.cli.device import open_sensor, prepare_run, require_engine
+from edgeprune.cli.owning import own
 from edgeprune.cli.show import as_json, refuse_beside, say, show_json, show_table
 from edgeprune.config import load_data_set
 from edgeprune.data import open_split
@@ -111,6 +112,7 @@ def eval_(
 ) -> None:
     """Score the compiled graphs on labelled frames: dense, every bucket, and what a run chooses."""
     opened = open_default(bundle)
+    own([out], [opened.folder, data])
     data_set = load_data_set(data)
     samples = open_split(data_set, split, list(include) or ["*"])
     chosen = known_engines(engines) or [opened.manifest.target.engine]
@@ -198,6 +200,7 @@ def bench(
 ) -> None:
     """Time every bucket and precision against dense FP32, each graph in its own process."""
     opened = open_default(bundle)
+    own([out], [opened.folder])
     if roofline:
         refuse_beside("--roofline", ("rounds", "frames", "meter", "peers"))
         for name in known_engines(engines):

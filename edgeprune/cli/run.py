@@ -7,17 +7,28 @@ from typing import Any
 import click
 
 from edgeprune.bundle import Bundle
-from edgeprune.camera import open_source
+from edgeprune.camera import kind_of, open_source
 from edgeprune.camera.capture import open_capture
 from edgeprune.cli.defaults import PRECISIONS, open_default
 from edgeprune.cli.device import open_sensor, prepare_run, require_engine
+from edgeprune.cli.owning import own
 from edgeprune.cli.show import as_json, say, show_json, show_table
+from edgeprune.data.image import IMAGE_SUFFIXES
 from edgeprune.data.preprocess import Preprocess
+from edgeprune.ending import ended, ending, hard_stop
 from edgeprune.energy import measure_idle
 from edgeprune.engines import ENGINES
 from edgeprune.loop.choose import make_chooser
 from edgeprune.loop.run import Outcome
 from edgeprune.loop.run import run as run_loop
+
+
+def camera_files(camera: str) -> list[Path]:
+    """What is read of a camera URI that names something on the disk: a video, an image, the images of a folder."""
+    kind, path = kind_of(camera), Path(camera)
+    if kind == "images" and path.is_dir():
+        return [each for each in path.iterdir() if each.suffix.lower() in IMAGE_SUFFIXES]
+    return [path] if kind in ("video", "images") else []
 
 
 def run_camera(
@@ -78,7 +89,8 @@ def run_camera(
             say=say,
         )
     finally:
-        session.close()
+        with ending():
+            session.close()
 
 
 @click.command()
@@ -105,7 +117,18 @@ def run_camera(
 @as_json
 def run(bundle: Path | None, camera: str, json_: bool, **options: Any) -> None:
     """Segment a camera stream and measure it."""
-    outcome = run_camera(open_default(bundle), camera, **options)
+    try:
+        with hard_stop(0):
+            opened = open_default(bundle)
+            own([options["out"], options["record"]], [opened.folder, *camera_files(camera)])
+            outcome = run_camera(opened, camera, **options)
+    except KeyboardInterrupt:  # SIGTERM is one too; once there are frames, the loop ends by itself
+        ended()
+        say("stopped before the first frame; nothing was recorded")
+        if json_:
+            show_json({"frames": 0, "ended": "interrupted"})
+        return
+    ended()
     if json_:
         show_json(outcome.summary)
     else:
@@ -117,7 +140,11 @@ def run(bundle: Path | None, camera: str, json_: bool, **options: Any) -> None:
 def show_summary(summary: Mapping[str, Any]) -> None:
     """The summary as a person reads it."""
     latency, energy = summary["latency_ms"], summary["energy"]
-    click.echo(f"frames   {summary['frames']} ({summary['dropped']} dropped), {_number(summary['fps'])} per second")
+    damaged = summary["camera"]["damaged"]
+    left_out = f", {damaged} damaged ones left out" if damaged else ""
+    click.echo(
+        f"frames   {summary['frames']} ({summary['dropped']} dropped{left_out}), {_number(summary['fps'])} per second"
+    )
     click.echo(
         f"latency  p50 {_number(latency['p50'])}, p95 {_number(latency['p95'])}, p99 {_number(latency['p99'])} ms "
         "(frame in hand to labels in hand)"

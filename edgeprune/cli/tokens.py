@@ -8,10 +8,14 @@ from PIL import Image
 
 from edgeprune.camera import open_source
 from edgeprune.camera.encode import VideoWriter
+from edgeprune.camera.film import FilmTimes
 from edgeprune.cli.defaults import default_checkpoint
+from edgeprune.cli.owning import own
+from edgeprune.cli.run import camera_files
 from edgeprune.cli.show import as_json, say, show_json
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.errors import InputError, RunError
+from edgeprune.ending import ending, held
+from edgeprune.errors import InputError
 from edgeprune.files import write_atomic
 from edgeprune.loop.overlay import Overlay
 from edgeprune.report.tokens import draw_heat, draw_selection
@@ -46,6 +50,7 @@ def show(
     if out.suffix not in (*PICTURES, ".mp4"):
         raise InputError(f"--out {out}: pictures are {', '.join(PICTURES)}, a clip is .mp4")
     source = checkpoint or default_checkpoint()
+    own([out], [source, *camera_files(camera)])
     model, card = load(source)
     calibration = find_sources(source, calib, None).calib if model.policy.gated else None
     height, width, depth = model.spec.height, model.spec.width, model.spec.depth
@@ -54,6 +59,11 @@ def show(
     writer: VideoWriter | None = None
     shares: list[float] = []
     stream = open_source(camera)
+    times = FilmTimes(stream)
+    for note in (stream.note, times.note if out.suffix == ".mp4" else None):
+        if note:
+            say(note)
+    failed = True
     try:
         for frame in stream:
             if frame.index < skip:
@@ -71,22 +81,25 @@ def show(
                     Image.fromarray(picture).save(partial, "PNG" if out.suffix == ".png" else "JPEG")
                 break
             heat_HW3 = draw_heat(image_HW3, selection, depth)
-            writer = writer or VideoWriter(out, stream.fps or 15.0, height, 2 * width)
-            writer.write(np.hstack((classes_HW3, heat_HW3)))
+            writer = writer or VideoWriter(out, times.fps, height, 2 * width)
+            with held():
+                writer.write(np.hstack((classes_HW3, heat_HW3)), times(frame))
             if len(shares) == wanted:
                 break
             if len(shares) % 25 == 0:
                 say(f"{len(shares)} of {wanted} frames")
-    except RunError:
-        if writer:
-            writer.abandon()
-        raise
+        failed = False
+    except KeyboardInterrupt:  # as in a run: the clip ends here
+        if not writer:
+            raise
+        failed = False
     finally:
         stream.close()
+        if writer:
+            with ending():
+                writer.abandon() if failed else writer.close()
     if not shares:
-        raise InputError(f"{camera} ended before frame {skip}; give a smaller --skip")
-    if writer:
-        writer.close()
+        raise InputError(f"{stream.uri} ended before frame {skip}; give a smaller --skip")
     result = {
         "out": str(out),
         "frames": len(shares),

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from edgeprune.cli.owning import own
 from edgeprune.cli.show import as_json, refuse_beside, say, show_json, show_table
 from edgeprune.config import Calibration, load_data_set, load_recipe, parse
 from edgeprune.config import leave_out as without
@@ -37,6 +38,7 @@ def train(
     if leave_out is not None:
         loaded = without(loaded, leave_out)
     folder = out or Path("out/train") / loaded.name
+    own([folder])
     say(f"{loaded.name}: phases {', '.join(loaded.phases)}; checkpoints in {folder}")
     paths = run_training(loaded, folder, say, cache, list(phases) or None)
     if json_:
@@ -59,9 +61,10 @@ def calibrate(checkpoint: Path, data: str, split: str, frames: int, out: Path | 
     from edgeprune.calibrate import write_calib
     from edgeprune.checkpoint import load
 
+    path = out or checkpoint.with_name(f"calib-{checkpoint.stem}.yaml")
+    own([path], [checkpoint, data])
     model, card = load(checkpoint)
     calib = measure(model, Calibration.model_validate({"data": data, "split": split, "frames": frames}), card.name)
-    path = out or checkpoint.with_name(f"calib-{checkpoint.stem}.yaml")
     write_calib(path, calib)
     if json_:
         show_json({"calib": str(path)} | calib.model_dump())

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, overload
 
 from edgeprune.errors import InputError, RunError, choose
-from edgeprune.files import make_folder, partial_path
+from edgeprune.outputs import create_partial, refuse_remains
 from edgeprune.report.summary import STAGES
 
 # Times of a row are rounded to as much, in a file and in memory alike, so that both give the very same figures.
 DIGITS = 4  # of a millisecond
 MS_COLUMNS = ("wait_ms", *(f"{stage}_ms" for stage in STAGES), "latency_ms")
-COLUMNS = ("index", "capture_ns", "start_ns", "end_ns", *MS_COLUMNS, "bucket", "tokens", "dropped")
+# capture_ns, start_ns and end_ns are of the monotonic clock; presentation_s is of the file, empty where it has no times
+COLUMNS = ("index", "capture_ns", "presentation_s", "start_ns", "end_ns", *MS_COLUMNS, "bucket", "tokens", "dropped")
 
 Row = Mapping[str, Any]
 
@@ -41,23 +42,23 @@ FORMATS: dict[str, tuple[str, Callable[[Row], str]]] = {
 
 
 class Record:
-    """Writes rows to `partial_path(path)`, each as it comes; `close()` gives the file its final name.
+    """Writes rows to `partial_path(path)` (numbered where it is taken), each as it comes, unbuffered: a process that is
+    killed loses none. `close()` gives the file its final name.
 
     Attributes:
         partial: where the rows are until `close()`; after a failure they stay there, every one whole.
 
     Raises:
-        InputError: the folder can't be written to, or the suffix is no format.
+        InputError: the folder can't be written to, the suffix is no format, or `path` is what a failed run kept.
     """
 
     def __init__(self, path: Path):
         header, self._line = choose(FORMATS, path.suffix, "format of a record:")
         if path.is_dir():
             raise InputError(f"{path} is a folder; name a file, such as {path / 'rows.csv'}")
-        make_folder(path.parent, "the record")
+        refuse_remains(path)
         self.path = path
-        self.partial = partial_path(path)
-        self._file = self.partial.open("wb", buffering=0)
+        self.partial, self._file = create_partial(path, "the record")
         self._whole_bytes = 0
         self._put(header)
 

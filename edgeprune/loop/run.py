@@ -13,6 +13,7 @@ from edgeprune.bundle import Bundle
 from edgeprune.camera.capture import Capture
 from edgeprune.camera.source import Frame
 from edgeprune.data.preprocess import Preprocess
+from edgeprune.ending import at_stop, ending, held
 from edgeprune.energy import Energy, Meter
 from edgeprune.engines import Session
 from edgeprune.errors import InputError, RunError
@@ -49,7 +50,7 @@ def run(
     idle_w: Mapping[str, float] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
-    """Runs until the stream ends, `frames` or `seconds` are reached, Ctrl-C, or a failure. Closes `capture`.
+    """Runs until the stream ends, `frames` or `seconds` are reached, Ctrl-C or SIGTERM, or a failure. Closes `capture`.
 
     Args:
         bundle: what `session` was opened from.
@@ -79,13 +80,14 @@ def run(
             first = capture.get(STALL_S)
             if first is None:
                 raise InputError(f"{capture.source.uri} has no frames; name another camera, file or folder")
-            sinks.open(first[0])
+            sinks.open(first[0], say)
         except BaseException:
             sinks.discard()
             raise
         return _Loop(bundle, session, capture, fit, chooser, sinks, say).run(first, meter, frames, seconds, idle_w)
     finally:
-        capture.close()
+        with ending():
+            capture.close()
 
 
 class _Loop:
@@ -122,15 +124,20 @@ class _Loop:
         meter.start()
         finished = False
         try:
-            failure = self._frames_until_the_end(first, frames, seconds)
+            with at_stop(lambda: self._sinks.end(failed=False)):
+                failure = self._frames_until_the_end(first, frames, seconds)
             finished = True
         finally:  # whatever comes: no meter's thread and no open file is left behind
-            energy = meter.stop()
-            try:
-                self._sinks.end(failed=failure is not None or not finished)
-            except RunError as error:
-                failure = failure or error
-        return Outcome(self._summary(energy, idle_w, before_c, failure), failure)
+            with ending():
+                energy = meter.stop()
+                try:
+                    self._sinks.end(failed=failure is not None or not finished)
+                except RunError as error:
+                    failure = failure or error
+        with ending():
+            if failure:
+                failure = self._with_what_is_left(failure)
+            return Outcome(self._summary(energy, idle_w, before_c, failure), failure)
 
     def _frames_until_the_end(
         self, first: tuple[Frame, int], frames: int | None, seconds: float | None
@@ -139,6 +146,7 @@ class _Loop:
         said_ns = time.monotonic_ns()
         began_ns: int | None = None
         limit_ns = seconds * 1e9 if seconds else float("inf")
+        stall_s = None if self._capture.source.paced else STALL_S
         got: tuple[Frame, int] | None = first
         wait_ms = 0.0
         try:
@@ -151,7 +159,7 @@ class _Loop:
                     said_ns = row["end_ns"]
                     self._say(f"frame {self._frames}  {self._status(row)}  dropped {self._dropped}")
                 asked_ns = time.monotonic_ns()
-                got = self._capture.get(STALL_S)
+                got = self._capture.get(stall_s)
                 wait_ms = milliseconds(asked_ns, time.monotonic_ns())
         except KeyboardInterrupt:  # how a run without an end is ended
             self._interrupted = True
@@ -175,6 +183,7 @@ class _Loop:
         row: dict[str, Any] = {
             "index": frame.index,
             "capture_ns": frame.capture_ns,
+            "presentation_s": None if frame.presentation_s is None else round(frame.presentation_s, 6),
             "start_ns": start_ns,
             "end_ns": end_ns,
             "wait_ms": wait_ms,
@@ -191,11 +200,18 @@ class _Loop:
         }
         self._frames += 1
         self._dropped += dropped
-        try:
-            self._sinks.show(frame, label_HW, self._status(row) if self._sinks.video else "", row)
-        finally:
-            self._sinks.keep(row)
+        with held():  # a frame is in the video, in the record and in the summary, or in none
+            try:
+                self._sinks.show(frame, label_HW, self._status(row) if self._sinks.video else "", row)
+            finally:
+                self._sinks.keep(row)
         return row
+
+    def _with_what_is_left(self, failure: RunError) -> RunError:
+        """The failure, and where what was recorded until then is."""
+        left = [path for path in self._sinks.paths(failed=True).values() if path and path not in str(failure)]
+        kept = f" are in {' and '.join(left)}" if left else " were processed"
+        return type(failure)(f"{failure}; {self._frames} frames until then{kept}")
 
     def _status(self, row: Row) -> str:
         """`21.3 fps  18.1 ms  bucket 384 (52% of the tokens)`; frames per second since the first."""
@@ -220,7 +236,7 @@ class _Loop:
             **self._sinks.paths(failed=failure is not None),
             "token_share": summary["tokens_mean"] / self._all_tokens if len(rows) else None,
             "overhead": overhead(rows),
-            "camera": {"uri": source.uri, "fps": source.fps, "live": source.live},
+            "camera": {"uri": source.uri, "fps": source.fps, "live": source.live, "damaged": source.damaged},
             "bundle": str(self._bundle.folder),
             "model": manifest.name,
             "engine": engine,

@@ -1,6 +1,8 @@
 """Where the frames and rows of a run go."""
 
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,12 @@ import numpy as np
 from edgeprune.bundle import Bundle
 from edgeprune.camera.capture import Capture
 from edgeprune.camera.encode import VideoWriter
+from edgeprune.camera.film import FilmTimes
 from edgeprune.camera.source import Frame
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.errors import RunError
 from edgeprune.loop.overlay import Overlay
 from edgeprune.loop.record import DIGITS, Ledger, Record, Row
-
-DEFAULT_FPS = 15.0  # of the overlay video, where the source names none: images in a folder
 
 
 class Sinks:
@@ -25,13 +26,16 @@ class Sinks:
         self.ledger = Ledger()
         self.record = Record(record) if record else None
         self.video: VideoWriter | None = None
-        self._out, self._fit, self._source = out, fit, capture.source
+        self._out, self._fit, self._times = out, fit, FilmTimes(capture.source)
+        self._ending = threading.Lock()
         self._overlay = Overlay(bundle.manifest.names, bundle.manifest.palette)
 
-    def open(self, first: Frame) -> None:
+    def open(self, first: Frame, say: Callable[[str], None]) -> None:
         """Starts the video, at the size of the first frame."""
         if self._out:
-            self.video = VideoWriter(self._out, self._source.fps or DEFAULT_FPS, *first.image_HW3.shape[:2])
+            if self._times.note:
+                say(self._times.note)
+            self.video = VideoWriter(self._out, self._times.fps, *first.image_HW3.shape[:2])
             self._video_fit = Preprocess(*first.image_HW3.shape[:2])
 
     def show(self, frame: Frame, label_HW: np.ndarray, status: str, row: dict[str, Any]) -> None:
@@ -44,7 +48,7 @@ class Sinks:
         picture = self._video_fit.fit(self._overlay.draw(frame.image_HW3, labels, status))
         drawn_ns = time.monotonic_ns()
         row["overlay_ms"] = milliseconds(start_ns, drawn_ns)
-        self.video.write(picture, frame.capture_ns if self._source.live else None)
+        self.video.write(picture, self._times(frame))
         row["encode_ms"] = milliseconds(drawn_ns, time.monotonic_ns())
 
     def keep(self, row: Row) -> None:
@@ -54,14 +58,18 @@ class Sinks:
         self.ledger.add(row)
 
     def end(self, failed: bool) -> None:
-        """Gives the files their final names, or leaves them under their partial ones; each whatever the other does."""
+        """Gives the files their final names, or leaves them under their partial ones; each whatever the other does.
+
+        A second time it does nothing; it may come from another thread (a hard stop).
+        """
         failure: RunError | None = None
-        for sink in (self.record, self.video):
-            try:
-                if sink:
-                    sink.abandon() if failed or failure else sink.close()
-            except RunError as error:
-                failure = error
+        with self._ending:
+            for sink in (self.record, self.video):
+                try:
+                    if sink:
+                        sink.abandon() if failed or failure else sink.close()
+                except RunError as error:
+                    failure = error
         if failure:
             raise failure
 

@@ -73,14 +73,67 @@ def test_odd_sizes_lose_a_row_and_a_column(tmp_path: Path) -> None:
     assert next(open_source(str(tmp_path / "out.mp4"))).image_HW3.shape == (32, 46, 3)
 
 
-def test_live_frames_are_shown_when_they_were_captured(tmp_path: Path) -> None:
+def test_frames_with_times_are_shown_at_them(tmp_path: Path) -> None:
     times_s = [0.0, 0.1, 0.5, 0.6]
     with VideoWriter(tmp_path / "out.mp4", FPS, HEIGHT, WIDTH) as writer:
         for time_s in times_s:
-            writer.write(shade(90), capture_ns=7_000_000_000 + round(time_s * 1e9))
+            writer.write(shade(90), 7.0 + time_s)
     with av.open(str(tmp_path / "out.mp4")) as container:
         shown_s = [frame.time for frame in container.decode(video=0)]
     assert shown_s == pytest.approx(times_s, abs=1e-3)
+
+
+def key_frames_s(path: Path) -> list[float]:
+    with av.open(str(path)) as container:
+        return [float(packet.pts * packet.time_base) for packet in container.demux(video=0) if packet.is_keyframe]
+
+
+@pytest.mark.parametrize("encoder", [name for name in ENCODERS if name in av.codecs_available])
+@pytest.mark.parametrize("step_s", [0.04, 0.3, 2.5])
+def test_a_key_frame_a_second_however_many_frames_that_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: str, step_s: float
+) -> None:
+    """A camera of nominally 30 frames a second of which most are dropped."""
+    monkeypatch.setattr(encode, "ENCODERS", {encoder: ENCODERS[encoder]})
+    with VideoWriter(tmp_path / "out.mp4", 30, HEIGHT, WIDTH) as writer:
+        for index in range(round(6 / step_s) + 1):
+            writer.write(noise(index), index * step_s)
+            lost_s = index * step_s - key_frames_s(writer.partial)[-1] if index * step_s > 2 * max(step_s, 1) else 0
+            assert lost_s < 2 * max(step_s, 1) + step_s  # on the disk while it is written: all but the second begun
+    steps_s = np.diff(key_frames_s(tmp_path / "out.mp4"))
+    assert len(steps_s) and steps_s.max() < max(1, step_s) + step_s
+
+
+def test_what_a_failed_run_kept_is_not_written_over(tmp_path: Path) -> None:
+    kept = []
+    for value in (10, 200):
+        with pytest.raises(KeyError), VideoWriter(tmp_path / "out.mp4", FPS, HEIGHT, WIDTH) as writer:
+            writer.write(shade(value))
+            raise KeyError("the loop failed")
+        kept.append(writer.partial.read_bytes())
+    with VideoWriter(tmp_path / "out.mp4", FPS, HEIGHT, WIDTH) as writer:
+        writer.write(shade(90))
+    names = ["out.partial.mp4", "out.partial-2.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "out.mp4"])
+    assert [(tmp_path / name).read_bytes() for name in names] == kept
+    for name in names:
+        with pytest.raises(InputError, match="is what a run that failed has kept"):
+            VideoWriter(tmp_path / name, FPS, HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 640), (640, 1)])
+def test_too_small_for_a_video(tmp_path: Path, height: int, width: int) -> None:
+    with pytest.raises(InputError, match=f"a picture of {height}x{width} pixels makes no video"):
+        VideoWriter(tmp_path / "out.mp4", FPS, height, width)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("fps", [1 / 3600, 90000.0])
+def test_rates_that_are_none(tmp_path: Path, fps: float) -> None:
+    with VideoWriter(tmp_path / "out.mp4", fps, HEIGHT, WIDTH) as writer:
+        for index in range(3):
+            writer.write(noise(index))
+    assert readable_frames(tmp_path / "out.mp4") == 3
 
 
 def test_what_is_on_the_disk_can_be_played_before_the_end(tmp_path: Path) -> None:

@@ -58,7 +58,8 @@ class FakeContainer:
     """A live camera that gives one frame and then fails."""
 
     def __init__(self, failure: BaseException | None):
-        self.streams = SimpleNamespace(video=[SimpleNamespace(average_rate=30)])
+        codec = SimpleNamespace(codec=SimpleNamespace(intra_only=True))
+        self.streams = SimpleNamespace(video=[SimpleNamespace(average_rate=30, codec_context=codec)])
         self.failure = failure
         self.closed = False
 
@@ -96,7 +97,11 @@ def test_silent_and_ended_cameras_are_told_apart() -> None:
     next(silent)
     with pytest.raises(CameraStalled, match="delivers no more frames"):
         next(silent)
-    assert len(list(LiveStream("rtsp://camera", FakeContainer(None)))) == 1
+    assert silent.damaged == 1  # the half of a JPEG
+    ended = LiveStream("0", FakeContainer(None))
+    next(ended)
+    with pytest.raises(CameraUnplugged, match=r"camera 0 is gone \(it delivers nothing more\)"):
+        next(ended)
 
 
 # --- images ---

@@ -13,6 +13,7 @@ from edgeprune.model.policy import select_top
 from edgeprune.policies import POLICIES
 from edgeprune.probe import select_tokens
 from tests import models
+from tests.camera.test_played import write as write_video
 from tests.cli.conftest import Type
 
 STREET = "synthetic://street?seed=3&height=64&width=96"
@@ -81,6 +82,25 @@ def test_calibrated_thresholds_are_used(edgeprune: Type, checkpoint: Path, tmp_p
     assert len(shares) > 1
     fixed = {select_tokens(load(checkpoint)[0], frame_HW3, None)[0].blocks_N.sum() for frame_HW3 in models.frames(3)}
     assert len(fixed) == 1
+
+
+def test_an_input_is_not_written_over(edgeprune: Type, checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    picture = tmp_path / "frames" / "a.png"
+    Image.fromarray(models.frames(1)[0]).save(picture)
+    before = picture.read_bytes()
+    for camera in (picture, picture.parent):
+        said = edgeprune("show", checkpoint, "--camera", camera, "--out", "frames/a.png")
+        assert said.code == 2 and "is what is read from" in said.err
+    assert picture.read_bytes() == before
+    assert edgeprune("show", checkpoint, "--camera", picture.parent, "--out", "frames/b.png").code == 0
+
+
+def test_a_clip_has_the_times_of_its_source(edgeprune: Type, checkpoint: Path) -> None:
+    write_video(Path("a.mkv"), [0, 0.04, 2.0])
+    assert edgeprune("show", checkpoint, "--camera", "a.mkv", "--out", "a.mp4").code == 0
+    times_s = [frame.presentation_s for frame in open_source("a.mp4")]
+    assert times_s == pytest.approx([0, 0.04, 2.0], abs=3e-3)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import csv
 import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,14 @@ from edgeprune.report.summary import summarise_run
 
 def row(index: int, **values: Any) -> dict[str, Any]:
     times = {column: 1.25 + index for column in COLUMNS if column.endswith("_ms")}
-    numbers = {"index": index, "capture_ns": index, "start_ns": 10**12 + 10**7 * index, "tokens": 5000, "dropped": 0}
+    numbers = {
+        "index": index,
+        "capture_ns": index,
+        "presentation_s": index / 4,
+        "start_ns": 10**12 + 10**7 * index,
+        "tokens": 5000,
+        "dropped": 0,
+    }
     return times | numbers | {"end_ns": 10**12 + 10**7 * index + 10**6, "bucket": "full", "encode_ms": None} | values
 
 
@@ -45,6 +53,17 @@ def test_abandoned_rows_stay_under_the_partial_name(tmp_path: Path) -> None:
     record.add(row(0))
     record.abandon()
     assert [path.name for path in tmp_path.iterdir()] == ["rows.partial.csv"]
+
+
+def test_what_a_failed_run_kept_is_not_written_over(tmp_path: Path) -> None:
+    for index in range(3):
+        record = Record(tmp_path / "rows.csv")
+        record.add(row(index))
+        record.abandon()
+    names = ["rows.partial.csv", "rows.partial-2.csv", "rows.partial-3.csv"]
+    assert [int(read(tmp_path / name)[0]["index"]) for name in names] == [0, 1, 2]
+    with pytest.raises(InputError, match="is what a run that failed has kept; name another file"):
+        Record(tmp_path / "rows.partial-2.csv")
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
@@ -84,6 +103,11 @@ def test_paths_that_are_refused(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(InputError, match="is a folder"):
         Record(tmp_path / "folder.csv")
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(InputError, match="is neither a file nor a folder"):
+        Record(tmp_path / "pipe.csv")
+    with pytest.raises(InputError, match="cannot write the record to .*File name too long"):
+        Record(tmp_path / f"{'x' * 250}.csv")
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot write the record"):
         Record(tmp_path / "file" / "rows.csv")

@@ -72,7 +72,7 @@ def test_the_summary_can_be_recomputed_from_the_record(
     assert summarise_run(rows) == {key: summary[key] for key in summarise_run(rows)}
     assert summary["frames"] == 12 and set(summary["stages_ms"]) == set(STAGES)
     assert all(summary["stages_ms"][stage]["p50"] is not None for stage in STAGES)
-    numbers = [{key: float(value) for key, value in row.items() if key != "bucket"} for row in rows]
+    numbers = [{key: float(value) for key, value in row.items() if value and key != "bucket"} for row in rows]
     assert summary["overhead"] == pytest.approx(overhead(numbers))
     names = [bundles.expected_bucket(scripted_frame(index % 5)) for index in range(12)]
     assert [row["bucket"] for row in rows] == names
@@ -81,6 +81,7 @@ def test_the_summary_can_be_recomputed_from_the_record(
     assert summary["token_share"] == pytest.approx(np.mean(layers) / (bundles.DEPTH * bundles.N))
     json.dumps(summary, allow_nan=False)
     assert [frame.shape for frame in decoded(out)] == [(bundles.H, bundles.W, 3)] * 12
+    assert all(row["presentation_s"] in (None, "") for row in rows)  # images have no times
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "out", record.name]
 
 
@@ -103,6 +104,19 @@ def test_frames_and_seconds_end_a_run(start: Callable[..., Outcome]) -> None:
     assert start(Scripted(50), frames=7).summary["frames"] == 7
     summary = start(open_source("synthetic://street?height=32&width=48&ahead=2"), seconds=0.2).summary
     assert 0.2 <= summary["frames"] / summary["fps"] < 5
+
+
+def test_a_gap_of_a_paced_file_is_no_stall(start: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gap(Scripted):
+        def one_pass(self) -> Any:
+            for picture, shown_s in zip(super().one_pass(), (0.0, 0.4), strict=True):
+                yield picture._replace(presentation_s=shown_s)
+
+    monkeypatch.setattr("edgeprune.loop.run.STALL_S", 0.1)
+    source = Gap(2, live=True)
+    source.paced = True
+    summary, failure = start(source)
+    assert failure is None and summary["frames"] == 2
 
 
 def test_without_a_sensor_there_is_no_figure(start: Callable[..., Outcome]) -> None:
@@ -136,6 +150,7 @@ def test_what_came_before_a_failure_is_kept(
     summary, failure = start(Scripted(5, then=then), meter=meter, record=record, out=out)
     assert isinstance(failure, RunError) and message in str(failure)
     assert (summary["frames"], summary["ended"], summary["failure"]) == (5, "failure", str(failure))
+    assert "5 frames until then are in" in str(failure) and "rows.partial.csv" in str(failure)
     assert meter.stopped == 1 and summary["energy"]["mj_per_frame"] == 4000
     assert summary["record"] == str(tmp_path / "rows.partial.csv")
     assert len(read(summary["record"])) == 5 and len(decoded(summary["out"])) == 5

@@ -1,0 +1,144 @@
+"""How a verb is ended from outside: SIGTERM and SIGHUP (`systemctl stop`, `docker stop`, a closed terminal) as Ctrl-C.
+
+The first signal raises KeyboardInterrupt in the main thread, wherever it is, but not inside `held()`. Python handles a
+signal between two of its own instructions, so native code (a compiler, a connection that waits) puts it off; where that
+must not be, `hard_stop` lets a thread of its own end the process.
+"""
+
+import atexit
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+GRACE_S = 0.6  # native code may keep the main thread for as long; with what follows it is less than a second
+
+
+class _Ending:
+    """What is known of the end of this process; a process has one, as it has one set of signal handlers."""
+
+    def __init__(self) -> None:
+        self.installed = self.asked = self.raised = False
+        self.seen = threading.Event()  # the main thread has taken notice
+        self.holds = 0
+        self.hard_code: int | None = None
+        self.finishers: list[Callable[[], None]] = []
+
+
+_ending = _Ending()
+
+
+def end_on_signals() -> None:
+    """Takes SIGINT, SIGTERM and SIGHUP from here on; call it first of all, in the main thread.
+
+    A signal that is ignored from outside (`nohup`, a job in the background) stays ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    _ending.asked = _ending.raised = False
+    _ending.seen.clear()
+    _ending.holds = 0
+    if _ending.installed:
+        return
+    _ending.installed = True
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    threading.Thread(target=_watch, args=(reader,), name="signals", daemon=True).start()
+    descriptor = writer.detach()
+    _wake(descriptor)
+    # a forked worker would share the socket: its signals are not this process's
+    os.register_at_fork(
+        before=lambda: _wake(-1), after_in_parent=lambda: _wake(descriptor), after_in_child=lambda: _wake(-1)
+    )
+    taken = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    atexit.register(lambda: [signal.signal(number, signal.SIG_IGN) for number in taken])  # what was to do is done
+    for number in taken:
+        signal.signal(number, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """The handler, in the main thread. A service manager may ask twice; a person who presses Ctrl-C again insists."""
+    _ending.seen.set()
+    if _ending.asked and number != signal.SIGINT:
+        return
+    insists = _ending.asked
+    _ending.asked = True
+    if insists or not _ending.holds:
+        _ending.raised = True
+        raise KeyboardInterrupt
+
+
+def _wake(descriptor: int) -> None:
+    """Signals are told to that socket; -1: to none."""
+    if threading.current_thread() is threading.main_thread():
+        signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
+
+
+def _watch(reader: socket.socket) -> None:
+    """In a thread: the signal is known here at once, whatever the main thread is busy with."""
+    while number := reader.recv(1):
+        if number[0] in SIGNALS and _ending.hard_code is not None and not _ending.seen.wait(GRACE_S):
+            _leave(_ending.hard_code)
+
+
+def _leave(code: int) -> None:
+    for finish in reversed(_ending.finishers):
+        try:
+            finish()
+        except Exception as error:  # the others are to be finished all the same
+            os.write(2, f"edgeprune: {error}\n".encode())
+    os.write(2, b"stopped\n")
+    os._exit(code)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """What is inside is done as a whole: KeyboardInterrupt comes after it."""
+    with ending():
+        yield
+    if _ending.asked and not _ending.raised and not _ending.holds:
+        _ending.raised = True
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """What is inside is the end already: a signal changes nothing."""
+    _ending.holds += 1
+    try:
+        yield
+    finally:
+        _ending.holds -= 1
+
+
+def ended() -> None:
+    """From here on a signal changes nothing: what was to do is done, and the process is about to end."""
+    _ending.holds += 1
+
+
+@contextmanager
+def hard_stop(code: int) -> Iterator[None]:
+    """Inside, native code that keeps the main thread for GRACE_S after a signal is not waited for: the process ends.
+
+    Args:
+        code: the exit code; what was given to `at_stop` is done first.
+    """
+    before, _ending.hard_code = _ending.hard_code, code
+    try:
+        yield
+    finally:
+        _ending.hard_code = before
+
+
+@contextmanager
+def at_stop(finish: Callable[[], None]) -> Iterator[None]:
+    """Inside, `finish` puts in order what a hard stop would leave; it is called in another thread."""
+    _ending.finishers.append(finish)
+    try:
+        yield
+    finally:
+        _ending.finishers.remove(finish)

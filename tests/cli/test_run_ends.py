@@ -1,0 +1,188 @@
+"""How a run ends, and what it leaves: signals, a second run, a camera that is lost, outputs that are inputs."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeprune.camera import open_source
+from tests import bundles
+from tests.camera.test_rtsp import Server
+from tests.cli.conftest import Type
+from tests.cli.test_bad_input import assert_one_line
+
+av = pytest.importorskip("av", reason="needs PyAV: pip install 'edgeprune[video]'")
+
+STREET = "synthetic://street?height=64&width=96&ahead=4&fps=15"
+OUTPUTS = ("--out", "overlay.mp4", "--record", "rows.csv", "--meter", "none")
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(tiny: Path, tmp_path: Path) -> Iterator[Start]:
+    """start("--realtime", ...): a run in another process, in `tmp_path`; it has recorded `rows` rows."""
+    processes = []
+
+    def begin(*words: str, rows: int = 3) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-c", "from edgeprune.cli import main; main()", "run", "--bundle", str(tiny)]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(
+            [*command, "--camera", STREET, *OUTPUTS, *words], stdout=pipe, stderr=pipe, text=True, cwd=tmp_path
+        )
+        processes.append(process)
+        record = tmp_path / "rows.partial.csv"
+        for _ in range(3000):
+            if record.exists() and record.read_bytes().count(b"\n") > rows:
+                return process
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.02)
+        raise AssertionError("no rows")
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_that_is_killed_loses_no_row_and_a_second_of_video(
+    start: Start, tmp_path: Path, edgeprune: Type, tiny: Path
+) -> None:
+    process = start("--realtime", rows=45)
+    process.kill()
+    process.communicate()
+    rows = read(tmp_path / "rows.partial.csv")
+    assert len(rows) >= 45 and rows[-1]["dropped"]  # to the last cell
+    lasted_s = (int(rows[-1]["capture_ns"]) - int(rows[0]["capture_ns"])) / 1e9
+    frames = list(open_source(str(tmp_path / "overlay.partial.mp4")))
+    shown_s = frames[-1].presentation_s
+    assert shown_s is not None and shown_s > lasted_s - 1 - 2 / 15 and lasted_s > 2
+    kept = (tmp_path / "rows.partial.csv").read_bytes()
+    said = edgeprune(
+        "run", "--bundle", tiny, "--camera", STREET, *OUTPUTS, "--frames", 3
+    )  # the owner of its lock is dead
+    assert said.code == 0, said
+    assert (tmp_path / "rows.partial.csv").read_bytes() == kept
+    names = ["overlay.mp4", "overlay.partial.mp4", "rows.csv", "rows.partial.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+def test_a_second_run_is_refused_and_sigterm_ends_the_first_well(
+    start: Start, edgeprune: Type, tiny: Path, tmp_path: Path
+) -> None:
+    process = start("--realtime", "--json")
+    run = ("run", "--bundle", tiny, "--camera", STREET, "--frames", 3, "--meter", "none")
+    assert_one_line(
+        edgeprune(*run, "--record", "rows.csv"), "rows.csv is being written by", f"process {process.pid} on"
+    )
+    assert_one_line(edgeprune(*run, "--out", "overlay.mp4"), "overlay.mp4 is being written by")
+    process.send_signal(signal.SIGTERM)
+    said, complaint = process.communicate(timeout=30)
+    assert process.returncode == 0, complaint
+    summary = json.loads(said)
+    assert summary["ended"] == "interrupted" and summary["failure"] is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["overlay.mp4", "rows.csv"]
+    assert (
+        len(read(tmp_path / "rows.csv")) == len(list(open_source(str(tmp_path / "overlay.mp4")))) == summary["frames"]
+    )
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    path = tmp_path / "film.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = bundles.W, bundles.H, "yuv420p"
+        for index in range(5):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(bundles.frame_with(index), format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_outputs_that_are_inputs(edgeprune: Type, tiny: Path, film: Path, tmp_path: Path) -> None:
+    before = film.read_bytes()
+    (tmp_path / "link.mp4").symlink_to(film)
+    run = ("run", "--bundle", tiny, "--meter", "none")
+    for out in ("film.mp4", "./film.mp4", "link.mp4"):
+        assert_one_line(edgeprune(*run, "--camera", film, "--out", out), "is what is read from", "name another file")
+    assert_one_line(edgeprune(*run, "--camera", "link.mp4", "--out", film), "is what is read from")
+    partial = film.rename(tmp_path / "film.partial.mp4")  # what a failed run kept, looked at again
+    assert edgeprune(*run, "--camera", partial, "--out", "film.mp4").code == 0
+    assert partial.read_bytes() == before
+    assert_one_line(edgeprune(*run, "--camera", "film.mp4", "--out", partial), "a run that failed has kept")
+    os.mkfifo("pipe.mp4")
+    assert_one_line(edgeprune(*run, "--camera", partial, "--out", "pipe.mp4"), "is neither a file nor a folder")
+    assert_one_line(edgeprune(*run, "--camera", "pipe.mp4"), "is a pipe or a device")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    Image.fromarray(bundles.frame_with(3)).save(folder / "0.png")
+    for _ in range(2):  # beside the images, but none
+        assert edgeprune(*run, "--camera", folder, "--record", "folder/rows.csv").code == 0
+    (folder / "0.png").rename(folder / "0.ppm.csv")
+    (folder / "0.png").symlink_to("0.ppm.csv")
+    assert_one_line(edgeprune(*run, "--camera", folder, "--record", "folder/0.ppm.csv"), "is what is read from")
+    data = bundles.write_bundle(tmp_path / "copy").folder
+    said = edgeprune("run", "--bundle", data, "--camera", film, "--record", "copy/manifest.csv")
+    assert said.code == 0
+    said = edgeprune("run", "--bundle", data, "--camera", film, "--record", "copy/manifest.csv")
+    assert_one_line(said, "among the files that are read from")
+    assert_one_line(edgeprune(*run, "--camera", folder, "--record", "a.csv", "--out", "a.mp4", "--bucket", "no"), "no")
+    assert not list(tmp_path.glob("*.lock")) and not list(tmp_path.glob(".*"))
+
+
+def test_damage_is_counted_and_a_failure(edgeprune: Type, tiny: Path, film: Path) -> None:
+    with av.open(str(film)) as container:
+        third = [packet for packet in container.demux(video=0) if packet.size][2]
+    data = bytearray(film.read_bytes())
+    at = data.index(bytes(third)) + third.size // 3
+    data[at : at + 20] = np.random.default_rng(0).integers(0, 256, 20, np.uint8).tobytes()
+    film.write_bytes(data)
+    said = edgeprune("run", "--bundle", tiny, "--camera", film, "--record", "rows.csv", "--meter", "none", "--json")
+    summary = json.loads(said.out)
+    assert_one_line(said, "3 damaged ones were left out", "2 frames until then are in rows.partial.csv", code=3)
+    assert (summary["frames"], summary["camera"]["damaged"], summary["ended"]) == (2, 3, "failure")
+    assert [row["presentation_s"] for row in read(Path("rows.partial.csv"))] == ["0.0", "0.1"]
+
+
+@pytest.mark.parametrize(("goodbye", "code"), [(True, 0), (False, 3)])
+def test_a_network_camera(edgeprune: Type, tiny: Path, goodbye: bool, code: int) -> None:
+    server = Server(40, goodbye=goodbye)
+    server.finish.set()
+    at = server.uri.removeprefix("rtsp://").removesuffix("/live")
+    camera = f"rtsp://me:secret@{at}/user=me_password=secret_channel=1?pwd=secret"
+    said = edgeprune("run", "--bundle", tiny, "--camera", camera, "--record", "rows.csv", "--meter", "none", "--json")
+    assert said.code == code and "secret" not in said.out + said.err, said
+    summary = json.loads(said.out)
+    shown = f"rtsp://me:***@{at}/user=me_password=***_channel=1?pwd=***"
+    assert summary["camera"]["uri"] == shown and (summary["failure"] is None) == goodbye
+    if not goodbye:
+        assert_one_line(said, f"the connection to camera {shown} is lost", "are in rows.partial.csv", code=3)
+
+
+@pytest.mark.parametrize("uri", ["rtsp:/me:secret@host/a", "rtp://me:secret@host/a", "rtsp://me:secret@127.0.0.1:1/a"])
+def test_refusals_hide_the_password(edgeprune: Type, tiny: Path, uri: str) -> None:
+    for words in (["--camera", uri], ["--camera", uri, uri]):
+        said = edgeprune("run", "--bundle", tiny, *words)
+        assert said.code == 2 and "secret" not in said.out + said.err
+
+
+def test_uris_that_cannot_be(edgeprune: Type, tiny: Path) -> None:
+    cases: list[Any] = ["x" * 5000, "9" * 5000, "synthetic://[", "csi://[", "synthetic://street?seed=" + "9" * 5000]
+    cases += ["synthetic://street?height=1600000&width=1600000", "synthetic://street?ahead=999999999"]
+    for uri in cases:
+        said = edgeprune("run", "--bundle", tiny, "--camera", uri, "--frames", 1)
+        assert_one_line(said)
