@@ -18,6 +18,17 @@ def moving_stripes(index: int) -> np.ndarray:
     return np.roll(np.kron(noise, np.ones((4, 4, 1), np.uint8)), 4 * index, axis=1)
 
 
+def read_until_error(source: FrameSource) -> tuple[int, BaseException | None]:
+    """How many frames come, and what comes instead of the end."""
+    count = 0
+    try:
+        for _ in source:
+            count += 1
+    except Exception as error:
+        return count, error
+    return count, None
+
+
 @pytest.fixture
 def make_video(tmp_path: Path) -> Callable[..., Path]:
     """make_video(name, frames, movflags, codec): its index comes first, so that a cut-off copy can be opened."""

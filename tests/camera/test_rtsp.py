@@ -12,6 +12,7 @@ import pytest
 
 from edgeprune.camera import CameraLost, CameraStalled, open_source
 from edgeprune.errors import InputError
+from tests.camera.conftest import read_until_error
 
 av = pytest.importorskip("av", reason="needs PyAV: pip install 'edgeprune[video]'")
 
@@ -132,13 +133,7 @@ def read_to_the_end(server: Server) -> tuple[int, BaseException | None]:
     source = open_source(server.uri)
     next(source)
     server.finish.set()
-    count = 1
-    try:
-        for _ in source:
-            count += 1
-    except Exception as error:
-        return count, error
-    return count, None
+    return read_until_error(source)
 
 
 def test_camera_that_hangs_up_is_lost(serve: Callable[..., Server]) -> None:

@@ -8,20 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeprune.camera import FrameSource, StreamTruncated, open_source
+from edgeprune.camera import StreamTruncated, open_source
 from edgeprune.errors import InputError
+from tests.camera.conftest import read_until_error
 
 CLIP = Path(__file__).parents[3] / "shared/data/streams/car-detection.mp4"
-
-
-def read_until_error(source: FrameSource) -> tuple[int, BaseException | None]:
-    count = 0
-    try:
-        for _ in source:
-            count += 1
-    except Exception as error:
-        return count, error
-    return count, None
 
 
 def test_every_frame_in_order(make_video: Callable[..., Path]) -> None:
