@@ -115,6 +115,11 @@ def ending() -> Iterator[None]:
         _ending.holds -= 1
 
 
+def asked() -> bool:
+    """Whether a signal has come: a verb goes on to nothing new."""
+    return _ending.asked
+
+
 def ended() -> None:
     """From here on a signal changes nothing: what was to do is done, and the process is about to end."""
     _ending.holds += 1

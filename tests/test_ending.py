@@ -79,6 +79,12 @@ def test_an_end_is_not_ended_again(start: Callable[[str], "subprocess.Popen[str]
     assert process.communicate(timeout=20)[0] == "over\n" and process.returncode == 0
 
 
+def test_what_follows_a_run_knows_that_it_was_stopped(start: Callable[[str], "subprocess.Popen[str]"]) -> None:
+    process = start("with ending():\n    wait(0.4)\nfrom edgeprune.ending import asked\nprint(asked())\n")
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=20)[0] == "True\n"
+
+
 NATIVE = """
 def finish():
     print("in order", flush=True)

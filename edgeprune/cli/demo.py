@@ -11,6 +11,7 @@ from edgeprune.cli.owning import own
 from edgeprune.cli.run import run_camera, show_summary
 from edgeprune.cli.show import as_json, say, show_json
 from edgeprune.config import load_target
+from edgeprune.ending import asked
 from edgeprune.errors import EdgepruneError
 from edgeprune.files import make_folder, sha256, write_atomic
 from edgeprune.report.table import render_table, write_json
@@ -49,6 +50,8 @@ def demo(out: Path, json_: bool) -> None:
     say(f"rendering {FRAMES} frames of the synthetic street ahead, then running them")
     camera = f"synthetic://street?seed=1&frames={FRAMES}&ahead={FRAMES}"
     outcome = run_camera(bundle, camera, out=out / "overlay.mp4", record=out / "frames.csv")
+    if asked():  # the run has taken it for its end
+        raise KeyboardInterrupt
     if outcome.failure:
         raise outcome.failure
     result = measure(bundle, ROUNDS, 10, "street", scored=SCORED, only="int8")

@@ -27,7 +27,7 @@ class Sinks:
         self.record = Record(record) if record else None
         self.video: VideoWriter | None = None
         self._out, self._fit, self._times = out, fit, FilmTimes(capture.source)
-        self._ending = threading.Lock()
+        self._one_at_a_time = threading.Lock()  # a hard stop ends the sinks from another thread
         self._overlay = Overlay(bundle.manifest.names, bundle.manifest.palette)
 
     def open(self, first: Frame, say: Callable[[str], None]) -> None:
@@ -48,13 +48,15 @@ class Sinks:
         picture = self._video_fit.fit(self._overlay.draw(frame.image_HW3, labels, status))
         drawn_ns = time.monotonic_ns()
         row["overlay_ms"] = milliseconds(start_ns, drawn_ns)
-        self.video.write(picture, self._times(frame))
+        with self._one_at_a_time:
+            self.video.write(picture, self._times(frame))
         row["encode_ms"] = milliseconds(drawn_ns, time.monotonic_ns())
 
     def keep(self, row: Row) -> None:
         """Records a row; one that the disk has no room for isn't in the ledger either, so that both tell the same."""
         if self.record:
-            self.record.add(row)
+            with self._one_at_a_time:
+                self.record.add(row)
         self.ledger.add(row)
 
     def end(self, failed: bool) -> None:
@@ -63,7 +65,7 @@ class Sinks:
         A second time it does nothing; it may come from another thread (a hard stop).
         """
         failure: RunError | None = None
-        with self._ending:
+        with self._one_at_a_time:
             for sink in (self.record, self.video):
                 try:
                     if sink:
