@@ -224,10 +224,11 @@ def test_lint_of_a_graph_says_why_and_what_to_do(edgeprune: Type, tmp_path: Path
     )
     onnx.save(model, tmp_path / "large.onnx")
     said = edgeprune("lint", tmp_path / "large.onnx")
-    assert said.code == 2 and "2 findings by the rules of jetson-orin" in said.err
+    assert said.code == 2 and "4 findings by the rules of jetson-orin" in said.err
     assert "topk-limit (TensorRT 10.3 to 11): TensorRT refuses K over 3840" in said.out
     assert "    best: TopK of 4000, over 3840\n    do: smaller buckets" in said.out
     assert "    opset 21, expected 17 to 19" in said.out
+    assert "parser-takes-it" in said.out and "    best: TopK: 4000, at most 3840 [operators.md" in said.out
     content = json.loads(edgeprune("lint", tmp_path / "large.onnx", "--target", "onnx-cpu", "--json").out)
     assert [row["rule"] for row in content["findings"]] == ["topk-limit", "opset"]
 
