@@ -36,7 +36,11 @@ class SViTOptions(SampledOptions):
         description="share of each training batch that keeps every token, so that larger buckets come closer to dense",
     )
     dynamic_rate: bool = Field(True, description="the ratio is held over the batch; False: on each image")
-    reactivation: bool = Field(True, description="a token that was let go may come back; False: it stays away")
+    reactivation: bool = Field(
+        True,
+        description="a token that was let go may come back; False: it stays away, and one gate decides for all blocks of a "
+        "value of `keep`, as in the paper's ablation: three gates in place of nine",
+    )
     preservation: bool = Field(
         True,
         description="a token that was let go keeps its features; False: its cell has one learned token for all, and it can't "
@@ -76,24 +80,24 @@ GATES: dict[str, Callable[[int], nn.Module]] = {"svit": Gate, "dynamicvit": dyna
 
 class SViT(TokenPolicy):
     """A gate before each block from `first` on. What a gate lets go keeps its features (preservation) and may be taken
-    again by any later gate (reactivation). Options take either away, for ablations."""
+    again by any later gate (reactivation). Options take either away, for ablations.
+
+    Where tokens don't come back, nine gates would let go nine times of what is held at three ratios. The paper's ablation
+    merges them to three, and so does this: each decides before the first block of its third, and its mask holds for the
+    others, where it passes no gradient to the gate (the released code detaches it there).
+    """
 
     def __init__(self, shape: Shape, options: SViTOptions):
         super().__init__(shape)
         if options.first >= shape.depth:
             raise InputError(f"policy: first={options.first} leaves no block to gate, the model has {shape.depth}")
         self.options = options
-        self.gated = tuple(range(options.first, shape.depth))
-        self.gates = nn.ModuleList(GATES[options.gate](shape.width) for _ in self.gated)
         self.comes_back = options.reactivation and options.preservation
+        self.gated, self.ratios = placed(options, shape.depth, merged=not self.comes_back)
+        self.gates = nn.ModuleList(GATES[options.gate](shape.width) for _ in self.gated)
         self.empty_1D = None if options.preservation else nn.Parameter(0.02 * torch.randn(1, shape.width))
         if not self.comes_back and options.keep != sorted(options.keep, reverse=True):
             raise InputError(f"policy: keep={options.keep} rises, but a token that left does not come back")
-
-    @property
-    def ratios(self) -> tuple[float, ...]:
-        """The schedule spread evenly over the gates: .7 x3, .49 x3, .343 x3 for nine gates."""
-        return spread(self.options.keep, len(self.gated))
 
     @property
     def target_keep(self) -> tuple[float, ...]:
@@ -133,23 +137,26 @@ class SViT(TokenPolicy):
         full = self.options.whole_images(x_BND.shape[0]) if sampled else 0
         keeps: list[Tensor] = []
         for index, block in enumerate(blocks):
-            if index not in self.gated:
+            if index < self.gated[0]:
                 x_BND = block(x_BND)
                 continue
-            gate = index - self.gated[0]
-            if keeps and not self.comes_back:
-                scores_BN = self._scores_of_remaining(gate, x_BND, keeps[-1])
-                offered_BN = scores_BN if sampled else scores_BN.masked_fill(keeps[-1] < 0.5, GONE)
-                keep_BN = keeps[-1] * select(gate, offered_BN)
+            if index not in self.gated:  # the gate before an earlier block decided for this one too
+                keep_BN = keeps[-1].detach()
             else:
-                keep_BN = select(gate, self._scores(gate, x_BND, view))
-            keep_BN = keep_first(keep_BN, full)
+                gate = len(keeps)
+                if keeps and not self.comes_back:
+                    scores_BN = self._scores_of_remaining(gate, x_BND, keeps[-1])
+                    offered_BN = scores_BN if sampled else scores_BN.masked_fill(keeps[-1] < 0.5, GONE)
+                    keep_BN = keeps[-1] * select(gate, offered_BN)
+                else:
+                    keep_BN = select(gate, self._scores(gate, x_BND, view))
+                keep_BN = keep_first(keep_BN, full)
+                keeps.append(keep_BN)
             keys_BN = keep_BN.detach() > 0.5
             # a row without any key would be a softmax over nothing; its result is discarded by the mix anyway
             keys_BN = keys_BN | ~keys_BN.any(dim=-1, keepdim=True)
             keep_BN1 = keep_BN[..., None]
             x_BND = keep_BN1 * block(x_BND, keys_BN) + (1 - keep_BN1) * x_BND
-            keeps.append(keep_BN)
         if self.empty_1D is not None:
             x_BND = keeps[-1][..., None] * x_BND + (1 - keeps[-1][..., None]) * self.empty_1D
         return Masked(x_BND, keeps, self.loss([keep_BN[full:] for keep_BN in keeps]))
@@ -159,27 +166,45 @@ class SViT(TokenPolicy):
         return ratio_loss(keeps, self.ratios, self.options)
 
     def gathered(self, blocks: Sequence[nn.Module], x_ND: Tensor, counts: Sequence[int], scores_S: Tensor) -> Gathered:
-        """TopK -> gather -> block -> back into the full grid, per gate; counts of the full grid skip all three. Tokens that
-        don't come back stay out, and the grid is put together once, at the end."""
+        """TopK -> gather -> block -> back into the full grid, per gate; counts of the full grid skip all three."""
         self.kept_GK.clear()
-        remaining = Remaining(x_ND)
+        if not self.comes_back:
+            return self._gathered_for_good(blocks, x_ND, counts, scores_S)
         for gate, (block, count) in enumerate(zip(blocks, counts, strict=True)):
             if count == x_ND.shape[0]:
                 x_ND = block(x_ND)
                 continue
-            scores_N = self.scores(gate, x_ND) if gate else scores_S
-            if self.comes_back:
-                kept_K = scores_N.topk(count, sorted=False).indices
-                self.kept_GK.append(kept_K)
-                x_ND = put_back(x_ND, block, kept_K)
-            else:
-                x_ND = block(x_ND.index_select(0, remaining.keep(x_ND, scores_N, count)))
-                self.kept_GK.append(remaining.cells_K)
-        if self.empty_1D is not None:
-            x_ND = remaining.filled(x_ND, self.empty_1D)
-        elif not self.comes_back:
-            x_ND = remaining.preserved(x_ND)
+            kept_K = (self.scores(gate, x_ND) if gate else scores_S).topk(count, sorted=False).indices
+            self.kept_GK.append(kept_K)
+            x_ND = put_back(x_ND, block, kept_K)
         return Gathered(x_ND)
+
+    def _gathered_for_good(
+        self, blocks: Sequence[nn.Module], x_KD: Tensor, counts: Sequence[int], scores_S: Tensor
+    ) -> Gathered:
+        """The same of tokens that don't come back: they stay out, and the grid is put together once, at the end."""
+        remaining = Remaining(x_KD)
+        count_of = dict(zip(self.gated, counts, strict=True))
+        for index, block in enumerate(blocks, start=self.trunk_depth):
+            count = count_of.get(index, x_KD.shape[0])
+            if count < x_KD.shape[0]:
+                scores_K = scores_S if index == self.gated[0] else self.scores(self.gated.index(index), x_KD)
+                x_KD = x_KD.index_select(0, remaining.keep(x_KD, scores_K, count))
+                self.kept_GK.append(remaining.cells_K)
+            x_KD = block(x_KD)
+        return Gathered(remaining.preserved(x_KD) if self.empty_1D is None else remaining.filled(x_KD, self.empty_1D))
+
+
+def placed(options: SViTOptions, depth: int, merged: bool) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """The blocks that gates precede, and the ratio that each is held at.
+
+    Args:
+        merged: one gate for each value of `keep`, before the first of its blocks; else one before every block.
+    """
+    blocks = range(options.first, depth)
+    values = [index * len(options.keep) // len(blocks) for index in range(len(blocks))]
+    at = [index for index, value in enumerate(values) if not merged or index == 0 or value != values[index - 1]]
+    return tuple(blocks[index] for index in at), tuple(options.keep[values[index]] for index in at)
 
 
 def spread(keep: Sequence[float], gates: int) -> tuple[float, ...]:

@@ -24,6 +24,8 @@ SHAPE = Shape(192, 12, models.GRID, 11)
 FORMS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in POLICIES),
     ("svit", {"reactivation": False}),
+    ("svit", {"reactivation": False, "keep": [0.6, 0.3]}),  # the first gate decides for two blocks
+    ("svit", {"preservation": False, "keep": [0.5]}),  # one gate for all
     ("svit", {"preservation": False}),
     ("svit", {"gate": "dynamicvit"}),
     ("svit", {"gate": "dynamicvit", "reactivation": False}),

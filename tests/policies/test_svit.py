@@ -279,3 +279,41 @@ def test_dynamicvits_gate_sees_the_whole_frame() -> None:
 def test_what_has_no_such_forms(name: str, reason: str, options: dict[str, object]) -> None:
     with pytest.raises(InputError, match=reason):
         make_policy(PolicySpec(name=name, options=options), Shape(192, 4, models.GRID, 11))
+
+
+def test_without_reactivation_three_gates_decide_in_place_of_nine() -> None:
+    """As the paper's ablation (and its code's select_model_id 0 0 0 1 1 1 2 2 2); with it the nine stay nine."""
+    for options, gated, ratios in (
+        ({}, tuple(range(3, 12)), (0.7,) * 3 + (0.49,) * 3 + (0.343,) * 3),
+        ({"reactivation": False}, (3, 6, 9), (0.7, 0.49, 0.343)),
+        ({"preservation": False}, (3, 6, 9), (0.7, 0.49, 0.343)),
+        ({"reactivation": False, "keep": [0.8, 0.4]}, (3, 8), (0.8, 0.4)),
+    ):
+        made = make_policy(PolicySpec(name="svit", options=dict(options)), Shape(192, 12, (24, 32), 11))
+        assert isinstance(made, SViT) and len(made.gates) == len(gated)
+        assert made.gated == gated and made.target_keep == ratios
+    assert made.block_counts((600, 300)) == (768,) * 3 + (600,) * 5 + (300,) * 4
+
+
+def test_a_gates_mask_holds_for_the_blocks_of_its_third() -> None:
+    """Against the same written out: x <- M Block(x, keys M) + (1 - M) x in both blocks; the gate learns through the first."""
+    model = models.model(models.card(keep=[0.6, 0.3], reactivation=False))
+    assert isinstance(model.policy, SViT) and model.policy.gated == (1, 3)
+    half, quarter = torch.zeros(models.N), torch.zeros(models.N)
+    half[::2], quarter[::4] = 1.0, 1.0
+    x_BND = model.embed(models.images(2))[0].detach()
+    through_BN = torch.ones(2, models.N, requires_grad=True)
+    masked = model.policy.masked(
+        list(model.blocks), x_BND, lambda gate, _: (half, quarter)[gate] * through_BN, view=None
+    )
+    blocks = [models.block(model, index) for index in range(4)]
+    expected_BND = blocks[0](x_BND)
+    for mask_N, index, learns in ((half, 1, True), (half, 2, False), (half * quarter, 3, True)):
+        mask_BN1 = (mask_N * (through_BN if learns else 1.0))[..., None].expand(2, -1, 1)
+        keys_BN = (mask_N > 0.5).expand(2, -1)
+        if index == 3:  # masks multiply
+            mask_BN1 = mask_BN1 * through_BN[..., None]
+        expected_BND = mask_BN1 * blocks[index](expected_BND, keys_BN) + (1 - mask_BN1) * expected_BND
+    torch.testing.assert_close(masked.x_BND, expected_BND)
+    grads = [torch.autograd.grad(x_BND.square().sum(), through_BN)[0] for x_BND in (masked.x_BND, expected_BND)]
+    torch.testing.assert_close(grads[0], grads[1], rtol=1e-4, atol=1e-3)
