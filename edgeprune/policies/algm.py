@@ -1,6 +1,11 @@
 """ALGM: first windows merge, then pairs wherever they are (Norouzi et al., "ALGM: Adaptive Local-then-Global Token Merging
 for Efficient Semantic Segmentation with Plain Vision Transformers", CVPR 2024).
 
+Where the paper merges between attention and MLP of its first and fifth block, this merges behind these blocks, as `tome`
+does and for the same reasons: the windows' features have been through the MLP too. Thresholds are taken image by image.
+A merged token counts as one in the attention after it, as in the released code, which hands sizes to its attention and
+leaves them unused there; `proportional` adds the log of its size, as ToMe does.
+
 Shapes: B batch, N tokens of the full grid, W windows of 2x2 cells, M tokens there, K those that remain, R those that merge,
 A sources, D width.
 """
@@ -40,6 +45,9 @@ class ALGMOptions(Strict):
     )
     keep: tuple[float, float] = Field(
         (0.7, 0.5), description="share of the tokens that remain after either merge; calibration finds the thresholds"
+    )
+    proportional: bool = Field(
+        False, description="a merged token counts in attention as often as it has cells (ToMe's proportional attention)"
     )
 
 
@@ -137,7 +145,7 @@ class ALGM(TokenPolicy):
                 groups = groups.merge(into_BM)
                 keeps.append(groups.alive_BN.to(x_BND.dtype))
                 owners.append(groups.owner_BN)
-            groups.x_BMD = block(groups.x_BMD, groups.keys_BM, groups.bias_BM)
+            groups.x_BMD = block(groups.x_BMD, groups.keys_BM, groups.bias_BM if self.options.proportional else None)
         return Masked(groups.unmerge(), keeps, x_BND.new_zeros(()), group_GBN=owners)
 
     def gathered(self, blocks: Sequence[nn.Module], x_ND: Tensor, counts: Sequence[int], scores_S: Tensor) -> Gathered:
@@ -155,7 +163,7 @@ class ALGM(TokenPolicy):
                 taken_R = best_A.topk(there - counts[1], sorted=False).indices
                 self.kept_GK.append(taken_R)
                 frame = merge_pairs(frame, taken_R, match_A)
-            frame.x_MD = block(frame.x_MD, None, frame.bias_M)
+            frame.x_MD = block(frame.x_MD, None, frame.bias_M if self.options.proportional else None)
         return Gathered(frame.unmerge())
 
 

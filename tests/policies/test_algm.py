@@ -14,7 +14,7 @@ from edgeprune.errors import InputError
 from edgeprune.model import Segmenter
 from edgeprune.model.policy import Shape, select_none
 from edgeprune.policies import make_policy
-from edgeprune.policies.algm import ALGM, WINDOW, merge_windows, window_cosines
+from edgeprune.policies.algm import ALGM, WINDOW, ALGMOptions, merge_windows, window_cosines
 from edgeprune.policies.cells import patches_of
 from tests import models
 from tests.policies.merging import (
@@ -57,8 +57,8 @@ def cosine_by_loops(x_ND: np.ndarray, cells: list[int]) -> float:
 def algm_by_loops(
     model: Segmenter, x_ND: Tensor, counts: list[int] | None, tau: float = 0.88
 ) -> tuple[Tensor, list[Cells]]:
-    """The whole network on the full grid, in which every cell of a group holds a copy of its token; `counts` None: by the
-    paper's thresholds."""
+    """The whole network on the full grid. A block sees one token of each group; with `proportional` a copy in every cell of
+    it, which is what the log of its size stands for. `counts` None: by the paper's thresholds."""
     assert isinstance(model.policy, ALGM)
     cells: Cells = [[cell] for cell in range(models.N)]
     steps = []
@@ -76,13 +76,18 @@ def algm_by_loops(
             over = sum(bool(cosine > np.mean(cosines) + np.std(cosines) / index) for cosine in cosines)
             cells = merge_by_loops(cells, features_MD, over if counts is None else len(cells) - counts[1])
             steps.append(cells)
-        x_ND = model.blocks[index](share_by_loops(x_ND, cells))
+        x_ND = share_by_loops(x_ND, cells)
+        if model.policy.options.proportional:
+            x_ND = model.blocks[index](x_ND)
+            continue
+        for token_D, group in zip(model.blocks[index](x_ND[[group[0] for group in cells]]), cells, strict=True):
+            x_ND[group] = token_D
     return x_ND, steps
 
 
-@pytest.fixture(scope="module")
-def model() -> Segmenter:
-    return models.model(models.card("algm"))
+@pytest.fixture(scope="module", params=[False, True], ids=["single", "proportional"])
+def model(request: pytest.FixtureRequest) -> Segmenter:
+    return models.model(models.card("algm", proportional=request.param))
 
 
 # ------------------------------------------------------------------------------------------------ the whole method
@@ -104,7 +109,8 @@ def test_training_merges_by_the_papers_thresholds_image_by_image(model: Segmente
             for window in windows_by_loops(models.GRID)
         ]
         tau = float(np.median(cosines))
-        trained = models.model(models.card("algm", tau=tau))
+        proportional = model.policy.options.proportional  # type: ignore[union-attr]
+        trained = models.model(models.card("algm", tau=tau, proportional=proportional))
         trained.policy.train()
         masked = trained.policy.masked(list(trained.blocks), x_BND)
         assert masked.group_GBN is not None
@@ -114,6 +120,39 @@ def test_training_merges_by_the_papers_thresholds_image_by_image(model: Segmente
             for group_BN, cells in zip(masked.group_GBN, steps, strict=True):
                 assert groups_of(group_BN[image]) == {frozenset(group) for group in cells}
         assert all(len(set(keep_BN.sum(-1).tolist())) > 1 for keep_BN in masked.keep_GBN)
+
+
+def test_a_merged_token_counts_as_one_in_attention_unless_told(model: Segmenter) -> None:
+    """The released code leaves sizes unused in attention; ToMe's bias moves the tokens of the block behind the merge."""
+    plain, proportional = (models.model(models.card("algm", proportional=value)) for value in (False, True))
+    x_BND = plain.embed(models.images(2))[0].detach()
+    ran = []
+    for made in (plain, proportional):
+        with torch.no_grad():
+            masked = made.policy.masked(list(made.blocks[:2]), x_BND, made.policy.select_top([9, 9]))
+        ran.append(masked.x_BND)
+    merged_BND = share_windows(plain, x_BND, 5)
+    unequal = (ran[0] - ran[1]).abs().amax()
+    assert ALGMOptions().proportional is False and unequal > 0.05
+    torch.testing.assert_close(ran[0], merged_BND, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def share_windows(model: Segmenter, x_BND: Tensor, merging: int) -> Tensor:
+    """Two blocks, with the `merging` most alike windows as one token each between them, by loops."""
+    found = []
+    for x_ND in x_BND:
+        y_ND = model.blocks[0](x_ND)
+        ranked = sorted(
+            windows_by_loops(models.GRID), key=lambda window, y=y_ND: cosine_by_loops(y.numpy(), window), reverse=True
+        )[:merging]
+        groups = ranked + [[cell] for cell in range(models.N) if not any(cell in window for window in ranked)]
+        tokens_MD = torch.stack([y_ND[group].mean(0) for group in groups])
+        out_ND = torch.empty_like(y_ND)
+        for token_D, group in zip(model.blocks[1](tokens_MD), groups, strict=True):
+            out_ND[group] = token_D
+        found.append(out_ND)
+    return torch.stack(found)
 
 
 # ------------------------------------------------------------------------------------------------ windows

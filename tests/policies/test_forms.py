@@ -28,6 +28,7 @@ FORMS: list[tuple[str, dict[str, Any]]] = [
     ("svit", {"preservation": False, "keep": [0.5]}),  # one gate for all
     ("svit", {"preservation": False}),
     ("svit", {"gate": "dynamicvit"}),
+    ("algm", {"proportional": True}),
     ("svit", {"gate": "dynamicvit", "reactivation": False}),
 ]
 
