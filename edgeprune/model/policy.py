@@ -5,6 +5,7 @@ Shapes: B batch, N tokens of the full grid, K tokens kept (of logits: classes), 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -109,6 +110,8 @@ class TokenPolicy(nn.Module):
         self.gated: tuple[int, ...] = ()
         # share of the sparse phase that is done; the training loop sets it, and 1 in later phases
         self.progress = 0.0
+        # options that were left open, as the policy has set them for its grid: a checkpoint has them written out
+        self.chosen: dict[str, Any] = {}
         # what each selection of the last `gathered` took (indices as its TopK gives them): for parity and for pictures
         self.kept_GK: list[Tensor] = []
 

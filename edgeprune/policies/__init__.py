@@ -61,3 +61,12 @@ def make_policy(spec: PolicySpec, shape: Shape) -> TokenPolicy:
     """
     options, make = choose(POLICIES, spec.name, "policy")
     return make(shape, parse(options, spec.options, f"policy {spec.name}"))
+
+
+def settle(spec: PolicySpec, shape: Shape) -> PolicySpec:
+    """The spec with what its policy chose for the grid written out: at another input size the choice would be another.
+
+    Raises:
+        InputError: see `make_policy`.
+    """
+    return spec.model_copy(update={"options": spec.options | make_policy(spec, shape).chosen})

@@ -1,6 +1,10 @@
 """ATS: tokens are sampled by how much they give, as often as the count allows; what is sampled twice is there once
 (Fayyaz et al., "Adaptive Token Sampling for Efficient Vision Transformers", ECCV 2022).
 
+The cumulative sum runs over the tokens in raster order, as the paper's equation has them; its released code sorts them by
+score first. So the same K samples fall on other tokens: sorted, they thin out the least of the whole frame; in raster order
+they thin out neighbours, wherever these score little.
+
 Shapes: B batch, H heads, N tokens of the full grid, K samples, D width, G decisions.
 """
 

@@ -25,8 +25,8 @@ from edgeprune.policies.decisions import (
     Decision,
     ExitOptions,
     Kind,
-    divisors,
     exit_places,
+    falling_sides,
     gated_blocks,
     in_order,
 )
@@ -74,14 +74,14 @@ class Combination(TokenPolicy):
     ):
         super().__init__(shape)
         self.gate_options, self.exit_options = gates, exits or ExitOptions(exits=[])
-        self.sides, self.areas = divisors(shape.grid, levels)
+        self.sides, self.areas = falling_sides(shape.grid, levels)
         places = exit_places(shape.depth, self.exit_options.exits)
         gated = gated_blocks(shape.depth, gates)
         self.decisions = in_order(self.sides, places, gated)
         if not self.decisions:
             raise InputError(
-                f"policy: no exits, no gates, and the grid {shape.grid[0]}x{shape.grid[1]} holds no superpatches of "
-                f"{[side for side, _ in levels]}: nothing is left to decide"
+                "policy: no exits, no gates and no superpatches: nothing is left to decide; give one of `levels`, `gates` "
+                "and `exits`"
             )
         self.gated = tuple(decision.block for decision in self.decisions)
         # all superpatches are known after the trunk, and of the others the first where it follows the trunk

@@ -14,16 +14,21 @@ from edgeprune.policies.svit import SViTOptions
 Share = Annotated[float, Field(gt=0, le=1)]
 Levels = list[tuple[Literal[2, 4, 8, 16], Share]]
 ABOUT_LEVELS = (
-    "side of the superpatches in patches, and the share of the image that merges into them; sides that don't divide the "
-    "grid are left out; [] for none"
+    "side of the superpatches in patches, which must divide the grid, and the share of the image that merges into them; "
+    "[] for none"
 )
+SIDES = (16, 8, 4, 2)
+# the blocks before the exits: DToP's of 12 blocks and of 24
+EXITS = {12: (6, 8), 24: (8, 16)}
 
 
 class ExitOptions(Strict):
     """What policies with exits have to set."""
 
     exits: list[int] | None = Field(
-        None, description="blocks before each exit; by default 6 and 8 of 12, in proportion for other depths"
+        None,
+        description="blocks before each exit; by default 6 and 8 of 12 and 8 and 16 of 24, as in DToP; of another depth in "
+        "the proportion of the nearer of these",
     )
     keep: list[Share] = Field(
         [0.8, 0.6],
@@ -73,19 +78,33 @@ def in_order(sides: Sequence[int], exits: Sequence[int], gated: Sequence[int]) -
     ]
 
 
-def divisors(grid: tuple[int, int], levels: Sequence[tuple[int, float]]) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Sides that divide the grid, the largest first, and their shares of the image.
+def dividing(grid: tuple[int, int]) -> list[int]:
+    """The sides of superpatches that divide the grid, the largest first."""
+    return [side for side in SIDES if not (grid[0] % side or grid[1] % side)]
+
+
+def falling_sides(
+    grid: tuple[int, int], levels: Sequence[tuple[int, float]]
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Sides, the largest first, and their shares of the image.
 
     Raises:
-        InputError: a side that is named twice, or shares of more than the image.
+        InputError: a side that is named twice or does not divide the grid, or shares of more than the image.
     """
     sides = [side for side, _ in levels]
+    written = [list(level) for level in levels]
     if len(set(sides)) < len(sides) or sum(area for _, area in levels) > 1 + 1e-6:
+        raise InputError(f"policy: levels={written}: each side once, shares of 1 together at most")
+    fitting = dividing(grid)
+    if set(sides) - set(fitting):
+        wrong = ", ".join(str(side) for side in sorted(set(sides) - set(fitting)))
+        can = f"sides that do: {', '.join(map(str, fitting))}" if fitting else "no side does"
         raise InputError(
-            f"policy: levels={[list(level) for level in levels]}: each side once, shares of 1 together at most"
+            f"policy: levels={written}: {wrong} does not divide the grid of {grid[0]}x{grid[1]} patches; {can}. Leave it out, "
+            f"or choose an input whose sides are multiples of {16 * max(sides)} pixels"
         )
-    fitting = sorted((level for level in levels if not (grid[0] % level[0] or grid[1] % level[0])), reverse=True)
-    return tuple(side for side, _ in fitting), tuple(area for _, area in fitting)
+    ordered = sorted(levels, reverse=True)
+    return tuple(side for side, _ in ordered), tuple(area for _, area in ordered)
 
 
 def exit_places(depth: int, exits: Sequence[int] | None) -> tuple[int, ...]:
@@ -95,7 +114,8 @@ def exit_places(depth: int, exits: Sequence[int] | None) -> tuple[int, ...]:
         InputError: not between two blocks, or not one after the other.
     """
     if exits is None:
-        exits = sorted({max(1, round(depth * share)) for share in (6 / 12, 8 / 12)} - {depth})
+        known = min(EXITS, key=lambda blocks: (abs(blocks - depth), blocks))
+        exits = sorted({max(1, round(depth * place / known)) for place in EXITS[known]} - {depth})
     if list(exits) != sorted(set(exits)) or any(not 0 < place < depth for place in exits):
         raise InputError(
             f"policy: exits={list(exits)}: expected to rise, each between two of the model's {depth} blocks"

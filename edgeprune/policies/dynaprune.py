@@ -1,5 +1,11 @@
 """DynaPrune-ViT: importance with context, deferred pruning, sparse-to-dense reconstruction.
 
+Where this differs from the paper on purpose: the context is the attention's output in place of sum_j alpha_ij h_j, with a
+LayerNorm in place of 1/N (`literal_context` brings 1/N back, not the h_j: see `Importance`); the regulariser holds the
+share that is kept too; cells of tokens that remain keep their own token. `deferred: false`, the paper's ablation, lets all
+tokens go at the first stage and so processes fewer: at the defaults 51% of the token-layers against 63%, so the two differ
+in cost as well as in method.
+
 Shapes: B batch, N tokens of the full grid, K tokens that remain, D width, S stages.
 """
 
@@ -32,7 +38,8 @@ class DynaPruneOptions(SampledOptions):
     )
     deferred: bool = Field(
         True,
-        description="tokens leave stage by stage; False: all that the last stage does not keep leave at the first",
+        description="tokens leave stage by stage; False: all that the last stage does not keep leave at the first, which also "
+        "costs less",
     )
     literal_context: bool = Field(
         False, description="scores from h and context / N as published; default: a LayerNorm on each"

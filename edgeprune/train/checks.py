@@ -12,7 +12,7 @@ from edgeprune.data.street import CachedStreet, StreetSamples
 from edgeprune.errors import InputError
 from edgeprune.files import sha256
 from edgeprune.model.stem import PATCH
-from edgeprune.policies import make_policy
+from edgeprune.policies import make_policy, settle
 from edgeprune.train.batches import open_mix
 from edgeprune.validate import open_validation
 
@@ -67,7 +67,7 @@ def check_done(recipe: Recipe, name: str, path: Path) -> None:
     says = phase.model_dump(mode="json") | {
         "seed": recipe.seed,
         "model": recipe.model,
-        "policy": recipe.policy_of(phase),
+        "policy": settle(recipe.policy_of(phase), shape_of(recipe.model)),
     }
     made = card.provenance.get("recipe", {}) | {"model": card.model, "policy": card.policy}
     made["seed"] = card.provenance.get("seed", recipe.seed)

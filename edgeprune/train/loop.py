@@ -18,7 +18,7 @@ from torch import Tensor
 
 from edgeprune import __version__
 from edgeprune.calibrate import calibrate, ptq_ranges, write_calib
-from edgeprune.checkpoint import Card, is_checkpoint, load, load_start, make_model, save
+from edgeprune.checkpoint import Card, is_checkpoint, load, load_start, make_model, save, shape_of
 from edgeprune.config import QUANTIZED, SPARSE, DataSet, Phase, Recipe
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.errors import InputError, RunError, nearest
@@ -27,6 +27,7 @@ from edgeprune.model.blocks import Block
 from edgeprune.model.policy import select_all
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.weights import find_weights, load_timm, read_safetensors
+from edgeprune.policies import settle
 from edgeprune.quantize import apply_ranges, load_quantizers
 from edgeprune.train.augment import Augment
 from edgeprune.train.batches import Mixture, Plan, load_batches, open_mix
@@ -86,7 +87,7 @@ def _card(recipe: Recipe, phase: Phase, data_set: DataSet) -> Card:
     return Card(
         name=recipe.name,
         model=recipe.model,
-        policy=recipe.policy_of(phase),
+        policy=settle(recipe.policy_of(phase), shape_of(recipe.model)),
         quantized=phase.kind in QUANTIZED,
         names=data_set.names,
         palette=data_set.palette,
@@ -186,6 +187,8 @@ def run_phase(
     torch.manual_seed(_seed(recipe, name, -1))
     card = _card(recipe, phase, data_set)
     model = make_model(card)
+    for key in card.policy.options.keys() - recipe.policy_of(phase).options.keys():
+        say(f"{name}: policy {card.policy.name}: {key} {card.policy.options[key]}, chosen for this input")
     started_from = _start(recipe, name, phase, model, out, say)
     steps = max(min(1, phase.frames), phase.frames // phase.batch)
     mark = fingerprint(recipe, name)

@@ -143,9 +143,8 @@ def share_windows(model: Segmenter, x_BND: Tensor, merging: int) -> Tensor:
     found = []
     for x_ND in x_BND:
         y_ND = model.blocks[0](x_ND)
-        ranked = sorted(
-            windows_by_loops(models.GRID), key=lambda window, y=y_ND: cosine_by_loops(y.numpy(), window), reverse=True
-        )[:merging]
+        alike = sorted((cosine_by_loops(y_ND.numpy(), window), window) for window in windows_by_loops(models.GRID))
+        ranked = [window for _, window in alike[::-1][:merging]]
         groups = ranked + [[cell] for cell in range(models.N) if not any(cell in window for window in ranked)]
         tokens_MD = torch.stack([y_ND[group].mean(0) for group in groups])
         out_ND = torch.empty_like(y_ND)

@@ -174,7 +174,7 @@ def test_an_image_whose_every_token_left_has_a_finite_loss() -> None:
 
 
 def test_bad_combinations_say_what_is_wrong() -> None:
-    with pytest.raises(InputError, match="no exits, no gates, and the grid 24x32 holds no superpatches of"):
+    with pytest.raises(InputError, match="no exits, no gates and no superpatches: nothing is left to decide"):
         policy()
     with pytest.raises(InputError, match="policy combined: gates.first"):
         policy(gates={"first": 0})

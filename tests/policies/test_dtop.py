@@ -212,8 +212,11 @@ def test_gradients_reach_every_head_from_its_loss_and_from_the_answer() -> None:
         assert model.pos_embed.grad is not None and model.pos_embed.grad.any()
 
 
-@pytest.mark.parametrize("depth, places", [(12, (6, 8)), (24, (12, 16)), (4, (2, 3)), (3, (2,)), (2, (1,))])
-def test_exits_are_in_proportion_to_the_depth(depth: int, places: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    "depth, places",
+    [(12, (6, 8)), (24, (8, 16)), (18, (9, 12)), (20, (7, 13)), (4, (2, 3)), (3, (2,)), (2, (1,))],
+)
+def test_exits_are_the_papers_of_12_and_24_blocks_and_else_in_proportion(depth: int, places: tuple[int, ...]) -> None:
     assert policy(depth).gated == places
 
 

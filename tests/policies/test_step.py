@@ -1,6 +1,7 @@
 """STEP: superpatches of several sizes, the largest first, on a grid that holds them; with exits behind; each half alone."""
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -216,20 +217,56 @@ def test_either_half_can_be_switched_off() -> None:
         assert model(()) is not model() and model(())(images(1)).masked.open_BN is None
 
 
-def test_sizes_that_do_not_divide_the_grid_are_left_out() -> None:
-    assert policy(grid=(24, 32)).sides == (8, 4, 2) and policy(grid=(64, 64)).sides == (16, 8, 4, 2)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("step", {"levels": [[16, 0.1], [8, 0.2], [4, 0.2], [2, 0.15]]}),
+        ("combined", {"levels": [[16, 0.1], [2, 0.15]], "gates": {}}),
+    ],
+)
+def test_sizes_that_do_not_divide_the_grid_are_refused_with_those_that_do(name: str, options: dict[str, Any]) -> None:
+    spec = PolicySpec(name=name, options=options)
+    with pytest.raises(
+        InputError, match=r"16 does not divide the grid of 24x32 patches; sides that do: 8, 4, 2\. .*256"
+    ):
+        make_policy(spec, Shape(192, 12, (24, 32), 11))
+    assert make_policy(spec, Shape(192, 12, (32, 48), 11)).gated[:2] == (0, 0)
+    with pytest.raises(InputError, match="does not divide the grid of 15x20 patches; no side does"):
+        make_policy(spec, Shape(192, 12, (15, 20), 11))
+
+
+def test_levels_that_cannot_be_are_refused() -> None:
     with pytest.raises(InputError, match="levels=.*each side once, shares of 1 together at most"):
         policy(levels=[[2, 0.7], [4, 0.4]])
     with pytest.raises(InputError, match="levels"):
         policy(levels=[[3, 0.5]])
 
 
-def test_the_default_leaves_the_papers_two_fifths_of_the_tokens() -> None:
-    made = policy(grid=(64, 64))
-    assert made.target_keep[3] == pytest.approx(1 / 2.5, abs=0.01)
-    counts = made.target_counts(64 * 64)
-    assert counts == list(made.feasible(counts)) and counts[3] == pytest.approx(4096 * made.target_keep[3], abs=3)
-    assert counts[4:] == [round(4096 * share) for share in made.target_keep[4:]]
+@pytest.mark.parametrize(
+    ("grid", "sides"), [((64, 64), (16, 8, 4, 2)), ((24, 32), (8, 4, 2)), ((12, 16), (4, 2)), ((18, 24), (2,))]
+)
+def test_the_default_leaves_the_papers_two_fifths_of_the_tokens_on_every_grid(
+    grid: tuple[int, int], sides: tuple[int, ...]
+) -> None:
+    made, last = policy(grid=grid), len(sides) - 1
+    assert made.sides == sides
+    assert made.target_keep[last] == pytest.approx(0.4035, abs=0.001)
+    assert [side for side, _ in made.chosen["levels"]] == list(sides)
+    # written out, as a checkpoint has it, it is the same policy, and has chosen nothing
+    again = policy(grid=grid, **made.chosen)
+    assert again.sides == made.sides and again.areas == made.areas and again.chosen == {}
+    counts = made.target_counts(made.tokens)
+    assert counts == list(made.feasible(counts))
+    assert counts[last] == pytest.approx(made.tokens * made.target_keep[last], abs=3)
+    assert counts[last + 1 :] == [round(made.tokens * share) for share in made.target_keep[last + 1 :]]
+
+
+def test_the_default_needs_a_grid_that_some_side_divides() -> None:
+    with pytest.raises(
+        InputError, match="no side of superpatches .* divides the grid of 15x20 patches.*multiples of 32"
+    ):
+        policy(grid=(15, 20))
+    assert policy(grid=(15, 20), levels=[]).gated == (6, 8)
 
 
 def test_a_crop_that_holds_no_large_cell_trains_all_the_same() -> None:
