@@ -1,9 +1,9 @@
 """EViT: the tokens that receive the most attention stay, the others become one (Liang et al., "Not All Patches are What
 You Need: Expediting Vision Transformers via Token Reorganizations", ICLR 2022).
 
-Where the paper reorganises tokens between attention and MLP of a block, this does it before the next whole block, by the
-attention that was read in the one before: a stage's tokens have been through that block's MLP too, which costs one MLP a
-stage more and leaves whole blocks to trunk and counts (as `tome` does).
+Where the paper reorganises tokens between attention and MLP of its fourth, seventh and tenth block, by that block's own
+attention, this does it before these blocks, by the attention of the block before: half a block earlier, so that trunk and
+counts are of whole blocks (as in `tome`).
 
 Shapes: B batch, N tokens of the full grid, K tokens that remain, M the same and the fused one, D width, G stages.
 """
