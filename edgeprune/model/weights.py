@@ -1,9 +1,11 @@
 """Loads timm-format ViT weights (DeiT, AugReg, MAE, DINOv2) by their key names, from a safetensors file or the hub."""
 
+import json
 import re
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,11 +15,12 @@ from torch import Tensor
 
 from edgeprune.config import ROOT
 from edgeprune.errors import InputError
+from edgeprune.model.blocks import HEAD_SIZE
 from edgeprune.model.segmenter import Segmenter, resize_positions
 from edgeprune.model.stem import PATCH, PatchStem
+from edgeprune.model.vit_names import FIRST, PLAIN, refuse_other_kinds, spelled_plainly, unwrap
 
 HUB = "hub:"
-PREFIXES = re.compile(r"^(?:(?:module|model|encoder|backbone)\.)+")  # what training code wraps around a ViT
 ZOO = "zoo:"
 
 
@@ -81,71 +84,153 @@ def find_weights(source: str) -> Path:
         ) from None
 
 
-def load_timm(model: Segmenter, tensors: dict[str, Tensor]) -> Loaded:
+def load_timm(model: Segmenter, tensors: dict[str, Tensor], about: dict[str, Any] | None = None) -> Loaded:
     """Copies what a plain ViT of the same width has into `model`.
 
     Class and register tokens have no place in a dense model and are left over with their positions; position
     embeddings and patch embeddings are resized; layer scale is folded into the linears that it follows where the model
     has none; a convolutional stem keeps its own start; depth beyond the file's keeps its start, depth beyond the
-    model's is left over.
+    model's is left over. Heads are of 64, which a file does not say.
+
+    Args:
+        about: what `config.json` beside the file says (see `read_config`).
 
     Raises:
-        InputError: the file is no plain ViT, of another width, or its positions are of no known grid.
+        InputError: the file is no plain ViT (see `vit_names`), of another width or other heads, its positions are of no
+            known grid, or it holds what is no number.
     """
-    tensors = {PREFIXES.sub("", key): value for key, value in tensors.items()}
-    own = dict(model.named_parameters())
-    width = model.pos_embed.shape[-1]
-    found = tensors.get("blocks.0.attn.qkv.weight")
-    if found is None:
-        raise InputError(
-            f"no timm-format ViT: expected keys such as 'blocks.0.attn.qkv.weight', found {', '.join(list(tensors)[:3])}"
-        )
-    if found.shape[1] != width:
-        raise InputError(f"the weights are {found.shape[1]} wide, the model {width}: choose model.size to match")
-    adapted = dict(tensors)
-    if "pos_embed" in tensors:
-        adapted["pos_embed"] = _own_positions(tensors, model.grid)
-    if isinstance(model.stem, PatchStem) and "patch_embed.proj.weight" in tensors:
-        adapted["patch_embed.proj.weight"] = resize_patches(tensors["patch_embed.proj.weight"], PATCH)
+    inside, outside = unwrap(tensors)
+    adapted = spelled_plainly(inside)
+    _check_shape(model, adapted, about or {})
+    adapted["pos_embed"] = _own_positions(adapted, model.grid, grid_of(adapted, about or {}))
+    patches = isinstance(model.stem, PatchStem)
+    if patches:
+        adapted["patch_embed.proj.weight"] = resize_patches(_own_patches(adapted), PATCH)
     folded = _fold_layer_scale(adapted) if model.spec.layer_scale is None else []
     _check_blocks(model, adapted)
+    own = dict(model.named_parameters())
     renamed = {"patch_embed.proj.weight": "stem.proj.weight", "patch_embed.proj.bias": "stem.proj.bias"}
-    taken, left_over = list(folded), []
-    for key, value in adapted.items():
-        target = renamed.get(key, key)
-        stem = target.startswith("stem.") and not isinstance(model.stem, PatchStem)
-        if stem or target not in own or target.startswith("head."):
-            left_over.append(key)
-            continue
-        if own[target].shape != value.shape:
-            raise InputError(f"weights: {key} is {tuple(value.shape)}, the model expects {tuple(own[target].shape)}")
-        with torch.no_grad():
-            own[target].copy_(value)
-        taken.append(target)
-    expected = ("blocks.", "norm.", "pos_embed", *(("stem.",) if isinstance(model.stem, PatchStem) else ()))
-    missing = [key for key in own if key.startswith(expected) and "_quantizer." not in key and key not in taken]
-    return Loaded(taken, left_over, missing)
+    chosen = {renamed.get(key, key): value for key, value in adapted.items() if patches or key not in renamed}
+    # the class head of a timm file has our head's name, and a stem is none of its own
+    chosen = {key: value for key, value in chosen.items() if key in own and not key.startswith("head.")}
+    left_over = [key for key in adapted if renamed.get(key, key) not in chosen]
+    stem = () if patches else ("patch_embed.",)
+    refuse_other_kinds(key for key in left_over if not (_beyond(key, model) or key.startswith(stem)))
+    for key, value in chosen.items():
+        if own[key].shape != value.shape:
+            raise InputError(
+                f"weights: {key} is {tuple(value.shape)}, the model expects {tuple(own[key].shape)}; {PLAIN}"
+            )
+        if not bool(torch.isfinite(value).all()):
+            raise InputError(
+                f"weights: {key} holds values that are no finite numbers; copy the file again, or choose another"
+            )
+    with torch.no_grad():
+        for key, value in chosen.items():
+            own[key].copy_(value)
+    expected = ("blocks.", "norm.", "pos_embed", *(("stem.",) if patches else ()))
+    taken = [*folded, *chosen]
+    missing = [key for key in own if key.startswith(expected) and "_quantizer." not in key and key not in chosen]
+    return Loaded(taken, [*left_over, *outside], missing)
 
 
-def _own_positions(tensors: dict[str, Tensor], grid: tuple[int, int]) -> Tensor:
+def _beyond(key: str, model: Segmenter) -> bool:
+    """Of a block that a model of less depth does not have."""
+    number = re.match(r"blocks\.(\d+)\.", key)
+    return number is not None and int(number[1]) >= model.spec.depth
+
+
+def _check_shape(model: Segmenter, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+    width = model.pos_embed.shape[-1]
+    first = tensors.get("blocks.0.attn.qkv.weight", tensors[FIRST])
+    found = first.shape[1] if first.ndim == 2 else None
+    if found != width:
+        raise InputError(f"the weights are {found} wide, the model {width}: choose model.size to match")
+    heads = _part(about, "model_args").get("num_heads")
+    if heads is not None and heads != width // HEAD_SIZE:
+        raise InputError(
+            f"the weights have {heads} heads (config.json beside them), blocks here {width // HEAD_SIZE} of {HEAD_SIZE}; "
+            f"{PLAIN}"
+        )
+
+
+# ------------------------------------------------------------------------------------------------ positions and patches
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """`config.json` beside a weight file, as timm writes it; empty where there is none, or it is something else."""
+    try:
+        content = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _part(about: dict[str, Any], name: str) -> dict[str, Any]:
+    part = about.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def grid_of(tensors: dict[str, Tensor], about: dict[str, Any]) -> tuple[int, int] | None:
+    """Patches (Gh, Gw) of the file's own input size, where `config.json` says one: `model_args.img_size`, else
+    `pretrained_cfg.input_size`."""
+    size = _part(about, "model_args").get("img_size")
+    size = [size, size] if isinstance(size, int) else size
+    if size is None and isinstance(given := _part(about, "pretrained_cfg").get("input_size"), list):
+        size = given[1:]
+    patches = tensors.get("patch_embed.proj.weight")
+    if patches is None or patches.ndim != 4 or not isinstance(size, list | tuple) or len(size) != 2:
+        return None
+    if not all(isinstance(side, int) and 0 < side < 1 << 20 for side in size):
+        return None
+    return size[0] // patches.shape[2], size[1] // patches.shape[3]
+
+
+def _own_positions(tensors: dict[str, Tensor], grid: tuple[int, int], written: tuple[int, int] | None) -> Tensor:
     """Positions of the model's grid: without those of class and register tokens, which come first, and resized.
 
-    A file names its extra tokens but not its grid: the count without them is the model's own grid or a square.
+    A file names its extra tokens but not its grid. Its own input size decides where `config.json` says it; else the grid is
+    square, as timm's are; only a count that is no square can be the model's own grid.
     """
-    pos_1ND = tensors["pos_embed"]
-    classes = sum(tensors[key].shape[-2] for key in ("cls_token", "dist_token") if key in tensors)
-    registers = sum(tensors[key].shape[-2] for key in ("reg_token", "register_tokens") if key in tensors)
-    for extra in (classes + registers, classes, 0):
-        count = pos_1ND.shape[1] - extra
-        if count == grid[0] * grid[1]:
-            return pos_1ND[:, extra:]
-        side = isqrt(max(0, count))
-        if count > 0 and side**2 == count:
-            return resize_positions(pos_1ND[:, extra:], (side, side), grid)
+    pos_1ND = tensors.get("pos_embed")
+    if pos_1ND is None:
+        raise InputError(
+            f"the weights have no pos_embed: their positions come from elsewhere (rotary, relative); {PLAIN}"
+        )
+    if pos_1ND.ndim != 3 or pos_1ND.shape[0] != 1 or pos_1ND.shape[2] != tensors[FIRST].shape[0]:
+        raise InputError(f"weights: pos_embed is {tuple(pos_1ND.shape)}, expected (1, positions, width); {PLAIN}")
+    classes = _count_tokens(tensors, "cls_token", "dist_token")
+    registers = _count_tokens(tensors, "reg_token", "register_tokens")
+    counts = {extra: pos_1ND.shape[1] - extra for extra in (classes + registers, classes, 0)}
+    for known in (written, "square", grid):
+        for extra, count in counts.items():
+            theirs = (isqrt(max(0, count)),) * 2 if known == "square" else known
+            if isinstance(theirs, tuple) and count > 0 and theirs[0] * theirs[1] == count:
+                pos_1ND = pos_1ND[:, extra:]
+                return pos_1ND if theirs == grid else resize_positions(pos_1ND, theirs, grid)
     raise InputError(
         f"weights: pos_embed has {pos_1ND.shape[1]} positions, neither a square grid nor the model's "
-        f"{grid[0]}x{grid[1]} (with or without class and register tokens); resample them to a square first"
+        f"{grid[0]}x{grid[1]} (with or without class and register tokens); write their input size beside the file, in a "
+        'config.json: {"pretrained_cfg": {"input_size": [3, HEIGHT, WIDTH]}}'
     )
+
+
+def _count_tokens(tensors: dict[str, Tensor], *names: str) -> int:
+    return sum(tensors[name].shape[-2] for name in names if name in tensors and tensors[name].ndim >= 2)
+
+
+def _own_patches(tensors: dict[str, Tensor]) -> Tensor:
+    """The patch embedding (D, 3, P, P) for a model whose stem is one."""
+    weight = tensors.get("patch_embed.proj.weight")
+    if weight is None:
+        refuse_other_kinds(key for key in tensors if key.startswith("patch_embed.") and ".proj.bias" not in key)
+        raise InputError("the weights have no patch_embed.proj: their stem is another; choose model.stem: conv")
+    if weight.ndim != 4 or weight.shape[1] != 3 or weight.shape[2] != weight.shape[3]:
+        raise InputError(
+            f"weights: patch_embed.proj.weight is {tuple(weight.shape)}, expected (width, 3, patch, patch): square patches of "
+            "a colour image; choose model.stem: conv"
+        )
+    return weight
 
 
 def resize_patches(weight_D3PP: Tensor, patch: int) -> Tensor:
@@ -177,7 +262,8 @@ def _fold_layer_scale(tensors: dict[str, Tensor]) -> list[str]:
 def _check_blocks(model: Segmenter, tensors: dict[str, Tensor]) -> None:
     """Refuses blocks that lack a part of the model's: another kind of block under the same names."""
     present = {key.split(".")[1] for key in tensors if key.startswith("blocks.")}
-    for key, _ in model.named_parameters():
+    own = dict(model.named_parameters())
+    for key in own:
         if (
             key.startswith("blocks.")
             and "_quantizer." not in key
@@ -186,4 +272,5 @@ def _check_blocks(model: Segmenter, tensors: dict[str, Tensor]) -> None:
         ):
             if ".ls" in key:
                 raise InputError(f"the weights have no layer scale ({key}): leave model.layer_scale out")
-            raise InputError(f"the weights lack {key}: their blocks are not those of a plain ViT")
+            refuse_other_kinds(other for other in tensors if other.startswith("blocks.") and other not in own)
+            raise InputError(f"the weights lack {key}: their blocks are not those of a plain ViT; {PLAIN}")

@@ -26,7 +26,7 @@ from edgeprune.files import make_folder, write_atomic
 from edgeprune.model.blocks import Block
 from edgeprune.model.policy import select_all
 from edgeprune.model.segmenter import Segmenter
-from edgeprune.model.weights import find_weights, load_timm, read_safetensors
+from edgeprune.model.weights import find_weights, load_timm, read_config, read_safetensors
 from edgeprune.policies import settle
 from edgeprune.quantize import apply_ranges, load_quantizers
 from edgeprune.train.augment import Augment
@@ -124,7 +124,7 @@ def _start(recipe: Recipe, name: str, phase: Phase, model: Segmenter, out: Path,
         if is_checkpoint(path):
             load_start(model, path)
             return recipe.weights
-        loaded = load_timm(model, read_safetensors(path))
+        loaded = load_timm(model, read_safetensors(path), read_config(path))
         say(
             f"{name}: {recipe.weights} gives {len(loaded.taken)} tensors, {_few(loaded.left_over)} left over, "
             f"{_few(loaded.missing)} missing"

@@ -1,7 +1,9 @@
 """Loading timm-format weights: DeiT, AugReg, MAE and DINOv2 by their key names; what is no ViT is refused with the reason."""
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import pytest
@@ -14,7 +16,7 @@ from edgeprune.config import ModelSpec, PolicySpec
 from edgeprune.errors import InputError
 from edgeprune.model import Segmenter, TokenPolicy
 from edgeprune.model.policy import Shape
-from edgeprune.model.weights import find_weights, load_timm, read_safetensors, resize_patches
+from edgeprune.model.weights import find_weights, load_timm, read_config, read_safetensors, resize_patches
 from edgeprune.policies import make_policy
 from edgeprune.quantize import quantize_linears
 from tests import models
@@ -176,14 +178,218 @@ def test_weights_without_layer_scale_for_a_model_that_has_one() -> None:
 
 
 def test_a_grid_that_is_not_square_is_taken_where_it_is_the_models_own() -> None:
-    model, tensors = fresh(), vit(grid=(4, 6))
+    model, tensors = fresh(height=80), vit(grid=(5, 6))
     load_timm(model, tensors)
     torch.testing.assert_close(model.pos_embed.detach(), tensors["pos_embed"][:, 1:])
 
 
 def test_a_grid_that_is_neither_square_nor_the_models_own_is_refused() -> None:
-    with pytest.raises(InputError, match="pos_embed has 769 positions.*4x6"):
+    with pytest.raises(InputError, match="pos_embed has 769 positions.*4x6.*config.json.*input_size") as found:
         load_timm(fresh(), vit(grid=(24, 32)))
+    assert "\n" not in str(found.value)
+
+
+def resized(pos_GGD: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Positions (Gh, Gw, D) at another grid by a direct interpolation."""
+    return torch.nn.functional.interpolate(
+        pos_GGD.permute(2, 0, 1)[None], size=grid, mode="bicubic", align_corners=False, antialias=True
+    )[0].permute(1, 2, 0)
+
+
+# (grid of the file, its tokens beside the grid that have positions, keys of all tokens beside the grid)
+CLASS, REGISTERS, DISTILLED = "cls_token", "reg_token", "dist_token"
+PREFIXES = [(1, {CLASS: 1}), (0, {}), (2, {CLASS: 1, DISTILLED: 1}), (0, {CLASS: 1}), (5, {CLASS: 1, REGISTERS: 4}),
+            (1, {CLASS: 1, REGISTERS: 4}), (0, {CLASS: 1, REGISTERS: 4})]  # fmt: skip
+
+
+@pytest.mark.parametrize(("extra", "tokens"), PREFIXES)
+def test_a_square_grid_is_square_whatever_grid_the_model_has(extra: int, tokens: dict[str, int]) -> None:
+    """24x24 positions and a model of 18x32 patches: as many, and patch (5, 10) of the model is not (7, 2) of the file."""
+    spec = ModelSpec.model_validate({"depth": 1, "stem": "patch", "height": 18 * 16, "width": 32 * 16})
+    model = Segmenter(spec, TokenPolicy(Shape(D, 1, (18, 32), 11)))
+    tensors = vit(depth=1, grid=(24, 24), extra=extra)
+    del tensors["cls_token"]
+    tensors |= {name: torch.zeros(1, count, D) for name, count in tokens.items()}
+    tensors["pos_embed"] = torch.full((1, extra + 576, D), 1e6)
+    rows, columns = torch.meshgrid(torch.arange(24.0), torch.arange(24.0), indexing="ij")
+    grid_GGD = (100 * rows + columns)[..., None] + torch.arange(D) / D  # every position another value
+    tensors["pos_embed"][0, extra:] = grid_GGD.flatten(0, 1)
+    load_timm(model, tensors)
+    found_GGD = model.pos_embed.detach()[0].view(18, 32, D)
+    torch.testing.assert_close(found_GGD, resized(grid_GGD, (18, 32)))
+    # row 5.5 of 18 is 7.33 of 24, column 10.5 of 32 is 7.875 of 24; centres lie half a patch lower
+    assert float(found_GGD[5, 10, 0]) == pytest.approx(
+        100 * (5.5 * 24 / 18 - 0.5) + 10.5 * 24 / 32 - 0.5, abs=3.0
+    )  # (7, 2) holds 702
+
+
+def write_config(folder: Path, **content: object) -> dict[str, Any]:
+    (folder / "config.json").write_text(json.dumps(content))
+    return read_config(folder / "vit.safetensors")
+
+
+def test_the_input_size_that_a_file_comes_with_decides(tmp_path: Path) -> None:
+    tensors = vit(grid=(4, 6))  # 25 positions: 4x6 and a class token, or 5x5 without one's
+    square = fresh()
+    load_timm(square, tensors)
+    torch.testing.assert_close(
+        square.pos_embed.detach()[0].view(4, 6, D), resized(tensors["pos_embed"][0].view(5, 5, D), (4, 6))
+    )
+    for about in (
+        write_config(tmp_path, pretrained_cfg={"input_size": [3, 64, 96]}),
+        write_config(tmp_path, pretrained_cfg={"input_size": [3, 224, 224]}, model_args={"img_size": [64, 96]}),
+    ):
+        model = fresh()
+        load_timm(model, tensors, about)
+        torch.testing.assert_close(model.pos_embed.detach(), tensors["pos_embed"][:, 1:])
+    wide = vit(grid=(24, 32))
+    model = fresh()
+    load_timm(model, wide, write_config(tmp_path, pretrained_cfg={"input_size": [3, 384, 512]}))
+    torch.testing.assert_close(
+        model.pos_embed.detach()[0].view(4, 6, D), resized(wide["pos_embed"][0, 1:].view(24, 32, D), (4, 6))
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"pretrained_cfg": 3}', '{"pretrained_cfg": {"input_size": "x"}}', "{" * 9000]
+)
+def test_a_config_that_says_nothing_changes_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    model, same = fresh(), fresh()
+    load_timm(model, vit(), read_config(tmp_path / "vit.safetensors"))
+    load_timm(same, vit(), read_config(tmp_path / "nowhere" / "vit.safetensors"))
+    assert torch.equal(model.pos_embed, same.pos_embed)
+
+
+def test_other_heads_are_refused_where_the_file_says_them(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"have 12 heads \(config.json beside them\), blocks here 3 of 64"):
+        load_timm(fresh(), vit(), write_config(tmp_path, model_args={"num_heads": 12}))
+    load_timm(fresh(), vit(), write_config(tmp_path, model_args={"num_heads": 3}))
+
+
+@pytest.mark.parametrize("shape", [(197, D), (1, 14, 14, D), (2, 197, D), (1, 197, 384)])
+def test_positions_of_another_form_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"pos_embed is .* expected \(1, positions, width\)"):
+        load_timm(fresh(), vit() | {"pos_embed": torch.zeros(shape)})
+
+
+# ------------------------------------------------------------------------------------------------ other kinds of ViT
+
+OTHER_KINDS: list[tuple[dict[str, tuple[int, ...]], str, list[str]]] = [
+    ({"blocks.0.attn.q_norm.weight": (64,), "blocks.0.attn.k_norm.weight": (64,)}, "a norm on queries and keys", []),
+    ({"norm_pre.weight": (D,), "norm_pre.bias": (D,)}, "a norm before the first block", []),
+    ({}, "have no pos_embed", ["pos_embed"]),
+    ({"blocks.0.attn.relative_position_bias_table": (729, 3)}, "relative positions in attention", []),
+    ({"blocks.0.attn.rel_pos_h": (27, 64)}, "relative positions in attention", []),
+    ({"rel_pos_bias.relative_position_bias_table": (729, 3)}, "relative positions in attention", []),
+    ({"rope.periods": (16,)}, "rotary positions", []),
+    ({"blocks.0.attn.rope.freqs": (16,)}, "rotary positions", []),
+    ({"blocks.0.mlp.norm.weight": (768,), "blocks.0.mlp.norm.bias": (768,)}, "a norm inside attention or MLP", []),
+    ({"blocks.0.mlp.w12.weight": (1024, D), "blocks.0.mlp.w3.weight": (D, 512)}, "SwiGLU",
+     ["blocks.0.mlp.fc1.weight", "blocks.0.mlp.fc1.bias", "blocks.0.mlp.fc2.weight", "blocks.0.mlp.fc2.bias"]),
+    ({"blocks.1.attn.proj_l.weight": (3, 3)}, "parts that blocks of a plain ViT don't have", []),
+    ({"patch_embed.norm.weight": (D,)}, "a stem of its own", []),
+    ({"patch_embed.backbone.stem.weight": (8, 3, 3, 3)}, "a stem of its own", ["patch_embed.proj.weight"]),
+    ({"adapter.weight": (D, D)}, "adapter.weight have no place in a plain ViT", []),
+    ({}, "norm1 has no bias, so it is an RMSNorm", ["blocks.1.norm1.bias"]),
+    ({"blocks.0.mlp.fc1.weight": (3 * D, D), "blocks.0.mlp.fc1.bias": (3 * D,)}, r"fc1.weight is \(576, 192\)", []),
+    ({"patch_embed.proj.weight": (D, 1, 16, 16)}, "square patches of a colour image", []),
+    ({"patch_embed.proj.weight": (D, 3, 16, 8)}, "square patches of a colour image", []),
+    ({}, "have no patch_embed.proj: .* choose model.stem: conv", ["patch_embed.proj.weight"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("added", "words", "taken_out"), OTHER_KINDS)
+def test_what_a_plain_block_does_not_compute_is_refused_with_its_keys(
+    added: dict[str, tuple[int, ...]], words: str, taken_out: list[str]
+) -> None:
+    tensors = {key: value for key, value in vit().items() if key not in taken_out}
+    tensors |= {key: torch.ones(shape) for key, shape in added.items()}
+    model = fresh()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(InputError, match=words) as found:
+        load_timm(model, tensors)
+    assert "\n" not in str(found.value)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())  # nothing half loaded
+
+
+def test_a_conv_stem_takes_the_place_of_any_stem() -> None:
+    hybrid = {key: value for key, value in vit().items() if not key.startswith("patch_embed")}
+    hybrid["patch_embed.backbone.stem.weight"] = torch.zeros(8, 3, 3, 3)
+    assert load_timm(fresh(stem="conv"), hybrid).missing == []
+
+
+def test_what_stands_behind_the_last_norm_is_left_over() -> None:
+    behind = [
+        "fc_norm.weight",
+        "head_dist.weight",
+        "pre_logits.fc.weight",
+        "attn_pool.q.weight",
+        "decode_head.conv.weight",
+    ]
+    loaded = load_timm(fresh(), vit() | {key: torch.zeros(4) for key in behind})
+    assert set(behind) <= set(loaded.left_over)
+
+
+@pytest.mark.parametrize("spelling", ["separate", "q_and_v_biases", "no_biases", "beit_scale"])
+def test_other_spellings_of_the_same_function_load_exactly(spelling: str) -> None:
+    tensors, expected = vit(), fresh()
+    if spelling == "beit_scale":
+        for index in range(2):
+            for branch in ("ls1", "ls2"):
+                tensors[f"blocks.{index}.{branch}.gamma"] = torch.linspace(0.5, 1.5, D)
+    for index in range(2):
+        stem = f"blocks.{index}.attn."
+        bias = tensors[f"{stem}qkv.bias"]
+        if spelling == "q_and_v_biases":  # that of k moves every logit of a query alike
+            bias[D : 2 * D] = 0
+        if spelling == "no_biases":
+            bias.zero_()
+            tensors[f"blocks.{index}.mlp.fc1.bias"].zero_()
+    load_timm(expected, tensors)
+    for index in range(2):
+        stem = f"blocks.{index}.attn."
+        if spelling == "separate":
+            weight, bias = tensors.pop(f"{stem}qkv.weight"), tensors.pop(f"{stem}qkv.bias")
+            for part, name in enumerate("qkv"):
+                tensors[f"{stem}{name}_proj.weight"] = weight[part * D : (part + 1) * D]
+                tensors[f"{stem}{name}_proj.bias"] = bias[part * D : (part + 1) * D]
+        elif spelling == "q_and_v_biases":
+            bias = tensors.pop(f"{stem}qkv.bias")
+            tensors |= {f"{stem}q_bias": bias[:D], f"{stem}v_bias": bias[2 * D :]}
+        elif spelling == "no_biases":
+            del tensors[f"{stem}qkv.bias"], tensors[f"blocks.{index}.mlp.fc1.bias"]
+        else:
+            for number, branch in enumerate(("ls1", "ls2"), start=1):
+                tensors[f"blocks.{index}.gamma_{number}"] = tensors.pop(f"blocks.{index}.{branch}.gamma")
+    model = fresh()
+    assert load_timm(model, tensors).missing == []
+    for key, value in expected.state_dict().items():
+        if not key.startswith("head."):
+            assert torch.equal(model.state_dict()[key], value), key
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.", "state_dict.model.", "student.backbone.", "visual.trunk."])
+def test_names_that_training_code_wraps_are_unwrapped(prefix: str) -> None:
+    loaded = load_timm(
+        fresh(), {prefix + key: value for key, value in vit().items()} | {"optimizer.step": torch.ones(1)}
+    )
+    assert loaded.missing == [] and "optimizer.step" in loaded.left_over
+
+
+def test_a_file_of_two_transformers_is_refused() -> None:
+    both = {f"{who}.{key}": value for who in ("student", "teacher") for key, value in vit().items()}
+    with pytest.raises(InputError, match=r"several transformers, under 'student\.' and 'teacher\.'"):
+        load_timm(fresh(), both)
+
+
+def test_values_that_are_no_weights_are_refused() -> None:
+    with pytest.raises(InputError, match="norm.weight holds values that are no finite numbers"):
+        load_timm(fresh(), vit() | {"norm.weight": torch.full((D,), float("nan"))})
+    with pytest.raises(InputError, match="blocks.0.attn.qkv.weight in whole numbers: a quantized file"):
+        load_timm(fresh(), vit() | {"blocks.0.attn.qkv.weight": torch.ones(3 * D, D, dtype=torch.int8)})
+    bf16 = {key: value.bfloat16() for key, value in vit(patch=14, grid=(16, 16)).items()}
+    assert load_timm(fresh(), bf16).missing == []
 
 
 def test_a_convolutional_stem_keeps_its_own_start() -> None:
@@ -229,7 +435,7 @@ def test_what_is_no_vit_is_refused() -> None:
     with pytest.raises(InputError, match="no timm-format ViT.*found layer1.conv.weight"):
         load_timm(fresh(), {"layer1.conv.weight": torch.zeros(3)})
     swiglu = {key: value for key, value in vit().items() if ".fc" not in key}
-    with pytest.raises(InputError, match=r"lack blocks.0.mlp.fc1.weight.*plain ViT"):
+    with pytest.raises(InputError, match=r"lack blocks.0.mlp.fc1.*plain ViT"):
         load_timm(fresh(), swiglu)
 
 
