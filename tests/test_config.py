@@ -169,3 +169,115 @@ def test_a_group_to_leave_out_names_data_and_files(group: str) -> None:
 def test_a_group_of_data_that_the_recipe_does_not_use_is_refused() -> None:
     with pytest.raises(InputError, match="trains on camvid, street.*camvid"):
         leave_out(load_recipe("street-tiny"), "camvit:0016E5*")
+
+
+# ------------------------------------------------------------------------------------------------ numbers of a recipe
+
+RECIPE = "name: r\nphases: {dense: {kind: dense, data: [{data: street}], frames: 4}}\n"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *(f"phases.dense.lr={value}" for value in ("-1", "0", ".inf", ".nan", "none")),
+        *(f"phases.dense.clip={value}" for value in ("-1", "0", ".nan")),
+        *(f"phases.dense.augment.{key}={value}" for key in ("flip", "colour", "blur", "noise", "grey")
+          for value in (1.5, -0.1, ".nan")),
+        *(f"phases.dense.augment.scale=[{value}]" for value in ("0, 1", "-1, 1", "2, 1", "1, 100", ".nan, 1", "1")),
+        "phases.dense.weight_decay=-0.1", "phases.dense.weight_decay=.inf", "phases.dense.label_smoothing=1",
+        "phases.dense.label_smoothing=-0.1", "phases.dense.batch=0", "phases.dense.batch=1000000", "phases.dense.frames=-1",
+        "phases.dense.frames=99999999999999999999", "phases.dense.warmup=1", "phases.dense.warmup=-0.1", "phases.dense.ema=1",
+        "phases.dense.ema=-0.1", "phases.dense.drop_path=1", "phases.dense.jaccard=.inf", "phases.dense.distill=-1",
+        "phases.dense.policy_lr=.inf", "phases.dense.layer_decay=0", "phases.dense.layer_decay=1.1",
+        "phases.dense.class_balance=1.1", "phases.dense.data=[]", "phases.dense.data=[{data: street, share: 0}]",
+        "phases.dense.data=[{data: street, share: .inf}]", "seed=-1", "seed=99999999999999999999", "threads=0", "threads=-1",
+        "workers=-1", "workers=1000", "checkpoint_seconds=-1", "checkpoint_seconds=.nan", "model.depth=0", "model.depth=1000",
+        "model.height=50", "model.height=16", "model.width=1600000", "model.classes=1", "model.classes=256",
+        "model.layer_scale=0", "model.layer_scale=.nan", "validation={data: street, frames: 0}",
+        "validation={data: street, times: -1}", "calibration={data: street, frames: 2}",
+        "calibration={data: street, percentile: 50}", "calibration={data: street, percentile: 100.1}",
+        "name=../r", "name=''", "name=/tmp/r", "name=..", "phases={../dense: {kind: dense, data: [{data: street}], frames: 4}}",
+    ],
+)  # fmt: skip
+def test_numbers_and_names_out_of_bounds_are_refused_when_the_recipe_is_read(tmp_path: Path, setting: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE)
+    with pytest.raises(InputError, match=setting.partition("=")[0].split(".")[0]) as found:
+        load_recipe(path, [setting])
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "phases.dense.clip=null", "phases.dense.lr=1.0e-9", "phases.dense.augment.flip=1", "phases.dense.augment.flip=0",
+        "phases.dense.augment.scale=[1, 1]", "phases.dense.frames=0", "seed=9223372036854775807", "threads=null",
+        "checkpoint_seconds=0", "model.layer_scale=1.0e-5", "calibration={data: street, frames: 8}", "model.classes=255",
+        "name=street-tiny_2.1",
+    ],
+)  # fmt: skip
+def test_numbers_at_their_bounds_are_taken(tmp_path: Path, setting: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE)
+    load_recipe(path, [setting])
+
+
+# ------------------------------------------------------------------------------------------------ paths of a recipe
+
+
+def test_paths_in_a_recipe_are_relative_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    monkeypatch.chdir(tmp_path)
+    (folder / "r.yaml").write_text(
+        "name: r\nweights: vit.safetensors\n"
+        "phases:\n"
+        "  dense: {kind: dense, data: [{data: mine.yaml}, {data: street}], frames: 4}\n"
+        "  more: {kind: dense, data: [{data: ../sets/mine.yml}], frames: 4, start: dense, "
+        "teacher: a/b.safetensors, distill: 1}\n"
+        "validation: {data: mine.yaml}\ncalibration: {data: /sets/mine.yaml}\n"
+    )
+    for name in ("recipes/r.yaml", folder / "r.yaml"):
+        beside = Path(name).parent
+        recipe = load_recipe(name)
+        assert recipe.weights == str(beside / "vit.safetensors")
+        assert [mix.data for mix in recipe.phases["dense"].data] == [str(beside / "mine.yaml"), "street"]
+        more = recipe.phases["more"]
+        assert (more.start, more.teacher) == ("dense", str(beside / "a/b.safetensors"))
+        assert more.data[0].data == str(beside / "../sets/mine.yml")
+        assert recipe.validation is not None and recipe.validation.data == str(beside / "mine.yaml")
+        assert recipe.calibration is not None and recipe.calibration.data == "/sets/mine.yaml"
+    assert load_recipe("recipes/r.yaml", ["weights=vit.safetensors"]).weights == "vit.safetensors"
+    assert load_recipe("recipes/r.yaml", ["weights=zoo:street-tiny/reference"]).weights == "zoo:street-tiny/reference"
+    left = leave_out(load_recipe("recipes/r.yaml"), f"{folder / 'mine.yaml'}:a*")
+    assert left.phases["dense"].data[0].exclude == ["a*"]
+
+
+def test_a_path_that_is_relative_to_the_working_folder_says_what_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "recipes").mkdir()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(STREET)
+    (tmp_path / "recipes" / "r.yaml").write_text(RECIPE.replace("street", "mine.yaml"))
+    with pytest.raises(InputError, match=r"data: mine.yaml is not in recipes, but .* write \.\./mine.yaml") as found:
+        load_recipe("recipes/r.yaml")
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("name", ["street-short", "street-tiny", "street-tiny-brief", "compare-brief"])
+def test_shipped_recipes_are_read_from_any_folder(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = load_recipe(name)
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe(name) == here
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "3", "phases: []", "phases: {dense: 3}", "phases: {dense: {data: 3}}", "validation: 3"]
+)
+def test_a_recipe_of_another_form_is_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as found:
+        load_recipe(path)
+    assert "\n" not in str(found.value)

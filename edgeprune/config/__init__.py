@@ -4,6 +4,7 @@ from edgeprune.config.datasets import DataSet, FolderSplit, StreetSplit, load_da
 from edgeprune.config.plans import Plan, PlanRow
 from edgeprune.config.reading import ROOT, Strict, find, parse, read_yaml, shipped
 from edgeprune.config.recipes import (
+    LEAST_FRAMES,
     QUANTIZED,
     SPARSE,
     AugmentSpec,
@@ -21,6 +22,7 @@ from edgeprune.config.recipes import (
 from edgeprune.config.targets import BucketFamily, Parity, Power, Target, load_target
 
 __all__ = [
+    "LEAST_FRAMES",
     "QUANTIZED",
     "ROOT",
     "SPARSE",

@@ -1,6 +1,6 @@
 """A plan of comparison: which policies and which dense models are trained alike and held against each other."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -30,7 +30,7 @@ class Phases(Strict):
 
 
 class Plan(Strict):
-    """`edgeprune compare plan.yaml`."""
+    """`edgeprune compare plan.yaml`. Paths in it (`recipe`, `dense`, `target`, `score.data`) are relative to its file."""
 
     name: str
     summary: str = ""
@@ -38,7 +38,7 @@ class Plan(Strict):
     dense: str = Field(description="the dense checkpoint that every row starts from and learns from: a file or zoo:...")
     phases: Phases = Phases()
     frames: int | None = Field(None, ge=1, description="samples of the first phase of each row; default: the recipe's")
-    seeds: list[int] = Field([0], min_length=1)
+    seeds: list[Annotated[int, Field(ge=0, lt=2**63)]] = Field([0], min_length=1)
     score: Scored
     target: str = "onnx-cpu"
     precisions: list[Literal["fp32", "int8"]] = Field(["fp32"], min_length=1)

@@ -13,9 +13,9 @@ Spec = TypeVar("Spec", bound="Strict")
 
 
 class Strict(BaseModel):
-    """Refuses keys it does not know."""
+    """Refuses keys it does not know, and numbers that are none."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 def _known_keys(spec: type[BaseModel], location: tuple[Any, ...]) -> list[str]:

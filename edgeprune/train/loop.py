@@ -247,7 +247,8 @@ def run_phase(
         loss = loss + prediction.masked.loss.float()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), phase.clip)
+        if phase.clip is not None:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), phase.clip)
         optimiser.step()
         _update_average(average, model, phase.ema, step)
         progress.step = step + 1

@@ -50,6 +50,19 @@ def write_plan(folder: Path, **changes: Any) -> Path:
     return path
 
 
+def test_paths_in_a_plan_are_relative_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_plan(tmp_path)
+    monkeypatch.chdir(tmp_path.parent)
+    content = yaml.safe_load((tmp_path / "plan.yaml").read_text())
+    beside = {key: Path(content[key]).name for key in ("recipe", "dense", "target")}
+    beside["score"] = {"data": Path(content["score"]["data"]).name}
+    (tmp_path / "moved.yaml").write_text(yaml.safe_dump(content | beside, sort_keys=False))
+    plan = load_plan(f"{tmp_path.name}/moved.yaml")
+    assert [Path(path).resolve() for path in (plan.recipe, plan.dense, plan.target, plan.score.data)] == [
+        Path(path) for path in (content["recipe"], content["dense"], content["target"], content["score"]["data"])
+    ]
+
+
 def test_each_row_is_trained_built_scored_and_timed_and_nothing_twice(tmp_path: Path) -> None:
     plan, out = write_plan(tmp_path), tmp_path / "out"
     asked = ["compare", str(plan), "--out", str(out), "--json"]

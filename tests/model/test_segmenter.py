@@ -55,7 +55,8 @@ def test_normalisation_is_inside_the_model() -> None:
 @pytest.mark.parametrize(("height", "width"), [(65, 96), (64, 100)])
 def test_sizes_that_are_no_multiples_of_16_are_refused(height: int, width: int) -> None:
     with pytest.raises(InputError, match=f"{height}x{width}.*multiples of 16"):
-        Segmenter(ModelSpec(height=height, width=width), TokenPolicy(Shape(192, 12, models.GRID, 11)))
+        spec = ModelSpec().model_copy(update={"height": height, "width": width})  # as `build --size` makes one
+        Segmenter(spec, TokenPolicy(Shape(192, 12, models.GRID, 11)))
 
 
 def test_another_input_size_resizes_the_positions() -> None:
