@@ -139,18 +139,28 @@ def load(path: Path, size: tuple[int, int] | None = None) -> tuple[Segmenter, Ca
     return model.eval(), card
 
 
-def load_start(model: Segmenter, path: Path) -> None:
+def load_start(model: Segmenter, path: Path, names: list[str]) -> bool:
     """Copies a checkpoint's weights into a model that is trained on from there: one of other gates, fewer blocks, other
     classes or another input size, to which positions are resized.
+
+    Args:
+        names: of the model's classes. Where the checkpoint's are others, as many or not, last layers begin anew: its third
+            class is not ours.
+
+    Returns:
+        whether they do.
 
     Raises:
         InputError: see `load_tensors` and `read_card`.
     """
     card, tensors = read_card(path), read_safetensors(path)
+    if card.names != names:
+        tensors = {key: value for key, value in tensors.items() if ".classify." not in key}
     own = (card.model.height // PATCH, card.model.width // PATCH)
     if POSITIONS in tensors and own != model.grid:
         tensors[POSITIONS] = resize_positions(tensors[POSITIONS], own, model.grid)
     load_tensors(model, tensors, str(path), partial=True)
+    return card.names != names
 
 
 def load_tensors(model: Segmenter, tensors: dict[str, Tensor], where: str, partial: bool = False) -> None:

@@ -99,6 +99,10 @@ class FolderSamples:
     def origin(self, index: int) -> str:
         return str(self._files[index][1])
 
+    def files(self, index: int) -> tuple[Path, Path]:
+        """The image and the label of sample `index`."""
+        return self._files[index]
+
 
 def _matches(stem: str, globs: Sequence[str]) -> bool:
     return any(fnmatchcase(stem, glob) or fnmatchcase(PurePosixPath(stem).name, glob) for glob in globs)

@@ -1,6 +1,7 @@
 """What is wrong with a recipe or its data, found before the first phase runs: the last one's would show hours later."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,19 @@ from edgeprune.files import sha256
 from edgeprune.model.stem import PATCH
 from edgeprune.policies import make_policy, settle
 from edgeprune.train.batches import open_mix
+from edgeprune.train.made_of import (
+    CLASSES,
+    SUFFIX,
+    begins_with,
+    difference,
+    made_of,
+    other_classes,
+    without_folders,
+)
 from edgeprune.validate import open_validation
 
 Say = Callable[[str], None]
-SUFFIX = ".safetensors"
+ANEW = "give another --out, or delete it to train the phase again"
 RENDERED_FRAMES = 32  # of a street split that are looked at; its labels are exact, the rest is for the histogram
 
 
@@ -52,7 +62,7 @@ def check_phase(recipe: Recipe, name: str, phase: Phase) -> None:
             raise InputError(f"phase {name}: {key} is {crop}; expected a multiple of {PATCH} up to the model's {size}")
     if (phase.crop_height is None) != (phase.crop_width is None):
         raise InputError(f"phase {name}: crop_height and crop_width go together; give both or neither")
-    source = phase.start or (before[-1] if before else None)
+    source = begins_with(recipe, name)
     if source is not None and source.endswith(SUFFIX):
         has_ranges = read_card(Path(source)).quantized
     else:
@@ -61,9 +71,13 @@ def check_phase(recipe: Recipe, name: str, phase: Phase) -> None:
         raise InputError(f"phase {name} is quantization-aware and needs `calibration:` in the recipe")
 
 
-def check_done(recipe: Recipe, name: str, path: Path) -> None:
-    """Refuses a phase's checkpoint that this recipe would not have made."""
+def check_done(recipe: Recipe, name: str, path: Path, out: Path, say: Say) -> None:
+    """Refuses a phase's checkpoint that this recipe would not have made: by its settings, and by what it is made of now.
+
+    A checkpoint of an earlier version does not say what it was made of; it is taken as it is, and that is said.
+    """
     phase, card = recipe.phases[name], read_card(path)
+    recorded, now = card.provenance.get("made_of", {}), made_of(recipe, name, out)
     says = phase.model_dump(mode="json") | {
         "seed": recipe.seed,
         "model": recipe.model,
@@ -71,20 +85,41 @@ def check_done(recipe: Recipe, name: str, path: Path) -> None:
     }
     made = card.provenance.get("recipe", {}) | {"model": card.model, "policy": card.policy}
     made["seed"] = card.provenance.get("seed", recipe.seed)
-    differing = [key for key, value in made.items() if key in says and not _alike(key, says[key], value)]
+    differing = [
+        key for key, value in made.items() if key in says and not _alike(key, says[key], value, key in recorded)
+    ]
     if differing:
         key = differing[0]
         raise InputError(
-            f"{path} was trained with {key} {_short(made[key])}, the recipe says {_short(says[key])}; "
-            f"give another --out, or delete it to train the phase again"
+            f"{path} was trained with {key} {_short(made[key])}, the recipe says {_short(says[key])}; {ANEW}"
         )
+    changed = difference({CLASSES: json.dumps(card.names)} | recorded, now)
+    if changed:
+        raise InputError(f"{path} was trained on something else: {changed}; {ANEW}")
+    if not recorded:
+        say(f"{name}: an earlier version wrote {path}, without what it was made of; it is taken as it is")
+    elif missing := [key for key in recorded if key not in now]:
+        say(f"{name}: {', '.join(missing)} can't be read here, and was not compared with what {path} is made of")
 
 
-def _alike(key: str, says: Any, made: Any) -> bool:
-    """Weights to begin with or to learn from are the same where both files are there and equal: in two clones, say."""
+def needed(recipe: Recipe, names: Iterable[str]) -> list[str]:
+    """Earlier phases whose checkpoints these begin with or learn from."""
+    wanted = {value for name in names for value in (begins_with(recipe, name), recipe.phases[name].teacher)}
+    return [name for name in recipe.phases if name in wanted]
+
+
+def _alike(key: str, says: Any, made: Any, by_content: bool) -> bool:
+    """Of a data set's YAML its name is looked at, in whatever folder. Weights to begin with or to learn from are the same
+    where both files are there and equal: in two clones, say.
+
+    Args:
+        by_content: what the key names is compared as `made_of` has it, so a file may be anywhere.
+    """
+    if key == "data":
+        return without_folders(says) == without_folders(made)
     paths = [Path(str(value)) for value in (says, made)]
     if says != made and key in ("start", "teacher") and all(path.suffix == SUFFIX for path in paths):
-        return all(path.is_file() for path in paths) and sha256(paths[0]) == sha256(paths[1])
+        return by_content or (all(path.is_file() for path in paths) and sha256(paths[0]) == sha256(paths[1]))
     return bool(says == made)
 
 
@@ -100,9 +135,12 @@ def check_data(recipe: Recipe, phases: dict[str, Phase], say: Say, cache: Path |
     """
     found: dict[str, list[int]] = {}  # by the split's YAML
     histograms: dict[str, list[float]] = {}
+    named: dict[str, list[str]] = {}  # who names the classes, the first one first
     for name, phase in phases.items():
         sets, splits = open_mix(phase.data, cache)
-        _check_classes(recipe, sets[0])
+        _check_classes(recipe, sets[0], named)
+        named.setdefault(f"phase {name}", sets[0].names)
+        _check_teacher(name, phase, sets[0].names)
         histograms[name] = [0.0] * recipe.model.classes
         for mix, data_set, samples in zip(phase.data, sets, splits, strict=True):
             key = mix.model_dump_json(exclude={"share"})
@@ -122,7 +160,7 @@ def check_data(recipe: Recipe, phases: dict[str, Phase], say: Say, cache: Path |
     if phases and recipe.validation is not None:
         spec = recipe.validation
         data_set, samples = open_validation(spec.data, spec.split, spec.include, spec.exclude)
-        _check_classes(recipe, data_set)
+        _check_classes(recipe, data_set, named)
         _lint("validation", samples, data_set, spec.frames, say)
     if phases and recipe.calibration is not None:
         calibrating = recipe.calibration
@@ -130,11 +168,29 @@ def check_data(recipe: Recipe, phases: dict[str, Phase], say: Say, cache: Path |
     return histograms
 
 
-def _check_classes(recipe: Recipe, data_set: DataSet) -> None:
+def _check_classes(recipe: Recipe, data_set: DataSet, named: dict[str, list[str]]) -> None:
+    """One recipe has one list of classes: the weights of a class are handed on by its number."""
     if len(data_set.names) != recipe.model.classes:
         raise InputError(
             f"data set {data_set.name} has {len(data_set.names)} classes, the model {recipe.model.classes}"
         )
+    for who, names in named.items():
+        if changed := other_classes(names, data_set.names):
+            raise InputError(
+                f"data set {data_set.name} has other classes than {who}: {changed}; write two recipes, where the second one's "
+                f"`start` is the first one's checkpoint"
+            )
+
+
+def _check_teacher(name: str, phase: Phase, names: list[str]) -> None:
+    """A teacher in a file of its own must know the same classes, unless its tokens alone are learnt."""
+    if phase.distill and phase.teacher is not None and phase.teacher.endswith(SUFFIX):
+        changed = other_classes(read_card(Path(phase.teacher)).names, names)
+        if changed:
+            raise InputError(
+                f"phase {name}: teacher {phase.teacher} knows other classes: {changed} in the data; set distill: 0 and "
+                f"distill_tokens: 1.0 to learn from its tokens alone, or name a teacher of these classes"
+            )
 
 
 def _lint(what: str, samples: Samples, data_set: DataSet, limit: int | None, say: Say) -> list[int]:

@@ -18,20 +18,19 @@ from torch import Tensor
 
 from edgeprune import __version__
 from edgeprune.calibrate import calibrate, ptq_ranges, write_calib
-from edgeprune.checkpoint import Card, is_checkpoint, load, load_start, make_model, save, shape_of
-from edgeprune.config import QUANTIZED, SPARSE, DataSet, Phase, Recipe
+from edgeprune.checkpoint import make_model, save
+from edgeprune.config import QUANTIZED, SPARSE, Phase, Recipe
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.errors import InputError, RunError, nearest
 from edgeprune.files import make_folder, write_atomic
 from edgeprune.model.blocks import Block
 from edgeprune.model.policy import select_all
 from edgeprune.model.segmenter import Segmenter
-from edgeprune.model.weights import find_weights, load_timm, read_config, read_safetensors
-from edgeprune.policies import settle
 from edgeprune.quantize import apply_ranges, load_quantizers
 from edgeprune.train.augment import Augment
 from edgeprune.train.batches import Mixture, Plan, load_batches, open_mix
-from edgeprune.train.checks import SUFFIX, check_data, check_done, check_phase
+from edgeprune.train.begin import card_of, check_start, has_ranges, load_teacher, load_weights
+from edgeprune.train.checks import check_data, check_done, check_phase, needed
 from edgeprune.train.clock import Clock
 from edgeprune.train.losses import (
     class_weights,
@@ -40,6 +39,7 @@ from edgeprune.train.losses import (
     distance_to_tokens,
     jaccard_distance,
 )
+from edgeprune.train.made_of import SUFFIX, checkpoint_of, difference, made_of, without_folders
 from edgeprune.train.optimiser import learning_rate, make_optimiser, set_learning_rate
 from edgeprune.train.progress import Progress, forget_progress, read_progress, restore_optimiser, write_progress
 from edgeprune.validate import open_validation, score
@@ -72,26 +72,21 @@ def train(recipe: Recipe, out: Path, say: Say, cache: Path | None = None, only: 
     chosen = {name: phase for name, phase in recipe.phases.items() if not only or name in only}
     paths = {name: out / f"{name}.safetensors" for name in chosen}
     done = [name for name, path in paths.items() if path.is_file()]
-    for name in done:
-        check_done(recipe, name, paths[name])
-    histograms = check_data(recipe, {name: phase for name, phase in chosen.items() if name not in done}, say, cache)
-    for name, phase in chosen.items():
-        if name in done:
-            say(f"{name}: done before, {paths[name]}")
-        else:
+    due = {name: phase for name, phase in chosen.items() if name not in done}
+    for name in recipe.phases:
+        if name in done or (name in needed(recipe, due) and name not in due and checkpoint_of(name, out).is_file()):
+            check_done(recipe, name, checkpoint_of(name, out), out, say)
+    histograms = check_data(recipe, due, say, cache)
+    for name, phase in due.items():
+        check_start(recipe, name, phase, out)
+    for index, (name, phase) in enumerate(chosen.items()):
+        if name not in done:
             run_phase(recipe, name, phase, out, say, cache, histograms[name])
+            continue
+        if any(before in due for before in list(chosen)[:index]):  # what it is made of may just have been trained anew
+            check_done(recipe, name, paths[name], out, lambda _: None)
+        say(f"{name}: done before, {paths[name]}")
     return list(paths.values())
-
-
-def _card(recipe: Recipe, phase: Phase, data_set: DataSet) -> Card:
-    return Card(
-        name=recipe.name,
-        model=recipe.model,
-        policy=settle(recipe.policy_of(phase), shape_of(recipe.model)),
-        quantized=phase.kind in QUANTIZED,
-        names=data_set.names,
-        palette=data_set.palette,
-    )
 
 
 def _device(recipe: Recipe) -> torch.device:
@@ -113,57 +108,22 @@ def _helps_bf16(recipe: Recipe, device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def _start(recipe: Recipe, name: str, phase: Phase, model: Segmenter, out: Path, say: Say) -> str:
-    """Gives the model the weights that the phase begins with; returns where they are from."""
-    names = list(recipe.phases)
-    before = phase.start or (names[names.index(name) - 1] if names.index(name) else None)
-    if before is None:
-        if recipe.weights is None:
-            return "random"
-        path = find_weights(recipe.weights)
-        if is_checkpoint(path):
-            load_start(model, path)
-            return recipe.weights
-        loaded = load_timm(model, read_safetensors(path), read_config(path))
-        say(
-            f"{name}: {recipe.weights} gives {len(loaded.taken)} tensors, {_few(loaded.left_over)} left over, "
-            f"{_few(loaded.missing)} missing"
-        )
-        return recipe.weights
-    path = checkpoint_of(before, out)
-    if not path.is_file():
-        raise InputError(
-            f"phase {name} starts from {before}, whose checkpoint {path} is not there; run that phase first"
-        )
-    load_start(model, path)
-    return before
+def fingerprint(recipe: Recipe, name: str, earlier: bool = False) -> str:
+    """Of the settings that decide a phase's steps: a state of another recipe must not be resumed. Files count by their
+    content (`made_of`), not by where they are.
 
-
-def checkpoint_of(name: str, out: Path) -> Path:
-    """The checkpoint that `start` or `teacher` names: of an earlier phase in `out`, or a file of its own."""
-    return Path(name) if name.endswith(SUFFIX) else out / f"{name}{SUFFIX}"
-
-
-def _teacher(phase: Phase, out: Path, device: torch.device) -> Segmenter | None:
-    """The model that the phase learns from beside the labels; it keeps every token, whatever its policy."""
-    if not (phase.distill or phase.distill_tokens):
-        return None
-    teacher, _ = load(checkpoint_of(phase.teacher or "", out))
-    return teacher.to(device)
-
-
-def _few(keys: list[str]) -> str:
-    """`"none"`, `"2 (a, b)"`, `"9 (a, b, c ...)"`."""
-    return f"{len(keys)} ({', '.join(keys[:3])}{' ...' if len(keys) > 3 else ''})" if keys else "none"
-
-
-def fingerprint(recipe: Recipe, name: str) -> str:
-    """Of what decides a phase's steps: a state of another recipe must not be resumed."""
+    Args:
+        earlier: as earlier versions took it, with the paths as they are written.
+    """
+    phase = recipe.phases[name].model_dump()
+    if not earlier:
+        phase["data"] = without_folders(phase["data"])
+        phase |= {key: SUFFIX for key in ("start", "teacher") if str(phase[key]).endswith(SUFFIX)}
     content: dict[str, Any] = {
         "seed": recipe.seed,
         "model": recipe.model.model_dump(),
         "policy": recipe.policy.model_dump(),
-        "phase": recipe.phases[name].model_dump(),
+        "phase": phase,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -185,15 +145,17 @@ def run_phase(
         load_quantizers(device)
 
     torch.manual_seed(_seed(recipe, name, -1))
-    card = _card(recipe, phase, data_set)
+    card = card_of(recipe, phase, data_set)
     model = make_model(card)
     for key in card.policy.options.keys() - recipe.policy_of(phase).options.keys():
         say(f"{name}: policy {card.policy.name}: {key} {card.policy.options[key]}, chosen for this input")
-    started_from = _start(recipe, name, phase, model, out, say)
+    started_from = load_weights(recipe, name, model, card.names, out, say)
     steps = max(min(1, phase.frames), phase.frames // phase.batch)
-    mark = fingerprint(recipe, name)
-    saved = read_progress(out / name, mark)
-    if saved is None and phase.kind in QUANTIZED and not _has_ranges(checkpoint_of(started_from, out)):
+    mark, contents = fingerprint(recipe, name), made_of(recipe, name, out)
+    saved = read_progress(out / name, mark, fingerprint(recipe, name, earlier=True))
+    if saved is not None:
+        _check_resumed(name, out / name, saved[0].made_of, contents, say)
+    if saved is None and phase.kind in QUANTIZED and not has_ranges(checkpoint_of(started_from, out)):
         if recipe.calibration is None:
             raise InputError(f"phase {name} is quantization-aware and needs `calibration:` in the recipe")
         apply_ranges(model, ptq_ranges(model, recipe.calibration))
@@ -203,14 +165,15 @@ def run_phase(
         block.drop_path = phase.drop_path * index / max(1, len(model.blocks) - 1)
     optimiser = make_optimiser(model, phase)
     average = {key: value.detach().clone() for key, value in model.state_dict().items()} if phase.ema else {}
-    progress = Progress(0, mark)
+    progress = Progress(0, mark, made_of=contents)
     if saved is not None:
         progress, parts = saved
+        progress.fingerprint, progress.made_of = mark, contents
         model.load_state_dict(parts["weights"])
         average = {key: value.to(device) for key, value in parts["average"].items()}
         restore_optimiser(optimiser, parts["optimiser"])
         say(f"{name}: resumes at step {progress.step} of {steps}")
-    teacher = _teacher(phase, out, device)
+    teacher = load_teacher(phase, out, device)
     weights_K = class_weights(histogram, phase.class_balance)
     weights_K = None if weights_K is None else weights_K.to(device)
     crop = (phase.crop_height, phase.crop_width) if phase.crop_height and phase.crop_width else None
@@ -241,7 +204,8 @@ def run_phase(
         if phase.jaccard:
             loss = loss + phase.jaccard * jaccard_distance(prediction.logits_BKHW, labels_BHW, data_set.ignore_index)
         if teacher is not None:
-            loss = loss + phase.distill * distance_to_teacher(prediction.logits_BKHW, taught.logits_BKHW)
+            if phase.distill:  # a teacher of other classes has nothing to say here
+                loss = loss + phase.distill * distance_to_teacher(prediction.logits_BKHW, taught.logits_BKHW)
             if phase.distill_tokens:
                 loss = loss + phase.distill_tokens * distance_to_tokens(prediction.x_BND, taught.x_BND)
         loss = loss + prediction.masked.loss.float()
@@ -280,6 +244,7 @@ def run_phase(
         "start": started_from,
         "seed": recipe.seed,
         "recipe": phase.model_dump(mode="json"),
+        "made_of": contents,
         "steps": steps,
         "minutes": round(progress.seconds / 60, 1),
     }
@@ -294,8 +259,15 @@ def run_phase(
     say(f"{name}: wrote {out / f'{name}.safetensors'}")
 
 
-def _has_ranges(path: Path) -> bool:
-    return path.is_file() and any("input_quantizer" in key for key in read_safetensors(path))
+def _check_resumed(name: str, folder: Path, before: dict[str, str], now: dict[str, str], say: Say) -> None:
+    """Refuses a state whose first steps saw other data or began with other weights."""
+    if changed := difference(before, now):
+        raise InputError(
+            f"{folder} holds a run that was made of something else: {changed}; give another --out, or delete it to begin the "
+            "phase again"
+        )
+    if not before:
+        say(f"{name}: an earlier version saved {folder}, without what it was made of; it goes on as it is")
 
 
 def _update_average(average: dict[str, Tensor], model: Segmenter, decay: float, step: int) -> None:

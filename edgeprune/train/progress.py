@@ -19,12 +19,14 @@ NAME = "progress.json"
 
 @dataclass
 class Progress:
-    """Steps done, the recipe's fingerprint, seconds spent, and the history of (step, loss, mIoU)."""
+    """Steps done, the recipe's fingerprint, seconds spent, the history of (step, loss, mIoU), and what the phase is made of
+    (see `made_of`; empty in a state of an earlier version)."""
 
     step: int
     fingerprint: str
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
+    made_of: dict[str, str] = field(default_factory=dict)
 
 
 def write_progress(
@@ -49,8 +51,11 @@ def write_progress(
             old.unlink()
 
 
-def read_progress(folder: Path, fingerprint: str) -> tuple[Progress, dict[str, dict[str, Tensor]]] | None:
+def read_progress(folder: Path, *fingerprints: str) -> tuple[Progress, dict[str, dict[str, Tensor]]] | None:
     """The saved state, as (progress, {"weights", "average", "optimiser"}), or None where there is none.
+
+    Args:
+        fingerprints: of the recipe, as this version and earlier ones take it.
 
     Raises:
         InputError: it belongs to another recipe, or is damaged.
@@ -64,7 +69,7 @@ def read_progress(folder: Path, fingerprint: str) -> tuple[Progress, dict[str, d
         progress = Progress(**content)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"training state {path} is damaged; delete {folder} to begin the phase again") from None
-    if progress.fingerprint != fingerprint:
+    if progress.fingerprint not in fingerprints:
         raise InputError(
             f"{folder} holds a run of another recipe; give another --out, or delete it to begin the phase again"
         )

@@ -54,7 +54,7 @@ def test_paths_in_a_plan_are_relative_to_it(tmp_path: Path, monkeypatch: pytest.
     write_plan(tmp_path)
     monkeypatch.chdir(tmp_path.parent)
     content = yaml.safe_load((tmp_path / "plan.yaml").read_text())
-    beside = {key: Path(content[key]).name for key in ("recipe", "dense", "target")}
+    beside: dict[str, Any] = {key: Path(content[key]).name for key in ("recipe", "dense", "target")}
     beside["score"] = {"data": Path(content["score"]["data"]).name}
     (tmp_path / "moved.yaml").write_text(yaml.safe_dump(content | beside, sort_keys=False))
     plan = load_plan(f"{tmp_path.name}/moved.yaml")

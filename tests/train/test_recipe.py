@@ -113,7 +113,7 @@ def test_equal_weights_elsewhere_are_the_same_start_and_others_are_not(
     said: list[str] = []
     train(changed(recipe, "sparse", start=str(there)), tmp_path / "out", said.append, only=["sparse"])
     assert said[0].startswith("sparse: done before")
-    with pytest.raises(InputError, match=r"was trained with start .*here.*, the recipe says .*other"):
+    with pytest.raises(InputError, match=r"was trained on something else: `start` holds other weights now"):
         train(changed(recipe, "sparse", start=str(other)), tmp_path / "out", quiet, only=["sparse"])
 
 
@@ -173,7 +173,7 @@ def test_a_teacher_keeps_every_token(run: tuple[Recipe, Path, list[str]], tmp_pa
     made = []
     for policy in (recipe.policy, PolicySpec()):
         model = make_model(read_card(out / "sparse.safetensors").model_copy(update={"policy": policy}))
-        load_start(model, out / "sparse.safetensors")
+        load_start(model, out / "sparse.safetensors", models.STREET.names)
         folder = tmp_path / policy.name
         folder.mkdir()
         teacher = folder / "teacher.safetensors"
@@ -206,7 +206,7 @@ def test_a_start_that_was_cut_off_is_refused(run: tuple[Recipe, Path, list[str]]
 def test_weights_start_the_first_phase(run: tuple[Recipe, Path, list[str]], tmp_path: Path) -> None:
     recipe, out, _ = run
     content = recipe.model_dump() | {"weights": str(out / "dense.safetensors"), "validation": None}
-    content["phases"] = {"dense": content["phases"]["dense"] | {"lr": 0.0}}
+    content["phases"] = {"dense": content["phases"]["dense"] | {"frames": 0}}
     (path,) = train(Recipe.model_validate(content), tmp_path, quiet)
     assert torch.equal(load_file(path)["norm.weight"], load_file(out / "dense.safetensors")["norm.weight"])
     assert read_card(path).provenance["start"] == str(out / "dense.safetensors")

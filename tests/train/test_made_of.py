@@ -1,0 +1,361 @@
+"""What a phase is made of: a later or resumed phase notices that frames, classes or weights have changed, and not that a
+clone has moved; a teacher of other classes is refused, or teaches by its tokens alone."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from edgeprune.checkpoint import HEADER, load, make_model, read_card, save, write_safetensors
+from edgeprune.config import Recipe, load_data_set
+from edgeprune.data import open_split
+from edgeprune.errors import InputError
+from edgeprune.model.weights import read_safetensors
+from edgeprune.train import loop
+from edgeprune.train.loop import fingerprint, train
+from edgeprune.train.made_of import content_of_frames, content_of_weights, made_of
+from edgeprune.train.progress import NAME
+from tests import models
+from tests.models import changed, quiet
+from tests.train.test_resume import stop_after
+
+NAMES = models.STREET.names
+FRAMES = 4
+
+
+def write_set(folder: Path, **changes: Any) -> Path:
+    """A data set of files: four small scenes of the street; its YAML."""
+    for what in ("images", "labels"):
+        (folder / what).mkdir(parents=True, exist_ok=True)
+    for index in range(FRAMES):
+        image_HW3, label_HW = models.scene(200 + index)
+        Image.fromarray(image_HW3).save(folder / "images" / f"a{index}.png")
+        Image.fromarray(label_HW).save(folder / "labels" / f"a{index}.png")
+    split = {"images": "images", "labels": "labels"}
+    content: dict[str, Any] = {"name": "own", "path": ".", "train": split, "val": split, "names": NAMES}
+    content |= {"palette": [list(colour) for colour in models.STREET.palette], "ignore_index": 11}
+    path = folder / "own.yaml"
+    path.write_text(yaml.safe_dump(content | changes))
+    return path
+
+
+def recipe_on(data: Path, **changes: Any) -> Recipe:
+    phase = {"data": [{"data": str(data)}], "frames": 4, "batch": 2}
+    content: dict[str, Any] = {
+        "name": "tiny",
+        "model": {"depth": 2, "stem": "conv", "height": models.HEIGHT, "width": models.WIDTH},
+        "policy": {"name": "svit", "options": {"first": 1, "keep": [0.5]}},
+        "phases": {"dense": phase | {"kind": "dense"}, "sparse": phase | {"kind": "sparse"}},
+        "device": "cpu", "threads": 1, "bf16": False, "checkpoint_seconds": 0.0,
+    }  # fmt: skip
+    return Recipe.model_validate(content | changes)
+
+
+def rename(names: list[str]) -> list[str]:
+    return [*names[:3], "motorway", *names[4:]]
+
+
+def rewrite(path: Path, **changes: Any) -> None:
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
+
+
+def other_pixels(folder: Path) -> None:
+    Image.new("L", (models.WIDTH, models.HEIGHT)).save(folder / "labels" / "a1.png")
+
+
+def another_frame(folder: Path) -> None:
+    for what in ("images", "labels"):
+        shutil.copy(folder / what / "a0.png", folder / what / "b0.png")
+
+
+def another_name(folder: Path) -> None:
+    for what in ("images", "labels"):
+        (folder / what / "a0.png").rename(folder / what / "b0.png")
+
+
+CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "label": (other_pixels, r"data 1 \(own train\) has other frames now, or other labels"),
+    "frame": (another_frame, r"data 1 \(own train\) has other frames now"),
+    "name": (another_name, r"data 1 \(own train\) has other frames now"),
+    "ignore": (lambda folder: rewrite(folder / "own.yaml", ignore_index=200), r"data 1 \(own train\) has other"),
+    "class": (
+        lambda folder: rewrite(folder / "own.yaml", names=rename(NAMES)),
+        "class 3 was 'road', and is 'motorway'",
+    ),
+    "order": (lambda folder: rewrite(folder / "own.yaml", names=NAMES[::-1]), "class 0 was 'sky', and is"),
+}
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a data set and `out`, in which the dense phase is done."""
+    folder = tmp_path_factory.mktemp("made") / "clone"
+    train(recipe_on(write_set(folder)), folder / "out", quiet, only=["dense"])
+    return folder
+
+
+@pytest.fixture
+def clone(dense: Path, tmp_path: Path) -> Path:
+    """The same, somewhere else: paths differ, contents don't."""
+    shutil.copytree(dense, tmp_path / "moved")
+    return tmp_path / "moved"
+
+
+# ------------------------------------------------------------------------------------------------ later phases
+
+
+def test_a_clone_that_moved_goes_on(clone: Path) -> None:
+    said: list[str] = []
+    train(recipe_on(clone / "own.yaml"), clone / "out", said.append)
+    assert said[0].startswith("dense: done before") and said[-1].startswith("sparse: wrote")
+    made = read_card(clone / "out" / "sparse.safetensors").provenance["made_of"]
+    assert sorted(made) == ["classes", "data 1", "start"]
+
+
+@pytest.mark.parametrize("only", [None, ["sparse"]])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_later_phase_notices_what_has_changed(clone: Path, change: str, only: list[str] | None) -> None:
+    alter, words = CHANGES[change]
+    alter(clone)
+    before = sorted(clone.glob("out/*"))
+    with pytest.raises(
+        InputError, match=rf"dense.safetensors was trained on something else: {words}.*delete it"
+    ) as found:
+        train(recipe_on(clone / "own.yaml"), clone / "out", quiet, only=only)
+    assert "\n" not in str(found.value) and sorted(clone.glob("out/*")) == before
+
+
+def test_a_phase_left_out_of_this_run_is_compared_with_the_recipe_too(clone: Path) -> None:
+    """Trained without some frames, and gone on with all of them."""
+    recipe = changed(
+        recipe_on(clone / "own.yaml"), "dense", data=[{"data": str(clone / "own.yaml"), "exclude": ["a0"]}]
+    )
+    with pytest.raises(InputError, match="dense.safetensors was trained with data .*, the recipe says .*'a0'"):
+        train(recipe, clone / "out", quiet, only=["sparse"])
+
+
+def test_other_weights_to_begin_with_are_noticed(clone: Path, tmp_path: Path) -> None:
+    start = tmp_path / "start.safetensors"
+    shutil.copy(clone / "out" / "dense.safetensors", start)
+    recipe = recipe_on(clone / "own.yaml", weights=str(start))
+    out = tmp_path / "out"
+    train(recipe, out, quiet, only=["dense"])
+    train(recipe, out, quiet, only=["dense"])
+    shutil.copy(out / "dense.safetensors", start)
+    with pytest.raises(
+        InputError, match="dense.safetensors was trained on something else: `weights` holds other weights"
+    ):
+        train(recipe, out, quiet)
+
+
+def test_a_phase_trained_anew_does_not_pass_for_the_one_before(clone: Path) -> None:
+    train(recipe_on(clone / "own.yaml"), clone / "out", quiet)
+    (clone / "out" / "dense.safetensors").unlink()
+    again = changed(recipe_on(clone / "own.yaml"), "dense", lr=2e-3)
+    with pytest.raises(
+        InputError, match="sparse.safetensors was trained on something else: `start` holds other weights"
+    ):
+        train(again, clone / "out", quiet)
+    assert (clone / "out" / "dense.safetensors").is_file()  # what was trained stays
+
+
+def forget(path: Path) -> None:
+    """Makes a checkpoint one of an earlier version, which did not say what it was made of."""
+    card = read_card(path)
+    del card.provenance["made_of"]
+    write_safetensors(path, "checkpoint", read_safetensors(path), {HEADER: card.model_dump_json()})
+
+
+def test_a_checkpoint_of_an_earlier_version_is_taken_and_that_is_said(clone: Path) -> None:
+    forget(clone / "out" / "dense.safetensors")
+    other_pixels(clone)
+    said: list[str] = []
+    train(recipe_on(clone / "own.yaml"), clone / "out", said.append)
+    assert "an earlier version wrote" in said[0] and "taken as it is" in said[0]
+    rewrite(clone / "own.yaml", names=rename(NAMES))  # its class names it does say
+    with pytest.raises(InputError, match="class 3 was 'road'"):
+        train(recipe_on(clone / "own.yaml"), clone / "out", quiet)
+
+
+def test_what_is_not_at_hand_is_said_not_to_be_compared(clone: Path) -> None:
+    shutil.rmtree(clone / "images")
+    said: list[str] = []
+    train(recipe_on(clone / "own.yaml"), clone / "out", said.append, only=["dense"])
+    assert said[0].startswith("dense: data 1, classes can't be read here, and was not compared")
+    assert said[1].startswith("dense: done before")
+
+
+# ------------------------------------------------------------------------------------------------ resumed phases
+
+
+@pytest.mark.parametrize("change", [*CHANGES, "weights"])
+def test_a_resumed_phase_notices_what_has_changed(
+    clone: Path, tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = tmp_path / "start.safetensors"
+    shutil.copy(clone / "out" / "dense.safetensors", start)
+    recipe, out = recipe_on(clone / "own.yaml", weights=str(start)), tmp_path / "out"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, out, quiet, only=["dense"])
+    if change == "weights":
+        tensors = read_safetensors(start)
+        tensors["norm.weight"] += 0.01
+        write_safetensors(start, "checkpoint", tensors, {HEADER: read_card(start).model_dump_json()})
+        words = "`weights` holds other weights now"
+    else:
+        alter, words = CHANGES[change]
+        alter(clone)
+    with pytest.raises(InputError, match=rf"out/dense holds a run that was made of something else: {words}") as found:
+        train(recipe, out, quiet, only=["dense"])
+    assert "\n" not in str(found.value) and (out / "dense" / NAME).is_file()
+
+
+def test_a_resumed_phase_goes_on_elsewhere_and_from_an_earlier_version(
+    clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe_on(clone / "own.yaml"), out, quiet, only=["dense"])
+    state = out / "dense" / NAME
+    saved = json.loads(state.read_text())
+    clone = clone.rename(tmp_path / "again")
+    recipe, said = recipe_on(clone / "own.yaml"), list[str]()
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        patch.setattr(loop, "save", quiet)
+        patch.setattr(loop, "forget_progress", quiet)
+        with pytest.raises(TypeError):  # stopped before it is done
+            train(recipe, out, said.append, only=["dense"])
+    assert "dense: resumes at step 1 of 2" in said
+    earlier = {key: value for key, value in saved.items() if key != "made_of"}
+    state.write_text(json.dumps(earlier | {"fingerprint": fingerprint(recipe, "dense", earlier=True)}))
+    said.clear()
+    train(recipe, out, said.append, only=["dense"])
+    assert any("an earlier version saved" in line and "goes on as it is" in line for line in said)
+    assert "dense: resumes at step 1 of 2" in said
+
+
+# ------------------------------------------------------------------------------------------------ digests
+
+
+def test_frames_are_told_by_names_sizes_and_what_the_set_says(tmp_path: Path) -> None:
+    data_set = load_data_set(str(write_set(tmp_path / "a")))
+    elsewhere = load_data_set(str(write_set(tmp_path / "b", name="other")))
+
+    def digest(content: Any, split: str = "train", **globs: Any) -> str:
+        return content_of_frames(content, split, open_split(content, split, **globs))
+
+    assert digest(data_set) == digest(elsewhere)
+    assert digest(data_set) != digest(data_set, include=["a0", "a1"]) != digest(data_set, exclude=["a0"])
+    assert digest(data_set, include=["a1", "a2", "a3"]) == digest(data_set, exclude=["a0"])
+    seen = {
+        digest(data_set),
+        digest(models.STREET),
+        digest(models.STREET, "val"),
+        digest(load_data_set("street-small")),
+    }
+    assert len(seen) == 4
+
+
+def test_weights_are_told_by_their_tensors_alone(tmp_path: Path) -> None:
+    tensors = {"b": torch.arange(6.0).view(2, 3), "a": torch.tensor(1.0)}
+    paths = [tmp_path / f"{name}.safetensors" for name in ("one", "two", "three", "four")]
+    write_safetensors(paths[0], "weights", tensors)
+    write_safetensors(paths[1], "weights", dict(reversed(tensors.items())), {"note": "another header"})
+    write_safetensors(paths[2], "weights", tensors | {"a": torch.tensor(2.0)})
+    write_safetensors(paths[3], "weights", tensors | {"b": torch.arange(6.0).view(3, 2)})
+    first, second, *others = (content_of_weights(path) for path in paths)
+    assert first == second and len({first, *others}) == 3
+
+
+# ------------------------------------------------------------------------------------------------ whose classes
+
+
+def teacher_of(folder: Path, names: list[str]) -> Path:
+    card = models.card("dense", depth=2, stem="conv")
+    card = card.model_copy(
+        update={
+            "model": card.model.model_copy(update={"classes": len(names)}),
+            "names": names,
+            "palette": [(index, 0, 0) for index in range(len(names))],
+        }
+    )
+    path = folder / "teacher.safetensors"
+    save(path, card, make_model(card).state_dict())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (NAMES[:7], "there were 7 classes, and are 11"),
+        (rename(NAMES), "class 3 was 'motorway', and is 'road'"),
+        (NAMES[::-1], "class 0 was "),
+    ],
+)
+def test_a_teacher_of_other_classes_is_refused_or_teaches_by_its_tokens_alone(
+    tmp_path: Path, names: list[str], words: str
+) -> None:
+    teacher = str(teacher_of(tmp_path, names))
+    recipe = recipe_on(write_set(tmp_path / "set"))
+    with pytest.raises(
+        InputError, match=rf"phase sparse: teacher .* knows other classes: {words}.*distill: 0 and"
+    ) as found:
+        train(changed(recipe, "sparse", teacher=teacher, distill=1.0), tmp_path / "out", quiet)
+    assert "\n" not in str(found.value) and list((tmp_path / "out").iterdir()) == []
+    train(changed(recipe, "sparse", teacher=teacher, distill_tokens=1.0), tmp_path / "out", quiet)
+    alone = load(tmp_path / "out" / "sparse.safetensors")[0].state_dict()
+    train(recipe, tmp_path / "untaught", quiet)
+    untaught = load(tmp_path / "untaught" / "sparse.safetensors")[0].state_dict()
+    assert any(not torch.equal(value, untaught[key]) for key, value in alone.items())  # it was heard
+
+
+@pytest.mark.parametrize("names", [NAMES[:7], NAMES[::-1]])
+def test_weights_of_other_classes_begin_with_a_new_last_layer(tmp_path: Path, names: list[str]) -> None:
+    start = teacher_of(tmp_path, names)
+    recipe = changed(recipe_on(write_set(tmp_path / "set"), weights=str(start)), "dense", frames=0)
+    said: list[str] = []
+    (path,) = train(recipe, tmp_path / "out", said.append, only=["dense"])
+    assert f"dense: {start} has other classes, so its last layer begins anew" in said
+    before, after = read_safetensors(start), read_safetensors(path)
+    assert torch.equal(before["blocks.1.mlp.fc1.weight"], after["blocks.1.mlp.fc1.weight"])
+    assert before["head.classify.weight"].shape != after["head.classify.weight"].shape or not torch.equal(
+        before["head.classify.weight"], after["head.classify.weight"]
+    )
+
+
+def test_phases_and_validation_name_the_same_classes(tmp_path: Path) -> None:
+    one, two = write_set(tmp_path / "one"), write_set(tmp_path / "two", names=rename(NAMES))
+    with pytest.raises(
+        InputError, match="other classes than phase dense: class 3 was 'road', and is 'motorway'; write two"
+    ):
+        train(changed(recipe_on(one), "sparse", data=[{"data": str(two)}]), tmp_path / "out", quiet)
+    with pytest.raises(InputError, match="other classes than phase dense"):
+        train(recipe_on(one, validation={"data": str(two)}), tmp_path / "out", quiet)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_file_to_begin_with_that_does_not_fit_is_refused_before_the_first_phase(tmp_path: Path) -> None:
+    card = models.card("dense", depth=1, stem="conv")
+    save(tmp_path / "shallow.safetensors", card, make_model(card).state_dict())
+    recipe = changed(recipe_on(write_set(tmp_path / "set")), "sparse", start=str(tmp_path / "shallow.safetensors"))
+    with pytest.raises(InputError, match="shallow.safetensors lacks"):
+        train(recipe, tmp_path / "out", quiet)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_phase_says_what_it_is_made_of(clone: Path) -> None:
+    recipe = changed(recipe_on(clone / "own.yaml"), "sparse", teacher="dense", distill=1.0)
+    found = made_of(recipe, "sparse", clone / "out")
+    assert sorted(found) == ["classes", "data 1", "start", "teacher"] and found["start"] == found["teacher"]
+    assert json.loads(found["classes"]) == NAMES and found["data 1"].endswith(" own train")
