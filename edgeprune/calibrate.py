@@ -4,9 +4,15 @@ data set.
 Why thresholds are calibrated at all: gates are sampled in training, so a gate that sits near p = 0.6 keeps 60% there, and
 everything when its score is cut at zero. Each threshold here is the quantile that keeps the target share over the frames.
 
+However many frames there are, a few at a time pass the network, and all of them lie in an unnamed file: what grows with
+them are the scores of one gate, a number for each token.
+
 Shapes: F calibration frames, N tokens, G gates.
 """
 
+import errno
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +22,15 @@ import yaml
 from pydantic import Field
 from torch import Tensor
 
-from edgeprune.config import Calibration, Strict, load_data_set, parse, read_yaml
-from edgeprune.data import open_split, spread
+from edgeprune.config import LEAST_FRAMES, Calibration, Strict, load_data_set, parse, read_yaml
+from edgeprune.data import Samples, open_split, spread
 from edgeprune.data.preprocess import Preprocess
+from edgeprune.errors import InputError, RunError
 from edgeprune.files import write_atomic
-from edgeprune.model.policy import Select
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.quantize import measure_ranges, quantized_linears, set_quantized
+
+BATCH = 8  # frames that pass the network at once
 
 
 class Calib(Strict):
@@ -43,12 +51,45 @@ class Calib(Strict):
         return self.thresholds.get("int8" if precision == "int8" else "fp32", [])
 
 
-def calibration_frames(spec: Calibration, preprocess: Preprocess) -> tuple[list[str], Tensor]:
-    """Names and images (F, 3, H, W) of frames spread evenly over the split that the recipe names."""
+def open_calibration(spec: Calibration) -> Samples:
+    """The frames that a recipe or the command line names.
+
+    Raises:
+        InputError: see `open_split`; or they are too few to say anything of a quantile.
+    """
     split = open_split(load_data_set(spec.data), spec.split, spec.include, spec.exclude)
+    if len(split) < LEAST_FRAMES:
+        raise InputError(
+            f"data set {spec.data} has {len(split)} frames to calibrate on in its split {spec.split}; expected {LEAST_FRAMES} "
+            f"or more: name another split or data set"
+        )
+    return split
+
+
+def calibration_frames(spec: Calibration, preprocess: Preprocess) -> tuple[list[str], Tensor]:
+    """Names and images (F, 3, H, W), uint8, of frames spread evenly over the split that the recipe names. The images lie in
+    a file without a name, and are read from there when they are looked at.
+
+    Raises:
+        InputError: see `open_calibration`.
+        RunError: the folder of temporary files is full.
+    """
+    split = open_calibration(spec)
     chosen = spread(len(split), spec.frames)
-    images_FHW3 = np.stack([preprocess.fit(split[index].image_HW3) for index in chosen])
-    return [split.names[index] for index in chosen], torch.from_numpy(images_FHW3).permute(0, 3, 1, 2).float()
+    with tempfile.TemporaryFile() as file:
+        try:
+            for index in chosen:
+                file.write(preprocess.fit(split[index].image_HW3).tobytes())
+            file.flush()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise RunError(
+                f"no space left for {len(chosen)} calibration frames in {tempfile.gettempdir()}; free some, or set TMPDIR"
+            ) from error
+        # written, not mapped, until here: a full disk is an error then, and no fatal signal; "c": nothing is written back
+        frames_FHW3 = np.memmap(file, np.uint8, "c", shape=(len(chosen), preprocess.height, preprocess.width, 3))
+    return [split.names[index] for index in chosen], torch.from_numpy(frames_FHW3).permute(0, 3, 1, 2)
 
 
 def as_uint8(images_F3HW: Tensor) -> npt.NDArray[np.uint8]:
@@ -57,27 +98,50 @@ def as_uint8(images_F3HW: Tensor) -> npt.NDArray[np.uint8]:
     return frames_FHW3
 
 
+class _Reached(Exception):
+    """Ends a pass at the gate whose scores are wanted."""
+
+
 def calibrate_thresholds(model: Segmenter, images_F3HW: Tensor) -> tuple[list[float], list[list[float]]]:
     """The score that each gate must exceed, and each frame's occupancy with these.
 
-    Gate after gate in one pass: a gate's quantile is taken with the gates before it already cut at theirs.
+    A pass over the frames for each gate, as far as that gate: its quantile is taken with the gates before it already cut
+    at theirs.
 
     Returns:
         thresholds (G), occupancy (F, G) as shares of the grid.
     """
     thresholds: list[float] = []
-    shares = model.policy.chosen_shares
+    found: list[Tensor] = []
 
-    def cut(gate: int, scores_FN: Tensor) -> Tensor:
-        threshold = float(scores_FN.float().flatten().quantile(1 - shares[gate]))
-        thresholds.append(threshold)
-        return (scores_FN > threshold).to(scores_FN.dtype)
+    def cut(gate: int, scores_BN: Tensor) -> Tensor:
+        if gate == len(thresholds):
+            found.append(scores_BN.float().flatten())
+            raise _Reached
+        return (scores_BN > thresholds[gate]).to(scores_BN.dtype)
 
-    select: Select = cut
+    shares_FG: list[list[float]] = []
     model.eval()
     with torch.no_grad():
-        keep_GFN = model(images_F3HW, select).masked.keep_GBN
-    return thresholds, torch.stack([keep_FN.float().mean(dim=-1) for keep_FN in keep_GFN], dim=-1).tolist()
+        for share in model.policy.chosen_shares:
+            for images_B3HW in images_F3HW.split(BATCH):
+                with suppress(_Reached):
+                    model(images_B3HW.float(), cut)
+            thresholds.append(quantile(torch.cat(found), 1 - share))
+            found.clear()
+        for images_B3HW in images_F3HW.split(BATCH):
+            keep_GBN = model(images_B3HW.float(), cut).masked.keep_GBN
+            shares_FG += torch.stack([keep_BN.float().mean(dim=-1) for keep_BN in keep_GBN], dim=-1).tolist()
+    return thresholds, shares_FG
+
+
+def quantile(values_S: Tensor, share: float) -> float:
+    """`torch.quantile` of floats, linear between neighbours, to the bit, without its limit of 16 million values."""
+    place = torch.tensor(share, dtype=torch.float32) * (len(values_S) - 1)
+    lower = int(place)
+    below = values_S.kthvalue(lower + 1).values
+    above = values_S.kthvalue(min(lower + 2, len(values_S))).values
+    return float(torch.lerp(below, above, place - lower))
 
 
 def calibrate(model: Segmenter, spec: Calibration, name: str) -> Calib:
@@ -99,8 +163,8 @@ def ptq_ranges(model: Segmenter, spec: Calibration) -> dict[str, float]:
     _, images_F3HW = calibration_frames(spec, Preprocess.of(model.spec))
 
     def run() -> None:
-        for images_B3HW in images_F3HW.split(8):
-            model(images_B3HW)
+        for images_B3HW in images_F3HW.split(BATCH):
+            model(images_B3HW.float())
 
     model.eval()
     return measure_ranges(model, run, spec.percentile)

@@ -13,10 +13,11 @@ from edgeprune.calibrate import (
     calibrate_thresholds,
     calibration_frames,
     ptq_ranges,
+    quantile,
     read_calib,
     write_calib,
 )
-from edgeprune.config import Calibration
+from edgeprune.config import Calibration, parse
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.errors import InputError, RunError
 from edgeprune.model.policy import select_over
@@ -62,9 +63,67 @@ def street(folder: Path, **changes: object) -> Calibration:
 def test_frames_are_spread_evenly_over_the_split(tmp_path: Path) -> None:
     names, images_F3HW = calibration_frames(street(tmp_path), Preprocess(models.HEIGHT, models.WIDTH))
     assert names == [f"street-{6000 + index}" for index in (0, 3, 5, 8, 11, 14, 16, 19)]
-    assert torch.equal(images_F3HW[1], models.images(1, 6003)[0])
-    names, images_F3HW = calibration_frames(street(tmp_path, split="val"), Preprocess(32, 48))
-    assert len(names) == len(set(names)) == 4 and images_F3HW.shape == (4, 3, 32, 48)
+    assert images_F3HW.dtype == torch.uint8 and torch.equal(images_F3HW[1].float(), models.images(1, 6003)[0])
+    names, images_F3HW = calibration_frames(street(tmp_path, split="train"), Preprocess(32, 48))
+    assert len(names) == len(set(names)) == 8 and images_F3HW.shape == (8, 3, 32, 48)
+
+
+def test_fewer_frames_than_a_quantile_needs_are_refused(tmp_path: Path) -> None:
+    """In a set that has no more, as where fewer are asked for."""
+    with pytest.raises(
+        InputError, match="has 4 frames to calibrate on in its split val; expected 8 or more: name another"
+    ):
+        calibration_frames(street(tmp_path, split="val"), Preprocess(32, 48))
+    with pytest.raises(InputError, match="frames"):
+        parse(Calibration, {"data": "street", "frames": 2}, "recipe")
+
+
+@pytest.mark.parametrize("policy", ["svit", "cts-svit", "algm", "tome", "step", "ats", "evit"])
+def test_however_many_frames_a_few_at_a_time_pass_the_network(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And thresholds and occupancy are those of all frames in one batch."""
+    model, frames, seen = models.model(models.card(policy)), models.images(19), list[int]()
+    watched = model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    thresholds, occupancy_FG = calibrate_thresholds(model, frames)
+    gates = len(model.policy.gated)
+    assert max(seen) == module.BATCH and sorted(set(seen)) == [3, 8] and len(seen) == 3 * (gates + 1)
+    watched.remove()
+    monkeypatch.setattr(module, "BATCH", len(frames))
+    at_once, occupancy_at_once_FG = calibrate_thresholds(model, frames)
+    assert thresholds == pytest.approx(at_once, rel=1e-4, abs=1e-4)
+    assert np.asarray(occupancy_FG) == pytest.approx(np.asarray(occupancy_at_once_FG), abs=1.01 / models.N)
+
+
+def test_ranges_are_measured_a_few_frames_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, seen = models.model(models.card(depth=2, quantized=True)), list[int]()
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    ranges = ptq_ranges(model, street(tmp_path, frames=20))
+    assert seen == [8, 8, 4]
+    monkeypatch.setattr(module, "BATCH", 20)
+    at_once = ptq_ranges(model, street(tmp_path, frames=20))
+    assert ranges == pytest.approx(at_once, rel=1e-5)  # of min-max each frame's largest counts, in whatever batch
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.51, 0.999, 1.0])
+def test_quantiles_are_torchs_to_the_bit(size: int, share: float) -> None:
+    values_S = torch.randn(size, generator=torch.Generator().manual_seed(size))
+    assert quantile(values_S, share) == float(values_S.quantile(share))
+    assert quantile(torch.zeros(size), share) == 0.0
+
+
+def test_a_full_temporary_folder_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def __enter__(self) -> "Full":
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def write(self, data: bytes) -> None:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module.tempfile, "TemporaryFile", Full)
+    with pytest.raises(RunError, match="no space left for 8 calibration frames in .*free some, or set TMPDIR"):
+        calibration_frames(street(tmp_path), Preprocess(32, 48))
 
 
 def test_calib_of_a_quantized_model_and_its_yaml(tmp_path: Path) -> None:

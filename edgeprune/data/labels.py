@@ -102,3 +102,12 @@ class LabelReader:
                 "`ignore_colours` of the data-set YAML"
             )
         return self._class_of_colour[place_HW].astype(np.uint8)
+
+
+def is_coloured(path: Path) -> bool:
+    """Whether a label map holds colours in place of ids.
+
+    Raises:
+        InputError: see `LabelReader.read`.
+    """
+    return open_upright(path, "label", LOSSLESS).mode in COLOURS

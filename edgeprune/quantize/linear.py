@@ -14,24 +14,29 @@ the step between two INT8 values is scale / 127.
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import nncf
 import torch
 import torch.nn.functional as F
 from nncf.common.quantization.structs import QuantizationScheme
 from nncf.torch.extensions import ExtensionLoaderTimeoutException
-from nncf.torch.quantization.extensions import QuantizedFunctionsCPULoader
+from nncf.torch.quantization.extensions import QuantizedFunctionsCPULoader, QuantizedFunctionsCUDALoader
 from nncf.torch.quantization.layers import PTQuantizerSpec, SymmetricQuantizer
 from torch import Tensor, nn
 
 from edgeprune.errors import InputError, RunError
 from edgeprune.model.blocks import Block
 from edgeprune.model.segmenter import Segmenter
+from edgeprune.quantize.build_lock import wait_for_lock
 
+Say = Callable[[str], None]
 QUANTIZED = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
 # seconds for NNCF's C++ extension; its own limit of 60 is too short for two busy cores (45 s measured)
-os.environ.setdefault("NNCF_EXTENSION_LOAD_TIMEOUT", "300")
+LIMIT_SECONDS = 300.0
+os.environ.setdefault("NNCF_EXTENSION_LOAD_TIMEOUT", f"{LIMIT_SECONDS:.0f}")
 for handler in nncf.nncf_logger.handlers:  # it logs to standard output, which belongs to `--json`
     if isinstance(handler, logging.StreamHandler):
         handler.setStream(sys.stderr)
@@ -103,21 +108,25 @@ def round_to_steps(x: Tensor, step: Tensor, lowest: int) -> Tensor:
     return (x / step).round().clamp(lowest, 127) * step
 
 
-def load_quantizers(device: torch.device) -> None:
+def load_quantizers(device: torch.device, say: Say) -> None:
     """Loads NNCF's quantizers, which it compiles once per machine: most of a minute on two cores.
 
-    Without a C++ compiler or a cache folder that can be written to, it falls back to PyTorch operations and warns.
+    Without a C++ compiler or a cache folder that can be written to, it falls back to PyTorch operations and warns. A lock
+    that a killed build left is removed (see `build_lock`).
 
     Raises:
-        RunError: the compiler takes too long, or an interrupted build left its lock.
+        RunError: the compiler takes too long, or the lock can't be removed.
         InputError: a GPU without the CUDA toolkit.
     """
+    loader = QuantizedFunctionsCUDALoader if device.type == "cuda" else QuantizedFunctionsCPULoader
+    with suppress(OSError):  # no cache folder, so no lock
+        wait_for_lock(Path(loader.get_build_dir()), LIMIT_SECONDS, say)
     try:
         _quantizer((1,), narrow=False).to(device).quantize(torch.zeros(1, device=device))
     except ExtensionLoaderTimeoutException:
         raise RunError(
-            f"NNCF's quantizers were not compiled in time; an interrupted build may have left its lock: "
-            f"delete {QuantizedFunctionsCPULoader.get_build_dir()} and run again"
+            f"NNCF's quantizers were not compiled in {LIMIT_SECONDS:.0f} s; delete {loader.get_build_dir()} and run again, or "
+            "set NNCF_EXTENSION_LOAD_TIMEOUT to more seconds"
         ) from None
     except nncf.InstallationError as error:
         reason = " ".join(str(error).split())

@@ -3,7 +3,9 @@
 Shapes: B batch, H W pixels of the model's input.
 """
 
-from collections.abc import Iterator, Sequence
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,11 @@ from edgeprune.config import DataSet, Mix, load_data_set
 from edgeprune.data import Samples, open_split
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.street import CachedStreet, StreetSamples
-from edgeprune.errors import InputError
+from edgeprune.errors import EdgepruneError, InputError, RunError
+
+SHARED = "/dev/shm"
+AHEAD = 4  # batches that each worker prepares
+Say = Callable[[str], None]
 
 
 class Mixture(Dataset[tuple[Tensor, Tensor]]):
@@ -77,6 +83,58 @@ class Plan:
         return self.steps - self.start
 
 
-def load_batches(mixture: Mixture, plan: Plan, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
-    """The plan's batches: images (B, 3, H, W) and labels (B, H, W), both uint8."""
-    return DataLoader(mixture, batch_sampler=plan, num_workers=workers, prefetch_factor=4 if workers else None)
+def load_batches(mixture: Mixture, plan: Plan, workers: int, say: Say) -> Iterator[tuple[Tensor, Tensor]]:
+    """The plan's batches: images (B, 3, H, W) and labels (B, H, W), both uint8.
+
+    Workers hand them over in shared memory. Where that is too small (a container has 64 MB unless told), fewer batches are
+    prepared ahead, and none where not even one fits: a batch that finds no room kills its worker.
+
+    Raises:
+        InputError, RunError: what reading a sample raises; or a worker was killed.
+    """
+    ahead = AHEAD
+    if workers:
+        free, fit = free_shared_bytes(), mixture.preprocess
+        each = plan.batch * 4 * fit.height * fit.width  # bytes of a batch: three colours and a label
+        # those that each worker prepares, the one that it fills, and the one that is trained on
+        fitting = [ahead for ahead in range(AHEAD, 0, -1) if free is None or ((ahead + 1) * workers + 1) * each <= free]
+        if not fitting:
+            say(
+                f"shared memory ({SHARED}) has {(free or 0) / 1e6:.0f} MB free, {workers} workers need "
+                f"{(2 * workers + 1) * each / 1e6:.0f}: frames are read in this process, more slowly; give a container more "
+                f"(docker run --shm-size=1g), or set workers: 0"
+            )
+            workers = 0
+        else:
+            ahead = fitting[0]
+    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+        mixture, batch_sampler=plan, num_workers=workers, prefetch_factor=ahead if workers else None
+    )
+    return _as_raised(loader)
+
+
+def free_shared_bytes() -> int | None:
+    """Of the memory that workers hand batches over in; None where that is no folder with a size (not Linux)."""
+    if sys.platform != "linux":
+        return None
+    try:
+        return shutil.disk_usage(SHARED).free
+    except OSError:
+        return 0
+
+
+def _as_raised(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """With the one line that a worker raised in place of its traceback, and a word on why a worker was killed."""
+    try:
+        yield from batches
+    except EdgepruneError as error:
+        last = str(error).strip().splitlines()[-1]
+        raise type(error)(last.partition(f"{type(error).__name__}: ")[2] or last) from None
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(
+            f"a process that reads frames was killed ({reason}): memory ran out, or shared memory ({SHARED}); set workers: 0, "
+            "or give a container more (docker run --shm-size=1g). The phase goes on where it stopped"
+        ) from None

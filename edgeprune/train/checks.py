@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from edgeprune.calibrate import open_calibration
 from edgeprune.checkpoint import read_card, shape_of
-from edgeprune.config import QUANTIZED, SPARSE, DataSet, Phase, Recipe, load_data_set
-from edgeprune.data import Samples, open_split
+from edgeprune.config import QUANTIZED, SPARSE, DataSet, Phase, Recipe
+from edgeprune.data import Samples
 from edgeprune.data.lint import lint_labels
 from edgeprune.data.street import CachedStreet, StreetSamples
 from edgeprune.errors import InputError
@@ -163,8 +164,7 @@ def check_data(recipe: Recipe, phases: dict[str, Phase], say: Say, cache: Path |
         _check_classes(recipe, data_set, named)
         _lint("validation", samples, data_set, spec.frames, say)
     if phases and recipe.calibration is not None:
-        calibrating = recipe.calibration
-        open_split(load_data_set(calibrating.data), calibrating.split, calibrating.include, calibrating.exclude)
+        open_calibration(recipe.calibration)
     return histograms
 
 

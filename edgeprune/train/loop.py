@@ -108,17 +108,12 @@ def _helps_bf16(recipe: Recipe, device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def fingerprint(recipe: Recipe, name: str, earlier: bool = False) -> str:
+def fingerprint(recipe: Recipe, name: str) -> str:
     """Of the settings that decide a phase's steps: a state of another recipe must not be resumed. Files count by their
-    content (`made_of`), not by where they are.
-
-    Args:
-        earlier: as earlier versions took it, with the paths as they are written.
-    """
+    content (`made_of`), not by where they are."""
     phase = recipe.phases[name].model_dump()
-    if not earlier:
-        phase["data"] = without_folders(phase["data"])
-        phase |= {key: SUFFIX for key in ("start", "teacher") if str(phase[key]).endswith(SUFFIX)}
+    phase["data"] = without_folders(phase["data"])
+    phase |= {key: SUFFIX for key in ("start", "teacher") if str(phase[key]).endswith(SUFFIX)}
     content: dict[str, Any] = {
         "seed": recipe.seed,
         "model": recipe.model.model_dump(),
@@ -142,19 +137,22 @@ def run_phase(
     data_set = sets[0]
     if phase.kind in QUANTIZED:
         say(f"{name}: loads NNCF's quantizers; the first time on a machine they are compiled, about a minute")
-        load_quantizers(device)
+        load_quantizers(device, say)
 
+    card = card_of(recipe, phase, data_set)  # makes a policy, and so draws: before the seed
     torch.manual_seed(_seed(recipe, name, -1))
-    card = card_of(recipe, phase, data_set)
     model = make_model(card)
     for key in card.policy.options.keys() - recipe.policy_of(phase).options.keys():
         say(f"{name}: policy {card.policy.name}: {key} {card.policy.options[key]}, chosen for this input")
     started_from = load_weights(recipe, name, model, card.names, out, say)
     steps = max(min(1, phase.frames), phase.frames // phase.batch)
     mark, contents = fingerprint(recipe, name), made_of(recipe, name, out)
-    saved = read_progress(out / name, mark, fingerprint(recipe, name, earlier=True))
-    if saved is not None:
-        _check_resumed(name, out / name, saved[0].made_of, contents, say)
+    saved = read_progress(out / name, mark)
+    if saved is not None and (changed := difference(saved[0].made_of, contents)):
+        raise InputError(
+            f"{out / name} holds a run that was made of something else: {changed}; give another --out, or delete it to begin "
+            "the phase again"
+        )
     if saved is None and phase.kind in QUANTIZED and not has_ranges(checkpoint_of(started_from, out)):
         if recipe.calibration is None:
             raise InputError(f"phase {name} is quantization-aware and needs `calibration:` in the recipe")
@@ -168,7 +166,6 @@ def run_phase(
     progress = Progress(0, mark, made_of=contents)
     if saved is not None:
         progress, parts = saved
-        progress.fingerprint, progress.made_of = mark, contents
         model.load_state_dict(parts["weights"])
         average = {key: value.to(device) for key, value in parts["average"].items()}
         restore_optimiser(optimiser, parts["optimiser"])
@@ -185,7 +182,9 @@ def run_phase(
     )
 
     plan = Plan(phase.data, [len(split) for split in splits], phase.batch, steps, recipe.seed, progress.step)
-    batches = load_batches(Mixture(splits, Preprocess.of(recipe.model), data_set.ignore_index), plan, recipe.workers)
+    batches = load_batches(
+        Mixture(splits, Preprocess.of(recipe.model), data_set.ignore_index), plan, recipe.workers, say
+    )
     clock = Clock(progress, steps)
     model.train()
     for step, (images_B3HW, labels_BHW) in enumerate(batches, start=progress.step):
@@ -257,17 +256,6 @@ def run_phase(
     save(out / f"{name}.safetensors", card, model.state_dict())  # last: it says that the phase is done
     forget_progress(out / name)
     say(f"{name}: wrote {out / f'{name}.safetensors'}")
-
-
-def _check_resumed(name: str, folder: Path, before: dict[str, str], now: dict[str, str], say: Say) -> None:
-    """Refuses a state whose first steps saw other data or began with other weights."""
-    if changed := difference(before, now):
-        raise InputError(
-            f"{folder} holds a run that was made of something else: {changed}; give another --out, or delete it to begin the "
-            "phase again"
-        )
-    if not before:
-        say(f"{name}: an earlier version saved {folder}, without what it was made of; it goes on as it is")
 
 
 def _update_average(average: dict[str, Tensor], model: Segmenter, decay: float, step: int) -> None:

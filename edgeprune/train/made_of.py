@@ -18,6 +18,7 @@ from edgeprune.config import QUANTIZED, DataSet, Recipe, StreetSplit, load_data_
 from edgeprune.config.recipes import Source
 from edgeprune.data import Samples, open_split
 from edgeprune.data.folder import FolderSamples
+from edgeprune.data.labels import is_coloured
 from edgeprune.data.split import SPLITS
 from edgeprune.errors import InputError
 from edgeprune.model.weights import find_weights, read_safetensors
@@ -74,6 +75,8 @@ def content_of_frames(data_set: DataSet, split: str, samples: Samples) -> str:
     )
     if isinstance(spec := getattr(data_set, split), StreetSplit):
         says |= spec.model_dump()
+    if isinstance(samples, FolderSamples) and is_coloured(samples.files(0)[1]):
+        says["palette"] = data_set.palette  # of ids it is for looking at alone
     digest = hashlib.sha256(json.dumps(says, sort_keys=True).encode())
     for index, name in enumerate(samples.names):
         files = samples.files(index) if isinstance(samples, FolderSamples) else ()

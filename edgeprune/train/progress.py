@@ -51,14 +51,11 @@ def write_progress(
             old.unlink()
 
 
-def read_progress(folder: Path, *fingerprints: str) -> tuple[Progress, dict[str, dict[str, Tensor]]] | None:
+def read_progress(folder: Path, fingerprint: str) -> tuple[Progress, dict[str, dict[str, Tensor]]] | None:
     """The saved state, as (progress, {"weights", "average", "optimiser"}), or None where there is none.
 
-    Args:
-        fingerprints: of the recipe, as this version and earlier ones take it.
-
     Raises:
-        InputError: it belongs to another recipe, or is damaged.
+        InputError: it belongs to another recipe, is of a version that did not say what it was made of, or is damaged.
     """
     path = folder / NAME
     if not path.is_file():
@@ -69,7 +66,12 @@ def read_progress(folder: Path, *fingerprints: str) -> tuple[Progress, dict[str,
         progress = Progress(**content)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"training state {path} is damaged; delete {folder} to begin the phase again") from None
-    if progress.fingerprint not in fingerprints:
+    if not progress.made_of:
+        raise InputError(
+            f"{folder} was saved by an earlier version, which fitted frames to the input in another way and did not say what "
+            "the phase was made of; delete it to begin the phase again, or end it with that version"
+        )
+    if progress.fingerprint != fingerprint:
         raise InputError(
             f"{folder} holds a run of another recipe; give another --out, or delete it to begin the phase again"
         )

@@ -18,9 +18,9 @@ from tests.cli.conftest import Type
 
 @pytest.fixture
 def drives(tmp_path: Path) -> str:
-    """Street scenes as files: A_00 to A_05 and B_00 to B_05 in train, other frames of B and a drive C in val."""
+    """Street scenes as files: A_00 to A_07 and B_00 to B_07 in train, other frames of B and a drive C in val."""
     for seed, name in enumerate(
-        [f"train/{drive}_{frame:02}" for drive in "AB" for frame in range(6)] + ["val/B_07", "val/C_00"]
+        [f"train/{drive}_{frame:02}" for drive in "AB" for frame in range(8)] + ["val/B_09", "val/C_00"]
     ):
         image_HW3, label_HW = models.scene(seed)
         for folder, array in (("images", image_HW3), ("labels", label_HW)):

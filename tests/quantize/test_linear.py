@@ -1,5 +1,6 @@
 """Fake-quantization: values, ranges, folding, and what stays in float."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from nncf.torch.extensions import ExtensionLoaderTimeoutException
-from nncf.torch.quantization.extensions import QuantizedFunctionsCPU
+from nncf.torch.quantization.extensions import QuantizedFunctionsCPU, QuantizedFunctionsCPULoader
 from nncf.torch.quantization.reference import torch_executor
 from torch import Tensor, nn
 
@@ -266,17 +267,36 @@ def test_a_build_of_the_quantizers_that_hangs_is_one_line(monkeypatch: pytest.Mo
 
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
     monkeypatch.setattr(quantize_linear.SymmetricQuantizer, "quantize", wait)
-    with pytest.raises(RunError, match=rf"not compiled in time; .*delete {tmp_path}.* and run again"):
-        load_quantizers(torch.device("cpu"))
+    with pytest.raises(RunError, match=rf"not compiled in 300 s; delete {tmp_path}.* and run again"):
+        load_quantizers(torch.device("cpu"), models.quiet)
 
 
-def test_a_gpu_without_its_toolkit_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_of_a_killed_build_is_removed_before_anything_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    lock = Path(QuantizedFunctionsCPULoader.get_build_dir()) / "lock"
+    lock.touch()
+    os.utime(lock, (0, 0))
+
+    def quantize(self: object, x: Tensor) -> Tensor:
+        assert not lock.exists()  # NNCF would wait for it
+        return x
+
+    monkeypatch.setattr(quantize_linear.SymmetricQuantizer, "quantize", quantize)
+    said: list[str] = []
+    load_quantizers(torch.device("cpu"), said.append)
+    assert len(said) == 1 and said[0].startswith(f"removed {lock}, which a process that was killed left")
+
+
+def test_a_gpu_without_its_toolkit_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def fail(*_: object) -> Tensor:
         raise nncf.InstallationError("no nvcc,\nsorry")
 
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
     monkeypatch.setattr(quantize_linear.SymmetricQuantizer, "quantize", fail)
     with pytest.raises(InputError, match="no quantization-aware training on cpu: no nvcc, sorry; or train with"):
-        load_quantizers(torch.device("cpu"))
+        load_quantizers(torch.device("cpu"), models.quiet)
 
 
 def test_nncf_leaves_standard_output_alone(capfd: pytest.CaptureFixture[str]) -> None:
@@ -287,7 +307,7 @@ def test_nncf_leaves_standard_output_alone(capfd: pytest.CaptureFixture[str]) ->
 
 def test_the_fallback_without_an_extension_gives_the_same_values_and_gradients() -> None:
     """NNCF's PyTorch operations, which it takes where nothing can be compiled."""
-    load_quantizers(torch.device("cpu"))
+    load_quantizers(torch.device("cpu"), models.quiet)
     fallback = SimpleNamespace(Quantize_forward=torch_executor.forward, Quantize_backward=torch_executor.backward)
     results = []
     for functions in (QuantizedFunctionsCPU._loaded_namespace, fallback):

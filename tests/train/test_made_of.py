@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -17,8 +18,7 @@ from edgeprune.config import Recipe, load_data_set
 from edgeprune.data import open_split
 from edgeprune.errors import InputError
 from edgeprune.model.weights import read_safetensors
-from edgeprune.train import loop
-from edgeprune.train.loop import fingerprint, train
+from edgeprune.train.loop import train
 from edgeprune.train.made_of import content_of_frames, content_of_weights, made_of
 from edgeprune.train.progress import NAME
 from tests import models
@@ -79,10 +79,18 @@ def another_name(folder: Path) -> None:
         (folder / what / "a0.png").rename(folder / what / "b0.png")
 
 
+def turn_colourful(folder: Path) -> None:
+    """Labels in the palette's colours; see `test_of_labels_in_colours_the_palette_counts`."""
+    colours = np.array(models.STREET.palette, np.uint8)
+    for path in (folder / "labels").glob("*.png"):
+        Image.fromarray(colours[np.array(Image.open(path))]).save(path)
+
+
 CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "label": (other_pixels, r"data 1 \(own train\) has other frames now, or other labels"),
     "frame": (another_frame, r"data 1 \(own train\) has other frames now"),
     "name": (another_name, r"data 1 \(own train\) has other frames now"),
+    "colours": (turn_colourful, r"data 1 \(own train\) has other frames now, or other labels"),
     "ignore": (lambda folder: rewrite(folder / "own.yaml", ignore_index=200), r"data 1 \(own train\) has other"),
     "class": (
         lambda folder: rewrite(folder / "own.yaml", names=rename(NAMES)),
@@ -218,7 +226,7 @@ def test_a_resumed_phase_notices_what_has_changed(
     assert "\n" not in str(found.value) and (out / "dense" / NAME).is_file()
 
 
-def test_a_resumed_phase_goes_on_elsewhere_and_from_an_earlier_version(
+def test_a_resumed_phase_goes_on_elsewhere_and_not_from_an_earlier_version(
     clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
@@ -227,21 +235,16 @@ def test_a_resumed_phase_goes_on_elsewhere_and_from_an_earlier_version(
         with pytest.raises(KeyboardInterrupt):
             train(recipe_on(clone / "own.yaml"), out, quiet, only=["dense"])
     state = out / "dense" / NAME
-    saved = json.loads(state.read_text())
-    clone = clone.rename(tmp_path / "again")
-    recipe, said = recipe_on(clone / "own.yaml"), list[str]()
-    with monkeypatch.context() as patch:
-        stop_after(patch, 2)
-        patch.setattr(loop, "save", quiet)
-        patch.setattr(loop, "forget_progress", quiet)
-        with pytest.raises(TypeError):  # stopped before it is done
-            train(recipe, out, said.append, only=["dense"])
-    assert "dense: resumes at step 1 of 2" in said
-    earlier = {key: value for key, value in saved.items() if key != "made_of"}
-    state.write_text(json.dumps(earlier | {"fingerprint": fingerprint(recipe, "dense", earlier=True)}))
-    said.clear()
+    saved, said = json.loads(state.read_text()), list[str]()
+    recipe = recipe_on(clone.rename(tmp_path / "again") / "own.yaml")
+    state.write_text(json.dumps({key: value for key, value in saved.items() if key != "made_of"}))
+    with pytest.raises(
+        InputError, match="out/dense was saved by an earlier version.*delete it to begin .* again"
+    ) as found:
+        train(recipe, out, said.append, only=["dense"])
+    assert "\n" not in str(found.value) and state.is_file()
+    state.write_text(json.dumps(saved))
     train(recipe, out, said.append, only=["dense"])
-    assert any("an earlier version saved" in line and "goes on as it is" in line for line in said)
     assert "dense: resumes at step 1 of 2" in said
 
 
@@ -265,6 +268,19 @@ def test_frames_are_told_by_names_sizes_and_what_the_set_says(tmp_path: Path) ->
         digest(load_data_set("street-small")),
     }
     assert len(seen) == 4
+
+
+def test_of_labels_in_colours_the_palette_counts(tmp_path: Path) -> None:
+    palette = [list(colour) for colour in models.STREET.palette]
+    digests = []
+    for colourful in (False, True):
+        for colours in (palette, palette[::-1]):
+            path = write_set(tmp_path / "set", palette=colours)
+            if colourful:
+                turn_colourful(tmp_path / "set")
+            data_set = load_data_set(str(path))
+            digests.append(content_of_frames(data_set, "train", open_split(data_set, "train")))
+    assert digests[0] == digests[1] and digests[2] != digests[3]  # of ids it is for looking at alone
 
 
 def test_weights_are_told_by_their_tensors_alone(tmp_path: Path) -> None:

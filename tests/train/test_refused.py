@@ -136,6 +136,13 @@ def test_faults_of_a_recipe_are_refused_before_any_training(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_a_set_with_too_few_frames_to_calibrate_on_is_refused_before_any_training(tmp_path: Path) -> None:
+    recipe = models.recipe(tmp_path, calibration={"data": models.write_street(tmp_path), "split": "val"})
+    with pytest.raises(InputError, match="has 4 frames to calibrate on in its split val; expected 8 or more"):
+        train(recipe, tmp_path / "out", quiet)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_an_unknown_phase_and_a_folder_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
     recipe = models.recipe(tmp_path)
     with pytest.raises(InputError, match="no phase 'spars'; it has dense, sparse, qat; did you mean 'sparse'"):

@@ -108,13 +108,16 @@ def test_a_state_of_another_recipe_is_not_resumed(tmp_path: Path, monkeypatch: p
         train(recipe, tmp_path / "out", quiet, only=["dense"])
 
 
+MADE_OF = {"classes": "[]"}
+
+
 def test_a_kill_while_a_state_is_written_leaves_the_state_before(tmp_path: Path) -> None:
     model = models.model(models.card("dense", depth=1))
     optimiser = torch.optim.AdamW(model.parameters())
-    write_progress(tmp_path, Progress(1, "a"), model.state_dict(), {}, optimiser)
+    write_progress(tmp_path, Progress(1, "a", made_of=MADE_OF), model.state_dict(), {}, optimiser)
     (tmp_path / "step-0000002.partial.safetensors").write_text("half")
     (tmp_path / "step-0000002.safetensors").write_text("whole, but not named yet")
     found = read_progress(tmp_path, "a")
     assert found is not None and found[0].step == 1 and found[1]["weights"].keys() == model.state_dict().keys()
-    write_progress(tmp_path, Progress(3, "a"), model.state_dict(), {}, optimiser)
+    write_progress(tmp_path, Progress(3, "a", made_of=MADE_OF), model.state_dict(), {}, optimiser)
     assert sorted(path.name for path in tmp_path.glob("step-*[0-9].safetensors")) == ["step-0000003.safetensors"]
