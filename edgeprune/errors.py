@@ -29,6 +29,17 @@ class RunError(EdgepruneError):
     exit_code = 3
 
 
+def one_line(text: str) -> str:
+    """A message as one line of a terminal: line breaks become spaces, other control characters what they are called.
+
+    File names and keys of files are other people's text, and a terminal obeys what it is sent.
+    """
+    words = " ".join(text.split())
+    if words.isprintable():
+        return words
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in words)
+
+
 def nearest(key: str, known: list[str]) -> str:
     """`"; did you mean 'x'?"` where a known key is close to `key`, else an empty string."""
     match = get_close_matches(key, known, n=1, cutoff=0.5)

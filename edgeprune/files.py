@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgeprune.errors import InputError, RunError
+from edgeprune.inputs import blocks_of, kind_of_file
 
 PARTIAL = ".partial"
 
@@ -43,6 +44,46 @@ def _refuse_full_disk(error: BaseException, what: str, path: Path) -> None:
         raise RunError(f"no space left while writing {what} to {path}; free some and run again") from error
 
 
+def check_output(path: Path, what: str) -> None:
+    """Refuses an output's name that is taken by something else than a file: a folder, a pipe, a device.
+
+    A rename would replace even /dev/null. The name of the unfinished file is tried too: it is longer, and may be somebody
+    else's, or a link to a file that is none of ours.
+
+    Raises:
+        InputError: such a name, or one that can't be written to.
+        RunError: the disk is full.
+    """
+    try:
+        kind = kind_of_file(path.stat().st_mode)
+        if kind is not None:
+            raise InputError(f"cannot write {what} to {path}: it is {kind}; name a file")
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot write {what} to {path}: {_reason(error)}; give another name") from None
+    partial = partial_path(path)
+    new = not os.path.lexists(partial)
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(partial, flags, 0o666)
+        kind = kind_of_file(os.fstat(descriptor).st_mode)
+        os.close(descriptor)
+    except OSError as error:
+        _refuse_full_disk(error, what, path)
+        raise InputError(
+            f"cannot write {what} to {path}: {partial.name}: {_reason(error)}; delete that file or give another name"
+        ) from None
+    if kind is not None:
+        raise InputError(f"cannot write {what} to {path}: {partial.name} is {kind}; delete it or give another name")
+    if new:
+        partial.unlink()
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 @contextmanager
 def write_atomic(path: Path, what: str) -> Iterator[Path]:
     """Yields a temporary path beside `path`; renames it to `path` when the block ends well, removes it otherwise.
@@ -54,8 +95,7 @@ def write_atomic(path: Path, what: str) -> Iterator[Path]:
         RunError: the disk is full.
     """
     make_folder(path.parent, what)
-    if path.is_dir():
-        raise InputError(f"cannot write {what} to {path}: it is a folder; name a file")
+    check_output(path, what)
     partial = partial_path(path)
     try:
         yield partial
@@ -114,9 +154,8 @@ def write_folder_atomic(folder: Path, what: str) -> Iterator[Path]:
 
 
 def sha256(path: Path) -> str:
-    """Hex SHA-256 of a file."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
+    """Hex SHA-256 of a file. Raises InputError as `inputs.open_regular`."""
+    digest = hashlib.sha256()
+    for block in blocks_of(path, "file"):
+        digest.update(block)
     return digest.hexdigest()

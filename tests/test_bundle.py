@@ -58,7 +58,7 @@ def test_a_truncated_manifest_is_refused(folder: Path, size: int) -> None:
 
 def test_a_binary_manifest_is_refused(folder: Path) -> None:
     (folder / MANIFEST).write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="manifest.json is damaged"):
+    with pytest.raises(InputError, match="manifest.json can't be read: .*expected UTF-8"):
         open_bundle(folder)
 
 

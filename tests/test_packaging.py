@@ -20,7 +20,7 @@ def test_every_package_is_listed() -> None:
 
 def test_the_command_line_starts_without_torch() -> None:
     code = (
-        "import sys; import edgeprune.cli; "
+        "import sys; import edgeprune.cli.commands; "
         "heavy = {'torch', 'nncf', 'onnx', 'matplotlib', 'av', 'onnxruntime', 'edgeprune.synthetic.street'}; "
         "sys.exit(', '.join(heavy & sys.modules.keys()) or 0)"
     )

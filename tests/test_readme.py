@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-from edgeprune.cli import edgeprune
+from edgeprune.cli.commands import edgeprune
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

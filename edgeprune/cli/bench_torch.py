@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from edgeprune.cli.build import parse_size
 from edgeprune.cli.defaults import default_checkpoint
+from edgeprune.cli.ranges import A_WHILE, FRAMES, ROUNDS, parse_size
 from edgeprune.cli.show import as_json, say, show_json, show_table
 from edgeprune.config import BucketFamily, ModelSpec
 from edgeprune.energy import open_meter
@@ -48,12 +48,10 @@ COLUMNS = {
     show_default=True,
 )
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Whose policy and ratios; default: the zoo's.")
-@click.option("--buckets", default=5, show_default=True, type=click.IntRange(2), help="With the full grid.")
-@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
-@click.option("--frames", default=8, show_default=True, type=click.IntRange(1), help="Different ones in a round.")
-@click.option(
-    "--seconds", default=1.0, show_default=True, type=click.FloatRange(0), help="A round lasts as long or longer."
-)
+@click.option("--buckets", default=5, show_default=True, type=click.IntRange(2, 64), help="With the full grid.")
+@click.option("--rounds", default=5, show_default=True, type=ROUNDS)
+@click.option("--frames", default=8, show_default=True, type=FRAMES, help="Different ones in a round.")
+@click.option("--seconds", default=1.0, show_default=True, type=A_WHILE, help="A round lasts as long or longer.")
 @click.option("--meter", default="auto", show_default=True, help="Energy meter.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for bench-torch.csv and .json.")
 @as_json

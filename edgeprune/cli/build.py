@@ -8,6 +8,7 @@ import click
 from edgeprune.bundle import Manifest, open_bundle
 from edgeprune.cli.defaults import bundle_folder, default_checkpoint
 from edgeprune.cli.owning import own
+from edgeprune.cli.ranges import CALIBRATION_FRAMES, parse_size
 from edgeprune.cli.show import as_json, say, show_json, show_table
 from edgeprune.config import load_target, parse, shipped
 from edgeprune.engines import ENGINES
@@ -124,18 +125,6 @@ def build(
         click.echo(f"next: edgeprune run --bundle {folder} --camera synthetic://street?seed=1 --frames 100")
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """`"384x512"` -> (384, 512).
-
-    Raises:
-        InputError: it isn't of that form.
-    """
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isdecimal() and int(part) for part in parts):
-        raise InputError(f"size {text!r} is not HEIGHTxWIDTH in pixels; write it as 384x512")
-    return int(parts[0]), int(parts[1])
-
-
 def parity_rows(manifest: Manifest) -> list[dict[str, object]]:
     """The parity table with each bucket's tokens, summed over blocks."""
     tokens = {bucket.name: bucket.token_layers for bucket in manifest.buckets}
@@ -146,7 +135,7 @@ def parity_rows(manifest: Manifest) -> list[dict[str, object]]:
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="A dense FP32 one; default: the zoo's reference.")
 @click.option("--data", required=True, help="Data set for calibration: a name or a YAML file.")
 @click.option("--split", default="train", show_default=True)
-@click.option("--frames", default=64, show_default=True, type=click.IntRange(8))
+@click.option("--frames", default=64, show_default=True, type=CALIBRATION_FRAMES)
 @click.option("--target", default="onnx-cpu", show_default=True, help="Whose dialect of ONNX.")
 @click.option(
     "--bundle",

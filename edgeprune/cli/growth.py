@@ -8,6 +8,7 @@ from edgeprune.cli.defaults import open_default
 from edgeprune.cli.device import prepare_run
 from edgeprune.cli.measure import known_engines
 from edgeprune.cli.owning import own
+from edgeprune.cli.ranges import FRAMES, ROUNDS, THREADS
 from edgeprune.cli.show import as_json, say, show_json, show_table
 from edgeprune.energy import open_meter
 from edgeprune.evaluate.growth import growth as measure_growth
@@ -45,10 +46,10 @@ EXPONENT_COLUMNS = {
     type=click.Path(path_type=Path),
     help="One per input size (`edgeprune build --size 512x512`); repeatable.",
 )
-@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
-@click.option("--frames", default=4, show_default=True, type=click.IntRange(1), help="Frames of a round.")
+@click.option("--rounds", default=5, show_default=True, type=ROUNDS)
+@click.option("--frames", default=4, show_default=True, type=FRAMES, help="Frames of a round.")
 @click.option("--engine", "engines", multiple=True, help="Default: the target's; repeatable.")
-@click.option("--threads", type=click.IntRange(1), help="Default: the target's.")
+@click.option("--threads", type=THREADS, help="Default: the target's.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for growth.csv, growth.json and growth.png.")
 @as_json
 def growth(

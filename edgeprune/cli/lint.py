@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from edgeprune.cli.ranges import FRAMES
 from edgeprune.cli.show import as_json, say, show_json, show_table
 from edgeprune.config import load_data_set, load_target
 from edgeprune.data import open_split
@@ -25,7 +26,7 @@ LABEL_COLUMNS = {
 @click.option("--target", default="jetson-orin", show_default=True, help="Whose rules a GRAPH is held to.")
 @click.option("--data", help="Instead of a graph: a data set, by name or YAML file.")
 @click.option("--split", default="train", show_default=True)
-@click.option("--frames", type=click.IntRange(1), help="Read so many, evenly spread; default: all.")
+@click.option("--frames", type=FRAMES, help="Read so many, evenly spread; default: all.")
 @as_json
 def lint(graph: Path | None, target: str, data: str | None, split: str, frames: int | None, json_: bool) -> None:
     """Check a GRAPH (.onnx, of any making) by a target's rules, or a data set's labels (--data).

@@ -12,6 +12,7 @@ from edgeprune.bundle import DENSE, Bundle
 from edgeprune.cli.defaults import PRECISIONS, default_checkpoint, open_default
 from edgeprune.cli.device import open_sensor, prepare_run, require_engine
 from edgeprune.cli.owning import own
+from edgeprune.cli.ranges import FRAMES, ROUNDS, THREADS
 from edgeprune.cli.show import as_json, refuse_beside, say, show_json, show_table
 from edgeprune.config import load_data_set
 from edgeprune.data import open_split
@@ -94,7 +95,7 @@ def dense_graph(bundle: Bundle) -> Iterator[Path | None]:
 @click.option("--data", required=True, help="Data set: a name (camvid, street) or a YAML file.")
 @click.option("--split", default="val", show_default=True)
 @click.option("--include", multiple=True, help="Glob over file stems, to score one drive alone; repeatable.")
-@click.option("--frames", type=click.IntRange(1), help="Score so many, evenly spread; default: all.")
+@click.option("--frames", type=FRAMES, help="Score so many, evenly spread; default: all.")
 @click.option("--precision", "precisions", multiple=True, type=click.Choice(PRECISIONS))
 @click.option("--engine", "engines", multiple=True, help="Default: the target's; repeatable.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the rows as CSV.")
@@ -159,10 +160,8 @@ def eval_(
 
 @click.command()
 @click.option("--bundle", type=click.Path(path_type=Path), help="Default: out/bundles/street-tiny-onnx-cpu.")
-@click.option(
-    "--rounds", default=5, show_default=True, type=click.IntRange(1), help="Interleaved rounds over all graphs."
-)
-@click.option("--frames", default=20, show_default=True, type=click.IntRange(1), help="Frames of a round.")
+@click.option("--rounds", default=5, show_default=True, type=ROUNDS, help="Interleaved rounds over all graphs.")
+@click.option("--frames", default=20, show_default=True, type=FRAMES, help="Frames of a round.")
 @click.option("--data", help="Frames, and mIoU, of a data set; default: the synthetic street, without mIoU.")
 @click.option("--split", default="val", show_default=True)
 @click.option(
@@ -175,7 +174,7 @@ def eval_(
     type=click.Path(path_type=Path),
     help="A single INT8 graph of other making (`edgeprune peers`), timed and scored beside; repeatable.",
 )
-@click.option("--threads", type=click.IntRange(1), help="Default: the target's.")
+@click.option("--threads", type=THREADS, help="Default: the target's.")
 @click.option("--meter", help="Energy meter; default: the target's.")
 @click.option(
     "--roofline",

@@ -12,6 +12,7 @@ from edgeprune.camera.capture import open_capture
 from edgeprune.cli.defaults import PRECISIONS, open_default
 from edgeprune.cli.device import open_sensor, prepare_run, require_engine
 from edgeprune.cli.owning import own
+from edgeprune.cli.ranges import A_RUN, A_WHILE, FRAMES, THREADS
 from edgeprune.cli.show import as_json, say, show_json, show_table
 from edgeprune.data.image import IMAGE_SUFFIXES
 from edgeprune.data.preprocess import Preprocess
@@ -101,8 +102,8 @@ def run_camera(
     show_default=True,
     help="0, /dev/video0, a video file, a folder of images, rtsp://, csi://0 or synthetic://street?seed=1.",
 )
-@click.option("--frames", type=click.IntRange(1), help="Stop after so many frames.")
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after so long.")
+@click.option("--frames", type=FRAMES, help="Stop after so many frames.")
+@click.option("--seconds", type=A_RUN, help="Stop after so long.")
 @click.option("--out", type=click.Path(path_type=Path), help="Overlay video (.mp4).")
 @click.option("--record", type=click.Path(path_type=Path), help="A row per frame (.csv or .jsonl).")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="Default: the fastest that was built.")
@@ -111,8 +112,8 @@ def run_camera(
 @click.option("--realtime", is_flag=True, help="Pace a file at its own rate and drop what comes too fast.")
 @click.option("--loop", is_flag=True, help="Start a file again at its end.")
 @click.option("--meter", help="Energy meter: auto, rapl, ina3221, nvml or none; default: the target's.")
-@click.option("--idle", "idle_seconds", default=0.0, help="Measure idle power for so many seconds first.")
-@click.option("--threads", type=click.IntRange(1), help="Default: the target's.")
+@click.option("--idle", "idle_seconds", default=0.0, type=A_WHILE, help="Measure idle power for so many seconds first.")
+@click.option("--threads", type=THREADS, help="Default: the target's.")
 @click.option("--engine", help=f"{', '.join(ENGINES)}; default: the target's.")
 @as_json
 def run(bundle: Path | None, camera: str, json_: bool, **options: Any) -> None:

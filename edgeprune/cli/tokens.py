@@ -11,6 +11,7 @@ from edgeprune.camera.encode import VideoWriter
 from edgeprune.camera.film import FilmTimes
 from edgeprune.cli.defaults import default_checkpoint
 from edgeprune.cli.owning import own
+from edgeprune.cli.ranges import FRAMES
 from edgeprune.cli.run import camera_files
 from edgeprune.cli.show import as_json, say, show_json
 from edgeprune.data.preprocess import Preprocess
@@ -28,8 +29,14 @@ PICTURES = (".png", ".jpg", ".jpeg")
 @click.option(
     "--camera", default="synthetic://street?seed=1", show_default=True, help="As of `run`; or one image file."
 )
-@click.option("--skip", default=0, show_default=True, type=click.IntRange(0), help="Leave out so many frames first.")
-@click.option("--frames", default=100, show_default=True, type=click.IntRange(1), help="Of a clip.")
+@click.option(
+    "--skip",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 1_000_000_000),
+    help="Leave out so many frames first.",
+)
+@click.option("--frames", default=100, show_default=True, type=FRAMES, help="Of a clip.")
 @click.option("--calib", type=click.Path(path_type=Path), help="Default: beside the checkpoint, else the shipped one.")
 @click.option(
     "--out",

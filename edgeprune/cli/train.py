@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from edgeprune.cli.owning import own
+from edgeprune.cli.ranges import CALIBRATION_FRAMES, FRAMES
 from edgeprune.cli.show import as_json, refuse_beside, say, show_json, show_table
 from edgeprune.config import Calibration, load_data_set, load_recipe, parse
 from edgeprune.config import leave_out as without
@@ -52,7 +53,7 @@ def train(
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--data", required=True, help="Data set: a name or a YAML file.")
 @click.option("--split", default="train", show_default=True)
-@click.option("--frames", default=64, show_default=True, type=click.IntRange(8))
+@click.option("--frames", default=64, show_default=True, type=CALIBRATION_FRAMES)
 @click.option("--out", type=click.Path(path_type=Path), help="Default: calib-<checkpoint>.yaml beside the checkpoint.")
 @as_json
 def calibrate(checkpoint: Path, data: str, split: str, frames: int, out: Path | None, json_: bool) -> None:
@@ -98,10 +99,12 @@ INT8_COLUMNS = {
 @click.option("--data", required=True, help="Data set: a name or a YAML file.")
 @click.option("--split", default="val", show_default=True)
 @click.option("--include", multiple=True, help="Glob over file stems, to score one drive alone.")
-@click.option("--frames", type=click.IntRange(1), help="Score so many, evenly spread; default: all.")
-@click.option("--seeds", default=3, show_default=True, help="Draws of random selection.")
+@click.option("--frames", type=FRAMES, help="Score so many, evenly spread; default: all.")
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(0, 1_000), help="Draws of random selection.")
 @click.option("--calib", type=click.Path(path_type=Path), help="For the row at calibrated thresholds.")
-@click.option("--bypass-from", type=click.IntRange(1), help="Dense models: score the first so many blocks alone.")
+@click.option(
+    "--bypass-from", type=click.IntRange(1, 1_000), help="Dense models: score the first so many blocks alone."
+)
 @click.option("--detail", is_flag=True, help="Also the boundary F (at the model's size), classes, tokens that return.")
 @click.option("--int8", is_flag=True, help="Instead: what INT8 costs, by ranges, NNCF's algorithms, kind of layer.")
 @as_json

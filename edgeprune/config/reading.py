@@ -1,19 +1,27 @@
 """From a YAML file to a checked model: unknown keys are refused with the nearest known one."""
 
 from pathlib import Path
+from reprlib import Repr
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from edgeprune.config.strict_yaml import parse_yaml
 from edgeprune.errors import InputError, nearest
+from edgeprune.inputs import read_text
 
 ROOT = Path(__file__).resolve().parent.parent  # the package's folder
 Spec = TypeVar("Spec", bound="Strict")
 
 
+# what was found, in a message: enough to know it again
+_SHOWN = Repr()
+_SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 80
+_SHOWN.maxlevel = 3
+
+
 class Strict(BaseModel):
-    """Refuses keys it does not know, and numbers that are none."""
+    """Refuses keys it does not know, and numbers that are not finite."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
@@ -50,8 +58,8 @@ def parse(spec: type[Spec], content: Any, where: str) -> Spec:
         return spec.model_validate(content)
     except ValidationError as error:
         # an unknown key explains a missing one (a typo gives both), so it is named first
-        faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
-        fault = faults[0]
+        faults = error.errors(include_url=False, include_context=False)
+        fault = min(faults, key=lambda fault: fault["type"] not in ("extra_forbidden", "invalid_key"))
         place = ".".join(str(part) for part in fault["loc"] if part not in ("FolderSplit", "StreetSplit"))
         if fault["type"] == "extra_forbidden":
             key = str(fault["loc"][-1])
@@ -59,7 +67,7 @@ def parse(spec: type[Spec], content: Any, where: str) -> Spec:
             raise InputError(
                 f"{where}: unknown key {place!r}; known: {', '.join(known)}{nearest(key, known)}"
             ) from None
-        found = "" if fault["type"] == "missing" else f", found {fault['input']!r}"
+        found = "" if fault["type"] == "missing" else f", found {_SHOWN.repr(fault['input'])}"
         problem = "expected a mapping of keys to values" if fault["type"] == "model_type" else fault["msg"].lower()
         raise InputError(f"{where}: {place}: {problem}{found}") from None
 
@@ -68,19 +76,9 @@ def read_yaml(path: Path, what: str) -> Any:
     """The content of a YAML file.
 
     Raises:
-        InputError: the file is missing, unreadable or no YAML.
+        InputError: the file is missing, unreadable, too large, or no YAML that `parse_yaml` takes.
     """
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{what} {path} is not there; check the path") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{what} {path} can't be read: {error}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise InputError(f"{what} {path} is not valid YAML{line}: {problem}") from None
+    return parse_yaml(read_text(path, what), f"{what} {path}")
 
 
 def shipped(folder: str) -> Path:

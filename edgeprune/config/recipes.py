@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, field_validator
 
 from edgeprune.config.beside import beside, each_mapping
 from edgeprune.config.reading import ROOT, Strict, find, parse, read_yaml
+from edgeprune.config.strict_yaml import parse_yaml
 from edgeprune.errors import InputError, nearest
 
 PreprocessName = Literal["letterbox"]  # keys of `data.preprocess.FITS`
@@ -217,10 +217,7 @@ def load_recipe(name: str | Path, overrides: list[str] | None = None) -> Recipe:
             node = node.setdefault(key, {}) if isinstance(node, dict) else None
         if not isinstance(node, dict):
             raise InputError(f"--set {override!r}: {keys!r} does not lead to a mapping")
-        try:
-            node[last] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise InputError(f"--set {override!r}: {value!r} is not a YAML value") from None
+        node[last] = parse_yaml(value, f"--set {override!r}: {value!r}")
     return parse(Recipe, content, str(path))
 
 

@@ -9,7 +9,7 @@ import yaml
 from click.testing import CliRunner
 
 from edgeprune.checkpoint import read_card, save
-from edgeprune.cli import edgeprune
+from edgeprune.cli.commands import edgeprune
 from edgeprune.compare import compare, load_plan
 from edgeprune.compare.plan import row_recipe
 from edgeprune.compare.run import count_gmacs, tabulate

@@ -10,15 +10,14 @@ Every file is hashed; a bundle is never changed after it is written. What a devi
 goes to a cache of its own (`edgeprune.device`).
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from edgeprune.config import PreprocessName, Strict, Target, parse
-from edgeprune.errors import InputError, choose
+from edgeprune.config import PreprocessName, Strict, Target
+from edgeprune.errors import choose
 from edgeprune.files import sha256
 
 SCHEMA = 4  # 2: one_tail, which no later version writes or reads; 3: buckets.most of the target; 4: preprocess
@@ -27,14 +26,22 @@ MANIFEST = "manifest.json"
 MIXED = "mixed"  # the name of a graph set whose buckets are of several precisions
 DENSE = "dense"  # the name of the dense FP32 reference among buckets and graphs
 
+# Bounds of what a person or a build ever writes, and a few times more. What must agree with what: `bundle/checks.py`.
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Precision = Literal["fp32", "fp16", "int8"]
+Side = Annotated[int, Field(ge=1, le=16384, description="pixels")]
+Tokens = Annotated[int, Field(ge=1, le=1 << 20)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Byte = Annotated[int, Field(ge=0, le=255)]
+
 
 class BucketEntry(Strict):
     """One static bucket."""
 
-    name: str
-    counts: list[int] = Field(description="tokens of each gated block")
-    first: int = Field(description="tokens at the first decision; the smallest bucket that holds the count is taken")
-    token_layers: int = Field(description="tokens processed, summed over all blocks")
+    name: Name
+    counts: list[Tokens] = Field(max_length=1000, description="tokens of each gated block")
+    first: Tokens = Field(description="tokens at the first decision; the smallest bucket that holds the count is taken")
+    token_layers: int = Field(ge=1, description="tokens processed, summed over all blocks")
 
 
 class GraphSet(Strict):
@@ -63,35 +70,35 @@ def mix(graphs: Mapping[str, GraphSet], trunk: str, tails: Mapping[str, str]) ->
 class ParityRow(Strict):
     """PyTorch against the engine for one bucket, over `frames` real or street frames."""
 
-    bucket: str
-    precision: str
-    max_abs: float = Field(description="largest difference of a logit")
-    label_agreement: float = Field(description="share of equal labels where the reference's margin exceeds 1e-3")
-    excluded: float = Field(description="share of pixels whose margin does not")
-    selection_agreement: float | None = Field(
+    bucket: Name
+    precision: Precision
+    max_abs: float = Field(ge=0, description="largest difference of a logit")
+    label_agreement: Share = Field(description="share of equal labels where the reference's margin exceeds 1e-3")
+    excluded: Share = Field(description="share of pixels whose margin does not")
+    selection_agreement: Share | None = Field(
         None, description="share of equal token selections, mean over gates; null where nothing is selected"
     )
-    frames: int
+    frames: int = Field(ge=1)
 
 
 class Manifest(Strict):
     """`manifest.json`."""
 
-    schema_version: int
-    name: str
+    schema_version: int = Field(ge=1)
+    name: Name
     target: Target
-    height: int
-    width: int
+    height: Side
+    width: Side
     preprocess: PreprocessName = Field(description="how a frame is fitted to height x width, see `data/preprocess.py`")
-    label_height: int
-    label_width: int
-    names: list[str]
-    palette: list[tuple[int, int, int]]
-    depth: int
-    tokens: int = Field(description="tokens of the full grid")
-    policy: str
-    precisions: list[str]
-    buckets: list[BucketEntry] = Field(description="smallest first; the last is the full grid")
+    label_height: Side
+    label_width: Side
+    names: list[Name] = Field(min_length=1, max_length=255, description="classes; labels are bytes, 255 is none")
+    palette: list[tuple[Byte, Byte, Byte]]
+    depth: int = Field(ge=1, le=1000)
+    tokens: Tokens = Field(description="tokens of the full grid")
+    policy: Name
+    precisions: list[str] = Field(min_length=1)
+    buckets: list[BucketEntry] = Field(min_length=1, description="smallest first; the last is the full grid")
     graphs: dict[str, GraphSet] = Field(description="by precision; `mixed` takes each bucket from one of them")
     dense: str | None = Field(None, description="the dense FP32 reference graph: frame -> labels")
     stem_head: str | None = Field(None, description="stem and head without a block: their share of the dense time")
@@ -113,6 +120,9 @@ class Manifest(Strict):
     references: str
     provenance: dict[str, Any]
     files: dict[str, str] = Field(description="SHA-256 of every file but this one")
+    sizes: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        {}, description="bytes of every file: a file of another size is refused before it is read"
+    )
 
 
 class Bundle:
@@ -141,56 +151,18 @@ class Bundle:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Hashes every file of `folder` and writes the manifest beside them."""
-    manifest.files = {
-        path.relative_to(folder).as_posix(): sha256(path)
+    files = {
+        path.relative_to(folder).as_posix(): path
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
+    manifest.files = {name: sha256(path) for name, path in files.items()}
+    manifest.sizes = {name: path.stat().st_size for name, path in files.items()}
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
 
 
-def _named_files(manifest: Manifest) -> list[str]:
+def named_files(manifest: Manifest) -> list[str]:
     """Every file that the manifest speaks of."""
     graphs = [path for graph_set in manifest.graphs.values() for path in (graph_set.trunk, *graph_set.tails.values())]
     single = (manifest.dense, manifest.stem_head, manifest.references)
     return [path for path in (*graphs, *single) if path is not None]
-
-
-def open_bundle(folder: Path) -> Bundle:
-    """Reads and verifies a bundle.
-
-    Raises:
-        InputError: it isn't there, is truncated, was changed, or is of a newer schema.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        there = f"{folder} has no {MANIFEST}" if folder.is_dir() else f"{folder} is not there"
-        raise InputError(f"no bundle: {there}; make one with `edgeprune build --target onnx-cpu --out {folder}`")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"bundle {folder}: {MANIFEST} is damaged ({error}); copy or build the bundle again") from None
-    except OSError as error:
-        raise InputError(f"bundle {folder}: {MANIFEST} can't be read ({error.strerror})") from None
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if isinstance(version, int) and version > SCHEMA:
-        raise InputError(
-            f"bundle {folder} has schema {version}, this edgeprune reads up to {SCHEMA}; upgrade edgeprune or build it again"
-        )
-    if isinstance(content, dict):
-        content.pop("one_tail", None)  # older bundles name the graphs of an experiment, which no run ever took
-        if isinstance(version, int) and version < 4:
-            content.setdefault("preprocess", PREPROCESS_BEFORE)
-    manifest = parse(Manifest, content, f"bundle {folder}")
-    for relative in _named_files(manifest):
-        if relative not in manifest.files:
-            raise InputError(f"bundle {folder}: {MANIFEST} has no hash for {relative}; build the bundle again")
-    for relative, expected in manifest.files.items():
-        file = folder / relative
-        if not file.is_file():
-            raise InputError(f"bundle {folder} lacks {relative}; copy or build the bundle again")
-        if sha256(file) != expected:
-            raise InputError(
-                f"bundle {folder}: {relative} does not match its hash, it was changed or cut off; copy or build it again"
-            )
-    return Bundle(folder, manifest)

@@ -1,0 +1,31 @@
+"""The bundle, the border between training and the device: manifest, hashes, and what of it is checked when it is opened."""
+
+from edgeprune.bundle.manifest import (
+    DENSE,
+    MANIFEST,
+    MIXED,
+    SCHEMA,
+    BucketEntry,
+    Bundle,
+    GraphSet,
+    Manifest,
+    ParityRow,
+    mix,
+    write_manifest,
+)
+from edgeprune.bundle.opening import open_bundle
+
+__all__ = [
+    "DENSE",
+    "MANIFEST",
+    "MIXED",
+    "SCHEMA",
+    "BucketEntry",
+    "Bundle",
+    "GraphSet",
+    "Manifest",
+    "ParityRow",
+    "mix",
+    "open_bundle",
+    "write_manifest",
+]

@@ -1,0 +1,161 @@
+"""What must agree with what in a manifest, beyond the range of each value.
+
+A manifest comes from a file that anybody may have written. Whatever passes here can be shown, opened and run without a
+further look: every name leads to something, every count fits the grid.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from edgeprune.bundle.manifest import MANIFEST, MIXED, Manifest, Name, Precision, Share, named_files
+from edgeprune.bundle.onnx_files import is_inside
+from edgeprune.config import Strict, parse
+from edgeprune.errors import InputError
+
+TRUNK = "trunk"  # a row of `precision_choice` that is no bucket
+HASH_DIGITS = 64
+
+Refuse = Callable[[str], InputError]
+
+
+class EngineRow(Strict):
+    """A row of `engine_choice`: one engine, where the target leaves it open."""
+
+    engine: Name
+    agreement: Share | None
+    p50_ms: float | None = Field(ge=0)
+    chosen: bool
+    reason: str
+
+
+class PrecisionRow(Strict):
+    """A row of `precision_choice`: one precision of the trunk or of a bucket."""
+
+    bucket: Name
+    precision: Precision
+    p50_ms: float = Field(ge=0)
+    loss_points: float | None
+    chosen: bool
+
+
+def check_manifest(manifest: Manifest, where: str) -> None:
+    """Refuses a manifest whose parts contradict each other.
+
+    Args:
+        where: how a message begins.
+
+    Raises:
+        InputError: the first contradiction.
+    """
+
+    def refuse(problem: str) -> InputError:
+        return InputError(f"{where}: {MANIFEST}: {problem}; copy or build the bundle again")
+
+    _check_sizes(manifest, refuse)
+    _check_buckets(manifest, refuse)
+    _check_graphs(manifest, refuse)
+    _check_rows(manifest, where, refuse)
+    _check_files(manifest, refuse)
+
+
+def _check_sizes(manifest: Manifest, refuse: Refuse) -> None:
+    height, width = manifest.height, manifest.width
+    stride = height // manifest.label_height
+    if (manifest.label_height * stride, manifest.label_width * stride) != (height, width):
+        labels = f"{manifest.label_height}x{manifest.label_width}"
+        raise refuse(f"labels of {labels} are no whole part of an input of {height}x{width}")
+    if manifest.tokens > height * width:
+        raise refuse(f"{manifest.tokens} tokens of {height}x{width} pixels")
+    if len(manifest.palette) != len(manifest.names):
+        raise refuse(f"{len(manifest.palette)} colours for {len(manifest.names)} class names")
+    _check_unique("class name", manifest.names, refuse)
+
+
+def _check_unique(what: str, names: Sequence[str], refuse: Refuse) -> None:
+    again = next((name for index, name in enumerate(names) if name in names[:index]), None)
+    if again is not None:
+        raise refuse(f"{what} {again!r} is there twice")
+
+
+def _check_buckets(manifest: Manifest, refuse: Refuse) -> None:
+    _check_unique("bucket", [bucket.name for bucket in manifest.buckets], refuse)
+    before = 0
+    for bucket in manifest.buckets:
+        if bucket.first <= before:
+            raise refuse(f"bucket {bucket.name!r} holds {bucket.first} tokens and the one before it {before}")
+        if max(bucket.counts, default=0) > manifest.tokens or bucket.first > manifest.tokens:
+            raise refuse(f"bucket {bucket.name!r} has more tokens than the grid, {manifest.tokens}")
+        if bucket.token_layers > manifest.tokens * manifest.depth:
+            raise refuse(f"bucket {bucket.name!r} has {bucket.token_layers} tokens over {manifest.depth} blocks")
+        if len(bucket.counts) != len(manifest.buckets[0].counts):
+            raise refuse(f"bucket {bucket.name!r} has {len(bucket.counts)} counts, others another number")
+        before = bucket.first
+    if before != manifest.tokens:
+        raise refuse(f"the last bucket holds {before} tokens, expected the full grid, {manifest.tokens}")
+
+
+def _check_graphs(manifest: Manifest, refuse: Refuse) -> None:
+    known = list(Precision.__args__)  # type: ignore[attr-defined]
+    _check_unique("precision", manifest.precisions, refuse)
+    for precision in manifest.precisions:
+        if precision not in known:
+            raise refuse(f"precision {precision!r} is unknown; known: {', '.join(known)}")
+        if precision not in manifest.graphs:
+            raise refuse(f"precision {precision} has no graphs")
+    buckets = [bucket.name for bucket in manifest.buckets]
+    for name, graphs in manifest.graphs.items():
+        if name not in (*manifest.precisions, MIXED):
+            raise refuse(f"graphs of {name!r}, which is none of its precisions")
+        if graphs.tails and set(graphs.tails) != set(buckets):
+            raise refuse(f"the tails of {name} are of {_list(graphs.tails)}, the buckets are {_list(buckets)}")
+        if not graphs.tails and len(buckets) > 1:
+            raise refuse(f"{name} has no tails for {len(buckets)} buckets")
+    if manifest.run is not None and manifest.run not in manifest.graphs:
+        raise refuse(f"a run takes {manifest.run!r}, which has no graphs")
+
+
+def _list(names: Iterable[str]) -> str:
+    shown = list(names)
+    return ", ".join(map(repr, shown[:8])) + (" ..." if len(shown) > 8 else "")
+
+
+def _check_rows(manifest: Manifest, where: str, refuse: Refuse) -> None:
+    buckets = {bucket.name for bucket in manifest.buckets}
+    for row in manifest.parity:
+        if row.bucket not in buckets or row.precision not in manifest.precisions:
+            raise refuse(f"a parity row of {row.bucket!r} in {row.precision}, which it does not have")
+    for index, engine_row in enumerate(manifest.engine_choice):
+        parse(EngineRow, engine_row, f"{where}: engine_choice.{index}")
+    for index, precision_row in enumerate(manifest.precision_choice):
+        parse(PrecisionRow, precision_row, f"{where}: precision_choice.{index}")
+    for row_ in manifest.accuracy:
+        _check_accuracy(row_, refuse)
+
+
+def _check_accuracy(row: dict[str, Any], refuse: Refuse) -> None:
+    """Rows of `eval`, whose columns differ: a figure is a share, a name is a name."""
+    for key in ("bucket", "precision", "engine"):
+        if not isinstance(row.get(key, ""), str):
+            raise refuse(f"an accuracy row whose {key} is no name")
+    for key in ("miou", "pixel_accuracy", "boundary_f"):
+        value = row.get(key)
+        if value is not None and not (isinstance(value, int | float) and 0 <= value <= 1):
+            raise refuse(f"an accuracy row whose {key} is no share")
+
+
+def _check_files(manifest: Manifest, refuse: Refuse) -> None:
+    for name, digest in manifest.files.items():
+        if not is_inside(name) or name == MANIFEST:
+            raise refuse(f"{name!r} is no path inside the bundle")
+        if len(digest) != HASH_DIGITS or not set(digest) <= set("0123456789abcdef"):
+            raise refuse(f"the hash of {name} is no SHA-256")
+    for name in named_files(manifest):
+        suffix = ".npz" if name == manifest.references else ".onnx"  # engines choose a reader by it, of files unhashed
+        if not name.endswith(suffix):
+            raise refuse(f"{name!r} is no {suffix} file")
+        if name not in manifest.files:
+            raise refuse(f"it has no hash for {name}")
+    if manifest.sizes and manifest.sizes.keys() != manifest.files.keys():
+        raise refuse("its sizes are of other files than its hashes")

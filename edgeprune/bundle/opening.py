@@ -1,0 +1,87 @@
+"""Opens a bundle: reads the manifest, checks it, and hashes every file that any engine will read."""
+
+import os
+from pathlib import Path, PurePosixPath
+
+from edgeprune.bundle.checks import check_manifest
+from edgeprune.bundle.manifest import MANIFEST, PREPROCESS_BEFORE, SCHEMA, Bundle, Manifest
+from edgeprune.bundle.onnx_files import external_files
+from edgeprune.config import parse
+from edgeprune.config.strict_json import parse_json
+from edgeprune.errors import InputError
+from edgeprune.files import sha256
+from edgeprune.inputs import DATA_BYTES, look_at, read_text
+
+ALL_BYTES = 2 * DATA_BYTES  # of a bundle; a ViT-L in three precisions has half of it
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Reads and verifies a bundle.
+
+    Raises:
+        InputError: it isn't there, is truncated, was changed, contradicts itself, reaches out of its folder, or is of a
+            newer schema.
+    """
+    manifest = read_manifest(folder)
+    check_files(folder, manifest)
+    return Bundle(folder, manifest)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a bundle, whose parts agree; its files are not looked at.
+
+    Raises:
+        InputError: as `open_bundle`.
+    """
+    path = folder / MANIFEST
+    if not os.path.lexists(path):
+        there = f"{folder} has no {MANIFEST}" if os.path.isdir(folder) else f"{folder} is not there"
+        raise InputError(f"no bundle: {there}; make one with `edgeprune build --target onnx-cpu --out {folder}`")
+    where = f"bundle {folder}"
+    content = parse_json(read_text(path, f"{where}:"), f"{where}: {MANIFEST}", "copy or build the bundle again")
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > SCHEMA:
+        raise InputError(
+            f"{where} has schema {version}, this edgeprune reads up to {SCHEMA}; upgrade edgeprune or build it again"
+        )
+    if isinstance(content, dict):
+        content.pop("one_tail", None)  # older bundles name the graphs of an experiment, which no run ever took
+        if isinstance(version, int) and version < 4:
+            content.setdefault("preprocess", PREPROCESS_BEFORE)
+    manifest = parse(Manifest, content, where)
+    check_manifest(manifest, where)
+    return manifest
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Sizes first, then hashes, then what graphs read beside themselves.
+
+    Raises:
+        InputError: a file is missing, no regular file, a link that leads out, too large, changed, or has no hash.
+    """
+    where, root = f"bundle {folder}", os.path.realpath(folder)
+    total = 0
+    for name in manifest.files:
+        file = folder / name
+        if not os.path.lexists(file):
+            raise InputError(f"{where} lacks {name}; copy or build the bundle again")
+        if os.path.commonpath((root, os.path.realpath(file))) != root:
+            raise InputError(f"{where}: {name} is a link that leads out of the bundle; copy the bundle with its files")
+        size = look_at(file, f"{where}:")
+        total += size
+        if size != manifest.sizes.get(name, size) or total > ALL_BYTES:
+            raise _changed(where, name)
+    for name, expected in manifest.files.items():
+        if sha256(folder / name) != expected:
+            raise _changed(where, name)
+    for name in manifest.files:
+        if name.endswith(".onnx"):
+            for beside in sorted(external_files(folder / name)):
+                if str(PurePosixPath(name).parent / beside) not in manifest.files:
+                    raise InputError(
+                        f"{where}: {name} reads {beside!r}, which has no hash in {MANIFEST}; build the bundle again"
+                    )
+
+
+def _changed(where: str, name: str) -> InputError:
+    return InputError(f"{where}: {name} does not match its hash, it was changed or cut off; copy or build it again")

@@ -1,0 +1,53 @@
+"""How large an option's number may be: far more than anybody needs, and nothing that a machine chokes on."""
+
+import math
+from typing import Any
+
+import click
+
+from edgeprune.errors import InputError
+
+SIDE_PX = (32, 4096)
+# of a frame: the attention products of as many patches of 16x16 are 4 bytes x 16,384^2 = 1 GB a head
+PIXELS = 4096 * 1024
+SIDE_STEP_PX = 16  # of a patch
+
+
+class Seconds(click.FloatRange):
+    """Seconds within bounds; click's own range lets `nan` through, which is neither below nor above anything."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        seconds = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{seconds} is no number of seconds; write one as 2.5", param, ctx)
+        return seconds
+
+
+FRAMES = click.IntRange(1, 1_000_000_000)
+ROUNDS = click.IntRange(1, 10_000)
+THREADS = click.IntRange(1, 256)
+CALIBRATION_FRAMES = click.IntRange(8, 2_000)
+A_WHILE = Seconds(0, 3_600)
+A_RUN = Seconds(0, 10 * 365 * 86_400, min_open=True)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`"384x512"` -> (384, 512).
+
+    Raises:
+        InputError: it isn't of that form, no multiple of a patch, or too small or too large for any model.
+    """
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in parts):
+        raise InputError(f"size {text[:80]!r} is not HEIGHTxWIDTH in pixels; write it as 384x512")
+    height, width = int(parts[0]), int(parts[1])
+    least, most = SIDE_PX
+    if not (least <= min(height, width) and max(height, width) <= most) or height * width > PIXELS:
+        raise InputError(
+            f"size {text}: sides of {least} to {most} pixels and at most {PIXELS:,} pixels in all are expected, as 384x512"
+        )
+    if height % SIDE_STEP_PX or width % SIDE_STEP_PX:
+        raise InputError(f"size {text}: sides in multiples of {SIDE_STEP_PX} are expected, as 384x512")
+    return height, width
