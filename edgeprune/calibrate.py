@@ -14,6 +14,7 @@ import errno
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
@@ -43,12 +44,25 @@ class Calib(Strict):
     # per gate, for the float and for the fake-quantized model
     thresholds: dict[str, list[float]] = Field(default_factory=dict)
     # per precision: for each frame the share of tokens over the threshold, per gate (F, G)
-    occupancy: dict[str, list[list[float]]] = Field(default_factory=dict)
-    ranges: dict[str, float] = Field(default_factory=dict)
+    occupancy: dict[str, list[list[Annotated[float, Field(ge=0, le=1)]]]] = Field(default_factory=dict)
+    ranges: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
 
     def thresholds_of(self, precision: str) -> list[float]:
         """Of each gate, in graphs of a precision: FP16 takes those of FP32. Empty where they are not known."""
         return self.thresholds.get("int8" if precision == "int8" else "fp32", [])
+
+    def thresholds_for(self, precision: str, gates: int) -> list[float]:
+        """The same for a model of so many gates.
+
+        Raises:
+            InputError: it was measured on another.
+        """
+        found = self.thresholds_of(precision)
+        if len(found) != gates:
+            raise InputError(
+                f"calibration of {self.model} has {len(found)} thresholds for {precision}, the model {gates} gates; calibrate again"
+            )
+        return found
 
 
 def open_calibration(spec: Calibration) -> Samples:

@@ -1,7 +1,7 @@
 """A trained model in one safetensors file: weights, and in its header what they belong to. Never a pickle."""
 
 import errno
-import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from edgeprune.bundle.manifest import Byte, Name
 from edgeprune.config import ModelSpec, PolicySpec, Strict, parse
+from edgeprune.config.strict_json import parse_json
 from edgeprune.errors import InputError
 from edgeprune.files import write_atomic
+from edgeprune.inputs import look_at
 from edgeprune.model.policy import Shape
 from edgeprune.model.segmenter import WIDTHS, Segmenter, resize_positions
 from edgeprune.model.stem import PATCH
@@ -29,12 +32,12 @@ POSITIONS = "pos_embed"
 class Card(Strict):
     """The header of a checkpoint: what the weights are, and where they come from."""
 
-    name: str
+    name: Name
     model: ModelSpec
     policy: PolicySpec
     quantized: bool = False
-    names: list[str]
-    palette: list[tuple[int, int, int]]
+    names: list[Name]
+    palette: list[tuple[Byte, Byte, Byte]]
     provenance: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -91,8 +94,9 @@ def read_card(path: Path) -> Card:
     Raises:
         InputError: no checkpoint, a damaged one, or a safetensors file of something else.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         read_safetensors(path)  # raises, and lists what is there
+    look_at(path, "checkpoint")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -102,11 +106,29 @@ def read_card(path: Path) -> Card:
         raise InputError(
             f"{path} is no edgeprune checkpoint; for bare ViT weights name it as `weights:` in a recipe and train"
         )
-    try:
-        content = json.loads(metadata[HEADER])
-    except json.JSONDecodeError:
-        raise InputError(f"checkpoint {path}: its header is not JSON; copy it again") from None
-    return parse(Card, content, f"checkpoint {path}")
+    where = f"checkpoint {path}"
+    card = parse(Card, parse_json(metadata[HEADER], f"{where}: its header"), where)
+    for what, found in (("class names", len(card.names)), ("colours", len(card.palette))):
+        if found != card.model.classes:
+            raise InputError(f"{where}: its header has {found} {what} for {card.model.classes} classes; copy it again")
+    return card
+
+
+def check_size(card: Card, tensors: dict[str, Tensor], where: str) -> None:
+    """Whether the tensors are those of a model of this size, before one is made: a header of a few bytes may ask for one
+    that fills the memory.
+
+    Raises:
+        InputError: other blocks, another width, or another grid.
+    """
+    blocks = {key.split(".")[1] for key in tensors if key.startswith("blocks.")}
+    if blocks != {str(index) for index in range(card.model.depth)}:
+        raise InputError(f"{where} has {len(blocks)} blocks, its header says {card.model.depth}; copy it again")
+    patches = (card.model.height // PATCH) * (card.model.width // PATCH)
+    expected = (1, patches, WIDTHS[card.model.size])
+    found = tuple(tensors[POSITIONS].shape) if POSITIONS in tensors else None
+    if found != expected:
+        raise InputError(f"{where}: {POSITIONS} is {found}, its header means {expected}; copy it again")
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -129,11 +151,11 @@ def load(path: Path, size: tuple[int, int] | None = None) -> tuple[Segmenter, Ca
             no multiple of the patch.
     """
     card, tensors = read_card(path), read_safetensors(path)
+    check_size(card, tensors, f"checkpoint {path}")
     if size is not None:
         own = (card.model.height // PATCH, card.model.width // PATCH)
         card.model = card.model.model_copy(update={"height": size[0], "width": size[1]})
-        if POSITIONS in tensors:  # without them `load_tensors` says what is missing
-            tensors[POSITIONS] = resize_positions(tensors[POSITIONS], own, (size[0] // PATCH, size[1] // PATCH))
+        tensors[POSITIONS] = resize_positions(tensors[POSITIONS], own, (size[0] // PATCH, size[1] // PATCH))
     model = make_model(card)
     load_tensors(model, tensors, str(path))
     return model.eval(), card
@@ -154,10 +176,11 @@ def load_start(model: Segmenter, path: Path, names: list[str]) -> bool:
         InputError: see `load_tensors` and `read_card`.
     """
     card, tensors = read_card(path), read_safetensors(path)
+    check_size(card, tensors, f"checkpoint {path}")
     if card.names != names:
         tensors = {key: value for key, value in tensors.items() if ".classify." not in key}
     own = (card.model.height // PATCH, card.model.width // PATCH)
-    if POSITIONS in tensors and own != model.grid:
+    if own != model.grid:
         tensors[POSITIONS] = resize_positions(tensors[POSITIONS], own, model.grid)
     load_tensors(model, tensors, str(path), partial=True)
     return card.names != names

@@ -114,7 +114,7 @@ def test_bare_weights_are_told_from_a_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "words"),
     [
-        ("{not json", "header is not JSON"),
+        ("{not json", "header is damaged"),
         ("[]", "expected a mapping"),
         ('{"name": "x"}', "copy.safetensors: model: field required"),
         ('{"nam": "x"}', "unknown key 'nam'.*did you mean 'name'"),
@@ -135,9 +135,16 @@ def test_a_header_that_describes_another_model_is_refused(saved: Path, tmp_path:
         save_file(tensors, path, metadata={HEADER: json.dumps(content | changes)})
 
     rewrite(model=content["model"] | {"depth": 4})
-    with pytest.raises(InputError, match=r"lacks \d+ tensors of the model, blocks.3.norm1.weight the first"):
+    with pytest.raises(InputError, match="has 3 blocks, its header says 4"):
+        load(path)
+    rewrite(model=content["model"] | {"height": 256})
+    with pytest.raises(InputError, match=r"pos_embed is \(1, .*, its header means \(1, "):
         load(path)
     rewrite(model=content["model"] | {"classes": 7})
+    with pytest.raises(InputError, match="its header has 11 class names for 7 classes"):
+        load(path)
+    fewer = {key: content[key][:7] for key in ("names", "palette")}
+    rewrite(model=content["model"] | {"classes": 7}, **fewer)
     with pytest.raises(
         InputError, match=r"head.classify.weight is \(11, 32, 1, 1\), the model expects \(7, 32, 1, 1\)"
     ):

@@ -14,6 +14,7 @@ from edgeprune.bundle.manifest import (
     write_manifest,
 )
 from edgeprune.bundle.opening import open_bundle
+from edgeprune.bundle.references import read_references
 
 __all__ = [
     "DENSE",
@@ -27,5 +28,6 @@ __all__ = [
     "ParityRow",
     "mix",
     "open_bundle",
+    "read_references",
     "write_manifest",
 ]

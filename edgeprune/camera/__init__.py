@@ -1,5 +1,6 @@
 """Cameras: one source per file behind `open_source(uri)`. Adding one is a new file and a row in SOURCES."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from edgeprune.camera.v4l2 import open_v4l2
 from edgeprune.camera.video import open_video
 from edgeprune.data.image import IMAGE_SUFFIXES, is_image
 from edgeprune.errors import InputError, choose, nearest
+from edgeprune.inputs import look_at
 
 __all__ = [
     "SOURCES",
@@ -35,6 +37,7 @@ SOURCES: dict[str, Callable[[str, bool, bool], FrameSource]] = {
     "synthetic": open_synthetic,
 }
 WITH_SCHEME = {name: SOURCES[name] for name in ("rtsp", "csi", "synthetic")}
+VIDEO_BYTES = 1 << 42  # recordings may have terabytes
 WHAT_TO_TYPE = "0, /dev/video0, a video file, a folder of images, rtsp://..., csi://0 or synthetic://street?seed=1"
 
 
@@ -59,12 +62,21 @@ def _kind_of(uri: str) -> str:
     if uri.isdecimal() or uri.startswith("/dev/video"):
         return "v4l2"
     path = Path(uri)
-    if path.is_dir():
+    if os.path.isdir(path):
         return "images"
-    if not path.exists():
-        beside = [str(other) for other in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise InputError(f"no camera, file or folder {masked_uri(uri)!r}{nearest(uri, beside)}; type {WHAT_TO_TYPE}")
+    if not os.path.exists(path):
+        raise InputError(
+            f"no camera, file or folder {masked_uri(uri[:300])!r}{nearest(uri, _beside(path))}; type {WHAT_TO_TYPE}"
+        )
+    look_at(path, "camera", VIDEO_BYTES)  # a pipe would block until somebody writes
     return "images" if path.suffix.lower() in IMAGE_SUFFIXES or is_image(path) else "video"
+
+
+def _beside(path: Path) -> list[str]:
+    try:
+        return [str(other) for other in path.parent.iterdir()]
+    except (OSError, ValueError):
+        return []
 
 
 def open_source(

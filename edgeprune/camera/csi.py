@@ -16,10 +16,10 @@ from edgeprune.camera.source import CameraStalled, CameraUnplugged, FrameSource,
 from edgeprune.errors import InputError
 
 OPTIONS = {
-    "width": Option(1280, least=16),
-    "height": Option(720, least=16),
-    "fps": Option(30, least=1),
-    "mode": Option(-1, least=0),  # of the sensor; by default the one that suits the size
+    "width": Option(1280, least=16, most=16384),
+    "height": Option(720, least=16, most=16384),
+    "fps": Option(30, least=1, most=1000),
+    "mode": Option(-1, least=0, most=100),  # of the sensor; by default the one that suits the size
     "flip": Option(0, least=0, most=7),  # nvvidconv's flip-method: 2 is upside down
     "scale": Option(1, least=0, most=1),  # down to what the model needs; 0: frames stay as large as the sensor's
 }
@@ -116,7 +116,7 @@ def open_csi(uri: str, realtime: bool, loop: bool, within: tuple[int, int] | Non
     """
     sensor = split_uri(uri).netloc
     options = read_options(uri, OPTIONS)
-    if not sensor.isdecimal():
+    if not (sensor.isascii() and sensor.isdecimal() and len(sensor) <= 3):
         raise InputError(f"no sensor number in {uri}; type csi://0")
     scale, width, height = options.pop("scale"), options["width"], options["height"]
     seen = (height, width) if options["flip"] in TURNING else (width, height)

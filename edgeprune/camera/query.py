@@ -6,7 +6,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from edgeprune.errors import InputError, choose
 
-LONGEST = 18  # digits of a number
+DIGITS = 18  # of a number; Python itself refuses to convert thousands of them
 
 
 class Option(NamedTuple):
@@ -18,15 +18,15 @@ class Option(NamedTuple):
 
 
 def split_uri(uri: str) -> SplitResult:
-    """`urlsplit`.
+    """The parts of a URI.
 
     Raises:
-        InputError: brackets that hold no address.
+        InputError: it is none.
     """
     try:
         return urlsplit(uri)
     except ValueError as error:
-        raise InputError(f"{uri} is no URI ({error}); type synthetic://street?seed=1 or csi://0") from error
+        raise InputError(f"{uri!r} is no URI ({error}); check it") from None
 
 
 def read_options(uri: str, known: Mapping[str, Option]) -> dict[str, int]:
@@ -38,7 +38,8 @@ def read_options(uri: str, known: Mapping[str, Option]) -> dict[str, int]:
     options = {key: option.default for key, option in known.items()}
     for key, text in parse_qsl(split_uri(uri).query, keep_blank_values=True):
         _, least, most = choose(known, key, f"option of {uri}:")
-        if not text.isdecimal() or len(text) > LONGEST or int(text) < least or (most is not None and int(text) > most):
+        whole = text.isascii() and text.isdecimal() and len(text) <= DIGITS
+        if not whole or int(text) < least or (most is not None and int(text) > most):
             expected = f"from {least} up" if most is None else f"from {least} to {most}"
             raise InputError(f"{key}={text!r} in {uri}: a whole number {expected} is expected")
         options[key] = int(text)

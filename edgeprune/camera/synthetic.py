@@ -10,16 +10,14 @@ from edgeprune.errors import InputError, choose
 SCENES = {"street": lambda seed, height, width: synthetic.Street(seed, height, width)}
 # frames=0: no end; ahead=0: each frame is rendered when it is asked for.
 OPTIONS = {
-    "seed": Option(1, least=0),
-    "height": Option(384, least=16),
-    "width": Option(512, least=16),
-    "fps": Option(15, least=1),
+    "seed": Option(1, least=0, most=2**32 - 1),
+    "height": Option(384, least=16, most=4096),
+    "width": Option(512, least=16, most=4096),
+    "fps": Option(15, least=1, most=1000),
     "frames": Option(0, least=0),
-    "ahead": Option(0, least=0),
+    "ahead": Option(0, least=0, most=100_000),
 }
-
-MAX_PIXELS = 64 * 1024 * 1024
-MAX_AHEAD_BYTES = 8 * 10**9
+AHEAD_BYTES = 2 << 30  # of frames and labels that are rendered before the first is asked for
 
 
 def open_synthetic(uri: str, realtime: bool, loop: bool) -> FrameSource:
@@ -34,17 +32,14 @@ def open_synthetic(uri: str, realtime: bool, loop: bool) -> FrameSource:
     """
     scene = choose(SCENES, split_uri(uri).netloc, "synthetic scene")
     options = read_options(uri, OPTIONS)
-    pixels, ahead = options["height"] * options["width"], options["ahead"]
-    if pixels > MAX_PIXELS:
+    held = options["ahead"] * options["height"] * options["width"] * 4
+    if held > AHEAD_BYTES:
         raise InputError(
-            f"{uri}: a frame of {pixels / 1e6:.0f} megapixels; at most {MAX_PIXELS / 1e6:.0f} are expected"
+            f"ahead={options['ahead']} in {uri}: {held / 1e9:.1f} GB of frames, at most {AHEAD_BYTES / 1e9:.1f} GB are held"
         )
-    if 4 * pixels * ahead > MAX_AHEAD_BYTES:  # three bytes of colour and one of label
-        most = MAX_AHEAD_BYTES // (4 * pixels)
-        raise InputError(f"{uri}: {ahead} frames ahead do not fit into memory; type ahead={most} or less")
     street = scene(options["seed"], options["height"], options["width"])
     return SyntheticStreet(
-        uri, street, fps=options["fps"], frames=options["frames"], ahead=ahead, realtime=realtime, loop=loop
+        uri, street, fps=options["fps"], frames=options["frames"], ahead=options["ahead"], realtime=realtime, loop=loop
     )
 
 

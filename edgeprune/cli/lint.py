@@ -51,7 +51,14 @@ def lint_file(graph: Path, target: str, json_: bool) -> None:
     rows: list[dict[str, Any]] = []
     for name in rules:
         rule = RULES[name]
-        for line in lint_graph(graph.name, model, [name]):
+        try:
+            lines = lint_graph(graph.name, model, [name])
+        except Exception as error:  # the graph is anybody's: what a rule stumbles over, it can't judge
+            raise InputError(
+                f"{graph}: rule {name} can't judge it ({type(error).__name__}: {str(error)[:200]}); the graph is damaged, or "
+                "the rule is: report it with the graph"
+            ) from error
+        for line in lines:
             about = {"concerns": rule.concerns, "reason": rule.reason, "remedy": rule.remedy}
             rows.append({"rule": name, "finding": line.split(": ", 2)[2]} | about)
     if json_:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from edgeprune.bundle import DENSE, Bundle
+from edgeprune.bundle.onnx_files import check_external
 from edgeprune.cli.defaults import PRECISIONS, default_checkpoint, open_default
 from edgeprune.cli.device import open_sensor, prepare_run, require_engine
 from edgeprune.cli.owning import own
@@ -75,6 +76,7 @@ def check_peers(bundle: Bundle, peers: Sequence[Path]) -> None:
         if path.stem in taken:
             raise InputError(f"--peer {path}: a row {path.stem!r} is there already; give the file another name")
         taken.add(path.stem)
+        check_external(path)
 
 
 @contextmanager

@@ -46,8 +46,8 @@ def parse_size(text: str) -> tuple[int, int]:
     least, most = SIDE_PX
     if not (least <= min(height, width) and max(height, width) <= most) or height * width > PIXELS:
         raise InputError(
-            f"size {text}: sides of {least} to {most} pixels and at most {PIXELS:,} pixels in all are expected, as 384x512"
+            f"size {text}: sides of {least} to {most} pixels, at most {PIXELS:,} pixels in all; write it as 384x512"
         )
     if height % SIDE_STEP_PX or width % SIDE_STEP_PX:
-        raise InputError(f"size {text}: sides in multiples of {SIDE_STEP_PX} are expected, as 384x512")
+        raise InputError(f"size {text}: sides in multiples of {SIDE_STEP_PX} are expected; write it as 384x512")
     return height, width

@@ -1,5 +1,6 @@
 """From a YAML file to a checked model: unknown keys are refused with the nearest known one."""
 
+import os
 from pathlib import Path
 from reprlib import Repr
 from typing import Any, TypeVar
@@ -95,7 +96,7 @@ def find(name: str | Path, folder: Path, what: str) -> Path:
     """
     name = str(name)
     path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
+    if path.suffix in (".yaml", ".yml") or os.path.isfile(path):
         return path
     known = sorted(file.stem for file in folder.glob("*.yaml"))
     if name not in known:

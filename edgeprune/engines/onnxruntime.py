@@ -15,7 +15,7 @@ from edgeprune.device import cache_folder
 from edgeprune.engines.bound import FRAME, BoundEngine, import_library
 from edgeprune.engines.engine import UInt8
 from edgeprune.engines.memory import free_host_bytes, lacks_memory, no_memory, saying_memory
-from edgeprune.errors import InputError, choose
+from edgeprune.errors import EdgepruneError, InputError, RunError, choose
 
 NAME = "onnxruntime"
 CPU = "CPUExecutionProvider"
@@ -94,7 +94,8 @@ def open_session(model: Path | bytes, threads: int, profile: Path | None = None,
         options.profile_file_prefix = str(profile)
     try:
         source = model if isinstance(model, bytes) else str(model)
-        session = library.InferenceSession(source, options, providers=_providers(provider))
+        # its own second try with other providers prints on standard output, which belongs to the result
+        session = library.InferenceSession(source, options, providers=_providers(provider), enable_fallback=0)
     except Exception as error:  # its own exceptions share no base but this one
         reason = " ".join(str(error).split())
         name = "a model" if isinstance(model, bytes) else model
@@ -141,6 +142,16 @@ def _providers(provider: str) -> list[Any]:
     return [(TENSORRT, kept | folder), cuda]
 
 
+def _check_constant(path: Path, tensor: Any) -> None:
+    """Refuses an input or output that can't be bound once: of a size that is not known, or a type without a number."""
+    sizes = all(isinstance(size, int) and size >= 0 for size in tensor.shape)
+    if not sizes or tensor.type not in NUMPY_TYPES:
+        raise InputError(
+            f"graph {path}: {tensor.name} is {tensor.type} {list(tensor.shape)}; constant sizes and one of "
+            f"{', '.join(NUMPY_TYPES)} are expected: export it with constant sizes"
+        )
+
+
 class OrtBound:
     """See `Bound`. Tensors are OrtValues, tied by an IOBinding. `model`: what is run instead of the file, serialized."""
 
@@ -161,11 +172,13 @@ class OrtBound:
         self.frame_shape: tuple[int, ...] = ()
         self._binding = self._session.io_binding()
         for tensor in self._session.get_inputs():
+            _check_constant(path, tensor)
             if tensor.name == FRAME:
                 self.frame_shape = tuple(tensor.shape)
             else:
                 self._binding.bind_ortvalue_input(tensor.name, choose(state or {}, tensor.name, f"input of {path}:"))
         for tensor in self._session.get_outputs():
+            _check_constant(path, tensor)
             with saying_memory(f"{NAME} can't hold {tensor.name} of {path}"):
                 value = library.OrtValue.ortvalue_from_shape_and_type(tensor.shape, NUMPY_TYPES[tensor.type], device, 0)
             self.outputs[tensor.name] = value
@@ -174,8 +187,14 @@ class OrtBound:
     def run(self, frame_HW3: UInt8 | None = None) -> None:
         if frame_HW3 is not None:
             self._binding.bind_cpu_input(FRAME, frame_HW3)
-        with saying_memory(f"{NAME} can't run {self._path}"):
-            self._session.run_with_iobinding(self._binding)
+        try:
+            with saying_memory(f"{NAME} can't run {self._path}"):
+                self._session.run_with_iobinding(self._binding)
+        except EdgepruneError:
+            raise
+        except Exception as error:  # its own exceptions share no base but this one
+            reason = " ".join(str(error).split())
+            raise RunError(f"{self._name} can't run {self._path} ({reason[:300]}); build or export it again") from error
 
     def close(self) -> None:
         self.outputs.clear()

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.bundle import MANIFEST, Bundle, GraphSet, mix
+from edgeprune.bundle import MANIFEST, Bundle, GraphSet, mix, read_references
 from edgeprune.device import cache_folder
 from edgeprune.engines import Engine, Session
 from edgeprune.errors import EdgepruneError, RunError
@@ -89,8 +89,7 @@ def choose_on_device(bundle: Bundle, engine: Engine, say: Callable[[str], None])
         RunError: the full grid answers as the references do in no precision.
     """
     names = [bucket.name for bucket in bundle.manifest.buckets]
-    with np.load(bundle.path(bundle.manifest.references)) as references:
-        frames_FHW3 = references["frames"]
+    frames_FHW3 = read_references(bundle)["frames"]
     agreement: dict[tuple[str, str], float] = {}
     times_ms: dict[tuple[str, str], float] = {}
     trunk_ms: dict[str, list[float]] = {}

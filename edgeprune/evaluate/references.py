@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.bundle import Bundle, mix
+from edgeprune.bundle import Bundle, mix, read_references
 from edgeprune.engines import Engine, Session
 from edgeprune.errors import RunError
 
@@ -21,12 +21,12 @@ def agreement_of(
     frames."""
     names = [bucket.name for bucket in bundle.manifest.buckets] if buckets is None else buckets
     equal: dict[str, list[float]] = {name: [] for name in names}
-    with np.load(bundle.path(bundle.manifest.references)) as references:
-        for index, frame_HW3 in enumerate(references["frames"]):
-            session.start(frame_HW3)
-            for name, shares in equal.items():
-                own = precision if isinstance(precision, str) else precision[name]
-                shares.append(float(np.mean(session.finish(name) == references[f"{own}/{name}"][index])))
+    references = read_references(bundle)
+    for index, frame_HW3 in enumerate(references["frames"]):
+        session.start(frame_HW3)
+        for name, shares in equal.items():
+            own = precision if isinstance(precision, str) else precision[name]
+            shares.append(float(np.mean(session.finish(name) == references[f"{own}/{name}"][index])))
     return {name: float(np.mean(shares)) for name, shares in equal.items()}
 
 

@@ -74,11 +74,7 @@ def check_calib(calib: Calib, model: Segmenter, precisions: Sequence[str]) -> No
     """Refuses a calibration whose numbers are not those of the model's gates."""
     gates = len(model.policy.gated)
     for precision in precisions:
-        found = len(calib.thresholds_of(precision))
-        if found != gates:
-            raise InputError(
-                f"calibration of {calib.model} has {found} thresholds for {precision}, the model {gates} gates; calibrate again"
-            )
+        calib.thresholds_for(precision, gates)
     for precision, occupancy_FG in calib.occupancy.items():
         if any(len(occupancy_G) != gates for occupancy_G in occupancy_FG):
             raise InputError(

@@ -1,10 +1,12 @@
 """Graph lint: rules that a target names, over every graph of a bundle."""
 
+import os
 from pathlib import Path
 
 import onnx
 
 from edgeprune.errors import InputError, choose
+from edgeprune.inputs import look_at
 from edgeprune.lint.rules import RULES
 
 __all__ = ["RULES", "lint_graph", "load_graph"]
@@ -16,8 +18,9 @@ def load_graph(path: Path) -> onnx.ModelProto:
     Raises:
         InputError: it isn't there, or isn't ONNX.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise InputError(f"graph {path} is not there; name an .onnx file, such as one of a bundle's graphs/")
+    look_at(path, "graph")
     try:
         model: onnx.ModelProto = onnx.load(path)
         onnx.checker.check_model(model)

@@ -1,6 +1,7 @@
 """Loads timm-format ViT weights (DeiT, AugReg, MAE, DINOv2) by their key names, from a safetensors file or the hub."""
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from math import isqrt
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from edgeprune.config import ROOT
 from edgeprune.errors import InputError
+from edgeprune.inputs import look_at
 from edgeprune.model.blocks import HEAD_SIZE
 from edgeprune.model.segmenter import Segmenter, resize_positions
 from edgeprune.model.stem import PATCH, PatchStem
@@ -39,10 +41,11 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: it is missing or damaged.
     """
-    if not path.is_file():
-        beside = sorted(file.name for file in path.parent.glob("*.safetensors")) if path.parent.is_dir() else []
+    if not os.path.lexists(path):
+        beside = sorted(file.name for file in path.parent.glob("*.safetensors")) if os.path.isdir(path.parent) else []
         there = f"; that folder has {', '.join(beside[:5])}" if beside else ""
         raise InputError(f"checkpoint {path} is not there{there}; give a .safetensors file or run `edgeprune train`")
+    look_at(path, "checkpoint")
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
@@ -59,7 +62,7 @@ def find_weights(source: str) -> Path:
     """
     if source.startswith(ZOO):
         path = ROOT / "zoo" / f"{source[len(ZOO) :]}.safetensors"
-        if path.is_file():
+        if os.path.isfile(path):
             return path
         here = [f"{ZOO}{file.parent.name}/{file.stem}" for file in sorted((ROOT / "zoo").glob("*/*.safetensors"))]
         raise InputError(

@@ -73,7 +73,7 @@ def probe(
     add("learned", model.policy.select_top(counts))
     if calib is not None:
         precision = "int8" if "int8" in calib.thresholds else "fp32"
-        add("threshold", select_over(calib.thresholds[precision]))
+        add("threshold", select_over(calib.thresholds_for(precision, len(model.policy.gated))))
     for seed in range(seeds):
         add("random", model.policy.select_random(counts, torch.Generator().manual_seed(seed)), seed)
     if not all(model.policy.merges_at(gate) for gate in range(len(model.policy.gated))):

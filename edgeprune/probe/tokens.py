@@ -31,7 +31,7 @@ def select_tokens(model: Segmenter, frame_HW3: UInt8, calib: Calib | None) -> tu
     select = None
     if calib is not None and policy.gated:
         precision = "int8" if any(True for _ in quantized_linears(model)) else "fp32"
-        select = select_over(calib.thresholds[precision])
+        select = select_over(calib.thresholds_for(precision, len(policy.gated)))
     with torch.no_grad():
         image_13HW = torch.from_numpy(np.array(frame_HW3)).permute(2, 0, 1)[None].float()
         prediction = model.eval()(image_13HW, select)

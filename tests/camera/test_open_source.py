@@ -201,8 +201,8 @@ def test_street_in_realtime_is_live() -> None:
     ("uri", "message"),
     [
         ("synthetic://street?sede=1", "unknown option of .* 'sede'; choices: seed, .*did you mean 'seed'"),
-        ("synthetic://street?height=tall", "height='tall' .* a whole number from 16 up is expected"),
-        ("synthetic://street?fps=0", "fps='0' .* a whole number from 1 up"),
+        ("synthetic://street?height=tall", "height='tall' .* a whole number from 16 to 4096 is expected"),
+        ("synthetic://street?fps=0", "fps='0' .* a whole number from 1 to 1000"),
         ("synthetic://steet", "unknown synthetic scene 'steet'; choices: street; did you mean 'street'"),
     ],
 )

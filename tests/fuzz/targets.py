@@ -1,0 +1,187 @@
+"""What is fuzzed: for each kind of input its seeds, how they are mutated, and the product's own way to read it.
+
+A target calls what a verb calls. It may return or raise an `EdgepruneError`; anything else is a finding.
+"""
+
+import contextlib
+import io
+import json
+import random
+import shutil
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import yaml
+
+from edgeprune.bundle import MANIFEST
+from edgeprune.bundle.onnx_files import check_external
+from edgeprune.calibrate import read_calib
+from edgeprune.camera import kind_of, open_source
+from edgeprune.camera.rtsp import without_password
+from edgeprune.checkpoint import is_checkpoint, load, read_card
+from edgeprune.cli.build import inspect
+from edgeprune.cli.lint import lint_file
+from edgeprune.compare.plan import load_plan
+from edgeprune.config import load_data_set, load_recipe, load_target
+from edgeprune.data import open_split
+from edgeprune.engines import ENGINES
+from edgeprune.errors import EdgepruneError
+from tests import bundles
+from tests.fuzz.mutate import Mutate, mutate_bytes, mutate_json, mutate_text, mutate_tree
+
+SEEDS = Path(__file__).parent / "seeds"
+FRAMES = 8  # of a video
+THREADS = 1
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of input.
+
+    Args:
+        seeds: files under `seeds/`, or made by code.
+        attempt: reads a mutated file; it is given the file, which keeps its seed's name.
+        cases: of 100,000 and more in all.
+        words: the command line that reads the same file, `FILE` in its place.
+    """
+
+    seeds: Callable[[Path], Sequence[Path]]
+    mutate: Mutate
+    attempt: Callable[[Path], None]
+    cases: int
+    words: tuple[str, ...]
+
+
+def _committed(folder: str) -> Callable[[Path], Sequence[Path]]:
+    return lambda work: sorted((SEEDS / folder).iterdir())
+
+
+def _bundle(work: Path) -> Sequence[Path]:
+    """The manifests of two tiny bundles, whose graphs lie beside them. A mutated one is written in its place."""
+    folders = [work / "gated", work / "plain"]
+    for gated, folder in zip((True, False), folders, strict=True):
+        if not folder.is_dir():
+            bundles.write_bundle(folder, gated=gated, stem_head=True)
+            content = json.loads((folder / MANIFEST).read_text())
+            row = {"bucket": "full", "precision": "int8", "p50_ms": 2.5, "loss_points": None, "chosen": True}
+            content["precision_choice"] = [row | {"bucket": "trunk"}, row]
+            content["engine_choice"] = [
+                {"engine": "onnxruntime", "agreement": 1.0, "p50_ms": 2.5, "chosen": True, "reason": "the fastest"}
+            ]
+            (folder / MANIFEST).write_text(json.dumps(content))
+            shutil.copy(folder / MANIFEST, folder / "seed.json")
+    return [folder / "seed.json" for folder in folders]
+
+
+def read_manifest(path: Path) -> None:
+    """`inspect`, both ways of showing it, and what a run takes of the manifest."""
+    folder = path.parent
+    path.replace(folder / MANIFEST)
+    for as_json in (True, False):
+        with contextlib.redirect_stdout(io.StringIO()):
+            inspect.callback(folder, as_json)  # type: ignore[misc]
+
+
+def read_yaml(path: Path) -> None:
+    """The reader that the seed's name begins with."""
+    READERS[path.stem.split("-")[0]](str(path))
+
+
+def _read_data(name: str) -> None:
+    data_set = load_data_set(name)
+    open_split(data_set, "val")
+
+
+READERS: dict[str, Callable[[str], object]] = {
+    "data": _read_data,
+    "recipe": load_recipe,
+    "target": load_target,
+    "calib": lambda name: read_calib(Path(name)),
+    "plan": load_plan,
+}
+
+
+def mutate_header(draw: random.Random, data: bytes) -> bytes:
+    """Of a safetensors file: the card in its header, the header, or any byte."""
+    (length,) = struct.unpack("<Q", data[:8])
+    if draw.random() < 0.2:
+        return mutate_bytes(draw, data)
+    header, rest = json.loads(data[8 : 8 + length]), data[8 + length :]
+    if draw.random() < 0.6:
+        card = header["__metadata__"]["edgeprune"].encode()
+        header["__metadata__"]["edgeprune"] = mutate_json(draw, card).decode("utf-8", "replace")
+        text = json.dumps(header).encode()
+    else:
+        text = mutate_json(draw, json.dumps(header).encode())
+    size = len(text) if draw.random() < 0.9 else draw.choice((0, 2**31, 2**63, len(text) - 1))
+    return struct.pack("<Q", size) + text + rest
+
+
+def read_checkpoint(path: Path) -> None:
+    """What `build`, `train` and `probe` do with a checkpoint."""
+    is_checkpoint(path)
+    read_card(path)
+    load(path)
+
+
+def read_onnx(path: Path) -> None:
+    """`lint FILE`, and `bench --peer FILE` up to its first frames."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(EdgepruneError):  # it has findings
+        lint_file(path, "jetson-orin", True)
+    check_external(path)
+    ENGINES["onnxruntime"].open_graph(path, THREADS).close()
+
+
+def read_frames(path: Path) -> None:
+    """`run --camera FILE`: some frames of an image or a video."""
+    _take(str(path))
+
+
+def _take(uri: str) -> None:
+    source = open_source(uri)
+    try:
+        for _ in islice(source, FRAMES):
+            pass
+    finally:
+        source.close()
+
+
+def read_uri(path: Path) -> None:
+    """`run --camera URI`, as far as a machine without cameras and network goes."""
+    uri = path.read_bytes().decode("utf-8", "surrogateescape").rstrip("\n")
+    kind = kind_of(uri)
+    if kind == "rtsp":
+        without_password(uri)
+    elif kind == "synthetic" and "height" not in uri and "width" not in uri:  # large ones take seconds
+        source = open_source(uri)
+        next(iter(source), None)
+        source.close()
+    elif kind in ("images", "video", "synthetic"):
+        open_source(uri).close()
+
+
+def mutate_yaml(draw: random.Random, data: bytes) -> bytes:
+    """Of its text, or of its tree, written as JSON, which is YAML too."""
+    if draw.random() < 0.5:
+        return _as_text(draw, data)
+    return json.dumps(mutate_tree(draw, yaml.safe_load(data))).encode()
+
+
+def _as_text(draw: random.Random, data: bytes) -> bytes:
+    return mutate_text(draw, data.decode()).encode("utf-8", "surrogatepass")
+
+
+KINDS: dict[str, Kind] = {
+    "manifest": Kind(_bundle, mutate_json, read_manifest, 25_000, ("inspect", "FOLDER")),
+    "yaml": Kind(_committed("yaml"), mutate_yaml, read_yaml, 40_000, ("lint", "--data", "FILE")),
+    "checkpoint": Kind(
+        _committed("checkpoint"), mutate_header, read_checkpoint, 10_000, ("build", "--checkpoint", "FILE")
+    ),
+    "onnx": Kind(_committed("onnx"), mutate_bytes, read_onnx, 6_000, ("lint", "FILE")),
+    "image": Kind(_committed("image"), mutate_bytes, read_frames, 12_000, ("show", "--camera", "FILE")),
+    "video": Kind(_committed("video"), mutate_bytes, read_frames, 4_000, ("run", "--camera", "FILE")),
+    "uri": Kind(_committed("uri"), _as_text, read_uri, 8_000, ("run", "--camera", "TEXT")),
+}
