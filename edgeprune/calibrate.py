@@ -60,7 +60,8 @@ class Calib(Strict):
         found = self.thresholds_of(precision)
         if len(found) != gates:
             raise InputError(
-                f"calibration of {self.model} has {len(found)} thresholds for {precision}, the model {gates} gates; calibrate again"
+                f"calibration of {self.model} has {len(found)} thresholds for {precision}, the model {gates} gates; "
+                "calibrate again"
             )
         return found
 

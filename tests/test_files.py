@@ -79,6 +79,55 @@ def test_a_folder_under_a_files_name_is_refused(tmp_path: Path) -> None:
         raise AssertionError("never reached")
 
 
+def test_a_pipe_or_a_device_is_not_replaced(tmp_path: Path) -> None:
+    """Root may rename over /dev/null."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "null").symlink_to("/dev/null")
+    for name, kind in (("fifo", "a pipe"), ("null", "a device")):
+        with (
+            pytest.raises(InputError, match=f"cannot write the table to .*{name}: it is {kind}; name a file"),
+            write_atomic(tmp_path / name, "the table"),
+        ):
+            raise AssertionError("never reached")
+
+
+@pytest.mark.parametrize("length", [250, 300])
+def test_a_name_that_is_too_long_with_or_without_partial(tmp_path: Path, length: int) -> None:
+    with (
+        pytest.raises(InputError, match=r"cannot write the table to .*File name too long; .*give another name"),
+        write_atomic(tmp_path / ("x" * length), "the table"),
+    ):
+        raise AssertionError("never reached")
+    assert listing(tmp_path) == []
+
+
+def test_a_partial_that_is_somebody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a shared folder: not to be opened, and not to be followed where it is a link."""
+    (tmp_path / "precious").write_text("whole")
+    partial = tmp_path / "table.partial.csv"
+    partial.symlink_to(tmp_path / "precious")
+    with (
+        pytest.raises(InputError, match=r"table.partial.csv: .*; delete that file or give another name"),
+        write_atomic(tmp_path / "table.csv", "the table"),
+    ):
+        raise AssertionError("never reached")
+    assert (tmp_path / "precious").read_text() == "whole"
+    partial.unlink()
+    opened = os.open
+
+    def refuse(path: Path, *rest: int) -> int:
+        if path == partial:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *rest)
+
+    monkeypatch.setattr(files.os, "open", refuse)
+    with (
+        pytest.raises(InputError, match=r"table.partial.csv: Permission denied; delete that file"),
+        write_atomic(tmp_path / "table.csv", "the table"),
+    ):
+        raise AssertionError("never reached")
+
+
 @pytest.mark.parametrize("folder", ["file/below", "file", "/proc/edgeprune"])
 def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path, folder: str) -> None:
     (tmp_path / "file").touch()

@@ -56,7 +56,7 @@ def run_command() -> int:
         if isinstance(stream, io.TextIOWrapper):  # a file's name may be no text at all
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = edgeprune.main(standalone_mode=False)
+        code = edgeprune.main(prog_name="edgeprune", standalone_mode=False)
         sys.stdout.flush()  # what can't be written is found out here, not when the interpreter ends
     except click.ClickException as error:
         code = _tell(_of_click(error), 2)
@@ -64,6 +64,8 @@ def run_command() -> int:
         code = _tell("stopped", 130)
     except EdgepruneError as error:
         code = _tell(f"edgeprune: {one_line(str(error))}", error.exit_code)
+    except SystemExit:
+        code = 3  # click's own way out when whoever read the output is gone; it says nothing, as pipes go
     except MemoryError:
         code = _tell("edgeprune: not enough memory; close other programs, or give a smaller size or fewer frames", 3)
     except OSError as error:
@@ -89,8 +91,6 @@ def _of_click(error: click.ClickException) -> str:
 def _of_system(error: OSError) -> str:
     """The path and the reason; a write that fails names no path."""
     reason = error.strerror or str(error) or type(error).__name__
-    if error.errno == errno.EPIPE:
-        return f"{reason}: whoever read the output is gone"
     if error.filename is None:
         return reason
     shown = error.filename.decode(errors="replace") if isinstance(error.filename, bytes) else str(error.filename)

@@ -5,6 +5,8 @@ that is no `EdgepruneError`, with the number of the case, which makes the same f
 """
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import random
@@ -16,7 +18,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from edgeprune.bundle import MANIFEST
+from edgeprune.cli.commands import run_command
 from edgeprune.errors import EdgepruneError
+from tests import bundles
 from tests.fuzz.guard import Broken, Guard, limit_memory, listing
 from tests.fuzz.targets import KINDS, SEEDS, Kind
 
@@ -64,6 +69,29 @@ def run_kind(name: str, kind: Kind, cases: int, work: Path, guard: Guard, seed: 
     }
 
 
+def run_verb(name: str, kind: Kind, work: Path, guard: Guard, seed: int) -> dict[str, Any]:
+    """One case of a kind as a user types it: an exit code that is known, and one line where it is not 0."""
+    path = kind.seeds(work)[0]
+    case = (path.parent if path.is_relative_to(work) else work) / f"{path.stem}-case{path.suffix}"
+    for index in range(100):  # the first that is refused, as most are
+        case.write_bytes(kind.mutate(random.Random(f"{seed} {name} verb {index}"), path.read_bytes()))
+        content = case.read_bytes().decode(errors="replace").replace("\0", "")
+        if name == "manifest":
+            case.replace(path.parent / MANIFEST)
+        places = {"FILE": str(case), "FOLDER": str(path.parent), "TEXT": content, "BUNDLE": str(work / "whole")}
+        out, err = io.StringIO(), io.StringIO()
+        sys.argv = ["edgeprune", *(places.get(word, word) for word in kind.words)]
+        try:
+            with guard.watch(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                code = run_command()
+        except (Exception, Broken) as error:
+            return {"code": None, "line": f"{type(error).__name__}: {error}"}
+        if code:
+            break
+    lines = [line for line in err.getvalue().splitlines() if line.startswith("edgeprune")]
+    return {"code": code, "line": lines[0] if len(lines) == 1 else f"{len(lines)} lines"}
+
+
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser()
@@ -83,6 +111,7 @@ def main() -> None:
                 KINDS[name].attempt(path)
             except EdgepruneError:
                 continue
+    bundles.write_bundle(work / "whole")
     before = listing(SEEDS.parent, Path.home())
     limit_memory()
     base_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -91,9 +120,16 @@ def main() -> None:
         for name, kind in KINDS.items()
         if not asked.only or name in asked.only
     }
+    verbs = {name: run_verb(name, KINDS[name], work, guard, asked.seed) for name in kinds}
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     strays = sorted(listing(SEEDS.parent, Path.home()) - before)
-    result = {"kinds": kinds, "peak_mb": round(peak_mb), "imported_mb": round(base_mb), "strays": strays}
+    result = {
+        "kinds": kinds,
+        "verbs": verbs,
+        "peak_mb": round(peak_mb),
+        "imported_mb": round(base_mb),
+        "strays": strays,
+    }
     (work / RESULT).write_text(json.dumps(result, indent=1))
 
 

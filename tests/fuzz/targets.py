@@ -45,7 +45,7 @@ class Kind:
         seeds: files under `seeds/`, or made by code.
         attempt: reads a mutated file; it is given the file, which keeps its seed's name.
         cases: of 100,000 and more in all.
-        words: the command line that reads the same file, `FILE` in its place.
+        words: the command line that reads the same, `FILE`, `FOLDER` or `TEXT` in its place.
     """
 
     seeds: Callable[[Path], Sequence[Path]]
@@ -174,6 +174,8 @@ def _as_text(draw: random.Random, data: bytes) -> bytes:
     return mutate_text(draw, data.decode()).encode("utf-8", "surrogatepass")
 
 
+# BUNDLE is a whole one, FOLDER the one whose manifest was mutated
+RUN = ("run", "--bundle", "BUNDLE", "--frames", "2", "--meter", "none", "--out", "overlay.mp4", "--camera")
 KINDS: dict[str, Kind] = {
     "manifest": Kind(_bundle, mutate_json, read_manifest, 25_000, ("inspect", "FOLDER")),
     "yaml": Kind(_committed("yaml"), mutate_yaml, read_yaml, 40_000, ("lint", "--data", "FILE")),
@@ -181,7 +183,7 @@ KINDS: dict[str, Kind] = {
         _committed("checkpoint"), mutate_header, read_checkpoint, 10_000, ("build", "--checkpoint", "FILE")
     ),
     "onnx": Kind(_committed("onnx"), mutate_bytes, read_onnx, 6_000, ("lint", "FILE")),
-    "image": Kind(_committed("image"), mutate_bytes, read_frames, 12_000, ("show", "--camera", "FILE")),
-    "video": Kind(_committed("video"), mutate_bytes, read_frames, 4_000, ("run", "--camera", "FILE")),
-    "uri": Kind(_committed("uri"), _as_text, read_uri, 8_000, ("run", "--camera", "TEXT")),
+    "image": Kind(_committed("image"), mutate_bytes, read_frames, 12_000, (*RUN, "FILE")),
+    "video": Kind(_committed("video"), mutate_bytes, read_frames, 4_000, (*RUN, "FILE")),
+    "uri": Kind(_committed("uri"), _as_text, read_uri, 8_000, (*RUN, "TEXT")),
 }

@@ -1,0 +1,138 @@
+"""What the system refuses is one line and an exit code, as bad input is; never a traceback."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from edgeprune.cli import commands, main
+from edgeprune.cli.ranges import parse_size
+from edgeprune.errors import InputError, one_line
+from tests.cli.conftest import Said, Type
+from tests.cli.test_bad_input import assert_one_line
+
+OS_ERRORS: list[tuple[BaseException, str, int]] = [
+    (PermissionError(errno.EACCES, "Permission denied", "/root/secret"), "/root/secret: Permission denied", 2),
+    (OSError(errno.ENAMETOOLONG, "File name too long", b"\xff" * 3), "File name too long", 2),
+    (OSError(errno.ENOSPC, "No space left on device"), "No space left on device", 3),
+    (OSError(errno.ENOSPC, "No space left on device", "a"), "a: No space left on device", 3),
+    (OSError(errno.EIO, "Input/output error", "/dev/sda"), "/dev/sda: Input/output error", 3),
+    (OSError("of a library"), "of a library", 3),
+    (MemoryError(), "not enough memory; close other programs", 3),
+]
+
+
+def invoke_failing(edgeprune: Type, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> Said:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setitem(commands.edgeprune.commands, "targets", click.Command("targets", callback=fail))
+    return edgeprune("targets")
+
+
+@pytest.mark.parametrize(("error", "words", "code"), OS_ERRORS)
+def test_what_the_system_refuses(
+    edgeprune: Type, monkeypatch: pytest.MonkeyPatch, error: BaseException, words: str, code: int
+) -> None:
+    said = invoke_failing(edgeprune, monkeypatch, error)
+    assert said.err == f"edgeprune: {said.err[len('edgeprune: ') :]}" and said.err.count("\n") == 1
+    assert_one_line(said, words, code=code)
+
+
+def test_a_fault_of_ours_keeps_its_traceback(edgeprune: Type, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KeyError):
+        invoke_failing(edgeprune, monkeypatch, KeyError("bug"))
+
+
+def test_ctrl_c_while_importing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    class Stopped:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "edgeprune.cli.commands":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "edgeprune.cli.commands")
+    monkeypatch.setattr(sys, "meta_path", [Stopped(), *sys.meta_path])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 130 and capsys.readouterr().err == "stopped\n"
+
+
+def test_ctrl_c_in_a_verb(edgeprune: Type, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = invoke_failing(edgeprune, monkeypatch, KeyboardInterrupt())
+    assert said.code == 130 and said.err.split() == ["stopped"]
+
+
+CODE = "from edgeprune.cli import main; main()"
+
+
+def in_a_shell(words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    line = f"{sys.executable} -c '{CODE}' {words}"
+    return subprocess.run(line, shell=True, capture_output=True, text=True, timeout=120, **options)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_standard_output_on_a_full_disk() -> None:
+    done = in_a_shell("targets > /dev/full")
+    assert (done.returncode, done.stderr) == (3, "edgeprune: No space left on device\n")
+
+
+def test_standard_output_that_nobody_reads() -> None:
+    done = in_a_shell("targets | sleep 0; exit ${PIPESTATUS[0]}", executable="/bin/bash")
+    assert (done.returncode, done.stderr) == (3, "")
+
+
+def test_options_of_no_sense_are_one_line(edgeprune: Type, tiny: Path) -> None:
+    run = ("run", "--bundle", tiny)
+    for words in (
+        ("--seconds", "nan"), ("--seconds", "inf"), ("--seconds", "-1"), ("--seconds", "0"), ("--idle", "nan"),
+        ("--idle", "-1"), ("--idle", "1e9"), ("--threads", "0"), ("--threads", "1000000000"), ("--frames", "9" * 30),
+        ("--frames", "many"), ("--no-such-option",),
+    ):  # fmt: skip
+        said = edgeprune(*run, *words)
+        assert said.code == 2 and said.err.startswith("edgeprune run: ") and said.err.count("\n") == 1, said
+        assert words[0] in said.err and said.err.endswith("; see edgeprune run --help\n"), said
+
+
+@pytest.mark.parametrize("size", ["1600000x1600000", "4096x4096", "16x512", "384x500", "384", "384x512x3", "-384x512",
+                                  "9" * 5000 + "x512", "²x512", "384x512.0", "x"])  # fmt: skip
+def test_sizes_of_no_sense(size: str) -> None:
+    with pytest.raises(InputError, match="write it as 384x512"):
+        parse_size(size)
+
+
+def test_sizes_that_are_built() -> None:
+    assert parse_size("384x512") == (384, 512) and parse_size("2048X2048") == (2048, 2048)
+
+
+def test_inputs_that_would_block(edgeprune: Type, tiny: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.yaml")
+    os.mkfifo(tmp_path / "fifo")
+    said = "is a pipe; name a file"
+    assert_one_line(edgeprune("lint", "--data", "fifo.yaml"), said)
+    assert_one_line(edgeprune("lint", "fifo"), said)
+    assert_one_line(edgeprune("run", "--bundle", tiny, "--camera", "fifo"), said)
+    assert_one_line(edgeprune("build", "--checkpoint", "fifo"), said)
+    assert_one_line(edgeprune("bench", "--bundle", tiny, "--peer", "fifo"), said)
+    assert_one_line(edgeprune("train", "fifo.yaml"), said)
+    (tmp_path / "manifest.json").unlink(missing_ok=True)
+    os.mkfifo(tmp_path / "manifest.json")
+    assert_one_line(edgeprune("inspect", tmp_path), said)
+
+
+def test_names_that_are_too_long(edgeprune: Type, tiny: Path) -> None:
+    long = "x" * 300
+    for words in (
+        ("lint", "--data", f"{long}.yaml"), ("lint", "--data", long), ("lint", f"{long}.onnx"), ("inspect", long),
+        ("run", "--bundle", tiny, "--camera", long), ("build", "--checkpoint", long), ("train", long),
+        ("run", "--bundle", tiny, "--camera", "1" * 5000),
+    ):  # fmt: skip
+        assert_one_line(edgeprune(*words))
+
+
+def test_a_message_is_one_line_of_a_terminal() -> None:
+    assert one_line("a\n b\x1b[31m\udcff\x9b é") == "a b\\x1b[31m\\udcff\\x9b é"
