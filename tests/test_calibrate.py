@@ -183,3 +183,21 @@ def test_a_write_that_fails_leaves_no_calibration(tmp_path: Path, monkeypatch: p
     with pytest.raises(RunError, match="no space left while writing calibration"):
         write_calib(tmp_path / "calib.yaml", Calib(model="a", data="b", split="train", frames=[]))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_thresholds_of_another_model_are_refused() -> None:
+    calib = Calib(model="a", data="street", split="train", frames=[], thresholds={"fp32": [0.1, 0.2]})
+    assert calib.thresholds_for("fp16", 2) == [0.1, 0.2]
+    for precision, gates in (("fp32", 3), ("int8", 2)):
+        with pytest.raises(
+            InputError, match=f"calibration of a has . thresholds for {precision}, the model {gates} gates"
+        ):
+            calib.thresholds_for(precision, gates)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"occupancy": {"fp32": [[1.5]]}}, {"ranges": {"a": -1.0}}, {"thresholds": {"fp32": [float("nan")]}}]
+)
+def test_figures_of_no_sense_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="input should be"):
+        parse(Calib, {"model": "a", "data": "street", "split": "train", "frames": []} | wrong, "a.yaml")

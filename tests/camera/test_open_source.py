@@ -203,6 +203,10 @@ def test_street_in_realtime_is_live() -> None:
         ("synthetic://street?sede=1", "unknown option of .* 'sede'; choices: seed, .*did you mean 'seed'"),
         ("synthetic://street?height=tall", "height='tall' .* a whole number from 16 to 4096 is expected"),
         ("synthetic://street?fps=0", "fps='0' .* a whole number from 1 to 1000"),
+        ("synthetic://street?height=1000000", "from 16 to 4096"),
+        ("synthetic://street?seed=" + "9" * 5000, "a whole number from 0 to 4294967295"),
+        ("synthetic://street?ahead=100000", "ahead=100000 .*: 78.6 GB of frames, at most 2.1 GB are held"),
+        ("synthetic://[", r"'synthetic://\[' is no URI \(Invalid IPv6 URL\)"),
         ("synthetic://steet", "unknown synthetic scene 'steet'; choices: street; did you mean 'street'"),
     ],
 )

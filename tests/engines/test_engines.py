@@ -180,7 +180,7 @@ def test_a_fall_back_to_the_cpu_is_refused(bundle: Bundle, name: str, monkeypatc
     monkeypatch.delenv("NVIDIA_TF32_OVERRIDE")
     real, asked = library.InferenceSession, []
 
-    def on_the_cpu(model: Any, options: Any, providers: list[Any]) -> Any:
+    def on_the_cpu(model: Any, options: Any, providers: list[Any], **_: object) -> Any:
         asked.append(providers)
         return real(model, options, providers=["CPUExecutionProvider"])
 
