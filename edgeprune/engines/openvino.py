@@ -98,6 +98,12 @@ class OpenVinoBound:
         tensor = load_openvino().Tensor
         self.outputs: dict[str, Array] = {}
         self._frame_HW3 = np.empty((0, 0, 3), np.uint8)
+        for port in (*compiled.inputs, *compiled.outputs):
+            if port.partial_shape.is_dynamic:
+                raise InputError(
+                    f"{port.get_any_name()} of a graph is {port.partial_shape}; constant sizes are expected, export it with "
+                    "them"
+                )
         for port in compiled.inputs:
             if FRAME in port.get_names():
                 # a buffer of ours: it takes no read-only memory, which is what a decoder or an image library may give

@@ -1,5 +1,6 @@
 """What the system refuses is one line and an exit code, as bad input is; never a traceback."""
 
+import dataclasses
 import errno
 import os
 import subprocess
@@ -136,3 +137,16 @@ def test_names_that_are_too_long(edgeprune: Type, tiny: Path) -> None:
 
 def test_a_message_is_one_line_of_a_terminal() -> None:
     assert one_line("a\n b\x1b[31m\udcff\x9b é") == "a b\\x1b[31m\\udcff\\x9b é"
+
+
+def test_a_graph_that_a_rule_cannot_judge(edgeprune: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a rule stumbles over in somebody's graph names the rule."""
+    from edgeprune import lint
+    from tests import bundles
+
+    def stumble(*_: object) -> list[str]:
+        raise KeyError(99)
+
+    bundles.write_tail(tmp_path / "a.onnx", 1)
+    monkeypatch.setitem(lint.RULES, "opset", dataclasses.replace(lint.RULES["opset"], check=stumble))
+    assert_one_line(edgeprune("lint", "a.onnx"), "a.onnx: rule opset can't judge it (KeyError: 99)", "report it")
