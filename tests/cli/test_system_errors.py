@@ -5,6 +5,7 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ def test_a_graph_that_a_rule_cannot_judge(edgeprune: Type, tmp_path: Path, monke
     from edgeprune import lint
     from tests import bundles
 
-    def stumble(*_: object) -> list[str]:
+    def stumble(*_: object) -> Iterator[str]:
         raise KeyError(99)
 
     bundles.write_tail(tmp_path / "a.onnx", 1)

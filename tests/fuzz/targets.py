@@ -11,6 +11,7 @@ import shutil
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -167,7 +168,12 @@ def mutate_yaml(draw: random.Random, data: bytes) -> bytes:
     """Of its text, or of its tree, written as JSON, which is YAML too."""
     if draw.random() < 0.5:
         return _as_text(draw, data)
-    return json.dumps(mutate_tree(draw, yaml.safe_load(data))).encode()
+    return json.dumps(mutate_tree(draw, json.loads(_as_json(data)))).encode()
+
+
+@cache
+def _as_json(data: bytes) -> str:
+    return json.dumps(yaml.safe_load(data))
 
 
 def _as_text(draw: random.Random, data: bytes) -> bytes:
@@ -177,13 +183,13 @@ def _as_text(draw: random.Random, data: bytes) -> bytes:
 # BUNDLE is a whole one, FOLDER the one whose manifest was mutated
 RUN = ("run", "--bundle", "BUNDLE", "--frames", "2", "--meter", "none", "--out", "overlay.mp4", "--camera")
 KINDS: dict[str, Kind] = {
-    "manifest": Kind(_bundle, mutate_json, read_manifest, 25_000, ("inspect", "FOLDER")),
-    "yaml": Kind(_committed("yaml"), mutate_yaml, read_yaml, 40_000, ("lint", "--data", "FILE")),
+    "manifest": Kind(_bundle, mutate_json, read_manifest, 40_000, ("inspect", "FOLDER")),
+    "yaml": Kind(_committed("yaml"), mutate_yaml, read_yaml, 22_000, ("lint", "--data", "FILE")),
     "checkpoint": Kind(
         _committed("checkpoint"), mutate_header, read_checkpoint, 10_000, ("build", "--checkpoint", "FILE")
     ),
     "onnx": Kind(_committed("onnx"), mutate_bytes, read_onnx, 6_000, ("lint", "FILE")),
-    "image": Kind(_committed("image"), mutate_bytes, read_frames, 12_000, (*RUN, "FILE")),
+    "image": Kind(_committed("image"), mutate_bytes, read_frames, 16_000, (*RUN, "FILE")),
     "video": Kind(_committed("video"), mutate_bytes, read_frames, 4_000, (*RUN, "FILE")),
     "uri": Kind(_committed("uri"), _as_text, read_uri, 8_000, (*RUN, "TEXT")),
 }
