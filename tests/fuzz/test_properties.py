@@ -16,7 +16,7 @@ hypothesis = pytest.importorskip("hypothesis", reason="needs hypothesis: pip ins
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-FEW = settings(max_examples=100, deadline=None, database=None, derandomize=True)
+FEW = settings(max_examples=50, deadline=None, database=None, derandomize=True)
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 TREES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=8), inner, max_size=5)
