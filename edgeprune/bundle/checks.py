@@ -7,7 +7,7 @@ further look: every name leads to something, every count fits the grid.
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from edgeprune.bundle.manifest import MANIFEST, MIXED, Manifest, Name, Precision, Share, named_files
 from edgeprune.bundle.onnx_files import is_inside
@@ -20,7 +20,13 @@ HASH_DIGITS = 64
 Refuse = Callable[[str], InputError]
 
 
-class EngineRow(Strict):
+class _Row(Strict):
+    """A row that stays the dict it is: a "3.5" that would pass for a number stays text, and no table can show it as one."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class EngineRow(_Row):
     """A row of `engine_choice`: one engine, where the target leaves it open."""
 
     engine: Name
@@ -30,7 +36,7 @@ class EngineRow(Strict):
     reason: str
 
 
-class PrecisionRow(Strict):
+class PrecisionRow(_Row):
     """A row of `precision_choice`: one precision of the trunk or of a bucket."""
 
     bucket: Name

@@ -78,6 +78,7 @@ CONTRADICTIONS: dict[str, tuple[Change, str]] = {
     "a share over 1": (put("parity.0.label_agreement", 1.5), "less than or equal to 1"),
     "a choice that is none": (put("precision_choice", [ROW | {"precision": "int4"}]), "choice.0: precision: input should"),
     "a time that is none": (put("precision_choice", [ROW | {"p50_ms": "soon"}]), "precision_choice.0: p50_ms: input should be"),
+    "a time in quotes": (put("precision_choice", [ROW | {"p50_ms": "2.5"}]), "precision_choice.0: p50_ms: input should be"),
     "an engine of no name": (put("engine_choice", [{"engine": 3}]), "engine_choice.0: engine: input should be"),
     "accuracy of no bucket": (put("accuracy.0.bucket", [1]), "an accuracy row whose bucket is no name"),
     "an mIoU of words": (put("accuracy.0.miou", "high"), "an accuracy row whose miou is no share"),

@@ -15,6 +15,8 @@ MEMORY = 1 << 30  # bytes beside what the libraries take when they are imported
 PROCESSES = (
     "subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "os.fork", "os.forkpty", "pty.spawn",
 )  # fmt: skip
+# what a run asks of the machine for its record, word for word: no input has a say in them
+ASKED = (["uname", "-p"], ["nvpmodel", "-q"])
 NETWORK = ("socket.connect", "socket.bind", "socket.sendto")
 WRITES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate", "shutil.rmtree")
 
@@ -34,6 +36,8 @@ class Guard:
 
     def _hook(self, event: str, args: tuple[Any, ...]) -> None:
         if not self._watching:
+            return
+        if event == "subprocess.Popen" and list(args[1]) in ASKED:
             return
         if event in PROCESSES or event in NETWORK:
             raise Broken(f"{event} {args[:2]!r}")
