@@ -32,7 +32,8 @@ def open_synthetic(uri: str, realtime: bool, loop: bool) -> FrameSource:
     """
     scene = choose(SCENES, split_uri(uri).netloc, "synthetic scene")
     options = read_options(uri, OPTIONS)
-    held = options["ahead"] * options["height"] * options["width"] * 4
+    ahead = min(options["ahead"], options["frames"] or options["ahead"])
+    held = ahead * options["height"] * options["width"] * 4
     if held > AHEAD_BYTES:
         raise InputError(
             f"ahead={options['ahead']} in {uri}: {held / 1e9:.1f} GB of frames, at most {AHEAD_BYTES / 1e9:.1f} GB are held"
