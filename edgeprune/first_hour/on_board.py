@@ -9,6 +9,7 @@ from typing import IO
 
 import numpy as np
 
+from edgeprune.bundle import read_references
 from edgeprune.energy import NoSensor, open_meter
 from edgeprune.engines import ENGINES
 from edgeprune.errors import EdgepruneError, RunError
@@ -144,8 +145,7 @@ def _load(job: Job, seconds: float) -> str:
     floating, _ = job.precisions()
     bucket, begin = job.bucket(), time.monotonic()
     try:
-        with np.load(job.bundle.path(job.bundle.manifest.references)) as references:
-            frame_HW3 = references["frames"][0]
+        frame_HW3 = read_references(job.bundle)["frames"][0]
         with closing(ENGINES[job.bundle.manifest.target.engine].open(job.bundle, floating, [bucket])) as session:
             while time.monotonic() - begin < seconds:
                 session.start(frame_HW3)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeprune.bundle import read_references
 from edgeprune.device import CACHE_VARIABLE
 from edgeprune.engines import ENGINES, Engine
 from edgeprune.engines.tensorrt import open_runtime
@@ -36,9 +37,7 @@ def _graphs(job: Job, precision: str, bucket: str) -> list[Path]:
 
 
 def _frames(job: Job) -> np.ndarray:
-    with np.load(job.bundle.path(job.bundle.manifest.references)) as references:
-        frames_FHW3: np.ndarray = references["frames"]
-    return frames_FHW3
+    return read_references(job.bundle)["frames"]
 
 
 def compile_graphs(job: Job, graphs: Sequence[Path]) -> Found:
@@ -122,8 +121,8 @@ def labels(job: Job, tf32: bool) -> Found:
 
 
 def _compare(job: Job, precision: str, bucket: str) -> Found:
-    with np.load(job.bundle.path(job.bundle.manifest.references)) as references:
-        frames_FHW3, expected_Fhw = references["frames"], references[f"{precision}/{bucket}"]
+    references = read_references(job.bundle)
+    frames_FHW3, expected_Fhw = references["frames"], references[f"{precision}/{bucket}"]
     differ = 0
     with closing(_engine(job).open(job.bundle, precision, [bucket])) as session:
         for frame_HW3, expected_hw in zip(frames_FHW3, expected_Fhw, strict=True):
