@@ -68,7 +68,9 @@ def _kind_of(uri: str) -> str:
         raise InputError(
             f"no camera, file or folder {masked_uri(uri[:300])!r}{nearest(uri, _beside(path))}; type {WHAT_TO_TYPE}"
         )
-    look_at(path, "camera", VIDEO_BYTES)  # a pipe would block until somebody writes
+    # a pipe would block until somebody writes, and so do some files of /proc
+    if not look_at(path, "camera", VIDEO_BYTES):
+        raise InputError(f"camera {uri[:300]!r} is an empty file; copy or record it again")
     return "images" if path.suffix.lower() in IMAGE_SUFFIXES or is_image(path) else "video"
 
 

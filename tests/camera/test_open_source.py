@@ -197,6 +197,16 @@ def test_street_in_realtime_is_live() -> None:
     assert (source.live, source.fps) == (True, 30)
 
 
+@pytest.mark.parametrize("name", ["empty.mp4", "/proc/kmsg"])
+def test_a_file_of_no_bytes_is_not_waited_for(name: str, tmp_path: Path) -> None:
+    """Among them those of /proc, which say that they are empty and block who reads them."""
+    (tmp_path / "empty.mp4").touch()
+    if not (tmp_path / name).exists():
+        pytest.skip(f"no {name} here")
+    with pytest.raises(InputError, match="is an empty file; copy or record it again"):
+        open_source(str(tmp_path / name))
+
+
 @pytest.mark.parametrize(
     ("uri", "message"),
     [

@@ -147,7 +147,7 @@ def test_realtime_is_live_and_keeps_the_rate(make_video: Callable[..., Path], mo
 
 def test_without_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    (tmp_path / "street.mp4").touch()
+    (tmp_path / "street.mp4").write_bytes(b"no video")
     with pytest.raises(InputError, match=r"pip install 'edgeprune\[video\]'"):
         open_source(str(tmp_path / "street.mp4"))
 
