@@ -21,7 +21,7 @@ from edgeprune.bundle import MANIFEST
 from edgeprune.bundle.onnx_files import check_external
 from edgeprune.calibrate import read_calib
 from edgeprune.camera import kind_of, open_source
-from edgeprune.camera.rtsp import without_password
+from edgeprune.camera.masking import masked_uri
 from edgeprune.checkpoint import is_checkpoint, load, read_card
 from edgeprune.cli.build import inspect
 from edgeprune.cli.lint import lint_file
@@ -155,7 +155,7 @@ def read_uri(path: Path) -> None:
     uri = path.read_bytes().decode("utf-8", "surrogateescape").rstrip("\n")
     kind = kind_of(uri)
     if kind == "rtsp":
-        without_password(uri)
+        masked_uri(uri)
     elif kind == "synthetic" and "height" not in uri and "width" not in uri:  # large ones take seconds
         source = open_source(uri)
         next(iter(source), None)
