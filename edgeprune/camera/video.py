@@ -1,6 +1,5 @@
 """Video files, through PyAV: every whole frame in order and at its time, or paced like a camera."""
 
-import stat
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
@@ -22,8 +21,6 @@ def open_video(uri: str, realtime: bool, loop: bool) -> FrameSource:
     Raises:
         InputError: it can't be read, isn't a video, or was cut off before its index (MP4 files keep it at one end).
     """
-    if not stat.S_ISREG(Path(uri).stat().st_mode):
-        raise InputError(f"{uri} is a pipe or a device, not a file; name a video file, a folder of images or a camera")
     with _open(uri) as container:
         stream = video_stream(container, strict=True)
         packets = container.demux(stream)

@@ -8,7 +8,8 @@ from edgeprune.errors import InputError
 
 MOST_VALUES = 50_000
 MOST_DEPTH = 32
-INT_DIGITS = 18  # fits 64 bits
+INT_LIMIT = 2**63  # what 64 bits hold
+INT_DIGITS = 19  # of it; Python itself refuses to convert thousands of them
 
 
 class _Refused(ValueError):
@@ -50,7 +51,7 @@ def _finite(text: str) -> float:
 
 
 def _whole(text: str) -> int:
-    if len(text.lstrip("-")) > INT_DIGITS:
+    if len(text.lstrip("-")) > INT_DIGITS or abs(int(text)) >= INT_LIMIT:
         raise _Refused(f"{text[:40]} is too large a number")
     return int(text)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from edgeprune.config.strict_json import INT_DIGITS, MOST_DEPTH, MOST_VALUES, check_text
+from edgeprune.config.strict_json import INT_LIMIT, MOST_DEPTH, MOST_VALUES, check_text
 from edgeprune.errors import InputError
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, where PyYAML was built with it: ten times as fast
@@ -34,7 +34,7 @@ class _Loader(_Base):  # type: ignore[misc]
             kind = node.tag.removeprefix(TAG)
             shown = repr(node.value)[:80] if isinstance(node, yaml.ScalarNode) else "a collection"
             raise _error(node, str(error) if kind == "str" else f"{shown} is no {kind}") from None
-        if isinstance(value, int) and abs(value) >= 10**INT_DIGITS:
+        if isinstance(value, int) and abs(value) >= INT_LIMIT:
             raise _error(node, f"{str(node.value)[:40]} is too large a number")
         return value
 

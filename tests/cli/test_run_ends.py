@@ -126,7 +126,7 @@ def test_outputs_that_are_inputs(edgeprune: Type, tiny: Path, film: Path, tmp_pa
     assert_one_line(edgeprune(*run, "--camera", "film.mp4", "--out", partial), "a run that failed has kept")
     os.mkfifo("pipe.mp4")
     assert_one_line(edgeprune(*run, "--camera", partial, "--out", "pipe.mp4"), "is neither a file nor a folder")
-    assert_one_line(edgeprune(*run, "--camera", "pipe.mp4"), "is a pipe or a device")
+    assert_one_line(edgeprune(*run, "--camera", "pipe.mp4"), "pipe.mp4 is a pipe; name a file")
     folder = tmp_path / "folder"
     folder.mkdir()
     Image.fromarray(bundles.frame_with(3)).save(folder / "0.png")
