@@ -43,8 +43,15 @@ def video_stream(container: Any, *, strict: bool = False) -> Any:
 
     strict: an error raises where it would be concealed; not for what is predicted from other frames, whose good ones
         would be lost with it (measured on H.264 and MPEG-2).
+
+    Raises:
+        InputError: there is no decoder for it.
     """
     stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise InputError(
+            f"the video in {container.name} is in a format that PyAV has no decoder for; convert it to H.264 in MP4"
+        )
     stream.thread_type = "NONE"
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS), **({"err_detect": "explode"} if strict else {})}
     return stream

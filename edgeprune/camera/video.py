@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,25 @@ def open_video(uri: str, realtime: bool, loop: bool) -> FrameSource:
     """
     with _open(uri) as container:
         stream = video_stream(container, strict=True)
-        packets = container.demux(stream)
-        first = next(packets)
-        rate = _rate(stream, [first, *(packet for _, packet in zip(range(3), packets, strict=False))])
+        packets = list(islice(_demux(uri, container, stream), 4))
+        first = packets[0]
+        rate = _rate(stream, packets)
         if realtime and not rate and first.pts is None:
             raise InputError(f"{uri} names no frame rate to play it at; leave --realtime out")
         strict = stream.codec_context.codec.intra_only and _decodes(first)
     return VideoFile(uri, fps=float(rate) if rate else None, realtime=realtime, loop=loop, strict=strict)
+
+
+def _demux(uri: str, container: Any, stream: Any) -> Iterator[Any]:
+    """The packets of a stream: one at least, an empty one at the end.
+
+    Raises:
+        InputError: they can't be read.
+    """
+    try:
+        yield from container.demux(stream)
+    except (load_av().error.FFmpegError, OSError) as error:
+        raise InputError(f"cannot read {uri} as a video ({error.strerror}); copy or record it again") from error
 
 
 def _rate(stream: Any, packets: list[Any]) -> Fraction | None:

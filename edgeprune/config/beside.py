@@ -1,7 +1,7 @@
 """Paths in a YAML file are relative to that file, wherever the command is typed."""
 
 from collections.abc import Iterator, Sequence
-from os.path import relpath
+from os.path import exists, isfile, relpath
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,9 @@ def beside(node: dict[Any, Any], key: str, folder: Path) -> None:
     if not isinstance(value, str) or value.startswith(PLACES):
         return
     path = folder / value
-    if not value.endswith(PATHS[key]) and not path.is_file():
+    if not value.endswith(PATHS[key]) and not isfile(path):
         return
-    if not path.exists() and Path(value).exists() and not Path(value).is_absolute():
+    if not exists(path) and exists(value) and not Path(value).is_absolute():
         raise InputError(
             f"{key}: {value} is not in {folder}, but in the working folder; paths in a YAML file are relative to the file: "
             f"write {relpath(value, folder)}"
