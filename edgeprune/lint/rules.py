@@ -13,11 +13,12 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from edgeprune.lint.parser import refusals
+from edgeprune.lint.parser_table import RESTRICTIONS, AtMost
 
 Constants = dict[str, TensorProto]
 Check = Callable[[onnx.ModelProto, Constants], Iterator[str]]
 
-MAX_TOPK = 3840
+MAX_TOPK = next(each.limit for each in RESTRICTIONS["TopK"] if isinstance(each, AtMost))
 TENSORRT = "TensorRT 10.3 to 11"
 EVERY = "every engine"
 
