@@ -10,6 +10,7 @@ from edgeprune.cli.defaults import open_default
 from edgeprune.cli.show import as_json, say, show_json, show_table
 from edgeprune.deploy import deploy
 from edgeprune.doctor import examine
+from edgeprune.ending import hard_stop
 from edgeprune.energy import Meter, NoSensor, open_meter
 from edgeprune.energy.none import NoMeter
 from edgeprune.engines import ENGINES, Engine
@@ -117,9 +118,10 @@ def compile_(bundle: Path, again: bool, print_trtexec: bool, json_: bool) -> Non
     say_if_slow(opened)
     if not target.compiled_on_device:
         say(f"{target.engine} reads the bundle's graphs as they are; there is nothing to compile")
-    failed = engine.prepare([*graphs_of(opened), *single_graphs(opened)], say, again)
-    refuse_unusable(opened, engine, failed)
-    choice = choose_on_device(opened, engine, say) if target.compiled_on_device else Choice([], {})
+    with hard_stop(130):  # a build is minutes of native code, and what was compiled until then is kept
+        failed = engine.prepare([*graphs_of(opened), *single_graphs(opened)], say, again)
+        refuse_unusable(opened, engine, failed)
+        choice = choose_on_device(opened, engine, say) if target.compiled_on_device else Choice([], {})
     for line in choice.lines():
         say(line)
     if json_:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -81,12 +82,22 @@ def test_a_machine_without_shared_memory_has_none_free(tmp_path: Path, monkeypat
     assert batches.free_shared_bytes() is None
 
 
+class Noise(StreetSamples):
+    """Frames that hang on nothing but their number."""
+
+    def __getitem__(self, index: int) -> Sample:
+        image_HW3 = np.random.default_rng(index).integers(0, 256, (models.HEIGHT, models.WIDTH, 3), np.uint8)
+        return Sample(image_HW3, image_HW3[..., 0] % 11)
+
+
 def test_batches_are_the_same_with_and_without_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     def drawn(free: int) -> list[torch.Tensor]:
         monkeypatch.setattr(batches, "free_shared_bytes", lambda: free)
-        return [part for batch in load_batches(mixture(), plan(), 1, models.quiet) for part in batch]
+        return [part for batch in load_batches(mixture(Noise(0, 6, models.HEIGHT, models.WIDTH)), plan(), 1, models.quiet) for part in batch]
 
-    assert all(torch.equal(ours, theirs) for ours, theirs in zip(drawn(0), drawn(1 << 30), strict=True))
+    here, there = drawn(0), drawn(1 << 30)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(here, there, strict=True))
+    assert not torch.equal(here[0], here[2])
 
 
 class Lost(StreetSamples):
@@ -116,5 +127,5 @@ def test_a_killed_worker_is_one_line_with_what_to_set(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(batches, "DataLoader", make)
     with pytest.raises(RunError, match="killed .*Bus error.*set workers: 0, or give a container more") as found:
-        list(load_batches(mixture(), plan(), 1, models.quiet))
+        list(load_batches(mixture(Noise(0, 6, models.HEIGHT, models.WIDTH)), plan(), 1, models.quiet))
     assert "\n" not in str(found.value)
