@@ -87,13 +87,17 @@ class Noise(StreetSamples):
 
     def __getitem__(self, index: int) -> Sample:
         image_HW3 = np.random.default_rng(index).integers(0, 256, (models.HEIGHT, models.WIDTH, 3), np.uint8)
-        return Sample(image_HW3, image_HW3[..., 0] % 11)
+        return Sample(str(index), image_HW3, image_HW3[..., 0] % 11)
 
 
 def test_batches_are_the_same_with_and_without_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     def drawn(free: int) -> list[torch.Tensor]:
         monkeypatch.setattr(batches, "free_shared_bytes", lambda: free)
-        return [part for batch in load_batches(mixture(Noise(0, 6, models.HEIGHT, models.WIDTH)), plan(), 1, models.quiet) for part in batch]
+        return [
+            part
+            for batch in load_batches(mixture(Noise(0, 6, models.HEIGHT, models.WIDTH)), plan(), 1, models.quiet)
+            for part in batch
+        ]
 
     here, there = drawn(0), drawn(1 << 30)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(here, there, strict=True))
