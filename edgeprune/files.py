@@ -19,6 +19,11 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}{PARTIAL}{path.suffix}")
 
 
+def _hidden(path: Path) -> Path:
+    """Where `write_atomic` keeps an unfinished `path`: a name that is nobody else's, while `x.partial.png` may be a picture."""
+    return partial_path(path.with_name(f".{path.name}"))
+
+
 def make_folder(folder: Path, what: str) -> Path:
     """Creates `folder` and proves that it can be written to.
 
@@ -62,7 +67,7 @@ def check_output(path: Path, what: str) -> None:
         pass
     except (OSError, ValueError) as error:
         raise InputError(f"cannot write {what} to {path}: {_reason(error)}; give another name") from None
-    partial = partial_path(path)
+    partial = _hidden(path)
     new = not os.path.lexists(partial)
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -96,7 +101,7 @@ def write_atomic(path: Path, what: str) -> Iterator[Path]:
     """
     make_folder(path.parent, what)
     check_output(path, what)
-    partial = partial_path(path)
+    partial = _hidden(path)
     try:
         yield partial
         _flush(partial)

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import socket
+import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,8 @@ from pathlib import Path
 from edgeprune.ending import at_stop
 from edgeprune.errors import InputError
 from edgeprune.files import PARTIAL, make_folder, partial_path
+
+LOCK_BYTES = 16  # enough of a lock to know it
 
 
 def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
@@ -118,9 +121,14 @@ def _own(beside: Path, path: Path) -> FileIO:
     """The lock's file, open and locked, with our name in it."""
     while True:
         try:
-            file = FileIO(os.open(beside, os.O_RDWR | os.O_CREAT, 0o644), "r+")
+            file = FileIO(os.open(beside, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644), "r+")
         except OSError as error:
-            raise InputError(f"cannot write to {path}: {error.strerror}; name another output") from error
+            raise InputError(f"cannot write to {path}: {beside}: {error.strerror}; name another output") from error
+        if not _may_be_a_lock(file):
+            file.close()
+            raise InputError(
+                f"cannot write to {path}: {beside} is there and is no lock of ours; move it, or name another output"
+            )
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -138,6 +146,14 @@ def _own(beside: Path, path: Path) -> FileIO:
     file.truncate(0)
     file.write(json.dumps(about).encode())
     return file
+
+
+def _may_be_a_lock(file: FileIO) -> bool:
+    """Whether a file is a lock, or an empty one whose owner has not written its name yet. Somebody else's is not written to."""
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return False
+    content = os.pread(file.fileno(), LOCK_BYTES, 0)
+    return not content or content.startswith(b'{"pid":')
 
 
 def _is_at(file: FileIO, path: Path) -> bool:

@@ -104,10 +104,10 @@ def test_a_name_that_is_too_long_with_or_without_partial(tmp_path: Path, length:
 def test_a_partial_that_is_somebody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a shared folder: not to be opened, and not to be followed where it is a link."""
     (tmp_path / "precious").write_text("whole")
-    partial = tmp_path / "table.partial.csv"
+    partial = tmp_path / ".table.partial.csv"
     partial.symlink_to(tmp_path / "precious")
     with (
-        pytest.raises(InputError, match=r"table.partial.csv: .*; delete that file or give another name"),
+        pytest.raises(InputError, match=r"\.table.partial.csv: .*; delete that file or give another name"),
         write_atomic(tmp_path / "table.csv", "the table"),
     ):
         raise AssertionError("never reached")
@@ -122,7 +122,7 @@ def test_a_partial_that_is_somebody_elses(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(files.os, "open", refuse)
     with (
-        pytest.raises(InputError, match=r"table.partial.csv: Permission denied; delete that file"),
+        pytest.raises(InputError, match=r"\.table.partial.csv: Permission denied; delete that file"),
         write_atomic(tmp_path / "table.csv", "the table"),
     ):
         raise AssertionError("never reached")
@@ -208,3 +208,15 @@ def test_sha256_of_more_than_a_block(tmp_path: Path) -> None:
     content = os.urandom((1 << 20) + 17)
     (tmp_path / "a").write_bytes(content)
     assert sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+
+
+def test_what_only_looks_unfinished_stays(tmp_path: Path) -> None:
+    """A picture that is called `x.partial.png` is not what `x.png` is written through."""
+    own = tmp_path / "table.partial.csv"
+    own.write_text("mine")
+    with write_atomic(tmp_path / "table.csv", "table") as partial:
+        partial.write_text("new")
+    with pytest.raises(ValueError), write_atomic(tmp_path / "table.csv", "table") as partial:
+        raise ValueError
+    assert own.read_text() == "mine" and (tmp_path / "table.csv").read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["table.csv", "table.partial.csv"]

@@ -126,3 +126,16 @@ def test_two_outputs_of_one_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="are one file; name two"):
         refuse_one_name([tmp_path / "a.csv", tmp_path / "folder" / "a.csv"])
     refuse_one_name([tmp_path / "a.csv", tmp_path / "a.mp4"])
+
+
+@pytest.mark.parametrize("kind", ["link", "file", "pipe"])
+def test_what_has_a_locks_name_and_is_none_is_not_written_to(tmp_path: Path, kind: str) -> None:
+    precious, beside = tmp_path / "precious", tmp_path / ".rows.csv.lock"
+    (precious if kind == "link" else beside if kind == "file" else tmp_path / "other").write_text("precious")
+    if kind == "link":
+        beside.symlink_to(precious)
+    elif kind == "pipe":
+        os.mkfifo(beside)
+    with pytest.raises(InputError, match=r"\.rows\.csv\.lock"), locked(tmp_path / "rows.csv", "record"):
+        raise AssertionError
+    assert os.path.lexists(beside) and (kind == "pipe" or beside.read_text() == "precious")

@@ -46,7 +46,9 @@ class VideoWriter:
         fps: nominal; that of frames without times.
         """
         if path.suffix != ".mp4":
-            raise InputError(f"video is written as MP4, not {path.name!r}; type {path.with_suffix('.mp4')}")
+            raise InputError(
+                f"video is written as MP4, not {path.name!r}; type {path.parent / (path.stem or 'overlay')}.mp4"
+            )
         if path.is_dir():
             raise InputError(f"{path} is a folder; name a video file, such as {path / 'overlay.mp4'}")
         if min(height, width) < 2:

@@ -57,7 +57,8 @@ def run_command() -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         code = edgeprune.main(prog_name="edgeprune", standalone_mode=False)
-        sys.stdout.flush()  # what can't be written is found out here, not when the interpreter ends
+        if sys.stdout is not None:  # a service may have none
+            sys.stdout.flush()  # what can't be written is found out here, not when the interpreter ends
     except click.ClickException as error:
         code = _tell(_of_click(error), 2)
     except click.Abort:

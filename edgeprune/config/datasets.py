@@ -133,10 +133,11 @@ def _check_names(data_set: DataSet, path: Path) -> None:
         )
     if "" in names:
         raise InputError(f"{path}: class {names.index('')} in names has no name; give it one")
+    first: dict[str, int] = {}
     for index, name in enumerate(names):
-        if name in names[:index]:
+        if first.setdefault(name, index) != index:
             raise InputError(
-                f"{path}: classes {names.index(name)} and {index} in names are both {name!r}; rename one of the two"
+                f"{path}: classes {first[name]} and {index} in names are both {name!r}; rename one of the two"
             )
 
 

@@ -54,12 +54,12 @@ def find_by_stem(place: Path, suffixes: tuple[str, ...], what: str, other: Path)
 def _pattern(place: Path, suffixes: tuple[str, ...], what: str) -> tuple[Path, re.Pattern[str]]:
     """The folder to search, and what a path below it has to look like."""
     if STEM not in str(place):
-        return place, re.compile(f"(.+)(?:{'|'.join(map(re.escape, suffixes))})", re.IGNORECASE)
+        return place, re.compile(f"(.+)(?:{'|'.join(map(re.escape, suffixes))})", re.IGNORECASE | re.DOTALL)
     if str(place).count(STEM) > 1:
         raise InputError(f"{what}: {place} has {STEM} more than once; write it once, it may stand for folders too")
     folder = next(parent for parent in place.parents if STEM not in str(parent))
     before, after = _nfc(place.relative_to(folder)).split(STEM)
-    return folder, re.compile(f"{re.escape(before)}(.+){re.escape(after)}")
+    return folder, re.compile(f"{re.escape(before)}(.+){re.escape(after)}", re.DOTALL)
 
 
 def _nfc(path: Path) -> str:

@@ -151,3 +151,11 @@ def test_a_graph_that_a_rule_cannot_judge(edgeprune: Type, tmp_path: Path, monke
     bundles.write_tail(tmp_path / "a.onnx", 1)
     monkeypatch.setitem(lint.RULES, "opset", dataclasses.replace(lint.RULES["opset"], check=stumble))
     assert_one_line(edgeprune("lint", "a.onnx"), "a.onnx: rule opset can't judge it (KeyError: 99)", "report it")
+
+
+def test_a_service_without_standard_output(tmp_path: Path) -> None:
+    code = "import sys; from edgeprune.cli import main; sys.argv = ['edgeprune', '--version']; main()"
+    done = subprocess.run(
+        ["sh", "-c", f'exec "{sys.executable}" -c "{code}" >&-'], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and "Traceback" not in done.stderr

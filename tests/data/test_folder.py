@@ -215,6 +215,13 @@ def test_nfd_meets_nfc_and_hidden_files_are_left_alone(folder: Path) -> None:
 # ------------------------------------------------------------------------------------------------ what labels hold
 
 
+def test_a_line_break_in_a_name_loses_no_frame(folder: Path) -> None:
+    before = len(open_split(data_set(folder), "train"))
+    rename(folder, "images", lambda stem: f"a\n{stem}.png")
+    rename(folder, "labels", lambda stem: f"a\n{stem}.png")
+    assert len(open_split(data_set(folder), "train")) == before > 0
+
+
 def read_label(folder: Path, label: Image.Image, **keys: Any) -> list[int]:
     """The class ids, in order, that a label of one row is read as."""
     label.save(folder / "labels" / "A_01.png")
