@@ -71,8 +71,9 @@ def run_command() -> int:
         code = _tell("edgeprune: not enough memory; close other programs, or give a smaller size or fewer frames", 3)
     except OSError as error:
         code = _tell(f"edgeprune: {one_line(_of_system(error))}", _code_of(error))
-        with contextlib.suppress(OSError, ValueError):  # it may have been standard output, and would fail once more
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if sys.stdout is not None:
+            with contextlib.suppress(OSError, ValueError):  # it may have been standard output, and would fail once more
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code if isinstance(code, int) else 0
 
 

@@ -196,6 +196,11 @@ def test_only_mp4(tmp_path: Path, name: str) -> None:
         VideoWriter(tmp_path / name, FPS, HEIGHT, WIDTH)
 
 
+def test_an_empty_name_is_told_what_to_type() -> None:
+    with pytest.raises(InputError, match=r"video is written as MP4, not ''; type overlay\.mp4"):
+        VideoWriter(Path(""), FPS, HEIGHT, WIDTH)
+
+
 def test_unwritable_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"cannot write a video to .*; name a folder that you may write to"):

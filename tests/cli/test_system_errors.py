@@ -19,7 +19,7 @@ from tests.cli.conftest import Said, Type
 from tests.cli.test_bad_input import assert_one_line
 
 OS_ERRORS: list[tuple[BaseException, str, int]] = [
-    (PermissionError(errno.EACCES, "Permission denied", "/root/secret"), "/root/secret: Permission denied", 2),
+    (PermissionError(errno.EACCES, "Permission denied", "/srv/secret"), "/srv/secret: Permission denied", 2),
     (OSError(errno.ENAMETOOLONG, "File name too long", b"\xff" * 3), "File name too long", 2),
     (OSError(errno.ENOSPC, "No space left on device"), "No space left on device", 3),
     (OSError(errno.ENOSPC, "No space left on device", "a"), "a: No space left on device", 3),
@@ -153,7 +153,17 @@ def test_a_graph_that_a_rule_cannot_judge(edgeprune: Type, tmp_path: Path, monke
     assert_one_line(edgeprune("lint", "a.onnx"), "a.onnx: rule opset can't judge it (KeyError: 99)", "report it")
 
 
-def test_a_service_without_standard_output(tmp_path: Path) -> None:
+def test_a_failure_without_standard_output(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(**_: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "rows.csv")
+
+    monkeypatch.setattr(commands.edgeprune, "main", fail)
+    monkeypatch.setattr(sys, "stdout", None)
+    assert commands.run_command() == 2
+    assert capsys.readouterr().err == "edgeprune: rows.csv: Permission denied\n"
+
+
+def test_a_service_without_standard_output() -> None:
     code = "import sys; from edgeprune.cli import main; sys.argv = ['edgeprune', '--version']; main()"
     done = subprocess.run(
         ["sh", "-c", f'exec "{sys.executable}" -c "{code}" >&-'], capture_output=True, text=True, check=False
