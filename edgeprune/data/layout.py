@@ -27,7 +27,7 @@ def find_by_stem(place: Path, suffixes: tuple[str, ...], what: str, other: Path)
         InputError: no such folder, no such file in it, or two files of one stem.
     """
     folder, fits = _pattern(place, suffixes, what)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(f"{what} folder {folder} is not there; correct `{what}:` or `path:` in the data-set YAML")
     by_stem: dict[str, Path] = {}
     for path in _files_below(folder, what, other):

@@ -1,5 +1,6 @@
 """From the YAML of a data set to the samples of one of its splits."""
 
+import os
 from collections.abc import Sequence
 
 from edgeprune.config import DataSet, FolderSplit, StreetSplit
@@ -40,7 +41,7 @@ def open_split(data_set: DataSet, split: str, include: Sequence[str] = ("*",), e
                 f"exclude; set `seed` and `frames` in its YAML instead"
             )
         return StreetSamples(spec.seed, spec.frames, spec.height, spec.width)
-    if data_set.path is None or not data_set.path.is_dir():
+    if data_set.path is None or not os.path.isdir(data_set.path):
         raise InputError(
             f"data set {data_set.name!r} is not at {data_set.path}; copy its YAML, edit `path:` in it and name the copy"
         )

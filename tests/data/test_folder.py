@@ -84,6 +84,16 @@ def test_missing_folders(folder: Path, tmp_path: Path) -> None:
         open_split(data_set(folder, images="empty"), "train")
 
 
+@pytest.mark.parametrize("what", ["path", "images"])
+def test_a_name_that_no_folder_can_have(folder: Path, what: str) -> None:
+    data, long = data_set(folder), Path("x" * 300)
+    assert data.train is not None
+    train = data.train.model_copy(update={"images": long}) if what == "images" else data.train
+    update = {"train": train, "path": long if what == "path" else data.path}
+    with pytest.raises(InputError, match="is not at x{300}|images folder .* is not there"):
+        open_split(data.model_copy(update=update), "train")
+
+
 def test_image_without_a_label(folder: Path) -> None:
     (folder / "labels" / "B_01.png").unlink()
     with pytest.raises(InputError, match="1 of 4 images .* have no label: expected .*labels/B_01.png"):
