@@ -14,71 +14,23 @@ import errno
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import yaml
-from pydantic import Field
 from torch import Tensor
 
-from edgeprune.config import LEAST_FRAMES, Calibration, Strict, load_data_set, parse, read_yaml
-from edgeprune.data import Samples, open_split, spread
+from edgeprune.config import Calib, Calibration
+from edgeprune.data import spread
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.errors import InputError, RunError
+from edgeprune.data.split import open_calibration
+from edgeprune.errors import RunError
 from edgeprune.files import write_atomic
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.quantize import measure_ranges, quantized_linears, set_quantized
 
 BATCH = 8  # frames that pass the network at once
-
-
-class Calib(Strict):
-    """`calib/<model>.yaml`: what was measured, and on which frames."""
-
-    model: str
-    data: str
-    split: str
-    frames: list[str]
-    # per gate, for the float and for the fake-quantized model
-    thresholds: dict[str, list[float]] = Field(default_factory=dict)
-    # per precision: for each frame the share of tokens over the threshold, per gate (F, G)
-    occupancy: dict[str, list[list[Annotated[float, Field(ge=0, le=1)]]]] = Field(default_factory=dict)
-    ranges: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
-
-    def thresholds_of(self, precision: str) -> list[float]:
-        """Of each gate, in graphs of a precision: FP16 takes those of FP32. Empty where they are not known."""
-        return self.thresholds.get("int8" if precision == "int8" else "fp32", [])
-
-    def thresholds_for(self, precision: str, gates: int) -> list[float]:
-        """The same for a model of so many gates.
-
-        Raises:
-            InputError: it was measured on another.
-        """
-        found = self.thresholds_of(precision)
-        if len(found) != gates:
-            raise InputError(
-                f"calibration of {self.model} has {len(found)} thresholds for {precision}, the model {gates} gates; "
-                "calibrate again"
-            )
-        return found
-
-
-def open_calibration(spec: Calibration) -> Samples:
-    """The frames that a recipe or the command line names.
-
-    Raises:
-        InputError: see `open_split`; or they are too few to say anything of a quantile.
-    """
-    split = open_split(load_data_set(spec.data), spec.split, spec.include, spec.exclude)
-    if len(split) < LEAST_FRAMES:
-        raise InputError(
-            f"data set {spec.data} has {len(split)} frames to calibrate on in its split {spec.split}; expected {LEAST_FRAMES} "
-            f"or more: name another split or data set"
-        )
-    return split
 
 
 def calibration_frames(spec: Calibration, preprocess: Preprocess) -> tuple[list[str], Tensor]:
@@ -194,8 +146,3 @@ def write_calib(path: Path, calib: Calib) -> None:
     with write_atomic(path, "calibration") as partial:
         text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)
         partial.write_text(text, encoding="utf-8")
-
-
-def read_calib(path: Path) -> Calib:
-    """Raises InputError where the file is missing or is none."""
-    return parse(Calib, read_yaml(path, "calibration"), str(path))

@@ -1,44 +1,26 @@
-"""A trained model in one safetensors file: weights, and in its header what they belong to. Never a pickle."""
+"""A trained model in one safetensors file: weights, and in its header (`card.py`) what they belong to. Never a pickle."""
 
 import errno
-import os
 import re
 from pathlib import Path
-from typing import Any
 
 import torch
-from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from edgeprune.bundle.manifest import Byte, Name
-from edgeprune.config import ModelSpec, PolicySpec, Strict, parse
-from edgeprune.config.strict_json import parse_json
+from edgeprune.card import HEADER, Card, look_at_checkpoint, read_header
+from edgeprune.config import ModelSpec
 from edgeprune.errors import InputError
 from edgeprune.files import write_atomic
-from edgeprune.inputs import look_at
 from edgeprune.model.policy import Shape
 from edgeprune.model.segmenter import WIDTHS, Segmenter, resize_positions
 from edgeprune.model.stem import PATCH
-from edgeprune.model.weights import read_safetensors
+from edgeprune.model.weights import is_finite, read_safetensors
 from edgeprune.policies import make_policy
 from edgeprune.quantize import quantize_linears
 
-HEADER = "edgeprune"
 POSITIONS = "pos_embed"
-
-
-class Card(Strict):
-    """The header of a checkpoint: what the weights are, and where they come from."""
-
-    name: Name
-    model: ModelSpec
-    policy: PolicySpec
-    quantized: bool = False
-    names: list[Name]
-    palette: list[tuple[Byte, Byte, Byte]]
-    provenance: dict[str, Any] = Field(default_factory=dict)
 
 
 def shape_of(spec: ModelSpec) -> Shape:
@@ -94,23 +76,7 @@ def read_card(path: Path) -> Card:
     Raises:
         InputError: no checkpoint, a damaged one, or a safetensors file of something else.
     """
-    if not os.path.lexists(path):
-        read_safetensors(path)  # raises, and lists what is there
-    look_at(path, "checkpoint")
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"checkpoint {path} is not a whole safetensors file ({error}); copy it again") from None
-    if HEADER not in metadata:
-        raise InputError(
-            f"{path} is no edgeprune checkpoint; for bare ViT weights name it as `weights:` in a recipe and train"
-        )
-    where = f"checkpoint {path}"
-    card = parse(Card, parse_json(metadata[HEADER], f"{where}: its header"), where)
-    for what, found in (("class names", len(card.names)), ("colours", len(card.palette))):
-        if found != card.model.classes:
-            raise InputError(f"{where}: its header has {found} {what} for {card.model.classes} classes; copy it again")
+    card, _ = read_header(path)
     return card
 
 
@@ -129,14 +95,19 @@ def check_size(card: Card, tensors: dict[str, Tensor], where: str) -> None:
     found = tuple(tensors[POSITIONS].shape) if POSITIONS in tensors else None
     if found != expected:
         raise InputError(f"{where}: {POSITIONS} is {found}, its header means {expected}; copy it again")
+    if not tensors[POSITIONS].is_floating_point():
+        raise InputError(
+            f"{where}: {POSITIONS} is of {tensors[POSITIONS].dtype}, expected floating point; copy it again"
+        )
 
 
 def is_checkpoint(path: Path) -> bool:
     """Whether a safetensors file is an edgeprune checkpoint (and not bare ViT weights)."""
     try:
-        with safe_open(path, "pt") as file:
+        look_at_checkpoint(path)
+        with safe_open(path, "np") as file:
             return HEADER in (file.metadata() or {})
-    except (SafetensorError, OSError):
+    except (InputError, SafetensorError, OSError):
         return False  # `read_safetensors` says what is wrong with it
 
 
@@ -193,7 +164,8 @@ def load_tensors(model: Segmenter, tensors: dict[str, Tensor], where: str, parti
         partial: gates, quantizers and the last layer keep their own start where the file lacks them or has others.
 
     Raises:
-        InputError: a tensor is missing, has another shape or no place in the model.
+        InputError: a tensor is missing, has another shape or kind of values, has no place in the model, or holds what is no
+            number.
     """
     own = model.state_dict()
     unknown = [key for key in tensors if key not in own]
@@ -209,5 +181,12 @@ def load_tensors(model: Segmenter, tensors: dict[str, Tensor], where: str, parti
         if key not in free and tensors[key].shape != value.shape:
             raise InputError(f"{where}: {key} is {tuple(tensors[key].shape)}, the model expects {tuple(value.shape)}")
     taken = {key: tensors[key] for key, value in own.items() if key in tensors and tensors[key].shape == value.shape}
+    for key, value in taken.items():
+        if value.is_floating_point() != own[key].is_floating_point() or value.is_complex():
+            raise InputError(f"{where}: {key} is of {value.dtype}, the model expects {own[key].dtype}; copy it again")
+        if not is_finite(value):
+            raise InputError(
+                f"{where}: {key} holds values that are no finite numbers; copy the file again, or train the phase again"
+            )
     with torch.no_grad():
         model.load_state_dict(taken, strict=False)

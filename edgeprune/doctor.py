@@ -196,8 +196,8 @@ def _memory_clock(root: Path) -> Finding:
 
 
 def _cache(root: Path) -> Finding:
-    folder = cache_folder()
     try:
+        folder = cache_folder()
         make_folder(folder, "compiled engines")
     except EdgepruneError as error:
         return Finding("cache", str(error).split(";")[0], False, "export EDGEPRUNE_CACHE=A_FOLDER_YOU_MAY_WRITE_TO")

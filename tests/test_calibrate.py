@@ -8,16 +8,14 @@ import torch
 
 from edgeprune import calibrate as module
 from edgeprune.calibrate import (
-    Calib,
     calibrate,
     calibrate_thresholds,
     calibration_frames,
     ptq_ranges,
     quantile,
-    read_calib,
     write_calib,
 )
-from edgeprune.config import Calibration, parse
+from edgeprune.config import Calib, Calibration, parse, read_calib
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.errors import InputError, RunError
 from edgeprune.model.policy import select_over

@@ -100,10 +100,46 @@ def test_shipped_sets_have_the_classes_of_the_street(name: str) -> None:
         ("[near, far]", "[near, far]\nscore_width: 8", "score_height and score_width go together"),
         ("255, 255", "256, 255", "palette.1.0: input should be less than or equal to 255, found 256"),
         ("[near, far]", "[near, far", "not valid YAML at line 6, column 8"),
+        # true, yes and on are no numbers, whatever Python thinks
+        ("[near, far]", "[near, far]\nids: {true: near}", "set.yaml: ids.true: expected a number, found true"),
+        ("{seed: 0, frames: 3}", "{seed: off, frames: 3}", "train.seed: expected a number, found false"),
+        ("[near, far]", "[near, far]\nignore_index: yes", "ignore_index: expected a number, found true"),
+        ("255, 255", "yes, 255", "palette.1.0: expected a number, found true"),
+        ("[near, far]", "[near, far]\nscore_height: 1000000000\nscore_width: 8", "score_height: input should be less"),
+        ("{seed: 0, frames: 3}", "{seed: -1, frames: 3}", "train.seed: input should be greater than or equal to 0"),
+        ("{seed: 0, frames: 3}", "{seed: 0, frames: 1000000000}", "train.frames: input should be less than"),
+        ("{seed: 0, frames: 3}", "{seed: 0, frames: 3, height: 100000}", "train.height: input should be less than"),
+        # what a checkpoint and a manifest could not hold
+        ("[near, far]", "[near, " + "x" * 101 + "]", "names.1: string should have at most 100 characters"),
+        ("[near, far]", '[near, "a\\tb"]', "names.1: string should match pattern"),
+        ("[near, far]", str([f"c{i}" for i in range(300)]), "names has 300 classes; at most 255 fit"),
     ],
 )
 def test_faults_are_named(tmp_path: Path, old: str, new: str, told: str) -> None:
     assert told in error_of(tmp_path, STREET.replace(old, new, 1))
+
+
+def test_an_ignored_id_is_told_where_one_is_free(tmp_path: Path) -> None:
+    names = str([f"c{i}" for i in range(255)])
+    text = STREET.replace("[near, far]", f"{names}\nignore_index: 7").replace("palette", "ignore_colours", 1)
+    assert "is the id of class 'c7'; use 255" in error_of(tmp_path, text)
+
+
+def test_booleans_stay_booleans(tmp_path: Path) -> None:
+    content = {
+        "name": "r",
+        "bf16": True,
+        "phases": {"dense": {"kind": "dense", "frames": 4, "data": [{"data": "street"}]}},
+    }
+    content["policy"] = {"name": "svit", "options": {"reactivation": False}}
+    recipe = parse(Recipe, content, "recipe")
+    assert recipe.bf16 is True and recipe.policy.options == {"reactivation": False}
+    with pytest.raises(InputError, match=r"recipe: phases.dense.frames: expected a number, found true"):
+        parse(
+            Recipe,
+            content | {"phases": {"dense": {"kind": "dense", "frames": True, "data": [{"data": "street"}]}}},
+            "recipe",
+        )
 
 
 def test_a_list_is_no_data_set(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from edgeprune.calibrate import Calib, calibrate_thresholds
-from edgeprune.config import Calibration, load_data_set
+from edgeprune.calibrate import calibrate_thresholds
+from edgeprune.config import Calib, Calibration, load_data_set
 from edgeprune.data import open_split
 from edgeprune.probe import probe, probe_int8
 from edgeprune.probe.tokens import reactivation

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from edgeprune.cli.defaults import default_checkpoint
+from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import A_WHILE, FRAMES, ROUNDS, parse_size
 from edgeprune.cli.show import as_json, say, show_json, show_table
 from edgeprune.config import BucketFamily, ModelSpec
@@ -69,15 +70,19 @@ def bench_torch(
     json_: bool,
 ) -> None:
     """Time the bucket family in PyTorch on a GPU: a CUDA graph per bucket, dense, and dynamic shapes without CUDA graphs."""
-    from edgeprune.checkpoint import read_card
+    from edgeprune.card import read_header
+
+    (card, _), sensor = read_header(checkpoint or default_checkpoint()), open_meter(meter)
+    shapes = [parse_size(size) for size in sizes]
+    own([out], [checkpoint], folders=True)
+    # torch takes seconds: what was given has been read
     from edgeprune.export.in_torch import DEPTHS, bench_in_torch, describe_gpu, find_gpu
 
     gpu = find_gpu()
-    card, sensor = read_card(checkpoint or default_checkpoint()), open_meter(meter)
     specs = [
         ModelSpec(size=vit, depth=DEPTHS[vit], height=height, width=width, classes=card.model.classes)  # type: ignore[arg-type]
         for vit in vits
-        for height, width in map(parse_size, sizes)
+        for height, width in shapes
     ]
     result: dict[str, object] = {
         "policy": card.policy.model_dump(),

@@ -10,7 +10,8 @@ from edgeprune.cli.defaults import bundle_folder, default_checkpoint
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import CALIBRATION_FRAMES, parse_size
 from edgeprune.cli.show import as_json, say, show_json, show_table
-from edgeprune.config import load_target, parse, shipped
+from edgeprune.config import Calibration, load_target, parse, read_calib, shipped
+from edgeprune.data.split import open_calibration
 from edgeprune.engines import ENGINES
 from edgeprune.errors import InputError
 from edgeprune.evaluate.inspect import inspect as inspect_bundle
@@ -73,10 +74,7 @@ def build(
     json_: bool,
 ) -> None:
     """Turn a checkpoint into a bundle of static-bucket graphs, checked against PyTorch."""
-    from edgeprune.checkpoint import read_card
-    from edgeprune.export.build import build as make_bundle
-    from edgeprune.export.sources import find_sources
-    from edgeprune.export.torch_tensorrt import build_plans, check_builder
+    from edgeprune.card import read_header
 
     loaded = load_target(target)
     for precision in precisions:
@@ -86,9 +84,18 @@ def build(
             )
     source = checkpoint or default_checkpoint()
     shape = parse_size(size) if size else None
-    folder = out or bundle_folder(read_card(source).name, f"{loaded.name}-{size}" if size else loaded.name)
-    own([folder])
+    folder = out or bundle_folder(read_header(source)[0].name, f"{loaded.name}-{size}" if size else loaded.name)
+    own([folder], [source, calib, reference], folders=True)
+    if calib is not None:
+        read_calib(calib)
+    if reference is not None:
+        read_header(reference)
     chosen = [precision for precision in loaded.precisions if not precisions or precision in precisions]
+    # torch takes seconds: what was given has been read
+    from edgeprune.export.build import build as make_bundle
+    from edgeprune.export.sources import find_sources
+    from edgeprune.export.torch_tensorrt import build_plans, check_builder
+
     sources = find_sources(source, calib, reference, shape)
     if builder == "torch-tensorrt":
         check_builder(loaded, chosen)
@@ -153,14 +160,18 @@ def peers(
     out: Path,
 ) -> None:
     """Make what you would deploy instead: the dense model in INT8 by other means, for `bench --peer`."""
-    from edgeprune.config import Calibration
-    from edgeprune.export.peers import export_joined, export_peers
+    from edgeprune.card import read_header
 
-    own([out], [checkpoint, bundle])
+    own([out], [checkpoint, bundle, data], folders=True)
     spec = parse(Calibration, {"data": data, "split": split, "frames": frames}, "options")
     source = checkpoint or default_checkpoint().with_name("reference.safetensors")
+    read_header(source)
+    open_calibration(spec)
+    dialect = load_target(target).dialect
     opened = open_bundle(bundle) if bundle else None
-    paths = export_peers(source, spec, load_target(target).dialect, out, say)
+    from edgeprune.export.peers import export_joined, export_peers
+
+    paths = export_peers(source, spec, dialect, out, say)
     if opened is not None:
         paths += export_joined(opened, "int8", out, say)
     for path in paths:

@@ -11,6 +11,7 @@ import click
 from edgeprune import __version__
 from edgeprune.camera.masking import masked
 from edgeprune.cli import bench_torch, build, compare, demo, device, growth, lint, measure, run, tokens, train
+from edgeprune.device import check_environment
 from edgeprune.errors import EdgepruneError, one_line
 
 COMMANDS = [
@@ -40,6 +41,7 @@ COMMANDS = [
 @click.version_option(__version__)
 def edgeprune() -> None:
     """Pruned, INT8 vision transformers for segmentation on camera streams."""
+    check_environment()
 
 
 for command in COMMANDS:

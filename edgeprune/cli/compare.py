@@ -6,6 +6,8 @@ import click
 
 from edgeprune.cli.owning import own
 from edgeprune.cli.show import as_json, say, show_json, show_table
+from edgeprune.config import load_data_set, load_recipe, load_target, read_plan
+from edgeprune.data import open_split
 from edgeprune.report.plot import plot_miou_latency
 from edgeprune.report.table import write_csv, write_json
 
@@ -35,12 +37,17 @@ COMPARE_COLUMNS = {
 @as_json
 def compare(plan: str, out: Path | None, cache: Path | None, json_: bool) -> None:
     """Train, build, score and time the rows of a PLAN (a name or a YAML file). Resumes where it was stopped."""
+    _, written = read_plan(plan)
+    load_recipe(written.recipe)
+    load_target(written.target)
+    open_split(load_data_set(written.score.data), written.score.split, written.score.include, written.score.exclude)
+    # torch takes seconds: what was given has been read
     from edgeprune.compare import compare as run_comparison
     from edgeprune.compare import load_plan
 
     loaded = load_plan(plan)
     folder = out or Path("out/compare") / loaded.name
-    own([folder])
+    own([folder], [plan, written.recipe, written.dense], folders=True)
     say(f"{loaded.name}: {len(loaded.rows)} rows, seeds {', '.join(map(str, loaded.seeds))}; results in {folder}")
     result = run_comparison(loaded, folder, say, cache)
     paths = [folder / "compare.csv", folder / "compare.json"]

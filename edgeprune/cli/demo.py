@@ -45,7 +45,7 @@ def demo_bundle(folder: Path) -> Bundle:
 def demo(out: Path, json_: bool) -> None:
     """Build the shipped model, run it on the synthetic street, measure it, and write a report."""
     make_folder(out, "the demo's files")
-    own([out])
+    own([out], folders=True)
     bundle = demo_bundle(out / "bundle")
     say(f"rendering {FRAMES} frames of the synthetic street ahead, then running them")
     camera = f"synthetic://street?seed=1&frames={FRAMES}&ahead={FRAMES}"

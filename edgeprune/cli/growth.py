@@ -62,7 +62,7 @@ def growth(
     json_: bool,
 ) -> None:
     """Time and memory of every graph against the input size, over bundles of one model at several sizes."""
-    own([out], bundles)
+    own([out], bundles, folders=True)
     opened, chosen = [open_default(bundle) for bundle in bundles], known_engines(engines)
     for bundle in opened:
         for engine in chosen or [bundle.manifest.target.engine]:

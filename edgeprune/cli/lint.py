@@ -6,10 +6,10 @@ from typing import Any
 import click
 
 from edgeprune.cli.ranges import FRAMES
-from edgeprune.cli.show import as_json, say, show_json, show_table
+from edgeprune.cli.show import as_json, show_json, show_table
 from edgeprune.config import load_data_set, load_target
-from edgeprune.data import open_split
-from edgeprune.data.lint import lint_labels
+from edgeprune.data.lint import lint_split
+from edgeprune.data.split import spec_of, splits_of
 from edgeprune.errors import InputError
 
 LABEL_COLUMNS = {
@@ -25,14 +25,14 @@ LABEL_COLUMNS = {
 @click.argument("graph", type=click.Path(path_type=Path), required=False)
 @click.option("--target", default="jetson-orin", show_default=True, help="Whose rules a GRAPH is held to.")
 @click.option("--data", help="Instead of a graph: a data set, by name or YAML file.")
-@click.option("--split", default="train", show_default=True)
-@click.option("--frames", type=FRAMES, help="Read so many, evenly spread; default: all.")
+@click.option("--split", help="Of the data set; default: every split that it has.")
+@click.option("--frames", type=FRAMES, help="Read so many of each split, evenly spread; default: all.")
 @as_json
-def lint(graph: Path | None, target: str, data: str | None, split: str, frames: int | None, json_: bool) -> None:
+def lint(graph: Path | None, target: str, data: str | None, split: str | None, frames: int | None, json_: bool) -> None:
     """Check a GRAPH (.onnx, of any making) by a target's rules, or a data set's labels (--data).
 
     Of a graph: what the target refuses, ignores or runs slowly, why, and what to do. Of labels: a histogram of ids, ids
-    outside the classes, sizes, unreadable files.
+    outside the classes, sizes, unreadable files, in every split.
     """
     if (graph is None) == (data is None):
         raise InputError("lint takes a graph or --data, one of the two: edgeprune lint model.onnx")
@@ -73,17 +73,39 @@ def lint_file(graph: Path, target: str, json_: bool) -> None:
         if not rows:
             click.echo(f"{graph}: {len(rules)} rules of {target}, nothing found")
     if rows:
-        raise InputError(f"{graph}: {len(rows)} findings by the rules of {target}; what to do stands beside each")
+        findings = f"{len(rows)} finding{'s' if len(rows) > 1 else ''}"
+        raise InputError(f"{graph}: {findings} by the rules of {target}; what to do stands beside each")
 
 
-def lint_data(data: str, split: str, frames: int | None, json_: bool) -> None:
-    """The histogram of ids; refuses labels that can't be trained on."""
+def lint_data(data: str, split: str | None, frames: int | None, json_: bool) -> None:
+    """The histogram of ids, and every kind of problem, of each split; refuses labels that can't be trained on."""
     data_set = load_data_set(data)
-    report = lint_labels(open_split(data_set, split), data_set, frames)
+    if split is not None:
+        spec_of(data_set, split)
+    reports = {name: lint_split(data_set, name, frames) for name in ([split] if split else splits_of(data_set))}
+    problems: dict[str, str] = {}  # and the split that each was found in first
+    for name, report in reports.items():
+        for line in report.problems():
+            problems.setdefault(line, name)
     if json_:
-        show_json({"frames": report.frames, "classes": report.rows(), "warnings": report.warnings})
+        rows = [
+            {"split": name, "frames": report.frames, "of": report.total, "classes": report.rows()}
+            | {"problems": report.problems(), "warnings": report.warnings}
+            for name, report in reports.items()
+        ]
+        show_json({"data": data, "splits": rows})
     else:
-        show_table(report.rows(), LABEL_COLUMNS)
-        for line in report.warnings:
-            say(line)
-    report.check()
+        for name, report in reports.items():
+            click.echo(f"{name}: {report.frames} of {report.total} labels read")
+            if report.frames:
+                show_table(report.rows(), LABEL_COLUMNS)
+            for line in report.warnings:
+                click.echo(line)
+        for line, name in problems.items() if len(problems) > 1 else ():
+            click.echo(f"{name}: {line}")
+        if not problems:
+            click.echo(f"{data}: nothing wrong found in {', '.join(reports)}")
+    if problems:
+        first, name = next(iter(problems.items()))
+        more = f" (1 of {len(problems)} problems; all stand on standard output)" if len(problems) > 1 else ""
+        raise InputError(f"data set {data}, {name}: {first}{more}")

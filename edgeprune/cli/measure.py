@@ -17,6 +17,7 @@ from edgeprune.cli.ranges import FRAMES, ROUNDS, THREADS
 from edgeprune.cli.show import as_json, refuse_beside, say, show_json, show_table
 from edgeprune.config import load_data_set
 from edgeprune.data import open_split
+from edgeprune.data.split import folders_of
 from edgeprune.engines import ENGINES
 from edgeprune.errors import InputError, choose
 from edgeprune.evaluate.accuracy import AUTO, evaluate
@@ -115,8 +116,8 @@ def eval_(
 ) -> None:
     """Score the compiled graphs on labelled frames: dense, every bucket, and what a run chooses."""
     opened = open_default(bundle)
-    own([out], [opened.folder, data])
     data_set = load_data_set(data)
+    own([out], [opened.folder, data, *folders_of(data_set, split)])
     samples = open_split(data_set, split, list(include) or ["*"])
     chosen = known_engines(engines) or [opened.manifest.target.engine]
     for engine in chosen:
@@ -201,7 +202,9 @@ def bench(
 ) -> None:
     """Time every bucket and precision against dense FP32, each graph in its own process."""
     opened = open_default(bundle)
-    own([out], [opened.folder])
+    own([out], [opened.folder, data, *peers], folders=True)
+    if data is not None:
+        open_split(load_data_set(data), split)  # before minutes of compiling
     if roofline:
         refuse_beside("--roofline", ("rounds", "frames", "meter", "peers"))
         for name in known_engines(engines):

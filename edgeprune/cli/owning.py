@@ -5,22 +5,32 @@ from pathlib import Path
 
 import click
 
+from edgeprune.errors import InputError
+from edgeprune.files import check_output, make_folder
 from edgeprune.outputs import locked, refuse_inputs, refuse_one_name, refuse_remains
 
 
-def own(outputs: Iterable[Path | None], inputs: Iterable[Path | str | None] = ()) -> None:
+def own(outputs: Iterable[Path | None], inputs: Iterable[Path | str | None] = (), folders: bool = False) -> None:
     """Takes the outputs that were named, until the verb ends.
 
     Args:
-        outputs: files or folders; None where an option was left out.
+        outputs: None where an option was left out.
         inputs: paths, or names that may be paths.
+        folders: whether the outputs are folders, and no files.
 
     Raises:
-        InputError: an output is an input, is what a failed run kept, or is written by another process; or two are one.
+        InputError: an output is an input, is what a failed run kept, is of the wrong kind, can't be written to, or is written
+            by another process; or two are one. Found here, it costs nothing; at the end of a verb it costs its results.
     """
     named = [path for path in outputs if path]
     refuse_inputs(named, [Path(given) for given in inputs if given])
     refuse_one_name(named)
     for path in named:
         refuse_remains(path)
+        if path.exists() and path.is_dir() != folders:
+            raise InputError(f"{path} is a {'file' if folders else 'folder'}; name a {'folder' if folders else 'file'}")
         click.get_current_context().with_resource(locked(path, "results"))
+        if path.is_dir():
+            make_folder(path, "results")  # it is there, and is tried
+        elif not folders:
+            check_output(path, "results")

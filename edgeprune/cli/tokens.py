@@ -14,6 +14,7 @@ from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import FRAMES
 from edgeprune.cli.run import camera_files
 from edgeprune.cli.show import as_json, say, show_json
+from edgeprune.config import read_calib
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.ending import ending, held
 from edgeprune.errors import InputError
@@ -50,14 +51,20 @@ def show(
     checkpoint: Path | None, camera: str, skip: int, frames: int, calib: Path | None, out: Path, json_: bool
 ) -> None:
     """Show which tokens a CHECKPOINT's policy keeps, merges, takes back or lets go; default: the zoo's street-tiny."""
-    from edgeprune.checkpoint import load
-    from edgeprune.export.sources import find_sources
-    from edgeprune.probe import select_tokens
+    from edgeprune.card import read_header
 
     if out.suffix not in (*PICTURES, ".mp4"):
         raise InputError(f"--out {out}: pictures are {', '.join(PICTURES)}, a clip is .mp4")
     source = checkpoint or default_checkpoint()
     own([out], [source, *camera_files(camera)])
+    read_header(source)
+    if calib is not None:
+        read_calib(calib)
+    # torch takes seconds: what was given has been read
+    from edgeprune.checkpoint import load
+    from edgeprune.export.sources import find_sources
+    from edgeprune.probe import select_tokens
+
     model, card = load(source)
     calibration = find_sources(source, calib, None).calib if model.policy.gated else None
     height, width, depth = model.spec.height, model.spec.width, model.spec.depth

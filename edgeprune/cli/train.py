@@ -1,4 +1,5 @@
-"""`train`, `calibrate`, `probe`: the verbs before a bundle. torch is imported when one of them runs."""
+"""`train`, `calibrate`, `probe`: the verbs before a bundle. torch, which takes seconds, is imported when the files that a verb
+was given have been read: what is wrong with one is said before."""
 
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import click
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import CALIBRATION_FRAMES, FRAMES
 from edgeprune.cli.show import as_json, refuse_beside, say, show_json, show_table
-from edgeprune.config import Calibration, load_data_set, load_recipe, parse
+from edgeprune.config import Calibration, load_data_set, load_recipe, parse, read_calib
 from edgeprune.config import leave_out as without
 from edgeprune.data import open_split
+from edgeprune.data.split import open_calibration
 from edgeprune.errors import InputError
 
 
@@ -33,13 +35,16 @@ def train(
     json_: bool,
 ) -> None:
     """Train a RECIPE (a name or a YAML file): dense, sparse, QAT. Resumes where it was stopped."""
-    from edgeprune.train.loop import train as run_training
+    from edgeprune.train.named import check_named
 
     loaded = load_recipe(recipe, list(overrides))
     if leave_out is not None:
         loaded = without(loaded, leave_out)
     folder = out or Path("out/train") / loaded.name
-    own([folder])
+    check_named(loaded, folder, phases)
+    own([folder], [recipe], folders=True)
+    from edgeprune.train.loop import train as run_training
+
     say(f"{loaded.name}: phases {', '.join(loaded.phases)}; checkpoints in {folder}")
     paths = run_training(loaded, folder, say, cache, list(phases) or None)
     if json_:
@@ -58,14 +63,19 @@ def train(
 @as_json
 def calibrate(checkpoint: Path, data: str, split: str, frames: int, out: Path | None, json_: bool) -> None:
     """Measure a CHECKPOINT's gate thresholds, occupancy and INT8 ranges on frames."""
+    from edgeprune.card import read_header
+
+    path = out or checkpoint.with_name(f"calib-{checkpoint.stem}.yaml")
+    own([path], [checkpoint, data])
+    read_header(checkpoint)
+    spec = parse(Calibration, {"data": data, "split": split, "frames": frames}, "options")
+    open_calibration(spec)
     from edgeprune.calibrate import calibrate as measure
     from edgeprune.calibrate import write_calib
     from edgeprune.checkpoint import load
 
-    path = out or checkpoint.with_name(f"calib-{checkpoint.stem}.yaml")
-    own([path], [checkpoint, data])
     model, card = load(checkpoint)
-    calib = measure(model, Calibration.model_validate({"data": data, "split": split, "frames": frames}), card.name)
+    calib = measure(model, spec, card.name)
     write_calib(path, calib)
     if json_:
         show_json({"calib": str(path)} | calib.model_dump())
@@ -122,19 +132,24 @@ def probe(
     json_: bool,
 ) -> None:
     """Score a CHECKPOINT with other selections: all tokens, learned, random, uniform, gated blocks bypassed."""
-    from edgeprune.calibrate import read_calib
+    from edgeprune.card import read_header
+
+    if int8:
+        refuse_beside("--int8", ("seeds", "calib", "bypass_from", "detail"))
+    read_header(checkpoint)
+    data_set = load_data_set(data)
+    samples = open_split(data_set, split, list(include) or ["*"])
+    beside = checkpoint.with_name(f"calib-{checkpoint.stem}.yaml")
+    calib = calib or (beside if beside.is_file() else None)
+    measured = read_calib(calib) if calib and not int8 else None
+    if int8 and split == "train" and not include:
+        raise InputError("--int8 calibrates on the train split; to score frames of it, name them with --include")
     from edgeprune.checkpoint import load
     from edgeprune.probe import probe as run_probe
     from edgeprune.probe import probe_int8
 
-    if int8:
-        refuse_beside("--int8", ("seeds", "calib", "bypass_from", "detail"))
     model, _ = load(checkpoint)
-    data_set = load_data_set(data)
-    samples = open_split(data_set, split, list(include) or ["*"])
     if int8:
-        if split == "train" and not include:
-            raise InputError("--int8 calibrates on the train split; to score frames of it, name them with --include")
         spec = parse(Calibration, {"data": data, "split": "train", "exclude": list(include)}, "options")
         result = probe_int8(model, data_set, samples, spec, frames, say)
         if json_:
@@ -142,9 +157,6 @@ def probe(
         else:
             show_table(result["rows"], INT8_COLUMNS)
         return
-    beside = checkpoint.with_name(f"calib-{checkpoint.stem}.yaml")
-    calib = calib or (beside if beside.is_file() else None)
-    measured = read_calib(calib) if calib else None
     result = run_probe(model, data_set, samples, measured, frames, seeds, say, bypass_from, detail)
     if json_:
         show_json(result)

@@ -3,20 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from edgeprune.config import (
-    ROOT,
-    ModelSpec,
-    Plan,
-    PlanRow,
-    PolicySpec,
-    Recipe,
-    find,
-    load_recipe,
-    load_target,
-    parse,
-    read_yaml,
-)
-from edgeprune.config.beside import beside, each_mapping
+from edgeprune.config import ModelSpec, Plan, PlanRow, PolicySpec, Recipe, load_recipe, load_target, parse, read_plan
 from edgeprune.errors import InputError, nearest
 from edgeprune.model.weights import find_weights
 from edgeprune.train.checks import check_phase
@@ -31,14 +18,7 @@ def load_plan(name: str | Path) -> Plan:
     Raises:
         InputError: unknown key, recipe, phase, policy, option or target; no dense row; rows that would be trained unequally.
     """
-    path = find(name, ROOT / "compare" / "recipes", "plan")
-    content = read_yaml(path, "plan")
-    for node in each_mapping(content, ()):
-        for key in ("recipe", "dense", "target"):
-            beside(node, key, path.parent)
-    for node in each_mapping(content, ("score",)):
-        beside(node, "data", path.parent)
-    plan = parse(Plan, content, str(path))
+    path, plan = read_plan(name)
     dense = plan.rows.get(DENSE)
     if dense is None or dense.policy or dense.model:
         raise InputError(f"{path}: rows need one named {DENSE!r} without settings: the others are held against it")

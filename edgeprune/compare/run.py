@@ -10,12 +10,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from edgeprune.bundle import MANIFEST, open_bundle
-from edgeprune.calibrate import read_calib
 from edgeprune.checkpoint import load
 from edgeprune.compare.plan import DENSE, row_recipe
 from edgeprune.compare.timing import time_rows
 from edgeprune.compare.verdict import add_controls, pick
-from edgeprune.config import Plan, load_data_set, load_target
+from edgeprune.config import Plan, load_data_set, load_target, read_calib
 from edgeprune.data import open_split
 from edgeprune.engines import ENGINES
 from edgeprune.errors import InputError, choose

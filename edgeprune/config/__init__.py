@@ -1,7 +1,8 @@
 """Pydantic models of every YAML a user writes: target, data set, recipe. A path that a user gives wins over what ships."""
 
+from edgeprune.config.calib import Calib, read_calib
 from edgeprune.config.datasets import DataSet, FolderSplit, StreetSplit, load_data_set
-from edgeprune.config.plans import Plan, PlanRow
+from edgeprune.config.plans import Plan, PlanRow, read_plan
 from edgeprune.config.reading import ROOT, Strict, find, parse, read_yaml, shipped
 from edgeprune.config.recipes import (
     LEAST_FRAMES,
@@ -28,6 +29,7 @@ __all__ = [
     "SPARSE",
     "AugmentSpec",
     "BucketFamily",
+    "Calib",
     "Calibration",
     "DataSet",
     "FolderSplit",
@@ -51,6 +53,8 @@ __all__ = [
     "load_recipe",
     "load_target",
     "parse",
+    "read_calib",
+    "read_plan",
     "read_yaml",
     "shipped",
 ]

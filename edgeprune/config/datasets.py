@@ -29,10 +29,10 @@ class FolderSplit(Strict):
 class StreetSplit(Strict):
     """`frames` scenes of the synthetic street, seeds counted from `seed`."""
 
-    seed: int
-    frames: int = Field(ge=1)
-    height: int = Field(384, ge=32)
-    width: int = Field(512, ge=32)
+    seed: int = Field(ge=0, lt=2**62)
+    frames: int = Field(ge=1, le=10**6)
+    height: int = Field(384, ge=32, le=4096)
+    width: int = Field(512, ge=32, le=4096)
 
 
 def _kind_of_split(content: Any) -> str:
@@ -48,6 +48,9 @@ Split = Annotated[
 ]
 Byte = Annotated[int, Field(ge=0, le=255)]
 Colour = tuple[Byte, Byte, Byte]
+MOST_CLASSES = 255  # labels are bytes, and one of 256 is what is ignored
+# as a checkpoint and a manifest take it; an empty one has a message of its own
+ClassName = Annotated[str, Field(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 class DataSet(Strict):
@@ -62,7 +65,7 @@ class DataSet(Strict):
     train: Split
     val: Split
     test: Split | None = None
-    names: list[str]
+    names: list[ClassName]
     palette: list[Colour] = Field([], description="a colour for each name; PASCAL VOC's where there are none")
     ids: dict[Annotated[int, Field(ge=0, le=65535)], str] = Field(
         {},
@@ -71,8 +74,8 @@ class DataSet(Strict):
     ignore_index: Byte = 255
     ignore_colours: list[Colour] = Field([], description="of masks in colours: what is of no class")
     # the size at which predictions are compared with labels; None: each label's own size
-    score_height: int | None = Field(None, ge=1)
-    score_width: int | None = Field(None, ge=1)
+    score_height: int | None = Field(None, ge=1, le=8192)
+    score_width: int | None = Field(None, ge=1, le=8192)
     _coloured: bool = PrivateAttr(False)
 
     def model_post_init(self, context: Any) -> None:
@@ -115,9 +118,10 @@ def load_data_set(name: str) -> DataSet:
             "`palette` out"
         )
     if data_set.ignore_index < len(data_set.names):
+        free = f"{len(data_set.names)} to 255" if len(data_set.names) < 255 else "255"
         raise InputError(
             f"{path}: ignore_index {data_set.ignore_index} is the id of class "
-            f"{data_set.names[data_set.ignore_index]!r}; use {len(data_set.names)} to 255"
+            f"{data_set.names[data_set.ignore_index]!r}; use {free}"
         )
     if (data_set.score_height is None) != (data_set.score_width is None):
         raise InputError(f"{path}: score_height and score_width go together; give both or neither")
@@ -130,6 +134,11 @@ def _check_names(data_set: DataSet, path: Path) -> None:
         found = f"has one class, {names[0]!r}" if names else "is empty"
         raise InputError(
             f"{path}: names {found}; a model needs two or more, such as names: [background, {(*names, 'box')[0]}]"
+        )
+    if len(names) > MOST_CLASSES:
+        raise InputError(
+            f"{path}: names has {len(names)} classes; at most {MOST_CLASSES} fit, for labels are bytes and one of 256 is "
+            "ignored: put rare ones together by `ids`"
         )
     if "" in names:
         raise InputError(f"{path}: class {names.index('')} in names has no name; give it one")

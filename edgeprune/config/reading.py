@@ -1,6 +1,7 @@
 """From a YAML file to a checked model: unknown keys are refused with the nearest known one."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from reprlib import Repr
 from typing import Any, TypeVar
@@ -56,14 +57,14 @@ def parse(spec: type[Spec], content: Any, where: str) -> Spec:
     if not isinstance(content, dict):
         raise InputError(f"{where}: expected a mapping of keys to values, found {type(content).__name__}")
     try:
-        return spec.model_validate(content)
+        parsed = spec.model_validate(content)
     except ValidationError as error:
         # an unknown key explains a missing one (a typo gives both), so it is named first
         faults = error.errors(include_url=False, include_context=False)
         fault = min(faults, key=lambda fault: fault["type"] not in ("extra_forbidden", "invalid_key"))
-        place = ".".join(str(part) for part in fault["loc"] if part not in ("FolderSplit", "StreetSplit"))
+        place = ".".join(str(part) for part in fault["loc"] if part not in ("FolderSplit", "StreetSplit"))[:200]
         if fault["type"] == "extra_forbidden":
-            key = str(fault["loc"][-1])
+            key = str(fault["loc"][-1])[:200]
             known = _known_keys(spec, fault["loc"][:-1])
             raise InputError(
                 f"{where}: unknown key {place!r}; known: {', '.join(known)}{nearest(key, known)}"
@@ -71,6 +72,24 @@ def parse(spec: type[Spec], content: Any, where: str) -> Spec:
         found = "" if fault["type"] == "missing" else f", found {_SHOWN.repr(fault['input'])}"
         problem = "expected a mapping of keys to values" if fault["type"] == "model_type" else fault["msg"].lower()
         raise InputError(f"{where}: {place}: {problem}{found}") from None
+    for at, value in _booleans_as_numbers(content, parsed.model_dump()):
+        raise InputError(f"{where}: {'.'.join(at)}: expected a number, found {str(value).lower()}")
+    return parsed
+
+
+def _booleans_as_numbers(written: Any, read: Any) -> Iterator[tuple[list[str], bool]]:
+    """Where a file says true or false (in YAML also yes, no, on, off) and pydantic has read 1 or 0: place and value."""
+    if isinstance(written, bool) and not isinstance(read, bool):
+        yield [], written
+    elif isinstance(written, dict) and isinstance(read, dict):
+        for key, value in written.items():
+            if isinstance(key, bool):
+                yield [str(key).lower()], key
+            elif key in read:
+                yield from (([str(key), *place], found) for place, found in _booleans_as_numbers(value, read[key]))
+    elif isinstance(written, list) and isinstance(read, list | tuple):
+        for index, pair in enumerate(zip(written, read, strict=False)):
+            yield from (([str(index), *place], found) for place, found in _booleans_as_numbers(*pair))
 
 
 def read_yaml(path: Path, what: str) -> Any:

@@ -40,7 +40,8 @@ class PolicySpec(Strict):
 
 Scale = Annotated[float, Field(ge=0.1, le=10)]
 # names of recipes and phases are names of folders and files
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=100)]
+NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
+Name = Annotated[str, Field(pattern=NAME, max_length=100)]
 
 
 class AugmentSpec(Strict):

@@ -1,10 +1,13 @@
 """A target: the device that a bundle is built for."""
 
+import re
 from typing import Literal
 
 from pydantic import Field
 
 from edgeprune.config.reading import Strict, find, parse, read_yaml, shipped
+from edgeprune.config.recipes import NAME
+from edgeprune.errors import InputError
 
 
 class Power(Strict):
@@ -61,4 +64,10 @@ class Target(Strict):
 def load_target(name: str) -> Target:
     """A target by name (`targets/`) or path."""
     path = find(name, shipped("targets"), "target")
-    return parse(Target, read_yaml(path, "target"), str(path))
+    target = parse(Target, read_yaml(path, "target"), str(path))
+    if not re.fullmatch(NAME, target.name):  # not of a bundle's, whose folder has its name already
+        raise InputError(
+            f"{path}: name: expected letters, digits, `.`, `_` and `-`, for a bundle's folder has it, found "
+            f"{target.name[:80]!r}"
+        )
+    return target

@@ -9,10 +9,18 @@ from edgeprune.config.datasets import STEM
 from edgeprune.data.image import IMAGE_SUFFIXES, read_image
 from edgeprune.data.labels import LABEL_SUFFIXES, LabelReader
 from edgeprune.data.layout import by_common_ending, find_by_stem
-from edgeprune.data.samples import Sample, UInt8
+from edgeprune.data.samples import Sample, UInt8, WrongSize
 from edgeprune.errors import InputError
 
 log = logging.getLogger("edgeprune")
+
+
+class MissingLabels(InputError):
+    """Some images have no label. `rest`: the samples of those that have one, for the lint, which looks at them too."""
+
+    def __init__(self, message: str, rest: "FolderSamples"):
+        super().__init__(message)
+        self.rest = rest
 
 
 class FolderSamples:
@@ -27,7 +35,8 @@ class FolderSamples:
         exclude: globs likewise; a stem that matches one is left out.
 
     Raises:
-        InputError: a folder is missing, holds nothing that fits, or an image has no label.
+        InputError: a folder is missing, or holds nothing that fits.
+        MissingLabels: an image has no label.
     """
 
     def __init__(
@@ -60,6 +69,8 @@ class FolderSamples:
         if len(missing) == len(stems):  # some are named alike: then an ending is not what the others lack
             paired = by_common_ending(label_files, stems)
             label_files, missing = (paired, []) if paired else (label_files, missing)
+        self._names = [stem for stem in stems if stem in label_files]
+        self._files = [(image_files[stem], label_files[stem]) for stem in self._names]
         if missing:
             expected = str(labels).replace(STEM, missing[0]) if STEM in str(labels) else f"{labels / missing[0]}.png"
             remedy = "add it, or leave the image out with `exclude`"
@@ -68,11 +79,9 @@ class FolderSamples:
                     f"labels have names such as {min(label_files.values())}; say how they go together with their images', such "
                     f"as `images: DIR/{STEM}_image.jpg` and `labels: DIR/{STEM}_mask.png`"
                 )
-            raise InputError(
-                f"{len(missing)} of {len(stems)} images in {images} have no label: expected {expected}; {remedy}"
+            raise MissingLabels(
+                f"{len(missing)} of {len(stems)} images in {images} have no label: expected {expected}; {remedy}", self
             )
-        self._files = [(image_files[stem], label_files[stem]) for stem in stems]
-        self._names = stems
 
     @property
     def names(self) -> list[str]:
@@ -85,13 +94,36 @@ class FolderSamples:
         image_path, label_path = self._files[index]
         image_HW3 = read_image(image_path)
         label_HW = self._reader.read(label_path)
-        if image_HW3.shape[:2] != label_HW.shape:
-            turned = image_HW3.shape[1::-1] == label_HW.shape
-            raise InputError(
-                f"{image_path} is {_size(image_HW3)} but its label {label_path} is {_size(label_HW)}; a label needs the size "
-                f"of its image{', upright as its EXIF orientation turns it' if turned else ''}"
-            )
+        self._check_size(index, image_HW3, label_HW)
         return Sample(self._names[index], image_HW3, label_HW)
+
+    def look_at(self, index: int) -> tuple[UInt8 | None, list[InputError]]:
+        """The label of sample `index` where it can be read, and all that is wrong with its two files: `[index]` ends at the
+        first fault, and a lint wants the others too."""
+        image_path, label_path = self._files[index]
+        faults: list[InputError] = []
+        image_HW3 = label_HW = None
+        try:
+            image_HW3 = read_image(image_path)
+        except InputError as error:
+            faults.append(error)
+        try:
+            label_HW = self._reader.read(label_path)
+            if image_HW3 is not None:
+                self._check_size(index, image_HW3, label_HW)
+        except InputError as error:
+            faults.append(error)
+        return label_HW, faults
+
+    def _check_size(self, index: int, image_HW3: UInt8, label_HW: UInt8) -> None:
+        if image_HW3.shape[:2] == label_HW.shape:
+            return
+        image_path, label_path = self._files[index]
+        turned = image_HW3.shape[1::-1] == label_HW.shape
+        raise WrongSize(
+            f"{image_path} is {_size(image_HW3)} but its label {label_path} is {_size(label_HW)}; a label needs the size "
+            f"of its image{', upright as its EXIF orientation turns it' if turned else ''}"
+        )
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[index] for index in range(len(self)))

@@ -3,12 +3,12 @@
 Every verb reads pictures here, so that a model is trained, calibrated, scored and run on the same pixels.
 """
 
+import ctypes
 import logging
-import os
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from edgeprune.data.samples import UInt8
+from edgeprune.device import MEGAPIXELS_VARIABLE, MOST_MEGAPIXELS, most_megapixels
 from edgeprune.errors import InputError
 
 # what is read, by Pillow's names, and the suffixes by which a folder is searched for it; which of them a file is, its content
@@ -29,12 +30,18 @@ FORMATS = {
     "PPM": (".ppm",),
 }
 IMAGE_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-MEGAPIXELS_VARIABLE, MEGAPIXELS = "EDGEPRUNE_MEGAPIXELS", 64
 BITS_PER_SAMPLE = 258  # TIFF 6.0, section 8
 log = logging.getLogger("edgeprune")
 # what Pillow thinks of damaged metadata; what matters of it raises, and is then told in one line
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+with suppress(
+    AttributeError, OSError
+):  # libtiff, inside Pillow, prints to standard error by itself; a null handler does not
+    for handler in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+        set_handler = getattr(ctypes.CDLL(Image.core.__file__), handler)
+        set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+        set_handler(None)
 _opening = threading.Lock()
 _said: set[str] = set()  # kinds of images
 
@@ -80,9 +87,10 @@ def open_upright(path: Path, what: str, formats: tuple[str, ...] = tuple(FORMATS
         with image:
             if image.width * image.height > limit * 1e6:
                 megapixels = image.width * image.height / 1e6
+                larger = f", or set {MEGAPIXELS_VARIABLE}={megapixels + 1:.0f}" if megapixels < MOST_MEGAPIXELS else ""
                 raise InputError(
                     f"{what} {path} is {image.width}x{image.height}, {megapixels:.1f} megapixels; at most {limit:g} are read: "
-                    f"make it smaller, or set {MEGAPIXELS_VARIABLE}={megapixels + 1:.0f}"
+                    f"make it smaller{larger}"
                 )
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
@@ -108,26 +116,6 @@ def is_image(path: Path) -> bool:
             return True
     except Exception:  # damaged: not for us to say here
         return False
-
-
-def most_megapixels() -> float:
-    """How large an image is read: 64 megapixels, or what `$EDGEPRUNE_MEGAPIXELS` says.
-
-    Raises:
-        InputError: it says no positive number.
-    """
-    told = os.environ.get(MEGAPIXELS_VARIABLE)
-    if told is None:
-        return MEGAPIXELS
-    try:
-        limit = float(told)
-    except ValueError:
-        limit = 0.0
-    if not 0 < limit < float("inf"):
-        raise InputError(
-            f"{MEGAPIXELS_VARIABLE}={told}: expected megapixels, such as {MEGAPIXELS}; correct or unset it"
-        )
-    return limit
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from PIL import Image
 from edgeprune.config import DataSet
 from edgeprune.config.datasets import IGNORE
 from edgeprune.data.image import FORMATS, open_upright
-from edgeprune.data.samples import UInt8
+from edgeprune.data.samples import UInt8, WrongIds
 from edgeprune.errors import InputError
 
 LOSSLESS = ("PNG", "BMP", "TIFF")  # a JPEG of class ids would invent classes
@@ -54,17 +54,17 @@ class LabelReader:
             ids_HW = ids_HW.astype(np.uint8)
         if self._class_of is None:
             if ids_HW.min() < 0 or ids_HW.max() > 255:
-                raise InputError(
+                raise WrongIds(
                     f"label {path} has ids from {ids_HW.min()} to {ids_HW.max()}; expected 0 to 255: name the class of each in "
                     "`ids` of the data-set YAML"
                 )
             return ids_HW.astype(np.uint8)
         if ids_HW.min() < 0 or ids_HW.max() >= OTHER:
-            raise InputError(f"label {path} has ids from {ids_HW.min()} to {ids_HW.max()}; expected 0 to {OTHER - 1}")
+            raise WrongIds(f"label {path} has ids from {ids_HW.min()} to {ids_HW.max()}; expected 0 to {OTHER - 1}")
         label_HW = self._class_of[ids_HW]
         if (label_HW == OTHER).any():
             stray_HW = label_HW == OTHER
-            raise InputError(
+            raise WrongIds(
                 f"label {path} has id {ids_HW[stray_HW][0]} in {np.count_nonzero(stray_HW)} pixels, which `ids` of the "
                 f"data-set YAML does not name; add its class, or `{ids_HW[stray_HW][0]}: {IGNORE}`"
             )
@@ -96,7 +96,7 @@ class LabelReader:
         stray_HW = self._colours[place_HW] != colour_HW
         if stray_HW.any():
             colour = int(colour_HW[stray_HW][0])
-            raise InputError(
+            raise WrongIds(
                 f"label {path} has colour [{colour >> 16}, {colour >> 8 & 255}, {colour & 255}] in "
                 f"{np.count_nonzero(stray_HW)} pixels, which is none of `palette`; correct `palette`, or add it to "
                 "`ignore_colours` of the data-set YAML"

@@ -57,9 +57,14 @@ def _pattern(place: Path, suffixes: tuple[str, ...], what: str) -> tuple[Path, r
         return place, re.compile(f"(.+)(?:{'|'.join(map(re.escape, suffixes))})", re.IGNORECASE | re.DOTALL)
     if str(place).count(STEM) > 1:
         raise InputError(f"{what}: {place} has {STEM} more than once; write it once, it may stand for folders too")
-    folder = next(parent for parent in place.parents if STEM not in str(parent))
+    folder = folder_of(place)
     before, after = _nfc(place.relative_to(folder)).split(STEM)
     return folder, re.compile(f"{re.escape(before)}(.+){re.escape(after)}", re.DOTALL)
+
+
+def folder_of(place: Path) -> Path:
+    """A folder, or of a pattern the folder that is searched."""
+    return next(path for path in (place, *place.parents) if STEM not in str(path))
 
 
 def _nfc(path: Path) -> str:

@@ -9,9 +9,13 @@ import numpy.typing as npt
 
 from edgeprune.config import DataSet
 from edgeprune.config.datasets import IGNORE
-from edgeprune.data.samples import Samples, UInt8
-from edgeprune.data.split import spread
+from edgeprune.data.folder import FolderSamples, MissingLabels
+from edgeprune.data.samples import Samples, UInt8, WrongIds, WrongSize
+from edgeprune.data.split import open_split, spread
 from edgeprune.errors import InputError
+
+# of what can be wrong with a frame, and what is counted of it: a file that can't be read, sizes, ids
+KINDS: dict[type[InputError], str] = {InputError: "file", WrongSize: "frame", WrongIds: "label"}
 
 
 @dataclass
@@ -25,8 +29,8 @@ class LabelReport:
     frames_256: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
     # the first label that has an id outside the classes, by id
     strays: dict[int, str] = field(default_factory=dict)
-    # one line for each frame that can't be read, or whose image and label differ in size
-    unreadable: list[str] = field(default_factory=list)
+    # by kind, a line for each frame that is of no use
+    faults: dict[type[InputError], list[str]] = field(default_factory=dict)
 
     @property
     def warnings(self) -> list[str]:
@@ -66,23 +70,43 @@ class LabelReport:
         """Refuses labels that can't be trained on or scored.
 
         Raises:
-            InputError: the first unreadable frame, else the first id outside the classes, and how many more there are; or
-                labels in which everything is ignored, or everything but one class without `ids` that say so.
+            InputError: the first of `problems`, and how many more there are.
         """
-        if self.unreadable:
-            more = f" (and {len(self.unreadable) - 1} more frames)" if len(self.unreadable) > 1 else ""
-            raise InputError(self.unreadable[0] + more)
+        problems = self.problems()
+        if problems:
+            more = f"; `edgeprune lint --data` tells {_more(len(problems) - 1, 'problem')}" if problems[1:] else ""
+            raise InputError(problems[0] + more)
+
+    def problems(self) -> list[str]:
+        """One line for each kind of what keeps the labels from being trained on or scored: files that can't be read, sizes that
+        differ, ids outside the classes (the first frame of each, and how many more there are); labels in which everything is
+        ignored, or everything but one class without `ids` that say so."""
+        found = [
+            lines[0] + (f" (and {_more(len(lines) - 1, what)})" if lines[1:] else "")
+            for kind, what in KINDS.items()
+            if (lines := self.faults.get(kind))
+        ]
         if self.strays:
-            index, origin = next(iter(self.strays.items()))
-            others = [str(other) for other in self.strays if other != index]
-            raise InputError(
-                f"label {origin} has id {index} ({self.frames_256[index]} of {self.frames} frames have it); expected "
-                f"0 to {len(self.data_set.names) - 1}, or {self.data_set.ignore_index} (ignore)"
-                + (f"; also found: {', '.join(others)}" if others else "")
-                + "; correct the labels, or `names` and `ignore_index` in the data-set YAML"
-                + self._counted_from_one()
-            )
-        self._check_something_is_left()
+            found.append(self._strays())
+        elif WrongIds not in self.faults and (line := self._nothing_left()):
+            found.append(line)
+        return found
+
+    def add_fault(self, error: InputError) -> None:
+        """Counts what is wrong with one frame."""
+        kind = type(error) if type(error) in KINDS else InputError
+        self.faults.setdefault(kind, []).append(str(error))
+
+    def _strays(self) -> str:
+        index, origin = next(iter(self.strays.items()))
+        others = [str(other) for other in self.strays if other != index]
+        return (
+            f"label {origin} has id {index} ({self.frames_256[index]} of {self.frames} frames have it); expected "
+            f"0 to {len(self.data_set.names) - 1}, or {self.data_set.ignore_index} (ignore)"
+            + (f"; also found: {', '.join(others)}" if others else "")
+            + "; correct the labels, or `names` and `ignore_index` in the data-set YAML"
+            + self._counted_from_one()
+        )
 
     def _counted_from_one(self) -> str:
         """What to type where the only stray id is the one after the last: 0 is no class then, as in ADE20K."""
@@ -91,25 +115,30 @@ class LabelReport:
             return ""
         return f"; where 0 is no class and ids count from 1, write {_ids_line([IGNORE, *names])}"
 
-    def _check_something_is_left(self) -> None:
+    def _nothing_left(self) -> str | None:
         """Masks of 0 and 255 leave one class, for 255 is ignored: such labels train to a fine mIoU, and to nothing."""
         names, ignored = self.data_set.names, self.data_set.ignore_index
         seen = np.flatnonzero(self.pixels_256[: len(names)]).tolist()
         if not self.frames or not self.pixels_256[ignored] or len(seen) > 1:
-            return
+            return None
         if not seen:
-            raise InputError(
+            return (
                 f"every pixel of the {self.frames} labels of data set {self.data_set.name!r} is ignored (id {ignored}); there "
                 "is nothing to learn or to score: correct the labels, or `ids` and `ignore_index` in the data-set YAML"
             )
-        if not self.data_set.ids:  # where there are, they say what is ignored
-            other = names[1 - seen[0]] if len(names) == 2 else "CLASS"
-            raise InputError(
-                f"the {self.frames} labels of data set {self.data_set.name!r} hold the ids {seen[0]} and {ignored} alone, and "
-                f"{ignored} is ignored, so {names[seen[0]]!r} is the only class left; where {ignored} is a class, write "
-                f"{_ids_line({seen[0]: names[seen[0]], ignored: other})} in the data-set YAML, where it is none "
-                f"{_ids_line({seen[0]: names[seen[0]], ignored: IGNORE})}"
-            )
+        if self.data_set.ids:  # they say what is ignored
+            return None
+        other = names[1 - seen[0]] if len(names) == 2 else "CLASS"
+        return (
+            f"the {self.frames} labels of data set {self.data_set.name!r} hold the ids {seen[0]} and {ignored} alone, and "
+            f"{ignored} is ignored, so {names[seen[0]]!r} is the only class left; where {ignored} is a class, write "
+            f"{_ids_line({seen[0]: names[seen[0]], ignored: other})} in the data-set YAML, where it is none "
+            f"{_ids_line({seen[0]: names[seen[0]], ignored: IGNORE})}"
+        )
+
+
+def _more(count: int, what: str) -> str:
+    return f"{count} more {what}{'s' if count > 1 else ''}"
 
 
 def _ids_line(classes: Sequence[str] | Mapping[int, str]) -> str:
@@ -125,10 +154,30 @@ def lint_labels(samples: Samples, data_set: DataSet, limit: int | None = None) -
     """Reads every frame, or `limit` frames spread evenly over the split, and reports; `LabelReport.check` refuses."""
     report = LabelReport(data_set, len(samples))
     for index in spread(len(samples), limit):
-        try:
-            label_HW = samples[index].label_HW
-        except InputError as error:
-            report.unreadable.append(str(error))
-            continue
-        report.add(label_HW, samples.origin(index))
+        label_HW, faults = _look_at(samples, index)
+        for error in faults:
+            report.add_fault(error)
+        if label_HW is not None:
+            report.add(label_HW, samples.origin(index))
     return report
+
+
+def _look_at(samples: Samples, index: int) -> tuple[UInt8 | None, list[InputError]]:
+    if isinstance(samples, FolderSamples):
+        return samples.look_at(index)
+    try:
+        return samples[index].label_HW, []
+    except InputError as error:
+        return None, [error]
+
+
+def lint_split(data_set: DataSet, split: str, limit: int | None = None) -> LabelReport:
+    """`lint_labels` of a split by name. Images without labels, and folders that can't be read, are problems among others."""
+    try:
+        return lint_labels(open_split(data_set, split), data_set, limit)
+    except MissingLabels as error:
+        report = lint_labels(error.rest, data_set, limit)
+        report.faults.setdefault(InputError, []).insert(0, str(error))
+        return report
+    except InputError as error:
+        return LabelReport(data_set, 0, faults={InputError: [str(error)]})

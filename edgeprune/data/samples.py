@@ -7,6 +7,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from edgeprune.errors import InputError
+
 UInt8 = npt.NDArray[np.uint8]
 
 
@@ -17,6 +19,14 @@ class Sample:
     name: str
     image_HW3: UInt8
     label_HW: UInt8
+
+
+class WrongSize(InputError):
+    """An image and its label differ in size."""
+
+
+class WrongIds(InputError):
+    """A label has an id or a colour that the data set's YAML does not speak of."""
 
 
 class Samples(Protocol):

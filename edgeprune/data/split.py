@@ -2,15 +2,49 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
-from edgeprune.config import DataSet, FolderSplit, StreetSplit
+from edgeprune.config import LEAST_FRAMES, Calibration, DataSet, FolderSplit, StreetSplit, load_data_set
 from edgeprune.data.folder import FolderSamples
 from edgeprune.data.labels import LabelReader
+from edgeprune.data.layout import folder_of
 from edgeprune.data.samples import Samples
 from edgeprune.data.street import StreetSamples
 from edgeprune.errors import InputError, nearest
 
 SPLITS = ("train", "val", "test")
+
+
+def splits_of(data_set: DataSet) -> dict[str, FolderSplit | StreetSplit]:
+    """The splits that a data set has."""
+    return {name: spec for name in SPLITS if (spec := getattr(data_set, name)) is not None}
+
+
+def spec_of(data_set: DataSet, split: str) -> FolderSplit | StreetSplit:
+    """Where the frames of a split are.
+
+    Raises:
+        InputError: no such split.
+    """
+    splits = splits_of(data_set)
+    if split not in splits:
+        raise InputError(
+            f"data set {data_set.name!r} has no split {split!r}; it has {', '.join(splits)}"
+            f"{nearest(split, list(splits))}"
+        )
+    return splits[split]
+
+
+def folders_of(data_set: DataSet, split: str) -> list[Path]:
+    """Where the files of a split are: what no output may be among. None of a street's, which is rendered.
+
+    Raises:
+        InputError: no such split.
+    """
+    spec = spec_of(data_set, split)
+    if isinstance(spec, StreetSplit) or data_set.path is None:
+        return []
+    return [folder_of(data_set.path / place) for place in (spec.images, spec.labels)]
 
 
 def open_split(data_set: DataSet, split: str, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> Samples:
@@ -25,15 +59,7 @@ def open_split(data_set: DataSet, split: str, include: Sequence[str] = ("*",), e
     Raises:
         InputError: no such split, folders missing or empty, images without labels.
     """
-    splits: dict[str, FolderSplit | StreetSplit] = {
-        name: spec for name in SPLITS if (spec := getattr(data_set, name)) is not None
-    }
-    if split not in splits:
-        raise InputError(
-            f"data set {data_set.name!r} has no split {split!r}; it has {', '.join(splits)}"
-            f"{nearest(split, list(splits))}"
-        )
-    spec = splits[split]
+    spec = spec_of(data_set, split)
     if isinstance(spec, StreetSplit):
         if list(include) != ["*"] or exclude:
             raise InputError(
@@ -52,6 +78,21 @@ def open_split(data_set: DataSet, split: str, include: Sequence[str] = ("*",), e
         include=[spec.include, include],
         exclude=[*spec.exclude, *exclude],
     )
+
+
+def open_calibration(spec: Calibration) -> Samples:
+    """The frames that a recipe or the command line names.
+
+    Raises:
+        InputError: see `open_split`; or they are too few to say anything of a quantile.
+    """
+    split = open_split(load_data_set(spec.data), spec.split, spec.include, spec.exclude)
+    if len(split) < LEAST_FRAMES:
+        raise InputError(
+            f"data set {spec.data} has {len(split)} frames to calibrate on in its split {spec.split}; expected {LEAST_FRAMES} "
+            f"or more: name another split or data set"
+        )
+    return split
 
 
 def spread(total: int, count: int | None) -> list[int]:

@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from edgeprune.bundle import Bundle, GraphSet, Manifest, mix
-from edgeprune.calibrate import Calib
-from edgeprune.config import load_data_set
+from edgeprune.config import Calib, load_data_set
 from edgeprune.data import open_split
 from edgeprune.energy import open_meter
 from edgeprune.engines import ENGINES

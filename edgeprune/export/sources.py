@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeprune import synthetic
-from edgeprune.calibrate import Calib, read_calib
 from edgeprune.checkpoint import load, read_card
-from edgeprune.config import load_data_set, shipped
+from edgeprune.config import Calib, load_data_set, read_calib, shipped
 from edgeprune.data import open_split, spread
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.errors import InputError

@@ -14,9 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from edgeprune.card import look_at_checkpoint
 from edgeprune.config import ROOT
 from edgeprune.errors import InputError
-from edgeprune.inputs import look_at
 from edgeprune.model.blocks import HEAD_SIZE
 from edgeprune.model.segmenter import Segmenter, resize_positions
 from edgeprune.model.stem import PATCH, PatchStem
@@ -41,11 +41,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: it is missing or damaged.
     """
-    if not os.path.lexists(path):
-        beside = sorted(file.name for file in path.parent.glob("*.safetensors")) if os.path.isdir(path.parent) else []
-        there = f"; that folder has {', '.join(beside[:5])}" if beside else ""
-        raise InputError(f"checkpoint {path} is not there{there}; give a .safetensors file or run `edgeprune train`")
-    look_at(path, "checkpoint")
+    look_at_checkpoint(path)
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
@@ -124,7 +120,7 @@ def load_timm(model: Segmenter, tensors: dict[str, Tensor], about: dict[str, Any
             raise InputError(
                 f"weights: {key} is {tuple(value.shape)}, the model expects {tuple(own[key].shape)}; {PLAIN}"
             )
-        if not bool(torch.isfinite(value).all()):
+        if not is_finite(value):
             raise InputError(
                 f"weights: {key} holds values that are no finite numbers; copy the file again, or choose another"
             )
@@ -135,6 +131,21 @@ def load_timm(model: Segmenter, tensors: dict[str, Tensor], about: dict[str, Any
     taken = [*folded, *chosen]
     missing = [key for key in own if key.startswith(expected) and "_quantizer." not in key and key not in chosen]
     return Loaded(taken, [*left_over, *outside], missing)
+
+
+def is_finite(value: Tensor) -> bool:
+    """Whether a tensor holds numbers alone. Its extremes say so: one pass, and nothing as large as the tensor is made."""
+    if not value.is_floating_point() or not value.numel():
+        return True
+    if value.dtype not in (
+        torch.float64,
+        torch.float32,
+        torch.float16,
+        torch.bfloat16,
+    ):  # of 8 bits, which have no order here
+        value = value.float()
+    low, high = torch.aminmax(value)  # either is nan where a nan is among them
+    return bool(torch.isfinite(low) and torch.isfinite(high))
 
 
 def _beyond(key: str, model: Segmenter) -> bool:

@@ -12,8 +12,7 @@ from typing import Any
 
 import torch
 
-from edgeprune.calibrate import Calib
-from edgeprune.config import DataSet
+from edgeprune.config import Calib, DataSet
 from edgeprune.data import Samples
 from edgeprune.model.policy import Select, select_all, select_none, select_over
 from edgeprune.model.segmenter import Segmenter

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgeprune.calibrate import Calib
+from edgeprune.config import Calib
 from edgeprune.data import Samples, spread
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.engines.engine import UInt8

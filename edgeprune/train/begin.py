@@ -11,7 +11,8 @@ from edgeprune.errors import InputError
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.weights import find_weights, load_timm, read_config, read_safetensors
 from edgeprune.policies import settle
-from edgeprune.train.made_of import SUFFIX, begins_with, checkpoint_of
+from edgeprune.train.made_of import begins_with, checkpoint_of
+from edgeprune.train.named import SUFFIX
 
 Say = Callable[[str], None]
 

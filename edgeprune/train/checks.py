@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from edgeprune.calibrate import open_calibration
 from edgeprune.checkpoint import read_card, shape_of
 from edgeprune.config import QUANTIZED, SPARSE, DataSet, Phase, Recipe
 from edgeprune.data import Samples
 from edgeprune.data.lint import lint_labels
+from edgeprune.data.split import open_calibration
 from edgeprune.data.street import CachedStreet, StreetSamples
 from edgeprune.errors import InputError
 from edgeprune.files import sha256
@@ -18,13 +18,13 @@ from edgeprune.policies import make_policy, settle
 from edgeprune.train.batches import open_mix
 from edgeprune.train.made_of import (
     CLASSES,
-    SUFFIX,
     begins_with,
     difference,
     made_of,
     other_classes,
     without_folders,
 )
+from edgeprune.train.named import SUFFIX
 from edgeprune.validate import open_validation
 
 Say = Callable[[str], None]

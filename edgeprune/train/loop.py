@@ -21,7 +21,7 @@ from edgeprune.calibrate import calibrate, ptq_ranges, write_calib
 from edgeprune.checkpoint import make_model, save
 from edgeprune.config import QUANTIZED, SPARSE, Phase, Recipe
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.errors import InputError, RunError, nearest
+from edgeprune.errors import InputError, RunError
 from edgeprune.files import make_folder, write_atomic
 from edgeprune.model.blocks import Block
 from edgeprune.model.policy import select_all
@@ -39,7 +39,8 @@ from edgeprune.train.losses import (
     distance_to_tokens,
     jaccard_distance,
 )
-from edgeprune.train.made_of import SUFFIX, checkpoint_of, difference, made_of, without_folders
+from edgeprune.train.made_of import checkpoint_of, difference, made_of, without_folders
+from edgeprune.train.named import SUFFIX, check_named
 from edgeprune.train.optimiser import learning_rate, make_optimiser, set_learning_rate
 from edgeprune.train.progress import Progress, forget_progress, read_progress, restore_optimiser, write_progress
 from edgeprune.validate import open_validation, score
@@ -60,10 +61,7 @@ def train(recipe: Recipe, out: Path, say: Say, cache: Path | None = None, only: 
         the checkpoint of each phase.
     """
     make_folder(out, "checkpoints")
-    for name in only or []:
-        if name not in recipe.phases:
-            known = list(recipe.phases)
-            raise InputError(f"the recipe has no phase {name!r}; it has {', '.join(known)}{nearest(name, known)}")
+    check_named(recipe, out, only or [])
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     for name, phase in recipe.phases.items():

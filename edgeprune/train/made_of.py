@@ -22,9 +22,9 @@ from edgeprune.data.labels import is_coloured
 from edgeprune.data.split import SPLITS
 from edgeprune.errors import InputError
 from edgeprune.model.weights import find_weights, read_safetensors
+from edgeprune.train.named import SUFFIX
 
 CLASSES = "classes"
-SUFFIX = ".safetensors"
 MadeOf = dict[str, str]  # what -> its digest; of `classes` their names as JSON
 
 

@@ -167,19 +167,34 @@ def test_targets_on_a_jetson(jetson: Jetson, edgeprune: Type) -> None:
 
 def test_lint_prints_the_histogram_of_ids(edgeprune: Type, tmp_path: Path) -> None:
     content = json.loads(edgeprune("lint", "--data", write_data_set(tmp_path), "--split", "val", "--json").out)
-    assert content["frames"] == 4
-    assert sum(row["pixels"] for row in content["classes"]) == 4 * bundles.H * bundles.W
+    [val] = content["splits"]
+    assert (val["split"], val["frames"], val["of"], val["problems"]) == ("val", 4, 4, [])
+    assert sum(row["pixels"] for row in val["classes"]) == 4 * bundles.H * bundles.W
 
 
 def test_lint_says_how_16_bit_images_are_read_and_what_binary_masks_need(edgeprune: Type, tmp_path: Path) -> None:
     path = write_data_set(tmp_path)
     Image.fromarray(np.full((bundles.H, bundles.W), 40_000, np.uint16)).save(tmp_path / "images" / "0.png")
     said = edgeprune("lint", "--data", path, "--json")
-    assert said.code == 0 and json.loads(said.out)["frames"] == 4
+    assert said.code == 0 and [row["frames"] for row in json.loads(said.out)["splits"]] == [4, 4]
     for index in range(4):
         Image.fromarray(np.eye(bundles.H, bundles.W, dtype=np.uint8) * 255).save(tmp_path / "labels" / f"{index}.png")
     said = edgeprune("lint", "--data", path)
     assert said.code == 2 and "`ids: {0: class0, 255: CLASS}`" in said.err.splitlines()[-1]
+
+
+def test_lint_reads_every_split_and_tells_every_problem(edgeprune: Type, tmp_path: Path) -> None:
+    data = write_data_set(tmp_path)
+    said = edgeprune("lint", "--data", data)
+    assert said.code == 0 and said.err == "" and said.out.endswith(f"{data}: nothing wrong found in train, val\n")
+    assert "train: 4 of 4 labels read\n" in said.out and "val: 4 of 4 labels read\n" in said.out
+    Image.fromarray(np.full((3, 3), 77, np.uint8)).save(tmp_path / "labels" / "2.png")
+    said = edgeprune("lint", "--data", data, "--split", "val")
+    [line] = said.err.splitlines()
+    assert said.code == 2 and "2.png is 3x3" in line and "(1 of 2 problems; all stand on standard output)" in line
+    assert "2.png has id 77" in said.out and "train" not in said.out
+    said = edgeprune("lint", "--data", data, "--split", "vla")
+    assert said.code == 2 and "did you mean 'val'" in said.err and said.out == ""
 
 
 def write_data_set(folder: Path) -> Path:
@@ -231,6 +246,12 @@ def test_lint_of_a_graph_says_why_and_what_to_do(edgeprune: Type, tmp_path: Path
     assert "parser-takes-it" in said.out and "    best: TopK: 4000, at most 3840 [operators.md" in said.out
     content = json.loads(edgeprune("lint", tmp_path / "large.onnx", "--target", "onnx-cpu", "--json").out)
     assert [row["rule"] for row in content["findings"]] == ["topk-limit", "opset"]
+    model.opset_import[0].version = 17
+    onnx.save(model, tmp_path / "large.onnx")
+    assert (
+        "large.onnx: 1 finding by the rules of"
+        in edgeprune("lint", tmp_path / "large.onnx", "--target", "onnx-cpu").err
+    )
 
 
 def test_lint_of_a_graph_without_findings(edgeprune: Type, tiny: Path) -> None:

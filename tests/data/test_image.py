@@ -14,7 +14,8 @@ from PIL import Image
 
 from edgeprune.camera import open_source
 from edgeprune.data import image as module
-from edgeprune.data.image import FORMATS, MEGAPIXELS_VARIABLE, is_image, read_image
+from edgeprune.data.image import FORMATS, is_image, read_image
+from edgeprune.device import MEGAPIXELS_VARIABLE
 from edgeprune.errors import InputError
 
 ORIENTATION = 274  # TIFF and EXIF tag
@@ -179,9 +180,16 @@ def test_megapixels_are_counted_before_anything_is_decoded(
     )
     with pytest.raises(InputError, match="3600.0 megapixels; at most 65 are read"):
         read_image(path)
-    for told in ("many", "0", "-3", "nan", "inf"):
+    path.write_bytes(
+        png_header(200_000, 200_000) + struct.pack(">I", len(idat) - 4) + idat + struct.pack(">I", zlib.crc32(idat))
+    )
+    with pytest.raises(
+        InputError, match="40000.0 megapixels; at most 65 are read: make it smaller$"
+    ):  # no variable helps
+        read_image(path)
+    for told in ("many", "0", "-3", "nan", "inf", "1e300"):
         monkeypatch.setenv(MEGAPIXELS_VARIABLE, told)
-        with pytest.raises(InputError, match=f"EDGEPRUNE_MEGAPIXELS={told}: expected megapixels, such as 64"):
+        with pytest.raises(InputError, match=f"EDGEPRUNE_MEGAPIXELS is '{told}'; expected megapixels up to 10000"):
             read_image(path)
     assert not recwarn.list and Image.MAX_IMAGE_PIXELS is not None
 
@@ -206,14 +214,19 @@ for name in sys.argv[1:]:
 
 
 def test_what_pillow_thinks_of_damaged_metadata_is_not_printed(tmp_path: Path) -> None:
-    """What is raised is all: a TIFF whose compression lies beyond its end (warned of), one of 203 samples a pixel (logged)."""
+    """What is raised is all: a TIFF whose compression lies beyond its end (warned of), one of 203 samples a pixel (logged), one
+    whose LZW is none (printed by libtiff itself)."""
     Image.new("RGB", (4, 2)).save(tmp_path / "x.tif")
     whole = (tmp_path / "x.tif").read_bytes()
     for tag, count in ((259, 60_000), (277, 1)):
         at = whole.index(struct.pack("<HHI", tag, 3, 1))
         damaged = whole[:at] + struct.pack("<HHII", tag, 3, count, 203) + whole[at + 12 :]
         (tmp_path / f"{tag}.tif").write_bytes(damaged)
-    words = [sys.executable, "-c", SAYS_WHY, str(tmp_path / "259.tif"), str(tmp_path / "277.tif")]
+    Image.new("RGB", (40, 20)).save(tmp_path / "lzw.tif", compression="tiff_lzw")
+    packed = bytearray((tmp_path / "lzw.tif").read_bytes())
+    packed[8:16] = b"\xff" * 8
+    (tmp_path / "lzw.tif").write_bytes(packed)
+    words = [sys.executable, "-c", SAYS_WHY, *(str(tmp_path / f"{name}.tif") for name in (259, 277, "lzw"))]
     said = subprocess.run(words, capture_output=True, text=True, check=True)
     assert said.stderr == "" and said.stdout.count("can't be read") == len(said.stdout.splitlines()) >= 1
 

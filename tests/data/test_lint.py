@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edgeprune.config import DataSet, load_data_set
 from edgeprune.data import Sample, open_split
-from edgeprune.data.lint import lint_labels
+from edgeprune.data.lint import lint_labels, lint_split
 from edgeprune.errors import InputError
 
 DATA_SET = DataSet.model_validate(
@@ -103,8 +104,48 @@ def test_labels_in_which_all_is_ignored_are_refused() -> None:
 def test_unreadable_frames_are_named_and_counted() -> None:
     report = lint_labels(Labels([[0, 1]], "a.png can't be read", "b.png is 4x4"), DATA_SET)
     assert report.frames == 1
-    with pytest.raises(InputError, match=r"a.png can't be read \(and 1 more frames\)"):
+    with pytest.raises(InputError, match=r"a.png can't be read \(and 1 more file\)"):
         report.check()
+
+
+def write_set(folder: Path) -> str:
+    """Train: an image that is none, a label of another size with a stray id, an image without a label. Val: nothing wrong."""
+    for split in ("train", "val"):
+        for name in ("images", "labels"):
+            (folder / split / name).mkdir(parents=True)
+        for stem in "abcd":
+            Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(folder / split / "images" / f"{stem}.png")
+            Image.fromarray(np.eye(4, 6, dtype=np.uint8)).save(folder / split / "labels" / f"{stem}.png")
+    (folder / "train/images/a.png").write_bytes(b"none")
+    Image.fromarray(np.full((2, 3), 7, np.uint8)).save(folder / "train/labels/b.png")
+    (folder / "train/labels/c.png").unlink()
+    path = folder / "set.yaml"
+    splits = "".join(f"{split}: {{images: {split}/images, labels: {split}/labels}}\n" for split in ("train", "val"))
+    path.write_text(f"name: set\npath: .\n{splits}names: [near, far]\n")
+    return str(path)
+
+
+def test_every_kind_of_problem_is_told_at_once(tmp_path: Path) -> None:
+    data_set = load_data_set(write_set(tmp_path))
+    report = lint_split(data_set, "train")
+    files, sizes, ids = report.problems()
+    assert "1 of 4 images" in files and "c.png; add it" in files and files.endswith("(and 1 more file)")
+    assert "b.png is 6x4 but its label" in sizes and "is 3x2" in sizes
+    assert "b.png has id 7 (1 of 3 frames have it)" in ids
+    assert (report.frames, report.total) == (3, 3)
+    with pytest.raises(InputError, match="add it, .*`edgeprune lint --data` tells 2 more problems"):
+        report.check()
+    assert lint_split(data_set, "val").problems() == []
+    (tmp_path / "val/labels").rename(tmp_path / "val/elsewhere")
+    [line] = lint_split(data_set, "val").problems()
+    assert "labels folder" in line and "is not there" in line
+
+
+def test_with_ids_too_every_kind_is_told(tmp_path: Path) -> None:
+    path = Path(write_set(tmp_path))
+    path.write_text(path.read_text() + "ids: {0: near, 1: far}\n")
+    report = lint_split(load_data_set(str(path)), "train")
+    assert [line.split(" ")[0:2] for line in report.problems()][1:] == [["label", f"{tmp_path}/train/labels/b.png"]]
 
 
 def test_limit_spreads_over_the_split() -> None:

@@ -249,7 +249,7 @@ def test_a_cache_that_cannot_be_written_is_refused_before_anything_is_built(
     (tmp_path / "file").touch()
     monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path / "file"))
     jetson.restart()
-    with pytest.raises(InputError, match="cannot write compiled engines to"):
+    with pytest.raises(InputError, match="EDGEPRUNE_CACHE is .*file', which is no folder"):
         ENGINE.prepare(graphs(bundle), lambda line: None)
     assert jetson.trt.built == []
 

@@ -12,8 +12,8 @@ import torch
 from onnx import numpy_helper
 
 from edgeprune.bundle import Bundle
-from edgeprune.calibrate import read_calib
 from edgeprune.checkpoint import load
+from edgeprune.config import read_calib
 from edgeprune.export.build import export_family
 from edgeprune.export.graphs import drop_unused_inputs, export_dense
 from edgeprune.export.parity import compare

@@ -19,18 +19,17 @@ import yaml
 
 from edgeprune.bundle import MANIFEST
 from edgeprune.bundle.onnx_files import check_external
-from edgeprune.calibrate import read_calib
 from edgeprune.camera import kind_of, open_source
 from edgeprune.camera.masking import masked_uri
-from edgeprune.checkpoint import is_checkpoint, load, read_card
+from edgeprune.checkpoint import is_checkpoint, load, read_card, save
 from edgeprune.cli.build import inspect
 from edgeprune.cli.lint import lint_file
 from edgeprune.compare.plan import load_plan
-from edgeprune.config import load_data_set, load_recipe, load_target
+from edgeprune.config import load_data_set, load_recipe, load_target, read_calib
 from edgeprune.data import open_split
 from edgeprune.engines import ENGINES
 from edgeprune.errors import EdgepruneError
-from tests import bundles
+from tests import bundles, models
 from tests.fuzz.mutate import Mutate, mutate_bytes, mutate_json, mutate_text, mutate_tree
 
 SEEDS = Path(__file__).parent / "seeds"
@@ -77,6 +76,16 @@ def _bundle(work: Path) -> Sequence[Path]:
     return [folder / "seed.json" for folder in folders]
 
 
+def _checkpoints(work: Path) -> Sequence[Path]:
+    """Headers of models that aren't in the file, and one that is: the narrowest has a megabyte a block, so it is made here."""
+    whole = work / "checkpoints" / "whole.safetensors"
+    if not whole.is_file():
+        card = models.card("svit", depth=2)
+        card.model = card.model.model_copy(update={"height": 32, "width": 32})
+        save(whole, card, models.model(card).state_dict(), half=True)
+    return [*_committed("checkpoint")(work), whole]
+
+
 def read_manifest(path: Path) -> None:
     """`inspect`, both ways of showing it, and what a run takes of the manifest."""
     folder = path.parent
@@ -106,11 +115,16 @@ READERS: dict[str, Callable[[str], object]] = {
 
 
 def mutate_header(draw: random.Random, data: bytes) -> bytes:
-    """Of a safetensors file: the card in its header, the header, or any byte."""
+    """Of a safetensors file: the card in its header, the header, the values of a tensor, or any byte."""
     (length,) = struct.unpack("<Q", data[:8])
-    if draw.random() < 0.2:
+    if draw.random() < 0.15:
         return mutate_bytes(draw, data)
     header, rest = json.loads(data[8 : 8 + length]), data[8 + length :]
+    if draw.random() < 0.15:
+        begin, end = draw.choice([about["data_offsets"] for name, about in header.items() if name != "__metadata__"])
+        at = begin + draw.randrange(max(1, end - begin))
+        values = draw.choice((b"\xff", b"\0", b"\x7c", b"\x7f", draw.randbytes(1))) * draw.choice((1, 2, 4, 64))
+        return data[: 8 + length + at] + values + data[8 + length + at + len(values) :]
     if draw.random() < 0.6:
         card = header["__metadata__"]["edgeprune"].encode()
         header["__metadata__"]["edgeprune"] = mutate_json(draw, card).decode("utf-8", "replace")
@@ -185,9 +199,7 @@ RUN = ("run", "--bundle", "BUNDLE", "--frames", "2", "--meter", "none", "--out",
 KINDS: dict[str, Kind] = {
     "manifest": Kind(_bundle, mutate_json, read_manifest, 40_000, ("inspect", "FOLDER")),
     "yaml": Kind(_committed("yaml"), mutate_yaml, read_yaml, 22_000, ("lint", "--data", "FILE")),
-    "checkpoint": Kind(
-        _committed("checkpoint"), mutate_header, read_checkpoint, 10_000, ("build", "--checkpoint", "FILE")
-    ),
+    "checkpoint": Kind(_checkpoints, mutate_header, read_checkpoint, 10_000, ("build", "--checkpoint", "FILE")),
     "onnx": Kind(_committed("onnx"), mutate_bytes, read_onnx, 6_000, ("lint", "FILE")),
     "image": Kind(_committed("image"), mutate_bytes, read_frames, 16_000, (*RUN, "FILE")),
     "video": Kind(_committed("video"), mutate_bytes, read_frames, 4_000, (*RUN, "FILE")),

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from edgeprune import synthetic
-from edgeprune.calibrate import read_calib
 from edgeprune.checkpoint import load
-from edgeprune.config import ROOT, load_target
+from edgeprune.config import ROOT, load_target, read_calib
 from edgeprune.export.family import place_buckets
 
 FRAMES = 16

@@ -8,9 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from edgeprune.calibrate import read_calib
 from edgeprune.checkpoint import load, load_start, make_model, read_card, save
-from edgeprune.config import PolicySpec, Recipe
+from edgeprune.config import PolicySpec, Recipe, read_calib
 from edgeprune.errors import InputError
 from edgeprune.quantize import quantized_linears
 from edgeprune.train.loop import train
