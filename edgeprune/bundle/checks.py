@@ -157,8 +157,10 @@ def _check_files(manifest: Manifest, refuse: Refuse) -> None:
             raise refuse(f"{name!r} is no path inside the bundle")
         if len(digest) != HASH_DIGITS or not set(digest) <= set("0123456789abcdef"):
             raise refuse(f"the hash of {name} is no SHA-256")
-    for name in named_files(manifest):
-        suffix = ".npz" if name == manifest.references else ".onnx"  # engines choose a reader by it, of files unhashed
+    *graphs, references = named_files(manifest)
+    suffixes = [(name, ".onnx") for name in graphs] + [(references, ".npz")]
+    for name, suffix in suffixes:
+        # engines choose a reader by it, of files unhashed, and of an .onnx alone it is known what it reads beside itself
         if not name.endswith(suffix):
             raise refuse(f"{name!r} is no {suffix} file")
         if name not in manifest.files:

@@ -162,7 +162,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def named_files(manifest: Manifest) -> list[str]:
-    """Every file that the manifest speaks of."""
+    """Every file that the manifest speaks of: the graphs, and last the reference frames."""
     graphs = [path for graph_set in manifest.graphs.values() for path in (graph_set.trunk, *graph_set.tails.values())]
     single = (manifest.dense, manifest.stem_head, manifest.references)
     return [path for path in (*graphs, *single) if path is not None]

@@ -52,15 +52,16 @@ class LabelReader:
         ids_HW = np.asarray(image)
         if ids_HW.dtype == bool:  # of one bit: ids 0 and 1
             ids_HW = ids_HW.astype(np.uint8)
+        low, high = int(ids_HW.min()), int(ids_HW.max())
+        if low < 0 or high >= OTHER:
+            raise WrongIds(f"label {path} has ids from {low} to {high}; expected 0 to {OTHER - 1}: write them anew")
         if self._class_of is None:
-            if ids_HW.min() < 0 or ids_HW.max() > 255:
+            if high > 255:
                 raise WrongIds(
-                    f"label {path} has ids from {ids_HW.min()} to {ids_HW.max()}; expected 0 to 255: name the class of each in "
-                    "`ids` of the data-set YAML"
+                    f"label {path} has ids from {low} to {high}; expected 0 to 255: name the class of each in `ids` of the "
+                    "data-set YAML"
                 )
             return ids_HW.astype(np.uint8)
-        if ids_HW.min() < 0 or ids_HW.max() >= OTHER:
-            raise WrongIds(f"label {path} has ids from {ids_HW.min()} to {ids_HW.max()}; expected 0 to {OTHER - 1}")
         label_HW = self._class_of[ids_HW]
         if (label_HW == OTHER).any():
             stray_HW = label_HW == OTHER

@@ -82,6 +82,8 @@ CONTRADICTIONS: dict[str, tuple[Change, str]] = {
     "an engine of no name": (put("engine_choice", [{"engine": 3}]), "engine_choice.0: engine: input should be"),
     "accuracy of no bucket": (put("accuracy.0.bucket", [1]), "an accuracy row whose bucket is no name"),
     "an mIoU of words": (put("accuracy.0.miou", "high"), "an accuracy row whose miou is no share"),
+    "reference frames as a graph": (put("graphs.int8.trunk", "references.npz"), "'references.npz' is no .onnx file"),
+    "a graph as reference frames": (put("references", "graphs/dense.onnx"), "'graphs/dense.onnx' is no .npz file"),
     "a hash that is none": (lambda content: content["files"].update({"references.npz": "0"}), "references.npz is no SHA"),
     "sizes of others": (lambda content: content["sizes"].popitem(), "its sizes are of other files than its hashes"),
     "threads by the million": (put("target.threads", 10**6), "target.threads: input should be less than or equal to 256"),
