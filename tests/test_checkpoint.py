@@ -13,6 +13,7 @@ from edgeprune import checkpoint
 from edgeprune.checkpoint import HEADER, is_checkpoint, load, load_start, load_tensors, make_model, read_card, save
 from edgeprune.errors import InputError, RunError
 from edgeprune.model.policy import select_all
+from edgeprune.model.weights import is_finite
 from edgeprune.quantize import quantized_linears
 from tests import models
 
@@ -125,6 +126,57 @@ def test_a_damaged_header_is_refused(saved: Path, tmp_path: Path, header: str, w
     save_file(load_file(saved), path, metadata={HEADER: header})
     with pytest.raises(InputError, match=words):
         load(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize(
+    "key", ["blocks.1.mlp.fc1.weight", "pos_embed", "head.smooth4.1.running_var", "policy.gates.0.fc1.bias"]
+)
+def test_weights_that_are_no_numbers_are_refused_by_name(saved: Path, tmp_path: Path, key: str, value: float) -> None:
+    path, tensors = tmp_path / "copy.safetensors", load_file(saved)
+    tensors[key].view(-1)[-1] = value
+    save_file(tensors, path, {HEADER: read_card(saved).model_dump_json()})
+    with pytest.raises(
+        InputError, match=f"copy.safetensors: {key} holds values that are no finite numbers; copy the file"
+    ):
+        load(path)
+    for dtype in (torch.float64, torch.bfloat16, torch.float16, torch.float8_e5m2):
+        assert not is_finite(tensors[key].to(dtype)) and is_finite(torch.zeros(2, dtype=dtype))
+    assert not is_finite(torch.tensor([1e300], dtype=torch.float64))  # in FP32 it is none
+    assert is_finite(torch.zeros(0)) and is_finite(torch.ones(2, dtype=torch.int64))
+
+
+def test_weights_of_another_kind_are_refused_by_name(saved: Path, tmp_path: Path) -> None:
+    path, tensors = tmp_path / "copy.safetensors", load_file(saved)
+
+    def rewrite(key: str, dtype: torch.dtype) -> None:
+        save_file(tensors | {key: tensors[key].to(dtype)}, path, {HEADER: read_card(saved).model_dump_json()})
+
+    for dtype in (torch.int8, torch.bool, torch.complex64):
+        rewrite("blocks.1.mlp.fc1.weight", dtype)
+        with pytest.raises(InputError, match=f"blocks.1.mlp.fc1.weight is of {dtype}, the model expects torch.float32"):
+            load(path)
+        rewrite("pos_embed", dtype)
+        for size in (None, (32, 32)):  # positions are resized before the model is there
+            with pytest.raises(InputError, match=f"pos_embed is of {dtype}"):
+                load(path, size)
+
+
+def test_a_name_that_leads_elsewhere_is_none(saved: Path, tmp_path: Path) -> None:
+    """`build` names the folder of a bundle by it."""
+    path, content = tmp_path / "copy.safetensors", json.loads(read_card(saved).model_dump_json())
+    for name in ("../../elsewhere", "/tmp/elsewhere", "..", "", "a\nb"):
+        save_file(load_file(saved), path, {HEADER: json.dumps(content | {"name": name})})
+        with pytest.raises(InputError, match="copy.safetensors: name: string should match pattern"):
+            read_card(path)
+
+
+def test_a_pipe_is_no_checkpoint_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    assert not is_checkpoint(tmp_path / "pipe.safetensors")
+    for read in (load, read_card):
+        with pytest.raises(InputError, match="is a pipe; name a file"):
+            read(tmp_path / "pipe.safetensors")
 
 
 def test_a_header_that_describes_another_model_is_refused(saved: Path, tmp_path: Path) -> None:

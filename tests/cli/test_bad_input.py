@@ -183,6 +183,30 @@ def test_recipe_with_a_mistyped_key(edgeprune: Type) -> None:
     assert_one_line(said, "frmes", "did you mean 'frames'")
 
 
+def test_outputs_of_the_wrong_kind_are_refused_before_anything_is_measured(
+    edgeprune: Type, tiny: Path, tmp_path: Path
+) -> None:
+    """What is found out when the results are written costs them."""
+    data = write_data_set(tmp_path)
+    Path("file").touch()
+    Path("folder").mkdir()
+    measured = ("--bundle", tiny, "--data", data)
+    assert_one_line(edgeprune("eval", *measured, "--out", "folder"), "folder is a folder; name a file")
+    assert_one_line(
+        edgeprune("eval", *measured, "--out", "images/0.png"), "images/0.png is among the files that are read"
+    )
+    assert_one_line(edgeprune("eval", *measured, "--out", data), "tiny.yaml is what is read")
+    said = edgeprune("eval", *measured, "--out", f"{'x' * 254}.csv")
+    assert_one_line(said, "File name too long")
+    assert "frames" not in said.err
+    for verb in (("bench", *measured), ("growth", "--bundle", tiny), ("peers", "--data", data), ("bench-torch",)):
+        assert_one_line(edgeprune(*verb, "--out", "file"), "file is a file; name a folder")
+    assert_one_line(
+        edgeprune("bench", "--bundle", tiny, "--data", "gone.yaml", "--out", "folder"), "gone.yaml", "not there"
+    )
+    assert list(Path("folder").iterdir()) == [] and Path("file").read_bytes() == b""
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone can't be refused by permissions; others are tested above")
 def test_out_that_is_a_file(edgeprune: Type) -> None:
     Path("out").touch()

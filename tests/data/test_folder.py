@@ -12,6 +12,7 @@ from PIL import Image
 
 from edgeprune.config import DataSet
 from edgeprune.data import open_split
+from edgeprune.data.labels import LabelReader
 from edgeprune.errors import InputError
 
 STEMS = ["A_01", "A_02", "B_01", "C_01"]
@@ -254,6 +255,15 @@ def test_ids_are_mapped_by_name(folder: Path) -> None:
         InputError, match="A_01.png has ids from 0 to 1000; expected 0 to 255: name the class of each in `ids`"
     ):
         read_label(folder, row(0, 1000, dtype=np.uint16))
+
+
+@pytest.mark.parametrize("ids", [{}, {0: "near", 1: "far"}])
+@pytest.mark.parametrize("found", [-1, 65_536, 2**31 - 1])
+def test_an_id_that_no_yaml_can_name_is_not_advised_to_be_named(folder: Path, found: int, ids: dict[int, str]) -> None:
+    path = folder / "A_01.tif"
+    Image.fromarray(np.array([[0, found]], np.int32)).save(path)
+    with pytest.raises(InputError, match=r"A_01.tif has ids from .*; expected 0 to 65535: write them anew$"):
+        LabelReader(data_set(folder, ids=ids)).read(path)
 
 
 def test_ids_are_never_scaled(folder: Path) -> None:
