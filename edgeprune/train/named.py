@@ -25,14 +25,14 @@ def check_named(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> None:
     for name in only:
         if name not in known:
             raise InputError(f"the recipe has no phase {name!r}; it has {', '.join(known)}{nearest(name, known)}")
-    due = [recipe.phases[name] for name in only or known if not (out / f"{name}{SUFFIX}").is_file()]
-    sources = [mix.data for phase in due for mix in phase.data]
+    due = {name: recipe.phases[name] for name in only or known if not (out / f"{name}{SUFFIX}").is_file()}
+    sources = [mix.data for phase in due.values() for mix in phase.data]
     sources += [spec.data for spec in (recipe.validation, recipe.calibration) if due and spec is not None]
     for data in dict.fromkeys(sources):
         load_data_set(data)
-    for checkpoint in dict.fromkeys(value for phase in due for value in (phase.start, phase.teacher)):
+    for checkpoint in dict.fromkeys(value for phase in due.values() for value in (phase.start, phase.teacher)):
         if checkpoint is not None and checkpoint.endswith(SUFFIX):
             read_header(Path(checkpoint))
     weights = recipe.weights
-    if weights and not weights.startswith(PLACES) and recipe.phases[known[0]] in due:
+    if weights and not weights.startswith(PLACES) and known[0] in due:
         look_at_checkpoint(Path(weights))
