@@ -3,6 +3,7 @@
 import errno
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,7 +18,7 @@ from edgeprune.model.policy import Shape
 from edgeprune.model.segmenter import WIDTHS, Segmenter, resize_positions
 from edgeprune.model.stem import PATCH
 from edgeprune.model.weights import is_finite, read_safetensors
-from edgeprune.policies import make_policy
+from edgeprune.policies import as_trained, make_policy
 from edgeprune.quantize import quantize_linears
 
 POSITIONS = "pos_embed"
@@ -71,13 +72,25 @@ def write_safetensors(path: Path, what: str, tensors: dict[str, Tensor], header:
 
 
 def read_card(path: Path) -> Card:
-    """The header alone.
+    """The header alone. One of an earlier version, whose policies had other defaults, comes with these written out.
 
     Raises:
         InputError: no checkpoint, a damaged one, or a safetensors file of something else.
     """
-    card, _ = read_header(path)
+    card, content = read_header(path)
+    if is_earlier(content):
+        card.policy = as_trained(card.policy, shape_of(card.model))
     return card
+
+
+def is_earlier(header: dict[str, Any]) -> bool:
+    """Whether a checkpoint was written before policies got the defaults that they have now.
+
+    `model.preprocess`, which stands in every header since, came a little before them, and `made_of`, which training writes
+    beside its recipe, with them.
+    """
+    provenance = header.get("provenance", {})
+    return "preprocess" not in header["model"] or ("recipe" in provenance and "made_of" not in provenance)
 
 
 def check_size(card: Card, tensors: dict[str, Tensor], where: str) -> None:

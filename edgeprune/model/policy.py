@@ -110,7 +110,7 @@ class TokenPolicy(nn.Module):
         self.gated: tuple[int, ...] = ()
         # share of the sparse phase that is done; the training loop sets it, and 1 in later phases
         self.progress = 0.0
-        # options that were left open, as the policy has set them for its grid: a checkpoint has them written out
+        # options that were left open, as the policy has set them for its model: a checkpoint has them written out
         self.chosen: dict[str, Any] = {}
         # what each selection of the last `gathered` took (indices as its TopK gives them): for parity and for pictures
         self.kept_GK: list[Tensor] = []

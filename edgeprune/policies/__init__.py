@@ -15,6 +15,7 @@ from edgeprune.policies.decisions import CombinedOptions
 from edgeprune.policies.dtop import DToP, DToPOptions
 from edgeprune.policies.dynamicvit import DynamicViT, DynamicViTOptions
 from edgeprune.policies.dynaprune import DynaPrune, DynaPruneOptions
+from edgeprune.policies.earlier import MEANT
 from edgeprune.policies.evit import EViT, EViTOptions
 from edgeprune.policies.evovit import EvoViT, EvoViTOptions
 from edgeprune.policies.random import Random
@@ -64,9 +65,25 @@ def make_policy(spec: PolicySpec, shape: Shape) -> TokenPolicy:
 
 
 def settle(spec: PolicySpec, shape: Shape) -> PolicySpec:
-    """The spec with what its policy chose for the grid written out: at another input size the choice would be another.
+    """The spec with every option written out: what was left open as the policy chose it for the model, the rest by default.
+    Neither another input size nor a later version with other defaults then changes what a checkpoint means.
 
     Raises:
         InputError: see `make_policy`.
     """
-    return spec.model_copy(update={"options": spec.options | make_policy(spec, shape).chosen})
+    kind, make = choose(POLICIES, spec.name, "policy")
+    options = parse(kind, spec.options, f"policy {spec.name}")
+    return spec.model_copy(update={"options": options.model_dump(mode="json") | make(shape, options).chosen})
+
+
+def as_trained(spec: PolicySpec, shape: Shape) -> PolicySpec:
+    """The spec of a checkpoint of an earlier version, with what has another default now as it was (see `earlier`).
+
+    Raises:
+        InputError: an option that no version knows.
+    """
+    if spec.name not in MEANT:
+        return spec
+    kind, _ = POLICIES[spec.name]
+    meant = MEANT[spec.name](parse(kind, spec.options, f"policy {spec.name}"), shape)
+    return spec.model_copy(update={"options": spec.options | meant})

@@ -13,6 +13,7 @@ logits: classes), D width.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +77,8 @@ class Combination(TokenPolicy):
         self.gate_options, self.exit_options = gates, exits or ExitOptions(exits=[])
         self.sides, self.areas = falling_sides(shape.grid, levels)
         places = exit_places(shape.depth, self.exit_options.exits)
+        # `exits`, where they were left open
+        self.chosen_exits: dict[str, Any] = {"exits": list(places)} if self.exit_options.exits is None else {}
         gated = gated_blocks(shape.depth, gates)
         self.decisions = in_order(self.sides, places, gated)
         if not self.decisions:
@@ -285,7 +288,10 @@ class Combination(TokenPolicy):
 
 def combined(shape: Shape, options: CombinedOptions) -> Combination:
     """The policy `combined`."""
-    return Combination(shape, options.levels, options.gates, options.exits)
+    made = Combination(shape, options.levels, options.gates, options.exits)
+    if options.exits is not None and made.chosen_exits:
+        made.chosen = {"exits": options.exits.model_dump(mode="json") | made.chosen_exits}
+    return made
 
 
 def masked_block(block: nn.Module, x_BND: Tensor, sharing: Sharing, alive_BN: Tensor, kept_BN: Tensor | None) -> Tensor:

@@ -23,3 +23,4 @@ class DToP(Combination):
 
     def __init__(self, shape: Shape, options: DToPOptions):
         super().__init__(shape, exits=options)
+        self.chosen = self.chosen_exits

@@ -30,8 +30,9 @@ class STEP(Combination):
     def __init__(self, shape: Shape, options: STEPOptions):
         levels = default_levels(shape.grid) if options.levels is None else list(options.levels)
         super().__init__(shape, levels, exits=options)
+        self.chosen = self.chosen_exits
         if options.levels is None:
-            self.chosen = {"levels": [list(level) for level in levels]}
+            self.chosen |= {"levels": [list(level) for level in levels]}
 
 
 def default_levels(grid: tuple[int, int]) -> list[tuple[int, float]]:

@@ -84,16 +84,17 @@ def check_done(recipe: Recipe, name: str, path: Path, out: Path, say: Say) -> No
         "model": recipe.model,
         "policy": settle(recipe.policy_of(phase), shape_of(recipe.model)),
     }
-    made = card.provenance.get("recipe", {}) | {"model": card.model, "policy": card.policy}
+    made = card.provenance.get("recipe", {}) | {
+        "model": card.model,
+        "policy": settle(card.policy, shape_of(card.model)),
+    }
     made["seed"] = card.provenance.get("seed", recipe.seed)
     differing = [
         key for key, value in made.items() if key in says and not _alike(key, says[key], value, key in recorded)
     ]
     if differing:
-        key = differing[0]
-        raise InputError(
-            f"{path} was trained with {key} {_short(made[key])}, the recipe says {_short(says[key])}; {ANEW}"
-        )
+        what, then, now_says = _where(differing[0], made, says)
+        raise InputError(f"{path} was trained with {what} {_short(then)}, the recipe says {_short(now_says)}; {ANEW}")
     changed = difference({CLASSES: json.dumps(card.names)} | recorded, now)
     if changed:
         raise InputError(f"{path} was trained on something else: {changed}; {ANEW}")
@@ -122,6 +123,15 @@ def _alike(key: str, says: Any, made: Any, by_content: bool) -> bool:
     if says != made and key in ("start", "teacher") and all(path.suffix == SUFFIX for path in paths):
         return by_content or (all(path.is_file() for path in paths) and sha256(paths[0]) == sha256(paths[1]))
     return bool(says == made)
+
+
+def _where(key: str, made: dict[str, Any], says: dict[str, Any]) -> tuple[str, Any, Any]:
+    """What differs, as it was made and as the recipe says it: of one policy the option, for a policy has many."""
+    then, now = made[key], says[key]
+    if key == "policy" and then.name == now.name:
+        option = next(each for each in now.options if then.options[each] != now.options[each])
+        return f"policy {now.name}: {option}", then.options[option], now.options[option]
+    return key, then, now
 
 
 def _short(value: Any) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from edgeprune import __version__
 from edgeprune.calibrate import calibrate, ptq_ranges, write_calib
-from edgeprune.checkpoint import make_model, save
+from edgeprune.checkpoint import make_model, save, shape_of
 from edgeprune.config import QUANTIZED, SPARSE, Phase, Recipe
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.errors import InputError, RunError
@@ -26,6 +26,7 @@ from edgeprune.files import make_folder, write_atomic
 from edgeprune.model.blocks import Block
 from edgeprune.model.policy import select_all
 from edgeprune.model.segmenter import Segmenter
+from edgeprune.policies import make_policy, settle
 from edgeprune.quantize import apply_ranges, load_quantizers
 from edgeprune.train.augment import Augment
 from edgeprune.train.batches import Mixture, Plan, load_batches, open_mix
@@ -115,7 +116,7 @@ def fingerprint(recipe: Recipe, name: str) -> str:
     content: dict[str, Any] = {
         "seed": recipe.seed,
         "model": recipe.model.model_dump(),
-        "policy": recipe.policy.model_dump(),
+        "policy": settle(recipe.policy_of(recipe.phases[name]), shape_of(recipe.model)).model_dump(),
         "phase": phase,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
@@ -138,10 +139,11 @@ def run_phase(
         load_quantizers(device, say)
 
     card = card_of(recipe, phase, data_set)  # makes a policy, and so draws: before the seed
+    chosen = make_policy(recipe.policy_of(phase), shape_of(recipe.model)).chosen
     torch.manual_seed(_seed(recipe, name, -1))
     model = make_model(card)
-    for key in card.policy.options.keys() - recipe.policy_of(phase).options.keys():
-        say(f"{name}: policy {card.policy.name}: {key} {card.policy.options[key]}, chosen for this input")
+    for key, value in chosen.items():
+        say(f"{name}: policy {card.policy.name}: {key} {value}, chosen for this model")
     started_from = load_weights(recipe, name, model, card.names, out, say)
     steps = max(min(1, phase.frames), phase.frames // phase.batch)
     mark, contents = fingerprint(recipe, name), made_of(recipe, name, out)

@@ -73,7 +73,8 @@ def read_progress(folder: Path, fingerprint: str) -> tuple[Progress, dict[str, d
         )
     if progress.fingerprint != fingerprint:
         raise InputError(
-            f"{folder} holds a run of another recipe; give another --out, or delete it to begin the phase again"
+            f"{folder} holds a run of another recipe, or of an earlier version; give another --out, or delete it to begin the "
+            "phase again"
         )
     parts: dict[str, dict[str, Tensor]] = {"weights": {}, "average": {}, "optimiser": {}}
     for key, value in read_safetensors(folder / file).items():

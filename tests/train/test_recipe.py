@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from edgeprune.checkpoint import load, load_start, make_model, read_card, save
 from edgeprune.config import PolicySpec, Recipe, read_calib
 from edgeprune.errors import InputError
+from edgeprune.policies.svit import SViTOptions
 from edgeprune.quantize import quantized_linears
 from edgeprune.train.loop import train
 from tests import models
@@ -73,6 +74,21 @@ def test_a_second_run_finds_all_done(run: tuple[Recipe, Path, list[str]]) -> Non
     assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
 
 
+def test_a_done_phase_that_names_fewer_options_is_the_same(run: tuple[Recipe, Path, list[str]], tmp_path: Path) -> None:
+    """As those of a version that wrote what its recipe said, and left the rest to the defaults."""
+    recipe, out, _ = run
+    for path in out.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    path = tmp_path / "sparse.safetensors"
+    card = read_card(path)
+    assert card.policy.options.keys() == SViTOptions.model_fields.keys()
+    card.policy.options = {"first": 1, "keep": [0.6, 0.4]}
+    save(path, card, load_file(path))
+    said: list[str] = []
+    train(recipe, tmp_path, said.append)
+    assert [line.split(",")[0] for line in said] == ["dense: done before", "sparse: done before", "qat: done before"]
+
+
 def test_done_phases_of_another_recipe_are_refused(run: tuple[Recipe, Path, list[str]]) -> None:
     recipe, out, _ = run
     with pytest.raises(InputError, match=r"sparse.safetensors was trained with lr 0.001, the recipe says 0.002; give"):
@@ -85,7 +101,9 @@ def test_done_phases_of_another_recipe_are_refused(run: tuple[Recipe, Path, list
     # the dense phase does not hang on the policy's options, the sparse one does
     other = Recipe.model_validate(content | {"policy": {"name": "svit", "options": {"first": 2}}})
     train(other, out, quiet, only=["dense"])
-    with pytest.raises(InputError, match=r"sparse.safetensors was trained with policy"):
+    with pytest.raises(
+        InputError, match=r"sparse.safetensors was trained with policy svit: first 1, the recipe says 2"
+    ):
         train(other, out, quiet)
 
 
@@ -121,12 +139,13 @@ def test_a_phase_may_have_options_of_its_own(run: tuple[Recipe, Path, list[str]]
     (tmp_path / "dense.safetensors").write_bytes((out / "dense.safetensors").read_bytes())
     other = changed(recipe, "sparse", options={"full": 0.5})
     (path,) = train(other, tmp_path, quiet, only=["sparse"])
-    assert read_card(path).policy.options == {"first": 1, "keep": [0.6, 0.4], "full": 0.5}
+    options = read_card(path).policy.options
+    assert (options["first"], options["keep"], options["full"]) == (1, [0.6, 0.4], 0.5)
     ours, theirs = load_file(path), load_file(out / "sparse.safetensors")
     assert any(not torch.equal(ours[key], theirs[key]) for key in ours)
     assert other.policy == recipe.policy  # the other phases keep what the recipe says
     train(other, tmp_path, quiet, only=["sparse"])
-    with pytest.raises(InputError, match="was trained with policy .*the recipe says"):
+    with pytest.raises(InputError, match=r"was trained with policy svit: full 0\.5, the recipe says 0\.0; give"):
         train(recipe, tmp_path, quiet, only=["sparse"])
 
 
@@ -135,7 +154,8 @@ def test_a_phase_may_have_a_policy_of_its_own(run: tuple[Recipe, Path, list[str]
     (tmp_path / "dense.safetensors").write_bytes((out / "dense.safetensors").read_bytes())
     other = changed(recipe, "sparse", policy={"name": "random", "options": {"first": 1}}, options={"keep": [0.5]})
     (path,) = train(other, tmp_path, quiet, only=["sparse"])
-    assert read_card(path).policy == PolicySpec(name="random", options={"first": 1, "keep": [0.5]})
+    policy = read_card(path).policy
+    assert policy.name == "random" and (policy.options["first"], policy.options["keep"]) == (1, [0.5])
     assert other.policy_of(other.phases["qat"]) == recipe.policy
     train(other, tmp_path, quiet, only=["sparse"])
     with pytest.raises(InputError, match="was trained with policy .*random.*the recipe says"):

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from edgeprune.config import ROOT, Recipe
 from edgeprune.errors import InputError
 from edgeprune.train import loop
-from edgeprune.train.loop import train
+from edgeprune.train.loop import fingerprint, train
 from edgeprune.train.progress import NAME, Progress, read_progress, write_progress
 from tests import models
 from tests.models import changed, quiet
@@ -91,13 +91,27 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setattr(loop, "write_progress", write_and_stop)
 
 
+def test_a_state_hangs_on_every_option_of_its_policy_left_open_or_not(tmp_path: Path) -> None:
+    """One of a version with another default is not gone on with."""
+    recipe = models.recipe(tmp_path)
+
+    def mark(name: str, **options: object) -> str:
+        policy = recipe.policy.model_copy(update={"options": recipe.policy.options | options})
+        return fingerprint(recipe.model_copy(update={"policy": policy}), name)
+
+    assert mark("sparse") == mark("sparse", full=0.0) != mark("sparse", full=0.25)
+    assert mark("dense") == mark("dense", full=0.25)  # it has no policy
+
+
 def test_a_state_of_another_recipe_is_not_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = models.recipe(tmp_path, checkpoint_seconds=0.0)
     stop_after(monkeypatch, 2)
     with pytest.raises(KeyboardInterrupt):
         train(recipe, tmp_path / "out", quiet, only=["dense"])
     for other in (changed(recipe, "dense", lr=2e-3), recipe.model_copy(update={"seed": 1})):
-        with pytest.raises(InputError, match=r"out/dense holds a run of another recipe; give another --out, or delete"):
+        with pytest.raises(
+            InputError, match=r"out/dense holds a run of another recipe, .*; give another --out, or delete"
+        ):
             train(other, tmp_path / "out", quiet, only=["dense"])
     state = next((tmp_path / "out" / "dense").glob("step-*.safetensors"))
     os.truncate(state, 1000)
