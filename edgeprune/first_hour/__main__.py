@@ -1,16 +1,30 @@
 """The check list of the first hour on a board, with its BUNDLE; or, with --compare, two boards' results side by side."""
 
+import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
-from edgeprune.bundle import open_bundle
-from edgeprune.errors import EdgepruneError, InputError
+from edgeprune.bundle import MANIFEST, Bundle, open_bundle
+from edgeprune.device import board_name
+from edgeprune.ending import end_on_signals
+from edgeprune.errors import InputError
+from edgeprune.exit_code import run_click
 from edgeprune.first_hour.checklist import checklist
 from edgeprune.first_hour.runner import compare, do_step, read_results, run_checklist, this_python, work_folder
-from edgeprune.first_hour.step import Job
+from edgeprune.first_hour.step import Job, Step
 from edgeprune.report.table import render_table
+
+TYPED = "python -m edgeprune.first_hour"
+# a word of the board's name -> the target to build for it; of a board that is none of these the one that fits any Orin
+TARGETS = {
+    "AGX Orin": "jetson-agx-orin",
+    "Orin NX": "jetson-orin-nx",
+    "Orin Nano": "jetson-orin-nano",
+    "Thor": "jetson-thor",
+}
 
 
 def say(line: str) -> None:
@@ -24,7 +38,7 @@ def say(line: str) -> None:
 )
 @click.option("--camera", default="csi://0", show_default=True, help="The CSI camera to try.")
 @click.option("--only", multiple=True, help="These steps alone, by name; several times.")
-@click.option("--list", "lists", is_flag=True, help="Print the steps and do none.")
+@click.option("--list", "lists", is_flag=True, help="Print the steps and do none; without a BUNDLE those of any.")
 @click.option("--compare", "compares", is_flag=True, help="Instead: two results files side by side.")
 @click.option("--step", hidden=True, help="Do this one, in this process.")
 def first_hour(
@@ -52,13 +66,15 @@ def first_hour(
         }
         click.echo(render_table(compare(first, second), columns))
         return
+    if lists and not paths:
+        print_steps(checklist(None))
+        return
     if len(paths) != 1:
-        raise InputError("name one bundle, as `edgeprune build --target jetson-orin` makes it")
-    bundle = open_bundle(paths[0])
+        raise InputError(f"name one bundle: {how_to_build()}")
+    bundle = open_board_bundle(paths[0])
     steps = {each.name: each for each in checklist(bundle)}
     if lists:
-        for each in steps.values():
-            click.echo(f"{each.name:32}{each.question}")
+        print_steps(steps.values())
         return
     for name in (*only, *([step] if step else [])):
         if name not in steps:
@@ -78,19 +94,29 @@ def first_hour(
     click.echo(f"wrote {out}; engines, layers and logs: {work_folder(out)}")
 
 
+def print_steps(steps: Iterable[Step]) -> None:
+    for each in steps:
+        click.echo(f"{each.name:32}{each.question}")
+
+
+def how_to_build() -> str:
+    """A bundle for this board, in words."""
+    board = board_name() or ""
+    target = next((target for word, target in TARGETS.items() if word in board), "jetson-orin")
+    return f"`edgeprune build --target {target}` makes it on a workstation and `edgeprune deploy` copies it here"
+
+
+def open_board_bundle(folder: Path) -> Bundle:
+    """Raises InputError as `open_bundle`; where there is none, with the target of this board."""
+    if not os.path.lexists(folder / MANIFEST):
+        there = f"has no {MANIFEST}" if os.path.isdir(folder) else "is not there"
+        raise InputError(f"no bundle: {folder} {there}; {how_to_build()}")
+    return open_bundle(folder)
+
+
 def main() -> None:
-    try:
-        code = first_hour.main(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        code = 2
-    except click.Abort:
-        click.echo("stopped; the same command goes on from here", err=True)
-        code = 130
-    except EdgepruneError as error:
-        click.echo(f"first_hour: {error}", err=True)
-        code = error.exit_code
-    sys.exit(code if isinstance(code, int) else 0)
+    end_on_signals()
+    sys.exit(run_click(first_hour, "first_hour", TYPED, stopped="stopped; the same command goes on from here"))
 
 
 if __name__ == "__main__":

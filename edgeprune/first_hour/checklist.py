@@ -12,12 +12,16 @@ def _trtexec(graph: str, job: Job) -> Found:
     return trtexec.build(job.bundle.path(graph), job.folder / "trtexec")
 
 
-def checklist(bundle: Bundle) -> list[Step]:
-    """Of a bundle: as many steps as it has graphs and precisions."""
-    manifest = bundle.manifest
-    floating, int8 = Job(bundle, bundle.folder, "", {}).precisions()
-    least, full = manifest.buckets[0].name, manifest.buckets[-1].name
-    graphs = [str(path.relative_to(bundle.folder)) for path in (*graphs_of(bundle), *single_graphs(bundle))]
+def checklist(bundle: Bundle | None) -> list[Step]:
+    """Of a bundle: as many steps as it has graphs and precisions. None: of a bundle as a Jetson's target makes it, with one
+    step for all graphs; to read, not to do."""
+    int8: str | None
+    floating, int8, least, full, graphs = "fp16", "int8", "", "", ["EACH GRAPH"]
+    if bundle is not None:
+        buckets = bundle.manifest.buckets
+        floating, int8 = Job(bundle, bundle.folder, "", {}).precisions()
+        least, full = buckets[0].name, buckets[-1].name
+        graphs = [str(path.relative_to(bundle.folder)) for path in (*graphs_of(bundle), *single_graphs(bundle))]
     steps = [Step("doctor", "What is here?", 2, on_board.doctor)]
     question = "Does TensorRT build it without us? Fused attention? INT8 products?"
     steps += [Step(f"trtexec {graph}", question, 20, partial(_trtexec, graph)) for graph in graphs]
@@ -40,7 +44,7 @@ def checklist(bundle: Bundle) -> list[Step]:
         steps.append(Step("latency bucket int8", "Of that bucket in INT8?", 40, step))
     return [
         *steps,
-        Step("512 against 513 tokens", "Does one token over a tile cost a tile?", 20, on_board.one_token_more),
+        Step("512 against 513 tokens", "Do buckets in eights save a tile?", 20, on_board.one_token_more),
         Step("CUDA graph against plain", "What does launching kernel by kernel cost?", 20, on_board.cuda_graph),
         Step("memory", "What is lost over 50 openings?", 40, on_engine.memory),
         Step("compile", "Which precision for each bucket?", 240, on_board.choose),

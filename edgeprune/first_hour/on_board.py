@@ -27,7 +27,8 @@ def doctor(job: Job) -> Found:
 
 
 def one_token_more(job: Job) -> Found:
-    """Attention of 512 tokens, and of 513: whether one over a tile costs a tile."""
+    """Attention of 512 tokens, and of 513: whether one over a tile costs a tile. No graph of a bundle has 513 rows, for buckets
+    are multiples of eight (`export/family.py`): what that is worth is asked here."""
     found: Found = {}
     for tokens in (512, 513):
         graph = job.folder / f"attention-{tokens}.onnx"

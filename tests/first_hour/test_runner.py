@@ -1,17 +1,22 @@
 """Each step in a process of its own: what it leaves, how it ends, and that the rest goes on."""
 
+import errno
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from edgeprune.bundle import Bundle
+from edgeprune.config import load_target
 from edgeprune.errors import InputError, RunError
+from edgeprune.first_hour import __main__ as first_hour
 from edgeprune.first_hour import runner
 from edgeprune.first_hour.__main__ import main
 from edgeprune.first_hour.checklist import checklist
@@ -203,6 +208,46 @@ def test_the_list_begins_with_what_finds_out_most(
     }
 
 
+def test_the_list_needs_no_bundle(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert typed(monkeypatch, "--list") == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "trtexec" not in line]
+    steps = [step for step in checklist(bundle) if not step.name.startswith("trtexec")]
+    assert [line[:32].strip() for line in lines] == [step.name.replace("fp32", "fp16") for step in steps]
+    assert [line[32:] for line in lines] == [step.question for step in steps]
+
+
+@pytest.mark.parametrize(
+    ("board", "target"),
+    [
+        ("NVIDIA Jetson AGX Orin Developer Kit", "jetson-agx-orin"),
+        ("NVIDIA Jetson Orin NX Engineering Reference Developer Kit", "jetson-orin-nx"),
+        ("NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super", "jetson-orin-nano"),
+        ("NVIDIA Jetson AGX Thor Developer Kit", "jetson-thor"),
+        ("Some carrier board", "jetson-orin"),
+        (None, "jetson-orin"),
+    ],
+)
+def test_where_there_is_no_bundle_the_boards_own_target_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    board: str | None,
+    target: str,
+) -> None:
+    monkeypatch.setattr(first_hour, "board_name", lambda: board)
+    for words, said in (
+        ((tmp_path / "no",), f"first_hour: no bundle: {tmp_path / 'no'} is not there; "),
+        ((tmp_path, "--list"), f"first_hour: no bundle: {tmp_path} has no manifest.json; "),
+        ((), "first_hour: name one bundle: "),
+    ):
+        assert typed(monkeypatch, *words) == 2
+        line = capsys.readouterr().err
+        assert line.startswith(said) and line.count("\n") == 1
+        assert f"`edgeprune build --target {target}` makes it" in line and load_target(target).engine == "tensorrt"
+
+
 def test_what_is_typed_wrongly(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -211,10 +256,26 @@ def test_what_is_typed_wrongly(
         ((folder, "--only", "lunch"), "first_hour: there is no step 'lunch'; --list prints them"),
         ((), "first_hour: name one bundle"),
         ((folder, "--compare"), "first_hour: --compare takes two results files, not 1"),
-        ((folder, "--lunch"), "No such option"),
+        ((folder, "--lunch"), "python -m edgeprune.first_hour: No such option"),
+        ((folder, "--lunch"), "; see python -m edgeprune.first_hour --help\n"),
     ):
         assert typed(monkeypatch, *words) == 2
-        assert said in capsys.readouterr().err
+        err = capsys.readouterr().err
+        assert said in err and err.count("\n") == 1
+
+
+def test_what_the_system_refuses_is_one_line_too(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As of the verbs: no second mapping of errors to exit codes."""
+    for error, line, code in (
+        (OSError(errno.ENOSPC, "No space left on device"), "first_hour: No space left on device\n", 3),
+        (PermissionError(errno.EACCES, "Permission denied", "/srv"), "first_hour: /srv: Permission denied\n", 2),
+        (KeyboardInterrupt(), "stopped; the same command goes on from here\n", 130),
+    ):
+        monkeypatch.setattr(first_hour, "run_checklist", Mock(side_effect=error))
+        assert typed(monkeypatch, folder, "--out", tmp_path / "x.json") == code
+        assert capsys.readouterr().err.endswith(line)
 
 
 def test_comparing_prints_a_table(
@@ -229,6 +290,34 @@ def test_comparing_prints_a_table(
     lines = capsys.readouterr().out.splitlines()
     assert "Orin Nano, JetPack 6.2 (L4T 36.4.3)" in lines[0] and "JetPack 7.2" in lines[0]
     assert lines[2].split() == ["latency", "dense", "p50_ms", "4", "3"]
+
+
+# a check list whose first step says which process it is, and never ends
+ENDLESS = """
+import sys
+sys.path.insert(0, REPOSITORY)
+from edgeprune.first_hour import __main__ as first_hour
+child = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+first_hour.this_python = lambda *words: [sys.executable, "-S", "-c", child]
+sys.argv = ["first_hour", BUNDLE, "--only", "doctor", "--out", OUT]
+first_hour.main()
+"""
+
+
+def test_sigterm_ends_the_step_too(folder: Path, tmp_path: Path) -> None:
+    script = ENDLESS.replace("REPOSITORY", repr(str(Path(__file__).parents[2]))).replace("BUNDLE", repr(str(folder)))
+    script = script.replace("OUT", repr(str(tmp_path / "x.json")))
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "x" / "doctor.log"
+    try:
+        while process.poll() is None and not (log.is_file() and log.read_text().endswith("\n")):
+            time.sleep(0.05)
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130 and said.endswith("stopped; the same command goes on from here\n")
+    assert not alive(int(log.read_text()))
 
 
 # what makes a child process a board: the fakes in the place of JetPack's libraries
