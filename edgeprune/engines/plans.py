@@ -9,20 +9,21 @@ FP32 to 10 bits of mantissa.
 
 import hashlib
 import json
-import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeprune.bundle.onnx_files import external_files
 from edgeprune.device import board_name, cache_folder, typing, workspace_mb
 from edgeprune.engines.cuda import Cuda
 from edgeprune.engines.memory import no_memory
 from edgeprune.engines.trt_log import Log
-from edgeprune.engines.weak_typing import hold_types, typings
+from edgeprune.engines.weak_typing import hold_types, types_in, typings
 from edgeprune.errors import EdgepruneError, InputError, RunError
 from edgeprune.files import make_folder, sha256, write_atomic
+from edgeprune.inputs import blocks_of
 from edgeprune.power_mode import power_mode
 
 Say = Callable[[str], None]
@@ -34,28 +35,19 @@ LEAVE_MEMORY = (
     "stop other programs (on a Jetson the desktop: sudo systemctl isolate multi-user.target), or let kernels take less: "
     "EDGEPRUNE_WORKSPACE_MB=256"
 )
-EXTERNAL = re.compile(rb"[\w.-]+\.weights")  # how `build` names the files that hold a graph's constants
 
 
 def graph_hash(graph: Path) -> str:
-    """Of a graph's file and of the files beside it that hold its weights.
+    """Of a graph's file and of the files beside it that hold its constants.
 
     Raises:
-        InputError: one of them is not there.
+        InputError: one of them is not there or no regular file, or it is no ONNX graph.
     """
-    try:
-        content = graph.read_bytes()
-        digest = hashlib.sha256(content)
-        for name in sorted(set(EXTERNAL.findall(content))):
-            with (graph.parent / name.decode()).open(
-                "rb"
-            ) as weights:  # of a large model more than a small board has free
-                while block := weights.read(1 << 20):
-                    digest.update(block)
-    except OSError as error:
-        raise InputError(
-            f"graph {graph}: {error.filename or graph}: {error.strerror}; build or copy it again"
-        ) from error
+    digest = hashlib.sha256()
+    beside = [(graph.parent / name, f"the constants of {graph},") for name in sorted(external_files(graph))]
+    for path, what in ((graph, "graph"), *beside):  # in blocks: of a large model more than a small board has free
+        for block in blocks_of(path, what):
+            digest.update(block)
     return digest.hexdigest()[:16]
 
 
@@ -202,7 +194,8 @@ class Plans:
         """Says what is missing before minutes are spent.
 
         Raises:
-            InputError: a graph or its weights are not there, the cache can't be written to, or a setting is none.
+            InputError: a graph or its constants are not there, or it is no ONNX graph; the cache can't be written to; or a
+                setting is none.
         """
         for graph in graphs:
             graph_hash(graph)
@@ -273,8 +266,33 @@ class Plans:
         """The plan, and the timing cache with what was timed. `how`: `strong` or `weak`."""
         trt, log = self._trt, self._log
         builder = start(trt.Builder, log)
-        strongly = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-        network = builder.create_network(strongly if how == "strong" else 0)
+        network, parser = self._parse(builder, graph, how == "strong")
+        config = builder.create_builder_config()
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mb() << 20)
+        config.clear_flag(trt.BuilderFlag.TF32)
+        if not config.set_timing_cache(config.create_timing_cache(timing), False):
+            config.set_timing_cache(config.create_timing_cache(b""), False)  # of another version: times anew
+        log.listen()
+        if how == "weak":
+            typed, of_typed = self._parse(builder, graph, strongly=True)
+            hold_types(trt, network, config, types_in(typed))
+            del of_typed
+        config.progress_monitor = monitor = _monitor(trt, graph.stem, say)
+        plan = builder.build_serialized_network(network, config)
+        del monitor, parser  # they were in use until here: the parser owns the weights
+        if plan is None:
+            what = f"TensorRT {trt.__version__} can't build {graph}"
+            raise self._failure(RunError(f"{what}: {log.reason}"), what)
+        return bytes(plan), bytes(config.get_timing_cache().serialize())
+
+    def _parse(self, builder: Any, graph: Path, strongly: bool) -> tuple[Any, Any]:
+        """The network of a graph, and the parser, which owns its weights.
+
+        Raises:
+            InputError: the parser refuses the graph.
+        """
+        trt, log = self._trt, self._log
+        network = builder.create_network(int(strongly) << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
         parser = trt.OnnxParser(network, log.logger)
         if not parser.parse_from_file(str(graph)):
             reasons = [parser.get_error(index).desc() for index in range(parser.num_errors)]
@@ -285,21 +303,7 @@ class Plans:
                 ),
                 f"TensorRT {trt.__version__} can't read {graph}",
             )
-        config = builder.create_builder_config()
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mb() << 20)
-        config.clear_flag(trt.BuilderFlag.TF32)
-        if not config.set_timing_cache(config.create_timing_cache(timing), False):
-            config.set_timing_cache(config.create_timing_cache(b""), False)  # of another version: times anew
-        log.listen()
-        if how == "weak":
-            hold_types(trt, network, config)
-        config.progress_monitor = monitor = _monitor(trt, graph.stem, say)
-        plan = builder.build_serialized_network(network, config)
-        del monitor  # it was in use until here
-        if plan is None:
-            what = f"TensorRT {trt.__version__} can't build {graph}"
-            raise self._failure(RunError(f"{what}: {log.reason}"), what)
-        return bytes(plan), bytes(config.get_timing_cache().serialize())
+        return network, parser
 
     def _failure(self, error: EdgepruneError, what: str) -> EdgepruneError:
         """`error`, or the lack of memory that was its cause."""

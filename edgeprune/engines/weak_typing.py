@@ -12,9 +12,15 @@ the graph keeps in FP32 would become FP16. So
 - layers behind a DequantizeLinear are left alone: there the Q/DQ layers say which type is computed in (developer guide,
   "Explicit Versus Implicit Quantization"), and a layer that is held to FP16 could not be fused into an INT8 one;
 - what says its own type is left alone: casts, constants, Q/DQ.
+
+Which type the graph gives a tensor is asked of a strongly typed network of the same graph, which is parsed and never built:
+there "every tensor in the network has a data type defined in the network" (NvInfer.h, `kSTRONGLY_TYPED`). Of a weakly typed
+one no document says so before it is built: `ITensor::getType` is there "the data type of a tensor", which a layer's output type
+is "generally not identical to" (`setOutputType`), and `getOutputType` is kFLOAT where nothing was set. What is left to trust is
+that the parser names the tensors of both alike; one that has another name counts as what it says of itself.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from edgeprune.device import TYPING_VARIABLE
@@ -43,8 +49,24 @@ def typings(version: tuple[int, ...], setting: str | None) -> tuple[str, ...]:
     return ("strong",) if version >= FULLY_STRONG_FROM else ("strong", "weak")
 
 
-def hold_types(trt: Any, network: Any, config: Any) -> None:
-    """Holds the layers of a parsed, weakly typed network to the types of its graph, and allows those types."""
+def types_in(network: Any) -> dict[str, Any]:
+    """The type of each tensor of a parsed, strongly typed network, by its name."""
+    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    tensors = [layer.get_input(each) for layer in layers for each in range(layer.num_inputs)]
+    tensors += [layer.get_output(each) for layer in layers for each in range(layer.num_outputs)]
+    return {tensor.name: tensor.dtype for tensor in _there(tensors)}
+
+
+def hold_types(trt: Any, network: Any, config: Any, types: Mapping[str, Any]) -> None:
+    """Holds the layers of a parsed, weakly typed network to the types of its graph, and allows those types.
+
+    Args:
+        types: of the graph's tensors, see `types_in`.
+    """
+
+    def type_of(tensor: Any) -> Any:
+        return types.get(tensor.name, tensor.dtype)
+
     kind = trt.LayerType
     says_its_own = {kind.CAST, kind.CONSTANT, kind.QUANTIZE, kind.DEQUANTIZE}
     floats = {trt.DataType.FLOAT, trt.DataType.HALF}
@@ -56,19 +78,19 @@ def hold_types(trt: Any, network: Any, config: Any) -> None:
         outputs = _there(layer.get_output(each) for each in range(layer.num_outputs))
         if layer.type in (kind.QUANTIZE, kind.DEQUANTIZE):
             flags.add(trt.BuilderFlag.INT8)
-        if any(tensor.dtype == trt.DataType.HALF for tensor in (*inputs, *outputs)):
+        if any(type_of(tensor) == trt.DataType.HALF for tensor in (*inputs, *outputs)):
             flags.add(trt.BuilderFlag.FP16)
         reads_dequantized = any(tensor.name in dequantized for tensor in inputs)
         if layer.type == kind.DEQUANTIZE or (reads_dequantized and layer.type == kind.SHUFFLE):
             dequantized.update(tensor.name for tensor in outputs)  # a transposed weight is one still
         if reads_dequantized or layer.type in says_its_own:
             continue
-        computed = next((tensor.dtype for tensor in (*inputs, *outputs) if tensor.dtype in floats), None)
+        computed = next((found for found in map(type_of, (*inputs, *outputs)) if found in floats), None)
         if computed is not None:  # indices, masks and shapes have types of their own
             layer.precision = computed
         for number, tensor in enumerate(outputs):
-            if tensor.dtype in floats:
-                layer.set_output_type(number, tensor.dtype)
+            if type_of(tensor) in floats:
+                layer.set_output_type(number, type_of(tensor))
     for flag in flags:
         config.set_flag(flag)
 

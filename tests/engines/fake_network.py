@@ -8,6 +8,9 @@ Rules it holds to (NvInfer.h of 10.3; TensorRT developer guide, the page in quot
 - Quantized operations need the INT8 flag. ["Introduction to Quantization"]
 - Where nothing obliges it to a layer's FP32 the builder may take FP16, once that is allowed: this one always does.
   ["Reduced Precision"; ILayer::setPrecision, "If precision is not set"]
+- A tensor has the graph's type in a strongly typed network. What it says in a weakly typed one is not documented; here FLOAT
+  for each layer's output that is a float. [NetworkDefinitionCreationFlag::kSTRONGLY_TYPED; ILayer::getOutputType, "If no
+  precision has been set"]
 """
 
 import enum
@@ -34,10 +37,10 @@ Fail = Callable[[str], Any]  # logs an error
 
 
 class NetworkTensor:
-    """A tensor of a network: its name and the type that the graph gives it."""
+    """A tensor of a network: its name, the type that it says it has, and the one that the graph gives it."""
 
-    def __init__(self, name: str, dtype: Any):
-        self.name, self.dtype = name, dtype
+    def __init__(self, name: str, dtype: Any, in_graph: Any):
+        self.name, self.dtype, self.in_graph = name, dtype, in_graph
 
 
 class Layer:
@@ -91,9 +94,13 @@ def layers_of(model: onnx.ModelProto, data_type: Any, strongly_typed: bool, fail
         for value in (*inferred.input, *inferred.output, *inferred.value_info)
     }
     types |= {constant.name: constant.data_type for constant in inferred.initializer}
+    computed = {name for node in model.graph.node for name in node.output}
 
     def tensor_of(name: str) -> NetworkTensor:
-        return NetworkTensor(name, data_type[TYPES[types[name]]])
+        in_graph = said = data_type[TYPES[types[name]]]
+        if not strongly_typed and name in computed and in_graph.name == "HALF":
+            said = data_type["FLOAT"]
+        return NetworkTensor(name, said, in_graph)
 
     return [Layer(node, tensor_of, strongly_typed, fail) for node in model.graph.node]
 
@@ -120,7 +127,7 @@ def weakly_typed(model: onnx.ModelProto, layers: list[Layer], flags: set[str], f
         for index in range(layer.num_outputs):
             tensor = layer.get_output(index)
             assert tensor is not None
-            if tensor.dtype.name != "FLOAT" or (computes and index in layer.held_outputs):
+            if tensor.in_graph.name != "FLOAT" or (computes and index in layer.held_outputs):
                 continue
             name, half, computed = node.output[index], f"{tensor.name}.half", f"{tensor.name}.computed"
             node.output[index] = computed
@@ -129,7 +136,7 @@ def weakly_typed(model: onnx.ModelProto, layers: list[Layer], flags: set[str], f
         if not computes:  # what it compares is rounded as well
             for index, source in enumerate(node.input):
                 tensor = layer.get_input(index)
-                if tensor is not None and tensor.dtype.name == "FLOAT":
+                if tensor is not None and tensor.in_graph.name == "FLOAT":
                     half, rounded = f"{node.output[0]}.in{index}.half", f"{node.output[0]}.in{index}"
                     nodes.insert(-1, helper.make_node("Cast", [source], [half], to=TensorProto.FLOAT16))
                     nodes.insert(-1, helper.make_node("Cast", [half], [rounded], to=TensorProto.FLOAT))

@@ -161,7 +161,7 @@ def test_tensorrt_says_how_much_and_what_to_do(jetson: Jetson, bundle: Bundle) -
 
 def test_a_context_without_memory_says_so(jetson: Jetson, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     ENGINE.prepare(graphs(bundle), lambda line: None)
-    monkeypatch.setattr(fake_tensorrt._Engine, "no_context", True)
+    monkeypatch.setattr(fake_tensorrt.Engine, "no_context", True)
     with pytest.raises(RunError, match=r"can't make a context of fp32-trunk: out of memory \(1,07\d MB free\)"):
         ENGINE.open(bundle, "fp32")
 

@@ -4,6 +4,8 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
 from edgeprune.bundle import Bundle
@@ -117,16 +119,25 @@ def test_plans_of_another_build_are_compiled_again(jetson: Jetson, bundle: Bundl
     assert prepared(bundle).start(bundles.frame_with(3)) == 3
 
 
-def test_weights_beside_the_graph_count(jetson: Jetson, tmp_path: Path) -> None:
-    """The same graph with other weights is another plan."""
-    graph = tmp_path / "graph.onnx"
-    graph.write_bytes(b"... fp32.weights ...")
-    (tmp_path / "fp32.weights").write_bytes(b"one")
+def save_apart(path: Path, location: str) -> Path:
+    """A graph whose constants lie in a file of that name beside it."""
+    constant = onnx.numpy_helper.from_array(np.ones(4, np.float32), "c")
+    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [4]) for name in "xy")
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Add", ["x", "c"], ["y"])], "g", [x], [y], [constant])
+    model = onnx.helper.make_model(graph, doc_string="not what is named here: other.weights")
+    onnx.save_model(model, path, save_as_external_data=True, location=location, size_threshold=0)
+    return path
+
+
+@pytest.mark.parametrize("location", ["fp32.weights", "constants of é.data"])
+def test_weights_beside_the_graph_count(jetson: Jetson, tmp_path: Path, location: str) -> None:
+    """The same graph with other weights is another plan, whatever the file is called."""
+    graph = save_apart(tmp_path / "graph.onnx", location)
     before = plans.graph_hash(graph)
-    (tmp_path / "fp32.weights").write_bytes(b"two")
+    (tmp_path / location).write_bytes(b"other weights...")
     assert plans.graph_hash(graph) != before
-    (tmp_path / "fp32.weights").unlink()
-    with pytest.raises(InputError, match=r"fp32.weights: No such file or directory; build or copy it again"):
+    (tmp_path / location).unlink()
+    with pytest.raises(InputError, match=rf"the constants of .*graph.onnx, .*/{location} is not there; check the path"):
         plans.graph_hash(graph)
 
 
@@ -183,11 +194,13 @@ def test_a_plan_whose_version_was_edited_is_refused_by_tensorrt(jetson: Jetson, 
 
 
 def test_a_graph_that_it_cannot_read_or_build(jetson: Jetson, bundle: Bundle, tmp_path: Path) -> None:
+    model = onnx.load(graphs(bundle)[0])
+    model.graph.node[0].op_type = "Reshapf"
     broken = tmp_path / "broken.onnx"
-    broken.write_bytes(b"not ONNX")
+    broken.write_bytes(model.SerializeToString())
     failed = ENGINE.prepare([broken], lambda line: None)
     assert isinstance(failed[broken], InputError)
-    assert "broken.onnx (cannot parse broken.onnx" in str(failed[broken])
+    assert f"can't read {broken} (" in str(failed[broken]) and "Reshapf" in str(failed[broken])
     jetson.trt.refuses = "Error Code 10: Could not find any implementation for node {ForeignNode[x]}."
     failed = ENGINE.prepare(graphs(bundle), lambda line: None)
     assert list(failed) == graphs(bundle) and all(isinstance(error, RunError) for error in failed.values())
@@ -210,9 +223,12 @@ def test_one_graph_that_fails_does_not_stop_the_others(jetson: Jetson, bundle: B
 def test_weights_that_are_missing_are_said_before_anything_is_built(
     jetson: Jetson, bundle: Bundle, tmp_path: Path
 ) -> None:
-    graph = tmp_path / "graph.onnx"
-    graph.write_bytes(b"... fp32.weights ...")
-    with pytest.raises(InputError, match="fp32.weights: No such file or directory"):
+    graph = save_apart(tmp_path / "graph.onnx", "fp32.weights")
+    (tmp_path / "fp32.weights").unlink()
+    with pytest.raises(InputError, match="fp32.weights is not there"):
+        ENGINE.prepare([*graphs(bundle), graph], lambda line: None)
+    graph.write_bytes(b"not ONNX")
+    with pytest.raises(InputError, match=r"graph .*graph.onnx is no whole ONNX graph"):
         ENGINE.prepare([*graphs(bundle), graph], lambda line: None)
     assert jetson.trt.built == []
 

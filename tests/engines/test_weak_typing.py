@@ -157,7 +157,7 @@ def test_the_fake_takes_fp16_where_it_is_free_to(orin: Jetson, tmp_path: Path, m
     """Without its types held the same graph gives other labels: a forgotten constraint would be seen."""
     from edgeprune.engines import plans
 
-    def flags_alone(trt: Any, network: Any, config: Any) -> None:
+    def flags_alone(trt: Any, network: Any, config: Any, types: Any) -> None:
         config.set_flag(trt.BuilderFlag.FP16)
 
     monkeypatch.setattr(plans, "hold_types", flags_alone)
