@@ -9,9 +9,10 @@ import pytest
 
 from edgeprune.cli import main
 from tests import bundles
+from tests.cli.compiled import bundle, folder
 from tests.engines.jetson import jetson, thor
 
-__all__ = ["edgeprune", "jetson", "thor", "tiny"]
+__all__ = ["bundle", "edgeprune", "folder", "jetson", "thor", "tiny"]
 
 
 class Said(NamedTuple):
