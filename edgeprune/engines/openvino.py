@@ -5,6 +5,7 @@ attention products above all, which cost most once the linears are INT8. It need
 """
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,18 @@ def load_openvino() -> Any:
     return import_library("openvino", "OpenVINO", "pip install 'edgeprune[openvino]'")
 
 
+@cache
+def the_core(kind: Any) -> Any:
+    """OpenVINO's `Core` (`kind`), one in a process and never given back.
+
+    The first thing its CPU plug-in does is to set a stack of its own for signals; when it goes it sets back the one before, and
+    unmaps its own. So of two that go in the order in which they came the second one sets back a stack that is unmapped (seen
+    with 2026.4.1), and the kernel writes the next signal's frame over whatever lies there by then, such as a batch that a
+    worker handed over just before it ended.
+    """
+    return kind()
+
+
 class OpenVino(BoundEngine):
     """See `Engine`.
 
@@ -51,7 +64,7 @@ class OpenVino(BoundEngine):
             InputError: the library is missing, or this CPU has no such precision.
         """
         with saying_memory("OpenVINO can't be loaded"):
-            core = load_openvino().Core()
+            core = the_core(load_openvino().Core)
             able = core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
         if self.hint == "bf16" and "BF16" not in able:
             raise InputError(
