@@ -318,14 +318,22 @@ def flat_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def show_bench(result: Mapping[str, Any]) -> None:
-    """The table, and what it was measured on."""
-    show_table(flat_rows(result), BENCH_COLUMNS)
-    click.echo(
-        f"{result['rounds']} rounds of {result['source']}, {result['threads']} threads; {result['energy_status']}"
-    )
+def about_bench(result: Mapping[str, Any]) -> list[str]:
+    """What stands under the table: what it was measured on, and what its columns are."""
+    lines = [
+        f"{result['rounds']} rounds of {result['source']}, {result['threads']} threads; {result['energy_status']}",
+        "x dense FP32: the speed-up, a median over the rounds; min, max: its least and greatest of a round",
+    ]
     if result["stem_head_share"] is not None:
-        click.echo(f"stem and head take {result['stem_head_share']:.1%} of the dense FP32 time")
+        lines.append(f"stem and head take {result['stem_head_share']:.1%} of the dense FP32 time")
+    return lines
+
+
+def show_bench(result: Mapping[str, Any]) -> None:
+    """The table, and what there is to say of it."""
+    show_table(flat_rows(result), BENCH_COLUMNS)
+    for line in about_bench(result):
+        click.echo(line)
 
 
 def write_bench(result: Mapping[str, Any], folder: Path) -> list[Path]:
