@@ -8,6 +8,7 @@ OUT ?= out/demo
 setup: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
+	@echo "setting up .venv: packages from PyPI, 2 GB or more on the disk, a minute or more"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,video,plot,openvino,test]'
 	touch $@
