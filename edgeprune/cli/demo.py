@@ -1,13 +1,14 @@
 """`demo`: the main job from end to end on what every clone has: the zoo's model, this CPU, the synthetic street."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
 from edgeprune import __version__
-from edgeprune.bundle import Bundle, open_bundle
+from edgeprune.bundle import DENSE, Bundle, open_bundle
 from edgeprune.cli.defaults import DEMO_BUNDLE, MODEL, TARGET, default_checkpoint
 from edgeprune.cli.measure import BENCH_COLUMNS, about_bench, flat_rows, measure, show_bench, write_bench
 from edgeprune.cli.owning import own
@@ -16,6 +17,7 @@ from edgeprune.cli.show import as_json, say, show_json
 from edgeprune.config import load_target
 from edgeprune.ending import asked
 from edgeprune.errors import EdgepruneError
+from edgeprune.evaluate.accuracy import AUTO
 from edgeprune.files import make_folder, sha256, write_atomic
 from edgeprune.report.table import render_table, write_json
 
@@ -72,6 +74,16 @@ def demo(out: Path, json_: bool) -> None:
         run_and_measure(bundle, out, json_)
 
 
+def auto_against_dense(result: Mapping[str, Any]) -> str:
+    """What the demo is about, in a line: what a run gains over dense FP32, and what that costs."""
+    rows = {row["bucket"]: row for row in result["rows"]}
+    auto, dense = rows[AUTO], rows[DENSE]
+    return (
+        f"auto: {auto['speedup_vs_dense_fp32']:.2f} times as fast as dense FP32; mIoU {auto['miou']:.4f} against "
+        f"{dense['miou']:.4f} on {SCORED} scenes"
+    )
+
+
 def run_and_measure(bundle: Bundle, out: Path, json_: bool) -> None:
     """What the demo does with its bundle: a run, then eval and bench, and a report of all."""
     say(f"2 of 3: a run. Rendering {FRAMES} frames of the synthetic street ahead (seed {SEED}), then running them")
@@ -85,6 +97,7 @@ def run_and_measure(bundle: Bundle, out: Path, json_: bool) -> None:
     result = measure(bundle, ROUNDS, 10, DATA, scored=SCORED, only="int8")
     paths = write_bench(result, out)
     write_json(out / "run.json", outcome.summary)
+    against = auto_against_dense(result)
     report = [
         f"# {bundle.manifest.name} on this machine",
         "",
@@ -95,7 +108,7 @@ def run_and_measure(bundle: Bundle, out: Path, json_: bool) -> None:
         render_table(flat_rows(result), BENCH_COLUMNS),
         "```",
         "",
-        *(f"{line}." for line in about_bench(result)),
+        *(f"{line}." for line in (*about_bench(result), against)),
         "",
         "![mIoU against latency](bench.png)",
         "",
@@ -109,6 +122,7 @@ def run_and_measure(bundle: Bundle, out: Path, json_: bool) -> None:
         return
     show_summary(outcome.summary)
     show_bench(result)
+    click.echo(against)
     for path in (*paths, out / "report.md"):
         click.echo(f"wrote    {path}")
     click.echo(f"next     edgeprune run --bundle {bundle.folder} --camera 0")

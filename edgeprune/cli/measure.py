@@ -320,10 +320,11 @@ def flat_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def about_bench(result: Mapping[str, Any]) -> list[str]:
     """What stands under the table: what it was measured on, and what its columns are."""
-    lines = [
-        f"{result['rounds']} rounds of {result['source']}, {result['threads']} threads; {result['energy_status']}",
-        "x dense FP32: the speed-up, a median over the rounds; min, max: its least and greatest of a round",
-    ]
+    lines = [f"{result['rounds']} rounds of {result['source']}, {result['threads']} threads; {result['energy_status']}"]
+    if any(row["speedup_vs_dense_fp32"] is not None for row in result["rows"]):
+        lines.append(
+            "x dense FP32: the speed-up, its median over the rounds; min, max: of the speed-up over the rounds"
+        )
     if result["stem_head_share"] is not None:
         lines.append(f"stem and head take {result['stem_head_share']:.1%} of the dense FP32 time")
     return lines
