@@ -52,7 +52,11 @@ def demo_bundle(folder: Path) -> Bundle:
             return bundle
         say(f"{folder} is of another model, target or edgeprune; building it again")
     except EdgepruneError as error:
-        say(str(error) if folder.exists() else f"building {MODEL} for {TARGET}, once; loading torch")
+        say(
+            str(error)
+            if folder.exists()
+            else f"building {MODEL} for {TARGET}, once, about 3 minutes on two free cores; loading torch"
+        )
     with if_stopped(f"{folder} was not finished: the same command builds it again, from its beginning"):
         from edgeprune.export.build import build
         from edgeprune.export.sources import find_sources
