@@ -14,6 +14,7 @@ from edgeprune.camera.csi import load_gst, missing_plugins
 from edgeprune.clocks import gpu_clocks, memory_clock
 from edgeprune.device import JETPACKS, board_name, cache_folder, is_jetson, l4t_release
 from edgeprune.energy import open_meter
+from edgeprune.energy.nvml import gpu_seen
 from edgeprune.engines.cuda import open_cuda
 from edgeprune.engines.onnxruntime import load_onnxruntime
 from edgeprune.engines.openvino import load_openvino
@@ -114,6 +115,8 @@ def _openvino(root: Path) -> Finding:
 
 
 def _torch_tensorrt(root: Path) -> Finding:
+    if not (gpu_seen(root) or is_jetson(root)):
+        return _package("Torch-TensorRT", "torch-tensorrt", "only an NVIDIA GPU has a use for it")
     remedy = (
         "for `build --builder torch-tensorrt` on discrete GPUs and Thor: an NVIDIA GPU, torch with CUDA, and pip install "
         "'edgeprune[tensorrt]'; there is no Orin release after 2.8"

@@ -139,13 +139,22 @@ def test_a_tensorrt_that_is_too_old(jetson: Jetson, tmp_path: Path) -> None:
     assert row["ok"] is False and row["found"] == "8.6.2" and "10.3 or later" in row["remedy"]
 
 
-def test_a_machine_that_is_no_jetson(tmp_path: Path) -> None:
+def test_a_machine_that_is_no_jetson(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
     rows = found(tmp_path)
     assert rows["board"]["found"].startswith("not a Jetson (") and rows["board"]["ok"] is None
     assert rows["JetPack"]["found"] == "none: not a Jetson"
     assert rows["TensorRT"]["ok"] is None and rows["ONNX Runtime"]["ok"] is True
-    assert rows["power sensor"]["found"].startswith("no energy sensor")
+    assert rows["power sensor"]["found"].startswith("no energy sensor: none of INA3221 (Jetson), RAPL")
+    assert not any("nvidia-ml-py" in f"{row}" or "edgeprune[tensorrt]" in f"{row}" for row in rows.values())
     assert [name for name, row in rows.items() if row["ok"] is False] == []
+
+
+def test_a_gpus_parts_are_advised_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    rows = found(write(tmp_path, {"proc/driver/nvidia/version": "", "dev/nvidia0": ""}))
+    assert "pip install nvidia-ml-py" in rows["power sensor"]["found"]
+    assert "edgeprune[tensorrt]" in rows["Torch-TensorRT"]["remedy"]
 
 
 def test_a_cache_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,20 @@ def test_make_targets_of_the_readme_exist() -> None:
     assert named <= targets
 
 
+def test_make_says_which_python_its_pins_need(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    old = tmp_path / "python3.10"
+    old.write_text(
+        f"#!/bin/sh\nexec {sys.executable} -c 'import sys; sys.version_info = (3, 10, 4); exec(sys.argv[1])' \"$2\"\n"
+    )
+    old.chmod(0o755)
+    done = subprocess.run(["make", "setup", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    said = done.stderr.splitlines()[0]
+    assert done.returncode == 2 and not (tmp_path / ".venv").exists()
+    assert said == "found Python 3.10, constraints.txt has pins for 3.11 or later; type: make setup PYTHON=python3.11"
+
+
 def test_linked_files_exist() -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", README.read_text()) if "://" not in link]
     assert len(links) >= 6

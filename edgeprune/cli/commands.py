@@ -30,10 +30,16 @@ COMMANDS = [
 ]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__)
-def edgeprune() -> None:
+@click.pass_context
+def edgeprune(context: click.Context) -> None:
     """Pruned, INT8 vision transformers for segmentation on camera streams."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+        return
     check_environment()
 
 

@@ -10,6 +10,7 @@ MODEL = "street-tiny"
 TARGET = "onnx-cpu"
 PRECISIONS = ["int8", "fp16", "fp32", "mixed"]  # what a bundle's graphs may be in
 BUNDLES = Path("out/bundles")
+DEMO_BUNDLE = Path("out/demo/bundle")  # `demo` builds its own, among its files
 
 
 def default_checkpoint() -> Path:
@@ -23,7 +24,7 @@ def bundle_folder(name: str, target: str) -> Path:
 
 
 def open_default(bundle: Path | None) -> Bundle:
-    """The bundle that was named, else the one that `build` makes by default.
+    """The bundle that was named, else the one that `build` makes by default; the demo's is named in the refusal, not taken.
 
     Raises:
         InputError: it isn't there, or is damaged.
@@ -31,5 +32,7 @@ def open_default(bundle: Path | None) -> Bundle:
     if bundle is None:
         bundle = bundle_folder(MODEL, TARGET)
         if not bundle.is_dir():
+            if DEMO_BUNDLE.is_dir():
+                raise InputError(f"no bundle at {bundle}, but the demo has built one; type --bundle {DEMO_BUNDLE}")
             raise InputError(f"no bundle at {bundle}; run `edgeprune build --target {TARGET}` or give --bundle")
     return open_bundle(bundle)

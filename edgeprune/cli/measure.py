@@ -318,14 +318,23 @@ def flat_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def show_bench(result: Mapping[str, Any]) -> None:
-    """The table, and what it was measured on."""
-    show_table(flat_rows(result), BENCH_COLUMNS)
-    click.echo(
-        f"{result['rounds']} rounds of {result['source']}, {result['threads']} threads; {result['energy_status']}"
-    )
+def about_bench(result: Mapping[str, Any]) -> list[str]:
+    """What stands under the table: what it was measured on, and what its columns are."""
+    lines = [f"{result['rounds']} rounds of {result['source']}, {result['threads']} threads; {result['energy_status']}"]
+    if any(row["speedup_vs_dense_fp32"] is not None for row in result["rows"]):
+        lines.append(
+            "x dense FP32: the speed-up, its median over the rounds; min, max: of the speed-up over the rounds"
+        )
     if result["stem_head_share"] is not None:
-        click.echo(f"stem and head take {result['stem_head_share']:.1%} of the dense FP32 time")
+        lines.append(f"stem and head take {result['stem_head_share']:.1%} of the dense FP32 time")
+    return lines
+
+
+def show_bench(result: Mapping[str, Any]) -> None:
+    """The table, and what there is to say of it."""
+    show_table(flat_rows(result), BENCH_COLUMNS)
+    for line in about_bench(result):
+        click.echo(line)
 
 
 def write_bench(result: Mapping[str, Any], folder: Path) -> list[Path]:

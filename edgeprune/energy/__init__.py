@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgeprune.energy.ina3221 import open_ina3221
-from edgeprune.energy.meter import Energy, Meter, NoSensor, measure_idle
+from edgeprune.energy.meter import Energy, Meter, NoSensor, NotHere, measure_idle
 from edgeprune.energy.none import NoMeter, open_none
 from edgeprune.energy.nvml import open_nvml
 from edgeprune.energy.rapl import open_rapl
@@ -15,21 +15,33 @@ __all__ = ["METERS", "Energy", "Meter", "NoSensor", "measure_idle", "open_meter"
 # (root of the file system, rails to read, rails that make the total) -> meter, or NoSensor
 OpenMeter = Callable[[Path, "Sequence[str] | None", "Sequence[str] | None"], Meter]
 
-SENSORS: dict[str, OpenMeter] = {"ina3221": open_ina3221, "rapl": open_rapl, "nvml": open_nvml}
+# what a person calls it, and what opens it
+SENSORS: dict[str, tuple[str, OpenMeter]] = {
+    "ina3221": ("INA3221 (Jetson)", open_ina3221),
+    "rapl": ("RAPL (Intel and AMD CPUs)", open_rapl),
+    "nvml": ("NVML (NVIDIA GPUs)", open_nvml),
+}
 
 
 def open_auto(root: Path, rails: Sequence[str] | None, total_of: Sequence[str] | None) -> Meter:
-    """The first of SENSORS that is there, or a meter that says why each of them isn't."""
+    """The first of SENSORS that is there. Else a meter that says what is wrong with those that the machine has, and which kinds
+    there are where it has none."""
     reasons = []
-    for open_sensor in SENSORS.values():
+    for _, open_sensor in SENSORS.values():
         try:
             return open_sensor(root, rails, total_of)
+        except NotHere:
+            continue
         except NoSensor as error:
             reasons.append(str(error))
-    return NoMeter("; ".join(reasons))
+    return NoMeter("; ".join(reasons) or f"none of {', '.join(what for what, _ in SENSORS.values())} is here")
 
 
-METERS: dict[str, OpenMeter] = {"auto": open_auto, **SENSORS, "none": open_none}
+METERS: dict[str, OpenMeter] = {
+    "auto": open_auto,
+    **{name: open_sensor for name, (_, open_sensor) in SENSORS.items()},
+    "none": open_none,
+}
 
 
 def open_meter(

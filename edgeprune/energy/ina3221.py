@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeprune.energy.meter import NoSensor, check_rails, distinct
+from edgeprune.energy.meter import NoSensor, NotHere, check_rails, distinct
 from edgeprune.energy.sampling import PowerIntegral, SampledMeter
 
 # A conversion takes milliseconds and a reading several I2C transfers: faster sampling reads the same value again.
@@ -97,7 +97,7 @@ def open_ina3221(root: Path, rails: Sequence[str] | None, total_of: Sequence[str
         remedy = "; run with sudo" if isinstance(error, PermissionError) else ""
         raise NoSensor(f"INA3221 is there but can't be read ({error}){remedy}") from error
     if not present:
-        raise NoSensor(f"no INA3221 under {root / DRIVERS}")
+        raise NotHere(f"no INA3221 under {root / DRIVERS}")
     check_rails([*(rails or ()), *(total_of or ())], list(present), "INA3221")
     if total_of is None:
         total_of = next((known for known in TOTALS if all(rail in present for rail in known)), ())

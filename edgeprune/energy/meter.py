@@ -13,6 +13,10 @@ class NoSensor(InputError):
     """The meter's sensor isn't there or can't be read. `open_meter("auto")` makes it a value."""
 
 
+class NotHere(NoSensor):
+    """The machine has no sensor of the kind: there is nothing to mend."""
+
+
 @dataclass(frozen=True)
 class Energy:
     """What was measured between `start()` and `stop()`.

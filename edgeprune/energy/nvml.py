@@ -4,11 +4,17 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edgeprune.energy.meter import NoSensor, check_rails
+from edgeprune.energy.meter import NoSensor, NotHere, check_rails
 from edgeprune.energy.sampling import CounterSum, PowerIntegral, SampledMeter
 
 SAMPLING_HZ = 20.0  # NVML renews its power value every 20 to 100 ms
 COUNTER_PERIOD_S = 10.0
+GPU_SIGNS = ("proc/driver/nvidia", "dev/nvidia[0-9]*")  # of the kernel's driver; a container has the devices alone
+
+
+def gpu_seen(root: Path) -> bool:
+    """Whether the kernel shows an NVIDIA GPU. It can be told without a library, and without asking the GPU."""
+    return any(True for sign in GPU_SIGNS for _ in root.glob(sign))
 
 
 def open_nvml(root: Path, rails: Sequence[str] | None, total_of: Sequence[str] | None) -> SampledMeter:
@@ -17,19 +23,23 @@ def open_nvml(root: Path, rails: Sequence[str] | None, total_of: Sequence[str] |
     The total is that of gpu0, on which engines run, unless total_of names others.
 
     Raises:
-        NoSensor: no driver, no GPU, no nvidia-ml-py, a GPU that isn't there, or neither counter nor power.
+        NotHere: no NVIDIA GPU.
+        NoSensor: no driver, no nvidia-ml-py, a GPU that isn't there, or neither counter nor power.
     """
     try:
         import pynvml
     except ImportError as error:
+        if not gpu_seen(root):
+            raise NotHere(f"no NVIDIA GPU (none of {', '.join(str(root / sign) for sign in GPU_SIGNS)})") from error
         raise NoSensor("NVML needs nvidia-ml-py; type: pip install nvidia-ml-py") from error
     try:
         pynvml.nvmlInit()
         present = {f"gpu{i}": pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())}
     except pynvml.NVMLError as error:
-        raise NoSensor(f"NVML finds no NVIDIA driver ({error})") from error
+        missing = NoSensor if gpu_seen(root) else NotHere
+        raise missing(f"NVML finds no NVIDIA driver ({error})") from error
     if not present:
-        raise NoSensor("NVML finds no NVIDIA GPU")
+        raise NotHere("NVML finds no NVIDIA GPU")
     check_rails([*(rails or ()), *(total_of or ())], list(present), "NVML")
     total_of = ["gpu0"] if total_of is None else total_of
     gpus = {name: present[name] for name in (present if rails is None else dict.fromkeys([*rails, *total_of]))}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from edgeprune.energy.meter import NoSensor, check_rails, distinct
+from edgeprune.energy.meter import NoSensor, NotHere, check_rails, distinct
 from edgeprune.energy.sampling import CounterSum, SampledMeter
 
 Value = TypeVar("Value")
@@ -83,7 +83,7 @@ def open_rapl(root: Path, rails: Sequence[str] | None, total_of: Sequence[str] |
     """
     domains = find_domains(root)
     if not domains:
-        raise NoSensor(f"no RAPL counters under {root / 'sys/class/powercap'}")
+        raise NotHere(f"no RAPL counters under {root / 'sys/class/powercap'}")
     for domain in domains:
         try:
             domain.joules()

@@ -95,8 +95,11 @@ def build(target: Target, sources: Sources, precisions: Sequence[str], out: Path
             say(line)
             write(line)
 
-        for precision in precisions:
+        count, took_s = 1 + (len(buckets) if model.policy.gated else 0), 0.0
+        for number, precision in enumerate(precisions, 1):
             begin = time.monotonic()
+            about = f"; about {took_s:.0f} s with what follows, as {precisions[number - 2]} took" if took_s else ""
+            say(f"{precision} ({number} of {len(precisions)}): exporting {count} graphs{about}")
             reference_model, graph_model = twins(model, precision, target.dialect)
             thresholds = calib.thresholds_of(precision) if calib is not None else []
             trunk, tails = export_family(graph_model, buckets, thresholds, target.dialect)
@@ -109,9 +112,11 @@ def build(target: Target, sources: Sources, precisions: Sequence[str], out: Path
                 findings += lint_graph(f"{precision} {name}", proto, target.lint)
             graphs[precision] = _write_family(folder, precision, trunk, tails)
             answering, *rest = map(round_fp16, (trunk, *tails.values()))
-            rows = compare(reference_model, buckets, precision, answering, rest, frames_FHW3, target.threads)
+            rows = compare(reference_model, buckets, precision, answering, rest, frames_FHW3, target.threads, say)
             parity += rows
-            note(f"{precision}: {len(tails) + 1} graphs, {len(rows)} parity rows, {time.monotonic() - begin:.0f} s")
+            took_s = time.monotonic() - begin
+            note(f"{precision}: {len(tails) + 1} graphs, {len(rows)} parity rows, {took_s:.0f} s")
+        say("dense-fp32 and stem-head: exporting 2 graphs")
         singles = {"dense-fp32": export_dense(dense, target.dialect), "stem-head": _stem_head(model, target)}
         for name, proto in singles.items():
             findings += lint_graph(name, proto, target.lint)
@@ -119,6 +124,7 @@ def build(target: Target, sources: Sources, precisions: Sequence[str], out: Path
         note(f"lint: {len(target.lint)} rules, {len(findings)} findings; parity frames from {frames_from}")
         _check(target, findings, parity)
         write_csv(folder / "parity.csv", [row.model_dump() for row in parity])
+        say(f"reference labels: {len(parity)} buckets, on {REFERENCE_FRAMES} frames")
         references |= _reference_labels(folder, graphs, buckets, references)
         np.savez_compressed(folder / "references.npz", **references)  # type: ignore[arg-type]
         manifest = Manifest(

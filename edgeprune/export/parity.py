@@ -5,7 +5,8 @@ Both run trunk, then tail. The graphs are the bundle's, with the logits and the 
 Shapes: F frames, H W pixels (of the label map, for logits and labels), K classes, N tokens.
 """
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,14 +89,25 @@ def compare(
     tails: Sequence[onnx.ModelProto],
     frames_FHW3: UInt8,
     threads: int,
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[ParityRow]:
-    """A row per bucket: largest logit error, share of equal labels where the reference is sure, equal selections."""
+    """A row per bucket: largest logit error, share of equal labels where the reference is sure, equal selections.
+
+    Args:
+        say: takes a line after the first frame: what is compared, and how long the other frames will take at its pace.
+    """
     engine_trunk = WatchedGraph(trunk, threads)
     engine_tails = [WatchedGraph(tail, threads) for tail in tails]
     max_abs = [0.0] * len(buckets)
     equal, sure, pixels = ([0] * len(buckets) for _ in range(3))
     selected: list[list[float]] = [[] for _ in buckets]
-    for frame_HW3 in frames_FHW3:
+    begin = time.monotonic()
+    for done, frame_HW3 in enumerate(frames_FHW3):
+        if done == 1:
+            left_s = (len(frames_FHW3) - 1) * (time.monotonic() - begin)
+            say(
+                f"{precision}: {len(buckets)} buckets against PyTorch on {len(frames_FHW3)} frames, about {left_s:.0f} s"
+            )
         pairs = zip(
             ask_torch(model, buckets, frame_HW3), ask_engine(engine_trunk, engine_tails, frame_HW3), strict=True
         )

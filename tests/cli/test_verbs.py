@@ -60,6 +60,16 @@ def test_run_stops_after_frames_and_holds_a_bucket(edgeprune: Type, tiny: Path) 
     assert (summary["frames"], summary["buckets"]) == (3, {"half": 3})
 
 
+def test_without_a_verb_the_verbs_are_listed(edgeprune: Type) -> None:
+    said = edgeprune()
+    assert (said.code, said.err) == (0, "")
+    assert [line.split()[0] for line in said.out.partition("Commands:\n")[2].splitlines()][:2] == [
+        "bench",
+        "bench-torch",
+    ]
+    assert said == edgeprune("--help")
+
+
 def test_inspect(edgeprune: Type, tiny: Path) -> None:
     assert json.loads(edgeprune("inspect", tiny, "--json").out)["precisions"] == ["fp32", "int8"]
     assert "quarter" in edgeprune("inspect", tiny).out

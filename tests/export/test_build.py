@@ -1,6 +1,7 @@
 """`build`: what a bundle holds."""
 
 import csv
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from edgeprune.bundle import MANIFEST, Bundle, open_bundle
 from edgeprune.checkpoint import save
 from edgeprune.config import load_target
+from edgeprune.config.targets import Parity
 from edgeprune.errors import InputError
 from edgeprune.export.build import build, build_dense
 from edgeprune.export.sources import PARITY_FRAMES, Sources, find_sources
@@ -96,6 +98,31 @@ def test_a_bundle_is_replaced_by_the_next_build(
         again(cpu, sources, out)
         assert open_bundle(out).manifest.precisions == ["fp32"]
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_build_says_what_it_does_and_how_long_the_rest_takes(
+    cpu: Bundle, sources: Sources, exported: Callable[..., None], tmp_path: Path
+) -> None:
+    exported()
+    said: list[str] = []
+    target = cpu.manifest.target.model_copy(update={"parity": Parity(int8=0.5)})  # float graphs in the place of INT8's
+    build(target, sources, ["fp32", "int8"], tmp_path / "bundle", said.append)
+    count = len(cpu.manifest.buckets)
+    expected = [
+        rf"fp32 \(1 of 2\): exporting {count + 1} graphs",
+        rf"fp32: {count} buckets against PyTorch on 16 frames, about \d+ s",
+        rf"fp32: {count + 1} graphs, {count} parity rows, \d+ s",
+        rf"int8 \(2 of 2\): exporting {count + 1} graphs; about \d+ s with what follows, as fp32 took",
+        rf"int8: {count} buckets against PyTorch on 16 frames, about \d+ s",
+        rf"int8: {count + 1} graphs, {count} parity rows, \d+ s",
+        r"dense-fp32 and stem-head: exporting 2 graphs",
+        r"lint: .*",
+        rf"reference labels: {2 * count} buckets, on 4 frames",
+    ]
+    assert len(said) >= len(expected)
+    for line, pattern in zip(said[-len(expected) :], expected, strict=True):
+        assert re.fullmatch(pattern, line), line
+    assert "exporting" not in (tmp_path / "bundle" / "build.log").read_text()  # it keeps what was found
 
 
 def test_a_dense_model_is_one_graph_without_calibration(tmp_path: Path) -> None:
