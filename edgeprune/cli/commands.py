@@ -4,15 +4,30 @@ import contextlib
 import errno
 import io
 import os
+import re
 import sys
+from collections.abc import Sequence
 
 import click
 
 from edgeprune import __version__
 from edgeprune.camera.masking import masked
-from edgeprune.cli import bench_torch, build, compare, demo, device, growth, lint, measure, run, tokens, train
+from edgeprune.cli import (
+    bench_torch,
+    build,
+    compare,
+    demo,
+    device,
+    growth,
+    lint,
+    measure,
+    run,
+    say_stopped,
+    tokens,
+    train,
+)
 from edgeprune.device import check_environment
-from edgeprune.errors import EdgepruneError, one_line
+from edgeprune.errors import EdgepruneError, InputError, one_line
 
 COMMANDS = [
     demo.demo,
@@ -58,13 +73,14 @@ def run_command() -> int:
         if isinstance(stream, io.TextIOWrapper):  # a file's name may be no text at all
             stream.reconfigure(errors="backslashreplace")
     try:
+        refuse_empty_words(sys.argv[1:])
         code = edgeprune.main(prog_name="edgeprune", standalone_mode=False)
         if sys.stdout is not None:  # a service may have none
             sys.stdout.flush()  # what can't be written is found out here, not when the interpreter ends
     except click.ClickException as error:
         code = _tell(_of_click(error), 2)
     except click.Abort:
-        code = _tell("stopped", 130)
+        code = say_stopped()
     except EdgepruneError as error:
         code = _tell(f"edgeprune: {one_line(str(error))}", error.exit_code)
     except SystemExit:
@@ -72,17 +88,41 @@ def run_command() -> int:
     except MemoryError:
         code = _tell("edgeprune: not enough memory; close other programs, or give a smaller size or fewer frames", 3)
     except OSError as error:
-        code = _tell(f"edgeprune: {one_line(_of_system(error))}", _code_of(error))
+        code = _tell(f"edgeprune: {one_line(_of_system(error))}", 2 if _folder_is_gone() else _code_of(error))
         if sys.stdout is not None:
             with contextlib.suppress(OSError, ValueError):  # it may have been standard output, and would fail once more
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code if isinstance(code, int) else 0
 
 
+def refuse_empty_words(words: Sequence[str]) -> None:
+    """Refuses `--bucket ""` and `--bucket=`: mostly a shell's variable that is not set, and never a name.
+
+    Raises:
+        InputError: names the option.
+    """
+    for before, word in zip(["", *words], words, strict=False):
+        if not word or re.fullmatch(r"--[a-z-]+=", word):
+            option = word.rstrip("=") or (before if before.startswith("-") else "an argument")
+            raise InputError(f"{option} is empty (a variable that is not set?); give it a value or leave it out")
+
+
 def _tell(line: str, code: int) -> int:
+    if _folder_is_gone():
+        line += "; the folder that you are in was removed: type cd and the path of another"
     with contextlib.suppress(OSError):  # nobody reads it; the exit code is left
-        click.echo(masked(line), err=True)
+        typed = [word.partition("=")[2] if word.startswith("--") else word for word in sys.argv[1:]]
+        click.echo(masked(line, typed), err=True)
     return code
+
+
+def _folder_is_gone() -> bool:
+    """Whether the working folder was removed: then no relative path leads anywhere, and the system says little more."""
+    try:
+        os.getcwd()
+    except OSError:
+        return True
+    return False
 
 
 def _of_click(error: click.ClickException) -> str:

@@ -158,7 +158,7 @@ def test_refused_connection_hides_the_password() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    shown = rf"cannot open rtsp://me:\*\*\*@127.0.0.1:{port}/live\?pwd=\*\*\*: Connection refused"
+    shown = rf"cannot open rtsp://\*\*\*@127.0.0.1:{port}/live\?pwd=\*\*\*: Connection refused"
     with pytest.raises(InputError, match=shown):
         open_source(f"rtsp://me:secret@127.0.0.1:{port}/live?pwd=secret")
 

@@ -167,7 +167,7 @@ def test_a_network_camera(edgeprune: Type, tiny: Path, goodbye: bool, code: int)
     said = edgeprune("run", "--bundle", tiny, "--camera", camera, "--record", "rows.csv", "--meter", "none", "--json")
     assert said.code == code and "secret" not in said.out + said.err, said
     summary = json.loads(said.out)
-    shown = f"rtsp://me:***@{at}/user=me_password=***_channel=1?pwd=***"
+    shown = f"rtsp://***@{at}/user=***_password=***_channel=1?pwd=***"
     assert summary["camera"]["uri"] == shown and (summary["failure"] is None) == goodbye
     if not goodbye:
         assert_one_line(said, f"the connection to camera {shown} is lost", "are in rows.partial.csv", code=3)
