@@ -1,6 +1,7 @@
 """Outputs that would destroy something."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -93,6 +94,22 @@ def test_a_forked_worker_does_not_keep_a_lock(tmp_path: Path) -> None:
             pass
     finally:
         os.kill(worker, 9)
+
+
+def test_a_lock_whose_folder_was_emptied_leaves_the_next_ones_alone(
+    tmp_path: Path, hold: Callable[[Path], "subprocess.Popen[str]"]
+) -> None:
+    out = tmp_path / "out"
+    with locked(out / "rows.csv", "results"):
+        shutil.rmtree(out)
+        process = hold(out / "rows.csv")  # a second run, in a folder of the same name
+    with pytest.raises(InputError, match=f"process {process.pid} on"), locked(out / "rows.csv", "results"):
+        pass
+    process.communicate()
+    with locked(out / "rows.csv", "results"):
+        shutil.rmtree(out)
+        out.touch()
+    assert out.is_file()
 
 
 def test_folders_made_for_a_lock_alone_go_with_it(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ class HeldBack:
     """The frame that a decoder still holds where a stream goes on in another size.
 
     FFmpeg's decoders of MPEG-1, 2 and 4 hold one back, as those behind it may be shown first, and forget it where the size
-    changes (measured, FFmpeg 8.1; H.264, HEVC, VP9 and MJPEG lose none). So it is asked for before.
+    changes (measured, FFmpeg 8.1; H.264, HEVC and MJPEG lose none). So it is asked for before.
     """
 
     def __init__(self, stream: Any):

@@ -73,6 +73,7 @@ def run_command() -> int:
         if isinstance(stream, io.TextIOWrapper):  # a file's name may be no text at all
             stream.reconfigure(errors="backslashreplace")
     try:
+        refuse_removed_folder()
         refuse_empty_words(sys.argv[1:])
         code = edgeprune.main(prog_name="edgeprune", standalone_mode=False)
         if sys.stdout is not None:  # a service may have none
@@ -88,11 +89,23 @@ def run_command() -> int:
     except MemoryError:
         code = _tell("edgeprune: not enough memory; close other programs, or give a smaller size or fewer frames", 3)
     except OSError as error:
-        code = _tell(f"edgeprune: {one_line(_of_system(error))}", 2 if _folder_is_gone() else _code_of(error))
+        code = _tell(f"edgeprune: {one_line(_of_system(error))}", _code_of(error))
         if sys.stdout is not None:
             with contextlib.suppress(OSError, ValueError):  # it may have been standard output, and would fail once more
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code if isinstance(code, int) else 0
+
+
+def refuse_removed_folder() -> None:
+    """Refuses to work in a folder that isn't there: no relative path leads anywhere, and torch's MKL ends the process.
+
+    Raises:
+        InputError: it was removed.
+    """
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise InputError("the folder that you are in was removed; type cd and the path of another one") from error
 
 
 def refuse_empty_words(words: Sequence[str]) -> None:
@@ -108,21 +121,10 @@ def refuse_empty_words(words: Sequence[str]) -> None:
 
 
 def _tell(line: str, code: int) -> int:
-    if _folder_is_gone():
-        line += "; the folder that you are in was removed: type cd and the path of another"
     with contextlib.suppress(OSError):  # nobody reads it; the exit code is left
         typed = [word.partition("=")[2] if word.startswith("--") else word for word in sys.argv[1:]]
         click.echo(masked(line, typed), err=True)
     return code
-
-
-def _folder_is_gone() -> bool:
-    """Whether the working folder was removed: then no relative path leads anywhere, and the system says little more."""
-    try:
-        os.getcwd()
-    except OSError:
-        return True
-    return False
 
 
 def _of_click(error: click.ClickException) -> str:

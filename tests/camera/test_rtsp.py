@@ -163,6 +163,14 @@ def test_refused_connection_hides_the_password() -> None:
         open_source(f"rtsp://me:secret@127.0.0.1:{port}/live?pwd=secret")
 
 
+def test_a_scheme_in_capitals(serve: Callable[..., Server]) -> None:
+    server = serve(40, goodbye=True)
+    server.finish.set()
+    source = open_source(server.uri.replace("rtsp", "RTSP"))
+    assert source.uri == server.uri and source.live
+    assert read_until_error(source)[0] >= 30
+
+
 def test_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgeprune.camera.rtsp.OPEN_TIMEOUT_S", 0.3)
     server = socket.create_server(("127.0.0.1", 0))  # its queue accepts, and nobody reads
