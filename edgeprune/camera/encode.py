@@ -26,8 +26,8 @@ BITS_PER_PIXEL = 0.3
 TICKS_PER_S = 60000  # holds 15, 25, 30, 60 and 29.97 frames a second exactly, and fits MPEG-4's 16 bits
 SLOWEST_FPS, FASTEST_FPS = 0.2, 240.0  # what a film is written at; the rates that some files name are none
 # A fragment for each group of pictures, one second each: what is on the disk can be played, whatever happens next.
-BOXES = (b"moof", b"mfra")  # of a fragment, and of the index behind the last (ISO/IEC 14496-12, 8.8)
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+BOXES = (b"moof", b"mfra")  # of a fragment, and of the index behind the last (ISO/IEC 14496-12, 8.8)
 
 
 def check_video_name(path: Path) -> None:

@@ -33,7 +33,8 @@ def say_stopped() -> int:
     code, line = _stopped()
     _show_stopped()
     if sys.stderr is not None:
-        print(line, file=sys.stderr)
+        with suppress(OSError):
+            print(line, file=sys.stderr)
     return code
 
 
