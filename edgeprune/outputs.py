@@ -174,8 +174,9 @@ def _own(beside: Path, path: Path) -> FileIO:
             break
         file.close()  # its last owner has just removed it
     about = {"pid": os.getpid(), "host": socket.gethostname(), "command": _command(), "since": time.time()}
-    file.truncate(0)
-    file.write(json.dumps(about).encode())
+    with suppress(OSError):  # it is a lock without a name too; a full disk is said by what is written next
+        file.truncate(0)
+        file.write(json.dumps(about).encode())
     return file
 
 

@@ -1,6 +1,7 @@
 """Outputs that would destroy something."""
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -110,6 +111,21 @@ def test_a_lock_whose_folder_was_emptied_leaves_the_next_ones_alone(
         shutil.rmtree(out)
         out.touch()
     assert out.is_file()
+
+
+def test_a_lock_on_a_full_disk_has_no_name_and_is_one(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))  # writing fails as on a full disk
+    try:
+        with locked(tmp_path / "rows.csv", "results"):
+            assert (tmp_path / ".rows.csv.lock").stat().st_size == 0  # reading it here would let go of the lock
+            other = subprocess.run(
+                [sys.executable, "-c", HOLD.format(path=str(tmp_path / "rows.csv"))], capture_output=True, text=True
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "rows.csv is being written by another process; wait for its end" in other.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_folders_made_for_a_lock_alone_go_with_it(tmp_path: Path) -> None:
