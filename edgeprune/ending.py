@@ -2,7 +2,8 @@
 
 The first signal raises KeyboardInterrupt in the main thread, wherever it is, but not inside `held()`. Python handles a
 signal between two of its own instructions, so native code (a compiler, a connection that waits) puts it off; where that
-must not be, `hard_stop` lets a thread of its own end the process.
+must not be, `hard_stop` lets a thread of its own end the process. Where nothing is begun yet, `leave_at_once` ends it
+without an exception, which an import may swallow or make another of.
 """
 
 import atexit
@@ -10,11 +11,14 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+INSISTS_S = 1.5  # a run is ended within a second
+FAILED = 3  # exit code where what was recorded could not be finished
 GRACE_S = 0.6  # native code may keep the main thread for as long; with what follows it is less than a second
 
 
@@ -23,9 +27,12 @@ class _Ending:
 
     def __init__(self) -> None:
         self.installed = self.asked = self.raised = False
+        self.asked_s = 0.0
         self.seen = threading.Event()  # the main thread has taken notice
         self.holds = 0
         self.hard_code: int | None = None
+        self.at_once = False
+        self.last_words = "stopped"
         self.finishers: list[Callable[[], None]] = []
 
 
@@ -61,12 +68,17 @@ def end_on_signals() -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """The handler, in the main thread. A service manager may ask twice; a person who presses Ctrl-C again insists."""
+    """The handler, in the main thread. A service manager may ask twice, a hand may slip; a person who presses Ctrl-C again
+    after INSISTS_S insists.
+    """
     _ending.seen.set()
-    if _ending.asked and number != signal.SIGINT:
+    if _ending.at_once and _ending.hard_code is not None:
+        _leave(_ending.hard_code)
+    now_s = time.monotonic()
+    if _ending.asked and (number != signal.SIGINT or now_s < _ending.asked_s + INSISTS_S):
         return
     insists = _ending.asked
-    _ending.asked = True
+    _ending.asked, _ending.asked_s = True, now_s
     if insists or not _ending.holds:
         _ending.raised = True
         raise KeyboardInterrupt
@@ -90,9 +102,15 @@ def _leave(code: int) -> None:
         try:
             finish()
         except Exception as error:  # the others are to be finished all the same
-            os.write(2, f"edgeprune: {error}\n".encode())
-    os.write(2, b"stopped\n")
+            _say(f"edgeprune: {error}")
+            code = FAILED
+    _say(_ending.last_words)
     os._exit(code)
+
+
+def _say(line: str) -> None:
+    with suppress(OSError):  # a service may have no standard error, and is to end all the same
+        os.write(2, f"{line}\n".encode(errors="backslashreplace"))
 
 
 @contextmanager
@@ -137,6 +155,17 @@ def hard_stop(code: int) -> Iterator[None]:
         yield
     finally:
         _ending.hard_code = before
+
+
+@contextmanager
+def leave_at_once(code: int, last_words: str) -> Iterator[None]:
+    """Inside, a signal ends the process there and then, with that exit code and that line on standard error."""
+    _ending.at_once, _ending.last_words = True, last_words
+    try:
+        with hard_stop(code):
+            yield
+    finally:
+        _ending.at_once, _ending.last_words = False, "stopped"
 
 
 @contextmanager

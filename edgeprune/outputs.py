@@ -14,7 +14,7 @@ from io import FileIO
 from pathlib import Path
 
 from edgeprune.ending import at_stop
-from edgeprune.errors import InputError
+from edgeprune.errors import InputError, RunError
 from edgeprune.files import PARTIAL, make_folder, partial_path
 
 LOCK_BYTES = 16  # enough of a lock to know it
@@ -66,6 +66,15 @@ def _same(one: Path, other: Path) -> bool:
     return one.resolve() == other.resolve()
 
 
+def with_suffix(path: Path, suffix: str, stem: str) -> Path:
+    """The name to type for a file of that suffix where `path` has another or none; `stem` where it has no stem either.
+
+    a/b.avi -> a/b.mp4; a/.mp4 (a hidden file without a suffix) -> a/overlay.mp4
+    """
+    own = path.stem.strip(".") if path.suffix or not path.name.startswith(".") else ""
+    return path.parent / f"{own or stem}{suffix}"
+
+
 def create_partial(path: Path, what: str) -> tuple[Path, FileIO]:
     """A new file for an unfinished `path`, unbuffered: `partial_path(path)`, numbered where runs before failed.
 
@@ -83,6 +92,28 @@ def create_partial(path: Path, what: str) -> tuple[Path, FileIO]:
             partial = first.with_name(f"{first.stem}-{number}{first.suffix}")
         except OSError as error:
             raise InputError(f"cannot write {what} to {path}: {error.strerror}; name another file") from error
+
+
+class OutputRemoved(RunError):
+    """What was written is gone."""
+
+
+def finish_partial(partial: Path, file: FileIO, name: Path) -> None:
+    """Closes what `create_partial` made and gives it `name`: its final one, or `partial` where it stays unfinished.
+
+    Raises:
+        RunError: another process put something where it has to go; it is left as `partial`.
+        OutputRemoved: another process removed or replaced it.
+    """
+    try:
+        there = _is_at(file, partial)
+        file.close()
+        if there:
+            os.replace(partial, name)
+    except OSError as error:
+        raise RunError(f"cannot give {name} its name ({error.strerror}); move what is there, and rename it") from error
+    if not there:
+        raise OutputRemoved(f"{partial} was removed or moved by another process while it was written")
 
 
 _held: set[Path] = set()  # by this process: a second lock of its own would not be noticed by the kernel
@@ -106,11 +137,11 @@ def locked(path: Path, what: str) -> Iterator[None]:
     file = _own(beside, path)
     _held.add(beside)
     try:
-        with at_stop(lambda: beside.unlink(missing_ok=True)):
+        with at_stop(lambda: _remove(file, beside)):
             yield
     finally:
         _held.discard(beside)
-        beside.unlink(missing_ok=True)  # before it is let go: a lock on a file without a name is worth nothing
+        _remove(file, beside)  # before it is let go: a lock on a file without a name is worth nothing
         file.close()
         with suppress(OSError):  # not empty: something was written
             for folder in new:
@@ -143,9 +174,17 @@ def _own(beside: Path, path: Path) -> FileIO:
             break
         file.close()  # its last owner has just removed it
     about = {"pid": os.getpid(), "host": socket.gethostname(), "command": _command(), "since": time.time()}
-    file.truncate(0)
-    file.write(json.dumps(about).encode())
+    with suppress(OSError):  # it is a lock without a name too; a full disk is said by what is written next
+        file.truncate(0)
+        file.write(json.dumps(about).encode())
     return file
+
+
+def _remove(file: FileIO, beside: Path) -> None:
+    """Removes our lock; where somebody emptied the folder, what lies there now may be another's."""
+    with suppress(OSError):
+        if _is_at(file, beside):
+            beside.unlink()
 
 
 def _may_be_a_lock(file: FileIO) -> bool:
@@ -159,7 +198,7 @@ def _may_be_a_lock(file: FileIO) -> bool:
 def _is_at(file: FileIO, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 

@@ -50,9 +50,31 @@ def test_a_second_one_changes_nothing(start: Callable[[str], "subprocess.Popen[s
     process = start("try:\n    wait(30)\nexcept KeyboardInterrupt:\n    wait(0.5)\n    print('in order')\n")
     process.send_signal(signal.SIGTERM)
     assert process.stdout and process.stdout.readline() == "ready\n"
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):  # Ctrl-C by a hand that slipped
         process.send_signal(number)
     assert process.communicate(timeout=20)[0] == "in order\n" and process.returncode == 0
+
+
+INSISTS = """
+import edgeprune.ending as ending_
+ending_.INSISTS_S = 0.2
+try:
+    wait(30)
+except KeyboardInterrupt:
+    try:
+        time.sleep(0.3)
+        wait(30)
+    except KeyboardInterrupt:
+        print("insisted")
+"""
+
+
+def test_ctrl_c_again_after_a_while_insists(start: Callable[[str], "subprocess.Popen[str]"]) -> None:
+    process = start(INSISTS)
+    process.send_signal(signal.SIGINT)
+    assert process.stdout and process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=20)[0] == "insisted\n" and process.returncode == 0
 
 
 HELD = """
@@ -98,6 +120,38 @@ def test_native_code_is_not_waited_for(start: Callable[[str], "subprocess.Popen[
     process.send_signal(signal.SIGTERM)
     said, complaint = process.communicate(timeout=20)
     assert (said, complaint, process.returncode) == ("in order\n", "stopped\n", 0)
+
+
+def test_what_could_not_be_finished_is_a_failure(start: Callable[[str], "subprocess.Popen[str]"]) -> None:
+    process = start(NATIVE.replace('print("in order", flush=True)', 'raise OSError("no space")'))
+    process.send_signal(signal.SIGTERM)
+    said, complaint = process.communicate(timeout=20)
+    assert (said, complaint, process.returncode) == ("", "edgeprune: no space\nstopped\n", 3)
+
+
+def test_a_service_without_standard_error_is_ended_too(start: Callable[[str], "subprocess.Popen[str]"]) -> None:
+    process = start("os.close(2)\n" + NATIVE)
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=20)[0] == "in order\n" and process.returncode == 0
+
+
+AT_ONCE = """
+from edgeprune.ending import leave_at_once
+with leave_at_once(5, "nothing was begun"):
+    try:
+        {}
+    except BaseException:
+        print("swallowed")
+"""
+
+
+@pytest.mark.parametrize("busy", ["wait(30)", "native(200_000_000)"])
+def test_where_nothing_is_begun_it_ends_there_and_then(
+    start: Callable[[str], "subprocess.Popen[str]"], busy: str
+) -> None:
+    process = start(AT_ONCE.format(busy))
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=20) == ("", "nothing was begun\n") and process.returncode == 5
 
 
 def test_elsewhere_native_code_is_waited_for(start: Callable[[str], "subprocess.Popen[str]"]) -> None:

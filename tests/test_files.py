@@ -136,12 +136,20 @@ def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path, folder: s
 
 
 def test_a_full_disk_is_seen_when_the_folder_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: Path, **_: object) -> None:
+    def full(**_: object) -> None:
         raise FULL[0]
 
-    monkeypatch.setattr(Path, "touch", full)
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", full)
     with pytest.raises(RunError, match="no space left"):
         make_folder(tmp_path, "the video")
+
+
+def test_a_folder_is_tried_without_following_a_link_that_waits_there(tmp_path: Path) -> None:
+    """In a folder that others may write to."""
+    waiting = tmp_path / f".write-test-{os.getpid()}"
+    waiting.symlink_to(tmp_path / "touched")
+    make_folder(tmp_path, "x")
+    assert os.listdir(tmp_path) == [waiting.name]
 
 
 def test_making_a_folder_leaves_no_trace_in_it(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Outputs that would destroy something."""
 
 import os
+import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -93,6 +95,37 @@ def test_a_forked_worker_does_not_keep_a_lock(tmp_path: Path) -> None:
             pass
     finally:
         os.kill(worker, 9)
+
+
+def test_a_lock_whose_folder_was_emptied_leaves_the_next_ones_alone(
+    tmp_path: Path, hold: Callable[[Path], "subprocess.Popen[str]"]
+) -> None:
+    out = tmp_path / "out"
+    with locked(out / "rows.csv", "results"):
+        shutil.rmtree(out)
+        process = hold(out / "rows.csv")  # a second run, in a folder of the same name
+    with pytest.raises(InputError, match=f"process {process.pid} on"), locked(out / "rows.csv", "results"):
+        pass
+    process.communicate()
+    with locked(out / "rows.csv", "results"):
+        shutil.rmtree(out)
+        out.touch()
+    assert out.is_file()
+
+
+def test_a_lock_on_a_full_disk_has_no_name_and_is_one(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))  # writing fails as on a full disk
+    try:
+        with locked(tmp_path / "rows.csv", "results"):
+            assert (tmp_path / ".rows.csv.lock").stat().st_size == 0  # reading it here would let go of the lock
+            other = subprocess.run(
+                [sys.executable, "-c", HOLD.format(path=str(tmp_path / "rows.csv"))], capture_output=True, text=True
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "rows.csv is being written by another process; wait for its end" in other.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_folders_made_for_a_lock_alone_go_with_it(tmp_path: Path) -> None:

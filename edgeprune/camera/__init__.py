@@ -1,6 +1,7 @@
 """Cameras: one source per file behind `open_source(uri)`. Adding one is a new file and a row in SOURCES."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +39,8 @@ SOURCES: dict[str, Callable[[str, bool, bool], FrameSource]] = {
 }
 WITH_SCHEME = {name: SOURCES[name] for name in ("rtsp", "csi", "synthetic")}
 VIDEO_BYTES = 1 << 42  # recordings may have terabytes
+FILMS_OF_IMAGES = (".mjpeg", ".mjpg")  # one JPEG behind the other: the beginning is that of an image
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 WHAT_TO_TYPE = "0, /dev/video0, a video file, a folder of images, rtsp://..., csi://0 or synthetic://street?seed=1"
 
 
@@ -55,10 +58,9 @@ def kind_of(uri: str) -> str:
 
 
 def _kind_of(uri: str) -> str:
-    scheme, at, _ = uri.partition("://")
-    if at:
-        choose(WITH_SCHEME, scheme, "camera scheme")
-        return scheme
+    if scheme := SCHEME.match(uri):
+        choose(WITH_SCHEME, scheme[1].lower(), "camera scheme")
+        return scheme[1].lower()
     if uri.isdecimal() or uri.startswith("/dev/video"):
         return "v4l2"
     path = Path(uri)
@@ -66,12 +68,15 @@ def _kind_of(uri: str) -> str:
         return "images"
     if not os.path.exists(path):
         raise InputError(
-            f"no camera, file or folder {masked_uri(uri[:300])!r}{nearest(uri, _beside(path))}; type {WHAT_TO_TYPE}"
+            f"no camera, file or folder {masked_uri(uri)[:300]!r}{nearest(uri, _beside(path))}; type {WHAT_TO_TYPE}"
         )
     # a pipe would block until somebody writes, and so do some files of /proc
     if not look_at(path, "camera", VIDEO_BYTES):
         raise InputError(f"camera {uri[:300]!r} is an empty file; copy or record it again")
-    return "images" if path.suffix.lower() in IMAGE_SUFFIXES or is_image(path) else "video"
+    suffix = path.suffix.lower()
+    if suffix in FILMS_OF_IMAGES:
+        return "video"
+    return "images" if suffix in IMAGE_SUFFIXES or is_image(path) else "video"
 
 
 def _beside(path: Path) -> list[str]:
@@ -95,6 +100,9 @@ def open_source(
     Raises:
         InputError: it isn't there, can't be read, or an option of it is unknown.
     """
-    if (kind := kind_of(uri)) == "csi":
+    kind = kind_of(uri)
+    if scheme := SCHEME.match(uri):  # FFmpeg knows none in capitals
+        uri = uri[: scheme.end()].lower() + uri[scheme.end() :]
+    if kind == "csi":
         return open_csi(uri, realtime, loop, within)
     return SOURCES[kind](uri, realtime, loop)

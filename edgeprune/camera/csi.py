@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeprune.camera.masking import masked_uri
 from edgeprune.camera.query import Option, read_options, split_uri
 from edgeprune.camera.source import CameraStalled, CameraUnplugged, FrameSource, Picture
 from edgeprune.errors import InputError
@@ -116,20 +117,21 @@ def open_csi(uri: str, realtime: bool, loop: bool, within: tuple[int, int] | Non
     """
     sensor = split_uri(uri).netloc
     options = read_options(uri, OPTIONS)
+    shown = masked_uri(uri)
     if not (sensor.isascii() and sensor.isdecimal() and len(sensor) <= 3):
-        raise InputError(f"no sensor number in {uri}; type csi://0")
+        raise InputError(f"no sensor number in {shown}; type csi://0")
     scale, width, height = options.pop("scale"), options["width"], options["height"]
     seen = (height, width) if options["flip"] in TURNING else (width, height)
     size = scaled(*seen, within) if within and scale else seen
     gst = load_gst()
     if lack := missing_plugins(gst):
-        raise InputError(f"cannot open {uri}: {lack}")
+        raise InputError(f"cannot open {shown}: {lack}")
     camera = CsiCamera(
         uri, gst, pipeline(int(sensor), **options, size=size if size != seen else None), fps=options["fps"]
     )
     if size != seen:
         camera.note = (
-            f"{uri}: frames of {seen[0]}x{seen[1]} come scaled to {size[0]}x{size[1]}, as the model needs them; overlay and "
+            f"{shown}: frames of {seen[0]}x{seen[1]} come scaled to {size[0]}x{size[1]}, as the model needs them; overlay and "
             "record are of that size (scale=0 in the URI leaves them as they are)"
         )
     return camera
@@ -144,13 +146,15 @@ class CsiCamera(FrameSource):
         try:
             self._pipeline = gst.parse_launch(description)
         except Exception as error:  # GLib.Error, whose class lives in the bindings
-            raise InputError(f"cannot open {uri} ({error}); to look closer: gst-launch-1.0 {description}") from error
+            raise InputError(
+                f"cannot open {self.uri} ({error}); to look closer: gst-launch-1.0 {description}"
+            ) from error
         self._sink = self._pipeline.get_by_name("sink")
         started = self._pipeline.set_state(gst.State.PLAYING)
         if started == gst.StateChangeReturn.FAILURE:
             self._pipeline.set_state(gst.State.NULL)
             raise InputError(
-                f"{uri} does not start; is the sensor connected? to look closer: gst-launch-1.0 {description}"
+                f"{self.uri} does not start; is the sensor connected? to look closer: gst-launch-1.0 {description}"
             )
 
     def one_pass(self) -> Iterator[Picture]:

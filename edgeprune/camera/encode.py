@@ -1,7 +1,7 @@
 """Video out: fragmented MP4 through PyAV, with encoders that are free of the GPL and fast on a CPU."""
 
-import os
 from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
 from io import FileIO
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeprune.camera.pyav import load_av
 from edgeprune.errors import InputError, RunError
-from edgeprune.outputs import create_partial, refuse_remains
+from edgeprune.outputs import OutputRemoved, create_partial, finish_partial, refuse_remains, with_suffix
 
 # The first that PyAV's FFmpeg offers. x264 and x265 are in its wheels too, under the GPL: never by default.
 # Measured on 768x432 street frames, two x86 cores, PyAV 18.1, conversion from RGB included: VP9 3.3 ms a frame,
@@ -27,6 +27,20 @@ TICKS_PER_S = 60000  # holds 15, 25, 30, 60 and 29.97 frames a second exactly, a
 SLOWEST_FPS, FASTEST_FPS = 0.2, 240.0  # what a film is written at; the rates that some files name are none
 # A fragment for each group of pictures, one second each: what is on the disk can be played, whatever happens next.
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+BOXES = (b"moof", b"mfra")  # of a fragment, and of the index behind the last (ISO/IEC 14496-12, 8.8)
+
+
+def check_video_name(path: Path) -> None:
+    """Refuses what can't be the name of a video, before anything is begun.
+
+    Raises:
+        InputError: it is a folder, isn't an .mp4, or is what a failed run kept.
+    """
+    if path.name and path.is_dir():
+        raise InputError(f"{path} is a folder; name a video file, such as {path / 'overlay.mp4'}")
+    if path.suffix != ".mp4":
+        raise InputError(f"video is written as MP4, not {path.name!r}; type {with_suffix(path, '.mp4', 'overlay')}")
+    refuse_remains(path)
 
 
 class VideoWriter:
@@ -35,9 +49,10 @@ class VideoWriter:
     Attributes:
         encoder: the encoder that is used.
         partial: where the file lies until `close()`; after a failure it stays there, readable.
+        kept: where it lies now; None where there is none, or none any more.
 
     Raises:
-        InputError: PyAV is missing, the folder can't be written to, `path` isn't an .mp4, or is what a failed run kept.
+        InputError: as `check_video_name`, PyAV is missing, or the folder can't be written to.
     """
 
     def __init__(self, path: Path, fps: float, height: int, width: int):
@@ -45,15 +60,9 @@ class VideoWriter:
 
         fps: nominal; that of frames without times.
         """
-        if path.suffix != ".mp4":
-            raise InputError(
-                f"video is written as MP4, not {path.name!r}; type {path.parent / (path.stem or 'overlay')}.mp4"
-            )
-        if path.is_dir():
-            raise InputError(f"{path} is a folder; name a video file, such as {path / 'overlay.mp4'}")
+        check_video_name(path)
         if min(height, width) < 2:
             raise InputError(f"a picture of {height}x{width} pixels makes no video; 2x2 or more are expected")
-        refuse_remains(path)
         av = load_av()
         fps = min(max(fps, SLOWEST_FPS), FASTEST_FPS)
         self.path = path
@@ -63,6 +72,7 @@ class VideoWriter:
         self._video_frame: Callable[..., Any] = av.VideoFrame.from_ndarray
         self._key_frame = av.video.frame.PictureType.I
         self.partial, file = create_partial(path, "a video")
+        self.kept: Path | None = self.partial
         self._disk = _Disk(file)
         self._container = av.open(self._disk, "w", format="mp4", options=FRAGMENTED)
         rate = Fraction(fps).limit_denominator(1001)
@@ -106,26 +116,37 @@ class VideoWriter:
             action()
         except (OSError, self._encoding_error) as error:
             self._release()
+            kept = f"what was recorded is in {self.partial}" if self._disk.fragments else "nothing of it was recorded"
             raise RunError(
-                f"cannot write on to {self.path} ({error}); what was recorded is in {self.partial}; "
-                "free some space or name another folder, and run again"
+                f"cannot write on to {self.path} ({error}); {kept}; free some space or name another folder, and run again"
             ) from error
 
     def _release(self) -> None:
-        """Closes the container and the file, whatever the disk says."""
+        """Closes the container and the file, whatever the disk says; a header alone is no video, and goes."""
         self._closed = True
         for close in (self._container.close, self._disk.file.close):
-            try:
+            with suppress(OSError, self._encoding_error):
                 close()
-            except (OSError, self._encoding_error):
-                continue
+        if not self._disk.fragments:
+            self.kept = None
+            with suppress(OSError):
+                self.partial.unlink()
 
-    def _finish(self) -> None:
-        if not self._closed:
-            self._put(lambda: self._container.mux(self._stream.encode(None)))
-            self._put(self._container.close)
-            self._put(self._disk.file.close)
-            self._closed = True
+    def _end(self, name: Path) -> None:
+        if self._closed:
+            return
+        if not self._next_tick:
+            self._release()
+            return
+        self._put(lambda: self._container.mux(self._stream.encode(None)))
+        self._put(self._container.close)
+        self._closed = True
+        try:
+            finish_partial(self.partial, self._disk.file, name)
+        except OutputRemoved:
+            self.kept = None
+            raise
+        self.kept = name
 
     def close(self) -> None:
         """Ends the video and renames it to its final name; does nothing after a failure or a second time.
@@ -133,18 +154,17 @@ class VideoWriter:
         A video of no frames would be unreadable, so there is none.
 
         Raises:
-            RunError: the disk is full.
+            RunError: the disk is full, or it can't be renamed, or is gone.
         """
-        if not self._closed:
-            self._finish()
-            if self._next_tick:
-                os.replace(self.partial, self.path)
-            else:
-                self.partial.unlink()
+        self._end(self.path)
 
     def abandon(self) -> None:
-        """Ends the video but leaves it under its partial name: the run that it shows failed."""
-        self._finish()
+        """Ends the video but leaves it under its partial name: the run that it shows failed. Without a frame it goes.
+
+        Raises:
+            RunError: the disk is full, or it is gone.
+        """
+        self._end(self.partial)
 
     def __enter__(self) -> "VideoWriter":
         return self
@@ -161,15 +181,22 @@ class _Disk:
 
     What a full disk cuts off is taken away again up to the last whole fragment: a part of one can make all of the file
     unreadable.
+
+    Attributes:
+        fragments: how many whole ones the file has.
     """
 
     def __init__(self, file: FileIO):
         self.file = file
+        self.fragments = 0
+        self._in_fragment = False
         self._size = 0
-        self._whole = 0  # bytes before the fragment that is being written
+        self._whole = 0  # bytes before what is being written
 
     def write(self, data: bytes) -> int:
-        if data[4:8] == b"moof":  # FFmpeg hands the beginning of a fragment over as the beginning of a write
+        if data[4:8] in BOXES:  # FFmpeg hands the beginning of a fragment over as the beginning of a write
+            self.fragments += self._in_fragment
+            self._in_fragment = data[4:8] == b"moof"
             self._whole = self._size
         view = memoryview(data)
         try:
@@ -178,6 +205,7 @@ class _Disk:
                 self._size += done
                 view = view[done:]
         except OSError:
+            self._in_fragment = False
             self.file.truncate(self._whole)
             self.file.seek(self._whole)
             raise

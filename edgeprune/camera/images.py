@@ -35,6 +35,7 @@ class Images(FrameSource):
 
     def __init__(self, uri: str, paths: list[Path], *, loop: bool):
         super().__init__(uri, live=False, fps=None, loop=loop)
+        self.uri = uri  # a path, in which nothing is secret
         self._paths = paths
         if len(paths) == 1 and _moves(paths[0]):
             self.note = f"{uri} is animated: its first picture is taken; convert it to a video or a GIF for all"

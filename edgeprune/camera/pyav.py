@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -55,6 +56,43 @@ def video_stream(container: Any, *, strict: bool = False) -> Any:
     stream.thread_type = "NONE"
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS), **({"err_detect": "explode"} if strict else {})}
     return stream
+
+
+# where a packet says of which size its frames are: ISO/IEC 11172-2 and 13818-2, sequence_header (24 bits of sides);
+# 14496-2, VideoObjectLayer, up to what follows
+SIZES = {
+    "mpeg1video": rb"\x00\x00\x01\xb3(...)",
+    "mpeg2video": rb"\x00\x00\x01\xb3(...)",
+    "mpeg4": rb"\x00\x00\x01[\x20-\x2f](.+?)\x00\x00\x01",
+}
+
+
+class HeldBack:
+    """The frame that a decoder still holds where a stream goes on in another size.
+
+    FFmpeg's decoders of MPEG-1, 2 and 4 hold one back, as those behind it may be shown first, and forget it where the size
+    changes (measured, FFmpeg 8.1; H.264, HEVC and MJPEG lose none). So it is asked for before.
+    """
+
+    def __init__(self, stream: Any):
+        self._codec = stream.codec_context
+        size = SIZES.get(self._codec.name)
+        self._size = re.compile(size, re.DOTALL) if size else None
+        self._before: bytes | None = None
+
+    def before(self, packet: Any) -> list[Any]:
+        """What is to be taken of the decoder before it gets that packet: mostly nothing."""
+        if self._size is None or not packet.is_keyframe:
+            return []
+        found, before = self._size.search(bytes(packet)), self._before
+        if not found or found[1] == before:
+            return []
+        self._before = found[1]
+        if before is None:
+            return []
+        frames = list(self._codec.decode(None))
+        self._codec.flush_buffers()
+        return frames
 
 
 class ToRgb:
@@ -129,13 +167,14 @@ class LiveStream(FrameSource):
         av = load_av()
         to_rgb = ToRgb(self._stream)
         whole = WholeFrames(references=not self._stream.codec_context.codec.intra_only, hold=False)
+        held = HeldBack(self._stream)
         try:
             for packet in self.packets():
+                frames = held.before(packet)
                 try:
-                    frames = packet.decode()
+                    frames += packet.decode()
                 except av.error.InvalidDataError:
                     whole.lose()
-                    frames = []
                 for frame in whole.take(frames):
                     yield Picture(to_rgb(frame))
                 self.damaged = whole.damaged

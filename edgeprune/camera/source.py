@@ -65,7 +65,7 @@ class FrameSource(ABC):
     """Iterator of `Frame`. A subclass says how one pass over its frames is made; looping and pacing are done here.
 
     Attributes:
-        uri: what the user typed, passwords hidden.
+        uri: what the user typed, secrets hidden.
         live: frames come whether or not somebody takes them, so that a late consumer must drop some.
         fps: nominal frame rate, or None where there is none.
         paced: a file that is played at its own times: a long wait for a frame is no stall.

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from edgeprune import synthetic
+from edgeprune.camera.masking import masked_uri
 from edgeprune.camera.query import Option, read_options, split_uri
 from edgeprune.camera.source import FrameSource, Picture
 from edgeprune.errors import InputError, choose
@@ -36,7 +37,8 @@ def open_synthetic(uri: str, realtime: bool, loop: bool) -> FrameSource:
     held = ahead * options["height"] * options["width"] * 4
     if held > AHEAD_BYTES:
         raise InputError(
-            f"ahead={options['ahead']} in {uri}: {held / 1e9:.1f} GB of frames, at most {AHEAD_BYTES / 1e9:.1f} GB are held"
+            f"ahead={options['ahead']} in {masked_uri(uri)}: {held / 1e9:.1f} GB of frames, at most {AHEAD_BYTES / 1e9:.1f} GB "
+            "are held"
         )
     street = scene(options["seed"], options["height"], options["width"])
     return SyntheticStreet(

@@ -6,7 +6,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
-from edgeprune.camera.pyav import METADATA, ToRgb, load_av, video_stream
+from edgeprune.camera.pyav import METADATA, HeldBack, ToRgb, load_av, video_stream
 from edgeprune.camera.source import FrameSource, Picture, StreamTruncated
 from edgeprune.camera.times import TS_DISCONTINUOUS, PresentationClock
 from edgeprune.camera.whole import WholeFrames
@@ -91,7 +91,7 @@ class VideoFile(FrameSource):
 
     def __init__(self, uri: str, *, fps: float | None, realtime: bool, loop: bool, strict: bool):
         super().__init__(uri, live=realtime, fps=fps, loop=loop, paced=realtime)
-        self._path = uri
+        self._path = self.uri = uri  # a path, in which nothing is secret
         self._strict = strict
 
     def one_pass(self) -> Iterator[Picture]:
@@ -100,12 +100,13 @@ class VideoFile(FrameSource):
             stream = video_stream(container, strict=self._strict)
             to_rgb, clock, seen = ToRgb(stream), PresentationClock(container, stream), _Seen()
             whole = WholeFrames(references=not stream.codec_context.codec.intra_only, hold=True)
+            held = HeldBack(stream)
             transport = bool(container.format.flags & TS_DISCONTINUOUS)
             before, delivered = self.damaged, 0
             try:
                 for packet in container.demux(stream):
                     seen.add(packet)
-                    for frame in whole.take(self._decode(packet, whole, transport)):
+                    for frame in whole.take(self._decode(packet, held, whole, transport)):
                         delivered += 1
                         yield Picture(to_rgb(frame), presentation_s=clock(frame))
                     self.damaged = before + whole.damaged
@@ -125,16 +126,17 @@ class VideoFile(FrameSource):
                 "copy or record the file again for the rest"
             )
 
-    def _decode(self, packet: Any, whole: WholeFrames, transport: bool) -> list[Any]:
+    def _decode(self, packet: Any, held: HeldBack, whole: WholeFrames, transport: bool) -> list[Any]:
         """A packet's frames; none where it is cut off (in a transport stream the flag says only that one was lost)."""
-        av = load_av()
-        if not (packet.is_corrupt and not transport):
-            try:
-                return list(packet.decode())
-            except av.error.FFmpegError:
-                pass
+        frames: list[Any] = []
+        try:
+            frames += held.before(packet)
+            if not packet.is_corrupt or transport:
+                return frames + packet.decode()
+        except load_av().error.FFmpegError:
+            pass
         whole.lose()
-        return []
+        return frames
 
 
 class _Seen:

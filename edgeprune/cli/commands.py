@@ -3,7 +3,20 @@
 import click
 
 from edgeprune import __version__
-from edgeprune.cli import bench_torch, build, compare, demo, device, growth, lint, measure, run, tokens, train
+from edgeprune.cli import (
+    bench_torch,
+    build,
+    compare,
+    demo,
+    device,
+    growth,
+    lint,
+    measure,
+    run,
+    say_stopped,
+    tokens,
+    train,
+)
 from edgeprune.device import check_environment
 from edgeprune.exit_code import run_click
 
@@ -49,4 +62,4 @@ for command in COMMANDS:
 
 def run_command() -> int:
     """Runs the verb that was typed."""
-    return run_click(edgeprune, "edgeprune")
+    return run_click(edgeprune, "edgeprune", stopped=say_stopped)

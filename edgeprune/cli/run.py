@@ -9,6 +9,8 @@ import click
 from edgeprune.bundle import Bundle
 from edgeprune.camera import kind_of, open_source
 from edgeprune.camera.capture import open_capture
+from edgeprune.camera.encode import check_video_name
+from edgeprune.cli import STOPPED_RUN, STOPPED_RUN_JSON
 from edgeprune.cli.defaults import PRECISIONS, open_default
 from edgeprune.cli.device import open_sensor, prepare_run, require_engine
 from edgeprune.cli.owning import own
@@ -16,11 +18,13 @@ from edgeprune.cli.ranges import A_RUN, A_WHILE, FRAMES, THREADS
 from edgeprune.cli.show import as_json, say, show_json, show_table
 from edgeprune.data.image import IMAGE_SUFFIXES
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.ending import ended, ending, hard_stop
+from edgeprune.ending import asked, ended, ending, hard_stop
 from edgeprune.energy import measure_idle
 from edgeprune.engines import ENGINES
+from edgeprune.errors import EdgepruneError
 from edgeprune.loop.choose import make_chooser
-from edgeprune.loop.run import Outcome
+from edgeprune.loop.record import check_record_name
+from edgeprune.loop.run import CutShort, Outcome
 from edgeprune.loop.run import run as run_loop
 
 
@@ -118,16 +122,23 @@ def run_camera(
 @as_json
 def run(bundle: Path | None, camera: str, json_: bool, **options: Any) -> None:
     """Segment a camera stream and measure it."""
+    for path, check in ((options["out"], check_video_name), (options["record"], check_record_name)):
+        if path:
+            check(path)
     try:
         with hard_stop(0):
             opened = open_default(bundle)
             own([options["out"], options["record"]], [opened.folder, *camera_files(camera)])
             outcome = run_camera(opened, camera, **options)
-    except KeyboardInterrupt:  # SIGTERM is one too; once there are frames, the loop ends by itself
+    except (KeyboardInterrupt, EdgepruneError) as error:
+        # SIGTERM is KeyboardInterrupt too, and what a library makes of it is an error of ours; once there are frames, the
+        # loop ends by itself
+        if isinstance(error, CutShort) or not (isinstance(error, KeyboardInterrupt) or asked()):
+            raise
         ended()
-        say("stopped before the first frame; nothing was recorded")
+        say(STOPPED_RUN[1])
         if json_:
-            show_json({"frames": 0, "ended": "interrupted"})
+            click.echo(STOPPED_RUN_JSON)
         return
     ended()
     if json_:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -16,7 +17,8 @@ Say = Callable[[str], None]
 
 def say(line: str) -> None:
     """Progress: on standard error, so that a pipe gets the result alone."""
-    click.echo(line, err=True)
+    with suppress(OSError):  # nobody reads it any more, which is no reason to end the work
+        click.echo(line, err=True)
 
 
 def show_json(content: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from edgeprune.cli.show import as_json, say, show_json
 from edgeprune.config import read_calib
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.ending import ending, held
-from edgeprune.errors import InputError
+from edgeprune.errors import InputError, RunError
 from edgeprune.files import write_atomic
 from edgeprune.loop.overlay import Overlay
 from edgeprune.report.tokens import draw_heat, draw_selection
@@ -78,6 +78,7 @@ def show(
         if note:
             say(note)
     failed = True
+    failure: RunError | None = None
     try:
         for frame in stream:
             if frame.index < skip:
@@ -107,11 +108,21 @@ def show(
         if not writer:
             raise
         failed = False
+    except (InputError, RunError) as error:
+        if not writer:
+            raise
+        failure = error if isinstance(error, RunError) else RunError(str(error))
     finally:
         stream.close()
         if writer:
             with ending():
-                writer.abandon() if failed else writer.close()
+                try:
+                    writer.abandon() if failed else writer.close()
+                except RunError as error:
+                    failure = RunError(f"{failure}; {error}") if failure else error
+    if failure and writer:
+        where = f" are in {writer.kept}" if writer.kept and str(writer.kept) not in str(failure) else " were drawn"
+        raise type(failure)(f"{failure}; {len(shares)} frames until then{where}")
     if not shares:
         raise InputError(f"{stream.uri} ended before frame {skip}; give a smaller --skip")
     result = {

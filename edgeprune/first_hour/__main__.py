@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from edgeprune.bundle import MANIFEST, Bundle, open_bundle
-from edgeprune.device import board_name
+from edgeprune.device import board_name, check_environment
 from edgeprune.ending import end_on_signals
 from edgeprune.errors import InputError
-from edgeprune.exit_code import run_click
+from edgeprune.exit_code import run_click, say_stopped
 from edgeprune.first_hour.checklist import checklist
 from edgeprune.first_hour.runner import compare, do_step, read_results, run_checklist, this_python, work_folder
 from edgeprune.first_hour.step import Job, Step
@@ -50,6 +50,7 @@ def first_hour(
     compares: bool,
     step: str | None,
 ) -> None:
+    check_environment()
     if compares:
         if len(paths) != 2:
             raise InputError(f"--compare takes two results files, not {len(paths)}")
@@ -116,7 +117,9 @@ def open_board_bundle(folder: Path) -> Bundle:
 
 def main() -> None:
     end_on_signals()
-    sys.exit(run_click(first_hour, "first_hour", TYPED, stopped="stopped; the same command goes on from here"))
+    sys.exit(
+        run_click(first_hour, "first_hour", TYPED, lambda: say_stopped("stopped; the same command goes on from here"))
+    )
 
 
 if __name__ == "__main__":

@@ -3,14 +3,14 @@
 import csv
 import io
 import json
-import os
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, overload
 
 from edgeprune.errors import InputError, RunError, choose
-from edgeprune.outputs import create_partial, refuse_remains
+from edgeprune.outputs import OutputRemoved, create_partial, finish_partial, refuse_remains, with_suffix
 from edgeprune.report.summary import STAGES
 
 # Times of a row are rounded to as much, in a file and in memory alike, so that both give the very same figures.
@@ -41,25 +41,42 @@ FORMATS: dict[str, tuple[str, Callable[[Row], str]]] = {
 }
 
 
+def check_record_name(path: Path) -> None:
+    """Refuses what can't be the name of a record, before anything is begun.
+
+    Raises:
+        InputError: it is a folder, its suffix is no format, or it is what a failed run kept.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file, such as {path / 'rows.csv'}")
+    if not path.suffix:
+        raise InputError(
+            f"a record is written as {' or '.join(FORMATS)}, not {path.name!r}; type {with_suffix(path, '.csv', 'rows')}"
+        )
+    choose(FORMATS, path.suffix, "format of a record:")
+    refuse_remains(path)
+
+
 class Record:
     """Writes rows to `partial_path(path)` (numbered where it is taken), each as it comes, unbuffered: a process that is
     killed loses none. `close()` gives the file its final name.
 
     Attributes:
         partial: where the rows are until `close()`; after a failure they stay there, every one whole.
+        kept: where they are now; None where there are none any more.
 
     Raises:
-        InputError: the folder can't be written to, the suffix is no format, or `path` is what a failed run kept.
+        InputError: as `check_record_name`, or the folder can't be written to.
+        RunError: the disk is full.
     """
 
     def __init__(self, path: Path):
-        header, self._line = choose(FORMATS, path.suffix, "format of a record:")
-        if path.is_dir():
-            raise InputError(f"{path} is a folder; name a file, such as {path / 'rows.csv'}")
-        refuse_remains(path)
+        check_record_name(path)
+        header, self._line = FORMATS[path.suffix]
         self.path = path
         self.partial, self._file = create_partial(path, "the record")
-        self._whole_bytes = 0
+        self._whole_bytes = self._rows = 0
+        self.kept: Path | None = self.partial
         self._put(header)
 
     def add(self, row: Row) -> None:
@@ -69,6 +86,7 @@ class Record:
             RunError: the disk is full.
         """
         self._put(self._line(row))
+        self._rows += 1
 
     def _put(self, text: str) -> None:
         data = text.encode()
@@ -77,23 +95,49 @@ class Record:
             while done < len(data):
                 done += self._file.write(data[done:]) or 0
         except OSError as error:
-            self._file.truncate(self._whole_bytes)  # half a row is no row
-            self.abandon()
+            with suppress(OSError):
+                self._file.truncate(self._whole_bytes)  # half a row is no row
+            self._close_here()
             raise RunError(
-                f"cannot write on to {self.path} ({error.strerror}); the rows until then are in {self.partial}; "
-                "free some space or name another folder, and run again"
+                f"cannot write on to {self.path} ({error.strerror}); free some space or name another folder, and run again"
             ) from error
         self._whole_bytes += done
 
-    def close(self) -> None:
-        """Ends the file and renames it to its final name; does nothing after a failure or a second time."""
-        if not self._file.closed:
+    def _close_here(self) -> None:
+        """Ends the file after a failure; one without a row goes."""
+        with suppress(OSError):
             self._file.close()
-            os.replace(self.partial, self.path)
+            if not self._rows:
+                self.kept = None
+                self.partial.unlink()
+
+    def close(self) -> None:
+        """Ends the file and renames it to its final name; does nothing after a failure or a second time.
+
+        Raises:
+            RunError: it can't be renamed, or is gone.
+        """
+        if not self._file.closed:
+            self._finish(self.path)
 
     def abandon(self) -> None:
-        """Ends the file but leaves it under its partial name: the run failed."""
-        self._file.close()
+        """Ends the file but leaves it under its partial name: the run failed. Without a row it goes.
+
+        Raises:
+            RunError: it is gone.
+        """
+        if self._rows and not self._file.closed:
+            self._finish(self.partial)
+        elif not self._file.closed:
+            self._close_here()
+
+    def _finish(self, name: Path) -> None:
+        try:
+            finish_partial(self.partial, self._file, name)
+        except OutputRemoved:
+            self.kept = None
+            raise
+        self.kept = name
 
 
 class Ledger(Sequence[Row]):

@@ -7,13 +7,13 @@ to its labels in hand.
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from edgeprune.bundle import Bundle
 from edgeprune.camera.capture import Capture
 from edgeprune.camera.source import Frame
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.ending import at_stop, ending, held
+from edgeprune.ending import asked, at_stop, ending, held
 from edgeprune.energy import Energy, Meter
 from edgeprune.engines import Session
 from edgeprune.errors import InputError, RunError
@@ -26,6 +26,12 @@ from edgeprune.report.summary import summarise_run
 
 STALL_S = 10.0  # a camera that gives no frame for as long has stalled
 PROGRESS_S = 5.0
+
+Failure = TypeVar("Failure", bound=RunError)
+
+
+class CutShort(RunError):
+    """The end of a run was itself ended, by a second Ctrl-C."""
 
 
 class Outcome(NamedTuple):
@@ -73,6 +79,7 @@ def run(
     Raises:
         InputError: before the first frame: nothing can be read from the source, or `out` or `record` can't be written.
         RunError: the camera gave no first frame.
+        CutShort: a second Ctrl-C came before the files were finished.
     """
     try:
         sinks = Sinks(bundle, fit, capture, out, record)
@@ -84,7 +91,11 @@ def run(
         except BaseException:
             sinks.discard()
             raise
-        return _Loop(bundle, session, capture, fit, chooser, sinks, say).run(first, meter, frames, seconds, idle_w)
+        loop = _Loop(bundle, session, capture, fit, chooser, sinks, say)
+        try:
+            return loop.run(first, meter, frames, seconds, idle_w)
+        except KeyboardInterrupt as error:  # Ctrl-C again, in the end that the first one made
+            raise loop.cut_short() from error
     finally:
         with ending():
             capture.close()
@@ -120,8 +131,9 @@ class _Loop:
     ) -> Outcome:
         """Frames, then the summary; see `run`."""
         failure: RunError | None = None
-        before_c = temperatures_c()
-        meter.start()
+        with ending():  # a signal is taken notice of at the first frame
+            before_c = temperatures_c()
+            meter.start()
         finished = False
         try:
             with at_stop(lambda: self._sinks.end(failed=False)):
@@ -129,15 +141,22 @@ class _Loop:
             finished = True
         finally:  # whatever comes: no meter's thread and no open file is left behind
             with ending():
-                energy = meter.stop()
                 try:
-                    self._sinks.end(failed=failure is not None or not finished)
-                except RunError as error:
-                    failure = failure or error
+                    energy = meter.stop()
+                finally:
+                    failure = self._end_sinks(failure, failed=failure is not None or not finished)
         with ending():
             if failure:
                 failure = self._with_what_is_left(failure)
             return Outcome(self._summary(energy, idle_w, before_c, failure), failure)
+
+    def _end_sinks(self, failure: RunError | None, failed: bool) -> RunError | None:
+        """The failure that ended the stream, and that of the sinks at its end."""
+        try:
+            self._sinks.end(failed)
+        except RunError as error:
+            return type(failure)(f"{failure}; {error}") if failure else error
+        return failure
 
     def _frames_until_the_end(
         self, first: tuple[Frame, int], frames: int | None, seconds: float | None
@@ -161,12 +180,17 @@ class _Loop:
                 asked_ns = time.monotonic_ns()
                 got = self._capture.get(stall_s)
                 wait_ms = milliseconds(asked_ns, time.monotonic_ns())
+                if asked():  # a library may have swallowed Ctrl-C
+                    raise KeyboardInterrupt
         except KeyboardInterrupt:  # how a run without an end is ended
             self._interrupted = True
         except RunError as error:
             return error
         except InputError as error:  # of a source that has given frames already
             return RunError(str(error))
+        except OSError as error:  # as above: a file that was removed, a disk that was taken out
+            where = f"{error.filename}: " if error.filename else ""
+            return RunError(f"{where}{error.strerror or error}")
         return None
 
     def _process(self, frame: Frame, dropped: int, wait_ms: float) -> dict[str, Any]:
@@ -207,11 +231,18 @@ class _Loop:
                 self._sinks.keep(row)
         return row
 
-    def _with_what_is_left(self, failure: RunError) -> RunError:
+    def cut_short(self) -> CutShort:
+        """What a run is whose end did not come to its own."""
+        return self._with_what_is_left(CutShort("stopped before its files were finished"))
+
+    def _with_what_is_left(self, failure: Failure) -> Failure:
         """The failure, and where what was recorded until then is."""
-        left = [path for path in self._sinks.paths(failed=True).values() if path and path not in str(failure)]
+        if not len(self._sinks.ledger):
+            return type(failure)(f"{failure}; no frame was processed before")
+        # a video whose disk was full has fewer; its own words say where it is
+        left = [path for path in self._sinks.paths().values() if path and path not in str(failure)]
         kept = f" are in {' and '.join(left)}" if left else " were processed"
-        return type(failure)(f"{failure}; {self._frames} frames until then{kept}")
+        return type(failure)(f"{failure}; {len(self._sinks.ledger)} frames until then{kept}")
 
     def _status(self, row: Row) -> str:
         """`21.3 fps  18.1 ms  bucket 384 (52% of the tokens)`; frames per second since the first."""
@@ -233,7 +264,7 @@ class _Loop:
         return {
             **summary,
             "energy": energy_per_frame(energy, len(rows), idle_w),
-            **self._sinks.paths(failed=failure is not None),
+            **self._sinks.paths(),
             "token_share": summary["tokens_mean"] / self._all_tokens if len(rows) else None,
             "overhead": overhead(rows),
             "camera": {"uri": source.uri, "fps": source.fps, "live": source.live, "damaged": source.damaged},

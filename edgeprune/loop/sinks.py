@@ -63,31 +63,30 @@ class Sinks:
         """Gives the files their final names, or leaves them under their partial ones; each whatever the other does.
 
         A second time it does nothing; it may come from another thread (a hard stop).
+
+        Raises:
+            RunError: one of them can't be ended as it should; where both can't, both reasons.
         """
-        failure: RunError | None = None
+        failures: list[str] = []
         with self._one_at_a_time:
             for sink in (self.record, self.video):
                 try:
                     if sink:
-                        sink.abandon() if failed or failure else sink.close()
+                        sink.abandon() if failed or failures else sink.close()
                 except RunError as error:
-                    failure = error
-        if failure:
-            raise failure
+                    failures.append(str(error))
+        if failures:
+            raise RunError("; ".join(failures))
 
     def discard(self) -> None:
         """Removes what was begun: no frame was processed. The video begins last, there is none yet."""
         if self.record:
             self.record.abandon()
-            self.record.partial.unlink(missing_ok=True)
 
-    def paths(self, failed: bool) -> dict[str, str | None]:
-        """Where the files are: `record` and `out`."""
+    def paths(self) -> dict[str, str | None]:
+        """Where the files are once they are ended: `record` and `out`; None for one that isn't, or isn't any more."""
         sinks = {"record": self.record, "out": self.video}
-        return {
-            name: str(sink.partial if failed and sink.partial.exists() else sink.path) if sink else None
-            for name, sink in sinks.items()
-        }
+        return {name: str(sink.kept) if sink and sink.kept else None for name, sink in sinks.items()}
 
 
 def milliseconds(start_ns: int, end_ns: int) -> float:

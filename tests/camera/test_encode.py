@@ -1,5 +1,6 @@
 import errno
 import io
+import re
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -174,6 +175,35 @@ def test_full_disk_keeps_what_was_recorded(tmp_path: Path) -> None:
     assert 0 < readable_frames(writer.partial) < 500
 
 
+def test_a_header_alone_is_no_video(tmp_path: Path) -> None:
+    """The disk is full before the first second is on it."""
+    writer = VideoWriter(tmp_path / "out.mp4", FPS, HEIGHT, WIDTH)
+    with largest_file(2000), pytest.raises(RunError, match="; nothing of it was recorded; free some space"):
+        for index in range(500):
+            writer.write(noise(index))
+    writer.abandon()
+    assert writer.kept is None and list(tmp_path.iterdir()) == []
+
+
+def test_the_last_second_is_kept_where_the_index_behind_it_has_no_room(tmp_path: Path) -> None:
+    def film(name: str) -> VideoWriter:
+        writer = VideoWriter(tmp_path / name, FPS, HEIGHT, WIDTH)
+        for index in range(2 * FPS):
+            writer.write(noise(index))
+        return writer
+
+    with film("whole.mp4"):
+        pass
+    data = (tmp_path / "whole.mp4").read_bytes()
+    writer = film("out.mp4")
+    with (
+        largest_file(data.rindex(b"mfra") + 10),
+        pytest.raises(RunError, match=r"what was recorded is in .*out.partial"),
+    ):
+        writer.close()
+    assert readable_frames(writer.partial) == 2 * FPS
+
+
 class FullDisk(io.BytesIO):
     def write(self, data: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -190,9 +220,11 @@ def test_disk_full_at_the_very_end(tmp_path: Path) -> None:
     assert not writer.path.exists()
 
 
-@pytest.mark.parametrize("name", ["out.avi", "out"])
-def test_only_mp4(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match=r"type .*out\.mp4"):
+@pytest.mark.parametrize(("name", "typed"), [
+    ("out.avi", "out.mp4"), ("out", "out.mp4"), ("out.", "out.mp4"), (".mp4", "overlay.mp4"), ("...", "overlay.mp4"),
+])  # fmt: skip
+def test_only_mp4(tmp_path: Path, name: str, typed: str) -> None:
+    with pytest.raises(InputError, match=f"type {re.escape(str(tmp_path / typed))}$"):
         VideoWriter(tmp_path / name, FPS, HEIGHT, WIDTH)
 
 
@@ -209,5 +241,8 @@ def test_unwritable_folder(tmp_path: Path) -> None:
 
 def test_name_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "out.mp4").mkdir()
-    with pytest.raises(InputError, match="is a folder"):
-        VideoWriter(tmp_path / "out.mp4", FPS, HEIGHT, WIDTH)
+    for name in ("out.mp4", ".."):
+        with pytest.raises(
+            InputError, match=f"is a folder; name a video file, such as .*{re.escape(name)}/overlay.mp4"
+        ):
+            VideoWriter(tmp_path / name, FPS, HEIGHT, WIDTH)

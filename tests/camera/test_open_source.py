@@ -58,7 +58,7 @@ class FakeContainer:
     """A live camera that gives one frame and then fails."""
 
     def __init__(self, failure: BaseException | None):
-        codec = SimpleNamespace(codec=SimpleNamespace(intra_only=True))
+        codec = SimpleNamespace(name="mjpeg", codec=SimpleNamespace(intra_only=True))
         self.streams = SimpleNamespace(video=[SimpleNamespace(average_rate=30, codec_context=codec)])
         self.failure = failure
         self.closed = False
@@ -216,7 +216,8 @@ def test_a_file_of_no_bytes_is_not_waited_for(name: str, tmp_path: Path) -> None
         ("synthetic://street?height=1000000", "from 16 to 4096"),
         ("synthetic://street?seed=" + "9" * 5000, "a whole number from 0 to 4294967295"),
         ("synthetic://street?ahead=100000", "ahead=100000 .*: 78.6 GB of frames, at most 2.1 GB are held"),
-        ("synthetic://[", r"'synthetic://\[' is no URI \(Invalid IPv6 URL\)"),
+        ("synthetic://[", r"'synthetic://\[' is no URI; check its brackets"),
+        ("synthetic://me:secret@street", r"synthetic://\*\*\*@street: a name or a number alone is expected"),
         ("synthetic://steet", "unknown synthetic scene 'steet'; choices: street; did you mean 'street'"),
     ],
 )

@@ -120,6 +120,25 @@ def test_two_recordings_joined(tmp_path: Path) -> None:
     assert [frame.presentation_s for frame in frames] == pytest.approx(evenly(24), abs=1e-3)
 
 
+@pytest.mark.parametrize(("codec", "suffix"), [
+    ("mpeg1video", ".ts"), ("mpeg2video", ".ts"), ("mpeg4", ".ts"), ("mpeg2video", ".mpg"), ("libx264", ".ts"),
+    ("libx265", ".ts"), ("mjpeg", ".mjpeg"),
+])  # fmt: skip
+def test_no_frame_is_lost_where_the_size_changes(tmp_path: Path, codec: str, suffix: str) -> None:
+    """Decoders hold the last frames back, as B frames may follow; the new size begins while they do."""
+    if codec not in av.codecs_available:
+        pytest.skip(f"this PyAV has no {codec}")
+    b_frames = {} if codec in ("mjpeg", "mpeg1video") else {"max_b_frames": 2}
+    parts = [
+        write(tmp_path / f"{name}{suffix}", evenly(12), codec, **b_frames, width=width).read_bytes()
+        for name, width in (("a", WIDTH), ("b", 2 * WIDTH), ("c", WIDTH))
+    ]
+    (tmp_path / f"all{suffix}").write_bytes(b"".join(parts))
+    frames, damaged, error = read(tmp_path / f"all{suffix}")
+    assert [frame.image_HW3.shape[1] for frame in frames] == [WIDTH] * 12 + [2 * WIDTH] * 12 + [WIDTH] * 12
+    assert (damaged, error) == (0, None) and shows(frames[11], 11) and shows(frames[35], 11)
+
+
 @pytest.mark.parametrize("codec", ["mpeg2video", "mpeg4"])
 def test_a_cut_transport_stream_is_no_failure_and_counted(tmp_path: Path, codec: str) -> None:
     data = write(tmp_path / "a.ts", evenly(24), codec).read_bytes()

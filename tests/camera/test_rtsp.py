@@ -158,9 +158,17 @@ def test_refused_connection_hides_the_password() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    shown = rf"cannot open rtsp://me:\*\*\*@127.0.0.1:{port}/live\?pwd=\*\*\*: Connection refused"
+    shown = rf"cannot open rtsp://\*\*\*@127.0.0.1:{port}/live\?pwd=\*\*\*: Connection refused"
     with pytest.raises(InputError, match=shown):
         open_source(f"rtsp://me:secret@127.0.0.1:{port}/live?pwd=secret")
+
+
+def test_a_scheme_in_capitals(serve: Callable[..., Server]) -> None:
+    server = serve(40, goodbye=True)
+    server.finish.set()
+    source = open_source(server.uri.replace("rtsp", "RTSP"))
+    assert source.uri == server.uri and source.live
+    assert read_until_error(source)[0] >= 30
 
 
 def test_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:

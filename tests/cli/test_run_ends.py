@@ -167,17 +167,22 @@ def test_a_network_camera(edgeprune: Type, tiny: Path, goodbye: bool, code: int)
     said = edgeprune("run", "--bundle", tiny, "--camera", camera, "--record", "rows.csv", "--meter", "none", "--json")
     assert said.code == code and "secret" not in said.out + said.err, said
     summary = json.loads(said.out)
-    shown = f"rtsp://me:***@{at}/user=me_password=***_channel=1?pwd=***"
+    shown = f"rtsp://***@{at}/user=***_password=***_channel=1?pwd=***"
     assert summary["camera"]["uri"] == shown and (summary["failure"] is None) == goodbye
     if not goodbye:
         assert_one_line(said, f"the connection to camera {shown} is lost", "are in rows.partial.csv", code=3)
 
 
-@pytest.mark.parametrize("uri", ["rtsp:/me:secret@host/a", "rtp://me:secret@host/a", "rtsp://me:secret@127.0.0.1:1/a"])
+@pytest.mark.parametrize("uri", [
+    "rtsp:/me:secret@host/a", "rtp://me:secret@host/a", "rtsp://me:secret@127.0.0.1:1/a", "me:secret@host", "rtsp:me:secret@h",
+    "rtsp//me:secret@h", "rtsp:\\\\me:secret@h", "me%3Asecret@h", "secret@host/live", "host/live?pin=secret",
+    "synthetic://me:secret@street", "synthetic://me:secret", "synthetic://secret℀@street", "csi://me:secret@0",
+    "me:secret@rtsp://host", "me:secret" + "x" * 300 + "@host",
+])  # fmt: skip
 def test_refusals_hide_the_password(edgeprune: Type, tiny: Path, uri: str) -> None:
-    for words in (["--camera", uri], ["--camera", uri, uri]):
+    for words in (["--camera", uri], ["--camera", uri, uri], ["--frames", uri]):
         said = edgeprune("run", "--bundle", tiny, *words)
-        assert said.code == 2 and "secret" not in said.out + said.err
+        assert said.code == 2 and "secret" not in said.out + said.err, said
 
 
 def test_uris_that_cannot_be(edgeprune: Type, tiny: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,12 +10,14 @@ from PIL import Image
 
 from edgeprune.camera import open_source
 from edgeprune.checkpoint import load, save
+from edgeprune.cli import tokens
 from edgeprune.model.policy import select_top
 from edgeprune.policies import POLICIES
 from edgeprune.probe import select_tokens
 from tests import models
 from tests.camera.test_played import write as write_video
 from tests.cli.conftest import Type
+from tests.cli.test_bad_input import assert_one_line
 
 STREET = "synthetic://street?seed=3&height=64&width=96"
 
@@ -101,6 +104,29 @@ def test_a_clip_has_the_times_of_its_source(edgeprune: Type, checkpoint: Path) -
     assert edgeprune("show", checkpoint, "--camera", "a.mkv", "--out", "a.mp4").code == 0
     times_s = [frame.presentation_s for frame in open_source("a.mp4")]
     assert times_s == pytest.approx([0, 0.04, 2.0], abs=3e-3)
+
+
+def test_a_clip_that_ends_in_a_failure_says_where_it_is(
+    edgeprune: Type, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("frames").mkdir()
+    for name in "ab":
+        Image.fromarray(models.frames(1)[0]).save(f"frames/{name}.png")
+    Path("frames/c.png").write_bytes(Path("frames/b.png").read_bytes()[:300])
+    show = ("show", checkpoint, "--camera", "frames", "--out", "a.mp4")
+    assert_one_line(edgeprune(*show), "c.png", "; 2 frames until then are in a.partial.mp4", code=3)
+    assert len(list(open_source("a.partial.mp4"))) == 2
+    Path("frames/c.png").unlink()
+    draw = tokens.draw_heat
+
+    def take_the_name(*of: Any) -> np.ndarray:
+        if Path("a.partial-2.mp4").exists():
+            Path("a.mp4").mkdir()
+        return draw(*of)
+
+    monkeypatch.setattr(tokens, "draw_heat", take_the_name)
+    kept = "; 2 frames until then are in a.partial-2.mp4"
+    assert_one_line(edgeprune(*show), "cannot give a.mp4 its name", kept, code=3)
 
 
 @pytest.mark.parametrize(

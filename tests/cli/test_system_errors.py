@@ -2,7 +2,9 @@
 
 import dataclasses
 import errno
+import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from typing import Any
 import click
 import pytest
 
-from edgeprune.cli import commands, main
+from edgeprune.cli import commands, main, run
 from edgeprune.cli.ranges import parse_size
 from edgeprune.errors import InputError, one_line
 from tests.cli.conftest import Said, Type
@@ -64,6 +66,86 @@ def test_ctrl_c_while_importing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert stopped.value.code == 130 and capsys.readouterr().err == "stopped\n"
 
 
+IMPORTING = """
+import sys, time
+class Slow:  # what comes behind our own first line takes long
+    def find_spec(self, name, *_):
+        if name == "edgeprune.cli.commands":
+            print("importing", file=sys.stderr, flush=True)
+            time.sleep(30)
+sys.meta_path.insert(0, Slow())
+from edgeprune.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_while_importing_is_stopped_as_any_other(number: signal.Signals) -> None:
+    for verb, code, line, out in (
+        ("run", 0, "stopped before the first frame; nothing was recorded\n", {"frames": 0, "ended": "interrupted"}),
+        ("eval", 130, "stopped\n", None),
+    ):
+        process = subprocess.Popen(
+            [sys.executable, "-c", IMPORTING, verb, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        with process:
+            assert process.stderr and process.stderr.readline() == "importing\n"
+            process.send_signal(number)
+            said, complaint = process.communicate(timeout=20)
+        assert (process.returncode, complaint) == (code, line)
+        assert (json.loads(said) if said else None) == out
+
+
+@pytest.mark.parametrize("json_", [[], ["--json"]])
+def test_a_run_that_is_stopped_while_it_opens(
+    edgeprune: Type, monkeypatch: pytest.MonkeyPatch, json_: list[str]
+) -> None:
+    """A library may make an error of its own of Ctrl-C; without a signal, an error is one."""
+
+    def fail(bundle: object) -> None:
+        raise InputError("onnxruntime cannot be imported")
+
+    monkeypatch.setattr(run, "open_default", fail)
+    assert_one_line(edgeprune("run", *json_), "onnxruntime cannot be imported")
+    monkeypatch.setattr(run, "asked", lambda: True)
+    said = edgeprune("run", *json_)
+    assert (said.code, said.err) == (0, "stopped before the first frame; nothing was recorded\n")
+    assert said.out == ('{"frames": 0, "ended": "interrupted"}\n' if json_ else "")
+
+
+def test_an_empty_word_is_a_variable_that_is_not_set(edgeprune: Type, tiny: Path) -> None:
+    run = ("run", "--bundle", tiny, "--frames", 1)
+    for option in ("--bucket", "--meter", "--engine", "--camera", "--out", "--record", "--bundle"):
+        assert_one_line(
+            edgeprune(*run, option, ""), f"{option} is empty (a variable that is not set?); give it a value"
+        )
+        assert_one_line(edgeprune(*run, f"{option}="), f"{option} is empty")
+    assert_one_line(edgeprune("lint", ""), "an argument is empty")
+
+
+def test_names_of_outputs_are_looked_at_first(edgeprune: Type) -> None:
+    """Before a bundle is read and compiled for minutes."""
+    for out, said in (("..", "such as ../overlay.mp4"), (".mp4", "type overlay.mp4"), ("a.avi", "type a.mp4")):
+        assert_one_line(edgeprune("run", "--out", out), said)
+    for record, said in (("..", "such as ../rows.csv"), (".csv", "type rows.csv"), ("a.xls", "choices: .csv, .jsonl")):
+        assert_one_line(edgeprune("run", "--record", record), said)
+
+
+def test_a_working_folder_that_was_removed(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    for words in ("run", "show"):
+        done = in_a_shell(f"{words} --out a.mp4", cwd=tmp_path, inside="mkdir -p gone; cd gone; rmdir ../gone;")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == "edgeprune: the folder that you are in was removed; type cd and the path of another one\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_progress_that_nobody_reads_ends_nothing(tiny: Path, tmp_path: Path) -> None:
+    words = f"run --bundle {tiny} --camera synthetic://street?height=64\\&width=96 --frames 3 --json 2> /dev/full"
+    done = in_a_shell(f"{words} --meter none --record {tmp_path / 'rows.csv'}")
+    assert done.returncode == 0 and json.loads(done.stdout)["frames"] == 3
+
+
 def test_ctrl_c_in_a_verb(edgeprune: Type, monkeypatch: pytest.MonkeyPatch) -> None:
     said = invoke_failing(edgeprune, monkeypatch, KeyboardInterrupt())
     assert said.code == 130 and said.err.split() == ["stopped"]
@@ -72,8 +154,8 @@ def test_ctrl_c_in_a_verb(edgeprune: Type, monkeypatch: pytest.MonkeyPatch) -> N
 CODE = "from edgeprune.cli import main; main()"
 
 
-def in_a_shell(words: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    line = f"{sys.executable} -c '{CODE}' {words}"
+def in_a_shell(words: str, inside: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
+    line = f"{inside} {sys.executable} -c '{CODE}' {words}"
     return subprocess.run(line, shell=True, capture_output=True, text=True, timeout=120, **options)
 
 

@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def test_a_full_disk_leaves_whole_rows(tmp_path: Path, name: str) -> None:
             disk.close()
 
     record._file = Full()  # type: ignore[assignment]
-    with pytest.raises(RunError, match=r"No space left.*rows\.partial"):
+    with pytest.raises(RunError, match=r"cannot write on to .*rows\..* \(No space left"):
         record.add(row(1))
     assert [int(entry["index"]) for entry in read(record.partial)] == [0]
     assert record.partial.read_bytes().endswith(b"\n")
@@ -101,8 +102,12 @@ def test_paths_that_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"unknown format of a record: '.txt'; choices: .csv, .jsonl"):
         Record(tmp_path / "rows.txt")
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(InputError, match="is a folder"):
-        Record(tmp_path / "folder.csv")
+    for name in ("folder.csv", ".."):
+        with pytest.raises(InputError, match=f"is a folder; name a file, such as .*{re.escape(name)}/rows.csv"):
+            Record(tmp_path / name)
+    for name, typed in (("rows", "rows.csv"), (".csv", "rows.csv")):
+        with pytest.raises(InputError, match=f"written as .csv or .jsonl, not '{name}'; type {tmp_path / typed}$"):
+            Record(tmp_path / name)
     os.mkfifo(tmp_path / "pipe.csv")
     with pytest.raises(InputError, match="is neither a file nor a folder"):
         Record(tmp_path / "pipe.csv")

@@ -1,7 +1,10 @@
 """The camera loop: what it reports, what it records, and what is left when it fails."""
 
 import csv
+import errno
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -21,7 +24,7 @@ from edgeprune.engines import Session
 from edgeprune.errors import InputError, RunError
 from edgeprune.loop.choose import make_chooser
 from edgeprune.loop.figures import overhead
-from edgeprune.loop.run import Outcome, run
+from edgeprune.loop.run import CutShort, Outcome, run
 from edgeprune.report.summary import STAGES, summarise_run
 from tests import bundles
 from tests.loop.fakes import CountingMeter, Scripted, scripted_frame
@@ -155,6 +158,121 @@ def test_what_came_before_a_failure_is_kept(
     assert summary["record"] == str(tmp_path / "rows.partial.csv")
     assert len(read(summary["record"])) == 5 and len(decoded(summary["out"])) == 5
     assert not record.exists() and not out.exists()
+
+
+class Meddled(Scripted):
+    """Before its last frame something happens."""
+
+    def __init__(self, count: int, meddle: Callable[[], object]):
+        super().__init__(count)
+        self.meddle = meddle
+
+    def one_pass(self) -> Any:
+        for index, picture in enumerate(super().one_pass()):
+            if index == self.count - 1:
+                self.meddle()
+            yield picture
+
+
+NO_NAME = "cannot give {} its name"
+REMOVED = "{} was removed or moved by another process while it was written"
+
+
+def take_the_folders_name(out: Path) -> None:
+    out.rename(out.with_name("moved"))
+    out.touch()
+
+
+# what another process does -> why the run failed, and where the frames are
+MEDDLING: dict[str, tuple[Callable[[Path], object], list[str], list[str]]] = {
+    "a folder takes the record's name": (
+        lambda out: (out / "rows.csv").mkdir(),
+        [NO_NAME.format("rows.csv")],
+        ["rows.partial.csv", "overlay.partial.mp4"],
+    ),
+    "a folder takes the video's name": (
+        lambda out: (out / "overlay.mp4").mkdir(),
+        [NO_NAME.format("overlay.mp4")],
+        ["rows.csv", "overlay.partial.mp4"],
+    ),
+    "the rows are removed": (
+        lambda out: (out / "rows.partial.csv").unlink(),
+        [REMOVED.format("rows.partial.csv")],
+        ["overlay.partial.mp4"],
+    ),
+    "the video is replaced": (
+        lambda out: os.replace(shutil.copy(out / "rows.partial.csv", out / "new"), out / "overlay.partial.mp4"),
+        [REMOVED.format("overlay.partial.mp4")],
+        ["rows.csv"],
+    ),
+    "the folder is removed": (
+        shutil.rmtree,
+        [REMOVED.format("rows.partial.csv"), REMOVED.format("overlay.partial.mp4")],
+        [],
+    ),
+    "a file takes the folder's name": (
+        take_the_folders_name,
+        [REMOVED.format("rows.partial.csv"), REMOVED.format("overlay.partial.mp4")],
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", MEDDLING)
+def test_what_others_do_to_the_outputs_loses_nothing_more(
+    start: Callable[..., Outcome], tmp_path: Path, what: str
+) -> None:
+    meddle, reasons, kept = MEDDLING[what]
+    out = tmp_path / "out"
+    meter = CountingMeter()
+    source = Meddled(6, lambda: meddle(out))
+    summary, failure = start(source, meter=meter, record=out / "rows.csv", out=out / "overlay.mp4")
+    assert isinstance(failure, RunError) and summary["failure"] == str(failure) and summary["frames"] == 6
+    said = str(failure).replace(f"{out}/", "")
+    assert all(reason in said for reason in reasons), said
+    assert said.endswith(f"6 frames until then {'are in ' + ' and '.join(kept) if kept else 'were processed'}")
+    assert [summary[key] for key in ("record", "out") if summary[key]] == [str(out / name) for name in kept]
+    for name in kept:
+        assert len(read(out / name) if "rows" in name else decoded(out / name)) == 6
+    assert meter.stopped == 1
+
+
+def test_a_failure_before_the_first_frame_leaves_nothing(bundle: Bundle, session: Session, tmp_path: Path) -> None:
+    """Neither a table without rows nor a video of 749 bytes is what was recorded."""
+
+    def fail(count: int) -> str:
+        raise RunError("the engine failed")
+
+    fit, files = Preprocess(bundles.H, bundles.W), {"record": tmp_path / "rows.csv", "out": tmp_path / "overlay.mp4"}
+    summary, failure = run(bundle, session, open_capture(Scripted(5)), fit, fail, CountingMeter(), **files)  # type: ignore[arg-type]
+    assert str(failure) == "the engine failed; no frame was processed before"
+    assert (summary["frames"], summary["record"], summary["out"]) == (0, None, None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_system_refuses_in_the_middle_is_a_failure(start: Callable[..., Outcome], tmp_path: Path) -> None:
+    """As the rows until then: a source whose disk is taken out."""
+    gone = OSError(errno.EIO, "Input/output error", "film.mp4")
+    summary, failure = start(Scripted(4, then=gone), record=tmp_path / "rows.csv")
+    kept = tmp_path / "rows.partial.csv"
+    assert str(failure) == f"film.mp4: Input/output error; 4 frames until then are in {kept}"
+    assert summary["frames"] == len(read(kept)) == 4
+
+
+def test_a_second_ctrl_c_says_what_is_left(start: Callable[..., Outcome], tmp_path: Path) -> None:
+    class Hanging(CountingMeter):
+        def stop(self) -> Any:
+            raise KeyboardInterrupt
+
+    with pytest.raises(CutShort, match=r"stopped before its files were finished; 3 frames until then are in .*rows"):
+        start(Scripted(3), meter=Hanging(), record=tmp_path / "rows.csv")
+    assert len(read(tmp_path / "rows.csv")) == 3
+
+
+def test_ctrl_c_that_a_library_swallowed(start: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeprune.loop.run.asked", lambda: True)
+    summary, failure = start(Scripted(50))
+    assert failure is None and (summary["frames"], summary["ended"]) == (1, "interrupted")
 
 
 def test_a_video_cut_off_mid_frame(start: Callable[..., Outcome], tmp_path: Path) -> None:
