@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from edgeprune.bundle import MANIFEST, Bundle, open_bundle
-from edgeprune.device import board_name
+from edgeprune.device import board_name, check_environment
 from edgeprune.ending import end_on_signals
 from edgeprune.errors import InputError
 from edgeprune.exit_code import run_click
@@ -50,6 +50,7 @@ def first_hour(
     compares: bool,
     step: str | None,
 ) -> None:
+    check_environment()
     if compares:
         if len(paths) != 2:
             raise InputError(f"--compare takes two results files, not {len(paths)}")
