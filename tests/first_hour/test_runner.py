@@ -278,6 +278,14 @@ def test_what_the_system_refuses_is_one_line_too(
         assert capsys.readouterr().err.endswith(line)
 
 
+def test_a_variable_that_says_nothing_is_told_before_hours_are_spent(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EDGEPRUNE_WORKSPACE_MB", "1GB")
+    assert typed(monkeypatch, folder) == 2
+    assert capsys.readouterr().err.startswith("first_hour: EDGEPRUNE_WORKSPACE_MB is '1GB'; expected megabytes")
+
+
 def test_comparing_prints_a_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
