@@ -1,6 +1,15 @@
 """`--slow`: also the tests that take minutes."""
 
+import signal
+
 import pytest
+
+
+def pytest_configure() -> None:
+    """A suite that nohup or a script started in the background has these ignored, and so would every program it starts."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
