@@ -6,7 +6,7 @@ running (what was recorded until then is readable); 130 stopped by Ctrl-C.
 
 import sys
 
-from edgeprune.ending import end_on_signals
+from edgeprune.base.ending import end_on_signals
 
 
 def main() -> None:

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import click
 
+from edgeprune.base.errors import InputError
+from edgeprune.base.reading import parse, shipped
 from edgeprune.bundle import Manifest, open_bundle
+from edgeprune.bundle.inspect import inspect as inspect_bundle
+from edgeprune.bundle.target import load_target
 from edgeprune.cli.defaults import bundle_folder, default_checkpoint
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import CALIBRATION_FRAMES, parse_size
 from edgeprune.cli.show import as_json, say, show_json, show_table
-from edgeprune.config import load_target, parse, shipped
-from edgeprune.engines import ENGINES
-from edgeprune.errors import InputError
-from edgeprune.evaluate.inspect import inspect as inspect_bundle
+from edgeprune.runtime.engines import ENGINES
 
 PARITY_COLUMNS = {
     "bucket": ("bucket", ""),
@@ -73,10 +74,10 @@ def build(
     json_: bool,
 ) -> None:
     """Turn a checkpoint into a bundle of static-bucket graphs, checked against PyTorch."""
-    from edgeprune.checkpoint import read_card
     from edgeprune.export.build import build as make_bundle
     from edgeprune.export.sources import find_sources
     from edgeprune.export.torch_tensorrt import build_plans, check_builder
+    from edgeprune.model.checkpoint import read_card
 
     loaded = load_target(target)
     for precision in precisions:
@@ -153,8 +154,8 @@ def peers(
     out: Path,
 ) -> None:
     """Make what you would deploy instead: the dense model in INT8 by other means, for `bench --peer`."""
-    from edgeprune.config import Calibration
-    from edgeprune.export.peers import export_joined, export_peers
+    from edgeprune.data.selection import Calibration
+    from edgeprune.lab.baselines import export_joined, export_peers
 
     own([out], [checkpoint, bundle])
     spec = parse(Calibration, {"data": data, "split": split, "frames": frames}, "options")

@@ -9,9 +9,9 @@ import sys
 import click
 
 from edgeprune import __version__
-from edgeprune.camera.masking import masked
+from edgeprune.base.errors import EdgepruneError, one_line
 from edgeprune.cli import bench_torch, build, compare, demo, device, growth, lint, measure, run, tokens, train
-from edgeprune.errors import EdgepruneError, one_line
+from edgeprune.runtime.cameras.masking import masked
 
 COMMANDS = [
     demo.demo,

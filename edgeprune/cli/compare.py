@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
+from edgeprune.base.table import write_csv, write_json
 from edgeprune.cli.owning import own
 from edgeprune.cli.show import as_json, say, show_json, show_table
-from edgeprune.report.plot import plot_miou_latency
-from edgeprune.report.table import write_csv, write_json
+from edgeprune.evaluate.plot import plot_miou_latency
 
 COMPARE_COLUMNS = {
     "row": ("row", ""),
@@ -35,8 +35,8 @@ COMPARE_COLUMNS = {
 @as_json
 def compare(plan: str, out: Path | None, cache: Path | None, json_: bool) -> None:
     """Train, build, score and time the rows of a PLAN (a name or a YAML file). Resumes where it was stopped."""
-    from edgeprune.compare import compare as run_comparison
-    from edgeprune.compare import load_plan
+    from edgeprune.lab.compare import compare as run_comparison
+    from edgeprune.lab.compare import load_plan
 
     loaded = load_plan(plan)
     folder = out or Path("out/compare") / loaded.name

@@ -4,17 +4,17 @@ from pathlib import Path
 
 import click
 
+from edgeprune.base.ending import asked
+from edgeprune.base.errors import EdgepruneError
+from edgeprune.base.files import make_folder, sha256, write_atomic
+from edgeprune.base.table import render_table, write_json
 from edgeprune.bundle import Bundle, open_bundle
+from edgeprune.bundle.target import load_target
 from edgeprune.cli.defaults import MODEL, TARGET, default_checkpoint
 from edgeprune.cli.measure import BENCH_COLUMNS, flat_rows, measure, show_bench, write_bench
 from edgeprune.cli.owning import own
 from edgeprune.cli.run import run_camera, show_summary
 from edgeprune.cli.show import as_json, say, show_json
-from edgeprune.config import load_target
-from edgeprune.ending import asked
-from edgeprune.errors import EdgepruneError
-from edgeprune.files import make_folder, sha256, write_atomic
-from edgeprune.report.table import render_table, write_json
 
 FRAMES = 150
 ROUNDS = 3

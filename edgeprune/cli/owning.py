@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from edgeprune.outputs import locked, refuse_inputs, refuse_one_name, refuse_remains
+from edgeprune.base.outputs import locked, refuse_inputs, refuse_one_name, refuse_remains
 
 
 def own(outputs: Iterable[Path | None], inputs: Iterable[Path | str | None] = ()) -> None:

@@ -6,9 +6,8 @@ from typing import Any
 
 import click
 
+from edgeprune.base.ending import ended, ending, hard_stop
 from edgeprune.bundle import Bundle
-from edgeprune.camera import kind_of, open_source
-from edgeprune.camera.capture import open_capture
 from edgeprune.cli.defaults import PRECISIONS, open_default
 from edgeprune.cli.device import open_sensor, prepare_run, require_engine
 from edgeprune.cli.owning import own
@@ -16,12 +15,13 @@ from edgeprune.cli.ranges import A_RUN, A_WHILE, FRAMES, THREADS
 from edgeprune.cli.show import as_json, say, show_json, show_table
 from edgeprune.data.image import IMAGE_SUFFIXES
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.ending import ended, ending, hard_stop
-from edgeprune.energy import measure_idle
-from edgeprune.engines import ENGINES
-from edgeprune.loop.choose import make_chooser
-from edgeprune.loop.run import Outcome
-from edgeprune.loop.run import run as run_loop
+from edgeprune.runtime.cameras import kind_of, open_source
+from edgeprune.runtime.cameras.capture import open_capture
+from edgeprune.runtime.choose import make_chooser
+from edgeprune.runtime.engines import ENGINES
+from edgeprune.runtime.meters import measure_idle
+from edgeprune.runtime.run import Outcome
+from edgeprune.runtime.run import run as run_loop
 
 
 def camera_files(camera: str) -> list[Path]:

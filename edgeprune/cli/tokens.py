@@ -6,20 +6,20 @@ import click
 import numpy as np
 from PIL import Image
 
-from edgeprune.camera import open_source
-from edgeprune.camera.encode import VideoWriter
-from edgeprune.camera.film import FilmTimes
+from edgeprune.base.ending import ending, held
+from edgeprune.base.errors import InputError
+from edgeprune.base.files import write_atomic
 from edgeprune.cli.defaults import default_checkpoint
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import FRAMES
 from edgeprune.cli.run import camera_files
 from edgeprune.cli.show import as_json, say, show_json
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.ending import ending, held
-from edgeprune.errors import InputError
-from edgeprune.files import write_atomic
-from edgeprune.loop.overlay import Overlay
-from edgeprune.report.tokens import draw_heat, draw_selection
+from edgeprune.lab.token_pictures import draw_heat, draw_selection
+from edgeprune.runtime.cameras import open_source
+from edgeprune.runtime.sinks.encode import VideoWriter
+from edgeprune.runtime.sinks.film import FilmTimes
+from edgeprune.runtime.sinks.overlay import Overlay
 
 PICTURES = (".png", ".jpg", ".jpeg")
 
@@ -50,9 +50,9 @@ def show(
     checkpoint: Path | None, camera: str, skip: int, frames: int, calib: Path | None, out: Path, json_: bool
 ) -> None:
     """Show which tokens a CHECKPOINT's policy keeps, merges, takes back or lets go; default: the zoo's street-tiny."""
-    from edgeprune.checkpoint import load
     from edgeprune.export.sources import find_sources
-    from edgeprune.probe import select_tokens
+    from edgeprune.lab.ablate import select_tokens
+    from edgeprune.quantize.loading import load
 
     if out.suffix not in (*PICTURES, ".mp4"):
         raise InputError(f"--out {out}: pictures are {', '.join(PICTURES)}, a clip is .mp4")

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeprune.config import DataSet
-from edgeprune.config.datasets import IGNORE
+from edgeprune.base.errors import InputError
+from edgeprune.data.datasets import IGNORE, DataSet
 from edgeprune.data.samples import Samples, UInt8
 from edgeprune.data.split import spread
-from edgeprune.errors import InputError
 
 
 @dataclass

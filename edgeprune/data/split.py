@@ -3,12 +3,12 @@
 import os
 from collections.abc import Sequence
 
-from edgeprune.config import DataSet, FolderSplit, StreetSplit
+from edgeprune.base.errors import InputError, nearest
+from edgeprune.data.datasets import DataSet, FolderSplit, StreetSplit
 from edgeprune.data.folder import FolderSamples
 from edgeprune.data.labels import LabelReader
 from edgeprune.data.samples import Samples
 from edgeprune.data.street import StreetSamples
-from edgeprune.errors import InputError, nearest
 
 SPLITS = ("train", "val", "test")
 

@@ -11,15 +11,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgeprune import synthetic
-from edgeprune.calibrate import Calib, read_calib
-from edgeprune.checkpoint import load, read_card
-from edgeprune.config import load_data_set, shipped
+from edgeprune import street as synthetic
+from edgeprune.base.errors import InputError
+from edgeprune.base.reading import shipped
 from edgeprune.data import open_split, spread
+from edgeprune.data.datasets import load_data_set
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.errors import InputError
 from edgeprune.export.int8 import fold_linears, unquantize_linears
+from edgeprune.model.checkpoint import read_card
 from edgeprune.model.segmenter import Segmenter
+from edgeprune.quantize.calibrate import Calib, read_calib
+from edgeprune.quantize.loading import load
 
 UInt8 = npt.NDArray[np.uint8]
 PARITY_FRAMES = 16

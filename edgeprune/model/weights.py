@@ -14,9 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from edgeprune.config import ROOT
-from edgeprune.errors import InputError
-from edgeprune.inputs import look_at
+from edgeprune.base.errors import InputError
+from edgeprune.base.inputs import look_at
+from edgeprune.base.reading import ROOT
 from edgeprune.model.blocks import HEAD_SIZE
 from edgeprune.model.segmenter import Segmenter, resize_positions
 from edgeprune.model.stem import PATCH, PatchStem

@@ -9,7 +9,7 @@ import pytest
 
 from edgeprune.cli import main
 from tests import bundles
-from tests.engines.jetson import jetson, thor
+from tests.runtime.engines.jetson import jetson, thor
 
 __all__ = ["edgeprune", "jetson", "thor", "tiny"]
 

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeprune.base.errors import RunError
 from edgeprune.bundle import MIXED, Bundle, open_bundle, write_manifest
 from edgeprune.cli import device
 from edgeprune.cli.device import prepare_run
-from edgeprune.errors import RunError
-from edgeprune.evaluate import on_device
 from edgeprune.evaluate.accuracy import evaluate
 from edgeprune.evaluate.bench import list_entries
 from edgeprune.evaluate.worker import Job, open_job
+from edgeprune.runtime import compiling as on_device
 from tests import bundles
 from tests.cli.conftest import Type
-from tests.engines.jetson import ENGINE, Jetson
 from tests.evaluate.test_accuracy import Frames, cells
+from tests.runtime.engines.jetson import ENGINE, Jetson
 
 ROWS = [("trunk", each) for each in ("fp32", "int8")] + [
     (bucket, each) for bucket in ("quarter", "half", "full") for each in ("fp32", "int8")

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeprune.config import DataSet
+from edgeprune.base.errors import InputError
 from edgeprune.data import open_split
-from edgeprune.errors import InputError
+from edgeprune.data.datasets import DataSet
 
 STEMS = ["A_01", "A_02", "B_01", "C_01"]
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeprune.camera import open_source
+from edgeprune.base.errors import InputError
 from edgeprune.data import image as module
 from edgeprune.data.image import FORMATS, MEGAPIXELS_VARIABLE, is_image, read_image
-from edgeprune.errors import InputError
+from edgeprune.runtime.cameras import open_source
 
 ORIENTATION = 274  # TIFF and EXIF tag
 RED, BLUE = (250, 0, 0), (0, 0, 250)

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeprune.config import DataSet, load_data_set
+from edgeprune.base.errors import InputError
 from edgeprune.data import Sample, open_split
+from edgeprune.data.datasets import DataSet, load_data_set
 from edgeprune.data.lint import lint_labels
-from edgeprune.errors import InputError
 
 DATA_SET = DataSet.model_validate(
     {

@@ -12,13 +12,13 @@ from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from edgeprune.config import ModelSpec, PolicySpec
-from edgeprune.errors import InputError
-from edgeprune.model import Segmenter, TokenPolicy
-from edgeprune.model.policy import Shape
+from edgeprune.base.errors import InputError
+from edgeprune.model.policy import Shape, TokenPolicy
+from edgeprune.model.segmenter import Segmenter
+from edgeprune.model.spec import ModelSpec, PolicySpec
 from edgeprune.model.weights import find_weights, load_timm, read_config, read_safetensors, resize_patches
-from edgeprune.policies import make_policy
-from edgeprune.quantize import quantize_linears
+from edgeprune.pruning.methods import make_policy
+from edgeprune.quantize.linear import quantize_linears
 from tests import models
 
 D = 192

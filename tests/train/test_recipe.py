@@ -8,12 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from edgeprune.calibrate import read_calib
-from edgeprune.checkpoint import load, load_start, make_model, read_card, save
-from edgeprune.config import PolicySpec, Recipe
-from edgeprune.errors import InputError
-from edgeprune.quantize import quantized_linears
+from edgeprune.base.errors import InputError
+from edgeprune.model.checkpoint import load_start, read_card, save
+from edgeprune.model.spec import PolicySpec
+from edgeprune.quantize.calibrate import read_calib
+from edgeprune.quantize.linear import quantized_linears
+from edgeprune.quantize.loading import load, make_model
 from edgeprune.train.loop import train
+from edgeprune.train.recipe import Recipe
 from tests import models
 from tests.models import changed, quiet
 

@@ -13,11 +13,12 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from edgeprune.config import ROOT, Recipe
-from edgeprune.errors import InputError
+from edgeprune.base.errors import InputError
+from edgeprune.base.reading import ROOT
 from edgeprune.train import loop
 from edgeprune.train.loop import train
 from edgeprune.train.progress import NAME, Progress, read_progress, write_progress
+from edgeprune.train.recipe import Recipe
 from tests import models
 from tests.models import changed, quiet
 
