@@ -10,7 +10,7 @@ import pytest
 
 BEGIN = """
 import hashlib, os, signal, sys, threading, time
-from edgeprune.ending import at_stop, ended, end_on_signals, ending, hard_stop, held
+from edgeprune.base.ending import at_stop, ended, end_on_signals, ending, hard_stop, held
 end_on_signals()
 def native(rounds):  # keeps the main thread as a compiler does: no Python handler runs until it returns
     threading.Timer(0.1, print, ["ready"], {"flush": True}).start()

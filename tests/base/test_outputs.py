@@ -14,7 +14,7 @@ from edgeprune.base.outputs import locked, refuse_inputs, refuse_one_name
 HOLD = """
 import sys
 from pathlib import Path
-from edgeprune.outputs import locked
+from edgeprune.base.outputs import locked
 sys.argv = ["edgeprune", "run", "--camera", "rtsp://me:secret@host"]
 with locked(Path({path!r}), "results"):
     print("held", flush=True)
@@ -71,7 +71,7 @@ def test_a_dead_owner_is_noticed(tmp_path: Path, hold: Callable[[Path], "subproc
 FORK = """
 import os, sys, time
 from pathlib import Path
-from edgeprune.outputs import locked
+from edgeprune.base.outputs import locked
 with locked(Path({path!r}), "results"):
     worker = os.fork()
     if worker == 0:

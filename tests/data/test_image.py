@@ -196,7 +196,7 @@ SAYS_WHY = """
 import sys
 from pathlib import Path
 from edgeprune.data.image import read_image
-from edgeprune.errors import InputError
+from edgeprune.base.errors import InputError
 for name in sys.argv[1:]:
     try:
         read_image(Path(name))

@@ -25,7 +25,7 @@ from tests.models import changed, quiet
 CHILD = """
 import sys, time, torch
 from pathlib import Path
-from edgeprune.config import load_recipe
+from edgeprune.train.recipe import load_recipe
 from edgeprune.train import loop
 
 write = loop.write_progress

@@ -133,7 +133,7 @@ import resource
 import numpy as np, onnx
 from onnx import TensorProto, helper, numpy_helper
 from pathlib import Path
-from edgeprune.engines.onnxruntime import load_onnxruntime, open_session
+from edgeprune.runtime.engines.onnxruntime import load_onnxruntime, open_session
 load_onnxruntime()
 path = Path({str(tmp_path)!r}) / "large.onnx"
 weights = numpy_helper.from_array(np.zeros((4096, 6400), np.float32), "w")

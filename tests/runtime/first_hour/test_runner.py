@@ -245,8 +245,8 @@ import sys
 sys.path.insert(0, REPOSITORY)
 from tests.runtime.engines import fake_tensorrt
 from tests.runtime.engines.fake_cuda import FakeCudart
-from edgeprune.engines import cuda
-from edgeprune.first_hour import on_board, on_engine
+from edgeprune.runtime.engines import cuda
+from edgeprune.runtime.first_hour import on_board, on_engine
 cudart = FakeCudart()
 sys.modules["tensorrt"] = fake_tensorrt.make(VERSION, cudart)
 cuda.load_library = lambda: cudart

@@ -19,13 +19,13 @@ import hashlib, sys, threading
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from edgeprune.bundle import open_bundle
-from edgeprune.camera.capture import open_capture
+from edgeprune.runtime.cameras.capture import open_capture
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.ending import end_on_signals, hard_stop
-from edgeprune.energy import open_meter
-from edgeprune.engines import ENGINES
-from edgeprune.loop.choose import make_chooser
-from edgeprune.loop.run import run
+from edgeprune.base.ending import end_on_signals, hard_stop
+from edgeprune.runtime.meters import open_meter
+from edgeprune.runtime.engines import ENGINES
+from edgeprune.runtime.choose import make_chooser
+from edgeprune.runtime.run import run
 from tests import bundles
 from tests.runtime.loop.fakes import Scripted
 end_on_signals()
