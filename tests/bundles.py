@@ -13,8 +13,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeprune.bundle import BucketEntry, Bundle, GraphSet, Manifest, ParityRow, open_bundle, write_manifest
-from edgeprune.config import Target
-from edgeprune.engines import Session
+from edgeprune.bundle.target import Target
+from edgeprune.runtime.engines import Session
 
 H, W, CELL = 32, 48, 8
 ROWS, COLUMNS = H // CELL, W // CELL

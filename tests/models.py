@@ -9,14 +9,18 @@ import torch
 import yaml
 from torch import Tensor
 
-from edgeprune import synthetic
-from edgeprune.checkpoint import Card, make_model
-from edgeprune.config import ROOT, ModelSpec, PolicySpec, Recipe, load_data_set
+from edgeprune import street as synthetic
+from edgeprune.base.reading import ROOT
+from edgeprune.data.datasets import load_data_set
 from edgeprune.model.blocks import Block
+from edgeprune.model.checkpoint import Card
 from edgeprune.model.policy import Shape, TokenPolicy
 from edgeprune.model.segmenter import Segmenter
-from edgeprune.policies import make_policy
-from edgeprune.quantize import apply_ranges, measure_ranges
+from edgeprune.model.spec import ModelSpec, PolicySpec
+from edgeprune.pruning.methods import make_policy
+from edgeprune.quantize.loading import make_model
+from edgeprune.quantize.ranges import apply_ranges, measure_ranges
+from edgeprune.train.recipe import Recipe
 
 torch.set_num_threads(1)  # as large a machine as these models need
 

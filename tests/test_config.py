@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.config import Recipe, StreetSplit, leave_out, load_data_set, load_recipe, load_target, parse
-from edgeprune.config.datasets import voc_colours
-from edgeprune.errors import InputError
+from edgeprune.base.errors import InputError
+from edgeprune.base.reading import parse
+from edgeprune.bundle.target import load_target
+from edgeprune.data.datasets import StreetSplit, load_data_set, voc_colours
+from edgeprune.train.recipe import Recipe, leave_out, load_recipe
 
 STREET = """
 name: tiny

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.deploy import build_wheel
+from edgeprune.bundle.deploy import build_wheel
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,7 +21,7 @@ def test_every_package_is_listed() -> None:
 def test_the_command_line_starts_without_torch() -> None:
     code = (
         "import sys; import edgeprune.cli.commands; "
-        "heavy = {'torch', 'nncf', 'onnx', 'matplotlib', 'av', 'onnxruntime', 'edgeprune.synthetic.street'}; "
+        "heavy = {'torch', 'nncf', 'onnx', 'matplotlib', 'av', 'onnxruntime', 'edgeprune.street.street'}; "
         "sys.exit(', '.join(heavy & sys.modules.keys()) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)

@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
+from edgeprune.base.errors import InputError
+from edgeprune.base.reading import Strict, parse
 from edgeprune.bundle.manifest import MANIFEST, MIXED, Manifest, Name, Precision, Share, named_files
 from edgeprune.bundle.onnx_files import is_inside
-from edgeprune.config import Strict, parse
-from edgeprune.errors import InputError
 
 TRUNK = "trunk"  # a row of `precision_choice` that is no bucket
 HASH_DIGITS = 64

@@ -7,7 +7,7 @@
     build.log  parity.csv    how it was built and how close the engine came to PyTorch
 
 Every file is hashed; a bundle is never changed after it is written. What a device compiles
-goes to a cache of its own (`edgeprune.device`).
+goes to a cache of its own (`edgeprune.base.device`).
 """
 
 from collections.abc import Mapping
@@ -16,9 +16,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from edgeprune.config import PreprocessName, Strict, Target
-from edgeprune.errors import choose
-from edgeprune.files import sha256
+from edgeprune.base.errors import choose
+from edgeprune.base.files import sha256
+from edgeprune.base.reading import Strict
+from edgeprune.bundle.target import Target
+from edgeprune.data.preprocess import PreprocessName
 
 SCHEMA = 4  # 2: one_tail, which no later version writes or reads; 3: buckets.most of the target; 4: preprocess
 PREPROCESS_BEFORE = "letterbox"  # up to schema 3 no manifest names it, and a run fitted frames so

@@ -9,8 +9,8 @@ import mmap
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from edgeprune.errors import InputError
-from edgeprune.inputs import open_regular
+from edgeprune.base.errors import InputError
+from edgeprune.base.inputs import open_regular
 
 INSIDE: dict[str, dict[int, str]] = {
     "ModelProto": {7: "GraphProto", 20: "TrainingInfoProto", 25: "FunctionProto"},

@@ -3,14 +3,14 @@
 import os
 from pathlib import Path, PurePosixPath
 
+from edgeprune.base.errors import InputError
+from edgeprune.base.files import sha256
+from edgeprune.base.inputs import DATA_BYTES, look_at, read_text
+from edgeprune.base.reading import parse
+from edgeprune.base.strict_json import parse_json
 from edgeprune.bundle.checks import check_manifest
 from edgeprune.bundle.manifest import MANIFEST, PREPROCESS_BEFORE, SCHEMA, Bundle, Manifest
 from edgeprune.bundle.onnx_files import external_files
-from edgeprune.config import parse
-from edgeprune.config.strict_json import parse_json
-from edgeprune.errors import InputError
-from edgeprune.files import sha256
-from edgeprune.inputs import DATA_BYTES, look_at, read_text
 
 ALL_BYTES = 2 * DATA_BYTES  # of a bundle; a ViT-L in three precisions has half of it
 

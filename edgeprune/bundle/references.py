@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from edgeprune.base.errors import InputError
+from edgeprune.base.inputs import look_at
 from edgeprune.bundle.manifest import Bundle
-from edgeprune.errors import InputError
-from edgeprune.inputs import look_at
 
 MOST_BYTES = 1 << 30  # of all arrays; a build keeps a few frames and their labels
 FRAMES = "frames"

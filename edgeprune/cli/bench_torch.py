@@ -4,14 +4,15 @@ from pathlib import Path
 
 import click
 
+from edgeprune.base.machine import describe_machine
+from edgeprune.base.table import write_csv, write_json
+from edgeprune.bundle.target import BucketFamily
 from edgeprune.cli.defaults import default_checkpoint
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import A_WHILE, FRAMES, ROUNDS, parse_size
 from edgeprune.cli.show import as_json, say, show_json, show_table
-from edgeprune.config import BucketFamily, ModelSpec
-from edgeprune.energy import open_meter
-from edgeprune.loop.machine import describe_machine
-from edgeprune.report.table import write_csv, write_json
+from edgeprune.model.spec import ModelSpec
+from edgeprune.runtime.meters import open_meter
 
 COLUMNS = {
     "size": ("ViT", ""),
@@ -70,13 +71,13 @@ def bench_torch(
     json_: bool,
 ) -> None:
     """Time the bucket family in PyTorch on a GPU: a CUDA graph per bucket, dense, and dynamic shapes without CUDA graphs."""
-    from edgeprune.card import read_header
+    from edgeprune.model.card import read_header
 
     (card, _), sensor = read_header(checkpoint or default_checkpoint()), open_meter(meter)
     shapes = [parse_size(size) for size in sizes]
     own([out], [checkpoint], folders=True)
     # torch takes seconds: what was given has been read
-    from edgeprune.export.in_torch import DEPTHS, bench_in_torch, describe_gpu, find_gpu
+    from edgeprune.lab.in_torch import DEPTHS, bench_in_torch, describe_gpu, find_gpu
 
     gpu = find_gpu()
     specs = [

@@ -5,16 +5,19 @@ from pathlib import Path
 
 import click
 
+from edgeprune.base.errors import InputError
+from edgeprune.base.reading import parse, shipped
 from edgeprune.bundle import Manifest, open_bundle
+from edgeprune.bundle.inspect import inspect as inspect_bundle
+from edgeprune.bundle.target import load_target
 from edgeprune.cli.defaults import bundle_folder, default_checkpoint
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import CALIBRATION_FRAMES, parse_size
 from edgeprune.cli.show import as_json, say, show_json, show_table
-from edgeprune.config import Calibration, load_target, parse, read_calib, shipped
+from edgeprune.data.selection import Calibration
 from edgeprune.data.split import open_calibration
-from edgeprune.engines import ENGINES
-from edgeprune.errors import InputError
-from edgeprune.evaluate.inspect import inspect as inspect_bundle
+from edgeprune.quantize.calib import read_calib
+from edgeprune.runtime.engines import ENGINES
 
 PARITY_COLUMNS = {
     "bucket": ("bucket", ""),
@@ -74,7 +77,7 @@ def build(
     json_: bool,
 ) -> None:
     """Turn a checkpoint into a bundle of static-bucket graphs, checked against PyTorch."""
-    from edgeprune.card import read_header
+    from edgeprune.model.card import read_header
 
     loaded = load_target(target)
     for precision in precisions:
@@ -160,7 +163,7 @@ def peers(
     out: Path,
 ) -> None:
     """Make what you would deploy instead: the dense model in INT8 by other means, for `bench --peer`."""
-    from edgeprune.card import read_header
+    from edgeprune.model.card import read_header
 
     own([out], [checkpoint, bundle, data], folders=True)
     spec = parse(Calibration, {"data": data, "split": split, "frames": frames}, "options")
@@ -169,7 +172,7 @@ def peers(
     open_calibration(spec)
     dialect = load_target(target).dialect
     opened = open_bundle(bundle) if bundle else None
-    from edgeprune.export.peers import export_joined, export_peers
+    from edgeprune.lab.baselines import export_joined, export_peers
 
     paths = export_peers(source, spec, dialect, out, say)
     if opened is not None:

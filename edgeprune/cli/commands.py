@@ -3,6 +3,8 @@
 import click
 
 from edgeprune import __version__
+from edgeprune.base.device import check_environment
+from edgeprune.base.exit_code import run_click
 from edgeprune.cli import (
     bench_torch,
     build,
@@ -17,8 +19,6 @@ from edgeprune.cli import (
     tokens,
     train,
 )
-from edgeprune.device import check_environment
-from edgeprune.exit_code import run_click
 
 COMMANDS = [
     demo.demo,

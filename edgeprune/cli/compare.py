@@ -4,12 +4,15 @@ from pathlib import Path
 
 import click
 
+from edgeprune.base.table import write_csv, write_json
+from edgeprune.bundle.target import load_target
 from edgeprune.cli.owning import own
 from edgeprune.cli.show import as_json, say, show_json, show_table
-from edgeprune.config import load_data_set, load_recipe, load_target, read_plan
 from edgeprune.data import open_split
-from edgeprune.report.plot import plot_miou_latency
-from edgeprune.report.table import write_csv, write_json
+from edgeprune.data.datasets import load_data_set
+from edgeprune.evaluate.plot import plot_miou_latency
+from edgeprune.lab.compare.spec import read_plan
+from edgeprune.train.recipe import load_recipe
 
 COMPARE_COLUMNS = {
     "row": ("row", ""),
@@ -42,8 +45,8 @@ def compare(plan: str, out: Path | None, cache: Path | None, json_: bool) -> Non
     load_target(written.target)
     open_split(load_data_set(written.score.data), written.score.split, written.score.include, written.score.exclude)
     # torch takes seconds: what was given has been read
-    from edgeprune.compare import compare as run_comparison
-    from edgeprune.compare import load_plan
+    from edgeprune.lab.compare.plan import load_plan
+    from edgeprune.lab.compare.run import compare as run_comparison
 
     loaded = load_plan(plan)
     folder = out or Path("out/compare") / loaded.name

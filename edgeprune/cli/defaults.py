@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from edgeprune.base.errors import InputError
+from edgeprune.base.reading import ROOT
 from edgeprune.bundle import Bundle, open_bundle
-from edgeprune.config import ROOT
-from edgeprune.errors import InputError
 
 MODEL = "street-tiny"
 TARGET = "onnx-cpu"

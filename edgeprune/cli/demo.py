@@ -8,18 +8,18 @@ from typing import Any
 import click
 
 from edgeprune import __version__
+from edgeprune.base.ending import asked
+from edgeprune.base.errors import EdgepruneError
+from edgeprune.base.files import make_folder, sha256, write_atomic
+from edgeprune.base.table import render_table, write_json
 from edgeprune.bundle import DENSE, Bundle, open_bundle
+from edgeprune.bundle.target import load_target
 from edgeprune.cli.defaults import DEMO_BUNDLE, MODEL, TARGET, default_checkpoint
 from edgeprune.cli.measure import BENCH_COLUMNS, about_bench, flat_rows, measure, show_bench, write_bench
 from edgeprune.cli.owning import own
 from edgeprune.cli.run import run_camera, show_summary
 from edgeprune.cli.show import as_json, say, show_json
-from edgeprune.config import load_target
-from edgeprune.ending import asked
-from edgeprune.errors import EdgepruneError
 from edgeprune.evaluate.accuracy import AUTO
-from edgeprune.files import make_folder, sha256, write_atomic
-from edgeprune.report.table import render_table, write_json
 
 # Four frames in five of the street need the smallest bucket alone (frames 0, 75 and 149 of seeds 0 to 119: 295 of 360, 49
 # take k504, 16 k576). A run of this seed needs all three.

@@ -5,26 +5,19 @@ from pathlib import Path
 
 import click
 
+from edgeprune.base.ending import hard_stop
+from edgeprune.base.errors import InputError, choose
+from edgeprune.base.power_mode import slower_than_it_could_be
 from edgeprune.bundle import Bundle, open_bundle
+from edgeprune.bundle.deploy import deploy
 from edgeprune.cli.defaults import open_default
 from edgeprune.cli.show import as_json, say, show_json, show_table
-from edgeprune.deploy import deploy
-from edgeprune.doctor import examine
-from edgeprune.ending import hard_stop
-from edgeprune.energy import Meter, NoSensor, open_meter
-from edgeprune.energy.none import NoMeter
-from edgeprune.engines import ENGINES, Engine
-from edgeprune.engines.plans import trtexec_command
-from edgeprune.errors import InputError, choose
-from edgeprune.evaluate.on_device import (
-    Choice,
-    choose_on_device,
-    graphs_of,
-    refuse_unusable,
-    single_graphs,
-    take_choice,
-)
-from edgeprune.power_mode import slower_than_it_could_be
+from edgeprune.runtime.compiling import Choice, choose_on_device, graphs_of, refuse_unusable, single_graphs, take_choice
+from edgeprune.runtime.doctor import examine
+from edgeprune.runtime.engines import ENGINES, Engine
+from edgeprune.runtime.engines.plans import trtexec_command
+from edgeprune.runtime.meters import Meter, NoSensor, open_meter
+from edgeprune.runtime.meters.none import NoMeter
 
 COLUMNS = {
     "bucket": ("bucket", ""),

@@ -4,17 +4,17 @@ from pathlib import Path
 
 import click
 
+from edgeprune.base.table import write_csv, write_json
 from edgeprune.cli.defaults import open_default
 from edgeprune.cli.device import prepare_run
 from edgeprune.cli.measure import known_engines
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import FRAMES, ROUNDS, THREADS
 from edgeprune.cli.show import as_json, say, show_json, show_table
-from edgeprune.energy import open_meter
-from edgeprune.evaluate.growth import growth as measure_growth
-from edgeprune.evaluate.on_device import single_graphs
-from edgeprune.report.plot import plot_growth
-from edgeprune.report.table import write_csv, write_json
+from edgeprune.evaluate.plot import plot_growth
+from edgeprune.lab.scaling import growth as measure_growth
+from edgeprune.runtime.compiling import single_graphs
+from edgeprune.runtime.meters import open_meter
 
 GROWTH_COLUMNS = {
     "height": ("height", "d"),

@@ -5,12 +5,13 @@ from typing import Any
 
 import click
 
+from edgeprune.base.errors import InputError
+from edgeprune.bundle.target import load_target
 from edgeprune.cli.ranges import FRAMES
 from edgeprune.cli.show import as_json, show_json, show_table
-from edgeprune.config import load_data_set, load_target
+from edgeprune.data.datasets import load_data_set
 from edgeprune.data.lint import lint_split
 from edgeprune.data.split import spec_of, splits_of
-from edgeprune.errors import InputError
 
 LABEL_COLUMNS = {
     "id": ("id", ""),
@@ -44,7 +45,7 @@ def lint(graph: Path | None, target: str, data: str | None, split: str | None, f
 
 def lint_file(graph: Path, target: str, json_: bool) -> None:
     """Every finding with its reason; refuses a graph that has any."""
-    from edgeprune.lint import RULES, lint_graph, load_graph
+    from edgeprune.export.lint import RULES, lint_graph, load_graph
 
     rules = load_target(target).lint
     model = load_graph(graph)

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from edgeprune.base.errors import InputError, choose
+from edgeprune.base.table import write_csv, write_json
 from edgeprune.bundle import DENSE, Bundle
 from edgeprune.bundle.onnx_files import check_external
 from edgeprune.cli.defaults import PRECISIONS, default_checkpoint, open_default
@@ -15,18 +17,16 @@ from edgeprune.cli.device import open_sensor, prepare_run, require_engine
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import FRAMES, ROUNDS, THREADS
 from edgeprune.cli.show import as_json, refuse_beside, say, show_json, show_table
-from edgeprune.config import load_data_set
 from edgeprune.data import open_split
+from edgeprune.data.datasets import load_data_set
 from edgeprune.data.split import folders_of
-from edgeprune.engines import ENGINES
-from edgeprune.errors import InputError, choose
 from edgeprune.evaluate.accuracy import AUTO, evaluate
 from edgeprune.evaluate.bench import bench as run_bench
 from edgeprune.evaluate.bench import bench_frames
-from edgeprune.evaluate.on_device import single_graphs
-from edgeprune.evaluate.roofline import roofline as roofline_of
-from edgeprune.report.plot import plot_miou_latency
-from edgeprune.report.table import write_csv, write_json
+from edgeprune.evaluate.plot import plot_miou_latency
+from edgeprune.lab.roofline import roofline as roofline_of
+from edgeprune.runtime.compiling import single_graphs
+from edgeprune.runtime.engines import ENGINES
 
 EVAL_COLUMNS = {
     "bucket": ("bucket", ""),

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from edgeprune.errors import InputError
-from edgeprune.files import check_output, make_folder
-from edgeprune.outputs import locked, refuse_inputs, refuse_one_name, refuse_remains
+from edgeprune.base.errors import InputError
+from edgeprune.base.files import check_output, make_folder
+from edgeprune.base.outputs import locked, refuse_inputs, refuse_one_name, refuse_remains
 
 
 def own(outputs: Iterable[Path | None], inputs: Iterable[Path | str | None] = (), folders: bool = False) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from edgeprune.errors import InputError
+from edgeprune.base.errors import InputError
 
 SIDE_PX = (32, 4096)
 # of a frame: the attention products of as many patches of 16x16 are 4 bytes x 16,384^2 = 1 GB a head

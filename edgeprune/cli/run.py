@@ -6,10 +6,9 @@ from typing import Any
 
 import click
 
+from edgeprune.base.ending import asked, ended, ending, hard_stop
+from edgeprune.base.errors import EdgepruneError
 from edgeprune.bundle import Bundle
-from edgeprune.camera import kind_of, open_source
-from edgeprune.camera.capture import open_capture
-from edgeprune.camera.encode import check_video_name
 from edgeprune.cli import STOPPED_RUN, STOPPED_RUN_JSON
 from edgeprune.cli.defaults import PRECISIONS, open_default
 from edgeprune.cli.device import open_sensor, prepare_run, require_engine
@@ -18,14 +17,15 @@ from edgeprune.cli.ranges import A_RUN, A_WHILE, FRAMES, THREADS
 from edgeprune.cli.show import as_json, say, show_json, show_table
 from edgeprune.data.image import IMAGE_SUFFIXES
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.ending import asked, ended, ending, hard_stop
-from edgeprune.energy import measure_idle
-from edgeprune.engines import ENGINES
-from edgeprune.errors import EdgepruneError
-from edgeprune.loop.choose import make_chooser
-from edgeprune.loop.record import check_record_name
-from edgeprune.loop.run import CutShort, Outcome
-from edgeprune.loop.run import run as run_loop
+from edgeprune.runtime.cameras import kind_of, open_source
+from edgeprune.runtime.cameras.capture import open_capture
+from edgeprune.runtime.choose import make_chooser
+from edgeprune.runtime.engines import ENGINES
+from edgeprune.runtime.meters import measure_idle
+from edgeprune.runtime.run import CutShort, Outcome
+from edgeprune.runtime.run import run as run_loop
+from edgeprune.runtime.sinks.encode import check_video_name
+from edgeprune.runtime.sinks.record import check_record_name
 
 
 def camera_files(camera: str) -> list[Path]:

@@ -8,8 +8,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from edgeprune.errors import InputError
-from edgeprune.report.table import render_table
+from edgeprune.base.errors import InputError
+from edgeprune.base.table import render_table
 
 as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON object and nothing else on stdout.")
 Say = Callable[[str], None]

@@ -6,21 +6,21 @@ import click
 import numpy as np
 from PIL import Image
 
-from edgeprune.camera import open_source
-from edgeprune.camera.encode import VideoWriter
-from edgeprune.camera.film import FilmTimes
+from edgeprune.base.ending import ending, held
+from edgeprune.base.errors import InputError, RunError
+from edgeprune.base.files import write_atomic
 from edgeprune.cli.defaults import default_checkpoint
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import FRAMES
 from edgeprune.cli.run import camera_files
 from edgeprune.cli.show import as_json, say, show_json
-from edgeprune.config import read_calib
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.ending import ending, held
-from edgeprune.errors import InputError, RunError
-from edgeprune.files import write_atomic
-from edgeprune.loop.overlay import Overlay
-from edgeprune.report.tokens import draw_heat, draw_selection
+from edgeprune.lab.token_pictures import draw_heat, draw_selection
+from edgeprune.quantize.calib import read_calib
+from edgeprune.runtime.cameras import open_source
+from edgeprune.runtime.sinks.encode import VideoWriter
+from edgeprune.runtime.sinks.film import FilmTimes
+from edgeprune.runtime.sinks.overlay import Overlay
 
 PICTURES = (".png", ".jpg", ".jpeg")
 
@@ -51,7 +51,7 @@ def show(
     checkpoint: Path | None, camera: str, skip: int, frames: int, calib: Path | None, out: Path, json_: bool
 ) -> None:
     """Show which tokens a CHECKPOINT's policy keeps, merges, takes back or lets go; default: the zoo's street-tiny."""
-    from edgeprune.card import read_header
+    from edgeprune.model.card import read_header
 
     if out.suffix not in (*PICTURES, ".mp4"):
         raise InputError(f"--out {out}: pictures are {', '.join(PICTURES)}, a clip is .mp4")
@@ -61,9 +61,9 @@ def show(
     if calib is not None:
         read_calib(calib)
     # torch takes seconds: what was given has been read
-    from edgeprune.checkpoint import load
     from edgeprune.export.sources import find_sources
-    from edgeprune.probe import select_tokens
+    from edgeprune.lab.ablate import select_tokens
+    from edgeprune.quantize.loading import load
 
     model, card = load(source)
     calibration = find_sources(source, calib, None).calib if model.policy.gated else None

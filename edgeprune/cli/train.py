@@ -5,14 +5,18 @@ from pathlib import Path
 
 import click
 
+from edgeprune.base.errors import InputError
+from edgeprune.base.reading import parse
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import CALIBRATION_FRAMES, FRAMES
 from edgeprune.cli.show import as_json, refuse_beside, say, show_json, show_table
-from edgeprune.config import Calibration, load_data_set, load_recipe, parse, read_calib
-from edgeprune.config import leave_out as without
 from edgeprune.data import open_split
+from edgeprune.data.datasets import load_data_set
+from edgeprune.data.selection import Calibration
 from edgeprune.data.split import open_calibration
-from edgeprune.errors import InputError
+from edgeprune.quantize.calib import read_calib
+from edgeprune.train.recipe import leave_out as without
+from edgeprune.train.recipe import load_recipe
 
 
 @click.command()
@@ -63,16 +67,16 @@ def train(
 @as_json
 def calibrate(checkpoint: Path, data: str, split: str, frames: int, out: Path | None, json_: bool) -> None:
     """Measure a CHECKPOINT's gate thresholds, occupancy and INT8 ranges on frames."""
-    from edgeprune.card import read_header
+    from edgeprune.model.card import read_header
 
     path = out or checkpoint.with_name(f"calib-{checkpoint.stem}.yaml")
     own([path], [checkpoint, data])
     read_header(checkpoint)
     spec = parse(Calibration, {"data": data, "split": split, "frames": frames}, "options")
     open_calibration(spec)
-    from edgeprune.calibrate import calibrate as measure
-    from edgeprune.calibrate import write_calib
-    from edgeprune.checkpoint import load
+    from edgeprune.quantize.calibrate import calibrate as measure
+    from edgeprune.quantize.calibrate import write_calib
+    from edgeprune.quantize.loading import load
 
     model, card = load(checkpoint)
     calib = measure(model, spec, card.name)
@@ -132,7 +136,7 @@ def probe(
     json_: bool,
 ) -> None:
     """Score a CHECKPOINT with other selections: all tokens, learned, random, uniform, gated blocks bypassed."""
-    from edgeprune.card import read_header
+    from edgeprune.model.card import read_header
 
     if int8:
         refuse_beside("--int8", ("seeds", "calib", "bypass_from", "detail"))
@@ -144,9 +148,9 @@ def probe(
     measured = read_calib(calib) if calib and not int8 else None
     if int8 and split == "train" and not include:
         raise InputError("--int8 calibrates on the train split; to score frames of it, name them with --include")
-    from edgeprune.checkpoint import load
-    from edgeprune.probe import probe as run_probe
-    from edgeprune.probe import probe_int8
+    from edgeprune.lab.ablate import probe as run_probe
+    from edgeprune.lab.ablate import probe_int8
+    from edgeprune.quantize.loading import load
 
     model, _ = load(checkpoint)
     if int8:

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from edgeprune.config.datasets import STEM
+from edgeprune.base.errors import InputError
+from edgeprune.data.datasets import STEM
 from edgeprune.data.image import IMAGE_SUFFIXES, read_image
 from edgeprune.data.labels import LABEL_SUFFIXES, LabelReader
 from edgeprune.data.layout import by_common_ending, find_by_stem
 from edgeprune.data.samples import Sample, UInt8, WrongSize
-from edgeprune.errors import InputError
 
 log = logging.getLogger("edgeprune")
 

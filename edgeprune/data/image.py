@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from edgeprune.base.device import MEGAPIXELS_VARIABLE, MOST_MEGAPIXELS, most_megapixels
+from edgeprune.base.errors import InputError
 from edgeprune.data.samples import UInt8
-from edgeprune.device import MEGAPIXELS_VARIABLE, MOST_MEGAPIXELS, most_megapixels
-from edgeprune.errors import InputError
 
 # what is read, by Pillow's names, and the suffixes by which a folder is searched for it; which of them a file is, its content
 # says. No format that Pillow hands to another program (EPS goes to Ghostscript).

@@ -6,11 +6,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from edgeprune.config import DataSet
-from edgeprune.config.datasets import IGNORE
+from edgeprune.base.errors import InputError
+from edgeprune.data.datasets import IGNORE, DataSet
 from edgeprune.data.image import FORMATS, open_upright
 from edgeprune.data.samples import UInt8, WrongIds
-from edgeprune.errors import InputError
 
 LOSSLESS = ("PNG", "BMP", "TIFF")  # a JPEG of class ids would invent classes
 LABEL_SUFFIXES = tuple(suffix for name in LOSSLESS for suffix in FORMATS[name])

@@ -6,8 +6,8 @@ import re
 import unicodedata
 from pathlib import Path
 
-from edgeprune.config.datasets import STEM
-from edgeprune.errors import InputError
+from edgeprune.base.errors import InputError
+from edgeprune.data.datasets import STEM
 
 log = logging.getLogger("edgeprune")
 

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeprune.config import DataSet
-from edgeprune.config.datasets import IGNORE
+from edgeprune.base.errors import InputError
+from edgeprune.data.datasets import IGNORE, DataSet
 from edgeprune.data.folder import FolderSamples, MissingLabels
 from edgeprune.data.samples import Samples, UInt8, WrongIds, WrongSize
 from edgeprune.data.split import open_split, spread
-from edgeprune.errors import InputError
 
 # of what can be wrong with a frame, and what is counted of it: a file that can't be read, sizes, ids
 KINDS: dict[type[InputError], str] = {InputError: "file", WrongSize: "frame", WrongIds: "label"}

@@ -10,13 +10,13 @@ Shapes: H W pixels of the frame or of the input; h w a label map's own, coarser 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
 
+from edgeprune.base.errors import choose
 from edgeprune.data.samples import Sample, UInt8
-from edgeprune.errors import choose
 
 # Up to this much is stretched rather than padded: a bar of a few pixels costs the network more than it preserves.
 STRETCH = 0.02
@@ -56,6 +56,7 @@ def letterbox(height: int, width: int, frame_height: int, frame_width: int) -> P
 
 # input height and width, frame height and width -> where the frame lies. What a name means never changes: bundles hold it.
 FITS: dict[str, Callable[[int, int, int, int], Placement]] = {"letterbox": letterbox}
+PreprocessName = Literal["letterbox"]  # the keys of FITS
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edgeprune.errors import InputError
+from edgeprune.base.errors import InputError
 
 UInt8 = npt.NDArray[np.uint8]
 

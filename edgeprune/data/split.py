@@ -4,13 +4,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeprune.config import LEAST_FRAMES, Calibration, DataSet, FolderSplit, StreetSplit, load_data_set
+from edgeprune.base.errors import InputError, nearest
+from edgeprune.data.datasets import DataSet, FolderSplit, StreetSplit, load_data_set
 from edgeprune.data.folder import FolderSamples
 from edgeprune.data.labels import LabelReader
 from edgeprune.data.layout import folder_of
 from edgeprune.data.samples import Samples
+from edgeprune.data.selection import LEAST_FRAMES, Calibration
 from edgeprune.data.street import StreetSamples
-from edgeprune.errors import InputError, nearest
 
 SPLITS = ("train", "val", "test")
 

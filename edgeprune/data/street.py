@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeprune import synthetic
+from edgeprune import street as synthetic
+from edgeprune.base.errors import RunError
+from edgeprune.base.files import make_folder
 from edgeprune.data.samples import Sample, UInt8
-from edgeprune.errors import RunError
-from edgeprune.files import make_folder
 
 CRC_BYTES = 4
 

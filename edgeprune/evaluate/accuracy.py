@@ -5,16 +5,16 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+from edgeprune.base.errors import InputError, choose
 from edgeprune.bundle import DENSE, Bundle
-from edgeprune.config import DataSet
 from edgeprune.data import Samples, spread
+from edgeprune.data.datasets import DataSet
 from edgeprune.data.lint import LabelReport
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.engines import ENGINES, Session
-from edgeprune.engines.engine import UInt8
-from edgeprune.errors import InputError, choose
 from edgeprune.evaluate.metrics import Scores
-from edgeprune.loop.choose import in_frame
+from edgeprune.runtime.choose import in_frame
+from edgeprune.runtime.engines import ENGINES, Session
+from edgeprune.runtime.engines.engine import UInt8
 
 AUTO = "auto"
 PEER_PRECISION = "int8"

@@ -18,15 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune import synthetic
+from edgeprune import street as synthetic
+from edgeprune.base.errors import InputError, RunError
+from edgeprune.base.machine import describe_machine
 from edgeprune.bundle import DENSE, Bundle
 from edgeprune.data import Samples, spread
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.energy import Energy, Meter
-from edgeprune.errors import InputError, RunError
 from edgeprune.evaluate.accuracy import AUTO, PEER_PRECISION, accuracy_of
 from edgeprune.evaluate.worker import Job
-from edgeprune.loop.machine import describe_machine
+from edgeprune.runtime.meters import Energy, Meter
 
 FRAMES = 24  # of a round
 STREET_SEED = 7_000_001  # far from the seeds of the street's training and validation scenes

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeprune.data.confusion import ConfusionMatrix
+from edgeprune.evaluate.confusion import ConfusionMatrix
 
 TOLERANCE = 0.0075  # of the image diagonal
 LabelMap = npt.NDArray[np.integer]

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from edgeprune.base.errors import EdgepruneError, choose
+from edgeprune.base.machine import peak_mb
 from edgeprune.bundle import open_bundle
-from edgeprune.engines import ENGINES
-from edgeprune.errors import EdgepruneError, choose
-from edgeprune.evaluate.on_device import take_choice
-from edgeprune.loop.choose import in_frame
-from edgeprune.loop.machine import peak_mb
+from edgeprune.runtime.choose import in_frame
+from edgeprune.runtime.compiling import take_choice
+from edgeprune.runtime.engines import ENGINES
 
 # frame -> the bucket that was run, or None
 Timed = Callable[[np.ndarray], "str | None"]

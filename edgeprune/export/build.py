@@ -18,28 +18,29 @@ import onnxruntime as ort
 import torch
 
 from edgeprune import __version__
+from edgeprune.base.errors import InputError, RunError
+from edgeprune.base.files import sha256, write_folder_atomic
+from edgeprune.base.table import write_csv
 from edgeprune.bundle import MANIFEST, SCHEMA, BucketEntry, GraphSet, Manifest, ParityRow, open_bundle, write_manifest
-from edgeprune.checkpoint import Card, load
-from edgeprune.config import Target
+from edgeprune.bundle.target import Target
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.engines.fp16_rounded import check_rounding, round_fp16
-from edgeprune.errors import InputError, RunError
 from edgeprune.export.family import place_buckets
 from edgeprune.export.fp16 import to_fp16
 from edgeprune.export.fp16_range import measure_range, say_range
 from edgeprune.export.graphs import export_dense, export_tail, export_trunk
 from edgeprune.export.host import choose_engine
 from edgeprune.export.int8 import unquantize_linears
+from edgeprune.export.lint import lint_graph
 from edgeprune.export.parity import compare
 from edgeprune.export.precision import choose_precisions
 from edgeprune.export.sources import Sources, check_calib, find_sources, frames_for_parity, load_dense, twins
 from edgeprune.export.weights import WeightFile, write_graph
-from edgeprune.files import sha256, write_folder_atomic
-from edgeprune.lint import lint_graph
+from edgeprune.model.checkpoint import Card
 from edgeprune.model.policy import Bucket
 from edgeprune.model.segmenter import Segmenter
-from edgeprune.quantize import quantized_linears
-from edgeprune.report.table import write_csv
+from edgeprune.quantize.linear import quantized_linears
+from edgeprune.quantize.loading import load
+from edgeprune.runtime.engines.fp16_rounded import check_rounding, round_fp16
 
 Say = Callable[[str], None]
 REFERENCE_FRAMES = 4

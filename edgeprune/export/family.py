@@ -8,7 +8,7 @@ from math import ceil
 
 import numpy as np
 
-from edgeprune.config import BucketFamily
+from edgeprune.bundle.target import BucketFamily
 from edgeprune.model.policy import Bucket, TokenPolicy
 
 FULL = "full"

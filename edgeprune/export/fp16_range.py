@@ -13,7 +13,7 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper
 
-from edgeprune.errors import RunError
+from edgeprune.base.errors import RunError
 from edgeprune.export.fp16 import float_tensors
 
 LIMIT = 65504.0

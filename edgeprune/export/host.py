@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from edgeprune.base.errors import InputError, RunError, choose
 from edgeprune.bundle import Bundle
-from edgeprune.energy import open_meter
-from edgeprune.engines import ENGINES
-from edgeprune.errors import InputError, RunError, choose
 from edgeprune.evaluate.accuracy import AUTO
 from edgeprune.evaluate.bench import bench
-from edgeprune.evaluate.references import agreement_of
+from edgeprune.runtime.engines import ENGINES
+from edgeprune.runtime.meters import open_meter
+from edgeprune.runtime.references import agreement_of
 
 ROUNDS, FRAMES = 3, 8
 

@@ -18,7 +18,7 @@ from onnxscript import opset18 as op
 from torch import Tensor, nn
 
 from edgeprune.model.segmenter import Segmenter
-from edgeprune.quantize import QuantLinear, quantized_linears
+from edgeprune.quantize.linear import QuantLinear, quantized_linears
 
 
 @torch.library.custom_op("edgeprune::int8_linear", mutates_args=())

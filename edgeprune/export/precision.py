@@ -7,15 +7,16 @@ tails exchange float tensors, so their precisions are chosen one by one.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from edgeprune.base.errors import InputError, choose
 from edgeprune.bundle import Bundle, GraphSet, Manifest, mix
-from edgeprune.config import Calib, load_data_set
 from edgeprune.data import open_split
-from edgeprune.energy import open_meter
-from edgeprune.engines import ENGINES
-from edgeprune.errors import InputError, choose
+from edgeprune.data.datasets import load_data_set
 from edgeprune.evaluate.accuracy import AUTO, accuracy_of, evaluate
 from edgeprune.evaluate.bench import bench
-from edgeprune.evaluate.references import TRUNK, chosen_of, hold_mixed
+from edgeprune.quantize.calib import Calib
+from edgeprune.runtime.engines import ENGINES
+from edgeprune.runtime.meters import open_meter
+from edgeprune.runtime.references import TRUNK, chosen_of, hold_mixed
 
 ROUNDS, FRAMES, SCORED = 3, 8, 24
 

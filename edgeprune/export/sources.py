@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgeprune import synthetic
-from edgeprune.checkpoint import load, read_card
-from edgeprune.config import Calib, load_data_set, read_calib, shipped
+from edgeprune import street as synthetic
+from edgeprune.base.errors import InputError
+from edgeprune.base.reading import shipped
 from edgeprune.data import open_split, spread
+from edgeprune.data.datasets import load_data_set
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.errors import InputError
 from edgeprune.export.int8 import fold_linears, unquantize_linears
 from edgeprune.model.segmenter import Segmenter
+from edgeprune.quantize.calib import Calib, read_calib
+from edgeprune.quantize.loading import load, read_card
 
 UInt8 = npt.NDArray[np.uint8]
 PARITY_FRAMES = 16

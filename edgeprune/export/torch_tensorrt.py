@@ -23,16 +23,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgeprune.base.device import workspace_mb
+from edgeprune.base.errors import InputError, RunError
 from edgeprune.bundle import Bundle
-from edgeprune.checkpoint import load
-from edgeprune.config import Target
-from edgeprune.device import workspace_mb
-from edgeprune.engines.bound import COUNT, FRAME, LABELS, import_library
-from edgeprune.engines.tensorrt import open_runtime
-from edgeprune.errors import InputError, RunError
+from edgeprune.bundle.target import Target
 from edgeprune.export.graphs import DenseGraph, TailGraph, TrunkGraph, blank_frame, trunk_outputs
 from edgeprune.export.sources import Sources, twins
 from edgeprune.model.segmenter import Segmenter
+from edgeprune.quantize.loading import load
+from edgeprune.runtime.engines.bound import COUNT, FRAME, LABELS, import_library
+from edgeprune.runtime.engines.tensorrt import open_runtime
 
 NAME = "torch-tensorrt"
 DIALECT = "torch-tensorrt"  # of `to_labels`

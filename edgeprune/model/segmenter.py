@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeprune.config import ModelSpec
-from edgeprune.errors import InputError, choose
+from edgeprune.base.errors import InputError, choose
 from edgeprune.model.blocks import Block
 from edgeprune.model.head import PyramidHead
 from edgeprune.model.policy import Masked, Select, TokenPolicy, View
+from edgeprune.model.spec import ModelSpec
 from edgeprune.model.stem import PATCH, STEMS
 
 WIDTHS = {"tiny": 192, "small": 384, "base": 768, "large": 1024}

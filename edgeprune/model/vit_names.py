@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from edgeprune.errors import InputError
+from edgeprune.base.errors import InputError
 
 FIRST = "blocks.0.attn.proj.weight"  # what every timm-format ViT has
 LINEARS = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")

@@ -14,10 +14,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from edgeprune.card import look_at_checkpoint
-from edgeprune.config import ROOT
-from edgeprune.errors import InputError
+from edgeprune.base.errors import InputError
+from edgeprune.base.reading import ROOT
 from edgeprune.model.blocks import HEAD_SIZE
+from edgeprune.model.card import look_at_checkpoint
 from edgeprune.model.segmenter import Segmenter, resize_positions
 from edgeprune.model.stem import PATCH, PatchStem
 from edgeprune.model.vit_names import FIRST, PLAIN, refuse_other_kinds, spelled_plainly, unwrap

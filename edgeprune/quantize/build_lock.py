@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from edgeprune.errors import RunError
+from edgeprune.base.errors import RunError
 
 OLD_SECONDS = 120.0  # a build takes about a minute on two cores
 POLL_SECONDS = 0.2

@@ -27,7 +27,7 @@ from nncf.torch.quantization.extensions import QuantizedFunctionsCPULoader, Quan
 from nncf.torch.quantization.layers import PTQuantizerSpec, SymmetricQuantizer
 from torch import Tensor, nn
 
-from edgeprune.errors import InputError, RunError
+from edgeprune.base.errors import InputError, RunError
 from edgeprune.model.blocks import Block
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.quantize.build_lock import wait_for_lock

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from edgeprune.errors import InputError
+from edgeprune.base.errors import InputError
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.quantize.linear import quantized_linears, set_quantized
 

@@ -8,7 +8,7 @@ import torch
 from kornia.constants import DataKey, Resample
 from torch import Tensor, nn
 
-from edgeprune.config import AugmentSpec
+from edgeprune.train.recipe import AugmentSpec
 
 
 class Augment(nn.Module):

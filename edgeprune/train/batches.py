@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from edgeprune.config import DataSet, Mix, load_data_set
+from edgeprune.base.errors import EdgepruneError, InputError, RunError
 from edgeprune.data import Samples, open_split
+from edgeprune.data.datasets import DataSet, load_data_set
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.street import CachedStreet, StreetSamples
-from edgeprune.errors import EdgepruneError, InputError, RunError
+from edgeprune.train.recipe import Mix
 
 SHARED = "/dev/shm"
 AHEAD = 4  # batches that each worker prepares

@@ -5,14 +5,16 @@ from pathlib import Path
 
 import torch
 
-from edgeprune.checkpoint import Card, is_checkpoint, load, load_start, make_model, shape_of
-from edgeprune.config import QUANTIZED, DataSet, Phase, Recipe, load_data_set
-from edgeprune.errors import InputError
+from edgeprune.base.errors import InputError
+from edgeprune.data.datasets import DataSet, load_data_set
+from edgeprune.model.checkpoint import Card, is_checkpoint, shape_of
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.weights import find_weights, load_timm, read_config, read_safetensors
-from edgeprune.policies import settle
+from edgeprune.pruning.methods import settle
+from edgeprune.quantize.loading import load, load_start, make_model
 from edgeprune.train.made_of import begins_with, checkpoint_of
 from edgeprune.train.named import SUFFIX
+from edgeprune.train.recipe import QUANTIZED, Phase, Recipe
 
 Say = Callable[[str], None]
 

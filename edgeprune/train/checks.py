@@ -5,27 +5,22 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from edgeprune.checkpoint import read_card, shape_of
-from edgeprune.config import QUANTIZED, SPARSE, DataSet, Phase, Recipe
+from edgeprune.base.errors import InputError
+from edgeprune.base.files import sha256
 from edgeprune.data import Samples
+from edgeprune.data.datasets import DataSet
 from edgeprune.data.lint import lint_labels
 from edgeprune.data.split import open_calibration
 from edgeprune.data.street import CachedStreet, StreetSamples
-from edgeprune.errors import InputError
-from edgeprune.files import sha256
+from edgeprune.model.checkpoint import shape_of
 from edgeprune.model.stem import PATCH
-from edgeprune.policies import make_policy, settle
+from edgeprune.pruning.methods import make_policy, settle
+from edgeprune.quantize.loading import read_card
 from edgeprune.train.batches import open_mix
-from edgeprune.train.made_of import (
-    CLASSES,
-    begins_with,
-    difference,
-    made_of,
-    other_classes,
-    without_folders,
-)
+from edgeprune.train.made_of import CLASSES, begins_with, difference, made_of, other_classes, without_folders
 from edgeprune.train.named import SUFFIX
-from edgeprune.validate import open_validation
+from edgeprune.train.recipe import QUANTIZED, SPARSE, Phase, Recipe
+from edgeprune.train.validation import open_validation
 
 Say = Callable[[str], None]
 ANEW = "give another --out, or delete it to train the phase again"

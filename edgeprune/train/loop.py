@@ -17,17 +17,18 @@ import torch
 from torch import Tensor
 
 from edgeprune import __version__
-from edgeprune.calibrate import calibrate, ptq_ranges, write_calib
-from edgeprune.checkpoint import make_model, save, shape_of
-from edgeprune.config import QUANTIZED, SPARSE, Phase, Recipe
+from edgeprune.base.errors import InputError, RunError
+from edgeprune.base.files import make_folder, write_atomic
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.errors import InputError, RunError
-from edgeprune.files import make_folder, write_atomic
 from edgeprune.model.blocks import Block
+from edgeprune.model.checkpoint import save, shape_of
 from edgeprune.model.policy import select_all
 from edgeprune.model.segmenter import Segmenter
-from edgeprune.policies import make_policy, settle
-from edgeprune.quantize import apply_ranges, load_quantizers
+from edgeprune.pruning.methods import make_policy, settle
+from edgeprune.quantize.calibrate import calibrate, ptq_ranges, write_calib
+from edgeprune.quantize.linear import load_quantizers
+from edgeprune.quantize.loading import make_model
+from edgeprune.quantize.ranges import apply_ranges
 from edgeprune.train.augment import Augment
 from edgeprune.train.batches import Mixture, Plan, load_batches, open_mix
 from edgeprune.train.begin import card_of, check_start, has_ranges, load_teacher, load_weights
@@ -44,7 +45,8 @@ from edgeprune.train.made_of import checkpoint_of, difference, made_of, without_
 from edgeprune.train.named import SUFFIX, check_named
 from edgeprune.train.optimiser import learning_rate, make_optimiser, set_learning_rate
 from edgeprune.train.progress import Progress, forget_progress, read_progress, restore_optimiser, write_progress
-from edgeprune.validate import open_validation, score
+from edgeprune.train.recipe import QUANTIZED, SPARSE, Phase, Recipe
+from edgeprune.train.validation import open_validation, score
 
 Say = Callable[[str], None]
 

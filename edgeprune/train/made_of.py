@@ -14,15 +14,16 @@ from typing import Any
 
 import torch
 
-from edgeprune.config import QUANTIZED, DataSet, Recipe, StreetSplit, load_data_set
-from edgeprune.config.recipes import Source
+from edgeprune.base.errors import InputError
 from edgeprune.data import Samples, open_split
+from edgeprune.data.datasets import DataSet, StreetSplit, load_data_set
 from edgeprune.data.folder import FolderSamples
 from edgeprune.data.labels import is_coloured
+from edgeprune.data.selection import Source
 from edgeprune.data.split import SPLITS
-from edgeprune.errors import InputError
 from edgeprune.model.weights import find_weights, read_safetensors
 from edgeprune.train.named import SUFFIX
+from edgeprune.train.recipe import QUANTIZED, Recipe
 
 CLASSES = "classes"
 MadeOf = dict[str, str]  # what -> its digest; of `classes` their names as JSON

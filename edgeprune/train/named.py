@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeprune.card import look_at_checkpoint, read_header
-from edgeprune.config import Recipe, load_data_set
-from edgeprune.config.beside import PLACES
-from edgeprune.errors import InputError, nearest
+from edgeprune.base.beside import PLACES
+from edgeprune.base.errors import InputError, nearest
+from edgeprune.data.datasets import load_data_set
+from edgeprune.model.card import look_at_checkpoint, read_header
+from edgeprune.train.recipe import Recipe
 
 SUFFIX = ".safetensors"
 

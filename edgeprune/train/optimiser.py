@@ -5,8 +5,8 @@ from math import cos, pi
 import torch
 from torch import nn
 
-from edgeprune.config import Phase
 from edgeprune.model.segmenter import Segmenter
+from edgeprune.train.recipe import Phase
 
 
 def make_optimiser(model: Segmenter, phase: Phase) -> torch.optim.AdamW:

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from edgeprune.checkpoint import write_safetensors
-from edgeprune.errors import InputError
-from edgeprune.files import write_atomic
+from edgeprune.base.errors import InputError
+from edgeprune.base.files import write_atomic
+from edgeprune.model.checkpoint import write_safetensors
 from edgeprune.model.weights import read_safetensors
 
 NAME = "progress.json"

@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 import pytest
 
+from edgeprune.base.errors import InputError
 from edgeprune.bundle import MANIFEST, open_bundle, read_references
-from edgeprune.errors import InputError
 from tests import bundles
 
 Change = Callable[[dict[str, Any]], object]

@@ -7,8 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgeprune.base.errors import InputError
 from edgeprune.bundle.onnx_files import ENTRY, INSIDE, check_external, external_files, is_inside
-from edgeprune.errors import InputError
 from tests import bundles
 
 

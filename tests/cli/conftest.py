@@ -10,7 +10,7 @@ import pytest
 from edgeprune.cli import main
 from tests import bundles
 from tests.cli.compiled import bundle, folder
-from tests.engines.jetson import jetson, thor
+from tests.runtime.engines.jetson import jetson, thor
 
 __all__ = ["bundle", "edgeprune", "folder", "jetson", "thor", "tiny"]
 

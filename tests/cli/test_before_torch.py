@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from edgeprune.config import ROOT, shipped
+from edgeprune.base.reading import ROOT, shipped
 
 # its header is whole, so it is what comes after that is refused
 CARD = Path(__file__).parents[1] / "fuzz" / "seeds" / "checkpoint" / "dense.safetensors"

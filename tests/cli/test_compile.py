@@ -7,11 +7,11 @@ import pytest
 
 from edgeprune.bundle import MIXED, Bundle, write_manifest
 from edgeprune.cli import device
-from edgeprune.evaluate import on_device
+from edgeprune.runtime import compiling as on_device
 from tests import bundles
 from tests.cli.compiled import ROWS, one_picture
 from tests.cli.conftest import Type
-from tests.engines.jetson import ENGINE, Jetson
+from tests.runtime.engines.jetson import ENGINE, Jetson
 
 
 def test_compile_measures_every_precision_and_keeps_the_choice(

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from edgeprune import __version__
+from edgeprune.base.files import sha256
 from edgeprune.bundle import write_manifest
 from edgeprune.cli import demo as module
 from edgeprune.export import build as export
 from edgeprune.export import sources
-from edgeprune.files import sha256
 from tests import bundles
 from tests.cli.conftest import Type
 from tests.cli.test_verbs import write_data_set

@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from edgeprune.base.errors import RunError
 from edgeprune.bundle import MIXED, Bundle, open_bundle
 from edgeprune.cli.device import prepare_run
-from edgeprune.errors import RunError
-from edgeprune.evaluate import on_device
 from edgeprune.evaluate.accuracy import evaluate
 from edgeprune.evaluate.bench import list_entries
 from edgeprune.evaluate.worker import Job, open_job
+from edgeprune.runtime import compiling as on_device
 from tests import bundles
 from tests.cli.compiled import ROWS, one_picture, spoil
 from tests.cli.conftest import Type
-from tests.engines.jetson import ENGINE, Jetson
 from tests.evaluate.test_accuracy import Frames, cells
+from tests.runtime.engines.jetson import ENGINE, Jetson
 
 Two = tuple[float | None, float | None]  # of fp32 and int8
 

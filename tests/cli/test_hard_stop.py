@@ -9,16 +9,16 @@ import pytest
 
 from tests import bundles
 from tests.cli.conftest import Type
-from tests.engines.jetson import Jetson
+from tests.runtime.engines.jetson import Jetson
 
 SLOW = """
 import hashlib, sys, threading
 sys.path.insert(0, {root!r})
 from edgeprune.cli.device import compile_
-from edgeprune.ending import end_on_signals
-from edgeprune.engines import cuda
-from tests.engines import fake_tensorrt
-from tests.engines.fake_cuda import FakeCudart
+from edgeprune.base.ending import end_on_signals
+from edgeprune.runtime.engines import cuda
+from tests.runtime.engines import fake_tensorrt
+from tests.runtime.engines.fake_cuda import FakeCudart
 end_on_signals()
 cudart = FakeCudart()
 cuda.load_library = lambda: cudart

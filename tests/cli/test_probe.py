@@ -8,10 +8,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from edgeprune.calibrate import calibration_frames
-from edgeprune.checkpoint import save
-from edgeprune.config import Calibration
 from edgeprune.data.preprocess import Preprocess
+from edgeprune.data.selection import Calibration
+from edgeprune.model.checkpoint import save
+from edgeprune.quantize.calibrate import calibration_frames
 from tests import models
 from tests.cli.conftest import Type
 
@@ -65,7 +65,7 @@ def test_a_drive_that_is_scored_alone_is_not_calibrated_on(
         seen.append((samples, calibration))
         return {"rows": []}
 
-    monkeypatch.setattr("edgeprune.probe.probe_int8", probe_int8)
+    monkeypatch.setattr("edgeprune.lab.ablate.probe_int8", probe_int8)
     said = edgeprune("probe", checkpoint, "--data", drives, *words, "--int8", "--json")
     assert said.code == 0 and json.loads(said.out) == {"rows": []}
     [(samples, calibration)] = seen

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeprune.camera import open_source
+from edgeprune.runtime.cameras import open_source
 from tests import bundles
-from tests.camera.test_rtsp import Server
 from tests.cli.conftest import Type
 from tests.cli.test_bad_input import assert_one_line
+from tests.runtime.cameras.test_rtsp import Server
 
 av = pytest.importorskip("av", reason="needs PyAV: pip install 'edgeprune[video]'")
 

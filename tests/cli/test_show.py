@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeprune.camera import open_source
-from edgeprune.checkpoint import load, save
 from edgeprune.cli import tokens
+from edgeprune.lab.ablate import select_tokens
+from edgeprune.model.checkpoint import save
 from edgeprune.model.policy import select_top
-from edgeprune.policies import POLICIES
-from edgeprune.probe import select_tokens
+from edgeprune.pruning.methods import POLICIES
+from edgeprune.quantize.loading import load
+from edgeprune.runtime.cameras import open_source
 from tests import models
-from tests.camera.test_played import write as write_video
 from tests.cli.conftest import Type
 from tests.cli.test_bad_input import assert_one_line
+from tests.runtime.cameras.test_played import write as write_video
 
 STREET = "synthetic://street?seed=3&height=64&width=96"
 

@@ -14,9 +14,9 @@ from typing import Any
 import click
 import pytest
 
+from edgeprune.base.errors import InputError, one_line
 from edgeprune.cli import commands, main, run
 from edgeprune.cli.ranges import parse_size
-from edgeprune.errors import InputError, one_line
 from tests.cli.conftest import Said, Type
 from tests.cli.test_bad_input import assert_one_line
 
@@ -224,7 +224,7 @@ def test_a_message_is_one_line_of_a_terminal() -> None:
 
 def test_a_graph_that_a_rule_cannot_judge(edgeprune: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a rule stumbles over in somebody's graph names the rule."""
-    from edgeprune import lint
+    from edgeprune.export import lint
     from tests import bundles
 
     def stumble(*_: object) -> Iterator[str]:

@@ -13,7 +13,7 @@ from PIL import Image
 from edgeprune.cli.measure import write_bench
 from tests import bundles
 from tests.cli.conftest import Type
-from tests.engines.jetson import Jetson
+from tests.runtime.engines.jetson import Jetson
 
 pytest.importorskip("av", reason="needs PyAV: pip install 'edgeprune[video]'")
 

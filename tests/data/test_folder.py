@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeprune.config import DataSet
+from edgeprune.base.errors import InputError
 from edgeprune.data import open_split
+from edgeprune.data.datasets import DataSet
 from edgeprune.data.labels import LabelReader
-from edgeprune.errors import InputError
 
 STEMS = ["A_01", "A_02", "B_01", "C_01"]
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeprune.camera import open_source
+from edgeprune.base.device import MEGAPIXELS_VARIABLE
+from edgeprune.base.errors import InputError
 from edgeprune.data import image as module
 from edgeprune.data.image import FORMATS, is_image, read_image
-from edgeprune.device import MEGAPIXELS_VARIABLE
-from edgeprune.errors import InputError
+from edgeprune.runtime.cameras import open_source
 
 ORIENTATION = 274  # TIFF and EXIF tag
 RED, BLUE = (250, 0, 0), (0, 0, 250)
@@ -204,7 +204,7 @@ SAYS_WHY = """
 import sys
 from pathlib import Path
 from edgeprune.data.image import read_image
-from edgeprune.errors import InputError
+from edgeprune.base.errors import InputError
 for name in sys.argv[1:]:
     try:
         read_image(Path(name))

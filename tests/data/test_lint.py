@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeprune.config import DataSet, load_data_set
+from edgeprune.base.errors import InputError
 from edgeprune.data import Sample, open_split
+from edgeprune.data.datasets import DataSet, load_data_set
 from edgeprune.data.lint import lint_labels, lint_split
-from edgeprune.errors import InputError
 
 DATA_SET = DataSet.model_validate(
     {

@@ -6,10 +6,10 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from edgeprune.config import ModelSpec, PreprocessName
+from edgeprune.base.errors import InputError
 from edgeprune.data import Sample
-from edgeprune.data.preprocess import FILL_RGB, FITS, Preprocess
-from edgeprune.errors import InputError
+from edgeprune.data.preprocess import FILL_RGB, FITS, Preprocess, PreprocessName
+from edgeprune.model.spec import ModelSpec
 
 
 def test_same_size_is_returned_as_it_is() -> None:

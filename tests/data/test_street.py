@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeprune import synthetic
-from edgeprune.config import DataSet, load_data_set
+from edgeprune import street as synthetic
+from edgeprune.base.errors import InputError, RunError
 from edgeprune.data import open_split, street
+from edgeprune.data.datasets import DataSet, load_data_set
 from edgeprune.data.samples import Sample
 from edgeprune.data.street import CachedStreet, StreetSamples, fill
-from edgeprune.errors import InputError, RunError
 
 HEIGHT, WIDTH = 32, 48
 RECORD = 4 * HEIGHT * WIDTH + 4

@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeprune.base.errors import InputError
 from edgeprune.bundle import Bundle
-from edgeprune.camera import open_source
-from edgeprune.camera.capture import open_capture
-from edgeprune.config import DataSet, StreetSplit, load_data_set
 from edgeprune.data import Sample, open_split, spread
+from edgeprune.data.datasets import DataSet, StreetSplit, load_data_set
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.energy import open_meter
-from edgeprune.engines import ENGINES
-from edgeprune.errors import InputError
 from edgeprune.evaluate.accuracy import Rows, evaluate
 from edgeprune.evaluate.metrics import Scores
-from edgeprune.loop.choose import make_chooser
-from edgeprune.loop.overlay import Overlay
-from edgeprune.loop.run import run
+from edgeprune.runtime.cameras import open_source
+from edgeprune.runtime.cameras.capture import open_capture
+from edgeprune.runtime.choose import make_chooser
+from edgeprune.runtime.engines import ENGINES
+from edgeprune.runtime.meters import open_meter
+from edgeprune.runtime.run import run
+from edgeprune.runtime.sinks.overlay import Overlay
 from tests import bundles
 
 pytest.importorskip("onnxruntime", reason="needs ONNX Runtime: pip install onnxruntime")

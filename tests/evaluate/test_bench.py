@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeprune.base.errors import InputError, RunError
 from edgeprune.bundle import Bundle
-from edgeprune.energy import Energy, open_meter
-from edgeprune.errors import InputError, RunError
+from edgeprune.bundle.inspect import inspect
 from edgeprune.evaluate import bench as module
 from edgeprune.evaluate.bench import Entry, bench, bench_frames, list_entries, ratios
-from edgeprune.evaluate.inspect import inspect
 from edgeprune.evaluate.worker import Job, open_job, time_round
+from edgeprune.runtime.meters import Energy, open_meter
 from tests import bundles
 
 pytest.importorskip("onnxruntime", reason="needs ONNX Runtime: pip install onnxruntime")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeprune.base.errors import InputError
 from edgeprune.data.samples import UInt8
-from edgeprune.errors import InputError
 from edgeprune.evaluate.metrics import Scores, boundary_f, resize_nearest
 
 

@@ -8,13 +8,13 @@ import onnx
 import pytest
 
 from edgeprune.bundle import Bundle, open_bundle
-from edgeprune.calibrate import calibrate, write_calib
-from edgeprune.checkpoint import save
-from edgeprune.config import BucketFamily, Calibration, Target, load_target
-from edgeprune.config.targets import Parity
+from edgeprune.bundle.target import BucketFamily, Parity, Target, load_target
+from edgeprune.data.selection import Calibration
 from edgeprune.export import build as module
 from edgeprune.export.build import build
 from edgeprune.export.sources import Sources, find_sources
+from edgeprune.model.checkpoint import save
+from edgeprune.quantize.calibrate import calibrate, write_calib
 from tests import models
 
 Change = Callable[[onnx.ModelProto, dict[str, onnx.ModelProto]], None]

@@ -11,13 +11,12 @@ import onnx
 import onnxruntime as ort
 import pytest
 
+from edgeprune.base.errors import InputError
 from edgeprune.bundle import MANIFEST, Bundle, open_bundle
-from edgeprune.checkpoint import save
-from edgeprune.config import load_target
-from edgeprune.config.targets import Parity
-from edgeprune.errors import InputError
+from edgeprune.bundle.target import Parity, load_target
 from edgeprune.export.build import build, build_dense
 from edgeprune.export.sources import PARITY_FRAMES, Sources, find_sources
+from edgeprune.model.checkpoint import save
 from tests import models
 from tests.export.conftest import again, quiet, small
 

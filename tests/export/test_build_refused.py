@@ -10,13 +10,13 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from edgeprune.base.errors import InputError, RunError
 from edgeprune.bundle import MANIFEST, Bundle, open_bundle
-from edgeprune.checkpoint import save
-from edgeprune.config import load_target
-from edgeprune.errors import InputError, RunError
+from edgeprune.bundle.target import load_target
 from edgeprune.export import build as module
 from edgeprune.export.build import build
 from edgeprune.export.sources import Sources, find_sources
+from edgeprune.model.checkpoint import save
 from tests import models
 from tests.export.conftest import again, quiet
 

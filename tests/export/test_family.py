@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from edgeprune.checkpoint import load
-from edgeprune.config import BucketFamily, PolicySpec, load_target
+from edgeprune.bundle.target import BucketFamily, load_target
 from edgeprune.export.family import FULL, ROWS, place_buckets, rising
+from edgeprune.export.lint.rules import MAX_TOPK
 from edgeprune.export.sources import Sources
-from edgeprune.lint.rules import MAX_TOPK
-from edgeprune.model import TokenPolicy
-from edgeprune.model.policy import Shape
-from edgeprune.policies import POLICIES, make_policy
+from edgeprune.model.policy import Shape, TokenPolicy
+from edgeprune.model.spec import PolicySpec
+from edgeprune.pruning.methods import POLICIES, make_policy
+from edgeprune.quantize.loading import load
 
 N, GATES = 768, 9
 SVIT = make_policy(PolicySpec(name="svit"), Shape(192, 12, (24, 32), 11))

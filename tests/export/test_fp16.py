@@ -8,12 +8,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgeprune.base.errors import RunError
 from edgeprune.bundle import Bundle
-from edgeprune.engines import ENGINES
-from edgeprune.errors import RunError
 from edgeprune.export.fp16 import to_fp16
 from edgeprune.export.fp16_range import LIMIT, measure_range, say_range
 from edgeprune.export.graphs import export_dense
+from edgeprune.runtime.engines import ENGINES
 from tests import models
 
 FP32, FP16 = TensorProto.FLOAT, TensorProto.FLOAT16

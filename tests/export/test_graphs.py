@@ -12,17 +12,17 @@ import torch
 from onnx import numpy_helper
 
 from edgeprune.bundle import Bundle
-from edgeprune.checkpoint import load
-from edgeprune.config import read_calib
 from edgeprune.export.build import export_family
 from edgeprune.export.graphs import drop_unused_inputs, export_dense
+from edgeprune.export.lint import lint_graph
+from edgeprune.export.lint.rules import _shapes
 from edgeprune.export.parity import compare
 from edgeprune.export.sources import Sources, twins
 from edgeprune.export.weights import ALIGNMENT, WeightFile, write_graph
-from edgeprune.lint import lint_graph
-from edgeprune.lint.rules import _shapes
 from edgeprune.model.policy import Bucket
 from edgeprune.model.segmenter import Segmenter
+from edgeprune.quantize.calib import read_calib
+from edgeprune.quantize.loading import load
 from tests import models
 
 

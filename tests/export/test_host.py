@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
+from edgeprune.base.errors import InputError, RunError
 from edgeprune.bundle import Bundle, open_bundle
-from edgeprune.engines import ENGINES
-from edgeprune.engines.onnxruntime import OnnxRuntime
-from edgeprune.errors import InputError, RunError
 from edgeprune.export import host
 from edgeprune.export.build import build
 from edgeprune.export.sources import Sources
+from edgeprune.runtime.engines import ENGINES
+from edgeprune.runtime.engines.onnxruntime import OnnxRuntime
 from tests.export.conftest import quiet
 
 

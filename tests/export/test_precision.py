@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from edgeprune.bundle import MIXED, Bundle, open_bundle
-from edgeprune.config import Parity
-from edgeprune.engines import ENGINES
-from edgeprune.evaluate import references
+from edgeprune.bundle.target import Parity
 from edgeprune.export import precision
 from edgeprune.export.build import build
 from edgeprune.export.precision import pick
 from edgeprune.export.sources import Sources
+from edgeprune.runtime import references
+from edgeprune.runtime.engines import ENGINES
 from tests import models
 from tests.export.conftest import quiet
 

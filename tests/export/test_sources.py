@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeprune.base.errors import InputError
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.errors import InputError
 from edgeprune.export.sources import PARITY_FRAMES, Sources, find_sources, frames_for_parity
 from tests import models
 

@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 import torch
 
+from edgeprune.base.errors import InputError, RunError
 from edgeprune.bundle import Bundle, mix
-from edgeprune.config import load_target
-from edgeprune.engines import ENGINES
-from edgeprune.errors import InputError, RunError
-from edgeprune.evaluate.references import agreement_of
+from edgeprune.bundle.target import load_target
 from edgeprune.export import torch_tensorrt
 from edgeprune.export.graphs import export_dense, to_labels
 from edgeprune.export.sources import Sources
 from edgeprune.export.torch_tensorrt import Program, build_plans, check_builder, convert, programs, type_fp16
 from edgeprune.model.segmenter import as_image
+from edgeprune.runtime.engines import ENGINES
+from edgeprune.runtime.references import agreement_of
 from tests import bundles, models
 from tests.cli.conftest import Type, edgeprune
-from tests.engines.jetson import Jetson, thor
 from tests.export import fake_torch_tensorrt
+from tests.runtime.engines.jetson import Jetson, thor
 
 __all__ = ["edgeprune", "thor"]
 

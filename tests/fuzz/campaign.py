@@ -18,9 +18,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from edgeprune.base.errors import EdgepruneError
 from edgeprune.bundle import MANIFEST
 from edgeprune.cli.commands import run_command
-from edgeprune.errors import EdgepruneError
 from tests import bundles
 from tests.fuzz.guard import Broken, Guard, limit_memory, listing
 from tests.fuzz.targets import KINDS, SEEDS, Kind

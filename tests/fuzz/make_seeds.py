@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import save_file
 
-from edgeprune.config import ROOT, shipped
+from edgeprune.base.reading import ROOT, shipped
 from tests import bundles
 from tests.fuzz.targets import SEEDS
 

@@ -17,18 +17,22 @@ from pathlib import Path
 
 import yaml
 
+from edgeprune.base.errors import EdgepruneError
+from edgeprune.base.masking import masked_uri
 from edgeprune.bundle import MANIFEST
 from edgeprune.bundle.onnx_files import check_external
-from edgeprune.camera import kind_of, open_source
-from edgeprune.camera.masking import masked_uri
-from edgeprune.checkpoint import is_checkpoint, load, read_card, save
+from edgeprune.bundle.target import load_target
 from edgeprune.cli.build import inspect
 from edgeprune.cli.lint import lint_file
-from edgeprune.compare.plan import load_plan
-from edgeprune.config import load_data_set, load_recipe, load_target, read_calib
 from edgeprune.data import open_split
-from edgeprune.engines import ENGINES
-from edgeprune.errors import EdgepruneError
+from edgeprune.data.datasets import load_data_set
+from edgeprune.lab.compare.plan import load_plan
+from edgeprune.model.checkpoint import is_checkpoint, save
+from edgeprune.quantize.calib import read_calib
+from edgeprune.quantize.loading import load, read_card
+from edgeprune.runtime.cameras import kind_of, open_source
+from edgeprune.runtime.engines import ENGINES
+from edgeprune.train.recipe import load_recipe
 from tests import bundles, models
 from tests.fuzz.mutate import Mutate, mutate_bytes, mutate_json, mutate_text, mutate_tree
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edgeprune.config import ROOT
+from edgeprune.base.reading import ROOT
 from tests.fuzz.campaign import RESULT
 from tests.fuzz.targets import KINDS
 

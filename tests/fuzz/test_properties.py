@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 import yaml
 
-from edgeprune.config import Recipe, Target, parse
-from edgeprune.config.strict_json import parse_json
-from edgeprune.config.strict_yaml import parse_yaml
-from edgeprune.errors import InputError, one_line
+from edgeprune.base.errors import InputError, one_line
+from edgeprune.base.reading import parse
+from edgeprune.base.strict_json import parse_json
+from edgeprune.base.strict_yaml import parse_yaml
+from edgeprune.bundle.target import Target
+from edgeprune.train.recipe import Recipe
 
 hypothesis = pytest.importorskip("hypothesis", reason="needs hypothesis: pip install 'edgeprune[test]'")
 from hypothesis import given, settings  # noqa: E402

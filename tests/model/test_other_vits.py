@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from edgeprune.errors import InputError
+from edgeprune.base.errors import InputError
 from edgeprune.model.weights import load_timm
 from tests.model.vits import D, fresh, vit
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgeprune.config import ModelSpec
-from edgeprune.errors import InputError
-from edgeprune.model import Segmenter, TokenPolicy
-from edgeprune.model.policy import Shape
+from edgeprune.base.errors import InputError
+from edgeprune.model.policy import Shape, TokenPolicy
+from edgeprune.model.segmenter import Segmenter
+from edgeprune.model.spec import ModelSpec
 from edgeprune.model.weights import load_timm, read_config
 from tests.model.vits import D, fresh, vit
 

@@ -4,12 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from edgeprune.config import ModelSpec
-from edgeprune.errors import InputError
-from edgeprune.model import Segmenter, TokenPolicy
+from edgeprune.base.errors import InputError
 from edgeprune.model.blocks import HEAD_SIZE, Attention, Block, attend, gelu
-from edgeprune.model.policy import Shape, select_none, select_over, select_random, select_top
-from edgeprune.model.segmenter import WIDTHS, resize_positions
+from edgeprune.model.policy import Shape, TokenPolicy, select_none, select_over, select_random, select_top
+from edgeprune.model.segmenter import WIDTHS, Segmenter, resize_positions
+from edgeprune.model.spec import ModelSpec
 from tests import models
 
 

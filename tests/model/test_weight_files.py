@@ -9,7 +9,7 @@ import torch
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors.torch import save_file
 
-from edgeprune.errors import InputError
+from edgeprune.base.errors import InputError
 from edgeprune.model.weights import find_weights, load_timm, read_safetensors
 from tests.model.vits import fresh, vit
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgeprune.config import ModelSpec, PolicySpec
-from edgeprune.errors import InputError
-from edgeprune.model import Segmenter, TokenPolicy
-from edgeprune.model.policy import Shape
+from edgeprune.base.errors import InputError
+from edgeprune.model.policy import Shape, TokenPolicy
+from edgeprune.model.segmenter import Segmenter
+from edgeprune.model.spec import ModelSpec, PolicySpec
 from edgeprune.model.weights import load_timm, resize_patches
-from edgeprune.policies import make_policy
-from edgeprune.quantize import quantize_linears
+from edgeprune.pruning.methods import make_policy
+from edgeprune.quantize.linear import quantize_linears
 from tests import models
 from tests.model.vits import D, dinov2, fresh, vit
 

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from edgeprune.config import ModelSpec
-from edgeprune.model import Segmenter, TokenPolicy
-from edgeprune.model.policy import Shape
+from edgeprune.model.policy import Shape, TokenPolicy
+from edgeprune.model.segmenter import Segmenter
+from edgeprune.model.spec import ModelSpec
 
 D = 192
 

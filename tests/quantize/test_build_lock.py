@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from torch.utils.file_baton import FileBaton
 
-from edgeprune.errors import RunError
+from edgeprune.base.errors import RunError
 from edgeprune.quantize import build_lock
 from edgeprune.quantize.build_lock import OLD_SECONDS, wait_for_lock
 

@@ -13,18 +13,11 @@ from nncf.torch.quantization.extensions import QuantizedFunctionsCPU, QuantizedF
 from nncf.torch.quantization.reference import torch_executor
 from torch import Tensor, nn
 
-from edgeprune.errors import InputError, RunError
+from edgeprune.base.errors import InputError, RunError
 from edgeprune.export.int8 import FoldedLinear, fold_linears, unquantize_linears
-from edgeprune.quantize import (
-    QuantLinear,
-    apply_ranges,
-    load_quantizers,
-    measure_ranges,
-    quantize_linears,
-    quantized_linears,
-    set_quantized,
-)
 from edgeprune.quantize import linear as quantize_linear
+from edgeprune.quantize.linear import QuantLinear, load_quantizers, quantize_linears, quantized_linears, set_quantized
+from edgeprune.quantize.ranges import apply_ranges, measure_ranges
 from tests import models
 
 

@@ -13,14 +13,16 @@ import torch
 import yaml
 from PIL import Image
 
-from edgeprune.checkpoint import HEADER, load, make_model, read_card, save, write_safetensors
-from edgeprune.config import Recipe, load_data_set
+from edgeprune.base.errors import InputError
 from edgeprune.data import open_split
-from edgeprune.errors import InputError
+from edgeprune.data.datasets import load_data_set
+from edgeprune.model.checkpoint import HEADER, save, write_safetensors
 from edgeprune.model.weights import read_safetensors
+from edgeprune.quantize.loading import load, make_model, read_card
 from edgeprune.train.loop import train
 from edgeprune.train.made_of import content_of_frames, content_of_weights, made_of
 from edgeprune.train.progress import NAME
+from edgeprune.train.recipe import Recipe
 from tests import models
 from tests.models import changed, quiet
 from tests.train.test_resume import stop_after

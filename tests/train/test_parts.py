@@ -11,10 +11,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from edgeprune.config import AugmentSpec, Mix, Phase
+from edgeprune.base.errors import InputError
 from edgeprune.data import Sample
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.errors import InputError
 from edgeprune.train.augment import Augment
 from edgeprune.train.batches import Mixture, Plan, load_batches, open_mix
 from edgeprune.train.clock import Clock
@@ -28,6 +27,7 @@ from edgeprune.train.losses import (
 )
 from edgeprune.train.optimiser import learning_rate, make_optimiser, set_learning_rate
 from edgeprune.train.progress import Progress
+from edgeprune.train.recipe import AugmentSpec, Mix, Phase
 from tests import models
 
 

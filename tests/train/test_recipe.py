@@ -8,12 +8,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from edgeprune.checkpoint import load, load_start, make_model, read_card, save
-from edgeprune.config import PolicySpec, Recipe, read_calib
-from edgeprune.errors import InputError
-from edgeprune.policies.svit import SViTOptions
-from edgeprune.quantize import quantized_linears
+from edgeprune.base.errors import InputError
+from edgeprune.model.checkpoint import save
+from edgeprune.model.spec import PolicySpec
+from edgeprune.pruning.methods.svit import SViTOptions
+from edgeprune.quantize.calib import read_calib
+from edgeprune.quantize.linear import quantized_linears
+from edgeprune.quantize.loading import load, load_start, make_model, read_card
 from edgeprune.train.loop import train
+from edgeprune.train.recipe import Recipe
 from tests import models
 from tests.models import changed, quiet
 

@@ -7,10 +7,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from edgeprune.checkpoint import make_model, save
-from edgeprune.config import Recipe
-from edgeprune.errors import InputError, RunError
+from edgeprune.base.errors import InputError, RunError
+from edgeprune.model.checkpoint import save
+from edgeprune.quantize.loading import make_model
 from edgeprune.train.loop import train
+from edgeprune.train.recipe import Recipe
 from tests import models
 from tests.models import changed, quiet
 

@@ -13,18 +13,19 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from edgeprune.config import ROOT, Recipe
-from edgeprune.errors import InputError
+from edgeprune.base.errors import InputError
+from edgeprune.base.reading import ROOT
 from edgeprune.train import loop
 from edgeprune.train.loop import fingerprint, train
 from edgeprune.train.progress import NAME, Progress, read_progress, write_progress
+from edgeprune.train.recipe import Recipe
 from tests import models
 from tests.models import changed, quiet
 
 CHILD = """
 import sys, time, torch
 from pathlib import Path
-from edgeprune.config import load_recipe
+from edgeprune.train.recipe import load_recipe
 from edgeprune.train import loop
 
 write = loop.write_progress

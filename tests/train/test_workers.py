@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from edgeprune.config import Mix
+from edgeprune.base.errors import InputError, RunError
 from edgeprune.data import Sample
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.street import StreetSamples
-from edgeprune.errors import InputError, RunError
 from edgeprune.train import batches
 from edgeprune.train.batches import AHEAD, Mixture, Plan, load_batches
+from edgeprune.train.recipe import Mix
 from tests import models
 
 EACH = 2 * 4 * models.HEIGHT * models.WIDTH  # bytes of a batch of two images and labels

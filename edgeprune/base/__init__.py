@@ -1,0 +1,1 @@
+"""What everything stands on: errors, files, YAML and JSON of others, what this machine is."""

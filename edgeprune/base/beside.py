@@ -1,0 +1,54 @@
+"""Paths in a YAML file are relative to that file, wherever the command is typed."""
+
+from collections.abc import Iterator, Sequence
+from os.path import exists, isfile, relpath
+from pathlib import Path
+from typing import Any
+
+from edgeprune.base.errors import InputError
+
+# how a value of each key looks that is a path, and no name of something that ships or of an earlier phase
+PATHS: dict[str, tuple[str, ...]] = {
+    "data": (".yaml", ".yml"),
+    "recipe": (".yaml", ".yml"),
+    "target": (".yaml", ".yml"),
+    "weights": (".safetensors",),
+    "dense": (".safetensors",),
+    "start": (".safetensors",),
+    "teacher": (".safetensors",),
+}
+PLACES = ("zoo:", "hub:")  # what is no path although it may end as one
+
+
+def each_mapping(content: Any, keys: Sequence[str]) -> Iterator[dict[Any, Any]]:
+    """The mappings at `keys` ("*": every item of a mapping or list); none where the content is of another form."""
+    if not keys:
+        if isinstance(content, dict):
+            yield content
+        return
+    if keys[0] != "*":
+        items = [content[keys[0]]] if isinstance(content, dict) and keys[0] in content else []
+    else:
+        items = list(content.values()) if isinstance(content, dict) else content if isinstance(content, list) else []
+    for item in items:
+        yield from each_mapping(item, keys[1:])
+
+
+def beside(node: dict[Any, Any], key: str, folder: Path) -> None:
+    """Where the value is a relative path, puts `folder` before it.
+
+    Raises:
+        InputError: nothing is there, but something is in the working folder, which paths were once relative to.
+    """
+    value = node.get(key)
+    if not isinstance(value, str) or value.startswith(PLACES):
+        return
+    path = folder / value
+    if not value.endswith(PATHS[key]) and not isfile(path):
+        return
+    if not exists(path) and exists(value) and not Path(value).is_absolute():
+        raise InputError(
+            f"{key}: {value} is not in {folder}, but in the working folder; paths in a YAML file are relative to the file: "
+            f"write {relpath(value, folder)}"
+        )
+    node[key] = str(path)

@@ -1,0 +1,217 @@
+"""Outputs that would destroy something: an input, what a failed run kept, or what another process is writing."""
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import stat
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from io import FileIO
+from pathlib import Path
+
+from edgeprune.base.ending import at_stop
+from edgeprune.base.errors import InputError, RunError
+from edgeprune.base.files import PARTIAL, make_folder, partial_path
+
+LOCK_BYTES = 16  # enough of a lock to know it
+
+
+def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Refuses an output that is an input, by whatever name or link, or a file of an input folder.
+
+    Raises:
+        InputError: names the output and the input.
+    """
+    for output in outputs:
+        for given in inputs:
+            if _same(output, given):
+                raise InputError(f"{output} is what is read from ({given}); name another file to write to")
+            if output.is_file() and given.is_dir() and given.resolve() in output.resolve().parents:
+                raise InputError(f"{output} is among the files that are read from {given}; name another file")
+
+
+def refuse_remains(output: Path) -> None:
+    """Refuses to write over what a failed run kept, or over what is no file.
+
+    Raises:
+        InputError: names what is there.
+    """
+    if output.stem.split(PARTIAL)[0] != output.stem and output.exists():
+        raise InputError(f"{output} is what a run that failed has kept; name another file, or move it first")
+    if output.exists() and not output.is_file() and not output.is_dir():
+        raise InputError(f"{output} is neither a file nor a folder (a pipe or a device); name a file")
+
+
+def refuse_one_name(outputs: Iterable[Path]) -> None:
+    """Refuses two outputs that are one file.
+
+    Raises:
+        InputError: names both.
+    """
+    seen: list[Path] = []
+    for output in outputs:
+        for other in seen:
+            if _same(output, other):
+                raise InputError(f"{output} and {other} are one file; name two")
+        seen.append(output)
+
+
+def _same(one: Path, other: Path) -> bool:
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return one.resolve() == other.resolve()
+
+
+def with_suffix(path: Path, suffix: str, stem: str) -> Path:
+    """The name to type for a file of that suffix where `path` has another or none; `stem` where it has no stem either.
+
+    a/b.avi -> a/b.mp4; a/.mp4 (a hidden file without a suffix) -> a/overlay.mp4
+    """
+    own = path.stem.strip(".") if path.suffix or not path.name.startswith(".") else ""
+    return path.parent / f"{own or stem}{suffix}"
+
+
+def create_partial(path: Path, what: str) -> tuple[Path, FileIO]:
+    """A new file for an unfinished `path`, unbuffered: `partial_path(path)`, numbered where runs before failed.
+
+    Raises:
+        InputError: the folder can't be written to, or the name can't be.
+    """
+    make_folder(path.parent, what)
+    first = partial = partial_path(path)
+    number = 1
+    while True:
+        try:
+            return partial, partial.open("xb", buffering=0)
+        except FileExistsError:
+            number += 1
+            partial = first.with_name(f"{first.stem}-{number}{first.suffix}")
+        except OSError as error:
+            raise InputError(f"cannot write {what} to {path}: {error.strerror}; name another file") from error
+
+
+class OutputRemoved(RunError):
+    """What was written is gone."""
+
+
+def finish_partial(partial: Path, file: FileIO, name: Path) -> None:
+    """Closes what `create_partial` made and gives it `name`: its final one, or `partial` where it stays unfinished.
+
+    Raises:
+        RunError: another process put something where it has to go; it is left as `partial`.
+        OutputRemoved: another process removed or replaced it.
+    """
+    try:
+        there = _is_at(file, partial)
+        file.close()
+        if there:
+            os.replace(partial, name)
+    except OSError as error:
+        raise RunError(f"cannot give {name} its name ({error.strerror}); move what is there, and rename it") from error
+    if not there:
+        raise OutputRemoved(f"{partial} was removed or moved by another process while it was written")
+
+
+_held: set[Path] = set()  # by this process: a second lock of its own would not be noticed by the kernel
+
+
+@contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Inside, no other process that locks it too writes `path` (a file or a folder).
+
+    The lock is the kernel's (a POSIX record lock on `.<name>.lock` beside it): with its owner's death it is gone, even
+    where the file stays. A worker that was forked does not hold it.
+
+    Raises:
+        InputError: another process holds it; names that one. Or the folder around can't be written to.
+    """
+    path = path.resolve()
+    new = [folder for folder in path.parents if not folder.exists()]  # the deepest first
+    beside = make_folder(path.parent, what) / f".{path.name}.lock"
+    if beside in _held:
+        raise InputError(f"{path} is being written by this very process; name another output")
+    file = _own(beside, path)
+    _held.add(beside)
+    try:
+        with at_stop(lambda: _remove(file, beside)):
+            yield
+    finally:
+        _held.discard(beside)
+        _remove(file, beside)  # before it is let go: a lock on a file without a name is worth nothing
+        file.close()
+        with suppress(OSError):  # not empty: something was written
+            for folder in new:
+                folder.rmdir()
+
+
+def _own(beside: Path, path: Path) -> FileIO:
+    """The lock's file, open and locked, with our name in it."""
+    while True:
+        try:
+            file = FileIO(os.open(beside, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644), "r+")
+        except OSError as error:
+            raise InputError(f"cannot write to {path}: {beside}: {error.strerror}; name another output") from error
+        if not _may_be_a_lock(file):
+            file.close()
+            raise InputError(
+                f"cannot write to {path}: {beside} is there and is no lock of ours; move it, or name another output"
+            )
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = _owner(file)
+            file.close()
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise InputError(
+                    f"cannot lock {path} ({error.strerror}); name an output on a disk of this machine"
+                ) from error
+            raise InputError(f"{path} is being written by {owner}; wait for its end, or name another output") from None
+        if _is_at(file, beside):
+            break
+        file.close()  # its last owner has just removed it
+    about = {"pid": os.getpid(), "host": socket.gethostname(), "command": _command(), "since": time.time()}
+    with suppress(OSError):  # it is a lock without a name too; a full disk is said by what is written next
+        file.truncate(0)
+        file.write(json.dumps(about).encode())
+    return file
+
+
+def _remove(file: FileIO, beside: Path) -> None:
+    """Removes our lock; where somebody emptied the folder, what lies there now may be another's."""
+    with suppress(OSError):
+        if _is_at(file, beside):
+            beside.unlink()
+
+
+def _may_be_a_lock(file: FileIO) -> bool:
+    """Whether a file is a lock, or an empty one whose owner has not written its name yet. Somebody else's is not written to."""
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return False
+    content = os.pread(file.fileno(), LOCK_BYTES, 0)
+    return not content or content.startswith(b'{"pid":')
+
+
+def _is_at(file: FileIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _command() -> str:
+    """`edgeprune run`: the verb alone, as a camera's password may stand among the options."""
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:2]])
+
+
+def _owner(file: FileIO) -> str:
+    """`edgeprune run (process 4711 on jetson-3, since 14:02:11)`."""
+    try:
+        about = json.loads(file.read() or b"{}")
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(about["since"]))
+        return f"`{about['command']}` (process {about['pid']} on {about['host']}, since {since})"
+    except (ValueError, KeyError, TypeError, OSError):  # it is writing its name just now
+        return "another process"

@@ -1,0 +1,84 @@
+"""Rows as an aligned text table, CSV, or JSON."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeprune.base.files import write_atomic
+
+Row = Mapping[str, Any]
+MISSING = "-"
+
+
+def render_table(rows: Sequence[Row], columns: Mapping[str, tuple[str, str]]) -> str:
+    """An aligned table: a header, a rule, a line per row; the same on a terminal, in a pipe and in a log.
+
+    Args:
+        rows: one mapping per line; keys without a column are left out.
+        columns: for each key, in order, its header and the format of its values (`".3f"`, `",d"`, `""`). A dot in a key
+            leads into a mapping: `"latency_ms.p50"`. A value that is None or not there shows as `-`.
+    """
+    numeric = [all(isinstance(lookup(row, key), int | float | None) for row in rows) for key in columns]
+    lines = [[header for header, _ in columns.values()]]
+    lines += [[_cell(lookup(row, key), form) for key, (_, form) in columns.items()] for row in rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(columns))]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def lookup(row: Row, key: str) -> Any:
+    """The value at a key; `a.b` is key `b` of the mapping at `a`. None where it is not there."""
+    value: Any = row
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def flatten(row: Row) -> dict[str, Any]:
+    """Nested mappings as one level of dotted keys: what a CSV can hold."""
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{key}.{inner}": deep for inner, deep in flatten(value).items()}
+        else:
+            flat[key] = value
+    return flat
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """Writes rows with a header; nested mappings get dotted columns, None an empty cell, floats all their digits.
+
+    Raises:
+        InputError: the folder can't be written to.
+        RunError: the disk is full.
+    """
+    flat = [flatten(row) for row in rows]
+    keys = list(dict.fromkeys(key for row in flat for key in row))
+    with write_atomic(path, "the table") as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, keys, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(flat)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes one JSON document, indented. Not-a-number is no JSON: pass None for what is unknown.
+
+    Raises:
+        InputError: the folder can't be written to.
+        RunError: the disk is full.
+        ValueError: a number is not finite.
+    """
+    with write_atomic(path, "the report") as partial:
+        partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _cell(value: Any, form: str) -> str:
+    return MISSING if value is None else format(value, form)

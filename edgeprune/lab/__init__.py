@@ -1,0 +1,1 @@
+"""Studies on the product: they may import everything, and only the command line imports them."""

@@ -1,0 +1,91 @@
+"""PTQ by NNCF's algorithms, scored as a graph in ONNX Runtime: they work on graphs, not on the PyTorch model.
+
+Shapes: B frames, G decisions, H W pixels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from edgeprune.data import Samples, spread
+from edgeprune.data.datasets import DataSet
+from edgeprune.data.preprocess import Preprocess
+from edgeprune.evaluate.confusion import ConfusionMatrix
+from edgeprune.evaluate.metrics import resize_nearest
+from edgeprune.export.graphs import export_bucket
+from edgeprune.export.parity import WatchedGraph
+from edgeprune.model.policy import Bucket
+from edgeprune.model.segmenter import Segmenter
+from edgeprune.quantize.nncf_ptq import quantize_linears_of_graph
+
+THREADS = 2
+UInt8 = npt.NDArray[np.uint8]
+NNCF = {"NNCF PTQ: bias correction": False, "NNCF PTQ: smoothing, bias correction": True}
+
+
+@dataclass
+class GraphScore:
+    """`kept_BG`: the tokens that each decision kept, frame by frame; empty where decisions are no choice of tokens to keep
+    (merging), or some make none (every token stays)."""
+
+    miou: float
+    kept_BG: list[list[set[int]]]
+
+
+def score_nncf(
+    model: Segmenter,
+    data_set: DataSet,
+    samples: Samples,
+    frames: int | None,
+    compared_BHW3: UInt8,
+    calibration_FHW3: UInt8,
+) -> tuple[GraphScore, dict[str, GraphScore]]:
+    """A float model at its target counts, as a graph: in float, and in INT8 by each of NNCF's ways.
+
+    Args:
+        frames: so many are scored, evenly spread; None: all.
+        compared_BHW3: frames whose selections are kept.
+        calibration_FHW3: frames that PTQ sees.
+    """
+    counts = model.policy.target_counts(model.policy.tokens)
+    proto = export_bucket(model, Bucket("target", tuple(counts)), "onnxruntime")
+    decisions = range(len(model.policy.gated))
+    of_tokens = not any(model.policy.merges_at(gate) for gate in decisions)
+
+    def scored(graph: onnx.ModelProto) -> GraphScore:
+        result = _score(graph, data_set, samples, frames, Preprocess.of(model.spec), compared_BHW3)
+        if not of_tokens or any(len(kept_G) != len(decisions) for kept_G in result.kept_BG):
+            result.kept_BG = []
+        return result
+
+    quantized = {name: quantize_linears_of_graph(proto, calibration_FHW3, smooth) for name, smooth in NNCF.items()}
+    return scored(proto), {name: scored(graph) for name, graph in quantized.items()}
+
+
+def _score(
+    proto: onnx.ModelProto,
+    data_set: DataSet,
+    samples: Samples,
+    frames: int | None,
+    preprocess: Preprocess,
+    compared_BHW3: UInt8,
+) -> GraphScore:
+    graph = WatchedGraph(proto, THREADS)
+    confusion = ConfusionMatrix(len(data_set.names), data_set.ignore_index)
+    for index in spread(len(samples), frames):
+        sample = preprocess.fit_sample(samples[index], data_set.ignore_index)
+        label_HW = np.asarray(graph.run({"frame": sample.image_HW3})["labels"])
+        confusion.update(resize_nearest(label_HW, *sample.label_HW.shape), sample.label_HW)
+    kept_BG = [graph.answer(graph.run({"frame": frame_HW3})).kept for frame_HW3 in compared_BHW3]
+    return GraphScore(confusion.miou, kept_BG)
+
+
+def agreement_by_gate(one: GraphScore, other: GraphScore) -> list[float]:
+    """Mean share of the tokens of `one` that `other` kept too, per decision."""
+    shares_BG = [
+        [len(ours & theirs) / len(ours) for ours, theirs in zip(ours_G, theirs_G, strict=True)]
+        for ours_G, theirs_G in zip(one.kept_BG, other.kept_BG, strict=True)
+    ]
+    return [float(share) for share in np.mean(shares_BG, axis=0)] if shares_BG and shares_BG[0] else []

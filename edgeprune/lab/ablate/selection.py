@@ -1,0 +1,92 @@
+"""What a policy's selection is worth on a trained model: the same weights with other selections, in PyTorch.
+
+`all` runs every block on every token, `bypass` no gated block on any token: the distance between the two says how much
+the model needs its depth. `learned` keeps the policy's best tokens at the target counts, `threshold` cuts at calibrated
+thresholds, `random` draws as many tokens blindly, `uniform` takes as many at even distances.
+"""
+
+from collections.abc import Callable
+from math import isnan
+from statistics import mean
+from typing import Any
+
+import torch
+
+from edgeprune.data import Samples
+from edgeprune.data.datasets import DataSet
+from edgeprune.lab.token_selection import kept_masks, reactivation, watched_frames
+from edgeprune.model.policy import Select, select_all, select_none, select_over
+from edgeprune.model.segmenter import Segmenter
+from edgeprune.pruning.methods.uniform import select_uniform
+from edgeprune.quantize.calib import Calib
+from edgeprune.train.validation import score
+
+Say = Callable[[str], None]
+
+
+def probe(
+    model: Segmenter,
+    data_set: DataSet,
+    samples: Samples,
+    calib: Calib | None,
+    frames: int | None,
+    seeds: int,
+    say: Say,
+    bypass_from: int | None = None,
+    detail: bool = False,
+) -> dict[str, Any]:
+    """mIoU of each selection, and tokens processed over blocks as a share of all.
+
+    Args:
+        seeds: how often `random` is drawn.
+        bypass_from: for a dense model: the first block that `bypass` leaves out.
+        detail: measure `boundary_f` and `per_class_iou` (by name) of each selection too, and which tokens come back.
+
+    Returns:
+        `rows`; of a policy with decisions `depth_is_worth_points` and `random_mean`; with `detail` also `decisions`, see
+        `tokens.reactivation`.
+    """
+    rows: list[dict[str, Any]] = []
+
+    def add(name: str, select: Select | None, seed: int | None = None) -> None:
+        result = score(model, data_set, samples, frames, select, boundaries=detail)
+        row: dict[str, Any] = {"selection": name, "seed": seed, "tokens": round(result.tokens, 4), "miou": result.miou}
+        if detail:
+            named = zip(data_set.names, result.per_class, strict=True)
+            row["boundary_f"] = result.boundary_f
+            row["per_class_iou"] = {label: None if isnan(iou) else iou for label, iou in named}
+        rows.append(row)
+        say(
+            f"{name}{'' if seed is None else f' (seed {seed})'}: mIoU {result.miou:.4f} at {result.tokens:.1%} of the tokens"
+        )
+
+    if not model.policy.gated:
+        add("all", None)
+        if bypass_from is not None:
+            blocks = model.blocks
+            model.blocks = blocks[:bypass_from]
+            add(f"first {bypass_from} blocks", None)
+            model.blocks = blocks
+        return {"rows": rows}
+    add("all", select_all)
+    counts = model.policy.target_counts(model.policy.tokens)
+    add("learned", model.policy.select_top(counts))
+    if calib is not None:
+        precision = "int8" if "int8" in calib.thresholds else "fp32"
+        add("threshold", select_over(calib.thresholds_for(precision, len(model.policy.gated))))
+    for seed in range(seeds):
+        add("random", model.policy.select_random(counts, torch.Generator().manual_seed(seed)), seed)
+    if not all(model.policy.merges_at(gate) for gate in range(len(model.policy.gated))):
+        add("uniform", select_uniform(model.policy, counts))
+    add("bypass", select_none)
+    by_name = {name: [row["miou"] for row in rows if row["selection"] == name] for name in ("all", "random", "bypass")}
+    result: dict[str, Any] = {
+        "rows": rows,
+        "depth_is_worth_points": 100 * (by_name["all"][0] - by_name["bypass"][0]),
+        "random_mean": mean(by_name["random"]) if by_name["random"] else None,
+    }
+    if detail:
+        keep_GBN = kept_masks(model, watched_frames(model, samples))
+        assert keep_GBN is not None
+        result["decisions"] = reactivation(model.policy, keep_GBN)
+    return result

@@ -1,0 +1,69 @@
+"""All rows of a comparison timed in one run, each graph in its own process; an engine's rows interleaved."""
+
+import statistics
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeprune.base.machine import describe_machine
+from edgeprune.bundle import Bundle
+from edgeprune.data import open_split
+from edgeprune.data.datasets import load_data_set
+from edgeprune.evaluate.bench import FRAMES, Entry, bench_frames, ratios, time_entries
+from edgeprune.evaluate.worker import Job
+from edgeprune.lab.compare.plan import DENSE
+from edgeprune.lab.compare.spec import Plan
+from edgeprune.runtime.meters import open_meter
+
+
+def time_rows(plan: Plan, bundles: Mapping[str, Bundle], say: Callable[[str], None]) -> dict[str, Any]:
+    """What a run of each bundle takes (`auto`; of a dense model its one graph), over the same frames.
+
+    Returns:
+        `about` {rounds, frames, threads, machine, energy_status} and `rows` of {`row`, `precision`, `engine`,
+        `latency_ms` {p50, p95}, `speedup_vs_dense` (the dense row of the same precision and engine), `speedup_spread`}.
+    """
+    target = bundles[DENSE].manifest.target
+    meter = open_meter(target.power.meter, rails=target.power.rails, total_of=target.power.total)
+    samples = open_split(load_data_set(plan.score.data), plan.score.split, plan.score.include, plan.score.exclude)
+    entries: dict[tuple[str, str, str], Entry] = {}
+    with tempfile.TemporaryDirectory(prefix="edgeprune-compare-") as folder:
+        for name, bundle in bundles.items():
+            frames = Path(folder) / f"{bundle.manifest.height}x{bundle.manifest.width}.npy"
+            if not frames.is_file():
+                np.save(frames, bench_frames(bundle, samples, FRAMES)[1])
+            for engine in plan.engines or [target.engine]:
+                for precision in plan.precisions:
+                    gated = bool(bundle.manifest.graphs[precision].tails)
+                    kind, bucket = ("auto", "") if gated else ("bucket", bundle.manifest.buckets[-1].name)
+                    job = Job(kind, engine, target.threads, str(frames), str(bundle.folder), precision, bucket)
+                    entries[name, precision, engine] = Entry(name, bucket, job)
+        for engine in dict.fromkeys(
+            entry.job.engine for entry in entries.values()
+        ):  # all at once would not fit in memory
+            time_entries([entry for entry in entries.values() if entry.job.engine == engine], plan.rounds, meter, say)
+    rows = []
+    for (name, its_precision, engine), entry in entries.items():
+        p50, p95 = np.percentile(np.concatenate(entry.rounds_ms), [50, 95]).tolist()
+        faster = ratios(entries[DENSE, its_precision, engine], entry)
+        rows.append(
+            {
+                "row": name,
+                "precision": its_precision,
+                "engine": engine,
+                "latency_ms": {"p50": p50, "p95": p95},
+                "speedup_vs_dense": statistics.median(faster),
+                "speedup_spread": [min(faster), max(faster)],
+            }
+        )
+    about = {
+        "rounds": plan.rounds,
+        "frames": FRAMES,
+        "threads": target.threads,
+        "machine": describe_machine(),
+        "energy_status": next(iter(entries.values())).energies[-1].status,
+    }
+    return {"about": about, "rows": rows}

@@ -1,8 +1,0 @@
-"""What a trained model's parts are worth, in PyTorch: the same weights under other selections, and under INT8; and what a
-policy does with the tokens of a frame."""
-
-from edgeprune.probe.int8 import probe_int8
-from edgeprune.probe.selection import probe
-from edgeprune.probe.tokens import select_tokens
-
-__all__ = ["probe", "probe_int8", "select_tokens"]

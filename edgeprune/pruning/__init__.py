@@ -1,0 +1,1 @@
+"""Token reduction: selection, merging, schedules; `methods` has one file per method."""

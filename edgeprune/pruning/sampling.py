@@ -1,0 +1,38 @@
+"""Sampled decisions: hard Gumbel-softmax over keep and drop, with noise that may fade.
+
+Shapes: B batch, N tokens.
+"""
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from edgeprune.base.reading import Strict
+
+
+class SampledOptions(Strict):
+    """Settings of every policy whose decisions are sampled in training."""
+
+    temperature: float = Field(1.0, gt=0)
+    anneal: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the sparse phase after which decisions are made without noise; 0: sampled throughout",
+    )
+
+    def sample(self, scores_BN: Tensor, progress: float) -> Tensor:
+        """Keep masks of zeros and ones with the straight-through gradient (Jang 2017), of log p(keep) - log p(drop).
+
+        The difference of two Gumbel draws is one logistic draw. `anneal` fades it: a gate near p = 0.4 that is sampled
+        to the end trains the blocks on random selections, and its own best tokens are then a worse choice than random.
+
+        Args:
+            progress: share of the sparse phase that is done.
+        """
+        noise = max(0.0, 1.0 - progress / self.anneal) if self.anneal else 1.0
+        scores_BN = scores_BN.float()
+        noise_BN = torch.rand_like(scores_BN).clamp(1e-6, 1 - 1e-6).logit() * noise
+        soft_BN = torch.sigmoid((scores_BN + noise_BN) / self.temperature)
+        hard_BN = (soft_BN > 0.5).float()
+        return hard_BN + (soft_BN - soft_BN.detach())

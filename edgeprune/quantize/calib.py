@@ -1,0 +1,46 @@
+"""A calibration: what `edgeprune calibrate` measured of a model on frames, for a build that has no data set at hand."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from edgeprune.base.errors import InputError
+from edgeprune.base.reading import Strict, parse, read_yaml
+
+
+class Calib(Strict):
+    """`calib/<model>.yaml`: what was measured, and on which frames."""
+
+    model: str
+    data: str
+    split: str
+    frames: list[str]
+    # per gate, for the float and for the fake-quantized model
+    thresholds: dict[str, list[float]] = Field(default_factory=dict)
+    # per precision: for each frame the share of tokens over the threshold, per gate (F, G)
+    occupancy: dict[str, list[list[Annotated[float, Field(ge=0, le=1)]]]] = Field(default_factory=dict)
+    ranges: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+
+    def thresholds_of(self, precision: str) -> list[float]:
+        """Of each gate, in graphs of a precision: FP16 takes those of FP32. Empty where they are not known."""
+        return self.thresholds.get("int8" if precision == "int8" else "fp32", [])
+
+    def thresholds_for(self, precision: str, gates: int) -> list[float]:
+        """The same for a model of so many gates.
+
+        Raises:
+            InputError: it was measured on another.
+        """
+        found = self.thresholds_of(precision)
+        if len(found) != gates:
+            raise InputError(
+                f"calibration of {self.model} has {len(found)} thresholds for {precision}, the model {gates} gates; "
+                "calibrate again"
+            )
+        return found
+
+
+def read_calib(path: Path) -> Calib:
+    """Raises InputError where the file is missing or is none."""
+    return parse(Calib, read_yaml(path, "calibration"), str(path))

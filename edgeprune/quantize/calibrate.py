@@ -1,0 +1,150 @@
+"""Calibration: gate thresholds, occupancy and PTQ ranges, measured on frames and kept in `calib/` so that a build needs no
+data set.
+
+Why thresholds are calibrated at all: gates are sampled in training, so a gate that sits near p = 0.6 keeps 60% there, and
+everything when its score is cut at zero. Each threshold here is the quantile that keeps the target share over the frames.
+
+However many frames there are, a few at a time pass the network, and all of them lie in an unnamed file: what grows with
+them are the scores of one gate, a number for each token.
+
+Shapes: F calibration frames, N tokens, G gates.
+"""
+
+import errno
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import yaml
+from torch import Tensor
+
+from edgeprune.base.errors import RunError
+from edgeprune.base.files import write_atomic
+from edgeprune.data import spread
+from edgeprune.data.preprocess import Preprocess
+from edgeprune.data.selection import Calibration
+from edgeprune.data.split import open_calibration
+from edgeprune.model.segmenter import Segmenter
+from edgeprune.quantize.calib import Calib
+from edgeprune.quantize.linear import quantized_linears, set_quantized
+from edgeprune.quantize.ranges import measure_ranges
+
+BATCH = 8  # frames that pass the network at once
+
+
+def calibration_frames(spec: Calibration, preprocess: Preprocess) -> tuple[list[str], Tensor]:
+    """Names and images (F, 3, H, W), uint8, of frames spread evenly over the split that the recipe names. The images lie in
+    a file without a name, and are read from there when they are looked at.
+
+    Raises:
+        InputError: see `open_calibration`.
+        RunError: the folder of temporary files is full.
+    """
+    split = open_calibration(spec)
+    chosen = spread(len(split), spec.frames)
+    with tempfile.TemporaryFile() as file:
+        try:
+            for index in chosen:
+                file.write(preprocess.fit(split[index].image_HW3).tobytes())
+            file.flush()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise RunError(
+                f"no space left for {len(chosen)} calibration frames in {tempfile.gettempdir()}; free some, or set TMPDIR"
+            ) from error
+        # written, not mapped, until here: a full disk is an error then, and no fatal signal; "c": nothing is written back
+        frames_FHW3 = np.memmap(file, np.uint8, "c", shape=(len(chosen), preprocess.height, preprocess.width, 3))
+    return [split.names[index] for index in chosen], torch.from_numpy(frames_FHW3).permute(0, 3, 1, 2)
+
+
+def as_uint8(images_F3HW: Tensor) -> npt.NDArray[np.uint8]:
+    """The same as the graphs take them: (F, H, W, 3), uint8."""
+    frames_FHW3: npt.NDArray[np.uint8] = images_F3HW.permute(0, 2, 3, 1).to(torch.uint8).numpy()
+    return frames_FHW3
+
+
+class _Reached(Exception):
+    """Ends a pass at the gate whose scores are wanted."""
+
+
+def calibrate_thresholds(model: Segmenter, images_F3HW: Tensor) -> tuple[list[float], list[list[float]]]:
+    """The score that each gate must exceed, and each frame's occupancy with these.
+
+    A pass over the frames for each gate, as far as that gate: its quantile is taken with the gates before it already cut
+    at theirs.
+
+    Returns:
+        thresholds (G), occupancy (F, G) as shares of the grid.
+    """
+    thresholds: list[float] = []
+    found: list[Tensor] = []
+
+    def cut(gate: int, scores_BN: Tensor) -> Tensor:
+        if gate == len(thresholds):
+            found.append(scores_BN.float().flatten())
+            raise _Reached
+        return (scores_BN > thresholds[gate]).to(scores_BN.dtype)
+
+    shares_FG: list[list[float]] = []
+    model.eval()
+    with torch.no_grad():
+        for share in model.policy.chosen_shares:
+            for images_B3HW in images_F3HW.split(BATCH):
+                with suppress(_Reached):
+                    model(images_B3HW.float(), cut)
+            thresholds.append(quantile(torch.cat(found), 1 - share))
+            found.clear()
+        for images_B3HW in images_F3HW.split(BATCH):
+            keep_GBN = model(images_B3HW.float(), cut).masked.keep_GBN
+            shares_FG += torch.stack([keep_BN.float().mean(dim=-1) for keep_BN in keep_GBN], dim=-1).tolist()
+    return thresholds, shares_FG
+
+
+def quantile(values_S: Tensor, share: float) -> float:
+    """`torch.quantile` of floats, linear between neighbours, to the bit, without its limit of 16 million values."""
+    place = torch.tensor(share, dtype=torch.float32) * (len(values_S) - 1)
+    lower = int(place)
+    below = values_S.kthvalue(lower + 1).values
+    above = values_S.kthvalue(min(lower + 2, len(values_S))).values
+    return float(torch.lerp(below, above, place - lower))
+
+
+def calibrate(model: Segmenter, spec: Calibration, name: str) -> Calib:
+    """Everything that a build of `model` needs to know about real frames."""
+    names, images_F3HW = calibration_frames(spec, Preprocess.of(model.spec))
+    calib = Calib(model=name, data=spec.data, split=spec.split, frames=names)
+    quantized = any(True for _ in quantized_linears(model))
+    for precision in ("fp32", "int8") if quantized else ("fp32",):
+        set_quantized(model, precision == "int8")
+        if model.policy.gated:
+            calib.thresholds[precision], calib.occupancy[precision] = calibrate_thresholds(model, images_F3HW)
+    if quantized:
+        calib.ranges = {name: linear.input_step * 127 for name, linear in quantized_linears(model)}
+    return calib
+
+
+def ptq_ranges(model: Segmenter, spec: Calibration) -> dict[str, float]:
+    """Input ranges of a model whose quantizers have not been trained; gates keep the best tokens at their targets."""
+    _, images_F3HW = calibration_frames(spec, Preprocess.of(model.spec))
+
+    def run() -> None:
+        for images_B3HW in images_F3HW.split(BATCH):
+            model(images_B3HW.float())
+
+    model.eval()
+    return measure_ranges(model, run, spec.percentile)
+
+
+def write_calib(path: Path, calib: Calib) -> None:
+    """Writes the YAML; occupancy is rounded to a hundred-thousandth, far less than one token."""
+    content = calib.model_dump()
+    content["occupancy"] = {
+        key: [[round(share, 5) for share in frame] for frame in frames] for key, frames in calib.occupancy.items()
+    }
+    with write_atomic(path, "calibration") as partial:
+        text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)
+        partial.write_text(text, encoding="utf-8")

@@ -1,0 +1,88 @@
+"""From a checkpoint to the model: the network, its policy, its fake-quantizers."""
+
+from pathlib import Path
+from typing import Any
+
+from edgeprune.model.card import Card, read_header
+from edgeprune.model.checkpoint import POSITIONS, check_size, load_tensors, shape_of
+from edgeprune.model.segmenter import Segmenter, resize_positions
+from edgeprune.model.stem import PATCH
+from edgeprune.model.weights import read_safetensors
+from edgeprune.pruning.methods import as_trained, make_policy
+from edgeprune.quantize.linear import quantize_linears
+
+
+def make_model(card: Card) -> Segmenter:
+    """An untrained model as a card describes it."""
+    model = Segmenter(card.model, make_policy(card.policy, shape_of(card.model)))
+    if card.quantized:
+        quantize_linears(model)
+    return model
+
+
+def read_card(path: Path) -> Card:
+    """The header alone. One of an earlier version, whose policies had other defaults, comes with these written out.
+
+    Raises:
+        InputError: no checkpoint, a damaged one, or a safetensors file of something else.
+    """
+    card, content = read_header(path)
+    if is_earlier(content):
+        card.policy = as_trained(card.policy, shape_of(card.model))
+    return card
+
+
+def is_earlier(header: dict[str, Any]) -> bool:
+    """Whether a checkpoint was written before policies got the defaults that they have now.
+
+    `model.preprocess`, which stands in every header since, came a little before them, and `made_of`, which training writes
+    beside its recipe, with them.
+    """
+    provenance = header.get("provenance", {})
+    return "preprocess" not in header["model"] or ("recipe" in provenance and "made_of" not in provenance)
+
+
+def load(path: Path, size: tuple[int, int] | None = None) -> tuple[Segmenter, Card]:
+    """The model of a checkpoint, in FP32 and in evaluation mode.
+
+    Args:
+        size: (height, width) of the input where it is not to be the checkpoint's own; positions are resized.
+
+    Raises:
+        InputError: see `read_card`; the tensors are not those of the model that the header describes; or a size that is
+            no multiple of the patch.
+    """
+    card, tensors = read_card(path), read_safetensors(path)
+    check_size(card, tensors, f"checkpoint {path}")
+    if size is not None:
+        own = (card.model.height // PATCH, card.model.width // PATCH)
+        card.model = card.model.model_copy(update={"height": size[0], "width": size[1]})
+        tensors[POSITIONS] = resize_positions(tensors[POSITIONS], own, (size[0] // PATCH, size[1] // PATCH))
+    model = make_model(card)
+    load_tensors(model, tensors, str(path))
+    return model.eval(), card
+
+
+def load_start(model: Segmenter, path: Path, names: list[str]) -> bool:
+    """Copies a checkpoint's weights into a model that is trained on from there: one of other gates, fewer blocks, other
+    classes or another input size, to which positions are resized.
+
+    Args:
+        names: of the model's classes. Where the checkpoint's are others, as many or not, last layers begin anew: its third
+            class is not ours.
+
+    Returns:
+        whether they do.
+
+    Raises:
+        InputError: see `load_tensors` and `read_card`.
+    """
+    card, tensors = read_card(path), read_safetensors(path)
+    check_size(card, tensors, f"checkpoint {path}")
+    if card.names != names:
+        tensors = {key: value for key, value in tensors.items() if ".classify." not in key}
+    own = (card.model.height // PATCH, card.model.width // PATCH)
+    if own != model.grid:
+        tensors[POSITIONS] = resize_positions(tensors[POSITIONS], own, model.grid)
+    load_tensors(model, tensors, str(path), partial=True)
+    return card.names != names

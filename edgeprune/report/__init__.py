@@ -1,1 +1,0 @@
-"""Records of runs and measurements -> tables, CSV, JSON, plots."""

@@ -1,0 +1,54 @@
+"""A folder of images (in the order of their names), or a single image."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from edgeprune.base.errors import InputError
+from edgeprune.data.image import IMAGE_SUFFIXES, read_image
+from edgeprune.runtime.cameras.source import FrameSource, Picture
+
+
+def open_images(uri: str, realtime: bool, loop: bool) -> FrameSource:
+    """Opens a folder of images, or one image.
+
+    Raises:
+        InputError: no images in it, or `realtime` (images have no frame rate).
+    """
+    path = Path(uri)
+    paths = [path] if path.is_file() else sorted(each for each in path.iterdir() if _is_frame(each))
+    if not paths:
+        raise InputError(f"no images in {uri}; a folder of {', '.join(IMAGE_SUFFIXES)} files is expected")
+    if realtime:
+        raise InputError(f"images have no frame rate to play {uri} at; leave --realtime out")
+    return Images(uri, paths, loop=loop)
+
+
+def _is_frame(path: Path) -> bool:
+    """By its name; hidden files are none (macOS puts a `._x.jpg` beside an x.jpg)."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+class Images(FrameSource):
+    """Every image once, each named by its file name; sizes may differ."""
+
+    def __init__(self, uri: str, paths: list[Path], *, loop: bool):
+        super().__init__(uri, live=False, fps=None, loop=loop)
+        self.uri = uri  # a path, in which nothing is secret
+        self._paths = paths
+        if len(paths) == 1 and _moves(paths[0]):
+            self.note = f"{uri} is animated: its first picture is taken; convert it to a video or a GIF for all"
+
+    def one_pass(self) -> Iterator[Picture]:
+        for path in self._paths:
+            yield Picture(read_image(path), path.name)
+
+
+def _moves(path: Path) -> bool:
+    """Whether it is an animated image or has several pages. (A GIF is taken for a video.)"""
+    try:
+        with Image.open(path, formats=("WEBP", "PNG", "TIFF")) as image:
+            return bool(getattr(image, "n_frames", 1) > 1)
+    except Exception:  # Pillow's decoders raise whatever they meet; the reader says what is wrong with it
+        return False

@@ -1,0 +1,198 @@
+"""PyAV (the optional extra `video`): imported when first needed; frames as players show them; live streams."""
+
+import errno
+import logging
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from edgeprune.base.errors import InputError, RunError
+from edgeprune.runtime.cameras.source import CameraStalled, CameraUnplugged, FrameSource, Picture
+from edgeprune.runtime.cameras.whole import WholeFrames
+
+# Opening: metadata is not always UTF-8. Decoding: of one thread, as FFmpeg conceals and flags damage in H.264 only then
+# (with slice threads, PyAV's default, it does neither; measured, FFmpeg 8.1); pictures of at most 64 megapixels.
+METADATA = {"metadata_errors": "replace"}
+MAX_PIXELS = 64 * 1024 * 1024
+
+
+def load_av() -> Any:
+    """The module `av`, with FFmpeg's own messages silenced (errors are raised, not printed).
+
+    Raises:
+        InputError: PyAV isn't installed.
+    """
+    try:
+        import av
+        import av.logging
+    except ImportError as error:
+        raise InputError(
+            f"video files and cameras need PyAV, which cannot be imported ({error}); pip install 'edgeprune[video]'"
+        ) from error
+    av.logging.set_level(av.logging.PANIC)
+    libav = logging.getLogger("libav")  # where PyAV sends what passes the level; nobody else listens
+    libav.propagate = False
+    if not libav.handlers:
+        libav.addHandler(logging.NullHandler())
+    return av
+
+
+def video_stream(container: Any, *, strict: bool = False) -> Any:
+    """The first video stream of an open container, set to decode so that damage is noticed.
+
+    strict: an error raises where it would be concealed; not for what is predicted from other frames, whose good ones
+        would be lost with it (measured on H.264 and MPEG-2).
+
+    Raises:
+        InputError: there is no decoder for it.
+    """
+    stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise InputError(
+            f"the video in {container.name} is in a format that PyAV has no decoder for; convert it to H.264 in MP4"
+        )
+    stream.thread_type = "NONE"
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS), **({"err_detect": "explode"} if strict else {})}
+    return stream
+
+
+# where a packet says of which size its frames are: ISO/IEC 11172-2 and 13818-2, sequence_header (24 bits of sides);
+# 14496-2, VideoObjectLayer, up to what follows
+SIZES = {
+    "mpeg1video": rb"\x00\x00\x01\xb3(...)",
+    "mpeg2video": rb"\x00\x00\x01\xb3(...)",
+    "mpeg4": rb"\x00\x00\x01[\x20-\x2f](.+?)\x00\x00\x01",
+}
+
+
+class HeldBack:
+    """The frame that a decoder still holds where a stream goes on in another size.
+
+    FFmpeg's decoders of MPEG-1, 2 and 4 hold one back, as those behind it may be shown first, and forget it where the size
+    changes (measured, FFmpeg 8.1; H.264, HEVC and MJPEG lose none). So it is asked for before.
+    """
+
+    def __init__(self, stream: Any):
+        self._codec = stream.codec_context
+        size = SIZES.get(self._codec.name)
+        self._size = re.compile(size, re.DOTALL) if size else None
+        self._before: bytes | None = None
+
+    def before(self, packet: Any) -> list[Any]:
+        """What is to be taken of the decoder before it gets that packet: mostly nothing."""
+        if self._size is None or not packet.is_keyframe:
+            return []
+        found, before = self._size.search(bytes(packet)), self._before
+        if not found or found[1] == before:
+            return []
+        self._before = found[1]
+        if before is None:
+            return []
+        frames = list(self._codec.decode(None))
+        self._codec.flush_buffers()
+        return frames
+
+
+class ToRgb:
+    """Decoded video frames -> contiguous uint8 RGB as players show them: square pixels, turned, mirrored.
+
+    One per stream: it keeps its scaler.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._reformatter = load_av().video.reformatter.VideoReformatter()
+        self._pixel_aspect = plausible_aspect(getattr(stream, "sample_aspect_ratio", None))
+
+    def __call__(self, frame: Any) -> np.ndarray:
+        """A PyAV VideoFrame -> image_HW3."""
+        width, height = frame.width, frame.height
+        if self._pixel_aspect > 1:  # what is too small is scaled up, so that nothing is lost
+            width = round(width * self._pixel_aspect)
+        elif self._pixel_aspect < 1:
+            height = round(height / self._pixel_aspect)
+        image_HW3 = self._reformatter.reformat(frame, width, height, format="rgb24").to_ndarray()
+        return as_displayed(image_HW3, display_matrix(frame))
+
+
+def plausible_aspect(ratio: Any) -> float:
+    """Width of a pixel over its height; 1 where a file names none, or one that no camera has."""
+    return float(ratio) if ratio and 0.25 <= ratio <= 4 else 1.0
+
+
+def display_matrix(frame: Any) -> tuple[int, int, int, int] | None:
+    """a, b, c, d of the transformation that a file wants its frames shown with, x' = ax + cy, y' = bx + dy.
+
+    In 16.16 fixed point, as in libavutil/display.h: phones store portrait video sideways and note the rotation beside
+    it, front cameras mirror. None: as stored.
+    """
+    for data in frame.side_data:
+        if getattr(data.type, "name", "") == "DISPLAYMATRIX":
+            a, b, _, c, d, *_ = np.frombuffer(bytes(data), np.int32).tolist()
+            return a, b, c, d
+    return None
+
+
+def as_displayed(image_HW3: np.ndarray, matrix: tuple[int, int, int, int] | None) -> np.ndarray:
+    """The image turned by quarters and mirrored; by other angles than quarters nothing is turned."""
+    if matrix is None:
+        return image_HW3
+    largest = max(map(abs, matrix))
+    a, b, c, d = (value if abs(value) > largest / 8 else 0 for value in matrix)  # cos 90 may be written as a 1
+    if a and d and not b and not c:
+        across, down = a, d
+    elif b and c and not a and not d:
+        image_HW3 = image_HW3.swapaxes(0, 1)
+        across, down = c, b
+    else:
+        return image_HW3
+    return np.ascontiguousarray(image_HW3[:: 1 if down > 0 else -1, :: 1 if across > 0 else -1])
+
+
+class LiveStream(FrameSource):
+    """Frames of a container that PyAV keeps open: a V4L2 device or a network camera.
+
+    Packets that can't be decoded (webcams send such while they start) and damaged frames are passed over and counted:
+    newer ones follow. What fails is a `CameraUnplugged`; a subclass may know better.
+    """
+
+    def __init__(self, uri: str, container: Any):
+        self._stream = video_stream(container)
+        rate = self._stream.average_rate
+        super().__init__(uri, live=True, fps=float(rate) if rate else None)
+        self._container = container
+
+    def one_pass(self) -> Iterator[Picture]:
+        av = load_av()
+        to_rgb = ToRgb(self._stream)
+        whole = WholeFrames(references=not self._stream.codec_context.codec.intra_only, hold=False)
+        held = HeldBack(self._stream)
+        try:
+            for packet in self.packets():
+                frames = held.before(packet)
+                try:
+                    frames += packet.decode()
+                except av.error.InvalidDataError:
+                    whole.lose()
+                for frame in whole.take(frames):
+                    yield Picture(to_rgb(frame))
+                self.damaged = whole.damaged
+        except (av.error.ExitError, TimeoutError) as error:
+            raise CameraStalled(f"camera {self.uri} delivers no more frames; check it and run again") from error
+        except (av.error.FFmpegError, OSError) as error:
+            reason = errno.errorcode.get(error.errno or 0, "") or type(error).__name__
+            raise self.gone(f"{reason}: {error.strerror}") from error
+
+    def packets(self) -> Iterator[Any]:
+        """What the device or the network delivers."""
+        yield from self._container.demux(video=0)
+        raise self.gone("it delivers nothing more")
+
+    def gone(self, reason: str) -> RunError:
+        """What a failure in mid-stream is."""
+        return CameraUnplugged(f"camera {self.uri} is gone ({reason}); plug it in or reconnect it, and run again")
+
+    def close(self) -> None:
+        super().close()
+        self._container.close()

@@ -1,0 +1,73 @@
+"""Which bucket a frame gets. A way of deciding is a function or a class and a row in CHOOSERS."""
+
+from collections.abc import Callable, Sequence
+
+from edgeprune.base.errors import InputError, choose, nearest
+from edgeprune.bundle import BucketEntry
+
+# how many tokens the trunk suggests for this frame -> the name of a bucket
+Chooser = Callable[[int], str]
+
+
+def smallest_holding(buckets: Sequence[BucketEntry], count: int) -> BucketEntry:
+    """The smallest bucket whose first decision keeps at least `count` tokens; the last, which is the full grid, else.
+
+    Args:
+        buckets: of the manifest, smallest first.
+        count: tokens over the calibrated threshold.
+    """
+    return next((bucket for bucket in buckets if bucket.first >= count), buckets[-1])
+
+
+def in_frame(buckets: Sequence[BucketEntry], name: str | None) -> Chooser:
+    """The smallest bucket that holds this frame's own count: nothing over the threshold is ever lost."""
+    return lambda count: smallest_holding(buckets, count).name
+
+
+class PreviousFrame:
+    """The bucket that would have held the frame before, known before the trunk runs; the full grid to begin with.
+
+    What the frame has more than the one before is lost for this frame.
+    """
+
+    def __init__(self, buckets: Sequence[BucketEntry], name: str | None):
+        self._buckets = buckets
+        self._next = buckets[-1].name
+
+    def __call__(self, count: int) -> str:
+        chosen, self._next = self._next, smallest_holding(self._buckets, count).name
+        return chosen
+
+
+def fixed(buckets: Sequence[BucketEntry], name: str | None) -> Chooser:
+    """The bucket called `name`, whatever the frame.
+
+    Raises:
+        InputError: no name, or no such bucket.
+    """
+    known = [bucket.name for bucket in buckets]
+    if name not in known:
+        named = f"no bucket {name!r}{nearest(name, known)}" if name else "a fixed bucket needs its name"
+        raise InputError(f"{named}; choices: {', '.join(known)}")
+    return lambda count: name
+
+
+CHOOSERS: dict[str, Callable[[Sequence[BucketEntry], str | None], Chooser]] = {
+    "in-frame": in_frame,
+    "previous-frame": PreviousFrame,
+    "fixed": fixed,
+}
+
+
+def make_chooser(key: str, buckets: Sequence[BucketEntry], name: str | None = None) -> Chooser:
+    """A chooser for one run.
+
+    Args:
+        key: a key of CHOOSERS.
+        buckets: of the manifest, smallest first.
+        name: the bucket, for `fixed`.
+
+    Raises:
+        InputError: an unknown chooser or bucket; names the choices and the nearest match.
+    """
+    return choose(CHOOSERS, key, "bucket chooser")(buckets, name)

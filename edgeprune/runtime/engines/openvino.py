@@ -1,0 +1,162 @@
+"""OpenVINO on the CPU, on the bundle's own ONNX files. State between trunk and tail stays in arrays that both use.
+
+`OpenVino("f32")` computes what the graph says. `OpenVino("bf16")` lets OpenVINO do in bfloat16 what is not INT8: the
+attention products above all, which cost most once the linears are INT8. It needs a CPU with AVX-512 bf16 or AMX.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeprune.base.errors import InputError, choose
+from edgeprune.runtime.engines.bound import FRAME, BoundEngine, import_library
+from edgeprune.runtime.engines.engine import UInt8
+from edgeprune.runtime.engines.memory import free_host_bytes, lacks_memory, no_memory, saying_memory
+
+NAME = "openvino"
+DEVICE = "CPU"
+Array = npt.NDArray[Any]
+
+
+def load_openvino() -> Any:
+    """The library.
+
+    Raises:
+        InputError: it isn't installed.
+    """
+    return import_library("openvino", "OpenVINO", "pip install 'edgeprune[openvino]'")
+
+
+@cache
+def the_core(kind: Any) -> Any:
+    """OpenVINO's `Core` (`kind`), one in a process and never given back.
+
+    The first thing its CPU plug-in does is to set a stack of its own for signals; when it goes it sets back the one before, and
+    unmaps its own. So of two that go in the order in which they came the second one sets back a stack that is unmapped (seen
+    with 2026.4.1), and the kernel writes the next signal's frame over whatever lies there by then, such as a batch that a
+    worker handed over just before it ended.
+    """
+    return kind()
+
+
+class OpenVino(BoundEngine):
+    """See `Engine`.
+
+    Args:
+        hint: OpenVINO's inference precision, `f32` or `bf16`.
+    """
+
+    def __init__(self, hint: str):
+        self.hint = hint
+        self.name = NAME if hint == "f32" else f"{NAME}-{hint}"
+
+    def check(self) -> None:
+        self._core()
+
+    def _core(self) -> Any:
+        """OpenVINO's `Core`.
+
+        Raises:
+            InputError: the library is missing, or this CPU has no such precision.
+        """
+        with saying_memory("OpenVINO can't be loaded"):
+            core = the_core(load_openvino().Core)
+            able = core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+        if self.hint == "bf16" and "BF16" not in able:
+            raise InputError(
+                f"{self.name}: this CPU does not compute in bf16 (OpenVINO finds {', '.join(able)}); use engine {NAME}"
+            )
+        return core
+
+    def bind(self, path: Path, threads: int, state: Mapping[str, Any] | None = None) -> "OpenVinoBound":
+        compiled = self.compile(path, threads)
+        with saying_memory(f"{self.name} can't open {path}"):
+            return OpenVinoBound(self.name, compiled, state)
+
+    def compile(self, path: Path, threads: int) -> Any:
+        """A compiled model.
+
+        Raises:
+            InputError: the library is missing, it can't read the file, or this CPU has no such precision.
+            RunError: there is no memory for it.
+        """
+        library, core = load_openvino(), self._core()
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+            "INFERENCE_NUM_THREADS": str(threads),
+            "INFERENCE_PRECISION_HINT": self.hint,
+        }
+        try:
+            return core.compile_model(str(path), DEVICE, settings)
+        except Exception as error:  # its own exceptions share no base but this one
+            reason = " ".join(str(error).split())
+            if lacks_memory(error):
+                raise no_memory(f"{NAME} {library.__version__} can't open {path}", free=free_host_bytes()) from error
+            raise InputError(
+                f"{NAME} {library.__version__} can't read {path} ({reason[:300]}); copy or build the bundle again"
+            ) from error
+
+
+class OpenVinoBound:
+    """See `Bound`. Tensors are arrays of ours, set once on an inference request."""
+
+    def __init__(self, name: str, compiled: Any, state: Mapping[str, Array] | None):
+        self._name, self._compiled = name, compiled
+        self._request = compiled.create_infer_request()
+        tensor = load_openvino().Tensor
+        self.outputs: dict[str, Array] = {}
+        self._frame_HW3 = np.empty((0, 0, 3), np.uint8)
+        for port in (*compiled.inputs, *compiled.outputs):
+            if port.partial_shape.is_dynamic:
+                raise InputError(
+                    f"{port.get_any_name()} of a graph is {port.partial_shape}; constant sizes are expected, export it with "
+                    "them"
+                )
+        for port in compiled.inputs:
+            if FRAME in port.get_names():
+                # a buffer of ours: it takes no read-only memory, which is what a decoder or an image library may give
+                self._frame_HW3 = array = np.empty(tuple(port.shape), np.uint8)
+            else:
+                array = choose(state or {}, port.get_any_name(), "input of a tail:")
+            # its optimizer may drop a Reshape before an output, but not the order of its elements
+            self._request.set_tensor(port, tensor(array.reshape(port.shape), shared_memory=True))
+        for port in compiled.outputs:
+            array = np.zeros(port.shape, port.element_type.to_dtype())
+            self._request.set_tensor(port, tensor(array, shared_memory=True))
+            self.outputs |= dict.fromkeys(port.get_names(), array)
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        return self._frame_HW3.shape
+
+    def run(self, frame_HW3: UInt8 | None = None) -> None:
+        if frame_HW3 is not None:
+            assert frame_HW3.shape == self.frame_shape, frame_HW3.shape  # a copy would broadcast it
+            np.copyto(self._frame_HW3, frame_HW3)
+        with saying_memory(f"{self._name} can't run a graph"):
+            self._request.infer()
+
+    def close(self) -> None:
+        self.outputs.clear()
+        self._frame_HW3 = np.empty((0, 0, 3), np.uint8)
+        self._request = self._compiled = None
+
+    def read(self, name: str) -> np.ndarray:
+        return self.outputs[name].copy()
+
+    def describe(self) -> dict[str, Any]:
+        """Where and in what precision it really runs."""
+        devices = self._compiled.get_property("EXECUTION_DEVICES")
+        return {
+            "engine": self._name,
+            "version": load_openvino().__version__,
+            "provider": ", ".join(devices) if isinstance(devices, list) else str(devices),
+            "provider_asked": DEVICE,
+            "inference_precision": str(self._compiled.get_property("INFERENCE_PRECISION_HINT")),
+            "thread_policy": "one stream; its threads sleep between two runs",
+        }

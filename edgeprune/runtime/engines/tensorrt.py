@@ -1,0 +1,375 @@
+"""TensorRT on the device, from plans that were compiled there (see `plans`); with the `tensorrt` that JetPack brings.
+
+A graph is bound once: its tensors, an execution context, and a CUDA graph of "frame in, kernels, result out". The trunk's
+state stays in device memory, where the tails read it; a count and the labels are all that comes back. All contexts share one
+block of activation memory: no two of them run at once. A bound graph that is closed gives everything back; the block goes with
+the last of them.
+
+Documented, never yet run on a Jetson: see docs/jetson.md.
+"""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeprune.base.device import memory_mb
+from edgeprune.base.errors import EdgepruneError, InputError, RunError, choose
+from edgeprune.bundle import Bundle
+from edgeprune.runtime.engines.bound import COUNT, FRAME, LABELS, BoundEngine, import_library
+from edgeprune.runtime.engines.cuda import Array, Cuda, open_cuda
+from edgeprune.runtime.engines.engine import UInt8
+from edgeprune.runtime.engines.memory import MB, fitting, no_memory
+from edgeprune.runtime.engines.plans import Plans, start
+from edgeprune.runtime.engines.trt_log import Log
+
+NAME = "tensorrt"
+# tensorrt.DataType by name
+NUMPY_TYPES = {
+    "FLOAT": np.float32,
+    "HALF": np.float16,
+    "INT8": np.int8,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "UINT8": np.uint8,
+    "BOOL": np.bool_,
+}
+
+
+def load_tensorrt() -> Any:
+    """The library.
+
+    Raises:
+        InputError: it isn't here.
+    """
+    return import_library(
+        "tensorrt",
+        "TensorRT",
+        "it comes with JetPack: `sudo apt install nvidia-jetpack` on a Jetson, in an environment that sees it; or take a "
+        "bundle for this machine's CPU: `edgeprune build --target onnx-cpu`",
+    )
+
+
+class Scratch:
+    """The activation memory that all contexts share: as large as the largest of them, gone with the last of them."""
+
+    def __init__(self, cuda: Cuda):
+        self._cuda, self.address, self.size, self._users = cuda, 0, 0, 0
+        self.generation = 0  # contexts and CUDA graphs that know an older address are renewed
+
+    def reserve(self, size: int) -> None:
+        """For one more context, which `release`s it. Where there is no memory for it the others keep what they had."""
+        if size > self.size:
+            before = self.size
+            self._free()  # first: a small device may not hold both
+            try:
+                self._take(size)
+            except RunError:
+                if before:
+                    self._take(before)
+                raise
+        self._users += 1
+
+    def release(self) -> None:
+        """One context less."""
+        self._users -= 1
+        if not self._users:
+            self._free()
+
+    def _take(self, size: int) -> None:
+        self.address, self.size = self._cuda.allocate(size), size
+        self.generation += 1
+
+    def _free(self) -> None:
+        if self.address:
+            address, self.address, self.size = self.address, 0, 0
+            self._cuda.free(address)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What the graphs of a process share."""
+
+    trt: Any
+    log: Log
+    cuda: Cuda
+    plans: Plans
+    scratch: Scratch
+    stream: int
+    runtime: Any
+
+    def memory_limit(self) -> int:
+        """Bytes that the plans of a bundle may take together."""
+        given, free = memory_mb(), self.cuda.free_bytes()
+        if given is not None:
+            return given << 20
+        return sys.maxsize if free is None else free * 3 // 4
+
+    def failure(self, what: str, needed: int | None = None) -> RunError:
+        """Why something failed since `log.listen`: the lack of memory where it was that. `needed`: bytes."""
+        if self.log.lacks_memory:
+            return no_memory(what, needed, self.cuda.free_bytes())
+        return RunError(f"{what}: {self.log.reason}")
+
+
+@cache
+def open_runtime() -> Runtime:
+    """One per process.
+
+    Raises:
+        InputError: no TensorRT, no CUDA, no GPU, or too old.
+        RunError: TensorRT can't start on this GPU.
+    """
+    trt, cuda = load_tensorrt(), open_cuda()
+    log = Log(trt)
+    plans, runtime = Plans(trt, cuda, log), start(trt.Runtime, log)
+    return Runtime(trt, log, cuda, plans, Scratch(cuda), cuda.stream(), runtime)
+
+
+class TensorRt(BoundEngine):
+    """See `Engine`."""
+
+    def check(self) -> None:
+        open_runtime()
+
+    def prepare(
+        self, graphs: Sequence[Path], say: Callable[[str], None], again: bool = False
+    ) -> dict[Path, EdgepruneError]:
+        plans = open_runtime().plans
+        missing = [graph for graph in graphs if again or not plans.has(graph)]
+        failed: dict[Path, EdgepruneError] = {}
+        if missing:
+            plans.check(missing)
+            say(f"compiles {len(missing)} graphs for this device into {plans.folder}; minutes each, once")
+        if again:
+            plans.forget_times()
+        for done, graph in enumerate(missing, 1):
+            try:
+                built = plans.build(graph, say)
+            except EdgepruneError as error:
+                failed[graph] = error
+                say(f"{graph.stem}: {error} ({done} of {len(missing)})")
+                continue
+            plans.keep(graph, built)
+            say(f"{graph.stem}: compiled in {built.seconds:.0f} s ({done} of {len(missing)})")
+        if warning := next(filter(None, map(plans.other_power_mode, graphs)), None):
+            say(warning)
+        return failed
+
+    def compiled(self, graph: Path) -> dict[str, Any] | None:
+        return open_runtime().plans.about(graph)
+
+    def able(self, bundle: Bundle, precision: str) -> tuple[list[str], list[str]]:
+        """See `Engine.able`. Each tail's plan holds its own weights, so what is compiled may be more than memory holds: plans
+        may take `$EDGEPRUNE_MEMORY_MB` together, else three quarters of what is free; the rest is for activations.
+
+        Raises:
+            InputError: the trunk or the last bucket is not compiled.
+        """
+        runtime, graphs = open_runtime(), bundle.graphs(precision)
+        names, lines = super().able(bundle, precision)
+        if not graphs.tails:
+            return names, lines
+        trunk, tails = bundle.path(graphs.trunk), {name: bundle.path(graphs.tails[name]) for name in names}
+        for path in (trunk, tails[names[-1]]):
+            runtime.plans.read(path)
+        compiled = [name for name, path in tails.items() if runtime.plans.has(path)]
+        if absent := [name for name in names if name not in compiled]:
+            lines.append(f"{', '.join(absent)}: left out in {precision}, not compiled for this device")
+        sizes = {name: runtime.plans.size(tails[name]) for name in compiled}
+        limit = runtime.memory_limit()
+        kept = fitting(sizes, runtime.plans.size(trunk), limit)
+        if not kept:
+            needed = runtime.plans.size(trunk) + sizes[compiled[-1]]
+            raise no_memory(f"trunk and bucket {compiled[-1]} in {precision} can't be opened", needed, limit)
+        if large := [name for name in compiled if name not in kept]:
+            total = runtime.plans.size(trunk) + sum(sizes.values())
+            lines.append(
+                f"{', '.join(large)}: left out in {precision}, all buckets take {total / MB:,.0f} MB together and "
+                f"{limit / MB:,.0f} may be taken (EDGEPRUNE_MEMORY_MB, else three quarters of what is free)"
+            )
+        return kept, lines
+
+    def bind(self, path: Path, threads: int, state: Mapping[str, Any] | None = None) -> "TensorRtBound":
+        return TensorRtBound(open_runtime(), path, state)
+
+
+@dataclass(frozen=True)
+class DeviceTensor:
+    """A tensor in device memory, and the page-locked array that it is copied from or to."""
+
+    address: int
+    host: Array
+
+
+class TensorRtBound:
+    """See `Bound`. Outputs are `DeviceTensor`s."""
+
+    def __init__(self, runtime: Runtime, path: Path, state: Mapping[str, Any] | None):
+        self._runtime, self._path = runtime, path
+        self._engine: Any = None
+        self._context: Any = None
+        self._executable: int | None = None
+        self._back: list[str] = []
+        self._generation = 0  # of the scratch memory that the context and its CUDA graph know
+        self.outputs: dict[str, DeviceTensor] = {}
+        self._frame: DeviceTensor | None = None
+        self._held = ExitStack()  # what `close` gives back, the last first
+        try:
+            self._load()
+            self._tie(state or {})
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self) -> None:
+        """Engine and context.
+
+        Raises:
+            InputError: there is no plan, or it is damaged.
+            RunError: no memory.
+        """
+        runtime, path = self._runtime, self._path
+        plans, log = runtime.plans, runtime.log
+        self._held.callback(self._drop)
+        try:
+            plan = plans.read(path)
+        except MemoryError as error:
+            raise no_memory(f"{plans.path(path)} can't be read", plans.size(path)) from error
+        log.listen()
+        self._engine = runtime.runtime.deserialize_cuda_engine(plan)
+        if self._engine is None:
+            what = f"TensorRT {runtime.trt.__version__} can't load {plans.path(path)}"
+            if log.lacks_memory:
+                raise runtime.failure(what, len(plan))
+            raise InputError(f"{what} ({log.reason}); compile it with `edgeprune compile BUNDLE --again`")
+        log.listen()
+        strategy = runtime.trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        self._context = self._engine.create_execution_context(strategy)
+        if self._context is None:
+            raise runtime.failure(f"TensorRT can't make a context of {path.stem}")
+        runtime.scratch.reserve(int(self._engine.device_memory_size_v2))
+        self._held.callback(runtime.scratch.release)
+
+    def _tie(self, state: Mapping[str, Any]) -> None:
+        """Inputs and outputs to memory: of its own, or where `state` has them."""
+        runtime, path = self._runtime, self._path
+        names = runtime.plans.names(path)
+        for index in range(self._engine.num_io_tensors):
+            own = self._engine.get_tensor_name(index)
+            name = names.get(own, own)
+            if self._engine.get_tensor_mode(own) == runtime.trt.TensorIOMode.OUTPUT:
+                tensor = self.outputs[name] = self._allocate(own)
+            elif name == FRAME:
+                tensor = self._frame = self._allocate(own)
+            else:
+                tensor = choose(state, name, "input of a tail:")
+                self._check_fits(own, name, tensor)
+            if not self._context.set_tensor_address(own, tensor.address):
+                raise RunError(f"TensorRT refuses the memory of {name!r} of {path.stem}")
+        self._back = [name for name in (COUNT, LABELS) if name in self.outputs]
+        self._held.callback(self._drop)  # once more: where all went well before the memory that it works on
+        self._held.callback(self._forget)
+        self._held.callback(runtime.cuda.synchronize, runtime.stream)
+
+    def _drop(self) -> None:
+        """The bindings free an object with its last reference."""
+        self._context = None
+        self._engine = None
+
+    def _forget(self) -> None:
+        executable, self._executable = self._executable, None
+        if executable is not None:
+            self._runtime.cuda.forget(executable)
+
+    def close(self) -> None:
+        """See `Bound.close`. What a device can't take back after a failure goes with the process."""
+        with suppress(RunError):
+            self._held.close()
+
+    def _type_of(self, name: str) -> Any:
+        return choose(NUMPY_TYPES, self._engine.get_tensor_dtype(name).name, f"type of {name}:")
+
+    def _check_fits(self, own: str, name: str, tensor: DeviceTensor) -> None:
+        """Two builders, or two bundles, may type a state otherwise; its bits would be read all the same."""
+        wanted = np.dtype(self._type_of(own)), tuple(self._engine.get_tensor_shape(own))
+        given = tensor.host.dtype, tensor.host.shape
+        if given != wanted:
+            raise InputError(
+                f"{self._path.stem} reads {name!r} as {wanted[0]} {wanted[1]}, the trunk gives {given[0]} {given[1]}: "
+                "they are not of one build; `edgeprune compile BUNDLE --again`"
+            )
+
+    def _allocate(self, name: str) -> DeviceTensor:
+        cuda = self._runtime.cuda
+        shape = tuple(self._engine.get_tensor_shape(name))
+        dtype = self._type_of(name)
+        host = cuda.pinned(shape, dtype)
+        self._held.callback(cuda.unpin, host)
+        address = cuda.allocate(host.nbytes)
+        self._held.callback(cuda.free, address)
+        return DeviceTensor(address, host)
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        return self._frame.host.shape if self._frame else ()
+
+    def _enqueue(self) -> None:
+        """Puts a frame's work on the stream."""
+        cuda, stream = self._runtime.cuda, self._runtime.stream
+        if self._frame is not None:
+            cuda.copy_in(self._frame.address, self._frame.host, stream)
+        self._runtime.log.listen()
+        if not self._context.execute_async_v3(stream):
+            raise self._runtime.failure(f"TensorRT can't run {self._path.stem}")
+        for name in self._back:
+            cuda.copy_out(self.outputs[name].host, self.outputs[name].address, stream)
+
+    def _renew(self) -> None:
+        """Tells the context where its activations go, and captures its work again.
+
+        Once outside of a capture first: what a context puts off until its first run can't be captured (TensorRT developer
+        guide, "CUDA Graphs").
+        """
+        cuda, stream, scratch = self._runtime.cuda, self._runtime.stream, self._runtime.scratch
+        self._forget()
+        self._context.set_device_memory(scratch.address, scratch.size)
+        self._enqueue()
+        cuda.synchronize(stream)
+        self._executable = cuda.capture(stream, self._enqueue)
+        self._generation = scratch.generation
+
+    def run(self, frame_HW3: UInt8 | None = None) -> None:
+        if frame_HW3 is not None:
+            assert self._frame is not None and frame_HW3.shape == self.frame_shape, frame_HW3.shape
+            np.copyto(self._frame.host, frame_HW3)
+        if self._executable is None or self._generation != self._runtime.scratch.generation:
+            self._renew()
+        assert self._executable is not None
+        self._runtime.cuda.launch(self._executable, self._runtime.stream)
+        if self._back:  # a graph whose results stay on the device is not waited for
+            self._runtime.cuda.synchronize(self._runtime.stream)
+
+    def read(self, name: str) -> np.ndarray:
+        tensor = choose(self.outputs, name, "output")
+        if name not in self._back:
+            self._runtime.cuda.copy_out(tensor.host, tensor.address, self._runtime.stream)
+            self._runtime.cuda.synchronize(self._runtime.stream)
+        return tensor.host.copy()
+
+    def describe(self) -> dict[str, Any]:
+        device = self._runtime.plans.device
+        return {
+            "engine": NAME,
+            "version": device["tensorrt"],
+            "provider": f"{device['board'] or 'GPU'} ({device['architecture']}), CUDA {device['cuda']}",
+            "provider_asked": "GPU",
+            "typing": (self._runtime.plans.about(self._path) or {}).get("typing", "strong"),
+            "activations_mb": round(self._runtime.scratch.size / 1e6, 1),
+            "thread_policy": "one stream; one CUDA graph per bucket",
+        }

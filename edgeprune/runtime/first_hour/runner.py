@@ -1,0 +1,199 @@
+"""Runs a check list: each step in a process of its own, with a time limit; what fails is written down, and the rest goes on.
+
+A step that is done is not done again, so that the same command goes on where it was left: after a crash, or another power mode.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from edgeprune import __version__
+from edgeprune.base.device import CACHE_VARIABLE, JETPACKS, board_name, l4t_release
+from edgeprune.base.errors import EdgepruneError, InputError
+from edgeprune.base.files import make_folder, write_atomic
+from edgeprune.base.machine import describe_machine, temperatures_c
+from edgeprune.bundle import MANIFEST, Bundle
+from edgeprune.runtime.first_hour.step import Job, NotHere, Step, Waits, last_line
+
+Say = Callable[[str], None]
+SCHEMA = 1
+DONE, FAILED, LATE, WAITS, NOT_HERE = "done", "failed", "out of time", "waits", "not here"
+STEP_FILE = "step.json"  # what a step's process leaves
+
+
+def work_folder(out: Path) -> Path:
+    """Beside the results file: engines, layers, logs."""
+    return out.absolute().with_suffix("")
+
+
+def start_results(bundle: Bundle, out: Path) -> dict[str, Any]:
+    """What is in `out` already, or a beginning.
+
+    Raises:
+        InputError: it can't be read, or is of another board, JetPack or bundle.
+    """
+    release = l4t_release()
+    about = {
+        "board": board_name(),
+        "l4t": release,
+        "jetpack": JETPACKS.get(release or ""),
+        "bundle": hashlib.sha256((bundle.folder / MANIFEST).read_bytes()).hexdigest()[:16],
+    }
+    if not out.exists():
+        return {"schema": SCHEMA, "edgeprune": __version__, "bundle": str(bundle.folder), "of": about, "steps": {}}
+    results = read_results(out)
+    if results["of"] != about:
+        then = results["of"]
+        differ = "; ".join(f"{key} {then.get(key)}, here {now}" for key, now in about.items() if then.get(key) != now)
+        raise InputError(f"{out} holds results of {differ}; name another file with --out")
+    return results
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """Raises InputError where it is no results file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"results {path} can't be read ({error}); name another file") from error
+    known = isinstance(content, dict) and content.get("schema") == SCHEMA
+    if not known or not isinstance(content.get("of"), dict) or not isinstance(content.get("steps"), dict):
+        raise InputError(
+            f"{path} is no results file of schema {SCHEMA}; name one that `python -m edgeprune.runtime.first_hour` wrote"
+        )
+    return content
+
+
+def run_checklist(steps: Sequence[Step], bundle: Bundle, out: Path, command: Sequence[str], say: Say) -> dict[str, Any]:
+    """Runs the steps that are not done, and writes `out` after each.
+
+    Args:
+        command: that does one step, whose name is put behind it: `do_step` in a process of its own.
+
+    Returns:
+        the results.
+
+    Raises:
+        InputError: `out` can't be written to or is of something else.
+    """
+    results = start_results(bundle, out)
+    folder = make_folder(work_folder(out), "the work of the check list")
+    for number, step in enumerate(steps, 1):
+        if results["steps"].get(step.name, {}).get("status") == DONE:
+            continue
+        say(f"{number} of {len(steps)}: {step.name}. {step.question} At most {step.minutes:g} min")
+        row = {
+            "question": step.question,
+            "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "machine": describe_machine(),
+            "temperature_c": temperatures_c(),
+            **_run(step, folder, [*command, step.name]),
+        }
+        results["steps"][step.name] = row
+        with write_atomic(out, "results") as partial:
+            partial.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        say(f"{step.name}: {row['status']}, {row['seconds']:.0f} s{'; ' + row['reason'] if row['reason'] else ''}")
+    return results
+
+
+def _run(step: Step, folder: Path, command: Sequence[str]) -> dict[str, Any]:
+    """{`status`, `reason`, `seconds`, `found`} of one step's process and whatever it started."""
+    left, begin = folder / STEP_FILE, time.monotonic()
+    left.unlink(missing_ok=True)
+    log = folder / f"{''.join(letter if letter.isalnum() else '-' for letter in step.name)}.log"
+    # engines of the check list are its own: nothing that was compiled before makes a step look fast
+    environment = os.environ | {CACHE_VARIABLE: str(folder / "cache")}
+    with log.open("w") as output:
+        child = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            code: int | None = child.wait(step.minutes * 60)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:  # trtexec and the like too, also after Ctrl-C
+            _end(child)
+    seconds = time.monotonic() - begin
+    if code is None:
+        return {
+            "status": LATE,
+            "reason": f"not done after {step.minutes:g} min; see {log}",
+            "seconds": seconds,
+            "found": None,
+        }
+    try:
+        row = json.loads(left.read_text())
+    except (OSError, ValueError):
+        name = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        reason = f"its process ended with {name}: {last_line(log.read_text(errors='replace'))}"
+        return {"status": FAILED, "reason": reason, "seconds": seconds, "found": None}
+    return {"status": row["status"], "reason": row["reason"], "seconds": seconds, "found": row["found"]}
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    """Of its session, whoever is left."""
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def do_step(step: Step, job: Job) -> None:
+    """In the step's own process: does it, and leaves what came of it for the process that waits."""
+    try:
+        row = {"status": DONE, "reason": None, "found": step.work(job)}
+    except Waits as error:
+        row = {"status": WAITS, "reason": str(error), "found": None}
+    except NotHere as error:
+        row = {"status": NOT_HERE, "reason": str(error), "found": None}
+    except EdgepruneError as error:
+        row = {"status": FAILED, "reason": str(error), "found": None}
+    with write_atomic(job.folder / STEP_FILE, "a step") as partial:
+        partial.write_text(json.dumps(row, default=str))
+
+
+def figures(found: Any, key: str = "") -> dict[str, float]:
+    """Every number in what a step found, by where it stands; of names, how many. Lists of numbers are left out: they are no
+    figures but curves."""
+    if isinstance(found, (bool, int, float)):
+        return {key: float(found)}
+    if isinstance(found, list) and all(isinstance(each, str) for each in found):
+        return {key: float(len(found))}
+    if isinstance(found, list):  # rows, each known by the words in it
+        rows = [row for row in found if isinstance(row, Mapping)]
+        found = {".".join(word for word in row.values() if isinstance(word, str)): row for row in rows}
+    if not isinstance(found, Mapping):
+        return {}
+    flat: dict[str, float] = {}
+    for name, value in found.items():
+        flat |= figures(value, f"{key}.{name}" if key else str(name))
+    return flat
+
+
+def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of {`step`, `figure`, `first`, `second`} of what two boards, or two JetPacks, found; `status` where it differs."""
+    rows: list[dict[str, Any]] = []
+    for name in dict.fromkeys([*first["steps"], *second["steps"]]):
+        one, other = (each["steps"].get(name, {"status": "not tried", "found": None}) for each in (first, second))
+        if one["status"] != other["status"]:
+            rows.append({"step": name, "figure": "status", "first": one["status"], "second": other["status"]})
+        left, right = figures(one["found"]), figures(other["found"])
+        for key in dict.fromkeys([*left, *right]):
+            rows.append({"step": name, "figure": key, "first": left.get(key), "second": right.get(key)})
+    return rows
+
+
+def this_python(*words: object) -> list[str]:
+    return [sys.executable, "-m", "edgeprune.runtime.first_hour", *map(str, words)]

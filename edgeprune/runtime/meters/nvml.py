@@ -1,0 +1,85 @@
+"""NVIDIA GPUs, through NVML (nvidia-ml-py): the energy counter, or sampled power where a GPU has no counter."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from edgeprune.runtime.meters.meter import NoSensor, NotHere, check_rails
+from edgeprune.runtime.meters.sampling import CounterSum, PowerIntegral, SampledMeter
+
+SAMPLING_HZ = 20.0  # NVML renews its power value every 20 to 100 ms
+COUNTER_PERIOD_S = 10.0
+GPU_SIGNS = ("proc/driver/nvidia", "dev/nvidia[0-9]*")  # of the kernel's driver; a container has the devices alone
+
+
+def gpu_seen(root: Path) -> bool:
+    """Whether the kernel shows an NVIDIA GPU. It can be told without a library, and without asking the GPU."""
+    return any(True for sign in GPU_SIGNS for _ in root.glob(sign))
+
+
+def open_nvml(root: Path, rails: Sequence[str] | None, total_of: Sequence[str] | None) -> SampledMeter:
+    """The GPUs of this machine as rails gpu0, gpu1, ...; `rails` leaves out all others.
+
+    The total is that of gpu0, on which engines run, unless total_of names others.
+
+    Raises:
+        NotHere: no NVIDIA GPU.
+        NoSensor: no driver, no nvidia-ml-py, a GPU that isn't there, or neither counter nor power.
+    """
+    try:
+        import pynvml
+    except ImportError as error:
+        if not gpu_seen(root):
+            raise NotHere(f"no NVIDIA GPU (none of {', '.join(str(root / sign) for sign in GPU_SIGNS)})") from error
+        raise NoSensor("NVML needs nvidia-ml-py; type: pip install nvidia-ml-py") from error
+    try:
+        pynvml.nvmlInit()
+        present = {f"gpu{i}": pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())}
+    except pynvml.NVMLError as error:
+        missing = NoSensor if gpu_seen(root) else NotHere
+        raise missing(f"NVML finds no NVIDIA driver ({error})") from error
+    if not present:
+        raise NotHere("NVML finds no NVIDIA GPU")
+    check_rails([*(rails or ()), *(total_of or ())], list(present), "NVML")
+    total_of = ["gpu0"] if total_of is None else total_of
+    gpus = {name: present[name] for name in (present if rails is None else dict.fromkeys([*rails, *total_of]))}
+
+    def reader(query: Callable[[object], int]) -> Callable[[], dict[str, float]]:
+        """query(GPU) / 1000 of every GPU: NVML counts in mJ and mW. Silence is an OSError, as with other sensors."""
+
+        def read() -> dict[str, float]:
+            try:
+                return {name: query(gpu) / 1e3 for name, gpu in gpus.items()}
+            except pynvml.NVMLError as error:
+                raise OSError(str(error)) from error
+
+        return read
+
+    read_joules = reader(pynvml.nvmlDeviceGetTotalEnergyConsumption)
+    read_watts = reader(pynvml.nvmlDeviceGetPowerUsage)
+    total = f"total = {' + '.join(total_of)} (not the whole machine)"
+    try:
+        read_joules()
+        # 64 bits of millijoules never wrap.
+        return SampledMeter(
+            name="nvml",
+            status=f"measured by NVML's energy counter, {total}",
+            read=read_joules,
+            new_sum=lambda: CounterSum(dict.fromkeys(gpus, math.inf)),
+            period_s=COUNTER_PERIOD_S,
+            total_of=total_of,
+        )
+    except OSError:
+        pass  # before Volta, and some of Jetson's GPUs, there is no counter
+    try:
+        read_watts()
+    except OSError as error:
+        raise NoSensor(f"NVML reports neither energy nor power of {', '.join(gpus)} ({error})") from error
+    return SampledMeter(
+        name="nvml",
+        status=f"measured by NVML, sampled power, {total}",
+        read=read_watts,
+        new_sum=PowerIntegral,
+        period_s=1 / SAMPLING_HZ,
+        total_of=total_of,
+    )

@@ -1,0 +1,188 @@
+"""A recipe: a model, a token policy, and phases of training in order."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from edgeprune.base.beside import beside, each_mapping
+from edgeprune.base.errors import InputError, nearest
+from edgeprune.base.reading import ROOT, Name, Strict, find, parse, read_yaml
+from edgeprune.base.strict_yaml import parse_yaml
+from edgeprune.data.selection import Calibration, Source
+from edgeprune.model.spec import ModelSpec, PolicySpec
+
+Scale = Annotated[float, Field(ge=0.1, le=10)]
+
+
+class AugmentSpec(Strict):
+    """Random scale, crop, flip and colour, by kornia."""
+
+    # how much larger things appear: the window of the frame that is shown shrinks with it, and never exceeds the frame
+    scale: tuple[Scale, Scale] = (0.6, 2.0)
+    flip: float = Field(0.5, ge=0, le=1, description="a probability, as those below")
+    colour: float = Field(0.5, ge=0, le=1)
+    blur: float = Field(0.1, ge=0, le=1)
+    noise: float = Field(0.1, ge=0, le=1)
+    grey: float = Field(0.05, ge=0, le=1)
+
+    @field_validator("scale")
+    @classmethod
+    def _rises(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        if scale[0] > scale[1]:
+            raise ValueError("the smallest comes first, then the largest")
+        return scale
+
+
+class Mix(Source):
+    """One source of training samples."""
+
+    share: float = Field(1.0, gt=0, le=1e6, description="of each batch, beside the other sources' shares")
+
+
+SPARSE, QUANTIZED = ("sparse", "qat"), ("qat", "dense-qat")  # kinds of phases
+
+
+class Phase(Strict):
+    """One phase of training. `kind` decides what is switched on: `dense` runs every token; `sparse` adds the policy;
+    `qat` adds fake-quantization to the policy; `dense-qat` quantizes the dense model."""
+
+    kind: Literal["dense", "sparse", "qat", "dense-qat"]
+    data: list[Mix] = Field(min_length=1)
+    frames: int = Field(ge=0, le=10**9, description="samples seen in the whole phase; 0: the weights stay as they are")
+    start: str | None = Field(None, description="an earlier phase, or a checkpoint; default: the phase before")
+    batch: int = Field(8, ge=1, le=4096)
+    crop_height: int | None = None
+    crop_width: int | None = None
+    lr: float = Field(1e-3, gt=0)
+    policy: PolicySpec | None = Field(None, description="of this phase, where it is not the recipe's")
+    options: dict[str, Any] = Field({}, description="options of the policy that differ from the recipe's in this phase")
+    policy_lr: float = Field(1.0, gt=0, description="the policy's own parameters learn at so many times `lr`")
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    weight_decay: float = Field(0.05, ge=0)
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the phase")
+    clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; null: as it comes")
+    drop_path: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    class_balance: float = Field(0.0, ge=0, le=1, description="exponent of the inverse class frequency")
+    jaccard: float = Field(
+        0.0, ge=0, description="weight of 1 - soft IoU, which counts classes where pixels count else"
+    )
+    distill: float = Field(
+        0.0, ge=0, description="weight of the distance to the teacher's class probabilities; it needs the same classes"
+    )
+    distill_tokens: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the distance to the teacher's final tokens; with `distill: 0` all that a teacher of other "
+        "classes can give",
+    )
+    teacher: str | None = Field(
+        None, description="an earlier phase, or a checkpoint, run on every token; needed to distill"
+    )
+    ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights that the phase hands on")
+    augment: AugmentSpec = AugmentSpec()
+
+
+class Validation(Source):
+    """What is scored during training; never what is reported."""
+
+    split: Literal["train", "val", "test"] = "val"
+    frames: int = Field(48, ge=1, le=10**6)
+    times: int = Field(4, ge=0, le=10**4, description="how often within a phase")
+
+
+class Recipe(Strict):
+    """`edgeprune train recipe.yaml`: a model, a policy, and phases in order.
+
+    Paths in it (`data`, `weights`, `start`, `teacher`) are relative to the recipe's file; those of `--set` to the working
+    folder.
+    """
+
+    name: Name
+    summary: str = ""
+    seed: int = Field(0, ge=0, lt=2**63)
+    model: ModelSpec = ModelSpec()
+    policy: PolicySpec = PolicySpec()
+    weights: str | None = Field(
+        None,
+        description="the first phase's start: a checkpoint, or timm-format weights (a file or hub:OWNER/NAME)",
+    )
+    phases: dict[Name, Phase] = Field(min_length=1)
+    validation: Validation | None = None
+    calibration: Calibration | None = None
+    device: str = "auto"
+    threads: int | None = Field(None, ge=1, le=1024)
+    bf16: bool | Literal["auto"] = "auto"
+    workers: int = Field(0, ge=0, le=256)
+    checkpoint_seconds: float = Field(120.0, ge=0)
+
+    def policy_of(self, phase: Phase) -> PolicySpec:
+        """The policy of the model that the phase trains; a dense phase has none."""
+        if phase.kind not in SPARSE:
+            return PolicySpec()
+        policy = phase.policy or self.policy
+        return policy.model_copy(update={"options": policy.options | phase.options})
+
+
+def leave_out(recipe: Recipe, group: str) -> Recipe:
+    """The recipe without a part of its data, which becomes what it is validated on: `leave one drive out`.
+
+    Args:
+        group: `DATA:GLOB`, for example `camvid:0016E5*`: file stems of the data set's training split.
+
+    Raises:
+        InputError: not of this form, or the recipe does not use that data set.
+    """
+    data, colon, pattern = group.rpartition(":")
+    if not colon or not data or not pattern:
+        raise InputError(f"--leave-out {group!r}: expected DATA:GLOB, for example camvid:0016E5*")
+    used = sorted({mix.data for phase in recipe.phases.values() for mix in phase.data})
+    data = next((each for each in used if Path(each).resolve() == Path(data).resolve()), data)
+    if data not in used:
+        raise InputError(f"--leave-out {group!r}: the recipe trains on {', '.join(used)}{nearest(data, used)}")
+    left = recipe.model_copy(deep=True)
+    readers: list[Mix | Calibration] = [mix for phase in left.phases.values() for mix in phase.data]
+    if left.calibration is not None:
+        readers.append(left.calibration)
+    for reader in readers:
+        if reader.data == data and reader.split == "train":
+            reader.exclude = [*reader.exclude, pattern]
+    watched = left.validation or Validation(data=data)
+    left.validation = watched.model_copy(
+        update={"data": data, "split": "train", "include": [pattern], "exclude": []}, deep=True
+    )
+    return left
+
+
+def load_recipe(name: str | Path, overrides: list[str] | None = None) -> Recipe:
+    """A recipe by name (`edgeprune/train/recipes/`) or path, with `key.key=value` overrides applied before it is checked."""
+    path = find(name, ROOT / "train" / "recipes", "recipe")
+    content = read_yaml(path, "recipe")
+    _find_beside(content, path.parent)
+    for override in overrides or []:
+        keys, equals, value = override.partition("=")
+        if not equals:
+            raise InputError(f"--set {override!r}: expected KEY.KEY=VALUE, for example --set phases.dense.frames=64")
+        node = content
+        *parents, last = keys.split(".")
+        for key in parents:
+            node = node.setdefault(key, {}) if isinstance(node, dict) else None
+        if not isinstance(node, dict):
+            raise InputError(f"--set {override!r}: {keys!r} does not lead to a mapping")
+        node[last] = parse_yaml(value, f"--set {override!r}: {value!r}")
+    return parse(Recipe, content, str(path))
+
+
+def _find_beside(content: Any, folder: Path) -> None:
+    """Makes the paths of a recipe, which are relative to it, relative to the working folder. Other faults are left to
+    `parse`."""
+    for node in each_mapping(content, ()):
+        beside(node, "weights", folder)
+    for node in (*each_mapping(content, ("validation",)), *each_mapping(content, ("calibration",))):
+        beside(node, "data", folder)
+    for phase in each_mapping(content, ("phases", "*")):
+        beside(phase, "start", folder)
+        beside(phase, "teacher", folder)
+        for mix in each_mapping(phase, ("data", "*")):
+            beside(mix, "data", folder)

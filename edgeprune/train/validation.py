@@ -1,0 +1,106 @@
+"""mIoU of the PyTorch model, by torchmetrics, while it trains.
+
+Shapes: B batch, K classes, H W pixels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics.classification import MulticlassJaccardIndex
+
+from edgeprune.base.errors import InputError
+from edgeprune.data import Samples, open_split, spread
+from edgeprune.data.datasets import DataSet, load_data_set
+from edgeprune.data.preprocess import Preprocess
+from edgeprune.evaluate.metrics import Scores
+from edgeprune.model.policy import Select
+from edgeprune.model.segmenter import Segmenter
+
+
+@dataclass
+class Score:
+    """mIoU over the classes that occur, the IoU of each class (nan for one that no label has), tokens processed over all blocks
+    as a share of the dense model's, and the boundary F-measure (`edgeprune.evaluate.metrics`) where it was asked for."""
+
+    miou: float
+    per_class: list[float]
+    tokens: float
+    boundary_f: float | None = None
+
+
+def score(
+    model: Segmenter,
+    data_set: DataSet,
+    samples: Samples,
+    frames: int | None,
+    select: Select | None,
+    batch: int = 8,
+    boundaries: bool = False,
+) -> Score:
+    """Scores `frames` samples spread evenly over the split (None: all of them), predictions doubled to the model's size.
+
+    Prediction and label are compared at the model's input size, where a frame's bars are ignored; `evaluate.accuracy` compares
+    the compiled graphs at the frame's own.
+
+    Args:
+        select: how gates decide; None keeps the best tokens at the target ratios.
+        boundaries: measure the boundary F too, at the model's input size; a tenth of a second a frame.
+    """
+    device = next(model.parameters()).device
+    metric = MulticlassJaccardIndex(
+        num_classes=len(data_set.names), ignore_index=data_set.ignore_index, average="none"
+    ).to(device)
+    if select is None and model.policy.gated:
+        select = model.policy.select_top(model.policy.target_counts(model.policy.tokens))
+    chosen = spread(len(samples), frames)
+    preprocess = Preprocess.of(model.spec)
+    was_training = model.training
+    model.eval()
+    processed: list[float] = []
+    exact = Scores(data_set.names, data_set.ignore_index, None)
+    seen = torch.zeros(len(data_set.names), dtype=torch.bool)
+    with torch.no_grad():
+        for start in range(0, len(chosen), batch):
+            pairs = [
+                preprocess.fit_sample(samples[index], data_set.ignore_index) for index in chosen[start : start + batch]
+            ]
+            images_BHW3 = torch.from_numpy(np.stack([pair.image_HW3 for pair in pairs]))
+            images_B3HW = images_BHW3.permute(0, 3, 1, 2).float().to(device)
+            labels_BHW = torch.from_numpy(np.stack([pair.label_HW for pair in pairs])).long()
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                prediction = model(images_B3HW, select)
+            classes_BHW = upscale_labels(prediction.logits_BKHW.argmax(dim=1), labels_BHW.shape[-2:])
+            metric.update(classes_BHW, labels_BHW.to(device))
+            if boundaries:
+                for pred_HW, label_HW in zip(classes_BHW.cpu().numpy(), labels_BHW.numpy(), strict=True):
+                    exact.update(pred_HW, label_HW)
+            for index in labels_BHW.unique().tolist():
+                if index < len(seen):
+                    seen[index] = True
+            shares_GB = [keep_BN.float().mean(dim=-1).tolist() for keep_BN in prediction.masked.keep_GBN]
+            processed += [model.policy.work_share(shares_G) for shares_G in zip(*shares_GB, strict=True)]
+    model.train(was_training)
+    if not seen.any():
+        raise InputError(
+            f"no pixel of {len(chosen)} labels of data set {data_set.name!r} is of a class; see `edgeprune lint --data`"
+        )
+    per_class = metric.compute().cpu()
+    return Score(
+        miou=float(per_class[seen].mean()),
+        per_class=[float(value) if present else float("nan") for value, present in zip(per_class, seen, strict=True)],
+        tokens=sum(processed) / len(processed) if processed else 1.0,
+        boundary_f=exact.result()["boundary_f"],
+    )
+
+
+def upscale_labels(classes_BHW: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+    """Nearest-neighbour resize of class ids."""
+    return torch.nn.functional.interpolate(classes_BHW[:, None].float(), size=tuple(size), mode="nearest")[:, 0].long()
+
+
+def open_validation(data: str, split: str, include: list[str], exclude: list[str]) -> tuple[DataSet, Samples]:
+    """The split that training is watched on."""
+    data_set = load_data_set(data)
+    return data_set, open_split(data_set, split, include, exclude)

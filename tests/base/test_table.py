@@ -1,0 +1,73 @@
+"""Tables, CSV and JSON."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeprune.base.errors import InputError
+from edgeprune.base.table import render_table, write_csv, write_json
+
+ROWS: list[dict[str, Any]] = [
+    {"bucket": "dense", "latency_ms": {"p50": 310.25, "p95": 340.0}, "miou": 0.624},
+    {"bucket": "b40", "latency_ms": {"p50": 98.1, "p95": None}, "miou": None},
+]
+
+
+def test_table_is_aligned() -> None:
+    table = render_table(
+        ROWS,
+        {
+            "bucket": ("bucket", ""),
+            "latency_ms.p50": ("ms", ".1f"),
+            "latency_ms.p95": ("p95", ".0f"),
+            "miou": ("mIoU", ".3f"),
+        },
+    )
+    assert table.split("\n") == [
+        "bucket     ms  p95   mIoU",
+        "------  -----  ---  -----",
+        "dense   310.2  340  0.624",
+        "b40      98.1    -      -",
+    ]
+
+
+def test_table_of_no_rows_is_its_header() -> None:
+    assert render_table([], {"a": ("name", ""), "b": ("ms", ".1f")}).startswith("name  ms\n----  --")
+
+
+def test_csv_reads_back(tmp_path: Path) -> None:
+    path = tmp_path / "out" / "rows.csv"
+    write_csv(path, [*ROWS, {"bucket": "b,1", "late": 1 / 3}])
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0] == {
+        "bucket": "dense",
+        "latency_ms.p50": "310.25",
+        "latency_ms.p95": "340.0",
+        "miou": "0.624",
+        "late": "",
+    }
+    assert rows[1]["miou"] == "" and rows[2]["bucket"] == "b,1"
+    assert float(rows[2]["late"]) == 1 / 3
+    assert [file.name for file in path.parent.iterdir()] == ["rows.csv"]
+
+
+def test_json_reads_back_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    write_json(path, {"rows": ROWS})
+    assert json.loads(path.read_text()) == {"rows": ROWS}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "bad.json", float("nan"))
+    with pytest.raises(TypeError):
+        write_json(path, {"rows": object()})
+    assert [file.name for file in tmp_path.iterdir()] == ["rows.json"]
+    assert json.loads(path.read_text()) == {"rows": ROWS}
+
+
+def test_unwritable_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot write the table to"):
+        write_csv(tmp_path / "file" / "rows.csv", ROWS)

@@ -1,0 +1,130 @@
+"""The bundle's border control: whatever was changed, cut off or comes from the future is refused with the reason."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from edgeprune.base.errors import InputError
+from edgeprune.bundle import MANIFEST, SCHEMA, open_bundle
+from tests import bundles
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return bundles.write_bundle(tmp_path / "bundle", stem_head=True).folder
+
+
+def change(folder: Path, **changes: object) -> None:
+    content = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps(content | changes))
+
+
+def test_an_untouched_bundle_opens(folder: Path) -> None:
+    bundle = open_bundle(folder)
+    written = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert set(bundle.manifest.files) == written - {MANIFEST}
+    assert bundle.path(bundle.graphs("int8").trunk).is_file()
+    assert bundle.bucket("half").first == bundles.BUCKETS["half"]
+    assert bundle.default_precision() == "int8"
+
+
+def test_the_default_precision_is_the_fastest_there_is(tmp_path: Path) -> None:
+    assert bundles.write_bundle(tmp_path, precisions=("fp32",)).default_precision() == "fp32"
+
+
+def test_unknown_names_list_the_choices(folder: Path) -> None:
+    bundle = open_bundle(folder)
+    with pytest.raises(InputError, match="unknown bucket 'haf'; choices: quarter, half, full; did you mean 'half'"):
+        bundle.bucket("haf")
+    with pytest.raises(InputError, match="unknown precision 'fp16'; choices: fp32, int8"):
+        bundle.graphs("fp16")
+
+
+def test_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere is not there; make one with `edgeprune build"):
+        open_bundle(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"has no manifest.json; make one with"):
+        open_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("size", [0, 10, 500])
+def test_a_truncated_manifest_is_refused(folder: Path, size: int) -> None:
+    os.truncate(folder / MANIFEST, size)
+    with pytest.raises(InputError, match=r"manifest.json is damaged \(.*copy or build the bundle again"):
+        open_bundle(folder)
+
+
+def test_a_binary_manifest_is_refused(folder: Path) -> None:
+    (folder / MANIFEST).write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="manifest.json can't be read: .*expected UTF-8"):
+        open_bundle(folder)
+
+
+def test_a_manifest_that_is_no_mapping_is_refused(folder: Path) -> None:
+    (folder / MANIFEST).write_text("[1, 2]")
+    with pytest.raises(InputError, match="expected a mapping"):
+        open_bundle(folder)
+
+
+def test_a_newer_schema_is_refused_before_anything_else(folder: Path) -> None:
+    change(folder, schema_version=SCHEMA + 1, a_key_of_the_future=1)
+    words = f"has schema {SCHEMA + 1}, this edgeprune reads up to {SCHEMA}; upgrade edgeprune"
+    with pytest.raises(InputError, match=words):
+        open_bundle(folder)
+
+
+def test_a_bundle_of_the_time_of_one_tail_opens(folder: Path) -> None:
+    change(folder, schema_version=2, one_tail={"fp16": "graphs/fp16-one-tail.onnx"})
+    assert open_bundle(folder).manifest.buckets
+
+
+def test_preprocess_is_named_from_schema_4_on(folder: Path) -> None:
+    """Before it no manifest named it and a run letterboxed: so it stays. What changes labels is not to be missing, or new."""
+    content = json.loads((folder / MANIFEST).read_text())
+    named = content.pop("preprocess")
+    assert named == "letterbox"
+    (folder / MANIFEST).write_text(json.dumps(content | {"schema_version": 3}))
+    assert open_bundle(folder).manifest.preprocess == "letterbox"
+    (folder / MANIFEST).write_text(json.dumps(content | {"schema_version": 4}))
+    with pytest.raises(InputError, match="preprocess: field required"):
+        open_bundle(folder)
+    change(folder, preprocess="stretch")
+    with pytest.raises(InputError, match="preprocess: input should be 'letterbox', found 'stretch'"):
+        open_bundle(folder)
+
+
+def test_an_unknown_key_of_this_schema_is_refused(folder: Path) -> None:
+    change(folder, bucket=[])
+    with pytest.raises(InputError, match="unknown key 'bucket'.*did you mean 'buckets'"):
+        open_bundle(folder)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(open_bundle(folder).manifest.files)
+
+
+def test_any_changed_file_is_refused(folder: Path) -> None:
+    for name in files(folder):
+        path = folder / name
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(InputError, match=f"{name} does not match its hash, it was changed or cut off"):
+            open_bundle(folder)
+        path.write_bytes(whole[:-1])
+        with pytest.raises(InputError, match=f"{name} does not match its hash"):
+            open_bundle(folder)
+        path.unlink()
+        with pytest.raises(InputError, match=f"lacks {name}; copy or build the bundle again"):
+            open_bundle(folder)
+        path.write_bytes(whole)
+    open_bundle(folder)
+
+
+@pytest.mark.parametrize("name", ["graphs/int8-tail-half.onnx", "graphs/dense.onnx", "references.npz"])
+def test_a_graph_without_a_hash_is_refused(folder: Path, name: str) -> None:
+    content = json.loads((folder / MANIFEST).read_text())
+    change(folder, files={key: value for key, value in content["files"].items() if key != name})
+    with pytest.raises(InputError, match=f"has no hash for {name}"):
+        open_bundle(folder)

@@ -1,0 +1,250 @@
+"""`compare`: rows trained alike from one dense checkpoint, scored and timed; resumable; bad plans refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from edgeprune.base.errors import InputError
+from edgeprune.base.reading import shipped
+from edgeprune.cli.commands import edgeprune
+from edgeprune.lab.compare.plan import load_plan, row_recipe
+from edgeprune.lab.compare.run import compare, count_gmacs, tabulate
+from edgeprune.lab.compare.spec import Plan
+from edgeprune.lab.compare.verdict import add_controls, pick
+from edgeprune.model.checkpoint import save
+from edgeprune.quantize.loading import read_card
+from tests import models
+
+SMALL_ROW = {"model": {"depth": 2, "height": 48, "width": 64}}
+SVIT = {"policy": {"name": "svit", "options": {"first": 1, "keep": [0.5]}}}
+
+
+def write_plan(folder: Path, **changes: Any) -> Path:
+    """A plan over the small street, with its recipe and its dense checkpoint."""
+    recipe = models.recipe(folder)
+    phases = {name: phase.model_dump(mode="json") for name, phase in recipe.phases.items()}
+    phases["reference"] = phases["dense"] | {"start": "dense"}
+    (folder / "recipe.yaml").write_text(
+        yaml.safe_dump(recipe.model_dump(mode="json") | {"phases": phases}, sort_keys=False)
+    )
+    dense = folder / "dense.safetensors"
+    save(dense, models.card("dense", depth=3, stem="conv"), models.model(models.card("dense", 3, "conv")).state_dict())
+    data = next(iter(recipe.phases.values())).data[0].data
+    content = {
+        "name": "tiny",
+        "recipe": str(folder / "recipe.yaml"),
+        "dense": str(dense),
+        "score": {"data": data, "split": "val"},
+        "target": str(folder / "target.yaml"),
+        "rounds": 1,
+        "rows": {"dense": {}, "svit": SVIT, "small": SMALL_ROW},
+    }
+    target = yaml.safe_load((shipped("targets") / "onnx-cpu.yaml").read_text())
+    target["buckets"] = {"count": 3, "multiple": 4}
+    (folder / "target.yaml").write_text(yaml.safe_dump(target))
+    path = folder / "plan.yaml"
+    path.write_text(yaml.safe_dump(content | changes, sort_keys=False))
+    return path
+
+
+def test_paths_in_a_plan_are_relative_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_plan(tmp_path)
+    monkeypatch.chdir(tmp_path.parent)
+    content = yaml.safe_load((tmp_path / "plan.yaml").read_text())
+    beside: dict[str, Any] = {key: Path(content[key]).name for key in ("recipe", "dense", "target")}
+    beside["score"] = {"data": Path(content["score"]["data"]).name}
+    (tmp_path / "moved.yaml").write_text(yaml.safe_dump(content | beside, sort_keys=False))
+    plan = load_plan(f"{tmp_path.name}/moved.yaml")
+    assert [Path(path).resolve() for path in (plan.recipe, plan.dense, plan.target, plan.score.data)] == [
+        Path(path) for path in (content["recipe"], content["dense"], content["target"], content["score"]["data"])
+    ]
+
+
+def test_each_row_is_trained_built_scored_and_timed_and_nothing_twice(tmp_path: Path) -> None:
+    plan, out = write_plan(tmp_path), tmp_path / "out"
+    asked = ["compare", str(plan), "--out", str(out), "--json"]
+    answer = CliRunner().invoke(edgeprune, asked, standalone_mode=False)
+    assert answer.exception is None, answer.exception
+    rows = {row["row"]: row for row in json.loads(answer.stdout)["rows"]}
+    assert list(rows) == ["dense", "svit", "small"]
+    assert rows["dense"]["points_under_dense"] == 0 and rows["dense"]["speedup_vs_dense"] == 1
+    assert 0 < rows["svit"]["token_share"] < rows["dense"]["token_share"] == 1
+    assert rows["svit"]["gmacs"] < rows["dense"]["gmacs"]
+    assert rows["small"]["gmacs"] < rows["dense"]["gmacs"]
+    assert rows["small"]["parameters"] < rows["dense"]["parameters"] < rows["svit"]["parameters"]
+    assert all(row["latency_ms"]["p50"] > 0 and 0 <= row["miou"] <= 1 for row in rows.values())
+    assert read_card(out / "rows/small/seed0/reference.safetensors").model.depth == 2
+    assert (out / "compare-onnxruntime.png").stat().st_size > 5000 and (out / "compare.csv").is_file()
+
+    made = {path: path.stat().st_mtime_ns for path in out.glob("rows/*/*/*")}
+    (out / "rows/svit/seed0/row.json").unlink()  # stopped before it was scored: neither trained nor built again
+    again = CliRunner().invoke(edgeprune, asked, standalone_mode=False)
+    assert again.exception is None, again.exception
+    assert "svit: sparse: done before" in again.stderr and "dense, seed 0: done before" in again.stderr
+    assert {path for path, when in made.items() if path.stat().st_mtime_ns != when} <= {
+        out / "rows/svit/seed0/row.json"
+    }
+    same = {row["row"]: row["miou"] for row in json.loads(again.stdout)["rows"]}
+    assert same == {name: row["miou"] for name, row in rows.items()}
+
+    table = CliRunner().invoke(edgeprune, asked[:-1], standalone_mode=False).stdout
+    assert "deploy on onnxruntime, fp32: " in table and "points over dense of its latency" in table
+    [picked] = json.loads(answer.stdout)["picked"]
+    assert Path(picked["bundle"]) == out / "rows" / picked["row"] / "seed0" / "bundle"
+    assert picked["points_under_dense"] <= 0.5
+
+
+def test_rows_begin_with_the_dense_checkpoint_and_learn_from_it(tmp_path: Path) -> None:
+    plan = load_plan(write_plan(tmp_path, frames=8))
+    sparse = row_recipe(plan, "svit", seed=3)
+    assert sparse.seed == 3 and list(sparse.phases) == ["sparse"] and sparse.policy.options["keep"] == [0.5]
+    phase = sparse.phases["sparse"]
+    assert phase.start == phase.teacher == str(tmp_path / "dense.safetensors") and phase.frames == 8
+    small = row_recipe(plan, "small", seed=0)
+    assert (small.model.height, small.model.width, small.model.depth) == (48, 64, 2)
+    assert small.policy.name == "dense" and list(small.phases) == ["reference"]
+
+
+def test_multiply_adds_are_those_of_the_tokens() -> None:
+    """Twelve D^2 for each token of a block and 2 N^2 D for its attention; gates come on top."""
+    model = models.model(models.card("svit"))
+    full, half = count_gmacs(model, [24] * 3), count_gmacs(model, [12] * 3)
+    blocks = [12 * 192**2 * n + 2 * n**2 * 192 for n in (24, 12)]
+    gates = 2 * 24 * (192 * 48 + 48 * 2)  # the full grid asks no gate after the first
+    assert full - half == pytest.approx((3 * (blocks[0] - blocks[1]) - gates) / 1e9, rel=1e-6)
+
+
+def test_differences_are_paired_by_seed() -> None:
+    plan = Plan.model_validate(
+        {"name": "p", "recipe": "r", "dense": "d", "score": {"data": "street"}, "seeds": [0, 1]}
+        | {"rows": {"dense": {}, "svit": SVIT}}
+    )
+
+    def run(miou: float) -> dict[str, Any]:
+        scored = {"miou": miou, "boundary_f": 0.5, "token_share": 0.5, "gmacs": 1.0}
+        return {"policy": "svit", "parameters": 7, "note": None, "precisions": {"fp32": scored}}
+
+    found = {("dense", 0): run(0.60), ("dense", 1): run(0.50), ("svit", 0): run(0.58), ("svit", 1): run(0.51)}
+    row = tabulate(plan, found, [])[1]
+    assert row["miou"] == pytest.approx(0.545) and row["seeds"] == 2
+    assert row["points_under_dense"] == pytest.approx(0.5)
+    assert row["points_spread"] == pytest.approx([-1.0, 2.0])
+    assert row["latency_ms"] is None and row["engine"] is None
+
+
+def test_controls_are_added_where_a_plan_has_none(tmp_path: Path) -> None:
+    """Half of the three blocks, three quarters of 64x96 in whole pairs of patches; neither beside one of its own."""
+    added = load_plan(write_plan(tmp_path, rows={"dense": {}, "svit": SVIT})).rows
+    assert list(added) == ["dense", "svit", "depth-1", "input-32x64"]
+    assert added["input-32x64"].model == {"height": 32, "width": 64} and added["depth-1"].policy is None
+    own = {"dense": {}, "svit": SVIT, "shallow": {"model": {"depth": 2}}}
+    assert list(load_plan(write_plan(tmp_path, rows=own)).rows) == [*own, "input-32x64"]
+    assert list(load_plan(write_plan(tmp_path)).rows) == ["dense", "svit", "small"]
+    assert list(load_plan(write_plan(tmp_path, rows={"dense": {}, "svit": SVIT}, controls=False)).rows) == [
+        "dense",
+        "svit",
+    ]
+
+
+def timed(row: str, policy: str, latency: float | None, *mious: float, precision: str = "fp32") -> dict[str, Any]:
+    """A row as `tabulate` gives it; dense scores 0.60 in every seed."""
+    return {
+        "row": row, "policy": policy, "precision": precision, "engine": None if latency is None else "onnxruntime",
+        "latency_ms": None if latency is None else {"p50": latency, "p95": latency},
+        "miou_by_seed": list(mious), "points_under_dense": 60 - 100 * sum(mious) / len(mious),
+    }  # fmt: skip
+
+
+def test_rows_are_held_against_dense_models_of_their_latency() -> None:
+    """A line from (20 ms, 0.50) to (80 ms, 0.60) in the first seed, past a dense model that is beaten in both; level at 0.60
+    over 80 ms; the other precision has lines of its own."""
+    rows = [
+        timed("dense", "dense", 80, 0.60, 0.60),
+        timed("depth-6", "dense", 20, 0.50, 0.56),
+        timed("slow", "dense", 50, 0.49, 0.50),
+        timed("svit", "svit", 50, 0.58, 0.60),
+        timed("late", "svit", 90, 0.59, 0.59),
+        timed("swift", "svit", 10, 0.50, 0.50),
+        timed("ats", "ats", None, 0.50, 0.50),
+        timed("dense", "dense", 10, 0.30, 0.30, precision="int8"),
+    ]
+    add_controls(rows)
+    over = {row["row"]: (row["points_over_controls"], row["controls_spread"]) for row in rows[:-1]}
+    assert over["svit"] == (pytest.approx(2.5), pytest.approx([2.0, 3.0]))
+    assert over["late"] == (pytest.approx(-1.0), pytest.approx([-1.0, -1.0]))
+    assert [over[name] for name in ("dense", "depth-6", "swift", "ats")] == [(None, None)] * 4
+
+
+def test_the_fastest_row_within_the_limit_is_picked() -> None:
+    rows = [
+        timed("dense", "dense", 80, 0.60),
+        timed("svit", "svit", 50, 0.596),
+        timed("better", "svit", 60, 0.61),
+        timed("swift", "svit", 10, 0.59),
+        timed("ats", "ats", None, 0.62),
+        timed("dense", "dense", 20, 0.60, precision="int8"),
+        timed("svit", "svit", 10, 0.50, precision="int8"),
+    ]
+    assert [(row["row"], row["precision"]) for row in pick(rows, 0.5)] == [("svit", "fp32"), ("dense", "int8")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rows": {"svit": SVIT, "random": SVIT}}, "rows need one named 'dense'"),
+        ({"rows": {"dense": SMALL_ROW, "svit": SVIT}}, "'dense' without settings"),
+        ({"rows": {"dense": {}, "svit": SVIT | {"modle": {}}}}, "unknown key 'rows.svit.modle'.*did you mean 'model'"),
+        ({"rows": {"dense": {}, "small": {"model": {"dept": 2}}}}, "row small: model: unknown key 'dept'"),
+        ({"phases": {"policy": ["sparce"]}}, "has no phase 'sparce'; it has .*did you mean 'sparse'"),
+        ({"phases": {"policy": ["sparse", "qat"]}}, "svit would see 16 frames in training and dense 8"),
+        ({"precisions": ["fp16"]}, "precisions"),
+        ({"seeds": []}, "seeds"),
+    ],
+)
+def test_bad_plans_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_plan(write_plan(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("engine", "message"),
+    [
+        ("openvin", "unknown engine 'openvin'; .*did you mean 'openvino'"),
+        ("tensorrt", "tensorrt can't run here: .*take it out"),
+    ],
+)
+def test_an_engine_that_cannot_run_is_said_before_hours_of_training(tmp_path: Path, engine: str, message: str) -> None:
+    plan = load_plan(write_plan(tmp_path, engines=["onnxruntime", engine]))
+    with pytest.raises(InputError, match=message):
+        compare(plan, tmp_path / "out", print)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ({"name": "stepp"}, "row last: unknown policy 'stepp'; .*did you mean 'step'"),
+        ({"name": "combined", "options": {"gate": {}}}, "row last: policy combined: unknown key 'gate'.*'gates'"),
+        ({"name": "combined", "options": {"levels": [[3, 0.5]]}}, "row last: policy combined: levels.0.0: .*found 3"),
+        ({"name": "cts-svit", "options": {"merged": 2.0}}, "row last: policy cts-svit: merged"),
+    ],
+)
+def test_a_policy_of_the_last_row_that_cannot_be_is_said_before_the_first_is_trained(
+    tmp_path: Path, policy: dict[str, Any], message: str
+) -> None:
+    rows = {"dense": {}, "svit": SVIT, "last": {"policy": policy}}
+    with pytest.raises(InputError, match=message):
+        load_plan(write_plan(tmp_path, rows=rows))
+
+
+def test_shipped_plans_are_whole() -> None:
+    from edgeprune.base.reading import ROOT
+
+    names = [path.stem for path in (ROOT / "lab" / "compare" / "recipes").glob("*.yaml")]
+    assert names
+    for name in names:
+        assert load_plan(name).name == name

@@ -1,0 +1,101 @@
+"""The uniform control: even for every count, blind, the same in every frame, gate and phase."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from edgeprune.export.build import export_family
+from edgeprune.export.parity import compare
+from edgeprune.model.policy import Bucket
+from edgeprune.pruning.methods.random import Random
+from edgeprune.pruning.methods.uniform import Uniform, even_scores, select_uniform
+from tests import models
+
+
+def windows(values_N: torch.Tensor, grid: tuple[int, int], count: int) -> torch.Tensor:
+    """How many of the best `count` lie in each window of 4x4 cells."""
+    keep_N = torch.zeros_like(values_N).scatter(0, values_N.topk(count).indices, 1.0)
+    return torch.nn.functional.avg_pool2d(keep_N.view(1, 1, *grid), 4, stride=1).flatten() * 16
+
+
+@pytest.mark.parametrize("grid", [(24, 32), (13, 21), (32, 32)])
+def test_any_count_is_spread_evenly(grid: tuple[int, int]) -> None:
+    scores_N, tokens = even_scores(grid), grid[0] * grid[1]
+    assert len(set(scores_N.tolist())) == tokens
+    blind_N = torch.rand(tokens, generator=torch.Generator().manual_seed(0))
+    for share in (0.1, 0.25, 0.343, 0.49, 0.7, 0.9):
+        found = windows(scores_N, grid, round(share * tokens))
+        assert (found - 16 * share).abs().max() < 2.5, share
+        assert found.var() < windows(blind_N, grid, round(share * tokens)).var() / 4
+
+
+def test_by_hand() -> None:
+    """Half of a small grid: no row, no column without one, and none full."""
+    half_HW = (even_scores((4, 6)) > 0.5).view(4, 6)
+    assert half_HW.sum() == 12
+    for lines in (half_HW, half_HW.T):
+        assert lines.any(1).all() and not lines.all(1).any()
+
+
+def test_it_is_one_constant_table() -> None:
+    model = models.model(models.card("uniform"))
+    made = model.policy
+    assert isinstance(made, Uniform) and isinstance(made, Random) and not list(made.parameters())
+    assert set(made.state_dict()) == {"scores_N"}
+    first, second = made.scores(0, torch.randn(2, models.N, 192)), made.scores(2, torch.randn(2, models.N, 192))
+    assert torch.equal(first, second) and torch.equal(first[0], first[1])
+
+
+def test_training_keeps_what_inference_keeps() -> None:
+    model = models.model(models.card("uniform", keep=[0.8, 0.5, 0.2]))
+    expected = model(models.images(3)).masked.keep_GBN
+    trained = model.train()(models.images(3)).masked
+    assert all(torch.equal(one_BN, other_BN) for one_BN, other_BN in zip(expected, trained.keep_GBN, strict=True))
+    assert trained.loss == 0
+    for deeper_BN, before_BN in zip(expected[1:], expected, strict=False):
+        assert (deeper_BN <= before_BN).all()  # a coarser grid of the same
+
+
+def test_a_crop_has_a_table_of_its_own_grid() -> None:
+    model = models.model(models.card("uniform", keep=[0.5])).train()
+    keeps = model(models.images(2)[..., :48, :64]).masked.keep_GBN
+    expected_N = (even_scores((3, 4)) > 0.5).float()
+    assert all(torch.equal(keep_BN, expected_N.expand(2, -1)) for keep_BN in keeps)
+
+
+def test_a_share_of_the_batch_keeps_every_token() -> None:
+    model = models.model(models.card("uniform", full=0.5)).train()
+    for keep_BN in model(models.images(4)).masked.keep_GBN:
+        assert (keep_BN[:2] == 1).all() and (keep_BN[2:] == 0).any()
+
+
+def test_a_uniform_control_keeps_as_many_of_what_is_offered() -> None:
+    model = models.model(models.card("dynamicvit"))
+    counts = model.policy.feasible([16, 8, 4])
+    keeps = model(models.images(2), select_uniform(model.policy, counts)).masked.keep_GBN
+    assert [keep_BN.sum(-1).tolist() for keep_BN in keeps] == [[count] * 2 for count in counts]
+    for before_BN, after_BN in pairwise(keeps):
+        assert (after_BN <= before_BN).all()
+    assert all(torch.equal(keep_BN[0], keep_BN[1]) for keep_BN in keeps)  # whatever the frames show
+
+
+def test_where_groups_merge_a_uniform_control_leaves_the_choice_to_the_policy() -> None:
+    model = models.model(models.card("cts-svit"))
+    counts = model.policy.target_counts(models.N)
+    images_B3HW = models.images(1)
+    own = model(images_B3HW, model.policy.select_top(counts)).masked.keep_GBN
+    even = model(images_B3HW, select_uniform(model.policy, counts)).masked.keep_GBN
+    assert torch.equal(own[0], even[0])
+    assert not torch.equal(own[1], even[1])
+    assert own[1].sum() == even[1].sum()
+
+
+def test_gates_of_equal_counts_share_their_selection_in_the_graph() -> None:
+    """One TopK stands for several gates there; parity compares labels and logits, which still agree."""
+    model = models.model(models.card("uniform"))
+    bucket = Bucket("k12", (12, 12, 12))
+    trunk, tails = export_family(model, [bucket], [0.0] * 3, "onnxruntime")
+    assert sum(node.op_type == "TopK" for node in tails["k12"].graph.node) < len(model.policy.gated) == 3
+    [row] = compare(model, [bucket], "fp32", trunk, list(tails.values()), models.frames(2), threads=1)
+    assert row.label_agreement == 1 and row.max_abs < 0.05 and row.selection_agreement is None

@@ -1,0 +1,195 @@
+"""Every engine of this machine on a bundle whose answers are known, and on bundles that are damaged."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeprune.base.errors import InputError
+from edgeprune.bundle import Bundle, open_bundle
+from edgeprune.runtime.engines import ENGINES, Engine, onnxruntime, openvino
+from edgeprune.runtime.engines.onnxruntime import CUDA, TENSORRT
+from tests import bundles
+
+MODULES = {"onnxruntime": "onnxruntime", "openvino": "openvino"}  # engines that compute what the graph says
+PROVIDERS = {"onnxruntime": "CPUExecutionProvider", "openvino": "CPU"}
+
+
+@pytest.fixture(params=MODULES)
+def name(request: pytest.FixtureRequest) -> str:
+    module = MODULES[request.param]
+    pytest.importorskip(module, reason=f"needs {request.param}: pip install {module}")
+    return str(request.param)
+
+
+@pytest.fixture
+def engine(name: str) -> Engine:
+    return ENGINES[name]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_counts_and_labels(engine: Engine, bundle: Bundle, precision: str) -> None:
+    session = engine.open(bundle, precision)
+    bundles.check_answers(session)
+    session.close()
+
+
+def test_labels_and_frames_of_earlier_calls_stay_as_they_were(engine: Engine, bundle: Bundle) -> None:
+    session, dense = engine.open(bundle, "fp32"), engine.open_graph(bundle.path("graphs/dense.onnx"))
+    frame_HW3, other_HW3 = bundles.frame_with(4, seed=1), bundles.frame_with(20, seed=2)
+    session.start(frame_HW3)
+    label_HW, dense_HW = session.finish("half"), dense(frame_HW3)
+    session.start(other_HW3)
+    session.finish("half")
+    dense(other_HW3)
+    assert np.array_equal(label_HW, bundles.expected_labels(frame_HW3, "half"))
+    assert np.array_equal(dense_HW, bundles.expected_dense(frame_HW3))
+
+
+def test_a_single_graph_takes_its_own_size_alone(engine: Engine, bundle: Bundle) -> None:
+    dense = engine.open_graph(bundle.path("graphs/dense.onnx"))
+    with pytest.raises(InputError, match=rf"dense.onnx takes frames of {bundles.H}x{bundles.W}, not {bundles.H}x1"):
+        dense(bundles.frame_with(1)[:, :1])
+
+
+def test_frames_that_can_only_be_read(engine: Engine, bundle: Bundle) -> None:
+    """As an image library or a decoder may hand them out: read-only, and every second column of something wider."""
+    frame_HW3 = bundles.frame_with(7, seed=3)
+    session, dense = engine.open(bundle, "fp32"), engine.open_graph(bundle.path("graphs/dense.onnx"))
+    wide_HW3 = np.repeat(frame_HW3, 2, axis=1)
+    for given_HW3 in (frame_HW3, wide_HW3[:, ::2]):
+        given_HW3.flags.writeable = False
+        session.start(given_HW3)
+        assert np.array_equal(session.finish("half"), bundles.expected_labels(frame_HW3, "half"))
+        assert np.array_equal(dense(given_HW3), bundles.expected_dense(frame_HW3))
+
+
+def test_dense_policy_has_one_bucket(engine: Engine, tmp_path: Path) -> None:
+    session = engine.open(bundles.write_bundle(tmp_path / "tiny", gated=False), "fp32")
+    frame_HW3 = bundles.frame_with(5)
+    assert session.start(frame_HW3) == bundles.N
+    assert np.array_equal(session.finish("full"), bundles.expected_dense(frame_HW3))
+    with pytest.raises(InputError, match="choices: full"):
+        session.finish("half")
+
+
+def test_only_the_buckets_asked_for_are_opened(engine: Engine, bundle: Bundle) -> None:
+    session = engine.open(bundle, "fp32", buckets=["half"])
+    session.start(bundles.frame_with(2))
+    session.finish("half")
+    with pytest.raises(InputError, match=r"unknown bucket 'full'; choices: half$"):
+        session.finish("full")
+
+
+def test_unknown_names(engine: Engine, bundle: Bundle) -> None:
+    with pytest.raises(InputError, match=r"unknown bucket 'haf'.*did you mean 'half'"):
+        engine.open(bundle, "fp32", buckets=["haf"])
+    with pytest.raises(InputError, match="unknown precision 'int4'; choices: fp32, int8"):
+        engine.open(bundle, "int4")
+
+
+def test_description_names_the_provider_that_ran(name: str, engine: Engine, bundle: Bundle) -> None:
+    description = engine.open(bundle, "int8", threads=1).describe()
+    assert description["provider"] == description["provider_asked"] == PROVIDERS[name]
+    assert (description["engine"], description["precision"], description["threads"]) == (name, "int8", 1)
+    assert description["version"][0].isdigit()
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"\x00" * 64, lambda data: b""])
+def test_a_graph_that_cannot_be_read(
+    engine: Engine, bundle: Bundle, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    graph = tmp_path / "cut-off.onnx"
+    graph.write_bytes(damage(bundle.path("graphs/dense.onnx").read_bytes()))
+    with pytest.raises(InputError, match=r"can't read .*cut-off\.onnx .*build the bundle again"):
+        engine.open_graph(graph)
+    with pytest.raises(InputError, match="not there"):
+        engine.open_graph(tmp_path / "gone.onnx")
+
+
+@pytest.mark.parametrize("file", ["graphs/fp32-trunk.onnx", "graphs/int8-tail-half.onnx"])
+def test_tampered_and_truncated_bundles_are_refused(tmp_path: Path, file: str) -> None:
+    bundles.write_bundle(tmp_path / "tiny")
+    path = tmp_path / "tiny" / file
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    with pytest.raises(InputError, match=f"{file} does not match its hash"):
+        open_bundle(tmp_path / "tiny")
+    path.unlink()
+    with pytest.raises(InputError, match=f"lacks {file}"):
+        open_bundle(tmp_path / "tiny")
+
+
+def test_a_machine_without_the_library(
+    name: str, engine: Engine, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, name, None)  # what `import` takes for "not there"
+    with pytest.raises(InputError, match=f"pip install .*{name}"):
+        engine.open(bundle, "fp32")
+
+
+def test_bf16_is_refused_where_the_cpu_has_none(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino", reason="needs openvino: pip install openvino")
+    real = openvino.load_openvino()
+
+    class Core(real.Core):  # type: ignore[misc, name-defined]
+        def get_property(self, device: str, key: str) -> Any:
+            return ["FP32", "INT8"] if key == "OPTIMIZATION_CAPABILITIES" else super().get_property(device, key)
+
+    monkeypatch.setattr(real, "Core", Core)
+    with pytest.raises(InputError, match=r"does not compute in bf16 .*FP32, INT8.*use engine openvino"):
+        ENGINES["openvino-bf16"].open(bundle, "fp32")
+    assert ENGINES["openvino"].open(bundle, "fp32").describe()["inference_precision"]
+
+
+def test_bf16_is_nearly_what_the_graph_says(bundle: Bundle) -> None:
+    library = pytest.importorskip("openvino", reason="needs openvino: pip install openvino")
+    if "BF16" not in library.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("needs a CPU with bf16")
+    session = ENGINES["openvino-bf16"].open(bundle, "fp32")
+    assert "bf" in session.describe()["inference_precision"]
+    frame_HW3 = bundles.frame_with(6, seed=1)
+    assert session.start(frame_HW3) == 6
+    assert (session.finish("half") == bundles.expected_labels(frame_HW3, "half")).mean() > 0.95
+
+
+# ------------------------------------------------------------------------------------------------ ONNX Runtime's providers
+
+
+@pytest.mark.parametrize(("name", "provider"), [("onnxruntime-cuda", CUDA), ("onnxruntime-tensorrt", TENSORRT)])
+def test_a_provider_that_is_not_installed_is_refused(bundle: Bundle, name: str, provider: str) -> None:
+    if provider in onnxruntime.load_onnxruntime().get_available_providers():
+        pytest.skip(f"this ONNX Runtime has {provider}")
+    with pytest.raises(
+        InputError, match=rf"has no {provider} \(it has .*CPUExecutionProvider.*pip install onnxruntime-gpu"
+    ):
+        ENGINES[name].open(bundle, "fp32")
+    missing = ENGINES[name].missing()
+    assert missing is not None and provider in missing
+
+
+@pytest.mark.parametrize("name", ["onnxruntime-cuda", "onnxruntime-tensorrt"])
+def test_a_fall_back_to_the_cpu_is_refused(bundle: Bundle, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As onnxruntime-gpu does where its CUDA does not fit: the session is made, on the CPU."""
+    library = onnxruntime.load_onnxruntime()
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "")  # put back afterwards
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE")
+    real, asked = library.InferenceSession, []
+
+    def on_the_cpu(model: Any, options: Any, providers: list[Any], **_: object) -> Any:
+        asked.append(providers)
+        return real(model, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(library, "get_available_providers", lambda: [TENSORRT, CUDA, "CPUExecutionProvider"])
+    monkeypatch.setattr(library, "InferenceSession", on_the_cpu)
+    with pytest.raises(
+        InputError, match="ExecutionProvider did not start, onnxruntime .* fell back to CPUExecutionProvider"
+    ):
+        ENGINES[name].open(bundle, "fp32")
+    assert [each for each, _ in asked[0]] == ([CUDA] if name.endswith("cuda") else [TENSORRT, CUDA])
+    assert asked[0][-1] == (CUDA, {"use_tf32": "0"})
+    assert name.endswith("cuda") or os.environ["NVIDIA_TF32_OVERRIDE"] == "0"

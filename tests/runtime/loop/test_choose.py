@@ -1,0 +1,48 @@
+"""Bucket choosers."""
+
+import pytest
+
+from edgeprune.base.errors import InputError
+from edgeprune.bundle import BucketEntry
+from edgeprune.runtime.choose import CHOOSERS, make_chooser, smallest_holding
+
+BUCKETS = [
+    BucketEntry(name=name, counts=[first], first=first, token_layers=first)
+    for name, first in (("small", 64), ("middle", 128), ("full", 200))
+]
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(0, "small"), (64, "small"), (65, "middle"), (128, "middle"), (129, "full"), (200, "full"), (999, "full")],
+)
+def test_the_smallest_that_holds_the_count(count: int, expected: str) -> None:
+    assert smallest_holding(BUCKETS, count).name == expected
+    assert make_chooser("in-frame", BUCKETS)(count) == expected
+
+
+def test_previous_frame_is_one_behind_and_begins_with_the_full_grid() -> None:
+    chooser = make_chooser("previous-frame", BUCKETS)
+    assert [chooser(count) for count in (10, 100, 200, 1)] == ["full", "small", "middle", "full"]
+
+
+def test_fixed() -> None:
+    chooser = make_chooser("fixed", BUCKETS, "middle")
+    assert {chooser(count) for count in (0, 100, 200)} == {"middle"}
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "message"),
+    [
+        ("fixed", None, "needs its name; choices: small, middle, full"),
+        ("fixed", "midle", "did you mean 'middle'"),
+        ("in-fram", None, "unknown bucket chooser 'in-fram'.*did you mean 'in-frame'"),
+    ],
+)
+def test_unknown_choosers_and_buckets(key: str, name: str | None, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_chooser(key, BUCKETS, name)
+
+
+def test_the_default_is_listed_first() -> None:
+    assert next(iter(CHOOSERS)) == "in-frame"

@@ -1,0 +1,61 @@
+"""A graph that takes longer than a service manager waits."""
+
+import csv
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgeprune.bundle import Bundle
+from edgeprune.runtime.cameras import open_source
+from tests import bundles
+
+pytest.importorskip("av", reason="needs PyAV: pip install 'edgeprune[video]'")
+
+SLOW = """
+import hashlib, sys, threading
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from edgeprune.bundle import open_bundle
+from edgeprune.runtime.cameras.capture import open_capture
+from edgeprune.data.preprocess import Preprocess
+from edgeprune.base.ending import end_on_signals, hard_stop
+from edgeprune.runtime.meters import open_meter
+from edgeprune.runtime.engines import ENGINES
+from edgeprune.runtime.choose import make_chooser
+from edgeprune.runtime.run import run
+from tests import bundles
+from tests.runtime.loop.fakes import Scripted
+end_on_signals()
+bundle = open_bundle(Path({bundle!r}))
+session = ENGINES["onnxruntime"].open(bundle, "fp32", threads=1)
+class Slow:
+    count = 0
+    def start(self, frame_HW3):
+        self.count += 1
+        if self.count == 6:  # native code for minutes
+            threading.Timer(0.1, print, ["ready"], {{"flush": True}}).start()
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 500_000_000)
+        return session.start(frame_HW3)
+    def finish(self, bucket):
+        return session.finish(bucket)
+with hard_stop(0):
+    run(bundle, Slow(), open_capture(Scripted(400)), Preprocess(bundles.H, bundles.W),
+        make_chooser("in-frame", bundle.manifest.buckets), open_meter("none"),
+        record=Path({folder!r}) / "rows.csv", out=Path({folder!r}) / "overlay.mp4")
+"""
+
+
+def test_a_run_is_ended_within_a_slow_graph(bundle: Bundle, tmp_path: Path) -> None:
+    root = str(Path(bundles.__file__).parents[1])
+    script = SLOW.format(root=root, bundle=str(bundle.folder), folder=str(tmp_path))
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["overlay.mp4", "rows.csv"]
+    with (tmp_path / "rows.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 5
+    assert len(list(open_source(str(tmp_path / "overlay.mp4")))) == 5

@@ -1,0 +1,32 @@
+"""The score that training prints against the one that is reported."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edgeprune.evaluate.confusion import ConfusionMatrix
+from edgeprune.evaluate.metrics import Scores
+from edgeprune.train.validation import open_validation, score
+from tests import models
+
+
+def test_validation_scores_what_numpy_scores(tmp_path: Path) -> None:
+    """mIoU by torchmetrics against the confusion matrix that the reported figures use."""
+    model = models.model()
+    data_set, samples = open_validation(models.write_street(tmp_path), "val", ["*"], [])
+    assert score(model, data_set, samples, None, None, batch=3).boundary_f is None
+    result = score(model, data_set, samples, None, None, batch=3, boundaries=True)
+    matrix, reported = ConfusionMatrix(11, 11), Scores(data_set.names, 11, (models.HEIGHT, models.WIDTH))
+    select = model.policy.select_top(model.policy.target_counts(models.N))
+    for sample in samples:
+        image_13HW = torch.from_numpy(sample.image_HW3.copy()).permute(2, 0, 1)[None].float()
+        with torch.no_grad():
+            classes_HW = model(image_13HW, select).logits_BKHW.argmax(1)[0].numpy().astype(np.uint8)
+        matrix.update(np.kron(classes_HW, np.ones((2, 2), np.uint8)), sample.label_HW)
+        reported.update(classes_HW, sample.label_HW)
+    assert result.boundary_f == pytest.approx(reported.result()["boundary_f"])
+    assert result.miou == pytest.approx(matrix.miou, abs=1e-6)
+    assert result.per_class == pytest.approx(matrix.per_class_iou.tolist(), abs=1e-6, nan_ok=True)
+    assert result.tokens == pytest.approx(model.policy.work_share(model.policy.target_keep), abs=1 / models.N)
