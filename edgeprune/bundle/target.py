@@ -10,7 +10,7 @@ from edgeprune.base.reading import NAME, Strict, find, parse, read_yaml, shipped
 
 
 class Power(Strict):
-    """Where the device's energy is read: a meter of `energy.METERS`, its rails, and which of them make the total."""
+    """Where the device's energy is read: a meter of `runtime.meters.METERS`, its rails, and which of them make the total."""
 
     meter: str = "auto"
     rails: list[str] | None = None

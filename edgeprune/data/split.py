@@ -52,7 +52,7 @@ def open_split(data_set: DataSet, split: str, include: Sequence[str] = ("*",), e
     """The samples of a split; no image is read before it is asked for.
 
     Args:
-        data_set: from `config.load_data_set`.
+        data_set: from `data.datasets.load_data_set`.
         split: `train`, `val` or `test`.
         include: globs over the file stem; a sample must match one of these and one of the split's own.
         exclude: globs over the file stem, added to the split's own. Scenes of the street have no stems to select by.

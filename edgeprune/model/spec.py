@@ -27,7 +27,7 @@ class ModelSpec(Strict):
 
 
 class PolicySpec(Strict):
-    """A token policy of `policies.POLICIES` and its settings (a mapping that the policy's own spec checks)."""
+    """A token policy of `pruning.methods.POLICIES` and its settings (a mapping that the policy's own spec checks)."""
 
     name: str = "dense"
     options: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Figures of a run that stand beside those of `report.summary`: energy per frame, and what the loop itself costs."""
+"""Figures of a run that stand beside those of `runtime.summary`: energy per frame, and what the loop itself costs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

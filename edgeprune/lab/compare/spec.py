@@ -59,9 +59,8 @@ class Plan(Strict):
 
 
 def read_plan(name: str | Path) -> tuple[Path, Plan]:
-    """A plan by name (`edgeprune/lab/compare/recipes/`) or path, as it is
-    written; and its file. `compare.load_plan` checks what
-    it names, for which it needs torch.
+    """A plan by name (`edgeprune/lab/compare/recipes/`) or path, as it is written; and its file. `load_plan`
+    checks what it names, for which it needs torch.
 
     Raises:
         InputError: no such file, no YAML, an unknown key or a value out of its range.
