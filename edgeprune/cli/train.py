@@ -47,7 +47,7 @@ def train(
     folder = out or Path("out/train") / loaded.name
     check_named(loaded, folder, phases)
     own([folder], [recipe], folders=True)
-    from edgeprune.train.loop import train as run_training
+    from edgeprune.train.phases import train as run_training
 
     say(f"{loaded.name}: phases {', '.join(loaded.phases)}; checkpoints in {folder}")
     paths = run_training(loaded, folder, say, cache, list(phases) or None)

@@ -39,12 +39,14 @@ class View:
         images_B3HW: normalised as the stem takes them.
         grid: of these images.
         labels_BHW: in training alone, for policies that learn from them; `ignore_index` marks pixels without one.
+        progress: the share of the sparse phase that is done, for policies that change on the way; 1 in any other phase.
     """
 
     images_B3HW: Tensor
     grid: tuple[int, int]
     labels_BHW: Tensor | None = None
     ignore_index: int = 255
+    progress: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,6 @@ class TokenPolicy(nn.Module):
         super().__init__()
         self.shape = shape
         self.gated: tuple[int, ...] = ()
-        # share of the sparse phase that is done; the training loop sets it, and 1 in later phases
-        self.progress = 0.0
         # options that were left open, as the policy has set them for its model: a checkpoint has them written out
         self.chosen: dict[str, Any] = {}
         # what each selection of the last `gathered` took (indices as its TopK gives them): for parity and for pictures

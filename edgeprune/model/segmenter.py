@@ -85,6 +85,7 @@ class Segmenter(nn.Module):
         select: Select | None = None,
         labels_BHW: Tensor | None = None,
         ignore_index: int = 255,
+        progress: float = 1.0,
     ) -> Prediction:
         """The training form.
 
@@ -92,9 +93,10 @@ class Segmenter(nn.Module):
             images_B3HW: levels 0-255 as float, H and W multiples of 16.
             select: overrides the policy's own selection (see `model/policy.py`).
             labels_BHW: for policies that learn from them; `ignore_index` marks pixels without a class.
+            progress: the share of the sparse phase that is done, for policies that change on the way.
         """
         x_BND, skips, view = self.embed(images_B3HW)
-        view = replace(view, labels_BHW=labels_BHW, ignore_index=ignore_index)
+        view = replace(view, labels_BHW=labels_BHW, ignore_index=ignore_index, progress=progress)
         masked = self.policy.masked(list(self.blocks), x_BND, select, view)
         x_BND = self.norm(masked.x_BND)
         logits_BKHW = self._finish(x_BND, view.grid, skips, masked.frozen_BNK, masked.open_BN)

@@ -46,5 +46,4 @@ class Augment(nn.Module):
         shifted_B1HW = labels_BHW[:, None].float() + 1
         images_B3HW, shifted_B1HW = self.steps(images_B3HW.float() / 255, shifted_B1HW)
         labels_BHW = shifted_B1HW[:, 0].round().long() - 1
-        labels_BHW[labels_BHW < 0] = self.ignore_index
-        return images_B3HW.clamp(0, 1) * 255, labels_BHW
+        return images_B3HW.clamp(0, 1) * 255, labels_BHW.masked_fill(labels_BHW < 0, self.ignore_index)

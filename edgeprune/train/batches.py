@@ -84,11 +84,16 @@ class Plan:
         return self.steps - self.start
 
 
-def load_batches(mixture: Mixture, plan: Plan, workers: int, say: Say) -> Iterator[tuple[Tensor, Tensor]]:
+def load_batches(
+    mixture: Mixture, plan: Plan, workers: int, say: Say, pinned: bool = False
+) -> Iterator[tuple[Tensor, Tensor]]:
     """The plan's batches: images (B, 3, H, W) and labels (B, H, W), both uint8.
 
     Workers hand them over in shared memory. Where that is too small (a container has 64 MB unless told), fewer batches are
     prepared ahead, and none where not even one fits: a batch that finds no room kills its worker.
+
+    Args:
+        pinned: whether batches lie in page-locked memory, which a GPU copies from while the host goes on.
 
     Raises:
         InputError, RunError: what reading a sample raises; or a worker was killed.
@@ -109,7 +114,11 @@ def load_batches(mixture: Mixture, plan: Plan, workers: int, say: Say) -> Iterat
         else:
             ahead = fitting[0]
     loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
-        mixture, batch_sampler=plan, num_workers=workers, prefetch_factor=ahead if workers else None
+        mixture,
+        batch_sampler=plan,
+        num_workers=workers,
+        prefetch_factor=ahead if workers else None,
+        pin_memory=pinned,
     )
     return _as_raised(loader)
 

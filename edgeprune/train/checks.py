@@ -17,9 +17,9 @@ from edgeprune.model.stem import PATCH
 from edgeprune.pruning.methods import make_policy, settle
 from edgeprune.quantize.loading import read_card
 from edgeprune.train.batches import open_mix
-from edgeprune.train.made_of import CLASSES, begins_with, difference, made_of, other_classes, without_folders
-from edgeprune.train.named import SUFFIX
-from edgeprune.train.recipe import QUANTIZED, SPARSE, Phase, Recipe
+from edgeprune.train.fingerprint import CLASSES, contents_of, difference, other_classes, without_folders
+from edgeprune.train.phase_run import PhaseRun
+from edgeprune.train.recipe import QUANTIZED, SPARSE, SUFFIX, Phase, Recipe
 from edgeprune.train.validation import open_validation
 
 Say = Callable[[str], None]
@@ -47,7 +47,7 @@ def check_phase(recipe: Recipe, name: str, phase: Phase) -> None:
             raise InputError(
                 f"phase {name}: {key} is {value!r}, which must be an earlier phase or a {SUFFIX} file; {found}"
             )
-    if (phase.distill or phase.distill_tokens) and phase.teacher is None:
+    if phase.distills and phase.teacher is None:
         key = "distill" if phase.distill else "distill_tokens"
         raise InputError(f"phase {name}: {key} needs `teacher`, an earlier phase")
     for key, crop, size in (
@@ -58,7 +58,7 @@ def check_phase(recipe: Recipe, name: str, phase: Phase) -> None:
             raise InputError(f"phase {name}: {key} is {crop}; expected a multiple of {PATCH} up to the model's {size}")
     if (phase.crop_height is None) != (phase.crop_width is None):
         raise InputError(f"phase {name}: crop_height and crop_width go together; give both or neither")
-    source = begins_with(recipe, name)
+    source = recipe.start_of(name)
     if source is not None and source.endswith(SUFFIX):
         has_ranges = read_card(Path(source)).quantized
     else:
@@ -67,13 +67,14 @@ def check_phase(recipe: Recipe, name: str, phase: Phase) -> None:
         raise InputError(f"phase {name} is quantization-aware and needs `calibration:` in the recipe")
 
 
-def check_done(recipe: Recipe, name: str, path: Path, out: Path, say: Say) -> None:
+def check_done(run: PhaseRun, say: Say) -> None:
     """Refuses a phase's checkpoint that this recipe would not have made: by its settings, and by what it is made of now.
 
     A checkpoint of an earlier version does not say what it was made of; it is taken as it is, and that is said.
     """
-    phase, card = recipe.phases[name], read_card(path)
-    recorded, now = card.provenance.get("made_of", {}), made_of(recipe, name, out)
+    recipe, phase, name, path = run.recipe, run.phase, run.name, run.checkpoint
+    card = read_card(path)
+    recorded, now = card.provenance.get("made_of", {}), contents_of(run)
     says = phase.model_dump(mode="json") | {
         "seed": recipe.seed,
         "model": recipe.model,
@@ -101,7 +102,7 @@ def check_done(recipe: Recipe, name: str, path: Path, out: Path, say: Say) -> No
 
 def needed(recipe: Recipe, names: Iterable[str]) -> list[str]:
     """Earlier phases whose checkpoints these begin with or learn from."""
-    wanted = {value for name in names for value in (begins_with(recipe, name), recipe.phases[name].teacher)}
+    wanted = {value for name in names for value in (recipe.start_of(name), recipe.phases[name].teacher)}
     return [name for name in recipe.phases if name in wanted]
 
 
@@ -110,7 +111,7 @@ def _alike(key: str, says: Any, made: Any, by_content: bool) -> bool:
     where both files are there and equal: in two clones, say.
 
     Args:
-        by_content: what the key names is compared as `made_of` has it, so a file may be anywhere.
+        by_content: what the key names is compared as `contents_of` has it, so a file may be anywhere.
     """
     if key == "data":
         return without_folders(says) == without_folders(made)

@@ -1,4 +1,5 @@
-"""Losses: cross-entropy with ignored pixels, soft Jaccard, and distillation from the dense phase.
+"""Losses: cross-entropy with ignored pixels, soft Jaccard, and distillation from the dense phase. None of them reads a value
+back from the device.
 
 Shapes: B batch, K classes, H W pixels of the logits, N tokens, D width.
 """
@@ -23,11 +24,11 @@ def cross_entropy(
 ) -> Tensor:
     """Mean cross-entropy at the logits' resolution; 0 where all is ignored."""
     labels_BHW = labels_at(labels_BHW, logits_BKHW)
-    if not (labels_BHW != ignore_index).any():
-        return logits_BKHW.float().sum() * 0  # a mean over nothing would be NaN, and every weight with it
-    return F.cross_entropy(
+    loss = F.cross_entropy(
         logits_BKHW.float(), labels_BHW, weight=weights_K, ignore_index=ignore_index, label_smoothing=smoothing
     )
+    # a mean over nothing would be NaN, and every weight with it
+    return torch.where((labels_BHW != ignore_index).any(), loss, 0.0)
 
 
 def labels_at(labels_BHW: Tensor, logits_BKHW: Tensor) -> Tensor:
@@ -50,11 +51,9 @@ def jaccard_distance(logits_BKHW: Tensor, labels_BHW: Tensor, ignore_index: int)
     y_BKHW = F.one_hot(labels_BHW.masked_fill(~counted_B1HW[:, 0], 0), classes).permute(0, 3, 1, 2) * counted_B1HW
     both_K = (p_BKHW * y_BKHW).sum(dim=(0, 2, 3))
     size_K = y_BKHW.sum(dim=(0, 2, 3))
-    present_K = size_K > 0
-    if not present_K.any():
-        return logits_BKHW.float().sum() * 0
     iou_K = both_K / (p_BKHW.sum(dim=(0, 2, 3)) + size_K - both_K).clamp_min(1e-6)
-    return 1 - iou_K[present_K].mean()
+    present_K = size_K > 0
+    return ((1 - iou_K) * present_K).sum() / present_K.sum().clamp_min(1)
 
 
 def distance_to_teacher(logits_BKHW: Tensor, teacher_BKHW: Tensor) -> Tensor:

@@ -7,9 +7,7 @@ from edgeprune.base.beside import PLACES
 from edgeprune.base.errors import InputError, nearest
 from edgeprune.data.datasets import load_data_set
 from edgeprune.model.card import look_at_checkpoint, read_header
-from edgeprune.train.recipe import Recipe
-
-SUFFIX = ".safetensors"
+from edgeprune.train.recipe import SUFFIX, Recipe
 
 
 def check_named(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> None:

@@ -40,6 +40,7 @@ class Mix(Source):
     share: float = Field(1.0, gt=0, le=1e6, description="of each batch, beside the other sources' shares")
 
 
+SUFFIX = ".safetensors"  # by which a checkpoint is told from a phase
 SPARSE, QUANTIZED = ("sparse", "qat"), ("qat", "dense-qat")  # kinds of phases
 
 
@@ -83,6 +84,21 @@ class Phase(Strict):
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights that the phase hands on")
     augment: AugmentSpec = AugmentSpec()
 
+    @property
+    def steps(self) -> int:
+        """Whole batches; at least one where there are frames at all."""
+        return max(min(1, self.frames), self.frames // self.batch)
+
+    @property
+    def crop(self) -> tuple[int, int] | None:
+        """Height and width that a step sees; None: the model's own."""
+        return (self.crop_height, self.crop_width) if self.crop_height and self.crop_width else None
+
+    @property
+    def distills(self) -> bool:
+        """Whether the phase learns from a teacher."""
+        return bool(self.distill or self.distill_tokens)
+
 
 class Validation(Source):
     """What is scored during training; never what is reported."""
@@ -116,6 +132,12 @@ class Recipe(Strict):
     bf16: bool | Literal["auto"] = "auto"
     workers: int = Field(0, ge=0, le=256)
     checkpoint_seconds: float = Field(120.0, ge=0)
+
+    def start_of(self, name: str) -> str | None:
+        """What a phase starts from: an earlier phase or a checkpoint; None where it is `weights`, or nothing."""
+        names = list(self.phases)
+        before = names[names.index(name) - 1] if names.index(name) else None
+        return self.phases[name].start or before
 
     def policy_of(self, phase: Phase) -> PolicySpec:
         """The policy of the model that the phase trains; a dense phase has none."""

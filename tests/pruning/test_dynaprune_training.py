@@ -120,8 +120,8 @@ def test_annealed_stages_end_without_noise() -> None:
     scores_BN = torch.linspace(-2, 2, 4000).expand(5, -1)
     torch.manual_seed(0)
     wrong = []
-    for made.progress in (0.0, 0.25, 0.5, 1.0):
-        wrong.append(((made._sample(scores_BN) > 0.5) != (scores_BN > 0)).float().mean().item())
+    for progress in (0.0, 0.25, 0.5, 1.0):
+        wrong.append(((made._sample(scores_BN, progress) > 0.5) != (scores_BN > 0)).float().mean().item())
     assert wrong[0] > 1.5 * wrong[1] > 0.1
     assert wrong[2] == wrong[3] == 0
 

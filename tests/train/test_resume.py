@@ -15,27 +15,29 @@ from safetensors.torch import load_file
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.reading import ROOT
-from edgeprune.train import loop
-from edgeprune.train.loop import fingerprint, train
-from edgeprune.train.progress import NAME, Progress, read_progress, write_progress
+from edgeprune.train import trainer
+from edgeprune.train.fingerprint import settings_digest
+from edgeprune.train.phase_run import PhaseRun
+from edgeprune.train.phases import train
 from edgeprune.train.recipe import Recipe
+from edgeprune.train.resume import NAME, PhaseState, read_state, write_state
 from tests import models
 from tests.models import changed, quiet
 
 CHILD = """
 import sys, time, torch
 from pathlib import Path
+from edgeprune.train import phases, trainer
 from edgeprune.train.recipe import load_recipe
-from edgeprune.train import loop
 
-write = loop.write_progress
-def write_and_say(folder, progress, *rest):
-    write(folder, progress, *rest)
-    print("saved", folder.name, progress.step, flush=True)
-    if (folder.name, progress.step) == (sys.argv[3], int(sys.argv[4])):
+write = trainer.write_state
+def write_and_say(folder, state, *rest):
+    write(folder, state, *rest)
+    print("saved", folder.name, state.step, flush=True)
+    if (folder.name, state.step) == (sys.argv[3], int(sys.argv[4])):
         time.sleep(600)  # until it is killed
-loop.write_progress = write_and_say
-loop.train(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]), lambda line: print(line, flush=True))
+trainer.write_state = write_and_say
+phases.train(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]), lambda line: print(line, flush=True))
 """
 
 
@@ -82,14 +84,14 @@ def test_resumed_after_kill_9_the_weights_are_those_of_an_undisturbed_run(tmp_pa
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Interrupts a phase once the state of `step` is saved."""
-    write = loop.write_progress
+    write = trainer.write_state
 
-    def write_and_stop(folder: Path, progress: Progress, *rest: Any) -> None:
-        write(folder, progress, *rest)
-        if progress.step == step:
+    def write_and_stop(folder: Path, state: PhaseState, *rest: Any) -> None:
+        write(folder, state, *rest)
+        if state.step == step:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "write_progress", write_and_stop)
+    monkeypatch.setattr(trainer, "write_state", write_and_stop)
 
 
 def test_a_state_hangs_on_every_option_of_its_policy_left_open_or_not(tmp_path: Path) -> None:
@@ -98,7 +100,7 @@ def test_a_state_hangs_on_every_option_of_its_policy_left_open_or_not(tmp_path: 
 
     def mark(name: str, **options: object) -> str:
         policy = recipe.policy.model_copy(update={"options": recipe.policy.options | options})
-        return fingerprint(recipe.model_copy(update={"policy": policy}), name)
+        return settings_digest(PhaseRun(recipe.model_copy(update={"policy": policy}), name, tmp_path))
 
     assert mark("sparse") == mark("sparse", full=0.0) != mark("sparse", full=0.25)
     assert mark("dense") == mark("dense", full=0.25)  # it has no policy
@@ -129,10 +131,10 @@ MADE_OF = {"classes": "[]"}
 def test_a_kill_while_a_state_is_written_leaves_the_state_before(tmp_path: Path) -> None:
     model = models.model(models.card("dense", depth=1))
     optimiser = torch.optim.AdamW(model.parameters())
-    write_progress(tmp_path, Progress(1, "a", made_of=MADE_OF), model.state_dict(), {}, optimiser)
+    write_state(tmp_path, PhaseState(1, "a", made_of=MADE_OF), model.state_dict(), {}, optimiser)
     (tmp_path / "step-0000002.partial.safetensors").write_text("half")
     (tmp_path / "step-0000002.safetensors").write_text("whole, but not named yet")
-    found = read_progress(tmp_path, "a")
+    found = read_state(tmp_path, "a")
     assert found is not None and found[0].step == 1 and found[1]["weights"].keys() == model.state_dict().keys()
-    write_progress(tmp_path, Progress(3, "a", made_of=MADE_OF), model.state_dict(), {}, optimiser)
+    write_state(tmp_path, PhaseState(3, "a", made_of=MADE_OF), model.state_dict(), {}, optimiser)
     assert sorted(path.name for path in tmp_path.glob("step-*[0-9].safetensors")) == ["step-0000003.safetensors"]

@@ -28,7 +28,7 @@ from edgeprune.model.segmenter import Segmenter
 from edgeprune.quantize.calib import read_calib
 from edgeprune.quantize.loading import load
 from edgeprune.runtime.engines import ENGINES
-from edgeprune.train.loop import train
+from edgeprune.train.phases import train
 from edgeprune.train.validation import score
 
 Say = Callable[[str], None]

@@ -145,7 +145,7 @@ class Combination(TokenPolicy):
         """The least pure cells stay apart, the least sure tokens stay, the best are kept."""
         return self._candidates(counts, self.shape.grid)
 
-    def _own_select(self, grid: tuple[int, int]) -> Select:
+    def _own_select(self, grid: tuple[int, int], progress: float) -> Select:
         """What is chosen without `select`: in training by an exit's confidence, and of a gate's as it samples."""
         counts = self._feasible([max(1, round(share * grid[0] * grid[1])) for share in self.target_keep], grid)
         top = select_top(self._candidates(counts, grid))
@@ -156,7 +156,7 @@ class Combination(TokenPolicy):
                 return (scores_BS > self.unsure).to(scores_BS.dtype)
             if self.training and kind is Kind.GATE:
                 assert self.gate_options is not None
-                return self.gate_options.sample(scores_BS, self.progress)
+                return self.gate_options.sample(scores_BS, progress)
             return top(place, scores_BS)
 
         return select
@@ -205,7 +205,7 @@ class Combination(TokenPolicy):
         full = 0
         if select is None and self.training and self.gate_options is not None:
             full = self.gate_options.whole_images(x_BND.shape[0])
-        select = select or self._own_select(grid)
+        select = select or self._own_select(grid, 1.0 if view is None else view.progress)
         loss = x_BND.new_zeros((), dtype=torch.float32)
         keeps: list[Tensor] = []
         groups: list[Tensor] = []

@@ -77,8 +77,8 @@ class DynamicViT(Stages):
         """log p(keep) - log p(drop), (..., N), of tokens that are all there."""
         return self.gates[gate](x_ND)
 
-    def _sample(self, scores_BN: Tensor) -> Tensor:
-        return self.options.sample(scores_BN, self.progress)
+    def _sample(self, scores_BN: Tensor, progress: float = 1.0) -> Tensor:
+        return self.options.sample(scores_BN, progress)
 
     def masked(
         self, blocks: Sequence[nn.Module], x_BND: Tensor, select: Select | None = None, view: View | None = None
@@ -99,7 +99,7 @@ class DynamicViT(Stages):
                 gate = len(keeps)
                 scores_BN = self.gates[gate](x_BND, there_BN)
                 if sampled:  # also of tokens that left: a gate that would keep them says so to the gates before it
-                    there_BN = there_BN * self._sample(scores_BN)
+                    there_BN = there_BN * self._sample(scores_BN, 1.0 if view is None else view.progress)
                 else:
                     there_BN = there_BN * select(gate, scores_BN.masked_fill(there_BN < 0.5, GONE))
                 keeps.append(there_BN)

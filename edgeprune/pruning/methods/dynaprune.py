@@ -121,9 +121,9 @@ class DynaPrune(Stages):
         if options.reconstruction != "preserve":
             self.reconstruction = (Learned if options.reconstruction == "learned" else Nearest)(shape.grid)
 
-    def _sample(self, scores_BN: Tensor) -> Tensor:
+    def _sample(self, scores_BN: Tensor, progress: float = 1.0) -> Tensor:
         """Two-class Gumbel on [log s, log(1 - s)], straight through."""
-        return self.options.sample(scores_BN, self.progress)
+        return self.options.sample(scores_BN, progress)
 
     def trunk(self, blocks: Sequence[nn.Module], x_ND: Tensor, view: View) -> tuple[Tensor, Tensor]:
         """The scores are the first stage's, (N,), larger = keep."""
@@ -161,7 +161,7 @@ class DynaPrune(Stages):
                 stage, before_BN = len(keeps), there_BN.detach()
                 scores_BN = self.importance[stage](x_BND, context_BND, before_BN).float()
                 if sampled:  # also of tokens that left: a stage that would keep them says so to the stages before it
-                    choice_BN = self._sample(scores_BN)
+                    choice_BN = self._sample(scores_BN, 1.0 if view is None else view.progress)
                 else:
                     choice_BN = select(stage, scores_BN.masked_fill(before_BN < 0.5, GONE)).float()
                 if full:

@@ -32,7 +32,7 @@ class Random(SViT):
             return torch.rand(x_ND.shape[:-1], device=x_ND.device)
         return self.scores_GN[gate].expand(x_ND.shape[:-1])
 
-    def _sample(self, gate: int, scores_BN: Tensor) -> Tensor:
+    def _sample(self, gate: int, scores_BN: Tensor, progress: float = 1.0) -> Tensor:
         """Each token kept with the target's probability."""
         return (torch.rand_like(scores_BN) < self.target_keep[gate]).to(scores_BN.dtype)
 

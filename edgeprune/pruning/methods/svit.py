@@ -5,6 +5,7 @@ Shapes: B batch, N tokens of the full grid, K tokens kept, D width, G gates.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Literal
 
 import torch
@@ -119,9 +120,9 @@ class SViT(TokenPolicy):
         """The same where tokens that left stay away: a gate that looks at all tokens sees those that are there."""
         return self.gates[gate](x_BND, there_BN) if self.options.gate == "dynamicvit" else self.scores(gate, x_BND)
 
-    def _sample(self, gate: int, scores_BN: Tensor) -> Tensor:
+    def _sample(self, gate: int, scores_BN: Tensor, progress: float = 1.0) -> Tensor:
         """The gate's decision in training."""
-        return self.options.sample(scores_BN, self.progress)
+        return self.options.sample(scores_BN, progress)
 
     def masked(
         self, blocks: Sequence[nn.Module], x_BND: Tensor, select: Select | None = None, view: View | None = None
@@ -133,7 +134,8 @@ class SViT(TokenPolicy):
         """
         sampled = select is None and self.training
         if select is None:
-            select = self._sample if self.training else self.select_top(self.target_counts(x_BND.shape[1]))
+            sample = partial(self._sample, progress=1.0 if view is None else view.progress)
+            select = sample if self.training else self.select_top(self.target_counts(x_BND.shape[1]))
         full = self.options.whole_images(x_BND.shape[0]) if sampled else 0
         keeps: list[Tensor] = []
         for index, block in enumerate(blocks):

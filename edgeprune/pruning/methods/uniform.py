@@ -35,7 +35,7 @@ class Uniform(Random):
             return self.scores(gate, x_BND)
         return even_scores(view.grid).to(x_BND.device).expand(x_BND.shape[:-1])
 
-    def _sample(self, gate: int, scores_BN: Tensor) -> Tensor:
+    def _sample(self, gate: int, scores_BN: Tensor, progress: float = 1.0) -> Tensor:
         """The best tokens at the target."""
         return self.select_top(self.target_counts(scores_BN.shape[1]))(gate, scores_BN)
 

@@ -19,10 +19,11 @@ from edgeprune.data.datasets import load_data_set
 from edgeprune.model.checkpoint import HEADER, save, write_safetensors
 from edgeprune.model.weights import read_safetensors
 from edgeprune.quantize.loading import load, make_model, read_card
-from edgeprune.train.loop import train
-from edgeprune.train.made_of import content_of_frames, content_of_weights, made_of
-from edgeprune.train.progress import NAME
+from edgeprune.train.fingerprint import contents_of, frames_digest, weights_digest
+from edgeprune.train.phase_run import PhaseRun
+from edgeprune.train.phases import train
 from edgeprune.train.recipe import Recipe
+from edgeprune.train.resume import NAME
 from tests import models
 from tests.models import changed, quiet
 from tests.train.test_resume import stop_after
@@ -258,7 +259,7 @@ def test_frames_are_told_by_names_sizes_and_what_the_set_says(tmp_path: Path) ->
     elsewhere = load_data_set(str(write_set(tmp_path / "b", name="other")))
 
     def digest(content: Any, split: str = "train", **globs: Any) -> str:
-        return content_of_frames(content, split, open_split(content, split, **globs))
+        return frames_digest(content, split, open_split(content, split, **globs))
 
     assert digest(data_set) == digest(elsewhere)
     assert digest(data_set) != digest(data_set, include=["a0", "a1"]) != digest(data_set, exclude=["a0"])
@@ -281,7 +282,7 @@ def test_of_labels_in_colours_the_palette_counts(tmp_path: Path) -> None:
             if colourful:
                 turn_colourful(tmp_path / "set")
             data_set = load_data_set(str(path))
-            digests.append(content_of_frames(data_set, "train", open_split(data_set, "train")))
+            digests.append(frames_digest(data_set, "train", open_split(data_set, "train")))
     assert digests[0] == digests[1] and digests[2] != digests[3]  # of ids it is for looking at alone
 
 
@@ -292,7 +293,7 @@ def test_weights_are_told_by_their_tensors_alone(tmp_path: Path) -> None:
     write_safetensors(paths[1], "weights", dict(reversed(tensors.items())), {"note": "another header"})
     write_safetensors(paths[2], "weights", tensors | {"a": torch.tensor(2.0)})
     write_safetensors(paths[3], "weights", tensors | {"b": torch.arange(6.0).view(3, 2)})
-    first, second, *others = (content_of_weights(path) for path in paths)
+    first, second, *others = (weights_digest(path) for path in paths)
     assert first == second and len({first, *others}) == 3
 
 
@@ -374,6 +375,6 @@ def test_a_file_to_begin_with_that_does_not_fit_is_refused_before_the_first_phas
 
 def test_a_phase_says_what_it_is_made_of(clone: Path) -> None:
     recipe = changed(recipe_on(clone / "own.yaml"), "sparse", teacher="dense", distill=1.0)
-    found = made_of(recipe, "sparse", clone / "out")
+    found = contents_of(PhaseRun(recipe, "sparse", clone / "out"))
     assert sorted(found) == ["classes", "data 1", "start", "teacher"] and found["start"] == found["teacher"]
     assert json.loads(found["classes"]) == NAMES and found["data 1"].endswith(" own train")

@@ -1,5 +1,6 @@
-"""What a phase's weights are made of, by content: its frames, the classes, the weights it begins with and learns from. A
-later or resumed phase so notices what has changed, and a clone that has moved does not look changed.
+"""What decides a phase's weights, as digests: its settings, and the content of what it reads, which are its frames, the
+classes, the weights that it begins with and learns from. A later or resumed phase so notices what has changed, and a clone
+that has moved does not look changed.
 
 Frames are told by the names and sizes of their files, not by their pixels: a set of 100 GB is not read for it. Scenes of
 the street are told by their seeds; the renderer, like the trainer, is a matter of edgeprune's version.
@@ -21,55 +22,59 @@ from edgeprune.data.folder import FolderSamples
 from edgeprune.data.labels import is_coloured
 from edgeprune.data.selection import Source
 from edgeprune.data.split import SPLITS
+from edgeprune.model.checkpoint import shape_of
 from edgeprune.model.weights import find_weights, read_safetensors
-from edgeprune.train.named import SUFFIX
-from edgeprune.train.recipe import QUANTIZED, Recipe
+from edgeprune.pruning.methods import settle
+from edgeprune.train.phase_run import PhaseRun
+from edgeprune.train.recipe import QUANTIZED, SUFFIX
 
 CLASSES = "classes"
-MadeOf = dict[str, str]  # what -> its digest; of `classes` their names as JSON
+Contents = dict[str, str]  # what -> its digest; of `classes` their names as JSON
 
 
-def checkpoint_of(name: str, out: Path) -> Path:
-    """The checkpoint that `start` or `teacher` names: of an earlier phase in `out`, or a file of its own."""
-    return Path(name) if name.endswith(SUFFIX) else out / f"{name}{SUFFIX}"
+def settings_digest(run: PhaseRun) -> str:
+    """Of the settings that decide a phase's steps: a state of another recipe must not be resumed. Files count by their
+    content (`contents_of`), not by where they are."""
+    recipe, phase = run.recipe, run.phase.model_dump()
+    phase["data"] = without_folders(phase["data"])
+    phase |= {key: SUFFIX for key in ("start", "teacher") if str(phase[key]).endswith(SUFFIX)}
+    content: dict[str, Any] = {
+        "seed": recipe.seed,
+        "model": recipe.model.model_dump(),
+        "policy": settle(recipe.policy_of(run.phase), shape_of(recipe.model)).model_dump(),
+        "phase": phase,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def begins_with(recipe: Recipe, name: str) -> str | None:
-    """What a phase starts from: an earlier phase or a checkpoint; None where it is the recipe's `weights`, or nothing."""
-    names = list(recipe.phases)
-    before = names[names.index(name) - 1] if names.index(name) else None
-    return recipe.phases[name].start or before
-
-
-def made_of(recipe: Recipe, name: str, out: Path) -> MadeOf:
+def contents_of(run: PhaseRun) -> Contents:
     """Of what the phase would be made now. What is not at hand (a set that has moved, weights of a hub that can't be
     reached) is left out."""
-    phase = recipe.phases[name]
-    found: MadeOf = {}
+    recipe, phase = run.recipe, run.phase
+    found: Contents = {}
     for index, mix in enumerate(phase.data, start=1):
         with suppress(InputError):  # the phase itself says so when it needs them
-            data_set, found[f"data {index}"] = _content(mix)
+            data_set, found[f"data {index}"] = _describe(mix)
             found[CLASSES] = json.dumps(data_set.names)
     if phase.kind in QUANTIZED and recipe.calibration is not None:
         with suppress(InputError):
-            _, found["calibration"] = _content(recipe.calibration)
-    before = begins_with(recipe, name)
-    weights = {"start": before, "teacher": phase.teacher if phase.distill or phase.distill_tokens else None}
-    paths = {key: checkpoint_of(value, out) for key, value in weights.items() if value is not None}
-    if before is None and recipe.weights is not None:
+            _, found["calibration"] = _describe(recipe.calibration)
+    weights = {"start": run.start, "teacher": phase.teacher if phase.distills else None}
+    paths = {key: run.checkpoint_of(value) for key, value in weights.items() if value is not None}
+    if run.start is None and recipe.weights is not None:
         with suppress(InputError):
             paths["weights"] = find_weights(recipe.weights)
-    return found | {key: content_of_weights(path) for key, path in paths.items() if path.is_file()}
+    return found | {key: weights_digest(path) for key, path in paths.items() if path.is_file()}
 
 
-def _content(source: Source) -> tuple[DataSet, str]:
+def _describe(source: Source) -> tuple[DataSet, str]:
     data_set = load_data_set(source.data)
     samples = open_split(data_set, source.split, source.include, source.exclude)
-    return data_set, f"{content_of_frames(data_set, source.split, samples)} {data_set.name} {source.split}"
+    return data_set, f"{frames_digest(data_set, source.split, samples)} {data_set.name} {source.split}"
 
 
-def content_of_frames(data_set: DataSet, split: str, samples: Samples) -> str:
-    """Of a split: its frames' names, the sizes of their files in bytes, and what the set says of its labels."""
+def frames_digest(data_set: DataSet, split: str, samples: Samples) -> str:
+    """Digest of a split: its frames' names, the sizes of their files in bytes, and what the set says of its labels."""
     # what a set says by default is left out, so that a key that a later version adds changes nothing
     says = data_set.model_dump(
         mode="json", exclude={"name", "path", "palette", "names", *SPLITS}, exclude_defaults=True
@@ -85,8 +90,8 @@ def content_of_frames(data_set: DataSet, split: str, samples: Samples) -> str:
     return digest.hexdigest()[:16]
 
 
-def content_of_weights(path: Path) -> str:
-    """Of a safetensors file: its tensors, whatever its header says beside them.
+def weights_digest(path: Path) -> str:
+    """Digest of a safetensors file: its tensors, whatever its header says beside them.
 
     Raises:
         InputError: the file is damaged.

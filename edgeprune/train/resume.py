@@ -2,6 +2,7 @@
 names them. The JSON is renamed into place last, so a run killed at any moment resumes from a whole state."""
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +16,17 @@ from edgeprune.model.checkpoint import write_safetensors
 from edgeprune.model.weights import read_safetensors
 
 NAME = "progress.json"
+Parts = dict[str, dict[str, Tensor]]  # "weights", "average", "optimiser"
 
 
 @dataclass
-class Progress:
-    """Steps done, the recipe's fingerprint, seconds spent, the history of (step, loss, mIoU), and what the phase is made of
-    (see `made_of`; empty in a state of an earlier version)."""
+class PhaseState:
+    """Steps done, what the phase is made of, seconds spent, and the rows of its history as JSON.
+
+    Attributes:
+        fingerprint: of its settings, see `fingerprint.settings_digest`.
+        made_of: see `fingerprint.contents_of`; empty in a state of an earlier version.
+    """
 
     step: int
     fingerprint: str
@@ -29,21 +35,26 @@ class Progress:
     made_of: dict[str, str] = field(default_factory=dict)
 
 
-def write_progress(
+def write_state(
     folder: Path,
-    progress: Progress,
-    weights: dict[str, Tensor],
-    average: dict[str, Tensor],
+    state: PhaseState,
+    weights: Mapping[str, Tensor],
+    average: Mapping[str, Tensor],
     optimiser: torch.optim.Optimizer,
 ) -> None:
-    """Saves everything a phase needs to go on, then forgets the state before it."""
-    file = f"step-{progress.step:07d}.safetensors"
-    state = optimiser.state_dict()["state"]
+    """Saves everything a phase needs to go on, then forgets the state before it.
+
+    Raises:
+        FloatingPointError: a tensor is not finite; the state before it stays.
+    """
+    file = f"step-{state.step:07d}.safetensors"
+    moments = optimiser.state_dict()["state"]
     tensors = {f"weights/{key}": value for key, value in weights.items()}
     tensors |= {f"average/{key}": value for key, value in average.items()}
-    tensors |= {f"optimiser/{index}/{key}": value for index, slot in state.items() for key, value in slot.items()}
+    tensors |= {f"optimiser/{index}/{key}": value for index, slot in moments.items() for key, value in slot.items()}
+    check_finite(tensors, state.step)
     write_safetensors(folder / file, "training state", tensors)
-    content = {"file": file, **vars(progress)}
+    content = {"file": file, **vars(state)}
     with write_atomic(folder / NAME, "training state") as partial:
         partial.write_text(json.dumps(content))
     for old in folder.glob("step-*.safetensors"):
@@ -51,8 +62,19 @@ def write_progress(
             old.unlink()
 
 
-def read_progress(folder: Path, fingerprint: str) -> tuple[Progress, dict[str, dict[str, Tensor]]] | None:
-    """The saved state, as (progress, {"weights", "average", "optimiser"}), or None where there is none.
+def check_finite(tensors: Mapping[str, Tensor], step: int) -> None:
+    """Looks at what is about to be saved after a step: a gradient may overflow where no loss does.
+
+    Raises:
+        FloatingPointError: a tensor holds infinities or is no number; says which one.
+    """
+    for key, value in tensors.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise FloatingPointError(f"{key} is not finite after step {step}")
+
+
+def read_state(folder: Path, fingerprint: str) -> tuple[PhaseState, Parts] | None:
+    """The saved state and its tensors, or None where there is none.
 
     Raises:
         InputError: it belongs to another recipe, is of a version that did not say what it was made of, or is damaged.
@@ -63,27 +85,27 @@ def read_progress(folder: Path, fingerprint: str) -> tuple[Progress, dict[str, d
     try:
         content = json.loads(path.read_text())
         file = content.pop("file")
-        progress = Progress(**content)
+        state = PhaseState(**content)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"training state {path} is damaged; delete {folder} to begin the phase again") from None
-    if not progress.made_of:
+    if not state.made_of:
         raise InputError(
             f"{folder} was saved by an earlier version, which fitted frames to the input in another way and did not say what "
             "the phase was made of; delete it to begin the phase again, or end it with that version"
         )
-    if progress.fingerprint != fingerprint:
+    if state.fingerprint != fingerprint:
         raise InputError(
             f"{folder} holds a run of another recipe, or of an earlier version; give another --out, or delete it to begin the "
             "phase again"
         )
-    parts: dict[str, dict[str, Tensor]] = {"weights": {}, "average": {}, "optimiser": {}}
+    parts: Parts = {"weights": {}, "average": {}, "optimiser": {}}
     for key, value in read_safetensors(folder / file).items():
         part, _, name = key.partition("/")
         parts[part][name] = value
-    return progress, parts
+    return state, parts
 
 
-def forget_progress(folder: Path) -> None:
+def forget_state(folder: Path) -> None:
     """Removes the state of a phase whose checkpoint is written."""
     if not folder.is_dir():
         return

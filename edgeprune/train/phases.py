@@ -1,0 +1,58 @@
+"""Runs the phases of a recipe in order, after everything that they need has been looked at."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from edgeprune.base.files import make_folder
+from edgeprune.train.backend import OneProcess
+from edgeprune.train.checks import check_data, check_done, check_phase, needed
+from edgeprune.train.named import check_named
+from edgeprune.train.phase_run import PhaseRun
+from edgeprune.train.recipe import Recipe
+from edgeprune.train.start import check_start
+from edgeprune.train.trainer import Trainer
+
+Say = Callable[[str], None]
+
+
+def train(recipe: Recipe, out: Path, say: Say, cache: Path | None = None, only: list[str] | None = None) -> list[Path]:
+    """Runs the phases in order; a phase whose checkpoint is there already is taken as done.
+
+    Args:
+        out: gets `<phase>.safetensors`, `<phase>.json` (history) and `calib-<phase>.yaml`.
+        say: prints one line.
+        cache: where rendered street scenes are kept.
+        only: run these phases alone.
+
+    Returns:
+        the checkpoint of each phase.
+    """
+    make_folder(out, "checkpoints")
+    check_named(recipe, out, only or [])
+    if recipe.threads:
+        torch.set_num_threads(recipe.threads)
+    for name, phase in recipe.phases.items():
+        check_phase(recipe, name, phase)
+    backend = OneProcess(recipe.device, recipe.bf16)
+    runs = [PhaseRun(recipe, name, out) for name in recipe.phases]
+    chosen = [run for run in runs if not only or run.name in only]
+    due = {run.name: run.phase for run in chosen if not run.is_done}
+    for run in runs:
+        if run.is_done and (run in chosen or run.name in needed(recipe, due)):
+            check_done(run, say)
+    histograms = check_data(recipe, due, say, cache)
+    for run in chosen:
+        if run.name in due:
+            check_start(run)
+    anew = False  # whether a phase before has just been trained
+    for run in chosen:
+        if run.name in due:
+            Trainer(run, backend, histograms[run.name], cache, say).train()
+            anew = True
+            continue
+        if anew:  # what it is made of may have changed
+            check_done(run, lambda _: None)
+        say(f"{run.name}: done before, {run.checkpoint}")
+    return [run.checkpoint for run in chosen]

@@ -1,0 +1,115 @@
+"""What a phase starts with: the card of the model that it makes, the weights it begins from, and its teacher."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from edgeprune.base.errors import InputError
+from edgeprune.data.datasets import DataSet, load_data_set
+from edgeprune.model.blocks import Block
+from edgeprune.model.checkpoint import Card, is_checkpoint, shape_of
+from edgeprune.model.segmenter import Segmenter
+from edgeprune.model.weights import find_weights, load_timm, read_config, read_safetensors
+from edgeprune.pruning.methods import make_policy, settle
+from edgeprune.quantize.calibrate import ptq_ranges
+from edgeprune.quantize.linear import load_quantizers
+from edgeprune.quantize.loading import load, load_start, make_model
+from edgeprune.quantize.ranges import apply_ranges
+from edgeprune.train.phase_run import PhaseRun
+from edgeprune.train.recipe import QUANTIZED, SUFFIX
+
+Say = Callable[[str], None]
+
+
+def card_of(run: PhaseRun, data_set: DataSet) -> Card:
+    """The header of the checkpoint that the phase will write, but for its provenance."""
+    recipe = run.recipe
+    return Card(
+        name=recipe.name,
+        model=recipe.model,
+        policy=settle(recipe.policy_of(run.phase), shape_of(recipe.model)),
+        quantized=run.phase.kind in QUANTIZED,
+        names=data_set.names,
+        palette=data_set.palette,
+    )
+
+
+def start_model(run: PhaseRun, card: Card, device: torch.device, resumes: bool, say: Say) -> tuple[Segmenter, str]:
+    """The model on the device, with the weights that the phase begins with, and where these are from.
+
+    Args:
+        resumes: a saved state will replace the weights, so ranges of INT8 need not be measured.
+    """
+    if card.quantized:
+        say(f"{run.name}: loads NNCF's quantizers; the first time on a machine they are compiled, about a minute")
+        load_quantizers(device, say)
+    chosen = make_policy(run.recipe.policy_of(run.phase), shape_of(card.model)).chosen
+    torch.manual_seed(run.seed_of(-1))
+    model = make_model(card)
+    for key, value in chosen.items():
+        say(f"{run.name}: policy {card.policy.name}: {key} {value}, chosen for this model")
+    started_from = load_weights(run, model, card.names, say)
+    for index, block in enumerate(model.blocks):
+        assert isinstance(block, Block)
+        block.drop_path = run.phase.drop_path * index / max(1, len(model.blocks) - 1)
+    if card.quantized and not resumes:
+        _start_ranges(run, model, run.checkpoint_of(started_from))
+    return model.to(device), started_from
+
+
+def load_weights(run: PhaseRun, model: Segmenter, names: list[str], say: Say) -> str:
+    """Gives the model the weights that the phase begins with; returns where they are from.
+
+    Args:
+        names: of the model's classes.
+    """
+    before, weights = run.start, run.recipe.weights
+    if before is None and weights is None:
+        return "random"
+    path = find_weights(weights or "") if before is None else run.checkpoint_of(before)
+    if before is not None and not path.is_file():
+        raise InputError(
+            f"phase {run.name} starts from {before}, whose checkpoint {path} is not there; run that phase first"
+        )
+    if before is not None or is_checkpoint(path):
+        if load_start(model, path, names):
+            say(f"{run.name}: {path} has other classes, so its last layer begins anew")
+    else:
+        loaded = load_timm(model, read_safetensors(path), read_config(path))
+        say(
+            f"{run.name}: {weights} gives {len(loaded.taken)} tensors, {_few(loaded.left_over)} left over, "
+            f"{_few(loaded.missing)} missing"
+        )
+    return before or weights or ""
+
+
+def _start_ranges(run: PhaseRun, model: Segmenter, path: Path) -> None:
+    """Measures the ranges of quantizers where the weights that the phase begins with, in `path`, came without."""
+    calibration = run.recipe.calibration
+    if path.is_file() and any("input_quantizer" in key for key in read_safetensors(path)):
+        return
+    if calibration is None:
+        raise InputError(f"phase {run.name}: {path} has no ranges of INT8; give `calibration:` in the recipe")
+    apply_ranges(model, ptq_ranges(model, calibration))
+
+
+def check_start(run: PhaseRun) -> None:
+    """Refuses a file to begin with that the model can't take, before an earlier phase has run for hours."""
+    before = run.start
+    if (before or run.recipe.weights) and (before is None or before.endswith(SUFFIX)):
+        card = card_of(run, load_data_set(run.phase.data[0].data))
+        load_weights(run, make_model(card), card.names, lambda _: None)
+
+
+def load_teacher(run: PhaseRun, device: torch.device) -> Segmenter | None:
+    """The model that the phase learns from beside the labels; it keeps every token, whatever its policy."""
+    if not run.phase.distills:
+        return None
+    teacher, _ = load(run.checkpoint_of(run.phase.teacher or ""))
+    return teacher.to(device)
+
+
+def _few(keys: list[str]) -> str:
+    """`"none"`, `"2 (a, b)"`, `"9 (a, b, c ...)"`."""
+    return f"{len(keys)} ({', '.join(keys[:3])}{' ...' if len(keys) > 3 else ''})" if keys else "none"

@@ -1,0 +1,71 @@
+"""The semantic task: each pixel has a class.
+
+Shapes: B batch, K classes, H W pixels.
+"""
+
+import torch
+from torch import Tensor
+
+from edgeprune.data.datasets import DataSet
+from edgeprune.model.segmenter import Prediction, Segmenter
+from edgeprune.train.augment import Augment
+from edgeprune.train.losses import (
+    class_weights,
+    cross_entropy,
+    distance_to_teacher,
+    distance_to_tokens,
+    jaccard_distance,
+)
+from edgeprune.train.recipe import Phase, Recipe
+from edgeprune.train.validation import open_validation, score
+
+
+class Semantic:
+    """Targets are labels (B, H, W): ids of classes, or `ignore_index`.
+
+    Args:
+        histogram: share of each class among the pixels of the phase's data.
+        device: what the phase trains on.
+    """
+
+    def __init__(self, recipe: Recipe, phase: Phase, data_set: DataSet, histogram: list[float], device: torch.device):
+        self.recipe, self.phase, self.ignore_index = recipe, phase, data_set.ignore_index
+        self._augment = Augment(
+            phase.augment, (recipe.model.height, recipe.model.width), phase.crop, data_set.ignore_index
+        )
+        weights_K = class_weights(histogram, phase.class_balance)
+        self.weights_K = None if weights_K is None else weights_K.to(device)
+
+    def augment(self, images_B3HW: Tensor, labels_BHW: Tensor) -> tuple[Tensor, Tensor]:
+        """A random window, flip and colours; labels become int64."""
+        images_B3HW, labels_BHW = self._augment(images_B3HW, labels_BHW)
+        return images_B3HW, labels_BHW
+
+    def labels(self, labels_BHW: Tensor) -> Tensor:
+        """The targets themselves."""
+        return labels_BHW
+
+    def loss(self, prediction: Prediction, labels_BHW: Tensor) -> Tensor:
+        """Cross-entropy with weights for rare classes, and the soft Jaccard distance."""
+        logits_BKHW, phase = prediction.logits_BKHW, self.phase
+        loss = cross_entropy(logits_BKHW, labels_BHW, self.ignore_index, self.weights_K, phase.label_smoothing)
+        if phase.jaccard:
+            loss = loss + phase.jaccard * jaccard_distance(logits_BKHW, labels_BHW, self.ignore_index)
+        return loss
+
+    def distance(self, prediction: Prediction, taught: Prediction) -> Tensor:
+        """Of the class probabilities, and of the final tokens: all that a teacher of other classes can say."""
+        phase, distance = self.phase, prediction.logits_BKHW.new_zeros((), dtype=torch.float32)
+        if phase.distill:
+            distance = distance + phase.distill * distance_to_teacher(prediction.logits_BKHW, taught.logits_BKHW)
+        if phase.distill_tokens:
+            distance = distance + phase.distill_tokens * distance_to_tokens(prediction.x_BND, taught.x_BND)
+        return distance
+
+    def score(self, model: Segmenter) -> dict[str, float]:
+        """mIoU on the recipe's validation frames."""
+        spec = self.recipe.validation
+        if spec is None:
+            return {}
+        data_set, samples = open_validation(spec.data, spec.split, spec.include, spec.exclude)
+        return {"miou": score(model, data_set, samples, spec.frames, None).miou}

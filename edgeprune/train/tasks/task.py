@@ -1,0 +1,38 @@
+"""What a task adds to training: what its targets are, what is learnt from them, and how well.
+
+Shapes: B batch, H W pixels.
+"""
+
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from edgeprune.model.segmenter import Prediction, Segmenter
+
+Targets = Any  # a batch's, as the task's data has them: of the semantic task labels (B, H, W)
+
+
+class Task(Protocol):
+    """One task in one phase. `ignore_index` marks pixels without a class in `labels`."""
+
+    ignore_index: int
+
+    def augment(self, images_B3HW: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
+        """uint8 images and targets as they were read -> levels 0-255 as float, with targets that moved along."""
+        ...
+
+    def labels(self, targets: Targets) -> Tensor | None:
+        """A class for each pixel, (B, H, W) int64, for policies that learn from them; None where the task has none."""
+        ...
+
+    def loss(self, prediction: Prediction, targets: Targets) -> Tensor:
+        """What is wrong with the prediction, as a scalar."""
+        ...
+
+    def distance(self, prediction: Prediction, taught: Prediction) -> Tensor:
+        """How far the prediction is from a teacher's, as a scalar."""
+        ...
+
+    def score(self, model: Segmenter) -> dict[str, float]:
+        """The recipe's validation: figures by the names that the history has them under."""
+        ...

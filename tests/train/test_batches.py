@@ -1,0 +1,86 @@
+"""The plan of batches, and what is read for them."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edgeprune.base.errors import InputError
+from edgeprune.data import Sample
+from edgeprune.data.preprocess import Preprocess
+from edgeprune.train.batches import Mixture, Plan, load_batches, open_mix
+from edgeprune.train.recipe import Mix
+from tests import models
+
+
+def mixes(*shares: float) -> list[Mix]:
+    return [Mix(data="street", share=share) for share in shares]
+
+
+def test_shares_are_met() -> None:
+    plan = Plan(mixes(3, 1), [50, 70], batch=8, steps=500, seed=0)
+    counts = Counter(split for batch in plan for split, _ in batch)
+    assert counts[0] / (counts[0] + counts[1]) == pytest.approx(0.75, abs=0.02)
+    assert all(len(batch) == 8 for batch in plan) and len(plan) == 500
+
+
+def test_every_sample_comes_once_per_epoch_in_a_new_order() -> None:
+    plan = Plan(mixes(1, 1), [13, 5], batch=4, steps=60, seed=0)
+    drawn = [key for batch in plan for key in batch]
+    for split, size in enumerate((13, 5)):
+        indices = [index for found, index in drawn if found == split]
+        epochs = [indices[start : start + size] for start in range(0, len(indices) - size + 1, size)]
+        assert len(epochs) > 5
+        assert all(sorted(epoch) == list(range(size)) for epoch in epochs)
+        assert len({tuple(epoch) for epoch in epochs}) > 3
+
+
+def test_the_plan_depends_on_the_seed_alone() -> None:
+    def batches(seed: int, start: int = 0) -> list[list[tuple[int, int]]]:
+        return list(Plan(mixes(1, 2), [13, 5], batch=4, steps=20, seed=seed, start=start))
+
+    assert batches(0) == batches(0) != batches(1)
+
+
+@pytest.mark.parametrize("start", [0, 1, 7, 20])
+def test_a_resumed_plan_goes_on_with_the_same_batches(start: int) -> None:
+    whole = Plan(mixes(1, 2), [13, 5], batch=4, steps=20, seed=3)
+    rest = Plan(mixes(1, 2), [13, 5], batch=4, steps=20, seed=3, start=start)
+    assert list(rest) == list(whole)[start:] and len(rest) == 20 - start
+    assert rest[start - 1] == whole[start - 1]
+
+
+def test_batches_are_the_plans_samples_at_the_models_size(tmp_path: Path) -> None:
+    data = models.write_street(tmp_path)
+    sets, splits = open_mix([Mix(data=data), Mix(data=data, split="val")], tmp_path / "cache")
+    plan = Plan(mixes(1, 1), [len(split) for split in splits], batch=3, steps=2, seed=0)
+    for keys, (images_B3HW, labels_BHW) in zip(
+        plan, load_batches(Mixture(splits, Preprocess(64, 96), 11), plan, 0, models.quiet), strict=True
+    ):
+        assert images_B3HW.dtype == labels_BHW.dtype == torch.uint8
+        for (split, index), image_3HW, label_HW in zip(keys, images_B3HW, labels_BHW, strict=True):
+            image_HW3, expected_HW = models.scene((0, 5000)[split] + index)
+            assert np.array_equal(image_3HW.permute(1, 2, 0), image_HW3) and np.array_equal(label_HW, expected_HW)
+    assert list((tmp_path / "cache").iterdir())
+    small, _ = Mixture(splits, Preprocess(32, 48), 11)[0, 0]
+    assert small.shape == (3, 32, 48) and sets[0].names == models.STREET.names
+
+
+def test_wide_frames_are_trained_on_as_a_run_sees_them() -> None:
+    """Between bars of which no label is learnt, not stretched."""
+    image_HW3, label_HW = (part[:48] for part in models.scene(0))  # 2:1 in 3:2
+    small, label_hw = Mixture([[Sample("wide", image_HW3, label_HW)]], Preprocess(32, 48), 11)[0, 0]  # type: ignore[list-item]
+    assert np.array_equal(small.permute(1, 2, 0), Preprocess(32, 48).fit(image_HW3))
+    bars_hw = np.ones((32, 48), bool)
+    bars_hw[4:28] = False
+    assert (label_hw.numpy()[bars_hw] == 11).all() and set(np.unique(label_hw[4:28])) <= set(np.unique(label_HW))
+
+
+def test_data_sets_of_different_classes_are_not_mixed(tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    from_street = models.write_street(tmp_path)
+    other.write_text(Path(from_street).read_text().replace("name: street", "name: other").replace("- sky", "- heaven"))
+    with pytest.raises(InputError, match="data sets street and other have different classes and can't be mixed"):
+        open_mix([Mix(data=from_street), Mix(data=str(other))], None)

@@ -1,0 +1,105 @@
+"""Losses against the same sums in plain Python."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from edgeprune.train.losses import (
+    class_weights,
+    cross_entropy,
+    distance_to_teacher,
+    distance_to_tokens,
+    jaccard_distance,
+)
+
+
+def test_class_weights() -> None:
+    assert class_weights([1, 2, 3], 0) is None
+    weights_K = class_weights([100, 25, 1], 0.5)
+    assert weights_K is not None
+    torch.testing.assert_close(weights_K / weights_K[0], torch.tensor([1.0, 2.0, 10.0]))
+    assert weights_K.mean().item() == pytest.approx(1)
+    absent_K = class_weights([100, 0], 1.0)
+    assert absent_K is not None and absent_K.isfinite().all()
+
+
+def test_cross_entropy_takes_the_labels_at_the_logits_pixels_and_leaves_out_ignored_ones() -> None:
+    torch.manual_seed(0)
+    logits_BKHW = torch.randn(2, 3, 4, 6)
+    labels_BHW = torch.randint(0, 3, (2, 8, 12))
+    labels_BHW[0, :4] = 255
+    at_BHW = labels_BHW[:, 1::2, 1::2]
+    logp_BKHW = logits_BKHW.log_softmax(1)
+    taken = [
+        -logp_BKHW[b, at_BHW[b, y, x], y, x].item()
+        for b in range(2) for y in range(4) for x in range(6) if at_BHW[b, y, x] != 255
+    ]  # fmt: skip
+    got = cross_entropy(logits_BKHW, labels_BHW, 255, None, 0.0)
+    assert got.item() == pytest.approx(np.mean(taken), rel=1e-5)
+    weighted = cross_entropy(logits_BKHW, labels_BHW, 255, torch.tensor([1.0, 0.0, 0.0]), 0.0)
+    of_class_0 = [
+        -logp_BKHW[b, 0, y, x].item()
+        for b in range(2) for y in range(4) for x in range(6) if at_BHW[b, y, x] == 0
+    ]  # fmt: skip
+    assert weighted.item() == pytest.approx(np.mean(of_class_0), rel=1e-5)
+    assert cross_entropy(logits_BKHW, labels_BHW, 255, None, 0.1) != got
+
+
+def test_a_batch_of_ignored_pixels_teaches_nothing_and_breaks_nothing() -> None:
+    logits_BKHW = torch.randn(1, 3, 4, 4, requires_grad=True)
+    loss = cross_entropy(logits_BKHW, torch.full((1, 8, 8), 255), 255, None, 0.1)
+    loss.backward()
+    assert loss == 0 and logits_BKHW.grad is not None and (logits_BKHW.grad == 0).all()
+
+
+def test_jaccard_distance_is_one_minus_the_mean_soft_iou_of_the_classes_present() -> None:
+    torch.manual_seed(0)
+    logits_BKHW = torch.randn(2, 4, 4, 6, requires_grad=True)
+    labels_BHW = torch.randint(0, 3, (2, 8, 12))  # class 3 is nowhere: it can't be hit, and doesn't count
+    labels_BHW[1, :, :6] = 11
+    at_BHW = labels_BHW[:, 1::2, 1::2]
+    p_BKHW = logits_BKHW.softmax(1)
+    ious = []
+    for k in range(3):
+        both = size = of_p = 0.0
+        for b in range(2):
+            for y in range(4):
+                for x in range(6):
+                    if at_BHW[b, y, x] != 11:
+                        hit = float(at_BHW[b, y, x] == k)
+                        both += p_BKHW[b, k, y, x].item() * hit
+                        size += hit
+                        of_p += p_BKHW[b, k, y, x].item()
+        ious.append(both / (size + of_p - both))
+    got = jaccard_distance(logits_BKHW, labels_BHW, 11)
+    assert got.item() == pytest.approx(1 - np.mean(ious), rel=1e-5)
+    got.backward()
+    assert logits_BKHW.grad is not None
+    assert (logits_BKHW.grad[1, :, :, :3] == 0).all() and (logits_BKHW.grad[0] != 0).any()
+
+
+def test_jaccard_distance_of_a_perfect_answer_is_zero_and_of_ignored_pixels_nothing() -> None:
+    labels_BHW = torch.randint(0, 3, (1, 8, 8), generator=torch.Generator().manual_seed(0))
+    perfect_BKHW = F.one_hot(labels_BHW[:, 1::2, 1::2], 3).permute(0, 3, 1, 2) * 50.0
+    assert jaccard_distance(perfect_BKHW, labels_BHW, 11).item() == pytest.approx(0, abs=1e-5)
+    assert jaccard_distance(perfect_BKHW, torch.full((1, 8, 8), 11), 11) == 0
+
+
+def test_distance_to_the_teacher_is_the_kl_divergence_from_it() -> None:
+    torch.manual_seed(0)
+    student, teacher = torch.randn(2, 5, 3, 4), torch.randn(2, 5, 3, 4)
+    p, q = teacher.softmax(1), student.softmax(1)
+    expected = (p * (p.log() - q.log())).sum(1).mean()
+    torch.testing.assert_close(distance_to_teacher(student, teacher), expected)
+    assert distance_to_teacher(teacher, teacher).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_distance_to_the_teachers_tokens_is_relative_to_their_size() -> None:
+    torch.manual_seed(0)
+    student, teacher = torch.randn(2, 6, 4), torch.randn(2, 6, 4)
+    pairs = [(float(s), float(t)) for s, t in zip(student.flatten(), teacher.flatten(), strict=True)]
+    expected = sum((s - t) ** 2 for s, t in pairs) / sum(t**2 for _, t in pairs)
+    assert distance_to_tokens(student, teacher).item() == pytest.approx(expected, rel=1e-5)
+    assert distance_to_tokens(3 * student, 3 * teacher).item() == pytest.approx(expected, rel=1e-5)
+    assert distance_to_tokens(teacher, teacher) == 0

@@ -1,0 +1,134 @@
+"""A step reads nothing back from the device; what is not finite is found when something is reported or saved."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from edgeprune.base.errors import RunError
+from edgeprune.model.checkpoint import save
+from edgeprune.quantize.loading import make_model
+from edgeprune.train import trainer as module
+from edgeprune.train.backend import OneProcess
+from edgeprune.train.history import History
+from edgeprune.train.phase_run import PhaseRun
+from edgeprune.train.phases import train
+from edgeprune.train.recipe import Recipe
+from edgeprune.train.resume import NAME
+from edgeprune.train.trainer import Trainer, is_due
+from tests import models
+from tests.models import changed, quiet
+
+EVERYTHING = {"distill_tokens": 1.0, "class_balance": 0.5, "label_smoothing": 0.1, "jaccard": 0.5, "drop_path": 0.2}
+
+
+def made(recipe: Recipe, folder: Path, name: str = "dense") -> Trainer:
+    return Trainer(PhaseRun(recipe, name, folder), OneProcess("cpu", False), [1 / 11] * 11, None, quiet)
+
+
+# ------------------------------------------------------------------------------------------------ no value is read
+
+
+class Unreadable(OneProcess):
+    """A device whose tensors have no values: to look at one, by `item`, `float`, `bool`, `tolist` or a mask, raises."""
+
+    def __init__(self) -> None:
+        self.device, self.bf16 = torch.device("meta"), False
+
+    def autocast(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+@pytest.fixture
+def unreadable(monkeypatch: pytest.MonkeyPatch) -> Unreadable:
+    """Steps of tests on a device without values; the fused optimiser knows no such device."""
+    monkeypatch.setattr(
+        module, "make_optimiser", lambda model, phase: torch.optim.SGD([{"params": model.parameters(), "scale": 1.0}])
+    )
+    return Unreadable()
+
+
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    shape = (4, models.HEIGHT, models.WIDTH)
+    images_B3HW = torch.zeros(4, 3, *shape[1:], dtype=torch.uint8, device="meta")
+    return images_B3HW, torch.zeros(shape, dtype=torch.uint8, device="meta")
+
+
+@pytest.mark.parametrize(("policy", "options"), [("svit", {"first": 1}), ("dynamicvit", {"keep": [0.6]})])
+def test_a_step_reads_no_value_from_the_device(
+    tmp_path: Path, unreadable: Unreadable, policy: str, options: dict[str, Any]
+) -> None:
+    card = models.card("dense", depth=3, stem="conv")
+    save(tmp_path / "dense.safetensors", card, make_model(card).state_dict())
+    recipe = changed(models.recipe(tmp_path), "sparse", policy={"name": policy, "options": options}, **EVERYTHING)
+    trainer = Trainer(PhaseRun(recipe, "sparse", tmp_path), unreadable, [1 / 11] * 11, None, quiet)
+    assert trainer.teacher is not None
+    trainer.model.train()
+    for step in range(2):
+        trainer.step(step, *batch())
+    assert trainer.history.step == 2
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+        trainer.history.read()
+
+
+READS: list[Callable[[torch.Tensor], Any]] = [float, bool, lambda loss: loss.tolist(), lambda loss: loss[loss > 0]]
+
+
+@pytest.mark.parametrize("read", READS)
+def test_a_step_that_reads_a_value_would_be_noticed(
+    tmp_path: Path, unreadable: Unreadable, monkeypatch: pytest.MonkeyPatch, read: Callable[[torch.Tensor], Any]
+) -> None:
+    trainer = Trainer(PhaseRun(models.recipe(tmp_path), "dense", tmp_path), unreadable, [1 / 11] * 11, None, quiet)
+    monkeypatch.setattr(trainer.backend, "backward", lambda loss: read(loss.detach()))
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta|Meta"):
+        trainer.step(0, *batch())
+
+
+# ------------------------------------------------------------------------------------------------ what is not finite
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e6])
+def test_a_loss_that_is_no_number_stops_the_phase(tmp_path: Path, seconds: float) -> None:
+    """At the next state that would be saved, or at the end; the step is named either way."""
+    recipe = changed(models.recipe(tmp_path, checkpoint_seconds=seconds), "dense", lr=1e30, clip=1e30, ema=0.0)
+    with pytest.raises(
+        RunError,
+        match=r"dense: (the loss is (nan|inf) at step 2|.* not finite after step 1); set a lower lr \(now 1e\+30\)",
+    ):
+        train(recipe, tmp_path / "out", quiet, only=["dense"])
+    assert not (tmp_path / "out" / "dense.safetensors").exists()
+
+
+@pytest.mark.parametrize("at", [3, 4])
+def test_a_state_that_is_not_finite_is_not_saved_over_one_that_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """A gradient overflows where no loss does: in the middle of a phase, and in its last step."""
+    recipe = models.recipe(tmp_path, checkpoint_seconds=0.0)
+    add = History.add
+
+    def spoil(history: History, loss_P: torch.Tensor, keep_PG: torch.Tensor) -> None:
+        add(history, loss_P, keep_PG)
+        if history.step == at:
+            with torch.no_grad():
+                next(trainer.model.parameters()).fill_(torch.inf)
+                trainer.average.update(trainer.model, at)
+
+    trainer = made(recipe, tmp_path)
+    monkeypatch.setattr(History, "add", spoil)
+    with pytest.raises(RunError, match=f"dense: .*pos_embed is not finite after step {at}; set a lower lr"):
+        trainer.train()
+    assert f'"step": {at - 1}' in (tmp_path / "dense" / NAME).read_text()
+    assert not (tmp_path / "dense.safetensors").exists()
+    monkeypatch.undo()
+    made(recipe, tmp_path).train()  # what was saved is whole
+    assert (tmp_path / "dense.safetensors").exists()
+
+
+def test_validation_falls_evenly_and_on_the_last_step() -> None:
+    assert [step for step in range(1, 11) if is_due(step, 10, 4)] == [3, 5, 8, 10]
+    assert [step for step in range(1, 4) if is_due(step, 3, 10)] == [1, 2, 3]
+    assert not any(is_due(step, 10, 0) for step in range(1, 11))
