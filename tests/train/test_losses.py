@@ -46,9 +46,15 @@ def test_cross_entropy_takes_the_labels_at_the_logits_pixels_and_leaves_out_igno
     assert cross_entropy(logits_BKHW, labels_BHW, 255, None, 0.1) != got
 
 
-def test_a_batch_of_ignored_pixels_teaches_nothing_and_breaks_nothing() -> None:
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weights_K", [None, torch.tensor([0.5, 1.0, 1.5])])
+def test_a_batch_of_ignored_pixels_teaches_nothing_and_breaks_nothing(
+    weights_K: torch.Tensor | None, smoothing: float
+) -> None:
     logits_BKHW = torch.randn(1, 3, 4, 4, requires_grad=True)
-    loss = cross_entropy(logits_BKHW, torch.full((1, 8, 8), 255), 255, None, 0.1)
+    labels_BHW = torch.full((1, 8, 8), 255)
+    loss = cross_entropy(logits_BKHW, labels_BHW, 255, weights_K, smoothing)
+    loss = loss + jaccard_distance(logits_BKHW, labels_BHW, 255)
     loss.backward()
     assert loss == 0 and logits_BKHW.grad is not None and (logits_BKHW.grad == 0).all()
 
