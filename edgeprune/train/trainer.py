@@ -143,16 +143,20 @@ class Trainer:
 
     def _after_step(self) -> None:
         """Validates, reports and saves, each when it is due."""
-        done, last = self.history.step, self.history.step == self.steps
-        validation = self.recipe.validation
-        scores = {}
-        if validation is not None and is_due(done, self.steps, validation.times):
-            with self.average.applied_to(self.model):
-                scores = self.task.score(self.model)
+        last = self.history.step == self.steps
+        scores = self._validate()
         if scores or last or self.history.is_due():
             self._report(scores)
         if not last and time.monotonic() - self._saved_at > self.recipe.checkpoint_seconds:
             self._save()
+
+    def _validate(self) -> dict[str, float]:
+        """Scores of the averaged weights, where a validation falls on this step."""
+        validation = self.recipe.validation
+        if validation is None or not is_due(self.history.step, self.steps, validation.times):
+            return {}
+        with self.average.applied_to(self.model):
+            return self.task.score(self.model)
 
     def _report(self, scores: dict[str, float]) -> None:
         row = self.history.row(learning_rate(self.phase, self.history.step - 1, self.steps), scores)
