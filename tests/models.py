@@ -14,7 +14,7 @@ from edgeprune.base.reading import ROOT
 from edgeprune.data.datasets import load_data_set
 from edgeprune.model.blocks import Block
 from edgeprune.model.checkpoint import Card
-from edgeprune.model.policy import Shape, TokenPolicy
+from edgeprune.model.policy import Shape, TokenPolicy, View
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.spec import ModelSpec, PolicySpec
 from edgeprune.pruning.methods import make_policy
@@ -28,6 +28,7 @@ HEIGHT, WIDTH = 64, 96
 GRID = (HEIGHT // 16, WIDTH // 16)
 N = GRID[0] * GRID[1]
 STREET = load_data_set("street")
+VIEW = View(torch.zeros(1, 3, HEIGHT, WIDTH), GRID)  # of a policy that looks at tokens alone
 
 
 @cache

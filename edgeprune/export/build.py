@@ -75,7 +75,7 @@ def build(target: Target, sources: Sources, precisions: Sequence[str], out: Path
     if calib is not None and model.policy.gated:
         check_calib(calib, model, precisions)
         occupancy = calib.occupancy.get("int8") or calib.occupancy.get("fp32")
-    buckets = place_buckets(model.policy, target.buckets, occupancy)
+    buckets = place_buckets(model.policy.schedule, target.buckets, occupancy)
     frames_FHW3, frames_from = frames_for_parity(calib, Preprocess.of(model.spec))
     say(f"{card.name} for {target.name}: buckets {', '.join(bucket.name for bucket in buckets)}")
     if sources.reference is None and model.policy.gated:
@@ -287,8 +287,8 @@ def _entry(bucket: Bucket, model: Segmenter) -> BucketEntry:
     return BucketEntry(
         name=bucket.name,
         counts=list(bucket.counts),
-        first=bucket.counts[model.policy.chosen_by] if bucket.counts else model.policy.tokens,
-        token_layers=model.policy.token_layers(bucket.counts),
+        first=bucket.counts[model.policy.schedule.chosen_by] if bucket.counts else model.policy.tokens,
+        token_layers=model.policy.schedule.token_layers(bucket.counts),
     )
 
 

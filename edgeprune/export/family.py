@@ -9,7 +9,8 @@ from math import ceil
 import numpy as np
 
 from edgeprune.bundle.target import BucketFamily
-from edgeprune.model.policy import Bucket, TokenPolicy
+from edgeprune.model.policy import Bucket
+from edgeprune.model.schedule import Schedule
 
 FULL = "full"
 # rows of a tensor in a graph: 513 cost an engine one tile of a matrix product more than 512, and every eighth keeps FP16 rows
@@ -22,7 +23,7 @@ HEADROOM_FROM = 3
 HOLDS = 0.75
 
 
-def place_buckets(policy: TokenPolicy, spec: BucketFamily, occupancy_FG: list[list[float]] | None) -> list[Bucket]:
+def place_buckets(schedule: Schedule, spec: BucketFamily, occupancy_FG: list[list[float]] | None) -> list[Bucket]:
     """Buckets from small to large; the last is the full grid, so that any count finds one that holds it. Of four and more
     the last but one lies midway between the largest that calibration asks for and the full grid: a stream whose frames
     need somewhat more than those should not pay for all.
@@ -35,19 +36,19 @@ def place_buckets(policy: TokenPolicy, spec: BucketFamily, occupancy_FG: list[li
     have, else the next. Every count but the full grid's makes rows in multiples of `ROWS` (see `in_rows`). A bucket is
     filled with real tokens, the next best ones.
     """
-    by = policy.chosen_by
-    full = Bucket(FULL, (policy.tokens,) * len(policy.gated))
+    by = schedule.chosen_by
+    full = Bucket(FULL, (schedule.tokens,) * len(schedule.gated))
     small = spec.count - 1
-    if not policy.gated or small == 0:
+    if not schedule.gated or small == 0:
         return [full]
     headroom = small >= HEADROOM_FROM
     small -= headroom
     if occupancy_FG is None:
         scales_S1 = np.arange(1, small + 1)[:, None] / small
-        needs_SG = scales_S1 * np.asarray(policy.target_keep) * policy.tokens
+        needs_SG = scales_S1 * np.asarray(schedule.target_shares) * schedule.tokens
     else:
         # the shares were rounded on their way through a YAML; the counts they stand for are whole
-        count_FG = np.rint(np.asarray(occupancy_FG) * policy.tokens)
+        count_FG = np.rint(np.asarray(occupancy_FG) * schedule.tokens)
         order_F = np.argsort(count_FG[:, by], kind="stable")
         parts = [frames for frames in np.array_split(order_F, small) if len(frames)]
         needs_SG = np.stack([np.quantile(count_FG[frames], HOLDS, axis=0) for frames in parts])
@@ -56,7 +57,7 @@ def place_buckets(policy: TokenPolicy, spec: BucketFamily, occupancy_FG: list[li
             needs_SG[:, gate] = rising(needs_SG[:, gate].tolist(), sizes_S)
         needs_SG[:, by] = [count_FG[frames, by].max() for frames in parts]
     if headroom:
-        needs_SG = np.vstack((needs_SG, (needs_SG[-1] + policy.tokens) / 2))
+        needs_SG = np.vstack((needs_SG, (needs_SG[-1] + schedule.tokens) / 2))
     chosen: dict[int, tuple[int, ...]] = {}
     for needs_G in needs_SG.tolist():
         multiples = [
@@ -64,45 +65,46 @@ def place_buckets(policy: TokenPolicy, spec: BucketFamily, occupancy_FG: list[li
             for gate, need in enumerate(needs_G)
         ]
         counts = [
-            min(policy.tokens, max(1, max(1, multiple) * spec.multiple - policy.extra_rows * (gate != by)))
+            min(schedule.tokens, max(1, max(1, multiple) * spec.multiple - schedule.extra_rows * (gate != by)))
             for gate, multiple in enumerate(multiples)
         ]
-        schedule = nearest(policy, _all_beyond(spec.most, counts, policy), ceil(needs_G[by] - 1e-6))
-        schedule = in_rows(policy, _all_beyond(spec.most, schedule, policy))
-        if schedule[by] < policy.tokens:
+        found = nearest(schedule, _all_beyond(spec.most, counts, schedule), ceil(needs_G[by] - 1e-6))
+        found = in_rows(schedule, _all_beyond(spec.most, found, schedule))
+        if found[by] < schedule.tokens:
             # two cuts that round to the same deciding count are one bucket, with the larger need at every gate
-            before = chosen.get(schedule[by], schedule)
-            chosen[schedule[by]] = in_rows(policy, [max(pair) for pair in zip(before, schedule, strict=True)])
+            before = chosen.get(found[by], found)
+            chosen[found[by]] = in_rows(schedule, [max(pair) for pair in zip(before, found, strict=True)])
     return [Bucket(f"k{first}", counts) for first, counts in sorted(chosen.items())] + [full]
 
 
-def _all_beyond(most: int | None, counts: Sequence[int], policy: TokenPolicy) -> list[int]:
+def _all_beyond(most: int | None, counts: Sequence[int], schedule: Schedule) -> list[int]:
     """Where a decision can't pick so many, all."""
-    return [policy.tokens if most is not None and count > most else count for count in counts]
+    return [schedule.tokens if most is not None and count > most else count for count in counts]
 
 
-def nearest(policy: TokenPolicy, counts: Sequence[int], least: int) -> tuple[int, ...]:
+def nearest(schedule: Schedule, counts: Sequence[int], least: int) -> tuple[int, ...]:
     """The schedule `in_rows` whose deciding count is the largest that is none over `counts`' and none under `least`; where
     there is none, the smallest that is over it."""
-    by = policy.chosen_by
+    by = schedule.chosen_by
     for count in range(counts[by], min(least, counts[by]) - 1, -1):
-        found = in_rows(policy, [*counts[:by], count, *counts[by + 1 :]])
+        found = in_rows(schedule, [*counts[:by], count, *counts[by + 1 :]])
         if found[by] == count:
             return found
-    return in_rows(policy, counts)
+    return in_rows(schedule, counts)
 
 
-def in_rows(policy: TokenPolicy, counts: Sequence[int]) -> tuple[int, ...]:
-    """The smallest feasible counts, none under those asked for, that leave a multiple of `ROWS` rows after each decision, with
-    what the policy adds to them, or the full grid."""
-    found = policy.feasible(counts)
+def in_rows(schedule: Schedule, counts: Sequence[int]) -> tuple[int, ...]:
+    """The smallest counts that the method can have, none under those asked for, that leave a multiple of `ROWS` rows after
+    each decision, with what the policy adds to them, or the full grid."""
+    found = schedule.round_up(counts)
     while True:
         rounded = [
-            min(policy.tokens, ceil((count + policy.extra_rows) / ROWS) * ROWS - policy.extra_rows) for count in found
+            min(schedule.tokens, ceil((count + schedule.extra_rows) / ROWS) * ROWS - schedule.extra_rows)
+            for count in found
         ]
         if list(found) == rounded:
             return found
-        found = policy.feasible(rounded)
+        found = schedule.round_up(rounded)
 
 
 def rising(values: list[float], weights: list[int]) -> list[float]:

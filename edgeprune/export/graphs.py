@@ -35,7 +35,7 @@ class TrunkGraph(nn.Module):
     def forward(self, frame_HW3: Tensor) -> tuple[Tensor, ...]:
         x_ND, skips, scores_N = self.model.trunk(frame_HW3)
         assert scores_N is not None
-        return x_ND, *channels_last(skips), scores_N, self.model.policy.need_by(scores_N, self.thresholds)
+        return x_ND, *channels_last(skips), scores_N, self.model.policy.required_tokens(scores_N, self.thresholds)
 
 
 class TailGraph(nn.Module):

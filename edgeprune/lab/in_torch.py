@@ -106,7 +106,7 @@ class DynamicRunner:
         state, need = run_trunk(self.model, frame_HW3)
         need.item()
         fewer, self.frames = self.frames % self.spread, self.frames + 1
-        counts = self.model.policy.feasible([max(1, count - fewer) for count in self.counts])
+        counts = self.model.policy.schedule.round_up([max(1, count - fewer) for count in self.counts])
         return to_labels(self.model.tail(*state, counts), "onnxruntime").cpu()
 
 
@@ -114,7 +114,7 @@ def run_trunk(model: Segmenter, frame_HW3: Tensor) -> tuple[tuple[Tensor, list[T
     """What the tail takes, and how many tokens are asked for."""
     x_ND, skips, scores_S = model.trunk(frame_HW3)
     assert scores_S is not None  # of a gated policy
-    return (x_ND, skips, scores_S), model.policy.need_by(scores_S, [0.0] * len(model.policy.gated))
+    return (x_ND, skips, scores_S), model.policy.required_tokens(scores_S, [0.0] * len(model.policy.gated))
 
 
 def dense_labels(model: Segmenter, frame_HW3: Tensor) -> Tensor:
@@ -225,8 +225,8 @@ def list_runners(model: Segmenter, family: BucketFamily) -> Iterator[Timed]:
     """Dense first, then the buckets from small to large, each in both modes."""
     yield Timed("dense", GRAPH, 1.0, GraphRunner(model, None))
     yield Timed("dense", LAUNCHED, 1.0, DynamicRunner(model, None, family.multiple))
-    for bucket in place_buckets(model.policy, family, None):
-        share = model.policy.token_layers(bucket.counts) / (model.spec.depth * model.policy.tokens)
+    for bucket in place_buckets(model.policy.schedule, family, None):
+        share = model.policy.schedule.token_layers(bucket.counts) / (model.spec.depth * model.policy.tokens)
         yield Timed(bucket.name, GRAPH, share, GraphRunner(model, bucket.counts))
         yield Timed(bucket.name, LAUNCHED, share, DynamicRunner(model, bucket.counts, family.multiple))
 

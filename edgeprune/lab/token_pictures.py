@@ -12,6 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from edgeprune.evaluate.metrics import resize_nearest
+from edgeprune.model.schedule import Schedule
+
 UInt8 = npt.NDArray[np.uint8]
 Bool = npt.NDArray[np.bool_]
 
@@ -45,11 +48,9 @@ class Selection:
 
     def token_share(self, depth: int) -> float:
         """Tokens processed over all blocks, as a share of the dense model's; a merged group is one."""
-        tokens = int(np.prod(self.grid))
-        counts = [tokens] * depth
-        for block, keep_N in zip(self.before, self.keep_GN, strict=True):
-            counts[block - 1 :] = [int(keep_N.sum())] * (depth - block + 1)
-        return sum(counts) / (tokens * depth)
+        schedule = Schedule(depth, self.grid, tuple(block - 1 for block in self.before))
+        counts = [int(keep_N.sum()) for keep_N in self.keep_GN]
+        return schedule.token_layers(counts) / (schedule.tokens * depth)
 
 
 def draw_selection(
@@ -144,9 +145,7 @@ def draw_heat(image_HW3: UInt8, selection: Selection, depth: int) -> UInt8:
         [np.interp(selection.blocks_N, stops, [colour[channel] for colour in HEAT_RGB]) for channel in range(3)],
         axis=-1,
     )
-    colours_HW3 = np.stack(
-        [_to_pixels(colours_N3[:, c], selection.grid, image_HW3.shape[:2]) for c in range(3)], axis=-1
-    )
+    colours_HW3 = _to_pixels(colours_N3, selection.grid, image_HW3.shape[:2])
     light_HW1 = image_HW3.mean(axis=-1, keepdims=True) / 255
     mixed: UInt8 = (colours_HW3 * (0.55 + 0.45 * light_HW1)).round().astype(np.uint8)
     return mixed
@@ -155,6 +154,6 @@ def draw_heat(image_HW3: UInt8, selection: Selection, depth: int) -> UInt8:
 def _to_pixels(
     values_N: npt.NDArray[np.generic], grid: tuple[int, int], size: Sequence[int]
 ) -> npt.NDArray[np.generic]:
-    """A value per token -> a value per pixel."""
-    values_HW = values_N.reshape(grid)
-    return values_HW.repeat(size[0] // grid[0], axis=0).repeat(size[1] // grid[1], axis=1)
+    """A value per token -> a value per pixel; further dimensions stay as they are."""
+    cell_HW = resize_nearest(np.arange(len(values_N)).reshape(grid), *size)
+    return values_N[cell_HW]

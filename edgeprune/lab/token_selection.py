@@ -12,8 +12,9 @@ from torch import Tensor
 from edgeprune.data import Samples, spread
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.lab.token_pictures import Selection
-from edgeprune.model.policy import TokenPolicy, select_over
+from edgeprune.model.policy import TokenPolicy
 from edgeprune.model.segmenter import Segmenter
+from edgeprune.pruning.selection import select_over, select_top
 from edgeprune.quantize.calib import Calib
 from edgeprune.quantize.linear import quantized_linears
 from edgeprune.runtime.engines.engine import UInt8
@@ -45,7 +46,7 @@ def select_tokens(model: Segmenter, frame_HW3: UInt8, calib: Calib | None) -> tu
         groups_GN = torch.stack([group_BN[0] for group_BN in masked.group_GBN]).numpy()
     blocks_N = np.zeros(tokens, np.int64)
     for block in range(model.spec.depth):
-        last = sum(gate <= block for gate in policy.gated) - 1
+        last = policy.schedule.decided(block) - 1
         here_N = np.ones(tokens, bool) if last < 0 else keep_GN[last]
         if last >= 0 and groups_GN is not None:
             here_N = np.isin(groups_GN[last], groups_GN[last][here_N])
@@ -65,7 +66,7 @@ def kept_masks(model: Segmenter, images_BHW3: Tensor) -> Tensor | None:
     """Keep masks (G, B, N) at the target counts; None for a policy without decisions."""
     if not model.policy.gated:
         return None
-    select = model.policy.select_top(model.policy.target_counts(model.policy.tokens))
+    select = select_top(model.policy.schedule.target_candidates)
     masks = []
     with torch.no_grad():
         for part_BHW3 in images_BHW3.split(4):

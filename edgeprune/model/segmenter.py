@@ -93,11 +93,11 @@ class Segmenter(nn.Module):
             images_B3HW: levels 0-255 as float, H and W multiples of 16.
             select: overrides the policy's own selection (see `model/policy.py`).
             labels_BHW: for policies that learn from them; `ignore_index` marks pixels without a class.
-            progress: the share of the sparse phase that is done, for policies that change on the way.
+            progress: the share of the sparse phase that is done.
         """
         x_BND, skips, view = self.embed(images_B3HW)
         view = replace(view, labels_BHW=labels_BHW, ignore_index=ignore_index, progress=progress)
-        masked = self.policy.masked(list(self.blocks), x_BND, select, view)
+        masked = self.policy.masked(list(self.blocks), x_BND, view, select)
         x_BND = self.norm(masked.x_BND)
         logits_BKHW = self._finish(x_BND, view.grid, skips, masked.frozen_BNK, masked.open_BN)
         return Prediction(logits_BKHW, x_BND, masked)
@@ -125,20 +125,27 @@ class Segmenter(nn.Module):
     def trunk(self, frame_HW3: Tensor) -> tuple[Tensor, list[Tensor], Tensor | None]:
         """Frame (H, W, 3) uint8 -> tokens (N, D) before the first decision, skips, the first decision's scores."""
         x_BND, skips, view = self.embed(as_image(frame_HW3))
-        x_ND, scores_S = self.policy.trunk(list(self.blocks[: self.policy.trunk_depth]), x_BND[0], view)
+        x_ND, scores_S = self.policy.trunk(list(self.blocks[: self.policy.schedule.trunk_depth]), x_BND[0], view)
         return x_ND, skips, scores_S
 
     def tail(self, x_ND: Tensor, skips: Sequence[Tensor], scores_S: Tensor | None, counts: Sequence[int]) -> Tensor:
         """The rest at constant counts -> logits (1, K, H/2, W/2)."""
-        blocks = list(self.blocks[self.policy.trunk_depth :])
+        return self.tail_with_selections(x_ND, skips, scores_S, counts)[0]
+
+    def tail_with_selections(
+        self, x_ND: Tensor, skips: Sequence[Tensor], scores_S: Tensor | None, counts: Sequence[int]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The logits of `tail`, and what the decisions chose on the way (`Gathered.selected_GK`)."""
+        blocks = list(self.blocks[self.policy.schedule.trunk_depth :])
         frozen_1NK = open_1N = None
+        selected: list[Tensor] = []
         if self.policy.gated:
             assert scores_S is not None  # the trunk of a gated policy gives them
             gathered = self.policy.gathered(blocks, x_ND, counts, scores_S)
             if gathered.frozen_NK is not None and gathered.open_N is not None:
                 frozen_1NK, open_1N = gathered.frozen_NK[None], gathered.open_N[None]
-            x_ND = gathered.x_ND
-        return self._finish(self.norm(x_ND)[None], self.grid, skips, frozen_1NK, open_1N)
+            x_ND, selected = gathered.x_ND, gathered.selected_GK
+        return self._finish(self.norm(x_ND)[None], self.grid, skips, frozen_1NK, open_1N), selected
 
 
 def as_image(frame_HW3: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
-"""Cells and places: what methods that merge neighbours, or let tokens go, compute with indices alone.
+"""Cells: what methods that merge neighbours compute with indices alone.
 
 A cell of side s holds s x s patches. Cells lie on a raster from the upper left; on a grid whose sides they don't divide,
 the patches past the last whole cell are in none.
 
-Shapes: N tokens of the full grid, S cells of one side, P = side^2 patches of one, M places, R of them that go, K that stay.
+Shapes: N tokens of the full grid, S cells of one side, P = side^2 patches of one.
 """
 
 import torch
@@ -35,16 +35,3 @@ def place_in_cell(grid: tuple[int, int], side: int, device: torch.device) -> Ten
     """Which of its cell's patches each patch is (N,), counted as `patches_of` does."""
     row_H1 = torch.arange(grid[0], device=device)[:, None] % side
     return (row_H1 * side + torch.arange(grid[1], device=device) % side).flatten()
-
-
-def without(gone_R: Tensor, there: int) -> tuple[Tensor, Tensor]:
-    """What becomes of places when some go, whatever the order in which a TopK named them. Counted by comparison: no sort,
-    no NonZero, and no CumSum, which engines run as a loop.
-
-    Returns:
-        the new place of each that stays (of one that goes: of the next that stays) (M), the old place of each new one (K).
-    """
-    old_M = torch.arange(there, device=gone_R.device)
-    new_M = old_M - (gone_R < old_M[:, None]).sum(-1, dtype=torch.int32)  # INT64 takes three times as long
-    new_K = torch.arange(there - gone_R.shape[0], device=gone_R.device)
-    return new_M, new_K + (new_M.index_select(0, gone_R) <= new_K[:, None]).sum(-1, dtype=torch.int32)

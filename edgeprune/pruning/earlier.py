@@ -10,9 +10,10 @@ from typing import Any
 
 from edgeprune.model.policy import Shape
 from edgeprune.pruning.methods.algm import ALGMOptions
-from edgeprune.pruning.methods.decisions import CombinedOptions, ExitOptions, dividing
-from edgeprune.pruning.methods.step import STEPOptions
-from edgeprune.pruning.methods.svit import SViTOptions, spread
+from edgeprune.pruning.methods.decisions import ExitOptions, dividing
+from edgeprune.pruning.methods.presets import CombinedOptions, STEPOptions
+from edgeprune.pruning.methods.svit import SViTOptions
+from edgeprune.pruning.schedules import spread
 
 Options = dict[str, Any]
 STEP_LEVELS = [(16, 0.1), (8, 0.2), (4, 0.2), (2, 0.15)]  # step's, whatever the grid
@@ -50,7 +51,7 @@ def _combined(options: CombinedOptions, shape: Shape) -> Options:
 def _svit(options: SViTOptions, shape: Shape) -> Options:
     """Where tokens do not come back there was a gate before every block, as there is with a value of `keep` for each."""
     gates = shape.depth - options.first
-    if gates < 1 or (options.reactivation and options.preservation):
+    if gates < 1 or options.comes_back:
         return {}
     return {"keep": list(spread(options.keep, gates))}
 

@@ -10,9 +10,10 @@ from math import log
 import torch
 from torch import Tensor, nn
 
-from edgeprune.model.policy import GONE, Shape, View
+from edgeprune.model.policy import EXCLUDED_SCORE, Shape, View
 from edgeprune.model.stem import PATCH
-from edgeprune.pruning.stages import on_grid
+from edgeprune.pruning.masking import offered
+from edgeprune.pruning.token_index import TokenIndex
 
 SUREST = -128.0  # scores end here
 CONTEXT = 256.0  # lifts every context token over all others
@@ -39,27 +40,27 @@ def stay_scores(logits_NK: Tensor, context: int, there_N: Tensor | None = None) 
     tokens of each class among those predicted as that class; equals of the last of them count too.
 
     Args:
-        there_N: (..., N) False for tokens that have left (`GONE`, and no context); None: all are there.
+        there_N: (..., N) False for tokens that have left (`EXCLUDED_SCORE`, and no context); None: all are there.
     """
     classes = logits_NK.shape[-1]
     top_N = logits_NK.argmax(-1)
     is_top_NK = top_N[..., None] == torch.arange(classes, device=logits_NK.device)
     best_N = logits_NK.amax(-1)
-    others_NK = logits_NK.masked_fill(is_top_NK, GONE)
+    others_NK = logits_NK.masked_fill(is_top_NK, EXCLUDED_SCORE)
     second_N1 = others_NK.amax(-1, keepdim=True)
     rest_N = second_N1[..., 0] + (others_NK - second_N1).exp().sum(-1).log()
     scores_N = (rest_N - best_N).clamp_min(SUREST)
     if there_N is not None:
         is_top_NK = is_top_NK & there_N[..., None]
     if context:
-        sure_NK = torch.where(is_top_NK, -scores_N[..., None], GONE)
+        sure_NK = torch.where(is_top_NK, -scores_N[..., None], EXCLUDED_SCORE)
         # the last place of each class, by taking the best away: neither a sort nor a TopK, which a trunk must not hold
         left_NK = sure_NK
         for _ in range(context - 1):
-            left_NK = torch.where(left_NK >= left_NK.amax(-2, keepdim=True), GONE, left_NK)
+            left_NK = torch.where(left_NK >= left_NK.amax(-2, keepdim=True), EXCLUDED_SCORE, left_NK)
         in_context_N = (is_top_NK & (sure_NK >= left_NK.amax(-2, keepdim=True))).any(-1)
         scores_N = torch.where(in_context_N, scores_N + CONTEXT, scores_N)
-    return scores_N if there_N is None else scores_N.masked_fill(~there_N, GONE)
+    return scores_N if there_N is None else offered(scores_N, there_N)
 
 
 def exit_score(confidence: float) -> float:
@@ -120,77 +121,56 @@ class Canvas:
 # ------------------------------------------------------------------------------------------------ inference form
 
 
-class Leaving:
-    """One frame's tokens as they leave: rows of a graph's tokens, cells of the grid, and what each cell has last.
+class EarlyExitState:
+    """One frame's tokens as they exit, and what their cells show: the head's answer, or the logits that they left with.
 
     TopK names cells, so that the order in which an engine has its rows does not matter.
     """
 
-    def __init__(self, x_KD: Tensor, cells_K: Tensor | None, tokens: int):
-        """`cells_K`: the cell that each row stands at; None: all in order."""
-        rows = x_KD.shape[0]
-        self.tokens, self.cells_K = tokens, cells_K
-        self.now_K = cells_K  # the same after those that left
-        self.row_N = self._rows(cells_K, torch.full((tokens,), rows, device=x_KD.device), 0)
-        self.last_N = self.row_N
-        self.parts: list[Tensor] = []  # rows before each exit, one after the other: what `last_N` points into
-        self.logits: list[Tensor] = []  # likewise, `frozen_N`
-        self.frozen_N = torch.zeros_like(self.row_N)
-        self.open_N = self.row_N < rows
-
-    @staticmethod
-    def _rows(cells_K: Tensor | None, rows_N: Tensor, first: int) -> Tensor:
-        """`rows_N` with the rows from `first` on at these cells."""
-        if cells_K is None:
-            return torch.arange(rows_N.shape[0], device=rows_N.device)
-        return rows_N.scatter(0, cells_K, torch.arange(first, first + cells_K.shape[0], device=rows_N.device))
-
-    def _on_grid(self, scores_K: Tensor) -> Tensor:
-        """Scores of rows at their cells; `GONE` at those that have none."""
-        return scores_K if self.now_K is None else on_grid(scores_K, self.now_K, self.tokens)
+    def __init__(self, x_KD: Tensor, tokens: int, cells_K: Tensor | None, owner_N: Tensor | None):
+        """
+        Args:
+            x_KD: rows of tokens before anyone left.
+            cells_K: the cell that each stands at; None: all in order.
+            owner_N: the row that stands for each cell; None: its own.
+        """
+        self.index = TokenIndex(x_KD, tokens, cells_K)
+        self.first_K, self.owner_N = cells_K, owner_N
+        self.logits: list[Tensor] = []  # of the rows before each exit, one after the other: what `frozen_N` points into
+        self.frozen_N = torch.zeros_like(self.index.row_N)
+        self.open_N = self.index.row_N < x_KD.shape[0]
 
     def best(self, scores_K: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """The cells that TopK takes for a gate, and their rows; nobody leaves."""
-        kept_J = self._on_grid(scores_K).topk(count, sorted=False).indices
-        return kept_J, kept_J if self.now_K is None else self.row_N.index_select(0, kept_J)
+        kept_J = self.index.on_grid(scores_K).topk(count, sorted=False).indices
+        return kept_J, kept_J if self.index.in_order else self.index.rows_of(kept_J)
 
-    def exit(
-        self, x_KD: Tensor, logits_KK: Tensor, scores_K: Tensor, count: int, unsure: float
-    ) -> tuple[Tensor, Tensor]:
+    def exit(self, x_KD: Tensor, logits_KK: Tensor, scores_K: Tensor, count: int, unsure: float) -> Tensor:
         """The `count` best rows stay; of the others features and logits are kept as they are.
 
         Args:
             unsure: the score over which a token is unsure or context.
 
         Returns:
-            tokens (J, D), the cells that TopK took (J,).
+            tokens (J, D).
         """
-        scores_N = self._on_grid(scores_K)
+        scores_N = self.index.on_grid(scores_K)
         kept_J = scores_N.topk(count, sorted=False).indices
-        x_JD = x_KD.index_select(0, self.row_N.index_select(0, kept_J))
+        x_JD = x_KD.index_select(0, self.index.rows_of(kept_J))
         before = sum(part.shape[0] for part in self.logits)
-        self.frozen_N = torch.where(self.open_N, self.row_N + before, self.frozen_N)
+        self.frozen_N = torch.where(self.open_N, self.index.row_N + before, self.frozen_N)
         self.logits.append(logits_KK)
-        self.parts.append(x_KD)
-        self.now_K = kept_J
-        self.row_N = self._rows(kept_J, torch.full_like(self.row_N, count), 0)
-        self.last_N = self._rows(kept_J, self.last_N, sum(part.shape[0] for part in self.parts))
-        self.open_N = self.open_N & (self.row_N < count) & (scores_N > unsure)
-        return x_JD, kept_J
+        self.index.leave(x_KD, kept_J)
+        self.open_N = self.open_N & (self.index.row_N < count) & (scores_N > unsure)
+        return x_JD
 
-    def finish(self, x_KD: Tensor, owner_N: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Features, frozen logits and open flags of the full grid, the last two None where no token left.
-
-        Args:
-            owner_N: the first row, before anyone left, that stands for each cell; None: its own.
-        """
-        if not self.parts:
-            return (x_KD if owner_N is None else x_KD.index_select(0, owner_N)), None, None
-        at = [self.last_N, self.frozen_N]
-        open_N = self.open_N.to(x_KD.dtype)
-        if owner_N is not None and self.cells_K is not None:
-            cell_N = self.cells_K.index_select(0, owner_N)
-            at = [index_N.index_select(0, cell_N) for index_N in at]
-            open_N = open_N.index_select(0, cell_N)
-        x_ND = torch.cat((*self.parts, x_KD)).index_select(0, at[0])
-        return x_ND, torch.cat(self.logits).index_select(0, at[1]), open_N
+    def finish(self, x_KD: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Features, frozen logits and open flags of the full grid, the last two None where no token left."""
+        if not self.logits:
+            return (x_KD if self.owner_N is None else x_KD.index_select(0, self.owner_N)), None, None
+        last_N, frozen_N, open_N = self.index.last_N, self.frozen_N, self.open_N.to(x_KD.dtype)
+        if self.owner_N is not None and self.first_K is not None:
+            cell_N = self.first_K.index_select(0, self.owner_N)
+            last_N, frozen_N, open_N = (each_N.index_select(0, cell_N) for each_N in (last_N, frozen_N, open_N))
+        x_ND = torch.cat((*self.index.before, x_KD)).index_select(0, last_N)
+        return x_ND, torch.cat(self.logits).index_select(0, frozen_N), open_N

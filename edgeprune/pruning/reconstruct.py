@@ -51,7 +51,7 @@ class Reconstruction(nn.Module, ABC):
 
     @abstractmethod
     def gathered(self, x_KD: Tensor, cells_K: Tensor) -> Tensor:
-        """The same of one frame, (N, D), from the tokens that remain and the cells that they stand in."""
+        """Features of one frame, (N, D), from the tokens that remain and the cells that they stand in."""
 
 
 class Learned(Reconstruction):

@@ -1,4 +1,4 @@
-"""Sampled decisions: hard Gumbel-softmax over keep and drop, with noise that may fade.
+"""Sampled decisions: hard Gumbel-softmax over keep and drop, with noise that may fade; and images that are not sampled.
 
 Shapes: B batch, N tokens.
 """
@@ -36,3 +36,18 @@ class SampledOptions(Strict):
         soft_BN = torch.sigmoid((scores_BN + noise_BN) / self.temperature)
         hard_BN = (soft_BN > 0.5).float()
         return hard_BN + (soft_BN - soft_BN.detach())
+
+
+class WholeImagesOptions(SampledOptions):
+    """Settings of policies that may leave images of a training batch whole."""
+
+    full: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of each training batch that keeps every token, so that larger buckets come closer to dense",
+    )
+
+    def whole_images(self, batch: int) -> int:
+        """How many images of a batch keep every token, never all of them."""
+        return min(round(self.full * batch), batch - 1)

@@ -12,9 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeprune.model.policy import GONE, View
+from edgeprune.model.policy import EXCLUDED_SCORE, View
 from edgeprune.model.stem import PATCH
-from edgeprune.pruning.cells import cell_of, count_cells, patches_of, place_in_cell, without
+from edgeprune.pruning.cells import cell_of, count_cells, patches_of, place_in_cell
+from edgeprune.pruning.masking import offered
+from edgeprune.pruning.token_index import compaction_maps
 
 STRIDE = 32  # pixels, of the finest features: one cell of 2x2 patches
 CHANNELS = (16, 32, 64, 128, 128)  # at strides 2 to 32
@@ -102,7 +104,7 @@ def purity_loss(logits: Sequence[Tensor], sides: Sequence[int], view: View) -> T
 # ------------------------------------------------------------------------------------------------ counts
 
 
-def feasible_merges(
+def round_up_merges(
     counts: Sequence[int], tokens: int, grid: tuple[int, int], sides: Sequence[int]
 ) -> tuple[list[int], list[int]]:
     """How many cells of each side merge, and the smallest counts, none under those asked for, that this leaves. A merged
@@ -176,9 +178,9 @@ class Sharing:
         return self.owner_BN == torch.arange(self.owner_BN.shape[1], device=self.owner_BN.device)
 
     def offered(self, logits_BS: Tensor, side: int) -> Tensor:
-        """What `select` sees, larger = stay apart: the logit of a mixed cell, and `GONE` inside a merged one."""
+        """What `select` sees, larger = stay apart: the logit of a mixed cell, and `EXCLUDED_SCORE` inside a merged one."""
         first_S = patches_of(self.grid, side, logits_BS.device)[:, 0]
-        return (-logits_BS.detach().float()).masked_fill(self.covered_BN.index_select(1, first_S), GONE)
+        return offered(-logits_BS.detach().float(), ~self.covered_BN.index_select(1, first_S))
 
     def merge(self, apart_BS: Tensor, side: int) -> None:
         """The cells that are not `apart` (and in no larger one) become one token each: the mean of their patches'."""
@@ -204,17 +206,17 @@ class Sharing:
 
 @dataclass
 class Shared:
-    """The same of one frame, at constant counts.
+    """Tokens of one frame at constant counts, a merged cell's in one row.
 
     Attributes:
         x_MD: merged cells, largest side first, then single patches.
-        cells_M: the patch that stands for each row.
-        owner_N: of each patch, the row that stands for it.
+        cells_M: the patch that stands for each row; None: all in order, for nothing is merged.
+        owner_N: of each patch, the row that stands for it; None: its own.
     """
 
     x_MD: Tensor
-    cells_M: Tensor
-    owner_N: Tensor
+    cells_M: Tensor | None = None
+    owner_N: Tensor | None = None
 
 
 def choose_cells(
@@ -226,7 +228,7 @@ def choose_cells(
     for level, (side, scores_S, count) in enumerate(zip(sides, scores, merges, strict=True)):
         if covered_S is not None:
             covered_S = _inside(covered_S, cell_of(grid, sides[level - 1], side, scores_S.device))
-            scores_S = torch.where(covered_S > 0.5, -GONE, scores_S)
+            scores_S = torch.where(covered_S > 0.5, -EXCLUDED_SCORE, scores_S)
         if not count:
             chosen.append(None)
             continue
@@ -264,7 +266,7 @@ def merge_cells(x_ND: Tensor, chosen: Sequence[Tensor | None], sides: Sequence[i
         gone_row.append(torch.arange(first, first + count, device=device).repeat_interleave(inside))
         first += count
     gone_R = torch.cat(gone)
-    new_S, apart_K = without(gone_R, patches_SP.shape[0])
+    new_S, apart_K = compaction_maps(gone_R, patches_SP.shape[0])
     single_K = patches_SP.index_select(0, apart_K).flatten()
     row_S = (first + new_S * finest**2).scatter(0, gone_R, torch.cat(gone_row))
     row_N = row_S.index_select(0, cell_of(grid, finest, 1, device))

@@ -62,7 +62,7 @@ def calibration_frames(spec: Calibration, preprocess: Preprocess) -> tuple[list[
 
 
 def as_uint8(images_F3HW: Tensor) -> npt.NDArray[np.uint8]:
-    """The same as the graphs take them: (F, H, W, 3), uint8."""
+    """Images as the graphs take them: (F, H, W, 3), uint8."""
     frames_FHW3: npt.NDArray[np.uint8] = images_F3HW.permute(0, 2, 3, 1).to(torch.uint8).numpy()
     return frames_FHW3
 
@@ -92,7 +92,7 @@ def calibrate_thresholds(model: Segmenter, images_F3HW: Tensor) -> tuple[list[fl
     shares_FG: list[list[float]] = []
     model.eval()
     with torch.no_grad():
-        for share in model.policy.chosen_shares:
+        for share in model.policy.schedule.candidate_shares:
             for images_B3HW in images_F3HW.split(BATCH):
                 with suppress(_Reached):
                     model(images_B3HW.float(), cut)

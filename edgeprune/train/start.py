@@ -11,7 +11,7 @@ from edgeprune.model.blocks import Block
 from edgeprune.model.checkpoint import Card, is_checkpoint, shape_of
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.weights import find_weights, load_timm, read_config, read_safetensors
-from edgeprune.pruning.methods import make_policy, settle
+from edgeprune.pruning.methods import chosen_options, settle
 from edgeprune.quantize.calibrate import ptq_ranges
 from edgeprune.quantize.linear import load_quantizers
 from edgeprune.quantize.loading import load, load_start, make_model
@@ -44,7 +44,7 @@ def start_model(run: PhaseRun, card: Card, device: torch.device, resumes: bool, 
     if card.quantized:
         say(f"{run.name}: loads NNCF's quantizers; the first time on a machine they are compiled, about a minute")
         load_quantizers(device, say)
-    chosen = make_policy(run.recipe.policy_of(run.phase), shape_of(card.model)).chosen
+    chosen = chosen_options(run.recipe.policy_of(run.phase), shape_of(card.model))
     torch.manual_seed(run.seed_of(-1))
     model = make_model(card)
     for key, value in chosen.items():

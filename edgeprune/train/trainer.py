@@ -19,8 +19,8 @@ from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.files import write_atomic
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.model.checkpoint import save
-from edgeprune.model.policy import select_all
 from edgeprune.model.segmenter import Prediction
+from edgeprune.pruning.selection import select_all
 from edgeprune.quantize.calibrate import calibrate, write_calib
 from edgeprune.train.average import WeightAverage
 from edgeprune.train.backend import Backend

@@ -17,6 +17,7 @@ from edgeprune.data.preprocess import Preprocess
 from edgeprune.evaluate.metrics import Scores
 from edgeprune.model.policy import Select
 from edgeprune.model.segmenter import Segmenter
+from edgeprune.pruning.selection import select_top
 
 
 @dataclass
@@ -53,7 +54,7 @@ def score(
         num_classes=len(data_set.names), ignore_index=data_set.ignore_index, average="none"
     ).to(device)
     if select is None and model.policy.gated:
-        select = model.policy.select_top(model.policy.target_counts(model.policy.tokens))
+        select = select_top(model.policy.schedule.target_candidates)
     chosen = spread(len(samples), frames)
     preprocess = Preprocess.of(model.spec)
     was_training = model.training
@@ -80,7 +81,9 @@ def score(
                 if index < len(seen):
                     seen[index] = True
             shares_GB = [keep_BN.float().mean(dim=-1).tolist() for keep_BN in prediction.masked.keep_GBN]
-            processed += [model.policy.work_share(shares_G) for shares_G in zip(*shares_GB, strict=True)]
+            processed += [
+                model.policy.schedule.relative_token_layers(shares_G) for shares_G in zip(*shares_GB, strict=True)
+            ]
     model.train(was_training)
     if not seen.any():
         raise InputError(

@@ -11,8 +11,8 @@ from PIL import Image
 from edgeprune.cli import tokens
 from edgeprune.lab.ablate import select_tokens
 from edgeprune.model.checkpoint import save
-from edgeprune.model.policy import select_top
 from edgeprune.pruning.methods import POLICIES
+from edgeprune.pruning.selection import select_top
 from edgeprune.quantize.loading import load
 from edgeprune.runtime.cameras import open_source
 from tests import models
@@ -41,14 +41,14 @@ def test_every_policy_can_be_looked_at(policy: str) -> None:
         for gate, (keep_N, groups_N) in enumerate(zip(selection.keep_GN, selection.groups_GN, strict=True)):
             standing = sorted(groups_N[keep_N].tolist())
             assert len(set(standing)) == len(standing)
-            assert standing == sorted(set(groups_N.tolist())) or not model.policy.merges_at(gate)
+            assert standing == sorted(set(groups_N.tolist())) or not model.policy.schedule.merges_at(gate)
 
 
 def test_blocks_are_counted_by_the_decisions_before_them() -> None:
     model = models.model()  # gates before blocks 2, 3 and 4
     frame_HW3 = models.frames(1)[0]
     selection, _ = select_tokens(model, frame_HW3, None)
-    keeps = model(models.images(1), select_top(model.policy.target_counts(models.N))).masked.keep_GBN
+    keeps = model(models.images(1), select_top(model.policy.schedule.target_counts)).masked.keep_GBN
     assert selection.blocks_N.tolist() == (1 + sum(keep_BN[0] for keep_BN in keeps)).int().tolist()
     assert selection.before == [2, 3, 4]
     assert selection.token_share(4) == pytest.approx(selection.blocks_N.mean() / 4)

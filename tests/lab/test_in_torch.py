@@ -70,7 +70,7 @@ def test_a_capture_may_hold_it(policy: str, monkeypatch: pytest.MonkeyPatch) -> 
     """On `meta`, as in a capture, no value can be read by the host, and nothing of another device can be taken in."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no meta
     model = make_family(SPEC, PolicySpec(name=policy, options=models.SMALL.get(policy, {})), torch.float16, CPU)
-    counts = model.policy.feasible(model.policy.target_counts(models.N))
+    counts = model.policy.schedule.round_up(model.policy.schedule.target_counts)
     model = model.to("meta")
     state, need = in_torch.run_trunk(
         model, torch.zeros(models.HEIGHT, models.WIDTH, 3, dtype=torch.uint8, device="meta")
@@ -96,7 +96,7 @@ def test_graphs_and_launched_kernels_agree(policy: str, dtype: torch.dtype, with
     """In each dtype, frame after frame: no output of an earlier frame is left over."""
     torch.manual_seed(0)
     model = make_family(SPEC, PolicySpec(name=policy, options=models.SMALL.get(policy, {})), dtype, CPU)
-    counts = model.policy.feasible(model.policy.target_counts(models.N))
+    counts = model.policy.schedule.round_up(model.policy.schedule.target_counts)
     with torch.inference_mode():
         for weight in model.head.parameters():
             weight.normal_(std=0.3)  # labels that differ by frame

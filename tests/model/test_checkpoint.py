@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.model import checkpoint
 from edgeprune.model.checkpoint import HEADER, is_checkpoint, load_tensors, save
-from edgeprune.model.policy import select_all
 from edgeprune.model.weights import is_finite
+from edgeprune.pruning.selection import select_all
 from edgeprune.quantize.linear import quantized_linears
 from edgeprune.quantize.loading import load, load_start, make_model, read_card
 from tests import models

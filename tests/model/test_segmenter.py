@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from edgeprune.base.errors import InputError
 from edgeprune.model.blocks import HEAD_SIZE, Attention, Block, attend, gelu
-from edgeprune.model.policy import Shape, TokenPolicy, select_none, select_over, select_random, select_top
+from edgeprune.model.policy import Shape, TokenPolicy
 from edgeprune.model.segmenter import WIDTHS, Segmenter, resize_positions
 from edgeprune.model.spec import ModelSpec
 from tests import models
@@ -164,29 +164,3 @@ def test_drop_path_skips_branches_per_sample_in_training_alone() -> None:
     assert (many - whole_BND[:4]).abs().mean() < 0.1
     block.eval()
     torch.testing.assert_close(block(x_BND), whole_BND)
-
-
-# ------------------------------------------------------------------------------------------------ selections
-
-
-def test_each_block_processes_what_the_last_decision_before_it_left() -> None:
-    policy = TokenPolicy(Shape(192, 6, models.GRID, 11))
-    for gated, expected in (((), (24,) * 6), ((4, 5), (24, 24, 24, 24, 16, 8)), ((1, 3, 3), (24, 16, 16, 4, 4, 4))):
-        policy.gated = gated
-        counts = (16, 8, 4)[: len(gated)]
-        assert policy.block_counts(counts) == expected
-        assert policy.token_layers(counts) == sum(expected)
-        assert policy.work_share([count / 24 for count in counts]) == pytest.approx(sum(expected) / (6 * 24))
-
-
-def test_selections() -> None:
-    scores_BN = torch.tensor([[0.3, -1.0, 2.0, 0.1], [5.0, 6.0, 7.0, -8.0]])
-    assert select_top([2, 1])(0, scores_BN).tolist() == [[1, 0, 1, 0], [0, 1, 1, 0]]
-    assert select_top([2, 1])(1, scores_BN).tolist() == [[0, 0, 1, 0], [0, 0, 1, 0]]
-    assert select_over([0.2, 9.0])(0, scores_BN).tolist() == [[1, 0, 1, 0], [1, 1, 1, 0]]
-    assert select_over([0.2, 9.0])(1, scores_BN).sum() == 0
-    assert select_none(0, scores_BN).sum() == 0
-    drawn = select_random([2, 1], torch.Generator().manual_seed(1))
-    masks = torch.stack([drawn(0, scores_BN) for _ in range(100)])
-    assert (masks.sum(-1) == 2).all()
-    assert (masks.mean(0) - 0.5).abs().max() < 0.2  # blind to the scores

@@ -50,7 +50,7 @@ def fixed(*keeps: list[float]) -> Select:
 
 def run(model: Segmenter, select: Select, batch: int = 1) -> Masked:
     x_BND, _, view = model.embed(models.images(batch))
-    return model.policy.masked(list(model.blocks), x_BND, select, view)
+    return model.policy.masked(list(model.blocks), x_BND, view, select)
 
 
 class Disturbed(Block):
@@ -73,6 +73,6 @@ def disturbed(model: Segmenter, select: Select) -> list[Tensor]:
     spread it in any case."""
     x_BND, _, view = model.embed(models.images(1))
     return [
-        model.policy.masked([Disturbed(models.block(model, 0), by), *model.blocks[1:]], x_BND, select, view).x_BND
+        model.policy.masked([Disturbed(models.block(model, 0), by), *model.blocks[1:]], x_BND, view, select).x_BND
         for by in (0.0, 3.0)
     ]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from edgeprune.model.segmenter import Segmenter
+from edgeprune.pruning.selection import select_top
 from tests import models
 
 Cells = list[list[int]]  # of each group in raster order, the cell that its token keeps first
@@ -58,7 +59,8 @@ def check_both_forms(
     for image in range(2):
         x_ND = embedded(model, image)
         expected_ND, steps = by_loops(model, x_ND, counts)
-        masked = model.policy.masked(list(model.blocks), x_ND[None], model.policy.select_top(counts))
+        select = select_top(model.policy.schedule.candidates(counts))
+        masked = model.policy.masked(list(model.blocks), x_ND[None], models.VIEW, select)
         torch.testing.assert_close(masked.x_BND[0], expected_ND, rtol=1e-4, atol=1e-4)
         assert masked.group_GBN is not None
         for keep_1N, group_1N, cells in zip(masked.keep_GBN, masked.group_GBN, steps, strict=True):

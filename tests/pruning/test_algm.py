@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from edgeprune.base.errors import InputError
-from edgeprune.model.policy import Shape, select_none
+from edgeprune.model.policy import Shape
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.spec import PolicySpec
 from edgeprune.pruning.cells import patches_of
 from edgeprune.pruning.methods import make_policy
 from edgeprune.pruning.methods.algm import ALGM, WINDOW, ALGMOptions, merge_windows, window_cosines
+from edgeprune.pruning.selection import select_none, select_random, select_top
 from edgeprune.quantize.calibrate import calibrate_thresholds
 from tests import models
 from tests.pruning.merging import (
@@ -112,7 +113,7 @@ def test_training_merges_by_the_papers_thresholds_image_by_image(model: Segmente
         proportional = model.policy.options.proportional  # type: ignore[union-attr]
         trained = models.model(models.card("algm", tau=tau, proportional=proportional))
         trained.policy.train()
-        masked = trained.policy.masked(list(trained.blocks), x_BND)
+        masked = trained.policy.masked(list(trained.blocks), x_BND, models.VIEW)
         assert masked.group_GBN is not None
         for image in range(3):
             expected_ND, steps = algm_by_loops(trained, x_BND[image], None, tau)
@@ -129,7 +130,8 @@ def test_a_merged_token_counts_as_one_in_attention_unless_told(model: Segmenter)
     ran = []
     for made in (plain, proportional):
         with torch.no_grad():
-            masked = made.policy.masked(list(made.blocks[:2]), x_BND, made.policy.select_top([9, 9]))
+            select = select_top(made.policy.schedule.candidates([9, 9]))
+            masked = made.policy.masked(list(made.blocks[:2]), x_BND, models.VIEW, select)
         ran.append(masked.x_BND)
     merged_BND = share_windows(plain, x_BND, 5)
     unequal = (ran[0] - ran[1]).abs().amax()
@@ -198,23 +200,25 @@ def test_cells_of_an_odd_row_are_in_no_window(model: Segmenter) -> None:
 
 def test_the_papers_places_and_the_default_share_of_work() -> None:
     made = policy()
-    assert made.gated == (1, 5) and made.trunk_depth == 1
-    assert made.target_counts(768) == [540, 384]
-    assert made.work_share(made.target_keep) == pytest.approx((1 + 4 * 0.7 + 7 * 0.5) / 12)
+    assert made.gated == (1, 5) and made.schedule.trunk_depth == 1
+    assert made.schedule.target_counts == (540, 384)
+    assert made.schedule.relative_token_layers(made.schedule.target_shares) == pytest.approx(
+        (1 + 4 * 0.7 + 7 * 0.5) / 12
+    )
 
 
 def test_calibrated_thresholds_leave_the_target_share(model: Segmenter) -> None:
     _, occupancy_FG = calibrate_thresholds(model, models.images(16))
-    for share, target in zip(np.mean(occupancy_FG, axis=0), model.policy.target_keep, strict=True):
+    for share, target in zip(np.mean(occupancy_FG, axis=0), model.policy.schedule.target_shares, strict=True):
         assert share == pytest.approx(target, abs=0.03)
 
 
 def test_random_merges_as_many_windows_and_pairs(model: Segmenter) -> None:
     counts = [15, 10]
-    drawn = model.policy.select_random(counts, torch.Generator().manual_seed(0))
+    drawn = select_random(model.policy.schedule.candidates(counts), torch.Generator().manual_seed(0))
     keeps = model(models.images(3), drawn).masked.keep_GBN
     assert [keep_BN.sum(-1).tolist() for keep_BN in keeps] == [[15] * 3, [10] * 3]
-    top = model(models.images(3), model.policy.select_top(counts)).masked.keep_GBN
+    top = model(models.images(3), select_top(model.policy.schedule.candidates(counts))).masked.keep_GBN
     assert not torch.equal(keeps[0], top[0])
 
 
@@ -229,13 +233,13 @@ def test_feasible_counts_are_the_smallest_of_all_that_exist(grid: tuple[int, int
     made = policy(grid=grid)
     for asked in product(range(1, tokens + 1), repeat=2):
         holding = [counts for counts in exist if counts[0] >= asked[0] and counts[1] >= asked[1]]
-        assert made.feasible(asked) == min(holding)
+        assert made.schedule.round_up(asked) == min(holding)
         assert all(min(holding)[1] <= counts[1] for counts in holding)
 
 
 def test_gradients_reach_every_cell_through_both_merges(model: Segmenter) -> None:
     x_BND = model.embed(models.images(2))[0].detach().requires_grad_()
-    model.policy.masked(list(model.blocks), x_BND, select_none).x_BND.square().sum().backward()
+    model.policy.masked(list(model.blocks), x_BND, models.VIEW, select_none).x_BND.square().sum().backward()
     assert x_BND.grad is not None and x_BND.grad.isfinite().all()
     assert (x_BND.grad.abs().amax(-1) > 0).all()
     model.zero_grad()

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from edgeprune.base.errors import InputError
-from edgeprune.model.policy import Shape, select_none
+from edgeprune.model.policy import Shape
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.spec import PolicySpec
 from edgeprune.pruning.methods import make_policy
 from edgeprune.pruning.methods.ats import ATS, sample, significance
+from edgeprune.pruning.selection import select_none
 from tests import models
 
 
@@ -78,10 +79,10 @@ def test_a_token_sampled_twice_is_there_once() -> None:
 def test_the_training_form_is_the_slow_reference() -> None:
     """Token by token: what is sampled goes on over the keys of all that were there; nobody comes back."""
     model, policy = ats()
-    counts = policy.target_counts(models.N)
+    counts = policy.schedule.target_counts
     with torch.no_grad():
         x_BND = model.embed(models.images(2))[0]
-        masked = policy.masked(list(model.blocks), x_BND)
+        masked = policy.masked(list(model.blocks), x_BND, models.VIEW)
         for image in range(2):
             grid, left = list(x_BND[image]), list(range(models.N))
             for index, block in enumerate(model.blocks):
@@ -116,7 +117,7 @@ def test_its_count_follows_the_frame() -> None:
 def test_an_image_of_which_nothing_is_kept_passes_unchanged() -> None:
     model, policy = ats()
     x_BND = model.embed(models.images(2))[0]
-    masked = policy.masked(list(model.blocks), x_BND, select_none)
+    masked = policy.masked(list(model.blocks), x_BND, models.VIEW, select_none)
     assert torch.equal(masked.x_BND, model.blocks[0](x_BND))
     masked.x_BND.sum().backward()
     assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in model.parameters())
@@ -134,6 +135,6 @@ def test_it_has_no_inference_form_and_says_why() -> None:
 def test_the_papers_places_and_what_is_refused() -> None:
     shape = Shape(192, 12, (24, 32), 11)
     made = make_policy(PolicySpec(name="ats"), shape)
-    assert made.gated == tuple(range(3, 12)) and made.target_keep == (0.7,) * 3 + (0.49,) * 3 + (0.343,) * 3
+    assert made.gated == tuple(range(3, 12)) and made.schedule.target_shares == (0.7,) * 3 + (0.49,) * 3 + (0.343,) * 3
     with pytest.raises(InputError, match="first=12 leaves no block to gate"):
         make_policy(PolicySpec(name="ats", options={"first": 12}), shape)

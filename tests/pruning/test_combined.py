@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from edgeprune.base.errors import InputError
-from edgeprune.model.policy import Shape, select_none
+from edgeprune.model.policy import Shape
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.spec import PolicySpec
 from edgeprune.pruning.methods import make_policy
 from edgeprune.pruning.methods.combination import Combination
 from edgeprune.pruning.methods.decisions import Kind
+from edgeprune.pruning.selection import select_none, select_top
 from tests import models
 from tests.pruning.both_forms import both_forms, check_logits
 from tests.pruning.test_cts import cells_by_loops, labels
@@ -104,18 +105,22 @@ def by_loops(model: Segmenter, image_3HW: Tensor, counts: list[int]) -> Tensor:
 @torch.no_grad()
 def test_both_forms_are_the_plain_network_on_a_list_of_tokens(parts: dict[str, Any], counts: list[int]) -> None:
     model, made = combined(**parts)
-    assert made.feasible(counts) == tuple(counts)
+    assert made.schedule.round_up(counts) == tuple(counts)
     for image_3HW, forms in both_forms(model, counts):
         check_logits(forms, by_loops(model, image_3HW, counts))
 
 
 def test_decisions_stand_in_the_order_of_their_blocks_an_exit_before_a_gate() -> None:
     made = policy(levels=[[2, 0.3], [4, 0.3]], exits={"exits": [6, 8], "keep": [0.8, 0.6]}, gates={"first": 5})
-    assert made.gated == (0, 0, 5, 6, 6, 7, 8, 8, 9, 10, 11) and made.chosen_by == 1 and made.trunk_depth == 0
+    assert (
+        made.gated == (0, 0, 5, 6, 6, 7, 8, 8, 9, 10, 11)
+        and made.schedule.chosen_by == 1
+        and made.schedule.trunk_depth == 0
+    )
     kinds = [each.kind for each in made.decisions[2:8]]
     assert kinds == [Kind.GATE, Kind.EXIT, Kind.GATE, Kind.GATE, Kind.EXIT, Kind.GATE]
-    assert policy(exits={}, gates={"first": 3}).trunk_depth == 3
-    assert policy(exits={"exits": [2]}, gates={"first": 3}).trunk_depth == 2
+    assert policy(exits={}, gates={"first": 3}).schedule.trunk_depth == 3
+    assert policy(exits={"exits": [2]}, gates={"first": 3}).schedule.trunk_depth == 2
 
 
 def test_ratios_are_of_the_tokens_that_are_there() -> None:
@@ -124,24 +129,24 @@ def test_ratios_are_of_the_tokens_that_are_there() -> None:
     )
     left = 1 - 0.5 * 15 / 16
     expected = (left, 0.5 * left, 0.8 * left, 0.4 * left, 0.4 * left, 0.4 * left, 0.2 * left, 0.2 * left, 0.2 * left)
-    assert made.target_keep == pytest.approx(expected)
-    counts = made.target_counts(768)
-    assert made.feasible(counts) == tuple(counts)
-    assert made.block_counts(counts)[4:8] == (counts[0], counts[1], counts[3], counts[4])
+    assert made.schedule.target_shares == pytest.approx(expected)
+    counts = made.schedule.target_counts
+    assert made.schedule.round_up(counts) == tuple(counts)
+    assert made.schedule.block_counts(counts)[4:8] == (counts[0], counts[1], counts[3], counts[4])
 
 
 def test_no_gate_keeps_more_than_an_exit_leaves() -> None:
     made = policy(exits={"exits": [6]}, gates={"first": 5})
     # a gate behind that wants 700 makes the exit leave as many
-    assert made.feasible([100, 300, 200, 700, 50, 50, 50, 50]) == (100, 700, 200, 700, 50, 50, 50, 50)
-    assert made.feasible([768] * 8) == (768,) * 8
+    assert made.schedule.round_up([100, 300, 200, 700, 50, 50, 50, 50]) == (100, 700, 200, 700, 50, 50, 50, 50)
+    assert made.schedule.round_up([768] * 8) == (768,) * 8
 
 
 def test_what_a_gate_is_not_offered() -> None:
     """Tokens that left, and all but one of a merged group."""
     model, made = combined(**SUPERPATCHES, **EXIT, **GATES)
     counts = [15, 15, 8, 4, 4]
-    top, offered = made.select_top(counts), {}
+    top, offered = select_top(made.schedule.candidates(counts)), {}
 
     def watched(place: int, scores_BS: Tensor) -> Tensor:
         offered[place] = (scores_BS > -1e3).sum(-1).tolist()

@@ -8,19 +8,20 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.base.errors import InputError
-from edgeprune.model.policy import Shape, select_none, select_over
+from edgeprune.model.policy import Shape
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.spec import PolicySpec
 from edgeprune.pruning.methods import make_policy
-from edgeprune.pruning.methods.cts import CTS
+from edgeprune.pruning.methods.combination import Combination
+from edgeprune.pruning.selection import select_none, select_over, select_random
 from edgeprune.pruning.superpatches import Purity, purity_loss, purity_targets
 from tests import models
 from tests.pruning.both_forms import both_forms, check_logits
 
 
-def policy(grid: tuple[int, int] = (24, 32), **options: object) -> CTS:
+def policy(grid: tuple[int, int] = (24, 32), **options: object) -> Combination:
     made = make_policy(PolicySpec(name="cts", options=options), Shape(192, 12, grid, 11))
-    assert isinstance(made, CTS)
+    assert isinstance(made, Combination)
     return made
 
 
@@ -43,7 +44,7 @@ def cells_by_loops(grid: tuple[int, int], side: int) -> list[list[int]]:
 def cts_by_loops(model: Segmenter, image_3HW: Tensor, merging: int) -> Tensor:
     """The logits (K, H/2, W/2) when the `merging` purest cells share a token: a list of tokens through plain blocks."""
     x_BND, skips, view = model.embed(image_3HW[None])
-    assert isinstance(model.policy, CTS) and model.policy.purity is not None
+    assert isinstance(model.policy, Combination) and model.policy.purity is not None
     purity = model.policy.purity(view.images_B3HW)[0][0].tolist()
     cells = cells_by_loops(models.GRID, 2)
     purest = sorted(range(len(cells)), key=lambda cell: -purity[cell])[:merging]
@@ -95,7 +96,7 @@ def test_targets_are_what_a_look_at_each_cell_gives(side: int) -> None:
 def test_the_loss_is_binary_cross_entropy() -> None:
     model = models.model(models.card("cts"))
     view = replace(model.embed(models.images(3))[2], labels_BHW=labels(3))
-    assert isinstance(model.policy, CTS) and model.policy.purity is not None
+    assert isinstance(model.policy, Combination) and model.policy.purity is not None
     logits_BS = model.policy.purity(view.images_B3HW)[0]
     p_BS, target_BS = torch.sigmoid(logits_BS), purity_targets(labels(3), 2)
     expected = -torch.where(target_BS > 0, p_BS.log(), (1 - p_BS).log()).mean()
@@ -136,10 +137,14 @@ def test_the_cnn_costs_less_than_three_percent_of_a_vit_tiny() -> None:
 
 def test_every_merged_cell_takes_three_tokens() -> None:
     made = policy(keep=0.5)
-    assert made.gated == (0,) and made.trunk_depth == 0
-    assert made.target_keep == pytest.approx((0.5,)) and made.target_counts(768) == [384]
-    assert made.feasible([383]) == (384,) and made.feasible([768]) == (768,) and made.feasible([1]) == (192,)
-    assert made.chosen_shares == pytest.approx((64 / 192,))
+    assert made.gated == (0,) and made.schedule.trunk_depth == 0
+    assert made.schedule.target_shares == pytest.approx((0.5,)) and made.schedule.target_counts == (384,)
+    assert (
+        made.schedule.round_up([383]) == (384,)
+        and made.schedule.round_up([768]) == (768,)
+        and made.schedule.round_up([1]) == (192,)
+    )
+    assert made.schedule.candidate_shares == pytest.approx((64 / 192,))
 
 
 def test_a_frame_needs_the_tokens_that_thresholds_leave_it() -> None:
@@ -150,13 +155,15 @@ def test_a_frame_needs_the_tokens_that_thresholds_leave_it() -> None:
         assert scores_S is not None
         threshold = float(scores_S.sort().values[2:4].mean())
         keep_1N = model(models.images(1, 100 + index), select_over([threshold])).masked.keep_GBN[0]
-        assert int(model.policy.need(scores_S, threshold)) == int(keep_1N.sum())
+        assert int(model.policy.required_tokens(scores_S, [threshold])) == int(keep_1N.sum())
 
 
 def test_random_draws_as_many_other_cells() -> None:
     model = models.model(models.card("cts"))
     masked = [
-        model(models.images(2), model.policy.select_random([15], torch.Generator().manual_seed(seed))).masked
+        model(
+            models.images(2), select_random(model.policy.schedule.candidates([15]), torch.Generator().manual_seed(seed))
+        ).masked
         for seed in range(3)
     ]
     assert all((run.keep_GBN[0].sum(-1) == 15).all() for run in masked)

@@ -7,25 +7,26 @@ import torch
 from torch import Tensor
 
 from edgeprune.base.errors import InputError
-from edgeprune.model.policy import Shape, select_none
+from edgeprune.model.policy import Shape
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.spec import PolicySpec
 from edgeprune.pruning.methods import make_policy
-from edgeprune.pruning.methods.cts_svit import CTSSViT
+from edgeprune.pruning.methods.combination import Combination
+from edgeprune.pruning.selection import select_none, select_top
 from tests import models
 from tests.pruning.both_forms import both_forms, check_logits
 from tests.pruning.test_cts import cells_by_loops, labels
 
 
-def policy(grid: tuple[int, int] = (24, 32), **options: object) -> CTSSViT:
+def policy(grid: tuple[int, int] = (24, 32), **options: object) -> Combination:
     made = make_policy(PolicySpec(name="cts-svit", options=options), Shape(192, 12, grid, 11))
-    assert isinstance(made, CTSSViT)
+    assert isinstance(made, Combination)
     return made
 
 
-def combined(**options: Any) -> tuple[Segmenter, CTSSViT]:
+def combined(**options: Any) -> tuple[Segmenter, Combination]:
     model = models.model(models.card("cts-svit", **options))
-    assert isinstance(model.policy, CTSSViT)
+    assert isinstance(model.policy, Combination)
     return model, model.policy
 
 
@@ -33,7 +34,9 @@ def by_loops(model: Segmenter, image_3HW: Tensor, merging: int, counts: list[int
     """The logits (K, H/2, W/2): the `merging` purest cells share a token, then each gate keeps the best of the list; what it
     lets go waits as it is, and may be taken by the next."""
     assert (
-        isinstance(model.policy, CTSSViT) and model.policy.purity is not None and model.policy.gate_options is not None
+        isinstance(model.policy, Combination)
+        and model.policy.purity is not None
+        and model.policy.gate_options is not None
     )
     x_BND, skips, view = model.embed(image_3HW[None])
     purity = model.policy.purity(view.images_B3HW)[0][0].tolist()
@@ -61,7 +64,7 @@ def by_loops(model: Segmenter, image_3HW: Tensor, merging: int, counts: list[int
 def test_both_forms_are_the_plain_network_on_a_list_of_tokens(merging: int, counts: list[int]) -> None:
     model, made = combined()
     schedule = [models.N - 3 * merging, *counts]
-    assert made.feasible(schedule) == tuple(schedule)
+    assert made.schedule.round_up(schedule) == tuple(schedule)
     for image_3HW, forms in both_forms(model, schedule):
         check_logits(forms, by_loops(model, image_3HW, merging, counts))
 
@@ -81,21 +84,23 @@ def test_patches_of_a_merged_cell_stay_equal_and_share_every_decision() -> None:
 
 def test_the_ratio_is_of_the_tokens_that_merging_leaves() -> None:
     model, made = combined(keep=[0.5], weight=1.0)
-    select = made.select_top([models.N - 3 * 4, 6, 3])  # of 12: a half, and a quarter
+    select = select_top(made.schedule.candidates([models.N - 3 * 4, 6, 3]))  # of 12: a half, and a quarter
     loss = model(models.images(2), select).masked.loss
     assert loss.item() == pytest.approx((0.0 + 0.25**2) / 2, abs=1e-6)
-    assert made.target_keep == pytest.approx((0.56, 0.28, 0.28))
+    assert made.schedule.target_shares == pytest.approx((0.56, 0.28, 0.28))
 
 
 def test_schedules_count_merged_tokens() -> None:
     made = policy(merged=0.5, keep=[0.7, 0.49, 0.343])
-    assert made.gated == (0, *range(3, 12)) and made.trunk_depth == 0 and made.chosen_by == 0
-    counts = made.target_counts(768)
+    assert made.gated == (0, *range(3, 12)) and made.schedule.trunk_depth == 0 and made.schedule.chosen_by == 0
+    counts = made.schedule.target_counts
     assert counts[0] == 384 and counts[1] == round(0.35 * 768) and counts[9] == round(0.5 * 0.343 * 768)
-    assert made.block_counts(counts)[:3] == (384, 384, 384) and made.block_counts(counts)[3] == counts[1]
+    assert (
+        made.schedule.block_counts(counts)[:3] == (384, 384, 384) and made.schedule.block_counts(counts)[3] == counts[1]
+    )
     # a gate that wants more than merging leaves makes fewer cells merge
-    assert made.feasible([200, 500, *[100] * 8])[:2] == (501, 500)
-    assert made.feasible([768] * 10) == (768,) * 10
+    assert made.schedule.round_up([200, 500, *[100] * 8])[:2] == (501, 500)
+    assert made.schedule.round_up([768] * 10) == (768,) * 10
 
 
 def test_what_gates_and_cnn_learn_from() -> None:

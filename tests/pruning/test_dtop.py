@@ -8,20 +8,21 @@ import torch
 from torch import Tensor
 
 from edgeprune.base.errors import InputError
-from edgeprune.model.policy import GONE, Shape, View, select_none
+from edgeprune.model.policy import EXCLUDED_SCORE, Shape, View
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.spec import PolicySpec
 from edgeprune.pruning.exits import CONTEXT, class_shares, exit_loss, exit_score, stay_scores
 from edgeprune.pruning.methods import make_policy
-from edgeprune.pruning.methods.dtop import DToP
+from edgeprune.pruning.methods.combination import Combination
+from edgeprune.pruning.selection import select_none, select_top
 from tests import models
-from tests.pruning.both_forms import both_forms, check_logits
+from tests.pruning.both_forms import both_forms, check_logits, selections
 from tests.pruning.test_cts import labels
 
 
-def policy(depth: int = 12, **options: object) -> DToP:
+def policy(depth: int = 12, **options: object) -> Combination:
     made = make_policy(PolicySpec(name="dtop", options=options), Shape(192, depth, models.GRID, 11))
-    assert isinstance(made, DToP)
+    assert isinstance(made, Combination)
     return made
 
 
@@ -51,7 +52,7 @@ def test_scores_are_the_odds_of_another_class_and_a_bonus_for_context(context: i
     scores_N = stay_scores(logits_NK, context, there_N)
     expected = scores_by_loops(logits_NK, context, there)
     for cell in range(30):
-        assert float(scores_N[cell]) == pytest.approx(expected.get(cell, GONE), abs=1e-4)
+        assert float(scores_N[cell]) == pytest.approx(expected.get(cell, EXCLUDED_SCORE), abs=1e-4)
     # a batch changes nothing, and one class that no token is of has no context
     both_BN = stay_scores(torch.stack((logits_NK, -logits_NK)), context, torch.stack((there_N, there_N)))
     assert torch.equal(both_BN[0], scores_N)
@@ -77,7 +78,7 @@ def test_the_exit_is_at_the_papers_confidence() -> None:
 def dtop_by_loops(model: Segmenter, image_3HW: Tensor, counts: list[int] | None) -> tuple[Tensor, list[set[int]]]:
     """Logits (K, H/2, W/2) and who stays at each exit, on a list of tokens. `counts` None: by confidence, as in training."""
     dtop = model.policy
-    assert isinstance(dtop, DToP)
+    assert isinstance(dtop, Combination)
     context = dtop.exit_options.context
     x_BND, skips, _ = model.embed(image_3HW[None])
     x_ND = x_BND[0].clone()
@@ -122,7 +123,7 @@ def test_both_forms_are_the_method_on_a_list_of_tokens(counts: list[int], contex
         check_logits(forms, expected_KHW)
         before = [models.N, *counts]
         taken = [cells for cells, count, there in zip(kept, counts, before, strict=False) if count < there]
-        assert [set(kept_K.tolist()) for kept_K in model.policy.kept_GK] == taken
+        assert [set(kept_K.tolist()) for kept_K in selections(model, image_3HW, counts)] == taken
 
 
 def test_training_lets_go_whatever_is_sure() -> None:
@@ -144,11 +145,11 @@ def test_a_token_that_fills_the_bucket_has_the_logits_that_it_left_with() -> Non
     """And the full bucket, whose exits are none, leaves all to the head."""
     model = models.model(models.card("dtop", context=0))
     with torch.no_grad():
-        masked = model(models.images(1), model.policy.select_top([23, 23])).masked
-        full = model(models.images(1), model.policy.select_top([24, 24])).masked
+        masked = model(models.images(1), select_top(model.policy.schedule.candidates([23, 23]))).masked
+        full = model(models.images(1), select_top(model.policy.schedule.candidates([24, 24]))).masked
         x_ND, _, scores_N = model.trunk(torch.from_numpy(models.frames(1)[0]))
     assert scores_N is not None and masked.open_BN is not None and full.open_BN is not None
-    assert isinstance(model.policy, DToP)
+    assert isinstance(model.policy, Combination)
     sure_N = scores_N <= model.policy.unsure
     assert 1 < sure_N.sum() < models.N
     assert torch.equal(masked.open_BN[0] > 0, ~sure_N)
@@ -206,7 +207,7 @@ def test_gradients_reach_every_head_from_its_loss_and_from_the_answer() -> None:
         model = models.model(models.card("dtop")).train()
         prediction = model(models.images(2), None, labels(2))
         (prediction.logits_BKHW.square().mean() if from_task else prediction.masked.loss).backward()
-        assert isinstance(model.policy, DToP)
+        assert isinstance(model.policy, Combination)
         for head in model.policy.heads:
             assert all(float(parameter.grad.abs().sum()) > 0 for parameter in head.parameters())  # type: ignore[union-attr]
         assert model.pos_embed.grad is not None and model.pos_embed.grad.any()
@@ -222,8 +223,10 @@ def test_exits_are_the_papers_of_12_and_24_blocks_and_else_in_proportion(depth: 
 
 def test_the_default_leaves_the_papers_share_of_the_work() -> None:
     made = policy()
-    assert made.target_keep == (0.7, 0.5) and made.work_share(made.target_keep) == pytest.approx(86.8 / 109.9, abs=0.01)
-    assert policy(exits=[3, 6, 9], keep=[0.8, 0.4]).target_keep == (0.8, 0.8, 0.4)
+    assert made.schedule.target_shares == (0.7, 0.5) and made.schedule.relative_token_layers(
+        made.schedule.target_shares
+    ) == pytest.approx(86.8 / 109.9, abs=0.01)
+    assert policy(exits=[3, 6, 9], keep=[0.8, 0.4]).schedule.target_shares == (0.8, 0.8, 0.4)
 
 
 @pytest.mark.parametrize("exits", [[0, 3], [8, 6], [6, 12], [6, 6]])

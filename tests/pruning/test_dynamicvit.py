@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgeprune.model.policy import select_all
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.pruning.methods.dynamicvit import DynamicViT, Gate
+from edgeprune.pruning.selection import select_all, select_top
 from tests import models
 
 PRUNED = ["removed", "preserved"]
@@ -57,7 +57,7 @@ def test_both_forms_are_the_slow_reference(pruned: str, counts: list[int]) -> No
     with torch.no_grad():
         expected_ND = slow(model, counts, pruned)
         x_BND, _, view = model.embed(models.images(1))
-        masked = policy.masked(list(model.blocks), x_BND, policy.select_top(counts), view)
+        masked = policy.masked(list(model.blocks), x_BND, view, select_top(policy.schedule.candidates(counts)))
         x_ND, scores_N = policy.trunk(list(model.blocks[:1]), x_BND[0], view)
         assert scores_N is not None
         gathered = policy.gathered(list(model.blocks[1:]), x_ND, counts, scores_N)
@@ -146,16 +146,16 @@ def test_annealed_gates_end_without_noise() -> None:
     _, policy = dynamicvit(anneal=0.5)
     scores_BN = torch.linspace(-2, 2, 999).expand(5, -1)
     torch.manual_seed(0)
-    assert not torch.equal(policy._sample(scores_BN, 0.1) > 0.5, scores_BN > 0)
-    assert torch.equal(policy._sample(scores_BN, 0.5) > 0.5, scores_BN > 0)
+    assert not torch.equal(policy.options.sample(scores_BN, 0.1) > 0.5, scores_BN > 0)
+    assert torch.equal(policy.options.sample(scores_BN, 0.5) > 0.5, scores_BN > 0)
 
 
 def test_an_empty_cell_is_one_learned_token() -> None:
     model, policy = dynamicvit(pruned="removed")
     x_BND = model.embed(models.images(2))[0]
-    masked = policy.masked(list(model.blocks), x_BND, policy.select_top([12, 8, 5]))
+    masked = policy.masked(list(model.blocks), x_BND, models.VIEW, select_top(policy.schedule.candidates([12, 8, 5])))
     assert policy.empty_1D is not None
     empty_BN = (masked.x_BND == policy.empty_1D).all(-1)
     assert torch.equal(empty_BN, masked.keep_GBN[-1] == 0)
-    assert not torch.equal(policy.masked(list(model.blocks), x_BND, select_all).x_BND, masked.x_BND)
+    assert not torch.equal(policy.masked(list(model.blocks), x_BND, models.VIEW, select_all).x_BND, masked.x_BND)
     assert "empty_1D" in policy.state_dict() and "empty_1D" not in dynamicvit()[1].state_dict()

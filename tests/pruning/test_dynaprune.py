@@ -12,6 +12,7 @@ from edgeprune.base.errors import InputError
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.pruning.methods.dynaprune import DynaPrune, Importance
 from edgeprune.pruning.reconstruct import Learned, Nearest
+from edgeprune.pruning.selection import select_top
 from tests import models
 from tests.pruning.dynapruned import HALF, VARIANTS, disturbed, dynaprune, fixed, policy, run, undecided
 
@@ -99,7 +100,7 @@ def test_both_forms_are_the_slow_reference(options: dict[str, Any], counts: list
     undecided(made)  # logits past 37 are those of an s that float rounds to one
     with torch.no_grad():
         expected_ND = slow(model, made, counts)
-        masked = run(model, made.select_top(counts))
+        masked = run(model, select_top(made.schedule.candidates(counts)))
         x_BND, _, view = model.embed(models.images(1))
         x_ND, scores_N = made.trunk(list(model.blocks[:1]), x_BND[0], view)
         gathered = made.gathered(list(model.blocks[1:]), x_ND, counts, scores_N)
@@ -113,13 +114,13 @@ def test_both_forms_are_the_slow_reference(options: dict[str, Any], counts: list
 @pytest.mark.parametrize(("depth", "stages"), [(12, (3, 6, 9)), (24, (6, 12, 18)), (4, (1, 2, 3))])
 def test_stages_are_in_proportion_to_the_depth(depth: int, stages: tuple[int, ...]) -> None:
     assert policy(depth).gated == stages
-    assert policy(depth).target_keep == (0.7, 0.49, 0.343)
+    assert policy(depth).schedule.target_shares == (0.7, 0.49, 0.343)
 
 
 def test_stages_can_be_placed() -> None:
     made = policy(stages=[2, 11], keep=[0.5, 0.25])
-    assert made.gated == (2, 11) and made.trunk_depth == 2
-    assert made.block_counts([12, 6]) == (24, 24, *[12] * 9, 6)
+    assert made.gated == (2, 11) and made.schedule.trunk_depth == 2
+    assert made.schedule.block_counts([12, 6]) == (24, 24, *[12] * 9, 6)
 
 
 @pytest.mark.parametrize("stages", [[3, 6], [6, 3, 9], [3, 3, 9], [3, 6, 12], []])
@@ -141,7 +142,7 @@ def test_options_without_use_are_refused() -> None:
 
 def test_without_deferral_the_last_ratio_applies_at_the_first_stage() -> None:
     made = policy(deferred=False)
-    assert made.gated == (3,) and made.target_keep == (0.343,) and len(made.importance) == 1
+    assert made.gated == (3,) and made.schedule.target_shares == (0.343,) and len(made.importance) == 1
 
 
 def test_a_token_passes_its_information_on_before_it_goes() -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from edgeprune.pruning.reconstruct import Learned
+from edgeprune.pruning.selection import select_top
 from tests import models
 from tests.pruning.dynapruned import HALF, VARIANTS, dynaprune, fixed, policy, run, undecided
 
@@ -36,7 +37,7 @@ def test_tokens_that_left_count_as_not_kept_in_the_regulariser() -> None:
     with torch.no_grad():
         for parameter in made.importance.parameters():
             parameter.zero_()
-        loss = run(model, made.select_top([6, 6, 6])).loss
+        loss = run(model, select_top(made.schedule.candidates([6, 6, 6]))).loss
     assert loss.item() == pytest.approx((0.5 - 0.25) ** 2 + 2 * (0.125 - 0.25) ** 2)
 
 
@@ -110,7 +111,7 @@ def test_straight_through_values_are_those_of_the_hard_mask() -> None:
 @pytest.mark.parametrize("score", [-1.5, 0.8])
 def test_sampling_keeps_with_the_importance_as_probability(score: float) -> None:
     torch.manual_seed(0)
-    keep_BN = policy()._sample(torch.full((10, 2000), score))
+    keep_BN = policy().options.sample(torch.full((10, 2000), score), 1.0)
     assert set(keep_BN.unique().tolist()) == {0.0, 1.0}
     assert keep_BN.mean().item() == pytest.approx(torch.sigmoid(torch.tensor(score)).item(), abs=0.02)
 
@@ -121,7 +122,7 @@ def test_annealed_stages_end_without_noise() -> None:
     torch.manual_seed(0)
     wrong = []
     for progress in (0.0, 0.25, 0.5, 1.0):
-        wrong.append(((made._sample(scores_BN, progress) > 0.5) != (scores_BN > 0)).float().mean().item())
+        wrong.append(((made.options.sample(scores_BN, progress) > 0.5) != (scores_BN > 0)).float().mean().item())
     assert wrong[0] > 1.5 * wrong[1] > 0.1
     assert wrong[2] == wrong[3] == 0
 

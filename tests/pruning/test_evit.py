@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgeprune.model.policy import select_all, select_none
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.pruning.methods.evit import EViT
 from edgeprune.pruning.received import received
+from edgeprune.pruning.selection import select_all, select_none, select_top
 from tests import models
 
 PRUNED = ["preserved", "fused"]
@@ -66,7 +66,7 @@ def test_both_forms_are_the_slow_reference(pruned: str, counts: list[int]) -> No
     images_B3HW = models.images(2)
     with torch.no_grad():
         x_BND, _, view = model.embed(images_B3HW)
-        masked = policy.masked(list(model.blocks), x_BND, policy.select_top(counts), view)
+        masked = policy.masked(list(model.blocks), x_BND, view, select_top(policy.schedule.candidates(counts)))
         for image in range(2):
             expected_ND = slow(model, images_B3HW[image], counts, pruned)
             x_ND, scores_N = policy.trunk(list(model.blocks[:1]), x_BND[image], view)
@@ -93,12 +93,16 @@ def test_an_image_that_loses_nothing_has_no_fused_token() -> None:
     x_BND = model.embed(models.images(2))[0]
 
     def select(gate: int, scores_BN: Tensor) -> Tensor:
-        return torch.stack((select_all(gate, scores_BN[0]), policy.select_top([9, 7, 5])(gate, scores_BN[1:])[0]))
+        return torch.stack(
+            (select_all(gate, scores_BN[0]), select_top(policy.schedule.candidates([9, 7, 5]))(gate, scores_BN[1:])[0])
+        )
 
     with torch.no_grad():
-        mixed_BND = policy.masked(list(model.blocks), x_BND, select).x_BND
-        dense_BND = policy.masked(list(model.blocks), x_BND, select_all).x_BND
-        cut_BND = policy.masked(list(model.blocks), x_BND, policy.select_top([9, 7, 5])).x_BND
+        mixed_BND = policy.masked(list(model.blocks), x_BND, models.VIEW, select).x_BND
+        dense_BND = policy.masked(list(model.blocks), x_BND, models.VIEW, select_all).x_BND
+        cut_BND = policy.masked(
+            list(model.blocks), x_BND, models.VIEW, select_top(policy.schedule.candidates([9, 7, 5]))
+        ).x_BND
     torch.testing.assert_close(mixed_BND[0], dense_BND[0], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(mixed_BND[1], cut_BND[1], rtol=1e-4, atol=1e-4)
 
@@ -107,7 +111,7 @@ def test_the_fused_token_alone_carries_on_where_all_leave() -> None:
     model, policy = evit(pruned="fused")
     x_BND = model.embed(models.images(2))[0]
     with torch.no_grad():
-        x_BND = policy.masked(list(model.blocks), x_BND, select_none).x_BND
+        x_BND = policy.masked(list(model.blocks), x_BND, models.VIEW, select_none).x_BND
     assert x_BND.isfinite().all() and torch.equal(x_BND, x_BND[:, :1].expand_as(x_BND))
     assert not torch.equal(x_BND[0], x_BND[1])
 
@@ -125,7 +129,7 @@ def test_what_left_speaks_through_the_fused_token() -> None:
         return (torch.arange(models.N) < 4).float().expand_as(scores_BN)
 
     model.blocks[0].register_forward_hook(watch)
-    x_BND = policy.masked(list(model.blocks[:2]), model.embed(models.images(1))[0], select).x_BND
+    x_BND = policy.masked(list(model.blocks[:2]), model.embed(models.images(1))[0], models.VIEW, select).x_BND
     x_BND[0, 0].square().sum().backward()
     gradient_BND = outputs[0].grad
     assert gradient_BND is not None and (gradient_BND[0].abs().sum(-1) > 0).all()

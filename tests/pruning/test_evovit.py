@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from edgeprune.base.errors import InputError
-from edgeprune.model.policy import Shape, select_none
+from edgeprune.model.policy import Shape
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.spec import PolicySpec
 from edgeprune.pruning.methods import make_policy
 from edgeprune.pruning.methods.evovit import EvoViT
 from edgeprune.pruning.received import received
+from edgeprune.pruning.selection import select_none, select_top
 from tests import models
 
 
@@ -63,7 +64,7 @@ def test_both_forms_are_the_slow_reference(counts: list[int], alpha: float) -> N
     with torch.no_grad():
         expected_ND, _, kept_G = slow(model, counts, alpha)
         x_BND, _, view = model.embed(models.images(1))
-        masked = policy.masked(list(model.blocks), x_BND, policy.select_top(counts), view)
+        masked = policy.masked(list(model.blocks), x_BND, view, select_top(policy.schedule.candidates(counts)))
         x_ND, scores_N = policy.trunk(list(model.blocks[:1]), x_BND[0], view)
         gathered = policy.gathered(list(model.blocks[1:]), x_ND, counts, scores_N)
     assert [set(keep_BN[0].nonzero()[:, 0].tolist()) for keep_BN in masked.keep_GBN] == kept_G
@@ -77,7 +78,7 @@ def test_the_scores_are_shares_of_one_attention_whatever_was_computed() -> None:
 
     def select(gate: int, scores_BN: Tensor) -> Tensor:
         seen.append(scores_BN)
-        return policy.select_top([14, 9, 5])(gate, scores_BN)
+        return select_top(policy.schedule.candidates([14, 9, 5]))(gate, scores_BN)
 
     with torch.no_grad():
         model(models.images(3), select)
@@ -85,7 +86,7 @@ def test_the_scores_are_shares_of_one_attention_whatever_was_computed() -> None:
         assert (scores_BN > 0).all()
         torch.testing.assert_close(scores_BN.sum(-1), torch.ones(3))
     # what a block did not compute holds its share
-    chosen_BN = policy.select_top([14])(0, seen[0]) > 0.5
+    chosen_BN = select_top(policy.schedule.candidates([14]))(0, seen[0]) > 0.5
     assert torch.equal(seen[0][~chosen_BN], seen[1][~chosen_BN]) and not (seen[0] == seen[1])[chosen_BN].all()
 
 
@@ -109,8 +110,8 @@ def test_tokens_come_back_and_none_stands_still() -> None:
 
     with torch.no_grad():
         start_BND = model.blocks[0](x_BND)
-        one_BND = policy.masked([*model.blocks[:2]], x_BND, select).x_BND
-        two_BND = policy.masked([*model.blocks[:3]], x_BND, select).x_BND
+        one_BND = policy.masked([*model.blocks[:2]], x_BND, models.VIEW, select).x_BND
+        two_BND = policy.masked([*model.blocks[:3]], x_BND, models.VIEW, select).x_BND
     slow_ND = (one_BND - start_BND)[0, 12:]
     torch.testing.assert_close(slow_ND, slow_ND[:1].expand_as(slow_ND), rtol=1e-3, atol=1e-4)  # all the same update
     assert slow_ND.abs().max() > 1e-2
@@ -122,16 +123,16 @@ def test_the_representative_alone_moves_all_where_none_is_kept() -> None:
     model, policy = evovit()
     x_BND = model.embed(models.images(2))[0]
     with torch.no_grad():
-        moved_BND = policy.masked(list(model.blocks), x_BND, select_none).x_BND - model.blocks[0](x_BND)
+        moved_BND = policy.masked(list(model.blocks), x_BND, models.VIEW, select_none).x_BND - model.blocks[0](x_BND)
     torch.testing.assert_close(moved_BND, moved_BND[:, :1].expand_as(moved_BND), rtol=1e-3, atol=1e-3)
 
 
 def test_the_papers_schedule_and_what_is_refused() -> None:
     shape = Shape(192, 12, (24, 32), 11)
     made = make_policy(PolicySpec(name="evovit"), shape)
-    assert made.gated == tuple(range(4, 12)) and made.target_counts(768) == [384] * 8
+    assert made.gated == tuple(range(4, 12)) and made.schedule.target_counts == (384,) * 8
     two = make_policy(PolicySpec(name="evovit", options={"keep": [0.5, 0.25]}), shape)
-    assert two.target_keep == (0.5,) * 4 + (0.25,) * 4
+    assert two.schedule.target_shares == (0.5,) * 4 + (0.25,) * 4
     with pytest.raises(InputError, match="first=12 leaves no block to gate"):
         make_policy(PolicySpec(name="evovit", options={"first": 12}), shape)
     with pytest.raises(InputError, match="policy evovit: momentum"):

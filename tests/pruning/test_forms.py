@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from edgeprune.base.errors import InputError
-from edgeprune.model.policy import Select, Shape, select_all
+from edgeprune.model.policy import Select, Shape
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.spec import PolicySpec
 from edgeprune.pruning.methods import POLICIES, make_policy
+from edgeprune.pruning.selection import select_all, select_top
 from tests import models
 
 DEPTH = 4
@@ -39,20 +40,21 @@ def model(request: pytest.FixtureRequest) -> Segmenter:
     return models.model(models.card(name, depth=DEPTH, **options))
 
 
-def infer(model: Segmenter, image_3HW: Tensor, counts: list[int]) -> Tensor:
-    """The inference form of one frame, logits (K, H/2, W/2); the test ends where the policy has none."""
+def infer(model: Segmenter, image_3HW: Tensor, counts: list[int]) -> tuple[Tensor, list[Tensor]]:
+    """The inference form of one frame: logits (K, H/2, W/2), and what was selected; the test ends where the policy has none."""
     if model.policy.not_exportable:
         pytest.skip(model.policy.not_exportable)
     with torch.no_grad():
         x_ND, skips, scores_N = model.trunk(image_3HW.permute(1, 2, 0).to(torch.uint8))
-        return model.tail(x_ND, skips, scores_N, counts)[0]
+        logits_1KHW, selected_GK = model.tail_with_selections(x_ND, skips, scores_N, counts)
+        return logits_1KHW[0], selected_GK
 
 
 def schedules(model: Segmenter) -> list[list[int]]:
     """Counts that fall, that rise (reactivation), of one token, and with full gates between."""
     gates = len(model.policy.gated)
     patterns = [[20, 12, 5], [3, 10, 17], [1, 1, 1], [models.N, 9, models.N]]
-    return [list(model.policy.feasible(pattern[:gates])) for pattern in patterns] if gates else [[]]
+    return [list(model.policy.schedule.round_up(pattern[:gates])) for pattern in patterns] if gates else [[]]
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -60,17 +62,17 @@ def test_training_form_equals_inference_form(model: Segmenter, batch: int) -> No
     images_B3HW = models.images(batch)
     for counts in schedules(model):
         with torch.no_grad():
-            prediction = model(images_B3HW, model.policy.select_top(counts))
+            prediction = model(images_B3HW, select_top(model.policy.schedule.candidates(counts)))
         assert [keep_BN.sum(-1).tolist() for keep_BN in prediction.masked.keep_GBN] == [[k] * batch for k in counts]
         for image_3HW, expected in zip(images_B3HW, prediction.logits_BKHW, strict=True):
-            torch.testing.assert_close(infer(model, image_3HW, counts), expected, rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(infer(model, image_3HW, counts)[0], expected, rtol=1e-3, atol=1e-3)
 
 
 def test_the_selections_themselves_are_equal(model: Segmenter) -> None:
     image_13HW = models.images(1)
     for counts in schedules(model):
         merged: list[Tensor] = []
-        select = model.policy.select_top(counts)
+        select = select_top(model.policy.schedule.candidates(counts))
 
         def watched(gate: int, scores_BN: Tensor, select: Select = select, merged: list[Tensor] = merged) -> Tensor:
             mask_BN = select(gate, scores_BN)
@@ -78,14 +80,14 @@ def test_the_selections_themselves_are_equal(model: Segmenter) -> None:
             return mask_BN
 
         keeps = model(image_13HW, watched).masked.keep_GBN
-        infer(model, image_13HW[0], counts)
+        selected_GK = infer(model, image_13HW[0], counts)[1]
         # no TopK where every candidate stays
         expected = [
-            set((merged_BS if model.policy.merges_at(gate) else keep_BN)[0].nonzero()[:, 0].tolist())
+            set((merged_BS if model.policy.schedule.merges_at(gate) else keep_BN)[0].nonzero()[:, 0].tolist())
             for gate, (merged_BS, keep_BN) in enumerate(zip(merged, keeps, strict=True))
             if merged_BS.any()
         ]
-        assert [set(kept_K.tolist()) for kept_K in model.policy.kept_GK] == expected
+        assert [set(kept_K.tolist()) for kept_K in selected_GK] == expected
 
 
 def test_every_token_in_every_block_is_the_dense_model(model: Segmenter) -> None:
@@ -99,7 +101,7 @@ def test_every_token_in_every_block_is_the_dense_model(model: Segmenter) -> None
             x_ND = block(x_ND)
         if model.policy.gated and not model.policy.not_exportable:
             x_trunk_ND, _, scores_N = model.trunk(image_13HW[0].permute(1, 2, 0).to(torch.uint8))
-            tail = list(model.blocks[model.policy.trunk_depth :])
+            tail = list(model.blocks[model.policy.schedule.trunk_depth :])
             assert scores_N is not None
             assert torch.equal(model.policy.gathered(tail, x_trunk_ND, counts, scores_N).x_ND, x_ND)
         # in the training form keys pass through a mask, another kernel of the same attention
@@ -113,8 +115,8 @@ def test_selection_matters(model: Segmenter) -> None:
     if not model.policy.gated:
         pytest.skip("the dense policy selects nothing")
     image_3HW = models.images(1)[0]
-    schedules = (model.policy.feasible([count] * len(model.policy.gated)) for count in (4, 20))
-    few, many = (infer(model, image_3HW, list(counts)) for counts in schedules)
+    schedules = (model.policy.schedule.round_up([count] * len(model.policy.gated)) for count in (4, 20))
+    few, many = (infer(model, image_3HW, list(counts))[0] for counts in schedules)
     assert (few - many).abs().max() > 0.1
 
 
@@ -122,7 +124,7 @@ def test_evaluation_repeats_itself_and_keeps_the_targets(model: Segmenter) -> No
     first, second = model(models.images(2)), model(models.images(2))
     assert torch.equal(first.logits_BKHW, second.logits_BKHW)
     shares = [round(float(keep_BN.mean()) * models.N) for keep_BN in first.masked.keep_GBN]
-    targets = model.policy.target_counts(models.N)
+    targets = list(model.policy.schedule.target_counts)
     if model.policy.not_exportable:  # the targets are the most that a count which depends on the frame can be
         assert all(0 < share <= target for share, target in zip(shares, targets, strict=True))
     else:
@@ -131,21 +133,21 @@ def test_evaluation_repeats_itself_and_keeps_the_targets(model: Segmenter) -> No
 
 def test_an_image_is_answered_as_if_it_were_alone(model: Segmenter) -> None:
     images_B3HW = models.images(3)
-    counts = model.policy.feasible([12] * len(model.policy.gated))
+    counts = model.policy.schedule.round_up([12] * len(model.policy.gated))
     with torch.no_grad():
-        together_BKHW = model(images_B3HW, model.policy.select_top(counts)).logits_BKHW
+        together_BKHW = model(images_B3HW, select_top(model.policy.schedule.candidates(counts))).logits_BKHW
         for image_3HW, expected_KHW in zip(images_B3HW, together_BKHW, strict=True):
-            alone_1KHW = model(image_3HW[None], model.policy.select_top(counts)).logits_BKHW
+            alone_1KHW = model(image_3HW[None], select_top(model.policy.schedule.candidates(counts))).logits_BKHW
             torch.testing.assert_close(alone_1KHW[0], expected_KHW, rtol=1e-3, atol=1e-3)
 
 
-def test_feasible_counts_are_the_smallest_that_hold_those_asked_for(model: Segmenter) -> None:
+def test_counts_are_rounded_up_to_the_smallest_that_hold_those_asked_for(model: Segmenter) -> None:
     gates = len(model.policy.gated)
     for asked in ([20] * gates, list(range(5, 5 + gates)), list(range(20, 20 - gates, -1)), [models.N] * gates):
-        counts = model.policy.feasible(asked)
+        counts = model.policy.schedule.round_up(asked)
         assert all(asked_for <= count <= models.N for asked_for, count in zip(asked, counts, strict=True))
-        assert model.policy.feasible(counts) == counts
-    assert model.policy.feasible([models.N] * gates) == (models.N,) * gates
+        assert model.policy.schedule.round_up(counts) == counts
+    assert model.policy.schedule.round_up([models.N] * gates) == (models.N,) * gates
 
 
 def test_trains_on_crops(model: Segmenter) -> None:

@@ -40,11 +40,11 @@ def buckets(model: Segmenter) -> list[Bucket]:
     untrained, want all of one frame and nothing of the next."""
     _, occupancy_FG = calibrate_thresholds(model, models.images(8))
     for count, measured_FG in ((2, occupancy_FG), (3, occupancy_FG), (3, None)):  # few buckets: each is exported twice
-        placed = place_buckets(model.policy, BucketFamily(count=count, multiple=8), measured_FG)
+        placed = place_buckets(model.policy.schedule, BucketFamily(count=count, multiple=8), measured_FG)
         if len(placed) > 1:
             return placed
     # four patches merge to one: on 24 tokens no count but theirs is one of rows in eights
-    asked = model.policy.feasible(model.policy.target_counts(models.N))
+    asked = model.policy.schedule.round_up(model.policy.schedule.target_counts)
     return [Bucket("target", asked), *placed]
 
 
@@ -62,8 +62,8 @@ def family(
 def test_buckets_are_feasible_and_rise(model: Segmenter, buckets: list[Bucket]) -> None:
     assert len(buckets) >= 2
     for bucket in buckets:
-        assert model.policy.feasible(bucket.counts) == bucket.counts
-    works = [model.policy.token_layers(bucket.counts) for bucket in buckets]
+        assert model.policy.schedule.round_up(bucket.counts) == bucket.counts
+    works = [model.policy.schedule.token_layers(bucket.counts) for bucket in buckets]
     assert works == sorted(set(works)) and works[-1] == models.N * model.spec.depth
 
 
@@ -87,7 +87,9 @@ def test_a_frame_asks_for_what_calibration_counted(
     watched = WatchedGraph(trunk, threads=1)
     for frame_HW3, shares_G in zip(models.frames(8), occupancy_FG, strict=True):
         count = int(np.asarray(watched.run({"frame": frame_HW3})["count"]))
-        assert abs(count - shares_G[reference.policy.chosen_by] * models.N) <= (0.5 if precision == "fp32" else 3)
+        assert abs(count - shares_G[reference.policy.schedule.chosen_by] * models.N) <= (
+            0.5 if precision == "fp32" else 3
+        )
 
 
 def test_lint_finds_nothing_for_any_target(

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from edgeprune.export.graphs import export_tail
-from edgeprune.model.policy import Bucket, select_none
+from edgeprune.model.policy import Bucket
 from edgeprune.pruning.reconstruct import Learned, Nearest
+from edgeprune.pruning.selection import select_none
 from tests import models
 from tests.pruning.dynapruned import HALF, VARIANTS, disturbed, dynaprune, fixed, run
 

@@ -12,13 +12,14 @@ from edgeprune.base.errors import InputError
 from edgeprune.export.build import export_family
 from edgeprune.export.parity import compare
 from edgeprune.model.checkpoint import Card
-from edgeprune.model.policy import GONE, Bucket, Select, Shape, select_over
+from edgeprune.model.policy import EXCLUDED_SCORE, Bucket, Select, Shape
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.spec import ModelSpec, PolicySpec
 from edgeprune.pruning.cells import cell_of, count_cells, patches_of
-from edgeprune.pruning.methods import make_policy
-from edgeprune.pruning.methods.step import STEP
-from edgeprune.pruning.superpatches import Sharing, cells_apart, choose_cells, feasible_merges, merge_cells, tokens_left
+from edgeprune.pruning.methods import make_policy, settle
+from edgeprune.pruning.methods.combination import Combination
+from edgeprune.pruning.selection import select_over, select_top
+from edgeprune.pruning.superpatches import Sharing, cells_apart, choose_cells, merge_cells, round_up_merges, tokens_left
 from tests import models
 from tests.pruning.test_cts import cells_by_loops
 
@@ -28,9 +29,9 @@ SIDES = (8, 4, 2)
 DEVICE = torch.device("cpu")
 
 
-def policy(depth: int = 12, grid: tuple[int, int] = (24, 32), **options: object) -> STEP:
+def policy(depth: int = 12, grid: tuple[int, int] = (24, 32), **options: object) -> Combination:
     made = make_policy(PolicySpec(name="step", options=options), Shape(192, depth, grid, 11))
-    assert isinstance(made, STEP)
+    assert isinstance(made, Combination)
     return made
 
 
@@ -74,14 +75,14 @@ def test_counts_are_the_smallest_that_whole_superpatches_leave() -> None:
     random = np.random.default_rng(0)
     for _ in range(200):
         asked = random.integers(1, TOKENS + 1, 3).tolist()
-        merges, found = feasible_merges(asked, TOKENS, GRID, SIDES)
+        merges, found = round_up_merges(asked, TOKENS, GRID, SIDES)
         left = TOKENS
         for level, side in enumerate(SIDES):
             inside = sum(merges[larger] * (SIDES[larger] // side) ** 2 for larger in range(level))
             possible = [left - merged * (side * side - 1) for merged in range(count_cells(GRID, side) - inside + 1)]
             assert found[level] == min(count for count in possible if count >= max(asked[level:]))
             left = found[level]
-        assert feasible_merges(found, TOKENS, GRID, SIDES) == (merges, found)
+        assert round_up_merges(found, TOKENS, GRID, SIDES) == (merges, found)
 
 
 @pytest.mark.parametrize("merges", [[1, 3, 10], [0, 2, 0], [2, 0, 5], [0, 0, 1], [4, 0, 0], [1, 12, 0]])
@@ -94,6 +95,7 @@ def test_both_forms_merge_the_largest_first_and_none_inside_another(merges: list
         expected_ND[group] = x_ND[group].mean(0)
 
     shared = merge_cells(x_ND, choose_cells(scores, SIDES, GRID, merges), SIDES, GRID)
+    assert shared.cells_M is not None and shared.owner_N is not None
     rows = TOKENS - sum(merged * (side * side - 1) for merged, side in zip(merges, SIDES, strict=True))
     assert shared.x_MD.shape == (rows, 8) and len(set(shared.cells_M.tolist())) == rows
     torch.testing.assert_close(shared.x_MD[shared.owner_N], expected_ND)
@@ -156,9 +158,9 @@ COUNTS = [(193, 148, 109, 80, 40), (256, 256, 253, 253, 11), (130, 130, 130, 130
 @pytest.mark.parametrize("counts", COUNTS)
 def test_training_form_equals_inference_form(counts: tuple[int, ...]) -> None:
     step = model().policy
-    counts = step.feasible(counts)
+    counts = step.schedule.round_up(counts)
     with torch.no_grad():
-        prediction = model()(images(2), step.select_top(counts))
+        prediction = model()(images(2), select_top(step.schedule.candidates(counts)))
         for frame_HW3, expected_KHW in zip(frames(2), prediction.logits_BKHW, strict=True):
             x_ND, skips, scores_S = model().trunk(frame_HW3)
             got_KHW = model().tail(x_ND, skips, scores_S, counts)[0]
@@ -168,10 +170,10 @@ def test_training_form_equals_inference_form(counts: tuple[int, ...]) -> None:
 
 def test_graphs_of_all_sizes_answer_as_pytorch_does_and_ask_for_what_thresholds_leave() -> None:
     step = model().policy
-    buckets = [Bucket("k109", step.feasible(COUNTS[0]))]
+    buckets = [Bucket("k109", step.schedule.round_up(COUNTS[0]))]
     with torch.no_grad():
         _, _, scores_S = model().trunk(frames(1)[0])
-    assert isinstance(step, STEP) and scores_S is not None
+    assert isinstance(step, Combination) and scores_S is not None
     thresholds = [*(float(scores.median()) + 1e-3 for scores in step.by_side(scores_S)), 0.0, 0.0]
     trunk, tails = export_family(model(), buckets, thresholds, "onnxruntime")
     (row,) = compare(model(), buckets, "fp32", trunk, list(tails.values()), frames(2).numpy(), 1)
@@ -179,13 +181,13 @@ def test_graphs_of_all_sizes_answer_as_pytorch_does_and_ask_for_what_thresholds_
     assert not any(node.op_type == "TopK" for node in trunk.graph.node)
     with torch.no_grad():
         keep_GBN = model()(images(1), select_over(thresholds)).masked.keep_GBN
-    assert int(step.need_by(scores_S, thresholds)) == int(keep_GBN[step.chosen_by].sum()) < TOKENS
+    assert int(step.required_tokens(scores_S, thresholds)) == int(keep_GBN[step.schedule.chosen_by].sum()) < TOKENS
 
 
 def test_cells_inside_a_merged_one_are_not_offered_again() -> None:
     seen: dict[int, Tensor] = {}
     step = model().policy
-    top = step.select_top(step.feasible((193, 148, 109, 80, 40)))
+    top = select_top(step.schedule.candidates(step.schedule.round_up((193, 148, 109, 80, 40))))
 
     def watched(gate: int, scores_BS: Tensor, select: Select = top) -> Tensor:
         seen[gate] = scores_BS
@@ -194,16 +196,20 @@ def test_cells_inside_a_merged_one_are_not_offered_again() -> None:
     with torch.no_grad():
         model()(images(2), watched)
     # one merged 8x8 holds four 4x4; with three merged 4x4, sixteen and twelve 2x2
-    gone = [(seen[gate] <= GONE).sum(-1).tolist() for gate in range(5)]
+    gone = [(seen[gate] <= EXCLUDED_SCORE).sum(-1).tolist() for gate in range(5)]
     assert gone == [[0, 0], [4, 4], [28, 28], [TOKENS - 109] * 2, [TOKENS - 80] * 2]
 
 
 def test_either_half_can_be_switched_off() -> None:
     superpatches, exits = policy(exits=[]), policy(levels=[])
-    assert superpatches.gated == (0, 0, 0) and superpatches.trunk_depth == 0 and superpatches.chosen_by == 2
-    assert exits.gated == (6, 8) and exits.trunk_depth == 6 and exits.chosen_by == 0
+    assert (
+        superpatches.gated == (0, 0, 0)
+        and superpatches.schedule.trunk_depth == 0
+        and superpatches.schedule.chosen_by == 2
+    )
+    assert exits.gated == (6, 8) and exits.schedule.trunk_depth == 6 and exits.schedule.chosen_by == 0
     assert policy().gated == (0, 0, 0, 6, 8)
-    assert exits.target_keep == pytest.approx((0.8, 0.6))
+    assert exits.schedule.target_shares == pytest.approx((0.8, 0.6))
     with pytest.raises(InputError, match="nothing is left to decide"):
         policy(levels=[], exits=[])
     with torch.no_grad():
@@ -243,15 +249,15 @@ def test_the_default_leaves_the_papers_two_fifths_of_the_tokens_on_every_grid(
 ) -> None:
     made, last = policy(grid=grid), len(sides) - 1
     assert made.sides == sides
-    assert made.target_keep[last] == pytest.approx(0.4035, abs=0.001)
-    assert [side for side, _ in made.chosen["levels"]] == list(sides)
-    # written out, as a checkpoint has it, it is the same policy, and has chosen nothing
-    again = policy(grid=grid, **made.chosen)
-    assert again.sides == made.sides and again.areas == made.areas and again.chosen == {}
-    counts = made.target_counts(made.tokens)
-    assert counts == list(made.feasible(counts))
-    assert counts[last] == pytest.approx(made.tokens * made.target_keep[last], abs=3)
-    assert counts[last + 1 :] == [round(made.tokens * share) for share in made.target_keep[last + 1 :]]
+    assert made.schedule.target_shares[last] == pytest.approx(0.4035, abs=0.001)
+    # written out, as a checkpoint has it, it is the same policy, and nothing is left to choose
+    settled = settle(PolicySpec(name="step"), made.shape)
+    assert [side for side, _ in settled.options["levels"]] == list(sides)
+    assert make_policy(settled, made.shape).schedule == made.schedule and settle(settled, made.shape) == settled
+    counts = made.schedule.target_counts
+    assert counts == made.schedule.round_up(counts)
+    assert counts[last] == pytest.approx(made.tokens * made.schedule.target_shares[last], abs=3)
+    assert list(counts[last + 1 :]) == [round(made.tokens * share) for share in made.schedule.target_shares[last + 1 :]]
 
 
 def test_the_default_needs_a_grid_that_some_side_divides() -> None:

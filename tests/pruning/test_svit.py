@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from edgeprune.base.errors import InputError
-from edgeprune.model.policy import Select, Shape, select_none
+from edgeprune.model.policy import Select, Shape
 from edgeprune.model.spec import PolicySpec
 from edgeprune.pruning.methods import make_policy
 from edgeprune.pruning.methods.random import Random
 from edgeprune.pruning.methods.svit import SViT
+from edgeprune.pruning.selection import select_none
 from tests import models
 
 
@@ -29,9 +30,9 @@ def fixed(*keeps: list[float]) -> Select:
 
 def test_the_papers_schedule_over_nine_gates() -> None:
     made = make_policy(PolicySpec(name="svit"), Shape(192, 12, (24, 32), 11))
-    assert made.gated == tuple(range(3, 12)) and made.trunk_depth == 3
-    assert made.target_keep == (0.7, 0.7, 0.7, 0.49, 0.49, 0.49, 0.343, 0.343, 0.343)
-    assert made.target_counts(768) == [538] * 3 + [376] * 3 + [263] * 3
+    assert made.gated == tuple(range(3, 12)) and made.schedule.trunk_depth == 3
+    assert made.schedule.target_shares == (0.7, 0.7, 0.7, 0.49, 0.49, 0.49, 0.343, 0.343, 0.343)
+    assert made.schedule.target_counts == (538,) * 3 + (376,) * 3 + (263,) * 3
 
 
 def test_gates_are_the_papers_and_cost_what_it_says() -> None:
@@ -78,7 +79,7 @@ def test_gradients_reach_every_gate_through_the_mix_and_the_loss() -> None:
 @pytest.mark.parametrize("score", [-1.5, 0.0, 0.8])
 def test_gumbel_sampling_keeps_with_the_gates_probability(score: float) -> None:
     torch.manual_seed(0)
-    keep_BN = policy()._sample(0, torch.full((10, 2000), score))
+    keep_BN = policy().options.sample(torch.full((10, 2000), score), 1.0)
     assert set(keep_BN.unique().tolist()) == {0.0, 1.0}
     assert keep_BN.mean().item() == pytest.approx(torch.sigmoid(torch.tensor(score)).item(), abs=0.02)
 
@@ -86,7 +87,7 @@ def test_gumbel_sampling_keeps_with_the_gates_probability(score: float) -> None:
 def test_the_straight_through_gradient_is_that_of_the_soft_sample() -> None:
     torch.manual_seed(0)
     scores_BN = torch.zeros(1, 1000, requires_grad=True)
-    policy()._sample(0, scores_BN).sum().backward()
+    policy().options.sample(scores_BN, 1.0).sum().backward()
     gradient_BN = scores_BN.grad
     assert gradient_BN is not None
     assert (gradient_BN > 0).all()  # a larger score keeps more
@@ -105,7 +106,7 @@ def tokens_after_each_block(model: object, keeps: list[list[float]]) -> list[Ten
         x_BND = model.embed(image_13HW)[0]  # type: ignore[attr-defined]
         for count in range(len(keeps) + 1):
             select = fixed(*(keeps[:count] + [[0.0] * models.N] * (len(keeps) - count)))
-            states.append(model.policy.masked(list(model.blocks), x_BND, select).x_BND[0])  # type: ignore[attr-defined]
+            states.append(model.policy.masked(list(model.blocks), x_BND, models.VIEW, select).x_BND[0])  # type: ignore[attr-defined]
     return states
 
 
@@ -126,9 +127,9 @@ def test_the_inference_form_preserves_bit_for_bit_too() -> None:
     with torch.no_grad():
         x_ND, _, scores_N = model.trunk(torch.from_numpy(models.frames(1)[0]))
         assert scores_N is not None
-        x_after_ND = model.policy.gathered([model.blocks[1]], x_ND, [7], scores_N).x_ND
-    kept_K = model.policy.kept_GK[0]
-    same_N = (x_after_ND == x_ND).all(-1)
+        gathered = model.policy.gathered([model.blocks[1]], x_ND, [7], scores_N)
+    kept_K = gathered.selected_GK[0]
+    same_N = (gathered.x_ND == x_ND).all(-1)
     assert not same_N[kept_K].any() and same_N.sum() == models.N - 7
     assert set(kept_K.tolist()) == set(scores_N.topk(7).indices.tolist())
 
@@ -144,7 +145,8 @@ def test_dropped_tokens_are_no_keys() -> None:
     with torch.no_grad():
         model.blocks[0] = torch.nn.Identity()  # the ungated block would mix them
         ran = [
-            model.policy.masked([_Plain(), *model.blocks[1:]], x, fixed(*keep)).x_BND for x in (x_BND, disturbed_BND)
+            model.policy.masked([_Plain(), *model.blocks[1:]], x, models.VIEW, fixed(*keep)).x_BND
+            for x in (x_BND, disturbed_BND)
         ]
     assert torch.equal(ran[0][:, :12], ran[1][:, :12])
 
@@ -157,7 +159,7 @@ class _Plain(torch.nn.Module):
 def test_an_image_of_which_nothing_is_kept_passes_unchanged() -> None:
     model = models.model()
     x_BND = model.embed(models.images(2))[0]
-    masked = model.policy.masked(list(model.blocks), x_BND, select_none)
+    masked = model.policy.masked(list(model.blocks), x_BND, models.VIEW, select_none)
     assert torch.equal(masked.x_BND, model.blocks[0](x_BND))
     masked.x_BND.sum().backward()
     assert model.pos_embed.grad is not None and model.pos_embed.grad.abs().min() > 0  # and passes its gradient back
@@ -196,7 +198,7 @@ def test_annealed_gates_end_without_noise() -> None:
     torch.manual_seed(0)
     wrong = []
     for progress in (0.0, 0.25, 0.5, 1.0):
-        wrong.append(((made._sample(0, scores_BN, progress) > 0.5) != (scores_BN > 0)).float().mean().item())
+        wrong.append(((made.options.sample(scores_BN, progress) > 0.5) != (scores_BN > 0)).float().mean().item())
     assert wrong[0] > 1.5 * wrong[1] > 0.1
     assert wrong[2] == wrong[3] == 0
 
@@ -207,18 +209,18 @@ def test_a_share_of_the_batch_keeps_every_token_and_is_left_out_of_the_ratio() -
     assert isinstance(some, SViT)
     x_BND = torch.randn(4, models.N, 192, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(1)
-    masked = some.masked(list(model.blocks), x_BND)
+    masked = some.masked(list(model.blocks), x_BND, models.VIEW)
     for keep_BN in masked.keep_GBN:
         assert (keep_BN[:2] == 1).all() and (keep_BN[2:] == 0).any()
     assert torch.equal(masked.loss, some.loss([keep_BN[2:] for keep_BN in masked.keep_GBN]))
     some.eval()
-    assert all((keep_BN[0] == 0).any() for keep_BN in some.masked(list(model.blocks), x_BND).keep_GBN)
+    assert all((keep_BN[0] == 0).any() for keep_BN in some.masked(list(model.blocks), x_BND, models.VIEW).keep_GBN)
 
 
 def test_without_annealing_gates_are_sampled_to_the_end() -> None:
     made = policy()
     torch.manual_seed(0)
-    assert 0.3 < made._sample(0, torch.full((4, 500), -0.2), 1.0).mean().item() < 0.6
+    assert 0.3 < made.options.sample(torch.full((4, 500), -0.2), 1.0).mean().item() < 0.6
 
 
 # ------------------------------------------------------------------------------------------------ taken away, for ablations
@@ -249,10 +251,10 @@ def test_without_preservation_empty_cells_show_one_learned_token() -> None:
 
 
 def test_a_schedule_that_rises_needs_tokens_that_come_back() -> None:
-    assert policy(keep=[0.3, 0.6]).target_counts(100) == [30, 30, 60]
+    assert policy(keep=[0.3, 0.6]).schedule.on((10, 10)).target_counts == (30, 30, 60)
     with pytest.raises(InputError, match=r"keep=\[0.3, 0.6\] rises, but a token that left does not come back"):
         policy(keep=[0.3, 0.6], reactivation=False)
-    assert policy(reactivation=False).feasible([3, 10, 7]) == (10, 10, 7)
+    assert policy(reactivation=False).schedule.round_up([3, 10, 7]) == (10, 10, 7)
 
 
 def test_dynamicvits_gate_sees_the_whole_frame() -> None:
@@ -290,8 +292,8 @@ def test_without_reactivation_three_gates_decide_in_place_of_nine() -> None:
     ):
         made = make_policy(PolicySpec(name="svit", options=dict(options)), Shape(192, 12, (24, 32), 11))
         assert isinstance(made, SViT) and len(made.gates) == len(gated)
-        assert made.gated == gated and made.target_keep == ratios
-    assert made.block_counts((600, 300)) == (768,) * 3 + (600,) * 5 + (300,) * 4
+        assert made.gated == gated and made.schedule.target_shares == ratios
+    assert made.schedule.block_counts((600, 300)) == (768,) * 3 + (600,) * 5 + (300,) * 4
 
 
 def test_a_gates_mask_holds_for_the_blocks_of_its_third() -> None:
@@ -303,7 +305,7 @@ def test_a_gates_mask_holds_for_the_blocks_of_its_third() -> None:
     x_BND = model.embed(models.images(2))[0].detach()
     through_BN = torch.ones(2, models.N, requires_grad=True)
     masked = model.policy.masked(
-        list(model.blocks), x_BND, lambda gate, _: (half, quarter)[gate] * through_BN, view=None
+        list(model.blocks), x_BND, models.VIEW, lambda gate, _: (half, quarter)[gate] * through_BN
     )
     blocks = [models.block(model, index) for index in range(4)]
     expected_BND = blocks[0](x_BND)

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from edgeprune.base.errors import InputError
-from edgeprune.model.policy import Shape, select_none, select_over
+from edgeprune.model.policy import Shape
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.spec import PolicySpec
-from edgeprune.pruning.cells import without
+from edgeprune.pruning.merging import Groups, MergedTokens, choose_pairs, merge_pairs, partners
 from edgeprune.pruning.methods import make_policy
-from edgeprune.pruning.methods.tome import Frame, Groups, ToMe, choose_pairs, keys, merge_pairs, partners
+from edgeprune.pruning.methods.tome import ToMe, keys
+from edgeprune.pruning.selection import select_none, select_over, select_random, select_top
 from edgeprune.quantize.calibrate import calibrate_thresholds
 from tests import models
 from tests.pruning.merging import (
@@ -83,7 +84,7 @@ def test_padding_is_nobodys_partner() -> None:
     assert torch.equal(match_A[:3], alone_match_A)
 
 
-def some_frame(seed: int) -> tuple[Frame, list[list[int]]]:
+def some_frame(seed: int) -> tuple[MergedTokens, list[list[int]]]:
     """Nine tokens of 24 cells, as merging leaves them, and the cells of each."""
     generator = torch.Generator().manual_seed(seed)
     cells: Cells = [[cell] for cell in range(models.N)]
@@ -93,7 +94,7 @@ def some_frame(seed: int) -> tuple[Frame, list[list[int]]]:
     for token, group in enumerate(cells):
         owner_N[group] = token
     size_M = torch.tensor([float(len(group)) for group in cells])
-    return Frame(torch.randn(9, 16, generator=generator), size_M, owner_N), cells
+    return MergedTokens(torch.randn(9, 16, generator=generator), size_M, owner_N), cells
 
 
 @pytest.mark.parametrize("merging", [1, 2, 4, 5])
@@ -117,7 +118,7 @@ def test_merging_means_over_cells_in_any_order_of_the_topk(seed: int, merging: i
 
 
 def test_a_token_that_stands_for_three_cells_weighs_three() -> None:
-    frame = Frame(torch.tensor([[4.0], [8.0]]), torch.tensor([1.0, 3.0]), torch.tensor([0, 1, 1, 1]))
+    frame = MergedTokens(torch.tensor([[4.0], [8.0]]), torch.tensor([1.0, 3.0]), torch.tensor([0, 1, 1, 1]))
     merged = merge_pairs(frame, torch.tensor([0]), torch.tensor([0]))
     assert merged.x_MD.tolist() == [[7.0]] and merged.size_M is not None and merged.size_M.tolist() == [4.0]
     groups = Groups.of_single(torch.tensor([[[4.0], [8.0], [8.0], [8.0]]])).merge(torch.tensor([[0, 1, 1, 1]]))
@@ -134,14 +135,6 @@ def test_attention_to_a_group_is_attention_to_its_cells(model: Segmenter) -> Non
         over_groups_ND = block(x_MD, None, frame.bias_M)[frame.owner_N]
         torch.testing.assert_close(over_groups_ND, block(x_MD[frame.owner_N]), rtol=1e-4, atol=1e-4)
         assert (block(x_MD)[frame.owner_N] - over_groups_ND).abs().max() > 0.01
-
-
-def test_places_after_some_have_gone() -> None:
-    for gone in ([3], [0, 6, 1], [5, 2, 4, 6], [6, 5, 4, 3, 2, 1]):
-        new_M, old_K = without(torch.tensor(gone), 7)
-        stay = [place for place in range(7) if place not in gone]
-        assert old_K.tolist() == stay
-        assert [int(new_M[place]) for place in stay] == list(range(len(stay)))
 
 
 # ------------------------------------------------------------------------------------------------ batches
@@ -165,7 +158,7 @@ def test_images_of_one_batch_keep_what_they_would_keep_alone(model: Segmenter) -
 
 def test_calibrated_thresholds_leave_the_target_share(model: Segmenter) -> None:
     _, occupancy_FG = calibrate_thresholds(model, models.images(8))
-    for share, target in zip(np.mean(occupancy_FG, axis=0), model.policy.target_keep, strict=True):
+    for share, target in zip(np.mean(occupancy_FG, axis=0), model.policy.schedule.target_shares, strict=True):
         assert share == pytest.approx(target, abs=0.03)
 
 
@@ -177,7 +170,7 @@ def test_without_any_choice_every_source_merges_and_the_last_token_stays() -> No
 
 def test_scores_of_every_decision_are_as_wide_and_what_fills_them_is_never_chosen(model: Segmenter) -> None:
     seen: list[Tensor] = []
-    select = model.policy.select_top([17, 9, 5])
+    select = select_top(model.policy.schedule.candidates([17, 9, 5]))
 
     def watched(gate: int, scores_BN: Tensor) -> Tensor:
         seen.append(scores_BN)
@@ -191,10 +184,10 @@ def test_scores_of_every_decision_are_as_wide_and_what_fills_them_is_never_chose
 
 def test_random_merges_as_many_drawn_from_the_sources(model: Segmenter) -> None:
     counts = [17, 12, 10]
-    drawn = model.policy.select_random(counts, torch.Generator().manual_seed(0))
+    drawn = select_random(model.policy.schedule.candidates(counts), torch.Generator().manual_seed(0))
     keeps = model(models.images(3), drawn).masked.keep_GBN
     assert [keep_BN.sum(-1).tolist() for keep_BN in keeps] == [[count] * 3 for count in counts]
-    top = model(models.images(3), model.policy.select_top(counts)).masked.keep_GBN
+    top = model(models.images(3), select_top(model.policy.schedule.candidates(counts))).masked.keep_GBN
     assert not torch.equal(keeps[0], top[0])
     assert (keeps[0][:, 1::2] == 1).all()  # partners are no candidates
 
@@ -203,7 +196,7 @@ def test_gradients_reach_every_cell_and_stay_finite_beside_padding(model: Segmen
     images_B3HW = models.images(2)
     images_B3HW[1] = 90.0
     x_BND = model.embed(images_B3HW)[0].detach().requires_grad_()
-    model.policy.masked(list(model.blocks), x_BND, select_over([-0.3] * 3)).x_BND.square().sum().backward()
+    model.policy.masked(list(model.blocks), x_BND, models.VIEW, select_over([-0.3] * 3)).x_BND.square().sum().backward()
     assert x_BND.grad is not None and x_BND.grad.isfinite().all()
     assert (x_BND.grad.abs().amax(-1) > 0).all()
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
@@ -213,7 +206,8 @@ def test_gradients_reach_every_cell_and_stay_finite_beside_padding(model: Segmen
 def test_mixed_precision_merges_as_many_and_sizes_stay_exact(model: Segmenter) -> None:
     x_BND = model.embed(models.images(2))[0].detach().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        masked = model.policy.masked(list(model.blocks), x_BND, model.policy.select_top([17, 12, 10]))
+        select = select_top(model.policy.schedule.candidates([17, 12, 10]))
+        masked = model.policy.masked(list(model.blocks), x_BND, models.VIEW, select)
     assert [keep_BN.sum(-1).tolist() for keep_BN in masked.keep_GBN] == [[17, 17], [12, 12], [10, 10]]
     masked.x_BND.square().sum().backward()
     assert masked.x_BND.dtype == torch.float32 and x_BND.grad is not None and x_BND.grad.isfinite().all()
@@ -232,17 +226,17 @@ def test_choosing_needs_no_even_number_of_tokens() -> None:
 
 def test_equally_many_go_after_each_block_and_almost_half_of_the_work() -> None:
     made = policy()
-    counts = [768, *made.target_counts(768)]
+    counts = [768, *made.schedule.target_counts]
     assert made.gated == tuple(range(1, 12)) and counts[-1] == 77
     assert {before - after for before, after in pairwise(counts)} == {62, 63}
-    assert made.work_share(made.target_keep) == pytest.approx(0.55)
+    assert made.schedule.relative_token_layers(made.schedule.target_shares) == pytest.approx(0.55)
 
 
 def test_a_schedule_falls_by_half_at_the_most() -> None:
     made = policy(depth=4, keep=0.01)
-    assert made.target_keep == pytest.approx((0.67, 0.34, 0.17))
-    assert policy(depth=3, keep=0.01).target_keep == pytest.approx((0.505, 0.2525))
-    assert all(0 <= share <= 1 for share in made.chosen_shares)
+    assert made.schedule.target_shares == pytest.approx((0.67, 0.34, 0.17))
+    assert policy(depth=3, keep=0.01).schedule.target_shares == pytest.approx((0.505, 0.2525))
+    assert all(0 <= share <= 1 for share in made.schedule.candidate_shares)
 
 
 @pytest.mark.parametrize("asked", list(product([1, 3, 4, 7], repeat=2)))
@@ -252,7 +246,7 @@ def test_feasible_counts_are_the_smallest_of_all_that_exist(asked: tuple[int, in
     for first in range(7, 2, -1):
         exist += [(first, second) for second in range(first, first // 2 - 1, -1)]
     holding = [counts for counts in exist if counts[0] >= asked[0] and counts[1] >= asked[1]]
-    assert policy(depth=3, grid=(1, 7)).feasible(asked) == min(holding)
+    assert policy(depth=3, grid=(1, 7)).schedule.round_up(asked) == min(holding)
     assert all(min(holding)[1] <= counts[1] for counts in holding)
 
 

@@ -24,7 +24,7 @@ def test_the_mean_distance_to_dense_does_not_grow_with_the_bucket(weights: str, 
     model.eval()
     torch.set_num_threads(1)  # tests run side by side
     occupancy_FG = read_calib(CALIB / f"{calib}.yaml").occupancy["int8"]
-    buckets = place_buckets(model.policy, load_target("onnx-cpu").buckets, occupancy_FG)
+    buckets = place_buckets(model.policy.schedule, load_target("onnx-cpu").buckets, occupancy_FG)
     distance_FB = torch.zeros(FRAMES, len(buckets))
     with torch.no_grad():
         for frame in range(FRAMES):

@@ -2,40 +2,15 @@
 
 from itertools import pairwise
 
-import pytest
 import torch
 
 from edgeprune.export.build import export_family
 from edgeprune.export.parity import compare
 from edgeprune.model.policy import Bucket
 from edgeprune.pruning.methods.random import Random
-from edgeprune.pruning.methods.uniform import Uniform, even_scores, select_uniform
+from edgeprune.pruning.methods.uniform import Uniform
+from edgeprune.pruning.selection import even_scores, select_top, select_uniform
 from tests import models
-
-
-def windows(values_N: torch.Tensor, grid: tuple[int, int], count: int) -> torch.Tensor:
-    """How many of the best `count` lie in each window of 4x4 cells."""
-    keep_N = torch.zeros_like(values_N).scatter(0, values_N.topk(count).indices, 1.0)
-    return torch.nn.functional.avg_pool2d(keep_N.view(1, 1, *grid), 4, stride=1).flatten() * 16
-
-
-@pytest.mark.parametrize("grid", [(24, 32), (13, 21), (32, 32)])
-def test_any_count_is_spread_evenly(grid: tuple[int, int]) -> None:
-    scores_N, tokens = even_scores(grid), grid[0] * grid[1]
-    assert len(set(scores_N.tolist())) == tokens
-    blind_N = torch.rand(tokens, generator=torch.Generator().manual_seed(0))
-    for share in (0.1, 0.25, 0.343, 0.49, 0.7, 0.9):
-        found = windows(scores_N, grid, round(share * tokens))
-        assert (found - 16 * share).abs().max() < 2.5, share
-        assert found.var() < windows(blind_N, grid, round(share * tokens)).var() / 4
-
-
-def test_by_hand() -> None:
-    """Half of a small grid: no row, no column without one, and none full."""
-    half_HW = (even_scores((4, 6)) > 0.5).view(4, 6)
-    assert half_HW.sum() == 12
-    for lines in (half_HW, half_HW.T):
-        assert lines.any(1).all() and not lines.all(1).any()
 
 
 def test_it_is_one_constant_table() -> None:
@@ -72,8 +47,8 @@ def test_a_share_of_the_batch_keeps_every_token() -> None:
 
 def test_a_uniform_control_keeps_as_many_of_what_is_offered() -> None:
     model = models.model(models.card("dynamicvit"))
-    counts = model.policy.feasible([16, 8, 4])
-    keeps = model(models.images(2), select_uniform(model.policy, counts)).masked.keep_GBN
+    counts = model.policy.schedule.round_up([16, 8, 4])
+    keeps = model(models.images(2), select_uniform(model.policy.schedule, counts)).masked.keep_GBN
     assert [keep_BN.sum(-1).tolist() for keep_BN in keeps] == [[count] * 2 for count in counts]
     for before_BN, after_BN in pairwise(keeps):
         assert (after_BN <= before_BN).all()
@@ -82,10 +57,10 @@ def test_a_uniform_control_keeps_as_many_of_what_is_offered() -> None:
 
 def test_where_groups_merge_a_uniform_control_leaves_the_choice_to_the_policy() -> None:
     model = models.model(models.card("cts-svit"))
-    counts = model.policy.target_counts(models.N)
+    counts = model.policy.schedule.target_counts
     images_B3HW = models.images(1)
-    own = model(images_B3HW, model.policy.select_top(counts)).masked.keep_GBN
-    even = model(images_B3HW, select_uniform(model.policy, counts)).masked.keep_GBN
+    own = model(images_B3HW, select_top(model.policy.schedule.candidates(counts))).masked.keep_GBN
+    even = model(images_B3HW, select_uniform(model.policy.schedule, counts)).masked.keep_GBN
     assert torch.equal(own[0], even[0])
     assert not torch.equal(own[1], even[1])
     assert own[1].sum() == even[1].sum()

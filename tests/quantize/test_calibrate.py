@@ -10,7 +10,7 @@ from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.reading import parse
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.selection import Calibration
-from edgeprune.model.policy import select_over
+from edgeprune.pruning.selection import select_over
 from edgeprune.quantize import calibrate as module
 from edgeprune.quantize.calib import Calib, read_calib
 from edgeprune.quantize.calibrate import (

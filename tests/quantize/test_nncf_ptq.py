@@ -14,7 +14,7 @@ from tests import models
 @pytest.fixture(scope="module")
 def plain() -> onnx.ModelProto:
     model = models.model(models.card(depth=3, stem="conv"))
-    return export_bucket(model, Bucket("target", tuple(model.policy.target_counts(models.N))), "onnxruntime")
+    return export_bucket(model, Bucket("target", tuple(model.policy.schedule.target_counts)), "onnxruntime")
 
 
 def operators(model: onnx.ModelProto, operator: str) -> int:

@@ -8,6 +8,7 @@ import torch
 
 from edgeprune.evaluate.confusion import ConfusionMatrix
 from edgeprune.evaluate.metrics import Scores
+from edgeprune.pruning.selection import select_top
 from edgeprune.train.validation import open_validation, score
 from tests import models
 
@@ -19,7 +20,7 @@ def test_validation_scores_what_numpy_scores(tmp_path: Path) -> None:
     assert score(model, data_set, samples, None, None, batch=3).boundary_f is None
     result = score(model, data_set, samples, None, None, batch=3, boundaries=True)
     matrix, reported = ConfusionMatrix(11, 11), Scores(data_set.names, 11, (models.HEIGHT, models.WIDTH))
-    select = model.policy.select_top(model.policy.target_counts(models.N))
+    select = select_top(model.policy.schedule.target_candidates)
     for sample in samples:
         image_13HW = torch.from_numpy(sample.image_HW3.copy()).permute(2, 0, 1)[None].float()
         with torch.no_grad():
@@ -29,4 +30,6 @@ def test_validation_scores_what_numpy_scores(tmp_path: Path) -> None:
     assert result.boundary_f == pytest.approx(reported.result()["boundary_f"])
     assert result.miou == pytest.approx(matrix.miou, abs=1e-6)
     assert result.per_class == pytest.approx(matrix.per_class_iou.tolist(), abs=1e-6, nan_ok=True)
-    assert result.tokens == pytest.approx(model.policy.work_share(model.policy.target_keep), abs=1 / models.N)
+    assert result.tokens == pytest.approx(
+        model.policy.schedule.relative_token_layers(model.policy.schedule.target_shares), abs=1 / models.N
+    )

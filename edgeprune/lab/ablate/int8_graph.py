@@ -49,14 +49,12 @@ def score_nncf(
         compared_BHW3: frames whose selections are kept.
         calibration_FHW3: frames that PTQ sees.
     """
-    counts = model.policy.target_counts(model.policy.tokens)
-    proto = export_bucket(model, Bucket("target", tuple(counts)), "onnxruntime")
-    decisions = range(len(model.policy.gated))
-    of_tokens = not any(model.policy.merges_at(gate) for gate in decisions)
+    schedule = model.policy.schedule
+    proto = export_bucket(model, Bucket("target", schedule.target_counts), "onnxruntime")
 
     def scored(graph: onnx.ModelProto) -> GraphScore:
         result = _score(graph, data_set, samples, frames, Preprocess.of(model.spec), compared_BHW3)
-        if not of_tokens or any(len(kept_G) != len(decisions) for kept_G in result.kept_BG):
+        if schedule.merging or any(len(kept_G) != len(schedule.gated) for kept_G in result.kept_BG):
             result.kept_BG = []
         return result
 

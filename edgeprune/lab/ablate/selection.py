@@ -15,9 +15,16 @@ import torch
 from edgeprune.data import Samples
 from edgeprune.data.datasets import DataSet
 from edgeprune.lab.token_selection import kept_masks, reactivation, watched_frames
-from edgeprune.model.policy import Select, select_all, select_none, select_over
+from edgeprune.model.policy import Select
 from edgeprune.model.segmenter import Segmenter
-from edgeprune.pruning.methods.uniform import select_uniform
+from edgeprune.pruning.selection import (
+    select_all,
+    select_none,
+    select_over,
+    select_random,
+    select_top,
+    select_uniform,
+)
 from edgeprune.quantize.calib import Calib
 from edgeprune.train.validation import score
 
@@ -69,15 +76,15 @@ def probe(
             model.blocks = blocks
         return {"rows": rows}
     add("all", select_all)
-    counts = model.policy.target_counts(model.policy.tokens)
-    add("learned", model.policy.select_top(counts))
+    schedule = model.policy.schedule
+    add("learned", select_top(schedule.target_candidates))
     if calib is not None:
         precision = "int8" if "int8" in calib.thresholds else "fp32"
         add("threshold", select_over(calib.thresholds_for(precision, len(model.policy.gated))))
     for seed in range(seeds):
-        add("random", model.policy.select_random(counts, torch.Generator().manual_seed(seed)), seed)
-    if not all(model.policy.merges_at(gate) for gate in range(len(model.policy.gated))):
-        add("uniform", select_uniform(model.policy, counts))
+        add("random", select_random(schedule.target_candidates, torch.Generator().manual_seed(seed)), seed)
+    if schedule.merging < len(schedule.gated):
+        add("uniform", select_uniform(schedule, schedule.target_counts))
     add("bypass", select_none)
     by_name = {name: [row["miou"] for row in rows if row["selection"] == name] for name in ("all", "random", "bypass")}
     result: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Token-reduction policies: one file each, one row in POLICIES."""
+"""Token-reduction policies: a file or a preset each, one row in POLICIES."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,17 +10,13 @@ from edgeprune.model.spec import PolicySpec
 from edgeprune.pruning.earlier import MEANT
 from edgeprune.pruning.methods.algm import ALGM, ALGMOptions
 from edgeprune.pruning.methods.ats import ATS, ATSOptions
-from edgeprune.pruning.methods.combination import combined
-from edgeprune.pruning.methods.cts import CTS, CTSOptions
-from edgeprune.pruning.methods.cts_svit import CTSSViT, CTSSViTOptions
-from edgeprune.pruning.methods.decisions import CombinedOptions
-from edgeprune.pruning.methods.dtop import DToP, DToPOptions
+from edgeprune.pruning.methods.combination import Combination
 from edgeprune.pruning.methods.dynamicvit import DynamicViT, DynamicViTOptions
 from edgeprune.pruning.methods.dynaprune import DynaPrune, DynaPruneOptions
 from edgeprune.pruning.methods.evit import EViT, EViTOptions
 from edgeprune.pruning.methods.evovit import EvoViT, EvoViTOptions
+from edgeprune.pruning.methods.presets import PRESETS
 from edgeprune.pruning.methods.random import Random
-from edgeprune.pruning.methods.step import STEP, STEPOptions
 from edgeprune.pruning.methods.svit import SViT, SViTOptions
 from edgeprune.pruning.methods.tome import ToMe, ToMeOptions
 from edgeprune.pruning.methods.uniform import Uniform
@@ -30,13 +26,17 @@ class NoOptions(Strict):
     """The dense policy has nothing to set."""
 
 
-def _dense(shape: Shape, options: Strict) -> TokenPolicy:
-    return TokenPolicy(shape)
+# the options of a policy, (shape of the model, options) -> policy
+Row = tuple[type[Strict], Callable[[Shape, Any], TokenPolicy]]
 
 
-# name -> (its options, (shape of the model, options) -> policy)
-POLICIES: dict[str, tuple[type[Strict], Callable[[Shape, Any], TokenPolicy]]] = {
-    "dense": (NoOptions, _dense),
+def _preset(name: str) -> Row:
+    preset = PRESETS[name]
+    return preset.options, lambda shape, options: Combination(shape, preset.parts(shape.grid, options))
+
+
+POLICIES: dict[str, Row] = {
+    "dense": (NoOptions, lambda shape, options: TokenPolicy(shape)),
     "svit": (SViTOptions, SViT),
     "random": (SViTOptions, Random),
     "uniform": (SViTOptions, Uniform),
@@ -47,11 +47,11 @@ POLICIES: dict[str, tuple[type[Strict], Callable[[Shape, Any], TokenPolicy]]] = 
     "ats": (ATSOptions, ATS),
     "tome": (ToMeOptions, ToMe),
     "algm": (ALGMOptions, ALGM),
-    "cts": (CTSOptions, CTS),
-    "dtop": (DToPOptions, DToP),
-    "step": (STEPOptions, STEP),
-    "cts-svit": (CTSSViTOptions, CTSSViT),
-    "combined": (CombinedOptions, combined),
+    "cts": _preset("cts"),
+    "dtop": _preset("dtop"),
+    "step": _preset("step"),
+    "cts-svit": _preset("cts-svit"),
+    "combined": _preset("combined"),
 }
 
 
@@ -59,32 +59,44 @@ def make_policy(spec: PolicySpec, shape: Shape) -> TokenPolicy:
     """The policy that a recipe or a checkpoint names.
 
     Raises:
+        InputError: unknown name or option, or one that does not fit the model.
+    """
+    _, make = choose(POLICIES, spec.name, "policy")
+    return make(shape, _options(spec))
+
+
+def chosen_options(spec: PolicySpec, shape: Shape) -> dict[str, Any]:
+    """What the policy chooses for the model of the options that were left open.
+
+    Raises:
         InputError: unknown name or option.
     """
-    options, make = choose(POLICIES, spec.name, "policy")
-    return make(shape, parse(options, spec.options, f"policy {spec.name}"))
+    options = _options(spec)
+    return PRESETS[spec.name].chosen(shape, options) if spec.name in PRESETS else {}
 
 
 def settle(spec: PolicySpec, shape: Shape) -> PolicySpec:
-    """The spec with every option written out: what was left open as the policy chose it for the model, the rest by default.
+    """The spec with every option written out: what was left open as the policy chooses it for the model, the rest by default.
     Neither another input size nor a later version with other defaults then changes what a checkpoint means.
 
     Raises:
-        InputError: see `make_policy`.
+        InputError: unknown name or option.
     """
-    kind, make = choose(POLICIES, spec.name, "policy")
-    options = parse(kind, spec.options, f"policy {spec.name}")
-    return spec.model_copy(update={"options": options.model_dump(mode="json") | make(shape, options).chosen})
+    written = _options(spec).model_dump(mode="json")
+    return spec.model_copy(update={"options": written | chosen_options(spec, shape)})
 
 
 def as_trained(spec: PolicySpec, shape: Shape) -> PolicySpec:
-    """The spec of a checkpoint of an earlier version, with what has another default now as it was (see `earlier`).
+    """The spec of a checkpoint of an earlier version, with what has another default now as it was (`earlier`).
 
     Raises:
         InputError: an option that no version knows.
     """
     if spec.name not in MEANT:
         return spec
-    kind, _ = POLICIES[spec.name]
-    meant = MEANT[spec.name](parse(kind, spec.options, f"policy {spec.name}"), shape)
-    return spec.model_copy(update={"options": spec.options | meant})
+    return spec.model_copy(update={"options": spec.options | MEANT[spec.name](_options(spec), shape)})
+
+
+def _options(spec: PolicySpec) -> Strict:
+    options, _ = choose(POLICIES, spec.name, "policy")
+    return parse(options, spec.options, f"policy {spec.name}")

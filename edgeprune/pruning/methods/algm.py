@@ -11,6 +11,7 @@ A sources, D width.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -19,18 +20,13 @@ from torch import Tensor, nn
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.reading import Strict
-from edgeprune.model.policy import GONE, Gathered, Masked, Select, Shape, TokenPolicy, View, select_top
-from edgeprune.pruning.cells import count_cells, patches_of, without
-from edgeprune.pruning.methods.tome import (
-    Frame,
-    Groups,
-    choose_pairs,
-    falling,
-    merge_pairs,
-    pair_share,
-    partners,
-    sources_apart,
-)
+from edgeprune.model.policy import EXCLUDED_SCORE, Gathered, Masked, Select, Shape, TokenPolicy, View
+from edgeprune.model.schedule import Schedule
+from edgeprune.pruning.cells import count_cells, patches_of
+from edgeprune.pruning.merging import Groups, MergedTokens, choose_pairs, merge_pairs, partners
+from edgeprune.pruning.methods.tome import falling_by_half, pair_share, sources_apart
+from edgeprune.pruning.selection import select_top
+from edgeprune.pruning.token_index import compaction_maps
 
 WINDOW = 2  # cells, of a window's side
 
@@ -51,15 +47,37 @@ class ALGMOptions(Strict):
     )
 
 
+@dataclass(frozen=True)
+class WindowSchedule(Schedule):
+    """Windows that merge, then pairs: a window takes three tokens away, pairs at most half of the rest. Candidates are
+    windows, then sources, that stay apart; each other source merges into the token most similar to it."""
+
+    @property
+    def windows(self) -> int:
+        return count_cells(self.grid, WINDOW)
+
+    def round_up(self, counts: Sequence[int]) -> tuple[int, ...]:
+        merged = min(self.windows, (self.tokens - min(self.tokens, max(counts))) // 3)
+        first = self.tokens - 3 * merged
+        return first, falling_by_half(counts[1:], first)[0]
+
+    def candidates(self, counts: Sequence[int]) -> list[int]:
+        return [self.windows - (self.tokens - counts[0]) // 3, sources_apart(counts[0], counts[1])]
+
+    @property
+    def candidate_shares(self) -> tuple[float, ...]:
+        """Windows that stay apart, of all; sources that do, of half the grid."""
+        windows, pairs = self.target_shares
+        merged = (1 - windows) * self.tokens / 3
+        return max(0.0, 1 - merged / self.windows), pair_share(windows, pairs)
+
+
 class ALGM(TokenPolicy):
     """Trained as the paper says: every image merges what its thresholds say (the released code takes the smallest number of
     the batch, so that an answer depends on its batch mates). A bucket merges constant numbers, the most similar first."""
 
-    merges = True
-
     def __init__(self, shape: Shape, options: ALGMOptions):
-        super().__init__(shape)
-        first, second = self.gated = (options.windows_after, options.pairs_after)
+        first, second = gated = (options.windows_after, options.pairs_after)
         if not first < second < shape.depth:
             raise InputError(
                 f"policy: windows_after={first}, pairs_after={second}: expected in this order and below the model's "
@@ -70,31 +88,8 @@ class ALGM(TokenPolicy):
             raise InputError(
                 f"policy: keep={[windows, pairs]}: windows leave 0.25 to 1 of the tokens, pairs at least half of these"
             )
+        super().__init__(shape, WindowSchedule(shape.depth, shape.grid, gated, options.keep, merging=2))
         self.options = options
-
-    @property
-    def target_keep(self) -> tuple[float, ...]:
-        return self.options.keep
-
-    @property
-    def chosen_shares(self) -> tuple[float, ...]:
-        """Windows that stay apart, of all; sources that do, of half the grid."""
-        windows, pairs = self.options.keep
-        merged = (1 - windows) * self.tokens / 3
-        return max(0.0, 1 - merged / count_cells(self.shape.grid, WINDOW)), pair_share(windows, pairs)
-
-    def target_counts(self, tokens: int) -> list[int]:
-        """Of another grid than the model's own: as if its sides were even."""
-        windows = count_cells(self.shape.grid, WINDOW) if tokens == self.tokens else tokens // 4
-        return list(feasible(super().target_counts(tokens), tokens, windows))
-
-    def feasible(self, counts: Sequence[int]) -> tuple[int, ...]:
-        """A window takes three tokens away, pairs at most half of the rest."""
-        return feasible(counts, self.tokens, count_cells(self.shape.grid, WINDOW))
-
-    def candidates(self, counts: Sequence[int]) -> list[int]:
-        """Windows, then sources, that stay apart; each other source merges into the token most similar to it."""
-        return candidates_apart(counts, self.tokens, count_cells(self.shape.grid, WINDOW))
 
     def trunk(self, blocks: Sequence[nn.Module], x_ND: Tensor, view: View) -> tuple[Tensor, Tensor | None]:
         """Scores: of each window."""
@@ -102,9 +97,9 @@ class ALGM(TokenPolicy):
             x_ND = block(x_ND)
         return x_ND, -window_cosines(x_ND, patches_of(self.shape.grid, WINDOW, x_ND.device))
 
-    def need(self, scores_S: Tensor, threshold: float) -> Tensor:
+    def required_tokens(self, scores_S: Tensor, thresholds: Sequence[float]) -> Tensor:
         """Three tokens less for each window that is not over the threshold."""
-        apart = (scores_S > threshold).sum(dtype=torch.int32)
+        apart = (scores_S > thresholds[0]).sum(dtype=torch.int32)
         return apart * 3 + (self.tokens - 3 * count_cells(self.shape.grid, WINDOW))
 
     def _adaptive(self, gate: int, scores_BS: Tensor) -> Tensor:
@@ -112,36 +107,29 @@ class ALGM(TokenPolicy):
         sources (the paper does not say of which similarities)."""
         if gate == 0:
             return (scores_BS >= -self.options.tau).to(scores_BS.dtype)
-        there_BS = scores_BS > GONE
+        there_BS = scores_BS > EXCLUDED_SCORE
         count_B1 = there_BS.sum(-1, keepdim=True)
         mean_B1 = scores_BS.masked_fill(~there_BS, 0).sum(-1, keepdim=True) / count_B1
         gaps_BS = (scores_BS - mean_B1).masked_fill(~there_BS, 0)
         deviation_B1 = (gaps_BS.square().sum(-1, keepdim=True) / count_B1).sqrt()
         return (scores_BS >= mean_B1 - deviation_B1 / self.options.pairs_after).to(scores_BS.dtype)
 
-    def masked(
-        self, blocks: Sequence[nn.Module], x_BND: Tensor, select: Select | None = None, view: View | None = None
-    ) -> Masked:
-        """Merges for real, image by image, see `Groups`. Candidates are windows, then sources; their scores are cosines,
+    def masked(self, blocks: Sequence[nn.Module], x_BND: Tensor, view: View, select: Select | None = None) -> Masked:
+        """Merges for real, image by image (`Groups`). Candidates are windows, then sources; their scores are cosines,
         negated. Without `select`: adaptive in training, constant counts in evaluation."""
-        tokens, grid = x_BND.shape[1], self.shape.grid if view is None else view.grid
-        windows = count_cells(grid, WINDOW)
         if select is None and self.training:
             select = self._adaptive
-        elif select is None:
-            counts = feasible(super().target_counts(tokens), tokens, windows)
-            select = select_top(candidates_apart(counts, tokens, windows))
+        select = select or select_top(self.schedule.on(view.grid).target_candidates)
         groups = Groups.of_single(x_BND)
         keeps: list[Tensor] = []
         owners: list[Tensor] = []
         for index, block in enumerate(blocks):
-            if index in self.gated:
-                gate = self.gated.index(index)
+            for decision in self.schedule.decisions_at(index):
                 with torch.no_grad():  # a cosine decides, and learns nothing
-                    if gate == 0:
-                        into_BM = choose_windows(groups.x_BMD, patches_of(grid, WINDOW, x_BND.device), select)
+                    if decision == 0:
+                        into_BM = choose_windows(groups.x_BMD, patches_of(view.grid, WINDOW, x_BND.device), select)
                     else:
-                        into_BM = choose_pairs(gate, groups.x_BMD, groups, select)
+                        into_BM = choose_pairs(decision, groups.x_BMD, groups, select)
                 groups = groups.merge(into_BM)
                 keeps.append(groups.alive_BN.to(x_BND.dtype))
                 owners.append(groups.owner_BN)
@@ -150,36 +138,19 @@ class ALGM(TokenPolicy):
 
     def gathered(self, blocks: Sequence[nn.Module], x_ND: Tensor, counts: Sequence[int], scores_S: Tensor) -> Gathered:
         """TopK -> merge, twice; where nothing merges, neither."""
-        self.kept_GK.clear()
-        frame = Frame(x_ND)
-        for index, block in enumerate(blocks, self.gated[0]):
-            there = frame.x_MD.shape[0]
+        selected: list[Tensor] = []
+        tokens = MergedTokens(x_ND)
+        for index, block in enumerate(blocks, self.schedule.trunk_depth):
+            there = tokens.x_MD.shape[0]
             if index == self.gated[0] and counts[0] < there:
-                taken_R = scores_S.topk((there - counts[0]) // 3, largest=False, sorted=False).indices
-                self.kept_GK.append(taken_R)
-                frame = merge_windows(x_ND, taken_R, patches_of(self.shape.grid, WINDOW, x_ND.device))
+                selected.append(scores_S.topk((there - counts[0]) // 3, largest=False, sorted=False).indices)
+                tokens = merge_windows(x_ND, selected[-1], patches_of(self.shape.grid, WINDOW, x_ND.device))
             elif index == self.gated[1] and counts[1] < there:
-                best_A, match_A = partners(frame.x_MD)
-                taken_R = best_A.topk(there - counts[1], sorted=False).indices
-                self.kept_GK.append(taken_R)
-                frame = merge_pairs(frame, taken_R, match_A)
-            frame.x_MD = block(frame.x_MD, None, frame.bias_M if self.options.proportional else None)
-        return Gathered(frame.unmerge())
-
-
-# ------------------------------------------------------------------------------------------------ counts
-
-
-def feasible(counts: Sequence[int], tokens: int, windows: int) -> tuple[int, ...]:
-    """The smallest counts, none under those asked for, that so many windows and then pairs can leave."""
-    merged = min(windows, (tokens - min(tokens, max(counts))) // 3)
-    first = tokens - 3 * merged
-    return first, falling(counts[1:], first)[0]
-
-
-def candidates_apart(counts: Sequence[int], tokens: int, windows: int) -> list[int]:
-    """How many windows, then sources, stay apart."""
-    return [windows - (tokens - counts[0]) // 3, sources_apart(counts[0], counts[1])]
+                best_A, match_A = partners(tokens.x_MD)
+                selected.append(best_A.topk(there - counts[1], sorted=False).indices)
+                tokens = merge_pairs(tokens, selected[-1], match_A)
+            tokens.x_MD = block(tokens.x_MD, None, tokens.bias_M if self.options.proportional else None)
+        return Gathered(tokens.unmerge(), selected)
 
 
 # ------------------------------------------------------------------------------------------------ windows
@@ -200,7 +171,7 @@ def choose_windows(x_BND: Tensor, cells_W4: Tensor, select: Select) -> Tensor:
     return own_BN.scatter(1, cells_W4.flatten().expand(len(own_BN), -1), into_BW4.flatten(1))
 
 
-def merge_windows(x_ND: Tensor, taken_R: Tensor, cells_W4: Tensor) -> Frame:
+def merge_windows(x_ND: Tensor, taken_R: Tensor, cells_W4: Tensor) -> MergedTokens:
     """`taken_R`: windows that become one token each, in any order.
 
     All windows' means are computed, which is cheap and constant, and rows of tokens and means are gathered.
@@ -208,11 +179,11 @@ def merge_windows(x_ND: Tensor, taken_R: Tensor, cells_W4: Tensor) -> Frame:
     tokens, device = x_ND.shape[0], x_ND.device
     first_R = cells_W4[:, 0].index_select(0, taken_R)
     gone_R3 = cells_W4[:, 1:].index_select(0, taken_R)
-    new_N, old_K = without(gone_R3.flatten(), tokens)
+    new_N, old_K = compaction_maps(gone_R3.flatten(), tokens)
     mean_WD = x_ND.index_select(0, cells_W4.flatten()).unflatten(0, cells_W4.shape).mean(1)
     row_N = torch.arange(tokens, device=device).scatter(0, first_R, tokens + taken_R)
     row_K = row_N.index_select(0, old_K)
     x_KD = torch.cat((x_ND, mean_WD)).index_select(0, row_K)
     size_K = torch.where(row_K < tokens, 1.0, 4.0).to(x_ND.dtype)
     into_R3 = new_N.index_select(0, first_R)[:, None].expand(-1, 3)
-    return Frame(x_KD, size_K, new_N.scatter(0, gone_R3.flatten(), into_R3.flatten()))
+    return MergedTokens(x_KD, size_K, new_N.scatter(0, gone_R3.flatten(), into_R3.flatten()))

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from edgeprune.base.errors import InputError
 from edgeprune.base.reading import Strict
 from edgeprune.model.blocks import Block
-from edgeprune.model.policy import GONE, Gathered, Masked, Select, Shape, View
-from edgeprune.pruning.stages import Stages
+from edgeprune.model.policy import Gathered, Masked, Select, Shape, TokenPolicy, View
+from edgeprune.pruning.masking import attended, offered
+from edgeprune.pruning.schedules import FallingSchedule, blocks_from, spread
 
 
 class ATSOptions(Strict):
@@ -33,7 +34,7 @@ class ATSOptions(Strict):
     )
 
 
-class ATS(Stages):
+class ATS(TokenPolicy):
     """A decision in each block from `first` on, between its attention weights and its output: the queries of the tokens
     that are sampled go on, over the keys of all that were there before (section 3.2). Tokens leave for good, and keep the
     features they had: the paper classifies, a head for dense output needs something in every cell."""
@@ -41,10 +42,8 @@ class ATS(Stages):
     not_exportable = "ATS drops what it samples twice, so the count of tokens depends on the frame"
 
     def __init__(self, shape: Shape, options: ATSOptions):
-        if options.first >= shape.depth:
-            raise InputError(f"policy: first={options.first} leaves no block to gate, the model has {shape.depth}")
-        gated, keep = range(options.first, shape.depth), options.keep
-        super().__init__(shape, gated, [keep[index * len(keep) // len(gated)] for index in range(len(gated))])
+        gated = blocks_from(shape, options.first)
+        super().__init__(shape, FallingSchedule(shape.depth, shape.grid, gated, spread(options.keep, len(gated))))
 
     def trunk(self, blocks: Sequence[nn.Module], x_ND: Tensor, view: View) -> tuple[Tensor, Tensor | None]:
         raise InputError(f"policy ats has no graph: {self.not_exportable}")
@@ -52,24 +51,21 @@ class ATS(Stages):
     def gathered(self, blocks: Sequence[nn.Module], x_ND: Tensor, counts: Sequence[int], scores_S: Tensor) -> Gathered:
         raise InputError(f"policy ats has no graph: {self.not_exportable}")
 
-    def masked(
-        self, blocks: Sequence[nn.Module], x_BND: Tensor, select: Select | None = None, view: View | None = None
-    ) -> Masked:
+    def masked(self, blocks: Sequence[nn.Module], x_BND: Tensor, view: View, select: Select | None = None) -> Masked:
         """The samples are the paper's fixed ones in training too; there is nothing to learn but the blocks."""
-        samples = self.target_counts(x_BND.shape[1])
+        samples = self.schedule.on(view.grid).target_counts
         there_BN = torch.ones_like(x_BND[..., 0], dtype=torch.bool)
         keeps: list[Tensor] = []
         for index, block in enumerate(blocks):
             if index not in self.gated:
                 x_BND = block(x_BND)
                 continue
-            # a row without any key would be a softmax over nothing; its result is discarded anyway
-            keys_BN = there_BN | ~there_BN.any(dim=-1, keepdim=True)
+            keys_BN = attended(there_BN)
             scores_BN = significance(block, x_BND, keys_BN).masked_fill(~there_BN, 0.0)
             if select is None:
                 chosen_BN = sample(scores_BN, samples[len(keeps)])
             else:
-                chosen_BN = select(len(keeps), scores_BN.masked_fill(~there_BN, GONE))
+                chosen_BN = select(len(keeps), offered(scores_BN, there_BN))
             there_BN = there_BN & (chosen_BN > 0.5)
             keeps.append(there_BN.float())
             x_BND = torch.where(there_BN[..., None], block(x_BND, keys_BN), x_BND)

@@ -1,6 +1,6 @@
 """What a combination of methods decides, and in which order: superpatches before the network, then exits and gates."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Literal
@@ -9,7 +9,12 @@ from pydantic import Field
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.reading import Strict
+from edgeprune.model.policy import Shape
+from edgeprune.model.schedule import Schedule
+from edgeprune.pruning.cells import count_cells
 from edgeprune.pruning.methods.svit import SViTOptions
+from edgeprune.pruning.schedules import blocks_from, spread
+from edgeprune.pruning.superpatches import cells_apart, round_up_merges
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Levels = list[tuple[Literal[2, 4, 8, 16], Share]]
@@ -41,12 +46,13 @@ class ExitOptions(Strict):
     context: int = Field(5, ge=0, description="most confident tokens of each class that stay all the same")
 
 
-class CombinedOptions(Strict):
-    """Settings of the `combined` policy: any two of the three parts, or all."""
+@dataclass(frozen=True)
+class Parts:
+    """What a combination is made of: the superpatches' sides and shares of the image, SViT's settings and DToP's."""
 
-    levels: Levels = Field([], description=ABOUT_LEVELS)
-    gates: SViTOptions | None = Field(None, description="SViT's settings; ratios are of the tokens that are there")
-    exits: ExitOptions | None = Field(None, description="DToP's settings")
+    levels: Sequence[tuple[int, float]] = ()
+    gates: SViTOptions | None = None
+    exits: ExitOptions | None = None
 
 
 class Kind(Enum):
@@ -67,15 +73,109 @@ class Decision:
     place: int
 
 
-def in_order(sides: Sequence[int], exits: Sequence[int], gated: Sequence[int]) -> list[Decision]:
+@dataclass(frozen=True)
+class CombinedSchedule(Schedule):
+    """Counts of whole superpatches, which never rise from one exit to the next; no gate keeps more than are there. The least
+    pure cells stay apart, the least sure tokens stay, the best are kept.
+
+    Attributes:
+        decisions: superpatches, the largest side first; then exits and gates in the order of the blocks that they precede,
+            an exit before a gate.
+        sides: of the superpatches.
+    """
+
+    decisions: tuple[Decision, ...] = ()
+    sides: tuple[int, ...] = ()
+
+    def round_up(self, counts: Sequence[int]) -> tuple[int, ...]:
+        _, found = round_up_merges(counts, self.tokens, self.grid, self.sides)
+        there = found[-1] if found else self.tokens
+        for decision in self.decisions[len(self.sides) :]:
+            wanted = counts[decision.place]
+            if decision.kind is Kind.EXIT:
+                there = wanted = min(max(counts[decision.place :]), there)
+            found.append(min(wanted, there))
+        return tuple(found)
+
+    def merges(self, counts: Sequence[int]) -> list[int]:
+        """How many cells of each side merge at these counts."""
+        return round_up_merges(counts, self.tokens, self.grid, self.sides)[0]
+
+    def candidates(self, counts: Sequence[int]) -> list[int]:
+        return [*cells_apart(self.merges(counts), self.grid, self.sides), *counts[len(self.sides) :]]
+
+    @property
+    def candidate_shares(self) -> tuple[float, ...]:
+        """Cells that stay apart, of all of their side; tokens that remain, or are kept, of the grid."""
+        cells = (
+            count / count_cells(self.grid, side)
+            for count, side in zip(self.target_candidates, self.sides, strict=False)
+        )
+        return (*cells, *self.target_shares[len(self.sides) :])
+
+
+def schedule_parts(shape: Shape, parts: Parts) -> CombinedSchedule:
+    """Puts the decisions of all parts in order.
+
+    Raises:
+        InputError: a part does not fit the model, or there is none.
+    """
+    exits = parts.exits or ExitOptions(exits=[])
+    sides, areas = falling_sides(shape.grid, parts.levels)
+    exited, gated = exit_blocks(shape.depth, exits.exits), gated_blocks(shape, parts.gates)
+    decisions = in_order(sides, exited, gated)
+    if not decisions:
+        raise InputError(
+            "policy: no exits, no gates and no superpatches: nothing is left to decide; give one of `levels`, `gates` "
+            "and `exits`"
+        )
+    ratios = {
+        Kind.MERGE: [area * (1 - side**-2) for side, area in zip(sides, areas, strict=True)],
+        Kind.EXIT: spread(exits.keep, len(exited)),
+        Kind.GATE: spread(parts.gates.keep, len(gated)) if parts.gates else (),
+    }
+    return CombinedSchedule(
+        shape.depth,
+        shape.grid,
+        gated=tuple(decision.block for decision in decisions),
+        target_shares=shares_left(decisions, ratios),
+        # all superpatches are known after the trunk, and of the others the first where it follows the trunk
+        chosen_by=max(0, len(sides) - 1),
+        merging=len(sides),
+        decisions=decisions,
+        sides=sides,
+    )
+
+
+def in_order(sides: Sequence[int], exits: Sequence[int], gated: Sequence[int]) -> tuple[Decision, ...]:
     """All decisions: superpatches, then exits and gates by block."""
     inside = [(block, 0, Kind.EXIT, number) for number, block in enumerate(exits)]
     inside += [(block, 1, Kind.GATE, number) for number, block in enumerate(gated)]
     inside.sort(key=lambda each: each[:2])
-    found = [Decision(Kind.MERGE, 0, number, number) for number in range(len(sides))]
-    return found + [
-        Decision(kind, block, number, place) for place, (block, _, kind, number) in enumerate(inside, len(found))
-    ]
+    merges = [(0, 0, Kind.MERGE, number) for number in range(len(sides))]
+    return tuple(Decision(kind, block, number, place) for place, (block, _, kind, number) in enumerate(merges + inside))
+
+
+def shares_left(decisions: Sequence[Decision], ratios: Mapping[Kind, Sequence[float]]) -> tuple[float, ...]:
+    """The share of tokens that remain after each decision.
+
+    Args:
+        ratios: of superpatches of each side the share of the tokens that merging them takes away; of each exit what it leaves
+            of all that merging left; of each gate what it keeps of the tokens that are there.
+    """
+    shares = []
+    merged = there = 1.0
+    for decision in decisions:
+        ratio = ratios[decision.kind][decision.number]
+        if decision.kind is Kind.MERGE:
+            there = merged = merged - ratio
+        elif decision.kind is Kind.EXIT:
+            there = merged * ratio
+        shares.append(there * ratio if decision.kind is Kind.GATE else there)
+    return tuple(shares)
+
+
+# ------------------------------------------------------------------------------------------------ what fits a model
 
 
 def dividing(grid: tuple[int, int]) -> list[int]:
@@ -107,7 +207,7 @@ def falling_sides(
     return tuple(side for side, _ in ordered), tuple(area for _, area in ordered)
 
 
-def exit_places(depth: int, exits: Sequence[int] | None) -> tuple[int, ...]:
+def exit_blocks(depth: int, exits: Sequence[int] | None) -> tuple[int, ...]:
     """The blocks that exits precede.
 
     Raises:
@@ -123,7 +223,7 @@ def exit_places(depth: int, exits: Sequence[int] | None) -> tuple[int, ...]:
     return tuple(exits)
 
 
-def gated_blocks(depth: int, options: SViTOptions | None) -> tuple[int, ...]:
+def gated_blocks(shape: Shape, options: SViTOptions | None) -> tuple[int, ...]:
     """The blocks that gates precede.
 
     Raises:
@@ -131,10 +231,9 @@ def gated_blocks(depth: int, options: SViTOptions | None) -> tuple[int, ...]:
     """
     if options is None:
         return ()
-    if options.first >= depth:
-        raise InputError(f"policy: first={options.first} leaves no block to gate, the model has {depth}")
-    if options.gate != "svit" or not (options.reactivation and options.preservation):
+    blocks = blocks_from(shape, options.first)
+    if options.gate != "svit" or not options.comes_back:
         raise InputError(
             "policy: gates have no form with merging or exits with another gate, nor without preservation or reactivation"
         )
-    return tuple(range(options.first, depth))
+    return blocks

@@ -12,9 +12,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from edgeprune.model.blocks import gelu
-from edgeprune.model.policy import GONE, Gathered, Masked, Select, Shape, View
+from edgeprune.model.policy import Gathered, Masked, Select, Shape, TokenPolicy, View
+from edgeprune.pruning.masking import attended, mix, offered
 from edgeprune.pruning.sampling import SampledOptions
-from edgeprune.pruning.stages import Remaining, Stages, spaced
+from edgeprune.pruning.schedules import FallingSchedule, evenly_spaced
+from edgeprune.pruning.selection import select_top
+from edgeprune.pruning.stages import gather_stages
 
 
 class DynamicViTOptions(SampledOptions):
@@ -33,8 +36,8 @@ class DynamicViTOptions(SampledOptions):
 
 class Gate(nn.Module):
     """The paper's prediction module (section 3.2): LayerNorm -> Linear(D, D) -> GELU, half of it of the token itself,
-    half of it the mean of the tokens that remain, -> D/2 -> D/4 -> 2. Output 0 is "keep"; see `svit.Gate` for the
-    LogSoftmax."""
+    half of it the mean of the tokens that remain, -> D/2 -> D/4 -> 2. Output 0 is "keep"; `svit.Gate` says where the
+    LogSoftmax is."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -57,7 +60,7 @@ class Gate(nn.Module):
         return logits_N2[..., 0] - logits_N2[..., 1]
 
 
-class DynamicViT(Stages):
+class DynamicViT(TokenPolicy):
     """A gate before each stage; what it lets go takes no part in any later block.
 
     The paper classifies, and what becomes of a pruned token matters to nobody. A head for dense output needs something in
@@ -68,7 +71,8 @@ class DynamicViT(Stages):
     """
 
     def __init__(self, shape: Shape, options: DynamicViTOptions):
-        super().__init__(shape, spaced(shape, len(options.keep)), options.keep)
+        stages = evenly_spaced(shape, len(options.keep))
+        super().__init__(shape, FallingSchedule(shape.depth, shape.grid, stages, tuple(options.keep)))
         self.options = options
         self.gates = nn.ModuleList(Gate(shape.width) for _ in self.gated)
         self.empty_1D = nn.Parameter(0.02 * torch.randn(1, shape.width)) if options.pruned == "removed" else None
@@ -77,12 +81,7 @@ class DynamicViT(Stages):
         """log p(keep) - log p(drop), (..., N), of tokens that are all there."""
         return self.gates[gate](x_ND)
 
-    def _sample(self, scores_BN: Tensor, progress: float = 1.0) -> Tensor:
-        return self.options.sample(scores_BN, progress)
-
-    def masked(
-        self, blocks: Sequence[nn.Module], x_BND: Tensor, select: Select | None = None, view: View | None = None
-    ) -> Masked:
+    def masked(self, blocks: Sequence[nn.Module], x_BND: Tensor, view: View, select: Select | None = None) -> Masked:
         """Decisions multiply, D <- D * D' (section 3.2); tokens without one are no keys (section 3.3, attention
         masking).
 
@@ -91,51 +90,34 @@ class DynamicViT(Stages):
         gates learn from those through the mix of old and new features instead, as in `svit`.
         """
         sampled = select is None and self.training
-        select = select or self.select_top(self.target_counts(x_BND.shape[1]))
+        select = select or select_top(self.schedule.on(view.grid).target_candidates)
         there_BN = torch.ones_like(x_BND[..., 0], dtype=torch.float32)
         keeps: list[Tensor] = []
         for index, block in enumerate(blocks):
-            if index in self.gated:
-                gate = len(keeps)
+            for gate in self.schedule.decisions_at(index):
                 scores_BN = self.gates[gate](x_BND, there_BN)
                 if sampled:  # also of tokens that left: a gate that would keep them says so to the gates before it
-                    there_BN = there_BN * self._sample(scores_BN, 1.0 if view is None else view.progress)
+                    there_BN = there_BN * self.options.sample(scores_BN, view.progress)
                 else:
-                    there_BN = there_BN * select(gate, scores_BN.masked_fill(there_BN < 0.5, GONE))
+                    there_BN = there_BN * select(gate, offered(scores_BN, there_BN >= 0.5))
                 keeps.append(there_BN)
             if not keeps:
                 x_BND = block(x_BND)
                 continue
-            keys_BN = there_BN.detach() > 0.5
-            # a row without any key would be a softmax over nothing; its result is discarded by the mix anyway
-            keys_BN = keys_BN | ~keys_BN.any(dim=-1, keepdim=True)
             bias_BN = there_BN - there_BN.detach() if there_BN.requires_grad else None
-            there_BN1 = there_BN[..., None]
-            x_BND = there_BN1 * block(x_BND, keys_BN, bias_BN) + (1 - there_BN1) * x_BND
+            x_BND = mix(there_BN, block(x_BND, attended(there_BN.detach() > 0.5), bias_BN), x_BND)
         if self.empty_1D is not None:
-            x_BND = there_BN[..., None] * x_BND + (1 - there_BN[..., None]) * self.empty_1D
+            x_BND = mix(there_BN, x_BND, self.empty_1D)
         return Masked(x_BND, keeps, self.loss(keeps))
 
     def loss(self, keeps: Sequence[Tensor]) -> Tensor:
         """lambda / (B G) * sum over images and stages of (keep ratio - target)^2 (section 3.4): each image holds the rate."""
         gaps = [
             (keep_BN.float().mean(dim=-1) - target).square().mean()
-            for keep_BN, target in zip(keeps, self.target_keep, strict=True)
+            for keep_BN, target in zip(keeps, self.schedule.target_shares, strict=True)
         ]
         return self.options.weight * torch.stack(gaps).mean()
 
     def gathered(self, blocks: Sequence[nn.Module], x_ND: Tensor, counts: Sequence[int], scores_S: Tensor) -> Gathered:
         """TopK -> gather per stage; the full grid is put together once, at the end."""
-        self.kept_GK.clear()
-        remaining = Remaining(x_ND)
-        for index, block in enumerate(blocks, start=self.trunk_depth):
-            if index in self.gated:
-                gate = self.gated.index(index)
-                if counts[gate] < x_ND.shape[0]:
-                    scores_K = self.scores(gate, x_ND) if gate else scores_S
-                    x_ND = x_ND.index_select(0, remaining.keep(x_ND, scores_K, counts[gate]))
-                    self.kept_GK.append(remaining.cells_K)
-            x_ND = block(x_ND)
-        if self.empty_1D is not None:
-            return Gathered(remaining.filled(x_ND, self.empty_1D))
-        return Gathered(remaining.preserved(x_ND))
+        return gather_stages(self, blocks, x_ND, counts, scores_S, self.empty_1D)

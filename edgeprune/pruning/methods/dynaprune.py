@@ -10,6 +10,7 @@ Shapes: B batch, N tokens of the full grid, K tokens that remain, D width, S sta
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import torch
@@ -19,13 +20,16 @@ from torch import Tensor, nn
 
 from edgeprune.base.errors import InputError
 from edgeprune.model.blocks import Block
-from edgeprune.model.policy import GONE, Gathered, Masked, Select, Shape, View
+from edgeprune.model.policy import Gathered, Masked, Select, Shape, TokenPolicy, View
+from edgeprune.pruning.masking import attended, mix, offered, with_whole_images
 from edgeprune.pruning.reconstruct import Learned, Nearest, Reconstruction
-from edgeprune.pruning.sampling import SampledOptions
-from edgeprune.pruning.stages import Remaining, Stages, spaced
+from edgeprune.pruning.sampling import WholeImagesOptions
+from edgeprune.pruning.schedules import FallingSchedule, evenly_spaced
+from edgeprune.pruning.selection import select_top
+from edgeprune.pruning.token_index import TokenIndex
 
 
-class DynaPruneOptions(SampledOptions):
+class DynaPruneOptions(WholeImagesOptions):
     """Settings of the `dynaprune` policy."""
 
     stages: list[Annotated[int, Field(ge=1)]] | None = Field(
@@ -49,12 +53,6 @@ class DynaPruneOptions(SampledOptions):
         "repaired",
         description="`literal`: the mean importance is held at r, as published, which importances of r everywhere fulfil; "
         "`repaired`: the share of tokens kept is held there too",
-    )
-    full: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="share of each training batch that keeps every token, so that larger buckets come closer to dense",
     )
     reconstruction: Literal["learned", "nearest", "preserve"] = Field(
         "learned",
@@ -92,7 +90,7 @@ class Importance(nn.Module):
         return F.linear(torch.cat((x_ND, context_ND), dim=-1), self.w_1C)[..., 0]
 
 
-class DynaPrune(Stages):
+class DynaPrune(TokenPolicy):
     """Few stages; the blocks between them see every token that remains, so one that will go has told the others what it
     saw (deferred pruning). Before the head the cells of tokens that left are reconstructed from those that remain.
 
@@ -104,7 +102,7 @@ class DynaPrune(Stages):
     def __init__(self, shape: Shape, options: DynaPruneOptions):
         stages, keep = options.stages, options.keep
         if stages is None:
-            stages = list(spaced(shape, len(keep)))
+            stages = list(evenly_spaced(shape, len(keep)))
         if len(stages) != len(keep) or stages != sorted(set(stages)) or stages[-1] >= shape.depth:
             raise InputError(
                 f"policy: stages={stages} must be {len(keep)} rising numbers, one for each of keep={keep}, under the "
@@ -112,18 +110,15 @@ class DynaPrune(Stages):
             )
         if options.smooth and options.reconstruction != "learned":
             raise InputError(f"policy: smooth=true needs reconstruction=learned, not {options.reconstruction}")
-        super().__init__(shape, stages, keep)
+        schedule = FallingSchedule(shape.depth, shape.grid, tuple(stages), tuple(keep))
         if not options.deferred:
-            self.gated, self.keep = self.gated[:1], self.keep[-1:]
+            schedule = replace(schedule, gated=schedule.gated[:1], target_shares=schedule.target_shares[-1:])
+        super().__init__(shape, schedule)
         self.options = options
         self.importance = nn.ModuleList(Importance(shape.width, options.literal_context) for _ in self.gated)
         self.reconstruction: Reconstruction | None = None
         if options.reconstruction != "preserve":
             self.reconstruction = (Learned if options.reconstruction == "learned" else Nearest)(shape.grid)
-
-    def _sample(self, scores_BN: Tensor, progress: float = 1.0) -> Tensor:
-        """Two-class Gumbel on [log s, log(1 - s)], straight through."""
-        return self.options.sample(scores_BN, progress)
 
     def trunk(self, blocks: Sequence[nn.Module], x_ND: Tensor, view: View) -> tuple[Tensor, Tensor]:
         """The scores are the first stage's, (N,), larger = keep."""
@@ -133,9 +128,7 @@ class DynaPrune(Stages):
             x_ND, context_ND = block.forward_with_context(x_ND)
         return x_ND, self.importance[0](x_ND, context_ND)
 
-    def masked(
-        self, blocks: Sequence[nn.Module], x_BND: Tensor, select: Select | None = None, view: View | None = None
-    ) -> Masked:
+    def masked(self, blocks: Sequence[nn.Module], x_BND: Tensor, view: View, select: Select | None = None) -> Masked:
         """Decisions multiply: a token remains where every stage so far has kept it.
 
         A token that left is no key, and travels on as a query: what it would have become had it stayed. A decision then
@@ -145,11 +138,14 @@ class DynaPrune(Stages):
         - in its own cell, where M h + (1 - M) f weighs the token against its reconstruction. Here alone tokens that left
           pull at their gates, and for that their h must be as deep as the others' f.
         With `preserve` a token that left stands still, x <- M Block(x) + (1 - M) x, and gates learn from that as in SViT.
+
+        In training decisions are sampled: two-class Gumbel on [log s, log(1 - s)], straight through.
         """
         sampled = select is None and self.training
-        select = select or self.select_top(self.target_counts(x_BND.shape[1]))
-        # the order of a batch is random, so the first images are as good as any
-        full = min(round(self.options.full * x_BND.shape[0]), x_BND.shape[0] - 1) if sampled else 0
+        whole = self.options.whole_images(x_BND.shape[0]) if sampled else 0
+        if sampled:
+            select = with_whole_images(lambda _, scores_BN: self.options.sample(scores_BN, view.progress), whole)
+        select = select or select_top(self.schedule.on(view.grid).target_candidates)
         there_BN = torch.ones_like(x_BND[..., 0], dtype=torch.float32)
         context_BND = x_BND
         keeps: list[Tensor] = []
@@ -157,33 +153,27 @@ class DynaPrune(Stages):
         chosen: list[Tensor] = []
         for index, block in enumerate(blocks):
             assert isinstance(block, Block)
-            if index in self.gated:
-                stage, before_BN = len(keeps), there_BN.detach()
+            for stage in self.schedule.decisions_at(index):
+                before_BN = there_BN.detach()
                 scores_BN = self.importance[stage](x_BND, context_BND, before_BN).float()
-                if sampled:  # also of tokens that left: a stage that would keep them says so to the stages before it
-                    choice_BN = self._sample(scores_BN, 1.0 if view is None else view.progress)
-                else:
-                    choice_BN = select(stage, scores_BN.masked_fill(before_BN < 0.5, GONE)).float()
-                if full:
-                    choice_BN = torch.cat((torch.ones_like(choice_BN[:full]), choice_BN[full:]))
-                importances.append((torch.sigmoid(scores_BN) * before_BN)[full:])
-                chosen.append((choice_BN * before_BN)[full:])
+                # sampled also of tokens that left: a stage that would keep them says so to the stages before it
+                choice_BN = select(stage, scores_BN if sampled else offered(scores_BN, before_BN >= 0.5)).float()
+                importances.append((torch.sigmoid(scores_BN) * before_BN)[whole:])
+                chosen.append((choice_BN * before_BN)[whole:])
                 there_BN = there_BN * choice_BN
                 keeps.append(there_BN)
             if not keeps:
                 x_BND, context_BND = block.forward_with_context(x_BND)
                 continue
             keys_BN = there_BN.detach() > 0.5
-            some_B1 = keys_BN.any(dim=-1, keepdim=True)
             bias_BN = there_BN - there_BN.detach() if there_BN.requires_grad else None
-            # a row without any key would be a softmax over nothing; its result is discarded anyway
-            y_BND, context_BND = block.forward_with_context(x_BND, keys_BN | ~some_B1, bias_BN)
+            y_BND, context_BND = block.forward_with_context(x_BND, attended(keys_BN), bias_BN)
             if self.reconstruction is None:
-                x_BND = there_BN[..., None] * y_BND + (1 - there_BN[..., None]) * x_BND
-            else:
-                x_BND = torch.where(some_B1[..., None], y_BND, x_BND)  # of nothing nothing is rebuilt
+                x_BND = mix(there_BN, y_BND, x_BND)
+            else:  # of nothing nothing is rebuilt
+                x_BND = torch.where(keys_BN.any(dim=-1)[:, None, None], y_BND, x_BND)
         if self.reconstruction is not None:
-            x_BND = self._rebuild(self.reconstruction, x_BND, there_BN, self.shape.grid if view is None else view.grid)
+            x_BND = self._rebuild(self.reconstruction, x_BND, there_BN, view.grid)
         return Masked(x_BND, keeps, self.loss(importances, chosen))
 
     def _rebuild(
@@ -193,9 +183,9 @@ class DynaPrune(Stages):
         some_B1 = (there_BN.detach() > 0.5).any(dim=-1, keepdim=True)
         there_BN = torch.where(some_B1, there_BN, 1.0)
         f_BND = reconstruction.masked(x_BND, there_BN, grid)
-        there_BN1 = there_BN[..., None]
         if not self.options.smooth:
-            return there_BN1 * x_BND + (1 - there_BN1) * f_BND
+            return mix(there_BN, x_BND, f_BND)
+        there_BN1 = there_BN[..., None]
         every_B11 = (there_BN.detach() > 0.5).all(dim=-1)[:, None, None]
         pull_BND = (there_BN1 - there_BN1.detach()) * (x_BND - f_BND).detach()
         return torch.where(every_B11, x_BND, f_BND) + pull_BND
@@ -211,7 +201,7 @@ class DynaPrune(Stages):
             chosen: the hard mask of each stage (B, N).
         """
         total = importances[0].new_zeros(())
-        for s_BN, mask_BN, target in zip(importances, chosen, self.target_keep, strict=True):
+        for s_BN, mask_BN, target in zip(importances, chosen, self.schedule.target_shares, strict=True):
             total = total + (s_BN.mean() - target).square()
             if self.options.regulariser == "repaired":
                 total = total + (mask_BN.mean() - target).square()
@@ -219,21 +209,18 @@ class DynaPrune(Stages):
 
     def gathered(self, blocks: Sequence[nn.Module], x_ND: Tensor, counts: Sequence[int], scores_S: Tensor) -> Gathered:
         """TopK -> gather per stage; the full grid is put together once, at the end."""
-        self.kept_GK.clear()
-        remaining = Remaining(x_ND)
+        index = TokenIndex(x_ND, self.tokens)
         x_KD = context_KD = x_ND
-        for index, block in enumerate(blocks, start=self.trunk_depth):
+        for number, block in enumerate(blocks, start=self.schedule.trunk_depth):
             assert isinstance(block, Block)
-            if index in self.gated:
-                stage = self.gated.index(index)
+            for stage in self.schedule.decisions_at(number):
                 if counts[stage] < x_KD.shape[0]:
                     scores_K = self.importance[stage](x_KD, context_KD) if stage else scores_S
-                    x_KD = x_KD.index_select(0, remaining.keep(x_KD, scores_K, counts[stage]))
-                    self.kept_GK.append(remaining.cells_K)
+                    x_KD = x_KD.index_select(0, index.leave_but_best(x_KD, scores_K, counts[stage]))
             x_KD, context_KD = block.forward_with_context(x_KD)
         if self.reconstruction is None:
-            return Gathered(remaining.preserved(x_KD))
+            return Gathered(index.preserved(x_KD), index.selected_GK)
         if x_KD.shape[0] == self.tokens:
             return Gathered(x_KD)
-        f_ND = self.reconstruction.gathered(x_KD, remaining.cells_K)
-        return Gathered(f_ND if self.options.smooth else remaining.over(f_ND, x_KD))
+        f_ND = self.reconstruction.gathered(x_KD, index.cells_K)
+        return Gathered(f_ND if self.options.smooth else index.over(f_ND, x_KD), index.selected_GK)

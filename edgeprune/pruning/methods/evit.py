@@ -16,9 +16,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from edgeprune.base.reading import Strict
-from edgeprune.model.policy import GONE, Gathered, Masked, Select, Shape, View
+from edgeprune.model.policy import Gathered, Masked, Select, Shape, TokenPolicy, View
+from edgeprune.pruning.masking import offered
 from edgeprune.pruning.received import received
-from edgeprune.pruning.stages import Remaining, Stages, spaced
+from edgeprune.pruning.schedules import FallingSchedule, evenly_spaced
+from edgeprune.pruning.selection import select_top
+from edgeprune.pruning.token_index import TokenIndex
 
 
 class EViTOptions(Strict):
@@ -34,7 +37,7 @@ class EViTOptions(Strict):
     )
 
 
-class EViT(Stages):
+class EViT(TokenPolicy):
     """Tokens are ranked by the attention that they received in the block before a stage; our model has no class token, so
     it is the mean over heads and over the queries that remain.
 
@@ -47,10 +50,10 @@ class EViT(Stages):
     no places, so `fused`, which is what came of the token, blurs all of them into one.
     """
 
-    extra_rows = 1  # the fused token
-
     def __init__(self, shape: Shape, options: EViTOptions):
-        super().__init__(shape, spaced(shape, len(options.keep)), options.keep)
+        stages = evenly_spaced(shape, len(options.keep))
+        # the extra row is the fused token
+        super().__init__(shape, FallingSchedule(shape.depth, shape.grid, stages, tuple(options.keep), extra_rows=1))
         self.options = options
 
     def trunk(self, blocks: Sequence[nn.Module], x_ND: Tensor, view: View) -> tuple[Tensor, Tensor]:
@@ -59,20 +62,18 @@ class EViT(Stages):
             x_ND = block(x_ND)
         return blocks[-1](x_ND), received(blocks[-1], x_ND)
 
-    def masked(
-        self, blocks: Sequence[nn.Module], x_BND: Tensor, select: Select | None = None, view: View | None = None
-    ) -> Masked:
+    def masked(self, blocks: Sequence[nn.Module], x_BND: Tensor, view: View, select: Select | None = None) -> Masked:
         """Tokens that left are no keys. From the first stage on a fused token follows the grid's, there or not.
 
         Selection is top-k in training too, as in the paper; there is nothing to learn but the blocks.
         """
         tokens = x_BND.shape[1]
-        select = select or self.select_top(self.target_counts(tokens))
+        select = select or select_top(self.schedule.on(view.grid).target_candidates)
         keeps: list[Tensor] = []
         x_BMD, received_BM = x_BND, torch.zeros_like(x_BND[..., 0])
         there_BM = torch.ones_like(received_BM, dtype=torch.bool)
         for index, block in enumerate(blocks):
-            if index in self.gated:
+            for stage in self.schedule.decisions_at(index):
                 if not keeps:
                     x_BMD = torch.cat((x_BMD, torch.zeros_like(x_BMD[:, :1])), dim=1)
                     there_BM, received_BM = (
@@ -80,7 +81,7 @@ class EViT(Stages):
                         for part_BM in (there_BM, received_BM)
                     )
                 there_BN = there_BM[:, :-1]
-                chosen_BN = select(len(keeps), received_BM[:, :-1].masked_fill(~there_BN, GONE)) > 0.5
+                chosen_BN = select(stage, offered(received_BM[:, :-1], there_BN)) > 0.5
                 keeps.append((there_BN & chosen_BN).float())
                 x_BMD, there_BM = fuse(x_BMD, there_BM, received_BM, there_BN & chosen_BN)
             keys_BM = there_BM if keeps else None
@@ -95,24 +96,22 @@ class EViT(Stages):
 
     def gathered(self, blocks: Sequence[nn.Module], x_ND: Tensor, counts: Sequence[int], scores_S: Tensor) -> Gathered:
         """TopK -> gather and fuse per stage; the fused token is the last row. The full grid is put together at the end."""
-        self.kept_GK.clear()
-        remaining, now = Remaining(x_ND), self.tokens
+        index, now = TokenIndex(x_ND, self.tokens), self.tokens
         # counts of the blocks that precede a stage where tokens leave: only there is attention read
         after = dict(zip(self.gated, counts, strict=False))
         x_MD, received_M = x_ND, scores_S
-        for index, block in enumerate(blocks, start=self.trunk_depth):
-            if after.get(index, now) < now:
-                now = after[index]
-                rows_K = remaining.keep(x_MD, received_M[: remaining.cells_K.shape[0]], now)
-                self.kept_GK.append(remaining.cells_K)
+        for number, block in enumerate(blocks, start=self.schedule.trunk_depth):
+            if after.get(number, now) < now:
+                now = after[number]
+                rows_K = index.leave_but_best(x_MD, received_M[: index.cells_K.shape[0]], now)
                 leave_M = torch.ones_like(received_M).scatter(0, rows_K, 0.0)
                 x_MD = torch.cat((x_MD.index_select(0, rows_K), (leave_M * received_M)[None] @ x_MD))
-            if after.get(index + 1, now) < now:
+            if after.get(number + 1, now) < now:
                 received_M = received(block, x_MD)
             x_MD = block(x_MD)
         if self.options.pruned == "fused":
-            return Gathered(remaining.filled(x_MD[:now], x_MD[now:]))
-        return Gathered(remaining.preserved(x_MD))
+            return Gathered(index.filled(x_MD[:now], x_MD[now:]), index.selected_GK)
+        return Gathered(index.preserved(x_MD), index.selected_GK)
 
 
 def fuse(x_BMD: Tensor, there_BM: Tensor, received_BM: Tensor, keep_BN: Tensor) -> tuple[Tensor, Tensor]:

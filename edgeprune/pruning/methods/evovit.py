@@ -11,10 +11,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from edgeprune.base.errors import InputError
 from edgeprune.base.reading import Strict
 from edgeprune.model.policy import Gathered, Masked, Select, Shape, TokenPolicy, View
+from edgeprune.model.schedule import Schedule
 from edgeprune.pruning.received import received
+from edgeprune.pruning.schedules import blocks_from, spread
+from edgeprune.pruning.selection import select_top
 
 
 class EvoViTOptions(Strict):
@@ -36,20 +38,12 @@ class EvoViT(TokenPolicy):
     to one over the grid and both kinds stay comparable (the paper is silent). Every block decides anew: tokens come back.
     """
 
-    extra_rows = 1  # the representative of the tokens that a block leaves out
-
     def __init__(self, shape: Shape, options: EvoViTOptions):
-        super().__init__(shape)
-        if options.first >= shape.depth:
-            raise InputError(f"policy: first={options.first} leaves no block to gate, the model has {shape.depth}")
+        gated = blocks_from(shape, options.first)
+        keep = spread(options.keep, len(gated))
+        # the extra row is the representative of the tokens that a block leaves out
+        super().__init__(shape, Schedule(shape.depth, shape.grid, gated, keep, extra_rows=1))
         self.options = options
-        self.gated = tuple(range(options.first, shape.depth))
-
-    @property
-    def target_keep(self) -> tuple[float, ...]:
-        """The schedule spread evenly over the blocks that decide."""
-        keep, gates = self.options.keep, len(self.gated)
-        return tuple(keep[index * len(keep) // gates] for index in range(gates))
 
     def _average(self, past_N: Tensor | None, now_N: Tensor) -> Tensor:
         """The moving average; the first block's attention begins it."""
@@ -65,11 +59,9 @@ class EvoViT(TokenPolicy):
         assert scores_N is not None  # `first` is at least 1
         return x_ND, scores_N
 
-    def masked(
-        self, blocks: Sequence[nn.Module], x_BND: Tensor, select: Select | None = None, view: View | None = None
-    ) -> Masked:
+    def masked(self, blocks: Sequence[nn.Module], x_BND: Tensor, view: View, select: Select | None = None) -> Masked:
         """Selection is top-k in training too, as in the paper; there is nothing to learn but the blocks."""
-        select = select or self.select_top(self.target_counts(x_BND.shape[1]))
+        select = select or select_top(self.schedule.on(view.grid).target_candidates)
         keeps: list[Tensor] = []
         scores_BN = None
         for index, block in enumerate(blocks):
@@ -97,7 +89,7 @@ class EvoViT(TokenPolicy):
 
     def gathered(self, blocks: Sequence[nn.Module], x_ND: Tensor, counts: Sequence[int], scores_S: Tensor) -> Gathered:
         """TopK -> gather, with the representative as last row -> block -> back into the full grid, per block."""
-        self.kept_GK.clear()
+        selected: list[Tensor] = []
         scores_N = scores_S
         for gate, (block, count) in enumerate(zip(blocks, counts, strict=True)):
             read = min(counts[gate + 1 :], default=self.tokens) < self.tokens  # a later block selects by the average
@@ -107,7 +99,7 @@ class EvoViT(TokenPolicy):
                 x_ND = block(x_ND)
                 continue
             kept_K = scores_N.topk(count, sorted=False).indices
-            self.kept_GK.append(kept_K)
+            selected.append(kept_K)
             rest_N = scores_N * torch.ones_like(scores_N).scatter(0, kept_K, 0.0)
             rep_1D = (rest_N / rest_N.sum())[None] @ x_ND
             x_MD = torch.cat((x_ND.index_select(0, kept_K), rep_1D))
@@ -121,4 +113,4 @@ class EvoViT(TokenPolicy):
                 scores_N = torch.cat((scores_N, self._average(held_K, attention_K))).index_select(0, rows_N)
             y_MD = block(x_MD)
             x_ND = torch.cat((x_ND + (y_MD[count:] - rep_1D), y_MD[:count])).index_select(0, rows_N)
-        return Gathered(x_ND)
+        return Gathered(x_ND, selected)

@@ -6,10 +6,10 @@ Shapes: B batch, N tokens of the full grid, K tokens kept, D width, G gates.
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from edgeprune.base.errors import InputError
-from edgeprune.model.policy import Shape
+from edgeprune.model.policy import Select, Shape, View
 from edgeprune.pruning.methods.svit import SViT, SViTOptions
 
 
@@ -20,9 +20,9 @@ class Random(SViT):
 
     def __init__(self, shape: Shape, options: SViTOptions):
         super().__init__(shape, options)
-        if not self.comes_back or options.gate != "svit":
+        if not options.comes_back or options.gate != "svit":
             raise InputError("policy: blind selection has no gate, and its tokens come back; take those options out")
-        self.gates = nn.ModuleList()
+        del self.gates[:]
         table_GN = torch.rand(len(self.gated), self.tokens, generator=torch.Generator().manual_seed(0))
         self.register_buffer("scores_GN", table_GN)
 
@@ -32,10 +32,15 @@ class Random(SViT):
             return torch.rand(x_ND.shape[:-1], device=x_ND.device)
         return self.scores_GN[gate].expand(x_ND.shape[:-1])
 
-    def _sample(self, gate: int, scores_BN: Tensor, progress: float = 1.0) -> Tensor:
-        """Each token kept with the target's probability."""
-        return (torch.rand_like(scores_BN) < self.target_keep[gate]).to(scores_BN.dtype)
+    def masked_scores(self, gate: int, x_BND: Tensor, there_BN: Tensor | None, view: View) -> Tensor:
+        """The table of `scores`."""
+        return self.scores(gate, x_BND)
+
+    def select_sampled(self, view: View) -> Select:
+        """Each token is kept with the target's probability."""
+        shares = self.schedule.target_shares
+        return lambda gate, scores_BN: (torch.rand_like(scores_BN) < shares[gate]).to(scores_BN.dtype)
 
     def loss(self, keeps: Sequence[Tensor]) -> Tensor:
-        """Nothing to learn."""
+        """There is nothing to learn."""
         return keeps[0].new_zeros((), dtype=torch.float32)
