@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeprune.bundle import BucketEntry, Bundle, GraphSet, Manifest, ParityRow, open_bundle, write_manifest
-from edgeprune.bundle.target import Target
+from edgeprune.bundle import SCHEMA, BucketEntry, Bundle, GraphSet, Manifest, ParityRow, open_bundle, write_manifest
+from edgeprune.bundle.runtime_spec import Power, RuntimeSpec
 from edgeprune.runtime.engines import Session
 
 H, W, CELL = 32, 48, 8
@@ -142,10 +142,9 @@ def write_bundle(
     *,
     precisions: tuple[str, ...] = ("fp32", "int8"),
     gated: bool = True,
-    dense: bool = True,
-    stem_head: bool = False,
     engine: str = "onnxruntime",
     compiled_on_device: bool = False,
+    meter: str = "auto",
 ) -> Bundle:
     """Writes and opens a bundle of the graphs above; one that isn't `gated` has the one bucket `full`."""
     graphs = {}
@@ -159,9 +158,8 @@ def write_bundle(
             write_single(folder / trunk)
         for number, path in enumerate(tails.values(), 1):
             write_tail(folder / path, number)
-    for wanted, name in ((dense, "dense"), (stem_head, "stem-head")):
-        if wanted:
-            write_single(folder / f"graphs/{name}.onnx")
+    for name in ("dense", "stem-head"):
+        write_single(folder / f"graphs/{name}.onnx")
     names = BUCKETS if gated else {"full": N}
     frame_HW3 = frame_with(3)
     labels = {
@@ -171,11 +169,10 @@ def write_bundle(
     }
     np.savez(folder / "references.npz", frames=frame_HW3[None], **labels)  # type: ignore[arg-type]
     manifest = Manifest(
-        schema_version=1,
+        schema_version=SCHEMA,
         name="tiny",
-        target=Target(
-            name="test", summary="", engine=engine, precisions=["fp32"], dialect="onnxruntime", lint=[],
-            compiled_on_device=compiled_on_device,
+        target=RuntimeSpec(
+            name="test", engine=engine, compiled_on_device=compiled_on_device, power=Power(meter=meter)
         ),
         height=H,
         width=W,
@@ -193,15 +190,13 @@ def write_bundle(
             for name, first in names.items()
         ],
         graphs=graphs,
-        dense="graphs/dense.onnx" if dense else None,
-        stem_head="graphs/stem-head.onnx" if stem_head else None,
+        dense="graphs/dense.onnx",
+        stem_head="graphs/stem-head.onnx",
         parity=[
             ParityRow(bucket=name, precision=precisions[0], max_abs=1e-4, label_agreement=1.0, excluded=0.01,
                       selection_agreement=1.0, frames=16)
             for name in names
         ],
-        lint=["3 graphs of opset 17"],
-        accuracy=[{"bucket": "auto", "precision": "fp32", "miou": 0.5}],
         references="references.npz",
         provenance={"commit": "none"},
         files={},

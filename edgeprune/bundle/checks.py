@@ -5,45 +5,14 @@ further look: every name leads to something, every count fits the grid.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
-
-from pydantic import ConfigDict, Field
 
 from edgeprune.base.errors import InputError
-from edgeprune.base.reading import Strict, parse
-from edgeprune.bundle.manifest import MANIFEST, MIXED, Manifest, Name, Precision, Share, named_files
+from edgeprune.bundle.manifest import MANIFEST, MIXED, Manifest, Precision, named_files
 from edgeprune.bundle.onnx_files import is_inside
 
-TRUNK = "trunk"  # a row of `precision_choice` that is no bucket
 HASH_DIGITS = 64
 
 Refuse = Callable[[str], InputError]
-
-
-class _Row(Strict):
-    """A row that stays the dict it is: a "3.5" that would pass for a number stays text, and no table can show it as one."""
-
-    model_config = ConfigDict(strict=True)
-
-
-class EngineRow(_Row):
-    """A row of `engine_choice`: one engine, where the target leaves it open."""
-
-    engine: Name
-    agreement: Share | None
-    p50_ms: float | None = Field(ge=0)
-    chosen: bool
-    reason: str
-
-
-class PrecisionRow(_Row):
-    """A row of `precision_choice`: one precision of the trunk or of a bucket."""
-
-    bucket: Name
-    precision: Precision
-    p50_ms: float = Field(ge=0)
-    loss_points: float | None
-    chosen: bool
 
 
 def check_manifest(manifest: Manifest, where: str) -> None:
@@ -62,7 +31,7 @@ def check_manifest(manifest: Manifest, where: str) -> None:
     _check_sizes(manifest, refuse)
     _check_buckets(manifest, refuse)
     _check_graphs(manifest, refuse)
-    _check_rows(manifest, where, refuse)
+    _check_parity(manifest, refuse)
     _check_files(manifest, refuse)
 
 
@@ -127,28 +96,11 @@ def _list(names: Iterable[str]) -> str:
     return ", ".join(map(repr, shown[:8])) + (" ..." if len(shown) > 8 else "")
 
 
-def _check_rows(manifest: Manifest, where: str, refuse: Refuse) -> None:
+def _check_parity(manifest: Manifest, refuse: Refuse) -> None:
     buckets = {bucket.name for bucket in manifest.buckets}
     for row in manifest.parity:
         if row.bucket not in buckets or row.precision not in manifest.precisions:
             raise refuse(f"a parity row of {row.bucket!r} in {row.precision}, which it does not have")
-    for index, engine_row in enumerate(manifest.engine_choice):
-        parse(EngineRow, engine_row, f"{where}: engine_choice.{index}")
-    for index, precision_row in enumerate(manifest.precision_choice):
-        parse(PrecisionRow, precision_row, f"{where}: precision_choice.{index}")
-    for row_ in manifest.accuracy:
-        _check_accuracy(row_, refuse)
-
-
-def _check_accuracy(row: dict[str, Any], refuse: Refuse) -> None:
-    """Rows of `eval`, whose columns differ: a figure is a share, a name is a name."""
-    for key in ("bucket", "precision", "engine"):
-        if not isinstance(row.get(key, ""), str):
-            raise refuse(f"an accuracy row whose {key} is no name")
-    for key in ("miou", "pixel_accuracy", "boundary_f"):
-        value = row.get(key)
-        if value is not None and not (isinstance(value, int | float) and 0 <= value <= 1):
-            raise refuse(f"an accuracy row whose {key} is no share")
 
 
 def _check_files(manifest: Manifest, refuse: Refuse) -> None:

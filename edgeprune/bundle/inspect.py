@@ -9,12 +9,12 @@ def inspect(bundle: Bundle) -> dict[str, Any]:
     """Everything that a person would ask of a bundle, as JSON.
 
     Returns:
-        `bundle`, `name`, `policy`, `target` {name, engine, threads, ...}, `input` [H, W], `preprocess`, `labels` [H, W],
-        `classes`, `depth`, `tokens` (of the full grid), `precisions`,
+        `bundle`, `name`, `policy`, `target` (a `RuntimeSpec`: {name, engine, threads, ...}), `input` [H, W], `preprocess`,
+        `labels` [H, W], `classes`, `depth`, `tokens` (of the full grid), `precisions`,
         `buckets` [{name, first, counts, token_layers, token_share}],
         `engine_choice` and `precision_choice` (what was measured), `run` (the graph set that a run takes),
-        `parity` and `accuracy` (rows of the build), `graphs` [{graph, precision, file, bytes}], `files`
-        [{file, bytes}], `bytes` (of all), `lint`, `provenance`, `schema_version`.
+        `parity` (rows of the build), `graphs` [{graph, precision, file, bytes}], `files` [{file, bytes}], `bytes` (of all),
+        `provenance`, `schema_version`.
     """
     manifest = bundle.manifest
     sizes = {file: bundle.path(file).stat().st_size for file in [MANIFEST, *manifest.files]}
@@ -26,7 +26,6 @@ def inspect(bundle: Bundle) -> dict[str, Any]:
     graphs += [
         {"graph": graph, "precision": "fp32", "file": file, "bytes": sizes[file]}
         for graph, file in (("dense", manifest.dense), ("stem+head", manifest.stem_head))
-        if file
     ]
     return {
         "bundle": str(bundle.folder),
@@ -44,15 +43,13 @@ def inspect(bundle: Bundle) -> dict[str, Any]:
             bucket.model_dump() | {"token_share": bucket.token_layers / (manifest.depth * manifest.tokens)}
             for bucket in manifest.buckets
         ],
-        "engine_choice": manifest.engine_choice,
-        "precision_choice": manifest.precision_choice,
+        "engine_choice": [row.model_dump() for row in manifest.engine_choice],
+        "precision_choice": [row.model_dump() for row in manifest.precision_choice],
         "run": bundle.default_precision(),
         "parity": [row.model_dump() for row in manifest.parity],
-        "accuracy": manifest.accuracy,
         "graphs": graphs,
         "files": [{"file": file, "bytes": size} for file, size in sizes.items()],
         "bytes": sum(sizes.values()),
-        "lint": manifest.lint,
         "provenance": manifest.provenance,
         "schema_version": manifest.schema_version,
     }

@@ -10,7 +10,7 @@ Every file is hashed; a bundle is never changed after it is written. What a devi
 goes to a cache of its own (`edgeprune.base.device`).
 """
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,10 +19,12 @@ from pydantic import Field
 from edgeprune.base.errors import choose
 from edgeprune.base.files import sha256
 from edgeprune.base.reading import Strict
-from edgeprune.bundle.target import Target
+from edgeprune.bundle.runtime_spec import RuntimeSpec
 from edgeprune.data.preprocess import PreprocessName
 
-SCHEMA = 4  # 2: one_tail, which no later version writes or reads; 3: buckets.most of the target; 4: preprocess
+# 2: one_tail, which no later version writes or reads; 3: buckets.most of the target; 4: preprocess; 5: of the target what a
+# device needs, without `accuracy` and `lint`
+SCHEMA = 5
 PREPROCESS_BEFORE = "letterbox"  # up to schema 3 no manifest names it, and a run fitted frames so
 MANIFEST = "manifest.json"
 MIXED = "mixed"  # the name of a graph set whose buckets are of several precisions
@@ -37,7 +39,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Byte = Annotated[int, Field(ge=0, le=255)]
 
 
-class BucketEntry(Strict):
+class BucketEntry(Strict, frozen=True):
     """One static bucket."""
 
     name: Name
@@ -46,7 +48,7 @@ class BucketEntry(Strict):
     token_layers: int = Field(ge=1, description="tokens processed, summed over all blocks")
 
 
-class GraphSet(Strict):
+class GraphSet(Strict, frozen=True):
     """The graphs of one precision: a trunk and a tail per bucket, paths relative to the bundle.
 
     Without tails nothing is gated: the trunk is the whole network (frame -> labels) and the one bucket is "full".
@@ -56,20 +58,7 @@ class GraphSet(Strict):
     tails: dict[str, str]
 
 
-def mix(graphs: Mapping[str, GraphSet], trunk: str, tails: Mapping[str, str]) -> tuple[str, GraphSet | None]:
-    """The graph set of a choice of precisions: of the trunk, and of each bucket's tail.
-
-    Returns:
-        its name, and the set itself where it is none of `graphs`.
-    """
-    if set(tails.values()) <= {trunk} or not graphs[trunk].tails:
-        return trunk, None
-    return MIXED, GraphSet(
-        trunk=graphs[trunk].trunk, tails={name: graphs[each].tails[name] for name, each in tails.items()}
-    )
-
-
-class ParityRow(Strict):
+class ParityRow(Strict, frozen=True):
     """PyTorch against the engine for one bucket, over `frames` real or street frames."""
 
     bucket: Name
@@ -83,12 +72,32 @@ class ParityRow(Strict):
     frames: int = Field(ge=1)
 
 
-class Manifest(Strict):
+class EngineRow(Strict, frozen=True, strict=True):
+    """One engine, where the target leaves it open. Strict: a "3.5" does not pass for a number."""
+
+    engine: Name
+    agreement: Share | None = Field(description="share of labels equal to the references; null where it can't run here")
+    p50_ms: float | None = Field(ge=0)
+    chosen: bool
+    reason: str
+
+
+class PrecisionRow(Strict, frozen=True, strict=True):
+    """One precision of the trunk or of a bucket, as `build` measured it."""
+
+    bucket: Name = Field(description="`trunk` for the trunk")
+    precision: Precision
+    p50_ms: float = Field(ge=0, description="of the bucket: trunk and tail in this precision")
+    loss_points: float | None = Field(description="mIoU under FP32 of the same bucket; null where unknown")
+    chosen: bool
+
+
+class Manifest(Strict, frozen=True):
     """`manifest.json`."""
 
     schema_version: int = Field(ge=1)
     name: Name
-    target: Target
+    target: RuntimeSpec = Field(description="what a device needs of the target that it was built for")
     height: Side
     width: Side
     preprocess: PreprocessName = Field(description="how a frame is fitted to height x width, see `data/preprocess.py`")
@@ -102,20 +111,11 @@ class Manifest(Strict):
     precisions: list[str] = Field(min_length=1)
     buckets: list[BucketEntry] = Field(min_length=1, description="smallest first; the last is the full grid")
     graphs: dict[str, GraphSet] = Field(description="by precision; `mixed` takes each bucket from one of them")
-    dense: str | None = Field(None, description="the dense FP32 reference graph: frame -> labels")
-    stem_head: str | None = Field(None, description="stem and head without a block: their share of the dense time")
+    dense: str = Field(description="the dense FP32 reference graph: frame -> labels")
+    stem_head: str = Field(description="stem and head without a block: their share of the dense time")
     parity: list[ParityRow]
-    lint: list[str] = Field(description="what the graph lint noted")
-    accuracy: list[dict[str, Any]] = Field(
-        default_factory=list, description="rows of `eval`, where it was run at build"
-    )
-    engine_choice: list[dict[str, Any]] = Field(
-        default_factory=list,
-        description="where the target leaves the engine open: what was measured, and why it was taken",
-    )
-    precision_choice: list[dict[str, Any]] = Field(
-        default_factory=list, description="what was measured per bucket and precision, and which of them a run takes"
-    )
+    engine_choice: list[EngineRow] = Field([], description="where the target leaves the engine open: what was measured")
+    precision_choice: list[PrecisionRow] = Field([], description="what was measured, and what a run takes of it")
     run: str | None = Field(
         None, description="the graph set that a run takes unless told; null: INT8 where it is there"
     )
@@ -127,11 +127,16 @@ class Manifest(Strict):
     )
 
 
+@dataclass(frozen=True, eq=False)
 class Bundle:
-    """An opened bundle, verified against its hashes."""
+    """A folder and what is read of it. `open_bundle` verifies it against its hashes."""
 
-    def __init__(self, folder: Path, manifest: Manifest):
-        self.folder, self.manifest = folder, manifest
+    folder: Path
+    manifest: Manifest
+
+    def seen_with(self, **changes: Any) -> "Bundle":
+        """The same files under a manifest of which some values are others."""
+        return Bundle(self.folder, self.manifest.model_copy(update=changes))
 
     def path(self, relative: str) -> Path:
         return self.folder / relative
@@ -151,20 +156,25 @@ class Bundle:
         return "int8" if "int8" in self.manifest.precisions else self.manifest.precisions[0]
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Hashes every file of `folder` and writes the manifest beside them."""
+def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+    """Hashes every file of `folder` and writes the manifest beside them.
+
+    Returns:
+        the manifest, with the hashes.
+    """
     files = {
         path.relative_to(folder).as_posix(): path
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
-    manifest.files = {name: sha256(path) for name, path in files.items()}
-    manifest.sizes = {name: path.stat().st_size for name, path in files.items()}
-    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+    hashes = {name: sha256(path) for name, path in files.items()}
+    sizes = {name: path.stat().st_size for name, path in files.items()}
+    hashed = manifest.model_copy(update={"files": hashes, "sizes": sizes})
+    (folder / MANIFEST).write_text(hashed.model_dump_json(indent=1) + "\n")
+    return hashed
 
 
 def named_files(manifest: Manifest) -> list[str]:
     """Every file that the manifest speaks of: the graphs, and last the reference frames."""
     graphs = [path for graph_set in manifest.graphs.values() for path in (graph_set.trunk, *graph_set.tails.values())]
-    single = (manifest.dense, manifest.stem_head, manifest.references)
-    return [path for path in (*graphs, *single) if path is not None]
+    return [*graphs, manifest.dense, manifest.stem_head, manifest.references]

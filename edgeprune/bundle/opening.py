@@ -2,6 +2,9 @@
 
 import os
 from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pydantic import BaseModel
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.files import sha256
@@ -11,7 +14,9 @@ from edgeprune.base.strict_json import parse_json
 from edgeprune.bundle.checks import check_manifest
 from edgeprune.bundle.manifest import MANIFEST, PREPROCESS_BEFORE, SCHEMA, Bundle, Manifest
 from edgeprune.bundle.onnx_files import external_files
+from edgeprune.bundle.runtime_spec import RuntimeSpec
 
+RETIRED = ("one_tail", "accuracy", "lint")  # keys of older manifests that no run ever took anything from
 ALL_BYTES = 2 * DATA_BYTES  # of a bundle; a ViT-L in three precisions has half of it
 
 
@@ -45,12 +50,33 @@ def read_manifest(folder: Path) -> Manifest:
             f"{where} has schema {version}, this edgeprune reads up to {SCHEMA}; upgrade edgeprune or build it again"
         )
     if isinstance(content, dict):
-        content.pop("one_tail", None)  # older bundles name the graphs of an experiment, which no run ever took
-        if isinstance(version, int) and version < 4:
-            content.setdefault("preprocess", PREPROCESS_BEFORE)
+        if "target" in content:
+            content["target"] = _known(RuntimeSpec, content["target"])
+        if isinstance(version, int):
+            _bring_up_to_date(content, version)
     manifest = parse(Manifest, content, where)
     check_manifest(manifest, where)
     return manifest
+
+
+def _bring_up_to_date(content: dict[str, Any], version: int) -> None:
+    """Makes the content of a manifest of an older schema one of this schema."""
+    if version < 5:
+        for key in RETIRED:
+            content.pop(key, None)
+    if version < 4:
+        content.setdefault("preprocess", PREPROCESS_BEFORE)
+
+
+def _known(spec: type[BaseModel], content: Any) -> Any:
+    """What of a mapping, and of the mappings in it, the model has a key for."""
+    if not isinstance(content, dict):
+        return content
+    kinds = {key: field.annotation for key, field in spec.model_fields.items() if key in content}
+    return {
+        key: _known(kind, content[key]) if isinstance(kind, type) and issubclass(kind, BaseModel) else content[key]
+        for key, kind in kinds.items()
+    }
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:

@@ -96,14 +96,14 @@ def build(
     chosen = [precision for precision in loaded.precisions if not precisions or precision in precisions]
     # torch takes seconds: what was given has been read
     from edgeprune.export.build import build as make_bundle
-    from edgeprune.export.sources import find_sources
+    from edgeprune.export.inputs import find_inputs
     from edgeprune.export.torch_tensorrt import build_plans, check_builder
 
-    sources = find_sources(source, calib, reference, shape)
+    inputs = find_inputs(source, calib, reference, shape)
     if builder == "torch-tensorrt":
         check_builder(loaded, chosen)
-    manifest = make_bundle(loaded, sources, chosen, folder, say)
-    plans = build_plans(sources, open_bundle(folder), say) if builder == "torch-tensorrt" else []
+    manifest = make_bundle(loaded, inputs, chosen, folder, say)
+    plans = build_plans(inputs, open_bundle(folder), say) if builder == "torch-tensorrt" else []
     rows = parity_rows(manifest)
     if json_:
         show_json(
@@ -121,7 +121,6 @@ def build(
                     }
                     for row in rows
                 ],
-                "lint": manifest.lint,
                 "plans": [str(plan) for plan in plans],
             }
         )

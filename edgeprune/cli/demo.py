@@ -45,9 +45,9 @@ def demo_bundle(folder: Path) -> Bundle:
     checkpoint, target = default_checkpoint(), load_target(TARGET)
     try:
         bundle = open_bundle(folder)
-        made_of = {"checkpoint_sha256": sha256(checkpoint), "edgeprune": __version__}
-        same = made_of.items() <= bundle.manifest.provenance.items()
-        if same and bundle.manifest.target == target:
+        hashes = {"checkpoint_sha256": sha256(checkpoint), "target_sha256": target.sha256()}
+        made_of = {**hashes, "edgeprune": __version__}
+        if made_of.items() <= bundle.manifest.provenance.items():
             say(f"{folder} is there, of this model, target and edgeprune: it is taken; delete it to build it again")
             return bundle
         say(f"{folder} is of another model, target or edgeprune; building it again")
@@ -59,9 +59,9 @@ def demo_bundle(folder: Path) -> Bundle:
         )
     with if_stopped(f"{folder} was not finished: the same command builds it again, from its beginning"):
         from edgeprune.export.build import build
-        from edgeprune.export.sources import find_sources
+        from edgeprune.export.inputs import find_inputs
 
-        build(target, find_sources(checkpoint, None, None), target.precisions, folder, say)
+        build(target, find_inputs(checkpoint, None, None), target.precisions, folder, say)
     return open_bundle(folder)
 
 

@@ -1,6 +1,6 @@
 """`compile`: a bundle's graphs into this device's own engines, and what the other verbs need of it. `doctor`, `deploy`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -12,10 +12,11 @@ from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.bundle.deploy import deploy
 from edgeprune.cli.defaults import open_default
 from edgeprune.cli.show import as_json, say, show_json, show_table
-from edgeprune.runtime.compiling import Choice, choose_on_device, graphs_of, refuse_unusable, single_graphs, take_choice
+from edgeprune.runtime.compiling import choose_on_device, graphs_of, refuse_unusable, single_graphs
 from edgeprune.runtime.doctor import examine
 from edgeprune.runtime.engines import ENGINES, Engine
 from edgeprune.runtime.engines.plans import trtexec_command
+from edgeprune.runtime.kept_choice import as_chosen, kept_choice
 from edgeprune.runtime.meters import Meter, NoSensor, open_meter
 from edgeprune.runtime.meters.none import NoMeter
 
@@ -66,9 +67,12 @@ def say_if_slow(bundle: Bundle) -> None:
         say(line)
 
 
-def prepare_run(bundle: Bundle, engine: str, single: Sequence[Path] = ()) -> Engine:
-    """Compiles what `engine` has to compile on this device and has not yet: the bundle's graphs, and `single` ones. Where the
-    bundle is one for devices that compile, what this device chose for it is taken, or chosen now; what it leaves out is said.
+def prepare_run(bundle: Bundle, engine: str, single: Sequence[Path] = ()) -> Bundle:
+    """Compiles what `engine` has to compile on this device and has not yet: the bundle's graphs, and `single` ones.
+
+    Returns:
+        the bundle as it is run here: where it is one for devices that compile, with what this device chose before or
+        chooses now. What that leaves out is said.
 
     Raises:
         InputError, RunError: the engine is not here; nothing could be compiled that a run needs, or one of `single`.
@@ -76,19 +80,24 @@ def prepare_run(bundle: Bundle, engine: str, single: Sequence[Path] = ()) -> Eng
     opener, target = require_engine(bundle, engine), bundle.manifest.target
     say_if_slow(bundle)
     decides = target.compiled_on_device and engine == target.engine
-    choice = take_choice(bundle, opener) if decides else None
-    if choice is None:
-        refuse_unusable(bundle, opener, opener.prepare(graphs_of(bundle), say))
-        if decides:
-            choose_on_device(bundle, opener, say)
-            choice = take_choice(bundle, opener)
+    choice = kept_choice(bundle, opener) if decides else None
+    if choice is not None:
+        opener.prepare(graphs_of(as_chosen(bundle, opener, choice)), say)
     else:
-        opener.prepare([graph for graph in graphs_of(bundle) if opener.compiled(graph) is not None], say)
+        refuse_unusable(bundle, opener, opener.prepare(graphs_of(bundle), say))
+        choice = choose_on_device(bundle, opener, say) if decides else None
     for error in opener.prepare(single, say).values():
         raise error
-    for line in choice.lines() if choice else []:
-        say(line)
-    return opener
+    if choice is None:
+        return bundle
+    say_dropped(choice.dropped)
+    return as_chosen(bundle, opener, choice)
+
+
+def say_dropped(dropped: Mapping[str, str]) -> None:
+    """Says which buckets a device does not use, and why."""
+    for bucket, reason in dropped.items():
+        say(f"{bucket} is not used on this device: {reason}")
 
 
 @click.command("compile")
@@ -114,21 +123,21 @@ def compile_(bundle: Path, again: bool, print_trtexec: bool, json_: bool) -> Non
     with hard_stop(130):  # a build is minutes of native code, and what was compiled until then is kept
         failed = engine.prepare([*graphs_of(opened), *single_graphs(opened)], say, again)
         refuse_unusable(opened, engine, failed)
-        choice = choose_on_device(opened, engine, say) if target.compiled_on_device else Choice([], {})
-    for line in choice.lines():
-        say(line)
+        choice = choose_on_device(opened, engine, say) if target.compiled_on_device else None
+    rows, dropped = (choice.rows("agreement", "typing"), dict(choice.dropped)) if choice else ([], {})
+    say_dropped(dropped)
     if json_:
         show_json(
             {
                 "bundle": str(bundle),
                 "engine": target.engine,
-                "rows": choice.rows,
-                "dropped": choice.dropped,
+                "rows": rows,
+                "dropped": dropped,
                 "failed": {graph.name: str(error) for graph, error in failed.items()},
             }
         )
         return
-    show_table(choice.rows, COLUMNS)
+    show_table(rows, COLUMNS)
     click.echo(f"next: edgeprune run --bundle {bundle} --camera 0")
 
 

@@ -64,9 +64,9 @@ def growth(
     """Time and memory of every graph against the input size, over bundles of one model at several sizes."""
     own([out], bundles, folders=True)
     opened, chosen = [open_default(bundle) for bundle in bundles], known_engines(engines)
-    for bundle in opened:
+    for index, bundle in enumerate(opened):
         for engine in chosen or [bundle.manifest.target.engine]:
-            prepare_run(bundle, engine, single_graphs(bundle))
+            opened[index] = prepare_run(opened[index], engine, single_graphs(bundle))
     result = measure_growth(
         opened,
         rounds,

@@ -1,8 +1,6 @@
 """`eval` and `bench`: what the compiled graphs are worth, and what they cost."""
 
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ from edgeprune.base.errors import InputError, choose
 from edgeprune.base.table import write_csv, write_json
 from edgeprune.bundle import DENSE, Bundle
 from edgeprune.bundle.onnx_files import check_external
-from edgeprune.cli.defaults import PRECISIONS, default_checkpoint, open_default
+from edgeprune.cli.defaults import PRECISIONS, open_default
 from edgeprune.cli.device import open_sensor, prepare_run, require_engine
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import FRAMES, ROUNDS, THREADS
@@ -80,19 +78,6 @@ def check_peers(bundle: Bundle, peers: Sequence[Path]) -> None:
         check_external(path)
 
 
-@contextmanager
-def dense_graph(bundle: Bundle) -> Iterator[Path | None]:
-    """The dense FP32 reference of a bundle that leaves it out, built for the comparison; None where it has its own."""
-    if bundle.manifest.dense:
-        yield None
-        return
-    from edgeprune.export.build import build_dense
-
-    say("the bundle leaves the dense reference out; building it")
-    with tempfile.TemporaryDirectory(prefix="edgeprune-dense-") as folder:
-        yield build_dense(default_checkpoint(), bundle.manifest, Path(folder))
-
-
 @click.command("eval")
 @click.option("--bundle", type=click.Path(path_type=Path), help="Default: out/bundles/street-tiny-onnx-cpu.")
 @click.option("--data", required=True, help="Data set: a name (camvid, street) or a YAML file.")
@@ -122,22 +107,12 @@ def eval_(
     chosen = known_engines(engines) or [opened.manifest.target.engine]
     for engine in chosen:
         require_engine(opened, engine)
-    with dense_graph(opened) as dense:
-        for engine in chosen:
-            prepare_run(opened, engine, [*single_graphs(opened), *([dense] if dense else [])])
-        results = [
-            evaluate(
-                opened,
-                samples,
-                data_set,
-                engine=engine,
-                precisions=list(precisions) or None,
-                dense_graph=dense,
-                frames=frames,
-                say=say,
-            )
-            for engine in chosen
-        ]
+    for engine in chosen:
+        opened = prepare_run(opened, engine, single_graphs(opened))
+    results = [
+        evaluate(opened, samples, data_set, engine=engine, precisions=list(precisions) or None, frames=frames, say=say)
+        for engine in chosen
+    ]
     result = {
         "frames": results[0]["frames"],
         "threads": results[0]["threads"],
@@ -268,42 +243,39 @@ def measure(
         require_engine(bundle, engine)
     sensor = open_sensor(bundle, meter)
     check_peers(bundle, peers)
-    samples = accuracy = None
-    with dense_graph(bundle) as dense:
-        for engine in engines:
-            prepare_run(bundle, engine, [*single_graphs(bundle), *([dense] if dense else []), *peers])
-        if data is not None:
-            data_set = load_data_set(data)
-            samples = open_split(data_set, split)
-            accuracy = [
-                row
-                for engine in engines
-                for row in evaluate(
-                    bundle,
-                    samples,
-                    data_set,
-                    engine=engine,
-                    precisions=[only] if only else None,
-                    dense_graph=dense,
-                    peers=peers,
-                    frames=scored,
-                    say=say,
-                )["rows"]
-            ]
-        return run_bench(
-            bundle,
-            rounds,
-            sensor,
-            engines=engines,
-            threads=threads,
-            dense_graph=dense,
-            peers=peers,
-            samples=samples,
-            frames=frames,
-            accuracy=accuracy,
-            only=only,
-            say=say,
-        )
+    samples, accuracy = None, []
+    for engine in engines:
+        bundle = prepare_run(bundle, engine, [*single_graphs(bundle), *peers])
+    if data is not None:
+        data_set = load_data_set(data)
+        samples = open_split(data_set, split)
+        accuracy = [
+            row
+            for engine in engines
+            for row in evaluate(
+                bundle,
+                samples,
+                data_set,
+                engine=engine,
+                precisions=[only] if only else None,
+                peers=peers,
+                frames=scored,
+                say=say,
+            )["rows"]
+        ]
+    return run_bench(
+        bundle,
+        rounds,
+        sensor,
+        engines=engines,
+        threads=threads,
+        peers=peers,
+        samples=samples,
+        frames=frames,
+        accuracy=accuracy,
+        only=only,
+        say=say,
+    )
 
 
 def flat_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -320,14 +292,11 @@ def flat_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def about_bench(result: Mapping[str, Any]) -> list[str]:
     """What stands under the table: what it was measured on, and what its columns are."""
-    lines = [f"{result['rounds']} rounds of {result['source']}, {result['threads']} threads; {result['energy_status']}"]
-    if any(row["speedup_vs_dense_fp32"] is not None for row in result["rows"]):
-        lines.append(
-            "x dense FP32: the speed-up, its median over the rounds; min, max: of the speed-up over the rounds"
-        )
-    if result["stem_head_share"] is not None:
-        lines.append(f"stem and head take {result['stem_head_share']:.1%} of the dense FP32 time")
-    return lines
+    return [
+        f"{result['rounds']} rounds of {result['source']}, {result['threads']} threads; {result['energy_status']}",
+        "x dense FP32: the speed-up, its median over the rounds; min, max: of the speed-up over the rounds",
+        f"stem and head take {result['stem_head_share']:.1%} of the dense FP32 time",
+    ]
 
 
 def show_bench(result: Mapping[str, Any]) -> None:

@@ -57,19 +57,19 @@ def run_camera(
     """Opens camera, engine and meter, and runs the loop."""
     manifest = bundle.manifest
     engine = engine or manifest.target.engine
-    require_engine(bundle, engine)
+    opener = require_engine(bundle, engine)
     # a wrong name is refused before minutes are spent on compiling; what is chosen from is known after that
     make_chooser("fixed" if bucket else chooser, manifest.buckets, bucket)
     sensor = open_sensor(bundle, meter)
     source = open_source(camera, realtime=realtime, loop=loop, within=(manifest.height, manifest.width))
     if source.note:
         say(source.note)
-    opener = prepare_run(bundle, engine)
+    bundle = prepare_run(bundle, engine)
     precision = precision or bundle.default_precision()
     able, lines = ([bucket], []) if bucket else opener.able(bundle, precision)
     for line in lines:
         say(line)
-    buckets = [entry for entry in manifest.buckets if bucket or entry.name in able]
+    buckets = [entry for entry in bundle.manifest.buckets if bucket or entry.name in able]
     policy = make_chooser("fixed" if bucket else chooser, buckets, bucket)
     capture = open_capture(source)
     try:

@@ -61,12 +61,12 @@ def show(
     if calib is not None:
         read_calib(calib)
     # torch takes seconds: what was given has been read
-    from edgeprune.export.sources import find_sources
+    from edgeprune.export.inputs import find_inputs
     from edgeprune.lab.ablate import select_tokens
     from edgeprune.quantize.loading import load
 
     model, card = load(source)
-    calibration = find_sources(source, calib, None).calib if model.policy.gated else None
+    calibration = find_inputs(source, calib, None).calib if model.policy.gated else None
     height, width, depth = model.spec.height, model.spec.width, model.spec.depth
     fit, overlay = Preprocess.of(model.spec), Overlay(card.names, card.palette)
     wanted = frames if out.suffix == ".mp4" else 1

@@ -28,7 +28,6 @@ def evaluate(
     engine: str | None = None,
     precisions: Sequence[str] | None = None,
     buckets: Sequence[str] | None = None,
-    dense_graph: Path | None = None,
     peers: Sequence[Path] = (),
     threads: int | None = None,
     frames: int | None = None,
@@ -47,7 +46,6 @@ def evaluate(
         precisions: all of the bundle by default.
         buckets: names of the buckets that get a row; all by default. `auto` chooses among all in any case: all that can be
             opened here (`Engine.able`); the others are said.
-        dense_graph: the dense FP32 reference where the bundle leaves it out. Without one there is no `dense` row.
         peers: single INT8 graphs of other making, frame -> labels, beside them; a row each by the name of the file.
         threads: the target's by default.
         frames: so many, spread evenly over the split; all by default.
@@ -67,7 +65,6 @@ def evaluate(
     opener = choose(ENGINES, engine, "engine")
     threads = threads or manifest.target.threads
     shown = [bundle.bucket(name).name for name in buckets or [entry.name for entry in manifest.buckets]]
-    dense_path = dense_graph or (bundle.path(manifest.dense) if manifest.dense else None)
     score_size = (data_set.score_height, data_set.score_width)
     rows = Rows(
         lambda: Scores(
@@ -80,7 +77,7 @@ def evaluate(
     picked = spread(len(samples), frames)
     preprocess, labels = Preprocess.of(manifest), LabelReport(data_set, len(samples))
     with ExitStack() as stack:
-        dense = stack.enter_context(closing(opener.open_graph(dense_path, threads))) if dense_path else None
+        dense = stack.enter_context(closing(opener.open_graph(bundle.path(manifest.dense), threads)))
         others = {path.stem: stack.enter_context(closing(opener.open_graph(path, threads))) for path in peers}
         sessions: dict[str, Session] = {}
         able: dict[str, list[str]] = {}
@@ -100,8 +97,7 @@ def evaluate(
             labels.add(sample.label_HW, samples.origin(index))
             frame_HW3 = preprocess.fit(sample.image_HW3)
             label_maps: list[tuple[str, str, int, UInt8]] = []
-            if dense:
-                label_maps.append((DENSE, "fp32", manifest.depth * manifest.tokens, dense(frame_HW3)))
+            label_maps.append((DENSE, "fp32", manifest.depth * manifest.tokens, dense(frame_HW3)))
             for name, other in others.items():
                 label_maps.append((name, PEER_PRECISION, manifest.depth * manifest.tokens, other(frame_HW3)))
             for precision, session in sessions.items():

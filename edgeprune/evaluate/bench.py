@@ -21,7 +21,7 @@ import numpy as np
 from edgeprune import street as synthetic
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.machine import describe_machine
-from edgeprune.bundle import DENSE, Bundle
+from edgeprune.bundle import DENSE, MANIFEST, Bundle
 from edgeprune.data import Samples, spread
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.evaluate.accuracy import AUTO, PEER_PRECISION, accuracy_of
@@ -40,11 +40,10 @@ def bench(
     *,
     engines: Sequence[str] | None = None,
     threads: int | None = None,
-    dense_graph: Path | None = None,
     peers: Sequence[Path] = (),
     samples: Samples | None = None,
     frames: int = FRAMES,
-    accuracy: Sequence[dict[str, Any]] | None = None,
+    accuracy: Sequence[dict[str, Any]] = (),
     only: str | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
@@ -56,17 +55,16 @@ def bench(
         meter: runs around each graph's part of a round.
         engines: each runs every graph; speed-ups are over the first one's dense FP32. The target's alone by default.
         threads: the target's by default.
-        dense_graph: the dense FP32 reference where the bundle leaves it out; without one speed-ups are unknown.
         peers: single INT8 graphs of other making, frame -> labels, timed beside them.
         samples: frames are spread evenly over them; scenes of the synthetic street, rendered ahead, by default.
         frames: of a round.
-        accuracy: rows of `evaluate`; those of the manifest by default.
+        accuracy: rows of `evaluate`, where it was run.
         only: this precision alone.
         say: takes a line of progress per round.
 
     Returns:
         `threads`, `rounds`, `frames` (of a round), `source` (of the frames), `energy_status`, `stem_head_share` (of the
-        dense time; None where the bundle has no such graph), `engines` (their descriptions), `machine`, and `rows` of
+        dense time), `engines` (their descriptions), `machine`, and `rows` of
         {`graph`, `bucket`, `precision`, `engine`, `latency_ms` {p50, p95} over all rounds, `speedup_vs_dense_fp32`,
         `speedup_spread` [min, max] over the rounds, `mj_per_frame`, `peak_mb` (resident, of the graph's process: engine,
         graphs and frames), `miou`, `buckets` {name: frames of a round}}. None where unknown.
@@ -77,33 +75,32 @@ def bench(
     """
     manifest = bundle.manifest
     engines, threads = engines or [manifest.target.engine], threads or manifest.target.threads
-    dense_path = dense_graph or (bundle.path(manifest.dense) if manifest.dense else None)
     with tempfile.TemporaryDirectory(prefix="edgeprune-bench-") as folder:
         say(f"preparing {frames} frames")
         source, frames_FHW3 = bench_frames(bundle, samples, frames)
         frames_path = Path(folder) / "frames.npy"
         np.save(frames_path, frames_FHW3)
+        manifest_path = Path(folder) / MANIFEST
+        manifest_path.write_text(manifest.model_dump_json())
+        seen = {"bundle": str(bundle.folder), "manifest": str(manifest_path)}
         entries = [
             entry
             for engine in engines
-            for entry in list_entries(
-                bundle, Job("", engine, threads, str(frames_path), str(bundle.folder)), dense_path, only, peers
-            )
+            for entry in list_entries(bundle, Job("", engine, threads, str(frames_path), **seen), only, peers)
         ]
         time_entries(entries, rounds, meter, say)
-        dense = next((entry for entry in entries if entry.bucket == DENSE), None)
-        stem_head = next((entry for entry in entries if entry.graph == "stem+head"), None)
-        rows = [entry.row(dense, accuracy if accuracy is not None else manifest.accuracy) for entry in entries]
+        dense = next(entry for entry in entries if entry.bucket == DENSE)
+        stem_head = next(entry for entry in entries if entry.graph == "stem+head")
         return {
             "threads": threads,
             "rounds": rounds,
             "frames": len(frames_FHW3),
             "source": source,
             "energy_status": entries[0].energies[-1].status,
-            "stem_head_share": statistics.median(ratios(stem_head, dense)) if stem_head and dense else None,
+            "stem_head_share": statistics.median(ratios(stem_head, dense)),
             "engines": {entry.job.engine: entry.description for entry in entries},
             "machine": describe_machine(),
-            "rows": rows,
+            "rows": [entry.row(dense, accuracy) for entry in entries],
         }
 
 
@@ -140,22 +137,17 @@ def bench_frames(bundle: Bundle, samples: Samples | None, count: int) -> tuple[s
     return f"{len(picked)} frames, {samples.names[picked[0]]} to {samples.names[picked[-1]]}", np.stack(images)
 
 
-def list_entries(
-    bundle: Bundle, job: Job, dense_path: Path | None, only: str | None = None, peers: Sequence[Path] = ()
-) -> list["Entry"]:
+def list_entries(bundle: Bundle, job: Job, only: str | None = None, peers: Sequence[Path] = ()) -> list["Entry"]:
     """What is timed, in the order of the table. `job`: what all have in common; `only`: this precision alone."""
 
     def entry(name: str, row: str | None, **differing: str) -> Entry:
         return Entry(name, row, replace(job, **differing))  # type: ignore[arg-type]  # all of them are text
 
     manifest = bundle.manifest
-    entries = []
-    if dense_path:
-        entries.append(entry("dense", DENSE, kind="graph", graph=str(dense_path)))
+    entries = [entry("dense", DENSE, kind="graph", graph=str(bundle.path(manifest.dense)))]
     for path in peers:
         entries.append(entry("peer", path.stem, kind="graph", graph=str(path), precision=PEER_PRECISION))
-    if manifest.stem_head:
-        entries.append(entry("stem+head", None, kind="graph", graph=str(bundle.path(manifest.stem_head))))
+    entries.append(entry("stem+head", None, kind="graph", graph=str(bundle.path(manifest.stem_head))))
     for precision in [only] if only else manifest.graphs:
         tails = manifest.graphs[precision].tails
         gated = bool(tails)
@@ -244,10 +236,10 @@ class Entry:
             self._process.wait()
         self._process.stdout.close()
 
-    def row(self, dense: "Entry | None", accuracy: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    def row(self, dense: "Entry", accuracy: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """A row of `bench`."""
         p50, p95 = np.percentile(np.concatenate(self.rounds_ms), [50, 95]).tolist()
-        speedups = ratios(dense, self) if dense else []
+        speedups = ratios(dense, self)
         joules = [energy.total_j for energy in self.energies if energy.total_j is not None]
         frames = sum(len(times_ms) for times_ms in self.rounds_ms)
         return {
@@ -256,8 +248,8 @@ class Entry:
             "precision": self.job.precision,
             "engine": self.job.engine,
             "latency_ms": {"p50": p50, "p95": p95},
-            "speedup_vs_dense_fp32": statistics.median(speedups) if speedups else None,
-            "speedup_spread": [min(speedups), max(speedups)] if speedups else None,
+            "speedup_vs_dense_fp32": statistics.median(speedups),
+            "speedup_spread": [min(speedups), max(speedups)],
             "mj_per_frame": 1000 * sum(joules) / frames if len(joules) == len(self.energies) else None,
             "peak_mb": self.peak_mb,
             "miou": accuracy_of(accuracy, self.bucket, self.job.precision, self.job.engine) if self.bucket else None,

@@ -165,47 +165,6 @@ def plot_growth(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     _save(figure, path)
 
 
-def plot_history(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Training curves: loss above, validation mIoU below, over the frames seen, phase after phase.
-
-    Args:
-        rows: in the order they were logged: `phase`, `frames` (seen in that phase so far), and `loss` or `miou`
-            (0 to 1) or both; None or missing where a row lacks one.
-        path: where to write.
-
-    Raises:
-        InputError: there are no rows, matplotlib is missing, the path can't be written.
-    """
-    if not rows:
-        raise InputError("nothing to plot: the training log has no rows yet")
-    phases = list(dict.fromkeys(str(row["phase"]) for row in rows))
-    ends = {phase: max(float(row["frames"]) for row in rows if str(row["phase"]) == phase) for phase in phases}
-    starts = {phase: sum(ends[before] for before in phases[:index]) for index, phase in enumerate(phases)}
-    figure = _figure(7.2, 5.0)
-    above, below = figure.subplots(2, 1, sharex=True)
-    for index, phase in enumerate(phases):
-        for axes, key, scale, form in ((above, "loss", 1, "-"), (below, "miou", 100, "o-")):
-            curve = [
-                ((starts[phase] + float(row["frames"])) / 1000, scale * float(row[key]))
-                for row in rows
-                if str(row["phase"]) == phase and row.get(key) is not None
-            ]
-            if curve:
-                axes.plot(*zip(*curve, strict=True), form, color=f"C{index % 10}", lw=1.3, ms=4)
-            if index:
-                axes.axvline(starts[phase] / 1000, color=GREY, lw=0.8, ls=":")
-        middle = (starts[phase] + ends[phase] / 2) / 1000
-        above.annotate(
-            phase, (middle, 1), (0, 4), xycoords=("data", "axes fraction"), textcoords="offset points",
-            ha="center", va="bottom", fontsize=9, color=f"C{index % 10}",
-        )  # fmt: skip
-    above.set_ylabel("loss")
-    below.set(xlabel="frames seen (thousands)", ylabel="validation mIoU (%)")
-    for axes in (above, below):
-        _style(axes)
-    _save(figure, path)
-
-
 def _pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """The points (latency, mIoU) that no faster one matches in mIoU, fastest first."""
     front: list[tuple[float, float]] = []

@@ -19,9 +19,8 @@ import numpy as np
 
 from edgeprune.base.errors import EdgepruneError, choose
 from edgeprune.base.machine import peak_mb
-from edgeprune.bundle import open_bundle
+from edgeprune.bundle import Bundle, Manifest
 from edgeprune.runtime.choose import in_frame
-from edgeprune.runtime.compiling import take_choice
 from edgeprune.runtime.engines import ENGINES
 
 # frame -> the bucket that was run, or None
@@ -38,6 +37,8 @@ class Job:
         threads: of the engine.
         frames: an .npy file of uint8 (F, H, W, 3).
         bundle: its folder; for a bucket, `auto` or the trunk.
+        manifest: the file of its manifest, as the process that asks for times sees it. That one has verified it, or is
+            building it, or runs it as its device chose to.
         precision: likewise.
         bucket: for `bucket`.
         graph: path of a single graph.
@@ -48,6 +49,7 @@ class Job:
     threads: int
     frames: str
     bundle: str = ""
+    manifest: str = ""
     precision: str = "fp32"
     bucket: str = ""
     graph: str = ""
@@ -70,10 +72,7 @@ def open_job(job: Job) -> tuple[Timed, dict[str, Any]]:
             graph(frame_HW3)
 
         return whole, graph.describe()
-    bundle = open_bundle(Path(job.bundle))
-    target = bundle.manifest.target
-    if target.compiled_on_device and job.engine == target.engine:
-        take_choice(bundle, engine)  # a process of its own, that opens what a run here would
+    bundle = Bundle(Path(job.bundle), Manifest.model_validate_json(Path(job.manifest).read_bytes()))
     able, lines = engine.able(bundle, job.precision) if job.kind == "auto" else ([], [])
     for line in lines:
         print(line, file=sys.stderr)

@@ -1,253 +1,176 @@
-"""`edgeprune build`: checkpoint + calibration + target -> bundle.
+"""`edgeprune build`: checkpoint + calibration + target -> bundle, step by step.
 
-Buckets are placed, graphs exported in every precision of the target, linted, compared with PyTorch; only then does the
-bundle get its name.
+Buckets are placed, graphs exported in every precision of the target, linted, compared with PyTorch; engine and precisions are
+chosen where the target leaves them open. Only then does the bundle get its name.
 """
 
 import copy
-import platform
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import onnx
-import onnxruntime as ort
-import torch
 
-from edgeprune import __version__
 from edgeprune.base.errors import InputError, RunError
-from edgeprune.base.files import sha256, write_folder_atomic
+from edgeprune.base.files import write_folder_atomic
 from edgeprune.base.table import write_csv
-from edgeprune.bundle import MANIFEST, SCHEMA, BucketEntry, GraphSet, Manifest, ParityRow, open_bundle, write_manifest
+from edgeprune.bundle import MANIFEST, Bundle, GraphSet, Manifest, ParityRow, PrecisionRow, write_manifest
 from edgeprune.bundle.target import Target
-from edgeprune.data.preprocess import Preprocess
-from edgeprune.export.family import place_buckets
-from edgeprune.export.fp16 import to_fp16
-from edgeprune.export.fp16_range import measure_range, say_range
-from edgeprune.export.graphs import export_dense, export_tail, export_trunk
+from edgeprune.export.fp16_range import convert_to_fp16
+from edgeprune.export.graphs import export_dense, export_family
 from edgeprune.export.host import choose_engine
+from edgeprune.export.inputs import BuildInputs
 from edgeprune.export.int8 import unquantize_linears
 from edgeprune.export.lint import lint_graph
+from edgeprune.export.manifest import describe_bundle
 from edgeprune.export.parity import compare
 from edgeprune.export.precision import choose_precisions
-from edgeprune.export.sources import Sources, check_calib, find_sources, frames_for_parity, load_dense, twins
-from edgeprune.export.weights import WeightFile, write_graph
-from edgeprune.model.checkpoint import Card
-from edgeprune.model.policy import Bucket
+from edgeprune.export.reference_labels import REFERENCE_FRAMES, reference_labels
+from edgeprune.export.spec import BuildSpec, describe_build, reference_and_export_models
+from edgeprune.export.weights import GRAPHS, write_family, write_single
 from edgeprune.model.segmenter import Segmenter
-from edgeprune.quantize.linear import quantized_linears
-from edgeprune.quantize.loading import load
-from edgeprune.runtime.engines.fp16_rounded import check_rounding, round_fp16
+from edgeprune.quantize.calib import Calib
+from edgeprune.runtime.engines.fp16_rounded import round_fp16
 
 Say = Callable[[str], None]
-REFERENCE_FRAMES = 4
+REFERENCES = "references.npz"
 
 
-def build(target: Target, sources: Sources, precisions: Sequence[str], out: Path, say: Say) -> Manifest:
+def build(target: Target, inputs: BuildInputs, precisions: Sequence[str], out: Path, say: Say) -> Manifest:
     """Writes the bundle to `out` and returns its manifest; a bundle that is there already is replaced.
 
     Raises:
         InputError: the checkpoint, the calibration or the target don't fit each other, or `out` holds something else.
         RunError: the lint found something, or parity failed; no bundle is left.
     """
-    _check_replaceable(out)
-    if "fp16" in (*precisions, target.beside_int8):
-        check_rounding()  # parity would be FP32's
-    model, card = load(sources.checkpoint, sources.size)
-    if model.policy.not_exportable:
-        raise InputError(f"policy {card.policy.name} has no graph of constant shapes: {model.policy.not_exportable}")
-    dense = load_dense(sources, model)
-    quantized = any(True for _ in quantized_linears(model))
-    if "int8" in precisions and not quantized:
-        raise InputError(
-            f"{sources.checkpoint} has no quantization scales; train a qat phase or build with --precision fp32"
-        )
-    calib = sources.calib
-    if model.policy.gated and calib is None:
-        raise InputError(
-            f"no calibration for {card.name}: gate thresholds are measured on frames; "
-            f"run `edgeprune calibrate {sources.checkpoint} --data YOUR.yaml`"
-        )
-    occupancy = None
-    if calib is not None and model.policy.gated:
-        check_calib(calib, model, precisions)
-        occupancy = calib.occupancy.get("int8") or calib.occupancy.get("fp32")
-    buckets = place_buckets(model.policy.schedule, target.buckets, occupancy)
-    frames_FHW3, frames_from = frames_for_parity(calib, Preprocess.of(model.spec))
-    say(f"{card.name} for {target.name}: buckets {', '.join(bucket.name for bucket in buckets)}")
-    if sources.reference is None and model.policy.gated:
-        say(f"no reference.safetensors beside {sources.checkpoint.name}: `dense` is its own weights on every token")
+    check_replaceable(out)
+    spec = describe_build(target, inputs, precisions)
+    say(f"{spec.card.name} for {target.name}: buckets {', '.join(bucket.name for bucket in spec.buckets)}")
+    if inputs.reference is None and spec.model.policy.gated:
+        say(f"no reference.safetensors beside {inputs.checkpoint.name}: `dense` is its own weights on every token")
 
-    graphs: dict[str, GraphSet] = {}
-    parity: list[ParityRow] = []
-    findings: list[str] = []
-    references: dict[str, npt.NDArray[Any]] = {"frames": frames_FHW3[:REFERENCE_FRAMES]}
     with write_folder_atomic(out, "bundle") as folder:
-        (folder / "graphs").mkdir()
-
-        def write(*lines: str) -> None:
-            with (folder / "build.log").open("a", encoding="utf-8") as log:
-                log.writelines(f"{line}\n" for line in lines)
-
-        def note(line: str) -> None:
-            say(line)
-            write(line)
-
-        count, took_s = 1 + (len(buckets) if model.policy.gated else 0), 0.0
+        (folder / GRAPHS).mkdir()
+        log = BuildLog(folder / "build.log", say)
+        built: dict[str, BuiltPrecision] = {}
+        count, about = 1 + (len(spec.buckets) if spec.model.policy.gated else 0), ""
         for number, precision in enumerate(precisions, 1):
             begin = time.monotonic()
-            about = f"; about {took_s:.0f} s with what follows, as {precisions[number - 2]} took" if took_s else ""
             say(f"{precision} ({number} of {len(precisions)}): exporting {count} graphs{about}")
-            reference_model, graph_model = twins(model, precision, target.dialect)
-            thresholds = calib.thresholds_of(precision) if calib is not None else []
-            trunk, tails = export_family(graph_model, buckets, thresholds, target.dialect)
-            if "fp16" in (precision, target.beside_int8):
-                ranges = measure_range(trunk, tails, frames_FHW3, target.threads)
-                write_csv(folder / f"fp16-range-{precision}.csv", ranges)
-                note(f"{precision}: {say_range(ranges)}")
-                trunk, tails = to_fp16(trunk), {name: to_fp16(tail) for name, tail in tails.items()}
-            for name, proto in {"trunk": trunk, **tails}.items():
-                findings += lint_graph(f"{precision} {name}", proto, target.lint)
-            graphs[precision] = _write_family(folder, precision, trunk, tails)
-            answering, *rest = map(round_fp16, (trunk, *tails.values()))
-            rows = compare(reference_model, buckets, precision, answering, rest, frames_FHW3, target.threads, say)
-            parity += rows
+            built[precision] = found = build_precision(spec, precision, folder, log)
             took_s = time.monotonic() - begin
-            note(f"{precision}: {len(tails) + 1} graphs, {len(rows)} parity rows, {took_s:.0f} s")
+            about = f"; about {took_s:.0f} s with what follows, as {precision} took"
+            log.note(f"{precision}: {count} graphs, {len(found.parity)} parity rows, {took_s:.0f} s")
         say("dense-fp32 and stem-head: exporting 2 graphs")
-        singles = {"dense-fp32": export_dense(dense, target.dialect), "stem-head": _stem_head(model, target)}
-        for name, proto in singles.items():
-            findings += lint_graph(name, proto, target.lint)
-        dense_path, stem_head = (_write_single(folder, name, proto) for name, proto in singles.items())
-        note(f"lint: {len(target.lint)} rules, {len(findings)} findings; parity frames from {frames_from}")
-        _check(target, findings, parity)
+        singles = build_singles(spec, folder)
+        findings = [line for each in built.values() for line in each.findings] + singles.findings
+        log.note(f"lint: {len(target.lint)} rules, {len(findings)} findings; parity frames from {spec.frames_from}")
+        check_lint(target, findings)
+        parity = [row for each in built.values() for row in each.parity]
+        check_parity(target, parity)
         write_csv(folder / "parity.csv", [row.model_dump() for row in parity])
+        graphs = {precision: each.graphs for precision, each in built.items()}
         say(f"reference labels: {len(parity)} buckets, on {REFERENCE_FRAMES} frames")
-        references |= _reference_labels(folder, graphs, buckets, references)
-        np.savez_compressed(folder / "references.npz", **references)  # type: ignore[arg-type]
-        manifest = Manifest(
-            schema_version=SCHEMA,
-            name=card.name,
-            target=target,
-            height=model.spec.height,
-            width=model.spec.width,
-            preprocess=model.spec.preprocess,
-            label_height=model.spec.height // model.head.label_stride,
-            label_width=model.spec.width // model.head.label_stride,
-            names=card.names,
-            palette=card.palette,
-            depth=model.spec.depth,
-            tokens=model.policy.tokens,
-            policy=card.policy.name,
-            precisions=list(precisions),
-            buckets=[_entry(bucket, model) for bucket in buckets],
-            graphs=graphs,
-            dense=dense_path,
-            stem_head=stem_head,
-            parity=parity,
-            lint=findings,
-            references="references.npz",
-            provenance=_provenance(sources, card, frames_from),
-            files={},
-        )
-        write_manifest(folder, manifest)
+        write_references(spec, graphs, folder)
+        bundle = Bundle(folder, describe_bundle(spec, graphs, singles.paths, parity, REFERENCES))
         if target.candidates:
-            engine, manifest.engine_choice = choose_engine(
-                open_bundle(folder), target.candidates, target.parity.int8, say
-            )
-            note(f"engine: {engine}")
-            manifest.target = target.model_copy(update={"engine": engine})
-            write_manifest(folder, manifest)
+            bundle = take_fastest_engine(bundle, target, log)
         if target.precision_per_bucket and len(precisions) > 1:
-            said: list[str] = []  # the bundle is hashed while they are chosen, its log too
-
-            def remember(line: str) -> None:
-                say(line)
-                said.append(line)
-
-            manifest.run, mixed, manifest.precision_choice = choose_precisions(open_bundle(folder), calib, remember)
-            write(*said)
-            if mixed:
-                manifest.graphs[manifest.run] = mixed
-            note(f"a run takes {manifest.run}")
-            write_manifest(folder, manifest)
-    return manifest
+            bundle = take_fastest_precisions(bundle, inputs.calib, log)
+        return write_manifest(folder, bundle.manifest)
 
 
-def _check_replaceable(out: Path) -> None:
-    """A folder that is no bundle is not replaced: it may be a home folder, named by mistake."""
+class BuildLog:
+    """What is said of a build; a `note` is kept in the bundle too."""
+
+    def __init__(self, path: Path, say: Say):
+        self._path, self.say = path, say
+
+    def note(self, line: str) -> None:
+        """Says a line, and writes it down."""
+        self.say(line)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+
+
+@dataclass(frozen=True)
+class BuiltPrecision:
+    """The graphs of one precision, in their files, how close they are to PyTorch, and what the lint found in them."""
+
+    graphs: GraphSet
+    parity: list[ParityRow]
+    findings: list[str]
+
+
+@dataclass(frozen=True)
+class BuiltSingles:
+    """The graphs beside the buckets, in their files by their key in the manifest, and what the lint found in them."""
+
+    paths: dict[str, str]
+    findings: list[str]
+
+
+def check_replaceable(out: Path) -> None:
+    """A folder that is no bundle is not replaced: it may be a home folder, named by mistake.
+
+    Raises:
+        InputError: it is one.
+    """
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
         raise InputError(f"{out} is there and is no bundle; name a new folder with --out, or empty this one")
 
 
-def export_family(
-    model: Segmenter, buckets: list[Bucket], thresholds: Sequence[float], dialect: str
-) -> tuple[onnx.ModelProto, dict[str, onnx.ModelProto]]:
-    """Trunk and tails by bucket; a policy without gates is one graph from frame to labels, and no tails.
-
-    Args:
-        thresholds: of each decision.
-    """
-    if not model.policy.gated:
-        return export_dense(model, dialect), {}
-    trunk = export_trunk(model, thresholds)
-    return trunk, {bucket.name: export_tail(model, bucket, dialect) for bucket in buckets}
-
-
-def _write_family(folder: Path, precision: str, trunk: onnx.ModelProto, tails: dict[str, onnx.ModelProto]) -> GraphSet:
-    weights = WeightFile(folder / "graphs" / f"{precision}.weights")
-    paths = {}
-    for name, proto in {"trunk": trunk, **{f"tail-{name}": proto for name, proto in tails.items()}}.items():
-        paths[name] = f"graphs/{precision}-{name}.onnx"
-        write_graph(proto, folder / paths[name], weights)
-    weights.close()
-    return GraphSet(trunk=paths["trunk"], tails={name: paths[f"tail-{name}"] for name in tails})
-
-
-def build_dense(checkpoint: Path, manifest: Manifest, folder: Path) -> Path:
-    """The dense FP32 reference of a bundle that leaves it out, written to `folder`.
+def build_precision(spec: BuildSpec, precision: str, folder: Path, log: BuildLog) -> BuiltPrecision:
+    """Exports the family in one precision, converts, lints and writes it, and compares it with PyTorch.
 
     Raises:
-        InputError: the checkpoint is not the one that the bundle was built from, or the reference it had then is missing.
+        RunError: an activation is beyond FP16.
     """
-    if sha256(checkpoint) != manifest.provenance.get("checkpoint_sha256"):
-        raise InputError(
-            f"the bundle leaves its dense reference out and was not built from {checkpoint}; "
-            "build it again with the reference, from its own checkpoint"
+    target, frames_FHW3 = spec.target, spec.frames_FHW3
+    reference, exported = reference_and_export_models(spec.model, precision, target.dialect)
+    family = export_family(exported, spec.buckets, spec.thresholds(precision), target.dialect)
+    if spec.is_in_fp16(precision):
+        table = folder / f"fp16-range-{precision}.csv"
+        family = convert_to_fp16(
+            family, frames_FHW3, target.threads, table, lambda line: log.note(f"{precision}: {line}")
         )
-    sources = find_sources(checkpoint, None, None, (manifest.height, manifest.width))
-    if sources.reference is None and (name := manifest.provenance.get("reference")):
-        raise InputError(
-            f"the bundle's dense reference, {name}, is not beside {checkpoint}; a wheel leaves it out: work from a clone"
-        )
-    model, _ = load(checkpoint, sources.size)
-    (folder / "graphs").mkdir()
-    return folder / _write_single(
-        folder, "dense-fp32", export_dense(load_dense(sources, model), manifest.target.dialect)
-    )
+    findings = [
+        line for name, proto in family.named().items() for line in lint_graph(f"{precision} {name}", proto, target.lint)
+    ]
+    graphs = write_family(folder, precision, family)
+    rounded = family.changed(round_fp16)
+    parity = compare(reference, spec.buckets, precision, rounded, frames_FHW3, target.threads, log.say)
+    return BuiltPrecision(graphs, parity, findings)
 
 
-def _stem_head(model: Segmenter, target: Target) -> onnx.ModelProto:
-    """Stem and head without a block: `bench` prints their share of the dense time."""
+def build_singles(spec: BuildSpec, folder: Path) -> BuiltSingles:
+    """The dense FP32 reference, and stem and head without a block, of which `bench` prints the share of the dense time."""
+    target = spec.target
+    protos = {
+        "dense-fp32": export_dense(spec.dense, target.dialect),
+        "stem-head": export_dense(_unquantized(spec.model), target.dialect, depth=0),
+    }
+    findings = [line for name, proto in protos.items() for line in lint_graph(name, proto, target.lint)]
+    dense, stem_head = (write_single(folder, name, proto) for name, proto in protos.items())
+    return BuiltSingles({"dense": dense, "stem_head": stem_head}, findings)
+
+
+def _unquantized(model: Segmenter) -> Segmenter:
     plain = copy.deepcopy(model)
     unquantize_linears(plain)
-    return export_dense(plain, target.dialect, depth=0)
+    return plain
 
 
-def _write_single(folder: Path, name: str, proto: onnx.ModelProto) -> str:
-    weights = WeightFile(folder / "graphs" / f"{name}.weights")
-    write_graph(proto, folder / "graphs" / f"{name}.onnx", weights)
-    weights.close()
-    return f"graphs/{name}.onnx"
-
-
-def _check(target: Target, findings: list[str], parity: list[ParityRow]) -> None:
+def check_lint(target: Target, findings: Sequence[str]) -> None:
+    """Raises RunError where there are findings."""
     if findings:
         more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
         raise RunError(f"graph lint for {target.name}: {findings[0]}{more}; no bundle was written")
+
+
+def check_parity(target: Target, parity: Sequence[ParityRow]) -> None:
+    """Raises RunError where a bucket does not answer as PyTorch does."""
     for row in parity:
         least = getattr(target.parity, row.precision)
         if not row.label_agreement >= least:
@@ -257,53 +180,23 @@ def _check(target: Target, findings: list[str], parity: list[ParityRow]) -> None
             )
 
 
-def _reference_labels(
-    folder: Path, graphs: dict[str, GraphSet], buckets: list[Bucket], references: dict[str, npt.NDArray[Any]]
-) -> dict[str, npt.NDArray[Any]]:
-    """The labels that the written graphs give for the reference frames, by `<precision>/<bucket>`; FP16 is rounded."""
-
-    def open_graph(path: str) -> ort.InferenceSession:
-        model = round_fp16(onnx.load(folder / path))
-        return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-
-    labels: dict[str, npt.NDArray[Any]] = {}
-    for precision, graph_set in graphs.items():
-        trunk = open_graph(graph_set.trunk)
-        names = [value.name for value in trunk.get_outputs()]
-        tails = {name: open_graph(path) for name, path in graph_set.tails.items()}
-        found: dict[str, list[npt.NDArray[Any]]] = {bucket.name: [] for bucket in buckets}
-        for frame_HW3 in references["frames"]:
-            state = dict(zip(names, trunk.run(None, {"frame": frame_HW3}), strict=True))
-            if not tails:
-                found[buckets[0].name].append(state["labels"])
-            for name, tail in tails.items():
-                feeds = {value.name: state[value.name] for value in tail.get_inputs()}
-                found[name].append(tail.run(None, feeds)[0])
-        labels |= {f"{precision}/{name}": np.stack(rows) for name, rows in found.items()}
-    return labels
+def write_references(spec: BuildSpec, graphs: dict[str, GraphSet], folder: Path) -> None:
+    """Writes a few frames, and what the written graphs say of them."""
+    frames_FHW3 = spec.frames_FHW3[:REFERENCE_FRAMES]
+    labels = reference_labels(folder, graphs, spec.buckets, frames_FHW3, spec.target.threads)
+    np.savez_compressed(folder / REFERENCES, frames=frames_FHW3, **labels)  # type: ignore[arg-type]
 
 
-def _entry(bucket: Bucket, model: Segmenter) -> BucketEntry:
-    return BucketEntry(
-        name=bucket.name,
-        counts=list(bucket.counts),
-        first=bucket.counts[model.policy.schedule.chosen_by] if bucket.counts else model.policy.tokens,
-        token_layers=model.policy.schedule.token_layers(bucket.counts),
-    )
+def take_fastest_engine(bundle: Bundle, target: Target, log: BuildLog) -> Bundle:
+    """The bundle for the fastest of the target's candidates on this machine."""
+    engine, rows = choose_engine(bundle, target.candidates, target.parity.int8, log.say)
+    log.note(f"engine: {engine}")
+    return bundle.seen_with(target=bundle.manifest.target.model_copy(update={"engine": engine}), engine_choice=rows)
 
 
-def _provenance(sources: Sources, card: Card, frames_from: str) -> dict[str, Any]:
-    return {
-        "checkpoint": sources.checkpoint.name,
-        "checkpoint_sha256": sha256(sources.checkpoint),
-        "reference": sources.reference.name if sources.reference else None,
-        "training": card.provenance,
-        "parity_frames": frames_from,
-        "calibration_frames": len(sources.calib.frames) if sources.calib else 0,
-        "edgeprune": __version__,
-        "torch": torch.__version__,
-        "onnx": onnx.__version__,
-        "onnxruntime": ort.__version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-    }
+def take_fastest_precisions(bundle: Bundle, calib: Calib | None, log: BuildLog) -> Bundle:
+    """The bundle whose runs take the fastest precision of each bucket on this machine."""
+    choice = choose_precisions(bundle, calib, log.note)
+    log.note(f"a run takes {choice.run}")
+    rows = [PrecisionRow(**row) for row in choice.rows("loss_points")]
+    return bundle.seen_with(graphs=choice.graphs(bundle.manifest.graphs), run=choice.run, precision_choice=rows)

@@ -4,17 +4,20 @@ is converted.
 Shapes: F frames, H W pixels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime as ort
 from onnx import TensorProto, helper
 
 from edgeprune.base.errors import RunError
-from edgeprune.export.fp16 import float_tensors
+from edgeprune.base.table import write_csv
+from edgeprune.export.fp16 import float_tensors, to_fp16
+from edgeprune.export.graphs import GraphFamily
+from edgeprune.export.onnx_session import OnnxSession, Tensors
 
 LIMIT = 65504.0
 # what can grow; the others pass on, choose, or squash
@@ -45,37 +48,27 @@ class RangedGraph:
             graph.node.append(helper.make_node("Abs", [tensor], [f"{tensor}.abs"]))
             graph.node.append(helper.make_node("ReduceMax", [f"{tensor}.abs"], [f"{tensor}{SUFFIX}"], keepdims=0))
             graph.output.append(helper.make_tensor_value_info(f"{tensor}{SUFFIX}", TensorProto.FLOAT, []))
-        options = ort.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = threads, 3
-        self.session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        self.inputs = [value.name for value in self.session.get_inputs()]
-        self.outputs = [value.name for value in self.session.get_outputs()]
+        self._session = OnnxSession(model, threads)
         self.largest = dict.fromkeys(self.names, 0.0)
 
-    def run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    def run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> Tensors:
         """All outputs by name; `largest` grows with what was seen."""
-        values = self.session.run(None, {name: feeds[name] for name in self.inputs})
-        outputs = dict(zip(self.outputs, values, strict=True))
+        outputs = self._session.run(feeds)
         for tensor in self.names:
             self.largest[tensor] = max(self.largest[tensor], float(outputs[f"{tensor}{SUFFIX}"]))
         return outputs
 
 
-def measure_range(
-    trunk: onnx.ModelProto, tails: Mapping[str, onnx.ModelProto], frames_FHW3: npt.NDArray[np.uint8], threads: int
-) -> list[Row]:
+def measure_range(family: GraphFamily, frames_FHW3: npt.NDArray[np.uint8], threads: int) -> list[Row]:
     """Rows of {`graph`, `where`, `largest` (absolute value over the frames), `share` (of FP16's largest)}, the largest first.
 
     Raises:
         RunError: one is beyond FP16.
     """
-    ranged = {
-        "trunk": RangedGraph(trunk, threads),
-        **{name: RangedGraph(tail, threads) for name, tail in tails.items()},
-    }
+    ranged = {name: RangedGraph(proto, threads) for name, proto in family.named().items()}
     for frame_HW3 in frames_FHW3:
         state = ranged["trunk"].run({"frame": frame_HW3})
-        for name in tails:
+        for name in family.tails:
             ranged[name].run(state)
     rows: list[Row] = [
         {"graph": name, "where": graph.names[tensor], "largest": largest, "share": largest / LIMIT}
@@ -99,3 +92,17 @@ def say_range(rows: Sequence[Row]) -> str:
         f"largest activation {top['largest']:.1f} ({top['graph']}: {top['where']}), residual stream "
         f"{residual['largest']:.1f}: {top['share']:.2%} of FP16's {LIMIT:.0f}"
     )
+
+
+def convert_to_fp16(
+    family: GraphFamily, frames_FHW3: npt.NDArray[np.uint8], threads: int, table: Path, note: Callable[[str], None]
+) -> GraphFamily:
+    """The family in FP16, after its range was measured. `table`: the CSV that gets the rows of `measure_range`.
+
+    Raises:
+        RunError: an activation is beyond FP16.
+    """
+    ranges = measure_range(family, frames_FHW3, threads)
+    write_csv(table, ranges)
+    note(say_range(ranges))
+    return family.changed(to_fp16)

@@ -9,7 +9,8 @@ Shapes: H W pixels of the frame, C channels, N tokens of the grid, D width, K cl
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import onnx
 import torch
@@ -23,6 +24,23 @@ from edgeprune.model.stem import Stem
 
 OPSET = 18
 IR_VERSION = 10  # the newest that ONNX Runtime 1.18 and TensorRT 10.3's parser read
+
+
+@dataclass(frozen=True)
+class GraphFamily:
+    """The graphs of one precision: a trunk, and a tail by bucket. Where nothing is gated the trunk is the whole network, and
+    there are no tails."""
+
+    trunk: onnx.ModelProto
+    tails: dict[str, onnx.ModelProto]
+
+    def named(self) -> dict[str, onnx.ModelProto]:
+        """All of them: `trunk`, and tails by their bucket."""
+        return {"trunk": self.trunk, **self.tails}
+
+    def changed(self, change: Callable[[onnx.ModelProto], onnx.ModelProto]) -> "GraphFamily":
+        """The same family, of changed graphs."""
+        return GraphFamily(change(self.trunk), {name: change(tail) for name, tail in self.tails.items()})
 
 
 class TrunkGraph(nn.Module):
@@ -154,6 +172,20 @@ def export_tail(model: Segmenter, bucket: Bucket, dialect: str) -> onnx.ModelPro
     drop_unused_inputs(proto)
     sort_topk(proto, dialect)
     return proto
+
+
+def export_family(
+    model: Segmenter, buckets: Sequence[Bucket], thresholds: Sequence[float], dialect: str
+) -> GraphFamily:
+    """Trunk and tails; a policy without gates is one graph from frame to labels.
+
+    Args:
+        thresholds: of each decision.
+    """
+    if not model.policy.gated:
+        return GraphFamily(export_dense(model, dialect), {})
+    trunk = export_trunk(model, thresholds)
+    return GraphFamily(trunk, {bucket.name: export_tail(model, bucket, dialect) for bucket in buckets})
 
 
 def export_bucket(model: Segmenter, bucket: Bucket, dialect: str) -> onnx.ModelProto:

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import Any
 
 import numpy as np
 
 from edgeprune.base.errors import InputError, RunError, choose
-from edgeprune.bundle import Bundle
+from edgeprune.bundle import Bundle, EngineRow
 from edgeprune.evaluate.accuracy import AUTO
 from edgeprune.evaluate.bench import bench
 from edgeprune.runtime.engines import ENGINES
@@ -19,7 +18,7 @@ ROUNDS, FRAMES = 3, 8
 
 def choose_engine(
     bundle: Bundle, candidates: Sequence[str], least_agreement: float, say: Callable[[str], None]
-) -> tuple[str, list[dict[str, Any]]]:
+) -> tuple[str, list[EngineRow]]:
     """The engine whose `auto` is fastest in the default precision, of those that answer as the bundle's references do.
 
     Args:
@@ -28,45 +27,49 @@ def choose_engine(
         least_agreement: share of equal labels on the reference frames, every bucket together.
 
     Returns:
-        its key, and a row per candidate: {`engine`, `agreement`, `p50_ms`, `chosen`, `reason`}.
+        its key, and a row per candidate.
 
     Raises:
         RunError: none of them can run the bundle.
     """
-    precision = bundle.default_precision()
-    rows: list[dict[str, Any]] = []
+    agreement: dict[str, float | None] = {}
+    unfit: dict[str, str] = {}  # why
     for name in candidates:
         choose(ENGINES, name, "engine")
-        row: dict[str, Any] = {"engine": name, "agreement": None, "p50_ms": None, "chosen": False, "reason": ""}
-        rows.append(row)
+        agreement[name] = share = None
         try:
-            row["agreement"] = reference_agreement(bundle, name, precision)
+            agreement[name] = share = reference_agreement(bundle, name, bundle.default_precision())
         except InputError as error:
-            row["reason"] = str(error)
-            continue
-        if row["agreement"] < least_agreement:
-            row["reason"] = (
-                f"{row['agreement']:.2%} equal labels on the reference frames, {least_agreement:.2%} expected"
-            )
-    able = [row["engine"] for row in rows if not row["reason"]]
+            unfit[name] = str(error)
+        if share is not None and share < least_agreement:
+            unfit[name] = f"{share:.2%} equal labels on the reference frames, {least_agreement:.2%} expected"
+    able = [name for name in candidates if name not in unfit]
     if not able:
-        raise RunError(f"no engine can run the bundle: {'; '.join(row['reason'] for row in rows)}")
-    timed = bench(bundle, ROUNDS, open_meter("none"), engines=able, frames=FRAMES, only=precision, say=say)["rows"]
+        raise RunError(f"no engine can run the bundle: {'; '.join(unfit.values())}")
+    times_ms = time_engines(bundle, able, say)
+    best = min(able, key=lambda name: times_ms[name])
+    rows = []
+    for name in candidates:
+        time_ms, reason = times_ms.get(name), unfit.get(name)
+        if time_ms is not None:
+            reason = "the fastest" if name == best else f"{time_ms / times_ms[best]:.2f}x its time"
+        rows.append(
+            EngineRow(engine=name, agreement=agreement[name], p50_ms=time_ms, chosen=name == best, reason=reason or "")
+        )
+        say(f"{name}: {'' if time_ms is None else format(time_ms, '.1f') + ' ms, '}{reason}")
+    return best, rows
+
+
+def time_engines(bundle: Bundle, engines: Sequence[str], say: Callable[[str], None]) -> dict[str, float]:
+    """Milliseconds of a frame (p50) by engine: of `auto` in the default precision, or of the one graph there is."""
+    precision = bundle.default_precision()
+    timed = bench(bundle, ROUNDS, open_meter("none"), engines=engines, frames=FRAMES, only=precision, say=say)["rows"]
     shown = AUTO if any(row["bucket"] == AUTO for row in timed) else bundle.manifest.buckets[-1].name
-    for row in rows:
-        for found in timed:
-            if (found["engine"], found["bucket"], found["precision"]) == (row["engine"], shown, precision):
-                row["p50_ms"] = found["latency_ms"]["p50"]
-    best = min((row for row in rows if row["p50_ms"] is not None), key=lambda row: row["p50_ms"])
-    best["chosen"] = True
-    for row in rows:
-        row["reason"] = row["reason"] or (
-            "the fastest" if row is best else f"{row['p50_ms'] / best['p50_ms']:.2f}x its time"
-        )
-        say(
-            f"{row['engine']}: {'' if row['p50_ms'] is None else format(row['p50_ms'], '.1f') + ' ms, '}{row['reason']}"
-        )
-    return best["engine"], rows
+    return {
+        row["engine"]: row["latency_ms"]["p50"]
+        for row in timed
+        if (row["bucket"], row["precision"]) == (shown, precision)
+    }
 
 
 def reference_agreement(bundle: Bundle, engine: str, precision: str) -> float:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime as ort
 import torch
 
 from edgeprune.bundle import ParityRow
+from edgeprune.export.graphs import GraphFamily
+from edgeprune.export.onnx_session import OnnxSession, Tensors
 from edgeprune.model.policy import Bucket
 from edgeprune.model.segmenter import Segmenter
 
@@ -54,19 +55,9 @@ class WatchedGraph:
         watched.graph.output.extend(
             onnx.helper.make_empty_tensor_value_info(name) for name in (*self.logits, *self.kept)
         )
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        self.session = ort.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        self.inputs = [value.name for value in self.session.get_inputs()]
-        self.outputs = [value.name for value in self.session.get_outputs()]
+        self.run = OnnxSession(watched, threads).run
 
-    def run(self, feeds: dict[str, npt.NDArray[np.generic]]) -> dict[str, npt.NDArray[np.generic]]:
-        """All outputs by name."""
-        values = self.session.run(None, {name: feeds[name] for name in self.inputs})
-        return dict(zip(self.outputs, values, strict=True))
-
-    def answer(self, outputs: dict[str, npt.NDArray[np.generic]]) -> Answer:
+    def answer(self, outputs: Tensors) -> Answer:
         """The outputs of a graph that ends in labels."""
         kept = [set(outputs[name].tolist()) for name in self.kept]
         return Answer(np.asarray(outputs["labels"]), np.asarray(outputs[self.logits[0]])[0], kept)
@@ -85,8 +76,7 @@ def compare(
     model: Segmenter,
     buckets: Sequence[Bucket],
     precision: str,
-    trunk: onnx.ModelProto,
-    tails: Sequence[onnx.ModelProto],
+    family: GraphFamily,
     frames_FHW3: UInt8,
     threads: int,
     say: Callable[[str], None] = lambda line: None,
@@ -96,8 +86,8 @@ def compare(
     Args:
         say: takes a line after the first frame: what is compared, and how long the other frames will take at its pace.
     """
-    engine_trunk = WatchedGraph(trunk, threads)
-    engine_tails = [WatchedGraph(tail, threads) for tail in tails]
+    engine_trunk = WatchedGraph(family.trunk, threads)
+    engine_tails = [WatchedGraph(tail, threads) for tail in family.tails.values()]
     max_abs = [0.0] * len(buckets)
     equal, sure, pixels = ([0] * len(buckets) for _ in range(3))
     selected: list[list[float]] = [[] for _ in buckets]

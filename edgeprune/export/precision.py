@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from edgeprune.base.errors import InputError, choose
-from edgeprune.bundle import Bundle, GraphSet, Manifest, mix
+from edgeprune.bundle import Bundle, Manifest
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
 from edgeprune.evaluate.accuracy import AUTO, accuracy_of, evaluate
@@ -16,26 +16,24 @@ from edgeprune.evaluate.bench import bench
 from edgeprune.quantize.calib import Calib
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.meters import open_meter
-from edgeprune.runtime.references import TRUNK, chosen_of, hold_mixed
+from edgeprune.runtime.precision_choice import TRUNK, Choice, Measured, fastest, revert_failing_tails
 
 ROUNDS, FRAMES, SCORED = 3, 8, 24
 
 
-def choose_precisions(
-    bundle: Bundle, calib: Calib | None, say: Callable[[str], None]
-) -> tuple[str, GraphSet | None, list[dict[str, Any]]]:
+def choose_precisions(bundle: Bundle, calib: Calib | None, say: Callable[[str], None]) -> Choice:
     """Times every bucket in every precision, scores them on frames of the calibration's data, and chooses.
 
-    Returns:
-        the name of the graph set to run (a precision, or `mixed`), that set where it is `mixed`, and the table: see `pick`.
+    Args:
+        bundle: its graphs and references in their files.
+
+    Raises:
+        RunError: a tail answers behind no trunk that holds the accuracy limit.
     """
     accuracy = _score(bundle, calib, say)
     timed = bench(bundle, ROUNDS, open_meter("none"), frames=FRAMES, accuracy=accuracy, say=say)["rows"]
-    run, mixed, rows = pick(bundle.manifest, timed, accuracy)
-    if mixed is None:
-        return run, mixed, rows
-    hold_mixed(bundle, choose(ENGINES, bundle.manifest.target.engine, "engine"), rows, say)
-    return *mix(bundle.manifest.graphs, *chosen_of(rows)), rows
+    engine = choose(ENGINES, bundle.manifest.target.engine, "engine")
+    return revert_failing_tails(bundle, engine, pick(bundle.manifest, timed, accuracy), say)
 
 
 def _score(bundle: Bundle, calib: Calib | None, say: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -52,21 +50,20 @@ def _score(bundle: Bundle, calib: Calib | None, say: Callable[[str], None]) -> l
     return rows
 
 
-def pick(
-    manifest: Manifest, timed: Sequence[dict[str, Any]], accuracy: Sequence[dict[str, Any]]
-) -> tuple[str, GraphSet | None, list[dict[str, Any]]]:
-    """The choice from rows of `bench` and of `evaluate`.
+def pick(manifest: Manifest, timed: Sequence[dict[str, Any]], accuracy: Sequence[dict[str, Any]]) -> Choice:
+    """The fastest precisions that hold the target's accuracy limit. The one that every tail would share decides the trunk's.
 
     The loss of a precision is mIoU points under FP32 of the same bucket; unknown where FP32 or labels are missing, and
     then no reason against it.
 
-    Returns:
-        the name of the graph set, the set where it is `mixed`, and rows of {`bucket` (`trunk` for the trunk), `precision`,
-        `p50_ms` (of the bucket: trunk and tail of that precision), `loss_points`, `chosen`}.
+    Args:
+        timed: rows of `bench`.
+        accuracy: rows of `evaluate`.
     """
-    engine, limit = manifest.target.engine, manifest.target.accuracy_limit_points
+    engine, precisions = manifest.target.engine, manifest.precisions
+    names = [bucket.name for bucket in manifest.buckets]
 
-    def time_of(graph: str | None, precision: str) -> float:
+    def time_of(graph: str, precision: str) -> float:
         for row in timed:
             key = row["bucket"] or row["graph"]
             if (key, row["precision"], row["engine"]) == (graph, precision, engine):
@@ -77,37 +74,18 @@ def pick(
         best, own = (accuracy_of(accuracy, bucket, each, engine) for each in ("fp32", precision))
         return None if best is None or own is None else 100 * (best - own)
 
-    def holds(bucket: str, precision: str) -> bool:
-        loss = loss_of(bucket, precision)
-        return precision == "fp32" or loss is None or loss <= limit
+    def able(bucket: str) -> list[str]:
+        losses = {each: loss_of(bucket, each) or 0.0 for each in precisions}
+        return [each for each in precisions if each == "fp32" or losses[each] <= manifest.target.accuracy_limit_points]
 
-    gated = bool(manifest.graphs[manifest.precisions[0]].tails)
-    whole = AUTO if gated else manifest.buckets[-1].name
-    # the precision that every tail would share decides the trunk's
-    trunk = min(
-        (precision for precision in manifest.precisions if holds(whole, precision)),
-        key=lambda precision: time_of(whole, precision),
-    )
-    if not gated:
-        rows = [_row(whole, each, time_of(whole, each), loss_of(whole, each), trunk) for each in manifest.precisions]
-        return trunk, None, rows
-    rows = [_row(TRUNK, each, time_of(TRUNK, each), loss_of(AUTO, each), trunk) for each in manifest.precisions]
-    tails: dict[str, str] = {}
-    for bucket in manifest.buckets:
-        able = [each for each in manifest.precisions if holds(bucket.name, each)]
-        tails[bucket.name] = min(able, key=lambda each: time_of(bucket.name, each) - time_of(TRUNK, each))
-        rows += [
-            _row(bucket.name, each, time_of(bucket.name, each), loss_of(bucket.name, each), tails[bucket.name])
-            for each in manifest.precisions
-        ]
-    return *mix(manifest.graphs, trunk, tails), rows
-
-
-def _row(bucket: str, precision: str, p50_ms: float, loss_points: float | None, chosen: str) -> dict[str, Any]:
-    return {
-        "bucket": bucket,
-        "precision": precision,
-        "p50_ms": p50_ms,
-        "loss_points": loss_points,
-        "chosen": precision == chosen,
-    }
+    gated = bool(manifest.graphs[precisions[0]].tails)
+    whole = AUTO if gated else names[-1]
+    trunk = min(able(whole), key=lambda precision: time_of(whole, precision))
+    shown = {TRUNK: AUTO} if gated else {}  # whose labels are the trunk's: those of a run
+    shown |= {name: name for name in names}
+    measured = [
+        Measured(name, precision, time_of(name, precision), loss_points=loss_of(scored, precision))
+        for name, scored in shown.items()
+        for precision in precisions
+    ]
+    return fastest(measured, {name: able(name) for name in names}, trunk)

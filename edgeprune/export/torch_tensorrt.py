@@ -28,7 +28,8 @@ from edgeprune.base.errors import InputError, RunError
 from edgeprune.bundle import Bundle
 from edgeprune.bundle.target import Target
 from edgeprune.export.graphs import DenseGraph, TailGraph, TrunkGraph, blank_frame, trunk_outputs
-from edgeprune.export.sources import Sources, twins
+from edgeprune.export.inputs import BuildInputs
+from edgeprune.export.spec import reference_and_export_models
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.quantize.loading import load
 from edgeprune.runtime.engines.bound import COUNT, FRAME, LABELS, import_library
@@ -84,8 +85,8 @@ def check_builder(target: Target, precisions: Sequence[str]) -> None:
         )
 
 
-def build_plans(sources: Sources, bundle: Bundle, say: Say) -> list[Path]:
-    """Puts the plans of a bundle, built a moment ago from `sources`, into this machine's cache.
+def build_plans(inputs: BuildInputs, bundle: Bundle, say: Say) -> list[Path]:
+    """Puts the plans of a bundle, built a moment ago from `inputs`, into this machine's cache.
 
     Returns:
         the plans.
@@ -94,10 +95,10 @@ def build_plans(sources: Sources, bundle: Bundle, say: Say) -> list[Path]:
         InputError: the library is missing.
         RunError: Torch-TensorRT can't convert a program.
     """
-    model, _ = load(sources.checkpoint, sources.size)
+    model, _ = load(inputs.checkpoint, inputs.size)
     written = []
     for precision in (each for each in bundle.manifest.precisions if each in PRECISIONS):
-        thresholds = sources.calib.thresholds_of(precision) if sources.calib else []
+        thresholds = inputs.calib.thresholds_of(precision) if inputs.calib else []
         graphs = bundle.graphs(precision)
         for name, program in programs(model, bundle, precision, thresholds).items():
             graph = bundle.path(graphs.tails.get(name, graphs.trunk))
@@ -107,7 +108,7 @@ def build_plans(sources: Sources, bundle: Bundle, say: Say) -> list[Path]:
 
 def programs(model: Segmenter, bundle: Bundle, precision: str, thresholds: Sequence[float]) -> dict[str, Program]:
     """Trunk (`trunk`) and tails (by bucket) in one precision, on the GPU."""
-    model, _ = twins(model, precision, "tensorrt")
+    model, _ = reference_and_export_models(model, precision, "tensorrt")
     model = model.to(DEVICE)
     if precision == "fp16":
         model = type_fp16(model)

@@ -6,6 +6,10 @@ from pathlib import Path
 import onnx
 from onnx.external_data_helper import set_external_data
 
+from edgeprune.bundle import GraphSet
+from edgeprune.export.graphs import GraphFamily
+
+GRAPHS = "graphs"  # the folder in a bundle
 SMALLEST = 1024  # bytes; smaller constants stay in the graph
 ALIGNMENT = 64  # bytes; a cache line
 
@@ -43,3 +47,23 @@ def write_graph(proto: onnx.ModelProto, path: Path, weights: WeightFile) -> None
     slim.CopyFrom(proto)
     weights.store(slim)
     path.write_bytes(slim.SerializeToString())
+
+
+def write_family(folder: Path, precision: str, family: GraphFamily) -> GraphSet:
+    """Writes the graphs of one precision into a bundle, over one file of weights."""
+    weights = WeightFile(folder / GRAPHS / f"{precision}.weights")
+    trunk = f"{GRAPHS}/{precision}-trunk.onnx"
+    tails = {name: f"{GRAPHS}/{precision}-tail-{name}.onnx" for name in family.tails}
+    write_graph(family.trunk, folder / trunk, weights)
+    for name, path in tails.items():
+        write_graph(family.tails[name], folder / path, weights)
+    weights.close()
+    return GraphSet(trunk=trunk, tails=tails)
+
+
+def write_single(folder: Path, name: str, proto: onnx.ModelProto) -> str:
+    """Writes a graph with weights of its own into a bundle; its path there."""
+    weights = WeightFile(folder / GRAPHS / f"{name}.weights")
+    write_graph(proto, folder / GRAPHS / f"{name}.onnx", weights)
+    weights.close()
+    return f"{GRAPHS}/{name}.onnx"

@@ -253,9 +253,7 @@ def roofline(bundle: Bundle, frame_HW3: np.ndarray, threads: int | None = None) 
     manifest = bundle.manifest
     threads = threads or manifest.target.threads
     peaks = measure_peaks(threads)
-    graphs: list[tuple[str, str, dict[str, Group]]] = []
-    if manifest.dense:
-        graphs.append(("dense", "fp32", profile(bundle.path(manifest.dense), {FRAME: frame_HW3}, threads)))
+    graphs = [("dense", "fp32", profile(bundle.path(manifest.dense), {FRAME: frame_HW3}, threads))]
     for precision, paths in manifest.graphs.items():
         trunk = bundle.path(paths.trunk)
         shared = profile(trunk, {FRAME: frame_HW3}, threads)

@@ -5,15 +5,18 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from edgeprune.base.errors import InputError
 from edgeprune.bundle import MANIFEST, SCHEMA, open_bundle
+from edgeprune.bundle.runtime_spec import RuntimeSpec
+from edgeprune.bundle.target import load_target
 from tests import bundles
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return bundles.write_bundle(tmp_path / "bundle", stem_head=True).folder
+    return bundles.write_bundle(tmp_path / "bundle").folder
 
 
 def change(folder: Path, **changes: object) -> None:
@@ -75,9 +78,46 @@ def test_a_newer_schema_is_refused_before_anything_else(folder: Path) -> None:
         open_bundle(folder)
 
 
-def test_a_bundle_of_the_time_of_one_tail_opens(folder: Path) -> None:
-    change(folder, schema_version=2, one_tail={"fp16": "graphs/fp16-one-tail.onnx"})
+def test_what_older_bundles_say_and_nobody_reads_is_dropped(folder: Path) -> None:
+    """The graphs of an experiment (schema 2); rows of `eval` and of the lint, which were always empty (4)."""
+    change(folder, schema_version=2, one_tail={"fp16": "graphs/fp16-one-tail.onnx"}, accuracy=[], lint=[])
     assert open_bundle(folder).manifest.buckets
+    change(folder, schema_version=4, accuracy=[{"bucket": "auto", "miou": 0.5}], lint=["3 graphs of opset 17"])
+    assert not {"one_tail", "accuracy", "lint"} & open_bundle(folder).manifest.model_dump().keys()
+    change(folder, schema_version=5)
+    with pytest.raises(InputError, match="unknown key 'one_tail'"):
+        open_bundle(folder)
+
+
+def test_a_bundle_that_holds_its_whole_target_opens(folder: Path) -> None:
+    """Up to schema 4 lint rules and buckets stood there too."""
+    whole = load_target("jetson-orin-nano")
+    change(folder, schema_version=4, accuracy=[], lint=[], target=whole.model_dump())
+    found = open_bundle(folder).manifest.target
+    assert found == whole.runtime() and found.power.total == ["VDD_IN"] and found.compiled_on_device
+
+
+def test_a_key_of_the_target_may_be_newer_than_the_device(folder: Path) -> None:
+    """It changes no labels, or the schema would be newer too. What this version knows is checked as ever."""
+    target = json.loads((folder / MANIFEST).read_text())["target"]
+    newer = target | {"fan": "quiet", "power": target["power"] | {"idle_w": 3.5}}
+    change(folder, target=newer)
+    assert open_bundle(folder).manifest.target == RuntimeSpec.model_validate(target)
+    change(folder, target=newer | {"threads": "two"})
+    with pytest.raises(InputError, match="target.threads: input should be a valid integer"):
+        open_bundle(folder)
+    change(folder, target=newer, schema_version=SCHEMA + 1)
+    with pytest.raises(InputError, match=f"has schema {SCHEMA + 1}, this edgeprune reads up to {SCHEMA}"):
+        open_bundle(folder)
+
+
+def test_a_manifest_does_not_change(folder: Path) -> None:
+    bundle = open_bundle(folder)
+    other = bundle.seen_with(run="fp32")
+    assert (other.default_precision(), bundle.default_precision()) == ("fp32", "int8")
+    for part in (bundle.manifest, bundle.manifest.target, bundle.manifest.target.power, bundle.manifest.buckets[0]):
+        with pytest.raises(ValidationError, match="frozen"):
+            part.name = "another"  # type: ignore[misc, union-attr]
 
 
 def test_preprocess_is_named_from_schema_4_on(folder: Path) -> None:

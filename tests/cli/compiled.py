@@ -18,7 +18,7 @@ ROWS = [("trunk", each) for each in ("fp32", "int8")] + [
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a bundle for a device that compiles."""
     made = tmp_path_factory.mktemp("compile") / "bundle"
-    bundles.write_bundle(made, stem_head=True, engine="tensorrt", compiled_on_device=True)
+    bundles.write_bundle(made, engine="tensorrt", compiled_on_device=True)
     return made
 
 

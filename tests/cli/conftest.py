@@ -45,5 +45,5 @@ def edgeprune(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a bundle whose answers can be checked by hand (see `tests/bundles.py`)."""
     folder = tmp_path_factory.mktemp("cli") / "bundle"
-    bundles.write_bundle(folder, stem_head=True)
+    bundles.write_bundle(folder)
     return folder

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.bundle import MIXED, Bundle, write_manifest
+from edgeprune.bundle import MIXED, Bundle
 from edgeprune.cli import device
-from edgeprune.runtime import compiling as on_device
+from edgeprune.runtime import kept_choice as kept
 from tests import bundles
 from tests.cli.compiled import ROWS, one_picture
 from tests.cli.conftest import Type
@@ -25,13 +25,15 @@ def test_compile_measures_every_precision_and_keeps_the_choice(
     assert [sum(row["chosen"] for row in rows if row["bucket"] == name) for name in ("trunk", "half")] == [1, 1]
     assert "compiles 10 graphs for this device" in said.err  # dense and stem too
     assert json.loads(said.out)["dropped"] == json.loads(said.out)["failed"] == {}
-    [kept] = json.loads((jetson.cache.parent / on_device.CHOICES).read_text()).values()
-    assert kept["rows"] == rows and kept["dropped"] == {} and all(kept["plans"].values())
+    [entry] = json.loads((jetson.cache.parent / kept.CHOICES).read_text()).values()
+    assert entry["rows"] == rows and entry["dropped"] == {} and all(entry["plans"].values())
     assert {row["typing"] for row in rows} == {"strong"}
-    assert on_device.take_choice(bundle, ENGINE)
+    choice = kept.kept_choice(bundle, ENGINE)
+    assert choice and choice.rows("agreement", "typing") == rows
     trunk = next(row["precision"] for row in rows[:2] if row["chosen"])
     same = {row["precision"] for row in rows if row["chosen"]} == {trunk}
-    assert bundle.default_precision() == (trunk if same else MIXED)
+    assert choice.trunk == trunk and choice.run == (trunk if same else MIXED)
+    assert kept.as_chosen(bundle, ENGINE, choice).default_precision() == choice.run
 
 
 def test_compile_shows_a_table_and_what_comes_next(jetson: Jetson, edgeprune: Type, folder: Path) -> None:
@@ -81,9 +83,7 @@ def test_on_another_machine_the_first_word_is_of_tensorrt(
     edgeprune: Type, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     """Not of the board's power sensor, nor of anything else that the target wants."""
-    made = bundles.write_bundle(tmp_path / "bundle", engine="tensorrt", compiled_on_device=True)
-    made.manifest.target.power.meter = "ina3221"
-    write_manifest(made.folder, made.manifest)
+    made = bundles.write_bundle(tmp_path / "bundle", engine="tensorrt", compiled_on_device=True, meter="ina3221")
     where = (made.folder,) if command == ("compile",) else ("--bundle", made.folder)
     said = edgeprune(*command, *where)
     assert said.code == 2 and "INA3221" not in said.err
@@ -93,9 +93,7 @@ def test_on_another_machine_the_first_word_is_of_tensorrt(
 
 
 def test_another_engine_on_another_machine_runs_without_the_boards_sensor(edgeprune: Type, tmp_path: Path) -> None:
-    made = bundles.write_bundle(tmp_path / "bundle", engine="tensorrt", compiled_on_device=True)
-    made.manifest.target.power.meter = "ina3221"
-    write_manifest(made.folder, made.manifest)
+    made = bundles.write_bundle(tmp_path / "bundle", engine="tensorrt", compiled_on_device=True, meter="ina3221")
     command = (
         "run",
         "--bundle",
@@ -131,7 +129,7 @@ def test_run_compiles_chooses_and_runs(jetson: Jetson, edgeprune: Type, folder: 
 def test_graphs_that_cannot_be_compiled_cost_their_buckets_alone(
     jetson: Jetson, edgeprune: Type, tmp_path: Path
 ) -> None:
-    made = bundles.write_bundle(tmp_path / "bundle", engine="tensorrt", compiled_on_device=True, stem_head=True)
+    made = bundles.write_bundle(tmp_path / "bundle", engine="tensorrt", compiled_on_device=True)
     names = ("fp32-tail-half", "int8-tail-half", "int8-tail-quarter", "stem-head")
     jetson.trt.refuses_graph = dict.fromkeys(names, "no implementation for node x")
     said = edgeprune("compile", made.folder, "--json")

@@ -10,9 +10,10 @@ import pytest
 from edgeprune import __version__
 from edgeprune.base.files import sha256
 from edgeprune.bundle import write_manifest
+from edgeprune.bundle.target import BucketFamily, load_target
 from edgeprune.cli import demo as module
 from edgeprune.export import build as export
-from edgeprune.export import sources
+from edgeprune.export import inputs
 from tests import bundles
 from tests.cli.conftest import Type
 from tests.cli.test_verbs import write_data_set
@@ -33,20 +34,20 @@ class Build:
         self.calls += 1
         if self.stopped:
             raise KeyboardInterrupt
-        bundle = bundles.write_bundle(out)
-        bundle.manifest.provenance |= {"checkpoint_sha256": sha256(self.checkpoint), "edgeprune": __version__}
+        hashes = {"checkpoint_sha256": sha256(self.checkpoint), "target_sha256": target.sha256()}
+        bundle = bundles.write_bundle(out).seen_with(provenance={**hashes, "edgeprune": __version__})
         write_manifest(out, bundle.manifest)
 
 
 @pytest.fixture
-def build(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
-    """The demo's model, target and data are the tiny bundle's, and it is short."""
+def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
+    """The demo takes the tiny bundle, and is short."""
     checkpoint = tmp_path / "shipped.safetensors"
     checkpoint.write_bytes(b"weights")
     fake = Build(checkpoint)
-    target = module.open_bundle(tiny).manifest.target
+    target = load_target("onnx-cpu")
     monkeypatch.setattr(export, "build", fake)
-    monkeypatch.setattr(sources, "find_sources", lambda *_: None)
+    monkeypatch.setattr(inputs, "find_inputs", lambda *_: None)
     monkeypatch.setattr(module, "default_checkpoint", lambda: checkpoint)
     monkeypatch.setattr(module, "load_target", lambda name: target)
     for name, value in {"FRAMES": 2, "ROUNDS": 1, "SCORED": 2, "DATA": str(write_data_set(tmp_path))}.items():
@@ -66,6 +67,17 @@ def test_a_second_demo_takes_the_finished_bundle(
     monkeypatch.setattr(module, "__version__", "of another day")
     edgeprune("demo")
     assert build.calls == 3
+
+
+def test_a_bundle_of_another_target_is_built_again(
+    edgeprune: Type, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the target changed in what a device does not need of it."""
+    monkeypatch.setattr(module, "run_and_measure", lambda *_: None)
+    assert edgeprune("demo").code == 0
+    other = load_target("onnx-cpu").model_copy(update={"buckets": BucketFamily(count=3)})
+    monkeypatch.setattr(module, "load_target", lambda name: other)
+    assert "is of another model, target or edgeprune" in edgeprune("demo").err and build.calls == 2
 
 
 def test_a_demo_stopped_while_it_builds_says_that_nothing_is_kept(edgeprune: Type, build: Build) -> None:

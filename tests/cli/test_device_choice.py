@@ -1,17 +1,20 @@
 """What a device chooses of a compiled bundle: a precision for each bucket, and which buckets it drops; every verb takes it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgeprune.base.errors import RunError
-from edgeprune.bundle import MIXED, Bundle, open_bundle
+from edgeprune.bundle import MANIFEST, MIXED, Bundle, open_bundle
 from edgeprune.cli.device import prepare_run
 from edgeprune.evaluate.accuracy import evaluate
 from edgeprune.evaluate.bench import list_entries
 from edgeprune.evaluate.worker import Job, open_job
 from edgeprune.runtime import compiling as on_device
+from edgeprune.runtime import kept_choice as kept
+from edgeprune.runtime.precision_choice import Choice, Measured
 from tests import bundles
 from tests.cli.compiled import ROWS, one_picture, spoil
 from tests.cli.conftest import Type
@@ -21,24 +24,21 @@ from tests.runtime.engines.jetson import ENGINE, Jetson
 Two = tuple[float | None, float | None]  # of fp32 and int8
 
 
-def choose(bundle: Bundle, times_ms: dict[str, tuple[float, float]], agreement: dict[str, Two]) -> on_device.Choice:
-    precisions = bundle.manifest.precisions
-    return on_device._pick(
+def choose(bundle: Bundle, times_ms: dict[str, tuple[float, float]], agreement: dict[str, Two]) -> Choice:
+    return on_device.pick(
         bundle,
-        {
-            (name, each): value
-            for name, both in agreement.items()
-            for each, value in zip(precisions, both, strict=True)
-            if value is not None
-        },
-        {(name, each): value for name, both in times_ms.items() for each, value in zip(precisions, both, strict=True)},
+        [
+            Measured(name, each, times_ms[name][index], agreement=agreement.get(name, (None, None))[index])
+            for name in times_ms
+            for index, each in enumerate(bundle.manifest.precisions)
+        ],
     )
 
 
 def pick(bundle: Bundle, times_ms: dict[str, tuple[float, float]], agreement: dict[str, Two]) -> str:
     """The precisions of trunk, quarter, half and full, `-` where it is dropped."""
-    chosen = {row["bucket"]: row["precision"] for row in choose(bundle, times_ms, agreement).rows if row["chosen"]}
-    return " ".join(chosen.get(name, "-") for name in ("trunk", "quarter", "half", "full"))
+    choice = choose(bundle, times_ms, agreement)
+    return " ".join([choice.trunk, *(choice.tails.get(name, "-") for name in ("quarter", "half", "full"))])
 
 
 ALL_AGREE: dict[str, Two] = {"quarter": (1.0, 1.0), "half": (1.0, 1.0), "full": (1.0, 1.0)}
@@ -64,11 +64,9 @@ def test_a_bucket_that_answers_in_no_precision_is_dropped(bundle: Bundle) -> Non
     times_ms = {"trunk": (5.0, 2.0), "quarter": (9.0, 4.0), "half": (12.0, 6.0), "full": (20.0, 9.0)}
     figures = ALL_AGREE | {"half": (0.9, 0.95)}
     assert pick(bundle, times_ms, figures) == "int8 int8 - int8"
-    choice = choose(bundle, times_ms, figures)
-    assert choice.lines() == [
-        "half is not used on this device: labels equal to the bundle's references: fp32 90.00%, int8 95.00%; at least fp32 "
-        "99.90%, int8 99.00% expected"
-    ]
+    assert choose(bundle, times_ms, figures).dropped == {
+        "half": "labels equal to the bundle's references: fp32 90.00%, int8 95.00%; at least fp32 99.90%, int8 99.00% expected"
+    }
     assert (
         "fp32 not compiled, int8 95.00%; at least int8 99.00%"
         in choose(bundle, times_ms, ALL_AGREE | {"half": (None, 0.95)}).dropped["half"]
@@ -93,7 +91,7 @@ def test_labels_are_compared_with_the_references(jetson: Jetson, edgeprune: Type
         said.code == 3
         and "bucket full, which every frame can fall back on, can't be used here: labels equal" in said.err
     )
-    assert not (jetson.cache.parent / on_device.CHOICES).exists()
+    assert not (jetson.cache.parent / kept.CHOICES).exists()
 
 
 def test_a_bucket_that_is_dropped_is_said_and_the_next_larger_one_is_taken(
@@ -118,9 +116,12 @@ def test_a_bucket_that_is_dropped_is_said_and_the_next_larger_one_is_taken(
     said = edgeprune(*command, "--bucket", "half")
     assert said.code == 2 and "no bucket 'half'; choices: quarter, full" in said.err
     opened = open_bundle(made.folder)
-    assert on_device.take_choice(opened, ENGINE)
-    assert [bucket.name for bucket in opened.manifest.buckets] == ["quarter", "full"]
-    assert {name for graphs in opened.manifest.graphs.values() for name in graphs.tails} == {"quarter", "full"}
+    choice = kept.kept_choice(opened, ENGINE)
+    assert choice
+    run_here = kept.as_chosen(opened, ENGINE, choice).manifest
+    assert [bucket.name for bucket in run_here.buckets] == ["quarter", "full"]
+    assert {name for graphs in run_here.graphs.values() for name in graphs.tails} == {"quarter", "full"}
+    assert len(opened.manifest.buckets) == 3 and "half" in opened.manifest.graphs["int8"].tails
 
 
 def test_a_bucket_that_falls_back_on_a_precision_in_which_it_does_not_answer_is_dropped(
@@ -132,46 +133,40 @@ def test_a_bucket_that_falls_back_on_a_precision_in_which_it_does_not_answer_is_
     ENGINE.prepare(on_device.graphs_of(made), lambda line: None)
     monkeypatch.setattr(on_device, "_time", lambda sessions, *_: {"fp32": (2.0, 9.0), "int8": (1.0, 3.0)})
 
-    def falls_back(opened: Bundle, engine: object, rows: list[dict[str, object]], say: object) -> None:
-        for row in rows:
-            row["chosen"] = row["precision"] == "int8"
+    def falls_back(opened: Bundle, engine: object, choice: Choice, say: object) -> Choice:
+        return replace(choice, trunk="int8", tails=dict.fromkeys(choice.tails, "int8"))
 
-    monkeypatch.setattr(on_device, "hold_mixed", falls_back)
+    monkeypatch.setattr(on_device, "revert_failing_tails", falls_back)
     choice = on_device.choose_on_device(made, ENGINE, lambda line: None)
     assert choice.dropped == {
         "half": "behind the trunk in int8 it does not answer; labels equal to the bundle's references: fp32 100.00%, int8 "
         "0.00%; at least fp32 99.90%, int8 99.00% expected"
     }
-    assert not any(row["chosen"] for row in choice.rows if row["bucket"] == "half")
+    assert "half" not in choice.tails and choice.tails["full"] == "int8"
 
 
 def test_a_choice_is_made_anew_where_its_graphs_were(
     jetson: Jetson, edgeprune: Type, folder: Path, bundle: Bundle, tmp_path: Path
 ) -> None:
     """After an update of TensorRT the plans are others: what was measured of the old ones says nothing of them."""
-    assert edgeprune("compile", folder).code == 0 and on_device.take_choice(bundle, ENGINE)
+    assert edgeprune("compile", folder).code == 0 and kept.kept_choice(bundle, ENGINE)
     jetson.restart("10.17.0")
-    assert on_device.take_choice(bundle, ENGINE) is None
+    assert kept.kept_choice(bundle, ENGINE) is None
     said = edgeprune("run", "--bundle", folder, "--camera", one_picture(tmp_path, 3))
     assert said.code == 0 and "compiles 8 graphs" in said.err and "equal labels" in said.err
-    assert on_device.take_choice(bundle, ENGINE)
+    assert kept.kept_choice(bundle, ENGINE)
 
 
 def test_a_mixed_choice_opens_the_graphs_it_names(jetson: Jetson, bundle: Bundle) -> None:
-    rows = [
-        {
-            "bucket": name,
-            "precision": each,
-            "p50_ms": 1.0,
-            "agreement": 1.0,
-            "chosen": (name == "full") == (each == "fp32"),
-        }
-        for name, each in ROWS
-    ]
-    ENGINE.prepare(on_device.graphs_of(bundle), lambda line: None)
-    on_device._keep(bundle, ENGINE, on_device.Choice(rows, {}))
-    assert on_device.take_choice(bundle, ENGINE) and bundle.default_precision() == MIXED
-    chosen = bundle.graphs(MIXED)
+    graphs = on_device.graphs_of(bundle)
+    ENGINE.prepare(graphs, lambda line: None)
+    measured = [Measured(name, each, 1.0, agreement=1.0) for name, each in ROWS]
+    choice = Choice("int8", {"quarter": "int8", "half": "int8", "full": "fp32"}, measured)
+    kept.keep_choice(bundle, ENGINE, graphs, choice)
+    assert kept.kept_choice(bundle, ENGINE) == choice
+    run_here = kept.as_chosen(bundle, ENGINE, choice)
+    assert run_here.default_precision() == MIXED
+    chosen = run_here.graphs(MIXED)
     assert chosen.trunk == "graphs/int8-trunk.onnx" and chosen.tails["full"] == "graphs/fp32-tail-full.onnx"
     assert chosen.tails["half"] == "graphs/int8-tail-half.onnx"
 
@@ -183,18 +178,18 @@ def test_bench_and_eval_take_what_the_device_chose(
     made = bundles.write_bundle(tmp_path / "bundle", engine="tensorrt", compiled_on_device=True)
     spoil(made, "fp32/half", "int8/half")
     opened = open_bundle(made.folder)
-    prepare_run(opened, "tensorrt", on_device.single_graphs(opened))
-    entries = list_entries(opened, Job("", "tensorrt", 1, ""), None)
+    opened = prepare_run(opened, "tensorrt", on_device.single_graphs(opened))
+    entries = list_entries(opened, Job("", "tensorrt", 1, ""))
     assert [entry.bucket for entry in entries if entry.job.kind == "bucket" and entry.job.precision == "int8"] == [
         "quarter",
         "full",
     ]
-    timed, description = open_job(
-        Job("auto", "tensorrt", 1, "", bundle=str(made.folder), precision=opened.manifest.run or "")
-    )
+    (tmp_path / MANIFEST).write_text(opened.manifest.model_dump_json())
+    seen = {"bundle": str(made.folder), "manifest": str(tmp_path / MANIFEST)}
+    timed, description = open_job(Job("auto", "tensorrt", 1, "", **seen, precision=opened.manifest.run or ""))
     assert description["engine"] == "tensorrt"
     assert timed(bundles.frame_with(9)) == "full" and timed(bundles.frame_with(6)) == "quarter"
-    rows = evaluate(opened, Frames(9), cells(), engine="tensorrt", dense_graph=None)["rows"]
+    rows = evaluate(opened, Frames(9), cells(), engine="tensorrt")["rows"]
     assert {(row["bucket"], row["precision"]) for row in rows} == {("dense", "fp32")} | {
         (bucket, each) for bucket in ("quarter", "full", "auto") for each in opened.manifest.graphs
     }
@@ -203,16 +198,16 @@ def test_bench_and_eval_take_what_the_device_chose(
 def test_a_mixture_that_does_not_answer_is_not_kept(
     jetson: Jetson, edgeprune: Type, folder: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each precision agrees as a whole; what `hold_mixed` decides of the mixture is what is kept."""
+    """Each precision agrees as a whole; what is decided of the mixture is what is kept."""
     seen: list[str] = []
 
-    def hold(opened: Bundle, engine: object, rows: list[dict[str, object]], say: object) -> None:
-        seen.extend(str(row["precision"]) for row in rows if row["chosen"])
-        for row in rows:
-            row["chosen"] = row["precision"] == "fp32"
+    def revert(opened: Bundle, engine: object, choice: Choice, say: object) -> Choice:
+        seen.extend([choice.trunk, *choice.tails.values()])
+        return replace(choice, trunk="fp32", tails=dict.fromkeys(choice.tails, "fp32"))
 
-    monkeypatch.setattr(on_device, "hold_mixed", hold)
+    monkeypatch.setattr(on_device, "revert_failing_tails", revert)
     said = edgeprune("compile", folder, "--json")
     assert said.code == 0 and len(seen) == 4
     assert {row["precision"] for row in json.loads(said.out)["rows"] if row["chosen"]} == {"fp32"}
-    assert on_device.take_choice(bundle, ENGINE) and bundle.manifest.run == "fp32"
+    choice = kept.kept_choice(bundle, ENGINE)
+    assert choice and choice.run == "fp32"

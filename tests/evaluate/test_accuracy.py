@@ -204,14 +204,6 @@ def test_some_buckets_and_frames(bundle: Bundle, data_set: DataSet) -> None:
     assert sum(by_key(result)["auto", "fp32"]["buckets"].values()) == 3
 
 
-def test_a_dense_reference_from_elsewhere(tmp_path: Path, data_set: DataSet) -> None:
-    bundle = bundles.write_bundle(tmp_path / "tiny", precisions=("int8",), dense=False)
-    assert ("dense", "fp32") not in by_key(evaluate(bundle, Frames(2), data_set))
-    bundles.write_single(tmp_path / "dense.onnx")
-    rows = by_key(evaluate(bundle, Frames(2), data_set, dense_graph=tmp_path / "dense.onnx"))
-    assert rows["dense", "fp32"]["tokens"] == bundles.DEPTH * bundles.N
-
-
 def test_a_peer_gets_a_row_by_the_name_of_its_file(bundle: Bundle, data_set: DataSet, tmp_path: Path) -> None:
     peer = tmp_path / "theirs.onnx"
     peer.write_bytes(bundle.path("graphs/dense.onnx").read_bytes())

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from edgeprune.base.errors import InputError
-from edgeprune.evaluate.plot import _pareto_front, plot_growth, plot_history, plot_miou_latency
+from edgeprune.evaluate.plot import _pareto_front, plot_growth, plot_miou_latency
 
 ROWS: list[dict[str, Any]] = [
     {"bucket": "dense", "precision": "fp32", "latency_ms": {"p50": 310.0}, "miou": 0.62},
@@ -95,24 +95,9 @@ def test_labels_do_not_overlap() -> None:
     assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])
 
 
-def test_history(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    rows: list[dict[str, Any]] = [{"phase": "dense", "frames": 8 * step, "loss": 2 / (1 + step)} for step in range(9)]
-    rows += [
-        {"phase": "sparse", "frames": 8, "loss": 0.3, "miou": None},
-        {"phase": "sparse", "frames": 16, "miou": 0.4},
-    ]
-    plot_history(rows, tmp_path / "history.svg")
-    text = (tmp_path / "history.svg").read_text()
-    for label in ("dense", "sparse", "validation mIoU (%)"):
-        assert f"<!-- {label} -->" in text
-
-
 def test_nothing_to_plot(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no row has both mIoU and latency"):
         plot_miou_latency(ROWS[3:], tmp_path / "plot.png")
-    with pytest.raises(InputError, match="training log has no rows"):
-        plot_history([], tmp_path / "plot.png")
 
 
 def test_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

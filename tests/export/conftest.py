@@ -8,11 +8,13 @@ import onnx
 import pytest
 
 from edgeprune.bundle import Bundle, open_bundle
-from edgeprune.bundle.target import BucketFamily, Parity, Target, load_target
+from edgeprune.bundle.runtime_spec import Parity
+from edgeprune.bundle.target import BucketFamily, Target, load_target
 from edgeprune.data.selection import Calibration
 from edgeprune.export import build as module
 from edgeprune.export.build import build
-from edgeprune.export.sources import Sources, find_sources
+from edgeprune.export.graphs import GraphFamily
+from edgeprune.export.inputs import BuildInputs, find_inputs
 from edgeprune.model.checkpoint import save
 from edgeprune.quantize.calibrate import calibrate, write_calib
 from tests import models
@@ -27,29 +29,29 @@ def small(target: str, count: int) -> Target:
 
 
 @pytest.fixture(scope="session")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> BuildInputs:
     folder = tmp_path_factory.mktemp("trained")
     card = models.card(depth=3, stem="conv", quantized=True, keep=[0.6, 0.4])
     model = models.model(card)
     save(folder / "qat.safetensors", card, model.state_dict())
     spec = Calibration(data=models.write_street(folder, frames=16), frames=16)
     write_calib(folder / "calib-qat.yaml", calibrate(model, spec, "tiny"))
-    return find_sources(folder / "qat.safetensors", None, None)
+    return find_inputs(folder / "qat.safetensors", None, None)
 
 
 @pytest.fixture(scope="session")
-def cpu(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def cpu(inputs: BuildInputs, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("cpu") / "bundle"
-    build(small("onnx-cpu", 3), sources, ["int8", "fp32"], folder, lambda line: None)
+    build(small("onnx-cpu", 3), inputs, ["int8", "fp32"], folder, lambda line: None)
     return open_bundle(folder)
 
 
 @pytest.fixture(scope="session")
-def orin(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def orin(inputs: BuildInputs, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A model of random weights is far off in INT8."""
     folder = tmp_path_factory.mktemp("orin") / "bundle"
     target = small("jetson-orin", 5).model_copy(update={"parity": Parity(int8=0.9)})
-    build(target, sources, ["int8", "fp16"], folder, lambda line: None)
+    build(target, inputs, ["int8", "fp16"], folder, lambda line: None)
     bundle = open_bundle(folder)
     assert len(bundle.manifest.buckets) > 1
     return bundle
@@ -60,15 +62,14 @@ def exported(cpu: Bundle, monkeypatch: pytest.MonkeyPatch) -> Callable[[Change |
     """exported(change): builds take the graphs that were exported already, changed on the way."""
 
     def use(change: Change | None = None) -> None:
-        def family(*_: Any) -> tuple[onnx.ModelProto, dict[str, onnx.ModelProto]]:
+        def family(*_: Any) -> GraphFamily:
             graphs = cpu.graphs("fp32")
             trunk = onnx.load(cpu.path(graphs.trunk))
             tails = {name: onnx.load(cpu.path(path)) for name, path in graphs.tails.items()}
             if change:
                 change(trunk, tails)
-            return trunk, tails
+            return GraphFamily(trunk, tails)
 
-        assert cpu.manifest.dense
         dense = onnx.load(cpu.path(cpu.manifest.dense))
         monkeypatch.setattr(module, "export_family", family)
         monkeypatch.setattr(module, "export_dense", lambda *_, **__: dense)
@@ -80,5 +81,5 @@ def quiet(line: str) -> None:
     pass
 
 
-def again(cpu: Bundle, sources: Sources, out: Path, said: list[str] | None = None) -> None:
-    build(cpu.manifest.target, sources, ["fp32"], out, quiet if said is None else said.append)
+def again(inputs: BuildInputs, out: Path, said: list[str] | None = None) -> None:
+    build(small("onnx-cpu", 3), inputs, ["fp32"], out, quiet if said is None else said.append)

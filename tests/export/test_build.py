@@ -11,17 +11,19 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from edgeprune.base.errors import InputError
-from edgeprune.bundle import MANIFEST, Bundle, open_bundle
-from edgeprune.bundle.target import Parity, load_target
-from edgeprune.export.build import build, build_dense
-from edgeprune.export.sources import PARITY_FRAMES, Sources, find_sources
+from edgeprune.bundle import MANIFEST, Bundle, EngineRow, Manifest, open_bundle, write_manifest
+from edgeprune.bundle.runtime_spec import Parity
+from edgeprune.bundle.target import load_target
+from edgeprune.export import build as module
+from edgeprune.export.build import build
+from edgeprune.export.inputs import PARITY_FRAMES, BuildInputs, find_inputs
 from edgeprune.model.checkpoint import save
+from edgeprune.runtime.precision_choice import Choice
 from tests import models
 from tests.export.conftest import again, quiet, small
 
 
-def test_the_bundle_verifies_and_says_what_it_is(cpu: Bundle, sources: Sources) -> None:
+def test_the_bundle_verifies_and_says_what_it_is(cpu: Bundle, inputs: BuildInputs) -> None:
     manifest = open_bundle(cpu.folder).manifest
     assert (manifest.name, manifest.policy, manifest.depth, manifest.tokens) == ("tiny", "svit", 3, 24)
     assert (manifest.height, manifest.width, manifest.label_height, manifest.label_width) == (64, 96, 32, 48)
@@ -32,7 +34,6 @@ def test_the_bundle_verifies_and_says_what_it_is(cpu: Bundle, sources: Sources) 
         assert entry.token_layers == 24 + sum(entry.counts)
     assert manifest.provenance["checkpoint"] == "qat.safetensors"
     assert manifest.provenance["parity_frames"].endswith("small-street.yaml train")
-    assert manifest.lint == []
     written = sorted(str(path.relative_to(cpu.folder)) for path in cpu.folder.rglob("*") if path.is_file())
     tails = [
         f"graphs/{precision}-tail-{entry.name}.onnx" for precision in ("fp32", "int8") for entry in manifest.buckets
@@ -71,8 +72,7 @@ def test_reference_frames_give_the_reference_labels(cpu: Bundle) -> None:
                 assert (labels_HW == expected_HW).mean() > 0.999
 
 
-def test_the_dense_reference_runs_every_token_in_float(cpu: Bundle, sources: Sources) -> None:
-    assert cpu.manifest.dense and cpu.manifest.stem_head
+def test_the_dense_reference_runs_every_token_in_float(cpu: Bundle, inputs: BuildInputs) -> None:
     dense = onnx.load(cpu.path(cpu.manifest.dense))
     operators = [node.op_type for node in dense.graph.node]
     assert operators.count("Softmax") == 3 and "TopK" not in operators and "QuantizeLinear" not in operators
@@ -81,31 +81,32 @@ def test_the_dense_reference_runs_every_token_in_float(cpu: Bundle, sources: Sou
 
 
 def test_orin_is_built_here_and_compiled_there(orin: Bundle) -> None:
-    assert orin.manifest.target.compiled_on_device and orin.manifest.target.dialect == "tensorrt"
-    assert orin.manifest.lint == [] and len(orin.manifest.target.lint) == 13
+    assert orin.manifest.target.compiled_on_device and orin.manifest.target.engine == "tensorrt"
+    assert "13 rules, 0 findings" in (orin.folder / "build.log").read_text()
     least = orin.manifest.target.parity
     assert all(row.label_agreement >= getattr(least, row.precision) for row in orin.manifest.parity)
     assert all(row.label_agreement >= 0.99 for row in orin.manifest.parity if row.bucket == "full")
 
 
 def test_a_bundle_is_replaced_by_the_next_build(
-    cpu: Bundle, sources: Sources, exported: Callable[..., None], tmp_path: Path
+    inputs: BuildInputs, exported: Callable[..., None], tmp_path: Path
 ) -> None:
     exported()
     out = tmp_path / "bundle"
     for _ in range(2):
-        again(cpu, sources, out)
+        again(inputs, out)
         assert open_bundle(out).manifest.precisions == ["fp32"]
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
 def test_a_build_says_what_it_does_and_how_long_the_rest_takes(
-    cpu: Bundle, sources: Sources, exported: Callable[..., None], tmp_path: Path
+    cpu: Bundle, inputs: BuildInputs, exported: Callable[..., None], tmp_path: Path
 ) -> None:
     exported()
     said: list[str] = []
-    target = cpu.manifest.target.model_copy(update={"parity": Parity(int8=0.5)})  # float graphs in the place of INT8's
-    build(target, sources, ["fp32", "int8"], tmp_path / "bundle", said.append)
+    parity = Parity(int8=0.5)  # float graphs in the place of INT8's
+    target = small("onnx-cpu", 3).model_copy(update={"parity": parity})
+    build(target, inputs, ["fp32", "int8"], tmp_path / "bundle", said.append)
     count = len(cpu.manifest.buckets)
     expected = [
         rf"fp32 \(1 of 2\): exporting {count + 1} graphs",
@@ -129,7 +130,7 @@ def test_a_dense_model_is_one_graph_without_calibration(tmp_path: Path) -> None:
     save(tmp_path / "dense.safetensors", card, models.model(card).state_dict())
     manifest = build(
         load_target("onnx-cpu"),
-        find_sources(tmp_path / "dense.safetensors", None, None),
+        find_inputs(tmp_path / "dense.safetensors", None, None),
         ["fp32"],
         tmp_path / "b",
         quiet,
@@ -139,28 +140,41 @@ def test_a_dense_model_is_one_graph_without_calibration(tmp_path: Path) -> None:
     assert graphs.tails == {} and manifest.provenance["parity_frames"] == "the synthetic street"
     labels = np.load(tmp_path / "b" / "references.npz")["fp32/full"]
     assert labels.shape == (4, 32, 48)
-    # the FP32 reference can be made again later, from the same checkpoint alone
-    (tmp_path / "later").mkdir()
-    path = build_dense(tmp_path / "dense.safetensors", manifest, tmp_path / "later")
-    assert ort.InferenceSession(path).run(None, {"frame": models.frames(1)[0]})[0].shape == (32, 48)
-    with pytest.raises(InputError, match="was not built from"):
-        save(tmp_path / "dense.safetensors", card, models.model(card, seed=5).state_dict())
-        build_dense(tmp_path / "dense.safetensors", manifest, tmp_path / "later")
 
 
-def test_without_its_reference_a_bundles_dense_graph_is_not_made_of_other_weights(
-    sources: Sources, tmp_path: Path
-) -> None:
-    """As in an installed wheel, which leaves references out."""
+def test_a_reference_beside_the_checkpoint_is_the_dense_graph(inputs: BuildInputs, tmp_path: Path) -> None:
     dense = models.card("dense", depth=3, stem="conv")
     save(tmp_path / "reference.safetensors", dense, models.model(dense).state_dict())
     for name in ("qat.safetensors", "calib-qat.yaml"):
-        shutil.copy(sources.checkpoint.with_name(name), tmp_path / name)
-    checkpoint = tmp_path / "qat.safetensors"
+        shutil.copy(inputs.checkpoint.with_name(name), tmp_path / name)
     said: list[str] = []
-    manifest = build(small("onnx-cpu", 2), find_sources(checkpoint, None, None), ["fp32"], tmp_path / "b", said.append)
+    found = find_inputs(tmp_path / "qat.safetensors", None, None)
+    manifest = build(small("onnx-cpu", 2), found, ["fp32"], tmp_path / "b", said.append)
     assert manifest.provenance["reference"] == "reference.safetensors"
     assert not any("no reference.safetensors" in line for line in said)
-    (tmp_path / "reference.safetensors").unlink()
-    with pytest.raises(InputError, match=r"dense reference, reference.safetensors, is not beside .*qat.safetensors"):
-        build_dense(checkpoint, manifest, tmp_path)
+
+
+def test_the_manifest_is_written_once_and_whole(
+    inputs: BuildInputs, exported: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What is chosen from graphs is chosen before there is a manifest that names them."""
+    exported()
+    written: list[Manifest] = []
+
+    def write(folder: Path, manifest: Manifest) -> Manifest:
+        assert not (folder / MANIFEST).exists() and manifest.run and manifest.engine_choice
+        written.append(write_manifest(folder, manifest))
+        return written[-1]
+
+    def time_nothing(bundle: Bundle, *_: object) -> tuple[str, list[EngineRow]]:
+        assert not bundle.manifest.files
+        return "onnxruntime", [EngineRow(engine="onnxruntime", agreement=1.0, p50_ms=1.0, chosen=True, reason="")]
+
+    monkeypatch.setattr(module, "write_manifest", write)
+    monkeypatch.setattr(module, "choose_engine", time_nothing)
+    monkeypatch.setattr(module, "choose_precisions", lambda bundle, *_: Choice("fp32", {}, []))
+    update = {"candidates": ["onnxruntime"], "precision_per_bucket": True, "parity": Parity(int8=0.9)}
+    manifest = build(
+        small("onnx-cpu", 3).model_copy(update=update), inputs, ["int8", "fp32"], tmp_path / "bundle", quiet
+    )
+    assert [manifest] == written and open_bundle(tmp_path / "bundle").manifest == manifest

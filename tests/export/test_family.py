@@ -5,8 +5,8 @@ import pytest
 
 from edgeprune.bundle.target import BucketFamily, load_target
 from edgeprune.export.family import FULL, ROWS, place_buckets, rising
+from edgeprune.export.inputs import BuildInputs
 from edgeprune.export.lint.rules import MAX_TOPK
-from edgeprune.export.sources import Sources
 from edgeprune.model.policy import Shape
 from edgeprune.model.schedule import Schedule
 from edgeprune.model.spec import PolicySpec
@@ -167,7 +167,7 @@ def test_the_dense_policy_has_one_bucket_without_counts() -> None:
     assert [(bucket.name, bucket.counts) for bucket in buckets] == [(FULL, ())]
 
 
-def test_one_bucket_is_the_full_grid(sources: Sources) -> None:
-    assert sources.calib is not None
-    policy = load(sources.checkpoint)[0].policy
-    assert len(place_buckets(policy.schedule, BucketFamily(count=1), sources.calib.occupancy["int8"])) == 1
+def test_one_bucket_is_the_full_grid(inputs: BuildInputs) -> None:
+    assert inputs.calib is not None
+    policy = load(inputs.checkpoint)[0].policy
+    assert len(place_buckets(policy.schedule, BucketFamily(count=1), inputs.calib.occupancy["int8"])) == 1

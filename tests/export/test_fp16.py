@@ -12,7 +12,7 @@ from edgeprune.base.errors import RunError
 from edgeprune.bundle import Bundle
 from edgeprune.export.fp16 import to_fp16
 from edgeprune.export.fp16_range import LIMIT, measure_range, say_range
-from edgeprune.export.graphs import export_dense
+from edgeprune.export.graphs import GraphFamily, export_dense
 from edgeprune.runtime.engines import ENGINES
 from tests import models
 
@@ -158,7 +158,7 @@ def test_the_range_is_that_of_the_activations() -> None:
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     frames_FHW3 = np.stack([np.full((2, 2, 3), value, np.uint8) for value in (0, 255, 7)])
-    rows = measure_range(proto, {}, frames_FHW3, 1)
+    rows = measure_range(GraphFamily(proto, {}), frames_FHW3, 1)
     assert [(row["where"].split()[0], row["largest"]) for row in rows] == [("Sub", 1000.0), ("Mul", 765.0)]
     assert rows[0]["share"] == pytest.approx(1000 / LIMIT)
 
@@ -178,9 +178,9 @@ def test_what_is_beyond_fp16_is_refused(tmp_path: Path) -> None:
     model.blocks[1].mlp.fc2.bias.data[3] = 1e5  # type: ignore[union-attr,operator,index]
     proto = export_dense(model, "tensorrt")
     with pytest.raises(RunError, match=r"activations of 1.* \(trunk: .* at blocks.1.mlp.fc2\) are beyond FP16's 65504"):
-        measure_range(proto, {}, models.frames(1), 1)
+        measure_range(GraphFamily(proto, {}), models.frames(1), 1)
     model.blocks[1].mlp.fc2.bias.data[3] = 1e3  # type: ignore[union-attr,operator,index]
-    rows = measure_range(export_dense(model, "tensorrt"), {}, models.frames(1), 1)
+    rows = measure_range(GraphFamily(export_dense(model, "tensorrt"), {}), models.frames(1), 1)
     assert say_range(rows).startswith("largest activation 1") and "of FP16's 65504" in say_range(rows)
 
 

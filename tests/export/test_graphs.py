@@ -12,12 +12,13 @@ import torch
 from onnx import numpy_helper
 
 from edgeprune.bundle import Bundle
-from edgeprune.export.build import export_family
-from edgeprune.export.graphs import drop_unused_inputs, export_dense
+from edgeprune.bundle.target import load_target
+from edgeprune.export.graphs import drop_unused_inputs, export_dense, export_family
+from edgeprune.export.inputs import BuildInputs
 from edgeprune.export.lint import lint_graph
 from edgeprune.export.lint.rules import _shapes
 from edgeprune.export.parity import compare
-from edgeprune.export.sources import Sources, twins
+from edgeprune.export.spec import reference_and_export_models
 from edgeprune.export.weights import ALIGNMENT, WeightFile, write_graph
 from edgeprune.model.policy import Bucket
 from edgeprune.model.segmenter import Segmenter
@@ -49,13 +50,14 @@ def built(request: pytest.FixtureRequest) -> tuple[Bundle, str]:
     return request.getfixturevalue(name), precision
 
 
-def torch_model(sources: Sources, bundle: Bundle, precision: str) -> Segmenter:
-    return twins(load(sources.checkpoint)[0], precision, bundle.manifest.target.dialect)[0]
+def torch_model(inputs: BuildInputs, bundle: Bundle, precision: str) -> Segmenter:
+    dialect = load_target(bundle.manifest.target.name).dialect
+    return reference_and_export_models(load(inputs.checkpoint)[0], precision, dialect)[0]
 
 
 def test_inputs_and_outputs(built: tuple[Bundle, str]) -> None:
     bundle, precision = built
-    half = bundle.manifest.target.beside_int8 == "fp16"
+    half = load_target(bundle.manifest.target.name).beside_int8 == "fp16"
     for name, path in paths(bundle, precision).items():
         graph = onnx.load(path, load_external_data=False).graph
         shape = {
@@ -80,12 +82,12 @@ def test_inputs_and_outputs(built: tuple[Bundle, str]) -> None:
         }
 
 
-def test_runs_as_pytorch_does(built: tuple[Bundle, str], sources: Sources) -> None:
+def test_runs_as_pytorch_does(built: tuple[Bundle, str], inputs: BuildInputs) -> None:
     bundle, precision = built
-    model = torch_model(sources, bundle, precision)
+    model = torch_model(inputs, bundle, precision)
     graphs = {name: session(path) for name, path in paths(bundle, precision).items()}
-    assert sources.calib is not None
-    threshold = sources.calib.thresholds_of(precision)[0]
+    assert inputs.calib is not None
+    threshold = inputs.calib.thresholds_of(precision)[0]
     for frame_HW3 in models.frames(3, first=300):
         state = run(graphs["trunk"], {"frame": frame_HW3})
         with torch.no_grad():
@@ -109,18 +111,18 @@ def test_a_frame_is_cast_before_anything_else(cpu: Bundle, orin: Bundle) -> None
             assert [node.op_type for node in graph.node if "frame" in node.input] == ["Cast"]
 
 
-def test_counts_over_the_threshold(cpu: Bundle, sources: Sources) -> None:
+def test_counts_over_the_threshold(cpu: Bundle, inputs: BuildInputs) -> None:
     """What the trunk says is what the calibration said of its own frames."""
-    assert sources.calib is not None
+    assert inputs.calib is not None
     trunk = session(paths(cpu, "fp32")["trunk"])
-    for index, shares_G in enumerate(sources.calib.occupancy["fp32"][:4]):
+    for index, shares_G in enumerate(inputs.calib.occupancy["fp32"][:4]):
         frame_HW3, _ = models.scene(index)
         assert int(run(trunk, {"frame": frame_HW3})["count"]) == round(shares_G[0] * models.N)
 
 
 def test_no_finding_for_the_other_target_but_its_dialect(cpu: Bundle, orin: Bundle) -> None:
     """The CPU's graphs are TensorRT's but for the INT32 bias, the order of TopK and the cast; TensorRT's pass everywhere."""
-    rules = orin.manifest.target.lint
+    rules = load_target("jetson-orin").lint
     for name, path in paths(orin, "int8").items():
         assert lint_graph(name, onnx.load(path), rules) == []
     found = {
@@ -202,17 +204,17 @@ def places(path: Path) -> dict[str, tuple[int, int, int]]:
     return found
 
 
-def test_weights_are_stored_once(built: tuple[Bundle, str], sources: Sources) -> None:
+def test_weights_are_stored_once(built: tuple[Bundle, str], inputs: BuildInputs) -> None:
     bundle, precision = built
     parts = {name: places(path) for name, path in paths(bundle, precision).items()}
     tails = [set(part.values()) for name, part in parts.items() if name != "trunk"]
     for part in tails[1:]:  # tails share all they have in common: everything but their own counts
         assert len(part & tails[0]) >= min(len(part), len(tails[0])) - 2
-    model = torch_model(sources, bundle, precision)
+    model = torch_model(inputs, bundle, precision)
     size = bundle.path(f"graphs/{precision}.weights").stat().st_size
     linears = sum(p.numel() for name, p in model.blocks.named_parameters() if p.ndim == 2 and "_quantizer" not in name)
     others = sum(p.numel() for p in model.parameters()) - linears
-    beside = 2 if bundle.manifest.target.beside_int8 == "fp16" else 4  # bytes of what is not INT8
+    beside = 2 if load_target(bundle.manifest.target.name).beside_int8 == "fp16" else 4  # bytes of what is not INT8
     expected = linears * (1 if precision == "int8" else beside) + others * beside
     assert 0.9 * expected < size < 1.15 * expected
 
@@ -255,10 +257,10 @@ def test_a_weight_file_holds_equal_constants_once_and_small_ones_not_at_all(tmp_
 def test_the_random_policy_exports_as_a_constant_table() -> None:
     model = models.model(models.card("random", depth=2))
     buckets = [Bucket("k8", (8,))]
-    trunk, tails = export_family(model, buckets, [0.5], "onnxruntime")
-    (row,) = compare(model, buckets, "fp32", trunk, list(tails.values()), models.frames(2), 1)
+    family = export_family(model, buckets, [0.5], "onnxruntime")
+    (row,) = compare(model, buckets, "fp32", family, models.frames(2), 1)
     assert row.label_agreement > 0.999 and row.selection_agreement == 1.0 and row.max_abs < 1e-2
-    assert lint_graph("trunk", trunk, ["no-random"]) == []
+    assert lint_graph("trunk", family.trunk, ["no-random"]) == []
 
 
 def test_the_dense_graph_stops_after_some_blocks() -> None:
@@ -280,6 +282,6 @@ def test_inputs_that_nothing_reads_are_dropped() -> None:
     assert [value.name for value in proto.graph.input] == ["a"]
 
 
-def test_calibration_beside_the_checkpoint_is_found(sources: Sources) -> None:
-    assert sources.calib == read_calib(sources.checkpoint.with_name("calib-qat.yaml"))
-    assert sources.reference is None
+def test_calibration_beside_the_checkpoint_is_found(inputs: BuildInputs) -> None:
+    assert inputs.calib == read_calib(inputs.checkpoint.with_name("calib-qat.yaml"))
+    assert inputs.reference is None

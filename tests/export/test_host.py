@@ -6,17 +6,17 @@ from typing import Any
 import pytest
 
 from edgeprune.base.errors import InputError, RunError
-from edgeprune.bundle import Bundle, open_bundle
+from edgeprune.bundle import open_bundle
 from edgeprune.export import host
 from edgeprune.export.build import build
-from edgeprune.export.sources import Sources
+from edgeprune.export.inputs import BuildInputs
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.engines.onnxruntime import OnnxRuntime
-from tests.export.conftest import quiet
+from tests.export.conftest import quiet, small
 
 
 def test_a_target_that_leaves_the_engine_open_gets_the_fastest_that_answers_rightly(
-    cpu: Bundle, sources: Sources, exported: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    inputs: BuildInputs, exported: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One engine answers wrongly and would be fastest, one is not installed; of the other two the faster is taken."""
     exported()
@@ -42,29 +42,29 @@ def test_a_target_that_leaves_the_engine_open_gets_the_fastest_that_answers_righ
         return {"rows": [row | {"engine": name, "latency_ms": {"p50": times[name]}} for name in engines]}
 
     monkeypatch.setattr(host, "bench", fake_bench)
-    target = cpu.manifest.target.model_copy(update={"candidates": ["slow", "wrong", "missing", "quick"]})
-    build(target, sources, ["fp32"], tmp_path / "bundle", quiet)
+    target = small("onnx-cpu", 3).model_copy(update={"candidates": ["slow", "wrong", "missing", "quick"]})
+    build(target, inputs, ["fp32"], tmp_path / "bundle", quiet)
     manifest = open_bundle(tmp_path / "bundle").manifest
     assert manifest.target.engine == "quick"
-    rows = {row["engine"]: row for row in manifest.engine_choice}
-    assert [name for name, row in rows.items() if row["chosen"]] == ["quick"]
-    assert rows["slow"]["reason"] == "1.80x its time" and rows["quick"]["agreement"] == 1
-    assert "equal labels on the reference frames" in rows["wrong"]["reason"] and rows["wrong"]["p50_ms"] is None
-    assert "pip install" in rows["missing"]["reason"]
+    rows = {row.engine: row for row in manifest.engine_choice}
+    assert [name for name, row in rows.items() if row.chosen] == ["quick"]
+    assert rows["slow"].reason == "1.80x its time" and rows["quick"].agreement == 1
+    assert "equal labels on the reference frames" in rows["wrong"].reason and rows["wrong"].p50_ms is None
+    assert "pip install" in rows["missing"].reason
 
 
 def test_engines_of_this_machine_are_timed_for_real(
-    cpu: Bundle, sources: Sources, exported: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    inputs: BuildInputs, exported: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exported()
-    target = cpu.manifest.target.model_copy(update={"candidates": ["onnxruntime"]})
-    build(target, sources, ["fp32"], tmp_path / "bundle", quiet)
+    target = small("onnx-cpu", 3).model_copy(update={"candidates": ["onnxruntime"]})
+    build(target, inputs, ["fp32"], tmp_path / "bundle", quiet)
     manifest = open_bundle(tmp_path / "bundle").manifest
     (row,) = manifest.engine_choice
-    assert row["chosen"] and row["p50_ms"] > 0 and row["reason"] == "the fastest"
+    assert row.chosen and row.p50_ms and row.reason == "the fastest"
 
 
-def test_no_engine_at_all(cpu: Bundle, sources: Sources, exported: Any, tmp_path: Path, monkeypatch: Any) -> None:
+def test_no_engine_at_all(inputs: BuildInputs, exported: Any, tmp_path: Path, monkeypatch: Any) -> None:
     exported()
 
     class Missing(OnnxRuntime):
@@ -72,7 +72,7 @@ def test_no_engine_at_all(cpu: Bundle, sources: Sources, exported: Any, tmp_path
             raise InputError("this engine needs a library; pip install it")
 
     monkeypatch.setitem(ENGINES, "missing", Missing())
-    target = cpu.manifest.target.model_copy(update={"candidates": ["missing"]})
+    target = small("onnx-cpu", 3).model_copy(update={"candidates": ["missing"]})
     with pytest.raises(RunError, match="no engine can run the bundle: this engine needs a library"):
-        build(target, sources, ["fp32"], tmp_path / "bundle", quiet)
+        build(target, inputs, ["fp32"], tmp_path / "bundle", quiet)
     assert not (tmp_path / "bundle").exists()

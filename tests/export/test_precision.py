@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from edgeprune.bundle import MIXED, Bundle, open_bundle
-from edgeprune.bundle.target import Parity
+from edgeprune.bundle.runtime_spec import Parity
 from edgeprune.export import precision
 from edgeprune.export.build import build
+from edgeprune.export.inputs import BuildInputs
 from edgeprune.export.precision import pick
-from edgeprune.export.sources import Sources
-from edgeprune.runtime import references
+from edgeprune.runtime import precision_choice
 from edgeprune.runtime.engines import ENGINES
 from tests import models
-from tests.export.conftest import quiet
+from tests.export.conftest import quiet, small
 
 
 def timed(times: dict[str, tuple[float, float]]) -> list[dict[str, Any]]:
@@ -48,39 +48,40 @@ def names(cpu: Bundle) -> list[str]:
 
 def test_int8_where_it_is_faster_and_holds(cpu: Bundle, names: list[str]) -> None:
     times = dict.fromkeys(names, (10.0, 20.0)) | {"auto": (10.0, 20.0), "trunk": (4.0, 6.0)}
-    run, mixed, rows = pick(cpu.manifest, timed(times), scored(dict.fromkeys((*names, "auto"), (0.598, 0.6))))
-    assert (run, mixed) == ("int8", None)
+    choice = pick(cpu.manifest, timed(times), scored(dict.fromkeys((*names, "auto"), (0.598, 0.6))))
+    rows = choice.rows("loss_points")
+    assert choice.run == "int8" and choice.graphs(cpu.manifest.graphs) == cpu.manifest.graphs
     assert len(rows) == 2 * (len(names) + 1) and all(row["chosen"] == (row["precision"] == "int8") for row in rows)
     assert rows[-2]["loss_points"] == pytest.approx(0.2) and rows[-1]["loss_points"] == 0
 
 
 def test_fp32_everywhere_on_a_cpu_that_is_slow_at_int8(cpu: Bundle, names: list[str]) -> None:
     times = dict.fromkeys(names, (30.0, 20.0)) | {"auto": (30.0, 20.0), "trunk": (8.0, 6.0)}
-    assert pick(cpu.manifest, timed(times), [])[:2] == ("fp32", None)
+    assert pick(cpu.manifest, timed(times), []).run == "fp32"
 
 
 def test_a_bucket_that_loses_too_much_in_int8_runs_in_fp32(cpu: Bundle, names: list[str]) -> None:
     times = dict.fromkeys(names, (10.0, 20.0)) | {"auto": (10.0, 20.0), "trunk": (4.0, 6.0)}
     scores = dict.fromkeys((*names, "auto"), (0.598, 0.6)) | {names[0]: (0.594, 0.6)}  # 0.6 points, 0.5 allowed
-    run, mixed, rows = pick(cpu.manifest, timed(times), scored(scores))
-    assert run == MIXED and mixed is not None
+    choice = pick(cpu.manifest, timed(times), scored(scores))
+    assert choice.run == MIXED
     graphs = cpu.manifest.graphs
+    mixed = choice.graphs(graphs)[MIXED]
     assert mixed.trunk == graphs["int8"].trunk
     assert mixed.tails == graphs["int8"].tails | {names[0]: graphs["fp32"].tails[names[0]]}
-    assert [row["precision"] for row in rows if row["bucket"] == names[0] and row["chosen"]] == ["fp32"]
+    assert choice.tails[names[0]] == "fp32"
 
 
 def test_a_tail_is_judged_without_its_trunk(cpu: Bundle, names: list[str]) -> None:
     """The trunk gains so much in INT8 that each bucket as a whole does; one tail alone is faster in FP32."""
     times = dict.fromkeys(names, (10.0, 20.0)) | {"auto": (10.0, 20.0), "trunk": (4.0, 12.0)}
     times[names[0]] = (10.0, 17.0)  # tails: 6 and 5
-    run, mixed, _ = pick(cpu.manifest, timed(times), [])
-    assert run == MIXED and mixed is not None
-    assert mixed.tails[names[0]] == cpu.manifest.graphs["fp32"].tails[names[0]]
+    choice = pick(cpu.manifest, timed(times), [])
+    assert (choice.run, choice.trunk, choice.tails[names[0]]) == (MIXED, "int8", "fp32")
 
 
 def test_a_mixed_bundle_runs_and_is_scored(
-    cpu: Bundle, sources: Sources, exported: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    cpu: Bundle, inputs: BuildInputs, exported: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "bundle"
     names = [bucket.name for bucket in cpu.manifest.buckets]
@@ -90,8 +91,8 @@ def test_a_mixed_bundle_runs_and_is_scored(
     exported()
     # `exported` gives FP32 graphs for both precisions
     update = {"precision_per_bucket": True, "parity": Parity(int8=0.9)}
-    target = cpu.manifest.target.model_copy(update=update)
-    build(target, sources, ["int8", "fp32"], folder, quiet)
+    target = small("onnx-cpu", 3).model_copy(update=update)
+    build(target, inputs, ["int8", "fp32"], folder, quiet)
     bundle = open_bundle(folder)
     assert bundle.default_precision() == MIXED
     assert (folder / "build.log").read_text().endswith("a run takes mixed\n")
@@ -111,10 +112,8 @@ def test_a_mixture_that_does_not_answer_is_not_taken(
     times = dict.fromkeys(names, (10.0, 20.0)) | {"auto": (10.0, 20.0), "trunk": (4.0, 12.0)}
     times[names[0]] = (10.0, 17.0)
     monkeypatch.setattr(precision, "bench", lambda *_, **__: {"rows": timed(times)})
-    monkeypatch.setattr(references, "agreement_of", lambda *_: dict.fromkeys(names, 1.0))
-    run, mixed, _ = precision.choose_precisions(cpu, None, quiet)
-    assert run == MIXED and mixed is not None
-    monkeypatch.setattr(references, "agreement_of", lambda *_: dict.fromkeys(names, 0.98))
-    run, mixed, rows = precision.choose_precisions(cpu, None, quiet)
-    assert (run, mixed) == ("int8", None)
-    assert [row["precision"] for row in rows if row["bucket"] == names[0] and row["chosen"]] == ["int8"]
+    monkeypatch.setattr(precision_choice, "agreement_of", lambda *_: dict.fromkeys(names, 1.0))
+    assert precision.choose_precisions(cpu, None, quiet).run == MIXED
+    monkeypatch.setattr(precision_choice, "agreement_of", lambda *_: dict.fromkeys(names, 0.98))
+    choice = precision.choose_precisions(cpu, None, quiet)
+    assert choice.run == choice.tails[names[0]] == "int8"

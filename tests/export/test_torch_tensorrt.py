@@ -11,14 +11,15 @@ import pytest
 import torch
 
 from edgeprune.base.errors import InputError, RunError
-from edgeprune.bundle import Bundle, mix
+from edgeprune.bundle import MIXED, Bundle
 from edgeprune.bundle.target import load_target
 from edgeprune.export import torch_tensorrt
 from edgeprune.export.graphs import export_dense, to_labels
-from edgeprune.export.sources import Sources
+from edgeprune.export.inputs import BuildInputs
 from edgeprune.export.torch_tensorrt import Program, build_plans, check_builder, convert, programs, type_fp16
 from edgeprune.model.segmenter import as_image
 from edgeprune.runtime.engines import ENGINES
+from edgeprune.runtime.precision_choice import Choice
 from edgeprune.runtime.references import agreement_of
 from tests import bundles, models
 from tests.cli.conftest import Type, edgeprune
@@ -37,10 +38,10 @@ def library(thor: Jetson, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_its_engines_answer_as_the_graphs_do_and_nothing_is_compiled(
-    library: Any, thor: Jetson, orin: Bundle, sources: Sources
+    library: Any, thor: Jetson, orin: Bundle, inputs: BuildInputs
 ) -> None:
     said: list[str] = []
-    plans = build_plans(sources, orin, said.append)
+    plans = build_plans(inputs, orin, said.append)
     graphs = orin.graphs("fp16")
     paths = [orin.path(path) for path in (graphs.trunk, *graphs.tails.values())]
     assert len(plans) == len(said) == len(paths) and all(plan.is_file() for plan in plans)
@@ -56,29 +57,24 @@ def test_its_engines_answer_as_the_graphs_do_and_nothing_is_compiled(
 
 
 def test_its_plans_fit_beside_those_of_the_onnx_graphs(
-    library: Any, thor: Jetson, orin: Bundle, sources: Sources
+    library: Any, thor: Jetson, orin: Bundle, inputs: BuildInputs
 ) -> None:
     """A trunk in INT8, compiled from ONNX, before tails of this builder: what `compile` may choose."""
-    build_plans(sources, orin, models.quiet)
+    build_plans(inputs, orin, models.quiet)
     engine, graphs = ENGINES["tensorrt"], orin.graphs("int8")
     engine.prepare([orin.path(path) for path in (graphs.trunk, *graphs.tails.values())], models.quiet)
     tails = {bucket.name: "fp16" for bucket in orin.manifest.buckets}
-    name, mixed = mix(orin.manifest.graphs, "int8", tails)
-    assert mixed is not None
-    orin.manifest.graphs[name] = mixed
-    try:
-        shares = agreement_of(engine.open(orin, name), orin, tails)
-    finally:
-        del orin.manifest.graphs[name]
+    mixed = orin.seen_with(graphs=Choice("int8", tails, []).graphs(orin.manifest.graphs))
+    shares = agreement_of(engine.open(mixed, MIXED), orin, "fp16")
     assert min(shares.values()) > 0.9
 
 
 def test_a_state_of_another_type_is_refused(
-    library: Any, thor: Jetson, orin: Bundle, sources: Sources, monkeypatch: pytest.MonkeyPatch
+    library: Any, thor: Jetson, orin: Bundle, inputs: BuildInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forward = lambda self, frame_HW3: self.inner(frame_HW3)  # noqa: E731  # without the casts of its state
     monkeypatch.setattr(torch_tensorrt.TypedTrunk, "forward", forward)
-    build_plans(sources, orin, models.quiet)
+    build_plans(inputs, orin, models.quiet)
     engine, graphs = ENGINES["tensorrt"], orin.graphs("fp16")
     engine.prepare([orin.path(graphs.trunk)], models.quiet, again=True)
     with pytest.raises(
@@ -87,18 +83,18 @@ def test_a_state_of_another_type_is_refused(
         engine.open(orin, "fp16")
 
 
-def test_counts_are_those_of_the_graphs(library: Any, orin: Bundle, sources: Sources) -> None:
-    build_plans(sources, orin, models.quiet)
+def test_counts_are_those_of_the_graphs(library: Any, orin: Bundle, inputs: BuildInputs) -> None:
+    build_plans(inputs, orin, models.quiet)
     ours, theirs = ENGINES["onnxruntime"].open(orin, "fp16"), ENGINES["tensorrt"].open(orin, "fp16")
     for frame_HW3 in models.frames(4):
         assert abs(ours.start(frame_HW3) - theirs.start(frame_HW3)) <= 1
 
 
-def test_types_are_stated_in_the_program(sources: Sources, orin: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_types_are_stated_in_the_program(inputs: BuildInputs, orin: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch_tensorrt, "DEVICE", "cpu")
-    model, _ = torch_tensorrt.load(sources.checkpoint)
-    assert sources.calib is not None
-    found = programs(model, orin, "fp16", sources.calib.thresholds_of("fp16"))
+    model, _ = torch_tensorrt.load(inputs.checkpoint)
+    assert inputs.calib is not None
+    found = programs(model, orin, "fp16", inputs.calib.thresholds_of("fp16"))
     seen: dict[str, set[torch.dtype]] = {}
     for program in found.values():
         exported = torch.export.export(program.module.eval(), program.inputs, strict=False)
@@ -152,12 +148,12 @@ def test_fp16_is_a_copy() -> None:
     assert next(typed.policy.parameters()).dtype == torch.float32
 
 
-def test_what_can_not_be_converted_is_said(library: Any, orin: Bundle, sources: Sources) -> None:
+def test_what_can_not_be_converted_is_said(library: Any, orin: Bundle, inputs: BuildInputs) -> None:
     library.refuses = NotImplementedError("Conversion of function aten.topk not currently supported!")
     with pytest.raises(
         RunError, match=r"can't convert .*trunk.* \(NotImplementedError: .*aten.topk.*edgeprune compile"
     ):
-        build_plans(sources, orin, models.quiet)
+        build_plans(inputs, orin, models.quiet)
 
 
 def test_torch_without_a_gpu_is_refused_before_anything_is_built(library: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,10 +178,10 @@ def test_without_the_library_nothing_is_built(edgeprune: Type, tmp_path: Path) -
 
 
 def test_the_verb_writes_bundle_and_plans(
-    library: Any, thor: Jetson, edgeprune: Type, sources: Sources, tmp_path: Path
+    library: Any, thor: Jetson, edgeprune: Type, inputs: BuildInputs, tmp_path: Path
 ) -> None:
     asked = ["--target", "jetson-thor", "--builder", "torch-tensorrt", "--precision", "fp16", "--json"]
-    said = edgeprune("build", *asked, "--checkpoint", sources.checkpoint, "--out", tmp_path / "bundle")
+    said = edgeprune("build", *asked, "--checkpoint", inputs.checkpoint, "--out", tmp_path / "bundle")
     assert said.code == 0, said.err
     content = json.loads(said.out)
     assert content["plans"] and all(Path(plan).parent == thor.cache for plan in content["plans"])

@@ -68,7 +68,7 @@ def _bundle(work: Path) -> Sequence[Path]:
     folders = [work / "gated", work / "plain"]
     for gated, folder in zip((True, False), folders, strict=True):
         if not folder.is_dir():
-            bundles.write_bundle(folder, gated=gated, stem_head=True)
+            bundles.write_bundle(folder, gated=gated)
             content = json.loads((folder / MANIFEST).read_text())
             row = {"bucket": "full", "precision": "int8", "p50_ms": 2.5, "loss_points": None, "chosen": True}
             content["precision_choice"] = [row | {"bucket": "trunk"}, row]

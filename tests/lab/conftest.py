@@ -1,5 +1,5 @@
 """A bundle to study: the one that tests of the export build."""
 
-from tests.export.conftest import cpu, sources
+from tests.export.conftest import cpu, inputs
 
-__all__ = ["cpu", "sources"]
+__all__ = ["cpu", "inputs"]

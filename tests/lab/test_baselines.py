@@ -10,7 +10,7 @@ from edgeprune.base.errors import InputError
 from edgeprune.bundle import Bundle
 from edgeprune.data.selection import Calibration
 from edgeprune.export.graphs import export_dense
-from edgeprune.export.sources import Sources
+from edgeprune.export.inputs import BuildInputs
 from edgeprune.lab.baselines import PEERS, export_joined, export_peers
 from edgeprune.model.checkpoint import save
 from edgeprune.runtime.engines import ENGINES
@@ -38,10 +38,10 @@ def test_peers_are_int8_and_say_nearly_what_the_dense_model_says(tmp_path: Path)
         assert 0.8 < (found == expected).mean() <= 1
 
 
-def test_a_sparse_checkpoint_is_refused(sources: Sources, tmp_path: Path) -> None:
+def test_a_sparse_checkpoint_is_refused(inputs: BuildInputs, tmp_path: Path) -> None:
     frames = Calibration(data="street", frames=8)
     with pytest.raises(InputError, match="svit in INT8; a peer is made of a dense FP32 checkpoint"):
-        export_peers(sources.checkpoint, frames, "onnxruntime", tmp_path / "peers", lambda _: None)
+        export_peers(inputs.checkpoint, frames, "onnxruntime", tmp_path / "peers", lambda _: None)
 
 
 def test_a_joined_graph_says_what_trunk_and_tail_say(cpu: Bundle, tmp_path: Path) -> None:

@@ -32,10 +32,10 @@ def test_exponents_are_of_the_two_largest_sizes() -> None:
 def test_rows_of_every_size(tmp_path: Path) -> None:
     one = open_bundle(bundles.write_bundle(tmp_path / "one").folder)
     two = open_bundle(bundles.write_bundle(tmp_path / "two").folder)
-    two.manifest.tokens *= 2  # the same graphs, said to be of another size
+    two = two.seen_with(tokens=2 * bundles.N)  # the same graphs, said to be of another size
     result = growth([one, two], 1, open_meter("none"), threads=1, frames=2)
     json.dumps(result, allow_nan=False)
-    series = ["dense", *(["bucket 1", "bucket 2", "full", "auto", "trunk"] * 2)]
+    series = ["dense", "stem+head", *(["bucket 1", "bucket 2", "full", "auto", "trunk"] * 2)]
     for bundle in (one, two):
         assert [row["series"] for row in result["rows"] if row["tokens"] == bundle.manifest.tokens] == series
     assert {row["tokens"] for row in result["exponents"]} == {f"{bundles.N} to {2 * bundles.N}"}

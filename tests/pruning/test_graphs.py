@@ -7,14 +7,13 @@ import pytest
 from onnx import ModelProto, TensorProto
 
 from edgeprune.bundle.target import BucketFamily, load_target
-from edgeprune.export.build import export_family
 from edgeprune.export.family import ROWS, place_buckets
 from edgeprune.export.fp16 import to_fp16
-from edgeprune.export.graphs import export_dense
+from edgeprune.export.graphs import GraphFamily, export_dense, export_family
 from edgeprune.export.lint import lint_graph
 from edgeprune.export.parity import WatchedGraph, compare
 from edgeprune.export.simplify import kinds_of
-from edgeprune.export.sources import twins
+from edgeprune.export.spec import reference_and_export_models
 from edgeprune.model.policy import Bucket
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.pruning.methods import POLICIES
@@ -51,12 +50,11 @@ def buckets(model: Segmenter) -> list[Bucket]:
 @pytest.fixture(scope="module", params=["fp32", "int8"])
 def family(
     request: pytest.FixtureRequest, model: Segmenter, buckets: list[Bucket]
-) -> tuple[str, Segmenter, ModelProto, dict[str, ModelProto]]:
-    """precision, the PyTorch model, trunk, tails."""
-    reference, graph_model = twins(model, request.param, CPU.dialect)
+) -> tuple[str, Segmenter, GraphFamily]:
+    """precision, the PyTorch model, its graphs."""
+    reference, graph_model = reference_and_export_models(model, request.param, CPU.dialect)
     thresholds, _ = calibrate_thresholds(reference, models.images(8))
-    trunk, tails = export_family(graph_model, buckets, thresholds, CPU.dialect)
-    return request.param, reference, trunk, tails
+    return request.param, reference, export_family(graph_model, buckets, thresholds, CPU.dialect)
 
 
 def test_buckets_are_feasible_and_rise(model: Segmenter, buckets: list[Bucket]) -> None:
@@ -67,11 +65,9 @@ def test_buckets_are_feasible_and_rise(model: Segmenter, buckets: list[Bucket]) 
     assert works == sorted(set(works)) and works[-1] == models.N * model.spec.depth
 
 
-def test_the_engine_answers_as_pytorch_does(
-    family: tuple[str, Segmenter, ModelProto, dict[str, ModelProto]], buckets: list[Bucket]
-) -> None:
-    precision, reference, trunk, tails = family
-    rows = compare(reference, buckets, precision, trunk, list(tails.values()), models.frames(4), threads=1)
+def test_the_engine_answers_as_pytorch_does(family: tuple[str, Segmenter, GraphFamily], buckets: list[Bucket]) -> None:
+    precision, reference, graphs = family
+    rows = compare(reference, buckets, precision, graphs, models.frames(4), threads=1)
     assert [row.bucket for row in rows] == [bucket.name for bucket in buckets]
     for row in rows:
         assert row.label_agreement > (0.9999 if precision == "fp32" else 0.97), row
@@ -80,11 +76,11 @@ def test_the_engine_answers_as_pytorch_does(
 
 
 def test_a_frame_asks_for_what_calibration_counted(
-    family: tuple[str, Segmenter, ModelProto, dict[str, ModelProto]],
+    family: tuple[str, Segmenter, GraphFamily],
 ) -> None:
-    precision, reference, trunk, _ = family
+    precision, reference, graphs = family
     _, occupancy_FG = calibrate_thresholds(reference, models.images(8))
-    watched = WatchedGraph(trunk, threads=1)
+    watched = WatchedGraph(graphs.trunk, threads=1)
     for frame_HW3, shares_G in zip(models.frames(8), occupancy_FG, strict=True):
         count = int(np.asarray(watched.run({"frame": frame_HW3})["count"]))
         assert abs(count - shares_G[reference.policy.schedule.chosen_by] * models.N) <= (
@@ -93,16 +89,16 @@ def test_a_frame_asks_for_what_calibration_counted(
 
 
 def test_lint_finds_nothing_for_any_target(
-    family: tuple[str, Segmenter, ModelProto, dict[str, ModelProto]], model: Segmenter, buckets: list[Bucket]
+    family: tuple[str, Segmenter, GraphFamily], model: Segmenter, buckets: list[Bucket]
 ) -> None:
-    precision, _, trunk, tails = family
-    for name, proto in {"trunk": trunk, **tails}.items():
+    precision, _, graphs = family
+    for name, proto in graphs.named().items():
         assert lint_graph(name, proto, CPU.lint) == []
     if precision == "fp32":
         return  # the INT8 graphs hold the same operators and more
-    _, graph_model = twins(model, precision, ORIN.dialect)
-    trunk, tails = export_family(graph_model, buckets[:1], [0.0] * len(model.policy.gated), ORIN.dialect)
-    for name, proto in {"trunk": trunk, **tails}.items():
+    _, graph_model = reference_and_export_models(model, precision, ORIN.dialect)
+    graphs = export_family(graph_model, buckets[:1], [0.0] * len(model.policy.gated), ORIN.dialect)
+    for name, proto in graphs.named().items():
         typed = to_fp16(proto)
         assert lint_graph(name, typed, ORIN.lint) == []
         assert rounded_before_topk(typed) == []
@@ -133,18 +129,18 @@ def rounded_before_topk(proto: ModelProto) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_lint_finds_nothing_in_any_graph_for_a_jetson(model: Segmenter, buckets: list[Bucket], precision: str) -> None:
-    _, graph_model = twins(model, precision, ORIN.dialect)
-    trunk, tails = export_family(graph_model, buckets, [0.0] * len(model.policy.gated), ORIN.dialect)
+    _, graph_model = reference_and_export_models(model, precision, ORIN.dialect)
+    graphs = export_family(graph_model, buckets, [0.0] * len(model.policy.gated), ORIN.dialect)
     dense = {"dense": export_dense(graph_model, ORIN.dialect), "stem-head": export_dense(graph_model, ORIN.dialect, 0)}
-    for name, proto in {"trunk": trunk, **tails, **dense}.items():
+    for name, proto in {**graphs.named(), **dense}.items():
         assert lint_graph(name, to_fp16(proto), ORIN.lint) == []
 
 
 def test_attention_has_four_dimensions_and_rows_in_eights(
-    family: tuple[str, Segmenter, ModelProto, dict[str, ModelProto]], model: Segmenter, buckets: list[Bucket]
+    family: tuple[str, Segmenter, GraphFamily], model: Segmenter, buckets: list[Bucket]
 ) -> None:
-    _, _, trunk, tails = family
-    for name, proto in {"trunk": trunk, **tails}.items():
+    _, _, graphs = family
+    for name, proto in graphs.named().items():
         kinds = kinds_of(proto)
         sizes = [kinds[node.input[0]][1] for node in proto.graph.node if node.op_type == "Softmax"]
         attention = [each for each in sizes if len(each) > 2]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from edgeprune.base.errors import InputError
-from edgeprune.export.build import export_family
+from edgeprune.export.graphs import export_family
 from edgeprune.export.parity import compare
 from edgeprune.model.checkpoint import Card
 from edgeprune.model.policy import EXCLUDED_SCORE, Bucket, Select, Shape
@@ -175,10 +175,10 @@ def test_graphs_of_all_sizes_answer_as_pytorch_does_and_ask_for_what_thresholds_
         _, _, scores_S = model().trunk(frames(1)[0])
     assert isinstance(step, Combination) and scores_S is not None
     thresholds = [*(float(scores.median()) + 1e-3 for scores in step.by_side(scores_S)), 0.0, 0.0]
-    trunk, tails = export_family(model(), buckets, thresholds, "onnxruntime")
-    (row,) = compare(model(), buckets, "fp32", trunk, list(tails.values()), frames(2).numpy(), 1)
+    family = export_family(model(), buckets, thresholds, "onnxruntime")
+    (row,) = compare(model(), buckets, "fp32", family, frames(2).numpy(), 1)
     assert row.label_agreement > 0.9999 and row.selection_agreement == 1.0 and row.max_abs < 0.05
-    assert not any(node.op_type == "TopK" for node in trunk.graph.node)
+    assert not any(node.op_type == "TopK" for node in family.trunk.graph.node)
     with torch.no_grad():
         keep_GBN = model()(images(1), select_over(thresholds)).masked.keep_GBN
     assert int(step.required_tokens(scores_S, thresholds)) == int(keep_GBN[step.schedule.chosen_by].sum()) < TOKENS

@@ -19,7 +19,7 @@ from edgeprune.data.datasets import load_data_set
 from edgeprune.evaluate.accuracy import AUTO, evaluate
 from edgeprune.export.build import build
 from edgeprune.export.graphs import blank_frame
-from edgeprune.export.sources import Sources
+from edgeprune.export.inputs import BuildInputs
 from edgeprune.lab.compare.plan import DENSE, row_recipe
 from edgeprune.lab.compare.spec import Plan
 from edgeprune.lab.compare.timing import time_rows
@@ -110,8 +110,8 @@ def score_graphs(plan: Plan, model: Segmenter, checkpoint: Path, folder: Path, s
     bundle_folder, target = folder / "bundle", load_target(plan.target)
     if not _is_of(bundle_folder, checkpoint, plan.precisions):
         calib = folder / f"calib-{checkpoint.stem}.yaml"
-        sources = Sources(checkpoint, read_calib(calib) if calib.is_file() else None, None)
-        build(target, sources, plan.precisions, bundle_folder, say)
+        inputs = BuildInputs(checkpoint, read_calib(calib) if calib.is_file() else None, None)
+        build(target, inputs, plan.precisions, bundle_folder, say)
     bundle = open_bundle(bundle_folder)
     data_set = load_data_set(plan.score.data)
     samples = open_split(data_set, plan.score.split, plan.score.include, plan.score.exclude)

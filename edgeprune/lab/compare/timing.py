@@ -35,11 +35,15 @@ def time_rows(plan: Plan, bundles: Mapping[str, Bundle], say: Callable[[str], No
             frames = Path(folder) / f"{bundle.manifest.height}x{bundle.manifest.width}.npy"
             if not frames.is_file():
                 np.save(frames, bench_frames(bundle, samples, FRAMES)[1])
+            manifest = Path(folder) / f"{name}.json"
+            manifest.write_text(bundle.manifest.model_dump_json())
+            seen = {"bundle": str(bundle.folder), "manifest": str(manifest)}
             for engine in plan.engines or [target.engine]:
                 for precision in plan.precisions:
                     gated = bool(bundle.manifest.graphs[precision].tails)
                     kind, bucket = ("auto", "") if gated else ("bucket", bundle.manifest.buckets[-1].name)
-                    job = Job(kind, engine, target.threads, str(frames), str(bundle.folder), precision, bucket)
+                    row = {"precision": precision, "bucket": bucket}
+                    job = Job(kind, engine, target.threads, str(frames), **seen, **row)
                     entries[name, precision, engine] = Entry(name, bucket, job)
         for engine in dict.fromkeys(
             entry.job.engine for entry in entries.values()

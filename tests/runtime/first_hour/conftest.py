@@ -77,7 +77,7 @@ def trtexec(programs: Callable[[str, str], Path], tmp_path: Path) -> Callable[[s
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("first-hour") / "tiny"
-    bundles.write_bundle(made, stem_head=True, engine="tensorrt", compiled_on_device=True)
+    bundles.write_bundle(made, engine="tensorrt", compiled_on_device=True)
     return made
 
 

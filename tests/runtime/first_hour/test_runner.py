@@ -124,7 +124,7 @@ def test_results_of_something_else_are_not_mixed(
         InputError, match=r"holds results of l4t None, here 39\.2\.0; jetpack None, here 7\.2; name another"
     ):
         run("good")
-    other = bundles.write_bundle(tmp_path / "other", dense=False)
+    other = bundles.write_bundle(tmp_path / "other", precisions=("fp32",))
     with pytest.raises(InputError, match=r"holds results of .*bundle \w+, here \w+"):
         start_results(other, out)
 

@@ -1,0 +1,38 @@
+"""What a device needs of the target that a bundle was built for; the rest of a target is for `build` alone."""
+
+from pydantic import Field
+
+from edgeprune.base.reading import Strict
+
+
+class Power(Strict, frozen=True):
+    """Where the device's energy is read: a meter of `energy.METERS`, its rails, and which of them make the total."""
+
+    meter: str = "auto"
+    rails: list[str] | None = None
+    total: list[str] | None = None
+    modes: list[str] = Field([], description="what `nvpmodel` offers, the fastest first; the device reads its own")
+
+
+class Parity(Strict, frozen=True):
+    """Least share of equal labels between PyTorch and the engine, where the reference's margin exceeds 1e-3."""
+
+    fp32: float = Field(0.999, ge=0, le=1)
+    int8: float = Field(0.99, ge=0, le=1)
+    fp16: float = Field(0.99, ge=0, le=1)
+
+
+class RuntimeSpec(Strict, frozen=True):
+    """The `target` of a manifest.
+
+    A device may be older than the bundle that it is given: a key here that it does not know is left out when the bundle is
+    opened (`bundle/opening.py`). So no key here may change labels; one that does raises SCHEMA.
+    """
+
+    name: str
+    engine: str
+    compiled_on_device: bool = False
+    threads: int = Field(2, ge=1, le=256)
+    parity: Parity = Parity()
+    accuracy_limit_points: float = Field(0.5, ge=0, le=100, description="mIoU that a precision may lose to FP32")
+    power: Power = Power()

@@ -1,0 +1,74 @@
+"""What a build starts from: a checkpoint, its calibration, its dense reference; and the frames for parity.
+
+Shapes: F frames, H W pixels.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeprune import street as synthetic
+from edgeprune.base.errors import InputError
+from edgeprune.base.reading import shipped
+from edgeprune.data import open_split, spread
+from edgeprune.data.datasets import load_data_set
+from edgeprune.data.preprocess import Preprocess
+from edgeprune.quantize.calib import Calib, read_calib
+from edgeprune.quantize.loading import read_card
+
+UInt8 = npt.NDArray[np.uint8]
+PARITY_FRAMES = 16
+STREET_SEED = 970_000_000  # scenes that no split of the street data set reaches
+
+
+@dataclass(frozen=True)
+class BuildInputs:
+    """The files that a build reads.
+
+    Attributes:
+        checkpoint: of the model.
+        calib: its calibration, where there is one.
+        reference: the checkpoint of the dense FP32 model that speed is compared with; None: the model's own weights.
+        size: (height, width) where the input is not to be the checkpoint's own.
+    """
+
+    checkpoint: Path
+    calib: Calib | None
+    reference: Path | None
+    size: tuple[int, int] | None = None
+
+
+def find_inputs(
+    checkpoint: Path, calib: Path | None, reference: Path | None, size: tuple[int, int] | None = None
+) -> BuildInputs:
+    """The calibration and the dense reference that belong to a checkpoint: beside it, else the shipped calibration.
+
+    Raises:
+        InputError: a path that was given isn't there.
+    """
+    name = read_card(checkpoint).name
+    places = [checkpoint.with_name(f"calib-{checkpoint.stem}.yaml"), shipped("calib") / f"{name}.yaml"]
+    if calib is None:
+        calib = next((place for place in places if place.is_file()), None)
+    sibling = checkpoint.with_name("reference.safetensors")
+    if reference is None and sibling.is_file():
+        reference = sibling
+    return BuildInputs(checkpoint, read_calib(calib) if calib else None, reference, size)
+
+
+def frames_for_parity(calib: Calib | None, preprocess: Preprocess) -> tuple[UInt8, str]:
+    """16 frames (F, H, W, 3): calibration frames where the data set is at hand, else scenes of the street; never noise."""
+    if calib is not None:
+        try:
+            split = open_split(load_data_set(calib.data), calib.split)
+        except InputError:
+            split = None  # a clone without the data set builds all the same, on scenes of the street
+        if split is not None and len(split) >= PARITY_FRAMES:
+            chosen = spread(len(split), PARITY_FRAMES)
+            images = [preprocess.fit(split[index].image_HW3) for index in chosen]
+            return np.stack(images), f"{calib.data} {calib.split}"
+    size = (preprocess.height, preprocess.width)
+    images = [synthetic.scene(STREET_SEED + index, *size)[0] for index in range(PARITY_FRAMES)]
+    return np.stack(images), "the synthetic street"

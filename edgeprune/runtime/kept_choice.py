@@ -1,0 +1,85 @@
+"""The precisions that a device chose for a bundle, kept in its cache with the compiled graphs that they were chosen for."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeprune.base.device import cache_folder
+from edgeprune.base.files import make_folder, write_atomic
+from edgeprune.base.power_mode import power_mode
+from edgeprune.bundle import MANIFEST, Bundle, GraphSet
+from edgeprune.runtime.engines import Engine
+from edgeprune.runtime.precision_choice import TRUNK, Choice, Measured
+
+CHOICES = "device.json"
+
+
+def keep_choice(bundle: Bundle, engine: Engine, graphs: Sequence[Path], choice: Choice) -> None:
+    """Writes the choice to the cache. `graphs`: those whose compiled forms it holds for."""
+    entry = {
+        "plans": {path.relative_to(bundle.folder).as_posix(): _state(engine, path) for path in graphs},
+        "power_mode": power_mode(),
+        "dropped": dict(choice.dropped),
+        "rows": choice.rows("agreement", "typing"),
+    }
+    make_folder(cache_folder(), "the choice of precisions")
+    with write_atomic(cache_folder() / CHOICES, "the choice of precisions") as partial:
+        partial.write_text(json.dumps(_read() | {_key(bundle): entry}, indent=1))
+
+
+def kept_choice(bundle: Bundle, engine: Engine) -> Choice | None:
+    """What this device chose; None where there is nothing yet, or its graphs were compiled anew since."""
+    entry = _read().get(_key(bundle))
+    if not isinstance(entry, dict) or not {"plans", "rows", "dropped"} <= entry.keys():
+        return None
+    if any(_state(engine, bundle.path(name)) != state for name, state in entry["plans"].items()):
+        return None
+    rows = entry["rows"]
+    chosen = {row["bucket"]: row["precision"] for row in rows if row["chosen"]}
+    measured = [
+        Measured(row["bucket"], row["precision"], row["p50_ms"], agreement=row["agreement"], typing=row.get("typing"))
+        for row in rows
+    ]
+    return Choice(chosen.pop(TRUNK), chosen, measured, entry["dropped"])
+
+
+def as_chosen(bundle: Bundle, engine: Engine, choice: Choice) -> Bundle:
+    """The bundle as this device runs it: without the buckets that were dropped and the graphs that were not compiled."""
+
+    def compiled(name: str) -> bool:
+        return engine.compiled(bundle.path(name)) is not None
+
+    built = bundle.manifest.graphs
+    gated = any(graphs.tails for graphs in built.values())
+    buckets = [bucket for bucket in bundle.manifest.buckets if bucket.name not in choice.dropped]
+    full = buckets[-1].name
+    left = {}
+    for precision, graphs in built.items():
+        tails = {name: path for name, path in graphs.tails.items() if name not in choice.dropped and compiled(path)}
+        left[precision] = GraphSet(trunk=graphs.trunk, tails=tails)
+    usable = {
+        precision: graphs
+        for precision, graphs in choice.graphs(left).items()
+        if compiled(graphs.trunk) and (full in graphs.tails or not gated)
+    }
+    return bundle.seen_with(buckets=buckets, graphs=usable, run=choice.run)
+
+
+def _key(bundle: Bundle) -> str:
+    return hashlib.sha256((bundle.folder / MANIFEST).read_bytes()).hexdigest()[:16]
+
+
+def _read() -> dict[str, Any]:
+    try:
+        content = json.loads((cache_folder() / CHOICES).read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _state(engine: Engine, graph: Path) -> str | None:
+    """The compiled form of a graph, by its hash; None where it could not be compiled."""
+    about = engine.compiled(graph)
+    return None if about is None else str(about.get("sha256", ""))
