@@ -6,7 +6,7 @@ from edgeprune.base.reading import Strict
 
 
 class Power(Strict, frozen=True):
-    """Where the device's energy is read: a meter of `energy.METERS`, its rails, and which of them make the total."""
+    """Where the device's energy is read: a meter of `runtime.meters.SENSORS`, its rails, and which of them make the total."""
 
     meter: str = "auto"
     rails: list[str] | None = None
