@@ -1,15 +1,21 @@
 """`--slow`: also the tests that take minutes."""
 
 import signal
+from types import FrameType
 
 import pytest
 
 
 def pytest_configure() -> None:
-    """A suite that nohup or a script started in the background has these ignored, and so would every program it starts."""
-    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    """A suite that nohup or a script started in the background has these ignored, and so would every program it starts: what
+    is ignored stays so through an exec, what has a handler is as by default again. The suite itself outlives a hang-up."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, _go_on)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
+
+
+def _go_on(number: int, frame: FrameType | None) -> None:
+    return
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
