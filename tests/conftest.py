@@ -1,9 +1,12 @@
 """`--slow`: also the tests that take minutes."""
 
 import signal
+from collections.abc import Iterator
 from types import FrameType
 
 import pytest
+
+from tests.hearing import hearing
 
 
 def pytest_configure() -> None:
@@ -28,3 +31,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="takes minutes; run with --slow"))
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """The lines that edgeprune's loggers say in the test."""
+    with hearing() as lines:
+        yield lines

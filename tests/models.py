@@ -149,7 +149,3 @@ def changed(recipe: Recipe, phase: str, **changes: Any) -> Recipe:
     content = recipe.model_dump()
     content["phases"][phase] |= changes
     return Recipe.model_validate(content)
-
-
-def quiet(line: str) -> None:
-    """For a parameter that says lines."""

@@ -12,6 +12,7 @@ import click
 
 from edgeprune.base.errors import EdgepruneError, InputError, one_line
 from edgeprune.base.masking import masked
+from edgeprune.base.progress import shown_progress
 
 # of an OSError: what was given is well, the machine ran out of something, or whoever read the output is gone
 FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
@@ -38,7 +39,8 @@ def run_click(
     try:
         refuse_removed_folder()
         refuse_empty_words(sys.argv[1:])
-        code = command.main(prog_name=typed or name, standalone_mode=False)
+        with shown_progress():
+            code = command.main(prog_name=typed or name, standalone_mode=False)
         if sys.stdout is not None:  # a service may have none
             sys.stdout.flush()  # what can't be written is found out here, not when the interpreter ends
     except click.ClickException as error:

@@ -5,20 +5,22 @@ shell quoted, and `scp` never: what it takes as a path is a shell's word in the 
 (OpenSSH 9.0), so files are copied into a folder whose name needs no quotes and moved from there.
 """
 
+import logging
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgeprune.base.errors import EdgepruneError, InputError, RunError
 from edgeprune.bundle import MANIFEST, Bundle
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
+
 ROOT = Path(__file__).resolve().parents[2]  # of a clone
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "edgeprune", "calib", "targets")
 CONNECT = ("-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
@@ -38,7 +40,7 @@ class Remote:
         InputError: `host` is none, or there is no OpenSSH here.
     """
 
-    def __init__(self, host: str, say: Say):
+    def __init__(self, host: str):
         match = HOST.fullmatch(host)
         if match is None:
             raise InputError(
@@ -53,11 +55,10 @@ class Remote:
         user, ipv6 = match["user"] or "", match["ipv6"]
         # an address with colons stands in brackets for scp, and without for ssh
         self.host, self._for_scp = (user + ipv6, f"{user}[{ipv6}]") if ipv6 else (host, host)
-        self._say = say
 
-    def _call(self, what: str, words: Sequence[str], say: Say | None = None) -> str:
-        """What the words print. `say`: takes each line of it as it comes, what goes to standard error too."""
-        if say is None:
+    def _call(self, what: str, words: Sequence[str], live: bool = False) -> str:
+        """What the words print. `live`: each line of it is said as it comes, what goes to standard error too."""
+        if not live:
             done = subprocess.run(words, capture_output=True, text=True, errors="replace")
             printed, code, failure = done.stdout, done.returncode, f"{done.stdout}\n{done.stderr}"
         else:
@@ -66,7 +67,7 @@ class Remote:
                 words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
             ) as running:
                 for line in running.stdout or ():
-                    say(line.rstrip())
+                    logger.info(line.rstrip())
                     lines.append(line)
             printed = failure = "".join(lines)
             code = running.returncode
@@ -85,12 +86,12 @@ class Remote:
             InputError: the device can't be reached.
             RemoteError: the command failed.
         """
-        self._say(f"{self.host}: {what}")
-        return self._call(what, ["ssh", *CONNECT, self.host, shlex.join(words)], self._say if live else None)
+        logger.info(f"{self.host}: {what}")
+        return self._call(what, ["ssh", *CONNECT, self.host, shlex.join(words)], live)
 
     def copy(self, what: str, source: Path, folder: str) -> None:
         """Copies a file or folder into a folder there, whose name needs no quotes in any shell."""
-        self._say(f"{self.host}: {what}")
+        logger.info(f"{self.host}: {what}")
         self._call(what, ["scp", "-q", "-r", *CONNECT, str(source.resolve()), f"{self._for_scp}:{folder}/"])
 
 
@@ -189,7 +190,7 @@ def _staging(remote: Remote) -> Iterator[str]:
             remote.run("tidies up", "rm", "-rf", folder)
 
 
-def deploy(host: str, bundle: Bundle, wheel: Path | None, folder: str, compile_: bool, say: Say) -> str:
+def deploy(host: str, bundle: Bundle, wheel: Path | None, folder: str, compile_: bool) -> str:
     """Copies wheel and bundle, makes the environment, verifies the bundle's hashes there.
 
     Args:
@@ -208,7 +209,7 @@ def deploy(host: str, bundle: Bundle, wheel: Path | None, folder: str, compile_:
     name = bundle.folder.resolve().name
     _check_folder(folder)
     _check_bundle_name(name)
-    remote = Remote(host, say)
+    remote = Remote(host)
     program, placed = f"{folder}/{VENV}/bin", f"{folder}/{name}"
     if NOT_ONE in remote.run("looks what lies there", "sh", "-c", LOOK, "sh", placed).splitlines():
         raise InputError(f"{host}: {placed} is there and is no bundle; name another --folder, or rename the bundle's")

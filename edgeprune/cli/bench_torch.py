@@ -10,7 +10,7 @@ from edgeprune.bundle.target import BucketFamily
 from edgeprune.cli.defaults import default_checkpoint
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import A_WHILE, FRAMES, ROUNDS, parse_size
-from edgeprune.cli.show import as_json, say, show_json, show_table
+from edgeprune.cli.show import as_json, show_json, show_table
 from edgeprune.model.spec import ModelSpec
 from edgeprune.runtime.meters import open_meter
 
@@ -104,7 +104,6 @@ def bench_torch(
                 rounds=rounds,
                 frames=frames,
                 seconds=seconds,
-                say=say,
             )
             result["rows"] = rows
             if out:  # after each model: the next may be too large for this GPU

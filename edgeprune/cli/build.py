@@ -13,7 +13,7 @@ from edgeprune.bundle.target import load_target
 from edgeprune.cli.defaults import bundle_folder, default_checkpoint
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import CALIBRATION_FRAMES, parse_size
-from edgeprune.cli.show import as_json, say, show_json, show_table
+from edgeprune.cli.show import as_json, show_json, show_table
 from edgeprune.data.selection import Calibration
 from edgeprune.data.split import open_calibration
 from edgeprune.quantize.calib import read_calib
@@ -102,8 +102,8 @@ def build(
     inputs = find_inputs(source, calib, reference, shape)
     if builder == "torch-tensorrt":
         check_builder(loaded, chosen)
-    manifest = make_bundle(loaded, inputs, chosen, folder, say)
-    plans = build_plans(inputs, open_bundle(folder), say) if builder == "torch-tensorrt" else []
+    manifest = make_bundle(loaded, inputs, chosen, folder)
+    plans = build_plans(inputs, open_bundle(folder)) if builder == "torch-tensorrt" else []
     rows = parity_rows(manifest)
     if json_:
         show_json(
@@ -173,9 +173,9 @@ def peers(
     opened = open_bundle(bundle) if bundle else None
     from edgeprune.lab.baselines import export_joined, export_peers
 
-    paths = export_peers(source, spec, dialect, out, say)
+    paths = export_peers(source, spec, dialect, out)
     if opened is not None:
-        paths += export_joined(opened, "int8", out, say)
+        paths += export_joined(opened, "int8", out)
     for path in paths:
         click.echo(f"wrote {path}")
     click.echo(f"next: edgeprune bench {' '.join(f'--peer {path}' for path in paths)}")

@@ -1,5 +1,6 @@
 """`compare`: token-reduction methods side by side."""
 
+import logging
 from pathlib import Path
 
 import click
@@ -7,12 +8,14 @@ import click
 from edgeprune.base.table import write_csv, write_json
 from edgeprune.bundle.target import load_target
 from edgeprune.cli.owning import own
-from edgeprune.cli.show import as_json, say, show_json, show_table
+from edgeprune.cli.show import as_json, show_json, show_table
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
 from edgeprune.evaluate.plot import plot_miou_latency
 from edgeprune.lab.compare.spec import read_plan
 from edgeprune.train.recipe import load_recipe
+
+logger = logging.getLogger(__name__)
 
 COMPARE_COLUMNS = {
     "row": ("row", ""),
@@ -51,8 +54,10 @@ def compare(plan: str, out: Path | None, cache: Path | None, json_: bool) -> Non
     loaded = load_plan(plan)
     folder = out or Path("out/compare") / loaded.name
     own([folder], [plan, written.recipe, written.dense], folders=True)
-    say(f"{loaded.name}: {len(loaded.rows)} rows, seeds {', '.join(map(str, loaded.seeds))}; results in {folder}")
-    result = run_comparison(loaded, folder, say, cache)
+    logger.info(
+        f"{loaded.name}: {len(loaded.rows)} rows, seeds {', '.join(map(str, loaded.seeds))}; results in {folder}"
+    )
+    result = run_comparison(loaded, folder, cache)
     paths = [folder / "compare.csv", folder / "compare.json"]
     write_csv(paths[0], result["rows"])
     write_json(paths[1], result)

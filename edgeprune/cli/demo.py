@@ -1,5 +1,6 @@
 """`demo`: the main job from end to end on what every clone has: the zoo's model, this CPU, the synthetic street."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +19,10 @@ from edgeprune.cli.defaults import DEMO_BUNDLE, MODEL, TARGET, default_checkpoin
 from edgeprune.cli.measure import BENCH_COLUMNS, about_bench, flat_rows, measure, show_bench, write_bench
 from edgeprune.cli.owning import own
 from edgeprune.cli.run import run_camera, show_summary
-from edgeprune.cli.show import as_json, say, show_json
+from edgeprune.cli.show import as_json, show_json
 from edgeprune.evaluate.accuracy import AUTO
+
+logger = logging.getLogger(__name__)
 
 # Four frames in five of the street need the smallest bucket alone (frames 0, 75 and 149 of seeds 0 to 119: 295 of 360, 49
 # take k504, 16 k576). A run of this seed needs all three.
@@ -36,7 +39,7 @@ def if_stopped(line: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        say(f"\n{line}")  # a terminal has written ^C without an end of line
+        logger.info(f"\n{line}")  # a terminal has written ^C without an end of line
         raise
 
 
@@ -48,11 +51,13 @@ def demo_bundle(folder: Path) -> Bundle:
         hashes = {"checkpoint_sha256": sha256(checkpoint), "target_sha256": target.sha256()}
         made_of = {**hashes, "edgeprune": __version__}
         if made_of.items() <= bundle.manifest.provenance.items():
-            say(f"{folder} is there, of this model, target and edgeprune: it is taken; delete it to build it again")
+            logger.info(
+                f"{folder} is there, of this model, target and edgeprune: it is taken; delete it to build it again"
+            )
             return bundle
-        say(f"{folder} is of another model, target or edgeprune; building it again")
+        logger.info(f"{folder} is of another model, target or edgeprune; building it again")
     except EdgepruneError as error:
-        say(
+        logger.info(
             str(error)
             if folder.exists()
             else f"building {MODEL} for {TARGET}, once, about 3 minutes on two free cores; loading torch"
@@ -61,7 +66,7 @@ def demo_bundle(folder: Path) -> Bundle:
         from edgeprune.export.build import build
         from edgeprune.export.inputs import find_inputs
 
-        build(target, find_inputs(checkpoint, None, None), target.precisions, folder, say)
+        build(target, find_inputs(checkpoint, None, None), target.precisions, folder)
     return open_bundle(folder)
 
 
@@ -72,7 +77,7 @@ def demo(out: Path, json_: bool) -> None:
     """Build the shipped model, run it on the synthetic street, measure it, and write a report."""
     make_folder(out, "the demo's files")
     own([out], folders=True)
-    say("1 of 3: the bundle")
+    logger.info("1 of 3: the bundle")
     bundle = demo_bundle(out / DEMO_BUNDLE.name)
     with if_stopped(f"{bundle.folder} is whole and is kept: the same command goes on with it"):
         run_and_measure(bundle, out, json_)
@@ -90,14 +95,16 @@ def auto_against_dense(result: Mapping[str, Any]) -> str:
 
 def run_and_measure(bundle: Bundle, out: Path, json_: bool) -> None:
     """What the demo does with its bundle: a run, then eval and bench, and a report of all."""
-    say(f"2 of 3: a run. Rendering {FRAMES} frames of the synthetic street ahead (seed {SEED}), then running them")
+    logger.info(
+        f"2 of 3: a run. Rendering {FRAMES} frames of the synthetic street ahead (seed {SEED}), then running them"
+    )
     camera = f"synthetic://street?seed={SEED}&frames={FRAMES}&ahead={FRAMES}"
     outcome = run_camera(bundle, camera, out=out / "overlay.mp4", record=out / "frames.csv")
     if asked():  # the run has taken it for its end
         raise KeyboardInterrupt
     if outcome.failure:
         raise outcome.failure
-    say(f"3 of 3: measuring. mIoU on {SCORED} scenes, then {ROUNDS} rounds of time")
+    logger.info(f"3 of 3: measuring. mIoU on {SCORED} scenes, then {ROUNDS} rounds of time")
     result = measure(bundle, ROUNDS, 10, DATA, scored=SCORED, only="int8")
     paths = write_bench(result, out)
     write_json(out / "run.json", outcome.summary)

@@ -1,5 +1,6 @@
 """`compile`: a bundle's graphs into this device's own engines, and what the other verbs need of it. `doctor`, `deploy`."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from edgeprune.base.power_mode import slower_than_it_could_be
 from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.bundle.deploy import deploy
 from edgeprune.cli.defaults import open_default
-from edgeprune.cli.show import as_json, say, show_json, show_table
+from edgeprune.cli.show import as_json, show_json, show_table
 from edgeprune.runtime.compiling import choose_on_device, graphs_of, refuse_unusable, single_graphs
 from edgeprune.runtime.doctor import examine
 from edgeprune.runtime.engines import ENGINES, Engine
@@ -19,6 +20,8 @@ from edgeprune.runtime.engines.plans import trtexec_command
 from edgeprune.runtime.kept_choice import as_chosen, kept_choice
 from edgeprune.runtime.meters import Meter, NoSensor, open_meter
 from edgeprune.runtime.meters.none import NoMeter
+
+logger = logging.getLogger(__name__)
 
 COLUMNS = {
     "bucket": ("bucket", ""),
@@ -64,7 +67,7 @@ def open_sensor(bundle: Bundle, meter: str | None) -> Meter:
 def say_if_slow(bundle: Bundle) -> None:
     """What is timed now stays chosen: says so where the board isn't in its fastest power mode."""
     if bundle.manifest.target.compiled_on_device and (line := slower_than_it_could_be()):
-        say(line)
+        logger.warning(line)
 
 
 def prepare_run(bundle: Bundle, engine: str, single: Sequence[Path] = ()) -> Bundle:
@@ -82,11 +85,11 @@ def prepare_run(bundle: Bundle, engine: str, single: Sequence[Path] = ()) -> Bun
     decides = target.compiled_on_device and engine == target.engine
     choice = kept_choice(bundle, opener) if decides else None
     if choice is not None:
-        opener.prepare(graphs_of(as_chosen(bundle, opener, choice)), say)
+        opener.prepare(graphs_of(as_chosen(bundle, opener, choice)))
     else:
-        refuse_unusable(bundle, opener, opener.prepare(graphs_of(bundle), say))
-        choice = choose_on_device(bundle, opener, say) if decides else None
-    for error in opener.prepare(single, say).values():
+        refuse_unusable(bundle, opener, opener.prepare(graphs_of(bundle)))
+        choice = choose_on_device(bundle, opener) if decides else None
+    for error in opener.prepare(single).values():
         raise error
     if choice is None:
         return bundle
@@ -97,7 +100,7 @@ def prepare_run(bundle: Bundle, engine: str, single: Sequence[Path] = ()) -> Bun
 def say_dropped(dropped: Mapping[str, str]) -> None:
     """Says which buckets a device does not use, and why."""
     for bucket, reason in dropped.items():
-        say(f"{bucket} is not used on this device: {reason}")
+        logger.warning(f"{bucket} is not used on this device: {reason}")
 
 
 @click.command("compile")
@@ -119,11 +122,11 @@ def compile_(bundle: Path, again: bool, print_trtexec: bool, json_: bool) -> Non
     engine = require_engine(opened, target.engine)
     say_if_slow(opened)
     if not target.compiled_on_device:
-        say(f"{target.engine} reads the bundle's graphs as they are; there is nothing to compile")
+        logger.info(f"{target.engine} reads the bundle's graphs as they are; there is nothing to compile")
     with hard_stop(130):  # a build is minutes of native code, and what was compiled until then is kept
-        failed = engine.prepare([*graphs_of(opened), *single_graphs(opened)], say, again)
+        failed = engine.prepare([*graphs_of(opened), *single_graphs(opened)], again)
         refuse_unusable(opened, engine, failed)
-        choice = choose_on_device(opened, engine, say) if target.compiled_on_device else None
+        choice = choose_on_device(opened, engine) if target.compiled_on_device else None
     rows, dropped = (choice.rows("agreement", "typing"), dict(choice.dropped)) if choice else ([], {})
     say_dropped(dropped)
     if json_:
@@ -163,4 +166,4 @@ def doctor(json_: bool) -> None:
 @click.option("--compile", "compiles", is_flag=True, help="Also compile the bundle there; minutes.")
 def deploy_(host: str, bundle: Path | None, folder: str, wheel: Path | None, compiles: bool) -> None:
     """Copy edgeprune and a bundle to HOST (user@device) over ssh, and set both up there."""
-    click.echo(f"next: {deploy(host, open_default(bundle), wheel, folder, compiles, say)}")
+    click.echo(f"next: {deploy(host, open_default(bundle), wheel, folder, compiles)}")

@@ -10,7 +10,7 @@ from edgeprune.cli.device import prepare_run
 from edgeprune.cli.measure import known_engines
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import FRAMES, ROUNDS, THREADS
-from edgeprune.cli.show import as_json, say, show_json, show_table
+from edgeprune.cli.show import as_json, show_json, show_table
 from edgeprune.evaluate.plot import plot_growth
 from edgeprune.lab.scaling import growth as measure_growth
 from edgeprune.runtime.compiling import single_graphs
@@ -74,7 +74,6 @@ def growth(
         engines=chosen or None,
         threads=threads,
         frames=frames,
-        say=say,
     )
     if out:
         write_csv(out / "growth.csv", result["rows"])

@@ -14,7 +14,7 @@ from edgeprune.cli.defaults import PRECISIONS, open_default
 from edgeprune.cli.device import open_sensor, prepare_run, require_engine
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import FRAMES, ROUNDS, THREADS
-from edgeprune.cli.show import as_json, refuse_beside, say, show_json, show_table
+from edgeprune.cli.show import as_json, refuse_beside, show_json, show_table
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
 from edgeprune.data.split import folders_of
@@ -110,7 +110,7 @@ def eval_(
     for engine in chosen:
         opened = prepare_run(opened, engine, single_graphs(opened))
     results = [
-        evaluate(opened, samples, data_set, engine=engine, precisions=list(precisions) or None, frames=frames, say=say)
+        evaluate(opened, samples, data_set, engine=engine, precisions=list(precisions) or None, frames=frames)
         for engine in chosen
     ]
     result = {
@@ -260,7 +260,6 @@ def measure(
                 precisions=[only] if only else None,
                 peers=peers,
                 frames=scored,
-                say=say,
             )["rows"]
         ]
     return run_bench(
@@ -274,7 +273,6 @@ def measure(
         frames=frames,
         accuracy=accuracy,
         only=only,
-        say=say,
     )
 
 

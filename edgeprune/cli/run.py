@@ -1,5 +1,6 @@
 """`run`: a camera through a bundle."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from edgeprune.cli.defaults import PRECISIONS, open_default
 from edgeprune.cli.device import open_sensor, prepare_run, require_engine
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import A_RUN, A_WHILE, FRAMES, THREADS
-from edgeprune.cli.show import as_json, say, show_json, show_table
+from edgeprune.cli.show import as_json, show_json, show_table
 from edgeprune.data.image import IMAGE_SUFFIXES
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.runtime.cameras import kind_of, open_source
@@ -26,6 +27,8 @@ from edgeprune.runtime.run import CutShort, Outcome
 from edgeprune.runtime.run import run as run_loop
 from edgeprune.runtime.sinks.encode import check_video_name
 from edgeprune.runtime.sinks.record import check_record_name
+
+logger = logging.getLogger(__name__)
 
 
 def camera_files(camera: str) -> list[Path]:
@@ -63,12 +66,12 @@ def run_camera(
     sensor = open_sensor(bundle, meter)
     source = open_source(camera, realtime=realtime, loop=loop, within=(manifest.height, manifest.width))
     if source.note:
-        say(source.note)
+        logger.info(source.note)
     bundle = prepare_run(bundle, engine)
     precision = precision or bundle.default_precision()
     able, lines = ([bucket], []) if bucket else opener.able(bundle, precision)
     for line in lines:
-        say(line)
+        logger.warning(line)
     buckets = [entry for entry in bundle.manifest.buckets if bucket or entry.name in able]
     policy = make_chooser("fixed" if bucket else chooser, buckets, bucket)
     capture = open_capture(source)
@@ -91,7 +94,6 @@ def run_camera(
             out=out,
             record=record,
             idle_w=idle_w,
-            say=say,
         )
     finally:
         with ending():
@@ -136,7 +138,7 @@ def run(bundle: Path | None, camera: str, json_: bool, **options: Any) -> None:
         if isinstance(error, CutShort) or not (isinstance(error, KeyboardInterrupt) or asked()):
             raise
         ended()
-        say(STOPPED_RUN[1])
+        logger.info(STOPPED_RUN[1])
         if json_:
             click.echo(STOPPED_RUN_JSON)
         return

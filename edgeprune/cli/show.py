@@ -1,8 +1,7 @@
-"""What verbs share in speaking to a person: progress on standard error, one JSON object or a table on standard output."""
+"""What verbs share in speaking to a person: one JSON object or a table on standard output."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -12,13 +11,6 @@ from edgeprune.base.errors import InputError
 from edgeprune.base.table import render_table
 
 as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON object and nothing else on stdout.")
-Say = Callable[[str], None]
-
-
-def say(line: str) -> None:
-    """Progress: on standard error, so that a pipe gets the result alone."""
-    with suppress(OSError):  # nobody reads it any more, which is no reason to end the work
-        click.echo(line, err=True)
 
 
 def show_json(content: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """`show`: which tokens a policy keeps, as pictures."""
 
+import logging
 from pathlib import Path
 
 import click
@@ -13,7 +14,7 @@ from edgeprune.cli.defaults import default_checkpoint
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import FRAMES
 from edgeprune.cli.run import camera_files
-from edgeprune.cli.show import as_json, say, show_json
+from edgeprune.cli.show import as_json, show_json
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.lab.token_pictures import draw_heat, draw_selection
 from edgeprune.quantize.calib import read_calib
@@ -21,6 +22,8 @@ from edgeprune.runtime.cameras import open_source
 from edgeprune.runtime.sinks.encode import VideoWriter
 from edgeprune.runtime.sinks.film import FilmTimes
 from edgeprune.runtime.sinks.overlay import Overlay
+
+logger = logging.getLogger(__name__)
 
 PICTURES = (".png", ".jpg", ".jpeg")
 
@@ -76,7 +79,7 @@ def show(
     times = FilmTimes(stream)
     for note in (stream.note, times.note if out.suffix == ".mp4" else None):
         if note:
-            say(note)
+            logger.info(note)
     failed = True
     failure: RunError | None = None
     try:
@@ -102,7 +105,7 @@ def show(
             if len(shares) == wanted:
                 break
             if len(shares) % 25 == 0:
-                say(f"{len(shares)} of {wanted} frames")
+                logger.info(f"{len(shares)} of {wanted} frames")
         failed = False
     except KeyboardInterrupt:  # as in a run: the clip ends here
         if not writer:

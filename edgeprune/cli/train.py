@@ -1,6 +1,7 @@
 """`train`, `calibrate`, `probe`: the verbs before a bundle. torch, which takes seconds, is imported when the files that a verb
 was given have been read: what is wrong with one is said before."""
 
+import logging
 from pathlib import Path
 
 import click
@@ -9,7 +10,7 @@ from edgeprune.base.errors import InputError
 from edgeprune.base.reading import parse
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import CALIBRATION_FRAMES, FRAMES
-from edgeprune.cli.show import as_json, refuse_beside, say, show_json, show_table
+from edgeprune.cli.show import as_json, refuse_beside, show_json, show_table
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
 from edgeprune.data.selection import Calibration
@@ -17,6 +18,8 @@ from edgeprune.data.split import open_calibration
 from edgeprune.quantize.calib import read_calib
 from edgeprune.train.recipe import leave_out as without
 from edgeprune.train.recipe import load_recipe
+
+logger = logging.getLogger(__name__)
 
 
 @click.command()
@@ -49,8 +52,8 @@ def train(
     own([folder], [recipe], folders=True)
     from edgeprune.train.phases import train as run_training
 
-    say(f"{loaded.name}: phases {', '.join(loaded.phases)}; checkpoints in {folder}")
-    paths = run_training(loaded, folder, say, cache, list(phases) or None)
+    logger.info(f"{loaded.name}: phases {', '.join(loaded.phases)}; checkpoints in {folder}")
+    paths = run_training(loaded, folder, cache, list(phases) or None)
     if json_:
         show_json({"recipe": loaded.name, "checkpoints": [str(path) for path in paths]})
     else:
@@ -155,13 +158,13 @@ def probe(
     model, _ = load(checkpoint)
     if int8:
         spec = parse(Calibration, {"data": data, "split": "train", "exclude": list(include)}, "options")
-        result = probe_int8(model, data_set, samples, spec, frames, say)
+        result = probe_int8(model, data_set, samples, spec, frames)
         if json_:
             show_json(result)
         else:
             show_table(result["rows"], INT8_COLUMNS)
         return
-    result = run_probe(model, data_set, samples, measured, frames, seeds, say, bypass_from, detail)
+    result = run_probe(model, data_set, samples, measured, frames, seeds, bypass_from, detail)
     if json_:
         show_json(result)
         return

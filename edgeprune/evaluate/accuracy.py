@@ -1,5 +1,6 @@
 """Accuracy of the compiled graphs: the dense reference, every bucket, and `auto`, the choice that a run makes."""
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -16,6 +17,8 @@ from edgeprune.runtime.choose import in_frame
 from edgeprune.runtime.engines import ENGINES, Session
 from edgeprune.runtime.engines.engine import UInt8
 
+logger = logging.getLogger(__name__)
+
 AUTO = "auto"
 PEER_PRECISION = "int8"
 
@@ -31,7 +34,6 @@ def evaluate(
     peers: Sequence[Path] = (),
     threads: int | None = None,
     frames: int | None = None,
-    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Scores graphs on labelled frames, fitted to the input as in a run and compared at the frame's own pixels.
 
@@ -49,7 +51,6 @@ def evaluate(
         peers: single INT8 graphs of other making, frame -> labels, beside them; a row each by the name of the file.
         threads: the target's by default.
         frames: so many, spread evenly over the split; all by default.
-        say: takes a line of progress every tenth of the frames.
 
     Returns:
         `frames`, `threads`, `engine` (its description) and `rows` of {`bucket`, `precision`, `engine`, `tokens`
@@ -84,7 +85,7 @@ def evaluate(
         for precision in precisions or manifest.graphs:
             able[precision], lines = opener.able(bundle, precision)
             for line in lines:
-                say(line)
+                logger.warning(line)
             session = stack.enter_context(closing(opener.open(bundle, precision, able[precision], threads)))
             sessions[precision] = session
         choosers = {
@@ -114,7 +115,7 @@ def evaluate(
                 except InputError as error:
                     raise InputError(f"{samples.origin(index)}: {error}") from None
             if done % max(1, len(picked) // 10) == 0:
-                say(f"{done} of {len(picked)} frames")
+                logger.info(f"{done} of {len(picked)} frames")
     labels.check()
     return {
         "frames": len(picked),

@@ -5,12 +5,13 @@ quotients within a round, and their median is reported with their spread.
 """
 
 import json
+import logging
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +28,8 @@ from edgeprune.data.preprocess import Preprocess
 from edgeprune.evaluate.accuracy import AUTO, PEER_PRECISION, accuracy_of
 from edgeprune.evaluate.worker import Job
 from edgeprune.runtime.meters import Energy, Meter
+
+logger = logging.getLogger(__name__)
 
 FRAMES = 24  # of a round
 STREET_SEED = 7_000_001  # far from the seeds of the street's training and validation scenes
@@ -45,7 +48,6 @@ def bench(
     frames: int = FRAMES,
     accuracy: Sequence[dict[str, Any]] = (),
     only: str | None = None,
-    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Times dense FP32, every bucket in every precision, `auto`, and the trunk alone, over the same frames.
 
@@ -60,7 +62,6 @@ def bench(
         frames: of a round.
         accuracy: rows of `evaluate`, where it was run.
         only: this precision alone.
-        say: takes a line of progress per round.
 
     Returns:
         `threads`, `rounds`, `frames` (of a round), `source` (of the frames), `energy_status`, `stem_head_share` (of the
@@ -76,7 +77,7 @@ def bench(
     manifest = bundle.manifest
     engines, threads = engines or [manifest.target.engine], threads or manifest.target.threads
     with tempfile.TemporaryDirectory(prefix="edgeprune-bench-") as folder:
-        say(f"preparing {frames} frames")
+        logger.info(f"preparing {frames} frames")
         source, frames_FHW3 = bench_frames(bundle, samples, frames)
         frames_path = Path(folder) / "frames.npy"
         np.save(frames_path, frames_FHW3)
@@ -88,7 +89,7 @@ def bench(
             for engine in engines
             for entry in list_entries(bundle, Job("", engine, threads, str(frames_path), **seen), only, peers)
         ]
-        time_entries(entries, rounds, meter, say)
+        time_entries(entries, rounds, meter)
         dense = next(entry for entry in entries if entry.bucket == DENSE)
         stem_head = next(entry for entry in entries if entry.graph == "stem+head")
         return {
@@ -104,14 +105,14 @@ def bench(
         }
 
 
-def time_entries(entries: Sequence["Entry"], rounds: int, meter: Meter, say: Callable[[str], None]) -> None:
+def time_entries(entries: Sequence["Entry"], rounds: int, meter: Meter) -> None:
     """Opens each graph in a process of its own and times them in interleaved rounds; each round starts with another.
 
     Raises:
         InputError: what a worker refuses.
         RunError: a worker died.
     """
-    say(f"opening {len(entries)} graphs, each in a process of its own")
+    logger.info(f"opening {len(entries)} graphs, each in a process of its own")
     with ExitStack() as stack:
         for entry in entries:
             stack.callback(entry.close)
@@ -122,7 +123,7 @@ def time_entries(entries: Sequence["Entry"], rounds: int, meter: Meter, say: Cal
             start = number % len(entries)
             for entry in (*entries[start:], *entries[:start]):
                 entry.time_round(meter)
-            say(f"round {number + 1} of {rounds}")
+            logger.info(f"round {number + 1} of {rounds}")
 
 
 def bench_frames(bundle: Bundle, samples: Samples | None, count: int) -> tuple[str, np.ndarray]:

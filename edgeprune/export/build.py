@@ -5,8 +5,10 @@ chosen where the target leaves them open. Only then does the bundle get its name
 """
 
 import copy
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,11 +35,11 @@ from edgeprune.model.segmenter import Segmenter
 from edgeprune.quantize.calib import Calib
 from edgeprune.runtime.engines.fp16_rounded import round_fp16
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
 REFERENCES = "references.npz"
 
 
-def build(target: Target, inputs: BuildInputs, precisions: Sequence[str], out: Path, say: Say) -> Manifest:
+def build(target: Target, inputs: BuildInputs, precisions: Sequence[str], out: Path) -> Manifest:
     """Writes the bundle to `out` and returns its manifest; a bundle that is there already is replaced.
 
     Raises:
@@ -46,23 +48,25 @@ def build(target: Target, inputs: BuildInputs, precisions: Sequence[str], out: P
     """
     check_replaceable(out)
     spec = describe_build(target, inputs, precisions)
-    say(f"{spec.card.name} for {target.name}: buckets {', '.join(bucket.name for bucket in spec.buckets)}")
+    logger.info(f"{spec.card.name} for {target.name}: buckets {', '.join(bucket.name for bucket in spec.buckets)}")
     if inputs.reference is None and spec.model.policy.gated:
-        say(f"no reference.safetensors beside {inputs.checkpoint.name}: `dense` is its own weights on every token")
+        logger.warning(
+            f"no reference.safetensors beside {inputs.checkpoint.name}: `dense` is its own weights on every token"
+        )
 
     with write_folder_atomic(out, "bundle") as folder:
         (folder / GRAPHS).mkdir()
-        log = BuildLog(folder / "build.log", say)
+        log = BuildLog(folder / "build.log")
         built: dict[str, BuiltPrecision] = {}
         count, about = 1 + (len(spec.buckets) if spec.model.policy.gated else 0), ""
         for number, precision in enumerate(precisions, 1):
             begin = time.monotonic()
-            say(f"{precision} ({number} of {len(precisions)}): exporting {count} graphs{about}")
+            logger.info(f"{precision} ({number} of {len(precisions)}): exporting {count} graphs{about}")
             built[precision] = found = build_precision(spec, precision, folder, log)
             took_s = time.monotonic() - begin
             about = f"; about {took_s:.0f} s with what follows, as {precision} took"
             log.note(f"{precision}: {count} graphs, {len(found.parity)} parity rows, {took_s:.0f} s")
-        say("dense-fp32 and stem-head: exporting 2 graphs")
+        logger.info("dense-fp32 and stem-head: exporting 2 graphs")
         singles = build_singles(spec, folder)
         findings = [line for each in built.values() for line in each.findings] + singles.findings
         log.note(f"lint: {len(target.lint)} rules, {len(findings)} findings; parity frames from {spec.frames_from}")
@@ -71,7 +75,7 @@ def build(target: Target, inputs: BuildInputs, precisions: Sequence[str], out: P
         check_parity(target, parity)
         write_csv(folder / "parity.csv", [row.model_dump() for row in parity])
         graphs = {precision: each.graphs for precision, each in built.items()}
-        say(f"reference labels: {len(parity)} buckets, on {REFERENCE_FRAMES} frames")
+        logger.info(f"reference labels: {len(parity)} buckets, on {REFERENCE_FRAMES} frames")
         write_references(spec, graphs, folder)
         bundle = Bundle(folder, describe_bundle(spec, graphs, singles.paths, parity, REFERENCES))
         if target.candidates:
@@ -82,16 +86,27 @@ def build(target: Target, inputs: BuildInputs, precisions: Sequence[str], out: P
 
 
 class BuildLog:
-    """What is said of a build; a `note` is kept in the bundle too."""
+    """The log that a bundle keeps of its build."""
 
-    def __init__(self, path: Path, say: Say):
-        self._path, self.say = path, say
+    def __init__(self, path: Path):
+        self._path = path
 
     def note(self, line: str) -> None:
         """Says a line, and writes it down."""
-        self.say(line)
+        logger.info(line)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(f"{line}\n")
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Inside, all that edgeprune's loggers say is written down too, where they are listened to."""
+        handler, edgeprune = logging.FileHandler(self._path, encoding="utf-8"), logging.getLogger("edgeprune")
+        edgeprune.addHandler(handler)
+        try:
+            yield
+        finally:
+            edgeprune.removeHandler(handler)
+            handler.close()
 
 
 @dataclass(frozen=True)
@@ -140,7 +155,7 @@ def build_precision(spec: BuildSpec, precision: str, folder: Path, log: BuildLog
     ]
     graphs = write_family(folder, precision, family)
     rounded = family.changed(round_fp16)
-    parity = compare(reference, spec.buckets, precision, rounded, frames_FHW3, target.threads, log.say)
+    parity = compare(reference, spec.buckets, precision, rounded, frames_FHW3, target.threads)
     return BuiltPrecision(graphs, parity, findings)
 
 
@@ -189,14 +204,15 @@ def write_references(spec: BuildSpec, graphs: dict[str, GraphSet], folder: Path)
 
 def take_fastest_engine(bundle: Bundle, target: Target, log: BuildLog) -> Bundle:
     """The bundle for the fastest of the target's candidates on this machine."""
-    engine, rows = choose_engine(bundle, target.candidates, target.parity.int8, log.say)
+    engine, rows = choose_engine(bundle, target.candidates, target.parity.int8)
     log.note(f"engine: {engine}")
     return bundle.seen_with(target=bundle.manifest.target.model_copy(update={"engine": engine}), engine_choice=rows)
 
 
 def take_fastest_precisions(bundle: Bundle, calib: Calib | None, log: BuildLog) -> Bundle:
     """The bundle whose runs take the fastest precision of each bucket on this machine."""
-    choice = choose_precisions(bundle, calib, log.note)
+    with log.noting():
+        choice = choose_precisions(bundle, calib)
     log.note(f"a run takes {choice.run}")
     rows = [PrecisionRow(**row) for row in choice.rows("loss_points")]
     return bundle.seen_with(graphs=choice.graphs(bundle.manifest.graphs), run=choice.run, precision_choice=rows)

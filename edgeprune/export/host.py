@@ -1,6 +1,7 @@
 """Which of the engines installed here runs a bundle fastest: measured, and written into the bundle with the reason."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from contextlib import closing
 
 import numpy as np
@@ -13,12 +14,12 @@ from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.meters import open_meter
 from edgeprune.runtime.references import agreement_of
 
+logger = logging.getLogger(__name__)
+
 ROUNDS, FRAMES = 3, 8
 
 
-def choose_engine(
-    bundle: Bundle, candidates: Sequence[str], least_agreement: float, say: Callable[[str], None]
-) -> tuple[str, list[EngineRow]]:
+def choose_engine(bundle: Bundle, candidates: Sequence[str], least_agreement: float) -> tuple[str, list[EngineRow]]:
     """The engine whose `auto` is fastest in the default precision, of those that answer as the bundle's references do.
 
     Args:
@@ -46,7 +47,7 @@ def choose_engine(
     able = [name for name in candidates if name not in unfit]
     if not able:
         raise RunError(f"no engine can run the bundle: {'; '.join(unfit.values())}")
-    times_ms = time_engines(bundle, able, say)
+    times_ms = time_engines(bundle, able)
     best = min(able, key=lambda name: times_ms[name])
     rows = []
     for name in candidates:
@@ -56,14 +57,14 @@ def choose_engine(
         rows.append(
             EngineRow(engine=name, agreement=agreement[name], p50_ms=time_ms, chosen=name == best, reason=reason or "")
         )
-        say(f"{name}: {'' if time_ms is None else format(time_ms, '.1f') + ' ms, '}{reason}")
+        logger.info(f"{name}: {'' if time_ms is None else format(time_ms, '.1f') + ' ms, '}{reason}")
     return best, rows
 
 
-def time_engines(bundle: Bundle, engines: Sequence[str], say: Callable[[str], None]) -> dict[str, float]:
+def time_engines(bundle: Bundle, engines: Sequence[str]) -> dict[str, float]:
     """Milliseconds of a frame (p50) by engine: of `auto` in the default precision, or of the one graph there is."""
     precision = bundle.default_precision()
-    timed = bench(bundle, ROUNDS, open_meter("none"), engines=engines, frames=FRAMES, only=precision, say=say)["rows"]
+    timed = bench(bundle, ROUNDS, open_meter("none"), engines=engines, frames=FRAMES, only=precision)["rows"]
     shown = AUTO if any(row["bucket"] == AUTO for row in timed) else bundle.manifest.buckets[-1].name
     return {
         row["engine"]: row["latency_ms"]["p50"]

@@ -5,8 +5,9 @@ Both run trunk, then tail. The graphs are the bundle's, with the logits and the 
 Shapes: F frames, H W pixels (of the label map, for logits and labels), K classes, N tokens.
 """
 
+import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,8 @@ from edgeprune.export.graphs import GraphFamily
 from edgeprune.export.onnx_session import OnnxSession, Tensors
 from edgeprune.model.policy import Bucket
 from edgeprune.model.segmenter import Segmenter
+
+logger = logging.getLogger(__name__)
 
 MARGIN = 1e-3  # two best logits of a pixel closer than this may swap by rounding alone
 UInt8 = npt.NDArray[np.uint8]
@@ -79,12 +82,10 @@ def compare(
     family: GraphFamily,
     frames_FHW3: UInt8,
     threads: int,
-    say: Callable[[str], None] = lambda line: None,
 ) -> list[ParityRow]:
     """A row per bucket: largest logit error, share of equal labels where the reference is sure, equal selections.
 
     Args:
-        say: takes a line after the first frame: what is compared, and how long the other frames will take at its pace.
     """
     engine_trunk = WatchedGraph(family.trunk, threads)
     engine_tails = [WatchedGraph(tail, threads) for tail in family.tails.values()]
@@ -95,7 +96,7 @@ def compare(
     for done, frame_HW3 in enumerate(frames_FHW3):
         if done == 1:
             left_s = (len(frames_FHW3) - 1) * (time.monotonic() - begin)
-            say(
+            logger.info(
                 f"{precision}: {len(buckets)} buckets against PyTorch on {len(frames_FHW3)} frames, about {left_s:.0f} s"
             )
         pairs = zip(

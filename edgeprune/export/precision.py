@@ -4,7 +4,8 @@ INT8 is not faster everywhere: a CPU without integer dot products, or a bucket o
 tails exchange float tensors, so their precisions are chosen one by one.
 """
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from typing import Any
 
 from edgeprune.base.errors import InputError, choose
@@ -18,10 +19,12 @@ from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.meters import open_meter
 from edgeprune.runtime.precision_choice import TRUNK, Choice, Measured, fastest, revert_failing_tails
 
+logger = logging.getLogger(__name__)
+
 ROUNDS, FRAMES, SCORED = 3, 8, 24
 
 
-def choose_precisions(bundle: Bundle, calib: Calib | None, say: Callable[[str], None]) -> Choice:
+def choose_precisions(bundle: Bundle, calib: Calib | None) -> Choice:
     """Times every bucket in every precision, scores them on frames of the calibration's data, and chooses.
 
     Args:
@@ -30,13 +33,13 @@ def choose_precisions(bundle: Bundle, calib: Calib | None, say: Callable[[str], 
     Raises:
         RunError: a tail answers behind no trunk that holds the accuracy limit.
     """
-    accuracy = _score(bundle, calib, say)
-    timed = bench(bundle, ROUNDS, open_meter("none"), frames=FRAMES, accuracy=accuracy, say=say)["rows"]
+    accuracy = _score(bundle, calib)
+    timed = bench(bundle, ROUNDS, open_meter("none"), frames=FRAMES, accuracy=accuracy)["rows"]
     engine = choose(ENGINES, bundle.manifest.target.engine, "engine")
-    return revert_failing_tails(bundle, engine, pick(bundle.manifest, timed, accuracy), say)
+    return revert_failing_tails(bundle, engine, pick(bundle.manifest, timed, accuracy))
 
 
-def _score(bundle: Bundle, calib: Calib | None, say: Callable[[str], None]) -> list[dict[str, Any]]:
+def _score(bundle: Bundle, calib: Calib | None) -> list[dict[str, Any]]:
     """Rows of `evaluate` on frames that the model was calibrated on, never on those that are reported; none without."""
     if calib is None:
         return []
@@ -44,9 +47,9 @@ def _score(bundle: Bundle, calib: Calib | None, say: Callable[[str], None]) -> l
         data_set = load_data_set(calib.data)
         samples = open_split(data_set, calib.split)
     except InputError:
-        say(f"{calib.data} is not here: precisions are chosen by time among those that passed parity")
+        logger.warning(f"{calib.data} is not here: precisions are chosen by time among those that passed parity")
         return []
-    rows: list[dict[str, Any]] = evaluate(bundle, samples, data_set, frames=SCORED, say=say)["rows"]
+    rows: list[dict[str, Any]] = evaluate(bundle, samples, data_set, frames=SCORED)["rows"]
     return rows
 
 

@@ -14,6 +14,7 @@ Documented, never yet run: see docs/jetson.md.
 
 import copy
 import inspect
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,13 +36,14 @@ from edgeprune.quantize.loading import load
 from edgeprune.runtime.engines.bound import COUNT, FRAME, LABELS, import_library
 from edgeprune.runtime.engines.tensorrt import open_runtime
 
+logger = logging.getLogger(__name__)
+
 NAME = "torch-tensorrt"
 DIALECT = "torch-tensorrt"  # of `to_labels`
 DEVICE = "cuda"
 PRECISIONS = ("fp16", "fp32")
 IN_FP16 = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 IN_FP32 = (nn.LayerNorm, nn.BatchNorm2d, nn.GroupNorm)
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def check_builder(target: Target, precisions: Sequence[str]) -> None:
         )
 
 
-def build_plans(inputs: BuildInputs, bundle: Bundle, say: Say) -> list[Path]:
+def build_plans(inputs: BuildInputs, bundle: Bundle) -> list[Path]:
     """Puts the plans of a bundle, built a moment ago from `inputs`, into this machine's cache.
 
     Returns:
@@ -102,7 +104,7 @@ def build_plans(inputs: BuildInputs, bundle: Bundle, say: Say) -> list[Path]:
         graphs = bundle.graphs(precision)
         for name, program in programs(model, bundle, precision, thresholds).items():
             graph = bundle.path(graphs.tails.get(name, graphs.trunk))
-            written.append(convert(program, graph, say))
+            written.append(convert(program, graph))
     return written
 
 
@@ -174,7 +176,7 @@ def explicit_typing(convert: Callable[..., Any]) -> dict[str, bool]:
     return {"use_explicit_typing": True} if named else {}
 
 
-def convert(program: Program, graph: Path, say: Say) -> Path:
+def convert(program: Program, graph: Path) -> Path:
     """One program to the plan of one of the bundle's graphs."""
     library, plans = load_torch_tensorrt(), open_runtime().plans
     begin = time.monotonic()
@@ -197,5 +199,5 @@ def convert(program: Program, graph: Path, say: Say) -> Path:
     names = dict(zip(map(str, exported.graph_signature.user_inputs), program.names_in, strict=True))
     names |= {f"output{index}": name for index, name in enumerate(program.names_out)}
     seconds = time.monotonic() - begin
-    say(f"{graph.stem}: built by {NAME} in {seconds:.0f} s")
+    logger.info(f"{graph.stem}: built by {NAME} in {seconds:.0f} s")
     return plans.store(graph, bytes(plan), seconds, {"builder": f"{NAME} {library.__version__}", "names": names})

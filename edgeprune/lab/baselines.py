@@ -5,6 +5,7 @@ Shapes: F frames, H W pixels.
 """
 
 import copy
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +27,8 @@ from edgeprune.quantize.nncf_ptq import calibrated
 from edgeprune.quantize.ranges import apply_ranges
 from edgeprune.runtime.engines.bound import LABELS
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
+
 Make = Callable[[Segmenter, Calibration, str], onnx.ModelProto]
 
 
@@ -48,7 +50,7 @@ def nncf_transformer(model: Segmenter, frames: Calibration, dialect: str) -> onn
 PEERS: dict[str, Make] = {"dense-linears-int8": linears_int8, "dense-nncf-int8": nncf_transformer}
 
 
-def export_peers(checkpoint: Path, frames: Calibration, dialect: str, out: Path, say: Say) -> list[Path]:
+def export_peers(checkpoint: Path, frames: Calibration, dialect: str, out: Path) -> list[Path]:
     """Writes every peer of a dense FP32 checkpoint to `out`, weights inside the file.
 
     Raises:
@@ -63,7 +65,7 @@ def export_peers(checkpoint: Path, frames: Calibration, dialect: str, out: Path,
     make_folder(out, "peers")
     paths = []
     for name, make in PEERS.items():
-        say(f"{name}: {(make.__doc__ or '').splitlines()[0]}")
+        logger.info(f"{name}: {(make.__doc__ or '').splitlines()[0]}")
         paths.append(_write(make(model, frames, dialect), out / f"{name}.onnx"))
     return paths
 
@@ -87,9 +89,9 @@ def join(bundle: Bundle, precision: str, bucket: str) -> onnx.ModelProto:
     return joined
 
 
-def export_joined(bundle: Bundle, precision: str, out: Path, say: Say) -> list[Path]:
+def export_joined(bundle: Bundle, precision: str, out: Path) -> list[Path]:
     """Writes `joined-<bucket>-<precision>.onnx` for every bucket to `out`, weights inside the file."""
-    say("joined: trunk and tail in one graph")
+    logger.info("joined: trunk and tail in one graph")
     return [
         _write(join(bundle, precision, bucket.name), out / f"joined-{bucket.name}-{precision}.onnx")
         for bucket in bundle.manifest.buckets

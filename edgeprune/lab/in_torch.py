@@ -6,6 +6,7 @@ Weights are random: time depends on shapes alone. Frames come from the host and 
 Shapes: H W pixels of the frame, N tokens of the grid, D width, S scores.
 """
 
+import logging
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +26,8 @@ from edgeprune.model.segmenter import Segmenter, as_image
 from edgeprune.model.spec import ModelSpec, PolicySpec
 from edgeprune.pruning.methods import make_policy
 from edgeprune.runtime.meters import Energy, Meter, measure_idle
+
+logger = logging.getLogger(__name__)
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 DEPTHS = {"tiny": 12, "small": 12, "base": 12, "large": 24}  # ViT-T, S, B (Touvron 2021), L (Dosovitskiy 2021)
@@ -162,7 +165,6 @@ def bench_in_torch(
     rounds: int,
     frames: int,
     seconds: float,
-    say: Callable[[str], None] = lambda line: None,
 ) -> list[dict[str, Any]]:
     """Times dense and each bucket of an untrained model, as CUDA graphs and launched one by one, in interleaved rounds.
 
@@ -185,14 +187,14 @@ def bench_in_torch(
         model = make_family(spec, policy, DTYPES[dtype], device)
         host = [random_frame(spec, index, device) for index in range(frames)]
         with torch.inference_mode():
-            say(f"{name}: capturing")
+            logger.info(f"{name}: capturing")
             timed = list(list_runners(model, family))
             idle_w = measure_idle(meter, IDLE_S)
             for number in range(rounds):
                 first = number % len(timed)
                 for each in (*timed[first:], *timed[:first]):
                     each.time_round(host, seconds, meter)
-                say(f"{name}: round {number + 1} of {rounds}")
+                logger.info(f"{name}: round {number + 1} of {rounds}")
     except torch.OutOfMemoryError as error:
         raise RunError(f"{name}: {str(error).splitlines()[0]}; leave this --vit or --size out") from error
     about = {"size": spec.size, "height": spec.height, "width": spec.width, "tokens": model.policy.tokens}

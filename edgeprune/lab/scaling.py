@@ -1,12 +1,15 @@
 """How latency and memory grow with the input size: `bench` over bundles of one model at several sizes."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from math import log
 from typing import Any
 
 from edgeprune.bundle import Bundle
 from edgeprune.evaluate.bench import bench
 from edgeprune.runtime.meters import Meter
+
+logger = logging.getLogger(__name__)
 
 
 def growth(
@@ -17,7 +20,6 @@ def growth(
     engines: Sequence[str] | None = None,
     threads: int | None = None,
     frames: int = 4,
-    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """The rows of `bench` for each bundle, with `height`, `width`, `tokens` (of the full grid), and `series`: which graph it
     is at every size (the first bucket holds other counts on another grid).
@@ -33,8 +35,8 @@ def growth(
     result: dict[str, Any] = {}
     for bundle in bundles:
         manifest = bundle.manifest
-        say(f"{manifest.height}x{manifest.width}: {manifest.tokens} tokens")
-        result = bench(bundle, rounds, meter, engines=engines, threads=threads, frames=frames, accuracy=[], say=say)
+        logger.info(f"{manifest.height}x{manifest.width}: {manifest.tokens} tokens")
+        result = bench(bundle, rounds, meter, engines=engines, threads=threads, frames=frames, accuracy=[])
         size = {"height": manifest.height, "width": manifest.width, "tokens": manifest.tokens}
         names = [bucket.name for bucket in manifest.buckets[:-1]]
         for row in result["rows"]:

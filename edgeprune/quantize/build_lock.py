@@ -1,19 +1,20 @@
 """The lock of a C++ extension's build folder: PyTorch makes a file `lock` there and waits for as long as one is there
 (`torch.utils.file_baton`), so one that a killed process left would be waited for without an end and without a word."""
 
+import logging
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from edgeprune.base.errors import RunError
 
+logger = logging.getLogger(__name__)
+
 OLD_SECONDS = 120.0  # a build takes about a minute on two cores
 POLL_SECONDS = 0.2
-Say = Callable[[str], None]
 
 
-def wait_for_lock(folder: Path, limit_seconds: float, say: Say) -> None:
+def wait_for_lock(folder: Path, limit_seconds: float) -> None:
     """Returns when no lock is in the way. One that no process here holds is removed once it is old: a container that
     shares the folder may be building, but not for so long.
 
@@ -29,12 +30,14 @@ def wait_for_lock(folder: Path, limit_seconds: float, say: Say) -> None:
         holder = _holder(lock)
         if holder is None and age >= OLD_SECONDS:
             _remove(lock)
-            say(f"removed {lock}, which a process that was killed left {age:.0f} s ago")
+            logger.warning(f"removed {lock}, which a process that was killed left {age:.0f} s ago")
             return
         if not said and holder is not None:
-            say(f"process {holder} compiles NNCF's quantizers ({lock}); waits for it, {limit_seconds:.0f} s at most")
+            logger.info(
+                f"process {holder} compiles NNCF's quantizers ({lock}); waits for it, {limit_seconds:.0f} s at most"
+            )
         elif not said:
-            say(
+            logger.warning(
                 f"{lock} is held by no process here: one was killed, or another container compiles NNCF's quantizers; waits "
                 f"{OLD_SECONDS - age:.0f} s, then removes it (delete it to go on at once)"
             )

@@ -14,7 +14,7 @@ the step between two INT8 values is scale / 127.
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,7 +32,8 @@ from edgeprune.model.blocks import Block
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.quantize.build_lock import wait_for_lock
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
+
 QUANTIZED = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
 # seconds for NNCF's C++ extension; its own limit of 60 is too short for two busy cores (45 s measured)
 LIMIT_SECONDS = 300.0
@@ -108,7 +109,7 @@ def round_to_steps(x: Tensor, step: Tensor, lowest: int) -> Tensor:
     return (x / step).round().clamp(lowest, 127) * step
 
 
-def load_quantizers(device: torch.device, say: Say) -> None:
+def load_quantizers(device: torch.device) -> None:
     """Loads NNCF's quantizers, which it compiles once per machine: most of a minute on two cores.
 
     Without a C++ compiler or a cache folder that can be written to, it falls back to PyTorch operations and warns. A lock
@@ -120,7 +121,7 @@ def load_quantizers(device: torch.device, say: Say) -> None:
     """
     loader = QuantizedFunctionsCUDALoader if device.type == "cuda" else QuantizedFunctionsCPULoader
     with suppress(OSError):  # no cache folder, so no lock
-        wait_for_lock(Path(loader.get_build_dir()), LIMIT_SECONDS, say)
+        wait_for_lock(Path(loader.get_build_dir()), LIMIT_SECONDS)
     try:
         _quantizer((1,), narrow=False).to(device).quantize(torch.zeros(1, device=device))
     except ExtensionLoaderTimeoutException:

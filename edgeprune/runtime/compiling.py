@@ -5,8 +5,9 @@ the device's cache (`kept_choice.py`); the bundle never changes.
 Shapes: F frames, H W pixels.
 """
 
+import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from edgeprune.runtime.engines import Engine, Session
 from edgeprune.runtime.kept_choice import keep_choice
 from edgeprune.runtime.precision_choice import TRUNK, Choice, Measured, fastest, revert_failing_tails
 from edgeprune.runtime.references import agreement_of
+
+logger = logging.getLogger(__name__)
 
 ROUNDS = 20
 
@@ -53,7 +56,7 @@ def refuse_unusable(bundle: Bundle, engine: Engine, failed: Mapping[Path, Edgepr
         raise reasons[0] if reasons else RunError(f"no graph of {bundle.folder} could be compiled; try again")
 
 
-def choose_on_device(bundle: Bundle, engine: Engine, say: Callable[[str], None]) -> Choice:
+def choose_on_device(bundle: Bundle, engine: Engine) -> Choice:
     """Compares and times every precision of every bucket, and keeps the choice in the cache.
 
     Args:
@@ -62,11 +65,11 @@ def choose_on_device(bundle: Bundle, engine: Engine, say: Callable[[str], None])
     Raises:
         RunError: the full grid answers as the references do in no precision.
     """
-    choice = revert_failing_tails(bundle, engine, pick(bundle, measure(bundle, engine)), say)
+    choice = revert_failing_tails(bundle, engine, pick(bundle, measure(bundle, engine)))
     choice = _drop_what_does_not_answer(bundle, choice)
     for each in choice.measured:
         if each.bucket != TRUNK and choice.is_chosen(each.bucket, each.precision):
-            say(f"{each.bucket}: {each.precision}, {each.p50_ms:.2f} ms, {each.agreement:.2%} equal labels")
+            logger.info(f"{each.bucket}: {each.precision}, {each.p50_ms:.2f} ms, {each.agreement:.2%} equal labels")
     keep_choice(bundle, engine, graphs_of(bundle), choice)
     return choice
 

@@ -5,7 +5,8 @@ where the graphs will run: by `build` on a workstation (`export/precision.py`), 
 Both choose here, once, and nothing changes a choice later.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,6 +15,8 @@ from edgeprune.base.errors import RunError
 from edgeprune.bundle import MIXED, Bundle, GraphSet
 from edgeprune.runtime.engines import Engine
 from edgeprune.runtime.references import agreement_of
+
+logger = logging.getLogger(__name__)
 
 TRUNK = "trunk"  # among buckets
 
@@ -99,7 +102,7 @@ def fastest(measured: Sequence[Measured], able: Mapping[str, Sequence[str]], tru
     return Choice(trunk, tails, tuple(measured))
 
 
-def revert_failing_tails(bundle: Bundle, engine: Engine, choice: Choice, say: Callable[[str], None]) -> Choice:
+def revert_failing_tails(bundle: Bundle, engine: Engine, choice: Choice) -> Choice:
     """Gives the trunk's own precision to tails that do not answer as their references do behind a trunk of another.
 
     Each precision was compared whole, the mixture was not.
@@ -121,7 +124,7 @@ def revert_failing_tails(bundle: Bundle, engine: Engine, choice: Choice, say: Ca
                 f"{bucket}: {precision} behind a trunk in {trunk} gives {share:.2%} of the reference's labels, and "
                 f"{trunk} itself loses {loss:.2f} points; build with one --precision"
             )
-        say(
+        logger.warning(
             f"{bucket}: {precision} behind a trunk in {trunk} gives {share:.2%} equal labels, at least "
             f"{least:.2%} expected; {trunk} is taken"
         )

@@ -4,8 +4,9 @@ wait | fit -> trunk -> choose -> tail | overlay -> encode | record: `latency_ms`
 to its labels in hand.
 """
 
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -23,6 +24,8 @@ from edgeprune.runtime.meters import Energy, Meter
 from edgeprune.runtime.sinks import Sinks, milliseconds
 from edgeprune.runtime.sinks.record import Row
 from edgeprune.runtime.summary import summarise_run
+
+logger = logging.getLogger(__name__)
 
 STALL_S = 10.0  # a camera that gives no frame for as long has stalled
 PROGRESS_S = 5.0
@@ -54,7 +57,6 @@ def run(
     out: Path | None = None,
     record: Path | None = None,
     idle_w: Mapping[str, float] | None = None,
-    say: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
     """Runs until the stream ends, `frames` or `seconds` are reached, Ctrl-C or SIGTERM, or a failure. Closes `capture`.
 
@@ -70,7 +72,6 @@ def run(
         out: where the overlay video goes (.mp4).
         record: where the rows go (.csv or .jsonl); columns in `record.COLUMNS`.
         idle_w: what the machine takes when idle (`measure_idle`), to subtract.
-        say: takes a line of progress every PROGRESS_S.
 
     Returns:
         The summary, of what was processed even where a failure ended the run. Its files then stay under the partial
@@ -87,11 +88,11 @@ def run(
             first = capture.get(STALL_S)
             if first is None:
                 raise InputError(f"{capture.source.uri} has no frames; name another camera, file or folder")
-            sinks.open(first[0], say)
+            sinks.open(first[0])
         except BaseException:
             sinks.discard()
             raise
-        loop = _Loop(bundle, session, capture, fit, chooser, sinks, say)
+        loop = _Loop(bundle, session, capture, fit, chooser, sinks)
         try:
             return loop.run(first, meter, frames, seconds, idle_w)
         except KeyboardInterrupt as error:  # Ctrl-C again, in the end that the first one made
@@ -112,10 +113,9 @@ class _Loop:
         fit: Preprocess,
         chooser: Chooser,
         sinks: Sinks,
-        say: Callable[[str], None],
     ):
         self._bundle, self._session, self._capture = bundle, session, capture
-        self._fit, self._chooser, self._sinks, self._say = fit, chooser, sinks, say
+        self._fit, self._chooser, self._sinks = fit, chooser, sinks
         self._tokens_of = {bucket.name: bucket.token_layers for bucket in bundle.manifest.buckets}
         self._all_tokens = bundle.manifest.depth * bundle.manifest.tokens
         self._frames = self._dropped = 0
@@ -176,7 +176,7 @@ class _Loop:
                     return None
                 if row["end_ns"] - said_ns > PROGRESS_S * 1e9:
                     said_ns = row["end_ns"]
-                    self._say(f"frame {self._frames}  {self._status(row)}  dropped {self._dropped}")
+                    logger.info(f"frame {self._frames}  {self._status(row)}  dropped {self._dropped}")
                 asked_ns = time.monotonic_ns()
                 got = self._capture.get(stall_s)
                 wait_ms = milliseconds(asked_ns, time.monotonic_ns())

@@ -3,9 +3,10 @@
 Shapes: B batch, H W pixels of the model's input.
 """
 
+import logging
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,10 @@ from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.street import CachedStreet, StreetSamples
 from edgeprune.train.recipe import Mix
 
+logger = logging.getLogger(__name__)
+
 SHARED = "/dev/shm"
 AHEAD = 4  # batches that each worker prepares
-Say = Callable[[str], None]
 
 
 class Mixture(Dataset[tuple[Tensor, Tensor]]):
@@ -84,9 +86,7 @@ class Plan:
         return self.steps - self.start
 
 
-def load_batches(
-    mixture: Mixture, plan: Plan, workers: int, say: Say, pinned: bool = False
-) -> Iterator[tuple[Tensor, Tensor]]:
+def load_batches(mixture: Mixture, plan: Plan, workers: int, pinned: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
     """The plan's batches: images (B, 3, H, W) and labels (B, H, W), both uint8.
 
     Workers hand them over in shared memory. Where that is too small (a container has 64 MB unless told), fewer batches are
@@ -105,7 +105,7 @@ def load_batches(
         # those that each worker prepares, the one that it fills, and the one that is trained on
         fitting = [ahead for ahead in range(AHEAD, 0, -1) if free is None or ((ahead + 1) * workers + 1) * each <= free]
         if not fitting:
-            say(
+            logger.warning(
                 f"shared memory ({SHARED}) has {(free or 0) / 1e6:.0f} MB free, {workers} workers need "
                 f"{(2 * workers + 1) * each / 1e6:.0f}: frames are read in this process, more slowly; give a container more "
                 f"(docker run --shm-size=1g), or set workers: 0"

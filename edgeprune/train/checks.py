@@ -1,7 +1,8 @@
 """What is wrong with a recipe or its data, found before the first phase runs: the last one's would show hours later."""
 
 import json
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.recipe import QUANTIZED, SPARSE, SUFFIX, Phase, Recipe
 from edgeprune.train.validation import open_validation
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
+
 ANEW = "give another --out, or delete it to train the phase again"
 RENDERED_FRAMES = 32  # of a street split that are looked at; its labels are exact, the rest is for the histogram
 
@@ -67,10 +69,12 @@ def check_phase(recipe: Recipe, name: str, phase: Phase) -> None:
         raise InputError(f"phase {name} is quantization-aware and needs `calibration:` in the recipe")
 
 
-def check_done(run: PhaseRun, say: Say) -> None:
+def check_done(run: PhaseRun) -> str | None:
     """Refuses a phase's checkpoint that this recipe would not have made: by its settings, and by what it is made of now.
 
-    A checkpoint of an earlier version does not say what it was made of; it is taken as it is, and that is said.
+    Returns:
+        what could not be compared: a checkpoint of an earlier version, which does not say what it was made of, is taken as it
+        is, and so is one whose data can't be read here.
     """
     recipe, phase, name, path = run.recipe, run.phase, run.name, run.checkpoint
     card = read_card(path)
@@ -95,9 +99,10 @@ def check_done(run: PhaseRun, say: Say) -> None:
     if changed:
         raise InputError(f"{path} was trained on something else: {changed}; {ANEW}")
     if not recorded:
-        say(f"{name}: an earlier version wrote {path}, without what it was made of; it is taken as it is")
-    elif missing := [key for key in recorded if key not in now]:
-        say(f"{name}: {', '.join(missing)} can't be read here, and was not compared with what {path} is made of")
+        return f"{name}: an earlier version wrote {path}, without what it was made of; it is taken as it is"
+    if missing := [key for key in recorded if key not in now]:
+        return f"{name}: {', '.join(missing)} can't be read here, and was not compared with what {path} is made of"
+    return None
 
 
 def needed(recipe: Recipe, names: Iterable[str]) -> list[str]:
@@ -134,7 +139,7 @@ def _short(value: Any) -> str:
     return " ".join(str(value).split())[:200]
 
 
-def check_data(recipe: Recipe, phases: dict[str, Phase], say: Say, cache: Path | None) -> dict[str, list[float]]:
+def check_data(recipe: Recipe, phases: dict[str, Phase], cache: Path | None) -> dict[str, list[float]]:
     """Opens and lints everything that the phases will read, so that a fault in the last one shows before the first runs.
 
     Returns:
@@ -153,7 +158,7 @@ def check_data(recipe: Recipe, phases: dict[str, Phase], say: Say, cache: Path |
             key = mix.model_dump_json(exclude={"share"})
             if key not in found:
                 rendered = isinstance(samples, CachedStreet | StreetSamples)
-                found[key] = _lint(name, samples, data_set, RENDERED_FRAMES if rendered else None, say)
+                found[key] = _lint(name, samples, data_set, RENDERED_FRAMES if rendered else None)
             # a split counts by its share of a batch, not by how many pixels of it were looked at
             weight = mix.share / max(1, sum(found[key]))
             histograms[name] = [
@@ -168,7 +173,7 @@ def check_data(recipe: Recipe, phases: dict[str, Phase], say: Say, cache: Path |
         spec = recipe.validation
         data_set, samples = open_validation(spec.data, spec.split, spec.include, spec.exclude)
         _check_classes(recipe, data_set, named)
-        _lint("validation", samples, data_set, spec.frames, say)
+        _lint("validation", samples, data_set, spec.frames)
     if phases and recipe.calibration is not None:
         open_calibration(recipe.calibration)
     return histograms
@@ -199,9 +204,9 @@ def _check_teacher(name: str, phase: Phase, names: list[str]) -> None:
             )
 
 
-def _lint(what: str, samples: Samples, data_set: DataSet, limit: int | None, say: Say) -> list[int]:
+def _lint(what: str, samples: Samples, data_set: DataSet, limit: int | None) -> list[int]:
     report = lint_labels(samples, data_set, limit)
     report.check()
     for line in report.warnings:
-        say(f"{what}: {line}")
+        logger.warning(f"{what}: {line}")
     return [int(count) for count in report.pixels_256[: len(data_set.names)]]

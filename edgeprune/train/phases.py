@@ -1,6 +1,6 @@
 """Runs the phases of a recipe in order, after everything that they need has been looked at."""
 
-from collections.abc import Callable
+import logging
 from pathlib import Path
 
 import torch
@@ -14,15 +14,14 @@ from edgeprune.train.recipe import Recipe
 from edgeprune.train.start import check_start
 from edgeprune.train.trainer import Trainer
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 
-def train(recipe: Recipe, out: Path, say: Say, cache: Path | None = None, only: list[str] | None = None) -> list[Path]:
+def train(recipe: Recipe, out: Path, cache: Path | None = None, only: list[str] | None = None) -> list[Path]:
     """Runs the phases in order; a phase whose checkpoint is there already is taken as done.
 
     Args:
         out: gets `<phase>.safetensors`, `<phase>.json` (history) and `calib-<phase>.yaml`.
-        say: prints one line.
         cache: where rendered street scenes are kept.
         only: run these phases alone.
 
@@ -40,19 +39,21 @@ def train(recipe: Recipe, out: Path, say: Say, cache: Path | None = None, only: 
     chosen = [run for run in runs if not only or run.name in only]
     due = {run.name: run.phase for run in chosen if not run.is_done}
     for run in runs:
-        if run.is_done and (run in chosen or run.name in needed(recipe, due)):
-            check_done(run, say)
-    histograms = check_data(recipe, due, say, cache)
+        if not run.is_done or not (run in chosen or run.name in needed(recipe, due)):
+            continue
+        if note := check_done(run):
+            logger.warning(note)
+    histograms = check_data(recipe, due, cache)
     for run in chosen:
         if run.name in due:
             check_start(run)
     anew = False  # whether a phase before has just been trained
     for run in chosen:
         if run.name in due:
-            Trainer(run, backend, histograms[run.name], cache, say).train()
+            Trainer(run, backend, histograms[run.name], cache).train()
             anew = True
             continue
         if anew:  # what it is made of may have changed
-            check_done(run, lambda _: None)
-        say(f"{run.name}: done before, {run.checkpoint}")
+            check_done(run)
+        logger.info(f"{run.name}: done before, {run.checkpoint}")
     return [run.checkpoint for run in chosen]

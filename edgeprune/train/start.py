@@ -1,6 +1,6 @@
 """What a phase starts with: the card of the model that it makes, the weights it begins from, and its teacher."""
 
-from collections.abc import Callable
+import logging
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from edgeprune.quantize.ranges import apply_ranges
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.recipe import QUANTIZED, SUFFIX
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 
 def card_of(run: PhaseRun, data_set: DataSet) -> Card:
@@ -35,21 +35,25 @@ def card_of(run: PhaseRun, data_set: DataSet) -> Card:
     )
 
 
-def start_model(run: PhaseRun, card: Card, device: torch.device, resumes: bool, say: Say) -> tuple[Segmenter, str]:
+def start_model(run: PhaseRun, card: Card, device: torch.device, resumes: bool) -> tuple[Segmenter, str]:
     """The model on the device, with the weights that the phase begins with, and where these are from.
 
     Args:
         resumes: a saved state will replace the weights, so ranges of INT8 need not be measured.
     """
     if card.quantized:
-        say(f"{run.name}: loads NNCF's quantizers; the first time on a machine they are compiled, about a minute")
-        load_quantizers(device, say)
+        logger.info(
+            f"{run.name}: loads NNCF's quantizers; the first time on a machine they are compiled, about a minute"
+        )
+        load_quantizers(device)
     chosen = chosen_options(run.recipe.policy_of(run.phase), shape_of(card.model))
     torch.manual_seed(run.seed_of(-1))
     model = make_model(card)
     for key, value in chosen.items():
-        say(f"{run.name}: policy {card.policy.name}: {key} {value}, chosen for this model")
-    started_from = load_weights(run, model, card.names, say)
+        logger.info(f"{run.name}: policy {card.policy.name}: {key} {value}, chosen for this model")
+    started_from, note = load_weights(run, model, card.names)
+    if note:
+        logger.info(f"{run.name}: {note}")
     for index, block in enumerate(model.blocks):
         assert isinstance(block, Block)
         block.drop_path = run.phase.drop_path * index / max(1, len(model.blocks) - 1)
@@ -58,30 +62,33 @@ def start_model(run: PhaseRun, card: Card, device: torch.device, resumes: bool, 
     return model.to(device), started_from
 
 
-def load_weights(run: PhaseRun, model: Segmenter, names: list[str], say: Say) -> str:
-    """Gives the model the weights that the phase begins with; returns where they are from.
+def load_weights(run: PhaseRun, model: Segmenter, names: list[str]) -> tuple[str, str | None]:
+    """Gives the model the weights that the phase begins with.
 
     Args:
         names: of the model's classes.
+
+    Returns:
+        where they are from, and what of the model begins anew, or of the file is left over.
     """
     before, weights = run.start, run.recipe.weights
     if before is None and weights is None:
-        return "random"
+        return "random", None
     path = find_weights(weights or "") if before is None else run.checkpoint_of(before)
     if before is not None and not path.is_file():
         raise InputError(
             f"phase {run.name} starts from {before}, whose checkpoint {path} is not there; run that phase first"
         )
     if before is not None or is_checkpoint(path):
-        if load_start(model, path, names):
-            say(f"{run.name}: {path} has other classes, so its last layer begins anew")
+        others = load_start(model, path, names)
+        note = f"{path} has other classes, so its last layer begins anew" if others else None
     else:
         loaded = load_timm(model, read_safetensors(path), read_config(path))
-        say(
-            f"{run.name}: {weights} gives {len(loaded.taken)} tensors, {_few(loaded.left_over)} left over, "
+        note = (
+            f"{weights} gives {len(loaded.taken)} tensors, {_few(loaded.left_over)} left over, "
             f"{_few(loaded.missing)} missing"
         )
-    return before or weights or ""
+    return before or weights or "", note
 
 
 def _start_ranges(run: PhaseRun, model: Segmenter, path: Path) -> None:
@@ -99,7 +106,7 @@ def check_start(run: PhaseRun) -> None:
     before = run.start
     if (before or run.recipe.weights) and (before is None or before.endswith(SUFFIX)):
         card = card_of(run, load_data_set(run.phase.data[0].data))
-        load_weights(run, make_model(card), card.names, lambda _: None)
+        load_weights(run, make_model(card), card.names)
 
 
 def load_teacher(run: PhaseRun, device: torch.device) -> Segmenter | None:

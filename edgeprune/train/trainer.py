@@ -7,8 +7,9 @@ Shapes: B batch, G decisions of the policy, H W pixels, P processes.
 """
 
 import json
+import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -43,7 +44,7 @@ from edgeprune.train.start import card_of, load_teacher, start_model
 from edgeprune.train.tasks import make_task
 from edgeprune.train.tasks.task import Targets
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 
 class Trainer:
@@ -52,20 +53,19 @@ class Trainer:
     Args:
         histogram: share of each class in the phase's data.
         cache: where rendered street scenes are kept.
-        say: takes one line.
 
     Raises:
         InputError: a state on disk belongs to another recipe or was made of something else.
     """
 
-    def __init__(self, run: PhaseRun, backend: Backend, histogram: list[float], cache: Path | None, say: Say):
+    def __init__(self, run: PhaseRun, backend: Backend, histogram: list[float], cache: Path | None):
         self.run, self.recipe, self.phase, self.steps = run, run.recipe, run.phase, run.phase.steps
-        self.backend, self.say = backend, say
+        self.backend = backend
         self.state, saved = self._find_state()
         sets, self.splits = open_mix(self.phase.data, cache)
         self.card = card_of(run, sets[0])
         resumes = saved is not None
-        self.model, self.started_from = start_model(run, self.card, backend.device, resumes, say)
+        self.model, self.started_from = start_model(run, self.card, backend.device, resumes)
         self.optimiser: torch.optim.Optimizer = make_optimiser(self.model, self.phase)
         self.average = WeightAverage(self.model, self.phase.ema)
         if saved is not None:
@@ -78,7 +78,7 @@ class Trainer:
 
     def train(self) -> None:
         """The steps that are left, then the checkpoint."""
-        self.say(
+        logger.info(
             f"{self.run.name}: {self.phase.kind}, {self.steps} steps of {self.phase.batch} from {self.started_from}, on "
             f"{self.backend}, {sum(len(split) for split in self.splits)} samples"
         )
@@ -136,7 +136,7 @@ class Trainer:
         sizes, device = [len(split) for split in self.splits], self.backend.device
         plan = Plan(self.phase.data, sizes, self.phase.batch, self.steps, self.recipe.seed, self.state.step)
         mixture = Mixture(self.splits, Preprocess.of(self.recipe.model), self.task.ignore_index)
-        for images_B3HW, targets in load_batches(mixture, plan, self.recipe.workers, self.say, device.type == "cuda"):
+        for images_B3HW, targets in load_batches(mixture, plan, self.recipe.workers, device.type == "cuda"):
             yield images_B3HW.to(device, non_blocking=True), targets.to(device, non_blocking=True)
 
     # -------------------------------------------------------------------------------- between steps
@@ -161,7 +161,7 @@ class Trainer:
     def _report(self, scores: dict[str, float]) -> None:
         row = self.history.row(learning_rate(self.phase, self.history.step - 1, self.steps), scores)
         self.state.history.append(row.as_json())
-        self.say(f"{self.run.name}: {self.history.line(row)}")
+        logger.info(f"{self.run.name}: {self.history.line(row)}")
 
     # -------------------------------------------------------------------------------- state and checkpoint
 
@@ -183,7 +183,7 @@ class Trainer:
         self.model.load_state_dict(saved["weights"])
         self.average.restore(saved["average"])
         restore_optimiser(self.optimiser, saved["optimiser"])
-        self.say(f"{self.run.name}: resumes at step {self.state.step} of {self.steps}")
+        logger.info(f"{self.run.name}: resumes at step {self.state.step} of {self.steps}")
 
     def _save(self) -> None:
         self.history.read()  # no state is saved after a loss that was not finite
@@ -216,7 +216,7 @@ class Trainer:
         }
         save(run.checkpoint, self.card, model.state_dict())
         forget_state(run.state_folder)
-        self.say(f"{run.name}: wrote {run.checkpoint}")
+        logger.info(f"{run.name}: wrote {run.checkpoint}")
 
 
 def is_due(step: int, steps: int, times: int) -> bool:

@@ -82,9 +82,10 @@ def wheel(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_is_copied_and_typed_there(device: Path, bundle: Bundle, wheel: Path, tmp_path: Path) -> None:
-    said: list[str] = []
-    command = deploy("me@orin", bundle, wheel, "apps/edge", True, said.append)
+def test_what_is_copied_and_typed_there(
+    device: Path, bundle: Bundle, wheel: Path, tmp_path: Path, said: list[str]
+) -> None:
+    command = deploy("me@orin", bundle, wheel, "apps/edge", True)
     assert {path.name for path in (device / "apps/edge/my bundle").iterdir()} == {
         path.name for path in bundle.folder.iterdir()
     }
@@ -112,7 +113,7 @@ def test_no_shell_there_reads_what_a_user_names(
     device: Path, bundle: Bundle, wheel: Path, folder: str, tmp_path: Path
 ) -> None:
     folder = folder.replace("/{home}", str(device))
-    deploy("me@orin", bundle, wheel, folder, False, lambda line: None)
+    deploy("me@orin", bundle, wheel, folder, False)
     assert ((device / folder) / "my bundle/manifest.json").is_file()
     assert not list(tmp_path.rglob("pwned"))
 
@@ -133,13 +134,13 @@ def test_no_shell_there_reads_what_a_user_names(
 )
 def test_a_host_that_is_none(device: Path, bundle: Bundle, wheel: Path, host: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no device; expected user@device of letters"):
-        deploy(host, bundle, wheel, "edge", False, lambda line: None)
+        deploy(host, bundle, wheel, "edge", False)
     assert not (tmp_path / "log").exists()
 
 
 @pytest.mark.parametrize("host", ["orin", "me@orin.local", "me@10.0.0.7", "first.last@orin_2-b"])
 def test_hosts_as_ssh_takes_them(device: Path, bundle: Bundle, wheel: Path, host: str, tmp_path: Path) -> None:
-    deploy(host, bundle, wheel, "edge", False, lambda line: None)
+    deploy(host, bundle, wheel, "edge", False)
     assert f"{host}: mkdir -p edge" in (tmp_path / "log").read_text()
 
 
@@ -149,7 +150,7 @@ def test_an_address_with_colons(
 ) -> None:
     """ssh takes it as it is, scp in brackets."""
     with pytest.raises(RunError):  # the fake scp cuts at the first colon
-        deploy(host, bundle, wheel, "edge", False, lambda line: None)
+        deploy(host, bundle, wheel, "edge", False)
     log = (tmp_path / "log").read_text()
     assert "me@fe80::1%eth0: mkdir -p edge" in log and "scp me@[fe80::1%eth0]:.edgeprune-" in log
 
@@ -165,7 +166,7 @@ def test_the_answer_to_a_python_without_venv_is_one_line_to_type(
         "\\nFailing command: /home/me/edge/venv/bin/python3\\n",
     )
     with pytest.raises(InputError, match=r"type on it: sudo apt install python3-venv$"):
-        deploy("me@orin", bundle, wheel, "edge", False, lambda line: None)
+        deploy("me@orin", bundle, wheel, "edge", False)
 
 
 def test_another_failure_of_venv_keeps_its_reason(
@@ -173,14 +174,14 @@ def test_another_failure_of_venv_keeps_its_reason(
 ) -> None:
     monkeypatch.setenv("NO_VENV", "Error: [Errno 28] No space left on device\\n")
     with pytest.raises(RunError, match="makes an environment: Error: .* No space left on device"):
-        deploy("me@orin", bundle, wheel, "edge", False, lambda line: None)
+        deploy("me@orin", bundle, wheel, "edge", False)
 
 
 def test_a_place_that_holds_something_else_is_left_alone(device: Path, bundle: Bundle, wheel: Path) -> None:
     (device / "pictures/my bundle").mkdir(parents=True)
     (device / "pictures/my bundle/holiday.jpg").touch()
     with pytest.raises(InputError, match="pictures/my bundle is there and is no bundle; name another --folder"):
-        deploy("me@orin", bundle, wheel, "pictures", False, lambda line: None)
+        deploy("me@orin", bundle, wheel, "pictures", False)
     assert (device / "pictures/my bundle/holiday.jpg").exists() and not (device / "pictures/venv").exists()
 
 
@@ -188,7 +189,7 @@ def test_a_place_that_holds_something_else_is_left_alone(device: Path, bundle: B
 def test_a_bundle_whose_folder_has_no_place(device: Path, wheel: Path, tmp_path: Path, name: str) -> None:
     made = bundles.write_bundle(tmp_path / name)
     with pytest.raises(InputError, match="the bundle's folder is called .*rename"):
-        deploy("me@orin", made, wheel, "edge", False, lambda line: None)
+        deploy("me@orin", made, wheel, "edge", False)
 
 
 def test_pips_reason_is_not_its_last_notice() -> None:
@@ -197,15 +198,15 @@ def test_pips_reason_is_not_its_last_notice() -> None:
 
 
 def test_a_second_time_the_bundle_is_replaced(device: Path, bundle: Bundle, wheel: Path) -> None:
-    deploy("me@orin", bundle, wheel, "edge", False, lambda line: None)
+    deploy("me@orin", bundle, wheel, "edge", False)
     (device / "edge/my bundle/old").touch()
-    deploy("me@orin", bundle, wheel, "edge", False, lambda line: None)
+    deploy("me@orin", bundle, wheel, "edge", False)
     assert not (device / "edge/my bundle/old").exists()
 
 
 def test_a_device_that_cannot_be_reached(device: Path, bundle: Bundle, wheel: Path) -> None:
     with pytest.raises(InputError, match="nobody@nowhere: ssh: Could not resolve .*try `ssh nobody@nowhere` by hand"):
-        deploy("nobody@nowhere", bundle, wheel, "edge", False, lambda line: None)
+        deploy("nobody@nowhere", bundle, wheel, "edge", False)
 
 
 def test_a_step_that_fails_there(device: Path, bundle: Bundle, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,7 +215,7 @@ def test_a_step_that_fails_there(device: Path, bundle: Bundle, wheel: Path, monk
     for name in ("old", "manifest.json"):
         (device / "edge/my bundle" / name).touch()
     with pytest.raises(RunError, match="me@orin: verifies the bundle: it broke"):
-        deploy("me@orin", bundle, wheel, "edge", False, lambda line: None)
+        deploy("me@orin", bundle, wheel, "edge", False)
     assert (device / "edge/my bundle/old").exists()  # the copy of before is still in its place
 
 
@@ -230,20 +231,20 @@ def test_a_step_that_fails_there(device: Path, bundle: Bundle, wheel: Path, monk
 )
 def test_a_folder_that_is_none_of_its_own(bundle: Bundle, wheel: Path, folder: str, why: str) -> None:
     with pytest.raises(InputError, match=f"--folder .* {why}.*; name one, as edgeprune"):
-        deploy("me@orin", bundle, wheel, folder, False, lambda line: None)
+        deploy("me@orin", bundle, wheel, folder, False)
 
 
 def test_a_refusal_comes_before_the_work(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "build_wheel", lambda folder: pytest.fail("a wheel was built"))
     with pytest.raises(InputError, match="is no device"):
-        deploy("-oProxyCommand=x", bundle, None, "edge", False, lambda line: None)
+        deploy("-oProxyCommand=x", bundle, None, "edge", False)
 
 
 def test_without_a_wheel_one_is_built(
     device: Path, bundle: Bundle, wheel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "build_wheel", lambda folder: wheel)
-    deploy("me@orin", bundle, None, "edge", False, lambda line: None)
+    deploy("me@orin", bundle, None, "edge", False)
     assert (device / "edge/my bundle").is_dir()
 
 
@@ -252,7 +253,7 @@ def test_without_openssh(bundle: Bundle, wheel: Path, tmp_path: Path, monkeypatc
     with pytest.raises(
         InputError, match="deploy needs OpenSSH's ssh, which is not here; sudo apt install openssh-client"
     ):
-        deploy("me@orin", bundle, wheel, "edge", False, lambda line: None)
+        deploy("me@orin", bundle, wheel, "edge", False)
 
 
 def test_without_a_clone_the_wheel_must_be_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

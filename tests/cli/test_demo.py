@@ -1,7 +1,6 @@
 """`demo` on a bundle whose answers are known: what it says, what it keeps where it is stopped, what a second one takes."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ class Build:
         self.calls = 0
         self.stopped = False
 
-    def __call__(self, target: Any, of: Any, precisions: Any, out: Path, say: Callable[[str], None]) -> None:
+    def __call__(self, target: Any, of: Any, precisions: Any, out: Path) -> None:
         self.calls += 1
         if self.stopped:
             raise KeyboardInterrupt

@@ -130,14 +130,14 @@ def test_a_bucket_that_falls_back_on_a_precision_in_which_it_does_not_answer_is_
     """It answers in fp32 behind an fp32 trunk, not behind the int8 trunk that the others take, and not in int8."""
     made = bundles.write_bundle(tmp_path / "bundle", engine="tensorrt", compiled_on_device=True)
     spoil(made, "int8/half")
-    ENGINE.prepare(on_device.graphs_of(made), lambda line: None)
+    ENGINE.prepare(on_device.graphs_of(made))
     monkeypatch.setattr(on_device, "_time", lambda sessions, *_: {"fp32": (2.0, 9.0), "int8": (1.0, 3.0)})
 
-    def falls_back(opened: Bundle, engine: object, choice: Choice, say: object) -> Choice:
+    def falls_back(opened: Bundle, engine: object, choice: Choice) -> Choice:
         return replace(choice, trunk="int8", tails=dict.fromkeys(choice.tails, "int8"))
 
     monkeypatch.setattr(on_device, "revert_failing_tails", falls_back)
-    choice = on_device.choose_on_device(made, ENGINE, lambda line: None)
+    choice = on_device.choose_on_device(made, ENGINE)
     assert choice.dropped == {
         "half": "behind the trunk in int8 it does not answer; labels equal to the bundle's references: fp32 100.00%, int8 "
         "0.00%; at least fp32 99.90%, int8 99.00% expected"
@@ -159,7 +159,7 @@ def test_a_choice_is_made_anew_where_its_graphs_were(
 
 def test_a_mixed_choice_opens_the_graphs_it_names(jetson: Jetson, bundle: Bundle) -> None:
     graphs = on_device.graphs_of(bundle)
-    ENGINE.prepare(graphs, lambda line: None)
+    ENGINE.prepare(graphs)
     measured = [Measured(name, each, 1.0, agreement=1.0) for name, each in ROWS]
     choice = Choice("int8", {"quarter": "int8", "half": "int8", "full": "fp32"}, measured)
     kept.keep_choice(bundle, ENGINE, graphs, choice)
@@ -201,7 +201,7 @@ def test_a_mixture_that_does_not_answer_is_not_kept(
     """Each precision agrees as a whole; what is decided of the mixture is what is kept."""
     seen: list[str] = []
 
-    def revert(opened: Bundle, engine: object, choice: Choice, say: object) -> Choice:
+    def revert(opened: Bundle, engine: object, choice: Choice) -> Choice:
         seen.extend([choice.trunk, *choice.tails.values()])
         return replace(choice, trunk="fp32", tails=dict.fromkeys(choice.tails, "fp32"))
 

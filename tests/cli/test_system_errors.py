@@ -141,8 +141,12 @@ def test_a_working_folder_that_was_removed(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_progress_that_nobody_reads_ends_nothing() -> None:
-    line = f'{sys.executable} -c \'from edgeprune.cli.show import say; say("frame 20"); print("went on")\' 2> /dev/full'
-    done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=60)
+    code = (
+        "import logging; from edgeprune.base.progress import shown_progress\n"
+        "with shown_progress(): logging.getLogger('edgeprune.run').info('frame 20'); print('went on')"
+    )
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=full, text=True)
     assert (done.returncode, done.stdout) == (0, "went on\n")
 
 

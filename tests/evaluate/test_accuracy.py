@@ -194,11 +194,8 @@ def test_labels_that_hold_nothing_are_refused(bundle: Bundle, data_set: DataSet)
         evaluate(bundle, Ignored(2), data_set, precisions=["fp32"], buckets=["half"])
 
 
-def test_some_buckets_and_frames(bundle: Bundle, data_set: DataSet) -> None:
-    said: list[str] = []
-    result = evaluate(
-        bundle, Frames(9), data_set, precisions=["fp32"], buckets=["half"], frames=3, threads=1, say=said.append
-    )
+def test_some_buckets_and_frames(bundle: Bundle, data_set: DataSet, said: list[str]) -> None:
+    result = evaluate(bundle, Frames(9), data_set, precisions=["fp32"], buckets=["half"], frames=3, threads=1)
     assert list(by_key(result)) == [("dense", "fp32"), ("half", "fp32"), ("auto", "fp32")]
     assert (result["frames"], result["threads"], said[-1]) == (3, 1, "3 of 3 frames")
     assert sum(by_key(result)["auto", "fp32"]["buckets"].values()) == 3

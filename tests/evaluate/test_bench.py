@@ -37,10 +37,9 @@ class OneJoule:
         return Energy("measured by a fake", {"IN": 1.0}, 1.0, ("IN",), 2, 1.0, None)
 
 
-def test_every_graph_in_a_process_of_its_own(bundle: Bundle) -> None:
-    said: list[str] = []
+def test_every_graph_in_a_process_of_its_own(bundle: Bundle, said: list[str]) -> None:
     accuracy = [{"bucket": "half", "precision": "int8", "engine": "onnxruntime", "miou": 0.7}]
-    result = bench(bundle, 2, OneJoule(), frames=4, threads=1, accuracy=accuracy, say=said.append)
+    result = bench(bundle, 2, OneJoule(), frames=4, threads=1, accuracy=accuracy)
     rows = {(row["graph"], row["bucket"]): row for row in result["rows"]}
     buckets = [("trunk+tail", name) for name in (*bundles.BUCKETS, "auto")]
     assert list(rows) == [("dense", "dense"), ("stem+head", None), *buckets, ("trunk", None)]

@@ -42,7 +42,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> BuildInputs:
 @pytest.fixture(scope="session")
 def cpu(inputs: BuildInputs, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("cpu") / "bundle"
-    build(small("onnx-cpu", 3), inputs, ["int8", "fp32"], folder, lambda line: None)
+    build(small("onnx-cpu", 3), inputs, ["int8", "fp32"], folder)
     return open_bundle(folder)
 
 
@@ -51,7 +51,7 @@ def orin(inputs: BuildInputs, tmp_path_factory: pytest.TempPathFactory) -> Bundl
     """A model of random weights is far off in INT8."""
     folder = tmp_path_factory.mktemp("orin") / "bundle"
     target = small("jetson-orin", 5).model_copy(update={"parity": Parity(int8=0.9)})
-    build(target, inputs, ["int8", "fp16"], folder, lambda line: None)
+    build(target, inputs, ["int8", "fp16"], folder)
     bundle = open_bundle(folder)
     assert len(bundle.manifest.buckets) > 1
     return bundle
@@ -77,9 +77,5 @@ def exported(cpu: Bundle, monkeypatch: pytest.MonkeyPatch) -> Callable[[Change |
     return use
 
 
-def quiet(line: str) -> None:
-    pass
-
-
-def again(inputs: BuildInputs, out: Path, said: list[str] | None = None) -> None:
-    build(small("onnx-cpu", 3), inputs, ["fp32"], out, quiet if said is None else said.append)
+def again(inputs: BuildInputs, out: Path) -> None:
+    build(small("onnx-cpu", 3), inputs, ["fp32"], out)

@@ -20,7 +20,7 @@ from edgeprune.export.inputs import PARITY_FRAMES, BuildInputs, find_inputs
 from edgeprune.model.checkpoint import save
 from edgeprune.runtime.precision_choice import Choice
 from tests import models
-from tests.export.conftest import again, quiet, small
+from tests.export.conftest import again, small
 
 
 def test_the_bundle_verifies_and_says_what_it_is(cpu: Bundle, inputs: BuildInputs) -> None:
@@ -100,13 +100,13 @@ def test_a_bundle_is_replaced_by_the_next_build(
 
 
 def test_a_build_says_what_it_does_and_how_long_the_rest_takes(
-    cpu: Bundle, inputs: BuildInputs, exported: Callable[..., None], tmp_path: Path
+    cpu: Bundle, inputs: BuildInputs, exported: Callable[..., None], tmp_path: Path, said: list[str]
 ) -> None:
     exported()
-    said: list[str] = []
+    said.clear()
     parity = Parity(int8=0.5)  # float graphs in the place of INT8's
     target = small("onnx-cpu", 3).model_copy(update={"parity": parity})
-    build(target, inputs, ["fp32", "int8"], tmp_path / "bundle", said.append)
+    build(target, inputs, ["fp32", "int8"], tmp_path / "bundle")
     count = len(cpu.manifest.buckets)
     expected = [
         rf"fp32 \(1 of 2\): exporting {count + 1} graphs",
@@ -133,7 +133,6 @@ def test_a_dense_model_is_one_graph_without_calibration(tmp_path: Path) -> None:
         find_inputs(tmp_path / "dense.safetensors", None, None),
         ["fp32"],
         tmp_path / "b",
-        quiet,
     )
     assert [(entry.name, entry.counts, entry.first) for entry in manifest.buckets] == [("full", [], 24)]
     graphs = open_bundle(tmp_path / "b").graphs("fp32")
@@ -142,14 +141,16 @@ def test_a_dense_model_is_one_graph_without_calibration(tmp_path: Path) -> None:
     assert labels.shape == (4, 32, 48)
 
 
-def test_a_reference_beside_the_checkpoint_is_the_dense_graph(inputs: BuildInputs, tmp_path: Path) -> None:
+def test_a_reference_beside_the_checkpoint_is_the_dense_graph(
+    inputs: BuildInputs, tmp_path: Path, said: list[str]
+) -> None:
     dense = models.card("dense", depth=3, stem="conv")
     save(tmp_path / "reference.safetensors", dense, models.model(dense).state_dict())
     for name in ("qat.safetensors", "calib-qat.yaml"):
         shutil.copy(inputs.checkpoint.with_name(name), tmp_path / name)
-    said: list[str] = []
+    said.clear()
     found = find_inputs(tmp_path / "qat.safetensors", None, None)
-    manifest = build(small("onnx-cpu", 2), found, ["fp32"], tmp_path / "b", said.append)
+    manifest = build(small("onnx-cpu", 2), found, ["fp32"], tmp_path / "b")
     assert manifest.provenance["reference"] == "reference.safetensors"
     assert not any("no reference.safetensors" in line for line in said)
 
@@ -174,7 +175,5 @@ def test_the_manifest_is_written_once_and_whole(
     monkeypatch.setattr(module, "choose_engine", time_nothing)
     monkeypatch.setattr(module, "choose_precisions", lambda bundle, *_: Choice("fp32", {}, []))
     update = {"candidates": ["onnxruntime"], "precision_per_bucket": True, "parity": Parity(int8=0.9)}
-    manifest = build(
-        small("onnx-cpu", 3).model_copy(update=update), inputs, ["int8", "fp32"], tmp_path / "bundle", quiet
-    )
+    manifest = build(small("onnx-cpu", 3).model_copy(update=update), inputs, ["int8", "fp32"], tmp_path / "bundle")
     assert [manifest] == written and open_bundle(tmp_path / "bundle").manifest == manifest

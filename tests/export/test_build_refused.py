@@ -18,7 +18,7 @@ from edgeprune.export.build import build
 from edgeprune.export.inputs import BuildInputs, find_inputs
 from edgeprune.model.checkpoint import save
 from tests import models
-from tests.export.conftest import again, quiet
+from tests.export.conftest import again
 
 
 def disturb(trunk: onnx.ModelProto, tails: dict[str, onnx.ModelProto]) -> None:
@@ -96,7 +96,7 @@ def test_a_method_without_a_static_form_says_why_before_anything_else(tmp_path: 
     save(tmp_path / "sparse.safetensors", card, models.model(card).state_dict())
     inputs = find_inputs(tmp_path / "sparse.safetensors", None, None)  # neither calibrated nor quantized
     with pytest.raises(InputError, match="policy ats has no graph of constant shapes: .* depends on the frame"):
-        build(load_target("onnx-cpu"), inputs, ["int8"], tmp_path / "out", print)
+        build(load_target("onnx-cpu"), inputs, ["int8"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -107,9 +107,9 @@ def test_int8_needs_a_quantized_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"sparse.safetensors has no quantization scales; train a qat phase or build with"
     ):
-        build(load_target("onnx-cpu"), inputs, ["int8"], tmp_path / "b", quiet)
+        build(load_target("onnx-cpu"), inputs, ["int8"], tmp_path / "b")
     with pytest.raises(InputError, match=r"no calibration for tiny: .*edgeprune calibrate .*sparse.safetensors"):
-        build(load_target("onnx-cpu"), inputs, ["fp32"], tmp_path / "b", quiet)
+        build(load_target("onnx-cpu"), inputs, ["fp32"], tmp_path / "b")
     assert not (tmp_path / "b").exists()
 
 

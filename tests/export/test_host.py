@@ -12,7 +12,7 @@ from edgeprune.export.build import build
 from edgeprune.export.inputs import BuildInputs
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.engines.onnxruntime import OnnxRuntime
-from tests.export.conftest import quiet, small
+from tests.export.conftest import small
 
 
 def test_a_target_that_leaves_the_engine_open_gets_the_fastest_that_answers_rightly(
@@ -43,7 +43,7 @@ def test_a_target_that_leaves_the_engine_open_gets_the_fastest_that_answers_righ
 
     monkeypatch.setattr(host, "bench", fake_bench)
     target = small("onnx-cpu", 3).model_copy(update={"candidates": ["slow", "wrong", "missing", "quick"]})
-    build(target, inputs, ["fp32"], tmp_path / "bundle", quiet)
+    build(target, inputs, ["fp32"], tmp_path / "bundle")
     manifest = open_bundle(tmp_path / "bundle").manifest
     assert manifest.target.engine == "quick"
     rows = {row.engine: row for row in manifest.engine_choice}
@@ -58,7 +58,7 @@ def test_engines_of_this_machine_are_timed_for_real(
 ) -> None:
     exported()
     target = small("onnx-cpu", 3).model_copy(update={"candidates": ["onnxruntime"]})
-    build(target, inputs, ["fp32"], tmp_path / "bundle", quiet)
+    build(target, inputs, ["fp32"], tmp_path / "bundle")
     manifest = open_bundle(tmp_path / "bundle").manifest
     (row,) = manifest.engine_choice
     assert row.chosen and row.p50_ms and row.reason == "the fastest"
@@ -74,5 +74,5 @@ def test_no_engine_at_all(inputs: BuildInputs, exported: Any, tmp_path: Path, mo
     monkeypatch.setitem(ENGINES, "missing", Missing())
     target = small("onnx-cpu", 3).model_copy(update={"candidates": ["missing"]})
     with pytest.raises(RunError, match="no engine can run the bundle: this engine needs a library"):
-        build(target, inputs, ["fp32"], tmp_path / "bundle", quiet)
+        build(target, inputs, ["fp32"], tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()

@@ -14,7 +14,7 @@ from edgeprune.export.precision import pick
 from edgeprune.runtime import precision_choice
 from edgeprune.runtime.engines import ENGINES
 from tests import models
-from tests.export.conftest import quiet, small
+from tests.export.conftest import small
 
 
 def timed(times: dict[str, tuple[float, float]]) -> list[dict[str, Any]]:
@@ -92,7 +92,7 @@ def test_a_mixed_bundle_runs_and_is_scored(
     # `exported` gives FP32 graphs for both precisions
     update = {"precision_per_bucket": True, "parity": Parity(int8=0.9)}
     target = small("onnx-cpu", 3).model_copy(update=update)
-    build(target, inputs, ["int8", "fp32"], folder, quiet)
+    build(target, inputs, ["int8", "fp32"], folder)
     bundle = open_bundle(folder)
     assert bundle.default_precision() == MIXED
     assert (folder / "build.log").read_text().endswith("a run takes mixed\n")
@@ -113,7 +113,7 @@ def test_a_mixture_that_does_not_answer_is_not_taken(
     times[names[0]] = (10.0, 17.0)
     monkeypatch.setattr(precision, "bench", lambda *_, **__: {"rows": timed(times)})
     monkeypatch.setattr(precision_choice, "agreement_of", lambda *_: dict.fromkeys(names, 1.0))
-    assert precision.choose_precisions(cpu, None, quiet).run == MIXED
+    assert precision.choose_precisions(cpu, None).run == MIXED
     monkeypatch.setattr(precision_choice, "agreement_of", lambda *_: dict.fromkeys(names, 0.98))
-    choice = precision.choose_precisions(cpu, None, quiet)
+    choice = precision.choose_precisions(cpu, None)
     assert choice.run == choice.tails[names[0]] == "int8"

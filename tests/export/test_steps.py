@@ -1,5 +1,6 @@
 """The steps of a build, each by itself."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -85,13 +86,15 @@ def test_findings_and_labels_that_differ_end_a_build() -> None:
             check_parity(TARGET, [row(1.0), row(agreement)])
 
 
-def test_a_note_is_said_and_kept(tmp_path: Path) -> None:
-    said: list[str] = []
-    log = BuildLog(tmp_path / "build.log", said.append)
+def test_a_note_is_said_and_kept(tmp_path: Path, said: list[str]) -> None:
+    log, elsewhere = BuildLog(tmp_path / "build.log"), logging.getLogger("edgeprune.evaluate.bench")
     log.note("one")
-    log.say("two")
-    log.note("three")
-    assert said == ["one", "two", "three"] and (tmp_path / "build.log").read_text() == "one\nthree\n"
+    elsewhere.info("two")
+    with log.noting():
+        elsewhere.info("three")
+    log.note("four")
+    assert said == ["one", "two", "three", "four"]
+    assert (tmp_path / "build.log").read_text() == "one\nthree\nfour\n"
 
 
 def test_what_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:

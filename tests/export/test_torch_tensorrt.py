@@ -38,15 +38,14 @@ def library(thor: Jetson, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_its_engines_answer_as_the_graphs_do_and_nothing_is_compiled(
-    library: Any, thor: Jetson, orin: Bundle, inputs: BuildInputs
+    library: Any, thor: Jetson, orin: Bundle, inputs: BuildInputs, said: list[str]
 ) -> None:
-    said: list[str] = []
-    plans = build_plans(inputs, orin, said.append)
+    plans = build_plans(inputs, orin)
     graphs = orin.graphs("fp16")
     paths = [orin.path(path) for path in (graphs.trunk, *graphs.tails.values())]
     assert len(plans) == len(said) == len(paths) and all(plan.is_file() for plan in plans)
     engine = ENGINES["tensorrt"]
-    engine.prepare(paths, said.append)
+    engine.prepare(paths)
     assert not thor.trt.built and len(said) == len(paths)
     session = engine.open(orin, "fp16")
     shares = agreement_of(session, orin, "fp16")
@@ -60,9 +59,9 @@ def test_its_plans_fit_beside_those_of_the_onnx_graphs(
     library: Any, thor: Jetson, orin: Bundle, inputs: BuildInputs
 ) -> None:
     """A trunk in INT8, compiled from ONNX, before tails of this builder: what `compile` may choose."""
-    build_plans(inputs, orin, models.quiet)
+    build_plans(inputs, orin)
     engine, graphs = ENGINES["tensorrt"], orin.graphs("int8")
-    engine.prepare([orin.path(path) for path in (graphs.trunk, *graphs.tails.values())], models.quiet)
+    engine.prepare([orin.path(path) for path in (graphs.trunk, *graphs.tails.values())])
     tails = {bucket.name: "fp16" for bucket in orin.manifest.buckets}
     mixed = orin.seen_with(graphs=Choice("int8", tails, []).graphs(orin.manifest.graphs))
     shares = agreement_of(engine.open(mixed, MIXED), orin, "fp16")
@@ -74,9 +73,9 @@ def test_a_state_of_another_type_is_refused(
 ) -> None:
     forward = lambda self, frame_HW3: self.inner(frame_HW3)  # noqa: E731  # without the casts of its state
     monkeypatch.setattr(torch_tensorrt.TypedTrunk, "forward", forward)
-    build_plans(inputs, orin, models.quiet)
+    build_plans(inputs, orin)
     engine, graphs = ENGINES["tensorrt"], orin.graphs("fp16")
-    engine.prepare([orin.path(graphs.trunk)], models.quiet, again=True)
+    engine.prepare([orin.path(graphs.trunk)], again=True)
     with pytest.raises(
         InputError, match=r"reads 'tokens' as float32 .*, the trunk gives float16 .*compile BUNDLE --again"
     ):
@@ -84,7 +83,7 @@ def test_a_state_of_another_type_is_refused(
 
 
 def test_counts_are_those_of_the_graphs(library: Any, orin: Bundle, inputs: BuildInputs) -> None:
-    build_plans(inputs, orin, models.quiet)
+    build_plans(inputs, orin)
     ours, theirs = ENGINES["onnxruntime"].open(orin, "fp16"), ENGINES["tensorrt"].open(orin, "fp16")
     for frame_HW3 in models.frames(4):
         assert abs(ours.start(frame_HW3) - theirs.start(frame_HW3)) <= 1
@@ -130,14 +129,14 @@ def test_the_programs_types_are_asked_for_where_that_has_a_name(
     graph = bundles.write_bundle(tmp_path / "tiny").path("graphs/dense.onnx")
     frame_HW3 = torch.zeros(bundles.H, bundles.W, 3, dtype=torch.uint8)
     program = Program(Labels(torch_tensorrt.DIALECT), (frame_HW3,), ["frame"], ["labels"])
-    assert convert(program, graph, models.quiet).is_file()
+    assert convert(program, graph).is_file()
     found_HW = ENGINES["tensorrt"].open_graph(graph)(
         np.stack([frame_HW3[..., 0], frame_HW3[..., 1], frame_HW3[..., 2] + 1], -1)
     )
     assert found_HW.dtype == np.uint8 and set(found_HW.flatten()) == {2}
     program = Program(Labels("tensorrt"), (frame_HW3,), ["frame"], ["labels"])
     with pytest.raises(RunError, match=r"no converter for aten.* to torch.uint8"):
-        convert(program, graph, models.quiet)
+        convert(program, graph)
 
 
 def test_fp16_is_a_copy() -> None:
@@ -153,7 +152,7 @@ def test_what_can_not_be_converted_is_said(library: Any, orin: Bundle, inputs: B
     with pytest.raises(
         RunError, match=r"can't convert .*trunk.* \(NotImplementedError: .*aten.topk.*edgeprune compile"
     ):
-        build_plans(inputs, orin, models.quiet)
+        build_plans(inputs, orin)
 
 
 def test_torch_without_a_gpu_is_refused_before_anything_is_built(library: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,11 +107,10 @@ def test_graphs_and_launched_kernels_agree(policy: str, dtype: torch.dtype, with
         assert not torch.equal(answers[0], answers[2])
 
 
-def test_what_is_measured(without_gpu: None) -> None:
-    said: list[str] = []
+def test_what_is_measured(without_gpu: None, said: list[str]) -> None:
     rows = bench_in_torch(
         SPEC, PolicySpec(name="svit", options={"first": 1}), "bf16", BucketFamily(count=3, multiple=4), TenWatts(),
-        device=CPU, rounds=2, frames=3, seconds=0, say=said.append,
+        device=CPU, rounds=2, frames=3, seconds=0,
     )  # fmt: skip
     names = list(dict.fromkeys(row["graph"] for row in rows))
     assert names == ["dense", "k16", "full"]

@@ -63,19 +63,18 @@ def test_the_graph_set_of_a_choice(bundle: Bundle) -> None:
     assert choice(bundle).run == "int8" and choice(bundle).graphs(built) == built
 
 
-def test_a_mixture_that_answers_is_kept(bundle: Bundle) -> None:
-    said: list[str] = []
+def test_a_mixture_that_answers_is_kept(bundle: Bundle, said: list[str]) -> None:
     before = choice(bundle, quarter="fp32")
-    assert revert_failing_tails(bundle, ENGINES["onnxruntime"], before, said.append) == before and not said
+    assert revert_failing_tails(bundle, ENGINES["onnxruntime"], before) == before and not said
     assert MIXED not in bundle.manifest.graphs
 
 
-def test_a_tail_that_does_not_answer_takes_the_trunks_precision(bundle: Bundle) -> None:
+def test_a_tail_that_does_not_answer_takes_the_trunks_precision(bundle: Bundle, said: list[str]) -> None:
     first, second = (bucket.name for bucket in bundle.manifest.buckets[:2])
     spoil(bundle, f"fp32/{first}")
-    said: list[str] = []
+    said.clear()
     before = choice(bundle, **{first: "fp32", second: "fp32"})
-    after = revert_failing_tails(bundle, ENGINES["onnxruntime"], before, said.append)
+    after = revert_failing_tails(bundle, ENGINES["onnxruntime"], before)
     assert (after.trunk, after.tails) == ("int8", tails(bundle, **{second: "fp32"}))
     assert before.tails == tails(bundle, **{first: "fp32", second: "fp32"})
     assert len(said) == 1 and said[0].startswith(f"{first}: fp32 behind a trunk in int8 gives 0.00% equal labels")
@@ -87,10 +86,10 @@ def test_a_precision_beyond_the_accuracy_limit_is_no_way_out(bundle: Bundle) -> 
     before = choice(bundle, **{first: "fp32"})
     before = replace(before, measured=[replace(each, loss_points=0.9) for each in before.measured])
     with pytest.raises(RunError, match=f"{first}: fp32 behind a trunk in int8 .* int8 itself loses 0.90 points"):
-        revert_failing_tails(bundle, ENGINES["onnxruntime"], before, print)
+        revert_failing_tails(bundle, ENGINES["onnxruntime"], before)
 
 
 def test_one_precision_throughout_is_not_opened_again(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = ENGINES["onnxruntime"]
     monkeypatch.setattr(engine, "open", None)
-    assert revert_failing_tails(bundle, engine, choice(bundle), print) == choice(bundle)
+    assert revert_failing_tails(bundle, engine, choice(bundle)) == choice(bundle)

@@ -57,7 +57,7 @@ def test_batches_are_the_plans_samples_at_the_models_size(tmp_path: Path) -> Non
     sets, splits = open_mix([Mix(data=data), Mix(data=data, split="val")], tmp_path / "cache")
     plan = Plan(mixes(1, 1), [len(split) for split in splits], batch=3, steps=2, seed=0)
     for keys, (images_B3HW, labels_BHW) in zip(
-        plan, load_batches(Mixture(splits, Preprocess(64, 96), 11), plan, 0, models.quiet), strict=True
+        plan, load_batches(Mixture(splits, Preprocess(64, 96), 11), plan, 0), strict=True
     ):
         assert images_B3HW.dtype == labels_BHW.dtype == torch.uint8
         for (split, index), image_3HW, label_HW in zip(keys, images_B3HW, labels_BHW, strict=True):

@@ -25,7 +25,7 @@ from edgeprune.train.phases import train
 from edgeprune.train.recipe import Recipe
 from edgeprune.train.resume import NAME
 from tests import models
-from tests.models import changed, quiet
+from tests.models import changed
 from tests.train.test_resume import stop_after
 
 NAMES = models.STREET.names
@@ -107,7 +107,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
 def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a data set and `out`, in which the dense phase is done."""
     folder = tmp_path_factory.mktemp("made") / "clone"
-    train(recipe_on(write_set(folder)), folder / "out", quiet, only=["dense"])
+    train(recipe_on(write_set(folder)), folder / "out", only=["dense"])
     return folder
 
 
@@ -121,9 +121,8 @@ def clone(dense: Path, tmp_path: Path) -> Path:
 # ------------------------------------------------------------------------------------------------ later phases
 
 
-def test_a_clone_that_moved_goes_on(clone: Path) -> None:
-    said: list[str] = []
-    train(recipe_on(clone / "own.yaml"), clone / "out", said.append)
+def test_a_clone_that_moved_goes_on(clone: Path, said: list[str]) -> None:
+    train(recipe_on(clone / "own.yaml"), clone / "out")
     assert said[0].startswith("dense: done before") and said[-1].startswith("sparse: wrote")
     made = read_card(clone / "out" / "sparse.safetensors").provenance["made_of"]
     assert sorted(made) == ["classes", "data 1", "start"]
@@ -138,7 +137,7 @@ def test_a_later_phase_notices_what_has_changed(clone: Path, change: str, only: 
     with pytest.raises(
         InputError, match=rf"dense.safetensors was trained on something else: {words}.*delete it"
     ) as found:
-        train(recipe_on(clone / "own.yaml"), clone / "out", quiet, only=only)
+        train(recipe_on(clone / "own.yaml"), clone / "out", only=only)
     assert "\n" not in str(found.value) and sorted(clone.glob("out/*")) == before
 
 
@@ -148,7 +147,7 @@ def test_a_phase_left_out_of_this_run_is_compared_with_the_recipe_too(clone: Pat
         recipe_on(clone / "own.yaml"), "dense", data=[{"data": str(clone / "own.yaml"), "exclude": ["a0"]}]
     )
     with pytest.raises(InputError, match="dense.safetensors was trained with data .*, the recipe says .*'a0'"):
-        train(recipe, clone / "out", quiet, only=["sparse"])
+        train(recipe, clone / "out", only=["sparse"])
 
 
 def test_other_weights_to_begin_with_are_noticed(clone: Path, tmp_path: Path) -> None:
@@ -156,23 +155,23 @@ def test_other_weights_to_begin_with_are_noticed(clone: Path, tmp_path: Path) ->
     shutil.copy(clone / "out" / "dense.safetensors", start)
     recipe = recipe_on(clone / "own.yaml", weights=str(start))
     out = tmp_path / "out"
-    train(recipe, out, quiet, only=["dense"])
-    train(recipe, out, quiet, only=["dense"])
+    train(recipe, out, only=["dense"])
+    train(recipe, out, only=["dense"])
     shutil.copy(out / "dense.safetensors", start)
     with pytest.raises(
         InputError, match="dense.safetensors was trained on something else: `weights` holds other weights"
     ):
-        train(recipe, out, quiet)
+        train(recipe, out)
 
 
 def test_a_phase_trained_anew_does_not_pass_for_the_one_before(clone: Path) -> None:
-    train(recipe_on(clone / "own.yaml"), clone / "out", quiet)
+    train(recipe_on(clone / "own.yaml"), clone / "out")
     (clone / "out" / "dense.safetensors").unlink()
     again = changed(recipe_on(clone / "own.yaml"), "dense", lr=2e-3)
     with pytest.raises(
         InputError, match="sparse.safetensors was trained on something else: `start` holds other weights"
     ):
-        train(again, clone / "out", quiet)
+        train(again, clone / "out")
     assert (clone / "out" / "dense.safetensors").is_file()  # what was trained stays
 
 
@@ -183,21 +182,21 @@ def forget(path: Path) -> None:
     write_safetensors(path, "checkpoint", read_safetensors(path), {HEADER: card.model_dump_json()})
 
 
-def test_a_checkpoint_of_an_earlier_version_is_taken_and_that_is_said(clone: Path) -> None:
+def test_a_checkpoint_of_an_earlier_version_is_taken_and_that_is_said(clone: Path, said: list[str]) -> None:
     forget(clone / "out" / "dense.safetensors")
     other_pixels(clone)
-    said: list[str] = []
-    train(recipe_on(clone / "own.yaml"), clone / "out", said.append)
+    said.clear()
+    train(recipe_on(clone / "own.yaml"), clone / "out")
     assert "an earlier version wrote" in said[0] and "taken as it is" in said[0]
     rewrite(clone / "own.yaml", names=rename(NAMES))  # its class names it does say
     with pytest.raises(InputError, match="class 3 was 'road'"):
-        train(recipe_on(clone / "own.yaml"), clone / "out", quiet)
+        train(recipe_on(clone / "own.yaml"), clone / "out")
 
 
-def test_what_is_not_at_hand_is_said_not_to_be_compared(clone: Path) -> None:
+def test_what_is_not_at_hand_is_said_not_to_be_compared(clone: Path, said: list[str]) -> None:
     shutil.rmtree(clone / "images")
-    said: list[str] = []
-    train(recipe_on(clone / "own.yaml"), clone / "out", said.append, only=["dense"])
+    said.clear()
+    train(recipe_on(clone / "own.yaml"), clone / "out", only=["dense"])
     assert said[0].startswith("dense: data 1, classes can't be read here, and was not compared")
     assert said[1].startswith("dense: done before")
 
@@ -215,7 +214,7 @@ def test_a_resumed_phase_notices_what_has_changed(
     with monkeypatch.context() as patch:
         stop_after(patch, 1)
         with pytest.raises(KeyboardInterrupt):
-            train(recipe, out, quiet, only=["dense"])
+            train(recipe, out, only=["dense"])
     if change == "weights":
         tensors = read_safetensors(start)
         tensors["norm.weight"] += 0.01
@@ -225,29 +224,29 @@ def test_a_resumed_phase_notices_what_has_changed(
         alter, words = CHANGES[change]
         alter(clone)
     with pytest.raises(InputError, match=rf"out/dense holds a run that was made of something else: {words}") as found:
-        train(recipe, out, quiet, only=["dense"])
+        train(recipe, out, only=["dense"])
     assert "\n" not in str(found.value) and (out / "dense" / NAME).is_file()
 
 
 def test_a_resumed_phase_goes_on_elsewhere_and_not_from_an_earlier_version(
-    clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
         stop_after(patch, 1)
         with pytest.raises(KeyboardInterrupt):
-            train(recipe_on(clone / "own.yaml"), out, quiet, only=["dense"])
+            train(recipe_on(clone / "own.yaml"), out, only=["dense"])
     state = out / "dense" / NAME
-    saved, said = json.loads(state.read_text()), list[str]()
+    saved = json.loads(state.read_text())
     recipe = recipe_on(clone.rename(tmp_path / "again") / "own.yaml")
     state.write_text(json.dumps({key: value for key, value in saved.items() if key != "made_of"}))
     with pytest.raises(
         InputError, match="out/dense was saved by an earlier version.*delete it to begin .* again"
     ) as found:
-        train(recipe, out, said.append, only=["dense"])
+        train(recipe, out, only=["dense"])
     assert "\n" not in str(found.value) and state.is_file()
     state.write_text(json.dumps(saved))
-    train(recipe, out, said.append, only=["dense"])
+    train(recipe, out, only=["dense"])
     assert "dense: resumes at step 1 of 2" in said
 
 
@@ -330,21 +329,23 @@ def test_a_teacher_of_other_classes_is_refused_or_teaches_by_its_tokens_alone(
     with pytest.raises(
         InputError, match=rf"phase sparse: teacher .* knows other classes: {words}.*distill: 0 and"
     ) as found:
-        train(changed(recipe, "sparse", teacher=teacher, distill=1.0), tmp_path / "out", quiet)
+        train(changed(recipe, "sparse", teacher=teacher, distill=1.0), tmp_path / "out")
     assert "\n" not in str(found.value) and list((tmp_path / "out").iterdir()) == []
-    train(changed(recipe, "sparse", teacher=teacher, distill_tokens=1.0), tmp_path / "out", quiet)
+    train(changed(recipe, "sparse", teacher=teacher, distill_tokens=1.0), tmp_path / "out")
     alone = load(tmp_path / "out" / "sparse.safetensors")[0].state_dict()
-    train(recipe, tmp_path / "untaught", quiet)
+    train(recipe, tmp_path / "untaught")
     untaught = load(tmp_path / "untaught" / "sparse.safetensors")[0].state_dict()
     assert any(not torch.equal(value, untaught[key]) for key, value in alone.items())  # it was heard
 
 
 @pytest.mark.parametrize("names", [NAMES[:7], NAMES[::-1]])
-def test_weights_of_other_classes_begin_with_a_new_last_layer(tmp_path: Path, names: list[str]) -> None:
+def test_weights_of_other_classes_begin_with_a_new_last_layer(
+    tmp_path: Path, names: list[str], said: list[str]
+) -> None:
     start = teacher_of(tmp_path, names)
     recipe = changed(recipe_on(write_set(tmp_path / "set"), weights=str(start)), "dense", frames=0)
-    said: list[str] = []
-    (path,) = train(recipe, tmp_path / "out", said.append, only=["dense"])
+    said.clear()
+    (path,) = train(recipe, tmp_path / "out", only=["dense"])
     assert f"dense: {start} has other classes, so its last layer begins anew" in said
     before, after = read_safetensors(start), read_safetensors(path)
     assert torch.equal(before["blocks.1.mlp.fc1.weight"], after["blocks.1.mlp.fc1.weight"])
@@ -358,9 +359,9 @@ def test_phases_and_validation_name_the_same_classes(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match="other classes than phase dense: class 3 was 'road', and is 'motorway'; write two"
     ):
-        train(changed(recipe_on(one), "sparse", data=[{"data": str(two)}]), tmp_path / "out", quiet)
+        train(changed(recipe_on(one), "sparse", data=[{"data": str(two)}]), tmp_path / "out")
     with pytest.raises(InputError, match="other classes than phase dense"):
-        train(recipe_on(one, validation={"data": str(two)}), tmp_path / "out", quiet)
+        train(recipe_on(one, validation={"data": str(two)}), tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -369,7 +370,7 @@ def test_a_file_to_begin_with_that_does_not_fit_is_refused_before_the_first_phas
     save(tmp_path / "shallow.safetensors", card, make_model(card).state_dict())
     recipe = changed(recipe_on(write_set(tmp_path / "set")), "sparse", start=str(tmp_path / "shallow.safetensors"))
     with pytest.raises(InputError, match="shallow.safetensors lacks"):
-        train(recipe, tmp_path / "out", quiet)
+        train(recipe, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
 

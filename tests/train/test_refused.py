@@ -13,7 +13,7 @@ from edgeprune.quantize.loading import make_model
 from edgeprune.train.phases import train
 from edgeprune.train.recipe import Recipe
 from tests import models
-from tests.models import changed, quiet
+from tests.models import changed
 
 
 def folders(tmp_path: Path, stray: int | None = None) -> str:
@@ -37,16 +37,16 @@ def folders(tmp_path: Path, stray: int | None = None) -> str:
 
 
 @pytest.mark.parametrize("where", ["dense", "qat", "validation"])
-def test_a_label_out_of_range_is_refused_before_any_training(tmp_path: Path, where: str) -> None:
+def test_a_label_out_of_range_is_refused_before_any_training(tmp_path: Path, where: str, said: list[str]) -> None:
     data = folders(tmp_path, stray=77)
     recipe = models.recipe(tmp_path)
     if where == "validation":
         recipe = models.recipe(tmp_path, validation={"data": data})
     else:
         recipe = changed(recipe, where, data=[{"data": data}])
-    said: list[str] = []
+    said.clear()
     with pytest.raises(InputError, match=r"labels/1.png has id 77 .*expected 0 to 10, or 11 \(ignore\)"):
-        train(recipe, tmp_path / "out", said.append)
+        train(recipe, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == [] and not any("steps of" in line for line in said)
 
 
@@ -55,7 +55,7 @@ def test_labels_of_one_class_are_refused_before_any_training(tmp_path: Path) -> 
     for path in (tmp_path / "labels").iterdir():
         Image.new("L", (models.WIDTH, models.HEIGHT), 3).save(path)
     with pytest.raises(InputError, match="phase dense: its labels hold no more than one class"):
-        train(changed(models.recipe(tmp_path), "dense", data=[{"data": data}]), tmp_path / "out", quiet)
+        train(changed(models.recipe(tmp_path), "dense", data=[{"data": data}]), tmp_path / "out")
 
 
 def test_trains_on_folders_without_a_calibration(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_trains_on_folders_without_a_calibration(tmp_path: Path) -> None:
                                                "crop_width": 64, "class_balance": 0.5, "bf16": None},
     }  # fmt: skip
     del content["phases"]["dense"]["bf16"]
-    train(Recipe.model_validate(content), tmp_path / "out", quiet)
+    train(Recipe.model_validate(content), tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["dense.json", "dense.safetensors"]
 
 
@@ -102,7 +102,7 @@ def test_faults_of_a_phase_are_refused_before_any_training(
     tmp_path: Path, phase: str, changes: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(InputError, match=words):
-        train(changed(models.recipe(tmp_path), phase, **changes), tmp_path / "out", quiet)
+        train(changed(models.recipe(tmp_path), phase, **changes), tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -115,7 +115,7 @@ def test_a_teacher_of_another_width_is_refused_before_any_training(tmp_path: Pat
     with pytest.raises(
         InputError, match="tokens of a small model can't be learnt by a tiny one; set distill_tokens: 0"
     ):
-        train(changed(recipe, "sparse", teacher=str(teacher), distill_tokens=1.0), tmp_path / "out", quiet)
+        train(changed(recipe, "sparse", teacher=str(teacher), distill_tokens=1.0), tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -133,26 +133,26 @@ def test_faults_of_a_recipe_are_refused_before_any_training(
     tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(InputError, match=words):
-        train(models.recipe(tmp_path, **changes), tmp_path / "out", quiet)
+        train(models.recipe(tmp_path, **changes), tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_set_with_too_few_frames_to_calibrate_on_is_refused_before_any_training(tmp_path: Path) -> None:
     recipe = models.recipe(tmp_path, calibration={"data": models.write_street(tmp_path), "split": "val"})
     with pytest.raises(InputError, match="has 4 frames to calibrate on in its split val; expected 8 or more"):
-        train(recipe, tmp_path / "out", quiet)
+        train(recipe, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_an_unknown_phase_and_a_folder_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
     recipe = models.recipe(tmp_path)
     with pytest.raises(InputError, match="no phase 'spars'; it has dense, sparse, qat; did you mean 'sparse'"):
-        train(recipe, tmp_path / "out", quiet, only=["spars"])
+        train(recipe, tmp_path / "out", only=["spars"])
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot write checkpoints to"):
-        train(recipe, tmp_path / "file", quiet)
+        train(recipe, tmp_path / "file")
 
 
 def test_weights_that_are_not_there_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"vit.safetensors is not there"):
-        train(models.recipe(tmp_path, weights=str(tmp_path / "vit.safetensors")), tmp_path / "out", quiet)
+        train(models.recipe(tmp_path, weights=str(tmp_path / "vit.safetensors")), tmp_path / "out")

@@ -22,7 +22,7 @@ from edgeprune.train.phases import train
 from edgeprune.train.recipe import Recipe
 from edgeprune.train.resume import NAME, PhaseState, read_state, write_state
 from tests import models
-from tests.models import changed, quiet
+from tests.models import changed
 
 CHILD = """
 import sys, time, torch
@@ -37,11 +37,11 @@ def write_and_say(folder, state, *rest):
     if (folder.name, state.step) == (sys.argv[3], int(sys.argv[4])):
         time.sleep(600)  # until it is killed
 trainer.write_state = write_and_say
-phases.train(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]), lambda line: print(line, flush=True))
+phases.train(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]))
 """
 
 
-def test_resumed_after_kill_9_the_weights_are_those_of_an_undisturbed_run(tmp_path: Path) -> None:
+def test_resumed_after_kill_9_the_weights_are_those_of_an_undisturbed_run(tmp_path: Path, said: list[str]) -> None:
     """Killed in a dense phase and again in QAT; every weight of every phase is bit for bit the same."""
     recipe = models.recipe(tmp_path, checkpoint_seconds=0.0)
     content = recipe.model_dump(mode="json")
@@ -50,7 +50,7 @@ def test_resumed_after_kill_9_the_weights_are_those_of_an_undisturbed_run(tmp_pa
     del content["phases"]["sparse"]
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content))
     whole = tmp_path / "whole"
-    train(Recipe.model_validate(content), whole, quiet)
+    train(Recipe.model_validate(content), whole)
 
     out = tmp_path / "killed"
     for name, step in (("dense", "2"), ("qat", "3")):
@@ -70,8 +70,8 @@ def test_resumed_after_kill_9_the_weights_are_those_of_an_undisturbed_run(tmp_pa
         assert child.wait() == -signal.SIGKILL
         assert not (out / f"{name}.safetensors").exists()
         assert json.loads((out / name / NAME).read_text())["step"] == int(step)
-    said: list[str] = []
-    train(Recipe.model_validate(content), out, said.append)
+    said.clear()
+    train(Recipe.model_validate(content), out)
     assert any(line.startswith("qat: resumes at step 3 of 4") for line in said)
     for name in ("dense", "qat"):
         ours, theirs = load_file(out / f"{name}.safetensors"), load_file(whole / f"{name}.safetensors")
@@ -110,19 +110,19 @@ def test_a_state_of_another_recipe_is_not_resumed(tmp_path: Path, monkeypatch: p
     recipe = models.recipe(tmp_path, checkpoint_seconds=0.0)
     stop_after(monkeypatch, 2)
     with pytest.raises(KeyboardInterrupt):
-        train(recipe, tmp_path / "out", quiet, only=["dense"])
+        train(recipe, tmp_path / "out", only=["dense"])
     for other in (changed(recipe, "dense", lr=2e-3), recipe.model_copy(update={"seed": 1})):
         with pytest.raises(
             InputError, match=r"out/dense holds a run of another recipe, .*; give another --out, or delete"
         ):
-            train(other, tmp_path / "out", quiet, only=["dense"])
+            train(other, tmp_path / "out", only=["dense"])
     state = next((tmp_path / "out" / "dense").glob("step-*.safetensors"))
     os.truncate(state, 1000)
     with pytest.raises(InputError, match="not a whole safetensors file"):
-        train(recipe, tmp_path / "out", quiet, only=["dense"])
+        train(recipe, tmp_path / "out", only=["dense"])
     (tmp_path / "out" / "dense" / NAME).write_text("{")
     with pytest.raises(InputError, match=r"training state .* is damaged; delete .*out/dense"):
-        train(recipe, tmp_path / "out", quiet, only=["dense"])
+        train(recipe, tmp_path / "out", only=["dense"])
 
 
 MADE_OF = {"classes": "[]"}

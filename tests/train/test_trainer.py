@@ -20,13 +20,13 @@ from edgeprune.train.recipe import Recipe
 from edgeprune.train.resume import NAME
 from edgeprune.train.trainer import Trainer, is_due
 from tests import models
-from tests.models import changed, quiet
+from tests.models import changed
 
 EVERYTHING = {"distill_tokens": 1.0, "class_balance": 0.5, "label_smoothing": 0.1, "jaccard": 0.5, "drop_path": 0.2}
 
 
 def made(recipe: Recipe, folder: Path, name: str = "dense") -> Trainer:
-    return Trainer(PhaseRun(recipe, name, folder), OneProcess("cpu", False), [1 / 11] * 11, None, quiet)
+    return Trainer(PhaseRun(recipe, name, folder), OneProcess("cpu", False), [1 / 11] * 11, None)
 
 
 # ------------------------------------------------------------------------------------------------ no value is read
@@ -64,7 +64,7 @@ def test_a_step_reads_no_value_from_the_device(
     card = models.card("dense", depth=3, stem="conv")
     save(tmp_path / "dense.safetensors", card, make_model(card).state_dict())
     recipe = changed(models.recipe(tmp_path), "sparse", policy={"name": policy, "options": options}, **EVERYTHING)
-    trainer = Trainer(PhaseRun(recipe, "sparse", tmp_path), unreadable, [1 / 11] * 11, None, quiet)
+    trainer = Trainer(PhaseRun(recipe, "sparse", tmp_path), unreadable, [1 / 11] * 11, None)
     assert trainer.teacher is not None
     trainer.model.train()
     for step in range(2):
@@ -81,7 +81,7 @@ READS: list[Callable[[torch.Tensor], Any]] = [float, bool, lambda loss: loss.tol
 def test_a_step_that_reads_a_value_would_be_noticed(
     tmp_path: Path, unreadable: Unreadable, monkeypatch: pytest.MonkeyPatch, read: Callable[[torch.Tensor], Any]
 ) -> None:
-    trainer = Trainer(PhaseRun(models.recipe(tmp_path), "dense", tmp_path), unreadable, [1 / 11] * 11, None, quiet)
+    trainer = Trainer(PhaseRun(models.recipe(tmp_path), "dense", tmp_path), unreadable, [1 / 11] * 11, None)
     monkeypatch.setattr(trainer.backend, "backward", lambda loss: read(loss.detach()))
     with pytest.raises((RuntimeError, NotImplementedError), match="meta|Meta"):
         trainer.step(0, *batch())
@@ -98,7 +98,7 @@ def test_a_loss_that_is_no_number_stops_the_phase(tmp_path: Path, seconds: float
         RunError,
         match=r"dense: (the loss is (nan|inf) at step 2|.* not finite after step 1); set a lower lr \(now 1e\+30\)",
     ):
-        train(recipe, tmp_path / "out", quiet, only=["dense"])
+        train(recipe, tmp_path / "out", only=["dense"])
     assert not (tmp_path / "out" / "dense.safetensors").exists()
 
 

@@ -55,11 +55,16 @@ def loaders(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     ],
 )
 def test_as_many_batches_are_prepared_as_shared_memory_holds(
-    loaders: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, free: float | None, workers: int, ahead: int | None
+    loaders: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    free: float | None,
+    workers: int,
+    ahead: int | None,
+    said: list[str],
 ) -> None:
     monkeypatch.setattr(batches, "free_shared_bytes", lambda: free)
-    said: list[str] = []
-    list(load_batches(mixture(), plan(), 2, said.append))
+    said.clear()
+    list(load_batches(mixture(), plan(), 2))
     assert (loaders[0]["num_workers"], loaders[0]["prefetch_factor"]) == (workers, ahead)
     assert len(said) == (workers == 0)
     if said:
@@ -70,7 +75,7 @@ def test_without_workers_shared_memory_is_of_no_concern(
     loaders: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "free_shared_bytes", lambda: pytest.fail("looked at"))
-    list(load_batches(mixture(), plan(), 0, lambda line: pytest.fail(line)))
+    list(load_batches(mixture(), plan(), 0))
     assert loaders[0]["num_workers"] == 0
 
 
@@ -93,7 +98,7 @@ class Noise(StreetSamples):
 def test_batches_are_the_same_with_and_without_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     def drawn(free: int) -> list[torch.Tensor]:
         monkeypatch.setattr(batches, "free_shared_bytes", lambda: free)
-        return [part for batch in load_batches(mixture(), plan(), 1, models.quiet) for part in batch]
+        return [part for batch in load_batches(mixture(), plan(), 1) for part in batch]
 
     here, there = drawn(0), drawn(1 << 30)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(here, there, strict=True))
@@ -111,7 +116,7 @@ def test_what_a_worker_raises_is_the_one_line_that_it_raised(monkeypatch: pytest
     monkeypatch.setattr(batches, "free_shared_bytes", lambda: 1 << 30)
     for workers in (0, 1):
         with pytest.raises(InputError) as found:
-            list(load_batches(mixture(Lost(0, 6, models.HEIGHT, models.WIDTH)), plan(), workers, models.quiet))
+            list(load_batches(mixture(Lost(0, 6, models.HEIGHT, models.WIDTH)), plan(), workers))
         assert str(found.value) == "image a.png is not there any more; was the data set moved?"
 
 
@@ -127,5 +132,5 @@ def test_a_killed_worker_is_one_line_with_what_to_set(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(batches, "DataLoader", make)
     with pytest.raises(RunError, match="killed .*Bus error.*set workers: 0, or give a container more") as found:
-        list(load_batches(mixture(Noise(0, 6, models.HEIGHT, models.WIDTH)), plan(), 1, models.quiet))
+        list(load_batches(mixture(Noise(0, 6, models.HEIGHT, models.WIDTH)), plan(), 1))
     assert "\n" not in str(found.value)

@@ -7,7 +7,7 @@ Shapes: B batch, N tokens, G decisions.
 """
 
 import copy
-from collections.abc import Callable
+import logging
 from typing import Any
 
 from torch import Tensor
@@ -24,7 +24,8 @@ from edgeprune.quantize.linear import QUANTIZED, quantize_linears, quantized_lin
 from edgeprune.quantize.ranges import apply_ranges
 from edgeprune.train.validation import score
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
+
 PERCENTILES = (100.0, 99.99, 99.9)
 
 
@@ -34,7 +35,6 @@ def probe_int8(
     samples: Samples,
     calibration: Calibration,
     frames: int | None,
-    say: Say,
 ) -> dict[str, Any]:
     """mIoU and equal selections of a model in INT8 against the same weights in float.
 
@@ -59,12 +59,12 @@ def probe_int8(
     float_miou = score(model, data_set, samples, frames, None).miou
     float_keep = kept_masks(model, images_BHW3)
     rows: list[dict[str, Any]] = [_row("none: float", float_miou, float_miou, [])]
-    say(f"none: float: mIoU {float_miou:.4f}")
+    logger.info(f"none: float: mIoU {float_miou:.4f}")
 
     def add(name: str) -> None:
         miou = score(model, data_set, samples, frames, None).miou
         rows.append(_row(name, miou, float_miou, _agreement(float_keep, kept_masks(model, images_BHW3))))
-        say(f"{name}: mIoU {miou:.4f}")
+        logger.info(f"{name}: mIoU {miou:.4f}")
 
     set_quantized(model, True)
     if trained:
@@ -77,13 +77,13 @@ def probe_int8(
         apply_ranges(model, measured)
         add(f"all linears, PTQ {'min-max' if percentile == 100 else f'{percentile:g}%'}")
     if not trained and plain.policy.not_exportable:
-        say(f"NNCF's rows are left out, it works on graphs: {plain.policy.not_exportable}")
+        logger.info(f"NNCF's rows are left out, it works on graphs: {plain.policy.not_exportable}")
     elif not trained:
         _, frames_F3HW = calibration_frames(calibration, Preprocess.of(model.spec))
         as_float, by_name = score_nncf(plain, data_set, samples, frames, images_BHW3.numpy(), as_uint8(frames_F3HW))
         for name, result in {"none: float, as a graph": as_float, **by_name}.items():
             rows.append(_row(name, result.miou, as_float.miou, agreement_by_gate(as_float, result)))
-            say(f"{name}: mIoU {result.miou:.4f}")
+            logger.info(f"{name}: mIoU {result.miou:.4f}")
     apply_ranges(model, ranges[PERCENTILES[0]])
     for kind in QUANTIZED:
         for name, linear in quantized_linears(model):

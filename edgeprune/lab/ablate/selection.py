@@ -5,7 +5,7 @@ the model needs its depth. `learned` keeps the policy's best tokens at the targe
 thresholds, `random` draws as many tokens blindly, `uniform` takes as many at even distances.
 """
 
-from collections.abc import Callable
+import logging
 from math import isnan
 from statistics import mean
 from typing import Any
@@ -28,7 +28,7 @@ from edgeprune.pruning.selection import (
 from edgeprune.quantize.calib import Calib
 from edgeprune.train.validation import score
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 
 def probe(
@@ -38,7 +38,6 @@ def probe(
     calib: Calib | None,
     frames: int | None,
     seeds: int,
-    say: Say,
     bypass_from: int | None = None,
     detail: bool = False,
 ) -> dict[str, Any]:
@@ -63,7 +62,7 @@ def probe(
             row["boundary_f"] = result.boundary_f
             row["per_class_iou"] = {label: None if isnan(iou) else iou for label, iou in named}
         rows.append(row)
-        say(
+        logger.info(
             f"{name}{'' if seed is None else f' (seed {seed})'}: mIoU {result.miou:.4f} at {result.tokens:.1%} of the tokens"
         )
 

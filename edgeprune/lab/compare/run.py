@@ -1,8 +1,9 @@
 """Trains, builds, scores and times the rows of a plan, one at a time; what is done is not done again."""
 
 import json
+import logging
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edgeprune.base.errors import InputError, choose
 from edgeprune.base.files import sha256
+from edgeprune.base.progress import headed
 from edgeprune.base.table import write_json
 from edgeprune.bundle import MANIFEST, open_bundle
 from edgeprune.bundle.target import load_target
@@ -31,10 +33,10 @@ from edgeprune.runtime.engines import ENGINES
 from edgeprune.train.phases import train
 from edgeprune.train.validation import score
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 
-def compare(plan: Plan, out: Path, say: Say, cache: Path | None = None) -> dict[str, Any]:
+def compare(plan: Plan, out: Path, cache: Path | None = None) -> dict[str, Any]:
     """Every row and seed in turn, then all of the first seed's graphs in one timing run.
 
     Args:
@@ -56,13 +58,13 @@ def compare(plan: Plan, out: Path, say: Say, cache: Path | None = None) -> dict[
     for seed in plan.seeds:  # all rows of one seed first: a comparison that is stopped has something to show
         for name in plan.rows:
             folder = out / "rows" / name / f"seed{seed}"
-            found[name, seed] = run_row(plan, name, seed, folder, say, cache)
+            found[name, seed] = run_row(plan, name, seed, folder, cache)
     bundles = {
         name: open_bundle(out / "rows" / name / f"seed{plan.seeds[0]}" / "bundle")
         for name in plan.rows
         if found[name, plan.seeds[0]]["note"] is None
     }
-    timing = time_rows(plan, bundles, say)
+    timing = time_rows(plan, bundles)
     rows = tabulate(plan, found, timing["rows"])
     add_controls(rows)
     limit = load_target(plan.target).accuracy_limit_points
@@ -82,16 +84,17 @@ def check_engines(plan: Plan) -> None:
             raise InputError(f"plan {plan.name}: {name} can't run here: {reason}; or take it out of `engines`")
 
 
-def run_row(plan: Plan, name: str, seed: int, folder: Path, say: Say, cache: Path | None) -> dict[str, Any]:
+def run_row(plan: Plan, name: str, seed: int, folder: Path, cache: Path | None) -> dict[str, Any]:
     """Trains, builds and scores one row with one seed; what `row.json` holds."""
     recipe = row_recipe(plan, name, seed)
-    say(f"{name}, seed {seed}: {', '.join(recipe.phases)}")
-    checkpoint = train(recipe, folder, lambda line: say(f"{name}: {line}"), cache)[-1]
+    logger.info(f"{name}, seed {seed}: {', '.join(recipe.phases)}")
+    with headed(name):
+        checkpoint = train(recipe, folder, cache)[-1]
     done, made_of = folder / "row.json", {"checkpoint": sha256(checkpoint), "score": plan.score.model_dump()}
     if done.is_file():
         known: dict[str, Any] = json.loads(done.read_text())
         if known["made_of"] == made_of and set(plan.precisions) <= set(known["precisions"]):
-            say(f"{name}, seed {seed}: done before, {done}")
+            logger.info(f"{name}, seed {seed}: done before, {done}")
             return known
     model, card = load(checkpoint)
     row: dict[str, Any] = {"made_of": made_of, "policy": card.policy.name, "note": model.policy.not_exportable}
@@ -99,23 +102,23 @@ def run_row(plan: Plan, name: str, seed: int, folder: Path, say: Say, cache: Pat
     row["precisions"] = (
         {plan.precisions[0]: score_in_torch(plan, model)}
         if model.policy.not_exportable
-        else score_graphs(plan, model, checkpoint, folder, say)
+        else score_graphs(plan, model, checkpoint, folder)
     )
     write_json(done, row)
     return row
 
 
-def score_graphs(plan: Plan, model: Segmenter, checkpoint: Path, folder: Path, say: Say) -> dict[str, dict[str, Any]]:
+def score_graphs(plan: Plan, model: Segmenter, checkpoint: Path, folder: Path) -> dict[str, dict[str, Any]]:
     """Builds the row's bundle where it is not there yet; what `auto` (of a dense model, its one graph) scores."""
     bundle_folder, target = folder / "bundle", load_target(plan.target)
     if not _is_of(bundle_folder, checkpoint, plan.precisions):
         calib = folder / f"calib-{checkpoint.stem}.yaml"
         inputs = BuildInputs(checkpoint, read_calib(calib) if calib.is_file() else None, None)
-        build(target, inputs, plan.precisions, bundle_folder, say)
+        build(target, inputs, plan.precisions, bundle_folder)
     bundle = open_bundle(bundle_folder)
     data_set = load_data_set(plan.score.data)
     samples = open_split(data_set, plan.score.split, plan.score.include, plan.score.exclude)
-    result = evaluate(bundle, samples, data_set, precisions=plan.precisions, frames=plan.score.frames, say=say)
+    result = evaluate(bundle, samples, data_set, precisions=plan.precisions, frames=plan.score.frames)
     gmacs = {bucket.name: count_gmacs(model, bucket.counts) for bucket in bundle.manifest.buckets}
     found = {}
     for row in result["rows"]:

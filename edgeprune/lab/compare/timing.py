@@ -2,7 +2,7 @@
 
 import statistics
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from edgeprune.lab.compare.spec import Plan
 from edgeprune.runtime.meters import open_meter
 
 
-def time_rows(plan: Plan, bundles: Mapping[str, Bundle], say: Callable[[str], None]) -> dict[str, Any]:
+def time_rows(plan: Plan, bundles: Mapping[str, Bundle]) -> dict[str, Any]:
     """What a run of each bundle takes (`auto`; of a dense model its one graph), over the same frames.
 
     Returns:
@@ -48,7 +48,7 @@ def time_rows(plan: Plan, bundles: Mapping[str, Bundle], say: Callable[[str], No
         for engine in dict.fromkeys(
             entry.job.engine for entry in entries.values()
         ):  # all at once would not fit in memory
-            time_entries([entry for entry in entries.values() if entry.job.engine == engine], plan.rounds, meter, say)
+            time_entries([entry for entry in entries.values() if entry.job.engine == engine], plan.rounds, meter)
     rows = []
     for (name, its_precision, engine), entry in entries.items():
         p50, p95 = np.percentile(np.concatenate(entry.rounds_ms), [50, 95]).tolist()

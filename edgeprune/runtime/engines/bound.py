@@ -5,7 +5,7 @@ An engine of this kind is a `BoundEngine` that says how to `bind` a file; what a
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
@@ -84,9 +84,7 @@ class BoundEngine(ABC):
             return str(error)
         return None
 
-    def prepare(
-        self, graphs: Sequence[Path], say: Callable[[str], None], again: bool = False
-    ) -> dict[Path, EdgepruneError]:
+    def prepare(self, graphs: Sequence[Path], again: bool = False) -> dict[Path, EdgepruneError]:
         """See `Engine.prepare`: these read the graphs as they are."""
         return {}
 

@@ -3,7 +3,7 @@
 Array shapes: frame_HW3 (uint8 RGB at the bundle's input size), label_HW (uint8 class ids at its label size).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -66,14 +66,11 @@ class Engine(Protocol):
     def missing(self) -> str | None:
         """Why it can't run on this machine, and what to type; None where it can."""
 
-    def prepare(
-        self, graphs: Sequence[Path], say: Callable[[str], None], again: bool = False
-    ) -> dict[Path, EdgepruneError]:
+    def prepare(self, graphs: Sequence[Path], again: bool = False) -> dict[Path, EdgepruneError]:
         """Compiles, into this device's cache, what has to be compiled and is not yet.
 
         Args:
             graphs: files.
-            say: takes lines of progress.
             again: compile what is there already too, and time everything anew.
 
         Returns:

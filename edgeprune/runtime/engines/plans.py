@@ -9,8 +9,9 @@ FP32 to 10 bits of mantissa.
 
 import hashlib
 import json
+import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from edgeprune.runtime.engines.memory import no_memory
 from edgeprune.runtime.engines.trt_log import Log
 from edgeprune.runtime.engines.weak_typing import hold_types, types_in, typings
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
+
 Stamp = tuple[Path, int, int, int]
 OLDEST = (10, 3)  # JetPack 6.1
 SAY_EVERY_S = 10.0
@@ -203,7 +205,7 @@ class Plans:
         typings(_numbers(self._trt.__version__), typing())
         workspace_mb()
 
-    def build(self, graph: Path, say: Say) -> Built:
+    def build(self, graph: Path) -> Built:
         """Builds a graph's plan; takes minutes. `keep` puts it into the cache.
 
         Raises:
@@ -216,14 +218,14 @@ class Plans:
         for how in typings(_numbers(self._trt.__version__), typing()):
             self._log.listen()
             try:
-                plan, timed = self._build(graph, how, timing, say)
+                plan, timed = self._build(graph, how, timing)
             except EdgepruneError as error:
                 failures.append(error)
                 if self._log.lacks_memory:  # it would run out of it again
                     raise
                 continue
             if failures:
-                say(f"{graph.stem}: {failures[0]}; built weakly typed, each layer held to the graph's types")
+                logger.warning(f"{graph.stem}: {failures[0]}; built weakly typed, each layer held to the graph's types")
             return Built(plan, timed, how, time.monotonic() - begin)
         raise failures[0] if len(failures) == 1 else type(failures[0])(f"{failures[0]}; weakly typed: {failures[1]}")
 
@@ -262,7 +264,7 @@ class Plans:
         names = self._about(self.path(graph)).get("names", {})
         return names if isinstance(names, dict) else {}
 
-    def _build(self, graph: Path, how: str, timing: bytes, say: Say) -> tuple[bytes, bytes]:
+    def _build(self, graph: Path, how: str, timing: bytes) -> tuple[bytes, bytes]:
         """The plan, and the timing cache with what was timed. `how`: `strong` or `weak`."""
         trt, log = self._trt, self._log
         builder = start(trt.Builder, log)
@@ -277,7 +279,7 @@ class Plans:
             typed, of_typed = self._parse(builder, graph, strongly=True)
             hold_types(trt, network, config, types_in(typed))
             del of_typed
-        config.progress_monitor = monitor = _monitor(trt, graph.stem, say)
+        config.progress_monitor = monitor = _monitor(trt, graph.stem)
         plan = builder.build_serialized_network(network, config)
         del monitor, parser  # they were in use until here: the parser owns the weights
         if plan is None:
@@ -336,7 +338,7 @@ def trtexec_command(graph: Path) -> str:
     )
 
 
-def _monitor(trt: Any, name: str, say: Say) -> Any:
+def _monitor(trt: Any, name: str) -> Any:
     """Says every ten seconds how far the build of `name` has come."""
     begin = last = time.monotonic()
 
@@ -353,7 +355,7 @@ def _monitor(trt: Any, name: str, say: Say) -> Any:
             now = time.monotonic()
             if now - last >= SAY_EVERY_S:
                 last = now
-                say(f"{name}: {phase_name} {step + 1}/{self.steps.get(phase_name, 0)}, {now - begin:.0f} s")
+                logger.info(f"{name}: {phase_name} {step + 1}/{self.steps.get(phase_name, 0)}, {now - begin:.0f} s")
             return True  # go on
 
         def phase_finish(self, phase_name: str) -> None:

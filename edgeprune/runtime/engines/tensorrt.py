@@ -8,8 +8,9 @@ the last of them.
 Documented, never yet run on a Jetson: see docs/jetson.md.
 """
 
+import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -27,6 +28,8 @@ from edgeprune.runtime.engines.engine import UInt8
 from edgeprune.runtime.engines.memory import MB, fitting, no_memory
 from edgeprune.runtime.engines.plans import Plans, start
 from edgeprune.runtime.engines.trt_log import Log
+
+logger = logging.getLogger(__name__)
 
 NAME = "tensorrt"
 # tensorrt.DataType by name
@@ -137,28 +140,26 @@ class TensorRt(BoundEngine):
     def check(self) -> None:
         open_runtime()
 
-    def prepare(
-        self, graphs: Sequence[Path], say: Callable[[str], None], again: bool = False
-    ) -> dict[Path, EdgepruneError]:
+    def prepare(self, graphs: Sequence[Path], again: bool = False) -> dict[Path, EdgepruneError]:
         plans = open_runtime().plans
         missing = [graph for graph in graphs if again or not plans.has(graph)]
         failed: dict[Path, EdgepruneError] = {}
         if missing:
             plans.check(missing)
-            say(f"compiles {len(missing)} graphs for this device into {plans.folder}; minutes each, once")
+            logger.info(f"compiles {len(missing)} graphs for this device into {plans.folder}; minutes each, once")
         if again:
             plans.forget_times()
         for done, graph in enumerate(missing, 1):
             try:
-                built = plans.build(graph, say)
+                built = plans.build(graph)
             except EdgepruneError as error:
                 failed[graph] = error
-                say(f"{graph.stem}: {error} ({done} of {len(missing)})")
+                logger.warning(f"{graph.stem}: {error} ({done} of {len(missing)})")
                 continue
             plans.keep(graph, built)
-            say(f"{graph.stem}: compiled in {built.seconds:.0f} s ({done} of {len(missing)})")
+            logger.info(f"{graph.stem}: compiled in {built.seconds:.0f} s ({done} of {len(missing)})")
         if warning := next(filter(None, map(plans.other_power_mode, graphs)), None):
-            say(warning)
+            logger.warning(warning)
         return failed
 
     def compiled(self, graph: Path) -> dict[str, Any] | None:

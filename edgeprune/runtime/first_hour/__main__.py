@@ -27,10 +27,6 @@ TARGETS = {
 }
 
 
-def say(line: str) -> None:
-    click.echo(line, err=True)
-
-
 @click.command(help=__doc__)
 @click.argument("paths", type=click.Path(path_type=Path), nargs=-1, metavar="BUNDLE")
 @click.option(
@@ -87,7 +83,7 @@ def first_hour(
         return
     command = this_python(paths[0], "--out", out, "--camera", camera, "--step")
     wanted = [each for name, each in steps.items() if not only or name in only]
-    done = run_checklist(wanted, bundle, out, command, say)["steps"]
+    done = run_checklist(wanted, bundle, out, command)["steps"]
     rows = [
         {"step": each.name, "status": done[each.name]["status"], "reason": done[each.name]["reason"]} for each in wanted
     ]

@@ -5,12 +5,13 @@ A step that is done is not done again, so that the same command goes on where it
 
 import hashlib
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -24,7 +25,8 @@ from edgeprune.base.machine import describe_machine, temperatures_c
 from edgeprune.bundle import MANIFEST, Bundle
 from edgeprune.runtime.first_hour.step import Job, NotHere, Step, Waits, last_line
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
+
 SCHEMA = 1
 DONE, FAILED, LATE, WAITS, NOT_HERE = "done", "failed", "out of time", "waits", "not here"
 STEP_FILE = "step.json"  # what a step's process leaves
@@ -72,7 +74,7 @@ def read_results(path: Path) -> dict[str, Any]:
     return content
 
 
-def run_checklist(steps: Sequence[Step], bundle: Bundle, out: Path, command: Sequence[str], say: Say) -> dict[str, Any]:
+def run_checklist(steps: Sequence[Step], bundle: Bundle, out: Path, command: Sequence[str]) -> dict[str, Any]:
     """Runs the steps that are not done, and writes `out` after each.
 
     Args:
@@ -89,7 +91,7 @@ def run_checklist(steps: Sequence[Step], bundle: Bundle, out: Path, command: Seq
     for number, step in enumerate(steps, 1):
         if results["steps"].get(step.name, {}).get("status") == DONE:
             continue
-        say(f"{number} of {len(steps)}: {step.name}. {step.question} At most {step.minutes:g} min")
+        logger.info(f"{number} of {len(steps)}: {step.name}. {step.question} At most {step.minutes:g} min")
         row = {
             "question": step.question,
             "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -100,7 +102,9 @@ def run_checklist(steps: Sequence[Step], bundle: Bundle, out: Path, command: Seq
         results["steps"][step.name] = row
         with write_atomic(out, "results") as partial:
             partial.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        say(f"{step.name}: {row['status']}, {row['seconds']:.0f} s{'; ' + row['reason'] if row['reason'] else ''}")
+        logger.info(
+            f"{step.name}: {row['status']}, {row['seconds']:.0f} s{'; ' + row['reason'] if row['reason'] else ''}"
+        )
     return results
 
 

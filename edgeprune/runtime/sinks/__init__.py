@@ -1,8 +1,8 @@
 """Where the frames and rows of a run go."""
 
+import logging
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from edgeprune.runtime.sinks.film import FilmTimes
 from edgeprune.runtime.sinks.overlay import Overlay
 from edgeprune.runtime.sinks.record import DIGITS, Ledger, Record, Row
 
+logger = logging.getLogger(__name__)
+
 
 class Sinks:
     """Where a run's frames and rows go: the overlay video, the record, the ledger."""
@@ -30,11 +32,11 @@ class Sinks:
         self._one_at_a_time = threading.Lock()  # a hard stop ends the sinks from another thread
         self._overlay = Overlay(bundle.manifest.names, bundle.manifest.palette)
 
-    def open(self, first: Frame, say: Callable[[str], None]) -> None:
+    def open(self, first: Frame) -> None:
         """Starts the video, at the size of the first frame."""
         if self._out:
             if self._times.note:
-                say(self._times.note)
+                logger.info(self._times.note)
             self.video = VideoWriter(self._out, self._times.fps, *first.image_HW3.shape[:2])
             self._video_fit = Preprocess(*first.image_HW3.shape[:2])
 

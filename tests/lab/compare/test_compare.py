@@ -220,7 +220,7 @@ def test_bad_plans_are_refused(tmp_path: Path, changes: dict[str, Any], message:
 def test_an_engine_that_cannot_run_is_said_before_hours_of_training(tmp_path: Path, engine: str, message: str) -> None:
     plan = load_plan(write_plan(tmp_path, engines=["onnxruntime", engine]))
     with pytest.raises(InputError, match=message):
-        compare(plan, tmp_path / "out", print)
+        compare(plan, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

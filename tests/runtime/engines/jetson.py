@@ -64,6 +64,5 @@ def graphs(bundle: Bundle, precision: str = "fp32") -> list[Path]:
 
 
 def prepared(bundle: Bundle, precision: str = "fp32") -> Session:
-    said: list[str] = []
-    ENGINE.prepare(graphs(bundle, precision), said.append)
+    ENGINE.prepare(graphs(bundle, precision))
     return ENGINE.open(bundle, precision)

@@ -21,7 +21,7 @@ NOTHING = {"device": 0, "host": 0, "graphs": 0, "executables": 0, "engines": 0}
 
 def test_nothing_is_left_of_fifty_sessions_and_graphs(thor: Jetson, bundle: Bundle) -> None:
     prepared(bundle).close()
-    ENGINE.prepare([bundle.path(DENSE)], lambda line: None)
+    ENGINE.prepare([bundle.path(DENSE)])
     assert thor.cudart.live() == NOTHING
     for _ in range(50):
         session, dense = ENGINE.open(bundle, "fp32"), ENGINE.open_graph(bundle.path(DENSE))
@@ -46,7 +46,7 @@ def test_what_runs_out_of_memory_half_way_leaves_nothing(
     thor: Jetson, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever of its allocations is the one that fails."""
-    ENGINE.prepare(graphs(bundle), lambda line: None)
+    ENGINE.prepare(graphs(bundle))
     left = 1_000
 
     for name in ("cudaMalloc", "cudaHostAlloc", "cudaGraphInstantiate"):
@@ -78,7 +78,7 @@ def test_scratch_that_cannot_grow_leaves_the_others_theirs(
 ) -> None:
     session, frame_HW3 = prepared(bundle), bundles.frame_with(9)
     jetson.trt.bytes_per_node = 1 << 28  # more than the device has
-    ENGINE.prepare([bundle.path(DENSE)], lambda line: None)
+    ENGINE.prepare([bundle.path(DENSE)])
     with pytest.raises(RunError, match="cudaMalloc: out of memory"):
         ENGINE.open_graph(bundle.path(DENSE))
     assert session.start(frame_HW3) == 9

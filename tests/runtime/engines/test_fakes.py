@@ -40,7 +40,7 @@ def test_the_fake_refuses_what_a_capture_may_not_do() -> None:
 
 
 def test_the_fake_refuses_a_context_without_memory_or_addresses(jetson: Jetson, bundle: Bundle) -> None:
-    ENGINE.prepare(graphs(bundle)[:1], lambda line: None)
+    ENGINE.prepare(graphs(bundle)[:1])
     trt, cuda = jetson.trt, Cuda(jetson.cudart)
     [plan] = jetson.cache.glob("*.plan")
     engine = trt.Runtime(trt.Logger()).deserialize_cuda_engine(plan.read_bytes())

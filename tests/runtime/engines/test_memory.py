@@ -151,7 +151,7 @@ open_session(path, 1)
 
 
 def test_tensorrt_says_how_much_and_what_to_do(jetson: Jetson, bundle: Bundle) -> None:
-    ENGINE.prepare(graphs(bundle), lambda line: None)
+    ENGINE.prepare(graphs(bundle))
     jetson.restart(cudart=FakeCudart(memory=10))
     with pytest.raises(
         RunError, match=r"can't load .*plan: out of memory \(0 MB needed, 0 MB free\); stop other programs"
@@ -160,7 +160,7 @@ def test_tensorrt_says_how_much_and_what_to_do(jetson: Jetson, bundle: Bundle) -
 
 
 def test_a_context_without_memory_says_so(jetson: Jetson, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    ENGINE.prepare(graphs(bundle), lambda line: None)
+    ENGINE.prepare(graphs(bundle))
     monkeypatch.setattr(fake_tensorrt.Engine, "no_context", True)
     with pytest.raises(RunError, match=r"can't make a context of fp32-trunk: out of memory \(1,07\d MB free\)"):
         ENGINE.open(bundle, "fp32")
@@ -168,7 +168,7 @@ def test_a_context_without_memory_says_so(jetson: Jetson, bundle: Bundle, monkey
 
 def test_a_build_without_memory_says_so_and_is_not_tried_weakly(jetson: Jetson, bundle: Bundle) -> None:
     jetson.trt.not_strongly = NO_MEMORY
-    [error] = ENGINE.prepare(graphs(bundle)[:1], lambda line: None).values()
+    [error] = ENGINE.prepare(graphs(bundle)[:1]).values()
     assert "can't build" in str(error) and "out of memory (1,074 MB free)" in str(error)
     assert "EDGEPRUNE_WORKSPACE_MB=256" in str(error) and "bundle again" not in str(error)
     assert jetson.trt.built == []
@@ -213,7 +213,7 @@ def test_buckets_that_memory_does_not_hold_are_left_out(
 
 def test_unless_told_three_quarters_of_what_is_free_are_taken(jetson: Jetson, bundle: Bundle) -> None:
     jetson.trt.weights = 1 << 20
-    ENGINE.prepare(graphs(bundle), lambda line: None)
+    ENGINE.prepare(graphs(bundle))
     for megabytes, names in ((6, ["quarter", "half", "full"]), (5, ["quarter", "full"]), (4, ["full"])):
         jetson.restart(cudart=FakeCudart(memory=megabytes << 20))
         assert ENGINE.able(bundle, "fp32")[0] == names

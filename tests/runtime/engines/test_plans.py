@@ -17,14 +17,13 @@ from tests.runtime.engines.fake_cuda import FakeCudart
 from tests.runtime.engines.jetson import ENGINE, Jetson, graphs, prepared
 
 
-def test_it_is_compiled_once_and_says_so(jetson: Jetson, bundle: Bundle) -> None:
-    said: list[str] = []
-    ENGINE.prepare(graphs(bundle), said.append)
+def test_it_is_compiled_once_and_says_so(jetson: Jetson, bundle: Bundle, said: list[str]) -> None:
+    ENGINE.prepare(graphs(bundle))
     assert said[0] == f"compiles 4 graphs for this device into {jetson.cache}; minutes each, once"
     assert [line.split(":")[0] for line in said[1:]] == [graph.stem for graph in graphs(bundle)]
     jetson.restart()
     said.clear()
-    ENGINE.prepare(graphs(bundle), said.append)
+    ENGINE.prepare(graphs(bundle))
     assert said == [] and jetson.trt.built == []
 
 
@@ -59,7 +58,7 @@ def test_times_of_another_version_are_taken_anew(jetson: Jetson, bundle: Bundle)
     prepared(bundle)
     [timing] = jetson.cache.glob("timing-*.cache")
     timing.write_text("9.9.9|Conv")
-    ENGINE.prepare(graphs(bundle)[:1], lambda line: None, again=True)
+    ENGINE.prepare(graphs(bundle)[:1], again=True)
     operators = [node.op_type for node in jetson.trt.built[-1][0].model.graph.node]
     assert timing.read_text().split("|") == [jetson.trt.__version__, *operators]
 
@@ -72,36 +71,42 @@ def test_a_plan_says_what_it_was_made_for(jetson: Jetson, bundle: Bundle) -> Non
     assert all(Path(each["graph"]) in graphs(bundle) for each in about)
 
 
-def test_progress_is_said_while_it_builds(jetson: Jetson, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_said_while_it_builds(
+    jetson: Jetson, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
     monkeypatch.setattr(plans, "SAY_EVERY_S", 0.0)
-    said: list[str] = []
-    ENGINE.prepare(graphs(bundle)[:1], said.append)
+    said.clear()
+    ENGINE.prepare(graphs(bundle)[:1])
     assert [line.rsplit(",")[0] for line in said[1:3]] == [
         f"{graphs(bundle)[0].stem}: Building Engine {step}/2" for step in (1, 2)
     ]
 
 
-def test_a_change_of_power_mode_is_said(jetson: Jetson, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_of_power_mode_is_said(
+    jetson: Jetson, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
     monkeypatch.setattr(plans, "power_mode", lambda: "MAXN")
     prepared(bundle)
-    said: list[str] = []
+    said.clear()
     monkeypatch.setattr(plans, "power_mode", lambda: "15W")
-    ENGINE.prepare(graphs(bundle), said.append)
+    ENGINE.prepare(graphs(bundle))
     assert said == [
         f"{graphs(bundle)[0].stem} was compiled in power mode 'MAXN', now it is '15W'; "
         "`edgeprune compile BUNDLE --again` times anew"
     ]
 
 
-def test_compiling_again_times_everything_anew(jetson: Jetson, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiling_again_times_everything_anew(
+    jetson: Jetson, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
     """The timing cache is not specific to clocks: what is in it would not be timed at the new ones."""
     monkeypatch.setattr(plans, "power_mode", lambda: "15W")
     prepared(bundle)
     operators = [node.op_type for node in jetson.trt.built[0][0].model.graph.node]
     assert jetson.trt.handed[:2] == [[], operators]  # graphs of one build share what was timed
     monkeypatch.setattr(plans, "power_mode", lambda: "MAXN")
-    said: list[str] = []
-    ENGINE.prepare(graphs(bundle), said.append, again=True)
+    said.clear()
+    ENGINE.prepare(graphs(bundle), again=True)
     assert len(jetson.trt.built) == 8 and jetson.trt.handed[4:6] == [[], operators]
     assert {json.loads(path.read_text())["power_mode"] for path in jetson.cache.glob("*.json")} == {"MAXN"}
     assert not any("power mode" in line for line in said)
@@ -198,26 +203,26 @@ def test_a_graph_that_it_cannot_read_or_build(jetson: Jetson, bundle: Bundle, tm
     model.graph.node[0].op_type = "Reshapf"
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(model.SerializeToString())
-    failed = ENGINE.prepare([broken], lambda line: None)
+    failed = ENGINE.prepare([broken])
     assert isinstance(failed[broken], InputError)
     assert f"can't read {broken} (" in str(failed[broken]) and "Reshapf" in str(failed[broken])
     jetson.trt.refuses = "Error Code 10: Could not find any implementation for node {ForeignNode[x]}."
-    failed = ENGINE.prepare(graphs(bundle), lambda line: None)
+    failed = ENGINE.prepare(graphs(bundle))
     assert list(failed) == graphs(bundle) and all(isinstance(error, RunError) for error in failed.values())
     assert not list(jetson.cache.glob("*.plan"))
 
 
-def test_one_graph_that_fails_does_not_stop_the_others(jetson: Jetson, bundle: Bundle) -> None:
+def test_one_graph_that_fails_does_not_stop_the_others(jetson: Jetson, bundle: Bundle, said: list[str]) -> None:
     first, second, *others = graphs(bundle)
     jetson.trt.refuses_graph = {second.stem: "Error Code 10: no implementation for node {ForeignNode[y]}."}
-    said: list[str] = []
-    failed = ENGINE.prepare(graphs(bundle), said.append)
+    said.clear()
+    failed = ENGINE.prepare(graphs(bundle))
     assert list(failed) == [second] and len(list(jetson.cache.glob("*.plan"))) == 3
     assert [line.split(":")[0] for line in said[1:]] == [graph.stem for graph in (first, second, *others)]
     assert "no implementation for node {ForeignNode[y]}. (2 of 4)" in said[2]
     assert ENGINE.compiled(second) is None and ENGINE.compiled(first)
     jetson.trt.refuses_graph = {}
-    assert ENGINE.prepare(graphs(bundle), said.append) == {} and "compiles 1 graphs" in said[5]
+    assert ENGINE.prepare(graphs(bundle)) == {} and "compiles 1 graphs" in said[5]
 
 
 def test_weights_that_are_missing_are_said_before_anything_is_built(
@@ -226,10 +231,10 @@ def test_weights_that_are_missing_are_said_before_anything_is_built(
     graph = save_apart(tmp_path / "graph.onnx", "fp32.weights")
     (tmp_path / "fp32.weights").unlink()
     with pytest.raises(InputError, match="fp32.weights is not there"):
-        ENGINE.prepare([*graphs(bundle), graph], lambda line: None)
+        ENGINE.prepare([*graphs(bundle), graph])
     graph.write_bytes(b"not ONNX")
     with pytest.raises(InputError, match=r"graph .*graph.onnx is no whole ONNX graph"):
-        ENGINE.prepare([*graphs(bundle), graph], lambda line: None)
+        ENGINE.prepare([*graphs(bundle), graph])
     assert jetson.trt.built == []
 
 
@@ -240,16 +245,16 @@ def test_the_reason_is_given_whoever_logged_first(jetson: Jetson, bundle: Bundle
     """TensorRT keeps the first logger of a process: that of the runtime, which is made before any builder."""
     jetson.trt.refuses = "Error Code 10: Could not find any implementation for node {ForeignNode[x]}."
     [trunk, *_] = graphs(bundle)
-    [error] = ENGINE.prepare([trunk], lambda line: None).values()
+    [error] = ENGINE.prepare([trunk]).values()
     assert str(error).endswith("fp32-trunk.onnx: " + jetson.trt.refuses)
 
 
 def test_the_reason_is_that_of_this_failure(jetson: Jetson, bundle: Bundle) -> None:
     trunk, tail, *_ = graphs(bundle)
     jetson.trt.refuses = "the first reason"
-    ENGINE.prepare([trunk], lambda line: None)
+    ENGINE.prepare([trunk])
     jetson.trt.refuses = "the second reason"
-    [error] = ENGINE.prepare([tail], lambda line: None).values()
+    [error] = ENGINE.prepare([tail]).values()
     assert "the second reason" in str(error) and "the first" not in str(error)
 
 
@@ -266,7 +271,7 @@ def test_a_cache_that_cannot_be_written_is_refused_before_anything_is_built(
     monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path / "file"))
     jetson.restart()
     with pytest.raises(InputError, match="EDGEPRUNE_CACHE is .*file', which is no folder"):
-        ENGINE.prepare(graphs(bundle), lambda line: None)
+        ENGINE.prepare(graphs(bundle))
     assert jetson.trt.built == []
 
 

@@ -50,7 +50,7 @@ def test_a_larger_graph_that_is_opened_later_renews_the_others(jetson: Jetson, b
     session.start(frame_HW3)
     labels_HW = session.finish("half")
     jetson.trt.bytes_per_node = 100_000
-    ENGINE.prepare([bundle.path("graphs/dense.onnx")], lambda line: None)
+    ENGINE.prepare([bundle.path("graphs/dense.onnx")])
     before = open_runtime().scratch.generation
     dense = ENGINE.open_graph(bundle.path("graphs/dense.onnx"))
     assert open_runtime().scratch.generation > before

@@ -38,9 +38,10 @@ def test_where_it_is_tried() -> None:
         typings((11, 0), "weak")
 
 
-def test_what_can_not_be_built_strongly_typed_is_built_weakly_and_says_so(orin: Jetson, bundle: Bundle) -> None:
-    said: list[str] = []
-    assert ENGINE.prepare(graphs(bundle), said.append) == {}
+def test_what_can_not_be_built_strongly_typed_is_built_weakly_and_says_so(
+    orin: Jetson, bundle: Bundle, said: list[str]
+) -> None:
+    assert ENGINE.prepare(graphs(bundle)) == {}
     trunk = graphs(bundle)[0]
     assert said[1] == (
         f"fp32-trunk: TensorRT 10.3.0 can't build {trunk}: {REASON}; built weakly typed, each layer held to the graph's types"
@@ -59,13 +60,13 @@ def test_a_strongly_typed_one_is_what_is_taken_where_it_can_be_built(jetson: Jet
 
 def test_a_newer_one_has_no_such_way(thor: Jetson, bundle: Bundle) -> None:
     thor.trt.not_strongly = REASON
-    failed = ENGINE.prepare(graphs(bundle), lambda line: None)
+    failed = ENGINE.prepare(graphs(bundle))
     assert len(failed) == 4 and all(str(error).endswith(REASON) for error in failed.values())
 
 
 def test_where_neither_can_be_built_both_reasons_are_given(orin: Jetson, bundle: Bundle) -> None:
     orin.trt.refuses = "no implementation at all"
-    [error] = ENGINE.prepare(graphs(bundle)[:1], lambda line: None).values()
+    [error] = ENGINE.prepare(graphs(bundle)[:1]).values()
     assert str(error).count("no implementation at all") == 2 and "; weakly typed: TensorRT" in str(error)
 
 
@@ -132,7 +133,7 @@ def frame_and_labels() -> tuple[np.ndarray, np.ndarray]:
 
 def test_what_the_graph_keeps_in_fp32_stays_in_fp32(orin: Jetson, tmp_path: Path) -> None:
     graph = save_mixed(tmp_path / "mixed.onnx")
-    assert ENGINE.prepare([graph], lambda line: None) == {}
+    assert ENGINE.prepare([graph]) == {}
     [(network, config)] = orin.trt.built
     assert config.flags == {"FP16", "OBEY_PRECISION_CONSTRAINTS"}
     held = {layer.name: getattr(layer.held_to, "name", None) for layer in network.layers}
@@ -162,7 +163,7 @@ def test_the_fake_takes_fp16_where_it_is_free_to(orin: Jetson, tmp_path: Path, m
 
     monkeypatch.setattr(plans, "hold_types", flags_alone)
     graph = save_mixed(tmp_path / "mixed.onnx")
-    ENGINE.prepare([graph], lambda line: None)
+    ENGINE.prepare([graph])
     frame_HW3, label_HW = frame_and_labels()
     assert label_HW.any() and not ENGINE.open_graph(graph)(frame_HW3).any()
 
@@ -191,7 +192,7 @@ def test_quantized_linears_are_left_to_their_qdq_layers(orin: Jetson, tmp_path: 
         node.name = node.output[0]
     graph = tmp_path / "int8.onnx"
     save(graph, nodes, constants)
-    assert ENGINE.prepare([graph], lambda line: None) == {}
+    assert ENGINE.prepare([graph]) == {}
     [(network, config)] = orin.trt.built
     assert config.flags == {"INT8", "OBEY_PRECISION_CONSTRAINTS"}
     held = {layer.name for layer in network.layers if layer.held_to is not None}

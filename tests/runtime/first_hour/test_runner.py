@@ -68,7 +68,7 @@ def run(bundle: Bundle, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     def start(*names: str) -> dict[str, Any]:
         out = tmp_path / "results.json"
         command = [sys.executable, "-S", "-c", CHILD, str(work_folder(out))]
-        said = run_checklist(steps(*names), bundle, out, command, lambda line: None)
+        said = run_checklist(steps(*names), bundle, out, command)
         assert json.loads(out.read_text()) == said
         return said["steps"]
 
