@@ -1,4 +1,4 @@
-"""The verbs."""
+"""The verbs, in the sections of the help."""
 
 import click
 
@@ -6,58 +6,48 @@ from edgeprune import __version__
 from edgeprune.base.device import check_environment
 from edgeprune.base.exit_code import run_click
 from edgeprune.cli import (
-    bench_torch,
+    ablate,
+    baselines,
     build,
     compare,
+    data,
     demo,
     device,
-    growth,
+    inspect,
     lint,
     measure,
+    roofline,
     run,
     say_stopped,
+    scaling,
+    targets,
     tokens,
     train,
 )
+from edgeprune.cli.verb import Verbs
 
-COMMANDS = [
-    demo.demo,
-    train.train,
-    train.calibrate,
-    train.probe,
-    lint.lint,
-    build.build,
-    build.inspect,
-    build.targets,
-    build.peers,
-    device.compile_,
-    device.doctor,
-    device.deploy_,
-    run.run,
-    measure.eval_,
-    measure.bench,
-    bench_torch.bench_torch,
-    growth.growth,
-    compare.compare,
-    tokens.show,
-]
+SECTIONS: dict[str, list[click.Command]] = {
+    "Use": [demo.demo, build.build, run.run, measure.eval_, measure.bench, tokens.show, inspect.inspect],
+    "Train": [train.train, train.calibrate, data.data],
+    "Device": [device.compile_, device.trtexec, device.deploy_, device.doctor, targets.targets, lint.lint],
+    "Lab": [compare.compare, ablate.ablate, scaling.scaling, baselines.baselines, roofline.roofline],
+}  # fmt: skip
+RENAMED = {
+    "peers": "edgeprune baselines",
+    "growth": "edgeprune scaling",
+    "probe": "edgeprune ablate selection",
+    "bench-torch": "python -m edgeprune.lab.in_torch",
+}
 
-
-@click.group(
-    invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+edgeprune = Verbs(
+    "edgeprune",
+    SECTIONS,
+    RENAMED,
+    begin=check_environment,
+    help="Pruned, INT8 vision transformers for segmentation on camera streams.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-@click.version_option(__version__)
-@click.pass_context
-def edgeprune(context: click.Context) -> None:
-    """Pruned, INT8 vision transformers for segmentation on camera streams."""
-    if context.invoked_subcommand is None:
-        click.echo(context.get_help())
-        return
-    check_environment()
-
-
-for command in COMMANDS:
-    edgeprune.add_command(command)
+click.version_option(__version__)(edgeprune)
 
 
 def run_command() -> int:

@@ -1,14 +1,19 @@
 """`compare`: token-reduction methods side by side."""
 
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
 from edgeprune.base.table import write_csv, write_json
 from edgeprune.bundle.target import load_target
+from edgeprune.cli.options import argument, cache_option, json_option, option
 from edgeprune.cli.owning import own
-from edgeprune.cli.show import as_json, show_json, show_table
+from edgeprune.cli.show import show_json, show_table
+from edgeprune.cli.verb import verb
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
 from edgeprune.evaluate.plot import plot_miou_latency
@@ -36,14 +41,25 @@ COMPARE_COLUMNS = {
 }
 
 
-@click.command()
-@click.argument("plan")
-@click.option("--out", type=click.Path(path_type=Path), help="Default: out/compare/<plan's name>.")
-@click.option("--cache", type=click.Path(path_type=Path), help="Where rendered street scenes are kept (1 MB each).")
-@as_json
-def compare(plan: str, out: Path | None, cache: Path | None, json_: bool) -> None:
-    """Train, build, score and time the rows of a PLAN (a name or a YAML file). Resumes where it was stopped."""
-    _, written = read_plan(plan)
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions:
+    plan: str = argument()
+    out: Path | None = option("--out", help="Default: out/compare/<plan's name>.")
+    cache: Path | None = cache_option()
+    json: bool = json_option()
+
+
+@verb(
+    "compare",
+    CompareOptions,
+    ["edgeprune compare camvid-brief --cache out/scenes", "edgeprune compare my-plan.yaml --out out/compare/mine"],
+)
+def compare(options: CompareOptions) -> None:
+    """Train, build, score and time the rows of a PLAN.
+
+    A name or a YAML file: token-reduction methods side by side. Resumes where it was stopped.
+    """
+    _, written = read_plan(options.plan)
     load_recipe(written.recipe)
     load_target(written.target)
     open_split(load_data_set(written.score.data), written.score.split, written.score.include, written.score.exclude)
@@ -51,13 +67,23 @@ def compare(plan: str, out: Path | None, cache: Path | None, json_: bool) -> Non
     from edgeprune.lab.compare.plan import load_plan
     from edgeprune.lab.compare.run import compare as run_comparison
 
-    loaded = load_plan(plan)
-    folder = out or Path("out/compare") / loaded.name
-    own([folder], [plan, written.recipe, written.dense], folders=True)
-    logger.info(
-        f"{loaded.name}: {len(loaded.rows)} rows, seeds {', '.join(map(str, loaded.seeds))}; results in {folder}"
-    )
-    result = run_comparison(loaded, folder, cache)
+    loaded = load_plan(options.plan)
+    folder = options.out or Path("out/compare") / loaded.name
+    own([folder], [options.plan, written.recipe, written.dense], folders=True)
+    seeds = ", ".join(map(str, loaded.seeds))
+    logger.info(f"{loaded.name}: {len(loaded.rows)} rows, seeds {seeds}; results in {folder}")
+    result = run_comparison(loaded, folder, options.cache)
+    paths = write_comparison(result, folder)
+    if options.json:
+        show_json(result)
+        return
+    show_comparison(result)
+    for path in paths:
+        click.echo(f"wrote {path}")
+
+
+def write_comparison(result: dict[str, Any], folder: Path) -> list[Path]:
+    """The table as CSV, everything as JSON, and mIoU against latency as a plot for each engine."""
     paths = [folder / "compare.csv", folder / "compare.json"]
     write_csv(paths[0], result["rows"])
     write_json(paths[1], result)
@@ -65,9 +91,11 @@ def compare(plan: str, out: Path | None, cache: Path | None, json_: bool) -> Non
     for engine in dict.fromkeys(row["engine"] for row in timed):
         paths.append(folder / f"compare-{engine}.png")
         plot_miou_latency([row for row in timed if row["engine"] == engine], paths[-1])
-    if json_:
-        show_json(result)
-        return
+    return paths
+
+
+def show_comparison(result: Mapping[str, Any]) -> None:
+    """The table, what its columns are, and the rows to deploy."""
     show_table(result["rows"], COMPARE_COLUMNS)
     about = result["timing"]
     click.echo(
@@ -83,5 +111,3 @@ def compare(plan: str, out: Path | None, cache: Path | None, json_: bool) -> Non
             f"edgeprune run --bundle {row['bundle']}"
         )
     click.echo("picked on the frames it was scored on: check it on others before you trust the figure")
-    for path in paths:
-        click.echo(f"wrote {path}")

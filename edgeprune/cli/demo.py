@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from edgeprune.base.table import render_table, write_json
 from edgeprune.bundle import DENSE, Bundle, open_bundle
 from edgeprune.bundle.target import load_target
 from edgeprune.cli.defaults import DEMO_BUNDLE, MODEL, TARGET, default_checkpoint
-from edgeprune.cli.measure import BENCH_COLUMNS, about_bench, flat_rows, measure, show_bench, write_bench
+from edgeprune.cli.measure import BENCH_COLUMNS, BenchOptions, about_bench, flat_rows, measure, show_bench, write_bench
+from edgeprune.cli.options import json_option, option
 from edgeprune.cli.owning import own
-from edgeprune.cli.run import run_camera, show_summary
-from edgeprune.cli.show import as_json, show_json
+from edgeprune.cli.run import RunOptions, run_camera, show_summary
+from edgeprune.cli.show import show_json
+from edgeprune.cli.verb import verb
 from edgeprune.evaluate.accuracy import AUTO
 
 logger = logging.getLogger(__name__)
@@ -70,17 +73,25 @@ def demo_bundle(folder: Path) -> Bundle:
     return open_bundle(folder)
 
 
-@click.command()
-@click.option("--out", type=click.Path(path_type=Path), default=DEMO_BUNDLE.parent, show_default=True)
-@as_json
-def demo(out: Path, json_: bool) -> None:
-    """Build the shipped model, run it on the synthetic street, measure it, and write a report."""
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions:
+    out: Path = option("--out", default=DEMO_BUNDLE.parent, help="Folder for the bundle, the video and the report.")
+    json: bool = json_option()
+
+
+@verb("demo", DemoOptions, ["edgeprune demo", "edgeprune demo --out out/demo --json"])
+def demo(options: DemoOptions) -> None:
+    """Build, run and measure the shipped model; write a report.
+
+    On what every clone has: the zoo's model, this CPU, the synthetic street.
+    """
+    out = options.out
     make_folder(out, "the demo's files")
     own([out], folders=True)
     logger.info("1 of 3: the bundle")
     bundle = demo_bundle(out / DEMO_BUNDLE.name)
     with if_stopped(f"{bundle.folder} is whole and is kept: the same command goes on with it"):
-        run_and_measure(bundle, out, json_)
+        run_and_measure(bundle, out, options.json)
 
 
 def auto_against_dense(result: Mapping[str, Any]) -> str:
@@ -93,19 +104,20 @@ def auto_against_dense(result: Mapping[str, Any]) -> str:
     )
 
 
-def run_and_measure(bundle: Bundle, out: Path, json_: bool) -> None:
+def run_and_measure(bundle: Bundle, out: Path, as_json: bool) -> None:
     """What the demo does with its bundle: a run, then eval and bench, and a report of all."""
     logger.info(
         f"2 of 3: a run. Rendering {FRAMES} frames of the synthetic street ahead (seed {SEED}), then running them"
     )
     camera = f"synthetic://street?seed={SEED}&frames={FRAMES}&ahead={FRAMES}"
-    outcome = run_camera(bundle, camera, out=out / "overlay.mp4", record=out / "frames.csv")
+    outcome = run_camera(bundle, RunOptions(camera=camera, out=out / "overlay.mp4", record=out / "frames.csv"))
     if asked():  # the run has taken it for its end
         raise KeyboardInterrupt
     if outcome.failure:
         raise outcome.failure
     logger.info(f"3 of 3: measuring. mIoU on {SCORED} scenes, then {ROUNDS} rounds of time")
-    result = measure(bundle, ROUNDS, 10, DATA, scored=SCORED, only="int8")
+    options = BenchOptions(rounds=ROUNDS, frames=10, data=DATA)
+    result = measure(bundle, options, scored=SCORED, only="int8")
     paths = write_bench(result, out)
     write_json(out / "run.json", outcome.summary)
     against = auto_against_dense(result)
@@ -128,7 +140,7 @@ def run_and_measure(bundle: Bundle, out: Path, json_: bool) -> None:
     ]
     with write_atomic(out / "report.md", "the report") as partial:
         partial.write_text("\n".join(report))
-    if json_:
+    if as_json:
         show_json({"run": outcome.summary, "bench": result})
         return
     show_summary(outcome.summary)

@@ -1,7 +1,9 @@
-"""`compile`: a bundle's graphs into this device's own engines, and what the other verbs need of it. `doctor`, `deploy`."""
+"""`compile`: a bundle's graphs into this device's own engines, and what the other verbs need of it. `trtexec`, `doctor`,
+`deploy`."""
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -12,7 +14,9 @@ from edgeprune.base.power_mode import slower_than_it_could_be
 from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.bundle.deploy import deploy
 from edgeprune.cli.defaults import open_default
-from edgeprune.cli.show import as_json, show_json, show_table
+from edgeprune.cli.options import argument, bundle_option, json_option, option
+from edgeprune.cli.show import show_json, show_table
+from edgeprune.cli.verb import verb
 from edgeprune.runtime.compiling import choose_on_device, graphs_of, refuse_unusable, single_graphs
 from edgeprune.runtime.doctor import examine
 from edgeprune.runtime.engines import ENGINES, Engine
@@ -103,36 +107,42 @@ def say_dropped(dropped: Mapping[str, str]) -> None:
         logger.warning(f"{bucket} is not used on this device: {reason}")
 
 
-@click.command("compile")
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--again", is_flag=True, help="Also what is compiled already, timed anew: after a change of power mode.")
-@click.option("--print-trtexec", is_flag=True, help="Instead: the trtexec commands that build the same engines.")
-@as_json
-def compile_(bundle: Path, again: bool, print_trtexec: bool, json_: bool) -> None:
-    """Compile a BUNDLE's graphs for this device, and choose each bucket's precision by measurement.
+@dataclass(frozen=True, kw_only=True)
+class CompileOptions:
+    bundle: Path = argument()
+    again: bool = option(
+        "--again", default=False, help="Also what is compiled already, timed anew: after a change of power mode."
+    )
+    json: bool = json_option()
 
-    `run` does it when needed; minutes, once per device and TensorRT version.
+
+@verb(
+    "compile",
+    CompileOptions,
+    ["edgeprune compile street-tiny-jetson-orin", "edgeprune compile street-tiny-jetson-orin --again"],
+    moved={"--print-trtexec": "edgeprune trtexec BUNDLE"},
+)
+def compile_(options: CompileOptions) -> None:
+    """Compile a BUNDLE's graphs for this device.
+
+    Each bucket's precision is chosen by measurement. `run` does it when needed; minutes, once per device and TensorRT version.
     """
-    opened = open_bundle(bundle)
-    if print_trtexec:
-        for graph in graphs_of(opened):
-            click.echo(trtexec_command(graph))
-        return
+    opened = open_bundle(options.bundle)
     target = opened.manifest.target
     engine = require_engine(opened, target.engine)
     say_if_slow(opened)
     if not target.compiled_on_device:
         logger.info(f"{target.engine} reads the bundle's graphs as they are; there is nothing to compile")
     with hard_stop(130):  # a build is minutes of native code, and what was compiled until then is kept
-        failed = engine.prepare([*graphs_of(opened), *single_graphs(opened)], again)
+        failed = engine.prepare([*graphs_of(opened), *single_graphs(opened)], options.again)
         refuse_unusable(opened, engine, failed)
         choice = choose_on_device(opened, engine) if target.compiled_on_device else None
     rows, dropped = (choice.rows("agreement", "typing"), dict(choice.dropped)) if choice else ([], {})
     say_dropped(dropped)
-    if json_:
+    if options.json:
         show_json(
             {
-                "bundle": str(bundle),
+                "bundle": str(options.bundle),
                 "engine": target.engine,
                 "rows": rows,
                 "dropped": dropped,
@@ -141,15 +151,38 @@ def compile_(bundle: Path, again: bool, print_trtexec: bool, json_: bool) -> Non
         )
         return
     show_table(rows, COLUMNS)
-    click.echo(f"next: edgeprune run --bundle {bundle} --camera 0")
+    click.echo(f"next: edgeprune run --bundle {options.bundle} --camera 0")
 
 
-@click.command()
-@as_json
-def doctor(json_: bool) -> None:
-    """Say what this machine has of what edgeprune needs, and what to type where something is missing."""
+@dataclass(frozen=True, kw_only=True)
+class TrtexecOptions:
+    bundle: Path = argument()
+
+
+@verb(
+    "trtexec",
+    TrtexecOptions,
+    ["edgeprune trtexec street-tiny-jetson-orin", "edgeprune trtexec street-tiny-jetson-orin > build.sh"],
+)
+def trtexec(options: TrtexecOptions) -> None:
+    """Print NVIDIA's commands that build the same engines.
+
+    For a bug report: what TensorRT makes of a BUNDLE's graphs without a line of ours between.
+    """
+    for graph in graphs_of(open_bundle(options.bundle)):
+        click.echo(trtexec_command(graph))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions:
+    json: bool = json_option()
+
+
+@verb("doctor", DoctorOptions, ["edgeprune doctor", "edgeprune doctor --json"])
+def doctor(options: DoctorOptions) -> None:
+    """Say what is missing on this machine, and what to type."""
     findings = examine()
-    if json_:
+    if options.json:
         show_json({"findings": findings})
         return
     signs = {True: "ok", False: "MISSING", None: "-"}
@@ -158,12 +191,26 @@ def doctor(json_: bool) -> None:
         click.echo(f"{signs[finding['ok']]:8}{finding['what']:16}{finding['found']}{remedy}")
 
 
-@click.command("deploy")
-@click.argument("host")
-@click.option("--bundle", type=click.Path(path_type=Path), help="Default: out/bundles/street-tiny-onnx-cpu.")
-@click.option("--folder", default="edgeprune", show_default=True, help="On the device, from the user's home.")
-@click.option("--wheel", type=click.Path(path_type=Path, exists=True), help="Default: built from this clone.")
-@click.option("--compile", "compiles", is_flag=True, help="Also compile the bundle there; minutes.")
-def deploy_(host: str, bundle: Path | None, folder: str, wheel: Path | None, compiles: bool) -> None:
-    """Copy edgeprune and a bundle to HOST (user@device) over ssh, and set both up there."""
-    click.echo(f"next: {deploy(host, open_default(bundle), wheel, folder, compiles)}")
+@dataclass(frozen=True, kw_only=True)
+class DeployOptions:
+    host: str = argument()
+    bundle: Path | None = bundle_option()
+    folder: str = option("--folder", default="edgeprune", help="On the device, from the user's home.")
+    wheel: Path | None = option(
+        "--wheel", click.Path(path_type=Path, exists=True), help="Default: built from this clone."
+    )
+    compiles: bool = option("--compile", default=False, help="Also compile the bundle there; minutes.")
+
+
+@verb(
+    "deploy",
+    DeployOptions,
+    ["edgeprune deploy me@orin", "edgeprune deploy me@orin --bundle out/bundles/street-tiny-jetson-orin --compile"],
+)
+def deploy_(options: DeployOptions) -> None:
+    """Copy edgeprune and a bundle to HOST (user@device).
+
+    Over ssh; both are set up there.
+    """
+    bundle = open_default(options.bundle)
+    click.echo(f"next: {deploy(options.host, bundle, options.wheel, options.folder, options.compiles)}")

@@ -1,6 +1,7 @@
 """`eval` and `bench`: what the compiled graphs are worth, and what they cost."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,17 @@ from edgeprune.bundle import DENSE, Bundle
 from edgeprune.bundle.onnx_files import check_external
 from edgeprune.cli.defaults import PRECISIONS, open_default
 from edgeprune.cli.device import open_sensor, prepare_run, require_engine
+from edgeprune.cli.options import bundle_option, json_option, option, threads_option
 from edgeprune.cli.owning import own
-from edgeprune.cli.ranges import FRAMES, ROUNDS, THREADS
-from edgeprune.cli.show import as_json, refuse_beside, show_json, show_table
+from edgeprune.cli.ranges import FRAMES, ROUNDS
+from edgeprune.cli.show import show_json, show_table
+from edgeprune.cli.verb import verb
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
 from edgeprune.data.split import folders_of
 from edgeprune.evaluate.accuracy import AUTO, evaluate
 from edgeprune.evaluate.bench import bench as run_bench
-from edgeprune.evaluate.bench import bench_frames
 from edgeprune.evaluate.plot import plot_miou_latency
-from edgeprune.lab.roofline import roofline as roofline_of
 from edgeprune.runtime.compiling import single_graphs
 from edgeprune.runtime.engines import ENGINES
 
@@ -35,15 +36,6 @@ EVAL_COLUMNS = {
     "miou": ("mIoU", ".4f"),
     "pixel_accuracy": ("pixel acc", ".4f"),
     "boundary_f": ("boundary F", ".4f"),
-}
-ROOFLINE_COLUMNS = {
-    "group": ("operators", ""),
-    "nodes": ("nodes", "d"),
-    "ms": ("ms", ".2f"),
-    "gmacs": ("GMAC", ".3f"),
-    "mbytes": ("MB", ".1f"),
-    "floor_ms": ("floor ms", ".2f"),
-    "reached": ("reached", ".0%"),
 }
 BENCH_COLUMNS = {
     "graph": ("graph", ""),
@@ -68,50 +60,65 @@ def known_engines(names: Sequence[str]) -> list[str]:
     return list(names)
 
 
-def check_peers(bundle: Bundle, peers: Sequence[Path]) -> None:
-    """A peer's row goes by the name of its file: refuses one that another row has."""
+def check_threads(engines: Sequence[str], threads: int | None) -> None:
+    """Refuses a count of threads where no engine takes one."""
+    if threads and not any(ENGINES[name].takes_threads for name in engines):
+        raise InputError(f"{' and '.join(engines)} has no use for --threads, its kernels run on a GPU; leave it out")
+
+
+def check_baselines(bundle: Bundle, baselines: Sequence[Path]) -> None:
+    """A baseline's row goes by the name of its file: refuses one that another row has."""
     taken = {DENSE, AUTO, *(bucket.name for bucket in bundle.manifest.buckets)}
-    for path in peers:
+    for path in baselines:
         if path.stem in taken:
-            raise InputError(f"--peer {path}: a row {path.stem!r} is there already; give the file another name")
+            raise InputError(f"--baseline {path}: a row {path.stem!r} is there already; give the file another name")
         taken.add(path.stem)
         check_external(path)
 
 
-@click.command("eval")
-@click.option("--bundle", type=click.Path(path_type=Path), help="Default: out/bundles/street-tiny-onnx-cpu.")
-@click.option("--data", required=True, help="Data set: a name (camvid, street) or a YAML file.")
-@click.option("--split", default="val", show_default=True)
-@click.option("--include", multiple=True, help="Glob over file stems, to score one drive alone; repeatable.")
-@click.option("--frames", type=FRAMES, help="Score so many, evenly spread; default: all.")
-@click.option("--precision", "precisions", multiple=True, type=click.Choice(PRECISIONS))
-@click.option("--engine", "engines", multiple=True, help="Default: the target's; repeatable.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write the rows as CSV.")
-@as_json
-def eval_(
-    bundle: Path | None,
-    data: str,
-    split: str,
-    include: tuple[str, ...],
-    frames: int | None,
-    precisions: tuple[str, ...],
-    engines: tuple[str, ...],
-    out: Path | None,
-    json_: bool,
-) -> None:
-    """Score the compiled graphs on labelled frames: dense, every bucket, and what a run chooses."""
-    opened = open_default(bundle)
-    data_set = load_data_set(data)
-    own([out], [opened.folder, data, *folders_of(data_set, split)])
-    samples = open_split(data_set, split, list(include) or ["*"])
-    chosen = known_engines(engines) or [opened.manifest.target.engine]
-    for engine in chosen:
+@dataclass(frozen=True, kw_only=True)
+class EvalOptions:
+    data: str = option("--data", default=MISSING, help="Data set: a name (camvid, street) or a YAML file.")
+    bundle: Path | None = bundle_option()
+    split: str = option("--split", default="val")
+    include: tuple[str, ...] = option(
+        "--include", default=(), help="Glob over file stems, to score one drive alone; repeatable."
+    )
+    frames: int | None = option("--frames", FRAMES, help="Score so many, evenly spread; default: all.")
+    precisions: tuple[str, ...] = option(
+        "--precision", click.Choice(PRECISIONS), default=(), help="Repeatable; default: all that were built."
+    )
+    engines: tuple[str, ...] = option("--engine", default=(), help="Default: the target's; repeatable.")
+    out: Path | None = option("--out", help="Write the rows as CSV.")
+    json: bool = json_option()
+
+
+@verb(
+    "eval",
+    EvalOptions,
+    [
+        "edgeprune eval --data street --frames 24",
+        "edgeprune eval --bundle out/bundles/mine --data my-set.yaml --out out/eval.csv",
+    ],
+)
+def eval_(options: EvalOptions) -> None:
+    """Score the graphs on labelled frames.
+
+    Dense, every bucket, and what a run chooses.
+    """
+    opened = open_default(options.bundle)
+    data_set = load_data_set(options.data)
+    own([options.out], [opened.folder, options.data, *folders_of(data_set, options.split)])
+    samples = open_split(data_set, options.split, list(options.include) or ["*"])
+    engines = known_engines(options.engines) or [opened.manifest.target.engine]
+    for engine in engines:
         require_engine(opened, engine)
-    for engine in chosen:
+    for engine in engines:
         opened = prepare_run(opened, engine, single_graphs(opened))
+    precisions = list(options.precisions) or None
     results = [
-        evaluate(opened, samples, data_set, engine=engine, precisions=list(precisions) or None, frames=frames)
-        for engine in chosen
+        evaluate(opened, samples, data_set, engine=engine, precisions=precisions, frames=options.frames)
+        for engine in engines
     ]
     result = {
         "frames": results[0]["frames"],
@@ -119,79 +126,71 @@ def eval_(
         "engines": {one["engine"]["engine"]: one["engine"] for one in results},
         "rows": [row for one in results for row in one["rows"]],
     }
-    if out:
-        write_csv(out, result["rows"])
-    if json_:
+    if options.out:
+        write_csv(options.out, result["rows"])
+    if options.json:
         show_json(result)
         return
-    show_table(result["rows"], EVAL_COLUMNS)
-    names = list(result["rows"][0]["per_class_iou"])
-    shown = [
+    show_scores(result["rows"])
+    if options.out:
+        click.echo(f"wrote {options.out}")
+
+
+def show_scores(rows: Sequence[Mapping[str, Any]]) -> None:
+    """The table, and one of the classes."""
+    show_table(rows, EVAL_COLUMNS)
+    names = list(rows[0]["per_class_iou"])
+    by_class = [
         {"bucket": row["bucket"], "precision": row["precision"], "engine": row["engine"], **row["per_class_iou"]}
-        for row in result["rows"]
+        for row in rows
     ]
-    what = {"bucket": ("bucket", ""), "precision": ("", "")} | ({"engine": ("", "")} if len(engines) > 1 else {})
-    show_table(shown, what | {name: (name[:8], ".3f") for name in names})
-    if out:
-        click.echo(f"wrote {out}")
+    columns = {"bucket": ("bucket", ""), "precision": ("", "")}
+    if len({row["engine"] for row in rows}) > 1:
+        columns |= {"engine": ("", "")}
+    show_table(by_class, columns | {name: (name[:8], ".3f") for name in names})
 
 
-@click.command()
-@click.option("--bundle", type=click.Path(path_type=Path), help="Default: out/bundles/street-tiny-onnx-cpu.")
-@click.option("--rounds", default=5, show_default=True, type=ROUNDS, help="Interleaved rounds over all graphs.")
-@click.option("--frames", default=20, show_default=True, type=FRAMES, help="Frames of a round.")
-@click.option("--data", help="Frames, and mIoU, of a data set; default: the synthetic street, without mIoU.")
-@click.option("--split", default="val", show_default=True)
-@click.option(
-    "--engine", "engines", multiple=True, help="Default: the target's; repeatable, the first one's dense FP32 is 1.0x."
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions:
+    bundle: Path | None = bundle_option()
+    rounds: int = option("--rounds", ROUNDS, default=5, help="Interleaved rounds over all graphs.")
+    frames: int = option("--frames", FRAMES, default=20, help="Frames of a round.")
+    data: str | None = option(
+        "--data", help="Frames, and mIoU, of a data set; default: the synthetic street, without mIoU."
+    )
+    split: str = option("--split", default="val", needs="data")
+    engines: tuple[str, ...] = option(
+        "--engine", default=(), help="Default: the target's; repeatable, the first one's dense FP32 is 1.0x."
+    )
+    baselines: tuple[Path, ...] = option(
+        "--baseline",
+        default=(),
+        help="A single INT8 graph of other making (`edgeprune baselines`), timed and scored beside; repeatable.",
+    )
+    threads: int | None = threads_option()
+    meter: str | None = option("--meter", help="Energy meter; default: the target's.")
+    out: Path | None = option("--out", help="Folder for CSV, JSON and a plot of mIoU against latency.")
+    json: bool = json_option()
+
+
+@verb(
+    "bench",
+    BenchOptions,
+    ["edgeprune bench", "edgeprune bench --data street --engine onnxruntime --engine openvino --out out/bench"],
+    moved={"--peer": "--baseline", "--roofline": "edgeprune roofline"},
 )
-@click.option(
-    "--peer",
-    "peers",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="A single INT8 graph of other making (`edgeprune peers`), timed and scored beside; repeatable.",
-)
-@click.option("--threads", type=THREADS, help="Default: the target's.")
-@click.option("--meter", help="Energy meter; default: the target's.")
-@click.option(
-    "--roofline",
-    is_flag=True,
-    help="Instead: what each group of operators costs in ONNX Runtime, on one frame, against this machine's peaks.",
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for bench.csv, bench.json and bench.png.")
-@as_json
-def bench(
-    bundle: Path | None,
-    rounds: int,
-    frames: int,
-    data: str | None,
-    split: str,
-    engines: tuple[str, ...],
-    peers: tuple[Path, ...],
-    threads: int | None,
-    meter: str | None,
-    roofline: bool,
-    out: Path | None,
-    json_: bool,
-) -> None:
-    """Time every bucket and precision against dense FP32, each graph in its own process."""
-    opened = open_default(bundle)
-    own([out], [opened.folder, data, *peers], folders=True)
-    if data is not None:
-        open_split(load_data_set(data), split)  # before minutes of compiling
-    if roofline:
-        refuse_beside("--roofline", ("rounds", "frames", "meter", "peers"))
-        for name in known_engines(engines):
-            if name != "onnxruntime":
-                raise InputError(
-                    f"--roofline reads ONNX Runtime's profile and knows nothing of {name}; leave --engine out"
-                )
-        show_roofline(opened, data, split, threads, out, json_)
-        return
-    result = measure(opened, rounds, frames, data, split, threads, meter, engines=engines, peers=peers)
-    paths = write_bench(result, out) if out else []
-    if json_:
+def bench(options: BenchOptions) -> None:
+    """Time every bucket and precision against dense FP32.
+
+    Each graph in its own process.
+    """
+    opened = open_default(options.bundle)
+    own([options.out], [opened.folder, options.data, *options.baselines], folders=True)
+    if options.data is not None:
+        open_split(load_data_set(options.data), options.split)  # before minutes of compiling
+    result = measure(opened, options)
+    paths = write_bench(result, options.out) if options.out else []
+    if options.json:
         show_json(result)
         return
     show_bench(result)
@@ -199,78 +198,42 @@ def bench(
         click.echo(f"wrote {path}")
 
 
-def show_roofline(
-    bundle: Bundle, data: str | None, split: str, threads: int | None, out: Path | None, json_: bool
-) -> None:
-    """The table of `roofline`, on the first frame of the data."""
-    samples = open_split(load_data_set(data), split) if data else None
-    _, frames_FHW3 = bench_frames(bundle, samples, 1)
-    result = roofline_of(bundle, frames_FHW3[0], threads)
-    if out:
-        write_csv(out / "roofline.csv", result["rows"])
-    if json_:
-        show_json(result)
-        return
-    for graph, precision in dict.fromkeys((row["graph"], row["precision"]) for row in result["rows"]):
-        rows = [row for row in result["rows"] if (row["graph"], row["precision"]) == (graph, precision)]
-        click.echo(f"\n{graph} {precision}" + ("" if graph in ("dense", "trunk") else " (trunk and tail)"))
-        show_table(rows, ROOFLINE_COLUMNS)
-    peaks = result["peaks"]
-    click.echo(
-        f"\nONNX Runtime, {result['threads']} threads; peaks measured just before: fp32 {peaks['fp32_gmacs']:.0f}, "
-        f"int8 {peaks['int8_gmacs']:.0f} GMAC/s, copy {peaks['copy_gbytes']:.0f} GB/s"
-    )
-    if out:
-        click.echo(f"wrote {out / 'roofline.csv'}")
-
-
 def measure(
-    bundle: Bundle,
-    rounds: int,
-    frames: int,
-    data: str | None,
-    split: str = "val",
-    threads: int | None = None,
-    meter: str | None = None,
-    scored: int | None = None,
-    engines: Sequence[str] = (),
-    peers: Sequence[Path] = (),
-    only: str | None = None,
+    bundle: Bundle, options: BenchOptions, scored: int | None = None, only: str | None = None
 ) -> dict[str, Any]:
-    """Accuracy where there is data (on `scored` frames, all by default), then speed; of one precision or of all."""
-    engines = known_engines(engines) or [bundle.manifest.target.engine]
+    """Accuracy where there is data, then speed.
+
+    Args:
+        scored: so many frames of the data; all by default.
+        only: this precision alone.
+    """
+    engines = known_engines(options.engines) or [bundle.manifest.target.engine]
     for engine in engines:
         require_engine(bundle, engine)
-    sensor = open_sensor(bundle, meter)
-    check_peers(bundle, peers)
-    samples, accuracy = None, []
+    check_threads(engines, options.threads)
+    sensor = open_sensor(bundle, options.meter)
+    check_baselines(bundle, options.baselines)
     for engine in engines:
-        bundle = prepare_run(bundle, engine, [*single_graphs(bundle), *peers])
-    if data is not None:
-        data_set = load_data_set(data)
-        samples = open_split(data_set, split)
-        accuracy = [
-            row
-            for engine in engines
-            for row in evaluate(
-                bundle,
-                samples,
-                data_set,
-                engine=engine,
-                precisions=[only] if only else None,
-                peers=peers,
-                frames=scored,
-            )["rows"]
-        ]
+        bundle = prepare_run(bundle, engine, [*single_graphs(bundle), *options.baselines])
+    samples, accuracy = None, []
+    if options.data is not None:
+        data_set = load_data_set(options.data)
+        samples = open_split(data_set, options.split)
+        precisions, baselines = [only] if only else None, options.baselines
+        for engine in engines:
+            scores = evaluate(
+                bundle, samples, data_set, engine=engine, precisions=precisions, baselines=baselines, frames=scored
+            )
+            accuracy += scores["rows"]
     return run_bench(
         bundle,
-        rounds,
+        options.rounds,
         sensor,
         engines=engines,
-        threads=threads,
-        peers=peers,
+        threads=options.threads,
+        baselines=options.baselines,
         samples=samples,
-        frames=frames,
+        frames=options.frames,
         accuracy=accuracy,
         only=only,
     )

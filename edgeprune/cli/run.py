@@ -2,27 +2,32 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
 from edgeprune.base.ending import asked, ended, ending, hard_stop
-from edgeprune.base.errors import EdgepruneError
+from edgeprune.base.errors import EdgepruneError, InputError
 from edgeprune.bundle import Bundle
 from edgeprune.cli import STOPPED_RUN, STOPPED_RUN_JSON
 from edgeprune.cli.defaults import PRECISIONS, open_default
 from edgeprune.cli.device import open_sensor, prepare_run, require_engine
+from edgeprune.cli.measure import check_threads
+from edgeprune.cli.options import bundle_option, json_option, option, threads_option
 from edgeprune.cli.owning import own
-from edgeprune.cli.ranges import A_RUN, A_WHILE, FRAMES, THREADS
-from edgeprune.cli.show import as_json, show_json, show_table
+from edgeprune.cli.ranges import A_RUN, A_WHILE, FRAMES
+from edgeprune.cli.show import show_json, show_table
+from edgeprune.cli.verb import verb
 from edgeprune.data.image import IMAGE_SUFFIXES
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.runtime.cameras import kind_of, open_source
 from edgeprune.runtime.cameras.capture import open_capture
 from edgeprune.runtime.choose import make_chooser
 from edgeprune.runtime.engines import ENGINES
-from edgeprune.runtime.meters import measure_idle
+from edgeprune.runtime.meters import METERS, measure_idle
+from edgeprune.runtime.meters.none import NoMeter
 from edgeprune.runtime.run import CutShort, Outcome
 from edgeprune.runtime.run import run as run_loop
 from edgeprune.runtime.sinks.encode import check_video_name
@@ -39,48 +44,62 @@ def camera_files(camera: str) -> list[Path]:
     return [path] if kind in ("video", "images") else []
 
 
-def run_camera(
-    bundle: Bundle,
-    camera: str,
-    *,
-    precision: str | None = None,
-    bucket: str | None = None,
-    chooser: str = "in-frame",
-    frames: int | None = None,
-    seconds: float | None = None,
-    out: Path | None = None,
-    record: Path | None = None,
-    realtime: bool = False,
-    loop: bool = False,
-    meter: str | None = None,
-    idle_seconds: float = 0.0,
-    threads: int | None = None,
-    engine: str | None = None,
-) -> Outcome:
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    bundle: Path | None = bundle_option()
+    camera: str = option(
+        "--camera",
+        default="synthetic://street?seed=1",
+        help="0, /dev/video0, a video file, a folder of images, rtsp://, csi://0 or synthetic://street?seed=1.",
+    )
+    frames: int | None = option("--frames", FRAMES, help="Stop after so many frames.")
+    seconds: float | None = option("--seconds", A_RUN, help="Stop after so long.")
+    out: Path | None = option("--out", help="Overlay video (.mp4).")
+    record: Path | None = option("--record", help="A row per frame (.csv or .jsonl).")
+    precision: str | None = option("--precision", click.Choice(PRECISIONS), help="Default: the fastest that was built.")
+    bucket: str | None = option("--bucket", help="Always this bucket; default: chosen in each frame.")
+    chooser: str = option("--chooser", default="in-frame", without="bucket", help="in-frame or previous-frame.")
+    realtime: bool = option(
+        "--realtime", default=False, help="Pace a file at its own rate and drop what comes too fast."
+    )
+    loop: bool = option("--loop", default=False, help="Start a file again at its end.")
+    meter: str | None = option("--meter", help=f"Energy meter: {', '.join(METERS)}; default: the target's.")
+    idle_seconds: float = option("--idle", A_WHILE, default=0.0, help="Measure idle power for so many seconds first.")
+    threads: int | None = threads_option()
+    engine: str | None = option("--engine", help=f"{', '.join(ENGINES)}; default: the target's.")
+    json: bool = json_option()
+
+
+def run_camera(bundle: Bundle, options: RunOptions) -> Outcome:
     """Opens camera, engine and meter, and runs the loop."""
-    manifest = bundle.manifest
-    engine = engine or manifest.target.engine
+    manifest, bucket = bundle.manifest, options.bucket
+    engine = options.engine or manifest.target.engine
     opener = require_engine(bundle, engine)
+    check_threads([engine], options.threads)
     # a wrong name is refused before minutes are spent on compiling; what is chosen from is known after that
-    make_chooser("fixed" if bucket else chooser, manifest.buckets, bucket)
-    sensor = open_sensor(bundle, meter)
-    source = open_source(camera, realtime=realtime, loop=loop, within=(manifest.height, manifest.width))
+    chooser = "fixed" if bucket else options.chooser
+    make_chooser(chooser, manifest.buckets, bucket)
+    sensor = open_sensor(bundle, options.meter)
+    if options.idle_seconds and isinstance(sensor, NoMeter):
+        raise InputError(f"--idle measures idle power: {sensor.stop().status}; leave it out")
+    within = (manifest.height, manifest.width)
+    source = open_source(options.camera, realtime=options.realtime, loop=options.loop, within=within)
     if source.note:
         logger.info(source.note)
     bundle = prepare_run(bundle, engine)
-    precision = precision or bundle.default_precision()
+    precision = options.precision or bundle.default_precision()
     able, lines = ([bucket], []) if bucket else opener.able(bundle, precision)
     for line in lines:
         logger.warning(line)
     buckets = [entry for entry in bundle.manifest.buckets if bucket or entry.name in able]
-    policy = make_chooser("fixed" if bucket else chooser, buckets, bucket)
+    policy = make_chooser(chooser, buckets, bucket)
     capture = open_capture(source)
     try:
-        session = opener.open(bundle, precision, buckets=able, threads=threads or manifest.target.threads)
+        session = opener.open(bundle, precision, buckets=able, threads=options.threads or manifest.target.threads)
     except BaseException:
         capture.close()
         raise
-    idle_w = measure_idle(sensor, idle_seconds) if idle_seconds else None
+    idle_w = measure_idle(sensor, options.idle_seconds) if options.idle_seconds else None
     try:
         return run_loop(
             bundle,
@@ -89,10 +108,10 @@ def run_camera(
             Preprocess.of(manifest),
             policy,
             sensor,
-            frames=frames,
-            seconds=seconds,
-            out=out,
-            record=record,
+            frames=options.frames,
+            seconds=options.seconds,
+            out=options.out,
+            record=options.record,
             idle_w=idle_w,
         )
     finally:
@@ -100,38 +119,21 @@ def run_camera(
             session.close()
 
 
-@click.command()
-@click.option("--bundle", type=click.Path(path_type=Path), help="Default: out/bundles/street-tiny-onnx-cpu.")
-@click.option(
-    "--camera",
-    default="synthetic://street?seed=1",
-    show_default=True,
-    help="0, /dev/video0, a video file, a folder of images, rtsp://, csi://0 or synthetic://street?seed=1.",
+@verb(
+    "run",
+    RunOptions,
+    ["edgeprune run --camera 0", "edgeprune run --camera clip.mp4 --out out/overlay.mp4 --record out/frames.csv"],
 )
-@click.option("--frames", type=FRAMES, help="Stop after so many frames.")
-@click.option("--seconds", type=A_RUN, help="Stop after so long.")
-@click.option("--out", type=click.Path(path_type=Path), help="Overlay video (.mp4).")
-@click.option("--record", type=click.Path(path_type=Path), help="A row per frame (.csv or .jsonl).")
-@click.option("--precision", type=click.Choice(PRECISIONS), help="Default: the fastest that was built.")
-@click.option("--bucket", help="Always this bucket; default: chosen in each frame.")
-@click.option("--chooser", default="in-frame", show_default=True, help="in-frame or previous-frame.")
-@click.option("--realtime", is_flag=True, help="Pace a file at its own rate and drop what comes too fast.")
-@click.option("--loop", is_flag=True, help="Start a file again at its end.")
-@click.option("--meter", help="Energy meter: auto, rapl, ina3221, nvml or none; default: the target's.")
-@click.option("--idle", "idle_seconds", default=0.0, type=A_WHILE, help="Measure idle power for so many seconds first.")
-@click.option("--threads", type=THREADS, help="Default: the target's.")
-@click.option("--engine", help=f"{', '.join(ENGINES)}; default: the target's.")
-@as_json
-def run(bundle: Path | None, camera: str, json_: bool, **options: Any) -> None:
+def run(options: RunOptions) -> None:
     """Segment a camera stream and measure it."""
-    for path, check in ((options["out"], check_video_name), (options["record"], check_record_name)):
+    for path, check in ((options.out, check_video_name), (options.record, check_record_name)):
         if path:
             check(path)
     try:
         with hard_stop(0):
-            opened = open_default(bundle)
-            own([options["out"], options["record"]], [opened.folder, *camera_files(camera)])
-            outcome = run_camera(opened, camera, **options)
+            opened = open_default(options.bundle)
+            own([options.out, options.record], [opened.folder, *camera_files(options.camera)])
+            outcome = run_camera(opened, options)
     except (KeyboardInterrupt, EdgepruneError) as error:
         # SIGTERM is KeyboardInterrupt too, and what a library makes of it is an error of ours; once there are frames, the
         # loop ends by itself
@@ -139,11 +141,11 @@ def run(bundle: Path | None, camera: str, json_: bool, **options: Any) -> None:
             raise
         ended()
         logger.info(STOPPED_RUN[1])
-        if json_:
+        if options.json:
             click.echo(STOPPED_RUN_JSON)
         return
     ended()
-    if json_:
+    if options.json:
         show_json(outcome.summary)
     else:
         show_summary(outcome.summary)

@@ -1,6 +1,10 @@
 """`show`: which tokens a policy keeps, as pictures."""
 
 import logging
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import click
@@ -11,14 +15,17 @@ from edgeprune.base.ending import ending, held
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.files import write_atomic
 from edgeprune.cli.defaults import default_checkpoint
+from edgeprune.cli.options import argument, json_option, option, refuse_typed
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import FRAMES
 from edgeprune.cli.run import camera_files
-from edgeprune.cli.show import as_json, show_json
+from edgeprune.cli.show import show_json
+from edgeprune.cli.verb import verb
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.lab.token_pictures import draw_heat, draw_selection
+from edgeprune.lab.token_pictures import Selection, draw_heat, draw_selection
 from edgeprune.quantize.calib import read_calib
-from edgeprune.runtime.cameras import open_source
+from edgeprune.runtime.cameras import Frame, open_source
+from edgeprune.runtime.engines.engine import UInt8
 from edgeprune.runtime.sinks.encode import VideoWriter
 from edgeprune.runtime.sinks.film import FilmTimes
 from edgeprune.runtime.sinks.overlay import Overlay
@@ -28,116 +35,164 @@ logger = logging.getLogger(__name__)
 PICTURES = (".png", ".jpg", ".jpeg")
 
 
-@click.command()
-@click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--camera", default="synthetic://street?seed=1", show_default=True, help="As of `run`; or one image file."
+@dataclass(frozen=True, kw_only=True)
+class ShowOptions:
+    checkpoint: Path | None = argument(default=None)
+    camera: str = option("--camera", default="synthetic://street?seed=1", help="As of `run`; or one image file.")
+    skip: int = option("--skip", click.IntRange(0, 1_000_000_000), default=0, help="Leave out so many frames first.")
+    frames: int = option("--frames", FRAMES, default=100, help="Of a clip.")
+    calib: Path | None = option("--calib", help="Default: beside the checkpoint, else the shipped one.")
+    out: Path = option(
+        "--out",
+        default=Path("out/tokens.png"),
+        help="A picture of every decision (.png) or a clip (.mp4) of the classes beside the blocks that each token took.",
+    )
+    json: bool = json_option()
+
+    @property
+    def is_clip(self) -> bool:
+        """Whether frames become a clip, and no picture."""
+        return self.out.suffix == ".mp4"
+
+
+@verb(
+    "show",
+    ShowOptions,
+    ["edgeprune show --camera street.png", "edgeprune show --camera clip.mp4 --frames 50 --out out/tokens.mp4"],
 )
-@click.option(
-    "--skip",
-    default=0,
-    show_default=True,
-    type=click.IntRange(0, 1_000_000_000),
-    help="Leave out so many frames first.",
-)
-@click.option("--frames", default=100, show_default=True, type=FRAMES, help="Of a clip.")
-@click.option("--calib", type=click.Path(path_type=Path), help="Default: beside the checkpoint, else the shipped one.")
-@click.option(
-    "--out",
-    default=Path("out/tokens.png"),
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="A picture of every decision (.png) or a clip (.mp4) of the classes beside the blocks that each token took.",
-)
-@as_json
-def show(
-    checkpoint: Path | None, camera: str, skip: int, frames: int, calib: Path | None, out: Path, json_: bool
-) -> None:
-    """Show which tokens a CHECKPOINT's policy keeps, merges, takes back or lets go; default: the zoo's street-tiny."""
+def show(options: ShowOptions) -> None:
+    """Show which tokens a policy keeps, as pictures.
+
+    What a CHECKPOINT's policy keeps, merges, takes back or lets go; default: the zoo's street-tiny.
+    """
     from edgeprune.model.card import read_header
 
+    out = options.out
     if out.suffix not in (*PICTURES, ".mp4"):
         raise InputError(f"--out {out}: pictures are {', '.join(PICTURES)}, a clip is .mp4")
-    source = checkpoint or default_checkpoint()
-    own([out], [source, *camera_files(camera)])
-    read_header(source)
-    if calib is not None:
-        read_calib(calib)
-    # torch takes seconds: what was given has been read
-    from edgeprune.export.inputs import find_inputs
-    from edgeprune.lab.ablate import select_tokens
-    from edgeprune.quantize.loading import load
+    if not options.is_clip:
+        refuse_typed(f"{out} is one picture", "frames")
+    source = options.checkpoint or default_checkpoint()
+    own([out], [source, *camera_files(options.camera)])
+    card, _ = read_header(source)
+    if card.policy.name == "dense":
+        refuse_typed(f"{source} is dense and has no thresholds", "calib")
+    if options.calib is not None:
+        read_calib(options.calib)
+    painter = Painter(source, options.calib)
+    with closing(open_source(options.camera)) as stream:
+        times = FilmTimes(stream)
+        for note in (stream.note, times.note if options.is_clip else None):
+            if note:
+                logger.info(note)
+        frames = (frame for frame in stream if frame.index >= options.skip)
+        if options.is_clip:
+            shares = draw_clip(out, painter, islice(frames, options.frames), times, options.frames)
+        else:
+            shares = [draw_picture(out, painter, frame) for frame in islice(frames, 1)]
+    if not shares:
+        raise InputError(f"{stream.uri} ended before frame {options.skip}; give a smaller --skip")
+    share = sum(shares) / len(shares)
+    if options.json:
+        show_json({"out": str(out), "frames": len(shares), "policy": card.policy.name, "token_share": share})
+    else:
+        click.echo(f"{len(shares)} frames, {share:.1%} of the dense model's tokens over all blocks")
+        click.echo(f"wrote {out}")
 
-    model, card = load(source)
-    calibration = find_inputs(source, calib, None).calib if model.policy.gated else None
-    height, width, depth = model.spec.height, model.spec.width, model.spec.depth
-    fit, overlay = Preprocess.of(model.spec), Overlay(card.names, card.palette)
-    wanted = frames if out.suffix == ".mp4" else 1
+
+@dataclass(frozen=True)
+class Drawn:
+    """A frame at the model's input size, its classes over it, what the policy decided, and the share of tokens over blocks."""
+
+    image_HW3: UInt8
+    classes_HW3: UInt8
+    selection: Selection
+    share: float
+
+
+class Painter:
+    """What a checkpoint's policy does with frames.
+
+    Args:
+        calib: what its gates are cut at; None: what lies beside the checkpoint, else what is shipped.
+    """
+
+    def __init__(self, checkpoint: Path, calib: Path | None) -> None:
+        # torch takes seconds: what was given has been read
+        from edgeprune.export.inputs import find_inputs
+        from edgeprune.quantize.loading import load
+
+        self._model, self._card = load(checkpoint)
+        self._calib = find_inputs(checkpoint, calib, None).calib if self._model.policy.gated else None
+        self._fit = Preprocess.of(self._model.spec)
+        self._overlay = Overlay(self._card.names, self._card.palette)
+        self.depth = self._model.spec.depth
+
+    def look(self, frame: Frame) -> Drawn:
+        """The decisions on a frame."""
+        from edgeprune.lab.token_selection import select_tokens
+
+        image_HW3 = self._fit.fit(frame.image_HW3)
+        selection, label_hw = select_tokens(self._model, image_HW3, self._calib)
+        share = selection.token_share(self.depth)
+        height, width = image_HW3.shape[:2]
+        label_HW = label_hw.repeat(height // label_hw.shape[0], 0).repeat(width // label_hw.shape[1], 1)
+        about = f"{self._card.name}, {self._card.policy.name}: {share:.0%} of the tokens"
+        return Drawn(image_HW3, self._overlay.draw(image_HW3, label_HW, about), selection, share)
+
+
+def draw_picture(out: Path, painter: Painter, frame: Frame) -> float:
+    """Writes a picture of every decision on a frame; returns the share of tokens."""
+    drawn = painter.look(frame)
+    picture = draw_selection(drawn.image_HW3, drawn.classes_HW3, drawn.selection, painter.depth)
+    with write_atomic(out, "a picture") as partial:
+        Image.fromarray(picture).save(partial, "PNG" if out.suffix == ".png" else "JPEG")
+    return drawn.share
+
+
+def draw_clip(out: Path, painter: Painter, frames: Iterable[Frame], times: FilmTimes, wanted: int) -> list[float]:
+    """Writes a clip of the classes beside the blocks that each token took; Ctrl-C ends it, as it ends a run.
+
+    Args:
+        wanted: how many frames there are, where the stream has as many.
+
+    Returns:
+        the share of tokens of each frame.
+
+    Raises:
+        InputError, RunError: a frame can't be read, or the clip not written; it is kept up to there.
+    """
     writer: VideoWriter | None = None
     shares: list[float] = []
-    stream = open_source(camera)
-    times = FilmTimes(stream)
-    for note in (stream.note, times.note if out.suffix == ".mp4" else None):
-        if note:
-            logger.info(note)
-    failed = True
-    failure: RunError | None = None
+    whole, failure = False, None
     try:
-        for frame in stream:
-            if frame.index < skip:
-                continue
-            image_HW3 = fit.fit(frame.image_HW3)
-            selection, label_hw = select_tokens(model, image_HW3, calibration)
-            shares.append(selection.token_share(depth))
-            label_HW = label_hw.repeat(height // label_hw.shape[0], 0).repeat(width // label_hw.shape[1], 1)
-            classes_HW3 = overlay.draw(
-                image_HW3, label_HW, f"{card.name}, {card.policy.name}: {shares[-1]:.0%} of the tokens"
-            )
-            if out.suffix != ".mp4":
-                picture = draw_selection(image_HW3, classes_HW3, selection, depth)
-                with write_atomic(out, "a picture") as partial:
-                    Image.fromarray(picture).save(partial, "PNG" if out.suffix == ".png" else "JPEG")
-                break
-            heat_HW3 = draw_heat(image_HW3, selection, depth)
-            writer = writer or VideoWriter(out, times.fps, height, 2 * width)
+        for frame in frames:
+            drawn = painter.look(frame)
+            shares.append(drawn.share)
+            heat_HW3 = draw_heat(drawn.image_HW3, drawn.selection, painter.depth)
+            picture = np.hstack((drawn.classes_HW3, heat_HW3))
+            writer = writer or VideoWriter(out, times.fps, *picture.shape[:2])
             with held():
-                writer.write(np.hstack((classes_HW3, heat_HW3)), times(frame))
-            if len(shares) == wanted:
-                break
-            if len(shares) % 25 == 0:
+                writer.write(picture, times(frame))
+            if len(shares) % 25 == 0 and len(shares) < wanted:
                 logger.info(f"{len(shares)} of {wanted} frames")
-        failed = False
-    except KeyboardInterrupt:  # as in a run: the clip ends here
+        whole = True
+    except KeyboardInterrupt:
         if not writer:
             raise
-        failed = False
+        whole = True
     except (InputError, RunError) as error:
         if not writer:
             raise
         failure = error if isinstance(error, RunError) else RunError(str(error))
     finally:
-        stream.close()
         if writer:
             with ending():
                 try:
-                    writer.abandon() if failed else writer.close()
+                    writer.close() if whole else writer.abandon()
                 except RunError as error:
                     failure = RunError(f"{failure}; {error}") if failure else error
     if failure and writer:
         where = f" are in {writer.kept}" if writer.kept and str(writer.kept) not in str(failure) else " were drawn"
         raise type(failure)(f"{failure}; {len(shares)} frames until then{where}")
-    if not shares:
-        raise InputError(f"{stream.uri} ended before frame {skip}; give a smaller --skip")
-    result = {
-        "out": str(out),
-        "frames": len(shares),
-        "policy": card.policy.name,
-        "token_share": sum(shares) / len(shares),
-    }
-    if json_:
-        show_json(result)
-    else:
-        click.echo(
-            f"{result['frames']} frames, {result['token_share']:.1%} of the dense model's tokens over all blocks"
-        )
-        click.echo(f"wrote {out}")
+    return shares

@@ -73,7 +73,7 @@ class LabelReport:
         """
         problems = self.problems()
         if problems:
-            more = f"; `edgeprune lint --data` tells {_more(len(problems) - 1, 'problem')}" if problems[1:] else ""
+            more = f"; `edgeprune data lint` tells {_more(len(problems) - 1, 'problem')}" if problems[1:] else ""
             raise InputError(problems[0] + more)
 
     def problems(self) -> list[str]:

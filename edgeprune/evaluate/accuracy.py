@@ -20,7 +20,7 @@ from edgeprune.runtime.engines.engine import UInt8
 logger = logging.getLogger(__name__)
 
 AUTO = "auto"
-PEER_PRECISION = "int8"
+BASELINE_PRECISION = "int8"
 
 
 def evaluate(
@@ -31,7 +31,7 @@ def evaluate(
     engine: str | None = None,
     precisions: Sequence[str] | None = None,
     buckets: Sequence[str] | None = None,
-    peers: Sequence[Path] = (),
+    baselines: Sequence[Path] = (),
     threads: int | None = None,
     frames: int | None = None,
 ) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def evaluate(
         precisions: all of the bundle by default.
         buckets: names of the buckets that get a row; all by default. `auto` chooses among all in any case: all that can be
             opened here (`Engine.able`); the others are said.
-        peers: single INT8 graphs of other making, frame -> labels, beside them; a row each by the name of the file.
+        baselines: single INT8 graphs of other making, frame -> labels, beside them; a row each by the name of the file.
         threads: the target's by default.
         frames: so many, spread evenly over the split; all by default.
 
@@ -79,7 +79,7 @@ def evaluate(
     preprocess, labels = Preprocess.of(manifest), LabelReport(data_set, len(samples))
     with ExitStack() as stack:
         dense = stack.enter_context(closing(opener.open_graph(bundle.path(manifest.dense), threads)))
-        others = {path.stem: stack.enter_context(closing(opener.open_graph(path, threads))) for path in peers}
+        others = {path.stem: stack.enter_context(closing(opener.open_graph(path, threads))) for path in baselines}
         sessions: dict[str, Session] = {}
         able: dict[str, list[str]] = {}
         for precision in precisions or manifest.graphs:
@@ -100,7 +100,7 @@ def evaluate(
             label_maps: list[tuple[str, str, int, UInt8]] = []
             label_maps.append((DENSE, "fp32", manifest.depth * manifest.tokens, dense(frame_HW3)))
             for name, other in others.items():
-                label_maps.append((name, PEER_PRECISION, manifest.depth * manifest.tokens, other(frame_HW3)))
+                label_maps.append((name, BASELINE_PRECISION, manifest.depth * manifest.tokens, other(frame_HW3)))
             for precision, session in sessions.items():
                 chosen = choosers[precision](session.start(frame_HW3))
                 opened = [name for name in shown if name in able[precision]]

@@ -25,7 +25,7 @@ from edgeprune.base.machine import describe_machine
 from edgeprune.bundle import DENSE, MANIFEST, Bundle
 from edgeprune.data import Samples, spread
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.evaluate.accuracy import AUTO, PEER_PRECISION, accuracy_of
+from edgeprune.evaluate.accuracy import AUTO, BASELINE_PRECISION, accuracy_of
 from edgeprune.evaluate.worker import Job
 from edgeprune.runtime.meters import Energy, Meter
 
@@ -43,7 +43,7 @@ def bench(
     *,
     engines: Sequence[str] | None = None,
     threads: int | None = None,
-    peers: Sequence[Path] = (),
+    baselines: Sequence[Path] = (),
     samples: Samples | None = None,
     frames: int = FRAMES,
     accuracy: Sequence[dict[str, Any]] = (),
@@ -57,7 +57,7 @@ def bench(
         meter: runs around each graph's part of a round.
         engines: each runs every graph; speed-ups are over the first one's dense FP32. The target's alone by default.
         threads: the target's by default.
-        peers: single INT8 graphs of other making, frame -> labels, timed beside them.
+        baselines: single INT8 graphs of other making, frame -> labels, timed beside them.
         samples: frames are spread evenly over them; scenes of the synthetic street, rendered ahead, by default.
         frames: of a round.
         accuracy: rows of `evaluate`, where it was run.
@@ -87,7 +87,7 @@ def bench(
         entries = [
             entry
             for engine in engines
-            for entry in list_entries(bundle, Job("", engine, threads, str(frames_path), **seen), only, peers)
+            for entry in list_entries(bundle, Job("", engine, threads, str(frames_path), **seen), only, baselines)
         ]
         time_entries(entries, rounds, meter)
         dense = next(entry for entry in entries if entry.bucket == DENSE)
@@ -138,7 +138,7 @@ def bench_frames(bundle: Bundle, samples: Samples | None, count: int) -> tuple[s
     return f"{len(picked)} frames, {samples.names[picked[0]]} to {samples.names[picked[-1]]}", np.stack(images)
 
 
-def list_entries(bundle: Bundle, job: Job, only: str | None = None, peers: Sequence[Path] = ()) -> list["Entry"]:
+def list_entries(bundle: Bundle, job: Job, only: str | None = None, baselines: Sequence[Path] = ()) -> list["Entry"]:
     """What is timed, in the order of the table. `job`: what all have in common; `only`: this precision alone."""
 
     def entry(name: str, row: str | None, **differing: str) -> Entry:
@@ -146,8 +146,8 @@ def list_entries(bundle: Bundle, job: Job, only: str | None = None, peers: Seque
 
     manifest = bundle.manifest
     entries = [entry("dense", DENSE, kind="graph", graph=str(bundle.path(manifest.dense)))]
-    for path in peers:
-        entries.append(entry("peer", path.stem, kind="graph", graph=str(path), precision=PEER_PRECISION))
+    for path in baselines:
+        entries.append(entry("baseline", path.stem, kind="graph", graph=str(path), precision=BASELINE_PRECISION))
     entries.append(entry("stem+head", None, kind="graph", graph=str(bundle.path(manifest.stem_head))))
     for precision in [only] if only else manifest.graphs:
         tails = manifest.graphs[precision].tails

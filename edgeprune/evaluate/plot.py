@@ -21,8 +21,8 @@ GREY = "#9a9a9a"
 FAR = 6.0  # points of mIoU: what lies lower would press the rest together
 BELOW = ("v", 50)
 CROWD = 16  # points that a plot of the usual size holds with their names
-# what a plot of growth shows, and how: every bucket lies between the first and the full one
-GROWTH_LINES = {"dense": "*-", "full": "o--", "bucket 1": "o:", "trunk": ".-."}
+# what a plot of scaling shows, and how: every bucket lies between the first and the full one
+SCALING_LINES = {"dense": "*-", "full": "o--", "bucket 1": "o:", "trunk": ".-."}
 # where a label may stand, seen from its marker: (x, y) in points, horizontal and vertical alignment; best first
 Place = tuple[float, float, str, str]
 # fmt: off
@@ -120,12 +120,12 @@ def plot_miou_latency(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     _save(figure, path)
 
 
-def plot_growth(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+def plot_scaling(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Median latency (both axes logarithmic) and peak memory against the tokens of the full grid, a line per graph. Graphs
     that were not measured at every size are left out where there are several.
 
     Args:
-        rows: as `growth` reports them: `series`, `precision`, `engine`, `tokens`, `latency_ms` {p50}, `peak_mb`. Dense is
+        rows: as `scaling` reports them: `series`, `precision`, `engine`, `tokens`, `latency_ms` {p50}, `peak_mb`. Dense is
             drawn solid, `full` dashed, the rest thin; a colour for each precision, a panel pair for each engine.
         path: where to write.
 
@@ -142,7 +142,7 @@ def plot_growth(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         sizes = sorted({row["tokens"] for row in own})
         for axes, key, what in ((left, "latency_ms.p50", "latency (ms)"), (right, "peak_mb", "peak memory (MB)")):
             for name, precision in dict.fromkeys((row["series"], row["precision"]) for row in own):
-                drawn = GROWTH_LINES.get(name)
+                drawn = SCALING_LINES.get(name)
                 if drawn is None:
                     continue
                 line = sorted(

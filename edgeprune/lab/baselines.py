@@ -1,4 +1,4 @@
-"""What a bundle's graphs are timed against, as ONNX files for `bench --peer`: what a user would deploy without edgeprune
+"""What a bundle's graphs are timed against, as ONNX files for `bench --baseline`: what a user would deploy without edgeprune
 (the dense reference in INT8), and a bucket without its choice in the middle (trunk and tail joined into one graph).
 
 Shapes: F frames, H W pixels.
@@ -47,11 +47,11 @@ def nncf_transformer(model: Segmenter, frames: Calibration, dialect: str) -> onn
     return calibrated(export_dense(model, dialect), as_uint8(images_F3HW))
 
 
-PEERS: dict[str, Make] = {"dense-linears-int8": linears_int8, "dense-nncf-int8": nncf_transformer}
+BASELINES: dict[str, Make] = {"dense-linears-int8": linears_int8, "dense-nncf-int8": nncf_transformer}
 
 
-def export_peers(checkpoint: Path, frames: Calibration, dialect: str, out: Path) -> list[Path]:
-    """Writes every peer of a dense FP32 checkpoint to `out`, weights inside the file.
+def export_baselines(checkpoint: Path, frames: Calibration, dialect: str, out: Path) -> list[Path]:
+    """Writes every baseline of a dense FP32 checkpoint to `out`, weights inside the file.
 
     Raises:
         InputError: the checkpoint isn't a dense model in FP32, or the frames are not there.
@@ -59,12 +59,12 @@ def export_peers(checkpoint: Path, frames: Calibration, dialect: str, out: Path)
     model, card = load(checkpoint)
     if model.policy.gated or any(True for _ in quantized_linears(model)):
         raise InputError(
-            f"{checkpoint} is {card.policy.name}{' in INT8' if card.quantized else ''}; a peer is made of a dense FP32 "
+            f"{checkpoint} is {card.policy.name}{' in INT8' if card.quantized else ''}; a baseline is made of a dense FP32 "
             "checkpoint, such as the zoo's reference.safetensors"
         )
-    make_folder(out, "peers")
+    make_folder(out, "baselines")
     paths = []
-    for name, make in PEERS.items():
+    for name, make in BASELINES.items():
         logger.info(f"{name}: {(make.__doc__ or '').splitlines()[0]}")
         paths.append(_write(make(model, frames, dialect), out / f"{name}.onnx"))
     return paths
@@ -99,7 +99,7 @@ def export_joined(bundle: Bundle, precision: str, out: Path) -> list[Path]:
 
 
 def _write(proto: onnx.ModelProto, path: Path) -> Path:
-    make_folder(path.parent, "peers")
+    make_folder(path.parent, "baselines")
     with write_atomic(path, "graph") as partial:
         partial.write_bytes(proto.SerializeToString())
     return path

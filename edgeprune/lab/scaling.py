@@ -1,4 +1,4 @@
-"""How latency and memory grow with the input size: `bench` over bundles of one model at several sizes."""
+"""How latency and memory scale with the input size: `bench` over bundles of one model at several sizes."""
 
 import logging
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from edgeprune.runtime.meters import Meter
 logger = logging.getLogger(__name__)
 
 
-def growth(
+def scaling(
     bundles: Sequence[Bundle],
     rounds: int,
     meter: Meter,

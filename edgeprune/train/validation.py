@@ -87,7 +87,7 @@ def score(
     model.train(was_training)
     if not seen.any():
         raise InputError(
-            f"no pixel of {len(chosen)} labels of data set {data_set.name!r} is of a class; see `edgeprune lint --data`"
+            f"no pixel of {len(chosen)} labels of data set {data_set.name!r} is of a class; see `edgeprune data lint`"
         )
     per_class = metric.compute().cpu()
     return Score(

@@ -57,27 +57,15 @@ def test_sizes_that_are_none(edgeprune: Type) -> None:
     assert_one_line(edgeprune("build", "--size", "0x512"), "0x512", "write it as 384x512")
 
 
-def test_what_a_roofline_has_no_use_for(edgeprune: Type, tiny: Path) -> None:
-    roofline = ("bench", "--bundle", tiny, "--roofline")
-    assert_one_line(edgeprune(*roofline, "--engine", "openvino"), "openvino", "leave --engine out")
-    assert_one_line(edgeprune(*roofline, "--rounds", 3), "--rounds", "leave one of the two out")
-    assert_one_line(edgeprune(*roofline, "--peer", "theirs.onnx"), "--peer", "leave one of the two out")
-
-
-def test_what_a_probe_of_int8_has_no_use_for(edgeprune: Type) -> None:
-    said = edgeprune("probe", "any.safetensors", "--data", "street", "--int8", "--bypass-from", 3)
-    assert_one_line(said, "--bypass-from", "leave one of the two out")
-
-
-def test_peers_that_cannot_be_one(edgeprune: Type, tiny: Path, tmp_path: Path) -> None:
+def test_baselines_that_cannot_be_one(edgeprune: Type, tiny: Path, tmp_path: Path) -> None:
     bench = ("bench", "--bundle", tiny, "--rounds", 1, "--frames", 1)
     dense = tiny / "graphs" / "dense.onnx"
-    assert_one_line(edgeprune(*bench, "--peer", dense), "a row 'dense' is there already", "another name")
+    assert_one_line(edgeprune(*bench, "--baseline", dense), "a row 'dense' is there already", "another name")
     other = shutil.copy(dense, tmp_path / "theirs.onnx")
-    assert_one_line(edgeprune(*bench, "--peer", other, "--peer", other), "a row 'theirs' is there already")
-    assert_one_line(edgeprune(*bench, "--peer", tmp_path / "gone.onnx"), "gone.onnx", "not there")
+    assert_one_line(edgeprune(*bench, "--baseline", other, "--baseline", other), "a row 'theirs' is there already")
+    assert_one_line(edgeprune(*bench, "--baseline", tmp_path / "gone.onnx"), "gone.onnx", "not there")
     trunk = shutil.copy(tiny / "graphs" / "fp32-trunk.onnx", tmp_path / "trunk.onnx")
-    assert_one_line(edgeprune(*bench, "--peer", trunk), "trunk.onnx", "'labels'")
+    assert_one_line(edgeprune(*bench, "--baseline", trunk), "trunk.onnx", "'labels'")
 
 
 def test_camera_that_is_not_there(edgeprune: Type, tiny: Path) -> None:
@@ -163,7 +151,7 @@ def test_label_out_of_range(edgeprune: Type, tiny: Path, tmp_path: Path) -> None
     data = write_data_set(tmp_path)
     label = np.full((bundles.H, bundles.W), 77, np.uint8)
     Image.fromarray(label).save(tmp_path / "labels" / "2.png")
-    assert_one_line(edgeprune("lint", "--data", data, "--split", "val"), "77", "2.png")
+    assert_one_line(edgeprune("data", "lint", data, "--split", "val"), "77", "2.png")
     assert_one_line(edgeprune("eval", "--bundle", tiny, "--data", data), "77")
 
 
@@ -171,11 +159,11 @@ def test_yaml_with_an_unknown_key_and_a_mistyped_value(edgeprune: Type, tmp_path
     data = write_data_set(tmp_path)
     content = data.read_text()
     data.write_text(content.replace("names:", "nmaes:"))
-    assert_one_line(edgeprune("lint", "--data", data), "nmaes", "names")
+    assert_one_line(edgeprune("data", "lint", data), "nmaes", "names")
     data.write_text(content.replace("ignore_index: 255", "ignore_index: many"))
-    assert_one_line(edgeprune("lint", "--data", data), "ignore_index", "many")
+    assert_one_line(edgeprune("data", "lint", data), "ignore_index", "many")
     data.write_text("name: [")
-    assert_one_line(edgeprune("lint", "--data", data), "not valid YAML")
+    assert_one_line(edgeprune("data", "lint", data), "not valid YAML")
 
 
 def test_recipe_with_a_mistyped_key(edgeprune: Type) -> None:
@@ -199,7 +187,7 @@ def test_outputs_of_the_wrong_kind_are_refused_before_anything_is_measured(
     said = edgeprune("eval", *measured, "--out", f"{'x' * 254}.csv")
     assert_one_line(said, "File name too long")
     assert "frames" not in said.err
-    for verb in (("bench", *measured), ("growth", "--bundle", tiny), ("peers", "--data", data), ("bench-torch",)):
+    for verb in (("bench", *measured), ("scaling", "--bundle", tiny), ("baselines", "--data", data)):
         assert_one_line(edgeprune(*verb, "--out", "file"), "file is a file; name a folder")
     assert_one_line(
         edgeprune("bench", "--bundle", tiny, "--data", "gone.yaml", "--out", "folder"), "gone.yaml", "not there"

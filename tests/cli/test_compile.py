@@ -55,7 +55,7 @@ def test_compile_shows_a_table_and_what_comes_next(jetson: Jetson, edgeprune: Ty
 
 
 def test_trtexecs_commands_need_no_device(edgeprune: Type, folder: Path) -> None:
-    said = edgeprune("compile", folder, "--print-trtexec")
+    said = edgeprune("trtexec", folder)
     assert said.code == 0 and len(said.out.splitlines()) == 8
     assert f"--onnx={folder}/graphs/int8-tail-half.onnx --saveEngine=int8-tail-half.plan" in said.out
 
@@ -75,7 +75,7 @@ def test_on_a_machine_without_tensorrt_it_says_so(edgeprune: Type, folder: Path)
         ("bench", "--rounds", "1"),
         ("bench", "--rounds", "1", "--meter", "ina3221"),
         ("eval", "--data", "street", "--frames", "1"),
-        ("growth", "--rounds", "1"),
+        ("scaling", "--rounds", "1"),
         ("compile",),
     ],
 )

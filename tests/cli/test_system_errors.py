@@ -201,11 +201,11 @@ def test_inputs_that_would_block(edgeprune: Type, tiny: Path, tmp_path: Path) ->
     os.mkfifo(tmp_path / "fifo.yaml")
     os.mkfifo(tmp_path / "fifo")
     said = "is a pipe; name a file"
-    assert_one_line(edgeprune("lint", "--data", "fifo.yaml"), said)
+    assert_one_line(edgeprune("data", "lint", "fifo.yaml"), said)
     assert_one_line(edgeprune("lint", "fifo"), said)
     assert_one_line(edgeprune("run", "--bundle", tiny, "--camera", "fifo"), said)
     assert_one_line(edgeprune("build", "--checkpoint", "fifo"), said)
-    assert_one_line(edgeprune("bench", "--bundle", tiny, "--peer", "fifo"), said)
+    assert_one_line(edgeprune("bench", "--bundle", tiny, "--baseline", "fifo"), said)
     assert_one_line(edgeprune("train", "fifo.yaml"), said)
     (tmp_path / "manifest.json").unlink(missing_ok=True)
     os.mkfifo(tmp_path / "manifest.json")
@@ -215,7 +215,7 @@ def test_inputs_that_would_block(edgeprune: Type, tiny: Path, tmp_path: Path) ->
 def test_names_that_are_too_long(edgeprune: Type, tiny: Path) -> None:
     long = "x" * 300
     for words in (
-        ("lint", "--data", f"{long}.yaml"), ("lint", "--data", long), ("lint", f"{long}.onnx"), ("inspect", long),
+        ("data", "lint", f"{long}.yaml"), ("data", "lint", long), ("lint", f"{long}.onnx"), ("inspect", long),
         ("run", "--bundle", tiny, "--camera", long), ("build", "--checkpoint", long), ("train", long),
         ("run", "--bundle", tiny, "--camera", "1" * 5000),
     ):  # fmt: skip

@@ -133,7 +133,7 @@ def test_every_kind_of_problem_is_told_at_once(tmp_path: Path) -> None:
     assert "b.png is 6x4 but its label" in sizes and "is 3x2" in sizes
     assert "b.png has id 7 (1 of 3 frames have it)" in ids
     assert (report.frames, report.total) == (3, 3)
-    with pytest.raises(InputError, match="add it, .*`edgeprune lint --data` tells 2 more problems"):
+    with pytest.raises(InputError, match="add it, .*`edgeprune data lint` tells 2 more problems"):
         report.check()
     assert lint_split(data_set, "val").problems() == []
     (tmp_path / "val/labels").rename(tmp_path / "val/elsewhere")

@@ -202,9 +202,9 @@ def test_some_buckets_and_frames(bundle: Bundle, data_set: DataSet, said: list[s
 
 
 def test_a_peer_gets_a_row_by_the_name_of_its_file(bundle: Bundle, data_set: DataSet, tmp_path: Path) -> None:
-    peer = tmp_path / "theirs.onnx"
-    peer.write_bytes(bundle.path("graphs/dense.onnx").read_bytes())
-    rows = by_key(evaluate(bundle, Frames(3), data_set, precisions=["fp32"], peers=[peer]))
+    theirs = tmp_path / "theirs.onnx"
+    theirs.write_bytes(bundle.path("graphs/dense.onnx").read_bytes())
+    rows = by_key(evaluate(bundle, Frames(3), data_set, precisions=["fp32"], baselines=[theirs]))
     assert rows["theirs", "int8"]["miou"] == rows["dense", "fp32"]["miou"]
     assert rows["theirs", "int8"]["token_share"] == 1.0
 

@@ -60,7 +60,7 @@ def test_a_worker_says_that_a_graph_takes_other_frames(bundle: Bundle, tmp_path:
     frames = tmp_path / "frames.npy"
     np.save(frames, np.stack([bundles.frame_with(0)[:, :1]]))
     job = Job("graph", "onnxruntime", 1, str(frames), graph=str(bundle.path("graphs/dense.onnx")))
-    entry = Entry("peer", "theirs", job)
+    entry = Entry("baseline", "theirs", job)
     entry.start()
     entry.wait_until_warm()
     with pytest.raises(InputError, match=rf"takes frames of {bundles.H}x{bundles.W}"):
@@ -75,11 +75,11 @@ def test_peak_memory_is_the_graphs_own_not_that_of_the_process_that_started_it(b
 
 
 def test_a_peer_is_timed_and_scored_beside_the_bundle(bundle: Bundle, tmp_path: Path) -> None:
-    peer = tmp_path / "theirs.onnx"
-    peer.write_bytes(bundle.path("graphs/dense.onnx").read_bytes())
+    theirs = tmp_path / "theirs.onnx"
+    theirs.write_bytes(bundle.path("graphs/dense.onnx").read_bytes())
     accuracy = [{"bucket": "theirs", "precision": "int8", "engine": "onnxruntime", "miou": 0.4}]
-    result = bench(bundle, 1, OneJoule(), frames=2, threads=1, peers=[peer], only="int8", accuracy=accuracy)
-    (row,) = [row for row in result["rows"] if row["graph"] == "peer"]
+    result = bench(bundle, 1, OneJoule(), frames=2, threads=1, baselines=[theirs], only="int8", accuracy=accuracy)
+    (row,) = [row for row in result["rows"] if row["graph"] == "baseline"]
     assert (row["bucket"], row["precision"], row["miou"]) == ("theirs", "int8", 0.4)
     assert row["speedup_vs_dense_fp32"] > 0
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from edgeprune.base.errors import InputError
-from edgeprune.evaluate.plot import _pareto_front, plot_growth, plot_miou_latency
+from edgeprune.evaluate.plot import _pareto_front, plot_miou_latency, plot_scaling
 
 ROWS: list[dict[str, Any]] = [
     {"bucket": "dense", "precision": "fp32", "latency_ms": {"p50": 310.0}, "miou": 0.62},
@@ -66,13 +66,13 @@ def test_growth(tmp_path: Path) -> None:
         for series, precision in (("dense", "fp32"), ("full", "int8"), ("bucket 2", "int8"))
         for tokens in (1024, 256)
     ]
-    plot_growth(rows, tmp_path / "growth.svg")
-    text = (tmp_path / "growth.svg").read_text()
+    plot_scaling(rows, tmp_path / "scaling.svg")
+    text = (tmp_path / "scaling.svg").read_text()
     for label in ("dense fp32", "full int8", "openvino", "tokens of the full grid"):
         assert f"<!-- {label} -->" in text
     assert "<!-- bucket 2 int8 -->" not in text  # lies between the first and the full one
     with pytest.raises(InputError, match="no size was measured"):
-        plot_growth([], tmp_path / "none.png")
+        plot_scaling([], tmp_path / "none.png")
 
 
 def test_labels_do_not_overlap() -> None:

@@ -22,7 +22,7 @@ from edgeprune.base.masking import masked_uri
 from edgeprune.bundle import MANIFEST
 from edgeprune.bundle.onnx_files import check_external
 from edgeprune.bundle.target import load_target
-from edgeprune.cli.build import inspect
+from edgeprune.cli.inspect import inspect
 from edgeprune.cli.lint import lint_file
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
@@ -96,7 +96,7 @@ def read_manifest(path: Path) -> None:
     path.replace(folder / MANIFEST)
     for as_json in (True, False):
         with contextlib.redirect_stdout(io.StringIO()):
-            inspect.callback(folder, as_json)  # type: ignore[misc]
+            inspect.callback(bundle=folder, json=as_json)  # type: ignore[misc]
 
 
 def read_yaml(path: Path) -> None:
@@ -140,14 +140,14 @@ def mutate_header(draw: random.Random, data: bytes) -> bytes:
 
 
 def read_checkpoint(path: Path) -> None:
-    """What `build`, `train` and `probe` do with a checkpoint."""
+    """What `build`, `train` and `ablate` do with a checkpoint."""
     is_checkpoint(path)
     read_card(path)
     load(path)
 
 
 def read_onnx(path: Path) -> None:
-    """`lint FILE`, and `bench --peer FILE` up to its first frames."""
+    """`lint FILE`, and `bench --baseline FILE` up to its first frames."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(EdgepruneError):  # it has findings
         lint_file(path, "jetson-orin", True)
     check_external(path)
@@ -202,7 +202,7 @@ def _as_text(draw: random.Random, data: bytes) -> bytes:
 RUN = ("run", "--bundle", "BUNDLE", "--frames", "2", "--meter", "none", "--out", "overlay.mp4", "--camera")
 KINDS: dict[str, Kind] = {
     "manifest": Kind(_bundle, mutate_json, read_manifest, 40_000, ("inspect", "FOLDER")),
-    "yaml": Kind(_committed("yaml"), mutate_yaml, read_yaml, 22_000, ("lint", "--data", "FILE")),
+    "yaml": Kind(_committed("yaml"), mutate_yaml, read_yaml, 22_000, ("data", "lint", "FILE")),
     "checkpoint": Kind(_checkpoints, mutate_header, read_checkpoint, 10_000, ("build", "--checkpoint", "FILE")),
     "onnx": Kind(_committed("onnx"), mutate_bytes, read_onnx, 6_000, ("lint", "FILE")),
     "image": Kind(_committed("image"), mutate_bytes, read_frames, 16_000, (*RUN, "FILE")),

@@ -6,7 +6,7 @@ import torch
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
 from edgeprune.data.selection import Calibration
-from edgeprune.lab.ablate import probe, probe_int8
+from edgeprune.lab.ablate import ablate_int8, ablate_selection
 from edgeprune.lab.token_selection import reactivation
 from edgeprune.quantize.calib import Calib
 from edgeprune.quantize.calibrate import calibrate_thresholds
@@ -28,7 +28,7 @@ def test_selections_of_a_gated_model(street: str, said: list[str]) -> None:
     )  # fmt: skip
     data_set = load_data_set(street)
     said.clear()
-    result = probe(model, data_set, open_split(data_set, "val"), calib, 4, 2, detail=True)
+    result = ablate_selection(model, data_set, open_split(data_set, "val"), calib, 4, 2, detail=True)
     rows = {(row["selection"], row["seed"]): row for row in result["rows"]}
     assert set(rows) == {
         ("all", None),
@@ -65,7 +65,7 @@ def test_tokens_that_return() -> None:
 def test_first_blocks_of_a_dense_model(street: str) -> None:
     model = models.model(models.card(policy="dense", depth=3))
     data_set = load_data_set(street)
-    result = probe(model, data_set, open_split(data_set, "val"), None, 2, 0, bypass_from=1)
+    result = ablate_selection(model, data_set, open_split(data_set, "val"), None, 2, 0, bypass_from=1)
     assert [row["selection"] for row in result["rows"]] == ["all", "first 1 blocks"]
     assert len(model.blocks) == 3
 
@@ -74,7 +74,7 @@ def test_int8_of_a_model_without_and_with_trained_ranges(street: str) -> None:
     data_set = load_data_set(street)
     spec = Calibration(data=street, frames=8)
     plain = models.model(models.card(depth=3, stem="conv"))
-    rows = probe_int8(plain, data_set, open_split(data_set, "val"), spec, 4)["rows"]
+    rows = ablate_int8(plain, data_set, open_split(data_set, "val"), spec, 4)["rows"]
     ptq = ["all linears, PTQ min-max", "all linears, PTQ 99.99%", "all linears, PTQ 99.9%"]
     kinds = [f"{kind} alone, PTQ min-max" for kind in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")]
     nncf = ["none: float, as a graph", "NNCF PTQ: bias correction", "NNCF PTQ: smoothing, bias correction"]
@@ -88,14 +88,14 @@ def test_int8_of_a_model_without_and_with_trained_ranges(street: str) -> None:
     assert max(row["agreement"] for row in rows[7:]) >= rows[1]["agreement"]
 
     trained = models.model(models.card(depth=3, stem="conv", quantized=True))
-    rows = probe_int8(trained, data_set, open_split(data_set, "val"), spec, 4)["rows"]
+    rows = ablate_int8(trained, data_set, open_split(data_set, "val"), spec, 4)["rows"]
     assert [row["int8"] for row in rows] == ["none: float", "all linears, trained ranges", ptq[0], *kinds]
 
 
 def test_int8_of_a_method_without_graphs_goes_without_nncf(street: str, said: list[str]) -> None:
     data_set = load_data_set(street)
     spec = Calibration(data=street, frames=8)
-    rows = probe_int8(models.model(models.card("ats", depth=3)), data_set, open_split(data_set, "val"), spec, 2)
+    rows = ablate_int8(models.model(models.card("ats", depth=3)), data_set, open_split(data_set, "val"), spec, 2)
     names = [row["int8"] for row in rows["rows"]]
     assert len(names) == 8 and not any("NNCF" in name for name in names)
     assert [line for line in said if line.startswith("NNCF's rows are left out, it works on graphs: ATS drops")]

@@ -1,4 +1,4 @@
-"""Peers: the dense model in INT8 by other means, run and compared with what it was made of."""
+"""Baselines: the dense model in INT8 by other means, run and compared with what it was made of."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from edgeprune.bundle import Bundle
 from edgeprune.data.selection import Calibration
 from edgeprune.export.graphs import export_dense
 from edgeprune.export.inputs import BuildInputs
-from edgeprune.lab.baselines import PEERS, export_joined, export_peers
+from edgeprune.lab.baselines import BASELINES, export_baselines, export_joined
 from edgeprune.model.checkpoint import save
 from edgeprune.runtime.engines import ENGINES
 from tests import models
@@ -22,8 +22,8 @@ def test_peers_are_int8_and_say_nearly_what_the_dense_model_says(tmp_path: Path)
     model = models.model(card)
     save(tmp_path / "reference.safetensors", card, model.state_dict())
     frames = Calibration(data=models.write_street(tmp_path, frames=8), frames=8)
-    paths = export_peers(tmp_path / "reference.safetensors", frames, "onnxruntime", tmp_path / "peers")
-    assert [path.stem for path in paths] == list(PEERS)
+    paths = export_baselines(tmp_path / "reference.safetensors", frames, "onnxruntime", tmp_path / "baselines")
+    assert [path.stem for path in paths] == list(BASELINES)
     dense = tmp_path / "dense.onnx"
     onnx.save(export_dense(model, "onnxruntime"), dense)
     engine = ENGINES["onnxruntime"]
@@ -40,12 +40,12 @@ def test_peers_are_int8_and_say_nearly_what_the_dense_model_says(tmp_path: Path)
 
 def test_a_sparse_checkpoint_is_refused(inputs: BuildInputs, tmp_path: Path) -> None:
     frames = Calibration(data="street", frames=8)
-    with pytest.raises(InputError, match="svit in INT8; a peer is made of a dense FP32 checkpoint"):
-        export_peers(inputs.checkpoint, frames, "onnxruntime", tmp_path / "peers")
+    with pytest.raises(InputError, match="svit in INT8; a baseline is made of a dense FP32 checkpoint"):
+        export_baselines(inputs.checkpoint, frames, "onnxruntime", tmp_path / "baselines")
 
 
 def test_a_joined_graph_says_what_trunk_and_tail_say(cpu: Bundle, tmp_path: Path) -> None:
-    paths = export_joined(cpu, "int8", tmp_path / "peers")
+    paths = export_joined(cpu, "int8", tmp_path / "baselines")
     names = [bucket.name for bucket in cpu.manifest.buckets]
     assert [path.name for path in paths] == [f"joined-{name}-int8.onnx" for name in names]
     engine = ENGINES["onnxruntime"]
@@ -59,4 +59,4 @@ def test_a_joined_graph_says_what_trunk_and_tail_say(cpu: Bundle, tmp_path: Path
 
 def test_what_cannot_be_joined_is_refused(cpu: Bundle, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unknown precision 'int4'.*int8"):
-        export_joined(cpu, "int4", tmp_path / "peers")
+        export_joined(cpu, "int4", tmp_path / "baselines")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from edgeprune.bundle import open_bundle
-from edgeprune.lab.scaling import exponents, growth
+from edgeprune.lab.scaling import exponents, scaling
 from edgeprune.runtime.meters import open_meter
 from tests import bundles
 
@@ -33,7 +33,7 @@ def test_rows_of_every_size(tmp_path: Path) -> None:
     one = open_bundle(bundles.write_bundle(tmp_path / "one").folder)
     two = open_bundle(bundles.write_bundle(tmp_path / "two").folder)
     two = two.seen_with(tokens=2 * bundles.N)  # the same graphs, said to be of another size
-    result = growth([one, two], 1, open_meter("none"), threads=1, frames=2)
+    result = scaling([one, two], 1, open_meter("none"), threads=1, frames=2)
     json.dumps(result, allow_nan=False)
     series = ["dense", "stem+head", *(["bucket 1", "bucket 2", "full", "auto", "trunk"] * 2)]
     for bundle in (one, two):

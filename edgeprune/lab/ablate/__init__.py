@@ -1,8 +1,8 @@
 """What a trained model's parts are worth, in PyTorch: the same weights under other selections, and under INT8; and what a
 policy does with the tokens of a frame."""
 
-from edgeprune.lab.ablate.int8 import probe_int8
-from edgeprune.lab.ablate.selection import probe
+from edgeprune.lab.ablate.int8 import ablate_int8
+from edgeprune.lab.ablate.selection import ablate_selection
 from edgeprune.lab.token_selection import select_tokens
 
-__all__ = ["probe", "probe_int8", "select_tokens"]
+__all__ = ["ablate_int8", "ablate_selection", "select_tokens"]

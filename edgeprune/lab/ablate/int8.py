@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 PERCENTILES = (100.0, 99.99, 99.9)
 
 
-def probe_int8(
+def ablate_int8(
     model: Segmenter,
     data_set: DataSet,
     samples: Samples,

@@ -31,7 +31,7 @@ from edgeprune.train.validation import score
 logger = logging.getLogger(__name__)
 
 
-def probe(
+def ablate_selection(
     model: Segmenter,
     data_set: DataSet,
     samples: Samples,

@@ -44,6 +44,7 @@ SOURCES: dict[str, Callable[[str, bool, bool], FrameSource]] = {
     "csi": open_csi,
     "synthetic": open_synthetic,
 }
+CAMERAS = ("v4l2", "rtsp", "csi")  # live, and without an end
 WITH_SCHEME = {name: SOURCES[name] for name in ("rtsp", "csi", "synthetic")}
 VIDEO_BYTES = 1 << 42  # recordings may have terabytes
 FILMS_OF_IMAGES = (".mjpeg", ".mjpg")  # one JPEG behind the other: the beginning is that of an image
@@ -100,14 +101,18 @@ def open_source(
 
     Args:
         uri: see WHAT_TO_TYPE.
-        realtime: hand out a file's frames at its own frame rate, as a live source; cameras are live anyway.
-        loop: start a file again at its end, for ever; cameras have no end.
+        realtime: hand out a file's frames at its own frame rate, as a live source.
+        loop: start a file again at its end, for ever.
         within: (height, width) of the input that frames are for: a CSI camera scales them down to it.
 
     Raises:
-        InputError: it isn't there, can't be read, or an option of it is unknown.
+        InputError: it isn't there, can't be read, or an option of it is unknown; or `realtime` or `loop` of a camera, which is
+            live and has no end.
     """
     kind = kind_of(uri)
+    if kind in CAMERAS and (realtime or loop):
+        what = "is live anyway; leave --realtime out" if realtime else "has no end to start again at; leave --loop out"
+        raise InputError(f"camera {masked_uri(uri)} {what}")
     if scheme := SCHEME.match(uri):  # FFmpeg knows none in capitals
         uri = uri[: scheme.end()].lower() + uri[scheme.end() :]
     if kind == "csi":

@@ -64,6 +64,8 @@ class Bound(Protocol):
 class BoundEngine(ABC):
     """Base of such engines; fulfils `Engine`."""
 
+    takes_threads = True
+
     @abstractmethod
     def bind(self, path: Path, threads: int, state: Mapping[str, Any] | None = None) -> Bound:
         """Opens a graph's file; inputs other than `frame` are read from `state`, another graph's `outputs`.

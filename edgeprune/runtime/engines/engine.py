@@ -61,7 +61,13 @@ class Graph(Protocol):
 
 
 class Engine(Protocol):
-    """A row of ENGINES. Its file is imported without its library, which may be missing here."""
+    """A row of ENGINES. Its file is imported without its library, which may be missing here.
+
+    Attributes:
+        takes_threads: whether a count of CPU threads says anything to it.
+    """
+
+    takes_threads: bool
 
     def missing(self) -> str | None:
         """Why it can't run on this machine, and what to type; None where it can."""

@@ -137,6 +137,8 @@ def open_runtime() -> Runtime:
 class TensorRt(BoundEngine):
     """See `Engine`."""
 
+    takes_threads = False
+
     def check(self) -> None:
         open_runtime()
 

@@ -50,7 +50,7 @@ def run_trtexec(words: Sequence[str], log: Path) -> dict[str, float]:
 
 
 def build(graph: Path, folder: Path, tf32: bool = False) -> Found:
-    """A graph's engine, its layers and its time. The flags are those of `compile --print-trtexec`.
+    """A graph's engine, its layers and its time. The flags are those of `trtexec`.
 
     Returns:
         {`plan` (its path), FIGURES, and what `summarise` says of the layers}.

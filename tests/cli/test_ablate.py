@@ -1,4 +1,4 @@
-"""`probe`: what it measures on, when a drive alone is scored."""
+"""`ablate`: what it measures on, when a drive alone is scored."""
 
 import json
 from pathlib import Path
@@ -61,12 +61,12 @@ def test_a_drive_that_is_scored_alone_is_not_calibrated_on(
 ) -> None:
     seen: list[tuple[Any, Calibration]] = []
 
-    def probe_int8(model: Any, data_set: Any, samples: Any, calibration: Calibration, *_: Any) -> dict[str, Any]:
+    def ablate_int8(model: Any, data_set: Any, samples: Any, calibration: Calibration, *_: Any) -> dict[str, Any]:
         seen.append((samples, calibration))
         return {"rows": []}
 
-    monkeypatch.setattr("edgeprune.lab.ablate.probe_int8", probe_int8)
-    said = edgeprune("probe", checkpoint, "--data", drives, *words, "--int8", "--json")
+    monkeypatch.setattr("edgeprune.lab.ablate.ablate_int8", ablate_int8)
+    said = edgeprune("ablate", "int8", checkpoint, "--data", drives, *words, "--json")
     assert said.code == 0 and json.loads(said.out) == {"rows": []}
     [(samples, calibration)] = seen
     names, _ = calibration_frames(calibration, Preprocess(models.HEIGHT, models.WIDTH))
@@ -74,16 +74,14 @@ def test_a_drive_that_is_scored_alone_is_not_calibrated_on(
 
 
 def test_frames_that_are_all_calibrated_on_are_not_scored(edgeprune: Type, drives: str, checkpoint: Path) -> None:
-    said = edgeprune("probe", checkpoint, "--data", drives, "--split", "train", "--int8")
+    said = edgeprune("ablate", "int8", checkpoint, "--data", drives, "--split", "train")
     assert (
         said.code == 2 and "calibrates on the train split; to score frames of it, name them with --include" in said.err
     )
 
 
 def test_detail_shows_boundaries_classes_and_what_returns(edgeprune: Type, drives: str, checkpoint: Path) -> None:
-    said = edgeprune("probe", checkpoint, "--data", drives, "--frames", 2, "--seeds", 1, "--detail")
+    said = edgeprune("ablate", "selection", checkpoint, "--data", drives, "--frames", 2, "--seeds", 1, "--detail")
     assert said.code == 0
     for head in ("boundary F", "bicyclis", "of them let go before", "uniform"):
         assert head in said.out
-    said = edgeprune("probe", checkpoint, "--data", drives, "--int8", "--detail")
-    assert said.code == 2 and "--int8 has no use for --detail" in said.err

@@ -13,15 +13,13 @@ from torch import Tensor
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.bundle.target import BucketFamily
 from edgeprune.export.graphs import to_labels
-from edgeprune.lab import in_torch
-from edgeprune.lab.in_torch import DynamicRunner, GraphRunner, bench_in_torch, make_family, random_frame
+from edgeprune.lab.in_torch import __main__ as command
+from edgeprune.lab.in_torch import bench as in_torch
+from edgeprune.lab.in_torch.bench import DynamicRunner, GraphRunner, bench_in_torch, make_family, random_frame
 from edgeprune.model.spec import ModelSpec, PolicySpec
 from edgeprune.pruning.methods import POLICIES
 from edgeprune.runtime.meters import Energy, open_meter
 from tests import models
-from tests.cli.conftest import Type, edgeprune
-
-__all__ = ["edgeprune"]
 
 CPU = torch.device("cpu")
 SPEC = ModelSpec(depth=4, height=models.HEIGHT, width=models.WIDTH)
@@ -194,22 +192,22 @@ def test_a_gpu_that_is_too_small(monkeypatch: pytest.MonkeyPatch, without_gpu: N
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
-def test_no_gpu(edgeprune: Type) -> None:
-    said = edgeprune("bench-torch")
-    assert said.code == 2 and "sees no CUDA GPU here" in said.err and "edgeprune bench" in said.err
-    assert said.err.count("\n") == 1
+def test_no_gpu() -> None:
+    with pytest.raises(InputError, match="sees no CUDA GPU here; type `edgeprune bench`"):
+        command.main([], standalone_mode=False)
 
 
-def test_the_verb(edgeprune: Type, without_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(in_torch, "find_gpu", lambda: CPU)
-    monkeypatch.setattr(in_torch, "describe_gpu", lambda device: {"name": "fake"})
-    said = edgeprune(
-        "bench-torch", "--vit", "tiny", "--size", "256x256", "--dtype", "bf16", "--rounds", 1, "--frames", 1, "--seconds", 0,
-        "--buckets", 2, "--meter", "none", "--out", "gpu",
-    )  # fmt: skip
-    assert said.code == 0, said.err
-    assert "x dense" in said.out and "no energy sensor" in said.out
-    result = json.loads(Path("gpu/bench-torch.json").read_text())
+def test_the_command(
+    without_gpu: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "find_gpu", lambda: CPU)
+    monkeypatch.setattr(command, "describe_gpu", lambda device: {"name": "fake"})
+    monkeypatch.setattr(command, "open_meter", lambda name: open_meter("none"))
+    words = "--vit tiny --side 256 --dtype bf16 --rounds 1 --frames 1 --seconds 0 --out"
+    command.main([*words.split(), str(tmp_path / "gpu")], standalone_mode=False)
+    out = capsys.readouterr().out
+    assert "x dense" in out and "no energy sensor" in out
+    result = json.loads((tmp_path / "gpu" / "in-torch.json").read_text())
     assert result["policy"]["name"] == "cts-svit" and result["gpu"] == {"name": "fake"}
     assert {row["graph"] for row in result["rows"]} > {"dense", "full"}
-    assert Path("gpu/bench-torch.csv").read_text().count("\n") == 1 + len(result["rows"])
+    assert (tmp_path / "gpu" / "in-torch.csv").read_text().count("\n") == 1 + len(result["rows"])

@@ -1,0 +1,170 @@
+"""`ablate selection`, `ablate int8`: what a trained model's parts are worth."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeprune.base.errors import InputError
+from edgeprune.base.reading import parse
+from edgeprune.cli.options import argument, json_option, option, refuse_typed
+from edgeprune.cli.ranges import FRAMES
+from edgeprune.cli.show import show_json, show_table
+from edgeprune.cli.verb import Verbs, verb
+from edgeprune.data import open_split
+from edgeprune.data.datasets import load_data_set
+from edgeprune.data.selection import Calibration
+from edgeprune.quantize.calib import read_calib
+
+SELECTION_COLUMNS = {
+    "selection": ("selection", ""),
+    "seed": ("seed", ""),
+    "tokens": ("tokens", ".1%"),
+    "miou": ("mIoU", ".4f"),
+}
+DECISION_COLUMNS = {
+    "decision": ("decision", "d"),
+    "block": ("before block", "d"),
+    "kept": ("kept", ".1%"),
+    "returned": ("of them let go before", ".1%"),
+}
+INT8_COLUMNS = {
+    "int8": ("in INT8", ""),
+    "miou": ("mIoU", ".4f"),
+    "lost_points": ("points under float", ".2f"),
+    "agreement": ("equal selection", ".2%"),
+    "agreement_by_gate": ("gate by gate", ""),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """A checkpoint, and the frames that it is scored on."""
+
+    checkpoint: Path = argument()
+    data: str = option("--data", default=MISSING, help="Data set: a name or a YAML file.")
+    split: str = option("--split", default="val")
+    include: tuple[str, ...] = option(
+        "--include", default=(), help="Glob over file stems, to score one drive alone; repeatable."
+    )
+    frames: int | None = option("--frames", FRAMES, help="Score so many, evenly spread; default: all.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionOptions(Scored):
+    seeds: int = option("--seeds", click.IntRange(0, 1_000), default=3, help="Draws of random selection.")
+    calib: Path | None = option("--calib", help="For the row at calibrated thresholds; default: beside the checkpoint.")
+    bypass_from: int | None = option(
+        "--bypass-from", click.IntRange(1, 1_000), help="Dense models: score the first so many blocks alone."
+    )
+    detail: bool = option(
+        "--detail", default=False, help="Also the boundary F (at the model's size), classes, tokens that return."
+    )
+    json: bool = json_option()
+
+
+@verb(
+    "selection",
+    SelectionOptions,
+    [
+        "edgeprune ablate selection out/train/street-short/qat.safetensors --data street --frames 24",
+        "edgeprune ablate selection out/train/street-short/dense.safetensors --data street --bypass-from 3",
+    ],
+    moved={"--int8": "edgeprune ablate int8"},
+)
+def selection(options: SelectionOptions) -> None:
+    """Score a CHECKPOINT with other selections of tokens.
+
+    All tokens, learned, random, uniform, gated blocks bypassed.
+    """
+    from edgeprune.model.card import read_header
+
+    checkpoint = options.checkpoint
+    policy = read_header(checkpoint)[0].policy.name
+    if policy == "dense":
+        refuse_typed(f"{checkpoint} is dense and chooses no tokens", "seeds", "calib")
+    else:
+        refuse_typed(f"{checkpoint} is {policy}, not dense", "bypass_from")
+    data_set = load_data_set(options.data)
+    samples = open_split(data_set, options.split, list(options.include) or ["*"])
+    beside = checkpoint.with_name(f"calib-{checkpoint.stem}.yaml")
+    calib = options.calib or (beside if beside.is_file() else None)
+    measured = read_calib(calib) if calib else None
+    # torch takes seconds: what was given has been read
+    from edgeprune.lab.ablate import ablate_selection
+    from edgeprune.quantize.loading import load
+
+    model, _ = load(checkpoint)
+    result = ablate_selection(
+        model,
+        data_set,
+        samples,
+        measured,
+        options.frames,
+        options.seeds,
+        options.bypass_from,
+        options.detail,
+    )
+    if options.json:
+        show_json(result)
+    else:
+        show_selection(result, data_set.names if options.detail else [])
+
+
+def show_selection(result: Mapping[str, Any], names: list[str]) -> None:
+    """A row for each selection; with the names of classes also their table, and which tokens return."""
+    show_table(result["rows"], SELECTION_COLUMNS | ({"boundary_f": ("boundary F", ".4f")} if names else {}))
+    if names:
+        by_class = [
+            {"selection": row["selection"], "seed": row["seed"], **row["per_class_iou"]} for row in result["rows"]
+        ]
+        heads = {name: (name[:8], ".3f") for name in names}
+        show_table(by_class, {"selection": ("selection", ""), "seed": ("seed", "")} | heads)
+        if "decisions" in result:
+            show_table(result["decisions"], DECISION_COLUMNS)
+    if "depth_is_worth_points" in result:
+        click.echo(f"bypassing the gated blocks costs {result['depth_is_worth_points']:.1f} points of mIoU")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Options(Scored):
+    json: bool = json_option()
+
+
+@verb(
+    "int8",
+    Int8Options,
+    [
+        "edgeprune ablate int8 out/train/street-short/sparse.safetensors --data street --frames 24",
+        "edgeprune ablate int8 out/train/street-short/qat.safetensors --data street --json",
+    ],
+)
+def int8(options: Int8Options) -> None:
+    """Score a CHECKPOINT with its linears in INT8.
+
+    What INT8 costs, by ranges, NNCF's algorithms, kind of layer. Calibrated on the train split, on none of the frames that
+    are scored.
+    """
+    from edgeprune.model.card import read_header
+
+    read_header(options.checkpoint)
+    data_set = load_data_set(options.data)
+    samples = open_split(data_set, options.split, list(options.include) or ["*"])
+    if options.split == "train" and not options.include:
+        raise InputError("int8 calibrates on the train split; to score frames of it, name them with --include")
+    # torch takes seconds: what was given has been read
+    from edgeprune.lab.ablate import ablate_int8
+    from edgeprune.quantize.loading import load
+
+    model, _ = load(options.checkpoint)
+    spec = parse(Calibration, {"data": options.data, "split": "train", "exclude": list(options.include)}, "options")
+    result = ablate_int8(model, data_set, samples, spec, options.frames)
+    if options.json:
+        show_json(result)
+    else:
+        show_table(result["rows"], INT8_COLUMNS)
+
+
+ablate = Verbs("ablate", {"Verbs": [selection, int8]}, help="Score a trained model with other selections, or in INT8.")

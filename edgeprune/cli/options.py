@@ -1,0 +1,136 @@
+"""The options of a verb, declared once: a frozen dataclass, each field with its flag, its range and its help.
+
+    @dataclass(frozen=True, kw_only=True)
+    class RunOptions:
+        frames: int | None = option("--frames", FRAMES, help="Stop after so many frames.")
+
+A field's annotation says the rest: `Path` is a path, `bool` a flag without a value, a tuple an option that may be repeated.
+"""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import click
+from click.core import ParameterSource
+
+from edgeprune.base.errors import InputError
+from edgeprune.cli.ranges import THREADS
+
+PATH = click.Path(path_type=Path)
+TYPED = "typed"  # the key of a field's metadata
+
+
+@dataclass(frozen=True)
+class Typed:
+    """How an option is typed.
+
+    Attributes:
+        flag: `--frames`; None: an argument, which goes by its place.
+        kind: range or choices of its value.
+        help, metavar: as in click.
+        without: the field of an option that leaves this one nothing to say.
+        needs: the field of an option that this one says something about.
+    """
+
+    flag: str | None
+    kind: click.ParamType[Any] | None
+    help: str | None = None
+    metavar: str | None = None
+    without: str | None = None
+    needs: str | None = None
+
+
+def option(flag: str, kind: click.ParamType[Any] | None = None, *, default: Any = None, **about: Any) -> Any:
+    """A field that is typed as an option; `default=MISSING` where it must be. `about`: see `Typed`."""
+    return field(default=default, metadata={TYPED: Typed(flag, kind, **about)})
+
+
+def argument(kind: click.ParamType[Any] | None = None, *, default: Any = MISSING) -> Any:
+    """A field that is typed by its place."""
+    return field(default=default, metadata={TYPED: Typed(None, kind)})
+
+
+def bundle_option() -> Any:
+    """The bundle that a verb takes."""
+    return option("--bundle", help="Default: out/bundles/street-tiny-onnx-cpu.")
+
+
+def cache_option() -> Any:
+    """Where scenes are kept once they are rendered."""
+    return option("--cache", help="Where rendered street scenes are kept (1 MB each).")
+
+
+def threads_option() -> Any:
+    """Threads of an engine's operators."""
+    return option("--threads", THREADS, help="Default: the target's.")
+
+
+def json_option() -> Any:
+    """One object in place of tables."""
+    return option("--json", default=False, help="Print one JSON object and nothing else on stdout.")
+
+
+def parameters(options: type) -> list[click.Parameter]:
+    """click's parameters of a dataclass of options, in the order of its fields."""
+    hints = get_type_hints(options)
+    return [_parameter(each, hints[each.name]) for each in fields(options)]
+
+
+def _parameter(each: "Field[Any]", annotation: Any) -> click.Parameter:
+    typed: Typed = each.metadata[TYPED]
+    required, default = each.default is MISSING, None if each.default is MISSING else each.default
+    kind = typed.kind or (PATH if Path in (annotation, *get_args(annotation)) else None)
+    if typed.flag is None:
+        return click.Argument([each.name], type=kind, required=required, default=default)
+    shape: dict[str, Any] = {"multiple": True} if get_origin(annotation) is tuple else {}
+    if annotation is bool:
+        shape = {"is_flag": True}
+    return click.Option(
+        [each.name, typed.flag],
+        type=kind,
+        required=required,
+        default=default,
+        show_default=default not in (None, False, ()),
+        help=typed.help,
+        metavar=typed.metavar,
+        **shape,
+    )
+
+
+def check_pairs(options: type, context: click.Context) -> None:
+    """Refuses an option that another one, typed or left out, leaves without a meaning: none is accepted and ignored.
+
+    Raises:
+        InputError: names both.
+    """
+    flags: Mapping[str, Typed] = {each.name: each.metadata[TYPED] for each in fields(options)}
+    for name, typed in flags.items():
+        if not is_typed(name, context):
+            continue
+        if typed.without and is_typed(typed.without, context):
+            raise InputError(f"{flags[typed.without].flag} has no use for {typed.flag}; leave one of the two out")
+        if typed.needs and not is_typed(typed.needs, context):
+            raise InputError(f"{typed.flag} is of {flags[typed.needs].flag}; give that too, or leave it out")
+
+
+def refuse_typed(reason: str, *names: str) -> None:
+    """Refuses options that what was given leaves without a meaning.
+
+    Args:
+        reason: what leaves them so.
+        names: their fields.
+
+    Raises:
+        InputError: one of them was typed.
+    """
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        if parameter.name in names and is_typed(parameter.name, context):
+            raise InputError(f"{reason}; leave {parameter.opts[-1]} out")
+
+
+def is_typed(name: str, context: click.Context) -> bool:
+    """Whether a field's option stands on the command line."""
+    return context.get_parameter_source(name) is ParameterSource.COMMANDLINE

@@ -1,0 +1,101 @@
+"""Verbs and the sections that they stand in: what a help shows, and what is answered to a name of an earlier version."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from edgeprune.base.errors import InputError
+from edgeprune.cli.options import check_pairs, parameters
+
+Options = TypeVar("Options")
+
+
+class Verb(click.Command):
+    """A command whose help ends with examples.
+
+    Attributes:
+        options: the dataclass that its options are read into.
+        examples: command lines as they are typed.
+        moved: options of earlier versions, and what is typed in their place.
+    """
+
+    def __init__(
+        self, name: str, options: type, examples: Sequence[str], moved: Mapping[str, str], **about: Any
+    ) -> None:
+        super().__init__(name, params=parameters(options), **about)
+        self.options, self.examples, self.moved = options, tuple(examples), moved
+
+    def parse_args(self, context: click.Context, words: list[str]) -> list[str]:
+        try:
+            left = super().parse_args(context, words)
+        except click.NoSuchOption as error:
+            if error.option_name not in self.moved:
+                raise
+            raise InputError(f"{self.name} {error.option_name} is `{self.moved[error.option_name]}` now") from None
+        check_pairs(self.options, context)
+        return left
+
+    def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Examples"):
+            for line in self.examples:  # never wrapped: a line is copied whole
+                formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+
+
+def verb(
+    name: str, options: type[Options], examples: Sequence[str], moved: Mapping[str, str] | None = None
+) -> Callable[[Callable[[Options], None]], Verb]:
+    """Makes a verb of a function that takes its options; the function's docstring is the help."""
+
+    def make(function: Callable[[Options], None]) -> Verb:
+        def begin(**values: Any) -> None:
+            function(options(**values))
+
+        return Verb(name, options, examples, moved or {}, callback=begin, help=function.__doc__)
+
+    return make
+
+
+class Verbs(click.Group):
+    """Verbs in sections; where none is typed, the help.
+
+    Attributes:
+        sections: the verbs by the heading that they stand under.
+        renamed: verbs of earlier versions, and what is typed in their place.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sections: Mapping[str, Sequence[click.Command]],
+        renamed: Mapping[str, str] | None = None,
+        begin: Callable[[], None] | None = None,
+        **about: Any,
+    ) -> None:
+        def begin_or_help() -> None:
+            context = click.get_current_context()
+            if context.invoked_subcommand is None:
+                click.echo(context.get_help())
+            elif begin:
+                begin()
+
+        verbs = [each for section in sections.values() for each in section]
+        super().__init__(name, verbs, invoke_without_command=True, callback=begin_or_help, **about)
+        self.sections, self.renamed = sections, renamed or {}
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if new := self.renamed.get(args[0]):
+            raise InputError(f"{args[0]} is `{new}` now")
+        return super().resolve_command(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [each.name or "" for section in self.sections.values() for each in section]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, self.commands))
+        for title, verbs in self.sections.items():
+            rows = [(f"{each.name:{width}}", each.get_short_help_str(formatter.width - 6 - width)) for each in verbs]
+            with formatter.section(title):
+                formatter.write_dl(rows)

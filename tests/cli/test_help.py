@@ -1,0 +1,122 @@
+"""What the help shows, and what is answered to a name or an option that is none any more, or says nothing beside another."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from edgeprune.cli.commands import RENAMED, SECTIONS
+from edgeprune.cli.options import PATH
+from tests.cli.compiled import one_picture
+from tests.cli.conftest import Type
+from tests.cli.test_bad_input import assert_one_line
+from tests.cli.typed import options_of, parse, verbs
+from tests.runtime.engines.jetson import Jetson
+
+VERBS = dict(verbs())
+
+
+def test_verbs_stand_in_sections(edgeprune: Type) -> None:
+    said = edgeprune("--help")
+    titles = [line[:-1] for line in said.out.splitlines() if re.fullmatch(r"\w+:", line)]
+    assert titles == ["Usage", "Options", *SECTIONS][1:]
+    for title, commands in SECTIONS.items():
+        listed = said.out.partition(f"\n{title}:\n")[2].partition("\n\n")[0].splitlines()
+        assert [line.split()[0] for line in listed] == [command.name for command in commands]
+        assert not [line for line in listed if line.endswith("...")]  # what a verb does is read whole
+
+
+def test_the_command_line_stays_one_that_can_be_remembered() -> None:
+    """A ceiling: who raises it has looked for an option that can go."""
+    counts = {name: len(options_of(verb)) for name, verb in VERBS.items()}
+    assert len(counts) <= 22 and sum(counts.values()) <= 113 and max(counts.values()) <= 16
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_the_help_of_a_verb_ends_with_two_examples(edgeprune: Type, name: str) -> None:
+    said = edgeprune(*name.split(), "--help")
+    examples = VERBS[name].examples
+    assert said.code == 0 and len(set(examples)) == 2
+    assert said.out.endswith("\nExamples:\n" + "".join(f"  {line}\n" for line in examples))
+    assert "Instead" not in said.out
+
+
+@pytest.mark.parametrize(("name", "line"), [(name, line) for name, verb in VERBS.items() for line in verb.examples])
+def test_an_example_works_as_it_is_typed(name: str, line: str) -> None:
+    assert line.startswith(f"edgeprune {name}")
+    context = parse(line.partition(" > ")[0])
+    assert context.command is VERBS[name]
+    VERBS[name].options(**context.params)
+
+
+def test_a_path_is_one_in_every_verb() -> None:
+    """An annotation says what kind of value an option takes."""
+    for verb in VERBS.values():
+        paths = {each.name for each in verb.params if each.type is PATH}
+        assert {"bundle", "out", "checkpoint", "calib", "cache"} & {each.name for each in verb.params} <= paths
+
+
+@pytest.mark.parametrize(
+    ("words", "new"),
+    [
+        *(((old,), f"{old} is `{new}` now") for old, new in RENAMED.items()),
+        (("growth", "--bundle", "b"), "growth is `edgeprune scaling` now"),
+        (("lint", "--data", "street"), "lint --data is `edgeprune data lint DATA` now"),
+        (("lint", "--split", "val"), "lint --split is `edgeprune data lint DATA --split` now"),
+        (("compile", "b", "--print-trtexec"), "compile --print-trtexec is `edgeprune trtexec BUNDLE` now"),
+        (("bench", "--roofline"), "bench --roofline is `edgeprune roofline` now"),
+        (("bench", "--peer", "a.onnx"), "bench --peer is `--baseline` now"),
+        (("ablate", "selection", "a", "--int8"), "selection --int8 is `edgeprune ablate int8` now"),
+    ],
+)
+def test_an_old_name_is_answered_with_the_new_one(edgeprune: Type, words: tuple[str, ...], new: str) -> None:
+    said = edgeprune(*words)
+    assert (said.code, said.out, said.err) == (2, "", f"edgeprune: {new}\n")
+
+
+def test_a_verb_of_no_version(edgeprune: Type) -> None:
+    said = edgeprune("bnch")
+    assert said.code == 2 and "No such command 'bnch'" in said.err and said.err.count("\n") == 1
+    for words in (("data",), ("ablate",)):
+        said = edgeprune(*words)
+        assert (said.code, said.err) == (0, "") and "Verbs:\n" in said.out
+
+
+# options that another one, or what was named, leaves without a meaning: none is accepted and ignored
+PAIRS = {
+    "run --bucket half --chooser previous-frame": "--bucket has no use for --chooser; leave one of the two out",
+    "run --bucket half --chooser nonsense": "--bucket has no use for --chooser; leave one of the two out",
+    "run --idle 5 --meter none": "--idle measures idle power: no energy sensor: none was asked for; leave it out",
+    "run --camera 0 --loop": "camera 0 has no end to start again at; leave --loop out",
+    "run --camera rtsp://me:secret@host/live --loop": "camera rtsp://***@host/live has no end to start again at",
+    "run --camera csi://0 --realtime": "camera csi://0 is live anyway; leave --realtime out",
+    "run --camera FRAMES --realtime": "images have no frame rate",
+    "bench --split train": "--split is of --data; give that too, or leave it out",
+    "show --frames 3": "out/tokens.png is one picture; leave --frames out",
+    "show DENSE --calib c.yaml": "is dense and has no thresholds; leave --calib out",
+    "ablate selection DENSE --data street --calib c.yaml": "is dense and chooses no tokens; leave --calib out",
+    "ablate selection DENSE --data street --seeds 2": "is dense and chooses no tokens; leave --seeds out",
+    "ablate selection GATED --data street --bypass-from 3": "is cts-svit, not dense; leave --bypass-from out",
+}
+ZOO = Path(__file__).parents[2] / "edgeprune" / "zoo" / "street-tiny"
+
+
+@pytest.mark.parametrize("line", PAIRS)
+def test_no_option_is_accepted_and_ignored(edgeprune: Type, tiny: Path, tmp_path: Path, line: str) -> None:
+    places = {
+        "FRAMES": str(one_picture(tmp_path, 3)),
+        "DENSE": str(ZOO / "reference.safetensors"),
+        "GATED": str(ZOO / "qat.safetensors"),
+    }
+    verb, *words = (places.get(word, word) for word in line.split())
+    bundle = ("--bundle", str(tiny)) if verb in ("run", "bench") else ()
+    said = edgeprune(verb, *words, *bundle)
+    assert_one_line(said, PAIRS[line])
+    assert said.out == "" and "secret" not in said.err
+
+
+@pytest.mark.parametrize("verb", ["run", "bench", "scaling"])
+def test_threads_say_nothing_to_an_engine_on_a_gpu(jetson: Jetson, edgeprune: Type, folder: Path, verb: str) -> None:
+    said = edgeprune(verb, "--bundle", folder, "--threads", 2)
+    assert_one_line(said, "tensorrt has no use for --threads, its kernels run on a GPU; leave it out")
+    assert jetson.trt.built == []
