@@ -80,23 +80,20 @@ def parameters(options: type) -> list[click.Parameter]:
 
 def _parameter(each: "Field[Any]", annotation: Any) -> click.Parameter:
     typed: Typed = each.metadata[TYPED]
-    required, default = each.default is MISSING, None if each.default is MISSING else each.default
-    kind = typed.kind or (PATH if Path in (annotation, *get_args(annotation)) else None)
+    about: dict[str, Any] = {"type": typed.kind or (PATH if Path in (annotation, *get_args(annotation)) else None)}
+    about |= {"required": True} if each.default is MISSING else {"default": each.default}
     if typed.flag is None:
-        return click.Argument([each.name], type=kind, required=required, default=default)
-    shape: dict[str, Any] = {"multiple": True} if get_origin(annotation) is tuple else {}
+        return click.Argument([each.name], **about)
+    about |= {
+        "help": typed.help,
+        "metavar": typed.metavar,
+        "show_default": about.get("default") not in (None, False, ()),
+    }
     if annotation is bool:
-        shape = {"is_flag": True}
-    return click.Option(
-        [each.name, typed.flag],
-        type=kind,
-        required=required,
-        default=default,
-        show_default=default not in (None, False, ()),
-        help=typed.help,
-        metavar=typed.metavar,
-        **shape,
-    )
+        about["is_flag"] = True
+    if get_origin(annotation) is tuple:
+        about["multiple"] = True
+    return click.Option([each.name, typed.flag], **about)
 
 
 def check_pairs(options: type, context: click.Context) -> None:

@@ -13,6 +13,7 @@ from edgeprune.base.reading import ROOT, shipped
 
 # its header is whole, so it is what comes after that is refused
 CARD = Path(__file__).parents[1] / "fuzz" / "seeds" / "checkpoint" / "dense.safetensors"
+GATED = ROOT / "zoo" / "street-tiny" / "qat.safetensors"
 READ = """
 import contextlib, io, json, sys
 from edgeprune.cli.commands import run_command
@@ -81,7 +82,7 @@ def test_what_is_wrong_with_a_file_is_said_before_torch_is_imported(tmp_path: Pa
         (("compare", plan(tmp_path, rows={"dense": {}, "../../x": {}})), "rows.../../x"),
         (("ablate", "selection", str(noise), *street), "noise.safetensors is not a whole"),
         (("ablate", "selection", str(CARD), "--data", str(bad)), "bad.yaml is not valid YAML"),
-        (("ablate", "selection", str(CARD), *street, "--calib", str(bad)), "bad.yaml is not valid YAML"),
+        (("ablate", "selection", str(GATED), *street, "--calib", str(bad)), "bad.yaml is not valid YAML"),
         (("baselines", "--checkpoint", str(noise), *street), "noise.safetensors is not a whole"),
         (("show", str(noise)), "noise.safetensors is not a whole"),
         (("ablate", "int8", str(noise), *street), "noise.safetensors is not a whole"),
