@@ -32,7 +32,8 @@ class Verb(click.Command):
         except click.NoSuchOption as error:
             if error.option_name not in self.moved:
                 raise
-            raise InputError(f"{self.name} {error.option_name} is `{self.moved[error.option_name]}` now") from None
+            typed = f"{context.command_path.partition(' ')[2]} {error.option_name}"
+            raise InputError(f"{typed} is `{self.moved[error.option_name]}` now") from None
         check_pairs(self.options, context)
         return left
 

@@ -66,7 +66,7 @@ def test_a_path_is_one_in_every_verb() -> None:
         (("compile", "b", "--print-trtexec"), "compile --print-trtexec is `edgeprune trtexec BUNDLE` now"),
         (("bench", "--roofline"), "bench --roofline is `edgeprune roofline` now"),
         (("bench", "--peer", "a.onnx"), "bench --peer is `--baseline` now"),
-        (("ablate", "selection", "a", "--int8"), "selection --int8 is `edgeprune ablate int8` now"),
+        (("ablate", "selection", "a", "--int8"), "ablate selection --int8 is `edgeprune ablate int8` now"),
     ],
 )
 def test_an_old_name_is_answered_with_the_new_one(edgeprune: Type, words: tuple[str, ...], new: str) -> None:
