@@ -27,7 +27,7 @@ class ProgressHandler(logging.Handler):
 def shown_progress() -> Iterator[None]:
     """Inside, what edgeprune's loggers say is shown as it comes, from INFO on; it reaches no other handler, and so no line
     comes twice where a library has set up logging for itself."""
-    handler, before = ProgressHandler(), (ROOT.level, ROOT.propagate)
+    handler, level, propagates = ProgressHandler(), ROOT.level, ROOT.propagate
     ROOT.addHandler(handler)
     ROOT.setLevel(logging.INFO)
     ROOT.propagate = False
@@ -35,7 +35,8 @@ def shown_progress() -> Iterator[None]:
         yield
     finally:
         ROOT.removeHandler(handler)
-        ROOT.level, ROOT.propagate = before
+        ROOT.setLevel(level)
+        ROOT.propagate = propagates
 
 
 @contextmanager

@@ -35,21 +35,21 @@ class Typed:
     """
 
     flag: str | None
-    kind: click.ParamType[Any] | None
+    kind: click.ParamType | None
     help: str | None = None
     metavar: str | None = None
     without: str | None = None
     needs: str | None = None
 
 
-def option(flag: str, kind: click.ParamType[Any] | None = None, *, default: Any = None, **about: Any) -> Any:
+def option(flag: str, kind: click.ParamType | None = None, *, default: Any = None, **about: Any) -> Any:
     """A field that is typed as an option; `default=MISSING` where it must be. `about`: see `Typed`."""
     return field(default=default, metadata={TYPED: Typed(flag, kind, **about)})
 
 
-def argument(kind: click.ParamType[Any] | None = None, *, default: Any = MISSING) -> Any:
+def argument(*, default: Any = MISSING) -> Any:
     """A field that is typed by its place."""
-    return field(default=default, metadata={TYPED: Typed(None, kind)})
+    return field(default=default, metadata={TYPED: Typed(None, None)})
 
 
 def bundle_option() -> Any:
