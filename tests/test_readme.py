@@ -27,6 +27,7 @@ SLOW = (
     "train street-tiny",
     "ablate",
     "roofline",
+    "trtexec",
     "run --camera 0",
     "bench",
     "onnxruntime-fp16",
