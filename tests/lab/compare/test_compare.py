@@ -9,6 +9,7 @@ import yaml
 from click.testing import CliRunner
 
 from edgeprune.base.errors import InputError
+from edgeprune.base.progress import shown_progress
 from edgeprune.base.reading import shipped
 from edgeprune.cli.commands import edgeprune
 from edgeprune.lab.compare.plan import load_plan, row_recipe
@@ -82,7 +83,8 @@ def test_each_row_is_trained_built_scored_and_timed_and_nothing_twice(tmp_path: 
 
     made = {path: path.stat().st_mtime_ns for path in out.glob("rows/*/*/*")}
     (out / "rows/svit/seed0/row.json").unlink()  # stopped before it was scored: neither trained nor built again
-    again = CliRunner().invoke(edgeprune, asked, standalone_mode=False)
+    with shown_progress():
+        again = CliRunner().invoke(edgeprune, asked, standalone_mode=False)
     assert again.exception is None, again.exception
     assert "svit: sparse: done before" in again.stderr and "dense, seed 0: done before" in again.stderr
     assert {path for path, when in made.items() if path.stat().st_mtime_ns != when} <= {
