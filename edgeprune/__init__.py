@@ -1,7 +1,28 @@
-"""edgeprune: pruned, INT8 vision transformers for segmentation on camera streams."""
+"""edgeprune: pruned, INT8 vision transformers for segmentation on camera streams.
+
+    with edgeprune.open("out/bundles/street-tiny-onnx-cpu", camera=0) as stream:
+        for result in stream:
+            result.labels, result.overlay(), result.latency_ms
+
+What is used is loaded when it is used: `import edgeprune` alone loads nothing, `edgeprune.open` neither torch nor nncf.
+"""
 
 import logging
+from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from edgeprune.base.version import __version__
+
+if TYPE_CHECKING:
+    from edgeprune.runtime.stream import open
+
+__all__ = ["__version__", "open"]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # a library is silent until it is listened to
+
+
+def __getattr__(name: str) -> Any:
+    if name != "open":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from edgeprune.runtime.stream import open as open_stream
+
+    return open_stream

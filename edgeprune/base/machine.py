@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import PIL
 
-import edgeprune
 from edgeprune.base.clocks import gpu_clocks, memory_clock
 from edgeprune.base.power_mode import power_mode
+from edgeprune.base.version import __version__
 
 ZONES = "sys/class/thermal/thermal_zone*"
 
@@ -22,7 +22,7 @@ def describe_machine(root: Path = Path("/")) -> dict[str, Any]:
     `root`: where /sys lies, for tests.
     """
     return {
-        "edgeprune": edgeprune.__version__,
+        "edgeprune": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "pillow": PIL.__version__,

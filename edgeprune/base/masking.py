@@ -13,11 +13,10 @@ from itertools import pairwise
 
 HIDDEN = "***"
 
-# parameters whose values are shown: those of csi:// and synthetic://, and what a network camera's streams are told apart by
-HARMLESS = (
-    "seed", "frames", "ahead", "height", "width", "fps", "mode", "flip", "scale",
+# parameters whose values are shown: what a network camera's streams are told apart by, and what `show_values_of` adds
+HARMLESS = {
     "channel", "subtype", "stream", "streamtype", "transport", "unicast", "profile", "resolution", "codec",
-)  # fmt: skip
+}  # fmt: skip
 _PLAIN = re.compile(r"[\d.,x-]{1,18}|[A-Za-z]{1,8}|\d\.sdp|h26[45]")  # a value that may be one of theirs
 _NAME = re.compile(r"[A-Za-z]{1,20}")  # the key of a parameter; a token in base64 ends in `=` too
 
@@ -37,6 +36,11 @@ _PARAMETER_OR_MARK = re.compile(rf"[?#]|{_PARAMETER.pattern}", re.IGNORECASE)
 _WORD = re.compile(r"[^\s'\"<>]+")
 _BEHIND = ":;,.!?)"  # what a sentence puts behind a word
 _ACCOUNT = re.compile(r"[\w.-]+@(?:[\w.-]+|\[[\da-f:.]+\])", re.IGNORECASE)  # of a device that is deployed to
+
+
+def show_values_of(parameters: Iterable[str]) -> None:
+    """From now on the values of these are shown, too: of the options of our own cameras, which are numbers."""
+    HARMLESS.update(parameters)
 
 
 def masked(text: str, words: Iterable[str] = ()) -> str:

@@ -40,7 +40,7 @@ def refuse_remains(output: Path) -> None:
     Raises:
         InputError: names what is there.
     """
-    if output.stem.split(PARTIAL)[0] != output.stem and output.exists():
+    if output.name.split(PARTIAL)[0] != output.name and output.exists():
         raise InputError(f"{output} is what a run that failed has kept; name another file, or move it first")
     if output.exists() and not output.is_file() and not output.is_dir():
         raise InputError(f"{output} is neither a file nor a folder (a pipe or a device); name a file")
@@ -114,6 +114,54 @@ def finish_partial(partial: Path, file: FileIO, name: Path) -> None:
         raise RunError(f"cannot give {name} its name ({error.strerror}); move what is there, and rename it") from error
     if not there:
         raise OutputRemoved(f"{partial} was removed or moved by another process while it was written")
+
+
+def refuse_full_folder(folder: Path) -> None:
+    """Refuses a folder for an output that has it for itself where something is in it already: nothing is written over.
+
+    Raises:
+        InputError: it holds something, or can't be looked into.
+    """
+    try:
+        if folder.is_dir() and any(folder.iterdir()):
+            raise InputError(f"{folder} is not empty; name a new folder, or move what is in it")
+    except OSError as error:
+        raise InputError(f"cannot look into {folder}: {error.strerror}; name another folder") from error
+
+
+def create_partial_folder(path: Path, what: str) -> Path:
+    """A new folder for an unfinished `path`: `partial_path(path)`, numbered where runs before failed.
+
+    Raises:
+        InputError: the folder around can't be written to, or the name can't be.
+    """
+    make_folder(path.parent, what)
+    first = partial = partial_path(path)
+    number = 1
+    while True:
+        try:
+            partial.mkdir()
+            return partial
+        except FileExistsError:
+            number += 1
+            partial = first.with_name(f"{first.name}-{number}")
+        except OSError as error:
+            raise InputError(f"cannot write {what} to {path}: {error.strerror}; name another folder") from error
+
+
+def finish_partial_folder(partial: Path, name: Path) -> None:
+    """Gives what `create_partial_folder` made its final name, where nothing but an empty folder is.
+
+    Raises:
+        RunError: something has taken the name; it is left as `partial`.
+        OutputRemoved: another process removed it.
+    """
+    if not partial.is_dir():
+        raise OutputRemoved(f"{partial} was removed or moved by another process while it was written")
+    try:
+        os.replace(partial, name)
+    except OSError as error:
+        raise RunError(f"cannot give {name} its name ({error.strerror}); move what is there, and rename it") from error
 
 
 _held: set[Path] = set()  # by this process: a second lock of its own would not be noticed by the kernel

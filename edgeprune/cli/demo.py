@@ -110,7 +110,8 @@ def run_and_measure(bundle: Bundle, out: Path, as_json: bool) -> None:
         f"2 of 3: a run. Rendering {FRAMES} frames of the synthetic street ahead (seed {SEED}), then running them"
     )
     camera = f"synthetic://street?seed={SEED}&frames={FRAMES}&ahead={FRAMES}"
-    outcome = run_camera(bundle, RunOptions(camera=camera, out=out / "overlay.mp4", record=out / "frames.csv"))
+    outputs = {"out": str(out / "overlay.mp4"), "record": str(out / "frames.csv")}
+    outcome = run_camera(bundle, RunOptions(camera=camera), outputs)
     if asked():  # the run has taken it for its end
         raise KeyboardInterrupt
     if outcome.failure:
@@ -119,7 +120,7 @@ def run_and_measure(bundle: Bundle, out: Path, as_json: bool) -> None:
     options = BenchOptions(rounds=ROUNDS, frames=10, data=DATA)
     result = measure(bundle, options, scored=SCORED, only="int8")
     paths = write_bench(result, out)
-    write_json(out / "run.json", outcome.summary)
+    write_json(out / "run.json", outcome.summary.to_json())
     against = auto_against_dense(result)
     report = [
         f"# {bundle.manifest.name} on this machine",
@@ -141,7 +142,7 @@ def run_and_measure(bundle: Bundle, out: Path, as_json: bool) -> None:
     with write_atomic(out / "report.md", "the report") as partial:
         partial.write_text("\n".join(report))
     if as_json:
-        show_json({"run": outcome.summary, "bench": result})
+        show_json({"run": outcome.summary.to_json(), "bench": result})
         return
     show_summary(outcome.summary)
     show_bench(result)

@@ -1,17 +1,13 @@
-"""`compile`: a bundle's graphs into this device's own engines, and what the other verbs need of it. `trtexec`, `doctor`,
-`deploy`."""
+"""`compile`: a bundle's graphs into this device's own engines. `trtexec`, `doctor`, `deploy`."""
 
 import logging
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from edgeprune.base.ending import hard_stop
-from edgeprune.base.errors import InputError, choose
-from edgeprune.base.power_mode import slower_than_it_could_be
-from edgeprune.bundle import Bundle, open_bundle
+from edgeprune.bundle import open_bundle
 from edgeprune.bundle.deploy import deploy
 from edgeprune.cli.defaults import open_default
 from edgeprune.cli.options import argument, bundle_option, json_option, option
@@ -19,11 +15,8 @@ from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb
 from edgeprune.runtime.compiling import choose_on_device, graphs_of, refuse_unusable, single_graphs
 from edgeprune.runtime.doctor import examine
-from edgeprune.runtime.engines import ENGINES, Engine
 from edgeprune.runtime.engines.plans import trtexec_command
-from edgeprune.runtime.kept_choice import as_chosen, kept_choice
-from edgeprune.runtime.meters import Meter, NoSensor, open_meter
-from edgeprune.runtime.meters.none import NoMeter
+from edgeprune.runtime.preparing import require_engine, say_dropped, say_if_slow
 
 logger = logging.getLogger(__name__)
 
@@ -35,76 +28,6 @@ COLUMNS = {
     "typing": ("typing", ""),
     "chosen": ("chosen", ""),
 }
-
-
-def require_engine(bundle: Bundle, engine: str) -> Engine:
-    """The engine that is to run a bundle here. The first thing to ask: without it nothing else that a target wants of a machine
-    (its power sensor, its cameras) is of interest.
-
-    Raises:
-        InputError: unknown, or its library is not here; says what to type.
-    """
-    opener = choose(ENGINES, engine, "engine")
-    if reason := opener.missing():
-        target = bundle.manifest.target
-        what = f"target {target.name} of {bundle.folder}: " if engine == target.engine else ""
-        raise InputError(what + reason)
-    return opener
-
-
-def open_sensor(bundle: Bundle, meter: str | None) -> Meter:
-    """The meter that was asked for, else the target's. Where the target's sensor is not here, as on a machine that its board's
-    bundle was copied to, there is no figure, and the summary says why: no sensor is a value.
-
-    Raises:
-        InputError: the one that was asked for is not here.
-    """
-    power = bundle.manifest.target.power
-    try:
-        return open_meter(meter or power.meter, rails=power.rails, total_of=power.total)
-    except NoSensor as error:
-        if meter:
-            raise
-        return NoMeter(str(error))
-
-
-def say_if_slow(bundle: Bundle) -> None:
-    """What is timed now stays chosen: says so where the board isn't in its fastest power mode."""
-    if bundle.manifest.target.compiled_on_device and (line := slower_than_it_could_be()):
-        logger.warning(line)
-
-
-def prepare_run(bundle: Bundle, engine: str, single: Sequence[Path] = ()) -> Bundle:
-    """Compiles what `engine` has to compile on this device and has not yet: the bundle's graphs, and `single` ones.
-
-    Returns:
-        the bundle as it is run here: where it is one for devices that compile, with what this device chose before or
-        chooses now. What that leaves out is said.
-
-    Raises:
-        InputError, RunError: the engine is not here; nothing could be compiled that a run needs, or one of `single`.
-    """
-    opener, target = require_engine(bundle, engine), bundle.manifest.target
-    say_if_slow(bundle)
-    decides = target.compiled_on_device and engine == target.engine
-    choice = kept_choice(bundle, opener) if decides else None
-    if choice is not None:
-        opener.prepare(graphs_of(as_chosen(bundle, opener, choice)))
-    else:
-        refuse_unusable(bundle, opener, opener.prepare(graphs_of(bundle)))
-        choice = choose_on_device(bundle, opener) if decides else None
-    for error in opener.prepare(single).values():
-        raise error
-    if choice is None:
-        return bundle
-    say_dropped(choice.dropped)
-    return as_chosen(bundle, opener, choice)
-
-
-def say_dropped(dropped: Mapping[str, str]) -> None:
-    """Says which buckets a device does not use, and why."""
-    for bucket, reason in dropped.items():
-        logger.warning(f"{bucket} is not used on this device: {reason}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,6 @@ from edgeprune.base.table import write_csv, write_json
 from edgeprune.bundle import DENSE, Bundle
 from edgeprune.bundle.onnx_files import check_external
 from edgeprune.cli.defaults import PRECISIONS, open_default
-from edgeprune.cli.device import open_sensor, prepare_run, require_engine
 from edgeprune.cli.options import bundle_option, json_option, option, threads_option
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import FRAMES, ROUNDS
@@ -26,6 +25,7 @@ from edgeprune.evaluate.bench import bench as run_bench
 from edgeprune.evaluate.plot import plot_miou_latency
 from edgeprune.runtime.compiling import single_graphs
 from edgeprune.runtime.engines import ENGINES
+from edgeprune.runtime.preparing import open_sensor, prepare_run, require_engine
 
 EVAL_COLUMNS = {
     "bucket": ("bucket", ""),

@@ -2,60 +2,43 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, make_dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from edgeprune.base.ending import asked, ended, ending, hard_stop
+from edgeprune.base.ending import asked, ended, hard_stop
 from edgeprune.base.errors import EdgepruneError, InputError
 from edgeprune.bundle import Bundle
 from edgeprune.cli import STOPPED_RUN, STOPPED_RUN_JSON
 from edgeprune.cli.defaults import PRECISIONS, open_default
-from edgeprune.cli.device import open_sensor, prepare_run, require_engine
 from edgeprune.cli.measure import check_threads
 from edgeprune.cli.options import bundle_option, json_option, option, threads_option
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import A_RUN, A_WHILE, FRAMES
 from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb
-from edgeprune.data.image import IMAGE_SUFFIXES
-from edgeprune.data.preprocess import Preprocess
-from edgeprune.runtime.cameras import kind_of, open_source
-from edgeprune.runtime.cameras.capture import open_capture
-from edgeprune.runtime.choose import make_chooser
+from edgeprune.runtime.cameras import camera_files, what_to_type
 from edgeprune.runtime.engines import ENGINES
-from edgeprune.runtime.meters import METERS, measure_idle
+from edgeprune.runtime.meters import measure_idle, meters
 from edgeprune.runtime.meters.none import NoMeter
-from edgeprune.runtime.run import CutShort, Outcome
+from edgeprune.runtime.preparing import open_sensor, require_engine
+from edgeprune.runtime.run import CutShort, Limits, Outcome
 from edgeprune.runtime.run import run as run_loop
-from edgeprune.runtime.sinks.encode import check_video_name
-from edgeprune.runtime.sinks.record import check_record_name
+from edgeprune.runtime.sinks import SINKS, outputs_of
+from edgeprune.runtime.stream import StreamOptions, open_stream
+from edgeprune.runtime.summary import RunSummary
 
 logger = logging.getLogger(__name__)
-
-
-def camera_files(camera: str) -> list[Path]:
-    """What is read of a camera URI that names something on the disk: a video, an image, the images of a folder."""
-    kind, path = kind_of(camera), Path(camera)
-    if kind == "images" and path.is_dir():
-        return [each for each in path.iterdir() if each.suffix.lower() in IMAGE_SUFFIXES]
-    return [path] if kind in ("video", "images") else []
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
     bundle: Path | None = bundle_option()
-    camera: str = option(
-        "--camera",
-        default="synthetic://street?seed=1",
-        help="0, /dev/video0, a video file, a folder of images, rtsp://, csi://0 or synthetic://street?seed=1.",
-    )
+    camera: str = option("--camera", default="synthetic://street?seed=1", help=f"{what_to_type()}.")
     frames: int | None = option("--frames", FRAMES, help="Stop after so many frames.")
     seconds: float | None = option("--seconds", A_RUN, help="Stop after so long.")
-    out: Path | None = option("--out", help="Overlay video (.mp4).")
-    record: Path | None = option("--record", help="A row per frame (.csv or .jsonl).")
     precision: str | None = option("--precision", click.Choice(PRECISIONS), help="Default: the fastest that was built.")
     bucket: str | None = option("--bucket", help="Always this bucket; default: chosen in each frame.")
     chooser: str = option("--chooser", default="in-frame", without="bucket", help="in-frame or previous-frame.")
@@ -63,77 +46,62 @@ class RunOptions:
         "--realtime", default=False, help="Pace a file at its own rate and drop what comes too fast."
     )
     loop: bool = option("--loop", default=False, help="Start a file again at its end.")
-    meter: str | None = option("--meter", help=f"Energy meter: {', '.join(METERS)}; default: the target's.")
+    meter: str | None = option("--meter", help=f"Energy meter: {', '.join(meters())}; default: the target's.")
     idle_seconds: float = option("--idle", A_WHILE, default=0.0, help="Measure idle power for so many seconds first.")
     threads: int | None = threads_option()
     engine: str | None = option("--engine", help=f"{', '.join(ENGINES)}; default: the target's.")
     json: bool = json_option()
 
+    def of_stream(self) -> StreamOptions:
+        """What of them a stream is opened with."""
+        return StreamOptions(**{each.name: getattr(self, each.name) for each in fields(StreamOptions)})
 
-def run_camera(bundle: Bundle, options: RunOptions) -> Outcome:
-    """Opens camera, engine and meter, and runs the loop."""
-    manifest, bucket = bundle.manifest, options.bucket
-    engine = options.engine or manifest.target.engine
-    opener = require_engine(bundle, engine)
+
+# and an option for each row of SINKS
+OPTIONS: Any = make_dataclass(
+    "OPTIONS",
+    [
+        (key, Path | None if kind.writes else str | None, option(f"--{key}", metavar=kind.metavar, help=kind.help))
+        for key, kind in SINKS.items()
+    ],
+    bases=(RunOptions,),
+    frozen=True,
+    kw_only=True,
+)
+
+
+def run_camera(bundle: Bundle, options: RunOptions, outputs: Mapping[str, str]) -> Outcome:
+    """Opens camera, engine and meter, and runs the loop. `outputs`: names by the keys of SINKS."""
+    engine = options.engine or bundle.manifest.target.engine
+    require_engine(bundle, engine)
     check_threads([engine], options.threads)
-    # a wrong name is refused before minutes are spent on compiling; what is chosen from is known after that
-    chooser = "fixed" if bucket else options.chooser
-    make_chooser(chooser, manifest.buckets, bucket)
     sensor = open_sensor(bundle, options.meter)
     if options.idle_seconds and isinstance(sensor, NoMeter):
         raise InputError(f"--idle measures idle power: {sensor.stop().status}; leave it out")
-    within = (manifest.height, manifest.width)
-    source = open_source(options.camera, realtime=options.realtime, loop=options.loop, within=within)
-    if source.note:
-        logger.info(source.note)
-    bundle = prepare_run(bundle, engine)
-    precision = options.precision or bundle.default_precision()
-    able, lines = ([bucket], []) if bucket else opener.able(bundle, precision)
-    for line in lines:
-        logger.warning(line)
-    buckets = [entry for entry in bundle.manifest.buckets if bucket or entry.name in able]
-    policy = make_chooser(chooser, buckets, bucket)
-    capture = open_capture(source)
+    stream = open_stream(bundle, options.camera, options.of_stream())
     try:
-        session = opener.open(bundle, precision, buckets=able, threads=options.threads or manifest.target.threads)
-    except BaseException:
-        capture.close()
-        raise
-    idle_w = measure_idle(sensor, options.idle_seconds) if options.idle_seconds else None
-    try:
-        return run_loop(
-            bundle,
-            session,
-            capture,
-            Preprocess.of(manifest),
-            policy,
-            sensor,
-            frames=options.frames,
-            seconds=options.seconds,
-            out=options.out,
-            record=options.record,
-            idle_w=idle_w,
-        )
+        idle_w = measure_idle(sensor, options.idle_seconds) if options.idle_seconds else None
+        return run_loop(stream, sensor, Limits(options.frames, options.seconds), outputs, idle_w)
     finally:
-        with ending():
-            session.close()
+        stream.close()
 
 
 @verb(
     "run",
-    RunOptions,
+    OPTIONS,
     ["edgeprune run --camera 0", "edgeprune run --camera clip.mp4 --out out/overlay.mp4 --record out/frames.csv"],
 )
 def run(options: RunOptions) -> None:
     """Segment a camera stream and measure it."""
-    for path, check in ((options.out, check_video_name), (options.record, check_record_name)):
-        if path:
-            check(path)
+    outputs = {key: str(name) for key in SINKS if (name := getattr(options, key))}
+    written = outputs_of(outputs)
     try:
         with hard_stop(0):
             opened = open_default(options.bundle)
-            own([options.out, options.record], [opened.folder, *camera_files(options.camera)])
-            outcome = run_camera(opened, options)
+            inputs = [opened.folder, *camera_files(options.camera)]
+            own([output.path for output in written if not output.folder], inputs)
+            own([output.path for output in written if output.folder], inputs, folders=True)
+            outcome = run_camera(opened, options, outputs)
     except (KeyboardInterrupt, EdgepruneError) as error:
         # SIGTERM is KeyboardInterrupt too, and what a library makes of it is an error of ours; once there are frames, the
         # loop ends by itself
@@ -146,35 +114,32 @@ def run(options: RunOptions) -> None:
         return
     ended()
     if options.json:
-        show_json(outcome.summary)
+        show_json(outcome.summary.to_json())
     else:
         show_summary(outcome.summary)
     if outcome.failure:
         raise outcome.failure
 
 
-def show_summary(summary: Mapping[str, Any]) -> None:
+def show_summary(summary: RunSummary) -> None:
     """The summary as a person reads it."""
-    latency, energy = summary["latency_ms"], summary["energy"]
-    damaged = summary["camera"]["damaged"]
+    figures, energy, latency_ms = summary.figures, summary.energy, summary.figures.latency_ms
+    damaged = summary.camera.damaged
     left_out = f", {damaged} damaged ones left out" if damaged else ""
+    click.echo(f"frames   {figures.frames} ({figures.dropped} dropped{left_out}), {_number(figures.fps)} per second")
     click.echo(
-        f"frames   {summary['frames']} ({summary['dropped']} dropped{left_out}), {_number(summary['fps'])} per second"
-    )
-    click.echo(
-        f"latency  p50 {_number(latency['p50'])}, p95 {_number(latency['p95'])}, p99 {_number(latency['p99'])} ms "
+        f"latency  p50 {_number(latency_ms.p50)}, p95 {_number(latency_ms.p95)}, p99 {_number(latency_ms.p99)} ms "
         "(frame in hand to labels in hand)"
     )
-    shown = [{"stage": stage, **times} for stage, times in summary["stages_ms"].items() if times["p50"] is not None]
+    shown = [{"stage": stage, **vars(ms)} for stage, ms in figures.stages_ms.items() if ms.p50 is not None]
     show_table(shown, {"stage": ("stage, ms", ""), "p50": ("p50", ".2f"), "p95": ("p95", ".2f"), "p99": ("p99", ".2f")})
-    buckets = ", ".join(f"{name} x{count}" for name, count in summary["buckets"].items())
-    click.echo(f"tokens   {_number(summary['tokens_mean'])} a frame over all blocks; buckets {buckets}")
-    figure = energy["mj_per_frame"]
-    shown_energy = energy["status"] if figure is None else f"{figure:.1f} mJ a frame ({energy['status']})"
-    click.echo(f"energy   {shown_energy}")
-    for key in ("record", "out"):
-        if summary.get(key):
-            click.echo(f"wrote    {summary[key]}")
+    buckets = ", ".join(f"{name} x{count}" for name, count in figures.buckets.items())
+    click.echo(f"tokens   {_number(figures.tokens_mean)} a frame over all blocks; buckets {buckets}")
+    mj = energy.mj_per_frame
+    click.echo(f"energy   {energy.status if mj is None else f'{mj:.1f} mJ a frame ({energy.status})'}")
+    for path in summary.outputs.values():
+        if path:
+            click.echo(f"wrote    {path}")
 
 
 def _number(value: float | None) -> str:

@@ -7,7 +7,6 @@ import click
 
 from edgeprune.base.table import write_csv, write_json
 from edgeprune.cli.defaults import open_default
-from edgeprune.cli.device import prepare_run
 from edgeprune.cli.measure import check_threads, known_engines
 from edgeprune.cli.options import json_option, option, threads_option
 from edgeprune.cli.owning import own
@@ -18,6 +17,7 @@ from edgeprune.evaluate.plot import plot_scaling
 from edgeprune.lab.scaling import scaling as measure_scaling
 from edgeprune.runtime.compiling import single_graphs
 from edgeprune.runtime.meters import open_meter
+from edgeprune.runtime.preparing import prepare_run
 
 SCALING_COLUMNS = {
     "height": ("height", "d"),

@@ -18,17 +18,16 @@ from edgeprune.cli.defaults import default_checkpoint
 from edgeprune.cli.options import argument, json_option, option, refuse_typed
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import FRAMES
-from edgeprune.cli.run import camera_files
 from edgeprune.cli.show import show_json
 from edgeprune.cli.verb import verb
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.lab.token_pictures import Selection, draw_heat, draw_selection
 from edgeprune.quantize.calib import read_calib
-from edgeprune.runtime.cameras import Frame, open_source
+from edgeprune.runtime.cameras import Frame, camera_files, open_source
 from edgeprune.runtime.engines.engine import UInt8
 from edgeprune.runtime.sinks.encode import VideoWriter
 from edgeprune.runtime.sinks.film import FilmTimes
-from edgeprune.runtime.sinks.overlay import Overlay
+from edgeprune.runtime.tasks.overlay import Overlay
 
 logger = logging.getLogger(__name__)
 

@@ -1,52 +1,74 @@
 """Figures of a run that stand beside those of `runtime.summary`: energy per frame, and what the loop itself costs."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
 
 from edgeprune.runtime.meters import Energy
+from edgeprune.runtime.row import Ledger
 
 
-def energy_per_frame(energy: Energy, frames: int, idle_w: Mapping[str, float] | None) -> dict[str, Any]:
-    """`status`, `mj_per_frame` gross and `mj_per_frame_above_idle` (None without a sensor or an idle measurement),
-    `rails` {name: mJ per frame}, `total_of` (the rails that are summed), `samples`, `seconds`, `sampling_hz`.
+@dataclass(frozen=True)
+class EnergyPerFrame:
+    """Millijoules of a frame; None without a sensor, and above idle without an idle measurement.
 
-    No figure of a frame where time was left out: the frames in it are counted, their energy isn't."""
+    Attributes:
+        status: as of `Energy`.
+        rails: of each rail.
+        total_of: the rails that are summed.
+        samples, seconds, sampling_hz: as of `Energy`.
+    """
+
+    status: str
+    mj_per_frame: float | None
+    mj_per_frame_above_idle: float | None
+    rails: dict[str, float | None]
+    total_of: list[str]
+    samples: int
+    seconds: float
+    sampling_hz: float | None
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """What the loop itself costs: everything but graphs, waiting for a frame (decoding), overlay and encoding.
+
+    Attributes:
+        ms_per_frame: milliseconds; None without a frame.
+        share_of_graphs: the quotient of that and the time in trunk and tail.
+    """
+
+    ms_per_frame: float | None
+    share_of_graphs: float | None
+
+
+def energy_per_frame(energy: Energy, frames: int, idle_w: Mapping[str, float] | None) -> EnergyPerFrame:
+    """Energy over frames. No figure of a frame where time was left out: the frames in it are counted, their energy isn't."""
     above_idle_j = energy.above_idle_j(idle_w) if idle_w else None
 
     def per_frame(joules: float | None) -> float | None:
         return 1000 * joules / frames if joules is not None and frames and not energy.left_out_s else None
 
-    return {
-        "status": energy.status,
-        "mj_per_frame": per_frame(energy.total_j),
-        "mj_per_frame_above_idle": per_frame(above_idle_j),
-        "rails": {rail: per_frame(joules) for rail, joules in energy.joules.items()},
-        "total_of": list(energy.total_of),
-        "samples": energy.samples,
-        "seconds": energy.seconds,
-        "sampling_hz": energy.sampling_hz,
-    }
+    return EnergyPerFrame(
+        status=energy.status,
+        mj_per_frame=per_frame(energy.total_j),
+        mj_per_frame_above_idle=per_frame(above_idle_j),
+        rails={rail: per_frame(joules) for rail, joules in energy.joules.items()},
+        total_of=list(energy.total_of),
+        samples=energy.samples,
+        seconds=energy.seconds,
+        sampling_hz=energy.sampling_hz,
+    )
 
 
-def overhead(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """What the loop itself costs: everything but graphs, waiting for a frame (decoding), overlay and encoding.
-
-    Args:
-        rows: of a ledger, or of a record with its cells as numbers.
-
-    Returns:
-        `ms_per_frame`, and `share_of_graphs`, the quotient of that and the time in trunk and tail.
-    """
-    graphs_ms = loop_ms = 0.0
-    before: Mapping[str, Any] | None = None
-    for row in rows:
-        in_graphs_ms = row["trunk_ms"] + row["tail_ms"]
-        graphs_ms += in_graphs_ms
-        loop_ms += row["latency_ms"] - in_graphs_ms
-        if before is not None:
-            shown_ms = (before["overlay_ms"] or 0.0) + (before["encode_ms"] or 0.0)
-            loop_ms += (row["start_ns"] - before["end_ns"]) / 1e6 - shown_ms - row["wait_ms"]
-        before = row
+def overhead(rows: Ledger) -> Overhead:
+    """What the loop costs, in the frames and between them."""
+    graphs_ms = float((rows.ms("trunk_ms") + rows.ms("tail_ms")).sum())
     if not graphs_ms:
-        return {"ms_per_frame": None, "share_of_graphs": None}
-    return {"ms_per_frame": loop_ms / len(rows), "share_of_graphs": loop_ms / graphs_ms}
+        return Overhead(None, None)
+    between_ms = (rows.counts("start_ns")[1:] - rows.counts("end_ns")[:-1]) / 1e6
+    shown_ms = np.nan_to_num(rows.ms("overlay_ms")) + np.nan_to_num(rows.ms("encode_ms"))
+    outside_ms = float((between_ms - shown_ms[:-1] - rows.ms("wait_ms")[1:]).sum())
+    loop_ms = float(rows.ms("latency_ms").sum()) - graphs_ms + outside_ms
+    return Overhead(loop_ms / len(rows), loop_ms / graphs_ms)

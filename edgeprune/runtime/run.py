@@ -7,28 +7,25 @@ to its labels in hand.
 import logging
 import time
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
-from edgeprune.base.ending import asked, at_stop, ending, held
+from edgeprune.base.ending import asked, at_stop, ending
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.machine import describe_machine, temperatures_c
-from edgeprune.bundle import Bundle
-from edgeprune.data.preprocess import Preprocess
 from edgeprune.runtime.cameras.capture import Capture
 from edgeprune.runtime.cameras.source import Frame
-from edgeprune.runtime.choose import Chooser
-from edgeprune.runtime.engines import Session
 from edgeprune.runtime.figures import energy_per_frame, overhead
 from edgeprune.runtime.meters import Energy, Meter
-from edgeprune.runtime.sinks import Sinks, milliseconds
-from edgeprune.runtime.sinks.record import Row
-from edgeprune.runtime.summary import summarise_run
+from edgeprune.runtime.outputs import Outputs
+from edgeprune.runtime.row import Row, milliseconds
+from edgeprune.runtime.stream import Stream
+from edgeprune.runtime.summary import CameraFigures, RunSummary, summarise_run
+from edgeprune.runtime.tasks import Result
 
 logger = logging.getLogger(__name__)
 
-STALL_S = 10.0  # a camera that gives no frame for as long has stalled
-PROGRESS_S = 5.0
+PROGRESS_S = 5.0  # between two lines of progress
 
 Failure = TypeVar("Failure", bound=RunError)
 
@@ -37,64 +34,61 @@ class CutShort(RunError):
     """The end of a run was itself ended, by a second Ctrl-C."""
 
 
+@dataclass(frozen=True)
+class Limits:
+    """When a run ends by itself: after so many frames, or so long, counted from the first frame; None: with its stream."""
+
+    frames: int | None = None
+    seconds: float | None = None
+
+
 class Outcome(NamedTuple):
     """What a run gives: its summary, and the failure that ended it (exit code 3), if one did."""
 
-    summary: dict[str, Any]
+    summary: RunSummary
     failure: RunError | None
 
 
 def run(
-    bundle: Bundle,
-    session: Session,
-    capture: Capture,
-    fit: Preprocess,
-    chooser: Chooser,
+    stream: Stream,
     meter: Meter,
-    *,
-    frames: int | None = None,
-    seconds: float | None = None,
-    out: Path | None = None,
-    record: Path | None = None,
+    limits: Limits | None = None,
+    outputs: Mapping[str, str] | None = None,
     idle_w: Mapping[str, float] | None = None,
 ) -> Outcome:
-    """Runs until the stream ends, `frames` or `seconds` are reached, Ctrl-C or SIGTERM, or a failure. Closes `capture`.
+    """Runs until the stream ends, a limit is reached, Ctrl-C or SIGTERM, or a failure. Closes the camera, not the graphs.
 
     Args:
-        bundle: what `session` was opened from.
-        session: opened, and so warmed up: no row is of a cold graph.
-        capture: `NewestFrame` or `EveryFrame`.
-        fit: to the bundle's input size.
-        chooser: from `make_chooser`.
+        stream: with a camera.
         meter: runs from before the first row to after the last; waiting, decoding, overlay and encoding included.
-        frames: at most so many.
-        seconds: at most so long, counted from the first frame.
-        out: where the overlay video goes (.mp4).
-        record: where the rows go (.csv or .jsonl); columns in `record.COLUMNS`.
+        outputs: what is written, by the keys of SINKS: {"out": "overlay.mp4", "record": "rows.csv"}.
         idle_w: what the machine takes when idle (`measure_idle`), to subtract.
 
     Returns:
         The summary, of what was processed even where a failure ended the run. Its files then stay under the partial
-        names that `record` and `out` of the summary give; they are whole up to the last frame.
+        names that `outputs` of the summary gives; they are whole up to the last frame.
 
     Raises:
-        InputError: before the first frame: nothing can be read from the source, or `out` or `record` can't be written.
+        InputError: before the first frame: nothing can be read from the source, or an output can't be written.
         RunError: the camera gave no first frame.
         CutShort: a second Ctrl-C came before the files were finished.
     """
+    capture = stream.capture
+    if capture is None:
+        raise InputError("a run needs a camera; open the stream with one")
     try:
-        sinks = Sinks(bundle, fit, capture, out, record)
+        written = Outputs(outputs or {}, capture.source)
         try:
-            first = capture.get(STALL_S)
+            first = capture.get(stream.patience_s)
             if first is None:
                 raise InputError(f"{capture.source.uri} has no frames; name another camera, file or folder")
-            sinks.open(first[0])
+            written.begin(first[0])
         except BaseException:
-            sinks.discard()
+            written.discard()
             raise
-        loop = _Loop(bundle, session, capture, fit, chooser, sinks)
+        loop = _Loop(stream, capture, written)
         try:
-            return loop.run(first, meter, frames, seconds, idle_w)
+            return loop.run(first, meter, limits or Limits(), idle_w)
         except KeyboardInterrupt as error:  # Ctrl-C again, in the end that the first one made
             raise loop.cut_short() from error
     finally:
@@ -105,29 +99,13 @@ def run(
 class _Loop:
     """One run: the state that passes from frame to frame."""
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        session: Session,
-        capture: Capture,
-        fit: Preprocess,
-        chooser: Chooser,
-        sinks: Sinks,
-    ):
-        self._bundle, self._session, self._capture = bundle, session, capture
-        self._fit, self._chooser, self._sinks = fit, chooser, sinks
-        self._tokens_of = {bucket.name: bucket.token_layers for bucket in bundle.manifest.buckets}
-        self._all_tokens = bundle.manifest.depth * bundle.manifest.tokens
+    def __init__(self, stream: Stream, capture: Capture, outputs: Outputs):
+        self._stream, self._capture, self._outputs = stream, capture, outputs
         self._frames = self._dropped = 0
         self._interrupted = False
 
     def run(
-        self,
-        first: tuple[Frame, int],
-        meter: Meter,
-        frames: int | None,
-        seconds: float | None,
-        idle_w: Mapping[str, float] | None,
+        self, first: tuple[Frame, int], meter: Meter, limits: Limits, idle_w: Mapping[str, float] | None
     ) -> Outcome:
         """Frames, then the summary; see `run`."""
         failure: RunError | None = None
@@ -136,49 +114,47 @@ class _Loop:
             meter.start()
         finished = False
         try:
-            with at_stop(lambda: self._sinks.end(failed=False)):
-                failure = self._frames_until_the_end(first, frames, seconds)
+            with at_stop(lambda: self._outputs.end(failed=False)):
+                failure = self._frames_until_the_end(first, limits)
             finished = True
         finally:  # whatever comes: no meter's thread and no open file is left behind
             with ending():
                 try:
                     energy = meter.stop()
                 finally:
-                    failure = self._end_sinks(failure, failed=failure is not None or not finished)
+                    failure = self._end_outputs(failure, failed=failure is not None or not finished)
         with ending():
             if failure:
                 failure = self._with_what_is_left(failure)
             return Outcome(self._summary(energy, idle_w, before_c, failure), failure)
 
-    def _end_sinks(self, failure: RunError | None, failed: bool) -> RunError | None:
-        """The failure that ended the stream, and that of the sinks at its end."""
+    def _end_outputs(self, failure: RunError | None, failed: bool) -> RunError | None:
+        """The failure that ended the stream, and that of the outputs at its end."""
         try:
-            self._sinks.end(failed)
+            self._outputs.end(failed)
         except RunError as error:
             return type(failure)(f"{failure}; {error}") if failure else error
         return failure
 
-    def _frames_until_the_end(
-        self, first: tuple[Frame, int], frames: int | None, seconds: float | None
-    ) -> RunError | None:
+    def _frames_until_the_end(self, first: tuple[Frame, int], limits: Limits) -> RunError | None:
         """Processes frames; returns the failure that ended the stream, if one did."""
         said_ns = time.monotonic_ns()
         began_ns: int | None = None
-        limit_ns = seconds * 1e9 if seconds else float("inf")
-        stall_s = None if self._capture.source.paced else STALL_S
+        limit_ns = limits.seconds * 1e9 if limits.seconds else float("inf")
         got: tuple[Frame, int] | None = first
         wait_ms = 0.0
         try:
             while got:
-                row = self._process(*got, wait_ms)
-                began_ns = row["start_ns"] if began_ns is None else began_ns
-                if self._frames == frames or row["end_ns"] - began_ns >= limit_ns:
+                result = self._process(*got, wait_ms)
+                start_ns, end_ns = result.facts.start_ns, result.facts.end_ns
+                began_ns = start_ns if began_ns is None else began_ns
+                if self._frames == limits.frames or end_ns - began_ns >= limit_ns:
                     return None
-                if row["end_ns"] - said_ns > PROGRESS_S * 1e9:
-                    said_ns = row["end_ns"]
-                    logger.info(f"frame {self._frames}  {self._status(row)}  dropped {self._dropped}")
+                if end_ns - said_ns > PROGRESS_S * 1e9:
+                    said_ns = end_ns
+                    logger.info(f"frame {self._frames}  {result.status}  dropped {self._dropped}")
                 asked_ns = time.monotonic_ns()
-                got = self._capture.get(stall_s)
+                got = self._capture.get(self._stream.patience_s)
                 wait_ms = milliseconds(asked_ns, time.monotonic_ns())
                 if asked():  # a library may have swallowed Ctrl-C
                     raise KeyboardInterrupt
@@ -193,43 +169,33 @@ class _Loop:
             return RunError(f"{where}{error.strerror or error}")
         return None
 
-    def _process(self, frame: Frame, dropped: int, wait_ms: float) -> dict[str, Any]:
-        """One frame from fit to record; returns its row."""
-        start_ns = time.monotonic_ns()
-        fitted_HW3 = self._fit.fit(frame.image_HW3)
-        fitted_ns = time.monotonic_ns()
-        count = self._session.start(fitted_HW3)
-        trunk_ns = time.monotonic_ns()
-        bucket = self._chooser(count)
-        chosen_ns = time.monotonic_ns()
-        label_HW = self._session.finish(bucket)
-        end_ns = time.monotonic_ns()
-        row: dict[str, Any] = {
-            "index": frame.index,
-            "capture_ns": frame.capture_ns,
-            "presentation_s": None if frame.presentation_s is None else round(frame.presentation_s, 6),
-            "start_ns": start_ns,
-            "end_ns": end_ns,
-            "wait_ms": wait_ms,
-            "fit_ms": milliseconds(start_ns, fitted_ns),
-            "trunk_ms": milliseconds(fitted_ns, trunk_ns),
-            "choose_ms": milliseconds(trunk_ns, chosen_ns),
-            "tail_ms": milliseconds(chosen_ns, end_ns),
-            "overlay_ms": None,
-            "encode_ms": None,
-            "latency_ms": milliseconds(start_ns, end_ns),
-            "bucket": bucket,
-            "tokens": self._tokens_of[bucket],
-            "dropped": dropped,
-        }
+    def _process(self, frame: Frame, dropped: int, wait_ms: float) -> Result:
+        """One frame from fit to record."""
+        result = self._stream.process(frame)
+        facts = result.facts
+        row = Row(
+            index=frame.index,
+            name=frame.name,
+            capture_ns=frame.capture_ns,
+            presentation_s=None if frame.presentation_s is None else round(frame.presentation_s, 6),
+            start_ns=facts.start_ns,
+            end_ns=facts.end_ns,
+            wait_ms=wait_ms,
+            fit_ms=facts.fit_ms,
+            trunk_ms=facts.trunk_ms,
+            choose_ms=facts.choose_ms,
+            tail_ms=facts.tail_ms,
+            overlay_ms=None,
+            encode_ms=None,
+            latency_ms=result.latency_ms,
+            bucket=facts.bucket,
+            tokens=facts.tokens,
+            dropped=dropped,
+        )
         self._frames += 1
         self._dropped += dropped
-        with held():  # a frame is in the video, in the record and in the summary, or in none
-            try:
-                self._sinks.show(frame, label_HW, self._status(row) if self._sinks.video else "", row)
-            finally:
-                self._sinks.keep(row)
-        return row
+        self._outputs.add(result, row)
+        return result
 
     def cut_short(self) -> CutShort:
         """What a run is whose end did not come to its own."""
@@ -237,43 +203,31 @@ class _Loop:
 
     def _with_what_is_left(self, failure: Failure) -> Failure:
         """The failure, and where what was recorded until then is."""
-        if not len(self._sinks.ledger):
+        frames = len(self._outputs.ledger)
+        if not frames:
             return type(failure)(f"{failure}; no frame was processed before")
         # a video whose disk was full has fewer; its own words say where it is
-        left = [path for path in self._sinks.paths().values() if path and path not in str(failure)]
+        left = [path for path in self._outputs.paths().values() if path and path not in str(failure)]
         kept = f" are in {' and '.join(left)}" if left else " were processed"
-        return type(failure)(f"{failure}; {len(self._sinks.ledger)} frames until then{kept}")
-
-    def _status(self, row: Row) -> str:
-        """`21.3 fps  18.1 ms  bucket 384 (52% of the tokens)`; frames per second since the first."""
-        ledger = self._sinks.ledger
-        seconds = (row["end_ns"] - (ledger[0] if len(ledger) else row)["start_ns"]) / 1e9
-        share = 100 * row["tokens"] / self._all_tokens
-        return (
-            f"{self._frames / seconds:.1f} fps  {row['latency_ms']:.1f} ms  bucket {row['bucket']} "
-            f"({share:.0f}% of the tokens)"
-        )
+        return type(failure)(f"{failure}; {frames} frames until then{kept}")
 
     def _summary(
         self, energy: Energy, idle_w: Mapping[str, float] | None, before_c: dict[str, float], failure: RunError | None
-    ) -> dict[str, Any]:
-        source, manifest = self._capture.source, self._bundle.manifest
-        rows = self._sinks.ledger
-        summary = summarise_run(rows)
-        engine = self._session.describe()
-        return {
-            **summary,
-            "energy": energy_per_frame(energy, len(rows), idle_w),
-            **self._sinks.paths(),
-            "token_share": summary["tokens_mean"] / self._all_tokens if len(rows) else None,
-            "overhead": overhead(rows),
-            "camera": {"uri": source.uri, "fps": source.fps, "live": source.live, "damaged": source.damaged},
-            "bundle": str(self._bundle.folder),
-            "model": manifest.name,
-            "engine": engine,
-            "warm_up": engine["warm_up"],
-            "machine": describe_machine(),
-            "temperature_c": {"before": before_c, "after": temperatures_c()},
-            "ended": "failure" if failure else "interrupted" if self._interrupted else "finished",
-            "failure": str(failure) if failure else None,
-        }
+    ) -> RunSummary:
+        source, bundle, rows = self._capture.source, self._stream.bundle, self._outputs.ledger
+        figures = summarise_run(rows)
+        return RunSummary(
+            figures=figures,
+            energy=energy_per_frame(energy, len(rows), idle_w),
+            outputs=self._outputs.paths(),
+            token_share=None if figures.tokens_mean is None else figures.tokens_mean / self._stream.all_tokens,
+            overhead=overhead(rows),
+            camera=CameraFigures(source.uri, source.fps, source.live, source.damaged),
+            bundle=str(bundle.folder),
+            model=bundle.manifest.name,
+            engine=self._stream.session.describe(),
+            machine=describe_machine(),
+            temperature_c={"before": before_c, "after": temperatures_c()},
+            ended="failure" if failure else "interrupted" if self._interrupted else "finished",
+            failure=str(failure) if failure else None,
+        )

@@ -1,45 +1,97 @@
-"""The figures of a run, recomputed from its per-frame rows alone."""
+"""The summary of a run: figures that its per-frame rows give, and what stands beside them."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-STAGES = ("fit", "trunk", "choose", "tail", "overlay", "encode")
+from edgeprune.base.statistics import Percentiles, percentiles
+from edgeprune.runtime.figures import EnergyPerFrame, Overhead
+from edgeprune.runtime.row import STAGES, Ledger
 
 
-def percentiles(values: Sequence[float]) -> dict[str, float | None]:
-    """50th, 95th and 99th percentile, linear between values; None of no values."""
-    points = np.percentile(values, [50, 95, 99]).tolist() if len(values) else [None] * 3
-    return dict(zip(("p50", "p95", "p99"), points, strict=True))
+@dataclass(frozen=True)
+class RunFigures:
+    """What the rows alone tell; None where no row tells.
 
-
-def summarise_run(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Summary of a run.
-
-    Args:
-        rows: one per processed frame, as recorded or as read back from its CSV (numbers as text are fine):
-            `start_ns`, `end_ns` (monotonic clock), `latency_ms` (frame in hand to labels in hand), `fit_ms`,
-            `trunk_ms`, `choose_ms`, `tail_ms`, `overlay_ms`, `encode_ms` (None or "" where the stage did not run),
-            `bucket`, `tokens` (processed, summed over the blocks), `dropped` (frames lost since the row before).
-
-    Returns:
-        `frames`, `dropped`, `fps` (frames over the time from the first start to the last end), `latency_ms` and for
-        each stage `stages_ms` {p50, p95, p99}, `tokens_mean` per frame, `buckets` {name: frames}. None where no row
-        tells.
+    Attributes:
+        frames: processed.
+        dropped: lost between them.
+        fps: frames over the time from the first start to the last end.
+        latency_ms: frame in hand to labels in hand.
+        stages_ms: of each of STAGES, over the frames for which it ran.
+        tokens_mean: tokens per frame, summed over the blocks.
+        buckets: how many frames each had.
     """
-    seconds = (float(rows[-1]["end_ns"]) - float(rows[0]["start_ns"])) / 1e9 if rows else 0.0
-    return {
-        "frames": len(rows),
-        "dropped": sum(int(row["dropped"]) for row in rows),
-        "fps": len(rows) / seconds if seconds > 0 else None,
-        "latency_ms": percentiles(_column(rows, "latency_ms")),
-        "stages_ms": {stage: percentiles(_column(rows, f"{stage}_ms")) for stage in STAGES},
-        "tokens_mean": float(np.mean(_column(rows, "tokens"))) if rows else None,
-        "buckets": dict(sorted(Counter(str(row["bucket"]) for row in rows).items())),
-    }
+
+    frames: int
+    dropped: int
+    fps: float | None
+    latency_ms: Percentiles
+    stages_ms: dict[str, Percentiles]
+    tokens_mean: float | None
+    buckets: dict[str, int]
 
 
-def _column(rows: Sequence[Mapping[str, Any]], key: str) -> list[float]:
-    return [float(row[key]) for row in rows if row.get(key) not in (None, "")]
+@dataclass(frozen=True)
+class CameraFigures:
+    """The camera of a run: its URI without secrets, its nominal rate, and how many frames were left out as damaged."""
+
+    uri: str
+    fps: float | None
+    live: bool
+    damaged: int
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run.
+
+    Attributes:
+        outputs: where each output lies, by its key in SINKS; None for one that was not asked for, or is gone.
+        token_share: of the tokens that the dense model processes.
+        engine: `Session.describe()`.
+        machine: `describe_machine()`.
+        temperature_c: of each sensor, `before` and `after`.
+        ended: `finished`, `interrupted` or `failure`.
+        failure: why, in a line.
+    """
+
+    figures: RunFigures
+    energy: EnergyPerFrame
+    outputs: dict[str, str | None]
+    token_share: float | None
+    overhead: Overhead
+    camera: CameraFigures
+    bundle: str
+    model: str
+    engine: dict[str, Any]
+    machine: dict[str, Any]
+    temperature_c: dict[str, dict[str, float]]
+    ended: str
+    failure: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON object: figures and outputs are keys of their own."""
+        content = asdict(self)
+        figures, outputs = content.pop("figures"), content.pop("outputs")
+        return {**figures, **outputs, **content, "warm_up": self.engine["warm_up"]}
+
+
+def summarise_run(rows: Ledger) -> RunFigures:
+    """The figures that rows give."""
+    seconds = float(rows.counts("end_ns")[-1] - rows.counts("start_ns")[0]) / 1e9 if len(rows) else 0.0
+    return RunFigures(
+        frames=len(rows),
+        dropped=int(rows.counts("dropped").sum()),
+        fps=len(rows) / seconds if seconds > 0 else None,
+        latency_ms=percentiles(rows.ms("latency_ms")),
+        stages_ms={stage: _percentiles_of_stage(rows, stage) for stage in STAGES},
+        tokens_mean=float(rows.counts("tokens").mean()) if len(rows) else None,
+        buckets=rows.buckets(),
+    )
+
+
+def _percentiles_of_stage(rows: Ledger, stage: str) -> Percentiles:
+    times_ms = rows.ms(f"{stage}_ms")
+    return percentiles(times_ms[~np.isnan(times_ms)])

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from edgeprune.bundle import MIXED, Bundle
-from edgeprune.cli import device
 from edgeprune.runtime import kept_choice as kept
+from edgeprune.runtime import preparing
 from tests import bundles
 from tests.cli.compiled import ROWS, one_picture
 from tests.cli.conftest import Type
@@ -174,7 +174,7 @@ def test_a_board_that_is_not_in_its_fastest_mode_is_told(
     jetson: Jetson, edgeprune: Type, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line = "the board is in power mode 15W (mode 0); its fastest is MAXN_SUPER: sudo nvpmodel -m 2, then sudo jetson_clocks"
-    monkeypatch.setattr(device, "slower_than_it_could_be", lambda: line)
+    monkeypatch.setattr(preparing, "slower_than_it_could_be", lambda: line)
     run = ("run", "--bundle", folder, "--camera", "synthetic://street?seed=1", "--frames", 1)
     assert line in edgeprune("compile", folder).err and line in edgeprune(*run).err
 

@@ -8,13 +8,13 @@ import pytest
 
 from edgeprune.base.errors import RunError
 from edgeprune.bundle import MANIFEST, MIXED, Bundle, open_bundle
-from edgeprune.cli.device import prepare_run
 from edgeprune.evaluate.accuracy import evaluate
 from edgeprune.evaluate.bench import list_entries
 from edgeprune.evaluate.worker import Job, open_job
 from edgeprune.runtime import compiling as on_device
 from edgeprune.runtime import kept_choice as kept
 from edgeprune.runtime.precision_choice import Choice, Measured
+from edgeprune.runtime.preparing import prepare_run
 from tests import bundles
 from tests.cli.compiled import ROWS, one_picture, spoil
 from tests.cli.conftest import Type

@@ -14,7 +14,6 @@ from edgeprune.base.errors import InputError
 from edgeprune.bundle import Bundle
 from edgeprune.data import Sample, open_split, spread
 from edgeprune.data.datasets import DataSet, StreetSplit, load_data_set
-from edgeprune.data.preprocess import Preprocess
 from edgeprune.evaluate.accuracy import Rows, evaluate
 from edgeprune.evaluate.metrics import Scores
 from edgeprune.runtime.cameras import open_source
@@ -23,7 +22,8 @@ from edgeprune.runtime.choose import make_chooser
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.meters import open_meter
 from edgeprune.runtime.run import run
-from edgeprune.runtime.sinks.overlay import Overlay
+from edgeprune.runtime.stream import Stream
+from edgeprune.runtime.tasks.overlay import Overlay
 from tests import bundles
 
 pytest.importorskip("onnxruntime", reason="needs ONNX Runtime: pip install onnxruntime")
@@ -165,15 +165,7 @@ def test_a_frame_has_the_same_labels_in_eval_and_in_a_run(
     with closing(ENGINES["onnxruntime"].open(bundle, "int8")) as session:
         capture = open_capture(open_source(str(tmp_path / "images")))
         chooser = make_chooser("in-frame", bundle.manifest.buckets)
-        run(
-            bundle,
-            session,
-            capture,
-            Preprocess.of(bundle.manifest),
-            chooser,
-            open_meter("none"),
-            out=tmp_path / "o.mp4",
-        )
+        run(Stream(bundle, session, chooser, capture), open_meter("none"), outputs={"out": str(tmp_path / "o.mp4")})
 
     expected = Scores(bundles.NAMES, 255, None)
     for eval_HW, run_HW, sample in zip(scored, shown, samples, strict=True):

@@ -1,16 +1,20 @@
 """The summary of a run says what its rows say."""
 
-import csv
+from dataclasses import astuple
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from edgeprune.base.table import write_csv
-from edgeprune.runtime.summary import percentiles, summarise_run
+from edgeprune.base.statistics import Percentiles, percentiles
+from edgeprune.runtime.figures import Overhead, overhead
+from edgeprune.runtime.row import Ledger, Row
+from edgeprune.runtime.sinks.record import Record
+from edgeprune.runtime.summary import summarise_run
+from tests.runtime import rows
+from tests.runtime.loop.fakes import Scripted
 
 
-def row(index: int, **other: Any) -> dict[str, Any]:
+def row(index: int) -> Row:
     """A frame every 50 ms that took 40 ms."""
     start_ns = 7_000_000_000 + index * 50_000_000
     stages = {
@@ -21,47 +25,68 @@ def row(index: int, **other: Any) -> dict[str, Any]:
         "overlay_ms": 2.0,
         "encode_ms": None,
     }
-    return {
-        "index": index,
-        "capture_ns": start_ns - 5_000_000,
-        "start_ns": start_ns,
-        "end_ns": start_ns + 40_000_000,
+    return rows.row(
+        index,
+        name=f"{index:06d}",
+        capture_ns=start_ns - 5_000_000,
+        presentation_s=None,
+        start_ns=start_ns,
+        end_ns=start_ns + 40_000_000,
+        wait_ms=3.0,
         **stages,
-        "latency_ms": 31.5 + index,
-        "bucket": "b40" if index % 3 else "b80",
-        "tokens": 1000.0 + index,
-        "dropped": 1 if index == 4 else 0,
-        **other,
-    }
+        latency_ms=31.5 + index,
+        bucket="b40" if index % 3 else "b80",
+        tokens=1000 + index,
+        dropped=1 if index == 4 else 0,
+    )
 
 
-ROWS = [row(index) for index in range(10)]
+@pytest.fixture
+def ledger() -> Ledger:
+    """Ten rows."""
+    ledger = Ledger()
+    for index in range(10):
+        ledger.add(row(index))
+    return ledger
 
 
-def test_summary_by_hand() -> None:
-    summary = summarise_run(ROWS)
-    assert summary["frames"] == 10 and summary["dropped"] == 1
-    assert summary["fps"] == pytest.approx(10 / 0.49)
-    assert summary["latency_ms"] == {"p50": 36.0, "p95": pytest.approx(40.05), "p99": pytest.approx(40.41)}
-    assert list(summary["stages_ms"]) == ["fit", "trunk", "choose", "tail", "overlay", "encode"]
-    assert summary["stages_ms"]["trunk"]["p50"] == 14.5
-    assert summary["stages_ms"]["encode"] == {"p50": None, "p95": None, "p99": None}
-    assert summary["tokens_mean"] == 1004.5
-    assert summary["buckets"] == {"b40": 6, "b80": 4}
+def test_summary_by_hand(ledger: Ledger) -> None:
+    figures = summarise_run(ledger)
+    assert figures.frames == len(ledger) == 10 and figures.dropped == 1
+    assert figures.fps == pytest.approx(10 / 0.49)
+    assert figures.latency_ms == percentiles([31.5 + index for index in range(10)])
+    assert astuple(figures.latency_ms) == pytest.approx((36.0, 40.05, 40.41))
+    assert list(figures.stages_ms) == ["fit", "trunk", "choose", "tail", "overlay", "encode"]
+    assert figures.stages_ms["trunk"].p50 == 14.5
+    assert figures.stages_ms["encode"] == Percentiles(None, None, None)
+    assert figures.tokens_mean == 1004.5
+    assert figures.buckets == {"b40": 6, "b80": 4}
 
 
-def test_recomputed_from_the_csv(tmp_path: Path) -> None:
-    write_csv(tmp_path / "frames.csv", ROWS)
-    with (tmp_path / "frames.csv").open(newline="") as file:
-        assert summarise_run(list(csv.DictReader(file))) == summarise_run(ROWS)
+def test_what_the_loop_costs_by_hand(ledger: Ledger) -> None:
+    """In a frame 1.5 ms besides the graphs; between two 10 ms, less 2 of the overlay and 3 of waiting."""
+    loop_ms, graphs_ms = 10 * 1.5 + 9 * (10 - 2 - 3), sum(30.0 + index for index in range(10))
+    assert astuple(overhead(ledger)) == pytest.approx((loop_ms / 10, loop_ms / graphs_ms))
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
+def test_recomputed_from_the_record(tmp_path: Path, ledger: Ledger, name: str) -> None:
+    record = Record(str(tmp_path / name), Scripted(0))
+    for index in range(10):
+        record.write(row(index))
+    record.close()
+    again = rows.ledger_of(rows.read(tmp_path / name))
+    assert summarise_run(again) == summarise_run(ledger) and overhead(again) == overhead(ledger)
 
 
 def test_run_of_no_frames() -> None:
-    summary = summarise_run([])
-    assert summary["frames"] == 0 and summary["fps"] is None and summary["tokens_mean"] is None
-    assert summary["latency_ms"] == {"p50": None, "p95": None, "p99": None} and summary["buckets"] == {}
+    figures = summarise_run(Ledger())
+    assert figures.frames == 0 and figures.fps is None and figures.tokens_mean is None
+    assert figures.latency_ms == Percentiles(None, None, None) and figures.buckets == {}
+    assert overhead(Ledger()) == Overhead(None, None)
 
 
-def test_percentiles() -> None:
-    assert percentiles([3.0]) == {"p50": 3.0, "p95": 3.0, "p99": 3.0}
-    assert percentiles(list(range(101))) == {"p50": 50.0, "p95": 95.0, "p99": 99.0}
+def test_a_frame_that_is_waited_for_for_days(ledger: Ledger) -> None:
+    """As of a time-lapse that is played at its own pace."""
+    ledger.add(rows.row(10, wait_ms=3e8))
+    assert ledger.ms("wait_ms")[-1] == 3e8

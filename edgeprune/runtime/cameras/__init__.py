@@ -2,15 +2,16 @@
 
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from edgeprune.base.errors import InputError, choose, nearest
 from edgeprune.base.inputs import look_at
-from edgeprune.base.masking import masked_uri
+from edgeprune.base.masking import masked_uri, show_values_of
 from edgeprune.data.image import IMAGE_SUFFIXES, is_image
+from edgeprune.runtime.cameras import csi, synthetic
 from edgeprune.runtime.cameras.csi import open_csi
-from edgeprune.runtime.cameras.images import open_images
+from edgeprune.runtime.cameras.images import image_files, open_images
+from edgeprune.runtime.cameras.kind import AS_IT_COMES, CameraKind, Wanted
 from edgeprune.runtime.cameras.rtsp import open_rtsp
 from edgeprune.runtime.cameras.source import (
     CameraLost,
@@ -26,30 +27,40 @@ from edgeprune.runtime.cameras.video import open_video
 
 __all__ = [
     "SOURCES",
+    "CameraKind",
     "CameraLost",
     "CameraStalled",
     "CameraUnplugged",
     "Frame",
     "FrameSource",
     "StreamTruncated",
+    "Wanted",
+    "camera_files",
     "open_source",
+    "what_to_type",
 ]
 
-# (uri, realtime, loop) -> source. A URI with a scheme names its row; `kind_of` tells the others apart.
-SOURCES: dict[str, Callable[[str, bool, bool], FrameSource]] = {
-    "v4l2": open_v4l2,
-    "video": open_video,
-    "images": open_images,
-    "rtsp": open_rtsp,
-    "csi": open_csi,
-    "synthetic": open_synthetic,
+# A URI with a scheme names its row; `kind_of` tells the others apart.
+SOURCES: dict[str, CameraKind] = {
+    "v4l2": CameraKind(open_v4l2, "0, /dev/video0", endless=True),
+    "video": CameraKind(open_video, "a video file", files=lambda path: [Path(path)]),
+    "images": CameraKind(open_images, "a folder of images", files=image_files),
+    "rtsp": CameraKind(open_rtsp, "rtsp://...", scheme=True, endless=True),
+    "csi": CameraKind(open_csi, "csi://0", scheme=True, endless=True, options=csi.OPTIONS),
+    "synthetic": CameraKind(open_synthetic, "synthetic://street?seed=1", scheme=True, options=synthetic.OPTIONS),
 }
-CAMERAS = ("v4l2", "rtsp", "csi")  # live, and without an end
-WITH_SCHEME = {name: SOURCES[name] for name in ("rtsp", "csi", "synthetic")}
+for _kind in SOURCES.values():
+    show_values_of(_kind.options)
+
 VIDEO_BYTES = 1 << 42  # recordings may have terabytes
 FILMS_OF_IMAGES = (".mjpeg", ".mjpg")  # one JPEG behind the other: the beginning is that of an image
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-WHAT_TO_TYPE = "0, /dev/video0, a video file, a folder of images, rtsp://..., csi://0 or synthetic://street?seed=1"
+
+
+def what_to_type() -> str:
+    """`0, /dev/video0, a video file, ... or synthetic://street?seed=1`: the choices, for a person."""
+    *others, last = [kind.typed for kind in SOURCES.values()]
+    return f"{', '.join(others)} or {last}"
 
 
 def kind_of(uri: str) -> str:
@@ -62,13 +73,13 @@ def kind_of(uri: str) -> str:
         return _kind_of(uri)
     except (OSError, ValueError) as error:  # a name too long, a folder that may not be looked into
         reason = getattr(error, "strerror", error)
-        raise InputError(f"cannot look for {masked_uri(uri)[:100]!r}: {reason}; type {WHAT_TO_TYPE}") from error
+        raise InputError(f"cannot look for {masked_uri(uri)[:100]!r}: {reason}; type {what_to_type()}") from error
 
 
 def _kind_of(uri: str) -> str:
     if scheme := SCHEME.match(uri):
-        choose(WITH_SCHEME, scheme[1].lower(), "camera scheme")
-        return scheme[1].lower()
+        with_scheme = {name: name for name, kind in SOURCES.items() if kind.scheme}
+        return choose(with_scheme, scheme[1].lower(), "camera scheme")
     if uri.isdecimal() or uri.startswith("/dev/video"):
         return "v4l2"
     path = Path(uri)
@@ -76,7 +87,7 @@ def _kind_of(uri: str) -> str:
         return "images"
     if not os.path.exists(path):
         raise InputError(
-            f"no camera, file or folder {masked_uri(uri)[:300]!r}{nearest(uri, _beside(path))}; type {WHAT_TO_TYPE}"
+            f"no camera, file or folder {masked_uri(uri)[:300]!r}{nearest(uri, _beside(path))}; type {what_to_type()}"
         )
     # a pipe would block until somebody writes, and so do some files of /proc
     if not look_at(path, "camera", VIDEO_BYTES):
@@ -94,27 +105,30 @@ def _beside(path: Path) -> list[str]:
         return []
 
 
-def open_source(
-    uri: str, *, realtime: bool = False, loop: bool = False, within: tuple[int, int] | None = None
-) -> FrameSource:
+def camera_files(uri: str) -> list[Path]:
+    """The files that a camera reads: a video, an image, the images of a folder. Raises InputError as `kind_of`."""
+    return SOURCES[kind_of(uri)].files(uri)
+
+
+def open_source(uri: str, wanted: Wanted = AS_IT_COMES) -> FrameSource:
     """Opens a camera, a video, images or the synthetic street.
 
     Args:
-        uri: see WHAT_TO_TYPE.
-        realtime: hand out a file's frames at its own frame rate, as a live source.
-        loop: start a file again at its end, for ever.
-        within: (height, width) of the input that frames are for: a CSI camera scales them down to it.
+        uri: see `what_to_type`.
+        wanted: how its frames are.
 
     Raises:
         InputError: it isn't there, can't be read, or an option of it is unknown; or `realtime` or `loop` of a camera, which is
             live and has no end.
     """
-    kind = kind_of(uri)
-    if kind in CAMERAS and (realtime or loop):
-        what = "is live anyway; leave --realtime out" if realtime else "has no end to start again at; leave --loop out"
+    kind = SOURCES[kind_of(uri)]
+    if kind.endless and (wanted.realtime or wanted.loop):
+        what = (
+            "is live anyway; leave --realtime out"
+            if wanted.realtime
+            else "has no end to start again at; leave --loop out"
+        )
         raise InputError(f"camera {masked_uri(uri)} {what}")
     if scheme := SCHEME.match(uri):  # FFmpeg knows none in capitals
         uri = uri[: scheme.end()].lower() + uri[scheme.end() :]
-    if kind == "csi":
-        return open_csi(uri, realtime, loop, within)
-    return SOURCES[kind](uri, realtime, loop)
+    return kind.open(uri, wanted)

@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.masking import masked_uri
+from edgeprune.runtime.cameras.kind import Wanted
 from edgeprune.runtime.cameras.query import Option, read_options, split_uri
 from edgeprune.runtime.cameras.source import CameraStalled, CameraUnplugged, FrameSource, Picture
 
@@ -109,8 +110,8 @@ def missing_plugins(gst: Any) -> str | None:
     return f"GStreamer has no {', '.join(lacking)}; on a Jetson type: sudo apt install {packages}"
 
 
-def open_csi(uri: str, realtime: bool, loop: bool, within: tuple[int, int] | None = None) -> FrameSource:
-    """Starts the CSI camera with that sensor number. `within`: (height, width) of the input that frames are for.
+def open_csi(uri: str, wanted: Wanted) -> FrameSource:
+    """Starts the CSI camera with that sensor number; frames come as small as they are wanted.
 
     Raises:
         InputError: no bindings, no such plugin or sensor, or an unknown option (names the nearest match).
@@ -122,7 +123,7 @@ def open_csi(uri: str, realtime: bool, loop: bool, within: tuple[int, int] | Non
         raise InputError(f"no sensor number in {shown}; type csi://0")
     scale, width, height = options.pop("scale"), options["width"], options["height"]
     seen = (height, width) if options["flip"] in TURNING else (width, height)
-    size = scaled(*seen, within) if within and scale else seen
+    size = scaled(*seen, wanted.within) if wanted.within and scale else seen
     gst = load_gst()
     if lack := missing_plugins(gst):
         raise InputError(f"cannot open {shown}: {lack}")

@@ -7,22 +7,28 @@ from PIL import Image
 
 from edgeprune.base.errors import InputError
 from edgeprune.data.image import IMAGE_SUFFIXES, read_image
+from edgeprune.runtime.cameras.kind import Wanted
 from edgeprune.runtime.cameras.source import FrameSource, Picture
 
 
-def open_images(uri: str, realtime: bool, loop: bool) -> FrameSource:
+def open_images(uri: str, wanted: Wanted) -> FrameSource:
     """Opens a folder of images, or one image.
 
     Raises:
         InputError: no images in it, or `realtime` (images have no frame rate).
     """
-    path = Path(uri)
-    paths = [path] if path.is_file() else sorted(each for each in path.iterdir() if _is_frame(each))
+    paths = image_files(uri)
     if not paths:
         raise InputError(f"no images in {uri}; a folder of {', '.join(IMAGE_SUFFIXES)} files is expected")
-    if realtime:
+    if wanted.realtime:
         raise InputError(f"images have no frame rate to play {uri} at; leave --realtime out")
-    return Images(uri, paths, loop=loop)
+    return Images(uri, paths, loop=wanted.loop)
+
+
+def image_files(uri: str) -> list[Path]:
+    """The images of a folder in the order of their names, or the one that was named."""
+    path = Path(uri)
+    return [path] if path.is_file() else sorted(each for each in path.iterdir() if _is_frame(each))
 
 
 def _is_frame(path: Path) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.masking import masked_uri
+from edgeprune.runtime.cameras.kind import Wanted
 from edgeprune.runtime.cameras.pyav import METADATA, LiveStream, load_av
 from edgeprune.runtime.cameras.source import CameraLost, FrameSource
 
@@ -21,7 +22,7 @@ ANNOUNCED = "Received BYE"
 LAST_S = 1.0  # of an announced length that may be missing: the duration of the last frame, and rounding
 
 
-def open_rtsp(uri: str, realtime: bool, loop: bool) -> FrameSource:
+def open_rtsp(uri: str, wanted: Wanted) -> FrameSource:
     """Connects to a network camera; its source raises CameraStalled after READ_TIMEOUT_S of silence.
 
     A server that hangs up is lost, unless it had announced the end.

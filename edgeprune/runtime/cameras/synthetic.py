@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from edgeprune import street as synthetic
 from edgeprune.base.errors import InputError, choose
 from edgeprune.base.masking import masked_uri
+from edgeprune.runtime.cameras.kind import Wanted
 from edgeprune.runtime.cameras.query import Option, read_options, split_uri
 from edgeprune.runtime.cameras.source import FrameSource, Picture
 
@@ -21,7 +22,7 @@ OPTIONS = {
 AHEAD_BYTES = 2 << 30  # of frames and labels that are rendered before the first is asked for
 
 
-def open_synthetic(uri: str, realtime: bool, loop: bool) -> FrameSource:
+def open_synthetic(uri: str, wanted: Wanted) -> FrameSource:
     """Opens synthetic://street with any of OPTIONS as its query, e.g. ?seed=3&frames=300&ahead=100.
 
     `ahead=N` renders N frames here and now (0.8 MB each at 384x512), so that no rendering competes with the graphs
@@ -42,17 +43,15 @@ def open_synthetic(uri: str, realtime: bool, loop: bool) -> FrameSource:
         )
     street = scene(options["seed"], options["height"], options["width"])
     return SyntheticStreet(
-        uri, street, fps=options["fps"], frames=options["frames"], ahead=options["ahead"], realtime=realtime, loop=loop
+        uri, street, fps=options["fps"], frames=options["frames"], ahead=options["ahead"], wanted=wanted
     )
 
 
 class SyntheticStreet(FrameSource):
     """Frames of a street with label_HW, named by their number in the street."""
 
-    def __init__(
-        self, uri: str, street: "synthetic.Street", *, fps: float, frames: int, ahead: int, realtime: bool, loop: bool
-    ):
-        super().__init__(uri, live=realtime, fps=fps, loop=loop, paced=realtime)
+    def __init__(self, uri: str, street: "synthetic.Street", *, fps: float, frames: int, ahead: int, wanted: Wanted):
+        super().__init__(uri, live=wanted.realtime, fps=fps, loop=wanted.loop, paced=wanted.realtime)
         self._street = street
         self._frames = frames
         self._ahead = [self._render(index) for index in range(min(ahead, frames) if frames else ahead)]

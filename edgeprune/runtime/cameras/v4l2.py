@@ -4,13 +4,14 @@ import errno
 import glob
 
 from edgeprune.base.errors import InputError
+from edgeprune.runtime.cameras.kind import Wanted
 from edgeprune.runtime.cameras.pyav import LiveStream, load_av
 from edgeprune.runtime.cameras.source import FrameSource
 
 DEVICES = "/dev/video*"
 
 
-def open_v4l2(uri: str, realtime: bool, loop: bool) -> FrameSource:
+def open_v4l2(uri: str, wanted: Wanted) -> FrameSource:
     """Opens camera `N` or `/dev/videoN` in the format and size that its driver is set to.
 
     Raises:

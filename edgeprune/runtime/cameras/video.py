@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.base.errors import InputError
+from edgeprune.runtime.cameras.kind import Wanted
 from edgeprune.runtime.cameras.pyav import METADATA, HeldBack, ToRgb, load_av, video_stream
 from edgeprune.runtime.cameras.source import FrameSource, Picture, StreamTruncated
 from edgeprune.runtime.cameras.times import TS_DISCONTINUOUS, PresentationClock
@@ -15,7 +16,7 @@ from edgeprune.runtime.cameras.whole import WholeFrames
 SLOW_S = 5  # between frames: a time-lapse, whatever its header says
 
 
-def open_video(uri: str, realtime: bool, loop: bool) -> FrameSource:
+def open_video(uri: str, wanted: Wanted) -> FrameSource:
     """Opens a video file.
 
     Raises:
@@ -26,10 +27,11 @@ def open_video(uri: str, realtime: bool, loop: bool) -> FrameSource:
         packets = list(islice(_demux(uri, container, stream), 4))
         first = packets[0]
         rate = _rate(stream, packets)
-        if realtime and not rate and first.pts is None:
+        if wanted.realtime and not rate and first.pts is None:
             raise InputError(f"{uri} names no frame rate to play it at; leave --realtime out")
         strict = stream.codec_context.codec.intra_only and _decodes(first)
-    return VideoFile(uri, fps=float(rate) if rate else None, realtime=realtime, loop=loop, strict=strict)
+    fps = float(rate) if rate else None
+    return VideoFile(uri, fps=fps, realtime=wanted.realtime, loop=wanted.loop, strict=strict)
 
 
 def _demux(uri: str, container: Any, stream: Any) -> Iterator[Any]:

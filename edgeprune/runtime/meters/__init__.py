@@ -10,7 +10,7 @@ from edgeprune.runtime.meters.none import NoMeter, open_none
 from edgeprune.runtime.meters.nvml import open_nvml
 from edgeprune.runtime.meters.rapl import open_rapl
 
-__all__ = ["METERS", "Energy", "Meter", "NoSensor", "measure_idle", "open_meter"]
+__all__ = ["SENSORS", "Energy", "Meter", "NoSensor", "measure_idle", "meters", "open_meter"]
 
 # (root of the file system, rails to read, rails that make the total) -> meter, or NoSensor
 OpenMeter = Callable[[Path, "Sequence[str] | None", "Sequence[str] | None"], Meter]
@@ -37,11 +37,10 @@ def open_auto(root: Path, rails: Sequence[str] | None, total_of: Sequence[str] |
     return NoMeter("; ".join(reasons) or f"none of {', '.join(what for what, _ in SENSORS.values())} is here")
 
 
-METERS: dict[str, OpenMeter] = {
-    "auto": open_auto,
-    **{name: open_sensor for name, (_, open_sensor) in SENSORS.items()},
-    "none": open_none,
-}
+def meters() -> dict[str, OpenMeter]:
+    """What opens each meter, by the name to type: SENSORS, the first of them that is there, and none."""
+    sensors = {name: open_sensor for name, (_, open_sensor) in SENSORS.items()}
+    return {"auto": open_auto, **sensors, "none": open_none}
 
 
 def open_meter(
@@ -53,7 +52,7 @@ def open_meter(
     """Opens a meter.
 
     Args:
-        name: a key of METERS; "auto" always succeeds.
+        name: a key of `meters()`; "auto" always succeeds.
         root: where /sys lies, for tests.
         rails: the rails to read, by their labels; all by default.
         total_of: the rails whose sum is the total; by default what is known of the board.
@@ -61,4 +60,4 @@ def open_meter(
     Raises:
         InputError: an unknown meter, or one chosen by name whose sensor or rail isn't there (NoSensor).
     """
-    return choose(METERS, name, "energy meter")(root, rails, total_of)
+    return choose(meters(), name, "energy meter")(root, rails, total_of)

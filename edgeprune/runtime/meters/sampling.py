@@ -89,7 +89,7 @@ class SampledMeter:
     """A meter made of a function that reads every rail at once, and a sum.
 
     Args:
-        name: its key in METERS.
+        name: its key in SENSORS.
         status: of a measurement that succeeds.
         read: readings of every rail; raises OSError or ValueError where the sensor doesn't answer.
         new_sum: makes the sum of one measurement.

@@ -1,96 +1,47 @@
-"""Where the frames and rows of a run go."""
+"""Sinks: where the results of a run go, one kind per file. Adding one is a new file and a row in SINKS."""
 
-import logging
-import threading
-import time
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
 
-import numpy as np
+from edgeprune.base.errors import InputError, choose
+from edgeprune.runtime.sinks.call import Call, find_function
+from edgeprune.runtime.sinks.labels import label_output, open_labels
+from edgeprune.runtime.sinks.record import Record, record_output
+from edgeprune.runtime.sinks.sink import Output, Sink, SinkKind
+from edgeprune.runtime.sinks.video import OverlayVideo, video_output
 
-from edgeprune.base.errors import RunError
-from edgeprune.bundle import Bundle
-from edgeprune.data.preprocess import Preprocess
-from edgeprune.runtime.cameras.capture import Capture
-from edgeprune.runtime.cameras.source import Frame
-from edgeprune.runtime.sinks.encode import VideoWriter
-from edgeprune.runtime.sinks.film import FilmTimes
-from edgeprune.runtime.sinks.overlay import Overlay
-from edgeprune.runtime.sinks.record import DIGITS, Ledger, Record, Row
+__all__ = ["SINKS", "Output", "Sink", "SinkKind", "outputs_of"]
 
-logger = logging.getLogger(__name__)
-
-
-class Sinks:
-    """Where a run's frames and rows go: the overlay video, the record, the ledger."""
-
-    def __init__(self, bundle: Bundle, fit: Preprocess, capture: Capture, out: Path | None, record: Path | None):
-        self.ledger = Ledger()
-        self.record = Record(record) if record else None
-        self.video: VideoWriter | None = None
-        self._out, self._fit, self._times = out, fit, FilmTimes(capture.source)
-        self._one_at_a_time = threading.Lock()  # a hard stop ends the sinks from another thread
-        self._overlay = Overlay(bundle.manifest.names, bundle.manifest.palette)
-
-    def open(self, first: Frame) -> None:
-        """Starts the video, at the size of the first frame."""
-        if self._out:
-            if self._times.note:
-                logger.info(self._times.note)
-            self.video = VideoWriter(self._out, self._times.fps, *first.image_HW3.shape[:2])
-            self._video_fit = Preprocess(*first.image_HW3.shape[:2])
-
-    def show(self, frame: Frame, label_HW: np.ndarray, status: str, row: dict[str, Any]) -> None:
-        """Draws and encodes a frame; notes in its row how long each took."""
-        if self.video is None:
-            return
-        start_ns = time.monotonic_ns()
-        labels = self._fit.back(label_HW, *frame.image_HW3.shape[:2])
-        # images of a folder may differ in size, a video's frames can't
-        picture = self._video_fit.fit(self._overlay.draw(frame.image_HW3, labels, status))
-        drawn_ns = time.monotonic_ns()
-        row["overlay_ms"] = milliseconds(start_ns, drawn_ns)
-        with self._one_at_a_time:
-            self.video.write(picture, self._times(frame))
-        row["encode_ms"] = milliseconds(drawn_ns, time.monotonic_ns())
-
-    def keep(self, row: Row) -> None:
-        """Records a row; one that the disk has no room for isn't in the ledger either, so that both tell the same."""
-        if self.record:
-            with self._one_at_a_time:
-                self.record.add(row)
-        self.ledger.add(row)
-
-    def end(self, failed: bool) -> None:
-        """Gives the files their final names, or leaves them under their partial ones; each whatever the other does.
-
-        A second time it does nothing; it may come from another thread (a hard stop).
-
-        Raises:
-            RunError: one of them can't be ended as it should; where both can't, both reasons.
-        """
-        failures: list[str] = []
-        with self._one_at_a_time:
-            for sink in (self.record, self.video):
-                try:
-                    if sink:
-                        sink.abandon() if failed or failures else sink.close()
-                except RunError as error:
-                    failures.append(str(error))
-        if failures:
-            raise RunError("; ".join(failures))
-
-    def discard(self) -> None:
-        """Removes what was begun: no frame was processed. The video begins last, there is none yet."""
-        if self.record:
-            self.record.abandon()
-
-    def paths(self) -> dict[str, str | None]:
-        """Where the files are once they are ended: `record` and `out`; None for one that isn't, or isn't any more."""
-        sinks = {"record": self.record, "out": self.video}
-        return {name: str(sink.kept) if sink and sink.kept else None for name, sink in sinks.items()}
+# A frame goes to them in this order; the record comes last, for a row says what the others took.
+SINKS: dict[str, SinkKind] = {
+    "call": SinkKind(
+        "MODULE:FUNCTION", "Call a function of yours with each result.", find_function, Call, writes=False
+    ),
+    "out": SinkKind("FILE", "Overlay video (.mp4).", video_output, OverlayVideo),
+    "labels": SinkKind(
+        "FOLDER",
+        "Label maps: a folder of PNGs of class ids, one per frame, or a file (.npz).",
+        label_output,
+        open_labels,
+    ),
+    "record": SinkKind("FILE", "A row per frame (.csv or .jsonl).", record_output, Record),
+}
 
 
-def milliseconds(start_ns: int, end_ns: int) -> float:
-    """The time between two readings of the monotonic clock, rounded as in a record."""
-    return round((end_ns - start_ns) / 1e6, DIGITS)
+def outputs_of(names: Mapping[str, str]) -> list[Output]:
+    """What the sinks of a run write.
+
+    Args:
+        names: by their keys in SINKS.
+
+    Raises:
+        InputError: an unknown sink, a name that can't be, or a file in a folder that another sink has for itself.
+    """
+    found = [choose(SINKS, key, "sink").output(name) for key, name in names.items()]
+    outputs = [output for output in found if output]
+    for output in outputs:
+        for other in outputs:
+            if other.folder and other.path.resolve() in output.path.resolve().parents:
+                raise InputError(
+                    f"{output.path} lies in {other.path}, which another output has for itself; name another place"
+                )
+    return outputs

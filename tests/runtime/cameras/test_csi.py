@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgeprune.base.errors import InputError
-from edgeprune.runtime.cameras import CameraStalled, CameraUnplugged, open_source
+from edgeprune.runtime.cameras import CameraStalled, CameraUnplugged, Wanted, open_source
 from tests import bundles
 
 
@@ -123,7 +123,7 @@ def test_nvvidconv_scales_to_what_the_model_needs(
     monkeypatch: pytest.MonkeyPatch, uri: str, within: tuple[int, int] | None, size: tuple[int, int] | None
 ) -> None:
     gst = install(monkeypatch, FakeGst([]))
-    source = open_source(uri, within=within)
+    source = open_source(uri, Wanted(within=within))
     after = gst.description.split("nvvidconv ")[1]
     if size is None:
         assert "video/x-raw,format=BGRx ! appsink" in after and source.note is None

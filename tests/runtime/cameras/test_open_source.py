@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from edgeprune.base.errors import InputError
-from edgeprune.runtime.cameras import CameraStalled, CameraUnplugged, open_source, v4l2
+from edgeprune.runtime.cameras import SOURCES, CameraStalled, CameraUnplugged, Wanted, open_source, v4l2
 from edgeprune.runtime.cameras.pyav import LiveStream
 from edgeprune.runtime.cameras.synthetic import there_and_back
 
@@ -21,9 +21,8 @@ def test_file_that_is_not_there_names_the_nearest(tmp_path: Path) -> None:
 
 
 def test_unknown_scheme() -> None:
-    with pytest.raises(
-        InputError, match="unknown camera scheme 'rstp'; choices: rtsp, csi, synthetic; did you mean 'rtsp'"
-    ):
+    schemes = ", ".join(name for name, kind in SOURCES.items() if kind.scheme)
+    with pytest.raises(InputError, match=f"unknown camera scheme 'rstp'; choices: {schemes}; did you mean 'rtsp'"):
         open_source("rstp://camera.local/stream")
 
 
@@ -51,7 +50,7 @@ def test_device_that_is_no_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "video1").touch()
     monkeypatch.setattr(v4l2, "DEVICES", str(tmp_path / "video*"))
     with pytest.raises(InputError, match=r"video0 gives no video .*try .*/video1"):
-        v4l2.open_v4l2(str(tmp_path / "video0"), False, False)
+        v4l2.open_v4l2(str(tmp_path / "video0"), Wanted())
 
 
 class FakeContainer:
@@ -129,7 +128,7 @@ def test_folder_of_images_in_the_order_of_names(tmp_path: Path) -> None:
 
 def test_single_image_looped(tmp_path: Path) -> None:
     save(tmp_path / "a.png", 10)
-    source = open_source(str(tmp_path / "a.png"), loop=True)
+    source = open_source(str(tmp_path / "a.png"), Wanted(loop=True))
     assert [next(source).name for _ in range(3)] == ["a.png"] * 3
 
 
@@ -152,7 +151,7 @@ def test_folder_without_images(tmp_path: Path) -> None:
 def test_images_have_no_rate(tmp_path: Path) -> None:
     save(tmp_path / "a.png", 10)
     with pytest.raises(InputError, match="leave --realtime out"):
-        open_source(str(tmp_path), realtime=True)
+        open_source(str(tmp_path), Wanted(realtime=True))
 
 
 # --- synthetic street ---
@@ -193,7 +192,7 @@ def test_endless_street_goes_there_and_back_over_what_was_rendered() -> None:
 
 
 def test_street_in_realtime_is_live() -> None:
-    source = open_source(STREET + "&fps=30", realtime=True)
+    source = open_source(STREET + "&fps=30", Wanted(realtime=True))
     assert (source.live, source.fps) == (True, 30)
 
 

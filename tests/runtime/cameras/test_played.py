@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgeprune.base.errors import InputError
-from edgeprune.runtime.cameras import Frame, StreamTruncated, open_source
+from edgeprune.runtime.cameras import Frame, StreamTruncated, Wanted, open_source
 from edgeprune.runtime.cameras.pyav import as_displayed
 from edgeprune.runtime.sinks.film import FilmTimes
 from tests.runtime.cameras.conftest import FPS, HEIGHT, WIDTH, moving_stripes
@@ -72,7 +72,7 @@ def test_uneven_times(tmp_path: Path, name: str) -> None:
 
 
 def test_times_count_on_in_a_loop(tmp_path: Path) -> None:
-    source = open_source(str(write(tmp_path / "a.mkv", [0, 0.04, 1.0])), loop=True)
+    source = open_source(str(write(tmp_path / "a.mkv", [0, 0.04, 1.0])), Wanted(loop=True))
     times_s = [next(source).presentation_s for _ in range(7)]
     assert times_s == pytest.approx([0, 0.04, 1.0, 1.96, 2.0, 2.96, 3.92], abs=3e-3)
     source.close()
@@ -82,7 +82,7 @@ def test_realtime_paces_by_the_files_times(tmp_path: Path, monkeypatch: pytest.M
     slept: list[float] = []
     monkeypatch.setattr("edgeprune.runtime.cameras.source.time.monotonic", lambda: 100.0 + sum(slept))
     monkeypatch.setattr("edgeprune.runtime.cameras.source.time.sleep", slept.append)
-    source = open_source(str(write(tmp_path / "a.mkv", [0, 0.04, 2.0, 2.04])), realtime=True)
+    source = open_source(str(write(tmp_path / "a.mkv", [0, 0.04, 2.0, 2.04])), Wanted(realtime=True))
     assert source.live and source.paced and len(list(source)) == 4
     assert slept == pytest.approx([0, 0.04, 1.96, 0.04], abs=3e-3)
 

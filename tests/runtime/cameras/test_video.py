@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgeprune.base.errors import InputError
-from edgeprune.runtime.cameras import StreamTruncated, open_source
+from edgeprune.runtime.cameras import StreamTruncated, Wanted, open_source
 from tests.runtime.cameras.conftest import read_until_error
 
 CLIP = Path(__file__).parents[4] / "shared/data/streams/car-detection.mp4"
@@ -112,7 +112,7 @@ def test_text_is_no_video(tmp_path: Path) -> None:
 
 
 def test_loop_starts_again_and_counts_on(make_video: Callable[..., Path]) -> None:
-    source = open_source(str(make_video(frames=3)), loop=True)
+    source = open_source(str(make_video(frames=3)), Wanted(loop=True))
     frames = [next(source) for _ in range(8)]
     assert [frame.index for frame in frames] == list(range(8))
     np.testing.assert_array_equal(frames[0].image_HW3, frames[6].image_HW3)
@@ -126,7 +126,7 @@ def test_memory_is_flat_over_a_loop(make_video: Callable[..., Path]) -> None:
         assert found
         return int(found.group(1))
 
-    source = open_source(str(make_video(frames=20)), loop=True)
+    source = open_source(str(make_video(frames=20)), Wanted(loop=True))
     for _ in range(400):
         next(source)
     before_kb = resident_kb()
@@ -139,7 +139,7 @@ def test_realtime_is_live_and_keeps_the_rate(make_video: Callable[..., Path], mo
     slept: list[float] = []
     monkeypatch.setattr("edgeprune.runtime.cameras.source.time.monotonic", lambda: 100.0 + sum(slept))
     monkeypatch.setattr("edgeprune.runtime.cameras.source.time.sleep", slept.append)
-    source = open_source(str(make_video(frames=4)), realtime=True)
+    source = open_source(str(make_video(frames=4)), Wanted(realtime=True))
     assert source.live
     assert len(list(source)) == 4
     assert slept == pytest.approx([0, 0.04, 0.04, 0.04])

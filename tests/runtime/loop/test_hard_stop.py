@@ -20,13 +20,12 @@ from pathlib import Path
 sys.path.insert(0, {root!r})
 from edgeprune.bundle import open_bundle
 from edgeprune.runtime.cameras.capture import open_capture
-from edgeprune.data.preprocess import Preprocess
 from edgeprune.base.ending import end_on_signals, hard_stop
 from edgeprune.runtime.meters import open_meter
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.choose import make_chooser
 from edgeprune.runtime.run import run
-from tests import bundles
+from edgeprune.runtime.stream import Stream
 from tests.runtime.loop.fakes import Scripted
 end_on_signals()
 bundle = open_bundle(Path({bundle!r}))
@@ -41,10 +40,11 @@ class Slow:
         return session.start(frame_HW3)
     def finish(self, bucket):
         return session.finish(bucket)
+folder = Path({folder!r})
+names = {{"record": "rows.csv", "out": "overlay.mp4", "labels": "labels"}}
 with hard_stop(0):
-    run(bundle, Slow(), open_capture(Scripted(400)), Preprocess(bundles.H, bundles.W),
-        make_chooser("in-frame", bundle.manifest.buckets), open_meter("none"),
-        record=Path({folder!r}) / "rows.csv", out=Path({folder!r}) / "overlay.mp4")
+    run(Stream(bundle, Slow(), make_chooser("in-frame", bundle.manifest.buckets), open_capture(Scripted(400))),
+        open_meter("none"), outputs={{key: str(folder / name) for key, name in names.items()}})
 """
 
 
@@ -55,7 +55,8 @@ def test_a_run_is_ended_within_a_slow_graph(bundle: Bundle, tmp_path: Path) -> N
         assert process.stdout and process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["overlay.mp4", "rows.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["labels", "overlay.mp4", "rows.csv"]
     with (tmp_path / "rows.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 5
     assert len(list(open_source(str(tmp_path / "overlay.mp4")))) == 5
+    assert sorted(path.name for path in (tmp_path / "labels").iterdir()) == [f"{index:08d}.png" for index in range(5)]

@@ -1,6 +1,5 @@
 """The camera loop: what it reports, what it records, and what is left when it fails."""
 
-import csv
 import errno
 import json
 import os
@@ -9,52 +8,56 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.bundle import Bundle
-from edgeprune.data.preprocess import Preprocess
-from edgeprune.runtime.cameras import CameraUnplugged, open_source
+from edgeprune.runtime.cameras import CameraUnplugged, Wanted, open_source
 from edgeprune.runtime.cameras.capture import open_capture
-from edgeprune.runtime.choose import make_chooser
+from edgeprune.runtime.choose import Chooser, make_chooser
 from edgeprune.runtime.engines import Session
 from edgeprune.runtime.figures import overhead
 from edgeprune.runtime.meters import Meter, open_meter
-from edgeprune.runtime.run import CutShort, Outcome, run
-from edgeprune.runtime.summary import STAGES, summarise_run
+from edgeprune.runtime.row import STAGES
+from edgeprune.runtime.run import CutShort, Limits, run
+from edgeprune.runtime.sinks import SINKS
+from edgeprune.runtime.stream import Stream
+from edgeprune.runtime.summary import summarise_run
 from tests import bundles
 from tests.runtime.loop.fakes import CountingMeter, Scripted, scripted_frame
+from tests.runtime.rows import ledger_of, read
 
 av = pytest.importorskip("av", reason="needs PyAV: pip install 'edgeprune[video]'")
 
 
+class Ended(NamedTuple):
+    """An `Outcome` whose summary is as JSON has it."""
+
+    summary: dict[str, Any]
+    failure: RunError | None
+
+
 @pytest.fixture
-def start(bundle: Bundle, session: Session) -> Callable[..., Outcome]:
+def start(bundle: Bundle, session: Session) -> Callable[..., Ended]:
     """start(source, meter=, chooser=, ...): a run."""
 
-    def start_run(source: Any, meter: Meter | None = None, chooser: str = "in-frame", **options: Any) -> Outcome:
-        return run(
-            bundle,
-            session,
-            open_capture(source),
-            Preprocess(bundles.H, bundles.W),
-            make_chooser(chooser, bundle.manifest.buckets, options.pop("bucket", None)),
-            meter or open_meter("none"),
-            **options,
-        )
+    def start_run(
+        source: Any, meter: Meter | None = None, chooser: str | Chooser = "in-frame", **options: Any
+    ) -> Ended:
+        outputs = {key: str(options.pop(key)) for key in SINKS if key in options}
+        limits = Limits(options.pop("frames", None), options.pop("seconds", None))
+        if isinstance(chooser, str):
+            chooser = make_chooser(chooser, bundle.manifest.buckets, options.pop("bucket", None))
+        stream = Stream(bundle, session, chooser, open_capture(source))
+        summary, failure = run(stream, meter or open_meter("none"), limits, outputs, **options)
+        return Ended(summary.to_json(), failure)
 
     return start_run
-
-
-def read(path: str | Path) -> list[dict[str, Any]]:
-    with Path(path).open() as file:
-        if Path(path).suffix == ".jsonl":
-            return [json.loads(line) for line in file]
-        return list(csv.DictReader(file))
 
 
 def decoded(path: str | Path) -> list[np.ndarray]:
@@ -64,19 +67,19 @@ def decoded(path: str | Path) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 def test_the_summary_can_be_recomputed_from_the_record(
-    start: Callable[..., Outcome], tmp_path: Path, make_png_folder: Callable[[int], Path], suffix: str
+    start: Callable[..., Ended], tmp_path: Path, make_png_folder: Callable[[int], Path], suffix: str
 ) -> None:
     record, out = tmp_path / f"rows{suffix}", tmp_path / "out" / "overlay.mp4"
-    source = open_source(str(make_png_folder(5)), loop=True)
+    source = open_source(str(make_png_folder(5)), Wanted(loop=True))
     summary, failure = start(source, frames=12, record=record, out=out)
     assert failure is None
     assert (summary["record"], summary["out"], summary["ended"]) == (str(record), str(out), "finished")
     rows = read(record)
-    assert summarise_run(rows) == {key: summary[key] for key in summarise_run(rows)}
+    figures = asdict(summarise_run(ledger_of(rows)))
+    assert figures == {key: summary[key] for key in figures}
     assert summary["frames"] == 12 and set(summary["stages_ms"]) == set(STAGES)
     assert all(summary["stages_ms"][stage]["p50"] is not None for stage in STAGES)
-    numbers = [{key: float(value) for key, value in row.items() if value and key != "bucket"} for row in rows]
-    assert summary["overhead"] == pytest.approx(overhead(numbers))
+    assert summary["overhead"] == asdict(overhead(ledger_of(rows)))
     names = [bundles.expected_bucket(scripted_frame(index % 5)) for index in range(12)]
     assert [row["bucket"] for row in rows] == names
     layers = [3 * bundles.N + 9 * bundles.BUCKETS[name] for name in names]
@@ -85,10 +88,11 @@ def test_the_summary_can_be_recomputed_from_the_record(
     json.dumps(summary, allow_nan=False)
     assert [frame.shape for frame in decoded(out)] == [(bundles.H, bundles.W, 3)] * 12
     assert all(row["presentation_s"] in (None, "") for row in rows)  # images have no times
+    assert [row["name"] for row in rows] == [f"{index % 5:03d}.png" for index in range(12)]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "out", record.name]
 
 
-def test_buckets_follow_the_frames_count(start: Callable[..., Outcome]) -> None:
+def test_buckets_follow_the_frames_count(start: Callable[..., Ended]) -> None:
     expected = [bundles.expected_bucket(scripted_frame(index)) for index in range(bundles.N + 1)]
     counted = {name: expected.count(name) for name in sorted(set(expected))}
     assert start(Scripted(bundles.N + 1)).summary["buckets"] == counted == {"full": 12, "half": 6, "quarter": 7}
@@ -96,39 +100,39 @@ def test_buckets_follow_the_frames_count(start: Callable[..., Outcome]) -> None:
     assert start(Scripted(4), chooser="previous-frame").summary["buckets"] == {"full": 1, "quarter": 3}
 
 
-def test_a_camera_of_any_size_is_fitted(start: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_a_camera_of_any_size_is_fitted(start: Callable[..., Ended], tmp_path: Path) -> None:
     source = open_source("synthetic://street?seed=3&height=90&width=160&ahead=2")
     summary, failure = start(source, frames=3, out=tmp_path / "overlay.mp4")
     assert failure is None and summary["camera"]["fps"] == 15
     assert decoded(tmp_path / "overlay.mp4")[0].shape == (90, 160, 3)
 
 
-def test_frames_and_seconds_end_a_run(start: Callable[..., Outcome]) -> None:
+def test_frames_and_seconds_end_a_run(start: Callable[..., Ended]) -> None:
     assert start(Scripted(50), frames=7).summary["frames"] == 7
     summary = start(open_source("synthetic://street?height=32&width=48&ahead=2"), seconds=0.2).summary
     assert 0.2 <= summary["frames"] / summary["fps"] < 5
 
 
-def test_a_gap_of_a_paced_file_is_no_stall(start: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gap_of_a_paced_file_is_no_stall(start: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch) -> None:
     class Gap(Scripted):
         def one_pass(self) -> Any:
             for picture, shown_s in zip(super().one_pass(), (0.0, 0.4), strict=True):
                 yield picture._replace(presentation_s=shown_s)
 
-    monkeypatch.setattr("edgeprune.runtime.run.STALL_S", 0.1)
+    monkeypatch.setattr("edgeprune.runtime.stream.STALL_S", 0.1)
     source = Gap(2, live=True)
     source.paced = True
     summary, failure = start(source)
     assert failure is None and summary["frames"] == 2
 
 
-def test_without_a_sensor_there_is_no_figure(start: Callable[..., Outcome]) -> None:
+def test_without_a_sensor_there_is_no_figure(start: Callable[..., Ended]) -> None:
     energy = start(Scripted(3)).summary["energy"]
     assert energy["status"].startswith("no energy sensor")
     assert (energy["mj_per_frame"], energy["mj_per_frame_above_idle"], energy["rails"]) == (None, None, {})
 
 
-def test_energy_per_frame(start: Callable[..., Outcome]) -> None:
+def test_energy_per_frame(start: Callable[..., Ended]) -> None:
     meter = CountingMeter()
     energy = start(Scripted(8), meter=meter, idle_w={"IN": 0.5, "CPU": 0.1}).summary["energy"]
     assert (meter.started, meter.stopped) == (1, 1)
@@ -146,7 +150,7 @@ def test_energy_per_frame(start: Callable[..., Outcome]) -> None:
     ],
 )
 def test_what_came_before_a_failure_is_kept(
-    start: Callable[..., Outcome], tmp_path: Path, then: Exception, message: str
+    start: Callable[..., Ended], tmp_path: Path, then: Exception, message: str
 ) -> None:
     meter = CountingMeter()
     record, out = tmp_path / "rows.csv", tmp_path / "overlay.mp4"
@@ -220,7 +224,7 @@ MEDDLING: dict[str, tuple[Callable[[Path], object], list[str], list[str]]] = {
 
 @pytest.mark.parametrize("what", MEDDLING)
 def test_what_others_do_to_the_outputs_loses_nothing_more(
-    start: Callable[..., Outcome], tmp_path: Path, what: str
+    start: Callable[..., Ended], tmp_path: Path, what: str
 ) -> None:
     meddle, reasons, kept = MEDDLING[what]
     out = tmp_path / "out"
@@ -237,20 +241,20 @@ def test_what_others_do_to_the_outputs_loses_nothing_more(
     assert meter.stopped == 1
 
 
-def test_a_failure_before_the_first_frame_leaves_nothing(bundle: Bundle, session: Session, tmp_path: Path) -> None:
+def test_a_failure_before_the_first_frame_leaves_nothing(start: Callable[..., Ended], tmp_path: Path) -> None:
     """Neither a table without rows nor a video of 749 bytes is what was recorded."""
 
     def fail(count: int) -> str:
         raise RunError("the engine failed")
 
-    fit, files = Preprocess(bundles.H, bundles.W), {"record": tmp_path / "rows.csv", "out": tmp_path / "overlay.mp4"}
-    summary, failure = run(bundle, session, open_capture(Scripted(5)), fit, fail, CountingMeter(), **files)  # type: ignore[arg-type]
+    files = {"record": tmp_path / "rows.csv", "out": tmp_path / "overlay.mp4", "labels": tmp_path / "labels"}
+    summary, failure = start(Scripted(5), CountingMeter(), fail, **files)
     assert str(failure) == "the engine failed; no frame was processed before"
-    assert (summary["frames"], summary["record"], summary["out"]) == (0, None, None)
+    assert [summary[key] for key in ("frames", *files)] == [0, None, None, None]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_the_system_refuses_in_the_middle_is_a_failure(start: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_what_the_system_refuses_in_the_middle_is_a_failure(start: Callable[..., Ended], tmp_path: Path) -> None:
     """As the rows until then: a source whose disk is taken out."""
     gone = OSError(errno.EIO, "Input/output error", "film.mp4")
     summary, failure = start(Scripted(4, then=gone), record=tmp_path / "rows.csv")
@@ -259,7 +263,7 @@ def test_what_the_system_refuses_in_the_middle_is_a_failure(start: Callable[...,
     assert summary["frames"] == len(read(kept)) == 4
 
 
-def test_a_second_ctrl_c_says_what_is_left(start: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_a_second_ctrl_c_says_what_is_left(start: Callable[..., Ended], tmp_path: Path) -> None:
     class Hanging(CountingMeter):
         def stop(self) -> Any:
             raise KeyboardInterrupt
@@ -269,13 +273,13 @@ def test_a_second_ctrl_c_says_what_is_left(start: Callable[..., Outcome], tmp_pa
     assert len(read(tmp_path / "rows.csv")) == 3
 
 
-def test_ctrl_c_that_a_library_swallowed(start: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_that_a_library_swallowed(start: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgeprune.runtime.run.asked", lambda: True)
     summary, failure = start(Scripted(50))
     assert failure is None and (summary["frames"], summary["ended"]) == (1, "interrupted")
 
 
-def test_a_video_cut_off_mid_frame(start: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_a_video_cut_off_mid_frame(start: Callable[..., Ended], tmp_path: Path) -> None:
     whole = tmp_path / "whole.mp4"
     with av.open(str(whole), "w", options={"movflags": "faststart"}) as container:
         stream = container.add_stream("mpeg4", rate=25)
@@ -292,7 +296,7 @@ def test_a_video_cut_off_mid_frame(start: Callable[..., Outcome], tmp_path: Path
     assert len(read(summary["record"])) == summary["frames"]
 
 
-def test_nothing_is_left_when_a_run_cannot_begin(start: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_nothing_is_left_when_a_run_cannot_begin(start: Callable[..., Ended], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     record = tmp_path / "rows.csv"
     with pytest.raises(InputError, match="cannot write a video"):
@@ -308,7 +312,7 @@ def test_nothing_is_left_when_a_run_cannot_begin(start: Callable[..., Outcome], 
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_ctrl_c_ends_a_run_well(tmp_path: Path, bundle: Bundle, session: Session) -> None:
+def test_ctrl_c_ends_a_run_well(start: Callable[..., Ended], tmp_path: Path) -> None:
     calls = iter(range(100))
 
     def chooser(count: int) -> str:  # Ctrl-C is raised wherever the main thread is
@@ -316,15 +320,7 @@ def test_ctrl_c_ends_a_run_well(tmp_path: Path, bundle: Bundle, session: Session
             raise KeyboardInterrupt
         return "full"
 
-    summary, failure = run(
-        bundle,
-        session,
-        open_capture(Scripted(50)),
-        Preprocess(bundles.H, bundles.W),
-        chooser,
-        CountingMeter(),
-        record=tmp_path / "rows.csv",
-    )
+    summary, failure = start(Scripted(50), CountingMeter(), chooser, record=tmp_path / "rows.csv")
     assert failure is None and summary["ended"] == "interrupted"
     assert len(read(tmp_path / "rows.csv")) == summary["frames"] == 3
 
@@ -335,19 +331,18 @@ from pathlib import Path
 sys.path.insert(0, {root!r})
 from edgeprune.bundle import open_bundle
 from edgeprune.runtime.cameras.capture import open_capture
-from edgeprune.data.preprocess import Preprocess
 from edgeprune.runtime.meters import open_meter
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.choose import make_chooser
 from edgeprune.runtime.run import run
-from tests import bundles
+from edgeprune.runtime.stream import Stream
 from tests.runtime.loop.fakes import Scripted
 bundle = open_bundle(Path({bundle!r}))
 session = ENGINES["onnxruntime"].open(bundle, "fp32", threads=1)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
-summary, failure = run(bundle, session, open_capture(Scripted(400)), Preprocess(bundles.H, bundles.W),
-    make_chooser("in-frame", bundle.manifest.buckets), open_meter("none"), **{{{key!r}: Path({path!r})}})
-print(json.dumps([summary, str(failure)]))
+stream = Stream(bundle, session, make_chooser("in-frame", bundle.manifest.buckets), open_capture(Scripted(400)))
+summary, failure = run(stream, open_meter("none"), outputs={{{key!r}: {path!r}}})
+print(json.dumps([summary.to_json(), str(failure)]))
 """
 
 
@@ -364,12 +359,12 @@ def test_a_full_disk_while_recording(bundle: Bundle, tmp_path: Path, key: str, n
     assert "partial" in partial.name and not path.exists()
     if key == "record":
         assert len(read(partial)) == summary["frames"] > 50
-        assert summarise_run(read(partial))["latency_ms"] == summary["latency_ms"]
+        assert asdict(summarise_run(ledger_of(read(partial))).latency_ms) == summary["latency_ms"]
     else:
         assert 10 < len(decoded(partial)) <= summary["frames"] < 400
 
 
-def test_memory_stays_flat(start: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_memory_stays_flat(start: Callable[..., Ended], tmp_path: Path) -> None:
     class Watching(Scripted):
         def one_pass(self) -> Any:
             for index, picture in enumerate(super().one_pass()):
@@ -383,4 +378,4 @@ def test_memory_stays_flat(start: Callable[..., Outcome], tmp_path: Path) -> Non
         start(Watching(1200), record=tmp_path / "rows.csv")
     finally:
         tracemalloc.stop()
-    assert levels[1] - levels[0] < 200_000  # 57 bytes a row; a frame that was kept would be 4,608
+    assert levels[1] - levels[0] < 200_000  # 69 bytes a row; a frame that was kept would be 4,608

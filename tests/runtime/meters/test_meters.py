@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from edgeprune.base.errors import InputError
-from edgeprune.runtime.meters import METERS, Energy, NoSensor, measure_idle, open_meter
+from edgeprune.runtime.meters import SENSORS, Energy, NoSensor, measure_idle, meters, open_meter
+from edgeprune.runtime.meters.meter import NotHere
 
 AGX_ORIN = {
     "VDD_GPU_SOC": (20000, 200),
@@ -348,15 +349,14 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_no_sensor_is_a_value(bare: Path) -> None:
     energy = measure("auto", bare)
-    assert energy.status == (
-        "no energy sensor: none of INA3221 (Jetson), RAPL (Intel and AMD CPUs), NVML (NVIDIA GPUs) is here"
-    )
+    kinds = ", ".join(what for what, _ in SENSORS.values())
+    assert energy.status == f"no energy sensor: none of {kinds} is here" and "INA3221 (Jetson)" in kinds
     assert (energy.joules, energy.total_j, energy.total_of, energy.samples) == ({}, None, (), 0)
     assert measure_idle(open_meter("auto", bare), 0.0) == {}
     assert energy.above_idle_j({}) is None
 
 
-@pytest.mark.parametrize("name", [name for name in METERS if name not in ("auto", "none")])
+@pytest.mark.parametrize("name", SENSORS)
 def test_meter_chosen_by_name_must_be_there(bare: Path, name: str) -> None:
     with pytest.raises(InputError):
         open_meter(name, bare)
@@ -371,13 +371,16 @@ def test_unknown_meter(bare: Path) -> None:
         open_meter("rappl", bare)
 
 
-@pytest.mark.parametrize("name", ["auto", *METERS])
+@pytest.mark.parametrize("name", ["auto", *meters()])
 def test_every_meter_carries_its_name_and_measures_twice(
     ina3221: Callable[..., Path], rapl: Callable[..., Path], nvml: Callable[..., Any], name: str
 ) -> None:
     nvml([1000], [1000])
     ina3221(**ORIN_NANO)
-    meter = open_meter(name, rapl(**{"0": "package-0"}))
+    try:
+        meter = open_meter(name, rapl(**{"0": "package-0"}))
+    except NotHere:
+        pytest.skip(f"conftest.py has no fake tree of {name}")
     assert meter.name == ("ina3221" if name == "auto" else name)
     for _ in range(2):
         meter.start()

@@ -69,7 +69,7 @@ def test_a_measurement_with_a_reset_has_no_total_and_says_why() -> None:
     assert energy.joules == {"gpu0": 3.0}
     assert "; 1.0 s of " in energy.status and energy.status.endswith("left out: the energy counter of gpu0 was reset")
     figures = energy_per_frame(energy, 10, None)
-    assert figures["mj_per_frame"] is None and figures["rails"] == {"gpu0": None}
+    assert figures.mj_per_frame is None and figures.rails == {"gpu0": None}
 
 
 def test_a_measurement_that_was_all_reset_is_none() -> None:

@@ -1,43 +1,27 @@
 """Rows on disk and in memory."""
 
-import csv
 import errno
-import json
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from edgeprune.base.errors import InputError, RunError
-from edgeprune.runtime.sinks.record import COLUMNS, Ledger, Record
-from edgeprune.runtime.summary import summarise_run
+from edgeprune.runtime.sinks.record import COLUMNS, Record
+from tests.runtime.loop.fakes import Scripted
+from tests.runtime.rows import read, row
 
 
-def row(index: int, **values: Any) -> dict[str, Any]:
-    times = {column: 1.25 + index for column in COLUMNS if column.endswith("_ms")}
-    numbers = {
-        "index": index,
-        "capture_ns": index,
-        "presentation_s": index / 4,
-        "start_ns": 10**12 + 10**7 * index,
-        "tokens": 5000,
-        "dropped": 0,
-    }
-    return times | numbers | {"end_ns": 10**12 + 10**7 * index + 10**6, "bucket": "full", "encode_ms": None} | values
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    with path.open() as file:
-        return list(csv.DictReader(file)) if path.suffix == ".csv" else [json.loads(line) for line in file]
+def open_record(path: Path) -> Record:
+    return Record(str(path), Scripted(0))
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
 def test_rows_can_be_read_while_they_are_written(tmp_path: Path, name: str) -> None:
-    record = Record(tmp_path / "new" / name)
+    record = open_record(tmp_path / "new" / name)
     for index in range(3):
-        record.add(row(index))
+        record.write(row(index))
         assert len(read(record.partial)) == index + 1
     assert not record.path.exists()
     record.close()
@@ -50,27 +34,27 @@ def test_rows_can_be_read_while_they_are_written(tmp_path: Path, name: str) -> N
 
 
 def test_abandoned_rows_stay_under_the_partial_name(tmp_path: Path) -> None:
-    record = Record(tmp_path / "rows.csv")
-    record.add(row(0))
+    record = open_record(tmp_path / "rows.csv")
+    record.write(row(0))
     record.abandon()
     assert [path.name for path in tmp_path.iterdir()] == ["rows.partial.csv"]
 
 
 def test_what_a_failed_run_kept_is_not_written_over(tmp_path: Path) -> None:
     for index in range(3):
-        record = Record(tmp_path / "rows.csv")
-        record.add(row(index))
+        record = open_record(tmp_path / "rows.csv")
+        record.write(row(index))
         record.abandon()
     names = ["rows.partial.csv", "rows.partial-2.csv", "rows.partial-3.csv"]
     assert [int(read(tmp_path / name)[0]["index"]) for name in names] == [0, 1, 2]
     with pytest.raises(InputError, match="is what a run that failed has kept; name another file"):
-        Record(tmp_path / "rows.partial-2.csv")
+        open_record(tmp_path / "rows.partial-2.csv")
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
 def test_a_full_disk_leaves_whole_rows(tmp_path: Path, name: str) -> None:
-    record = Record(tmp_path / name)
-    record.add(row(0))
+    record = open_record(tmp_path / name)
+    record.write(row(0))
     disk = record._file
 
     class Full:
@@ -93,42 +77,37 @@ def test_a_full_disk_leaves_whole_rows(tmp_path: Path, name: str) -> None:
 
     record._file = Full()  # type: ignore[assignment]
     with pytest.raises(RunError, match=r"cannot write on to .*rows\..* \(No space left"):
-        record.add(row(1))
+        record.write(row(1))
     assert [int(entry["index"]) for entry in read(record.partial)] == [0]
     assert record.partial.read_bytes().endswith(b"\n")
 
 
 def test_paths_that_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"unknown format of a record: '.txt'; choices: .csv, .jsonl"):
-        Record(tmp_path / "rows.txt")
+        open_record(tmp_path / "rows.txt")
     (tmp_path / "folder.csv").mkdir()
     for name in ("folder.csv", ".."):
         with pytest.raises(InputError, match=f"is a folder; name a file, such as .*{re.escape(name)}/rows.csv"):
-            Record(tmp_path / name)
+            open_record(tmp_path / name)
     for name, typed in (("rows", "rows.csv"), (".csv", "rows.csv")):
         with pytest.raises(InputError, match=f"written as .csv or .jsonl, not '{name}'; type {tmp_path / typed}$"):
-            Record(tmp_path / name)
+            open_record(tmp_path / name)
     os.mkfifo(tmp_path / "pipe.csv")
     with pytest.raises(InputError, match="is neither a file nor a folder"):
-        Record(tmp_path / "pipe.csv")
+        open_record(tmp_path / "pipe.csv")
     with pytest.raises(InputError, match="cannot write the record to .*File name too long"):
-        Record(tmp_path / f"{'x' * 250}.csv")
+        open_record(tmp_path / f"{'x' * 250}.csv")
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot write the record"):
-        Record(tmp_path / "file" / "rows.csv")
+        open_record(tmp_path / "file" / "rows.csv")
 
 
-def test_a_ledger_gives_back_what_the_summary_reads() -> None:
-    rows = [
-        row(index, bucket="half" if index % 3 else "full", dropped=index, fit_ms=0.1234 * index) for index in range(9)
-    ]
-    ledger = Ledger()
-    for entry in rows:
-        ledger.add(entry)
-    assert summarise_run(ledger) == summarise_run(rows)
-    assert len(ledger) == 9
-    assert ledger[-1]["bucket"] == "half"
-    assert [entry["tokens"] for entry in ledger[2:4]] == [5000, 5000]
-    with pytest.raises(IndexError):
-        ledger[9]
-    assert {**ledger[1]} == {key: rows[1][key] for key in ledger[1]}
+def test_names_of_frames_are_kept_whatever_they_are(tmp_path: Path) -> None:
+    names = ["000012", None, 'a,"b"\n.png', "\udcff.png"]
+    for suffix in (".csv", ".jsonl"):
+        record = open_record(tmp_path / f"rows{suffix}")
+        for index, name in enumerate(names):
+            record.write(row(index, name=name))
+        record.close()
+    assert [each["name"] for each in read(tmp_path / "rows.jsonl")] == names
+    assert [each["name"] for each in read(tmp_path / "rows.csv")] == ["000012", "", names[2], "\\udcff.png"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgeprune.runtime.sinks.overlay import Overlay
+from edgeprune.runtime.tasks.overlay import Overlay
 
 PALETTE = [(255, 0, 0), (0, 255, 0), (0, 0, 200)]
 

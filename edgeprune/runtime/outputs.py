@@ -1,0 +1,92 @@
+"""Where the frames and rows of a run go: its sinks, all of them together, and the ledger."""
+
+import logging
+import threading
+from collections.abc import Mapping
+
+from edgeprune.base.ending import held
+from edgeprune.base.errors import RunError
+from edgeprune.runtime.cameras.source import Frame, FrameSource
+from edgeprune.runtime.row import Ledger, Row
+from edgeprune.runtime.sinks import SINKS, Sink, outputs_of
+from edgeprune.runtime.tasks import Result
+
+logger = logging.getLogger(__name__)
+
+
+class Outputs:
+    """The sinks of a run. A frame is in all that write, and in the ledger, or in none, but where a disk is full.
+
+    Args:
+        names: of the outputs, by their keys in SINKS.
+        source: whose frames they take.
+
+    Attributes:
+        ledger: the rows.
+
+    Raises:
+        InputError: one of them can't be written; nothing of the others is left.
+    """
+
+    def __init__(self, names: Mapping[str, str], source: FrameSource):
+        outputs_of(names)
+        self.ledger = Ledger()
+        self._one_at_a_time = threading.Lock()  # a hard stop ends the sinks from another thread
+        self._sinks: dict[str, Sink] = {}
+        try:
+            for key in SINKS:  # in its order
+                if key in names:
+                    self._sinks[key] = SINKS[key].open(names[key], source)
+        except BaseException:
+            self.discard()
+            raise
+
+    def begin(self, first: Frame) -> None:
+        """Readies the sinks for the first frame."""
+        for sink in self._sinks.values():
+            if sink.note:
+                logger.info(sink.note)
+            sink.begin(first)
+
+    def add(self, result: Result, row: Row) -> None:
+        """Hands a frame to every sink, then to the ledger. A signal waits until it is in all of them.
+
+        Raises:
+            RunError: a sink can't take it. It is in those before, and not in the ledger.
+        """
+        for key, sink in self._sinks.items():
+            if not SINKS[key].writes:
+                row = sink.add(result, row)
+        with held(), self._one_at_a_time:
+            for key, sink in self._sinks.items():
+                if SINKS[key].writes:
+                    row = sink.add(result, row)
+            self.ledger.add(row)
+
+    def end(self, failed: bool) -> None:
+        """Gives the files their final names, or leaves them under their partial ones; each whatever the others do.
+
+        A second time it does nothing; it may come from another thread (a hard stop).
+
+        Raises:
+            RunError: one of them can't be ended as it should; where several can't, all reasons.
+        """
+        failures: list[str] = []
+        with self._one_at_a_time:
+            for sink in reversed(self._sinks.values()):
+                try:
+                    sink.abandon() if failed or failures else sink.close()
+                except RunError as error:
+                    failures.append(str(error))
+        if failures:
+            raise RunError("; ".join(failures))
+
+    def discard(self) -> None:
+        """Removes what was begun: no frame was processed."""
+        for sink in self._sinks.values():
+            sink.abandon()
+
+    def paths(self) -> dict[str, str | None]:
+        """Where the outputs are once they are ended, the record first; None for one that isn't, or isn't any more."""
+        sinks = {key: self._sinks.get(key) for key, kind in reversed(SINKS.items()) if kind.writes}
+        return {key: str(sink.kept) if sink and sink.kept else None for key, sink in sinks.items()}

@@ -1,0 +1,155 @@
+"""Label maps of a run in one file of arrays: `np.load("labels.npz")["000012"]`, each at its frame's own pixels.
+
+An NPZ is a zip of .npy files, whose directory stands at its end. Each frame's member is on the disk when the frame is done, the
+directory comes with the end of the run: a process that is killed leaves members without it, which `zip -FF` finds again.
+"""
+
+import io
+import time
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from edgeprune.base.errors import RunError
+from edgeprune.base.outputs import OutputRemoved, create_partial, finish_partial
+from edgeprune.data.image import IMAGE_SUFFIXES
+from edgeprune.data.samples import UInt8
+from edgeprune.runtime.row import Row, milliseconds
+from edgeprune.runtime.sinks.sink import Sink
+from edgeprune.runtime.tasks import Result
+
+ARCHIVE = ".npz"
+ENTRY_BYTES = 128  # at most, of a member in the directory, but for its name
+
+
+def stem_of(result: Result) -> str:
+    """What a frame's label map is called: as the frame (`a.jpg` -> `a`), else by its index, so that names sort as frames."""
+    name = Path(result.name or "")
+    stem = name.stem if name.suffix.lower() in IMAGE_SUFFIXES else name.name
+    return stem or f"{result.index:08d}"
+
+
+class LabelArchive(Sink):
+    """Writes to `partial_path(path)` (numbered where it is taken); `close()` gives the file its final name.
+
+    Where the disk is full, the last members make room for the directory: what was written before stays readable.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.partial, self._file = create_partial(path, "label maps")
+        self._kept: Path | None = self.partial
+        self._members: list[zipfile.ZipInfo] = []
+        self._names: set[str] = set()
+        self._whole_bytes = 0
+
+    @property
+    def kept(self) -> Path | None:
+        return self._kept
+
+    def add(self, result: Result, row: Row) -> Row:
+        start_ns = time.monotonic_ns()
+        name = stem_of(result).encode(errors="backslashreplace").decode()
+        if name in self._names:
+            name = f"{name}-{result.index:08d}"
+        data, member = _packed(f"{name}.npy", result.labels)
+        member.header_offset = self._whole_bytes
+        try:
+            self._put(data)
+        except OSError as error:
+            self._end_full()
+            raise RunError(
+                f"cannot write on to {self.path} ({error.strerror}); free some space or name another folder, and run again"
+            ) from error
+        self._whole_bytes += len(data)
+        self._members.append(member)
+        self._names.add(name)
+        return row.after_encoding(milliseconds(start_ns, time.monotonic_ns()))
+
+    def _put(self, data: bytes) -> None:
+        """Appends it behind the whole members; OSError where that can't be."""
+        self._file.seek(self._whole_bytes)
+        done = 0
+        while done < len(data):
+            done += self._file.write(data[done:]) or 0
+
+    def _end_full(self) -> None:
+        """Ends the file on a full disk, with as many members as leave room for their directory."""
+        room = self._whole_bytes
+        sizes = [ENTRY_BYTES + len(member.filename.encode()) for member in self._members]
+        while self._members and self._whole_bytes + sum(sizes) + ENTRY_BYTES > room:
+            self._whole_bytes = self._members.pop().header_offset
+            sizes.pop()
+        with suppress(OSError):
+            self._file.truncate(self._whole_bytes)
+            if self._members:
+                self._put(self._directory())
+                self._file.close()
+                return
+        self._remove()
+
+    def _remove(self) -> None:
+        """What holds nothing, or nothing that can be read, goes."""
+        self._kept = None
+        with suppress(OSError):
+            self._file.close()
+            self.partial.unlink()
+
+    def _directory(self) -> bytes:
+        """What stands behind the members."""
+        behind = _Behind(self._whole_bytes)
+        with zipfile.ZipFile(behind, "w") as archive:
+            archive.infolist().extend(self._members)
+        return behind.getvalue()
+
+    def close(self) -> None:
+        self._end(self.path)
+
+    def abandon(self) -> None:
+        self._end(self.partial)
+
+    def _end(self, name: Path) -> None:
+        if self._file.closed:
+            return
+        if not self._members:
+            self._remove()
+            return
+        try:
+            self._put(self._directory())
+        except OSError as error:
+            self._end_full()
+            raise RunError(
+                f"cannot write on to {self.path} ({error.strerror}); free some space and run again"
+            ) from error
+        try:
+            finish_partial(self.partial, self._file, name)
+        except OutputRemoved:
+            self._kept = None
+            raise
+        self._kept = name
+
+
+class _Behind(io.BytesIO):
+    """A file in memory that counts its bytes from where it will stand in another."""
+
+    def __init__(self, offset: int):
+        super().__init__()
+        self._offset = offset
+
+    def tell(self) -> int:
+        return self._offset + super().tell()
+
+    def seek(self, to: int, whence: int = io.SEEK_SET) -> int:
+        return self._offset + super().seek(to - self._offset if whence == io.SEEK_SET else to, whence)
+
+
+def _packed(name: str, label_HW: UInt8) -> tuple[bytes, zipfile.ZipInfo]:
+    """A member of an archive, and its entry in the directory."""
+    array, archive = io.BytesIO(), io.BytesIO()
+    np.save(array, label_HW)
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
+        packed.writestr(name, array.getvalue())
+        length = archive.tell()
+    return archive.getvalue()[:length], packed.infolist()[0]

@@ -1,0 +1,142 @@
+"""Label maps of a run, at each frame's own pixels: a folder of PNGs of class ids.
+
+A PNG has a palette, too: a viewer shows colours, while Pillow, and so a data set, reads the ids. OpenCV reads the colours of
+such a file, never the ids; `--labels FILE.npz` is for those who have OpenCV alone (`label_archive.py`).
+"""
+
+import io
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from PIL import Image
+
+from edgeprune.base.errors import InputError, RunError
+from edgeprune.base.outputs import (
+    OutputRemoved,
+    create_partial_folder,
+    finish_partial_folder,
+    refuse_full_folder,
+    refuse_remains,
+)
+from edgeprune.data.image import IMAGE_SUFFIXES
+from edgeprune.runtime.cameras.source import FrameSource
+from edgeprune.runtime.row import Row, milliseconds
+from edgeprune.runtime.sinks.label_archive import ARCHIVE, LabelArchive, stem_of
+from edgeprune.runtime.sinks.sink import Output, Sink
+from edgeprune.runtime.tasks import Result
+
+UNFINISHED = ".unfinished"  # name of the PNG that is being written
+# zlib's; of 768x432 street frames on an x86 core 3 takes 1.8 ms and 10 KB, 1 takes 2.3 ms, Pillow's own 6 takes 3.3 ms
+COMPRESSION = 3
+
+
+def label_output(name: str) -> Output:
+    """The folder, or the .npz file.
+
+    Raises:
+        InputError: a folder that isn't empty, a file where a folder is wanted or the other way round, or what a failed run
+            kept.
+    """
+    path = Path(name)
+    refuse_remains(path)
+    if path.suffix == ARCHIVE:
+        if path.is_dir():
+            raise InputError(
+                f"{path} is a folder; name a file, such as {path / 'labels.npz'}, or a folder without .npz"
+            )
+        return Output(path)
+    if path.is_file() or path.suffix.lower() in IMAGE_SUFFIXES:
+        raise InputError(
+            f"{path} is no folder; label maps are written to a folder, or to a file that ends in {ARCHIVE}"
+        )
+    if not path.name or path.name == "..":
+        raise InputError(
+            f"{name} can't be given to label maps alone; name a new folder in it, such as {path / 'labels'}"
+        )
+    refuse_full_folder(path)
+    return Output(path, folder=True)
+
+
+def open_labels(name: str, source: FrameSource) -> Sink:
+    """The sink for that folder or file. Raises InputError as `label_output`, or where it can't be written to."""
+    output = label_output(name)
+    return LabelFolder(output.path) if output.folder else LabelArchive(output.path)
+
+
+class LabelFolder(Sink):
+    """Writes PNGs to `partial_path(folder)` (numbered where it is taken), each under its name when it is whole.
+
+    `close()` gives the folder its final name; where the process is killed, what was written is in the partial one.
+    """
+
+    def __init__(self, folder: Path):
+        self.path = folder
+        self.partial = create_partial_folder(folder, "label maps")
+        self._kept: Path | None = self.partial
+        self._frames = 0
+        self._ended = False
+
+    @property
+    def kept(self) -> Path | None:
+        return self._kept
+
+    def add(self, result: Result, row: Row) -> Row:
+        start_ns = time.monotonic_ns()
+        picture = Image.fromarray(result.labels)
+        # whole: Pillow packs the ids of a short one into 4 bits, and 255, which is no class, needs 8
+        picture.putpalette(bytes(channel for colour in result.palette for channel in colour).ljust(3 * 256, b"\0"))
+        data = io.BytesIO()
+        picture.save(data, "PNG", compress_level=COMPRESSION)
+        try:
+            (self.partial / UNFINISHED).write_bytes(data.getbuffer())
+            os.replace(self.partial / UNFINISHED, self._name(result))
+        except OSError as error:
+            raise self._failure(error) from error
+        self._frames += 1
+        return row.after_encoding(milliseconds(start_ns, time.monotonic_ns()))
+
+    def _name(self, result: Result) -> Path:
+        """The frame's own, with its index behind it where another frame has had that name."""
+        path = self.partial / f"{stem_of(result)}.png"
+        return path.with_name(f"{path.stem}-{result.index:08d}.png") if path.exists() else path
+
+    def _failure(self, error: OSError) -> RunError:
+        """Ends the folder, and says why."""
+        self._ended = True
+        with suppress(OSError):
+            (self.partial / UNFINISHED).unlink()
+        if not self.partial.is_dir():
+            self._kept = None
+            return OutputRemoved(f"{self.partial} was removed or moved by another process while it was written")
+        if not self._frames:
+            self._remove_empty()
+        return RunError(
+            f"cannot write on to {self.path} ({error.strerror}); free some space or name another folder, and run again"
+        )
+
+    def _remove_empty(self) -> None:
+        self._kept = None
+        with suppress(OSError):
+            self.partial.rmdir()
+
+    def close(self) -> None:
+        self._end(self.path)
+
+    def abandon(self) -> None:
+        self._end(self.partial)
+
+    def _end(self, name: Path) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        if not self._frames:
+            self._remove_empty()
+            return
+        try:
+            finish_partial_folder(self.partial, name)
+        except OutputRemoved:
+            self._kept = None
+            raise
+        self._kept = name

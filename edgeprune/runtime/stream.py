@@ -1,0 +1,218 @@
+"""`edgeprune.open`: a camera through a bundle, frame by frame. `run` goes through the same `Stream`."""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeprune.base.ending import ending
+from edgeprune.base.errors import InputError
+from edgeprune.bundle import BucketEntry, Bundle, open_bundle
+from edgeprune.data.preprocess import Preprocess
+from edgeprune.runtime.cameras import Wanted, open_source
+from edgeprune.runtime.cameras.capture import Capture, open_capture
+from edgeprune.runtime.cameras.source import Frame
+from edgeprune.runtime.choose import Chooser, make_chooser
+from edgeprune.runtime.engines import Session
+from edgeprune.runtime.engines.engine import UInt8
+from edgeprune.runtime.preparing import prepare_run, require_engine
+from edgeprune.runtime.row import milliseconds
+from edgeprune.runtime.tasks import FrameFacts, Result, open_task
+
+STALL_S = 10.0  # a camera that gives no frame for as long has stalled
+logger = logging.getLogger(__name__)
+
+
+class Stream:
+    """The frames of a camera, or of a caller's own, and what a bundle's graphs find in each.
+
+    An iterator of results that ends with the camera, and a context manager. What it took it gives back at the end of the
+    camera, with an error, and in `close()`. One thread at a time.
+
+    Attributes:
+        bundle: what `session` was opened from.
+        session: opened, and so warmed up.
+        capture: of the camera; None where frames come by `segment` alone.
+        names: of the classes, by their ids.
+        all_tokens: what the dense model processes in a frame, summed over the blocks.
+    """
+
+    def __init__(self, bundle: Bundle, session: Session, chooser: Chooser, capture: Capture | None = None):
+        self.bundle, self.session, self.capture = bundle, session, capture
+        self.names = list(bundle.manifest.names)
+        self._chooser, self._fit, self._task = chooser, Preprocess.of(bundle.manifest), open_task(bundle.manifest)
+        self._tokens_of = {bucket.name: bucket.token_layers for bucket in bundle.manifest.buckets}
+        self.all_tokens = bundle.manifest.depth * bundle.manifest.tokens
+        self._frames = 0
+        self._began_ns = 0
+
+    @property
+    def dropped(self) -> int:
+        """Frames of a live camera that were replaced by newer ones before anybody took them."""
+        return self.capture.dropped if self.capture else 0
+
+    def __iter__(self) -> Iterator[Result]:
+        return self
+
+    def __next__(self) -> Result:
+        """The next frame's result.
+
+        Raises:
+            StopIteration: the camera's end.
+            InputError, RunError: the camera fails (`CameraStalled`, `CameraUnplugged`, ...), or there is none.
+        """
+        if self.capture is None:
+            raise InputError("this stream has no camera; open it with camera=..., or give frames to segment()")
+        try:
+            got = self.capture.get(self.patience_s)
+            if got is None:
+                raise StopIteration
+            return self.process(got[0])
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def patience_s(self) -> float | None:
+        """How long a frame is waited for before the camera counts as stalled; a paced file has its own pauses."""
+        return None if self.capture and self.capture.source.paced else STALL_S
+
+    def segment(self, image_HW3: UInt8, name: str | None = None) -> Result:
+        """The result of a frame of the caller's own: of a ROS topic, of OpenCV (`image[..., ::-1]`, which is BGR).
+
+        Args:
+            image_HW3: uint8 RGB, any size, upright.
+            name: what it is called in the result.
+
+        Raises:
+            InputError: it isn't such an image.
+        """
+        image_HW3 = np.asarray(image_HW3)
+        if image_HW3.dtype != np.uint8 or image_HW3.ndim != 3 or image_HW3.shape[2] != 3 or not image_HW3.size:
+            raise InputError(
+                f"a frame of {image_HW3.dtype} {image_HW3.shape} was given; uint8 (height, width, 3), RGB, is expected"
+            )
+        return self.process(Frame(time.monotonic_ns(), image_HW3, self._frames, name))
+
+    def process(self, frame: Frame) -> Result:
+        """One frame: fit, trunk, choose, tail."""
+        start_ns = time.monotonic_ns()
+        fitted_HW3 = self._fit.fit(frame.image_HW3)
+        fitted_ns = time.monotonic_ns()
+        count = self.session.start(fitted_HW3)
+        trunk_ns = time.monotonic_ns()
+        bucket = self._chooser(count)
+        chosen_ns = time.monotonic_ns()
+        label_hw = self.session.finish(bucket)
+        end_ns = time.monotonic_ns()
+        self._frames += 1
+        self._began_ns = self._began_ns or start_ns
+        tokens = self._tokens_of[bucket]
+        facts = FrameFacts(
+            frame=frame,
+            bucket=bucket,
+            tokens=tokens,
+            token_share=tokens / self.all_tokens,
+            fps=self._frames / ((end_ns - self._began_ns) / 1e9),
+            start_ns=start_ns,
+            end_ns=end_ns,
+            fit_ms=milliseconds(start_ns, fitted_ns),
+            trunk_ms=milliseconds(fitted_ns, trunk_ns),
+            choose_ms=milliseconds(trunk_ns, chosen_ns),
+            tail_ms=milliseconds(chosen_ns, end_ns),
+        )
+        return self._task.result(facts, label_hw)
+
+    def close(self) -> None:
+        """Gives back the camera and what the graphs took; twice is no error."""
+        with ending():
+            try:
+                if self.capture:
+                    self.capture.close()
+            finally:
+                self.session.close()
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """What of a bundle runs, and how a file is played.
+
+    Attributes:
+        precision: that the bundle was built in; by default the fastest.
+        bucket: always this one; by default it is chosen for each frame.
+        chooser: a key of CHOOSERS.
+        engine: a key of ENGINES; by default the target's.
+        threads: of the engine; by default the target's.
+        realtime: paces a file at its own rate, and drops what comes too fast.
+        loop: starts a file again at its end.
+    """
+
+    precision: str | None = None
+    bucket: str | None = None
+    chooser: str = "in-frame"
+    engine: str | None = None
+    threads: int | None = None
+    realtime: bool = False
+    loop: bool = False
+
+    def make_chooser(self, buckets: Sequence[BucketEntry]) -> Chooser:
+        """Raises InputError for an unknown chooser or bucket."""
+        return make_chooser("fixed" if self.bucket else self.chooser, buckets, self.bucket)
+
+
+def open(bundle: Path | str, camera: str | int | None = None, **options: Any) -> Stream:
+    """Opens a camera and a bundle's graphs: `for result in edgeprune.open(bundle, camera): result.labels`.
+
+    Args:
+        bundle: its folder. Graphs that this device has to compile first are compiled, once; that takes minutes, in which the
+            logger `edgeprune` says what is done.
+        camera: as of `run --camera`: 0, a file, a folder, rtsp://...; None where frames come by `Stream.segment`.
+        options: those of `StreamOptions`, by name: `precision`, `bucket`, `chooser`, `engine`, `threads`, `realtime`, `loop`.
+
+    Raises:
+        InputError: something of it isn't there, or can't be.
+        RunError: there is no memory for it, or nothing could be compiled.
+    """
+    return open_stream(open_bundle(Path(bundle)), None if camera is None else str(camera), StreamOptions(**options))
+
+
+def open_stream(bundle: Bundle, camera: str | None, options: StreamOptions) -> Stream:
+    """Opens the camera first, then what takes longer; raises as `open`, and leaves nothing open."""
+    manifest = bundle.manifest
+    engine = options.engine or manifest.target.engine
+    opener = require_engine(bundle, engine)
+    # a wrong name is refused before minutes are spent on compiling; what is chosen from is known after that
+    options.make_chooser(manifest.buckets)
+    wanted = Wanted(options.realtime, options.loop, within=(manifest.height, manifest.width))
+    source = None if camera is None else open_source(camera, wanted)
+    with ExitStack() as opened:
+        if source:
+            opened.callback(source.close)
+            if source.note:
+                logger.info(source.note)
+        bundle = prepare_run(bundle, engine)
+        precision = options.precision or bundle.default_precision()
+        able, lines = ([options.bucket], []) if options.bucket else opener.able(bundle, precision)
+        for line in lines:
+            logger.warning(line)
+        chooser = options.make_chooser(
+            [each for each in bundle.manifest.buckets if options.bucket or each.name in able]
+        )
+        opened.pop_all()
+        capture = open_capture(source) if source else None  # it closes the source
+        if capture:
+            opened.callback(capture.close)
+        session = opener.open(bundle, precision, buckets=able, threads=options.threads or manifest.target.threads)
+        opened.pop_all()
+    return Stream(bundle, session, chooser, capture)

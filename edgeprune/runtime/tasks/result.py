@@ -1,0 +1,105 @@
+"""The result of one frame, whatever the task.
+
+Array shapes: label_HW (uint8 class ids), picture_HW3 (uint8 RGB), both of the frame's own pixels.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from edgeprune.runtime.cameras.source import Frame
+from edgeprune.runtime.engines.engine import UInt8
+from edgeprune.runtime.row import milliseconds
+
+
+@dataclass(frozen=True)
+class FrameFacts:
+    """How a frame went through the graphs.
+
+    Attributes:
+        frame: as the camera gave it.
+        bucket: the one that was chosen.
+        tokens: processed, summed over the blocks.
+        token_share: of those that the dense model processes.
+        fps: frames per second since the first.
+        start_ns, end_ns: frame in hand, labels in hand, by the monotonic clock.
+        fit_ms, trunk_ms, choose_ms, tail_ms: the stages from start to end.
+    """
+
+    frame: Frame
+    bucket: str
+    tokens: int
+    token_share: float
+    fps: float
+    start_ns: int
+    end_ns: int
+    fit_ms: float
+    trunk_ms: float
+    choose_ms: float
+    tail_ms: float
+
+
+class Result(ABC):
+    """One frame and what was found in it. What sinks and callers want is made when they ask for it, not before.
+
+    Attributes:
+        facts: how it went.
+    """
+
+    facts: FrameFacts
+
+    @property
+    def frame(self) -> Frame:
+        """The frame as the camera gave it."""
+        return self.facts.frame
+
+    @property
+    def index(self) -> int:
+        """The number of the frame in its source, from 0."""
+        return self.facts.frame.index
+
+    @property
+    def name(self) -> str | None:
+        """The name of the frame, where it has one: an image's file name."""
+        return self.facts.frame.name
+
+    @property
+    def bucket(self) -> str:
+        """The bucket that the frame got."""
+        return self.facts.bucket
+
+    @property
+    def latency_ms(self) -> float:
+        """Frame in hand to labels in hand: fit, trunk, choose, tail. What is asked for later is not in it."""
+        return milliseconds(self.facts.start_ns, self.facts.end_ns)
+
+    @property
+    def status(self) -> str:
+        """`21.3 fps  18.1 ms  bucket 384 (52% of the tokens)`."""
+        facts = self.facts
+        return (
+            f"{facts.fps:.1f} fps  {self.latency_ms:.1f} ms  bucket {facts.bucket} "
+            f"({100 * facts.token_share:.0f}% of the tokens)"
+        )
+
+    @property
+    @abstractmethod
+    def labels(self) -> UInt8:
+        """label_HW, class ids at the frame's own pixels."""
+
+    @property
+    @abstractmethod
+    def palette(self) -> Sequence[tuple[int, int, int]]:
+        """The colour of each class, RGB, by its id."""
+
+    @abstractmethod
+    def overlay(self) -> UInt8:
+        """picture_HW3: the frame, what was found in it, a status line, a legend."""
+
+
+class Task(Protocol):
+    """What makes results of a bundle's outputs. One per stream: it may keep what does not change from frame to frame."""
+
+    def result(self, facts: FrameFacts, label_hw: UInt8) -> Result:
+        """The result of a frame. `label_hw`: what `Session.finish` gave."""

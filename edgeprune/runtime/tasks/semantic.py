@@ -1,0 +1,61 @@
+"""Semantic segmentation: a class per pixel.
+
+Array shapes: label_hw (uint8 class ids, as the graphs give them), label_HW (the same at the frame's own pixels),
+picture_HW3 (uint8 RGB).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from edgeprune.bundle import Manifest
+from edgeprune.data.preprocess import Preprocess
+from edgeprune.runtime.engines.engine import UInt8
+from edgeprune.runtime.tasks import result
+from edgeprune.runtime.tasks.overlay import Overlay
+
+
+class Semantic:
+    """Results of a bundle's label maps.
+
+    Attributes:
+        fit: from the labels' resolution back to a frame's.
+        palette: colours by class id, RGB.
+        drawing: draws them.
+    """
+
+    def __init__(self, manifest: Manifest):
+        self.fit = Preprocess.of(manifest)
+        self.palette = manifest.palette
+        self.drawing = Overlay(manifest.names, manifest.palette)
+
+    def result(self, facts: result.FrameFacts, label_hw: UInt8) -> "Result":
+        """The result of a frame; nothing of it is computed yet."""
+        return Result(facts, label_hw, self)
+
+
+@dataclass(frozen=True, eq=False)
+class Result(result.Result):
+    """A frame and its classes.
+
+    Attributes:
+        label_hw: the labels at the resolution of the graphs.
+        task: what it came from.
+    """
+
+    facts: result.FrameFacts
+    label_hw: UInt8
+    task: Semantic
+
+    @cached_property
+    def labels(self) -> UInt8:
+        """label_HW; mapped back from the model's input when it is first asked for."""
+        return self.task.fit.back(self.label_hw, *self.frame.image_HW3.shape[:2])
+
+    @property
+    def palette(self) -> Sequence[tuple[int, int, int]]:
+        return self.task.palette
+
+    def overlay(self) -> UInt8:
+        """picture_HW3: the frame, its classes in colour, a status line above and a legend below; a new image."""
+        return self.task.drawing.draw(self.frame.image_HW3, self.labels, self.status)

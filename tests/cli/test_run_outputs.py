@@ -1,0 +1,36 @@
+"""Label maps, and a function of the user's own."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests import bundles
+from tests.cli.conftest import Type
+from tests.cli.test_bad_input import assert_one_line
+
+
+def test_run_writes_label_maps_and_calls_a_function(
+    edgeprune: Type, tiny: Path, frames: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "robot", raising=False)
+    Path("robot.py").write_text("def publish(result):\n    print(result.name, result.bucket, result.labels.shape)\n")
+    run = ("run", "--bundle", tiny, "--camera", frames, "--meter", "none")
+    said = edgeprune(*run, "--labels", "labels", "--call", "robot:publish")
+    assert said.code == 0 and "wrote    labels" in said.out
+    buckets = [bundles.expected_bucket(bundles.frame_with(bright)) for bright in range(3, 9)]
+    shape = (bundles.H, bundles.W)
+    assert said.out.splitlines()[:6] == [f"{index + 3}.png {name} {shape}" for index, name in enumerate(buckets)]
+    for bright, bucket in zip(range(3, 9), buckets, strict=True):
+        label_hw = bundles.expected_labels(bundles.frame_with(bright), bucket)
+        found_HW = np.asarray(Image.open(f"labels/{bright}.png"))
+        assert np.array_equal(found_HW, label_hw.repeat(bundles.CELL, 0).repeat(bundles.CELL, 1))
+    assert not list(Path().glob(".*")) and not list(Path().glob("*partial*"))
+    assert_one_line(edgeprune(*run, "--labels", "labels"), "labels is not empty; name a new folder")
+    assert_one_line(edgeprune(*run, "--labels", frames), "is not empty")
+    assert_one_line(edgeprune(*run, "--labels", "a", "--record", "a/rows.csv"), "a/rows.csv lies in a")
+    assert_one_line(edgeprune(*run, "--call", "robot:publsh"), "did you mean 'publish'")
+    assert {path.name for path in Path().iterdir()} - {"__pycache__"} == {"frames", "labels", "robot.py"}

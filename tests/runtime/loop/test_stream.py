@@ -1,0 +1,161 @@
+"""`edgeprune.open`: what a caller gets, what it takes and gives back, what it loads."""
+
+import inspect
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import edgeprune
+from edgeprune.base.errors import InputError
+from edgeprune.bundle import Bundle
+from edgeprune.data.preprocess import Preprocess
+from edgeprune.runtime.cameras import CameraUnplugged
+from edgeprune.runtime.cameras.capture import open_capture
+from edgeprune.runtime.choose import make_chooser
+from edgeprune.runtime.engines import ENGINES, Session
+from edgeprune.runtime.stream import Stream
+from tests import bundles
+from tests.runtime.loop.fakes import Scripted, scripted_frame
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+class Watched:
+    """A session that says whether it was closed."""
+
+    def __init__(self, session: Session):
+        self.start, self.finish, self.describe = session.start, session.finish, session.describe
+        self.closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture
+def watched(session: Session) -> Watched:
+    return Watched(session)
+
+
+def stream_of(bundle: Bundle, watched: Watched, source: Any = None) -> Stream:
+    chooser = make_chooser("in-frame", bundle.manifest.buckets)
+    return Stream(bundle, watched, chooser, open_capture(source) if source else None)
+
+
+def test_results_of_a_camera(bundle: Bundle, make_png_folder: Callable[[int], Path]) -> None:
+    pytest.importorskip("onnxruntime")
+    with edgeprune.open(bundle.folder, str(make_png_folder(9)), precision="fp32", threads=1) as stream:
+        assert stream.names == bundles.NAMES
+        results = list(stream)
+    assert [(result.index, result.name) for result in results] == [(index, f"{index:03d}.png") for index in range(9)]
+    for index, result in enumerate(results):
+        frame_HW3 = scripted_frame(index)
+        assert result.bucket == bundles.expected_bucket(frame_HW3)
+        coarse_hw = bundles.expected_labels(frame_HW3, result.bucket)
+        assert np.array_equal(result.labels, coarse_hw.repeat(bundles.CELL, 0).repeat(bundles.CELL, 1))
+        assert result.overlay().shape == result.frame.image_HW3.shape
+        facts = result.facts
+        stages_ms = facts.fit_ms + facts.trunk_ms + facts.choose_ms + facts.tail_ms
+        assert result.latency_ms == pytest.approx(stages_ms, abs=1e-3) and result.latency_ms > 0
+        assert facts.token_share == facts.tokens / (bundles.DEPTH * bundles.N)
+
+
+def test_labels_are_mapped_back_when_they_are_asked_for(
+    bundle: Bundle, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    back = Preprocess.back
+    monkeypatch.setattr(Preprocess, "back", lambda *arguments: calls.append(1) or back(*arguments))  # type: ignore[func-returns-value]
+    result = stream_of(bundle, watched).segment(np.zeros((70, 90, 3), np.uint8))
+    assert not calls
+    assert result.labels.shape == (70, 90) and result.labels is result.labels and len(calls) == 1
+
+
+@pytest.mark.parametrize("then", [None, CameraUnplugged("gone")])
+def test_everything_is_given_back_at_the_end_of_the_camera(
+    bundle: Bundle, watched: Watched, then: BaseException | None
+) -> None:
+    stream = stream_of(bundle, watched, Scripted(3, then=then))
+    seen = []
+    try:
+        for result in stream:
+            seen.append(result.index)
+    except CameraUnplugged as error:
+        assert error is then
+    assert seen == [0, 1, 2] and watched.closed == 1
+    assert stream.capture and not stream.capture._thread.is_alive()
+
+
+def test_frames_of_the_callers_own(bundle: Bundle, watched: Watched) -> None:
+    with stream_of(bundle, watched) as stream:
+        for index in range(3):
+            result = stream.segment(scripted_frame(index)[:, ::-1], name=f"cam/{index}")
+            assert (result.index, result.name, result.labels.shape) == (index, f"cam/{index}", (bundles.H, bundles.W))
+        with pytest.raises(InputError, match="this stream has no camera; open it with camera=..."):
+            next(stream)
+        for wrong in (np.zeros((8, 8, 3)), np.zeros((8, 8), np.uint8), np.zeros((0, 8, 3), np.uint8), [[1]]):
+            with pytest.raises(
+                InputError, match=r"a frame of .* was given; uint8 \(height, width, 3\), RGB, is expected"
+            ):
+                stream.segment(wrong)  # type: ignore[arg-type]
+    assert watched.closed == 1
+
+
+def test_nothing_stays_open_where_opening_fails(
+    bundle: Bundle, make_png_folder: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = []
+    monkeypatch.setattr("edgeprune.runtime.cameras.images.Images.close", lambda source: closed.append(source.uri))
+    folder = str(make_png_folder(1))
+    for precision in ("int4", "int8"):
+        if precision == "int8":  # found out when the session is opened, the camera is read already
+
+            def fail(*_: Any, **__: Any) -> None:
+                raise InputError("broken")
+
+            monkeypatch.setattr(ENGINES["onnxruntime"], "open", fail)
+        closed.clear()
+        with pytest.raises(InputError, match="unknown precision 'int4'|broken"):
+            edgeprune.open(bundle.folder, folder, precision=precision)
+        assert set(closed) == {folder}
+    with pytest.raises(InputError, match="did you mean 'in-frame'"):
+        edgeprune.open(bundle.folder, folder, chooser="in-fram")
+
+
+def test_importing_edgeprune_loads_nothing_and_opening_no_torch(bundle: Bundle) -> None:
+    code = f"""
+import sys
+import edgeprune
+edgeprune.__version__
+heavy = ("numpy", "PIL", "pydantic", "torch", "nncf", "onnxruntime", "edgeprune.runtime")
+assert not [name for name in heavy if name in sys.modules], sys.modules.keys()
+for result in edgeprune.open({str(bundle.folder)!r}, "synthetic://street?height=64&width=96&frames=2"):
+    result.labels, result.overlay(), result.latency_ms
+assert result.index == 1 and "edgeprune.cli" not in sys.modules
+for name in ("torch", "nncf", "onnx", "av", "click"):
+    assert name not in sys.modules, name
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert inspect.signature(edgeprune.open).parameters.keys() == {"bundle", "camera", "options"}
+    with pytest.raises(AttributeError, match="no attribute 'opne'"):
+        edgeprune.opne  # noqa: B018
+
+
+def test_the_readmes_lines_run(bundle: Bundle, make_png_folder: Callable[[int], Path]) -> None:
+    """With a bundle, a class and a camera of this test's; the frame of the caller's own is one of its images."""
+    [code] = [
+        part.split("```")[0]
+        for part in (ROOT / "README.md").read_text().split("```python\n")[1:]
+        if "edgeprune.open" in part
+    ]
+    assert 8 <= len(code.splitlines()) <= 14
+    code = code.replace("out/bundles/street-tiny-onnx-cpu", str(bundle.folder)).replace('"road"', '"class1"')
+    code = code.replace('"synthetic://street?seed=1"', repr(str(make_png_folder(3))))
+    names: dict[str, Any] = {"image_HW3": scripted_frame(1)}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["result"].latency_ms > 0

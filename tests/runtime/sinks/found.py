@@ -1,0 +1,33 @@
+"""Results whose labels are given."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgeprune.runtime.cameras.source import Frame
+from edgeprune.runtime.engines.engine import UInt8
+from edgeprune.runtime.tasks import FrameFacts, Result
+
+PALETTE = [(40 * index, 255 - 10 * index, 7) for index in range(6)]
+
+
+class Found(Result):
+    """A frame whose class ids are `index`, but for a corner of 255."""
+
+    def __init__(self, index: int, name: str | None = None, height: int = 6, width: int = 9):
+        image_HW3 = np.full((height, width, 3), index, np.uint8)
+        frame = Frame(0, image_HW3, index, name)
+        self.facts = FrameFacts(frame, "full", 24, 1.0, 10.0, 0, 10**6, 0.1, 0.2, 0.3, 0.4)
+
+    @property
+    def labels(self) -> UInt8:
+        label_HW = np.full(self.frame.image_HW3.shape[:2], self.index % 6, np.uint8)
+        label_HW[0, 0] = 255
+        return label_HW
+
+    @property
+    def palette(self) -> Sequence[tuple[int, int, int]]:
+        return PALETTE
+
+    def overlay(self) -> UInt8:
+        return self.frame.image_HW3

@@ -1,0 +1,48 @@
+"""A function of the user's own."""
+
+from pathlib import Path
+
+import pytest
+
+from edgeprune.base.errors import InputError, RunError
+from edgeprune.runtime.sinks.call import Call, find_function
+from tests.runtime.loop.fakes import Scripted
+from tests.runtime.rows import row
+from tests.runtime.sinks.found import Found
+
+
+@pytest.fixture
+def robot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module in the working folder; each test has its own, as Python keeps modules."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    name = f"robot_{abs(hash(tmp_path))}"
+    Path(f"{name}.py").write_text(
+        "seen = []\nlimit = 2\ndef publish(result):\n    if len(seen) == limit:\n        raise ValueError('bad')\n"
+        "    seen.append(result.index)\n"
+    )
+    return name
+
+
+def test_it_gets_each_result(robot: str) -> None:
+    sink = Call(f"{robot}:publish", Scripted(0))
+    for index in range(2):
+        taken = sink.add(Found(index), row(index)).encode_ms
+        assert taken is not None and taken >= 0
+    assert sink.kept is None
+    with pytest.raises(RunError, match=rf"{robot}:publish failed on frame 2: {robot}.py:5: ValueError: bad"):
+        sink.add(Found(2), row(2))
+    sink.close()
+
+
+def test_names_that_are_refused(robot: str) -> None:
+    for name in ("robot", ":publish", "robot:"):
+        with pytest.raises(InputError, match="names no function; type one as MODULE:FUNCTION, such as robot:publish"):
+            find_function(name)
+    with pytest.raises(InputError, match="cannot import no_such_module .*ModuleNotFoundError.*; check the module"):
+        find_function("no_such_module:publish")
+    with pytest.raises(InputError, match=rf"{robot} has no function 'publsh'; did you mean 'publish'"):
+        find_function(f"{robot}:publsh")
+    Path(f"{robot}_broken.py").write_text("1 / 0\n")
+    with pytest.raises(InputError, match=rf"cannot import {robot}_broken .*{robot}_broken.py:1: ZeroDivisionError"):
+        find_function(f"{robot}_broken:publish")
