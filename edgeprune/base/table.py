@@ -1,24 +1,28 @@
-"""Rows as an aligned text table, CSV, or JSON."""
+"""Rows and results as an aligned text table, CSV, or JSON."""
 
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from edgeprune.base.files import write_atomic
 
-Row = Mapping[str, Any]
+Row = Any  # a dataclass, or a mapping
 MISSING = "-"
+OPTIONAL = {
+    "optional": True
+}  # metadata of a dataclass's field that is no key of its JSON where it is None: was not asked for
 
 
 def render_table(rows: Sequence[Row], columns: Mapping[str, tuple[str, str]]) -> str:
     """An aligned table: a header, a rule, a line per row; the same on a terminal, in a pipe and in a log.
 
     Args:
-        rows: one mapping per line; keys without a column are left out.
-        columns: for each key, in order, its header and the format of its values (`".3f"`, `",d"`, `""`). A dot in a key
-            leads into a mapping: `"latency_ms.p50"`. A value that is None or not there shows as `-`.
+        rows: a dataclass or a mapping per line; fields without a column are left out.
+        columns: for each field, in order, its header and the format of its values (`".3f"`, `",d"`, `""`). A dot in its
+            name leads into it: `"latency_ms.p50"`. A value that is None or not there shows as `-`.
     """
     numeric = [all(isinstance(lookup(row, key), int | float | None) for row in rows) for key in columns]
     lines = [[header for header, _ in columns.values()]]
@@ -35,14 +39,24 @@ def render_table(rows: Sequence[Row], columns: Mapping[str, tuple[str, str]]) ->
 
 
 def lookup(row: Row, key: str) -> Any:
-    """The value at a key; `a.b` is key `b` of the mapping at `a`. None where it is not there."""
+    """The value of a field or at a key; `a.b` is `b` of what is at `a`. None where it is not there."""
     value: Any = row
     for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
+        value = value.get(part) if isinstance(value, Mapping) else getattr(value, part, None)
     return value
 
 
-def flatten(row: Row) -> dict[str, Any]:
+def plain(value: Any) -> Any:
+    """A result as JSON has it: a dataclass by the names of its fields, a tuple as a list."""
+    if is_dataclass(value):
+        held = [(each, getattr(value, each.name)) for each in fields(value)]
+        return {each.name: plain(deep) for each, deep in held if deep is not None or "optional" not in each.metadata}
+    if isinstance(value, Mapping):
+        return {key: plain(deep) for key, deep in value.items()}
+    return [plain(deep) for deep in value] if isinstance(value, list | tuple) else value
+
+
+def flatten(row: Mapping[str, Any]) -> dict[str, Any]:
     """Nested mappings as one level of dotted keys: what a CSV can hold."""
     flat: dict[str, Any] = {}
     for key, value in row.items():
@@ -54,13 +68,13 @@ def flatten(row: Row) -> dict[str, Any]:
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """Writes rows with a header; nested mappings get dotted columns, None an empty cell, floats all their digits.
+    """Writes rows with a header; what is nested gets dotted columns, None an empty cell, floats all their digits.
 
     Raises:
         InputError: the folder can't be written to.
         RunError: the disk is full.
     """
-    flat = [flatten(row) for row in rows]
+    flat = [flatten(plain(row)) for row in rows]
     keys = list(dict.fromkeys(key for row in flat for key in row))
     with write_atomic(path, "the table") as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, keys, lineterminator="\n")
@@ -77,7 +91,7 @@ def write_json(path: Path, content: Any) -> None:
         ValueError: a number is not finite.
     """
     with write_atomic(path, "the report") as partial:
-        partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(plain(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _cell(value: Any, form: str) -> str:

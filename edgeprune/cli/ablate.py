@@ -1,9 +1,8 @@
 """`ablate selection`, `ablate int8`: what a trained model's parts are worth."""
 
-from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +16,9 @@ from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
 from edgeprune.data.selection import Calibration
 from edgeprune.quantize.calib import read_calib
+
+if TYPE_CHECKING:
+    from edgeprune.lab.ablate.selection import SelectionAblation
 
 SELECTION_COLUMNS = {
     "selection": ("selection", ""),
@@ -113,19 +115,17 @@ def selection(options: SelectionOptions) -> None:
         show_selection(result, data_set.names if options.detail else [])
 
 
-def show_selection(result: Mapping[str, Any], names: list[str]) -> None:
+def show_selection(result: "SelectionAblation", names: list[str]) -> None:
     """A row for each selection; with the names of classes also their table, and which tokens return."""
-    show_table(result["rows"], SELECTION_COLUMNS | ({"boundary_f": ("boundary F", ".4f")} if names else {}))
+    show_table(result.rows, SELECTION_COLUMNS | ({"boundary_f": ("boundary F", ".4f")} if names else {}))
     if names:
-        by_class = [
-            {"selection": row["selection"], "seed": row["seed"], **row["per_class_iou"]} for row in result["rows"]
-        ]
+        by_class = [{"selection": row.selection, "seed": row.seed, **(row.per_class_iou or {})} for row in result.rows]
         heads = {name: (name[:8], ".3f") for name in names}
         show_table(by_class, {"selection": ("selection", ""), "seed": ("seed", "")} | heads)
-        if "decisions" in result:
-            show_table(result["decisions"], DECISION_COLUMNS)
-    if "depth_is_worth_points" in result:
-        click.echo(f"bypassing the gated blocks costs {result['depth_is_worth_points']:.1f} points of mIoU")
+        if result.decisions is not None:
+            show_table(result.decisions, DECISION_COLUMNS)
+    if result.depth_is_worth_points is not None:
+        click.echo(f"bypassing the gated blocks costs {result.depth_is_worth_points:.1f} points of mIoU")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,11 +160,11 @@ def int8(options: Int8Options) -> None:
 
     model, _ = load(options.checkpoint)
     spec = parse(Calibration, {"data": options.data, "split": "train", "exclude": list(options.include)}, "options")
-    result = ablate_int8(model, data_set, samples, spec, options.frames)
+    rows = ablate_int8(model, data_set, samples, spec, options.frames)
     if options.json:
-        show_json(result)
+        show_json({"rows": rows})
     else:
-        show_table(result["rows"], INT8_COLUMNS)
+        show_table(rows, INT8_COLUMNS)
 
 
 ablate = Verbs("ablate", {"Verbs": [selection, int8]}, help="Score a trained model with other selections, or in INT8.")

@@ -1,11 +1,10 @@
 """`demo`: the main job from end to end on what every clone has: the zoo's model, this CPU, the synthetic street."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -17,13 +16,14 @@ from edgeprune.base.table import render_table, write_json
 from edgeprune.bundle import DENSE, Bundle, open_bundle
 from edgeprune.bundle.target import load_target
 from edgeprune.cli.defaults import DEMO_BUNDLE, MODEL, TARGET, default_checkpoint
-from edgeprune.cli.measure import BENCH_COLUMNS, BenchOptions, about_bench, flat_rows, measure, show_bench, write_bench
+from edgeprune.cli.measure import BENCH_COLUMNS, BenchOptions, about_bench, measure, show_bench, write_bench
 from edgeprune.cli.options import json_option, option
 from edgeprune.cli.owning import own
 from edgeprune.cli.run import RunOptions, run_camera, show_summary
 from edgeprune.cli.show import show_json
 from edgeprune.cli.verb import verb
 from edgeprune.evaluate.accuracy import AUTO
+from edgeprune.evaluate.bench import BenchResult
 
 logger = logging.getLogger(__name__)
 
@@ -94,13 +94,13 @@ def demo(options: DemoOptions) -> None:
         run_and_measure(bundle, out, options.json)
 
 
-def auto_against_dense(result: Mapping[str, Any]) -> str:
+def auto_against_dense(result: BenchResult) -> str:
     """What the demo is about, in a line: what a run gains over dense FP32, and what that costs."""
-    rows = {row["bucket"]: row for row in result["rows"]}
+    rows = {row.bucket: row for row in result.rows}
     auto, dense = rows[AUTO], rows[DENSE]
     return (
-        f"auto: {auto['speedup_vs_dense_fp32']:.2f} times as fast as dense FP32; mIoU {auto['miou']:.4f} against "
-        f"{dense['miou']:.4f} on {SCORED} scenes"
+        f"auto: {auto.speedup_vs_dense_fp32:.2f} times as fast as dense FP32; mIoU {auto.miou:.4f} against "
+        f"{dense.miou:.4f} on {SCORED} scenes"
     )
 
 
@@ -129,7 +129,7 @@ def run_and_measure(bundle: Bundle, out: Path, as_json: bool) -> None:
         "INT8 against dense FP32; `edgeprune bench` times every precision.",
         "",
         "```",
-        render_table(flat_rows(result), BENCH_COLUMNS),
+        render_table(result.rows, BENCH_COLUMNS),
         "```",
         "",
         *(f"{line}." for line in (*about_bench(result), against)),

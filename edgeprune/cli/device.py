@@ -110,8 +110,8 @@ def doctor(options: DoctorOptions) -> None:
         return
     signs = {True: "ok", False: "MISSING", None: "-"}
     for finding in findings:
-        remedy = f"; {finding['remedy']}" if finding["remedy"] else ""
-        click.echo(f"{signs[finding['ok']]:8}{finding['what']:16}{finding['found']}{remedy}")
+        remedy = f"; {finding.remedy}" if finding.remedy else ""
+        click.echo(f"{signs[finding.ok]:8}{finding.what:16}{finding.found}{remedy}")
 
 
 @dataclass(frozen=True, kw_only=True)

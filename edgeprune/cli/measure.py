@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from edgeprune.base.errors import InputError, choose
-from edgeprune.base.table import write_csv, write_json
+from edgeprune.base.table import plain, write_csv, write_json
 from edgeprune.bundle import DENSE, Bundle
 from edgeprune.bundle.onnx_files import check_external
 from edgeprune.cli.defaults import PRECISIONS, open_default
@@ -21,8 +21,9 @@ from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
 from edgeprune.data.split import folders_of
 from edgeprune.evaluate.accuracy import AUTO, evaluate
+from edgeprune.evaluate.bench import BenchResult
 from edgeprune.evaluate.bench import bench as run_bench
-from edgeprune.evaluate.plot import plot_miou_latency
+from edgeprune.evaluate.plot import Point, plot_miou_latency
 from edgeprune.runtime.compiling import single_graphs
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.preparing import open_sensor, prepare_run, require_engine
@@ -45,8 +46,8 @@ BENCH_COLUMNS = {
     "latency_ms.p50": ("p50 ms", ".1f"),
     "latency_ms.p95": ("p95 ms", ".1f"),
     "speedup_vs_dense_fp32": ("x dense FP32", ".2f"),
-    "speedup_min": ("min", ".2f"),
-    "speedup_max": ("max", ".2f"),
+    "speedup_spread.least": ("min", ".2f"),
+    "speedup_spread.most": ("max", ".2f"),
     "mj_per_frame": ("mJ/frame", ".1f"),
     "peak_mb": ("peak MB", ".0f"),
     "miou": ("mIoU", ".4f"),
@@ -198,9 +199,7 @@ def bench(options: BenchOptions) -> None:
         click.echo(f"wrote {path}")
 
 
-def measure(
-    bundle: Bundle, options: BenchOptions, scored: int | None = None, only: str | None = None
-) -> dict[str, Any]:
+def measure(bundle: Bundle, options: BenchOptions, scored: int | None = None, only: str | None = None) -> BenchResult:
     """Accuracy where there is data, then speed.
 
     Args:
@@ -239,41 +238,34 @@ def measure(
     )
 
 
-def flat_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Bench rows with the spread of the speed-up as two columns."""
-    return [
-        {
-            **row,
-            "speedup_min": (row.get("speedup_spread") or [None])[0],
-            "speedup_max": (row.get("speedup_spread") or [None])[-1],
-        }
-        for row in result["rows"]
-    ]
-
-
-def about_bench(result: Mapping[str, Any]) -> list[str]:
+def about_bench(result: BenchResult) -> list[str]:
     """What stands under the table: what it was measured on, and what its columns are."""
     return [
-        f"{result['rounds']} rounds of {result['source']}, {result['threads']} threads; {result['energy_status']}",
+        f"{result.rounds} rounds of {result.source}, {result.threads} threads; {result.energy_status}",
         "x dense FP32: the speed-up, its median over the rounds; min, max: of the speed-up over the rounds",
-        f"stem and head take {result['stem_head_share']:.1%} of the dense FP32 time",
+        f"stem and head take {result.stem_head_share:.1%} of the dense FP32 time",
     ]
 
 
-def show_bench(result: Mapping[str, Any]) -> None:
+def show_bench(result: BenchResult) -> None:
     """The table, and what there is to say of it."""
-    show_table(flat_rows(result), BENCH_COLUMNS)
+    show_table(result.rows, BENCH_COLUMNS)
     for line in about_bench(result):
         click.echo(line)
 
 
-def write_bench(result: Mapping[str, Any], folder: Path) -> list[Path]:
+def write_bench(result: BenchResult, folder: Path) -> list[Path]:
     """Table as CSV, everything as JSON, and, where mIoU is known, mIoU against latency as a plot for each engine."""
     paths = [folder / "bench.csv", folder / "bench.json"]
-    write_csv(paths[0], flat_rows(result))
-    write_json(paths[1], dict(result))
-    engines = list(dict.fromkeys(row["engine"] for row in result["rows"] if row.get("miou") is not None))
-    for engine in engines:
-        paths.append(folder / ("bench.png" if engine == engines[0] else f"bench-{engine}.png"))
-        plot_miou_latency([row for row in result["rows"] if row["engine"] == engine], paths[-1])
+    spreads = [{"speedup_min": row.speedup_spread.least, "speedup_max": row.speedup_spread.most} for row in result.rows]
+    write_csv(paths[0], [plain(row) | spread for row, spread in zip(result.rows, spreads, strict=True)])
+    write_json(paths[1], result)
+    points: dict[str, list[Point]] = {}
+    for row in result.rows:
+        if row.bucket and row.miou is not None:
+            point = Point(row.latency_ms.p50, 100 * row.miou, row.bucket, row.precision)
+            points.setdefault(row.engine, []).append(point)
+    for engine, of_engine in points.items():
+        paths.append(folder / (f"bench-{engine}.png" if len(paths) > 2 else "bench.png"))
+        plot_miou_latency(of_engine, paths[-1])
     return paths

@@ -1,9 +1,7 @@
 """`roofline`: what each group of operators costs."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -14,6 +12,7 @@ from edgeprune.cli.owning import own
 from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb
 from edgeprune.evaluate.bench import bench_frames
+from edgeprune.lab.roofline import Roofline
 from edgeprune.lab.roofline import roofline as measure_roofline
 
 COLUMNS = {
@@ -50,7 +49,7 @@ def roofline(options: RooflineOptions) -> None:
     _, frames_FHW3 = bench_frames(opened, None, 1)
     result = measure_roofline(opened, frames_FHW3[0], options.threads)
     if options.out:
-        write_csv(options.out / "roofline.csv", result["rows"])
+        write_csv(options.out / "roofline.csv", result.rows)
     if options.json:
         show_json(result)
         return
@@ -59,14 +58,14 @@ def roofline(options: RooflineOptions) -> None:
         click.echo(f"wrote {options.out / 'roofline.csv'}")
 
 
-def show_roofline(result: Mapping[str, Any]) -> None:
+def show_roofline(result: Roofline) -> None:
     """A table of each graph, and the peaks that its rows are held to."""
-    for graph, precision in dict.fromkeys((row["graph"], row["precision"]) for row in result["rows"]):
-        rows = [row for row in result["rows"] if (row["graph"], row["precision"]) == (graph, precision)]
+    for graph, precision in dict.fromkeys((row.graph, row.precision) for row in result.rows):
+        rows = [row for row in result.rows if (row.graph, row.precision) == (graph, precision)]
         click.echo(f"\n{graph} {precision}" + ("" if graph in ("dense", "trunk") else " (trunk and tail)"))
         show_table(rows, COLUMNS)
-    peaks = result["peaks"]
+    peaks = result.peaks
     click.echo(
-        f"\nONNX Runtime, {result['threads']} threads; peaks measured just before: fp32 {peaks['fp32_gmacs']:.0f}, "
-        f"int8 {peaks['int8_gmacs']:.0f} GMAC/s, copy {peaks['copy_gbytes']:.0f} GB/s"
+        f"\nONNX Runtime, {result.threads} threads; peaks measured just before: fp32 {peaks.fp32_gmacs:.0f}, "
+        f"int8 {peaks.int8_gmacs:.0f} GMAC/s, copy {peaks.copy_gbytes:.0f} GB/s"
     )

@@ -13,8 +13,8 @@ from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import FRAMES, ROUNDS
 from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb
-from edgeprune.evaluate.plot import plot_scaling
-from edgeprune.lab.scaling import scaling as measure_scaling
+from edgeprune.lab.scaling import measure_scaling
+from edgeprune.lab.scaling_plot import plot_scaling
 from edgeprune.runtime.compiling import single_graphs
 from edgeprune.runtime.meters import open_meter
 from edgeprune.runtime.preparing import prepare_run
@@ -82,14 +82,14 @@ def scaling(options: ScalingOptions) -> None:
         frames=options.frames,
     )
     if options.out:
-        write_csv(options.out / "scaling.csv", result["rows"])
+        write_csv(options.out / "scaling.csv", result.rows)
         write_json(options.out / "scaling.json", result)
-        plot_scaling(result["rows"], options.out / "scaling.png")
+        plot_scaling(result.rows, options.out / "scaling.png")
     if options.json:
         show_json(result)
         return
-    show_table(result["rows"], SCALING_COLUMNS)
-    if result["exponents"]:
-        show_table(result["exponents"], EXPONENT_COLUMNS)
+    show_table(result.rows, SCALING_COLUMNS)
+    if result.exponents:
+        show_table(result.exponents, EXPONENT_COLUMNS)
     if options.out:
         click.echo(f"wrote {options.out / 'scaling.csv'}, scaling.json, scaling.png")

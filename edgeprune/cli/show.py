@@ -6,14 +6,14 @@ from typing import Any
 
 import click
 
-from edgeprune.base.table import render_table
+from edgeprune.base.table import Row, plain, render_table
 
 
-def show_json(content: Mapping[str, Any]) -> None:
-    """One object; a figure that is unknown is null, never NaN."""
-    click.echo(json.dumps(content, allow_nan=False, default=str))
+def show_json(content: Any) -> None:
+    """One object, a dataclass or a mapping; a figure that is unknown is null, never NaN."""
+    click.echo(json.dumps(plain(content), allow_nan=False, default=str))
 
 
-def show_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, tuple[str, str]]) -> None:
+def show_table(rows: Sequence[Row], columns: Mapping[str, tuple[str, str]]) -> None:
     """An aligned table."""
     click.echo(render_table(rows, columns))

@@ -7,7 +7,6 @@ quotients within a round, and their median is reported with their spread.
 import json
 import logging
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,11 +21,12 @@ import numpy as np
 from edgeprune import street as synthetic
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.machine import describe_machine
+from edgeprune.base.statistics import Extremes, Latency, latency, ratio_by_round
 from edgeprune.bundle import DENSE, MANIFEST, Bundle
 from edgeprune.data import Samples, spread
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.evaluate.accuracy import AUTO, BASELINE_PRECISION, accuracy_of
-from edgeprune.evaluate.worker import Job
+from edgeprune.evaluate.worker import Job, Round
 from edgeprune.runtime.meters import Energy, Meter
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,57 @@ logger = logging.getLogger(__name__)
 FRAMES = 24  # of a round
 STREET_SEED = 7_000_001  # far from the seeds of the street's training and validation scenes
 PACKAGES = str(Path(synthetic.__file__).parents[2])  # the folder that holds edgeprune
+
+
+@dataclass(frozen=True)
+class BenchRow:
+    """What one graph takes. None where unknown.
+
+    Attributes:
+        graph: `dense`, `baseline`, `stem+head`, `trunk+tail`, `single` (a family without a trunk) or `trunk`.
+        bucket: of a bucket its name; `dense`, `auto`, or a baseline's file name without its extension.
+        latency_ms: of a frame, over all rounds.
+        speedup_vs_dense_fp32: the median over the rounds.
+        speedup_spread: of it, over the rounds.
+        peak_mb: of the graph's process, resident: engine, graphs and frames.
+        miou: 0 to 1.
+        buckets: how many frames of a round each bucket had.
+    """
+
+    graph: str
+    bucket: str | None
+    precision: str
+    engine: str
+    latency_ms: Latency
+    speedup_vs_dense_fp32: float
+    speedup_spread: Extremes
+    mj_per_frame: float | None
+    peak_mb: float | None
+    miou: float | None
+    buckets: dict[str, int]
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """Graphs side by side.
+
+    Attributes:
+        frames: of a round.
+        source: where they came from.
+        stem_head_share: time of stem and head, as a share of dense FP32's.
+        engines: `Session.describe()` of each.
+        machine: of `describe_machine`.
+    """
+
+    threads: int
+    rounds: int
+    frames: int
+    source: str
+    energy_status: str
+    stem_head_share: float
+    engines: dict[str, dict[str, Any]]
+    machine: dict[str, Any]
+    rows: list[BenchRow]
 
 
 def bench(
@@ -48,7 +99,7 @@ def bench(
     frames: int = FRAMES,
     accuracy: Sequence[dict[str, Any]] = (),
     only: str | None = None,
-) -> dict[str, Any]:
+) -> BenchResult:
     """Times dense FP32, every bucket in every precision, `auto`, and the trunk alone, over the same frames.
 
     Args:
@@ -62,13 +113,6 @@ def bench(
         frames: of a round.
         accuracy: rows of `evaluate`, where it was run.
         only: this precision alone.
-
-    Returns:
-        `threads`, `rounds`, `frames` (of a round), `source` (of the frames), `energy_status`, `stem_head_share` (of the
-        dense time), `engines` (their descriptions), `machine`, and `rows` of
-        {`graph`, `bucket`, `precision`, `engine`, `latency_ms` {p50, p95} over all rounds, `speedup_vs_dense_fp32`,
-        `speedup_spread` [min, max] over the rounds, `mj_per_frame`, `peak_mb` (resident, of the graph's process: engine,
-        graphs and frames), `miou`, `buckets` {name: frames of a round}}. None where unknown.
 
     Raises:
         InputError: what a worker refuses.
@@ -92,17 +136,17 @@ def bench(
         time_entries(entries, rounds, meter)
         dense = next(entry for entry in entries if entry.bucket == DENSE)
         stem_head = next(entry for entry in entries if entry.graph == "stem+head")
-        return {
-            "threads": threads,
-            "rounds": rounds,
-            "frames": len(frames_FHW3),
-            "source": source,
-            "energy_status": entries[0].energies[-1].status,
-            "stem_head_share": statistics.median(ratios(stem_head, dense)),
-            "engines": {entry.job.engine: entry.description for entry in entries},
-            "machine": describe_machine(),
-            "rows": [entry.row(dense, accuracy) for entry in entries],
-        }
+        return BenchResult(
+            threads=threads,
+            rounds=rounds,
+            frames=len(frames_FHW3),
+            source=source,
+            energy_status=entries[0].energies[-1].status,
+            stem_head_share=ratio_by_round(stem_head.rounds_ms, dense.rounds_ms).median,
+            engines={entry.job.engine: entry.description for entry in entries},
+            machine=describe_machine(),
+            rows=[entry.row(dense, accuracy) for entry in entries],
+        )
 
 
 def time_entries(entries: Sequence["Entry"], rounds: int, meter: Meter) -> None:
@@ -216,12 +260,12 @@ class Entry:
             with suppress(BrokenPipeError):  # it has died; there is no answer, which says so
                 self._process.stdin.write("round\n")
                 self._process.stdin.flush()
-            answer = self._answer()
+            done = Round(**self._answer()["round"])
         finally:
             energy = meter.stop()
         self.energies.append(energy)
-        self.rounds_ms.append(answer["ms"])
-        self.buckets, self.peak_mb = answer["buckets"], answer["peak_mb"]
+        self.rounds_ms.append(done.ms)
+        self.buckets, self.peak_mb = done.buckets, done.peak_mb
 
     def close(self) -> None:
         """Ends the worker: its input ends."""
@@ -237,30 +281,25 @@ class Entry:
             self._process.wait()
         self._process.stdout.close()
 
-    def row(self, dense: "Entry", accuracy: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """A row of `bench`."""
-        p50, p95 = np.percentile(np.concatenate(self.rounds_ms), [50, 95]).tolist()
-        speedups = ratios(dense, self)
-        joules = [energy.total_j for energy in self.energies if energy.total_j is not None]
-        frames = sum(len(times_ms) for times_ms in self.rounds_ms)
-        return {
-            "graph": self.graph,
-            "bucket": self.bucket,
-            "precision": self.job.precision,
-            "engine": self.job.engine,
-            "latency_ms": {"p50": p50, "p95": p95},
-            "speedup_vs_dense_fp32": statistics.median(speedups),
-            "speedup_spread": [min(speedups), max(speedups)],
-            "mj_per_frame": 1000 * sum(joules) / frames if len(joules) == len(self.energies) else None,
-            "peak_mb": self.peak_mb,
-            "miou": accuracy_of(accuracy, self.bucket, self.job.precision, self.job.engine) if self.bucket else None,
-            "buckets": self.buckets,
-        }
+    def row(self, dense: "Entry", accuracy: Sequence[dict[str, Any]]) -> BenchRow:
+        """What was measured, against the dense FP32 graph of the same rounds."""
+        faster = ratio_by_round(dense.rounds_ms, self.rounds_ms)
+        return BenchRow(
+            graph=self.graph,
+            bucket=self.bucket,
+            precision=self.job.precision,
+            engine=self.job.engine,
+            latency_ms=latency(self.rounds_ms),
+            speedup_vs_dense_fp32=faster.median,
+            speedup_spread=faster.extremes,
+            mj_per_frame=mj_per_frame([energy.total_j for energy in self.energies], sum(map(len, self.rounds_ms))),
+            peak_mb=self.peak_mb,
+            miou=accuracy_of(accuracy, self.bucket, self.job.precision, self.job.engine) if self.bucket else None,
+            buckets=self.buckets,
+        )
 
 
-def ratios(above: Entry, below: Entry) -> list[float]:
-    """Quotient of the two median times, round by round."""
-    return [
-        statistics.median(one) / statistics.median(other)
-        for one, other in zip(above.rounds_ms, below.rounds_ms, strict=True)
-    ]
+def mj_per_frame(joules: Sequence[float | None], frames: int) -> float | None:
+    """Millijoules of a frame, of the energy of each round; None where a round has none."""
+    known = [each for each in joules if each is not None]
+    return 1000 * sum(known) / frames if len(known) == len(joules) else None

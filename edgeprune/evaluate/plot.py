@@ -1,14 +1,15 @@
 """Plots of measurements and of training, as PNG, SVG or PDF by the path's extension. Needs matplotlib, an extra."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.files import write_atomic
-from edgeprune.base.table import lookup
+from edgeprune.base.statistics import pareto_front
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,8 +22,6 @@ GREY = "#9a9a9a"
 FAR = 6.0  # points of mIoU: what lies lower would press the rest together
 BELOW = ("v", 50)
 CROWD = 16  # points that a plot of the usual size holds with their names
-# what a plot of scaling shows, and how: every bucket lies between the first and the full one
-SCALING_LINES = {"dense": "*-", "full": "o--", "bucket 1": "o:", "trunk": ".-."}
 # where a label may stand, seen from its marker: (x, y) in points, horizontal and vertical alignment; best first
 Place = tuple[float, float, str, str]
 # fmt: off
@@ -35,151 +34,83 @@ PLACES: tuple[Place, ...] = (
 # fmt: on
 
 
-class Point(NamedTuple):
-    """A row of the plot: milliseconds, mIoU in percent; `control`: a dense model beside the one called `dense`."""
+@dataclass(frozen=True)
+class Point:
+    """A graph in the plot.
 
-    latency: float
-    miou: float
-    bucket: str
+    Attributes:
+        latency_ms: of a frame, the median.
+        miou_percent: 0 to 100.
+        label: `dense` is a star and `auto` a diamond; other graphs are dots.
+        control: a dense model beside the one called `dense`: a small star.
+    """
+
+    latency_ms: float
+    miou_percent: float
+    label: str
     precision: str
-    dense: bool
-
-    @property
-    def control(self) -> bool:
-        return self.dense and self.bucket != "dense"
+    control: bool = False
 
     @property
     def marker(self) -> tuple[str, int]:
         """Its shape, and its area in square points."""
-        return {"dense": ("*", 200), "auto": ("D", 60)}.get(self.bucket, ("*", 90) if self.dense else ("o", 50))
+        return {"dense": ("*", 200), "auto": ("D", 60)}.get(self.label, ("*", 90) if self.control else ("o", 50))
 
 
-def plot_miou_latency(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """mIoU against median latency, one labelled marker per row, and the Pareto front (no other is faster and better).
+def plot_miou_latency(points: Sequence[Point], path: Path) -> None:
+    """mIoU against median latency, one labelled marker per point, and the Pareto front (no other is faster and better).
 
     Args:
-        rows: as `bench` reports them: `bucket`, `precision`, `latency_ms` {p50} or a number, `miou` (0 to 1). Rows
-            whose mIoU or latency is None are left out. `dense` is a star, `auto` a diamond, other buckets are dots; where
-            a row has a `policy`, dense ones are stars. Rows more than `FAR` points under the best stand at the lower
-            edge with their figure.
+        points: those more than `FAR` under the best stand at the lower edge with their figure.
         path: where to write.
 
     Raises:
-        InputError: no row has both figures, matplotlib is missing, the path can't be written.
+        InputError: there are no points, matplotlib is missing, the path can't be written.
     """
-    points = [
-        Point(
-            float(latency),
-            100 * float(row["miou"]),
-            str(row["bucket"]),
-            str(row["precision"]),
-            row.get("policy") == "dense",
-        )
-        for row in rows
-        if (latency := _latency(row)) is not None and row.get("miou") is not None
-    ]
     if not points:
         raise InputError("nothing to plot: no row has both mIoU and latency; bench with --data gives both")
-    figure = _figure(7.2, 4.4) if len(points) <= CROWD else _figure(9.6, 6.0)
+    figure = new_figure(7.2, 4.4) if len(points) <= CROWD else new_figure(9.6, 6.0)
     axes = figure.add_subplot()
-    front = _pareto_front([(point.latency, point.miou) for point in points])
+    front = pareto_front([(point.latency_ms, point.miou_percent) for point in points])
     floor = front[-1][1] - FAR
     axes.plot(*zip(*front, strict=True), color=GREY, lw=1.2, ls="--", zorder=1, label="Pareto front")
     for precision in dict.fromkeys(point.precision for point in points):
         colour = COLOURS.get(precision, OTHER_COLOUR)
         axes.plot([], [], "o", color=colour, label=precision)
         for point in (point for point in points if point.precision == precision):
-            marker, size = point.marker if point.miou >= floor else BELOW
-            y = max(point.miou, floor)
-            axes.scatter(point.latency, y, size, colour, marker=marker, edgecolors="white", linewidths=0.8, zorder=3)
+            marker, size = point.marker if point.miou_percent >= floor else BELOW
+            y = max(point.miou_percent, floor)
+            axes.scatter(point.latency_ms, y, size, colour, marker=marker, edgecolors="white", linewidths=0.8, zorder=3)
     axes.plot([], [], "*", color=OTHER_COLOUR, ms=11, label="dense")
     if any(point.control for point in points):
         axes.plot([], [], "*", color=OTHER_COLOUR, ms=7, label="dense, smaller")
-    if any(point.bucket == "auto" for point in points):
+    if any(point.label == "auto" for point in points):
         axes.plot([], [], "D", color=OTHER_COLOUR, ms=6, label="auto (chosen per frame)")
-    if any(point.miou < floor for point in points):
+    if any(point.miou_percent < floor for point in points):
         axes.plot([], [], "v", color=OTHER_COLOUR, ms=6, label="lies lower")
     axes.set(xlabel="latency per frame, median (ms)", ylabel="mIoU (%)")
     axes.margins(x=0.12, y=0.15)
     axes.set_xlim(left=0)
-    _style(axes)
+    style(axes)
     axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 1.11), ncols=6)
     _label(
         figure,
         axes,
         [
             (
-                point.latency,
-                max(point.miou, floor),
-                point.bucket if point.miou >= floor else f"{point.bucket} {point.miou:.1f}",
+                point.latency_ms,
+                max(point.miou_percent, floor),
+                point.label if point.miou_percent >= floor else f"{point.label} {point.miou_percent:.1f}",
                 COLOURS.get(point.precision, OTHER_COLOUR),
             )
             for point in points
         ],
     )
-    _save(figure, path)
+    save(figure, path)
 
 
-def plot_scaling(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Median latency (both axes logarithmic) and peak memory against the tokens of the full grid, a line per graph. Graphs
-    that were not measured at every size are left out where there are several.
-
-    Args:
-        rows: as `scaling` reports them: `series`, `precision`, `engine`, `tokens`, `latency_ms` {p50}, `peak_mb`. Dense is
-            drawn solid, `full` dashed, the rest thin; a colour for each precision, a panel pair for each engine.
-        path: where to write.
-
-    Raises:
-        InputError: there are no rows, matplotlib is missing, the path can't be written.
-    """
-    if not rows:
-        raise InputError("nothing to plot: no size was measured")
-    engines = list(dict.fromkeys(str(row["engine"]) for row in rows))
-    figure = _figure(7.2, 3.4 * len(engines))
-    panels = figure.subplots(len(engines), 2, squeeze=False)
-    for engine, (left, right) in zip(engines, panels, strict=True):
-        own = [row for row in rows if row["engine"] == engine]
-        sizes = sorted({row["tokens"] for row in own})
-        for axes, key, what in ((left, "latency_ms.p50", "latency (ms)"), (right, "peak_mb", "peak memory (MB)")):
-            for name, precision in dict.fromkeys((row["series"], row["precision"]) for row in own):
-                drawn = SCALING_LINES.get(name)
-                if drawn is None:
-                    continue
-                line = sorted(
-                    (row["tokens"], lookup(row, key))
-                    for row in own
-                    if (row["series"], row["precision"]) == (name, precision) and lookup(row, key) is not None
-                )
-                if len(line) < len(sizes):
-                    continue
-                colour = COLOURS.get(precision, OTHER_COLOUR)
-                axes.plot(*zip(*line, strict=True), drawn, color=colour, lw=1.4, ms=4, label=f"{name} {precision}")
-            axes.set(xscale="log", xlabel="tokens of the full grid", ylabel=what)
-            axes.set_xticks(sizes, [str(size) for size in sizes], fontsize=7)
-            axes.minorticks_off()
-            _style(axes)
-        left.set_yscale("log")
-        right.set_ylim(bottom=0)
-        left.set_title(engine, loc="left", fontsize=9)
-        left.legend(frameon=False, fontsize=7)
-    _save(figure, path)
-
-
-def _pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points (latency, mIoU) that no faster one matches in mIoU, fastest first."""
-    front: list[tuple[float, float]] = []
-    for latency, miou in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not front or miou > front[-1][1]:
-            front.append((latency, miou))
-    return front
-
-
-def _latency(row: Mapping[str, Any]) -> float | None:
-    latency = row.get("latency_ms")
-    return lookup(row, "latency_ms.p50") if isinstance(latency, Mapping) else latency
-
-
-def _figure(width_in: float, height_in: float) -> "Figure":
+def new_figure(width_in: float, height_in: float) -> "Figure":
+    """An empty figure. Raises InputError where matplotlib is missing."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
@@ -187,7 +118,8 @@ def _figure(width_in: float, height_in: float) -> "Figure":
     return Figure(figsize=(width_in, height_in), layout="constrained")
 
 
-def _style(axes: "Axes") -> None:
+def style(axes: "Axes") -> None:
+    """A grid behind the data, and no frame above and to the right of it."""
     axes.grid(color="#e6e6e6", lw=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -232,6 +164,7 @@ def _box_at(place: Place, centre: tuple[float, float], size: "Bbox", point_px: f
     return size.from_bounds(left, bottom, size.width, size.height)
 
 
-def _save(figure: "Figure", path: Path) -> None:
+def save(figure: "Figure", path: Path) -> None:
+    """Writes the figure; raises InputError where the path can't be written."""
     with write_atomic(path, "the plot") as partial:
         figure.savefig(partial, dpi=150)

@@ -4,7 +4,7 @@ Reads lines from standard input and answers each with a line of JSON on standard
 Between requests it waits in a read: no thread of it spins beside the graph that is being timed.
 
     (start)  -> {"ready": description of the engine}  or  {"error": one line}
-    round    -> {"ms": [one for each frame, in order], "buckets": {name: frames}, "peak_mb": of the process, resident}
+    round    -> {"round": fields of `Round`}  or  {"error": one line}
 """
 
 import json
@@ -98,7 +98,22 @@ def open_job(job: Job) -> tuple[Timed, dict[str, Any]]:
     return timed[job.kind], session.describe()
 
 
-def time_round(timed: Timed, frames_FHW3: np.ndarray) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Round:
+    """One pass over the frames.
+
+    Attributes:
+        ms: of each frame, in order.
+        buckets: how many frames each bucket had.
+        peak_mb: of the process until now, resident.
+    """
+
+    ms: list[float]
+    buckets: dict[str, int]
+    peak_mb: float | None
+
+
+def time_round(timed: Timed, frames_FHW3: np.ndarray) -> Round:
     """Times every frame once."""
     times_ms: list[float] = []
     buckets: dict[str, int] = {}
@@ -108,7 +123,7 @@ def time_round(timed: Timed, frames_FHW3: np.ndarray) -> dict[str, Any]:
         times_ms.append((time.perf_counter_ns() - start_ns) / 1e6)
         if bucket is not None:
             buckets[bucket] = buckets.get(bucket, 0) + 1
-    return {"ms": times_ms, "buckets": buckets, "peak_mb": peak_mb()}
+    return Round(times_ms, buckets, peak_mb())
 
 
 def main(job_json: str) -> None:
@@ -127,7 +142,7 @@ def main(job_json: str) -> None:
     answer({"ready": description})
     for _ in sys.stdin:
         try:
-            answer(time_round(timed, frames_FHW3))
+            answer({"round": asdict(time_round(timed, frames_FHW3))})
         except EdgepruneError as error:  # a graph of another input size
             answer({"error": str(error)})
 

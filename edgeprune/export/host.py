@@ -64,13 +64,9 @@ def choose_engine(bundle: Bundle, candidates: Sequence[str], least_agreement: fl
 def time_engines(bundle: Bundle, engines: Sequence[str]) -> dict[str, float]:
     """Milliseconds of a frame (p50) by engine: of `auto` in the default precision, or of the one graph there is."""
     precision = bundle.default_precision()
-    timed = bench(bundle, ROUNDS, open_meter("none"), engines=engines, frames=FRAMES, only=precision)["rows"]
-    shown = AUTO if any(row["bucket"] == AUTO for row in timed) else bundle.manifest.buckets[-1].name
-    return {
-        row["engine"]: row["latency_ms"]["p50"]
-        for row in timed
-        if (row["bucket"], row["precision"]) == (shown, precision)
-    }
+    timed = bench(bundle, ROUNDS, open_meter("none"), engines=engines, frames=FRAMES, only=precision).rows
+    shown = AUTO if any(row.bucket == AUTO for row in timed) else bundle.manifest.buckets[-1].name
+    return {row.engine: row.latency_ms.p50 for row in timed if (row.bucket, row.precision) == (shown, precision)}
 
 
 def reference_agreement(bundle: Bundle, engine: str, precision: str) -> float:

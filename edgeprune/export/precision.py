@@ -13,7 +13,7 @@ from edgeprune.bundle import Bundle, Manifest
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
 from edgeprune.evaluate.accuracy import AUTO, accuracy_of, evaluate
-from edgeprune.evaluate.bench import bench
+from edgeprune.evaluate.bench import BenchRow, bench
 from edgeprune.quantize.calib import Calib
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.meters import open_meter
@@ -34,7 +34,7 @@ def choose_precisions(bundle: Bundle, calib: Calib | None) -> Choice:
         RunError: a tail answers behind no trunk that holds the accuracy limit.
     """
     accuracy = _score(bundle, calib)
-    timed = bench(bundle, ROUNDS, open_meter("none"), frames=FRAMES, accuracy=accuracy)["rows"]
+    timed = bench(bundle, ROUNDS, open_meter("none"), frames=FRAMES, accuracy=accuracy).rows
     engine = choose(ENGINES, bundle.manifest.target.engine, "engine")
     return revert_failing_tails(bundle, engine, pick(bundle.manifest, timed, accuracy))
 
@@ -53,7 +53,7 @@ def _score(bundle: Bundle, calib: Calib | None) -> list[dict[str, Any]]:
     return rows
 
 
-def pick(manifest: Manifest, timed: Sequence[dict[str, Any]], accuracy: Sequence[dict[str, Any]]) -> Choice:
+def pick(manifest: Manifest, timed: Sequence[BenchRow], accuracy: Sequence[dict[str, Any]]) -> Choice:
     """The fastest precisions that hold the target's accuracy limit. The one that every tail would share decides the trunk's.
 
     The loss of a precision is mIoU points under FP32 of the same bucket; unknown where FP32 or labels are missing, and
@@ -68,9 +68,8 @@ def pick(manifest: Manifest, timed: Sequence[dict[str, Any]], accuracy: Sequence
 
     def time_of(graph: str, precision: str) -> float:
         for row in timed:
-            key = row["bucket"] or row["graph"]
-            if (key, row["precision"], row["engine"]) == (graph, precision, engine):
-                return float(row["latency_ms"]["p50"])
+            if (row.bucket or row.graph, row.precision, row.engine) == (graph, precision, engine):
+                return row.latency_ms.p50
         raise KeyError(f"{graph} {precision} was not timed")
 
     def loss_of(bucket: str, precision: str) -> float | None:

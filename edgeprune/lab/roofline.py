@@ -8,23 +8,19 @@ both measured here just before; what it takes beyond is what surgery could win.
 import json
 import math
 import tempfile
-import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgeprune.base.errors import InputError
 from edgeprune.bundle import Bundle
+from edgeprune.lab.peaks import Peaks, measure_peaks
 from edgeprune.runtime.engines.bound import COUNT, FRAME
 from edgeprune.runtime.engines.onnxruntime import open_session
 
 RUNS, WARM_UP_RUNS = 20, 3
-GEMM_SIDE = 1024
-COPY_BYTES = 1 << 27
 
 # operator -> group; what is not named here is `other`
 GROUPS = {
@@ -74,12 +70,35 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Peaks:
-    """Of this machine at so many threads: 1e9 multiply-adds per second, 1e9 bytes per second read and written."""
+class RooflineRow:
+    """One group of operators in one graph, or `all` of it, per run.
 
-    fp32_gmacs: float
-    int8_gmacs: float
-    copy_gbytes: float
+    Attributes:
+        graph: `dense`, `trunk`, or a bucket: trunk and tail.
+        gmacs: 1e9 multiply-adds.
+        mbytes: 1e6 bytes read and written.
+        floor_ms: what the machine needs at least.
+        reached: the floor over the time; None where no time was taken.
+    """
+
+    graph: str
+    precision: str
+    group: str
+    nodes: int
+    ms: float
+    gmacs: float
+    mbytes: float
+    floor_ms: float
+    reached: float | None
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """The graphs of a bundle against the peaks of this machine."""
+
+    threads: int
+    peaks: Peaks
+    rows: list[RooflineRow]
 
 
 @dataclass
@@ -169,86 +188,13 @@ def group_events(events: Iterable[Mapping[str, Any]], warm_up: int) -> dict[str,
     return groups
 
 
-def measure_peaks(threads: int) -> Peaks:
-    """The best of several GEMMs of 1024 x 1024 x 1024 in ONNX Runtime, and of copies of 128 MiB.
-
-    Raises:
-        InputError: the onnx package is missing, which writes the GEMMs.
-    """
-    # x86 multiplies uint8 by int8, and signed activations are turned into unsigned ones when a graph is opened; ARM has
-    # both. A GEMM alone is not turned, so the faster of the two is the machine's.
-    int8 = max(_int8_peak(threads, kind) for kind in (np.uint8, np.int8))
-    return Peaks(_fp32_peak(threads), int8, _copy_peak(threads))
-
-
-def _fp32_peak(threads: int) -> float:
-    random = np.random.default_rng(0)
-    x, w = (random.normal(size=(GEMM_SIDE, GEMM_SIDE)).astype(np.float32) for _ in range(2))
-    return _gemm_peak(threads, "MatMul", x, {"w": w})
-
-
-def _int8_peak(threads: int, kind: type[np.integer[Any]]) -> float:
-    random = np.random.default_rng(0)
-    x = random.integers(0, 127, (GEMM_SIDE, GEMM_SIDE)).astype(kind)
-    constants = {
-        "x_step": np.float32(1),
-        "x_zero": kind(0),
-        "w": random.integers(-127, 128, x.shape).astype(np.int8),
-        "w_step": np.ones(GEMM_SIDE, np.float32),
-        "w_zero": np.zeros(GEMM_SIDE, np.int8),
-    }
-    return _gemm_peak(threads, "QGemm", x, constants, "com.microsoft")
-
-
-def _gemm_peak(threads: int, operator: str, x: np.ndarray, constants: Mapping[str, Any], domain: str = "") -> float:
-    """1e9 multiply-adds per second of one operator on `x` and constants, with a float result."""
-    try:
-        from onnx import TensorProto, helper, numpy_helper
-    except ImportError as error:
-        raise InputError(f"the roofline's peaks need the onnx package ({error}); pip install onnx") from error
-    graph = helper.make_graph(
-        [helper.make_node(operator, ["x", *constants], ["y"], domain=domain)],
-        "peak",
-        [helper.make_tensor_value_info("x", helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, x.shape)],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
-    )
-    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
-    proto = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    session = open_session(proto.SerializeToString(), threads)
-    return x.shape[0] ** 3 / 1e9 / _best_s(lambda: session.run(None, {"x": x}))
-
-
-def _copy_peak(threads: int) -> float:
-    """Bytes read and bytes written, per second, with every thread on a part of its own."""
-    parts = [
-        (np.ones(COPY_BYTES // threads, np.uint8), np.empty(COPY_BYTES // threads, np.uint8)) for _ in range(threads)
-    ]
-    with ThreadPoolExecutor(threads) as pool:
-        return 2 * COPY_BYTES / 1e9 / _best_s(lambda: list(pool.map(lambda part: np.copyto(part[1], part[0]), parts)))
-
-
-def _best_s(run: Any) -> float:
-    times_s = []
-    for _ in range(8):
-        start = time.perf_counter()
-        run()
-        times_s.append(time.perf_counter() - start)
-    return min(times_s)
-
-
-def roofline(bundle: Bundle, frame_HW3: np.ndarray, threads: int | None = None) -> dict[str, Any]:
+def roofline(bundle: Bundle, frame_HW3: np.ndarray, threads: int | None = None) -> Roofline:
     """Every graph of a bundle: the dense reference, and trunk + tail of each bucket and precision.
 
     Args:
         bundle: from `open_bundle`.
         frame_HW3: uint8 at the input size; what is on it decides which tokens are taken, not how many.
         threads: the target's by default.
-
-    Returns:
-        `threads`, `peaks` {`fp32_gmacs`, `int8_gmacs`, `copy_gbytes`: 1e9 per second}, and `rows` of {`graph`,
-        `precision`, `group`, `nodes`, `ms`, `gmacs`, `mbytes`, `floor_ms`, `reached` (floor over time)}; a group `all`
-        sums each graph up.
     """
     manifest = bundle.manifest
     threads = threads or manifest.target.threads
@@ -262,19 +208,15 @@ def roofline(bundle: Bundle, frame_HW3: np.ndarray, threads: int | None = None) 
         for name, path in paths.tails.items():
             graphs.append((name, precision, _sum(shared, profile(bundle.path(path), state, threads))))
     rows = [row for graph, precision, groups in graphs for row in _rows(graph, precision, groups, peaks)]
-    return {
-        "threads": threads,
-        "peaks": {"fp32_gmacs": peaks.fp32_gmacs, "int8_gmacs": peaks.int8_gmacs, "copy_gbytes": peaks.copy_gbytes},
-        "rows": rows,
-    }
+    return Roofline(threads, peaks, rows)
 
 
-def _run_once(trunk: Path, frame_HW3: np.ndarray, threads: int) -> dict[str, Any]:
+def _run_once(trunk: Path, frame_HW3: np.ndarray, threads: int) -> dict[str, np.ndarray]:
+    """The outputs that tails take."""
     session = open_session(trunk, threads)
     names = [tensor.name for tensor in session.get_outputs()]
-    values = dict(zip(names, session.run(None, {FRAME: frame_HW3}), strict=True))
-    values.pop(COUNT, None)
-    return values
+    values = zip(names, session.run(None, {FRAME: frame_HW3}), strict=True)
+    return {name: np.asarray(value) for name, value in values if name != COUNT}
 
 
 def _sum(one: Mapping[str, Group], other: Mapping[str, Group]) -> dict[str, Group]:
@@ -286,24 +228,25 @@ def _sum(one: Mapping[str, Group], other: Mapping[str, Group]) -> dict[str, Grou
     return summed
 
 
-def _rows(graph: str, precision: str, groups: Mapping[str, Group], peaks: Peaks) -> list[dict[str, Any]]:
+def _rows(graph: str, precision: str, groups: Mapping[str, Group], peaks: Peaks) -> list[RooflineRow]:
+    """The groups of one graph, the longest first, then all of it."""
     floors = {name: group.floor_ms(peaks, name == "linears int8") for name, group in groups.items()}
     ordered = sorted(groups.items(), key=lambda item: -item[1].ms)
     whole = Group()
     for _, group in ordered:
         whole = _sum({"": whole}, {"": group})[""]
     return [
-        {
-            "graph": graph,
-            "precision": precision,
-            "group": name,
-            "nodes": group.nodes,
-            "ms": group.ms,
-            "gmacs": group.macs / 1e9,
-            "mbytes": group.bytes / 1e6,
-            "floor_ms": floor_ms,
-            "reached": floor_ms / group.ms if group.ms else None,
-        }
+        RooflineRow(
+            graph=graph,
+            precision=precision,
+            group=name,
+            nodes=group.nodes,
+            ms=group.ms,
+            gmacs=group.macs / 1e9,
+            mbytes=group.bytes / 1e6,
+            floor_ms=floor_ms,
+            reached=floor_ms / group.ms if group.ms else None,
+        )
         for name, group, floor_ms in [
             *((name, group, floors[name]) for name, group in ordered),
             ("all", whole, sum(floors.values())),

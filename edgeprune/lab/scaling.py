@@ -2,17 +2,71 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import log
 from typing import Any
 
 from edgeprune.bundle import Bundle
-from edgeprune.evaluate.bench import bench
+from edgeprune.evaluate.bench import BenchRow, bench
 from edgeprune.runtime.meters import Meter
 
 logger = logging.getLogger(__name__)
 
 
-def scaling(
+@dataclass(frozen=True)
+class InputSize:
+    """An input size, and the graph that was measured at it.
+
+    Attributes:
+        tokens: of the full grid.
+        series: which graph it is at every size: the first bucket holds other counts on another grid.
+    """
+
+    height: int
+    width: int
+    tokens: int
+    series: str
+
+
+@dataclass(frozen=True)
+class ScalingRow(BenchRow, InputSize):
+    """A row of `bench` at an input size."""
+
+
+@dataclass(frozen=True)
+class Exponent:
+    """How one graph scales between the two largest sizes: time and memory rise as a power of the tokens.
+
+    Linear work gives 1, attention 2; a graph well over dense holds something that dense does not.
+
+    Attributes:
+        tokens: the two sizes, as `1024 to 4096`.
+        latency: the exponent of the median latency.
+        memory: that of peak memory; None where unknown.
+    """
+
+    series: str
+    precision: str
+    engine: str
+    tokens: str
+    latency: float
+    memory: float | None
+
+
+@dataclass(frozen=True)
+class ScalingResult:
+    """All sizes; `threads` to `machine` are those of the last."""
+
+    threads: int
+    rounds: int
+    frames: int
+    engines: dict[str, dict[str, Any]]
+    machine: dict[str, Any]
+    rows: list[ScalingRow]
+    exponents: list[Exponent]
+
+
+def measure_scaling(
     bundles: Sequence[Bundle],
     rounds: int,
     meter: Meter,
@@ -20,59 +74,40 @@ def scaling(
     engines: Sequence[str] | None = None,
     threads: int | None = None,
     frames: int = 4,
-) -> dict[str, Any]:
-    """The rows of `bench` for each bundle, with `height`, `width`, `tokens` (of the full grid), and `series`: which graph it
-    is at every size (the first bucket holds other counts on another grid).
+) -> ScalingResult:
+    """Every graph of each bundle, timed.
 
     Args:
-        bundles: of one model, a size each.
-        rounds, meter, engines, threads, frames: see `bench`.
-
-    Returns:
-        `threads`, `rounds`, `frames`, `engines`, `machine` of the last size, `rows`, and `exponents`, see there.
+        bundles: of one model, a size each; at least one.
+        rounds, meter, engines, threads, frames: as of `bench`.
     """
-    rows: list[dict[str, Any]] = []
-    result: dict[str, Any] = {}
+    rows: list[ScalingRow] = []
     for bundle in bundles:
         manifest = bundle.manifest
         logger.info(f"{manifest.height}x{manifest.width}: {manifest.tokens} tokens")
-        result = bench(bundle, rounds, meter, engines=engines, threads=threads, frames=frames, accuracy=[])
-        size = {"height": manifest.height, "width": manifest.width, "tokens": manifest.tokens}
-        names = [bucket.name for bucket in manifest.buckets[:-1]]
-        for row in result["rows"]:
-            name = row["bucket"] or row["graph"]
-            rows.append(size | {"series": f"bucket {names.index(name) + 1}" if name in names else name} | row)
-    about = {key: result[key] for key in ("threads", "rounds", "frames", "engines", "machine")}
-    return about | {"rows": rows, "exponents": exponents(rows)}
+        result = bench(bundle, rounds, meter, engines=engines, threads=threads, frames=frames)
+        series = {bucket.name: f"bucket {number}" for number, bucket in enumerate(manifest.buckets[:-1], 1)}
+        for row in result.rows:
+            name = row.bucket or row.graph
+            size = InputSize(manifest.height, manifest.width, manifest.tokens, series.get(name, name))
+            rows.append(ScalingRow(**vars(size), **vars(row)))
+    return ScalingResult(
+        result.threads, result.rounds, result.frames, result.engines, result.machine, rows, exponents(rows)
+    )
 
 
-def exponents(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """How time and memory rise between the two largest sizes, per graph: the exponent of the tokens. Linear work gives 1,
-    attention 2; a graph well over dense holds something that dense does not.
-
-    Returns:
-        rows of {`series`, `precision`, `engine`, `tokens`, `latency`, `memory`}; graphs of a single size are left out, and
-        `memory` is None where unknown.
-    """
-    series: dict[tuple[str, str, str], dict[int, dict[str, Any]]] = {}
+def exponents(rows: Sequence[ScalingRow]) -> list[Exponent]:
+    """The exponent of every graph; one of a single size has none."""
+    series: dict[tuple[str, str, str], dict[int, ScalingRow]] = {}
     for row in rows:
-        key = (row["series"], row["precision"], row["engine"])
-        series.setdefault(key, {})[row["tokens"]] = row
+        series.setdefault((row.series, row.precision, row.engine), {})[row.tokens] = row
     found = []
-    for (name, precision, engine), by_tokens in series.items():
+    for key, by_tokens in series.items():
         if len(by_tokens) < 2:
             continue
         fewer, more = sorted(by_tokens)[-2:]
         small, large, ratio = by_tokens[fewer], by_tokens[more], log(more / fewer)
-        known = small["peak_mb"] and large["peak_mb"]
-        found.append(
-            {
-                "series": name,
-                "precision": precision,
-                "engine": engine,
-                "tokens": f"{fewer} to {more}",
-                "latency": log(large["latency_ms"]["p50"] / small["latency_ms"]["p50"]) / ratio,
-                "memory": log(large["peak_mb"] / small["peak_mb"]) / ratio if known else None,
-            }
-        )
+        latency = log(large.latency_ms.p50 / small.latency_ms.p50) / ratio
+        memory = log(large.peak_mb / small.peak_mb) / ratio if small.peak_mb and large.peak_mb else None
+        found.append(Exponent(*key, f"{fewer} to {more}", latency, memory))
     return found

@@ -3,7 +3,7 @@
 Shapes: B frames, H W pixels, N tokens of the grid, G decisions.
 """
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -75,17 +75,29 @@ def kept_masks(model: Segmenter, images_BHW3: Tensor) -> Tensor | None:
     return torch.cat(masks, dim=1)
 
 
-def reactivation(policy: TokenPolicy, keep_GBN: Tensor) -> list[dict[str, Any]]:
-    """How many tokens come back, decision by decision.
+@dataclass(frozen=True)
+class Decision:
+    """How many tokens come back at one decision.
 
-    Returns:
-        rows of {`decision`, `block` (before which it is made, from 1), `kept` (share of the grid), `returned` (share of the
-        kept that the decision before had let go)}.
+    Attributes:
+        decision: its number, from 1.
+        block: before which it is made, from 1.
+        kept: share of the grid.
+        returned: share of the kept that the decision before had let go.
     """
+
+    decision: int
+    block: int
+    kept: float
+    returned: float
+
+
+def reactivation(policy: TokenPolicy, keep_GBN: Tensor) -> list[Decision]:
+    """How many tokens come back, decision by decision."""
     before_BN = torch.ones_like(keep_GBN[0])
     rows = []
     for decision, (block, keep_BN) in enumerate(zip(policy.gated, keep_GBN, strict=True), start=1):
         returned = float((keep_BN * (1 - before_BN)).sum() / keep_BN.sum().clamp_min(1))
-        rows.append({"decision": decision, "block": block + 1, "kept": float(keep_BN.mean()), "returned": returned})
+        rows.append(Decision(decision, block + 1, float(keep_BN.mean()), returned))
         before_BN = keep_BN
     return rows

@@ -5,10 +5,9 @@ import platform
 import re
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from edgeprune.base.clocks import gpu_clocks, memory_clock
 from edgeprune.base.device import JETPACKS, board_name, cache_folder, is_jetson, l4t_release
@@ -39,9 +38,9 @@ class Finding:
     remedy: str = ""
 
 
-def examine(root: Path = Path("/")) -> list[dict[str, Any]]:
-    """Every finding, as dicts. `root`: where /proc, /sys, /dev and /etc lie, for tests."""
-    return [asdict(check(root)) for check in CHECKS]
+def examine(root: Path = Path("/")) -> list[Finding]:
+    """Every finding. `root`: where /proc, /sys, /dev and /etc lie, for tests."""
+    return [check(root) for check in CHECKS]
 
 
 def _board(root: Path) -> Finding:

@@ -61,9 +61,9 @@ def test_a_drive_that_is_scored_alone_is_not_calibrated_on(
 ) -> None:
     seen: list[tuple[Any, Calibration]] = []
 
-    def ablate_int8(model: Any, data_set: Any, samples: Any, calibration: Calibration, *_: Any) -> dict[str, Any]:
+    def ablate_int8(model: Any, data_set: Any, samples: Any, calibration: Calibration, *_: Any) -> list[Any]:
         seen.append((samples, calibration))
-        return {"rows": []}
+        return []
 
     monkeypatch.setattr("edgeprune.lab.ablate.ablate_int8", ablate_int8)
     said = edgeprune("ablate", "int8", checkpoint, "--data", drives, *words, "--json")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from edgeprune.cli.measure import write_bench
 from tests import bundles
 from tests.cli.conftest import Type
+from tests.results import bench_result, bench_row
 from tests.runtime.engines.jetson import Jetson
 
 pytest.importorskip("av", reason="needs PyAV: pip install 'edgeprune[video]'")
@@ -213,11 +215,17 @@ def write_data_set(folder: Path) -> Path:
 
 def test_a_plot_for_each_engine(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    row = {"graph": "single", "bucket": "full", "precision": "fp32", "latency_ms": {"p50": 9.0}, "miou": 0.5}
-    rows = [row | {"engine": engine} for engine in ("onnxruntime", "openvino")] + [row | {"engine": "x", "miou": None}]
-    paths = write_bench({"rows": rows}, tmp_path)
+    row = replace(bench_row("single", "full", "fp32", 9.0), miou=0.5)
+    rows = [row, replace(row, engine="openvino"), replace(row, engine="x", miou=None)]
+    paths = write_bench(bench_result(rows), tmp_path)
     assert [path.name for path in paths] == ["bench.csv", "bench.json", "bench.png", "bench-openvino.png"]
     assert all(path.stat().st_size > 0 for path in paths)
+    columns, first, *_ = paths[0].read_text().splitlines()
+    assert columns == (
+        "graph,bucket,precision,engine,latency_ms.p50,latency_ms.p95,speedup_vs_dense_fp32,speedup_spread,mj_per_frame,"
+        "peak_mb,miou,speedup_min,speedup_max"
+    )
+    assert first == 'single,full,fp32,onnxruntime,9.0,9.0,1.0,"[1.0, 1.0]",,100,0.5,1.0,1.0'
 
 
 # ------------------------------------------------------------------------------------------------ lint of a graph

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from edgeprune.base.errors import InputError, RunError
+from edgeprune.base.table import plain
 from edgeprune.bundle import MANIFEST, Bundle
 from edgeprune.bundle.inspect import inspect
 from edgeprune.evaluate import bench as module
-from edgeprune.evaluate.bench import Entry, bench, bench_frames, ratios
+from edgeprune.evaluate.bench import Entry, bench, bench_frames
 from edgeprune.evaluate.worker import Job, open_job, time_round
 from edgeprune.runtime.meters import Energy, open_meter
 from tests import bundles
@@ -40,20 +41,20 @@ class OneJoule:
 def test_every_graph_in_a_process_of_its_own(bundle: Bundle, said: list[str]) -> None:
     accuracy = [{"bucket": "half", "precision": "int8", "engine": "onnxruntime", "miou": 0.7}]
     result = bench(bundle, 2, OneJoule(), frames=4, threads=1, accuracy=accuracy)
-    rows = {(row["graph"], row["bucket"]): row for row in result["rows"]}
+    rows = {(row.graph, row.bucket): row for row in result.rows}
     buckets = [("trunk+tail", name) for name in (*bundles.BUCKETS, "auto")]
     assert list(rows) == [("dense", "dense"), ("stem+head", None), *buckets, ("trunk", None)]
-    assert (result["threads"], result["rounds"], result["frames"], said[-1]) == (1, 2, 4, "round 2 of 2")
-    assert result["stem_head_share"] > 0 and result["energy_status"] == "measured by a fake"
+    assert (result.threads, result.rounds, result.frames, said[-1]) == (1, 2, 4, "round 2 of 2")
+    assert result.stem_head_share > 0 and result.energy_status == "measured by a fake"
     for row in rows.values():
-        assert 0 < row["latency_ms"]["p50"] <= row["latency_ms"]["p95"]
-        assert row["speedup_spread"][0] <= row["speedup_vs_dense_fp32"] <= row["speedup_spread"][1]
-        assert row["mj_per_frame"] == 250
-        assert 30 < row["peak_mb"] < 1000  # Python, numpy and the engine at least; the graphs are tiny
-    assert rows["dense", "dense"]["speedup_vs_dense_fp32"] == 1
-    assert (rows["trunk+tail", "half"]["miou"], rows["trunk+tail", "auto"]["miou"]) == (0.7, None)
-    assert sum(rows["trunk+tail", "auto"]["buckets"].values()) == 4
-    json.dumps(result, allow_nan=False)
+        assert 0 < row.latency_ms.p50 <= row.latency_ms.p95
+        assert row.speedup_spread.least <= row.speedup_vs_dense_fp32 <= row.speedup_spread.most
+        assert row.mj_per_frame == 250
+        assert 30 < (row.peak_mb or 0) < 1000  # Python, numpy and the engine at least; the graphs are tiny
+    assert rows["dense", "dense"].speedup_vs_dense_fp32 == 1
+    assert (rows["trunk+tail", "half"].miou, rows["trunk+tail", "auto"].miou) == (0.7, None)
+    assert sum(rows["trunk+tail", "auto"].buckets.values()) == 4
+    json.dumps(plain(result), allow_nan=False)
 
 
 def test_a_worker_says_that_a_graph_takes_other_frames(bundle: Bundle, tmp_path: Path) -> None:
@@ -70,8 +71,8 @@ def test_a_worker_says_that_a_graph_takes_other_frames(bundle: Bundle, tmp_path:
 
 def test_peak_memory_is_the_graphs_own_not_that_of_the_process_that_started_it(bundle: Bundle) -> None:
     held = np.ones(400_000_000, np.uint8)
-    rows = bench(bundle, 1, OneJoule(), frames=2, threads=1, only="int8")["rows"]
-    assert held[-1] and all(30 < row["peak_mb"] < 300 for row in rows)
+    rows = bench(bundle, 1, OneJoule(), frames=2, threads=1, only="int8").rows
+    assert held[-1] and all(30 < (row.peak_mb or 0) < 300 for row in rows)
 
 
 def test_a_peer_is_timed_and_scored_beside_the_bundle(bundle: Bundle, tmp_path: Path) -> None:
@@ -79,9 +80,9 @@ def test_a_peer_is_timed_and_scored_beside_the_bundle(bundle: Bundle, tmp_path: 
     theirs.write_bytes(bundle.path("graphs/dense.onnx").read_bytes())
     accuracy = [{"bucket": "theirs", "precision": "int8", "engine": "onnxruntime", "miou": 0.4}]
     result = bench(bundle, 1, OneJoule(), frames=2, threads=1, baselines=[theirs], only="int8", accuracy=accuracy)
-    (row,) = [row for row in result["rows"] if row["graph"] == "baseline"]
-    assert (row["bucket"], row["precision"], row["miou"]) == ("theirs", "int8", 0.4)
-    assert row["speedup_vs_dense_fp32"] > 0
+    (row,) = [row for row in result.rows if row.graph == "baseline"]
+    assert (row.bucket, row.precision, row.miou) == ("theirs", "int8", 0.4)
+    assert row.speedup_vs_dense_fp32 > 0
 
 
 def test_engines_side_by_side_are_measured_against_the_first_ones_dense(bundle: Bundle) -> None:
@@ -92,45 +93,44 @@ def test_engines_side_by_side_are_measured_against_the_first_ones_dense(bundle: 
         for name, miou in zip(engines, (0.7, 0.6), strict=True)
     ]
     result = bench(bundle, 1, open_meter("none"), engines=engines, frames=2, threads=1, accuracy=accuracy)
-    rows = {(row["engine"], row["graph"], row["bucket"]): row for row in result["rows"]}
+    rows = {(row.engine, row.graph, row.bucket): row for row in result.rows}
     assert len(rows) == 2 * (len(bundles.BUCKETS) + 4)
-    assert list(result["engines"]) == engines
-    assert [result["engines"][name]["engine"] for name in engines] == engines
-    assert rows["onnxruntime", "dense", "dense"]["speedup_vs_dense_fp32"] == 1
-    dense = {name: rows[name, "dense", "dense"]["latency_ms"]["p50"] for name in engines}
-    assert rows["openvino", "dense", "dense"]["speedup_vs_dense_fp32"] == pytest.approx(
+    assert list(result.engines) == engines
+    assert [result.engines[name]["engine"] for name in engines] == engines
+    assert rows["onnxruntime", "dense", "dense"].speedup_vs_dense_fp32 == 1
+    dense = {name: rows[name, "dense", "dense"].latency_ms.p50 for name in engines}
+    assert rows["openvino", "dense", "dense"].speedup_vs_dense_fp32 == pytest.approx(
         dense["onnxruntime"] / dense["openvino"], rel=1e-6
     )
-    assert [rows[name, "trunk+tail", "half"]["miou"] for name in engines] == [0.7, 0.6]
+    assert [rows[name, "trunk+tail", "half"].miou for name in engines] == [0.7, 0.6]
 
 
 def test_unknown_figures_are_none(tmp_path: Path) -> None:
     bundle = bundles.write_bundle(tmp_path / "tiny", precisions=("fp32",), gated=False)
     result = bench(bundle, 1, open_meter("none"), frames=2, threads=1)
-    assert [(row["graph"], row["bucket"]) for row in result["rows"]] == [
+    assert [(row.graph, row.bucket) for row in result.rows] == [
         ("dense", "dense"), ("stem+head", None), ("single", "full"),
     ]  # fmt: skip
-    assert (result["rows"][-1]["mj_per_frame"], result["rows"][-1]["miou"]) == (None, None)
-    assert result["energy_status"].startswith("no energy sensor")
+    assert (result.rows[-1].mj_per_frame, result.rows[-1].miou) == (None, None)
+    assert result.energy_status.startswith("no energy sensor")
 
 
 def test_speedup_is_a_quotient_within_the_round() -> None:
     job = Job("graph", "onnxruntime", 1, "")
     dense = Entry("dense", "dense", job, rounds_ms=[[10, 12, 90], [100, 120, 130], [11, 11, 11]])
     entry = Entry("trunk+tail", "half", job, rounds_ms=[[4, 4, 4], [40, 30, 60], [5, 5.5, 6]])
-    assert ratios(dense, entry) == [3, 3, 2]
     row = entry.row(dense, [])
-    assert (row["speedup_vs_dense_fp32"], row["speedup_spread"]) == (3, [2, 3])
-    assert row["latency_ms"]["p50"] == 5.5
+    assert (row.speedup_vs_dense_fp32, row.speedup_spread) == (3, (2, 3))
+    assert row.latency_ms.p50 == 5.5
 
 
 def test_auto_runs_the_bucket_that_a_run_would_choose(bundle: Bundle) -> None:
     frames_FHW3 = np.stack([bundles.frame_with(bright, seed=bright) for bright in (0, 6, 7, 12, 13, 20)])
     seen = {"bundle": str(bundle.folder), "manifest": str(bundle.path(MANIFEST))}
     timed, description = open_job(Job("auto", "onnxruntime", 1, "", **seen, precision="int8"))
-    answer = time_round(timed, frames_FHW3)
-    assert answer["buckets"] == {"quarter": 2, "half": 2, "full": 2}
-    assert len(answer["ms"]) == 6 and min(answer["ms"]) > 0
+    done = time_round(timed, frames_FHW3)
+    assert done.buckets == {"quarter": 2, "half": 2, "full": 2}
+    assert len(done.ms) == 6 and min(done.ms) > 0
     assert description["provider"] == "CPUExecutionProvider"
 
 

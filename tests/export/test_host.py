@@ -13,6 +13,7 @@ from edgeprune.export.inputs import BuildInputs
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.engines.onnxruntime import OnnxRuntime
 from tests.export.conftest import small
+from tests.results import bench_result, bench_row
 
 
 def test_a_target_that_leaves_the_engine_open_gets_the_fastest_that_answers_rightly(
@@ -36,10 +37,9 @@ def test_a_target_that_leaves_the_engine_open_gets_the_fastest_that_answers_righ
         monkeypatch.setitem(ENGINES, name, engine)
     times = {"slow": 9.0, "quick": 5.0}
 
-    def fake_bench(*_: Any, engines: list[str], only: str, **__: Any) -> dict[str, Any]:
+    def fake_bench(*_: Any, engines: list[str], only: str, **__: Any) -> Any:
         assert engines == list(times)  # neither the wrong nor the missing one is worth timing
-        row = {"bucket": "auto", "precision": only}
-        return {"rows": [row | {"engine": name, "latency_ms": {"p50": times[name]}} for name in engines]}
+        return bench_result([bench_row("trunk+tail", "auto", only, times[name], name) for name in engines])
 
     monkeypatch.setattr(host, "bench", fake_bench)
     target = small("onnx-cpu", 3).model_copy(update={"candidates": ["slow", "wrong", "missing", "quick"]})

@@ -7,6 +7,7 @@ import pytest
 
 from edgeprune.bundle import MIXED, Bundle, open_bundle
 from edgeprune.bundle.runtime_spec import Parity
+from edgeprune.evaluate.bench import BenchRow
 from edgeprune.export import precision
 from edgeprune.export.build import build
 from edgeprune.export.inputs import BuildInputs
@@ -15,18 +16,13 @@ from edgeprune.runtime import precision_choice
 from edgeprune.runtime.engines import ENGINES
 from tests import models
 from tests.export.conftest import small
+from tests.results import bench_result, bench_row
 
 
-def timed(times: dict[str, tuple[float, float]]) -> list[dict[str, Any]]:
+def timed(times: dict[str, tuple[float, float]]) -> list[BenchRow]:
     """Rows of `bench`: bucket -> milliseconds in int8 and in fp32; `trunk` has no bucket."""
     return [
-        {
-            "graph": "trunk" if bucket == "trunk" else "trunk+tail",
-            "bucket": None if bucket == "trunk" else bucket,
-            "precision": each,
-            "engine": "onnxruntime",
-            "latency_ms": {"p50": ms},
-        }
+        bench_row("trunk", None, each, ms) if bucket == "trunk" else bench_row("trunk+tail", bucket, each, ms)
         for bucket, both in times.items()
         for each, ms in zip(("int8", "fp32"), both, strict=True)
     ]
@@ -87,7 +83,7 @@ def test_a_mixed_bundle_runs_and_is_scored(
     names = [bucket.name for bucket in cpu.manifest.buckets]
     times = dict.fromkeys(names, (10.0, 20.0)) | {"auto": (10.0, 20.0), "trunk": (4.0, 12.0)}
     times[names[0]] = (10.0, 17.0)
-    monkeypatch.setattr(precision, "bench", lambda *_, **__: {"rows": timed(times)})
+    monkeypatch.setattr(precision, "bench", lambda *_, **__: bench_result(timed(times)))
     exported()
     # `exported` gives FP32 graphs for both precisions
     update = {"precision_per_bucket": True, "parity": Parity(int8=0.9)}
@@ -111,7 +107,7 @@ def test_a_mixture_that_does_not_answer_is_not_taken(
     """Each precision passed parity as a whole; what the mixture answers decides."""
     times = dict.fromkeys(names, (10.0, 20.0)) | {"auto": (10.0, 20.0), "trunk": (4.0, 12.0)}
     times[names[0]] = (10.0, 17.0)
-    monkeypatch.setattr(precision, "bench", lambda *_, **__: {"rows": timed(times)})
+    monkeypatch.setattr(precision, "bench", lambda *_, **__: bench_result(timed(times)))
     monkeypatch.setattr(precision_choice, "agreement_of", lambda *_: dict.fromkeys(names, 1.0))
     assert precision.choose_precisions(cpu, None).run == MIXED
     monkeypatch.setattr(precision_choice, "agreement_of", lambda *_: dict.fromkeys(names, 0.98))

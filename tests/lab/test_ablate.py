@@ -29,7 +29,7 @@ def test_selections_of_a_gated_model(street: str, said: list[str]) -> None:
     data_set = load_data_set(street)
     said.clear()
     result = ablate_selection(model, data_set, open_split(data_set, "val"), calib, 4, 2, detail=True)
-    rows = {(row["selection"], row["seed"]): row for row in result["rows"]}
+    rows = {(row.selection, row.seed): row for row in result.rows}
     assert set(rows) == {
         ("all", None),
         ("learned", None),
@@ -39,34 +39,35 @@ def test_selections_of_a_gated_model(street: str, said: list[str]) -> None:
         ("uniform", None),
         ("bypass", None),
     }
-    assert rows["all", None]["tokens"] == 1.0
-    assert rows["bypass", None]["tokens"] == 0.25  # one ungated block of four
-    assert rows["random", 0]["tokens"] == rows["learned", None]["tokens"] < 1.0
-    lost = rows["all", None]["miou"] - rows["bypass", None]["miou"]
-    assert result["depth_is_worth_points"] == pytest.approx(100 * lost)
-    assert rows["uniform", None]["tokens"] == rows["learned", None]["tokens"]
+    assert rows["all", None].tokens == 1.0
+    assert rows["bypass", None].tokens == 0.25  # one ungated block of four
+    assert rows["random", 0].tokens == rows["learned", None].tokens < 1.0
+    lost = rows["all", None].miou - rows["bypass", None].miou
+    assert result.depth_is_worth_points == pytest.approx(100 * lost)
+    assert rows["uniform", None].tokens == rows["learned", None].tokens
     assert len(said) == 7
     for row in rows.values():
-        known = [iou for iou in row["per_class_iou"].values() if iou is not None]
-        assert sum(known) / len(known) == pytest.approx(row["miou"], abs=1e-6)
-        assert 0 < row["boundary_f"] < 1
-    assert [row["block"] for row in result["decisions"]] == [gate + 1 for gate in model.policy.gated]
-    assert result["decisions"][0]["returned"] == 0.0
+        known = [iou for iou in (row.per_class_iou or {}).values() if iou is not None]
+        assert sum(known) / len(known) == pytest.approx(row.miou, abs=1e-6)
+        assert 0 < (row.boundary_f or 0) < 1
+    assert result.decisions is not None
+    assert [each.block for each in result.decisions] == [gate + 1 for gate in model.policy.gated]
+    assert result.decisions[0].returned == 0.0
 
 
 def test_tokens_that_return() -> None:
     policy = models.model(models.card(depth=4)).policy
     keep_GBN = torch.tensor([[[1.0, 1, 0, 0]], [[0, 1, 1, 1]], [[1, 1, 0, 0]]])
     rows = reactivation(policy, keep_GBN)
-    assert [row["kept"] for row in rows] == [0.5, 0.75, 0.5]
-    assert [row["returned"] for row in rows] == pytest.approx([0, 2 / 3, 1 / 2])
+    assert [row.kept for row in rows] == [0.5, 0.75, 0.5]
+    assert [row.returned for row in rows] == pytest.approx([0, 2 / 3, 1 / 2])
 
 
 def test_first_blocks_of_a_dense_model(street: str) -> None:
     model = models.model(models.card(policy="dense", depth=3))
     data_set = load_data_set(street)
     result = ablate_selection(model, data_set, open_split(data_set, "val"), None, 2, 0, bypass_from=1)
-    assert [row["selection"] for row in result["rows"]] == ["all", "first 1 blocks"]
+    assert [row.selection for row in result.rows] == ["all", "first 1 blocks"]
     assert len(model.blocks) == 3
 
 
@@ -74,28 +75,28 @@ def test_int8_of_a_model_without_and_with_trained_ranges(street: str) -> None:
     data_set = load_data_set(street)
     spec = Calibration(data=street, frames=8)
     plain = models.model(models.card(depth=3, stem="conv"))
-    rows = ablate_int8(plain, data_set, open_split(data_set, "val"), spec, 4)["rows"]
+    rows = ablate_int8(plain, data_set, open_split(data_set, "val"), spec, 4)
     ptq = ["all linears, PTQ min-max", "all linears, PTQ 99.99%", "all linears, PTQ 99.9%"]
     kinds = [f"{kind} alone, PTQ min-max" for kind in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")]
     nncf = ["none: float, as a graph", "NNCF PTQ: bias correction", "NNCF PTQ: smoothing, bias correction"]
-    assert [row["int8"] for row in rows] == ["none: float", *ptq, *nncf, *kinds]
+    assert [row.int8 for row in rows] == ["none: float", *ptq, *nncf, *kinds]
     assert not any(True for _ in quantized_linears(plain))  # the model that was given stays as it was
     for row in rows[1:]:
         # NNCF's are against a float graph, which says what the float model says
-        assert row["lost_points"] == pytest.approx(100 * (rows[0]["miou"] - row["miou"]), abs=1e-4)
-        assert len(row["agreement_by_gate"]) == 2 and 0.5 < row["agreement"] <= 1
+        assert row.lost_points == pytest.approx(100 * (rows[0].miou - row.miou), abs=1e-4)
+        assert len(row.agreement_by_gate or []) == 2 and 0.5 < (row.agreement or 0) <= 1
     # one kind alone disturbs the selection no more than all together do, give or take a token
-    assert max(row["agreement"] for row in rows[7:]) >= rows[1]["agreement"]
+    assert max((row.agreement or 0) for row in rows[7:]) >= (rows[1].agreement or 0)
 
     trained = models.model(models.card(depth=3, stem="conv", quantized=True))
-    rows = ablate_int8(trained, data_set, open_split(data_set, "val"), spec, 4)["rows"]
-    assert [row["int8"] for row in rows] == ["none: float", "all linears, trained ranges", ptq[0], *kinds]
+    rows = ablate_int8(trained, data_set, open_split(data_set, "val"), spec, 4)
+    assert [row.int8 for row in rows] == ["none: float", "all linears, trained ranges", ptq[0], *kinds]
 
 
 def test_int8_of_a_method_without_graphs_goes_without_nncf(street: str, said: list[str]) -> None:
     data_set = load_data_set(street)
     spec = Calibration(data=street, frames=8)
     rows = ablate_int8(models.model(models.card("ats", depth=3)), data_set, open_split(data_set, "val"), spec, 2)
-    names = [row["int8"] for row in rows["rows"]]
+    names = [row.int8 for row in rows]
     assert len(names) == 8 and not any("NNCF" in name for name in names)
     assert [line for line in said if line.startswith("NNCF's rows are left out, it works on graphs: ATS drops")]

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeprune.base.table import plain
 from edgeprune.bundle import open_bundle
-from edgeprune.lab.roofline import Group, Peaks, count_macs, group_events, measure_peaks, roofline
+from edgeprune.lab.peaks import Peaks, measure_peaks
+from edgeprune.lab.roofline import Group, count_macs, group_events, roofline
 from tests import bundles
 
 
@@ -65,20 +67,20 @@ def test_a_bundle_from_end_to_end(tmp_path: Path) -> None:
     pytest.importorskip("onnx", reason="the peaks are measured on graphs that onnx writes: pip install onnx")
     bundle = open_bundle(bundles.write_bundle(tmp_path / "tiny").folder)
     result = roofline(bundle, bundles.frame_with(5), threads=1)
-    json.dumps(result, allow_nan=False)
-    assert result["threads"] == 1 and all(value > 0 for value in result["peaks"].values())
-    graphs = {(row["graph"], row["precision"]) for row in result["rows"]}
+    json.dumps(plain(result), allow_nan=False)
+    assert result.threads == 1 and all(value > 0 for value in vars(result.peaks).values())
+    graphs = {(row.graph, row.precision) for row in result.rows}
     assert graphs == {("dense", "fp32")} | {
         (name, precision) for name in ("trunk", *bundles.BUCKETS) for precision in ("fp32", "int8")
     }
     for graph in graphs:
-        rows = [row for row in result["rows"] if (row["graph"], row["precision"]) == graph]
+        rows = [row for row in result.rows if (row.graph, row.precision) == graph]
         *parts, whole = rows
-        assert whole["group"] == "all" and whole["ms"] == pytest.approx(sum(row["ms"] for row in parts))
-        assert whole["nodes"] == sum(row["nodes"] for row in parts) > 0
-    trunk = [row for row in result["rows"] if row["graph"] == "trunk" and row["precision"] == "fp32"]
-    half = [row for row in result["rows"] if row["graph"] == "half" and row["precision"] == "fp32"]
-    assert half[-1]["nodes"] > trunk[-1]["nodes"]  # trunk and tail together
+        assert whole.group == "all" and whole.ms == pytest.approx(sum(row.ms for row in parts))
+        assert whole.nodes == sum(row.nodes for row in parts) > 0
+    trunk = [row for row in result.rows if row.graph == "trunk" and row.precision == "fp32"]
+    half = [row for row in result.rows if row.graph == "half" and row.precision == "fp32"]
+    assert half[-1].nodes > trunk[-1].nodes  # trunk and tail together
 
 
 def test_an_int8_gemm_peak_is_a_real_product() -> None:

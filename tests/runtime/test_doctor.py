@@ -4,12 +4,11 @@ import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from edgeprune.runtime import doctor
-from edgeprune.runtime.doctor import examine
+from edgeprune.runtime.doctor import Finding, examine
 from edgeprune.runtime.engines import cuda
 from tests.power_modes import BOARDS, configuration, write
 from tests.runtime.engines.fake_cuda import FakeCudart
@@ -59,8 +58,8 @@ def in_mode(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, number: 
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
 
 
-def found(root: Path) -> dict[str, dict[str, Any]]:
-    return {row["what"]: row for row in examine(root)}
+def found(root: Path) -> dict[str, Finding]:
+    return {finding.what: finding for finding in examine(root)}
 
 
 def test_a_jetson_with_everything(jetson: Jetson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,19 +67,19 @@ def test_a_jetson_with_everything(jetson: Jetson, tmp_path: Path, monkeypatch: p
     gst = SimpleNamespace(version_string=lambda: "GStreamer 1.20.3", ElementFactory=SimpleNamespace(find=str))
     monkeypatch.setattr(doctor, "load_gst", lambda: gst)
     rows = found(orin_nano(tmp_path / "root"))
-    assert rows["board"]["found"] == "NVIDIA Jetson Orin Nano Developer Kit"
-    assert rows["JetPack"]["found"] == "6.2 (L4T 36.4.3)"
-    assert rows["TensorRT"]["found"] == jetson.trt.__version__
-    assert rows["CUDA"]["found"] == "12.6, GPU sm_87, 8 multiprocessors"
-    assert rows["GStreamer"]["found"] == "GStreamer 1.20.3"
-    assert rows["cameras"]["found"] == "/dev/video0"
-    assert "VDD_IN 4.0 W" in rows["power sensor"]["found"] and "total of VDD_IN" in rows["power sensor"]["found"]
-    assert rows["power mode"] == {"what": "power mode", "found": "MAXN_SUPER (mode 2)", "ok": True, "remedy": ""}
-    assert rows["GPU clock"]["found"] == "17000000.gpu 306 of 1020 MHz"
-    assert rows["memory clock"]["found"] == "not readable, the mode allows 3199 MHz"
-    assert rows["memory clock"]["remedy"].startswith("only root may read it: sudo cat /sys/kernel/debug/")
-    assert rows["memory"]["found"] == "5.2 GB free"
-    assert not [row for row in rows.values() if row["ok"] is False]
+    assert rows["board"].found == "NVIDIA Jetson Orin Nano Developer Kit"
+    assert rows["JetPack"].found == "6.2 (L4T 36.4.3)"
+    assert rows["TensorRT"].found == jetson.trt.__version__
+    assert rows["CUDA"].found == "12.6, GPU sm_87, 8 multiprocessors"
+    assert rows["GStreamer"].found == "GStreamer 1.20.3"
+    assert rows["cameras"].found == "/dev/video0"
+    assert "VDD_IN 4.0 W" in rows["power sensor"].found and "total of VDD_IN" in rows["power sensor"].found
+    assert rows["power mode"] == Finding("power mode", "MAXN_SUPER (mode 2)", True)
+    assert rows["GPU clock"].found == "17000000.gpu 306 of 1020 MHz"
+    assert rows["memory clock"].found == "not readable, the mode allows 3199 MHz"
+    assert rows["memory clock"].remedy.startswith("only root may read it: sudo cat /sys/kernel/debug/")
+    assert rows["memory"].found == "5.2 GB free"
+    assert not [row for row in rows.values() if row.ok is False]
 
 
 def test_a_gstreamer_without_jetpacks_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +100,7 @@ def test_a_jetson_where_parts_are_missing(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(cuda.ctypes, "CDLL", nothing_loads)
     rows = found(root)
-    missing = {name: row["remedy"] for name, row in rows.items() if row["ok"] is False}
+    missing = {name: row.remedy for name, row in rows.items() if row.ok is False}
     assert missing["JetPack"] == "flash JetPack 6.1 or later"
     assert missing["TensorRT"].startswith("it comes with JetPack: `sudo apt install nvidia-jetpack`")
     assert (
@@ -109,8 +108,8 @@ def test_a_jetson_where_parts_are_missing(tmp_path: Path, monkeypatch: pytest.Mo
         and "sudo apt install python3-gi gir1.2-gstreamer-1.0" in missing["GStreamer"]
     )
     assert missing["memory"].startswith("compiling may need 2 GB")
-    assert rows["power mode"]["found"] == "7W (mode 3)"
-    assert rows["power mode"]["remedy"] == "its fastest is MAXN_SUPER: sudo nvpmodel -m 2, then sudo jetson_clocks"
+    assert rows["power mode"].found == "7W (mode 3)"
+    assert rows["power mode"].remedy == "its fastest is MAXN_SUPER: sudo nvpmodel -m 2, then sudo jetson_clocks"
 
 
 @pytest.mark.parametrize(
@@ -136,32 +135,32 @@ def test_releases_have_their_names_and_unknown_ones_their_numbers(
 def test_a_tensorrt_that_is_too_old(jetson: Jetson, tmp_path: Path) -> None:
     jetson.restart("8.6.2", FakeCudart())
     row = found(orin_nano(tmp_path / "root"))["TensorRT"]
-    assert row["ok"] is False and row["found"] == "8.6.2" and "10.3 or later" in row["remedy"]
+    assert row.ok is False and row.found == "8.6.2" and "10.3 or later" in row.remedy
 
 
 def test_a_machine_that_is_no_jetson(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     rows = found(tmp_path)
-    assert rows["board"]["found"].startswith("not a Jetson (") and rows["board"]["ok"] is None
-    assert rows["JetPack"]["found"] == "none: not a Jetson"
-    assert rows["TensorRT"]["ok"] is None and rows["ONNX Runtime"]["ok"] is True
-    assert rows["power sensor"]["found"].startswith("no energy sensor: none of INA3221 (Jetson), RAPL")
+    assert rows["board"].found.startswith("not a Jetson (") and rows["board"].ok is None
+    assert rows["JetPack"].found == "none: not a Jetson"
+    assert rows["TensorRT"].ok is None and rows["ONNX Runtime"].ok is True
+    assert rows["power sensor"].found.startswith("no energy sensor: none of INA3221 (Jetson), RAPL")
     assert not any("nvidia-ml-py" in f"{row}" or "edgeprune[tensorrt]" in f"{row}" for row in rows.values())
-    assert [name for name, row in rows.items() if row["ok"] is False] == []
+    assert [name for name, row in rows.items() if row.ok is False] == []
 
 
 def test_a_gpus_parts_are_advised_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     rows = found(write(tmp_path, {"proc/driver/nvidia/version": "", "dev/nvidia0": ""}))
-    assert "pip install nvidia-ml-py" in rows["power sensor"]["found"]
-    assert "edgeprune[tensorrt]" in rows["Torch-TensorRT"]["remedy"]
+    assert "pip install nvidia-ml-py" in rows["power sensor"].found
+    assert "edgeprune[tensorrt]" in rows["Torch-TensorRT"].remedy
 
 
 def test_a_cache_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path / "file"))
     row = found(tmp_path)["cache"]
-    assert row["ok"] is False and "file', which is no folder" in row["found"]
+    assert row.ok is False and "file', which is no folder" in row.found
 
 
 @pytest.mark.parametrize(
@@ -172,4 +171,4 @@ def test_an_opencv_that_hides_jetpacks_own(
 ) -> None:
     monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace(getBuildInformation=lambda: built))
     row = found(orin_nano(tmp_path / "root"))["OpenCV"]
-    assert row["ok"] is ok and ("uninstall opencv-python" in row["remedy"]) is not ok
+    assert row.ok is ok and ("uninstall opencv-python" in row.remedy) is not ok

@@ -8,7 +8,7 @@ Shapes: B batch, N tokens, G decisions.
 
 import copy
 import logging
-from typing import Any
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -29,13 +29,32 @@ logger = logging.getLogger(__name__)
 PERCENTILES = (100.0, 99.99, 99.9)
 
 
+@dataclass(frozen=True)
+class Int8Row:
+    """A model in INT8 against the same weights in float.
+
+    Attributes:
+        int8: what is quantized, and how.
+        miou: 0 to 1.
+        lost_points: of mIoU, under float.
+        agreement: share of the kept tokens that float keeps too, mean over the gates; None without gates.
+        agreement_by_gate: gate by gate.
+    """
+
+    int8: str
+    miou: float
+    lost_points: float
+    agreement: float | None
+    agreement_by_gate: list[float] | None
+
+
 def ablate_int8(
     model: Segmenter,
     data_set: DataSet,
     samples: Samples,
     calibration: Calibration,
     frames: int | None,
-) -> dict[str, Any]:
+) -> list[Int8Row]:
     """mIoU and equal selections of a model in INT8 against the same weights in float.
 
     Of a model without quantizers: PTQ at each of PERCENTILES (100 is min-max), by NNCF's algorithms (against the same graph
@@ -44,10 +63,6 @@ def ablate_int8(
 
     Args:
         calibration: the frames that PTQ ranges are measured on.
-
-    Returns:
-        `rows` of {`int8` (what is quantized, and how), `miou`, `lost_points` (under float), `agreement` (mean share of equal
-        kept tokens over the gates; None without gates), `agreement_by_gate`}.
     """
     trained = any(True for _ in quantized_linears(model))
     plain = model
@@ -58,7 +73,7 @@ def ablate_int8(
     set_quantized(model, False)
     float_miou = score(model, data_set, samples, frames, None).miou
     float_keep = kept_masks(model, images_BHW3)
-    rows: list[dict[str, Any]] = [_row("none: float", float_miou, float_miou, [])]
+    rows = [_row("none: float", float_miou, float_miou, [])]
     logger.info(f"none: float: mIoU {float_miou:.4f}")
 
     def add(name: str) -> None:
@@ -89,7 +104,7 @@ def ablate_int8(
         for name, linear in quantized_linears(model):
             linear.enabled = name.endswith(kind)
         add(f"{kind} alone, PTQ min-max")
-    return {"rows": rows}
+    return rows
 
 
 def _agreement(one_GBN: Tensor | None, other_GBN: Tensor | None) -> list[float]:
@@ -99,11 +114,11 @@ def _agreement(one_GBN: Tensor | None, other_GBN: Tensor | None) -> list[float]:
     return [float(share) for share in both_G]
 
 
-def _row(name: str, miou: float, float_miou: float, agreement_G: list[float]) -> dict[str, Any]:
-    return {
-        "int8": name,
-        "miou": miou,
-        "lost_points": 100 * (float_miou - miou),
-        "agreement": sum(agreement_G) / len(agreement_G) if agreement_G else None,
-        "agreement_by_gate": [round(share, 4) for share in agreement_G] or None,
-    }
+def _row(name: str, miou: float, float_miou: float, agreement_G: list[float]) -> Int8Row:
+    return Int8Row(
+        int8=name,
+        miou=miou,
+        lost_points=100 * (float_miou - miou),
+        agreement=sum(agreement_G) / len(agreement_G) if agreement_G else None,
+        agreement_by_gate=[round(share, 4) for share in agreement_G] or None,
+    )

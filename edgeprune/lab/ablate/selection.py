@@ -6,15 +6,16 @@ thresholds, `random` draws as many tokens blindly, `uniform` takes as many at ev
 """
 
 import logging
+from dataclasses import dataclass, field
 from math import isnan
 from statistics import mean
-from typing import Any
 
 import torch
 
+from edgeprune.base.table import OPTIONAL
 from edgeprune.data import Samples
 from edgeprune.data.datasets import DataSet
-from edgeprune.lab.token_selection import kept_masks, reactivation, watched_frames
+from edgeprune.lab.token_selection import Decision, kept_masks, reactivation, watched_frames
 from edgeprune.model.policy import Select
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.pruning.selection import (
@@ -31,6 +32,41 @@ from edgeprune.train.validation import score
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class SelectionRow:
+    """One selection.
+
+    Attributes:
+        seed: of a random one.
+        tokens: processed over blocks, as a share of all.
+        miou: 0 to 1.
+        boundary_f, per_class_iou: where details were asked for; None for a class that no label has.
+    """
+
+    selection: str
+    seed: int | None
+    tokens: float
+    miou: float
+    boundary_f: float | None = field(default=None, metadata=OPTIONAL)
+    per_class_iou: dict[str, float | None] | None = field(default=None, metadata=OPTIONAL)
+
+
+@dataclass(frozen=True)
+class SelectionAblation:
+    """Every selection; of a policy without decisions nothing else.
+
+    Attributes:
+        depth_is_worth_points: mIoU of all tokens less that of bypassing the gated blocks.
+        random_mean: mIoU over the draws.
+        decisions: where details were asked for.
+    """
+
+    rows: list[SelectionRow]
+    depth_is_worth_points: float | None = field(default=None, metadata=OPTIONAL)
+    random_mean: float | None = field(default=None, metadata=OPTIONAL)
+    decisions: list[Decision] | None = field(default=None, metadata=OPTIONAL)
+
+
 def ablate_selection(
     model: Segmenter,
     data_set: DataSet,
@@ -40,28 +76,21 @@ def ablate_selection(
     seeds: int,
     bypass_from: int | None = None,
     detail: bool = False,
-) -> dict[str, Any]:
+) -> SelectionAblation:
     """mIoU of each selection, and tokens processed over blocks as a share of all.
 
     Args:
         seeds: how often `random` is drawn.
         bypass_from: for a dense model: the first block that `bypass` leaves out.
-        detail: measure `boundary_f` and `per_class_iou` (by name) of each selection too, and which tokens come back.
-
-    Returns:
-        `rows`; of a policy with decisions `depth_is_worth_points` and `random_mean`; with `detail` also `decisions`, see
-        `tokens.reactivation`.
+        detail: measure `boundary_f` and `per_class_iou` of each selection too, and which tokens come back.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[SelectionRow] = []
 
     def add(name: str, select: Select | None, seed: int | None = None) -> None:
         result = score(model, data_set, samples, frames, select, boundaries=detail)
-        row: dict[str, Any] = {"selection": name, "seed": seed, "tokens": round(result.tokens, 4), "miou": result.miou}
-        if detail:
-            named = zip(data_set.names, result.per_class, strict=True)
-            row["boundary_f"] = result.boundary_f
-            row["per_class_iou"] = {label: None if isnan(iou) else iou for label, iou in named}
-        rows.append(row)
+        named = zip(data_set.names, result.per_class, strict=True)
+        by_class = {label: None if isnan(iou) else iou for label, iou in named} if detail else None
+        rows.append(SelectionRow(name, seed, round(result.tokens, 4), result.miou, result.boundary_f, by_class))
         logger.info(
             f"{name}{'' if seed is None else f' (seed {seed})'}: mIoU {result.miou:.4f} at {result.tokens:.1%} of the tokens"
         )
@@ -73,7 +102,7 @@ def ablate_selection(
             model.blocks = blocks[:bypass_from]
             add(f"first {bypass_from} blocks", None)
             model.blocks = blocks
-        return {"rows": rows}
+        return SelectionAblation(rows)
     add("all", select_all)
     schedule = model.policy.schedule
     add("learned", select_top(schedule.target_candidates))
@@ -85,14 +114,11 @@ def ablate_selection(
     if schedule.merging < len(schedule.gated):
         add("uniform", select_uniform(schedule, schedule.target_counts))
     add("bypass", select_none)
-    by_name = {name: [row["miou"] for row in rows if row["selection"] == name] for name in ("all", "random", "bypass")}
-    result: dict[str, Any] = {
-        "rows": rows,
-        "depth_is_worth_points": 100 * (by_name["all"][0] - by_name["bypass"][0]),
-        "random_mean": mean(by_name["random"]) if by_name["random"] else None,
-    }
-    if detail:
-        keep_GBN = kept_masks(model, watched_frames(model, samples))
-        assert keep_GBN is not None
-        result["decisions"] = reactivation(model.policy, keep_GBN)
-    return result
+    of_random = [row.miou for row in rows if row.selection == "random"]
+    keep_GBN = kept_masks(model, watched_frames(model, samples)) if detail else None
+    return SelectionAblation(
+        rows,
+        depth_is_worth_points=100 * (rows[0].miou - rows[-1].miou),
+        random_mean=mean(of_random) if of_random else None,
+        decisions=None if keep_GBN is None else reactivation(model.policy, keep_GBN),
+    )

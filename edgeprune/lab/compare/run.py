@@ -3,7 +3,8 @@
 import json
 import logging
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from edgeprune.base.errors import InputError, choose
 from edgeprune.base.files import sha256
 from edgeprune.base.progress import headed
+from edgeprune.base.statistics import extremes
 from edgeprune.base.table import write_json
 from edgeprune.bundle import MANIFEST, open_bundle
 from edgeprune.bundle.target import load_target
@@ -24,8 +26,8 @@ from edgeprune.export.graphs import blank_frame
 from edgeprune.export.inputs import BuildInputs
 from edgeprune.lab.compare.plan import DENSE, row_recipe
 from edgeprune.lab.compare.spec import Plan
-from edgeprune.lab.compare.timing import time_rows
-from edgeprune.lab.compare.verdict import add_controls, pick
+from edgeprune.lab.compare.timing import TimedRow, TimingRun, time_rows
+from edgeprune.lab.compare.verdict import ComparedRow, PickedRow, add_controls, pick
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.quantize.calib import read_calib
 from edgeprune.quantize.loading import load
@@ -36,25 +38,57 @@ from edgeprune.train.validation import score
 logger = logging.getLogger(__name__)
 
 
-def compare(plan: Plan, out: Path, cache: Path | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class PrecisionScore:
+    """What `auto` (of a dense model, its one graph) scores in one precision; `gmacs`: 1e9 multiply-adds of a frame."""
+
+    miou: float
+    boundary_f: float | None
+    token_share: float
+    buckets: dict[str, int]
+    gmacs: float | None
+
+
+@dataclass(frozen=True)
+class TrainedRow:
+    """One row with one seed, as its `row.json` holds it.
+
+    Attributes:
+        made_of: the checkpoint's hash and the frames that were scored: of others it is scored anew.
+        note: why the method has no graphs; None where it has.
+        parameters: of the network, quantizers not counted.
+    """
+
+    made_of: dict[str, Any]
+    policy: str
+    note: str | None
+    parameters: int
+    precisions: dict[str, PrecisionScore]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison: `plan` as in YAML, how it was timed, the accuracy limit of the target, what to deploy, and all rows."""
+
+    plan: dict[str, Any]
+    timing: TimingRun
+    limit_points: float
+    picked: list[PickedRow]
+    rows: list[ComparedRow]
+
+
+def run_comparison(plan: Plan, out: Path, cache: Path | None = None) -> Comparison:
     """Every row and seed in turn, then all of the first seed's graphs in one timing run.
 
     Args:
         out: `rows/NAME/seedS/` gets the checkpoints, the bundle and `row.json` of each; a row that has one is done.
         cache: where rendered street scenes are kept.
 
-    Returns:
-        `plan`, `timing` (of `time_rows`), `limit_points`, `picked` (see `pick`; with `bundle`), and `rows` of {`row`,
-        `policy`, `precision`, `engine`, `seeds`, `miou`, `miou_by_seed`, `points_under_dense` and `points_spread` [min,
-        max] (paired by seed), `boundary_f`, `token_share`, `gmacs`, `parameters`, `latency_ms` {p50, p95},
-        `speedup_vs_dense`, `speedup_spread`, `note`, `points_over_controls`, `controls_spread` (see `add_controls`)}. None
-        where unknown.
-
     Raises:
         InputError, RunError: what training, building, scoring and timing raise.
     """
     check_engines(plan)
-    found: dict[tuple[str, int], dict[str, Any]] = {}
+    found: dict[tuple[str, int], TrainedRow] = {}
     for seed in plan.seeds:  # all rows of one seed first: a comparison that is stopped has something to show
         for name in plan.rows:
             folder = out / "rows" / name / f"seed{seed}"
@@ -62,14 +96,13 @@ def compare(plan: Plan, out: Path, cache: Path | None = None) -> dict[str, Any]:
     bundles = {
         name: open_bundle(out / "rows" / name / f"seed{plan.seeds[0]}" / "bundle")
         for name in plan.rows
-        if found[name, plan.seeds[0]]["note"] is None
+        if found[name, plan.seeds[0]].note is None
     }
-    timing = time_rows(plan, bundles)
-    rows = tabulate(plan, found, timing["rows"])
-    add_controls(rows)
+    timing, timed = time_rows(plan, bundles)
+    rows = add_controls(tabulate(plan, found, timed))
     limit = load_target(plan.target).accuracy_limit_points
-    picked = [row | {"bundle": str(bundles[row["row"]].folder)} for row in pick(rows, limit)]
-    return {"plan": plan.model_dump(), "timing": timing["about"], "limit_points": limit, "picked": picked, "rows": rows}
+    picked = [PickedRow(**vars(row), bundle=str(bundles[row.row].folder)) for row in pick(rows, limit)]
+    return Comparison(plan.model_dump(), timing, limit, picked, rows)
 
 
 def check_engines(plan: Plan) -> None:
@@ -84,32 +117,35 @@ def check_engines(plan: Plan) -> None:
             raise InputError(f"plan {plan.name}: {name} can't run here: {reason}; or take it out of `engines`")
 
 
-def run_row(plan: Plan, name: str, seed: int, folder: Path, cache: Path | None) -> dict[str, Any]:
-    """Trains, builds and scores one row with one seed; what `row.json` holds."""
+def run_row(plan: Plan, name: str, seed: int, folder: Path, cache: Path | None) -> TrainedRow:
+    """Trains, builds and scores one row with one seed, or reads its `row.json`."""
     recipe = row_recipe(plan, name, seed)
     logger.info(f"{name}, seed {seed}: {', '.join(recipe.phases)}")
     with headed(name):
         checkpoint = train(recipe, folder, cache)[-1]
     done, made_of = folder / "row.json", {"checkpoint": sha256(checkpoint), "score": plan.score.model_dump()}
     if done.is_file():
-        known: dict[str, Any] = json.loads(done.read_text())
-        if known["made_of"] == made_of and set(plan.precisions) <= set(known["precisions"]):
+        known = _read_row(done)
+        if known.made_of == made_of and set(plan.precisions) <= set(known.precisions):
             logger.info(f"{name}, seed {seed}: done before, {done}")
             return known
     model, card = load(checkpoint)
-    row: dict[str, Any] = {"made_of": made_of, "policy": card.policy.name, "note": model.policy.not_exportable}
-    row["parameters"] = sum(p.numel() for key, p in model.named_parameters() if "_quantizer" not in key)
-    row["precisions"] = (
-        {plan.precisions[0]: score_in_torch(plan, model)}
-        if model.policy.not_exportable
-        else score_graphs(plan, model, checkpoint, folder)
-    )
+    note = model.policy.not_exportable
+    parameters = sum(p.numel() for key, p in model.named_parameters() if "_quantizer" not in key)
+    scores = score_graphs(plan, model, checkpoint, folder) if note is None else score_in_torch(plan, model)
+    row = TrainedRow(made_of, card.policy.name, note, parameters, scores)
     write_json(done, row)
     return row
 
 
-def score_graphs(plan: Plan, model: Segmenter, checkpoint: Path, folder: Path) -> dict[str, dict[str, Any]]:
-    """Builds the row's bundle where it is not there yet; what `auto` (of a dense model, its one graph) scores."""
+def _read_row(path: Path) -> TrainedRow:
+    content = json.loads(path.read_text())
+    scores = {precision: PrecisionScore(**score) for precision, score in content.pop("precisions").items()}
+    return TrainedRow(**content, precisions=scores)
+
+
+def score_graphs(plan: Plan, model: Segmenter, checkpoint: Path, folder: Path) -> dict[str, PrecisionScore]:
+    """Scores the graphs of a row in each precision; builds its bundle where it is not there yet."""
     bundle_folder, target = folder / "bundle", load_target(plan.target)
     if not _is_of(bundle_folder, checkpoint, plan.precisions):
         calib = folder / f"calib-{checkpoint.stem}.yaml"
@@ -126,24 +162,19 @@ def score_graphs(plan: Plan, model: Segmenter, checkpoint: Path, folder: Path) -
             continue
         frames = sum(row["buckets"].values())
         mean = sum(gmacs[bucket] * count for bucket, count in row["buckets"].items()) / frames
-        found[row["precision"]] = {key: row[key] for key in ("miou", "boundary_f", "token_share", "buckets")} | {
-            "gmacs": mean
-        }
+        found[row["precision"]] = PrecisionScore(
+            row["miou"], row["boundary_f"], row["token_share"], row["buckets"], gmacs=mean
+        )
     return found
 
 
-def score_in_torch(plan: Plan, model: Segmenter) -> dict[str, Any]:
-    """The same for a method without graphs: the PyTorch model, nothing timed."""
+def score_in_torch(plan: Plan, model: Segmenter) -> dict[str, PrecisionScore]:
+    """Scores the PyTorch model of a method without graphs, in the plan's first precision; nothing is timed."""
     data_set = load_data_set(plan.score.data)
     samples = open_split(data_set, plan.score.split, plan.score.include, plan.score.exclude)
     result = score(model, data_set, samples, plan.score.frames, None, boundaries=True)
-    return {
-        "miou": result.miou,
-        "boundary_f": result.boundary_f,
-        "token_share": result.tokens,
-        "buckets": {},
-        "gmacs": None,
-    }
+    scores = PrecisionScore(result.miou, result.boundary_f, result.tokens, buckets={}, gmacs=None)
+    return {plan.precisions[0]: scores}
 
 
 def count_gmacs(model: Segmenter, counts: Sequence[int]) -> float:
@@ -164,39 +195,37 @@ def _is_of(folder: Path, checkpoint: Path, precisions: Sequence[str]) -> bool:
     )
 
 
-def tabulate(
-    plan: Plan, found: dict[tuple[str, int], dict[str, Any]], timed: Sequence[dict[str, Any]]
-) -> list[dict[str, Any]]:
+def tabulate(plan: Plan, found: Mapping[tuple[str, int], TrainedRow], timed: Sequence[TimedRow]) -> list[ComparedRow]:
     """A row per row of the plan, precision and engine: means over the seeds, differences to dense paired by seed."""
     rows = []
     for name in plan.rows:
         for precision in plan.precisions:
-            runs = [found[name, seed]["precisions"].get(precision) for seed in plan.seeds]
-            if None in runs:
+            of_seeds = [found[name, seed] for seed in plan.seeds]
+            runs = [each.precisions[precision] for each in of_seeds if precision in each.precisions]
+            if len(runs) < len(plan.seeds):
                 continue
-            under = [
-                100 * (found[DENSE, seed]["precisions"][precision]["miou"] - run["miou"])
-                for seed, run in zip(plan.seeds, runs, strict=True)
-            ]
-            common = {
-                "row": name,
-                "policy": found[name, plan.seeds[0]]["policy"],
-                "precision": precision,
-                "seeds": len(runs),
-                "miou": statistics.mean(run["miou"] for run in runs),
-                "miou_by_seed": [run["miou"] for run in runs],
-                "points_under_dense": statistics.mean(under),
-                "points_spread": [min(under), max(under)],
-                **{key: _mean([run[key] for run in runs]) for key in ("boundary_f", "token_share", "gmacs")},
-                "parameters": found[name, plan.seeds[0]]["parameters"],
-                "note": found[name, plan.seeds[0]]["note"],
-            }
-            times = [row for row in timed if row["row"] == name and row["precision"] == precision]
-            unknown = {"engine": None, "latency_ms": None, "speedup_vs_dense": None, "speedup_spread": None}
-            rows += [common | {key: time[key] for key in unknown} for time in times or [unknown]]
+            dense = [found[DENSE, seed].precisions[precision] for seed in plan.seeds]
+            under = [100 * (each.miou - run.miou) for each, run in zip(dense, runs, strict=True)]
+            row = ComparedRow(
+                row=name,
+                policy=of_seeds[0].policy,
+                precision=precision,
+                seeds=len(runs),
+                miou=statistics.mean(run.miou for run in runs),
+                miou_by_seed=[run.miou for run in runs],
+                points_under_dense=statistics.mean(under),
+                points_spread=extremes(under),
+                boundary_f=_mean([run.boundary_f for run in runs]),
+                token_share=_mean([run.token_share for run in runs]),
+                gmacs=_mean([run.gmacs for run in runs]),
+                parameters=of_seeds[0].parameters,
+                note=of_seeds[0].note,
+            )
+            times = [time for time in timed if (time.row, time.precision) == (name, precision)]
+            rows += [replace(row, **vars(time)) for time in times] or [row]
     return rows
 
 
-def _mean(values: list[float | None]) -> float | None:
+def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return statistics.mean(known) if len(known) == len(values) else None

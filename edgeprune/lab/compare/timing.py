@@ -1,31 +1,50 @@
 """All rows of a comparison timed in one run, each graph in its own process; an engine's rows interleaved."""
 
-import statistics
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeprune.base.machine import describe_machine
+from edgeprune.base.statistics import Extremes, Latency, latency, ratio_by_round
 from edgeprune.bundle import Bundle
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
-from edgeprune.evaluate.bench import FRAMES, Entry, bench_frames, ratios, time_entries
+from edgeprune.evaluate.bench import FRAMES, Entry, bench_frames, time_entries
 from edgeprune.evaluate.worker import Job
 from edgeprune.lab.compare.plan import DENSE
 from edgeprune.lab.compare.spec import Plan
 from edgeprune.runtime.meters import open_meter
 
 
-def time_rows(plan: Plan, bundles: Mapping[str, Bundle]) -> dict[str, Any]:
-    """What a run of each bundle takes (`auto`; of a dense model its one graph), over the same frames.
+@dataclass(frozen=True)
+class TimedRow:
+    """What a run of a row's bundle takes on one engine; speed-ups are over the dense row of that precision and engine."""
 
-    Returns:
-        `about` {rounds, frames, threads, machine, energy_status} and `rows` of {`row`, `precision`, `engine`,
-        `latency_ms` {p50, p95}, `speedup_vs_dense` (the dense row of the same precision and engine), `speedup_spread`}.
-    """
+    row: str
+    precision: str
+    engine: str
+    latency_ms: Latency
+    speedup_vs_dense: float
+    speedup_spread: Extremes
+
+
+@dataclass(frozen=True)
+class TimingRun:
+    """How rows were timed: `frames` of a round, and `describe_machine`."""
+
+    rounds: int
+    frames: int
+    threads: int
+    machine: dict[str, Any]
+    energy_status: str
+
+
+def time_rows(plan: Plan, bundles: Mapping[str, Bundle]) -> tuple[TimingRun, list[TimedRow]]:
+    """Times what a run of each bundle takes (`auto`; of a dense model its one graph), over the same frames."""
     target = bundles[DENSE].manifest.target
     meter = open_meter(target.power.meter, rails=target.power.rails, total_of=target.power.total)
     samples = open_split(load_data_set(plan.score.data), plan.score.split, plan.score.include, plan.score.exclude)
@@ -51,23 +70,8 @@ def time_rows(plan: Plan, bundles: Mapping[str, Bundle]) -> dict[str, Any]:
             time_entries([entry for entry in entries.values() if entry.job.engine == engine], plan.rounds, meter)
     rows = []
     for (name, its_precision, engine), entry in entries.items():
-        p50, p95 = np.percentile(np.concatenate(entry.rounds_ms), [50, 95]).tolist()
-        faster = ratios(entries[DENSE, its_precision, engine], entry)
-        rows.append(
-            {
-                "row": name,
-                "precision": its_precision,
-                "engine": engine,
-                "latency_ms": {"p50": p50, "p95": p95},
-                "speedup_vs_dense": statistics.median(faster),
-                "speedup_spread": [min(faster), max(faster)],
-            }
-        )
-    about = {
-        "rounds": plan.rounds,
-        "frames": FRAMES,
-        "threads": target.threads,
-        "machine": describe_machine(),
-        "energy_status": next(iter(entries.values())).energies[-1].status,
-    }
-    return {"about": about, "rows": rows}
+        faster = ratio_by_round(entries[DENSE, its_precision, engine].rounds_ms, entry.rounds_ms)
+        taken_ms = latency(entry.rounds_ms)
+        rows.append(TimedRow(name, its_precision, engine, taken_ms, faster.median, faster.extremes))
+    energy_status = next(iter(entries.values())).energies[-1].status
+    return TimingRun(plan.rounds, FRAMES, target.threads, describe_machine(), energy_status), rows

@@ -11,11 +11,12 @@ from click.testing import CliRunner
 from edgeprune.base.errors import InputError
 from edgeprune.base.progress import shown_progress
 from edgeprune.base.reading import shipped
+from edgeprune.base.statistics import Extremes, Latency
 from edgeprune.cli.commands import edgeprune
 from edgeprune.lab.compare.plan import load_plan, row_recipe
-from edgeprune.lab.compare.run import compare, count_gmacs, tabulate
+from edgeprune.lab.compare.run import PrecisionScore, TrainedRow, count_gmacs, run_comparison, tabulate
 from edgeprune.lab.compare.spec import Plan
-from edgeprune.lab.compare.verdict import add_controls, pick
+from edgeprune.lab.compare.verdict import ComparedRow, add_controls, pick
 from edgeprune.model.checkpoint import save
 from edgeprune.quantize.loading import read_card
 from tests import models
@@ -126,16 +127,16 @@ def test_differences_are_paired_by_seed() -> None:
         | {"rows": {"dense": {}, "svit": SVIT}}
     )
 
-    def run(miou: float) -> dict[str, Any]:
-        scored = {"miou": miou, "boundary_f": 0.5, "token_share": 0.5, "gmacs": 1.0}
-        return {"policy": "svit", "parameters": 7, "note": None, "precisions": {"fp32": scored}}
+    def run(miou: float) -> TrainedRow:
+        scored = PrecisionScore(miou, boundary_f=0.5, token_share=0.5, buckets={}, gmacs=1.0)
+        return TrainedRow({}, "svit", None, 7, {"fp32": scored})
 
     found = {("dense", 0): run(0.60), ("dense", 1): run(0.50), ("svit", 0): run(0.58), ("svit", 1): run(0.51)}
     row = tabulate(plan, found, [])[1]
-    assert row["miou"] == pytest.approx(0.545) and row["seeds"] == 2
-    assert row["points_under_dense"] == pytest.approx(0.5)
-    assert row["points_spread"] == pytest.approx([-1.0, 2.0])
-    assert row["latency_ms"] is None and row["engine"] is None
+    assert row.miou == pytest.approx(0.545) and row.seeds == 2
+    assert row.points_under_dense == pytest.approx(0.5)
+    assert row.points_spread == pytest.approx((-1.0, 2.0))
+    assert row.latency_ms is None and row.engine is None
 
 
 def test_controls_are_added_where_a_plan_has_none(tmp_path: Path) -> None:
@@ -152,13 +153,15 @@ def test_controls_are_added_where_a_plan_has_none(tmp_path: Path) -> None:
     ]
 
 
-def timed(row: str, policy: str, latency: float | None, *mious: float, precision: str = "fp32") -> dict[str, Any]:
+def timed(row: str, policy: str, latency: float | None, *mious: float, precision: str = "fp32") -> ComparedRow:
     """A row as `tabulate` gives it; dense scores 0.60 in every seed."""
-    return {
-        "row": row, "policy": policy, "precision": precision, "engine": None if latency is None else "onnxruntime",
-        "latency_ms": None if latency is None else {"p50": latency, "p95": latency},
-        "miou_by_seed": list(mious), "points_under_dense": 60 - 100 * sum(mious) / len(mious),
-    }  # fmt: skip
+    return ComparedRow(
+        row=row, policy=policy, precision=precision, seeds=len(mious), miou=sum(mious) / len(mious),
+        miou_by_seed=list(mious), points_under_dense=60 - 100 * sum(mious) / len(mious), points_spread=Extremes(0, 0),
+        boundary_f=None, token_share=None, gmacs=None, parameters=1, note=None,
+        engine=None if latency is None else "onnxruntime",
+        latency_ms=None if latency is None else Latency(latency, latency),
+    )  # fmt: skip
 
 
 def test_rows_are_held_against_dense_models_of_their_latency() -> None:
@@ -174,10 +177,9 @@ def test_rows_are_held_against_dense_models_of_their_latency() -> None:
         timed("ats", "ats", None, 0.50, 0.50),
         timed("dense", "dense", 10, 0.30, 0.30, precision="int8"),
     ]
-    add_controls(rows)
-    over = {row["row"]: (row["points_over_controls"], row["controls_spread"]) for row in rows[:-1]}
-    assert over["svit"] == (pytest.approx(2.5), pytest.approx([2.0, 3.0]))
-    assert over["late"] == (pytest.approx(-1.0), pytest.approx([-1.0, -1.0]))
+    over = {row.row: (row.points_over_controls, row.controls_spread) for row in add_controls(rows)[:-1]}
+    assert over["svit"] == (pytest.approx(2.5), pytest.approx((2.0, 3.0)))
+    assert over["late"] == (pytest.approx(-1.0), pytest.approx((-1.0, -1.0)))
     assert [over[name] for name in ("dense", "depth-6", "swift", "ats")] == [(None, None)] * 4
 
 
@@ -191,7 +193,7 @@ def test_the_fastest_row_within_the_limit_is_picked() -> None:
         timed("dense", "dense", 20, 0.60, precision="int8"),
         timed("svit", "svit", 10, 0.50, precision="int8"),
     ]
-    assert [(row["row"], row["precision"]) for row in pick(rows, 0.5)] == [("svit", "fp32"), ("dense", "int8")]
+    assert [(row.row, row.precision) for row in pick(rows, 0.5)] == [("svit", "fp32"), ("dense", "int8")]
 
 
 @pytest.mark.parametrize(
@@ -222,7 +224,7 @@ def test_bad_plans_are_refused(tmp_path: Path, changes: dict[str, Any], message:
 def test_an_engine_that_cannot_run_is_said_before_hours_of_training(tmp_path: Path, engine: str, message: str) -> None:
     plan = load_plan(write_plan(tmp_path, engines=["onnxruntime", engine]))
     with pytest.raises(InputError, match=message):
-        compare(plan, tmp_path / "out")
+        run_comparison(plan, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
