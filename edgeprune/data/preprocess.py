@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from edgeprune.base.errors import choose
+from edgeprune.data.nearest import nearest_index
 from edgeprune.data.samples import Sample, UInt8
 
 # Up to this much is stretched rather than padded: a bar of a few pixels costs the network more than it preserves.
@@ -133,8 +134,8 @@ class Preprocess:
         if label_hw.shape == (height, width) == (self.height, self.width):
             return label_hw
         top, left, inner_height, inner_width = self.placement(height, width)
-        rows = _nearest(height, top, inner_height, self.height, label_hw.shape[0])
-        columns = _nearest(width, left, inner_width, self.width, label_hw.shape[1])
+        rows = nearest_index(height, label_hw.shape[0], top, inner_height, self.height)
+        columns = nearest_index(width, label_hw.shape[1], left, inner_width, self.width)
         label_HW: UInt8 = label_hw[rows][:, columns]
         return label_HW
 
@@ -143,12 +144,3 @@ class Preprocess:
 def _filled_row(width: int) -> UInt8:
     """(width, 3) of the fill."""
     return np.tile(np.array(FILL_RGB, np.uint8), (width, 1))
-
-
-def _nearest(count: int, start: int, length: int, fitted: int, labels: int) -> np.ndarray:
-    """For each of `count` pixels of the frame along one axis, the label whose area holds the pixel's centre.
-
-    The centre lies at start + (i + 1/2) length / count of `fitted` pixels. On a border the label that begins there counts.
-    """
-    centre = 2 * count * start + (2 * np.arange(count, dtype=np.int64) + 1) * length  # in 1 / (2 count) of a pixel
-    return np.minimum(centre * labels // (2 * count * fitted), labels - 1)

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgeprune.data.nearest import LabelMap, resize_nearest
 from edgeprune.evaluate.confusion import ConfusionMatrix
 
 TOLERANCE = 0.0075  # of the image diagonal
-LabelMap = npt.NDArray[np.integer]
 Bits = npt.NDArray[np.uint64]  # a pixel's bit c: the pixel is on the boundary of class c
 
 
@@ -84,16 +84,6 @@ def _pixels_per_bit(bits_HW: Bits) -> npt.NDArray[np.int64]:
     """How many pixels have each of the 64 bits set."""
     used_P = bits_HW[bits_HW > 0]
     return np.array([np.count_nonzero(used_P & (np.uint64(1) << np.uint64(bit))) for bit in range(64)], np.int64)
-
-
-def resize_nearest(ids_HW: LabelMap, height: int, width: int) -> LabelMap:
-    """A label map at another size: each pixel takes the value at its centre."""
-    if ids_HW.shape == (height, width):
-        return ids_HW
-    rows = (2 * np.arange(height) + 1) * ids_HW.shape[0] // (2 * height)
-    columns = (2 * np.arange(width) + 1) * ids_HW.shape[1] // (2 * width)
-    resized_HW: LabelMap = ids_HW[rows[:, None], columns]
-    return resized_HW
 
 
 class Scores:

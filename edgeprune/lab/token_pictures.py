@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from edgeprune.evaluate.metrics import resize_nearest
+from edgeprune.data.nearest import resize_nearest
 from edgeprune.model.schedule import Schedule
 
 UInt8 = npt.NDArray[np.uint8]

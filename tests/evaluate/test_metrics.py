@@ -4,11 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from edgeprune.base.errors import InputError
 from edgeprune.data.samples import UInt8
-from edgeprune.evaluate.metrics import Scores, boundary_f, resize_nearest
+from edgeprune.evaluate.metrics import Scores, boundary_f
 
 
 def boundary_f_written_out(
@@ -93,16 +92,6 @@ def test_tolerance_wider_than_the_image() -> None:
     label_HW, pred_HW = blocks(random, 3, 6, 9), blocks(random, 3, 6, 9)
     expected = boundary_f_written_out(pred_HW, label_HW, 3, 255, 30.0)
     assert boundary_f(pred_HW, label_HW, 3, 255, 30.0) == pytest.approx(expected)
-
-
-def test_resize_nearest_takes_the_value_at_the_centre() -> None:
-    # of an odd size, so that no centre falls between two pixels, where Pillow's floats would decide
-    ids_HW = np.random.default_rng(0).integers(0, 11, (37, 53), np.uint8)
-    for height, width in ((36, 48), (10, 13), (80, 91)):
-        expected = np.array(Image.fromarray(ids_HW).resize((width, height), Image.Resampling.NEAREST))
-        assert np.array_equal(resize_nearest(ids_HW, height, width), expected)
-    assert resize_nearest(np.array([[1, 2, 3, 4]]), 2, 2).tolist() == [[2, 4], [2, 4]]
-    assert resize_nearest(ids_HW, 37, 53) is ids_HW
 
 
 def test_scores_of_a_perfect_prediction_at_another_size() -> None:

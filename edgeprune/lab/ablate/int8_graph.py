@@ -11,9 +11,9 @@ import onnx
 
 from edgeprune.data import Samples, spread
 from edgeprune.data.datasets import DataSet
+from edgeprune.data.nearest import resize_nearest
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.evaluate.confusion import ConfusionMatrix
-from edgeprune.evaluate.metrics import resize_nearest
 from edgeprune.export.graphs import export_bucket
 from edgeprune.export.parity import WatchedGraph
 from edgeprune.model.policy import Bucket
