@@ -22,7 +22,7 @@ from edgeprune.bundle import MANIFEST, Bundle
 logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]  # of a clone
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "edgeprune", "calib", "targets")
+WHEEL_SOURCES = ("pyproject.toml", "README.md", "LICENSE", "edgeprune", "calib", "targets")
 CONNECT = ("-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
 # As ssh and scp take it from a command line: a name of ~/.ssh/config, a host or an address, with a user or without.
 IPV6 = r"[0-9A-Fa-f]*:[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*(?:%[\w.-]+)?"
@@ -120,7 +120,7 @@ def build_wheel(folder: Path) -> Path:
         raise InputError("edgeprune is installed here, not a clone: give the wheel that it came from with --wheel")
     with tempfile.TemporaryDirectory(prefix="edgeprune-source-") as copied:
         # not where the clone lies: setuptools would take along what an earlier build left in its `build`
-        for name in SOURCES:
+        for name in WHEEL_SOURCES:
             source = ROOT / name
             if source.is_dir():
                 shutil.copytree(source, Path(copied) / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -31,7 +31,7 @@ MIXED = "mixed"  # the name of a graph set whose buckets are of several precisio
 DENSE = "dense"  # the name of the dense FP32 reference among buckets and graphs
 
 # Bounds of what a person or a build ever writes, and a few times more. What must agree with what: `bundle/checks.py`.
-Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+DisplayName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Precision = Literal["fp32", "fp16", "int8"]
 Side = Annotated[int, Field(ge=1, le=16384, description="pixels")]
 Tokens = Annotated[int, Field(ge=1, le=1 << 20)]
@@ -42,7 +42,7 @@ Byte = Annotated[int, Field(ge=0, le=255)]
 class BucketEntry(Strict, frozen=True):
     """One static bucket."""
 
-    name: Name
+    name: DisplayName
     counts: list[Tokens] = Field(max_length=1000, description="tokens of each gated block")
     first: Tokens = Field(description="tokens at the first decision; the smallest bucket that holds the count is taken")
     token_layers: int = Field(ge=1, description="tokens processed, summed over all blocks")
@@ -61,7 +61,7 @@ class GraphSet(Strict, frozen=True):
 class ParityRow(Strict, frozen=True):
     """PyTorch against the engine for one bucket, over `frames` real or street frames."""
 
-    bucket: Name
+    bucket: DisplayName
     precision: Precision
     max_abs: float = Field(ge=0, description="largest difference of a logit")
     label_agreement: Share = Field(description="share of equal labels where the reference's margin exceeds 1e-3")
@@ -75,7 +75,7 @@ class ParityRow(Strict, frozen=True):
 class EngineRow(Strict, frozen=True, strict=True):
     """One engine, where the target leaves it open. Strict: a "3.5" does not pass for a number."""
 
-    engine: Name
+    engine: DisplayName
     agreement: Share | None = Field(description="share of labels equal to the references; null where it can't run here")
     p50_ms: float | None = Field(ge=0)
     chosen: bool
@@ -85,7 +85,7 @@ class EngineRow(Strict, frozen=True, strict=True):
 class PrecisionRow(Strict, frozen=True, strict=True):
     """One precision of the trunk or of a bucket, as `build` measured it."""
 
-    bucket: Name = Field(description="`trunk` for the trunk")
+    bucket: DisplayName = Field(description="`trunk` for the trunk")
     precision: Precision
     p50_ms: float = Field(ge=0, description="of the bucket: trunk and tail in this precision")
     loss_points: float | None = Field(description="mIoU under FP32 of the same bucket; null where unknown")
@@ -96,18 +96,18 @@ class Manifest(Strict, frozen=True):
     """`manifest.json`."""
 
     schema_version: int = Field(ge=1)
-    name: Name
+    name: DisplayName
     target: RuntimeSpec = Field(description="what a device needs of the target that it was built for")
     height: Side
     width: Side
     preprocess: PreprocessName = Field(description="how a frame is fitted to height x width, see `data/preprocess.py`")
     label_height: Side
     label_width: Side
-    names: list[Name] = Field(min_length=1, max_length=255, description="classes; labels are bytes, 255 is none")
+    names: list[DisplayName] = Field(min_length=1, max_length=255, description="classes; labels are bytes, 255 is none")
     palette: list[tuple[Byte, Byte, Byte]]
     depth: int = Field(ge=1, le=1000)
     tokens: Tokens = Field(description="tokens of the full grid")
-    policy: Name
+    policy: DisplayName
     precisions: list[str] = Field(min_length=1)
     buckets: list[BucketEntry] = Field(min_length=1, description="smallest first; the last is the full grid")
     graphs: dict[str, GraphSet] = Field(description="by precision; `mixed` takes each bucket from one of them")

@@ -14,7 +14,7 @@ from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import Verbs, verb
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
-from edgeprune.data.selection import Calibration
+from edgeprune.data.selection import CalibrationFrames
 from edgeprune.quantize.calib import read_calib
 
 if TYPE_CHECKING:
@@ -159,7 +159,9 @@ def int8(options: Int8Options) -> None:
     from edgeprune.quantize.loading import load
 
     model, _ = load(options.checkpoint)
-    spec = parse(Calibration, {"data": options.data, "split": "train", "exclude": list(options.include)}, "options")
+    spec = parse(
+        CalibrationFrames, {"data": options.data, "split": "train", "exclude": list(options.include)}, "options"
+    )
     rows = ablate_int8(model, data_set, samples, spec, options.frames)
     if options.json:
         show_json({"rows": rows})

@@ -13,7 +13,7 @@ from edgeprune.cli.options import option
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import CALIBRATION_FRAMES
 from edgeprune.cli.verb import verb
-from edgeprune.data.selection import Calibration
+from edgeprune.data.selection import CalibrationFrames
 from edgeprune.data.split import open_calibration
 
 
@@ -45,7 +45,7 @@ def baselines(options: BaselinesOptions) -> None:
 
     own([options.out], [options.checkpoint, options.bundle, options.data], folders=True)
     given = {"data": options.data, "split": options.split, "frames": options.frames}
-    spec = parse(Calibration, given, "options")
+    spec = parse(CalibrationFrames, given, "options")
     source = options.checkpoint or default_checkpoint().with_name("reference.safetensors")
     read_header(source)
     open_calibration(spec)

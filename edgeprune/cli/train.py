@@ -13,7 +13,7 @@ from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import CALIBRATION_FRAMES
 from edgeprune.cli.show import show_json
 from edgeprune.cli.verb import verb
-from edgeprune.data.selection import Calibration
+from edgeprune.data.selection import CalibrationFrames
 from edgeprune.data.split import open_calibration
 from edgeprune.train.recipe import leave_out, load_recipe
 
@@ -95,7 +95,7 @@ def calibrate(options: CalibrateOptions) -> None:
     own([path], [checkpoint, options.data])
     read_header(checkpoint)
     given = {"data": options.data, "split": options.split, "frames": options.frames}
-    spec = parse(Calibration, given, "options")
+    spec = parse(CalibrationFrames, given, "options")
     open_calibration(spec)
     # torch takes seconds: what was given has been read
     from edgeprune.quantize.calibrate import calibrate as measure

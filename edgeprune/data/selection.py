@@ -7,7 +7,7 @@ from pydantic import Field
 from edgeprune.base.reading import Strict
 
 
-class Source(Strict):
+class FrameSelection(Strict):
     """Some frames of a data set. `data`: a name or a path of a data-set YAML; `include`, `exclude`: globs over file stems."""
 
     data: str
@@ -19,7 +19,7 @@ class Source(Strict):
 LEAST_FRAMES = 8  # fewer say nothing about a quantile
 
 
-class Calibration(Source):
+class CalibrationFrames(FrameSelection):
     """The frames that thresholds, occupancy and PTQ ranges are measured on."""
 
     frames: int = Field(64, ge=LEAST_FRAMES, le=10**5)

@@ -10,7 +10,7 @@ from edgeprune.data.folder import FolderSamples
 from edgeprune.data.labels import LabelReader
 from edgeprune.data.layout import folder_of
 from edgeprune.data.samples import Samples
-from edgeprune.data.selection import LEAST_FRAMES, Calibration
+from edgeprune.data.selection import LEAST_FRAMES, CalibrationFrames
 from edgeprune.data.street import StreetSamples
 
 SPLITS = ("train", "val", "test")
@@ -81,7 +81,7 @@ def open_split(data_set: DataSet, split: str, include: Sequence[str] = ("*",), e
     )
 
 
-def open_calibration(spec: Calibration) -> Samples:
+def open_calibration(spec: CalibrationFrames) -> Samples:
     """The frames that a recipe or the command line names.
 
     Raises:

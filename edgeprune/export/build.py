@@ -26,7 +26,7 @@ from edgeprune.export.inputs import BuildInputs
 from edgeprune.export.int8 import unquantize_linears
 from edgeprune.export.lint import lint_graph
 from edgeprune.export.manifest import describe_bundle
-from edgeprune.export.parity import compare
+from edgeprune.export.parity import measure_parity
 from edgeprune.export.precision import choose_precisions
 from edgeprune.export.reference_labels import REFERENCE_FRAMES, reference_labels
 from edgeprune.export.spec import BuildSpec, describe_build, reference_and_export_models
@@ -155,7 +155,7 @@ def build_precision(spec: BuildSpec, precision: str, folder: Path, log: BuildLog
     ]
     graphs = write_family(folder, precision, family)
     rounded = family.changed(round_fp16)
-    parity = compare(reference, spec.buckets, precision, rounded, frames_FHW3, target.threads)
+    parity = measure_parity(reference, spec.buckets, precision, rounded, frames_FHW3, target.threads)
     return BuiltPrecision(graphs, parity, findings)
 
 

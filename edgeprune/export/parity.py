@@ -75,7 +75,7 @@ def ask_engine(trunk: WatchedGraph, tails: Sequence[WatchedGraph], frame_HW3: UI
         yield tail.answer(tail.run(state))
 
 
-def compare(
+def measure_parity(
     model: Segmenter,
     buckets: Sequence[Bucket],
     precision: str,

@@ -16,7 +16,7 @@ from edgeprune.base.errors import InputError, choose
 from edgeprune.base.files import make_folder, write_atomic
 from edgeprune.bundle import Bundle
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.data.selection import Calibration
+from edgeprune.data.selection import CalibrationFrames
 from edgeprune.export.graphs import export_dense
 from edgeprune.export.int8 import fold_linears
 from edgeprune.model.segmenter import Segmenter
@@ -29,10 +29,10 @@ from edgeprune.runtime.engines.bound import LABELS
 
 logger = logging.getLogger(__name__)
 
-Make = Callable[[Segmenter, Calibration, str], onnx.ModelProto]
+Make = Callable[[Segmenter, CalibrationFrames, str], onnx.ModelProto]
 
 
-def linears_int8(model: Segmenter, frames: Calibration, dialect: str) -> onnx.ModelProto:
+def linears_int8(model: Segmenter, frames: CalibrationFrames, dialect: str) -> onnx.ModelProto:
     """The linears alone, as edgeprune quantizes its own: symmetric, min-max on the frames, no training."""
     model = copy.deepcopy(model)
     quantize_linears(model)
@@ -41,7 +41,7 @@ def linears_int8(model: Segmenter, frames: Calibration, dialect: str) -> onnx.Mo
     return export_dense(model, dialect)
 
 
-def nncf_transformer(model: Segmenter, frames: Calibration, dialect: str) -> onnx.ModelProto:
+def nncf_transformer(model: Segmenter, frames: CalibrationFrames, dialect: str) -> onnx.ModelProto:
     """`nncf.quantize` with its transformer settings (smoothing and bias correction included) on the FP32 graph."""
     _, images_F3HW = calibration_frames(frames, Preprocess.of(model.spec))
     return calibrated(export_dense(model, dialect), as_uint8(images_F3HW))
@@ -50,7 +50,7 @@ def nncf_transformer(model: Segmenter, frames: Calibration, dialect: str) -> onn
 BASELINES: dict[str, Make] = {"dense-linears-int8": linears_int8, "dense-nncf-int8": nncf_transformer}
 
 
-def export_baselines(checkpoint: Path, frames: Calibration, dialect: str, out: Path) -> list[Path]:
+def export_baselines(checkpoint: Path, frames: CalibrationFrames, dialect: str, out: Path) -> list[Path]:
     """Writes every baseline of a dense FP32 checkpoint to `out`, weights inside the file.
 
     Raises:

@@ -14,8 +14,7 @@ from edgeprune.base.errors import InputError
 from edgeprune.base.inputs import look_at
 from edgeprune.base.reading import Name, Strict, parse
 from edgeprune.base.strict_json import parse_json
-from edgeprune.bundle.manifest import Byte
-from edgeprune.bundle.manifest import Name as ClassName
+from edgeprune.bundle.manifest import Byte, DisplayName
 from edgeprune.model.spec import ModelSpec, PolicySpec
 
 HEADER = "edgeprune"
@@ -28,7 +27,7 @@ class Card(Strict):
     model: ModelSpec
     policy: PolicySpec
     quantized: bool = False
-    names: list[ClassName]
+    names: list[DisplayName]
     palette: list[tuple[Byte, Byte, Byte]]
     provenance: dict[str, Any] = Field(default_factory=dict)
 

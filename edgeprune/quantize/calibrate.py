@@ -25,7 +25,7 @@ from edgeprune.base.errors import RunError
 from edgeprune.base.files import write_atomic
 from edgeprune.data import spread
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.data.selection import Calibration
+from edgeprune.data.selection import CalibrationFrames
 from edgeprune.data.split import open_calibration
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.quantize.calib import Calib
@@ -35,7 +35,7 @@ from edgeprune.quantize.ranges import measure_ranges
 BATCH = 8  # frames that pass the network at once
 
 
-def calibration_frames(spec: Calibration, preprocess: Preprocess) -> tuple[list[str], Tensor]:
+def calibration_frames(spec: CalibrationFrames, preprocess: Preprocess) -> tuple[list[str], Tensor]:
     """Names and images (F, 3, H, W), uint8, of frames spread evenly over the split that the recipe names. The images lie in
     a file without a name, and are read from there when they are looked at.
 
@@ -113,7 +113,7 @@ def quantile(values_S: Tensor, share: float) -> float:
     return float(torch.lerp(below, above, place - lower))
 
 
-def calibrate(model: Segmenter, spec: Calibration, name: str) -> Calib:
+def calibrate(model: Segmenter, spec: CalibrationFrames, name: str) -> Calib:
     """Everything that a build of `model` needs to know about real frames."""
     names, images_F3HW = calibration_frames(spec, Preprocess.of(model.spec))
     calib = Calib(model=name, data=spec.data, split=spec.split, frames=names)
@@ -127,7 +127,7 @@ def calibrate(model: Segmenter, spec: Calibration, name: str) -> Calib:
     return calib
 
 
-def ptq_ranges(model: Segmenter, spec: Calibration) -> dict[str, float]:
+def ptq_ranges(model: Segmenter, spec: CalibrationFrames) -> dict[str, float]:
     """Input ranges of a model whose quantizers have not been trained; gates keep the best tokens at their targets."""
     _, images_F3HW = calibration_frames(spec, Preprocess.of(model.spec))
 

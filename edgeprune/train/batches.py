@@ -57,7 +57,7 @@ def open_mix(mix: list[Mix], cache: Path | None) -> tuple[list[DataSet], list[Sa
     return sets, splits
 
 
-class Plan:
+class MixtureSampler:
     """The samples of every batch of a phase: splits drawn by their shares, each walked through in a new order every epoch.
 
     A batch sampler for `DataLoader`, from step `start` on.
@@ -86,8 +86,10 @@ class Plan:
         return self.steps - self.start
 
 
-def load_batches(mixture: Mixture, plan: Plan, workers: int, pinned: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
-    """The plan's batches: images (B, 3, H, W) and labels (B, H, W), both uint8.
+def load_batches(
+    mixture: Mixture, sampler: MixtureSampler, workers: int, pinned: bool = False
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The sampler's batches: images (B, 3, H, W) and labels (B, H, W), both uint8.
 
     Workers hand them over in shared memory. Where that is too small (a container has 64 MB unless told), fewer batches are
     prepared ahead, and none where not even one fits: a batch that finds no room kills its worker.
@@ -101,7 +103,7 @@ def load_batches(mixture: Mixture, plan: Plan, workers: int, pinned: bool = Fals
     ahead = AHEAD
     if workers:
         free, fit = free_shared_bytes(), mixture.preprocess
-        each = plan.batch * 4 * fit.height * fit.width  # bytes of a batch: three colours and a label
+        each = sampler.batch * 4 * fit.height * fit.width  # bytes of a batch: three colours and a label
         # those that each worker prepares, the one that it fills, and the one that is trained on
         fitting = [ahead for ahead in range(AHEAD, 0, -1) if free is None or ((ahead + 1) * workers + 1) * each <= free]
         if not fitting:
@@ -115,7 +117,7 @@ def load_batches(mixture: Mixture, plan: Plan, workers: int, pinned: bool = Fals
             ahead = fitting[0]
     loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
         mixture,
-        batch_sampler=plan,
+        batch_sampler=sampler,
         num_workers=workers,
         prefetch_factor=ahead if workers else None,
         pin_memory=pinned,

@@ -20,7 +20,7 @@ from edgeprune.data import Samples, open_split
 from edgeprune.data.datasets import DataSet, StreetSplit, load_data_set
 from edgeprune.data.folder import FolderSamples
 from edgeprune.data.labels import is_coloured
-from edgeprune.data.selection import Source
+from edgeprune.data.selection import FrameSelection
 from edgeprune.data.split import SPLITS
 from edgeprune.model.checkpoint import shape_of
 from edgeprune.model.weights import find_weights, read_safetensors
@@ -67,7 +67,7 @@ def contents_of(run: PhaseRun) -> Contents:
     return found | {key: weights_digest(path) for key, path in paths.items() if path.is_file()}
 
 
-def _describe(source: Source) -> tuple[DataSet, str]:
+def _describe(source: FrameSelection) -> tuple[DataSet, str]:
     data_set = load_data_set(source.data)
     samples = open_split(data_set, source.split, source.include, source.exclude)
     return data_set, f"{frames_digest(data_set, source.split, samples)} {data_set.name} {source.split}"

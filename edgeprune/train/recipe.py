@@ -9,7 +9,7 @@ from edgeprune.base.beside import beside, each_mapping
 from edgeprune.base.errors import InputError, nearest
 from edgeprune.base.reading import ROOT, Name, Strict, find, parse, read_yaml
 from edgeprune.base.strict_yaml import parse_yaml
-from edgeprune.data.selection import Calibration, Source
+from edgeprune.data.selection import CalibrationFrames, FrameSelection
 from edgeprune.model.spec import ModelSpec, PolicySpec
 
 Scale = Annotated[float, Field(ge=0.1, le=10)]
@@ -34,7 +34,7 @@ class AugmentSpec(Strict):
         return scale
 
 
-class Mix(Source):
+class Mix(FrameSelection):
     """One source of training samples."""
 
     share: float = Field(1.0, gt=0, le=1e6, description="of each batch, beside the other sources' shares")
@@ -100,7 +100,7 @@ class Phase(Strict):
         return bool(self.distill or self.distill_tokens)
 
 
-class Validation(Source):
+class Validation(FrameSelection):
     """What is scored during training; never what is reported."""
 
     split: Literal["train", "val", "test"] = "val"
@@ -126,7 +126,7 @@ class Recipe(Strict):
     )
     phases: dict[Name, Phase] = Field(min_length=1)
     validation: Validation | None = None
-    calibration: Calibration | None = None
+    calibration: CalibrationFrames | None = None
     device: str = "auto"
     threads: int | None = Field(None, ge=1, le=1024)
     bf16: bool | Literal["auto"] = "auto"
@@ -164,7 +164,7 @@ def leave_out(recipe: Recipe, group: str) -> Recipe:
     if data not in used:
         raise InputError(f"--leave-out {group!r}: the recipe trains on {', '.join(used)}{nearest(data, used)}")
     left = recipe.model_copy(deep=True)
-    readers: list[Mix | Calibration] = [mix for phase in left.phases.values() for mix in phase.data]
+    readers: list[Mix | CalibrationFrames] = [mix for phase in left.phases.values() for mix in phase.data]
     if left.calibration is not None:
         readers.append(left.calibration)
     for reader in readers:

@@ -25,7 +25,7 @@ from edgeprune.pruning.selection import select_all
 from edgeprune.quantize.calibrate import calibrate, write_calib
 from edgeprune.train.average import WeightAverage
 from edgeprune.train.backend import Backend
-from edgeprune.train.batches import Mixture, Plan, load_batches, open_mix
+from edgeprune.train.batches import Mixture, MixtureSampler, load_batches, open_mix
 from edgeprune.train.fingerprint import contents_of, difference, settings_digest
 from edgeprune.train.history import History
 from edgeprune.train.optimiser import learning_rate, make_optimiser, set_learning_rate
@@ -134,9 +134,11 @@ class Trainer:
     def _batches(self) -> Iterator[tuple[Tensor, Targets]]:
         """The batches of the steps that are left, on the device."""
         sizes, device = [len(split) for split in self.splits], self.backend.device
-        plan = Plan(self.phase.data, sizes, self.phase.batch, self.steps, self.recipe.seed, self.state.step)
+        sampler = MixtureSampler(
+            self.phase.data, sizes, self.phase.batch, self.steps, self.recipe.seed, self.state.step
+        )
         mixture = Mixture(self.splits, Preprocess.of(self.recipe.model), self.task.ignore_index)
-        for images_B3HW, targets in load_batches(mixture, plan, self.recipe.workers, device.type == "cuda"):
+        for images_B3HW, targets in load_batches(mixture, sampler, self.recipe.workers, device.type == "cuda"):
             yield images_B3HW.to(device, non_blocking=True), targets.to(device, non_blocking=True)
 
     # -------------------------------------------------------------------------------- between steps

@@ -9,7 +9,7 @@ import yaml
 from PIL import Image
 
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.data.selection import Calibration
+from edgeprune.data.selection import CalibrationFrames
 from edgeprune.model.checkpoint import save
 from edgeprune.quantize.calibrate import calibration_frames
 from tests import models
@@ -59,9 +59,9 @@ def test_a_drive_that_is_scored_alone_is_not_calibrated_on(
     scored: set[str],
     calibrated: set[str],
 ) -> None:
-    seen: list[tuple[Any, Calibration]] = []
+    seen: list[tuple[Any, CalibrationFrames]] = []
 
-    def ablate_int8(model: Any, data_set: Any, samples: Any, calibration: Calibration, *_: Any) -> list[Any]:
+    def ablate_int8(model: Any, data_set: Any, samples: Any, calibration: CalibrationFrames, *_: Any) -> list[Any]:
         seen.append((samples, calibration))
         return []
 

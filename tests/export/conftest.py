@@ -10,7 +10,7 @@ import pytest
 from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.bundle.runtime_spec import Parity
 from edgeprune.bundle.target import BucketFamily, Target, load_target
-from edgeprune.data.selection import Calibration
+from edgeprune.data.selection import CalibrationFrames
 from edgeprune.export import build as module
 from edgeprune.export.build import build
 from edgeprune.export.graphs import GraphFamily
@@ -34,7 +34,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> BuildInputs:
     card = models.card(depth=3, stem="conv", quantized=True, keep=[0.6, 0.4])
     model = models.model(card)
     save(folder / "qat.safetensors", card, model.state_dict())
-    spec = Calibration(data=models.write_street(folder, frames=16), frames=16)
+    spec = CalibrationFrames(data=models.write_street(folder, frames=16), frames=16)
     write_calib(folder / "calib-qat.yaml", calibrate(model, spec, "tiny"))
     return find_inputs(folder / "qat.safetensors", None, None)
 

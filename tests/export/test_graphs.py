@@ -17,7 +17,7 @@ from edgeprune.export.graphs import drop_unused_inputs, export_dense, export_fam
 from edgeprune.export.inputs import BuildInputs
 from edgeprune.export.lint import lint_graph
 from edgeprune.export.lint.rules import _shapes
-from edgeprune.export.parity import compare
+from edgeprune.export.parity import measure_parity
 from edgeprune.export.spec import reference_and_export_models
 from edgeprune.export.weights import ALIGNMENT, WeightFile, write_graph
 from edgeprune.model.policy import Bucket
@@ -258,7 +258,7 @@ def test_the_random_policy_exports_as_a_constant_table() -> None:
     model = models.model(models.card("random", depth=2))
     buckets = [Bucket("k8", (8,))]
     family = export_family(model, buckets, [0.5], "onnxruntime")
-    (row,) = compare(model, buckets, "fp32", family, models.frames(2), 1)
+    (row,) = measure_parity(model, buckets, "fp32", family, models.frames(2), 1)
     assert row.label_agreement > 0.999 and row.selection_agreement == 1.0 and row.max_abs < 1e-2
     assert lint_graph("trunk", family.trunk, ["no-random"]) == []
 

@@ -5,7 +5,7 @@ import torch
 
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
-from edgeprune.data.selection import Calibration
+from edgeprune.data.selection import CalibrationFrames
 from edgeprune.lab.ablate import ablate_int8, ablate_selection
 from edgeprune.lab.token_selection import reactivation
 from edgeprune.quantize.calib import Calib
@@ -73,7 +73,7 @@ def test_first_blocks_of_a_dense_model(street: str) -> None:
 
 def test_int8_of_a_model_without_and_with_trained_ranges(street: str) -> None:
     data_set = load_data_set(street)
-    spec = Calibration(data=street, frames=8)
+    spec = CalibrationFrames(data=street, frames=8)
     plain = models.model(models.card(depth=3, stem="conv"))
     rows = ablate_int8(plain, data_set, open_split(data_set, "val"), spec, 4)
     ptq = ["all linears, PTQ min-max", "all linears, PTQ 99.99%", "all linears, PTQ 99.9%"]
@@ -95,7 +95,7 @@ def test_int8_of_a_model_without_and_with_trained_ranges(street: str) -> None:
 
 def test_int8_of_a_method_without_graphs_goes_without_nncf(street: str, said: list[str]) -> None:
     data_set = load_data_set(street)
-    spec = Calibration(data=street, frames=8)
+    spec = CalibrationFrames(data=street, frames=8)
     rows = ablate_int8(models.model(models.card("ats", depth=3)), data_set, open_split(data_set, "val"), spec, 2)
     names = [row.int8 for row in rows]
     assert len(names) == 8 and not any("NNCF" in name for name in names)

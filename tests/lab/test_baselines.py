@@ -8,7 +8,7 @@ import pytest
 
 from edgeprune.base.errors import InputError
 from edgeprune.bundle import Bundle
-from edgeprune.data.selection import Calibration
+from edgeprune.data.selection import CalibrationFrames
 from edgeprune.export.graphs import export_dense
 from edgeprune.export.inputs import BuildInputs
 from edgeprune.lab.baselines import BASELINES, export_baselines, export_joined
@@ -21,7 +21,7 @@ def test_peers_are_int8_and_say_nearly_what_the_dense_model_says(tmp_path: Path)
     card = models.card("dense", depth=2, stem="conv")
     model = models.model(card)
     save(tmp_path / "reference.safetensors", card, model.state_dict())
-    frames = Calibration(data=models.write_street(tmp_path, frames=8), frames=8)
+    frames = CalibrationFrames(data=models.write_street(tmp_path, frames=8), frames=8)
     paths = export_baselines(tmp_path / "reference.safetensors", frames, "onnxruntime", tmp_path / "baselines")
     assert [path.stem for path in paths] == list(BASELINES)
     dense = tmp_path / "dense.onnx"
@@ -39,7 +39,7 @@ def test_peers_are_int8_and_say_nearly_what_the_dense_model_says(tmp_path: Path)
 
 
 def test_a_sparse_checkpoint_is_refused(inputs: BuildInputs, tmp_path: Path) -> None:
-    frames = Calibration(data="street", frames=8)
+    frames = CalibrationFrames(data="street", frames=8)
     with pytest.raises(InputError, match="svit in INT8; a baseline is made of a dense FP32 checkpoint"):
         export_baselines(inputs.checkpoint, frames, "onnxruntime", tmp_path / "baselines")
 

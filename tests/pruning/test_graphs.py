@@ -11,7 +11,7 @@ from edgeprune.export.family import ROWS, place_buckets
 from edgeprune.export.fp16 import to_fp16
 from edgeprune.export.graphs import GraphFamily, export_dense, export_family
 from edgeprune.export.lint import lint_graph
-from edgeprune.export.parity import WatchedGraph, compare
+from edgeprune.export.parity import WatchedGraph, measure_parity
 from edgeprune.export.simplify import kinds_of
 from edgeprune.export.spec import reference_and_export_models
 from edgeprune.model.policy import Bucket
@@ -67,7 +67,7 @@ def test_buckets_are_feasible_and_rise(model: Segmenter, buckets: list[Bucket]) 
 
 def test_the_engine_answers_as_pytorch_does(family: tuple[str, Segmenter, GraphFamily], buckets: list[Bucket]) -> None:
     precision, reference, graphs = family
-    rows = compare(reference, buckets, precision, graphs, models.frames(4), threads=1)
+    rows = measure_parity(reference, buckets, precision, graphs, models.frames(4), threads=1)
     assert [row.bucket for row in rows] == [bucket.name for bucket in buckets]
     for row in rows:
         assert row.label_agreement > (0.9999 if precision == "fp32" else 0.97), row

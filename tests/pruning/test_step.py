@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edgeprune.base.errors import InputError
 from edgeprune.export.graphs import export_family
-from edgeprune.export.parity import compare
+from edgeprune.export.parity import measure_parity
 from edgeprune.model.checkpoint import Card
 from edgeprune.model.policy import EXCLUDED_SCORE, Bucket, Select, Shape
 from edgeprune.model.segmenter import Segmenter
@@ -176,7 +176,7 @@ def test_graphs_of_all_sizes_answer_as_pytorch_does_and_ask_for_what_thresholds_
     assert isinstance(step, Combination) and scores_S is not None
     thresholds = [*(float(scores.median()) + 1e-3 for scores in step.by_side(scores_S)), 0.0, 0.0]
     family = export_family(model(), buckets, thresholds, "onnxruntime")
-    (row,) = compare(model(), buckets, "fp32", family, frames(2).numpy(), 1)
+    (row,) = measure_parity(model(), buckets, "fp32", family, frames(2).numpy(), 1)
     assert row.label_agreement > 0.9999 and row.selection_agreement == 1.0 and row.max_abs < 0.05
     assert not any(node.op_type == "TopK" for node in family.trunk.graph.node)
     with torch.no_grad():

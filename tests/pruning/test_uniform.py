@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 
 from edgeprune.export.graphs import export_family
-from edgeprune.export.parity import compare
+from edgeprune.export.parity import measure_parity
 from edgeprune.model.policy import Bucket
 from edgeprune.pruning.methods.random import Random
 from edgeprune.pruning.methods.uniform import Uniform
@@ -72,5 +72,5 @@ def test_gates_of_equal_counts_share_their_selection_in_the_graph() -> None:
     bucket = Bucket("k12", (12, 12, 12))
     family = export_family(model, [bucket], [0.0] * 3, "onnxruntime")
     assert sum(node.op_type == "TopK" for node in family.tails["k12"].graph.node) < len(model.policy.gated) == 3
-    [row] = compare(model, [bucket], "fp32", family, models.frames(2), threads=1)
+    [row] = measure_parity(model, [bucket], "fp32", family, models.frames(2), threads=1)
     assert row.label_agreement == 1 and row.max_abs < 0.05 and row.selection_agreement is None

@@ -9,7 +9,7 @@ import torch
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.reading import parse
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.data.selection import Calibration
+from edgeprune.data.selection import CalibrationFrames
 from edgeprune.pruning.selection import select_over
 from edgeprune.quantize import calibrate as module
 from edgeprune.quantize.calib import Calib, read_calib
@@ -57,8 +57,10 @@ def test_a_gate_is_calibrated_on_what_the_gates_before_it_let_through() -> None:
     assert abs(tight[1] - wide[1]) > 1e-3  # same weights, same target, other input
 
 
-def street(folder: Path, **changes: object) -> Calibration:
-    return Calibration.model_validate({"data": models.write_street(folder), "split": "test", "frames": 8} | changes)
+def street(folder: Path, **changes: object) -> CalibrationFrames:
+    return CalibrationFrames.model_validate(
+        {"data": models.write_street(folder), "split": "test", "frames": 8} | changes
+    )
 
 
 def test_frames_are_spread_evenly_over_the_split(tmp_path: Path) -> None:
@@ -76,7 +78,7 @@ def test_fewer_frames_than_a_quantile_needs_are_refused(tmp_path: Path) -> None:
     ):
         calibration_frames(street(tmp_path, split="val"), Preprocess(32, 48))
     with pytest.raises(InputError, match="frames"):
-        parse(Calibration, {"data": "street", "frames": 2}, "recipe")
+        parse(CalibrationFrames, {"data": "street", "frames": 2}, "recipe")
 
 
 @pytest.mark.parametrize("policy", ["svit", "cts-svit", "algm", "tome", "step", "ats", "evit"])

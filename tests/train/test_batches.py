@@ -1,4 +1,4 @@
-"""The plan of batches, and what is read for them."""
+"""The sampler of batches, and what is read for them."""
 
 from collections import Counter
 from pathlib import Path
@@ -10,7 +10,7 @@ import torch
 from edgeprune.base.errors import InputError
 from edgeprune.data import Sample
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.train.batches import Mixture, Plan, load_batches, open_mix
+from edgeprune.train.batches import Mixture, MixtureSampler, load_batches, open_mix
 from edgeprune.train.recipe import Mix
 from tests import models
 
@@ -20,15 +20,15 @@ def mixes(*shares: float) -> list[Mix]:
 
 
 def test_shares_are_met() -> None:
-    plan = Plan(mixes(3, 1), [50, 70], batch=8, steps=500, seed=0)
-    counts = Counter(split for batch in plan for split, _ in batch)
+    sampler = MixtureSampler(mixes(3, 1), [50, 70], batch=8, steps=500, seed=0)
+    counts = Counter(split for batch in sampler for split, _ in batch)
     assert counts[0] / (counts[0] + counts[1]) == pytest.approx(0.75, abs=0.02)
-    assert all(len(batch) == 8 for batch in plan) and len(plan) == 500
+    assert all(len(batch) == 8 for batch in sampler) and len(sampler) == 500
 
 
 def test_every_sample_comes_once_per_epoch_in_a_new_order() -> None:
-    plan = Plan(mixes(1, 1), [13, 5], batch=4, steps=60, seed=0)
-    drawn = [key for batch in plan for key in batch]
+    sampler = MixtureSampler(mixes(1, 1), [13, 5], batch=4, steps=60, seed=0)
+    drawn = [key for batch in sampler for key in batch]
     for split, size in enumerate((13, 5)):
         indices = [index for found, index in drawn if found == split]
         epochs = [indices[start : start + size] for start in range(0, len(indices) - size + 1, size)]
@@ -37,27 +37,27 @@ def test_every_sample_comes_once_per_epoch_in_a_new_order() -> None:
         assert len({tuple(epoch) for epoch in epochs}) > 3
 
 
-def test_the_plan_depends_on_the_seed_alone() -> None:
+def test_the_sampler_depends_on_the_seed_alone() -> None:
     def batches(seed: int, start: int = 0) -> list[list[tuple[int, int]]]:
-        return list(Plan(mixes(1, 2), [13, 5], batch=4, steps=20, seed=seed, start=start))
+        return list(MixtureSampler(mixes(1, 2), [13, 5], batch=4, steps=20, seed=seed, start=start))
 
     assert batches(0) == batches(0) != batches(1)
 
 
 @pytest.mark.parametrize("start", [0, 1, 7, 20])
-def test_a_resumed_plan_goes_on_with_the_same_batches(start: int) -> None:
-    whole = Plan(mixes(1, 2), [13, 5], batch=4, steps=20, seed=3)
-    rest = Plan(mixes(1, 2), [13, 5], batch=4, steps=20, seed=3, start=start)
+def test_a_resumed_sampler_goes_on_with_the_same_batches(start: int) -> None:
+    whole = MixtureSampler(mixes(1, 2), [13, 5], batch=4, steps=20, seed=3)
+    rest = MixtureSampler(mixes(1, 2), [13, 5], batch=4, steps=20, seed=3, start=start)
     assert list(rest) == list(whole)[start:] and len(rest) == 20 - start
     assert rest[start - 1] == whole[start - 1]
 
 
-def test_batches_are_the_plans_samples_at_the_models_size(tmp_path: Path) -> None:
+def test_batches_are_the_samplers_samples_at_the_models_size(tmp_path: Path) -> None:
     data = models.write_street(tmp_path)
     sets, splits = open_mix([Mix(data=data), Mix(data=data, split="val")], tmp_path / "cache")
-    plan = Plan(mixes(1, 1), [len(split) for split in splits], batch=3, steps=2, seed=0)
+    sampler = MixtureSampler(mixes(1, 1), [len(split) for split in splits], batch=3, steps=2, seed=0)
     for keys, (images_B3HW, labels_BHW) in zip(
-        plan, load_batches(Mixture(splits, Preprocess(64, 96), 11), plan, 0), strict=True
+        sampler, load_batches(Mixture(splits, Preprocess(64, 96), 11), sampler, 0), strict=True
     ):
         assert images_B3HW.dtype == labels_BHW.dtype == torch.uint8
         for (split, index), image_3HW, label_HW in zip(keys, images_B3HW, labels_BHW, strict=True):

@@ -13,15 +13,15 @@ from edgeprune.data import Sample
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.street import StreetSamples
 from edgeprune.train import batches
-from edgeprune.train.batches import AHEAD, Mixture, Plan, load_batches
+from edgeprune.train.batches import AHEAD, Mixture, MixtureSampler, load_batches
 from edgeprune.train.recipe import Mix
 from tests import models
 
 EACH = 2 * 4 * models.HEIGHT * models.WIDTH  # bytes of a batch of two images and labels
 
 
-def plan() -> Plan:
-    return Plan([Mix(data="street")], [6], batch=2, steps=3, seed=0)
+def sampler() -> MixtureSampler:
+    return MixtureSampler([Mix(data="street")], [6], batch=2, steps=3, seed=0)
 
 
 def mixture(samples: Any = None) -> Mixture:
@@ -64,7 +64,7 @@ def test_as_many_batches_are_prepared_as_shared_memory_holds(
 ) -> None:
     monkeypatch.setattr(batches, "free_shared_bytes", lambda: free)
     said.clear()
-    list(load_batches(mixture(), plan(), 2))
+    list(load_batches(mixture(), sampler(), 2))
     assert (loaders[0]["num_workers"], loaders[0]["prefetch_factor"]) == (workers, ahead)
     assert len(said) == (workers == 0)
     if said:
@@ -75,7 +75,7 @@ def test_without_workers_shared_memory_is_of_no_concern(
     loaders: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "free_shared_bytes", lambda: pytest.fail("looked at"))
-    list(load_batches(mixture(), plan(), 0))
+    list(load_batches(mixture(), sampler(), 0))
     assert loaders[0]["num_workers"] == 0
 
 
@@ -98,7 +98,7 @@ class Noise(StreetSamples):
 def test_batches_are_the_same_with_and_without_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     def drawn(free: int) -> list[torch.Tensor]:
         monkeypatch.setattr(batches, "free_shared_bytes", lambda: free)
-        return [part for batch in load_batches(mixture(), plan(), 1) for part in batch]
+        return [part for batch in load_batches(mixture(), sampler(), 1) for part in batch]
 
     here, there = drawn(0), drawn(1 << 30)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(here, there, strict=True))
@@ -116,7 +116,7 @@ def test_what_a_worker_raises_is_the_one_line_that_it_raised(monkeypatch: pytest
     monkeypatch.setattr(batches, "free_shared_bytes", lambda: 1 << 30)
     for workers in (0, 1):
         with pytest.raises(InputError) as found:
-            list(load_batches(mixture(Lost(0, 6, models.HEIGHT, models.WIDTH)), plan(), workers))
+            list(load_batches(mixture(Lost(0, 6, models.HEIGHT, models.WIDTH)), sampler(), workers))
         assert str(found.value) == "image a.png is not there any more; was the data set moved?"
 
 
@@ -132,5 +132,5 @@ def test_a_killed_worker_is_one_line_with_what_to_set(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(batches, "DataLoader", make)
     with pytest.raises(RunError, match="killed .*Bus error.*set workers: 0, or give a container more") as found:
-        list(load_batches(mixture(Noise(0, 6, models.HEIGHT, models.WIDTH)), plan(), 1))
+        list(load_batches(mixture(Noise(0, 6, models.HEIGHT, models.WIDTH)), sampler(), 1))
     assert "\n" not in str(found.value)

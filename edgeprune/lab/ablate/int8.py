@@ -15,7 +15,7 @@ from torch import Tensor
 from edgeprune.data import Samples
 from edgeprune.data.datasets import DataSet
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.data.selection import Calibration
+from edgeprune.data.selection import CalibrationFrames
 from edgeprune.lab.ablate.int8_graph import agreement_by_gate, score_nncf
 from edgeprune.lab.token_selection import kept_masks, watched_frames
 from edgeprune.model.segmenter import Segmenter
@@ -52,7 +52,7 @@ def ablate_int8(
     model: Segmenter,
     data_set: DataSet,
     samples: Samples,
-    calibration: Calibration,
+    calibration: CalibrationFrames,
     frames: int | None,
 ) -> list[Int8Row]:
     """mIoU and equal selections of a model in INT8 against the same weights in float.

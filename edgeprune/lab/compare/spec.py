@@ -7,14 +7,14 @@ from pydantic import Field
 
 from edgeprune.base.beside import beside, each_mapping
 from edgeprune.base.reading import NAME, ROOT, Strict, find, parse, read_yaml
-from edgeprune.data.selection import Source
+from edgeprune.data.selection import FrameSelection
 from edgeprune.model.spec import PolicySpec
 
 # a row's folder has its name, and its checkpoint the plan's and the row's, which together are as long as a name may be
 ShortName = Annotated[str, Field(pattern=NAME, max_length=49)]
 
 
-class Scored(Source):
+class Scored(FrameSelection):
     """The frames that every row is scored and timed on."""
 
     split: Literal["train", "val", "test"] = "val"

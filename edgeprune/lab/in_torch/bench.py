@@ -7,7 +7,6 @@ Shapes: H W pixels of the frame, N tokens of the grid, D width, S scores.
 """
 
 import logging
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,10 @@ import torch
 from torch import Tensor
 
 from edgeprune.base.errors import InputError, RunError
+from edgeprune.base.statistics import latency, ratio_by_round
+from edgeprune.base.table import plain
 from edgeprune.bundle.target import BucketFamily
+from edgeprune.evaluate.bench import mj_per_frame
 from edgeprune.export.family import place_buckets
 from edgeprune.export.graphs import blank_frame, to_labels
 from edgeprune.model.checkpoint import shape_of
@@ -235,29 +237,21 @@ def list_runners(model: Segmenter, family: BucketFamily) -> Iterator[Timed]:
 
 def tabulate(timed: Sequence[Timed], idle_w: Mapping[str, float]) -> list[dict[str, Any]]:
     """A row for each; `timed` begins with the dense CUDA graph, which the others are held against."""
-    dense_ms = [statistics.median(taken) for taken in timed[0].rounds_ms]
     rows = []
     for each in timed:
-        faster = [base / statistics.median(taken) for base, taken in zip(dense_ms, each.rounds_ms, strict=True)]
-        p50, p95 = np.percentile(np.concatenate(each.rounds_ms), [50, 95]).tolist()
+        faster = ratio_by_round(timed[0].rounds_ms, each.rounds_ms)
         count = sum(map(len, each.rounds_ms))
         rows.append(
             {
                 "graph": each.graph,
                 "mode": each.mode,
                 "token_share": each.token_share,
-                "latency_ms": {"p50": p50, "p95": p95},
-                "speedup_vs_dense": statistics.median(faster),
-                "speedup_spread": [min(faster), max(faster)],
-                "mj_per_frame": per_frame([energy.total_j for energy in each.energies], count),
-                "mj_above_idle": per_frame([energy.above_idle_j(idle_w) for energy in each.energies], count),
+                "latency_ms": plain(latency(each.rounds_ms)),
+                "speedup_vs_dense": faster.median,
+                "speedup_spread": list(faster.extremes),
+                "mj_per_frame": mj_per_frame([energy.total_j for energy in each.energies], count),
+                "mj_above_idle": mj_per_frame([energy.above_idle_j(idle_w) for energy in each.energies], count),
                 "energy_status": each.energies[-1].status,
             }
         )
     return rows
-
-
-def per_frame(joules: Sequence[float | None], frames: int) -> float | None:
-    """Millijoules; None where a round has none."""
-    known = [each for each in joules if each is not None]
-    return 1e3 * sum(known) / frames if len(known) == len(joules) else None

@@ -14,7 +14,14 @@ from edgeprune.base.exit_code import run_click, say_stopped
 from edgeprune.base.table import render_table
 from edgeprune.bundle import MANIFEST, Bundle, open_bundle
 from edgeprune.runtime.first_hour.checklist import checklist
-from edgeprune.runtime.first_hour.runner import compare, do_step, read_results, run_checklist, this_python, work_folder
+from edgeprune.runtime.first_hour.runner import (
+    differences,
+    do_step,
+    read_results,
+    run_checklist,
+    this_python,
+    work_folder,
+)
 from edgeprune.runtime.first_hour.step import Job, Step
 
 TYPED = "python -m edgeprune.runtime.first_hour"
@@ -61,7 +68,7 @@ def first_hour(
             "first": (names[0], ".4g"),
             "second": (names[1], ".4g"),
         }
-        click.echo(render_table(compare(first, second), columns))
+        click.echo(render_table(differences(first, second), columns))
         return
     if lists and not paths:
         print_steps(checklist(None))

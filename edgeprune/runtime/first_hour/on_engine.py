@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgeprune.base import statistics
 from edgeprune.base.device import CACHE_VARIABLE
 from edgeprune.base.errors import EdgepruneError, RunError
 from edgeprune.base.files import make_folder
@@ -127,9 +128,9 @@ def _compare(job: Job, precision: str, bucket: str) -> Found:
     return {"equal": 1 - differ / expected_Fhw.size, "differ": differ, "of": int(expected_Fhw.size)}
 
 
-def _percentiles(times_ms: Sequence[float]) -> Found:
-    p50, p95 = np.percentile(times_ms, [50, 95]).tolist()
-    return {"p50_ms": p50, "p95_ms": p95, "frames": len(times_ms)}
+def _latency(times_ms: Sequence[float]) -> Found:
+    found = statistics.latency([times_ms])
+    return {"p50_ms": found.p50, "p95_ms": found.p95, "frames": len(times_ms)}
 
 
 def latency(job: Job, precision: str, bucket: str) -> Found:
@@ -142,7 +143,7 @@ def latency(job: Job, precision: str, bucket: str) -> Found:
             session.start(frames_FHW3[index % len(frames_FHW3)])
             session.finish(bucket)
             times_ms.append(1e3 * (time.perf_counter() - begin))
-        return {"bucket": bucket, "precision": precision, **_percentiles(times_ms[WARM_UP:])}
+        return {"bucket": bucket, "precision": precision, **_latency(times_ms[WARM_UP:])}
 
 
 def latency_of_dense(job: Job) -> Found:
@@ -155,7 +156,7 @@ def latency_of_dense(job: Job) -> Found:
             begin = time.perf_counter()
             run(frames_FHW3[index % len(frames_FHW3)])
             times_ms.append(1e3 * (time.perf_counter() - begin))
-    return {"graph": graph.stem, **_percentiles(times_ms[WARM_UP:])}
+    return {"graph": graph.stem, **_latency(times_ms[WARM_UP:])}
 
 
 def _free_mb() -> float:

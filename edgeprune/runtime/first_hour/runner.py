@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,38 @@ from edgeprune.base.errors import EdgepruneError, InputError
 from edgeprune.base.files import make_folder, write_atomic
 from edgeprune.base.machine import describe_machine, temperatures_c
 from edgeprune.bundle import MANIFEST, Bundle
-from edgeprune.runtime.first_hour.step import Job, NotHere, Step, Waits, last_line
+from edgeprune.runtime.first_hour.step import Found, Job, NotHere, Step, Waits, last_line
 
 logger = logging.getLogger(__name__)
 
 SCHEMA = 1
 DONE, FAILED, LATE, WAITS, NOT_HERE = "done", "failed", "out of time", "waits", "not here"
 STEP_FILE = "step.json"  # what a step's process leaves
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a step.
+
+    Attributes:
+        status: DONE, FAILED, LATE, WAITS or NOT_HERE.
+        reason: why it is not done; None where it is.
+        found: of a step that is done.
+    """
+
+    status: str
+    reason: str | None = None
+    found: Found | None = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One figure of two boards, or two JetPacks, or the status of a step; None where one of them has none."""
+
+    step: str
+    figure: str
+    first: float | str | None
+    second: float | str | None
 
 
 def work_folder(out: Path) -> Path:
@@ -97,20 +123,20 @@ def run_checklist(steps: Sequence[Step], bundle: Bundle, out: Path, command: Seq
             "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "machine": describe_machine(),
             "temperature_c": temperatures_c(),
-            **_run(step, folder, [*command, step.name]),
         }
-        results["steps"][step.name] = row
+        begin = time.monotonic()
+        outcome = _run(step, folder, [*command, step.name])
+        seconds = time.monotonic() - begin
+        results["steps"][step.name] = row | {"seconds": seconds} | asdict(outcome)
         with write_atomic(out, "results") as partial:
             partial.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        logger.info(
-            f"{step.name}: {row['status']}, {row['seconds']:.0f} s{'; ' + row['reason'] if row['reason'] else ''}"
-        )
+        logger.info(f"{step.name}: {outcome.status}, {seconds:.0f} s{'; ' + outcome.reason if outcome.reason else ''}")
     return results
 
 
-def _run(step: Step, folder: Path, command: Sequence[str]) -> dict[str, Any]:
-    """{`status`, `reason`, `seconds`, `found`} of one step's process and whatever it started."""
-    left, begin = folder / STEP_FILE, time.monotonic()
+def _run(step: Step, folder: Path, command: Sequence[str]) -> Outcome:
+    """Runs one step's process, and ends it and whatever it started."""
+    left = folder / STEP_FILE
     left.unlink(missing_ok=True)
     log = folder / f"{''.join(letter if letter.isalnum() else '-' for letter in step.name)}.log"
     # engines of the check list are its own: nothing that was compiled before makes a step look fast
@@ -130,21 +156,14 @@ def _run(step: Step, folder: Path, command: Sequence[str]) -> dict[str, Any]:
             code = None
         finally:  # trtexec and the like too, also after Ctrl-C
             _end(child)
-    seconds = time.monotonic() - begin
     if code is None:
-        return {
-            "status": LATE,
-            "reason": f"not done after {step.minutes:g} min; see {log}",
-            "seconds": seconds,
-            "found": None,
-        }
+        return Outcome(LATE, f"not done after {step.minutes:g} min; see {log}")
     try:
-        row = json.loads(left.read_text())
+        return Outcome(**json.loads(left.read_text()))
     except (OSError, ValueError):
         name = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         reason = f"its process ended with {name}: {last_line(log.read_text(errors='replace'))}"
-        return {"status": FAILED, "reason": reason, "seconds": seconds, "found": None}
-    return {"status": row["status"], "reason": row["reason"], "seconds": seconds, "found": row["found"]}
+        return Outcome(FAILED, reason)
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:
@@ -157,15 +176,15 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
 def do_step(step: Step, job: Job) -> None:
     """In the step's own process: does it, and leaves what came of it for the process that waits."""
     try:
-        row = {"status": DONE, "reason": None, "found": step.work(job)}
+        outcome = Outcome(DONE, found=step.work(job))
     except Waits as error:
-        row = {"status": WAITS, "reason": str(error), "found": None}
+        outcome = Outcome(WAITS, str(error))
     except NotHere as error:
-        row = {"status": NOT_HERE, "reason": str(error), "found": None}
+        outcome = Outcome(NOT_HERE, str(error))
     except EdgepruneError as error:
-        row = {"status": FAILED, "reason": str(error), "found": None}
+        outcome = Outcome(FAILED, str(error))
     with write_atomic(job.folder / STEP_FILE, "a step") as partial:
-        partial.write_text(json.dumps(row, default=str))
+        partial.write_text(json.dumps(asdict(outcome), default=str))
 
 
 def figures(found: Any, key: str = "") -> dict[str, float]:
@@ -186,16 +205,16 @@ def figures(found: Any, key: str = "") -> dict[str, float]:
     return flat
 
 
-def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Rows of {`step`, `figure`, `first`, `second`} of what two boards, or two JetPacks, found; `status` where it differs."""
-    rows: list[dict[str, Any]] = []
+def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Difference]:
+    """Every figure of two results files side by side, and `status` where it differs."""
+    rows: list[Difference] = []
     for name in dict.fromkeys([*first["steps"], *second["steps"]]):
         one, other = (each["steps"].get(name, {"status": "not tried", "found": None}) for each in (first, second))
         if one["status"] != other["status"]:
-            rows.append({"step": name, "figure": "status", "first": one["status"], "second": other["status"]})
+            rows.append(Difference(name, "status", one["status"], other["status"]))
         left, right = figures(one["found"]), figures(other["found"])
         for key in dict.fromkeys([*left, *right]):
-            rows.append({"step": name, "figure": key, "first": left.get(key), "second": right.get(key)})
+            rows.append(Difference(name, key, left.get(key), right.get(key)))
     return rows
 
 

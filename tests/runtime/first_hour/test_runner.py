@@ -22,7 +22,8 @@ from edgeprune.runtime.first_hour.__main__ import main
 from edgeprune.runtime.first_hour.checklist import checklist
 from edgeprune.runtime.first_hour.runner import (
     STEP_FILE,
-    compare,
+    Difference,
+    differences,
     do_step,
     figures,
     run_checklist,
@@ -181,11 +182,11 @@ def test_two_boards_side_by_side() -> None:
     second = {
         "steps": {"a": {"status": "done", "found": {"ms": 3.0, "mb": 1}}, "b": {"status": "done", "found": {"x": 1}}}
     }
-    assert compare(first, second) == [
-        {"step": "a", "figure": "ms", "first": 4.0, "second": 3.0},
-        {"step": "a", "figure": "mb", "first": None, "second": 1.0},
-        {"step": "b", "figure": "status", "first": "failed", "second": "done"},
-        {"step": "b", "figure": "x", "first": None, "second": 1.0},
+    assert differences(first, second) == [
+        Difference("a", "ms", 4.0, 3.0),
+        Difference("a", "mb", None, 1.0),
+        Difference("b", "status", "failed", "done"),
+        Difference("b", "x", None, 1.0),
     ]
 
 
