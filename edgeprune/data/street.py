@@ -124,13 +124,6 @@ class CachedStreet:
             os.close(descriptor)
 
 
-def fill(samples: StreetSamples, folder: Path, start: int, stop: int) -> None:
-    """Renders the scenes `start` to `stop - 1` that the cache in `folder` lacks: for a process that works ahead."""
-    cached = CachedStreet(samples, folder)
-    for index in range(start, min(stop, len(cached))):
-        _ = cached[index]
-
-
 def renderer_version() -> str:
     """First 12 hex digits of the SHA-256 over the renderer's source files: other code, other scenes."""
     digest = hashlib.sha256()

@@ -11,7 +11,7 @@ from edgeprune.base.errors import InputError, RunError
 from edgeprune.data import open_split, street
 from edgeprune.data.datasets import DataSet, load_data_set
 from edgeprune.data.samples import Sample
-from edgeprune.data.street import CachedStreet, StreetSamples, fill
+from edgeprune.data.street import CachedStreet, StreetSamples
 
 HEIGHT, WIDTH = 32, 48
 RECORD = 4 * HEIGHT * WIDTH + 4
@@ -62,7 +62,8 @@ def test_scenes_count_from_the_seed(renderer: Renderer) -> None:
 
 def test_cached_scenes_are_not_rendered_again(renderer: Renderer, tmp_path: Path) -> None:
     samples = StreetSamples(5, 6, HEIGHT, WIDTH)
-    fill(samples, tmp_path / "cache", 2, 4)
+    before = CachedStreet(samples, tmp_path / "cache")
+    assert [before[index].name for index in (2, 3)] == ["street-7", "street-8"]
     assert renderer.rendered == [7, 8]
     renderer.rendered.clear()
     cached = CachedStreet(samples, tmp_path / "cache")
@@ -78,7 +79,7 @@ def test_cached_scenes_are_not_rendered_again(renderer: Renderer, tmp_path: Path
 
 
 def test_cache_serves_a_split_of_more_frames(renderer: Renderer, tmp_path: Path) -> None:
-    fill(StreetSamples(5, 2, HEIGHT, WIDTH), tmp_path, 0, 99)
+    list(CachedStreet(StreetSamples(5, 2, HEIGHT, WIDTH), tmp_path))
     renderer.rendered.clear()
     list(CachedStreet(StreetSamples(5, 4, HEIGHT, WIDTH), tmp_path))
     assert renderer.rendered == [7, 8]
@@ -88,7 +89,7 @@ def test_cache_serves_a_split_of_more_frames(renderer: Renderer, tmp_path: Path)
 def test_half_written_scene_is_rendered_again(renderer: Renderer, tmp_path: Path, damage: str) -> None:
     samples = StreetSamples(5, 3, HEIGHT, WIDTH)
     cached = CachedStreet(samples, tmp_path)
-    fill(samples, tmp_path, 0, 3)
+    list(cached)
     content = bytearray(cached.path.read_bytes())
     assert len(content) == 3 * RECORD
     if damage == "cut":

@@ -11,7 +11,6 @@ from edgeprune.export.lint import parser_table as table
 from edgeprune.export.lint.parser_table import Version
 
 OLDEST, NEWEST = (10, 0), (99, 0)
-Sizes = tuple[int, ...] | None
 
 
 class Tensors:
