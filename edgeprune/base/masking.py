@@ -59,7 +59,7 @@ def masked(text: str, words: Iterable[str] = ()) -> str:
 
 
 def _masked_word(written: str) -> str:
-    """The same of a word in a text, which is hardly a URI where it has no scheme, and no password before an `@`."""
+    """A word of a text, masked: it is hardly a URI where it has no scheme, and no password before an `@`."""
     word = written.rstrip(_BEHIND)
     return _hidden_in(word) + written[len(word) :]
 

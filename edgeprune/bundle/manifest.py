@@ -135,7 +135,7 @@ class Bundle:
     manifest: Manifest
 
     def seen_with(self, **changes: Any) -> "Bundle":
-        """The same files under a manifest of which some values are others."""
+        """These files under a manifest of which some values are others."""
         return Bundle(self.folder, self.manifest.model_copy(update=changes))
 
     def path(self, relative: str) -> Path:

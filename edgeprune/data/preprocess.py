@@ -81,7 +81,7 @@ class Preprocess:
 
     @classmethod
     def of(cls, described: Described) -> "Preprocess":
-        """As a checkpoint's `ModelSpec` or a bundle's manifest says."""
+        """The one that a checkpoint's `ModelSpec` or a bundle's manifest names."""
         return cls(described.height, described.width, described.preprocess)
 
     def placement(self, height: int, width: int) -> Placement:

@@ -26,7 +26,7 @@ Edges = dict[str, list[onnx.NodeProto]]
 
 
 def to_fp16(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The same graph in FP16; the one given stays as it is."""
+    """A copy of the graph, in FP16."""
     model = onnx.ModelProto()
     model.CopyFrom(proto)
     for domain in model.opset_import:  # from 18 to 19 operators gained types alone

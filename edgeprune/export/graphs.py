@@ -39,7 +39,7 @@ class GraphFamily:
         return {"trunk": self.trunk, **self.tails}
 
     def changed(self, change: Callable[[onnx.ModelProto], onnx.ModelProto]) -> "GraphFamily":
-        """The same family, of changed graphs."""
+        """A family of changed graphs."""
         return GraphFamily(change(self.trunk), {name: change(tail) for name, tail in self.tails.items()})
 
 

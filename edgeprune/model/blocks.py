@@ -151,7 +151,7 @@ class Block(nn.Module):
     def forward_with_context(
         self, x_ND: Tensor, keys_N: Tensor | None = None, bias_N: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The same, and what attention gave each token (..., N, D), before the sum: the token's context."""
+        """The output of `forward`, and what attention gave each token (..., N, D), before the sum: the token's context."""
         context_ND = self.attn(self.norm1(x_ND), keys_N, bias_N)
         x_ND = x_ND + self._branch(self.ls1(context_ND))
         return x_ND + self._branch(self.ls2(self.mlp(self.norm2(x_ND)))), context_ND

@@ -61,7 +61,7 @@ def unwrap(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def spelled_plainly(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same function in the names and parts of the blocks here; what is not of these passes as it is.
+    """Tensors that compute what the given ones do, in the names and parts of the blocks here; others pass as they are.
 
     Raises:
         InputError: a tensor of whole numbers, or a norm without a bias, which is an RMSNorm.

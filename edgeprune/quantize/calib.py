@@ -27,7 +27,7 @@ class Calib(Strict):
         return self.thresholds.get("int8" if precision == "int8" else "fp32", [])
 
     def thresholds_for(self, precision: str, gates: int) -> list[float]:
-        """The same for a model of so many gates.
+        """The thresholds of a model of so many gates.
 
         Raises:
             InputError: it was measured on another.

@@ -93,7 +93,7 @@ def scaled(colour: Colour, level: float) -> Colour:
 
 
 def dark(rng: random.Random, colour: Colour) -> Colour:
-    """The same cloth as street pictures mostly show it: in the shade, near black."""
+    """A cloth as street pictures mostly show it: in the shade, near black."""
     return scaled(colour, rng.uniform(0.45, 1.0))
 
 

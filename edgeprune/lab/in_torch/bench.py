@@ -98,7 +98,7 @@ class GraphRunner:
 
 
 class DynamicRunner:
-    """The same kernels launched one by one. With counts, those of a frame lie up to `spread` tokens under the bucket's, so that
+    """One bucket (None: dense) without CUDA graphs: its kernels are launched one by one. With counts, those of a frame lie up to `spread` tokens under the bucket's, so that
     shapes change from frame to frame as they would without buckets."""
 
     def __init__(self, model: Segmenter, counts: Sequence[int] | None, spread: int):

@@ -67,7 +67,7 @@ class Cuda:
         return value.value
 
     def architecture(self) -> str:
-        """As `sm_87, 16 multiprocessors`: what an engine is compiled for."""
+        """What an engine is compiled for, such as `sm_87, 16 multiprocessors`."""
         return (
             f"sm_{self._attribute(MAJOR)}{self._attribute(MINOR)}, {self._attribute(MULTIPROCESSORS)} multiprocessors"
         )

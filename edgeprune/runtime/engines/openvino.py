@@ -44,7 +44,7 @@ def the_core(kind: Any) -> Any:
 
 
 class OpenVino(BoundEngine):
-    """See `Engine`.
+    """OpenVINO, on the CPU.
 
     Args:
         hint: OpenVINO's inference precision, `f32` or `bf16`.
@@ -103,7 +103,7 @@ class OpenVino(BoundEngine):
 
 
 class OpenVinoBound:
-    """See `Bound`. Tensors are arrays of ours, set once on an inference request."""
+    """A graph in OpenVINO. Tensors are arrays of ours, set once on an inference request."""
 
     def __init__(self, name: str, compiled: Any, state: Mapping[str, Array] | None):
         self._name, self._compiled = name, compiled

@@ -135,7 +135,7 @@ def open_runtime() -> Runtime:
 
 
 class TensorRt(BoundEngine):
-    """See `Engine`."""
+    """TensorRT, on plans that are compiled on the device that runs them."""
 
     takes_threads = False
 
@@ -168,8 +168,10 @@ class TensorRt(BoundEngine):
         return open_runtime().plans.about(graph)
 
     def able(self, bundle: Bundle, precision: str) -> tuple[list[str], list[str]]:
-        """See `Engine.able`. Each tail's plan holds its own weights, so what is compiled may be more than memory holds: plans
-        may take `$EDGEPRUNE_MEMORY_MB` together, else three quarters of what is free; the rest is for activations.
+        """The buckets that are compiled and that memory holds together.
+
+        Each tail's plan has weights of its own, so what is compiled may be more than memory holds: plans may take
+        `$EDGEPRUNE_MEMORY_MB` together, else three quarters of what is free; the rest is for activations.
 
         Raises:
             InputError: the trunk or the last bucket is not compiled.
@@ -211,7 +213,7 @@ class DeviceTensor:
 
 
 class TensorRtBound:
-    """See `Bound`. Outputs are `DeviceTensor`s."""
+    """A plan in TensorRT. Outputs are `DeviceTensor`s."""
 
     def __init__(self, runtime: Runtime, path: Path, state: Mapping[str, Any] | None):
         self._runtime, self._path = runtime, path
@@ -291,7 +293,7 @@ class TensorRtBound:
             self._runtime.cuda.forget(executable)
 
     def close(self) -> None:
-        """See `Bound.close`. What a device can't take back after a failure goes with the process."""
+        """Gives back what it took. What a device can't take back after a failure goes with the process."""
         with suppress(RunError):
             self._held.close()
 

@@ -39,7 +39,7 @@ def one_token_more(job: Job) -> Found:
 
 
 def cuda_graph(job: Job) -> Found:
-    """The same engines with and without a CUDA graph: what launching kernels one by one costs."""
+    """One bucket's engines with and without a CUDA graph: what launching kernels one by one costs."""
     floating, _ = job.precisions()
     graphs = job.bundle.graphs(floating)
     found: Found = {}
@@ -59,7 +59,7 @@ def choose(job: Job) -> Found:
 
 
 def choose_again(job: Job) -> Found:
-    """The same with --again, in another power mode: every engine timed anew, and other clocks must show.
+    """What `compile --again` makes of the bundle in another power mode: every engine timed anew, and other clocks must show.
 
     Raises:
         Waits: the power mode is still the one of before.
