@@ -5,8 +5,8 @@ JetPack 7 for Thor. On JetPack 6 the memory's rate is in debugfs alone, which on
 mode allows) in /sys/kernel/nvpmodel_clk_cap.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edgeprune.base.device import is_jetson
 
@@ -15,6 +15,22 @@ GPUS = ("*gpu*", "*ga10b*", "*gv11b*")
 MEMORIES = ("*bwmgr*", "*emc*")
 EMC_DEBUG = "sys/kernel/debug/bpmp/debug/clk/emc"
 EMC_CAP = "sys/kernel/nvpmodel_clk_cap/emc"
+
+
+@dataclass(frozen=True)
+class Clock:
+    """A rate and its limits; None where they can't be read."""
+
+    mhz: float | None
+    least_mhz: float | None
+    most_mhz: float | None
+
+
+@dataclass(frozen=True)
+class MemoryClock(Clock):
+    """The memory's. `why`: what would tell the rate, where it can't be read."""
+
+    why: str | None = None
 
 
 def _mhz(path: Path) -> float | None:
@@ -26,34 +42,30 @@ def _mhz(path: Path) -> float | None:
     return hz / 1e6 if hz > 0 else None
 
 
-def _devfreq(folder: Path) -> dict[str, Any] | None:
-    """A device's rate and the limits of it; one that is held (`jetson_clocks`) has both limits equal."""
+def _devfreq(folder: Path) -> Clock | None:
+    """A device's clock; one that is held (`jetson_clocks`) has both limits equal."""
     now = _mhz(folder / "cur_freq")
-    if now is None:
-        return None
-    return {"mhz": now, "least_mhz": _mhz(folder / "min_freq"), "most_mhz": _mhz(folder / "max_freq")}
+    return None if now is None else Clock(now, _mhz(folder / "min_freq"), _mhz(folder / "max_freq"))
 
 
-def _found(root: Path, patterns: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+def _found(root: Path, patterns: tuple[str, ...]) -> dict[str, Clock]:
     folders = sorted({folder for pattern in patterns for folder in (root / DEVFREQ).glob(pattern)})
     return {folder.name: clock for folder in folders if (clock := _devfreq(folder))}
 
 
-def gpu_clocks(root: Path = Path("/")) -> dict[str, dict[str, Any]]:
-    """{name: {`mhz`, `least_mhz`, `most_mhz`}} of each clock of the GPU that can be read."""
+def gpu_clocks(root: Path = Path("/")) -> dict[str, Clock]:
+    """Each clock of the GPU that can be read, by name."""
     return _found(root, GPUS)
 
 
-def memory_clock(root: Path = Path("/")) -> dict[str, Any]:
-    """{`mhz`, `least_mhz`, `most_mhz`, `why`}: null where it can't be read, and then `why` says what would. `most_mhz` is the
-    power mode's cap where no more is known."""
+def memory_clock(root: Path = Path("/")) -> MemoryClock:
+    """The memory's clock; `most_mhz` is the power mode's cap where no more is known."""
     for clock in _found(root, MEMORIES).values():
-        return clock | {"why": None}
+        return MemoryClock(**vars(clock))
     now = _mhz(root / EMC_DEBUG / "rate")
     if now is not None:
-        limits = {"least_mhz": _mhz(root / EMC_DEBUG / "min_rate"), "most_mhz": _mhz(root / EMC_DEBUG / "max_rate")}
-        return {"mhz": now, **limits, "why": None}
+        return MemoryClock(now, _mhz(root / EMC_DEBUG / "min_rate"), _mhz(root / EMC_DEBUG / "max_rate"))
     why = "not a Jetson"
     if is_jetson(root):
         why = f"only root may read it: sudo cat /{EMC_DEBUG}/rate, or sudo jetson_clocks --show"
-    return {"mhz": None, "least_mhz": None, "most_mhz": _mhz(root / EMC_CAP), "why": why}
+    return MemoryClock(None, None, _mhz(root / EMC_CAP), why)

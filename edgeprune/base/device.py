@@ -33,7 +33,8 @@ MOST_MEGAPIXELS = 10_000  # 30 GB as RGB
 
 
 def board_name(root: Path = Path("/")) -> str | None:
-    """The board's name, such as `NVIDIA Jetson Orin Nano Developer Kit`; None where there is no device tree, as on a PC. `root`: for tests."""
+    """The board's name, such as `NVIDIA Jetson Orin Nano Developer Kit`; None where there is no device tree, as on a PC.
+    `root`: for tests."""
     try:
         return (root / MODEL).read_text(errors="replace").strip("\0\n ") or None
     except OSError:

@@ -10,6 +10,7 @@ import PIL
 
 from edgeprune.base.clocks import gpu_clocks, memory_clock
 from edgeprune.base.power_mode import power_mode
+from edgeprune.base.table import plain
 from edgeprune.base.version import __version__
 
 ZONES = "sys/class/thermal/thermal_zone*"
@@ -30,7 +31,7 @@ def describe_machine(root: Path = Path("/")) -> dict[str, Any]:
         "cpu": _cpu_name(),
         "cores": len(os.sched_getaffinity(0)),
         "power_mode": power_mode(root),
-        "clocks": {"gpu": gpu_clocks(root), "memory": memory_clock(root)},
+        "clocks": plain({"gpu": gpu_clocks(root), "memory": memory_clock(root)}),
     }
 
 

@@ -5,6 +5,7 @@ Shapes: F frames, H W pixels.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,23 @@ LIMIT = 65504.0
 WATCHED = ("Add", "Conv", "Div", "Gemm", "MatMul", "Mul", "Sub")
 RESIDUAL = "residual stream"
 SUFFIX = ".largest"
-Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RangeRow:
+    """A tensor that can grow.
+
+    Attributes:
+        graph: `trunk`, or a bucket's tail.
+        where: its operator, and the layer before it.
+        largest: absolute value over the frames.
+        share: of FP16's largest.
+    """
+
+    graph: str
+    where: str
+    largest: float
+    share: float
 
 
 class RangedGraph:
@@ -59,8 +76,8 @@ class RangedGraph:
         return outputs
 
 
-def measure_range(family: GraphFamily, frames_FHW3: npt.NDArray[np.uint8], threads: int) -> list[Row]:
-    """Rows of {`graph`, `where`, `largest` (absolute value over the frames), `share` (of FP16's largest)}, the largest first.
+def measure_range(family: GraphFamily, frames_FHW3: npt.NDArray[np.uint8], threads: int) -> list[RangeRow]:
+    """Every tensor that can grow, the largest first.
 
     Raises:
         RunError: one is beyond FP16.
@@ -70,27 +87,27 @@ def measure_range(family: GraphFamily, frames_FHW3: npt.NDArray[np.uint8], threa
         state = ranged["trunk"].run({"frame": frame_HW3})
         for name in family.tails:
             ranged[name].run(state)
-    rows: list[Row] = [
-        {"graph": name, "where": graph.names[tensor], "largest": largest, "share": largest / LIMIT}
+    rows = [
+        RangeRow(name, graph.names[tensor], largest, largest / LIMIT)
         for name, graph in ranged.items()
         for tensor, largest in graph.largest.items()
     ]
-    rows.sort(key=lambda row: -float(row["largest"]))
-    if not rows[0]["largest"] < LIMIT:
+    rows.sort(key=lambda row: -row.largest)
+    if not rows[0].largest < LIMIT:
         raise RunError(
-            f"activations of {rows[0]['largest']:.4g} ({rows[0]['graph']}: {rows[0]['where']}) are beyond FP16's {LIMIT:.0f}; "
+            f"activations of {rows[0].largest:.4g} ({rows[0].graph}: {rows[0].where}) are beyond FP16's {LIMIT:.0f}; "
             "build for a target that computes in FP32"
         )
     return rows
 
 
-def say_range(rows: Sequence[Row]) -> str:
+def say_range(rows: Sequence[RangeRow]) -> str:
     """One line: the largest of all, and the largest of the residual stream."""
     top = rows[0]
-    residual = next((row for row in rows if row["where"].startswith(RESIDUAL)), top)
+    residual = next((row for row in rows if row.where.startswith(RESIDUAL)), top)
     return (
-        f"largest activation {top['largest']:.1f} ({top['graph']}: {top['where']}), residual stream "
-        f"{residual['largest']:.1f}: {top['share']:.2%} of FP16's {LIMIT:.0f}"
+        f"largest activation {top.largest:.1f} ({top.graph}: {top.where}), residual stream "
+        f"{residual.largest:.1f}: {top.share:.2%} of FP16's {LIMIT:.0f}"
     )
 
 

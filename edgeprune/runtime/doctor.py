@@ -183,7 +183,7 @@ def _mode(root: Path) -> Finding:
 def _gpu_clock(root: Path) -> Finding:
     clocks = gpu_clocks(root)
     shown = [
-        f"{name} {clock['mhz']:.0f}" + (f" of {clock['most_mhz']:.0f}" if clock["most_mhz"] else "") + " MHz"
+        f"{name} {clock.mhz:.0f}" + (f" of {clock.most_mhz:.0f}" if clock.most_mhz else "") + " MHz"
         for name, clock in clocks.items()
     ]
     return Finding("GPU clock", ", ".join(shown) or "not readable", True if shown else None)
@@ -191,10 +191,10 @@ def _gpu_clock(root: Path) -> Finding:
 
 def _memory_clock(root: Path) -> Finding:
     clock = memory_clock(root)
-    most = f" of {clock['most_mhz']:.0f}" if clock["most_mhz"] else ""
-    if clock["mhz"] is not None:
-        return Finding("memory clock", f"EMC {clock['mhz']:.0f}{most} MHz", True)
-    return Finding("memory clock", f"not readable{most and f', the mode allows{most[3:]} MHz'}", None, clock["why"])
+    most = f" of {clock.most_mhz:.0f}" if clock.most_mhz else ""
+    if clock.mhz is not None:
+        return Finding("memory clock", f"EMC {clock.mhz:.0f}{most} MHz", True)
+    return Finding("memory clock", f"not readable{most and f', the mode allows{most[3:]} MHz'}", None, clock.why or "")
 
 
 def _cache(root: Path) -> Finding:

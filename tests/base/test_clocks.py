@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.base.clocks import gpu_clocks, memory_clock
+from edgeprune.base.clocks import Clock, MemoryClock, gpu_clocks, memory_clock
 from edgeprune.base.machine import describe_machine
 from tests.power_modes import write
 
@@ -16,25 +16,25 @@ def test_thors_memory_clock_needs_no_root(tmp_path: Path) -> None:
     files = {f"{devfreq}/bwmgr/{name}": hz for name, hz in (("cur_freq", "3200000000\n"), ("max_freq", "4266000000\n"))}
     files |= {f"{devfreq}/gpu-gpc-0/{name}_freq": "1575000000\n" for name in ("cur", "min", "max")}
     root = write(tmp_path, files)
-    assert memory_clock(root) == {"mhz": 3200.0, "least_mhz": None, "most_mhz": 4266.0, "why": None}
-    assert gpu_clocks(root) == {"gpu-gpc-0": {"mhz": 1575.0, "least_mhz": 1575.0, "most_mhz": 1575.0}}
+    assert memory_clock(root) == MemoryClock(3200.0, None, 4266.0)
+    assert gpu_clocks(root) == {"gpu-gpc-0": Clock(1575.0, 1575.0, 1575.0)}
 
 
 def test_orins_memory_clock_is_roots(tmp_path: Path) -> None:
     root = write(tmp_path, ORIN | {"sys/kernel/nvpmodel_clk_cap/emc": "3199000000\n"})
     clock = memory_clock(root)
-    assert clock["mhz"] is None and clock["most_mhz"] == 3199.0
-    assert clock["why"] == (
+    assert clock.mhz is None and clock.most_mhz == 3199.0
+    assert clock.why == (
         "only root may read it: sudo cat /sys/kernel/debug/bpmp/debug/clk/emc/rate, or sudo jetson_clocks --show"
     )
     write(root, {"sys/kernel/debug/bpmp/debug/clk/emc/rate": "2133000000\n"})  # as root
-    assert memory_clock(root)["mhz"] == 2133.0 and memory_clock(root)["why"] is None
+    assert memory_clock(root).mhz == 2133.0 and memory_clock(root).why is None
 
 
 @pytest.mark.parametrize("text", ["", "fast\n", "-1\n", "0\n"])
 def test_a_clock_that_is_garbled_is_none(tmp_path: Path, text: str) -> None:
     root = write(tmp_path, ORIN | {"sys/class/devfreq/17000000.gpu/cur_freq": text})
-    assert gpu_clocks(root) == {} and memory_clock(root)["mhz"] is None
+    assert gpu_clocks(root) == {} and memory_clock(root).mhz is None
 
 
 def test_they_stand_in_the_record(tmp_path: Path) -> None:

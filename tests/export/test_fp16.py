@@ -159,8 +159,8 @@ def test_the_range_is_that_of_the_activations() -> None:
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     frames_FHW3 = np.stack([np.full((2, 2, 3), value, np.uint8) for value in (0, 255, 7)])
     rows = measure_range(GraphFamily(proto, {}), frames_FHW3, 1)
-    assert [(row["where"].split()[0], row["largest"]) for row in rows] == [("Sub", 1000.0), ("Mul", 765.0)]
-    assert rows[0]["share"] == pytest.approx(1000 / LIMIT)
+    assert [(row.where.split()[0], row.largest) for row in rows] == [("Sub", 1000.0), ("Mul", 765.0)]
+    assert rows[0].share == pytest.approx(1000 / LIMIT)
 
 
 def test_the_build_measures_it(orin: Bundle) -> None:

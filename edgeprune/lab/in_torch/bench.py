@@ -98,8 +98,8 @@ class GraphRunner:
 
 
 class DynamicRunner:
-    """One bucket (None: dense) without CUDA graphs: its kernels are launched one by one. With counts, those of a frame lie up to `spread` tokens under the bucket's, so that
-    shapes change from frame to frame as they would without buckets."""
+    """One bucket (None: dense) without CUDA graphs: its kernels are launched one by one. With counts, those of a frame lie up
+    to `spread` tokens under the bucket's, so that shapes change from frame to frame as they would without buckets."""
 
     def __init__(self, model: Segmenter, counts: Sequence[int] | None, spread: int):
         self.model, self.counts, self.spread, self.frames = model, counts, spread, 0
