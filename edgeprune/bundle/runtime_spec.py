@@ -11,6 +11,7 @@ class Power(Strict, frozen=True):
     meter: str = "auto"
     rails: list[str] | None = None
     total: list[str] | None = None
+    modes: list[str] = Field([], description="what `nvpmodel` offers, the fastest first; the device reads its own")
 
 
 class Parity(Strict, frozen=True):

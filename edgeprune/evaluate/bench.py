@@ -4,36 +4,30 @@ Whatever slows the machine down for a while (heat, other programs) slows every g
 quotients within a round, and their median is reported with their spread.
 """
 
-import json
 import logging
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeprune import street as synthetic
-from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.machine import describe_machine
 from edgeprune.base.statistics import Extremes, Latency, latency, ratio_by_round
 from edgeprune.bundle import DENSE, MANIFEST, Bundle
 from edgeprune.data import Samples, spread
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.evaluate.accuracy import AUTO, BASELINE_PRECISION, accuracy_of
-from edgeprune.evaluate.worker import Job, Round
-from edgeprune.runtime.meters import Energy, Meter
+from edgeprune.evaluate.timing import Entry, time_entries
+from edgeprune.evaluate.worker import Job
+from edgeprune.runtime.meters import Meter
 
 logger = logging.getLogger(__name__)
 
 FRAMES = 24  # of a round
 STREET_SEED = 7_000_001  # far from the seeds of the street's training and validation scenes
-PACKAGES = str(Path(synthetic.__file__).parents[2])  # the folder that holds edgeprune
 
 
 @dataclass(frozen=True)
@@ -145,29 +139,8 @@ def bench(
             stem_head_share=ratio_by_round(stem_head.rounds_ms, dense.rounds_ms).median,
             engines={entry.job.engine: entry.description for entry in entries},
             machine=describe_machine(),
-            rows=[entry.row(dense, accuracy) for entry in entries],
+            rows=[row_of(entry, dense, accuracy) for entry in entries],
         )
-
-
-def time_entries(entries: Sequence["Entry"], rounds: int, meter: Meter) -> None:
-    """Opens each graph in a process of its own and times them in interleaved rounds; each round starts with another.
-
-    Raises:
-        InputError: what a worker refuses.
-        RunError: a worker died.
-    """
-    logger.info(f"opening {len(entries)} graphs, each in a process of its own")
-    with ExitStack() as stack:
-        for entry in entries:
-            stack.callback(entry.close)
-            entry.start()
-        for entry in entries:
-            entry.wait_until_warm()
-        for number in range(rounds):
-            start = number % len(entries)
-            for entry in (*entries[start:], *entries[:start]):
-                entry.time_round(meter)
-            logger.info(f"round {number + 1} of {rounds}")
 
 
 def bench_frames(bundle: Bundle, samples: Samples | None, count: int) -> tuple[str, np.ndarray]:
@@ -182,7 +155,7 @@ def bench_frames(bundle: Bundle, samples: Samples | None, count: int) -> tuple[s
     return f"{len(picked)} frames, {samples.names[picked[0]]} to {samples.names[picked[-1]]}", np.stack(images)
 
 
-def list_entries(bundle: Bundle, job: Job, only: str | None = None, baselines: Sequence[Path] = ()) -> list["Entry"]:
+def list_entries(bundle: Bundle, job: Job, only: str | None = None, baselines: Sequence[Path] = ()) -> list[Entry]:
     """What is timed, in the order of the table. `job`: what all have in common; `only`: this precision alone."""
 
     def entry(name: str, row: str | None, **differing: str) -> Entry:
@@ -205,98 +178,22 @@ def list_entries(bundle: Bundle, job: Job, only: str | None = None, baselines: S
     return entries
 
 
-@dataclass
-class Entry:
-    """A graph that is timed, its worker, and what was measured: milliseconds per round and frame, energy per round."""
-
-    graph: str
-    bucket: str | None
-    job: Job
-    description: dict[str, Any] = field(default_factory=dict)
-    rounds_ms: list[list[float]] = field(default_factory=list)
-    energies: list[Energy] = field(default_factory=list)
-    buckets: dict[str, int] = field(default_factory=dict)
-    peak_mb: float | None = None
-    _process: "subprocess.Popen[str] | None" = None
-
-    def start(self) -> None:
-        """Starts the worker."""
-        paths = [PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "edgeprune.evaluate.worker", self.job.to_json()],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-            start_new_session=True,  # Ctrl-C is for us; workers end with their input
-        )
-
-    def wait_until_warm(self) -> None:
-        """Waits until the worker has opened and warmed up its graph.
-
-        Raises:
-            InputError: it can't.
-        """
-        self.description = self._answer()["ready"]
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process is not None and self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RunError(
-                f"the process that times {self.graph} {self.bucket or ''} {self.job.precision} died "
-                f"(exit code {self._process.wait()}); is there memory for all graphs at once? see above for its reason"
-            )
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise InputError(answer["error"])
-        return answer
-
-    def time_round(self, meter: Meter) -> None:
-        """Lets the worker run over all frames."""
-        assert self._process is not None and self._process.stdin is not None
-        meter.start()
-        try:
-            with suppress(BrokenPipeError):  # it has died; there is no answer, which says so
-                self._process.stdin.write("round\n")
-                self._process.stdin.flush()
-            done = Round(**self._answer()["round"])
-        finally:
-            energy = meter.stop()
-        self.energies.append(energy)
-        self.rounds_ms.append(done.ms)
-        self.buckets, self.peak_mb = done.buckets, done.peak_mb
-
-    def close(self) -> None:
-        """Ends the worker: its input ends."""
-        if self._process is None:
-            return
-        assert self._process.stdin is not None and self._process.stdout is not None
-        with suppress(BrokenPipeError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
-
-    def row(self, dense: "Entry", accuracy: Sequence[dict[str, Any]]) -> BenchRow:
-        """What was measured, against the dense FP32 graph of the same rounds."""
-        faster = ratio_by_round(dense.rounds_ms, self.rounds_ms)
-        return BenchRow(
-            graph=self.graph,
-            bucket=self.bucket,
-            precision=self.job.precision,
-            engine=self.job.engine,
-            latency_ms=latency(self.rounds_ms),
-            speedup_vs_dense_fp32=faster.median,
-            speedup_spread=faster.extremes,
-            mj_per_frame=mj_per_frame([energy.total_j for energy in self.energies], sum(map(len, self.rounds_ms))),
-            peak_mb=self.peak_mb,
-            miou=accuracy_of(accuracy, self.bucket, self.job.precision, self.job.engine) if self.bucket else None,
-            buckets=self.buckets,
-        )
+def row_of(entry: Entry, dense: Entry, accuracy: Sequence[dict[str, Any]]) -> BenchRow:
+    """What was measured, against the dense FP32 graph of the same rounds."""
+    faster = ratio_by_round(dense.rounds_ms, entry.rounds_ms)
+    return BenchRow(
+        graph=entry.graph,
+        bucket=entry.bucket,
+        precision=entry.job.precision,
+        engine=entry.job.engine,
+        latency_ms=latency(entry.rounds_ms),
+        speedup_vs_dense_fp32=faster.median,
+        speedup_spread=faster.extremes,
+        mj_per_frame=mj_per_frame([energy.total_j for energy in entry.energies], sum(map(len, entry.rounds_ms))),
+        peak_mb=entry.peak_mb,
+        miou=accuracy_of(accuracy, entry.bucket, entry.job.precision, entry.job.engine) if entry.bucket else None,
+        buckets=entry.buckets,
+    )
 
 
 def mj_per_frame(joules: Sequence[float | None], frames: int) -> float | None:

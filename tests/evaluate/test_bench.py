@@ -13,7 +13,8 @@ from edgeprune.base.table import plain
 from edgeprune.bundle import MANIFEST, Bundle
 from edgeprune.bundle.inspect import inspect
 from edgeprune.evaluate import bench as module
-from edgeprune.evaluate.bench import Entry, bench, bench_frames
+from edgeprune.evaluate.bench import bench, bench_frames, row_of
+from edgeprune.evaluate.timing import Entry
 from edgeprune.evaluate.worker import Job, open_job, time_round
 from edgeprune.runtime.meters import Energy, open_meter
 from tests import bundles
@@ -119,7 +120,7 @@ def test_speedup_is_a_quotient_within_the_round() -> None:
     job = Job("graph", "onnxruntime", 1, "")
     dense = Entry("dense", "dense", job, rounds_ms=[[10, 12, 90], [100, 120, 130], [11, 11, 11]])
     entry = Entry("trunk+tail", "half", job, rounds_ms=[[4, 4, 4], [40, 30, 60], [5, 5.5, 6]])
-    row = entry.row(dense, [])
+    row = row_of(entry, dense, [])
     assert (row.speedup_vs_dense_fp32, row.speedup_spread) == (3, (2, 3))
     assert row.latency_ms.p50 == 5.5
 

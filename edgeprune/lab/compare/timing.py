@@ -13,7 +13,8 @@ from edgeprune.base.statistics import Extremes, Latency, latency, ratio_by_round
 from edgeprune.bundle import Bundle
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
-from edgeprune.evaluate.bench import FRAMES, Entry, bench_frames, time_entries
+from edgeprune.evaluate.bench import FRAMES, bench_frames
+from edgeprune.evaluate.timing import Entry, time_entries
 from edgeprune.evaluate.worker import Job
 from edgeprune.lab.compare.plan import DENSE
 from edgeprune.lab.compare.spec import Plan
