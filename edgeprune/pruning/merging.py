@@ -42,13 +42,16 @@ def partners(features_ME: Tensor, there_M: Tensor | None = None) -> tuple[Tensor
 class Groups:
     """The tokens of a batch, each of which stands for one cell or more.
 
-    M: as many as the image with the most; those of an image stand first, in raster order, then padding.
+    The tokens of an image stand first, in raster order, then padding. M is a number that the host knows: what is on the device
+    is never read.
 
     Attributes:
         size_BM: how many cells each stands for; 0: padding.
         count_B: how many are there.
         owner_BN: of each cell, the token that stands for it.
         alive_BN: the cells that tokens keep: the first of a window, the partner's of a pair.
+        merged: whether any of them may stand for several cells.
+        padded: whether any may be padding.
     """
 
     x_BMD: Tensor
@@ -56,6 +59,8 @@ class Groups:
     count_B: Tensor
     owner_BN: Tensor
     alive_BN: Tensor
+    merged: bool = False
+    padded: bool = False
 
     @classmethod
     def of_single(cls, x_BND: Tensor) -> "Groups":
@@ -71,31 +76,40 @@ class Groups:
 
     @property
     def keys_BM(self) -> Tensor | None:
-        """What may be attended to; None where no image has padding."""
-        there_BM = self.there_BM
-        return None if there_BM.all() else there_BM
+        """What may be attended to; None without padding."""
+        return self.there_BM if self.padded else None
 
     @property
     def bias_BM(self) -> Tensor | None:
         """ToMe's equation 1, proportional attention: the log of a token's size; None where all are single."""
-        return self.size_BM.clamp_min(1).log() if (self.size_BM > 1).any() else None
+        return self.size_BM.clamp_min(1).log() if self.merged else None
 
-    def merge(self, into_BM: Tensor) -> "Groups":
-        """Means weighted by size. `into_BM`: the place that each token merges into, its own where it stays."""
+    def merge(self, into_BM: Tensor, remain: int | None = None) -> "Groups":
+        """Means weighted by size.
+
+        Args:
+            into_BM: the place that each token merges into, its own where it stays.
+            remain: how many tokens stay in each image; None: each its own number, and M does not change.
+        """
         batch, width, _ = self.x_BMD.shape
+        remain, padded = (width, True) if remain is None else (remain, self.padded)
         stays_BM = self.there_BM & (into_BM == torch.arange(width, device=into_BM.device))
         to_BM = (stays_BM.cumsum(-1) - 1).gather(1, into_BM)
-        count_B = stays_BM.sum(-1)
-        widest = int(count_B.max())
-        size_BK = self.size_BM.new_zeros(batch, widest).scatter_add(1, to_BM, self.size_BM)
+        size_BK = self.size_BM.new_zeros(batch, remain).scatter_add(1, to_BM, self.size_BM)
         share_BM1 = (self.size_BM / size_BK.gather(1, to_BM))[..., None].to(self.x_BMD.dtype)
-        x_BKD = torch.zeros_like(self.x_BMD[:, :widest]).scatter_add(
+        x_BKD = torch.zeros_like(self.x_BMD[:, :remain]).scatter_add(
             1, to_BM[..., None].expand_as(self.x_BMD), self.x_BMD * share_BM1
         )
         # the token of a cell that is alive is as many as are alive before it
         place_BN = (self.alive_BN.cumsum(-1) - 1).clamp_min(0)
         return Groups(
-            x_BKD, size_BK, count_B, to_BM.gather(1, self.owner_BN), self.alive_BN & stays_BM.gather(1, place_BN)
+            x_BKD,
+            size_BK,
+            stays_BM.sum(-1),
+            to_BM.gather(1, self.owner_BN),
+            self.alive_BN & stays_BM.gather(1, place_BN),
+            merged=self.merged or padded or remain < width,
+            padded=padded,
         )
 
     def unmerge(self) -> Tensor:

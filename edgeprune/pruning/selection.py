@@ -66,14 +66,14 @@ def select_all(decision: int, scores_BS: Tensor) -> Tensor:
     return torch.ones_like(scores_BS)
 
 
-def even_scores(grid: tuple[int, int]) -> Tensor:
+def even_scores(grid: tuple[int, int], device: torch.device | None = None) -> Tensor:
     """A score (N,) for each cell, all different, whose best K lie evenly over the grid for any K.
 
     The fractional part of row / g + column / g^2, g the plastic number: the lattice of Roberts' R2 sequence, of which any
     interval of values is spread evenly. Ranks instead of the values themselves, which float32 would round to ties.
     """
     plastic = 1.32471795724474602596
-    rows_H1 = torch.arange(grid[0], dtype=torch.float64)[:, None]
-    columns_W = torch.arange(grid[1], dtype=torch.float64)
+    rows_H1 = torch.arange(grid[0], dtype=torch.float64, device=device)[:, None]
+    columns_W = torch.arange(grid[1], dtype=torch.float64, device=device)
     values_N = ((rows_H1 / plastic + columns_W / plastic**2) % 1.0).flatten()
     return (values_N.argsort().argsort() + 0.5).float() / values_N.numel()

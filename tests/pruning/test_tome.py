@@ -121,7 +121,7 @@ def test_a_token_that_stands_for_three_cells_weighs_three() -> None:
     frame = MergedTokens(torch.tensor([[4.0], [8.0]]), torch.tensor([1.0, 3.0]), torch.tensor([0, 1, 1, 1]))
     merged = merge_pairs(frame, torch.tensor([0]), torch.tensor([0]))
     assert merged.x_MD.tolist() == [[7.0]] and merged.size_M is not None and merged.size_M.tolist() == [4.0]
-    groups = Groups.of_single(torch.tensor([[[4.0], [8.0], [8.0], [8.0]]])).merge(torch.tensor([[0, 1, 1, 1]]))
+    groups = Groups.of_single(torch.tensor([[[4.0], [8.0], [8.0], [8.0]]])).merge(torch.tensor([[0, 1, 1, 1]]), 2)
     assert groups.x_BMD.tolist() == [[[4.0], [8.0]]] and groups.size_BM.tolist() == [[1.0, 3.0]]
     assert groups.merge(torch.tensor([[1, 1]])).unmerge().tolist() == [[[7.0]] * 4]
 

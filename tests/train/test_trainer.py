@@ -1,7 +1,7 @@
 """A step reads nothing back from the device; what is not finite is found when something is reported or saved."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 
 from edgeprune.base.errors import RunError
 from edgeprune.model.checkpoint import save
+from edgeprune.pruning.methods import POLICIES
 from edgeprune.quantize.loading import make_model
 from edgeprune.train import trainer as module
 from edgeprune.train.backend import OneProcess
@@ -38,16 +39,14 @@ class Unreadable(OneProcess):
     def __init__(self) -> None:
         self.device, self.bf16 = torch.device("meta"), False
 
-    def autocast(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
 
 @pytest.fixture
 def unreadable(monkeypatch: pytest.MonkeyPatch) -> Unreadable:
-    """Steps of tests on a device without values; the fused optimiser knows no such device."""
+    """Steps of tests on a device without values; neither the fused optimiser nor autocast knows such a device."""
     monkeypatch.setattr(
         module, "make_optimiser", lambda model, phase: torch.optim.SGD([{"params": model.parameters(), "scale": 1.0}])
     )
+    monkeypatch.setattr(torch, "autocast", lambda *args, **settings: nullcontext())
     return Unreadable()
 
 
@@ -57,13 +56,10 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
     return images_B3HW, torch.zeros(shape, dtype=torch.uint8, device="meta")
 
 
-@pytest.mark.parametrize(("policy", "options"), [("svit", {"first": 1}), ("dynamicvit", {"keep": [0.6]})])
-def test_a_step_reads_no_value_from_the_device(
-    tmp_path: Path, unreadable: Unreadable, policy: str, options: dict[str, Any]
-) -> None:
+def test_a_step_reads_no_value_from_the_device(tmp_path: Path, unreadable: Unreadable) -> None:
     card = models.card("dense", depth=3, stem="conv")
     save(tmp_path / "dense.safetensors", card, make_model(card).state_dict())
-    recipe = changed(models.recipe(tmp_path), "sparse", policy={"name": policy, "options": options}, **EVERYTHING)
+    recipe = changed(models.recipe(tmp_path), "sparse", **EVERYTHING)
     trainer = Trainer(PhaseRun(recipe, "sparse", tmp_path), unreadable, [1 / 11] * 11, None)
     assert trainer.teacher is not None
     trainer.model.train()
@@ -72,6 +68,15 @@ def test_a_step_reads_no_value_from_the_device(
     assert trainer.history.step == 2
     with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
         trainer.history.read()
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_no_policy_reads_a_value_from_the_device(unreadable: Unreadable, policy: str) -> None:
+    """Forward and backward of its training form, with its own loss."""
+    model = make_model(models.card(policy)).to(unreadable.device).train()
+    images_B3HW, labels_BHW = batch()
+    prediction = model(images_B3HW.float(), labels_BHW=labels_BHW.long(), progress=0.5)
+    (prediction.logits_BKHW.sum() + prediction.masked.loss).backward()
 
 
 READS: list[Callable[[torch.Tensor], Any]] = [float, bool, lambda loss: loss.tolist(), lambda loss: loss[loss > 0]]

@@ -163,7 +163,7 @@ class Combination(TokenPolicy):
                 else:
                     kept_BN = self._gate(walk, decision, x_BND)
                 walk.groups.append(walk.sharing.owner_BN)
-            x_BND = masked_block(block, x_BND, walk.sharing, walk.alive_BN, kept_BN)
+            x_BND = masked_block(block, x_BND, walk, kept_BN) if walk.keeps else block(x_BND)
         if len(self.gates):
             walk.loss = walk.loss + self.gates.loss(walk.ratios)
         masked = Masked(x_BND, walk.keeps, walk.loss)
@@ -247,17 +247,14 @@ class Combination(TokenPolicy):
         return merge_cells(x_ND, chosen, self.sides, self.shape.grid)
 
 
-def masked_block(block: nn.Module, x_BND: Tensor, sharing: Sharing, alive_BN: Tensor, kept_BN: Tensor | None) -> Tensor:
+def masked_block(block: nn.Module, x_BND: Tensor, walk: Walk, kept_BN: Tensor | None) -> Tensor:
     """A block on the tokens that are there, and that a gate keeps; the others hold their features.
 
     Args:
-        alive_BN: True for the tokens that are there, one of each merged group.
         kept_BN: the gate's mask over the whole grid, equal within a group; None: no gate.
     """
-    if kept_BN is None and alive_BN.all():
-        return block(x_BND)
-    keys_BN = alive_BN if kept_BN is None else (kept_BN.detach() > 0.5) & alive_BN
-    y_BND = block(x_BND, attended(keys_BN))
     if kept_BN is None:
-        return torch.where(sharing.shared(alive_BN)[..., None], y_BND, x_BND)
+        y_BND = block(x_BND, attended(walk.alive_BN))
+        return torch.where(walk.sharing.shared(walk.alive_BN)[..., None], y_BND, x_BND)
+    y_BND = block(x_BND, attended((kept_BN.detach() > 0.5) & walk.alive_BN))
     return mix(kept_BN, y_BND, x_BND)

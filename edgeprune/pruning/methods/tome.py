@@ -113,12 +113,14 @@ class ToMe(TokenPolicy):
         return apart_A.sum(dtype=torch.int32) + self.tokens // 2
 
     def masked(self, blocks: Sequence[nn.Module], x_BND: Tensor, view: View, select: Select | None = None) -> Masked:
-        """Merges for real, image by image: r is a constant unless `select` says otherwise, and an image that keeps fewer
-        tokens than its batch mates is filled up with padding that nothing attends to.
+        """Merges for real, image by image: r is a constant unless `select` says otherwise; then an image is filled up with
+        padding that nothing attends to.
 
         Candidates are sources; their score is the cosine to the partner, negated.
         """
-        select = select or select_top(self.schedule.on(view.grid).target_candidates)
+        schedule = self.schedule.on(view.grid)
+        counts: Sequence[int | None] = schedule.target_counts if select is None else [None] * len(self.gated)
+        select = select or select_top(schedule.target_candidates)
         groups = Groups.of_single(x_BND)
         keeps: list[Tensor] = []
         owners: list[Tensor] = []
@@ -127,7 +129,7 @@ class ToMe(TokenPolicy):
             for decision in self.schedule.decisions_at(index):
                 with torch.no_grad():  # a cosine decides, and learns nothing
                     keys_BME = keys(blocks[index - 1], before_BMD)
-                groups = groups.merge(choose_pairs(decision, keys_BME, groups, select))
+                groups = groups.merge(choose_pairs(decision, keys_BME, groups, select), counts[decision])
                 keeps.append(groups.alive_BN.to(x_BND.dtype))
                 owners.append(groups.owner_BN)
             before_BMD = groups.x_BMD

@@ -31,7 +31,7 @@ class Uniform(Random):
         """The table of the view's own grid."""
         if view.grid == self.shape.grid:
             return self.scores(gate, x_BND)
-        return even_scores(view.grid).to(x_BND.device).expand(x_BND.shape[:-1])
+        return even_scores(view.grid, x_BND.device).expand(x_BND.shape[:-1])
 
     def select_sampled(self, view: View) -> Select:
         """The best tokens at the target: nothing is drawn."""
