@@ -211,6 +211,6 @@ def check_answers(session: Session) -> None:
         frame_HW3 = frame_with(bright, seed=bright)
         assert session.start(frame_HW3) == bright
         for name in ("full", "quarter", "half", "quarter"):
-            label_HW = session.finish(name)
+            label_HW = session.finish(name)["labels"]
             assert label_HW.dtype == np.uint8
             assert np.array_equal(label_HW, expected_labels(frame_HW3, name))

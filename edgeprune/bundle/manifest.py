@@ -23,7 +23,7 @@ from edgeprune.bundle.runtime_spec import RuntimeSpec
 from edgeprune.data.preprocess import PreprocessName
 
 # 2: one_tail, which no later version writes or reads; 3: buckets.most of the target; 4: preprocess; 5: of the target what a
-# device needs, without `accuracy` and `lint`
+# device needs, without `accuracy` and `lint`; the task, which no manifest before names
 SCHEMA = 5
 PREPROCESS_BEFORE = "letterbox"  # up to schema 3 no manifest names it, and a run fitted frames so
 MANIFEST = "manifest.json"
@@ -63,7 +63,7 @@ class ParityRow(Strict, frozen=True):
 
     bucket: DisplayName
     precision: Precision
-    max_abs: float = Field(ge=0, description="largest difference of a logit")
+    max_abs: float = Field(ge=0, description="largest difference of what answers are decided from, such as a logit")
     label_agreement: Share = Field(description="share of equal labels where the reference's margin exceeds 1e-3")
     excluded: Share = Field(description="share of pixels whose margin does not")
     selection_agreement: Share | None = Field(
@@ -97,6 +97,8 @@ class Manifest(Strict, frozen=True):
 
     schema_version: int = Field(ge=1)
     name: DisplayName
+    task: DisplayName = Field("semantic", description="what its graphs answer, a row of `runtime.tasks.TASKS`")
+    outputs: list[DisplayName] = Field(["labels"], min_length=1, description="names of these answers, as the graphs have them")
     target: RuntimeSpec = Field(description="what a device needs of the target that it was built for")
     height: Side
     width: Side

@@ -8,14 +8,14 @@ from typing import Any
 
 from edgeprune.base.errors import InputError, choose
 from edgeprune.bundle import DENSE, Bundle
-from edgeprune.data import Samples, spread
+from edgeprune.data import Sample, Samples, spread
 from edgeprune.data.datasets import DataSet
-from edgeprune.data.lint import LabelReport
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.evaluate.metrics import Scores
+from edgeprune.evaluate.tasks import METRICS
+from edgeprune.evaluate.tasks.metric import RowScores
 from edgeprune.runtime.choose import in_frame
 from edgeprune.runtime.engines import ENGINES, Session
-from edgeprune.runtime.engines.engine import UInt8
+from edgeprune.runtime.engines.engine import Outputs
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +35,10 @@ def evaluate(
     threads: int | None = None,
     frames: int | None = None,
 ) -> dict[str, Any]:
-    """Scores graphs on labelled frames, fitted to the input as in a run and compared at the frame's own pixels.
+    """Scores graphs on labelled frames, fitted to the input as in a run, by the metric of the bundle's task.
 
-    The trunk runs once per frame and every tail on its state; `auto` takes the labels of the tail that
-    `choose.in_frame` picks, which are those that a run gives and shows.
+    The trunk runs once per frame and every tail on its state; `auto` takes the answer of the tail that
+    `choose.in_frame` picks, which is the one that a run gives and shows.
 
     Args:
         bundle: from `open_bundle`.
@@ -48,35 +48,28 @@ def evaluate(
         precisions: all of the bundle by default.
         buckets: names of the buckets that get a row; all by default. `auto` chooses among all in any case: all that can be
             opened here (`Engine.able`); the others are said.
-        baselines: single INT8 graphs of other making, frame -> labels, beside them; a row each by the name of the file.
+        baselines: single INT8 graphs of other making, frame -> outputs, beside them; a row each by the name of the file.
         threads: the target's by default.
         frames: so many, spread evenly over the split; all by default.
 
     Returns:
         `frames`, `threads`, `engine` (its description) and `rows` of {`bucket`, `precision`, `engine`, `tokens`
         (processed per frame, summed over the blocks; the mean for `auto`), `token_share` (of the dense model's),
-        `miou`, `pixel_accuracy`, `boundary_f`, `per_class_iou`}; the `auto` rows also `buckets` {name: frames}.
+        and the metric's figures: of the semantic task those of `Scores.result`}; the `auto` rows also `buckets` {name: frames}.
 
     Raises:
-        InputError: unknown engine, precision or bucket; classes that aren't the model's; labels that `LabelReport` refuses.
+        InputError: unknown engine, precision or bucket; classes that aren't the model's; targets that the metric refuses.
     """
     manifest = bundle.manifest
-    check_classes(bundle, data_set)
+    metric = choose(METRICS, manifest.task, "task")(bundle, data_set, len(samples))
     engine = engine or manifest.target.engine
     opener = choose(ENGINES, engine, "engine")
     threads = threads or manifest.target.threads
     shown = [bundle.bucket(name).name for name in buckets or [entry.name for entry in manifest.buckets]]
-    score_size = (data_set.score_height, data_set.score_width)
-    rows = Rows(
-        lambda: Scores(
-            data_set.names,
-            data_set.ignore_index,
-            (score_size[0], score_size[1]) if score_size[0] and score_size[1] else None,
-        )
-    )
+    rows = Rows(metric.scores)
     tokens_of = {entry.name: entry.token_layers for entry in manifest.buckets}
     picked = spread(len(samples), frames)
-    preprocess, labels = Preprocess.of(manifest), LabelReport(data_set, len(samples))
+    preprocess = Preprocess.of(manifest)
     with ExitStack() as stack:
         dense = stack.enter_context(closing(opener.open_graph(bundle.path(manifest.dense), threads)))
         others = {path.stem: stack.enter_context(closing(opener.open_graph(path, threads))) for path in baselines}
@@ -95,28 +88,27 @@ def evaluate(
         described = next(iter(sessions.values())).describe()
         for done, index in enumerate(picked, 1):
             sample = samples[index]
-            labels.add(sample.label_HW, samples.origin(index))
+            metric.look_at(sample, samples.origin(index))
             frame_HW3 = preprocess.fit(sample.image_HW3)
-            label_maps: list[tuple[str, str, int, UInt8]] = []
-            label_maps.append((DENSE, "fp32", manifest.depth * manifest.tokens, dense(frame_HW3)))
+            answers: list[tuple[str, str, int, Outputs]] = []
+            answers.append((DENSE, "fp32", manifest.depth * manifest.tokens, dense(frame_HW3)))
             for name, other in others.items():
-                label_maps.append((name, BASELINE_PRECISION, manifest.depth * manifest.tokens, other(frame_HW3)))
+                answers.append((name, BASELINE_PRECISION, manifest.depth * manifest.tokens, other(frame_HW3)))
             for precision, session in sessions.items():
                 chosen = choosers[precision](session.start(frame_HW3))
                 opened = [name for name in shown if name in able[precision]]
                 of_bucket = {name: session.finish(name) for name in dict.fromkeys([*opened, chosen])}
-                label_maps += [(name, precision, tokens_of[name], of_bucket[name]) for name in opened]
-                label_maps.append((AUTO, precision, tokens_of[chosen], of_bucket[chosen]))
+                answers += [(name, precision, tokens_of[name], of_bucket[name]) for name in opened]
+                answers.append((AUTO, precision, tokens_of[chosen], of_bucket[chosen]))
                 rows.chosen(precision, chosen)
-            for bucket, precision, tokens, pred_HW in label_maps:
+            for bucket, precision, tokens, outputs in answers:
                 try:
-                    own_HW = preprocess.back(pred_HW, *sample.label_HW.shape)
-                    rows.add(bucket, precision, tokens, own_HW, sample.label_HW)
+                    rows.add(bucket, precision, tokens, outputs, sample)
                 except InputError as error:
                     raise InputError(f"{samples.origin(index)}: {error}") from None
             if done % max(1, len(picked) // 10) == 0:
                 logger.info(f"{done} of {len(picked)} frames")
-    labels.check()
+    metric.check()
     return {
         "frames": len(picked),
         "threads": threads,
@@ -128,9 +120,9 @@ def evaluate(
 class Rows:
     """The scores of each pair of bucket and precision, in the order in which they first came."""
 
-    def __init__(self, new_scores: Callable[[], Scores]):
+    def __init__(self, new_scores: Callable[[], RowScores]):
         self._new_scores = new_scores
-        self._scores: dict[tuple[str, str], Scores] = {}
+        self._scores: dict[tuple[str, str], RowScores] = {}
         self._tokens: dict[tuple[str, str], int] = {}
         self._frames: dict[tuple[str, str], int] = {}
         self._chosen: dict[str, dict[str, int]] = {}
@@ -140,14 +132,10 @@ class Rows:
         counts = self._chosen.setdefault(precision, {})
         counts[bucket] = counts.get(bucket, 0) + 1
 
-    def add(self, bucket: str, precision: str, tokens: int, pred_HW: UInt8, label_HW: UInt8) -> None:
-        """Adds a frame.
-
-        Raises:
-            InputError: a label id out of range.
-        """
+    def add(self, bucket: str, precision: str, tokens: int, outputs: Outputs, sample: Sample) -> None:
+        """Adds a frame. Raises InputError as `RowScores.add`."""
         key = (bucket, precision)
-        self._scores.setdefault(key, self._new_scores()).update(pred_HW, label_HW)
+        self._scores.setdefault(key, self._new_scores()).add(outputs, sample)
         self._tokens[key] = self._tokens.get(key, 0) + tokens
         self._frames[key] = self._frames.get(key, 0) + 1
 
@@ -164,30 +152,10 @@ class Rows:
         return found
 
 
-def check_classes(bundle: Bundle, data_set: DataSet) -> None:
-    """Refuses a data set whose classes aren't the model's.
-
-    Raises:
-        InputError: names the first difference.
-    """
-    model, data = bundle.manifest.names, data_set.names
-    if len(model) != len(data):
-        raise InputError(
-            f"data set {data_set.name!r} has {len(data)} classes, bundle {bundle.folder} {len(model)}; "
-            "score it on data with the classes that it was trained on"
-        )
-    for index, (ours, theirs) in enumerate(zip(model, data, strict=True)):
-        if ours != theirs:
-            raise InputError(
-                f"class {index} is {theirs!r} in data set {data_set.name!r} but {ours!r} in bundle {bundle.folder}; "
-                "put the names of the data-set YAML in the order of the bundle's"
-            )
-
-
 def accuracy_of(rows: Iterable[dict[str, Any]], bucket: str, precision: str, engine: str) -> float | None:
-    """mIoU of a bucket, precision and engine in rows of `evaluate`; None where there is none."""
+    """The figure that precisions are chosen by, of a bucket, precision and engine in rows of `evaluate`; None where there is
+    none."""
     asked = (bucket, precision, engine)
-    return next(
-        (row.get("miou") for row in rows if (row.get("bucket"), row.get("precision"), row.get("engine")) == asked),
-        None,
-    )
+    found = (row for row in rows if (row.get("bucket"), row.get("precision"), row.get("engine")) == asked)
+    figures = (row.get(metric.figure) for row in found for metric in METRICS.values() if metric.figure in row)
+    return next(figures, None)

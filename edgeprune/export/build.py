@@ -18,6 +18,7 @@ from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.files import write_folder_atomic
 from edgeprune.base.table import write_csv
 from edgeprune.bundle import MANIFEST, Bundle, GraphSet, Manifest, ParityRow, PrecisionRow, write_manifest
+from edgeprune.bundle.references import FRAMES
 from edgeprune.bundle.target import Target
 from edgeprune.export.fp16_range import convert_to_fp16
 from edgeprune.export.graphs import export_dense, export_family
@@ -28,7 +29,7 @@ from edgeprune.export.lint import lint_graph
 from edgeprune.export.manifest import describe_bundle
 from edgeprune.export.parity import measure_parity
 from edgeprune.export.precision import choose_precisions
-from edgeprune.export.reference_labels import REFERENCE_FRAMES, reference_labels
+from edgeprune.export.reference_outputs import REFERENCE_FRAMES, reference_outputs
 from edgeprune.export.spec import BuildSpec, describe_build, reference_and_export_models
 from edgeprune.export.weights import GRAPHS, write_family, write_single
 from edgeprune.model.segmenter import Segmenter
@@ -198,8 +199,8 @@ def check_parity(target: Target, parity: Sequence[ParityRow]) -> None:
 def write_references(spec: BuildSpec, graphs: dict[str, GraphSet], folder: Path) -> None:
     """Writes a few frames, and what the written graphs say of them."""
     frames_FHW3 = spec.frames_FHW3[:REFERENCE_FRAMES]
-    labels = reference_labels(folder, graphs, spec.buckets, frames_FHW3, spec.target.threads)
-    np.savez_compressed(folder / REFERENCES, frames=frames_FHW3, **labels)  # type: ignore[arg-type]
+    outputs = reference_outputs(folder, graphs, spec.buckets, frames_FHW3, spec.target.threads)
+    np.savez_compressed(folder / REFERENCES, **{FRAMES: frames_FHW3}, **outputs)  # type: ignore[arg-type]
 
 
 def take_fastest_engine(bundle: Bundle, target: Target, log: BuildLog) -> Bundle:

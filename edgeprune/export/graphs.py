@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from edgeprune.export.int8 import TRANSLATIONS
 from edgeprune.export.simplify import drop_idle
+from edgeprune.model.heads.head import Raw
 from edgeprune.model.policy import Bucket
 from edgeprune.model.segmenter import Segmenter, as_image
 from edgeprune.model.stem import Stem
@@ -57,42 +58,43 @@ class TrunkGraph(nn.Module):
 
 
 class TailGraph(nn.Module):
-    """tokens, skips, scores -> labels, at the counts of one bucket."""
+    """tokens, skips, scores -> the task's outputs, at the counts of one bucket."""
 
     def __init__(self, model: Segmenter, counts: Sequence[int], dialect: str):
         super().__init__()
         self.model, self.counts, self.dialect = model, tuple(counts), dialect
 
-    def forward(self, x_ND: Tensor, *skips_scores: Tensor) -> Tensor:
+    def forward(self, x_ND: Tensor, *skips_scores: Tensor) -> tuple[Tensor, ...]:
         *skips_1HWC, scores_N = skips_scores
         skips = [skip_1HWC.permute(0, 3, 1, 2) for skip_1HWC in skips_1HWC]
-        return to_labels(self.model.tail(x_ND, skips, scores_N, self.counts), self.dialect)
+        return to_outputs(self.model, self.model.tail(x_ND, skips, scores_N, self.counts), self.dialect)
 
 
 class BucketGraph(nn.Module):
-    """frame -> labels at the counts of one bucket, without the choice in the middle."""
+    """frame -> the task's outputs at the counts of one bucket, without the choice in the middle."""
 
     def __init__(self, model: Segmenter, counts: Sequence[int], dialect: str):
         super().__init__()
         self.model, self.counts, self.dialect = model, tuple(counts), dialect
 
-    def forward(self, frame_HW3: Tensor) -> Tensor:
-        return to_labels(self.model.tail(*self.model.trunk(frame_HW3), self.counts), self.dialect)
+    def forward(self, frame_HW3: Tensor) -> tuple[Tensor, ...]:
+        return to_outputs(self.model, self.model.tail(*self.model.trunk(frame_HW3), self.counts), self.dialect)
 
 
 class DenseGraph(nn.Module):
-    """frame -> labels through the first `depth` blocks on every token; depth 0 is what stem and head cost alone."""
+    """frame -> the task's outputs through the first `depth` blocks on every token; depth 0 is what stem and head cost alone."""
 
     def __init__(self, model: Segmenter, depth: int, dialect: str):
         super().__init__()
         self.model, self.depth, self.dialect = model, depth, dialect
 
-    def forward(self, frame_HW3: Tensor) -> Tensor:
+    def forward(self, frame_HW3: Tensor) -> tuple[Tensor, ...]:
         x_BND, skips, _ = self.model.embed(as_image(frame_HW3))
         x_ND = x_BND[0]
         for block in self.model.blocks[: self.depth]:
             x_ND = block(x_ND)
-        return to_labels(self.model.head(self.model.norm(x_ND)[None], self.model.grid, skips), self.dialect)
+        raw = self.model.head(self.model.norm(x_ND)[None], self.model.grid, skips)
+        return to_outputs(self.model, raw, self.dialect)
 
 
 def channels_last(skips: Sequence[Tensor]) -> list[Tensor]:
@@ -100,16 +102,21 @@ def channels_last(skips: Sequence[Tensor]) -> list[Tensor]:
     return [skip_1CHW.permute(0, 2, 3, 1) for skip_1CHW in skips]
 
 
-def to_labels(logits_1KHW: Tensor, dialect: str) -> Tensor:
-    """Class ids (H/2, W/2) uint8. TensorRT casts to UINT8 from float alone; Torch-TensorRT does not cast to it, so there they
-    are int32."""
-    labels_HW = logits_1KHW.argmax(dim=1)[0]
+def to_outputs(model: Segmenter, raw: Raw, dialect: str) -> tuple[Tensor, ...]:
+    """What a graph gives of what the head computed: `Head.outputs`."""
+    return tuple(each if each.is_floating_point() else to_bytes(each, dialect) for each in model.head.decide(raw))
+
+
+def to_bytes(ids: Tensor, dialect: str) -> Tensor:
+    """Ids as uint8. TensorRT casts to UINT8 from float alone; Torch-TensorRT does not cast to it, so there they are int32."""
     if dialect == "torch-tensorrt":
-        return labels_HW.to(torch.int32)
-    return (labels_HW.float() if dialect == "tensorrt" else labels_HW).to(torch.uint8)
+        return ids.to(torch.int32)
+    return (ids.float() if dialect == "tensorrt" else ids).to(torch.uint8)
 
 
-def _export(graph: nn.Module, inputs: tuple[Tensor, ...], names_in: list[str], names_out: list[str]) -> onnx.ModelProto:
+def _export(
+    graph: nn.Module, inputs: tuple[Tensor, ...], names_in: Sequence[str], names_out: Sequence[str]
+) -> onnx.ModelProto:
     exporter = logging.getLogger("torch.onnx")
     level = exporter.level
     exporter.setLevel(logging.ERROR)  # it reports at length which torchvision operators it does without
@@ -163,12 +170,12 @@ def export_trunk(model: Segmenter, thresholds: Sequence[float]) -> onnx.ModelPro
 
 
 def export_tail(model: Segmenter, bucket: Bucket, dialect: str) -> onnx.ModelProto:
-    """Inputs as the trunk's outputs without `count` (those the bucket needs); output `labels`."""
+    """Inputs as the trunk's outputs without `count` (those the bucket needs); outputs as the head's."""
     with torch.no_grad():
         x_ND, skips, scores_N = model.trunk(blank_frame(model))
     assert scores_N is not None
     state = (x_ND, *channels_last(skips), scores_N)
-    proto = _export(TailGraph(model, bucket.counts, dialect), state, trunk_outputs(model), ["labels"])
+    proto = _export(TailGraph(model, bucket.counts, dialect), state, trunk_outputs(model), model.head.outputs)
     drop_unused_inputs(proto)
     sort_topk(proto, dialect)
     return proto
@@ -177,7 +184,7 @@ def export_tail(model: Segmenter, bucket: Bucket, dialect: str) -> onnx.ModelPro
 def export_family(
     model: Segmenter, buckets: Sequence[Bucket], thresholds: Sequence[float], dialect: str
 ) -> GraphFamily:
-    """Trunk and tails; a policy without gates is one graph from frame to labels.
+    """Trunk and tails; a policy without gates is one graph from frame to outputs.
 
     Args:
         thresholds: of each decision.
@@ -189,16 +196,16 @@ def export_family(
 
 
 def export_bucket(model: Segmenter, bucket: Bucket, dialect: str) -> onnx.ModelProto:
-    """Input `frame`, output `labels`: trunk and tail as one graph."""
-    proto = _export(BucketGraph(model, bucket.counts, dialect), (blank_frame(model),), ["frame"], ["labels"])
+    """Input `frame`, outputs as the head's: trunk and tail as one graph."""
+    proto = _export(BucketGraph(model, bucket.counts, dialect), (blank_frame(model),), ["frame"], model.head.outputs)
     sort_topk(proto, dialect)
     return proto
 
 
 def export_dense(model: Segmenter, dialect: str, depth: int | None = None) -> onnx.ModelProto:
-    """Input `frame`, output `labels`; `depth` blocks, by default all."""
+    """Input `frame`, outputs as the head's; `depth` blocks, by default all."""
     depth = len(model.blocks) if depth is None else depth
-    return _export(DenseGraph(model, depth, dialect), (blank_frame(model),), ["frame"], ["labels"])
+    return _export(DenseGraph(model, depth, dialect), (blank_frame(model),), ["frame"], model.head.outputs)
 
 
 def sort_topk(proto: onnx.ModelProto, dialect: str) -> None:

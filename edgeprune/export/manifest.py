@@ -34,6 +34,8 @@ def describe_bundle(
     return Manifest(
         schema_version=SCHEMA,
         name=card.name,
+        task=model.spec.task,
+        outputs=list(model.head.outputs),
         target=spec.target.runtime(),
         height=model.spec.height,
         width=model.spec.width,

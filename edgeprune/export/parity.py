@@ -1,14 +1,16 @@
 """Parity: each bucket in the engine against the PyTorch model it came from, on real or street frames.
 
-Both run trunk, then tail. The graphs are the bundle's, with the logits and the token selections as further outputs.
+Both run trunk, then tail. The graphs are the bundle's, with what their answers are decided from and the token selections as
+further outputs.
 
-Shapes: F frames, H W pixels (of the label map, for logits and labels), K classes, N tokens.
+Shapes: F frames, H W pixels.
 """
 
 import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,24 +18,34 @@ import onnx
 import torch
 
 from edgeprune.bundle import ParityRow
-from edgeprune.export.graphs import GraphFamily
+from edgeprune.export.graphs import GraphFamily, to_outputs
 from edgeprune.export.onnx_session import OnnxSession, Tensors
 from edgeprune.model.policy import Bucket
 from edgeprune.model.segmenter import Segmenter
+from edgeprune.runtime.engines.engine import Outputs
+from edgeprune.runtime.tasks import Agreement, find_task
 
 logger = logging.getLogger(__name__)
 
-MARGIN = 1e-3  # two best logits of a pixel closer than this may swap by rounding alone
+PASSING = ("Cast", "Gather", "Reshape", "Squeeze")  # what a graph does to the ids of an ArgMax
 UInt8 = npt.NDArray[np.uint8]
 
 
 @dataclass
 class Answer:
-    """What one side says of one frame at one bucket: labels (H, W), logits (K, H, W), the tokens each gate kept."""
+    """What one side says of one frame at one bucket.
 
-    labels_HW: UInt8
-    logits_KHW: npt.NDArray[np.float32]
+    Attributes:
+        outputs: by their names.
+        decided_from: of each output what it is decided from, such as the logits of labels.
+        kept: the tokens that each gate kept.
+        sure: True for the entries of the outputs that rounding alone does not change; None: all, or unknown.
+    """
+
+    outputs: Outputs
+    decided_from: list[npt.NDArray[Any]]
     kept: list[set[int]]
+    sure: npt.NDArray[np.bool_] | None = None
 
 
 def ask_torch(model: Segmenter, buckets: Sequence[Bucket], frame_HW3: UInt8) -> Iterator[Answer]:
@@ -41,33 +53,53 @@ def ask_torch(model: Segmenter, buckets: Sequence[Bucket], frame_HW3: UInt8) -> 
     with torch.no_grad():
         x_ND, skips, scores_N = model.trunk(torch.from_numpy(frame_HW3))
         for bucket in buckets:
-            logits_1KHW, selected = model.tail_with_selections(x_ND, skips, scores_N, bucket.counts)
-            kept = [set(selected_K.tolist()) for selected_K in selected]
-            yield Answer(logits_1KHW.argmax(dim=1)[0].to(torch.uint8).numpy(), logits_1KHW[0].numpy(), kept)
+            raw, selected = model.tail_with_selections(x_ND, skips, scores_N, bucket.counts)
+            head, sure = model.head, model.head.sure(raw)
+            outputs = zip(head.outputs, to_outputs(model, raw, "onnxruntime"), strict=True)
+            yield Answer(
+                {name: each.numpy() for name, each in outputs},
+                [each.numpy() for each in head.decided_from(raw)],
+                [set(selected_K.tolist()) for selected_K in selected],
+                None if sure is None else sure.numpy(),
+            )
 
 
 class WatchedGraph:
-    """A graph in ONNX Runtime whose logits and TopK indices are outputs beside its own."""
+    """A graph in ONNX Runtime in which what its outputs are decided from, and TopK indices, are outputs beside its own."""
 
     def __init__(self, proto: onnx.ModelProto, threads: int):
         watched = onnx.ModelProto()
         watched.CopyFrom(proto)
-        # the labels' is the last: merging methods have others, which find partners
-        self.logits = [node.input[0] for node in watched.graph.node if node.op_type == "ArgMax"][-1:]
+        self.outputs = [value.name for value in proto.graph.output]
+        self.decided_from = [decided_from(proto, name) for name in self.outputs]
         self.kept = [node.output[1] for node in watched.graph.node if node.op_type == "TopK"]
         watched.graph.output.extend(
-            onnx.helper.make_empty_tensor_value_info(name) for name in (*self.logits, *self.kept)
+            onnx.helper.make_empty_tensor_value_info(name)
+            for name in (*self.decided_from, *self.kept)
+            if name not in self.outputs
         )
         self.run = OnnxSession(watched, threads).run
 
-    def answer(self, outputs: Tensors) -> Answer:
-        """The outputs of a graph that ends in labels."""
-        kept = [set(outputs[name].tolist()) for name in self.kept]
-        return Answer(np.asarray(outputs["labels"]), np.asarray(outputs[self.logits[0]])[0], kept)
+    def answer(self, found: Tensors) -> Answer:
+        """What a graph that ends in the head said."""
+        return Answer(
+            {name: found[name] for name in self.outputs},
+            [found[name] for name in self.decided_from],
+            [set(found[name].tolist()) for name in self.kept],
+        )
+
+
+def decided_from(proto: onnx.ModelProto, output: str) -> str:
+    """The input of the ArgMax whose ids an output holds; of any other output itself."""
+    made_by = {name: node for node in proto.graph.node for name in node.output}
+    node = made_by.get(output)
+    while node is not None and node.op_type in PASSING:
+        node = made_by.get(node.input[0])
+    return str(node.input[0]) if node is not None and node.op_type == "ArgMax" else output
 
 
 def ask_engine(trunk: WatchedGraph, tails: Sequence[WatchedGraph], frame_HW3: UInt8) -> Iterator[Answer]:
-    """The bundle's graphs: trunk once, then each tail. A policy without gates has no tails, its trunk gives labels."""
+    """The bundle's graphs: trunk once, then each tail. A policy without gates has no tails, its trunk gives the answer."""
     state = trunk.run({"frame": frame_HW3})
     if not tails:
         yield trunk.answer(state)
@@ -83,14 +115,14 @@ def measure_parity(
     frames_FHW3: UInt8,
     threads: int,
 ) -> list[ParityRow]:
-    """A row per bucket: largest logit error, share of equal labels where the reference is sure, equal selections.
-
-    Args:
-    """
+    """A row per bucket: the largest error of what answers are decided from, the share that agrees where the reference is sure,
+    equal selections."""
+    agreement = find_task(model.spec.task).agreement
     engine_trunk = WatchedGraph(family.trunk, threads)
     engine_tails = [WatchedGraph(tail, threads) for tail in family.tails.values()]
     max_abs = [0.0] * len(buckets)
-    equal, sure, pixels = ([0] * len(buckets) for _ in range(3))
+    agreed = [Agreement(0, 0)] * len(buckets)
+    entries = [0] * len(buckets)
     selected: list[list[float]] = [[] for _ in buckets]
     begin = time.monotonic()
     for done, frame_HW3 in enumerate(frames_FHW3):
@@ -103,12 +135,10 @@ def measure_parity(
             ask_torch(model, buckets, frame_HW3), ask_engine(engine_trunk, engine_tails, frame_HW3), strict=True
         )
         for index, (expected, got) in enumerate(pairs):
-            best_2HW = np.partition(expected.logits_KHW, -2, axis=0)[-2:]
-            sure_HW = best_2HW[1] - best_2HW[0] > MARGIN
-            max_abs[index] = max(max_abs[index], float(np.abs(expected.logits_KHW - got.logits_KHW).max()))
-            equal[index] += int((expected.labels_HW == got.labels_HW)[sure_HW].sum())
-            sure[index] += int(sure_HW.sum())
-            pixels[index] += sure_HW.size
+            for ours, theirs in zip(expected.decided_from, got.decided_from, strict=True):
+                max_abs[index] = max(max_abs[index], float(np.abs(ours - theirs).max()))
+            agreed[index] += agreement(expected.outputs, got.outputs, expected.sure)
+            entries[index] += agreement(expected.outputs, got.outputs).of
             # equal selections, as `uniform` makes them, are one node of a graph
             if len(expected.kept) == len(got.kept):
                 selected[index] += [
@@ -119,8 +149,8 @@ def measure_parity(
             bucket=bucket.name,
             precision=precision,
             max_abs=max_abs[index],
-            label_agreement=equal[index] / max(1, sure[index]),
-            excluded=1 - sure[index] / pixels[index],
+            label_agreement=agreed[index].share,
+            excluded=1 - agreed[index].of / entries[index],
             selection_agreement=float(np.mean(selected[index])) if selected[index] else None,
             frames=len(frames_FHW3),
         )

@@ -33,13 +33,13 @@ from edgeprune.export.inputs import BuildInputs
 from edgeprune.export.spec import reference_and_export_models
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.quantize.loading import load
-from edgeprune.runtime.engines.bound import COUNT, FRAME, LABELS, import_library
+from edgeprune.runtime.engines.bound import COUNT, FRAME, import_library
 from edgeprune.runtime.engines.tensorrt import open_runtime
 
 logger = logging.getLogger(__name__)
 
 NAME = "torch-tensorrt"
-DIALECT = "torch-tensorrt"  # of `to_labels`
+DIALECT = "torch-tensorrt"  # of `to_outputs`
 DEVICE = "cuda"
 PRECISIONS = ("fp16", "fp32")
 IN_FP16 = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
@@ -117,7 +117,7 @@ def programs(model: Segmenter, bundle: Bundle, precision: str, thresholds: Seque
     frame_HW3 = blank_frame(model).to(DEVICE)
     if not model.policy.gated:
         dense = TypedTrunk(DenseGraph(model, len(model.blocks), DIALECT))
-        return {"trunk": Program(dense, (frame_HW3,), [FRAME], [LABELS])}
+        return {"trunk": Program(dense, (frame_HW3,), [FRAME], model.head.outputs)}
     trunk = TypedTrunk(TrunkGraph(model, thresholds), state_fp16=precision == "fp16")
     with torch.no_grad():
         *state, _ = trunk(frame_HW3)
@@ -125,7 +125,7 @@ def programs(model: Segmenter, bundle: Bundle, precision: str, thresholds: Seque
     found = {"trunk": Program(trunk, (frame_HW3,), [FRAME], [*names, COUNT])}
     for bucket in bundle.manifest.buckets:
         tail = FromState(TailGraph(model, bucket.counts, DIALECT))
-        found[bucket.name] = Program(tail, tuple(state), names, [LABELS])
+        found[bucket.name] = Program(tail, tuple(state), names, model.head.outputs)
     return found
 
 

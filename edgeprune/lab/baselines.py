@@ -25,7 +25,6 @@ from edgeprune.quantize.linear import quantize_linears, quantized_linears
 from edgeprune.quantize.loading import load
 from edgeprune.quantize.nncf_ptq import calibrated
 from edgeprune.quantize.ranges import apply_ranges
-from edgeprune.runtime.engines.bound import LABELS
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +70,7 @@ def export_baselines(checkpoint: Path, frames: CalibrationFrames, dialect: str, 
 
 
 def join(bundle: Bundle, precision: str, bucket: str) -> onnx.ModelProto:
-    """Trunk and tail of one bucket as a single graph, frame -> labels: what a choice in the middle of the frame costs.
+    """Trunk and tail of one bucket as a single graph, frame -> outputs: what a choice in the middle of the frame costs.
 
     Raises:
         InputError: the bundle has no such precision, or nothing to join.
@@ -81,11 +80,13 @@ def join(bundle: Bundle, precision: str, bucket: str) -> onnx.ModelProto:
         raise InputError(f"{bundle.folder}: its {precision} graphs have no tails; there is nothing to join")
     trunk = onnx.load(bundle.path(graphs.trunk))
     tail = compose.add_prefix(onnx.load(bundle.path(choose(graphs.tails, bucket, "bucket"))), "tail.")
-    tail.graph.output[0].name, last = LABELS, tail.graph.output[0].name
+    outputs = {value.name: value.name.removeprefix("tail.") for value in tail.graph.output}
+    for value in tail.graph.output:
+        value.name = outputs[value.name]
     for node in tail.graph.node:
-        node.output[:] = [LABELS if name == last else name for name in node.output]
+        node.output[:] = [outputs.get(name, name) for name in node.output]
     state = [(value.name.removeprefix("tail."), value.name) for value in tail.graph.input]
-    joined: onnx.ModelProto = compose.merge_models(trunk, tail, io_map=state, outputs=[LABELS])
+    joined: onnx.ModelProto = compose.merge_models(trunk, tail, io_map=state, outputs=list(outputs.values()))
     return joined
 
 

@@ -52,7 +52,7 @@ def select_tokens(model: Segmenter, frame_HW3: UInt8, calib: Calib | None) -> tu
             here_N = np.isin(groups_GN[last], groups_GN[last][here_N])
         blocks_N += here_N
     selection = Selection(model.grid, [gate + 1 for gate in policy.gated], keep_GN, blocks_N, groups_GN)
-    return selection, prediction.logits_BKHW.argmax(dim=1)[0].to(torch.uint8).numpy()
+    return selection, prediction.raw.argmax(dim=1)[0].to(torch.uint8).numpy()
 
 
 def watched_frames(model: Segmenter, samples: Samples) -> Tensor:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from edgeprune.base.errors import InputError, choose
 from edgeprune.model.blocks import Block
-from edgeprune.model.head import PyramidHead
+from edgeprune.model.heads import HEADS
+from edgeprune.model.heads.head import Raw
 from edgeprune.model.policy import Masked, Select, TokenPolicy, View
 from edgeprune.model.spec import ModelSpec
 from edgeprune.model.stem import PATCH, STEMS
@@ -27,9 +28,10 @@ NORMALISE = {
 
 @dataclass
 class Prediction:
-    """Logits (B, K, H/2, W/2), the tokens they are made of (normalised), and what the policy did on the way."""
+    """What the head computed (of the semantic task logits (B, K, H/2, W/2)), the tokens that it is made of (normalised), and
+    what the policy did on the way."""
 
-    logits_BKHW: Tensor
+    raw: Raw
     x_BND: Tensor
     masked: Masked
 
@@ -55,7 +57,7 @@ class Segmenter(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], width))
         self.blocks = nn.ModuleList(Block(width, spec.layer_scale) for _ in range(spec.depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.head = PyramidHead(width, spec.classes, stem.skip_channels)
+        self.head = choose(HEADS, spec.task, "task")(width, spec.classes, stem.skip_channels)
         self.policy = policy
         self._initialise()
 
@@ -99,8 +101,8 @@ class Segmenter(nn.Module):
         view = replace(view, labels_BHW=labels_BHW, ignore_index=ignore_index, progress=progress)
         masked = self.policy.masked(list(self.blocks), x_BND, view, select)
         x_BND = self.norm(masked.x_BND)
-        logits_BKHW = self._finish(x_BND, view.grid, skips, masked.frozen_BNK, masked.open_BN)
-        return Prediction(logits_BKHW, x_BND, masked)
+        raw = self._finish(x_BND, view.grid, skips, masked.frozen_BNK, masked.open_BN)
+        return Prediction(raw, x_BND, masked)
 
     def _finish(
         self,
@@ -109,16 +111,12 @@ class Segmenter(nn.Module):
         skips: Sequence[Tensor],
         frozen_BNK: Tensor | None,
         open_BN: Tensor | None,
-    ) -> Tensor:
-        """The head's logits of normalised tokens; where a token left early, those it left with."""
-        logits_BKHW = self.head(x_BND, grid, skips)
+    ) -> Raw:
+        """What the head makes of normalised tokens; where a token left early, of the logits it left with."""
+        raw = self.head(x_BND, grid, skips)
         if frozen_BNK is None or open_BN is None:
-            return logits_BKHW
-        scale = float(PATCH // self.head.label_stride)
-        canvas_BKHW = frozen_BNK.transpose(1, 2).unflatten(2, grid)
-        canvas_BKHW = F.interpolate(canvas_BKHW, scale_factor=scale, mode="bilinear", align_corners=False)
-        open_B1HW = F.interpolate(open_BN[:, None].unflatten(2, grid), scale_factor=scale, mode="nearest")
-        return torch.where(open_B1HW > 0.5, logits_BKHW, canvas_BKHW)
+            return raw
+        return self.head.with_early_exits(raw, frozen_BNK, open_BN, grid)
 
     # -------------------------------------------------------------------------------- inference form, one frame
 
@@ -128,14 +126,14 @@ class Segmenter(nn.Module):
         x_ND, scores_S = self.policy.trunk(list(self.blocks[: self.policy.schedule.trunk_depth]), x_BND[0], view)
         return x_ND, skips, scores_S
 
-    def tail(self, x_ND: Tensor, skips: Sequence[Tensor], scores_S: Tensor | None, counts: Sequence[int]) -> Tensor:
-        """The rest at constant counts -> logits (1, K, H/2, W/2)."""
+    def tail(self, x_ND: Tensor, skips: Sequence[Tensor], scores_S: Tensor | None, counts: Sequence[int]) -> Raw:
+        """The rest at constant counts -> what the head computes, such as logits (1, K, H/2, W/2)."""
         return self.tail_with_selections(x_ND, skips, scores_S, counts)[0]
 
     def tail_with_selections(
         self, x_ND: Tensor, skips: Sequence[Tensor], scores_S: Tensor | None, counts: Sequence[int]
-    ) -> tuple[Tensor, list[Tensor]]:
-        """The logits of `tail`, and what the decisions chose on the way (`Gathered.selected_GK`)."""
+    ) -> tuple[Raw, list[Tensor]]:
+        """What `tail` gives, and what the decisions chose on the way (`Gathered.selected_GK`)."""
         blocks = list(self.blocks[self.policy.schedule.trunk_depth :])
         frozen_1NK = open_1N = None
         selected: list[Tensor] = []

@@ -11,6 +11,7 @@ from edgeprune.data.preprocess import PreprocessName
 class ModelSpec(Strict):
     """A plain ViT for segmentation; see `model/segmenter.py`."""
 
+    task: str = Field("semantic", description="what it answers: a row of `model.heads.HEADS`")
     size: Literal["tiny", "small", "base", "large"] = "tiny"
     depth: int = Field(12, ge=1, le=64)
     stem: Literal["conv", "patch"] = "conv"

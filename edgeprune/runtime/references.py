@@ -2,21 +2,30 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from edgeprune.bundle import Bundle, read_references
+from edgeprune.bundle.references import FRAMES, answers_of
 from edgeprune.runtime.engines import Session
+from edgeprune.runtime.tasks import Agreement, find_task
+
+
+def compare_with_references(
+    session: Session, bundle: Bundle, precision: str, buckets: Sequence[str]
+) -> dict[str, Agreement]:
+    """What agrees with the references of a precision, over their frames, by bucket."""
+    agreement = find_task(bundle.manifest.task).agreement
+    references = read_references(bundle)
+    expected = {name: list(answers_of(bundle, references, precision, name)) for name in buckets}
+    found = dict.fromkeys(buckets, Agreement(0, 0))
+    for index, frame_HW3 in enumerate(references[FRAMES]):
+        session.start(frame_HW3)
+        for name in buckets:
+            found[name] += agreement(expected[name][index], session.finish(name))
+    return found
 
 
 def agreement_of(
     session: Session, bundle: Bundle, precision: str, buckets: Sequence[str] | None = None
 ) -> dict[str, float]:
-    """Share of labels equal to the references of a precision, by bucket (all by default), mean over the frames."""
+    """The share that is equal to the references of a precision, such as that of labels, by bucket (all by default)."""
     names = [bucket.name for bucket in bundle.manifest.buckets] if buckets is None else buckets
-    equal: dict[str, list[float]] = {name: [] for name in names}
-    references = read_references(bundle)
-    for index, frame_HW3 in enumerate(references["frames"]):
-        session.start(frame_HW3)
-        for name, shares in equal.items():
-            shares.append(float(np.mean(session.finish(name) == references[f"{precision}/{name}"][index])))
-    return {name: float(np.mean(shares)) for name, shares in equal.items()}
+    return {name: found.share for name, found in compare_with_references(session, bundle, precision, names).items()}

@@ -108,7 +108,7 @@ class Stream:
         trunk_ns = time.monotonic_ns()
         bucket = self._chooser(count)
         chosen_ns = time.monotonic_ns()
-        label_hw = self.session.finish(bucket)
+        outputs = self.session.finish(bucket)
         end_ns = time.monotonic_ns()
         self._frames += 1
         self._began_ns = self._began_ns or start_ns
@@ -126,7 +126,7 @@ class Stream:
             choose_ms=milliseconds(trunk_ns, chosen_ns),
             tail_ms=milliseconds(chosen_ns, end_ns),
         )
-        return self._task.result(facts, label_hw)
+        return self._task.result(facts, outputs)
 
     def close(self) -> None:
         """Gives back the camera and what the graphs took; twice is no error."""

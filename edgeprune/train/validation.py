@@ -72,7 +72,7 @@ def score(
             labels_BHW = torch.from_numpy(np.stack([pair.label_HW for pair in pairs])).long()
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 prediction = model(images_B3HW, select)
-            classes_BHW = upscale_labels(prediction.logits_BKHW.argmax(dim=1), labels_BHW.shape[-2:])
+            classes_BHW = upscale_labels(prediction.raw.argmax(dim=1), labels_BHW.shape[-2:])
             metric.update(classes_BHW, labels_BHW.to(device))
             if boundaries:
                 for pred_HW, label_HW in zip(classes_BHW.cpu().numpy(), labels_BHW.numpy(), strict=True):

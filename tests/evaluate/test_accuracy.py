@@ -143,15 +143,21 @@ def test_a_frame_has_the_same_labels_in_eval_and_in_a_run(
     pytest.importorskip("av", reason="needs PyAV: pip install 'edgeprune[video]'")
     data_set = load_data_set(write_pictures(tmp_path, *size))
     samples = open_split(data_set, "val")
+    compared: list[np.ndarray] = []
     scored: list[np.ndarray] = []
-    add = Rows.add
+    add, update = Rows.add, Scores.update
 
     def add_and_keep(rows: Rows, bucket: str, *others: Any) -> None:
-        if bucket == "auto":
-            scored.append(others[2])
         add(rows, bucket, *others)
+        if bucket == "auto":
+            scored.append(compared[-1])
+
+    def update_and_keep(scores: Scores, pred_HW: np.ndarray, label_HW: np.ndarray) -> None:
+        compared.append(pred_HW)
+        update(scores, pred_HW, label_HW)
 
     monkeypatch.setattr(Rows, "add", add_and_keep)
+    monkeypatch.setattr(Scores, "update", update_and_keep)
     row = by_key(evaluate(bundle, samples, data_set, precisions=["int8"]))["auto", "int8"]
 
     shown: list[np.ndarray] = []

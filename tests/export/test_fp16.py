@@ -194,4 +194,4 @@ def test_the_references_are_rounded(orin: Bundle) -> None:
                     references["frames"], references[f"{precision}/{bucket.name}"], strict=True
                 ):
                     session.start(frame_HW3)
-                    assert np.array_equal(session.finish(bucket.name), label_HW)
+                    assert np.array_equal(session.finish(bucket.name)["labels"], label_HW)

@@ -14,7 +14,7 @@ from edgeprune.base.errors import InputError, RunError
 from edgeprune.bundle import MIXED, Bundle
 from edgeprune.bundle.target import load_target
 from edgeprune.export import torch_tensorrt
-from edgeprune.export.graphs import export_dense, to_labels
+from edgeprune.export.graphs import export_dense, to_bytes
 from edgeprune.export.inputs import BuildInputs
 from edgeprune.export.torch_tensorrt import Program, build_plans, check_builder, convert, programs, type_fp16
 from edgeprune.model.segmenter import as_image
@@ -118,7 +118,7 @@ class Labels(torch.nn.Module):
         self.dialect = dialect
 
     def forward(self, frame_HW3: torch.Tensor) -> torch.Tensor:
-        return to_labels(as_image(frame_HW3), self.dialect)
+        return to_bytes(as_image(frame_HW3).argmax(dim=1)[0], self.dialect)
 
 
 @pytest.mark.parametrize("version", ["2.12.0", "2.14.0"])
@@ -132,7 +132,7 @@ def test_the_programs_types_are_asked_for_where_that_has_a_name(
     assert convert(program, graph).is_file()
     found_HW = ENGINES["tensorrt"].open_graph(graph)(
         np.stack([frame_HW3[..., 0], frame_HW3[..., 1], frame_HW3[..., 2] + 1], -1)
-    )
+    )["labels"]
     assert found_HW.dtype == np.uint8 and set(found_HW.flatten()) == {2}
     program = Program(Labels("tensorrt"), (frame_HW3,), ["frame"], ["labels"])
     with pytest.raises(RunError, match=r"no converter for aten.* to torch.uint8"):
@@ -194,7 +194,7 @@ def test_a_policy_without_gates_is_one_program(orin: Bundle, monkeypatch: pytest
     [program] = programs(model, orin, "fp32", []).values()
     frame_HW3 = models.frames(1)[0]
     with torch.no_grad():
-        label_HW = program.module(torch.from_numpy(frame_HW3)).numpy()
+        (label_HW,) = program.module(torch.from_numpy(frame_HW3))
     expected = ENGINES["onnxruntime"]
     path = Path(orin.folder).parent / "dense.onnx"
     path.write_bytes(export_dense(model, "tensorrt").SerializeToString())

@@ -28,13 +28,13 @@ def test_peers_are_int8_and_say_nearly_what_the_dense_model_says(tmp_path: Path)
     onnx.save(export_dense(model, "onnxruntime"), dense)
     engine = ENGINES["onnxruntime"]
     images_FHW3 = models.frames(4)
-    expected = np.stack([engine.open_graph(dense)(image_HW3) for image_HW3 in images_FHW3])
+    expected = np.stack([engine.open_graph(dense)(image_HW3)["labels"] for image_HW3 in images_FHW3])
     for path in paths:
         proto = onnx.load(path)
         assert sum(node.op_type == "QuantizeLinear" for node in proto.graph.node) >= 8
         assert any(tensor.data_type == onnx.TensorProto.INT8 for tensor in proto.graph.initializer)
         graph = engine.open_graph(path)
-        found = np.stack([graph(image_HW3) for image_HW3 in images_FHW3])
+        found = np.stack([graph(image_HW3)["labels"] for image_HW3 in images_FHW3])
         assert 0.8 < (found == expected).mean() <= 1
 
 
@@ -54,7 +54,7 @@ def test_a_joined_graph_says_what_trunk_and_tail_say(cpu: Bundle, tmp_path: Path
         joined = engine.open_graph(path, 1)
         for image_HW3 in models.frames(2):
             opened.start(image_HW3)
-            np.testing.assert_array_equal(joined(image_HW3), opened.finish(name))
+            np.testing.assert_array_equal(joined(image_HW3)["labels"], opened.finish(name)["labels"])
 
 
 def test_what_cannot_be_joined_is_refused(cpu: Bundle, tmp_path: Path) -> None:

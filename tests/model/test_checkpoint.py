@@ -43,7 +43,7 @@ def test_round_trip(saved: Path) -> None:
         assert torch.equal(model.state_dict()[key], value), key
     image_13HW = models.images(1)
     with torch.no_grad():
-        assert torch.equal(model(image_13HW).logits_BKHW, expected(image_13HW).logits_BKHW)
+        assert torch.equal(model(image_13HW).raw, expected(image_13HW).raw)
     assert read_card(saved) == card and is_checkpoint(saved)
 
 
@@ -67,7 +67,7 @@ def test_another_input_size_gives_what_the_model_gives_on_images_of_that_size(sa
     assert wide.policy.tokens == wide.pos_embed.shape[1] == (models.HEIGHT // 16 + 1) * (models.WIDTH // 8)
     image_13HW = torch.nn.functional.interpolate(models.images(1), (models.HEIGHT + 16, 2 * models.WIDTH))
     with torch.no_grad():
-        found, expected = (model(image_13HW, select_all).logits_BKHW for model in (wide, own))
+        found, expected = (model(image_13HW, select_all).raw for model in (wide, own))
     torch.testing.assert_close(found, expected)
     with pytest.raises(InputError, match="both must be multiples of 16"):
         load(saved, (100, models.WIDTH))

@@ -15,7 +15,7 @@ from tests import models
 @pytest.mark.parametrize("stem", ["conv", "patch"])
 def test_logits_have_half_the_frame_size(stem: str) -> None:
     prediction = models.model(models.card("dense", depth=2, stem=stem))(models.images(3))
-    assert prediction.logits_BKHW.shape == (3, 11, models.HEIGHT // 2, models.WIDTH // 2)
+    assert prediction.raw.shape == (3, 11, models.HEIGHT // 2, models.WIDTH // 2)
     assert prediction.masked.keep_GBN == [] and prediction.masked.loss == 0
 
 
@@ -24,7 +24,7 @@ def test_every_size_has_heads_of_64(size: str) -> None:
     spec = ModelSpec(size=size, depth=1, height=32, width=32)  # type: ignore[arg-type]
     model = Segmenter(spec, TokenPolicy(Shape(WIDTHS[size], 1, (2, 2), 11))).eval()
     assert models.block(model, 0).attn.heads * HEAD_SIZE == WIDTHS[size]
-    assert model(torch.zeros(1, 3, 32, 32)).logits_BKHW.shape == (1, 11, 16, 16)
+    assert model(torch.zeros(1, 3, 32, 32)).raw.shape == (1, 11, 16, 16)
 
 
 @pytest.mark.parametrize("stem", ["conv", "patch"])
@@ -34,7 +34,7 @@ def test_one_uint8_frame_through_trunk_and_tail_equals_the_training_form(stem: s
     with torch.no_grad():
         x_ND, skips, scores_N = model.trunk(frame_HW3)
         got = model.tail(x_ND, skips, scores_N, ())
-        expected = model(models.images(1)).logits_BKHW
+        expected = model(models.images(1)).raw
     assert scores_N is None
     assert len(skips) == (2 if stem == "conv" else 0)
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
@@ -67,7 +67,7 @@ def test_another_input_size_resizes_the_positions() -> None:
         for parameter in model.stem.parameters():
             parameter.zero_()
         x_BND, _, view = model.embed(torch.zeros(1, 3, 96, 160))
-        assert model(torch.zeros(2, 3, 96, 160)).logits_BKHW.shape == (2, 11, 48, 80)
+        assert model(torch.zeros(2, 3, 96, 160)).raw.shape == (2, 11, 48, 80)
     assert view.grid == (6, 10)
     row_W = x_BND[0, :10, 0]
     assert (row_W.diff() > 0).all() and row_W[0] < -0.8 and row_W[-1] > 0.8

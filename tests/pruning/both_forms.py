@@ -16,7 +16,7 @@ IMAGES = 2
 def both_forms(model: Segmenter, counts: Sequence[int]) -> Iterator[tuple[Tensor, tuple[Tensor, Tensor]]]:
     """Each image (3, H, W) with its logits (K, H/2, W/2): of the masked form, all images at once, and of the gathered one."""
     images_B3HW = models.images(IMAGES)
-    masked_BKHW = model(images_B3HW, select_top(model.policy.schedule.candidates(counts))).logits_BKHW
+    masked_BKHW = model(images_B3HW, select_top(model.policy.schedule.candidates(counts))).raw
     for image_3HW, masked_KHW in zip(images_B3HW, masked_BKHW, strict=True):
         x_ND, skips, scores_S = model.trunk(image_3HW.permute(1, 2, 0).to(torch.uint8))
         yield image_3HW, (masked_KHW, model.tail(x_ND, skips, scores_S, counts)[0])

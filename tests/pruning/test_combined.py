@@ -162,7 +162,7 @@ def test_every_part_learns_and_a_share_of_the_batch_keeps_everything() -> None:
     model.train()
     torch.manual_seed(0)
     prediction = model(models.images(4), None, labels(4))
-    (prediction.logits_BKHW.square().mean() + prediction.masked.loss).backward()
+    (prediction.raw.square().mean() + prediction.masked.loss).backward()
     for name, parameter in made.named_parameters():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
         assert float(parameter.grad.abs().sum()) > 0 or "norm.bias" in name, name

@@ -109,7 +109,7 @@ def test_the_cnn_and_the_transformer_learn_apart() -> None:
     for from_task in (True, False):
         model.zero_grad()
         prediction = model(models.images(2), None, labels(2))
-        (prediction.logits_BKHW.square().mean() if from_task else prediction.masked.loss).backward()
+        (prediction.raw.square().mean() if from_task else prediction.masked.loss).backward()
         for name, parameter in model.named_parameters():
             learns = parameter.grad is not None and float(parameter.grad.abs().sum()) > 0
             assert learns == (name.startswith("policy.") != from_task) or name.endswith("norm.bias"), name

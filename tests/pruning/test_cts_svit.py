@@ -111,7 +111,7 @@ def test_what_gates_and_cnn_learn_from() -> None:
         model.zero_grad()
         torch.manual_seed(0)
         prediction = model(models.images(2), None, labels(2))
-        (prediction.logits_BKHW.square().mean() if from_task else prediction.masked.loss).backward()
+        (prediction.raw.square().mean() if from_task else prediction.masked.loss).backward()
         for name, parameter in model.policy.named_parameters():
             learns = parameter.grad is not None and float(parameter.grad.abs().sum()) > 0
             if name.startswith("gates."):

@@ -136,7 +136,7 @@ def test_training_lets_go_whatever_is_sure() -> None:
     for index, (logits_KHW, kept) in enumerate(expected):
         found = [set(keep_BN[index].nonzero()[:, 0].tolist()) for keep_BN in prediction.masked.keep_GBN]
         assert found == kept
-        torch.testing.assert_close(prediction.logits_BKHW[index], logits_KHW, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(prediction.raw[index], logits_KHW, rtol=1e-3, atol=1e-3)
     counts = {len(kept[-1]) for _, kept in expected}
     assert len(counts) > 1 and max(counts) < models.N  # each image its own
 
@@ -206,7 +206,7 @@ def test_gradients_reach_every_head_from_its_loss_and_from_the_answer() -> None:
     for from_task in (True, False):
         model = models.model(models.card("dtop")).train()
         prediction = model(models.images(2), None, labels(2))
-        (prediction.logits_BKHW.square().mean() if from_task else prediction.masked.loss).backward()
+        (prediction.raw.square().mean() if from_task else prediction.masked.loss).backward()
         assert isinstance(model.policy, Combination)
         for head in model.policy.heads:
             assert all(float(parameter.grad.abs().sum()) > 0 for parameter in head.parameters())  # type: ignore[union-attr]

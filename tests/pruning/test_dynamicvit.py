@@ -109,7 +109,7 @@ def test_gradients_reach_every_gate(pruned: str, source: str) -> None:
     undecided(policy)
     torch.manual_seed(0)
     prediction = model.train()(models.images(2))
-    (prediction.logits_BKHW.square().mean() if source == "task" else prediction.masked.loss).backward()
+    (prediction.raw.square().mean() if source == "task" else prediction.masked.loss).backward()
     for gate in policy.gates:
         assert all(float(parameter.grad.abs().sum()) > 0 for parameter in gate.parameters())  # type: ignore[union-attr]
 

@@ -48,7 +48,7 @@ def test_gradients_reach_every_stage(options: dict[str, Any], source: str) -> No
     undecided(made)
     torch.manual_seed(0)
     prediction = model.train()(models.images(2))
-    (prediction.logits_BKHW.square().mean() if source == "task" else prediction.masked.loss).backward()
+    (prediction.raw.square().mean() if source == "task" else prediction.masked.loss).backward()
     for importance in made.importance:
         assert all(float(parameter.grad.abs().sum()) > 0 for parameter in importance.parameters())  # type: ignore[union-attr]
     if source == "task" and made.reconstruction is not None:
@@ -131,7 +131,7 @@ def test_a_share_of_the_batch_keeps_every_token_and_is_left_out_of_the_regularis
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model, made = dynaprune(full=0.5)
-    dense_BKHW = model(models.images(4), fixed(*[[1.0] * models.N] * 3)).logits_BKHW
+    dense_BKHW = model(models.images(4), fixed(*[[1.0] * models.N] * 3)).raw
     seen: list[Tensor] = []
     plain = made.loss
 
@@ -145,7 +145,7 @@ def test_a_share_of_the_batch_keeps_every_token_and_is_left_out_of_the_regularis
     prediction = model(models.images(4))
     for keep_BN in prediction.masked.keep_GBN:
         assert (keep_BN[:2] == 1).all() and (keep_BN[2:] == 0).any()
-    torch.testing.assert_close(prediction.logits_BKHW[:2], dense_BKHW[:2], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(prediction.raw[:2], dense_BKHW[:2], rtol=1e-3, atol=1e-3)
     assert [part_BN.shape for part_BN in seen] == [(2, models.N)] * 6
     for mask_BN, keep_BN in zip(seen[3:], prediction.masked.keep_GBN, strict=True):
         assert torch.equal(mask_BN, keep_BN[2:])

@@ -64,7 +64,7 @@ def test_training_form_equals_inference_form(model: Segmenter, batch: int) -> No
         with torch.no_grad():
             prediction = model(images_B3HW, select_top(model.policy.schedule.candidates(counts)))
         assert [keep_BN.sum(-1).tolist() for keep_BN in prediction.masked.keep_GBN] == [[k] * batch for k in counts]
-        for image_3HW, expected in zip(images_B3HW, prediction.logits_BKHW, strict=True):
+        for image_3HW, expected in zip(images_B3HW, prediction.raw, strict=True):
             torch.testing.assert_close(infer(model, image_3HW, counts)[0], expected, rtol=1e-3, atol=1e-3)
 
 
@@ -105,9 +105,7 @@ def test_every_token_in_every_block_is_the_dense_model(model: Segmenter) -> None
             assert scores_N is not None
             assert torch.equal(model.policy.gathered(tail, x_trunk_ND, counts, scores_N).x_ND, x_ND)
         # in the training form keys pass through a mask, another kernel of the same attention
-        torch.testing.assert_close(
-            model(image_13HW, select_all).logits_BKHW, dense(image_13HW).logits_BKHW, rtol=1e-3, atol=1e-3
-        )
+        torch.testing.assert_close(model(image_13HW, select_all).raw, dense(image_13HW).raw, rtol=1e-3, atol=1e-3)
 
 
 def test_selection_matters(model: Segmenter) -> None:
@@ -122,7 +120,7 @@ def test_selection_matters(model: Segmenter) -> None:
 
 def test_evaluation_repeats_itself_and_keeps_the_targets(model: Segmenter) -> None:
     first, second = model(models.images(2)), model(models.images(2))
-    assert torch.equal(first.logits_BKHW, second.logits_BKHW)
+    assert torch.equal(first.raw, second.raw)
     shares = [round(float(keep_BN.mean()) * models.N) for keep_BN in first.masked.keep_GBN]
     targets = list(model.policy.schedule.target_counts)
     if model.policy.not_exportable:  # the targets are the most that a count which depends on the frame can be
@@ -135,9 +133,9 @@ def test_an_image_is_answered_as_if_it_were_alone(model: Segmenter) -> None:
     images_B3HW = models.images(3)
     counts = model.policy.schedule.round_up([12] * len(model.policy.gated))
     with torch.no_grad():
-        together_BKHW = model(images_B3HW, select_top(model.policy.schedule.candidates(counts))).logits_BKHW
+        together_BKHW = model(images_B3HW, select_top(model.policy.schedule.candidates(counts))).raw
         for image_3HW, expected_KHW in zip(images_B3HW, together_BKHW, strict=True):
-            alone_1KHW = model(image_3HW[None], select_top(model.policy.schedule.candidates(counts))).logits_BKHW
+            alone_1KHW = model(image_3HW[None], select_top(model.policy.schedule.candidates(counts))).raw
             torch.testing.assert_close(alone_1KHW[0], expected_KHW, rtol=1e-3, atol=1e-3)
 
 
@@ -154,7 +152,7 @@ def test_trains_on_crops(model: Segmenter) -> None:
     model.train()
     try:
         prediction = model(models.images(2)[..., :48, :64])
-        (prediction.logits_BKHW.square().mean() + prediction.masked.loss).backward()
+        (prediction.raw.square().mean() + prediction.masked.loss).backward()
     finally:
         model.eval()
     assert [keep_BN.shape for keep_BN in prediction.masked.keep_GBN] == [(2, 12)] * len(model.policy.gated)

@@ -161,7 +161,7 @@ def test_training_form_equals_inference_form(counts: tuple[int, ...]) -> None:
     counts = step.schedule.round_up(counts)
     with torch.no_grad():
         prediction = model()(images(2), select_top(step.schedule.candidates(counts)))
-        for frame_HW3, expected_KHW in zip(frames(2), prediction.logits_BKHW, strict=True):
+        for frame_HW3, expected_KHW in zip(frames(2), prediction.raw, strict=True):
             x_ND, skips, scores_S = model().trunk(frame_HW3)
             got_KHW = model().tail(x_ND, skips, scores_S, counts)[0]
             torch.testing.assert_close(got_KHW, expected_KHW, rtol=1e-3, atol=1e-3)

@@ -70,7 +70,7 @@ def test_gradients_reach_every_gate_through_the_mix_and_the_loss() -> None:
         model = models.model().train()
         torch.manual_seed(0)
         prediction = model(models.images(2))
-        (prediction.logits_BKHW.square().mean() if from_task else prediction.masked.loss).backward()
+        (prediction.raw.square().mean() if from_task else prediction.masked.loss).backward()
         assert isinstance(model.policy, SViT)
         for gate in model.policy.gates:
             assert all(float(parameter.grad.abs().sum()) > 0 for parameter in gate.parameters())  # type: ignore[union-attr]

@@ -151,7 +151,7 @@ def test_images_of_one_batch_keep_what_they_would_keep_alone(model: Segmenter) -
         assert all(len(set(counts_B)) > 1 for counts_B in counts_GB)
         for image in range(4):
             alone = model(images_B3HW[image : image + 1], select_over(thresholds))
-            torch.testing.assert_close(alone.logits_BKHW[0], together.logits_BKHW[image], rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(alone.raw[0], together.raw[image], rtol=1e-3, atol=1e-3)
             for keep_1N, keep_BN in zip(alone.masked.keep_GBN, together.masked.keep_GBN, strict=True):
                 assert torch.equal(keep_1N[0], keep_BN[image])
 

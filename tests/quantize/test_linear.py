@@ -132,11 +132,11 @@ def test_switching_a_model_off_and_unquantizing_it_give_its_float_twin() -> None
     model = models.model(models.card(depth=3, quantized=True))
     image_13HW = models.images(1)
     with torch.no_grad():
-        quantized = model(image_13HW).logits_BKHW
+        quantized = model(image_13HW).raw
         set_quantized(model, False)
-        off = model(image_13HW).logits_BKHW
+        off = model(image_13HW).raw
         unquantize_linears(model)
-        plain = model(image_13HW).logits_BKHW
+        plain = model(image_13HW).raw
     assert torch.equal(off, plain)
     assert (quantized - off).abs().max() > 1e-3
     assert not list(quantized_linears(model))
@@ -147,9 +147,9 @@ def test_a_folded_model_equals_the_fake_quantized_one(dialect: str) -> None:
     model = models.model(models.card("dense", depth=3, quantized=True))
     image_13HW = models.images(1)
     with torch.no_grad():
-        expected = model(image_13HW).logits_BKHW
+        expected = model(image_13HW).raw
         fold_linears(model, dialect)
-        got = model(image_13HW).logits_BKHW
+        got = model(image_13HW).raw
     assert (got - expected).abs().mean() < 0.02 * expected.abs().mean()  # a code may flip where two roundings differ
     assert not list(quantized_linears(model))
 

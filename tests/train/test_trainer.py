@@ -76,7 +76,7 @@ def test_no_policy_reads_a_value_from_the_device(unreadable: Unreadable, policy:
     model = make_model(models.card(policy)).to(unreadable.device).train()
     images_B3HW, labels_BHW = batch()
     prediction = model(images_B3HW.float(), labels_BHW=labels_BHW.long(), progress=0.5)
-    (prediction.logits_BKHW.sum() + prediction.masked.loss).backward()
+    (prediction.raw.sum() + prediction.masked.loss).backward()
 
 
 READS: list[Callable[[torch.Tensor], Any]] = [float, bool, lambda loss: loss.tolist(), lambda loss: loss[loss > 0]]

@@ -24,7 +24,7 @@ def test_validation_scores_what_numpy_scores(tmp_path: Path) -> None:
     for sample in samples:
         image_13HW = torch.from_numpy(sample.image_HW3.copy()).permute(2, 0, 1)[None].float()
         with torch.no_grad():
-            classes_HW = model(image_13HW, select).logits_BKHW.argmax(1)[0].numpy().astype(np.uint8)
+            classes_HW = model(image_13HW, select).raw.argmax(1)[0].numpy().astype(np.uint8)
         matrix.update(np.kron(classes_HW, np.ones((2, 2), np.uint8)), sample.label_HW)
         reported.update(classes_HW, sample.label_HW)
     assert result.boundary_f == pytest.approx(reported.result()["boundary_f"])

@@ -1,7 +1,7 @@
 """The bucket family in PyTorch on a GPU: one CUDA graph for each bucket, against the dense model, and against tokens of another
 count in each frame without CUDA graphs, where every kernel is launched anew: what constant shapes are worth there.
 
-Weights are random: time depends on shapes alone. Frames come from the host and labels go back to it, as in a stream.
+Weights are random: time depends on shapes alone. Frames come from the host and outputs go back to it, as in a stream.
 
 Shapes: H W pixels of the frame, N tokens of the grid, D width, S scores.
 """
@@ -22,7 +22,7 @@ from edgeprune.base.table import plain
 from edgeprune.bundle.target import BucketFamily
 from edgeprune.evaluate.bench import mj_per_frame
 from edgeprune.export.family import place_buckets
-from edgeprune.export.graphs import blank_frame, to_labels
+from edgeprune.export.graphs import blank_frame, to_outputs
 from edgeprune.model.checkpoint import shape_of
 from edgeprune.model.segmenter import Segmenter, as_image
 from edgeprune.model.spec import ModelSpec, PolicySpec
@@ -80,21 +80,21 @@ class GraphRunner:
         self.frame_HW3 = blank_frame(model).to(model.mean.device)
         self.replay_tail: Step | None = None
         if counts is None:
-            self.replay, self.labels_HW = capture_cuda(lambda: dense_labels(model, self.frame_HW3))
+            self.replay, self.outputs = capture_cuda(lambda: run_dense(model, self.frame_HW3))
             return
         self.replay, (state, self.need) = capture_cuda(lambda: run_trunk(model, self.frame_HW3))
         x_ND, skips, scores_S = state
-        self.replay_tail, self.labels_HW = capture_cuda(
-            lambda: to_labels(model.tail(x_ND, skips, scores_S, counts), "onnxruntime")
+        self.replay_tail, self.outputs = capture_cuda(
+            lambda: to_outputs(model, model.tail(x_ND, skips, scores_S, counts), "onnxruntime")
         )
 
-    def __call__(self, frame_HW3: Tensor) -> Tensor:
+    def __call__(self, frame_HW3: Tensor) -> list[Tensor]:
         self.frame_HW3.copy_(frame_HW3, non_blocking=True)
         self.replay()
         if self.replay_tail is not None:
             self.need.item()
             self.replay_tail()
-        return self.labels_HW.cpu()
+        return to_host(self.outputs)
 
 
 class DynamicRunner:
@@ -104,15 +104,20 @@ class DynamicRunner:
     def __init__(self, model: Segmenter, counts: Sequence[int] | None, spread: int):
         self.model, self.counts, self.spread, self.frames = model, counts, spread, 0
 
-    def __call__(self, frame_HW3: Tensor) -> Tensor:
+    def __call__(self, frame_HW3: Tensor) -> list[Tensor]:
         frame_HW3 = frame_HW3.to(self.model.mean.device, non_blocking=True)
         if self.counts is None:
-            return dense_labels(self.model, frame_HW3).cpu()
+            return to_host(run_dense(self.model, frame_HW3))
         state, need = run_trunk(self.model, frame_HW3)
         need.item()
         fewer, self.frames = self.frames % self.spread, self.frames + 1
         counts = self.model.policy.schedule.round_up([max(1, count - fewer) for count in self.counts])
-        return to_labels(self.model.tail(*state, counts), "onnxruntime").cpu()
+        return to_host(to_outputs(self.model, self.model.tail(*state, counts), "onnxruntime"))
+
+
+def to_host(outputs: Sequence[Tensor]) -> list[Tensor]:
+    """The outputs where a stream's consumer has them."""
+    return [each.cpu() for each in outputs]
 
 
 def run_trunk(model: Segmenter, frame_HW3: Tensor) -> tuple[tuple[Tensor, list[Tensor], Tensor], Tensor]:
@@ -122,12 +127,12 @@ def run_trunk(model: Segmenter, frame_HW3: Tensor) -> tuple[tuple[Tensor, list[T
     return (x_ND, skips, scores_S), model.policy.required_tokens(scores_S, [0.0] * len(model.policy.gated))
 
 
-def dense_labels(model: Segmenter, frame_HW3: Tensor) -> Tensor:
+def run_dense(model: Segmenter, frame_HW3: Tensor) -> tuple[Tensor, ...]:
     """Every token through every block."""
     x_BND, skips, _ = model.embed(as_image(frame_HW3))
     for block in model.blocks:
         x_BND = block(x_BND)
-    return to_labels(model.head(model.norm(x_BND), model.grid, skips), "onnxruntime")
+    return to_outputs(model, model.head(model.norm(x_BND), model.grid, skips), "onnxruntime")
 
 
 @dataclass
@@ -137,7 +142,7 @@ class Timed:
     graph: str
     mode: str
     token_share: float
-    run: Callable[[Tensor], Tensor]
+    run: Callable[[Tensor], list[Tensor]]
     rounds_ms: list[list[float]] = field(default_factory=list)
     energies: list[Energy] = field(default_factory=list)
 

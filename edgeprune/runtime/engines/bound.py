@@ -5,7 +5,7 @@ An engine of this kind is a `BoundEngine` that says how to `bind` a file; what a
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,10 +14,10 @@ import numpy as np
 
 from edgeprune.base.errors import EdgepruneError, InputError, choose
 from edgeprune.bundle import Bundle
-from edgeprune.runtime.engines.engine import UInt8
+from edgeprune.runtime.engines.engine import Outputs, UInt8
 from edgeprune.runtime.engines.memory import free_host_bytes, lacks_memory, no_memory
 
-FRAME, COUNT, LABELS = "frame", "count", "labels"
+FRAME, COUNT = "frame", "count"
 # The first run allocates its memory; two more let caches and clocks settle.
 WARM_UP_RUNS = 3
 
@@ -121,9 +121,17 @@ def _held(held: ExitStack, bound: Bound) -> Bound:
     return bound
 
 
-def _labels(bound: Bound) -> UInt8:
-    """Plans of Torch-TensorRT give them in INT32."""
-    return bound.read(LABELS).astype(np.uint8, copy=False)
+def answers(outputs: Collection[str]) -> list[str]:
+    """Those of a graph's outputs that come back to the host as a task's; a trunk's, beside `count`, are for its tails alone."""
+    return [] if COUNT in outputs else list(outputs)
+
+
+def _read(bound: Bound) -> Outputs:
+    """Ids are bytes; plans of Torch-TensorRT give them in INT32."""
+    found = {name: bound.read(name) for name in answers(bound.outputs)}
+    return {
+        name: array.astype(np.uint8, copy=False) if array.dtype == np.int32 else array for name, array in found.items()
+    }
 
 
 def _grey(bound: Bound) -> UInt8:
@@ -159,11 +167,11 @@ class BoundSession:
         self._trunk.run(frame_HW3)
         return int(self._trunk.read(COUNT)) if COUNT in self._trunk.outputs else self._tokens
 
-    def finish(self, bucket: str) -> UInt8:
+    def finish(self, bucket: str) -> Outputs:
         tail = choose(self._tails, bucket, "bucket")
         if tail is not self._trunk:
             tail.run()
-        return _labels(tail)
+        return _read(tail)
 
     def describe(self) -> dict[str, Any]:
         return _describe(self._trunk, self._threads) | {"precision": self._precision}
@@ -182,9 +190,9 @@ class BoundGraph:
         self._path, self._threads = path, threads
         with ExitStack() as held:
             self._bound = _held(held, engine.bind(path, threads))
-            if len(self._bound.frame_shape) != 3 or LABELS not in self._bound.outputs:
+            if len(self._bound.frame_shape) != 3 or not answers(self._bound.outputs):
                 raise InputError(
-                    f"graph {path} does not turn a {FRAME!r} (H, W, 3) into {LABELS!r}: it has frame "
+                    f"graph {path} does not turn a {FRAME!r} (H, W, 3) into an answer: it has frame "
                     f"{self._bound.frame_shape} and outputs {', '.join(self._bound.outputs)}; export it with those names"
                 )
             grey_HW3 = _grey(self._bound)
@@ -192,7 +200,7 @@ class BoundGraph:
                 self(grey_HW3)
             self._held = held.pop_all()
 
-    def __call__(self, frame_HW3: UInt8) -> UInt8:
+    def __call__(self, frame_HW3: UInt8) -> Outputs:
         if frame_HW3.shape != self._bound.frame_shape:
             height, width = self._bound.frame_shape[:2]
             raise InputError(
@@ -200,7 +208,7 @@ class BoundGraph:
                 "export it at the bundle's input size"
             )
         self._bound.run(frame_HW3)
-        return _labels(self._bound)
+        return _read(self._bound)
 
     def describe(self) -> dict[str, Any]:
         return _describe(self._bound, self._threads)

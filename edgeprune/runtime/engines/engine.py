@@ -1,9 +1,9 @@
 """What every inference engine is to the rest of edgeprune. An engine is an object that fulfils `Engine`.
 
-Array shapes: frame_HW3 (uint8 RGB at the bundle's input size), label_HW (uint8 class ids at its label size).
+Array shapes: frame_HW3 (uint8 RGB at the bundle's input size).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,12 +14,15 @@ from edgeprune.base.errors import EdgepruneError
 from edgeprune.bundle import Bundle
 
 UInt8 = npt.NDArray[np.uint8]
+# What a graph answers, by name, as its task's head has it; copies of their own, ids in uint8. Of the semantic task `labels`,
+# class ids (H, W) at the bundle's label size. `runtime/tasks` knows what to make of them.
+Outputs = Mapping[str, npt.NDArray[Any]]
 
 
 class Session(Protocol):
     """The graphs of one precision, opened and warmed up. A frame is `start()` and then `finish()`, in one thread.
 
-    A bundle of the dense policy has one bucket whose graph runs in `start()`; `finish()` hands its labels out.
+    A bundle of the dense policy has one bucket whose graph runs in `start()`; `finish()` hands its outputs out.
     """
 
     def start(self, frame_HW3: UInt8) -> int:
@@ -29,11 +32,8 @@ class Session(Protocol):
             How many tokens are over the threshold; all of them where nothing is gated.
         """
 
-    def finish(self, bucket: str) -> UInt8:
+    def finish(self, bucket: str) -> Outputs:
         """Runs the tail of a bucket on the state of the last `start()`; any number of buckets in turn.
-
-        Returns:
-            label_HW, a copy of its own.
 
         Raises:
             InputError: the bucket isn't in the bundle, or wasn't opened; the message lists those that were.
@@ -48,10 +48,10 @@ class Session(Protocol):
 
 
 class Graph(Protocol):
-    """A single graph, frame -> labels, opened and warmed up: the dense reference, or the stem with the head."""
+    """A single graph, frame -> outputs, opened and warmed up: the dense reference, or the stem with the head."""
 
-    def __call__(self, frame_HW3: UInt8) -> UInt8:
-        """frame_HW3 -> label_HW, a copy of its own."""
+    def __call__(self, frame_HW3: UInt8) -> Outputs:
+        """What it answers of a frame."""
 
     def describe(self) -> dict[str, Any]:
         """As `Session.describe()`, without the precision."""

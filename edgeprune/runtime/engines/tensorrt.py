@@ -1,9 +1,9 @@
 """TensorRT on the device, from plans that were compiled there (see `plans`); with the `tensorrt` that JetPack brings.
 
 A graph is bound once: its tensors, an execution context, and a CUDA graph of "frame in, kernels, result out". The trunk's
-state stays in device memory, where the tails read it; a count and the labels are all that comes back. All contexts share one
-block of activation memory: no two of them run at once. A bound graph that is closed gives everything back; the block goes with
-the last of them.
+state stays in device memory, where the tails read it; a count and the answer of a tail are all that comes back. All contexts
+share one block of activation memory: no two of them run at once. A bound graph that is closed gives everything back; the block
+goes with the last of them.
 
 Documented, never yet run on a Jetson: see docs/jetson.md.
 """
@@ -22,7 +22,7 @@ import numpy as np
 from edgeprune.base.device import memory_mb
 from edgeprune.base.errors import EdgepruneError, InputError, RunError, choose
 from edgeprune.bundle import Bundle
-from edgeprune.runtime.engines.bound import COUNT, FRAME, LABELS, BoundEngine, import_library
+from edgeprune.runtime.engines.bound import COUNT, FRAME, BoundEngine, answers, import_library
 from edgeprune.runtime.engines.cuda import Array, Cuda, open_cuda
 from edgeprune.runtime.engines.engine import UInt8
 from edgeprune.runtime.engines.memory import MB, fitting, no_memory
@@ -277,7 +277,7 @@ class TensorRtBound:
                 self._check_fits(own, name, tensor)
             if not self._context.set_tensor_address(own, tensor.address):
                 raise RunError(f"TensorRT refuses the memory of {name!r} of {path.stem}")
-        self._back = [name for name in (COUNT, LABELS) if name in self.outputs]
+        self._back = [COUNT] if COUNT in self.outputs else answers(self.outputs)
         self._held.callback(self._drop)  # once more: where all went well before the memory that it works on
         self._held.callback(self._forget)
         self._held.callback(runtime.cuda.synchronize, runtime.stream)

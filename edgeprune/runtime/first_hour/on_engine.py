@@ -1,6 +1,6 @@
 """What is asked of our own engine: that it compiles, answers as the references do, how fast, and what it leaves behind.
 
-Shapes: H W 3 a frame, h w labels.
+Shapes: F frames, H W pixels.
 """
 
 import os
@@ -21,6 +21,7 @@ from edgeprune.runtime.engines import ENGINES, Engine
 from edgeprune.runtime.engines.tensorrt import open_runtime
 from edgeprune.runtime.first_hour.step import Found, Job
 from edgeprune.runtime.first_hour.trtexec import built
+from edgeprune.runtime.references import compare_with_references
 
 WARM_UP, FRAMES, OPENINGS = 20, 200, 50
 NO_REASON = "no reason given"  # what the engine says where TensorRT's log had none
@@ -118,14 +119,9 @@ def labels(job: Job, tf32: bool) -> Found:
 
 
 def _compare(job: Job, precision: str, bucket: str) -> Found:
-    references = read_references(job.bundle)
-    frames_FHW3, expected_Fhw = references["frames"], references[f"{precision}/{bucket}"]
-    differ = 0
     with closing(_engine(job).open(job.bundle, precision, [bucket])) as session:
-        for frame_HW3, expected_hw in zip(frames_FHW3, expected_Fhw, strict=True):
-            session.start(frame_HW3)
-            differ += int(np.sum(session.finish(bucket) != expected_hw))
-    return {"equal": 1 - differ / expected_Fhw.size, "differ": differ, "of": int(expected_Fhw.size)}
+        found = compare_with_references(session, job.bundle, precision, [bucket])[bucket]
+    return {"equal": found.share, "differ": found.of - found.equal, "of": found.of}
 
 
 def _latency(times_ms: Sequence[float]) -> Found:

@@ -1,18 +1,21 @@
 """Tasks: what the outputs of a bundle's graphs mean. Adding one is a new file and a row in TASKS."""
 
-from collections.abc import Callable
-
+from edgeprune.base.errors import choose
 from edgeprune.bundle import Manifest
-from edgeprune.runtime.tasks.result import FrameFacts, Result, Task
+from edgeprune.runtime.tasks.result import FrameFacts, Result
 from edgeprune.runtime.tasks.semantic import Semantic
+from edgeprune.runtime.tasks.task import Agreement, Task
 
-__all__ = ["TASKS", "FrameFacts", "Result", "Task", "open_task"]
+__all__ = ["TASKS", "Agreement", "FrameFacts", "Result", "Task", "find_task", "open_task"]
 
-TASKS: dict[str, Callable[[Manifest], Task]] = {
-    "semantic": Semantic,
-}
+TASKS: dict[str, type[Task]] = {"semantic": Semantic}
+
+
+def find_task(name: str) -> type[Task]:
+    """A row of TASKS. Raises InputError with the choices for an unknown name."""
+    return choose(TASKS, name, "task")
 
 
 def open_task(manifest: Manifest) -> Task:
-    """The task of a bundle. Every bundle's is `semantic` so far; a manifest names none."""
-    return TASKS["semantic"](manifest)
+    """The task of a bundle. Raises InputError as `find_task`."""
+    return find_task(manifest.task)(manifest)

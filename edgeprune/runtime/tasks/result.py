@@ -6,7 +6,6 @@ Array shapes: label_HW (uint8 class ids), picture_HW3 (uint8 RGB), both of the f
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from edgeprune.runtime.cameras.source import Frame
 from edgeprune.runtime.engines.engine import UInt8
@@ -96,10 +95,3 @@ class Result(ABC):
     @abstractmethod
     def overlay(self) -> UInt8:
         """picture_HW3: the frame, what was found in it, a status line, a legend."""
-
-
-class Task(Protocol):
-    """What makes results of a bundle's outputs. One per stream: it may keep what does not change from frame to frame."""
-
-    def result(self, facts: FrameFacts, label_hw: UInt8) -> Result:
-        """The result of a frame. `label_hw`: what `Session.finish` gave."""

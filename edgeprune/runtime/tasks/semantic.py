@@ -8,14 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+import numpy.typing as npt
+
 from edgeprune.bundle import Manifest
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.runtime.engines.engine import UInt8
+from edgeprune.runtime.engines.engine import Outputs, UInt8
 from edgeprune.runtime.tasks import result
 from edgeprune.runtime.tasks.overlay import Overlay
+from edgeprune.runtime.tasks.task import Agreement, Task
 
 
-class Semantic:
+class Semantic(Task):
     """Results of a bundle's label maps.
 
     Attributes:
@@ -29,9 +33,16 @@ class Semantic:
         self.palette = manifest.palette
         self.drawing = Overlay(manifest.names, manifest.palette)
 
-    def result(self, facts: result.FrameFacts, label_hw: UInt8) -> "Result":
+    def result(self, facts: result.FrameFacts, outputs: Outputs) -> "Result":
         """The result of a frame; nothing of it is computed yet."""
-        return Result(facts, label_hw, self)
+        return Result(facts, outputs["labels"], self)
+
+    @staticmethod
+    def agreement(expected: Outputs, got: Outputs, sure: npt.NDArray[np.bool_] | None = None) -> Agreement:
+        """Pixels of equal classes."""
+        equal_hw = expected["labels"] == got["labels"]
+        counted = equal_hw if sure is None else equal_hw[sure]
+        return Agreement(int(counted.sum()), counted.size)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,20 +1,26 @@
 """The tasks that a phase can train: one file and one row each."""
 
+from collections.abc import Callable
+
 import torch
 
+from edgeprune.base.errors import choose
 from edgeprune.data.datasets import DataSet
 from edgeprune.train.recipe import Phase, Recipe
 from edgeprune.train.tasks.semantic import Semantic
 from edgeprune.train.tasks.task import Task
 
-TASKS = {"semantic": Semantic}
+TASKS: dict[str, Callable[[Recipe, Phase, DataSet, list[float], torch.device], Task]] = {"semantic": Semantic}
 
 
 def make_task(recipe: Recipe, phase: Phase, data_set: DataSet, histogram: list[float], device: torch.device) -> Task:
-    """The task of the recipe's model, which is semantic: `ModelSpec` knows no other head.
+    """The task of the recipe's model.
 
     Args:
         histogram: share of each class in the phase's data.
         device: what the phase trains on.
+
+    Raises:
+        InputError: an unknown task.
     """
-    return TASKS["semantic"](recipe, phase, data_set, histogram, device)
+    return choose(TASKS, recipe.model.task, "task")(recipe, phase, data_set, histogram, device)

@@ -47,7 +47,7 @@ class Semantic:
 
     def loss(self, prediction: Prediction, labels_BHW: Tensor) -> Tensor:
         """Cross-entropy with weights for rare classes, and the soft Jaccard distance."""
-        logits_BKHW, phase = prediction.logits_BKHW, self.phase
+        logits_BKHW, phase = prediction.raw, self.phase
         loss = cross_entropy(logits_BKHW, labels_BHW, self.ignore_index, self.weights_K, phase.label_smoothing)
         if phase.jaccard:
             loss = loss + phase.jaccard * jaccard_distance(logits_BKHW, labels_BHW, self.ignore_index)
@@ -55,9 +55,9 @@ class Semantic:
 
     def distance(self, prediction: Prediction, taught: Prediction) -> Tensor:
         """Of the class probabilities, and of the final tokens: all that a teacher of other classes can say."""
-        phase, distance = self.phase, prediction.logits_BKHW.new_zeros((), dtype=torch.float32)
+        phase, distance = self.phase, prediction.raw.new_zeros((), dtype=torch.float32)
         if phase.distill:
-            distance = distance + phase.distill * distance_to_teacher(prediction.logits_BKHW, taught.logits_BKHW)
+            distance = distance + phase.distill * distance_to_teacher(prediction.raw, taught.raw)
         if phase.distill_tokens:
             distance = distance + phase.distill_tokens * distance_to_tokens(prediction.x_BND, taught.x_BND)
         return distance

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.bundle.target import BucketFamily
-from edgeprune.export.graphs import to_labels
+from edgeprune.export.graphs import to_outputs
 from edgeprune.lab.in_torch import __main__ as command
 from edgeprune.lab.in_torch import bench as in_torch
 from edgeprune.lab.in_torch.bench import DynamicRunner, GraphRunner, bench_in_torch, make_family, random_frame
@@ -73,7 +73,7 @@ def test_a_capture_may_hold_it(policy: str, monkeypatch: pytest.MonkeyPatch) -> 
     state, need = in_torch.run_trunk(
         model, torch.zeros(models.HEIGHT, models.WIDTH, 3, dtype=torch.uint8, device="meta")
     )
-    labels_HW = to_labels(model.tail(*state, counts), "onnxruntime")
+    (labels_HW,) = to_outputs(model, model.tail(*state, counts), "onnxruntime")
     assert {each.device.type for each in (need, labels_HW)} == {"meta"}
     assert labels_HW.shape == (models.HEIGHT // 2, models.WIDTH // 2)
 
@@ -100,8 +100,8 @@ def test_graphs_and_launched_kernels_agree(policy: str, dtype: torch.dtype, with
             weight.normal_(std=0.3)  # labels that differ by frame
         graph, launched = GraphRunner(model, counts), DynamicRunner(model, counts, spread=1)
         frames = [random_frame(SPEC, seed, CPU) for seed in range(2)] + [torch.zeros_like(random_frame(SPEC, 0, CPU))]
-        answers = [graph(frame).clone() for frame in frames]
-        assert all(torch.equal(answer, launched(frame)) for answer, frame in zip(answers, frames, strict=True))
+        answers = [graph(frame)[0].clone() for frame in frames]
+        assert all(torch.equal(answer, launched(frame)[0]) for answer, frame in zip(answers, frames, strict=True))
         assert not torch.equal(answers[0], answers[2])
 
 

@@ -42,7 +42,7 @@ def test_labels_and_frames_of_earlier_calls_stay_as_they_were(engine: Engine, bu
     session, dense = engine.open(bundle, "fp32"), engine.open_graph(bundle.path("graphs/dense.onnx"))
     frame_HW3, other_HW3 = bundles.frame_with(4, seed=1), bundles.frame_with(20, seed=2)
     session.start(frame_HW3)
-    label_HW, dense_HW = session.finish("half"), dense(frame_HW3)
+    label_HW, dense_HW = session.finish("half")["labels"], dense(frame_HW3)["labels"]
     session.start(other_HW3)
     session.finish("half")
     dense(other_HW3)
@@ -64,15 +64,15 @@ def test_frames_that_can_only_be_read(engine: Engine, bundle: Bundle) -> None:
     for given_HW3 in (frame_HW3, wide_HW3[:, ::2]):
         given_HW3.flags.writeable = False
         session.start(given_HW3)
-        assert np.array_equal(session.finish("half"), bundles.expected_labels(frame_HW3, "half"))
-        assert np.array_equal(dense(given_HW3), bundles.expected_dense(frame_HW3))
+        assert np.array_equal(session.finish("half")["labels"], bundles.expected_labels(frame_HW3, "half"))
+        assert np.array_equal(dense(given_HW3)["labels"], bundles.expected_dense(frame_HW3))
 
 
 def test_dense_policy_has_one_bucket(engine: Engine, tmp_path: Path) -> None:
     session = engine.open(bundles.write_bundle(tmp_path / "tiny", gated=False), "fp32")
     frame_HW3 = bundles.frame_with(5)
     assert session.start(frame_HW3) == bundles.N
-    assert np.array_equal(session.finish("full"), bundles.expected_dense(frame_HW3))
+    assert np.array_equal(session.finish("full")["labels"], bundles.expected_dense(frame_HW3))
     with pytest.raises(InputError, match="choices: full"):
         session.finish("half")
 
@@ -154,7 +154,7 @@ def test_bf16_is_nearly_what_the_graph_says(bundle: Bundle) -> None:
     assert "bf" in session.describe()["inference_precision"]
     frame_HW3 = bundles.frame_with(6, seed=1)
     assert session.start(frame_HW3) == 6
-    assert (session.finish("half") == bundles.expected_labels(frame_HW3, "half")).mean() > 0.95
+    assert (session.finish("half")["labels"] == bundles.expected_labels(frame_HW3, "half")).mean() > 0.95
 
 
 # ------------------------------------------------------------------------------------------------ ONNX Runtime's providers

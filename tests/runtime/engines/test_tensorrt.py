@@ -20,7 +20,7 @@ def test_a_count_and_labels_are_all_that_comes_back(jetson: Jetson, bundle: Bund
     jetson.cudart.copies.clear()
     jetson.cudart.launches = 0
     count = session.start(frame_HW3)
-    labels_HW = session.finish("half")
+    labels_HW = session.finish("half")["labels"]
     assert count == 5
     assert jetson.cudart.copies == [("in", frame_HW3.nbytes), ("out", 4), ("out", labels_HW.nbytes)]
     assert jetson.cudart.launches == 2  # one CUDA graph each, whatever is in it
@@ -30,7 +30,7 @@ def test_labels_of_earlier_calls_stay_as_they_were(jetson: Jetson, bundle: Bundl
     session = prepared(bundle)
     first_HW3, second_HW3 = bundles.frame_with(4, seed=1), bundles.frame_with(20, seed=2)
     session.start(first_HW3)
-    labels_HW = session.finish("half")
+    labels_HW = session.finish("half")["labels"]
     session.start(second_HW3)
     session.finish("half")
     assert np.array_equal(labels_HW, bundles.expected_labels(first_HW3, "half"))
@@ -48,15 +48,15 @@ def test_a_larger_graph_that_is_opened_later_renews_the_others(jetson: Jetson, b
     """Its activations need a larger block; the addresses in the captured graphs of before are of the one that was freed."""
     session, frame_HW3 = prepared(bundle), bundles.frame_with(9)
     session.start(frame_HW3)
-    labels_HW = session.finish("half")
+    labels_HW = session.finish("half")["labels"]
     jetson.trt.bytes_per_node = 100_000
     ENGINE.prepare([bundle.path("graphs/dense.onnx")])
     before = open_runtime().scratch.generation
     dense = ENGINE.open_graph(bundle.path("graphs/dense.onnx"))
     assert open_runtime().scratch.generation > before
-    assert np.array_equal(dense(frame_HW3), bundles.expected_dense(frame_HW3))
+    assert np.array_equal(dense(frame_HW3)["labels"], bundles.expected_dense(frame_HW3))
     session.start(frame_HW3)
-    assert np.array_equal(session.finish("half"), labels_HW)
+    assert np.array_equal(session.finish("half")["labels"], labels_HW)
 
 
 def test_it_says_what_really_runs(jetson: Jetson, bundle: Bundle) -> None:

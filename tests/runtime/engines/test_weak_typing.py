@@ -151,7 +151,7 @@ def test_what_the_graph_keeps_in_fp32_stays_in_fp32(orin: Jetson, tmp_path: Path
     }
     frame_HW3, label_HW = frame_and_labels()
     dense = ENGINE.open_graph(graph)
-    assert np.array_equal(dense(frame_HW3), label_HW)
+    assert np.array_equal(dense(frame_HW3)["labels"], label_HW)
 
 
 def test_the_fake_takes_fp16_where_it_is_free_to(orin: Jetson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +165,7 @@ def test_the_fake_takes_fp16_where_it_is_free_to(orin: Jetson, tmp_path: Path, m
     graph = save_mixed(tmp_path / "mixed.onnx")
     ENGINE.prepare([graph])
     frame_HW3, label_HW = frame_and_labels()
-    assert label_HW.any() and not ENGINE.open_graph(graph)(frame_HW3).any()
+    assert label_HW.any() and not ENGINE.open_graph(graph)(frame_HW3)["labels"].any()
 
 
 def test_quantized_linears_are_left_to_their_qdq_layers(orin: Jetson, tmp_path: Path) -> None:
@@ -198,4 +198,4 @@ def test_quantized_linears_are_left_to_their_qdq_layers(orin: Jetson, tmp_path: 
     held = {layer.name for layer in network.layers if layer.held_to is not None}
     assert held == {"mean", "halved"}
     frame_HW3 = np.full((SIDE, SIDE, 3), 100, np.uint8)
-    assert (ENGINE.open_graph(graph)(frame_HW3) == 50).all()
+    assert (ENGINE.open_graph(graph)(frame_HW3)["labels"] == 50).all()

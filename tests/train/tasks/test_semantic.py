@@ -30,7 +30,7 @@ def prediction(seed: int) -> Prediction:
 
 def test_the_loss_is_the_sum_of_what_the_phase_asks_for(tmp_path: Path) -> None:
     labels_BHW = torch.randint(0, 12, (2, 16, 24), generator=torch.Generator().manual_seed(0))
-    logits_BKHW = prediction(0).logits_BKHW
+    logits_BKHW = prediction(0).raw
     plain = task(tmp_path).loss(prediction(0), labels_BHW)
     assert plain == losses.cross_entropy(logits_BKHW, labels_BHW, 11, None, 0.0)
     weights_K = losses.class_weights(HISTOGRAM, 0.5)
@@ -45,10 +45,10 @@ def test_the_loss_is_the_sum_of_what_the_phase_asks_for(tmp_path: Path) -> None:
 def test_the_distance_is_that_of_classes_and_of_tokens(tmp_path: Path, distill: float, tokens: float) -> None:
     ours, taught = prediction(0), prediction(1)
     if not distill:  # a teacher of other classes
-        taught.logits_BKHW = taught.logits_BKHW[:, :7]
+        taught.raw = taught.raw[:, :7]
     expected = torch.zeros(())
     if distill:
-        expected = distill * losses.distance_to_teacher(ours.logits_BKHW, taught.logits_BKHW)
+        expected = distill * losses.distance_to_teacher(ours.raw, taught.raw)
     expected = expected + tokens * losses.distance_to_tokens(ours.x_BND, taught.x_BND)
     found = task(tmp_path, distill=distill, distill_tokens=tokens, teacher="dense").distance(ours, taught)
     torch.testing.assert_close(found, expected)

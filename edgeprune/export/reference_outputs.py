@@ -1,4 +1,4 @@
-"""The labels that a bundle's graphs give for its reference frames: what engines are held to wherever the bundle goes.
+"""What a bundle's graphs answer to its reference frames: what engines are held to wherever the bundle goes.
 
 Shapes: F frames, H W pixels.
 """
@@ -12,39 +12,44 @@ import numpy.typing as npt
 import onnx
 
 from edgeprune.bundle import GraphSet
-from edgeprune.export.onnx_session import OnnxSession
+from edgeprune.bundle.references import reference_name
+from edgeprune.export.onnx_session import OnnxSession, Tensors
 from edgeprune.model.policy import Bucket
 from edgeprune.runtime.engines.fp16_rounded import round_fp16
 
 REFERENCE_FRAMES = 4
 
 
-def reference_labels(
+def reference_outputs(
     folder: Path,
     graphs: Mapping[str, GraphSet],
     buckets: Sequence[Bucket],
     frames_FHW3: npt.NDArray[np.uint8],
     threads: int,
 ) -> dict[str, npt.NDArray[Any]]:
-    """Labels (F, label H, label W) by `<precision>/<bucket>`, of the graphs as they were written; FP16 is rounded.
+    """Outputs (F, ...) by `reference_name`, of the graphs as they were written; FP16 is rounded.
 
     Args:
         folder: of the bundle.
         graphs: by precision, paths relative to it.
     """
-    labels: dict[str, npt.NDArray[Any]] = {}
+    outputs: dict[str, npt.NDArray[Any]] = {}
     for precision, graph_set in graphs.items():
         trunk = _open(folder / graph_set.trunk, threads)
         tails = {name: _open(folder / path, threads) for name, path in graph_set.tails.items()}
-        found: dict[str, list[npt.NDArray[Any]]] = {bucket.name: [] for bucket in buckets}
+        found: dict[str, list[Tensors]] = {bucket.name: [] for bucket in buckets}
         for frame_HW3 in frames_FHW3:
             state = trunk.run({"frame": frame_HW3})
             if not tails:
-                found[buckets[0].name].append(state["labels"])
+                found[buckets[0].name].append(state)
             for name, tail in tails.items():
-                found[name].append(tail.run(state)["labels"])
-        labels |= {f"{precision}/{name}": np.stack(rows) for name, rows in found.items()}
-    return labels
+                found[name].append(tail.run(state))
+        outputs |= {
+            reference_name(precision, bucket, output): np.stack([answer[output] for answer in answers])
+            for bucket, answers in found.items()
+            for output in answers[0]
+        }
+    return outputs
 
 
 def _open(path: Path, threads: int) -> OnnxSession:

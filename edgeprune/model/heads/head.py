@@ -1,0 +1,58 @@
+"""What the head of a task is: from the network's tokens to the task's answer, in training and in a graph.
+
+Shapes: B batch, N tokens of the grid, D width, C channels, K classes.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+Raw = Any  # what a head computes and losses are made of: of the semantic task logits (B, K, H/2, W/2)
+
+
+class Head(nn.Module, ABC):
+    """The last layers of a network.
+
+    Attributes:
+        outputs: what a graph that ends in this head gives, by name and in order.
+        label_stride: pixels of the frame for one of the label map.
+    """
+
+    outputs: tuple[str, ...]
+    label_stride: int
+
+    def __init__(self, width: int, classes: int, skip_channels: Sequence[int]):
+        """
+        Args:
+            width: of the tokens.
+            classes: K.
+            skip_channels: C of the stem's features at strides 4 and 8; empty where it has none.
+        """
+        super().__init__()
+
+    @abstractmethod
+    def forward(self, x_BND: Tensor, grid: tuple[int, int], skips: Sequence[Tensor]) -> Raw:
+        """
+        Args:
+            x_BND: the final tokens of the full grid, normalised.
+            grid: (Gh, Gw), N = Gh Gw.
+            skips: the stem's features at strides 4 and 8, or none.
+        """
+
+    @abstractmethod
+    def with_early_exits(self, raw: Raw, frozen_BNK: Tensor, open_BN: Tensor, grid: tuple[int, int]) -> Raw:
+        """The answer where tokens may have left early: those that are not open have the class logits that they left with."""
+
+    @abstractmethod
+    def decide(self, raw: Raw) -> tuple[Tensor, ...]:
+        """The `outputs` of the first frame of the batch. Whole numbers are ids, which a graph gives as bytes."""
+
+    @abstractmethod
+    def decided_from(self, raw: Raw) -> tuple[Tensor, ...]:
+        """What each of the `outputs` is decided from: the input of its ArgMax, with the batch; else the output itself."""
+
+    @abstractmethod
+    def sure(self, raw: Raw) -> Tensor | None:
+        """True for the entries of the first frame's outputs that rounding alone does not change; None: for all."""

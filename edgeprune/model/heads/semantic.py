@@ -1,0 +1,78 @@
+"""The semantic task: tokens -> class logits -> labels, by a light pyramid that adds the stem's fine features to the
+transformer's coarse ones.
+
+Shapes: B batch, N tokens of the grid, D width, C channels, K classes, H W pixels of the label map. Strides are in pixels of
+the frame.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgeprune.model.heads.head import Head
+from edgeprune.model.stem import PATCH
+
+MARGIN = 1e-3  # two best logits of a pixel closer than this may swap by rounding alone
+
+
+def _upsample(x_BCHW: Tensor) -> Tensor:
+    return F.interpolate(x_BCHW, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+def _smooth(channels: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU())
+
+
+class PyramidHead(Head):
+    """Stride 16 -> 8 -> 4, one 3x3 convolution at each finer stride, logits at stride 4 doubled to stride 2.
+
+    Without skips (a patch stem) the same path runs on the tokens alone.
+    """
+
+    outputs = ("labels",)
+    label_stride = 2
+
+    def __init__(self, width: int, classes: int, skip_channels: Sequence[int], channels: tuple[int, int] = (64, 32)):
+        super().__init__(width, classes, skip_channels)
+        at8, at4 = channels
+        self.reduce = nn.Linear(width, at8)
+        self.skip8 = nn.Conv2d(skip_channels[1], at8, 1) if skip_channels else None
+        self.skip4 = nn.Conv2d(skip_channels[0], at4, 1) if skip_channels else None
+        self.smooth8 = _smooth(at8)
+        self.narrow = nn.Conv2d(at8, at4, 1)
+        self.smooth4 = _smooth(at4)
+        self.classify = nn.Conv2d(at4, classes, 1)
+
+    def forward(self, x_BND: Tensor, grid: tuple[int, int], skips: Sequence[Tensor]) -> Tensor:
+        """Logits (B, K, H, W)."""
+        x_BCHW = self.reduce(x_BND).transpose(1, 2).unflatten(2, grid)
+        x_BCHW = _upsample(x_BCHW)
+        if self.skip8 is not None:
+            x_BCHW = x_BCHW + self.skip8(skips[1])
+        x_BCHW = _upsample(self.narrow(self.smooth8(x_BCHW)))
+        if self.skip4 is not None:
+            x_BCHW = x_BCHW + self.skip4(skips[0])
+        return _upsample(self.classify(self.smooth4(x_BCHW)))
+
+    def with_early_exits(self, raw: Tensor, frozen_BNK: Tensor, open_BN: Tensor, grid: tuple[int, int]) -> Tensor:
+        """The head's logits where a token is open, its own, enlarged, where it left."""
+        scale = float(PATCH // self.label_stride)
+        canvas_BKHW = frozen_BNK.transpose(1, 2).unflatten(2, grid)
+        canvas_BKHW = F.interpolate(canvas_BKHW, scale_factor=scale, mode="bilinear", align_corners=False)
+        open_B1HW = F.interpolate(open_BN[:, None].unflatten(2, grid), scale_factor=scale, mode="nearest")
+        return torch.where(open_B1HW > 0.5, raw, canvas_BKHW)
+
+    def decide(self, raw: Tensor) -> tuple[Tensor]:
+        """Labels (H, W)."""
+        return (raw.argmax(dim=1)[0],)
+
+    def decided_from(self, raw: Tensor) -> tuple[Tensor]:
+        """The logits."""
+        return (raw,)
+
+    def sure(self, raw: Tensor) -> Tensor:
+        """The pixels (H, W) whose two best classes are no tie."""
+        best_2HW = raw[0].topk(2, dim=0).values
+        return best_2HW[0] - best_2HW[1] > MARGIN
