@@ -33,7 +33,8 @@ from edgeprune.export.inputs import BuildInputs
 from edgeprune.export.spec import reference_and_export_models
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.quantize.loading import load
-from edgeprune.runtime.engines.bound import COUNT, FRAME, import_library
+from edgeprune.runtime.engines.bound import COUNT, FRAME
+from edgeprune.runtime.engines.engine import import_library
 from edgeprune.runtime.engines.tensorrt import open_runtime
 
 logger = logging.getLogger(__name__)

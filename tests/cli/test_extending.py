@@ -27,10 +27,11 @@ ENGINE = '''
 import numpy as np
 from onnx.reference import ReferenceEvaluator
 
-from edgeprune.runtime.engines.bound import BoundEngine
+from edgeprune.runtime.engines.bound import HostInput
+from edgeprune.runtime.engines.engine import Engine
 
 
-class Reference(BoundEngine):
+class Reference(Engine):
     def check(self):
         pass
 
@@ -42,12 +43,15 @@ class Evaluated:
     def __init__(self, path, state):
         self._graph, self._state = ReferenceEvaluator(str(path)), state
         self.outputs = dict.fromkeys(self._graph.output_names)
-        shape = self._graph.proto_.graph.input[0].type.tensor_type.shape
-        self.frame_shape = tuple(each.dim_value for each in shape.dim)
+        self.inputs = {}
+        if state is None:
+            for value in self._graph.proto_.graph.input:
+                shape = tuple(each.dim_value for each in value.type.tensor_type.shape.dim)
+                self.inputs[value.name] = HostInput(shape, np.dtype(np.uint8))
 
-    def run(self, frame_HW3=None):
-        given = {"frame": frame_HW3, **(self._state or {})}
-        answers = self._graph.run(None, {name: given[name] for name in self._graph.input_names})
+    def run(self, given):
+        values = {**given, **(self._state or {})}
+        answers = self._graph.run(None, {name: values[name] for name in self._graph.input_names})
         self.outputs.update(zip(self.outputs, answers, strict=True))
 
     def read(self, name):

@@ -1,9 +1,10 @@
 """Inference engines: one per file behind `ENGINES`. Adding one is a new file and a row here."""
 
-from edgeprune.runtime.engines.engine import Engine, Graph, Session
+from edgeprune.runtime.engines.engine import Engine
 from edgeprune.runtime.engines.fp16_rounded import Fp16Rounded
 from edgeprune.runtime.engines.onnxruntime import CUDA, TENSORRT, OnnxRuntime
 from edgeprune.runtime.engines.openvino import OpenVino
+from edgeprune.runtime.engines.session import Graph, Session
 from edgeprune.runtime.engines.tensorrt import TensorRt
 
 __all__ = ["ENGINES", "Engine", "Graph", "Session"]

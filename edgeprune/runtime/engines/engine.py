@@ -1,79 +1,65 @@
-"""What every inference engine is to the rest of edgeprune. An engine is an object that fulfils `Engine`.
+"""What every inference engine is to the rest of edgeprune: a row of ENGINES that knows how to bind a graph's file."""
 
-Array shapes: frame_HW3 (uint8 RGB at the bundle's input size).
-"""
-
+import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from edgeprune.base.errors import EdgepruneError
+from edgeprune.base.errors import EdgepruneError, InputError
 from edgeprune.bundle import Bundle
+from edgeprune.runtime.engines.bound import Bound, Outputs, UInt8
+from edgeprune.runtime.engines.memory import free_host_bytes, lacks_memory, no_memory
+from edgeprune.runtime.engines.session import Graph, Session
 
-UInt8 = npt.NDArray[np.uint8]
-# What a graph answers, by name, as its task's head has it; copies of their own, ids in uint8. Of the semantic task `labels`,
-# class ids (H, W) at the bundle's label size. `runtime/tasks` knows what to make of them.
-Outputs = Mapping[str, npt.NDArray[Any]]
+__all__ = ["Engine", "Outputs", "UInt8", "import_library"]
 
 
-class Session(Protocol):
-    """The graphs of one precision, opened and warmed up. A frame is `start()` and then `finish()`, in one thread.
+def import_library(module: str, called: str, install: str) -> Any:
+    """The library behind an engine.
 
-    A bundle of the dense policy has one bucket whose graph runs in `start()`; `finish()` hands its outputs out.
+    Raises:
+        InputError: it can't be imported here; `install` is what to type.
+        RunError: there is no memory for it.
     """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        if lacks_memory(error):
+            raise no_memory(f"{called} can't be loaded", free=free_host_bytes()) from error
+        raise InputError(f"this engine needs {called}, which cannot be imported ({error}); {install}") from error
 
-    def start(self, frame_HW3: UInt8) -> int:
-        """Runs the trunk; its state stays where the engine keeps it.
 
-        Returns:
-            How many tokens are over the threshold; all of them where nothing is gated.
-        """
+class Engine(ABC):
+    """Base of the engines: `bind` and `check` are an engine's own, and `prepare`, `compiled`, `able` where it compiles graphs.
+    Its file is imported without its library, which may be missing here."""
 
-    def finish(self, bucket: str) -> Outputs:
-        """Runs the tail of a bucket on the state of the last `start()`; any number of buckets in turn.
+    @abstractmethod
+    def bind(self, path: Path, threads: int, state: Mapping[str, Any] | None = None) -> Bound:
+        """Opens a graph's file.
+
+        Args:
+            state: another graph's `outputs`, from which inputs of these names are read; None: the host gives all inputs.
 
         Raises:
-            InputError: the bucket isn't in the bundle, or wasn't opened; the message lists those that were.
+            InputError: the library is missing, it can't read the file, or `state` lacks one of the inputs.
         """
 
-    def describe(self) -> dict[str, Any]:
-        """`engine`, `version`, `provider` (the one that really ran), `provider_asked`, `precision`, `threads`,
-        `thread_policy`, and `warm_up` (runs of each graph before the first frame)."""
-
-    def close(self) -> None:
-        """Gives back everything that was taken to open it; a closed session can't be used again, closing twice is no error."""
-
-
-class Graph(Protocol):
-    """A single graph, frame -> outputs, opened and warmed up: the dense reference, or the stem with the head."""
-
-    def __call__(self, frame_HW3: UInt8) -> Outputs:
-        """What it answers of a frame."""
-
-    def describe(self) -> dict[str, Any]:
-        """As `Session.describe()`, without the precision."""
-
-    def close(self) -> None:
-        """As `Session.close()`."""
-
-
-class Engine(Protocol):
-    """A row of ENGINES. Its file is imported without its library, which may be missing here.
-
-    Attributes:
-        takes_threads: whether a count of CPU threads says anything to it.
-    """
-
-    takes_threads: bool
+    @abstractmethod
+    def check(self) -> None:
+        """Raises InputError where the engine can't run on this machine."""
 
     def missing(self) -> str | None:
         """Why it can't run on this machine, and what to type; None where it can."""
+        try:
+            self.check()
+        except EdgepruneError as error:
+            return str(error)
+        return None
 
     def prepare(self, graphs: Sequence[Path], again: bool = False) -> dict[Path, EdgepruneError]:
-        """Compiles, into this device's cache, what has to be compiled and is not yet.
+        """Compiles, into this device's cache, what has to be compiled and is not yet; by default nothing, graphs are read as
+        they are.
 
         Args:
             graphs: files.
@@ -86,13 +72,15 @@ class Engine(Protocol):
             InputError: the library is missing, a graph is not there, or the cache can't be written to.
             RunError: the disk is full.
         """
+        return {}
 
     def compiled(self, graph: Path) -> dict[str, Any] | None:
         """What is known of a graph's compiled form (`sha256`, and what the engine adds); None where it has to be compiled and
         is not, empty where this engine compiles nothing."""
+        return {}
 
     def able(self, bundle: Bundle, precision: str) -> tuple[list[str], list[str]]:
-        """Which buckets of a precision can be opened here, in the order of the manifest.
+        """Which buckets of a precision can be opened here, in the order of the manifest; by default all that were built.
 
         Returns:
             their names, and a line to say for those that can't: they are not compiled, or memory does not hold them.
@@ -101,6 +89,8 @@ class Engine(Protocol):
             InputError: unknown precision.
             RunError: memory does not even hold the trunk and the last bucket.
         """
+        tails, names = bundle.graphs(precision).tails, [bucket.name for bucket in bundle.manifest.buckets]
+        return [name for name in names if name in tails] if tails else names[-1:], []
 
     def open(self, bundle: Bundle, precision: str, buckets: Sequence[str] | None = None, threads: int = 2) -> Session:
         """Opens the trunk and the tails of `buckets` (all by default).
@@ -115,6 +105,7 @@ class Engine(Protocol):
             InputError: unknown precision or bucket, the library is missing, or a graph that it can't read.
             RunError: there is no memory for it. Whatever is raised, nothing stays open.
         """
+        return Session(self.bind, bundle, precision, buckets, threads)
 
     def open_graph(self, path: Path, threads: int = 2) -> Graph:
         """Opens a single graph from its file.
@@ -123,3 +114,4 @@ class Engine(Protocol):
             InputError: the library is missing, no such file, or a graph that it can't read.
             RunError: as `open`.
         """
+        return Graph(self.bind, path, threads)

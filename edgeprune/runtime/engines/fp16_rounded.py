@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgeprune.base.errors import InputError, RunError
-from edgeprune.runtime.engines.bound import import_library
+from edgeprune.runtime.engines.engine import import_library
 from edgeprune.runtime.engines.memory import saying_memory
 from edgeprune.runtime.engines.onnxruntime import CPU, OnnxRuntime, OrtBound, load_onnxruntime, open_session
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from edgeprune.base.device import cache_folder
 from edgeprune.base.errors import EdgepruneError, InputError, RunError, choose
-from edgeprune.runtime.engines.bound import FRAME, BoundEngine, import_library
-from edgeprune.runtime.engines.engine import UInt8
+from edgeprune.runtime.engines.bound import Array, HostInput
+from edgeprune.runtime.engines.engine import Engine, import_library
 from edgeprune.runtime.engines.memory import free_host_bytes, lacks_memory, no_memory, saying_memory
 
 NAME = "onnxruntime"
@@ -153,8 +153,7 @@ def _check_constant(path: Path, tensor: Any) -> None:
 
 
 class OrtBound:
-    """A graph in ONNX Runtime. Tensors are OrtValues, tied by an IOBinding. `model`: what is run instead of the file,
-    serialized."""
+    """See `Bound`. Tensors are OrtValues, tied by an IOBinding. `model`: what is run instead of the file, serialized."""
 
     def __init__(
         self,
@@ -170,14 +169,14 @@ class OrtBound:
         self._session = open_session(model or path, threads, provider=provider)
         device = "cpu" if provider == CPU else "cuda"
         self.outputs: dict[str, Any] = {}
-        self.frame_shape: tuple[int, ...] = ()
+        self.inputs: dict[str, HostInput] = {}
         self._binding = self._session.io_binding()
         for tensor in self._session.get_inputs():
             _check_constant(path, tensor)
-            if tensor.name == FRAME:
-                self.frame_shape = tuple(tensor.shape)
+            if state is None:
+                self.inputs[tensor.name] = HostInput(tuple(tensor.shape), np.dtype(NUMPY_TYPES[tensor.type]))
             else:
-                self._binding.bind_ortvalue_input(tensor.name, choose(state or {}, tensor.name, f"input of {path}:"))
+                self._binding.bind_ortvalue_input(tensor.name, choose(state, tensor.name, f"input of {path}:"))
         for tensor in self._session.get_outputs():
             _check_constant(path, tensor)
             with saying_memory(f"{NAME} can't hold {tensor.name} of {path}"):
@@ -185,9 +184,9 @@ class OrtBound:
             self.outputs[tensor.name] = value
             self._binding.bind_ortvalue_output(tensor.name, value)
 
-    def run(self, frame_HW3: UInt8 | None = None) -> None:
-        if frame_HW3 is not None:
-            self._binding.bind_cpu_input(FRAME, frame_HW3)
+    def run(self, given: Mapping[str, Array]) -> None:
+        for name, array in given.items():
+            self._binding.bind_cpu_input(name, array)
         try:
             with saying_memory(f"{NAME} can't run {self._path}"):
                 self._session.run_with_iobinding(self._binding)
@@ -201,7 +200,7 @@ class OrtBound:
         self.outputs.clear()
         self._binding = self._session = None
 
-    def read(self, name: str) -> np.ndarray:
+    def read(self, name: str) -> Array:
         # what an OrtValue gives as numpy is its own memory (1.31) or a copy (1.23)
         return np.array(self.outputs[name].numpy())
 
@@ -216,8 +215,8 @@ class OrtBound:
         }
 
 
-class OnnxRuntime(BoundEngine):
-    """ONNX Runtime. `provider`: one of its execution providers."""
+class OnnxRuntime(Engine):
+    """See `Engine`. `provider`: one of ONNX Runtime's execution providers."""
 
     def __init__(self, name: str = NAME, provider: str = CPU):
         self.name, self.provider = name, provider

@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edgeprune.base.errors import InputError, choose
-from edgeprune.runtime.engines.bound import FRAME, BoundEngine, import_library
-from edgeprune.runtime.engines.engine import UInt8
+from edgeprune.runtime.engines.bound import Array, HostInput
+from edgeprune.runtime.engines.engine import Engine, import_library
 from edgeprune.runtime.engines.memory import free_host_bytes, lacks_memory, no_memory, saying_memory
 
 NAME = "openvino"
 DEVICE = "CPU"
-Array = npt.NDArray[Any]
 
 
 def load_openvino() -> Any:
@@ -43,8 +41,8 @@ def the_core(kind: Any) -> Any:
     return kind()
 
 
-class OpenVino(BoundEngine):
-    """OpenVINO, on the CPU.
+class OpenVino(Engine):
+    """See `Engine`.
 
     Args:
         hint: OpenVINO's inference precision, `f32` or `bf16`.
@@ -103,14 +101,14 @@ class OpenVino(BoundEngine):
 
 
 class OpenVinoBound:
-    """A graph in OpenVINO. Tensors are arrays of ours, set once on an inference request."""
+    """See `Bound`. Tensors are arrays of ours, set once on an inference request."""
 
     def __init__(self, name: str, compiled: Any, state: Mapping[str, Array] | None):
         self._name, self._compiled = name, compiled
         self._request = compiled.create_infer_request()
         tensor = load_openvino().Tensor
         self.outputs: dict[str, Array] = {}
-        self._frame_HW3 = np.empty((0, 0, 3), np.uint8)
+        self._given: dict[str, Array] = {}
         for port in (*compiled.inputs, *compiled.outputs):
             if port.partial_shape.is_dynamic:
                 raise InputError(
@@ -118,11 +116,12 @@ class OpenVinoBound:
                     "them"
                 )
         for port in compiled.inputs:
-            if FRAME in port.get_names():
+            name = port.get_any_name()
+            if state is None:
                 # a buffer of ours: it takes no read-only memory, which is what a decoder or an image library may give
-                self._frame_HW3 = array = np.empty(tuple(port.shape), np.uint8)
+                self._given[name] = array = np.empty(tuple(port.shape), port.element_type.to_dtype())
             else:
-                array = choose(state or {}, port.get_any_name(), "input of a tail:")
+                array = choose(state, name, "input of a tail:")
             # its optimizer may drop a Reshape before an output, but not the order of its elements
             self._request.set_tensor(port, tensor(array.reshape(port.shape), shared_memory=True))
         for port in compiled.outputs:
@@ -131,22 +130,22 @@ class OpenVinoBound:
             self.outputs |= dict.fromkeys(port.get_names(), array)
 
     @property
-    def frame_shape(self) -> tuple[int, ...]:
-        return self._frame_HW3.shape
+    def inputs(self) -> dict[str, HostInput]:
+        return {name: HostInput(array.shape, array.dtype) for name, array in self._given.items()}
 
-    def run(self, frame_HW3: UInt8 | None = None) -> None:
-        if frame_HW3 is not None:
-            assert frame_HW3.shape == self.frame_shape, frame_HW3.shape  # a copy would broadcast it
-            np.copyto(self._frame_HW3, frame_HW3)
+    def run(self, given: Mapping[str, Array]) -> None:
+        for name, array in given.items():
+            assert array.shape == self._given[name].shape, array.shape  # a copy would broadcast it
+            np.copyto(self._given[name], array)
         with saying_memory(f"{self._name} can't run a graph"):
             self._request.infer()
 
     def close(self) -> None:
         self.outputs.clear()
-        self._frame_HW3 = np.empty((0, 0, 3), np.uint8)
+        self._given.clear()
         self._request = self._compiled = None
 
-    def read(self, name: str) -> np.ndarray:
+    def read(self, name: str) -> Array:
         return self.outputs[name].copy()
 
     def describe(self) -> dict[str, Any]:

@@ -22,9 +22,9 @@ import numpy as np
 from edgeprune.base.device import memory_mb
 from edgeprune.base.errors import EdgepruneError, InputError, RunError, choose
 from edgeprune.bundle import Bundle
-from edgeprune.runtime.engines.bound import COUNT, FRAME, BoundEngine, answers, import_library
+from edgeprune.runtime.engines.bound import COUNT, HostInput, answers
 from edgeprune.runtime.engines.cuda import Array, Cuda, open_cuda
-from edgeprune.runtime.engines.engine import UInt8
+from edgeprune.runtime.engines.engine import Engine, import_library
 from edgeprune.runtime.engines.memory import MB, fitting, no_memory
 from edgeprune.runtime.engines.plans import Plans, start
 from edgeprune.runtime.engines.trt_log import Log
@@ -134,10 +134,8 @@ def open_runtime() -> Runtime:
     return Runtime(trt, log, cuda, plans, Scratch(cuda), cuda.stream(), runtime)
 
 
-class TensorRt(BoundEngine):
-    """TensorRT, on plans that are compiled on the device that runs them."""
-
-    takes_threads = False
+class TensorRt(Engine):
+    """See `Engine`."""
 
     def check(self) -> None:
         open_runtime()
@@ -168,10 +166,8 @@ class TensorRt(BoundEngine):
         return open_runtime().plans.about(graph)
 
     def able(self, bundle: Bundle, precision: str) -> tuple[list[str], list[str]]:
-        """The buckets that are compiled and that memory holds together.
-
-        Each tail's plan has weights of its own, so what is compiled may be more than memory holds: plans may take
-        `$EDGEPRUNE_MEMORY_MB` together, else three quarters of what is free; the rest is for activations.
+        """See `Engine.able`. Each tail's plan holds its own weights, so what is compiled may be more than memory holds: plans
+        may take `$EDGEPRUNE_MEMORY_MB` together, else three quarters of what is free; the rest is for activations.
 
         Raises:
             InputError: the trunk or the last bucket is not compiled.
@@ -213,7 +209,7 @@ class DeviceTensor:
 
 
 class TensorRtBound:
-    """A plan in TensorRT. Outputs are `DeviceTensor`s."""
+    """See `Bound`. Outputs are `DeviceTensor`s."""
 
     def __init__(self, runtime: Runtime, path: Path, state: Mapping[str, Any] | None):
         self._runtime, self._path = runtime, path
@@ -223,11 +219,11 @@ class TensorRtBound:
         self._back: list[str] = []
         self._generation = 0  # of the scratch memory that the context and its CUDA graph know
         self.outputs: dict[str, DeviceTensor] = {}
-        self._frame: DeviceTensor | None = None
+        self._given: dict[str, DeviceTensor] = {}
         self._held = ExitStack()  # what `close` gives back, the last first
         try:
             self._load()
-            self._tie(state or {})
+            self._tie(state)
         except BaseException:
             self.close()
             raise
@@ -261,7 +257,7 @@ class TensorRtBound:
         runtime.scratch.reserve(int(self._engine.device_memory_size_v2))
         self._held.callback(runtime.scratch.release)
 
-    def _tie(self, state: Mapping[str, Any]) -> None:
+    def _tie(self, state: Mapping[str, Any] | None) -> None:
         """Inputs and outputs to memory: of its own, or where `state` has them."""
         runtime, path = self._runtime, self._path
         names = runtime.plans.names(path)
@@ -270,8 +266,8 @@ class TensorRtBound:
             name = names.get(own, own)
             if self._engine.get_tensor_mode(own) == runtime.trt.TensorIOMode.OUTPUT:
                 tensor = self.outputs[name] = self._allocate(own)
-            elif name == FRAME:
-                tensor = self._frame = self._allocate(own)
+            elif state is None:
+                tensor = self._given[name] = self._allocate(own)
             else:
                 tensor = choose(state, name, "input of a tail:")
                 self._check_fits(own, name, tensor)
@@ -293,7 +289,7 @@ class TensorRtBound:
             self._runtime.cuda.forget(executable)
 
     def close(self) -> None:
-        """Gives back what it took. What a device can't take back after a failure goes with the process."""
+        """See `Bound.close`. What a device can't take back after a failure goes with the process."""
         with suppress(RunError):
             self._held.close()
 
@@ -321,14 +317,14 @@ class TensorRtBound:
         return DeviceTensor(address, host)
 
     @property
-    def frame_shape(self) -> tuple[int, ...]:
-        return self._frame.host.shape if self._frame else ()
+    def inputs(self) -> dict[str, HostInput]:
+        return {name: HostInput(tensor.host.shape, tensor.host.dtype) for name, tensor in self._given.items()}
 
     def _enqueue(self) -> None:
         """Puts a frame's work on the stream."""
         cuda, stream = self._runtime.cuda, self._runtime.stream
-        if self._frame is not None:
-            cuda.copy_in(self._frame.address, self._frame.host, stream)
+        for tensor in self._given.values():
+            cuda.copy_in(tensor.address, tensor.host, stream)
         self._runtime.log.listen()
         if not self._context.execute_async_v3(stream):
             raise self._runtime.failure(f"TensorRT can't run {self._path.stem}")
@@ -349,10 +345,10 @@ class TensorRtBound:
         self._executable = cuda.capture(stream, self._enqueue)
         self._generation = scratch.generation
 
-    def run(self, frame_HW3: UInt8 | None = None) -> None:
-        if frame_HW3 is not None:
-            assert self._frame is not None and frame_HW3.shape == self.frame_shape, frame_HW3.shape
-            np.copyto(self._frame.host, frame_HW3)
+    def run(self, given: Mapping[str, Array]) -> None:
+        for name, array in given.items():
+            assert array.shape == self._given[name].host.shape, array.shape  # a copy would broadcast it
+            np.copyto(self._given[name].host, array)
         if self._executable is None or self._generation != self._runtime.scratch.generation:
             self._renew()
         assert self._executable is not None

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from edgeprune.bundle import Bundle
-from edgeprune.runtime.engines import ENGINES, cuda, tensorrt
-from edgeprune.runtime.engines.engine import Session
+from edgeprune.runtime.engines import ENGINES, Session, cuda, tensorrt
 from tests.runtime.engines import fake_tensorrt
 from tests.runtime.engines.fake_cuda import FakeCudart
 

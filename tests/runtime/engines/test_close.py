@@ -112,7 +112,7 @@ def test_the_cpus_engines_give_back_as_well(name: str, bundle: Bundle, monkeypat
     pytest.importorskip(module, reason=f"needs {module}: pip install {module}")
     alive: weakref.WeakSet[Any] = weakref.WeakSet()
     kind = type(ENGINES[name])
-    real = kind.bind  # type: ignore[attr-defined]
+    real: Any = kind.bind
 
     def bind(*arguments: Any, **named: Any) -> Any:
         made = real(*arguments, **named)

@@ -11,8 +11,8 @@ import pytest
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.bundle import Bundle
 from edgeprune.runtime.engines import ENGINES, cuda, onnxruntime, openvino
-from edgeprune.runtime.engines.bound import import_library
 from edgeprune.runtime.engines.cuda import Cuda
+from edgeprune.runtime.engines.engine import import_library
 from edgeprune.runtime.engines.memory import fitting, free_host_bytes, lacks_memory, no_memory
 from tests import bundles
 from tests.runtime.engines import fake_tensorrt

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def watched(session: Session) -> Watched:
 
 def stream_of(bundle: Bundle, watched: Watched, source: Any = None) -> Stream:
     chooser = make_chooser("in-frame", bundle.manifest.buckets)
-    return Stream(bundle, watched, chooser, open_capture(source) if source else None)
+    return Stream(bundle, cast(Session, watched), chooser, open_capture(source) if source else None)
 
 
 def test_results_of_a_camera(bundle: Bundle, make_png_folder: Callable[[int], Path]) -> None:
