@@ -46,6 +46,7 @@ def _check_sizes(manifest: Manifest, refuse: Refuse) -> None:
     if len(manifest.palette) != len(manifest.names):
         raise refuse(f"{len(manifest.palette)} colours for {len(manifest.names)} class names")
     _check_unique("class name", manifest.names, refuse)
+    _check_unique("output", manifest.outputs, refuse)
 
 
 def _check_unique(what: str, names: Sequence[str], refuse: Refuse) -> None:

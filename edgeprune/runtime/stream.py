@@ -22,7 +22,7 @@ from edgeprune.runtime.engines import Session
 from edgeprune.runtime.engines.engine import UInt8
 from edgeprune.runtime.preparing import prepare_run, require_engine
 from edgeprune.runtime.row import milliseconds
-from edgeprune.runtime.tasks import FrameFacts, Result, open_task
+from edgeprune.runtime.tasks import FrameFacts, Result, find_task, open_task
 
 STALL_S = 10.0  # a camera that gives no frame for as long has stalled
 logger = logging.getLogger(__name__)
@@ -192,6 +192,7 @@ def open_stream(bundle: Bundle, camera: str | None, options: StreamOptions) -> S
     manifest = bundle.manifest
     engine = options.engine or manifest.target.engine
     opener = require_engine(bundle, engine)
+    find_task(manifest.task)
     # a wrong name is refused before minutes are spent on compiling; what is chosen from is known after that
     options.make_chooser(manifest.buckets)
     wanted = Wanted(options.realtime, options.loop, within=(manifest.height, manifest.width))

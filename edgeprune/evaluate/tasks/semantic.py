@@ -14,7 +14,7 @@ from edgeprune.runtime.engines.engine import Outputs
 
 
 class Semantic(Metric):
-    """See `Metric`."""
+    """mIoU, pixel accuracy and boundary F of label maps (`Scores`), on labels that were looked at (`LabelReport`)."""
 
     figure = "miou"
 
@@ -34,7 +34,7 @@ class Semantic(Metric):
 
 
 class LabelScores:
-    """The label maps of one row; see `RowScores`."""
+    """The label maps of one row, mapped back to the frame's own pixels."""
 
     def __init__(self, preprocess: Preprocess, data_set: DataSet):
         height, width = data_set.score_height, data_set.score_width
@@ -46,7 +46,6 @@ class LabelScores:
         self._scores.update(self._preprocess.back(label_hw, *sample.label_HW.shape), sample.label_HW)
 
     def result(self) -> dict[str, Any]:
-        """See `Scores.result`."""
         return self._scores.result()
 
 

@@ -51,7 +51,7 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def decided_from(self, raw: Raw) -> tuple[Tensor, ...]:
-        """What each of the `outputs` is decided from: the input of its ArgMax, with the batch; else the output itself."""
+        """What each of the `outputs` is decided from: the input of its ArgMax, of the whole batch; else the output itself."""
 
     @abstractmethod
     def sure(self, raw: Raw) -> Tensor | None:

@@ -100,7 +100,7 @@ def check_rounding() -> None:
 
 
 class Fp16Rounded(OnnxRuntime):
-    """ONNX Runtime on graphs that are rewritten so that FP16 is rounded as a device rounds it."""
+    """ONNX Runtime on the CPU, on graphs that round as a device does."""
 
     def __init__(self) -> None:
         super().__init__(NAME, CPU)

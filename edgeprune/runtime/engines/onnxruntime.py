@@ -153,7 +153,7 @@ def _check_constant(path: Path, tensor: Any) -> None:
 
 
 class OrtBound:
-    """See `Bound`. Tensors are OrtValues, tied by an IOBinding. `model`: what is run instead of the file, serialized."""
+    """A graph whose tensors are OrtValues, tied by an IOBinding. `model`: what is run instead of the file, serialized."""
 
     def __init__(
         self,
@@ -216,7 +216,7 @@ class OrtBound:
 
 
 class OnnxRuntime(Engine):
-    """See `Engine`. `provider`: one of ONNX Runtime's execution providers."""
+    """ONNX Runtime with one of its execution providers."""
 
     def __init__(self, name: str = NAME, provider: str = CPU):
         self.name, self.provider = name, provider

@@ -42,7 +42,7 @@ def the_core(kind: Any) -> Any:
 
 
 class OpenVino(Engine):
-    """See `Engine`.
+    """OpenVINO on the CPU in one precision.
 
     Args:
         hint: OpenVINO's inference precision, `f32` or `bf16`.
@@ -101,7 +101,7 @@ class OpenVino(Engine):
 
 
 class OpenVinoBound:
-    """See `Bound`. Tensors are arrays of ours, set once on an inference request."""
+    """A graph whose tensors are arrays of ours, set once on an inference request."""
 
     def __init__(self, name: str, compiled: Any, state: Mapping[str, Array] | None):
         self._name, self._compiled = name, compiled

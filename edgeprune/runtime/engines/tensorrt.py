@@ -135,7 +135,7 @@ def open_runtime() -> Runtime:
 
 
 class TensorRt(Engine):
-    """See `Engine`."""
+    """TensorRT on this device's GPU, from the plans in its cache."""
 
     def check(self) -> None:
         open_runtime()
@@ -166,8 +166,8 @@ class TensorRt(Engine):
         return open_runtime().plans.about(graph)
 
     def able(self, bundle: Bundle, precision: str) -> tuple[list[str], list[str]]:
-        """See `Engine.able`. Each tail's plan holds its own weights, so what is compiled may be more than memory holds: plans
-        may take `$EDGEPRUNE_MEMORY_MB` together, else three quarters of what is free; the rest is for activations.
+        """The buckets that are compiled and that memory holds together: each tail's plan has its own weights. Plans may take
+        `$EDGEPRUNE_MEMORY_MB`, else three quarters of what is free; the rest is for activations.
 
         Raises:
             InputError: the trunk or the last bucket is not compiled.
@@ -209,7 +209,7 @@ class DeviceTensor:
 
 
 class TensorRtBound:
-    """See `Bound`. Outputs are `DeviceTensor`s."""
+    """A plan with its context, its memory and its CUDA graph. Outputs are `DeviceTensor`s."""
 
     def __init__(self, runtime: Runtime, path: Path, state: Mapping[str, Any] | None):
         self._runtime, self._path = runtime, path
@@ -289,7 +289,7 @@ class TensorRtBound:
             self._runtime.cuda.forget(executable)
 
     def close(self) -> None:
-        """See `Bound.close`. What a device can't take back after a failure goes with the process."""
+        """Gives everything back; what a device can't take back after a failure goes with the process."""
         with suppress(RunError):
             self._held.close()
 

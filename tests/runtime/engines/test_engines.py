@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeprune.base.errors import InputError
-from edgeprune.bundle import Bundle, open_bundle
+from edgeprune.bundle import Bundle, GraphSet, open_bundle
 from edgeprune.runtime.engines import ENGINES, Engine, onnxruntime, openvino
 from edgeprune.runtime.engines.onnxruntime import CUDA, TENSORRT
 from tests import bundles
@@ -75,6 +75,17 @@ def test_dense_policy_has_one_bucket(engine: Engine, tmp_path: Path) -> None:
     assert np.array_equal(session.finish("full")["labels"], bundles.expected_dense(frame_HW3))
     with pytest.raises(InputError, match="choices: full"):
         session.finish("half")
+
+
+def test_a_trunk_that_takes_more_than_a_frame_is_refused(engine: Engine, bundle: Bundle) -> None:
+    """A tail in its place reads tokens that nobody gives."""
+    graphs = bundle.graphs("fp32")
+    swapped = bundle.seen_with(graphs={"fp32": GraphSet(trunk=graphs.tails["half"], tails=graphs.tails)})
+    with pytest.raises(InputError, match=r"does not turn a 'frame' \(H, W, 3\) into an answer: it has inputs .*tokens"):
+        engine.open(swapped, "fp32")
+    crossed = bundle.seen_with(graphs={"fp32": GraphSet(trunk=graphs.trunk, tails={"half": graphs.trunk})})
+    with pytest.raises(InputError, match="'frame'; choices: .*tokens"):
+        engine.open(crossed, "fp32", ["half"])
 
 
 def test_only_the_buckets_asked_for_are_opened(engine: Engine, bundle: Bundle) -> None:

@@ -1,0 +1,43 @@
+"""The semantic head's answer, and where rounding may change it."""
+
+import pytest
+import torch
+
+from edgeprune.base.errors import InputError
+from edgeprune.model.heads import HEADS
+from edgeprune.model.heads.semantic import MARGIN, PyramidHead
+from edgeprune.quantize.loading import make_model
+from tests import models
+
+
+def test_labels_are_the_best_classes_and_ties_are_not_sure() -> None:
+    head = PyramidHead(192, 3, ())
+    logits_1KHW = torch.tensor([[1.0, 3.0, 0.0], [2.0, 3.0 + MARGIN / 2, 5.0], [0.0, -9.0, 5.0 - 2 * MARGIN]])[
+        None, :, None
+    ]
+    (labels_HW,) = head.decide(logits_1KHW)
+    assert labels_HW.tolist() == [[1, 1, 1]]
+    assert head.sure(logits_1KHW).tolist() == [[True, False, True]]
+    assert head.decided_from(logits_1KHW)[0] is logits_1KHW
+
+
+@pytest.mark.parametrize("task", HEADS)
+def test_every_head_answers_under_its_names(task: str) -> None:
+    """Ids are whole numbers, of the first frame alone; what they are decided from stands beside them, one for one."""
+    card = models.card("dense", depth=1, stem="conv")
+    card.model.task = task
+    model = models.model(card)
+    with torch.no_grad():
+        raw = model(models.images(2)).raw
+        answers, first = model.head.decide(raw), model.head.decide(model(models.images(1)).raw)
+    assert len(answers) == len(model.head.outputs) == len(model.head.decided_from(raw))
+    for answer, alone in zip(answers, first, strict=True):
+        torch.testing.assert_close(answer, alone, rtol=1e-4, atol=1e-4)
+    assert models.HEIGHT % model.head.label_stride == models.WIDTH % model.head.label_stride == 0
+
+
+def test_an_unknown_task_is_answered_with_the_choices() -> None:
+    card = models.card("dense")
+    card.model.task = "semntic"
+    with pytest.raises(InputError, match=r"unknown task 'semntic'.*did you mean 'semantic'"):
+        make_model(card)
