@@ -32,7 +32,13 @@ def import_library(module: str, called: str, install: str) -> Any:
 
 class Engine(ABC):
     """Base of the engines: `bind` and `check` are an engine's own, and `prepare`, `compiled`, `able` where it compiles graphs.
-    Its file is imported without its library, which may be missing here."""
+    Its file is imported without its library, which may be missing here.
+
+    Attributes:
+        takes_threads: whether a count of CPU threads says anything to it.
+    """
+
+    takes_threads = True
 
     @abstractmethod
     def bind(self, path: Path, threads: int, state: Mapping[str, Any] | None = None) -> Bound:

@@ -137,6 +137,8 @@ def open_runtime() -> Runtime:
 class TensorRt(Engine):
     """TensorRT on this device's GPU, from the plans in its cache."""
 
+    takes_threads = False
+
     def check(self) -> None:
         open_runtime()
 
