@@ -87,7 +87,7 @@ def test_a_forked_worker_does_not_keep_a_lock(tmp_path: Path) -> None:
     """A data loader's worker outlives a process that was killed by a moment."""
     told = tmp_path / "told"
     with told.open("wb") as file:
-        subprocess.run([sys.executable, "-c", FORK.format(path=str(tmp_path / "out"))], stdout=file, timeout=20)
+        subprocess.run([sys.executable, "-c", FORK.format(path=str(tmp_path / "out"))], stdout=file, timeout=600)
     worker = int(told.read_text())
     try:
         os.kill(worker, 0)  # it is there

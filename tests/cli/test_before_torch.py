@@ -91,7 +91,7 @@ def test_what_is_wrong_with_a_file_is_said_before_torch_is_imported(tmp_path: Pa
     ]
     done = subprocess.run(
         [sys.executable, "-c", READ, json.dumps([words for words, _ in cases])],
-        cwd=tmp_path / "empty", capture_output=True, text=True, timeout=120, check=False,
+        cwd=tmp_path / "empty", capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(answers) == len(cases), done.stderr

@@ -50,7 +50,7 @@ def test_compiling_is_ended_within_a_build_and_what_was_compiled_is_kept(
         assert process.stdout and process.stdout.readline() == "ready\n"
         for each in signals:
             process.send_signal(each)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=600)
     finally:
         process.kill()
     assert process.returncode == 130 and said.splitlines()[-1] == "stopped"

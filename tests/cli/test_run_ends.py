@@ -91,7 +91,7 @@ def test_a_second_run_is_refused_and_sigterm_ends_the_first_well(
     )
     assert_one_line(edgeprune(*run, "--out", "overlay.mp4"), "overlay.mp4 is being written by")
     process.send_signal(signal.SIGTERM)
-    said, complaint = process.communicate(timeout=30)
+    said, complaint = process.communicate(timeout=600)
     assert process.returncode == 0, complaint
     summary = json.loads(said)
     assert summary["ended"] == "interrupted" and summary["failure"] is None

@@ -91,7 +91,7 @@ def test_a_run_that_is_stopped_while_importing_is_stopped_as_any_other(number: s
         with process:
             assert process.stderr and process.stderr.readline() == "importing\n"
             process.send_signal(number)
-            said, complaint = process.communicate(timeout=20)
+            said, complaint = process.communicate(timeout=600)
         assert (process.returncode, complaint) == (code, line)
         assert (json.loads(said) if said else None) == out
 
@@ -160,7 +160,7 @@ CODE = "from edgeprune.cli import main; main()"
 
 def in_a_shell(words: str, inside: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
     line = f"{inside} {sys.executable} -c '{CODE}' {words}"
-    return subprocess.run(line, shell=True, capture_output=True, text=True, timeout=120, **options)
+    return subprocess.run(line, shell=True, capture_output=True, text=True, timeout=600, **options)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")

@@ -330,7 +330,7 @@ def test_sigterm_ends_the_step_too(folder: Path, tmp_path: Path) -> None:
         while process.poll() is None and not (log.is_file() and log.read_text().endswith("\n")):
             time.sleep(0.05)
         process.terminate()
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=600)
     finally:
         process.kill()
     assert process.returncode == 130 and said.endswith("stopped; the same command goes on from here\n")

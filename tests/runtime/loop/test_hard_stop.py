@@ -54,7 +54,7 @@ def test_a_run_is_ended_within_a_slow_graph(bundle: Bundle, tmp_path: Path) -> N
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=600) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["labels", "overlay.mp4", "rows.csv"]
     with (tmp_path / "rows.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 5

@@ -351,7 +351,7 @@ def test_a_full_disk_while_recording(bundle: Bundle, tmp_path: Path, key: str, n
     path, limit = tmp_path / name, 20_000  # bytes that a file may have: writing on fails as on a full disk
     root = str(Path(bundles.__file__).parents[1])
     script = FULL_DISK.format(root=root, bundle=str(bundle.folder), limit=limit, key=key, path=str(path))
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     summary, failure = json.loads(done.stdout)
     assert "cannot write on" in failure and "free some space" in failure
