@@ -79,8 +79,10 @@ class Stream:
 
     @property
     def patience_s(self) -> float | None:
-        """How long a frame is waited for before the camera counts as stalled; a paced file has its own pauses."""
-        return None if self.capture and self.capture.source.paced else STALL_S
+        """How long a frame is waited for before the camera counts as stalled; None: however long. A file can't stall: it is
+        slow to decode, or has pauses of its own."""
+        source = self.capture.source if self.capture else None
+        return STALL_S if source and source.live and not source.paced else None
 
     def segment(self, image_HW3: UInt8, name: str | None = None) -> Result:
         """The result of a frame of the caller's own: of a ROS topic, of OpenCV (`image[..., ::-1]`, which is BGR).

@@ -18,7 +18,7 @@ from edgeprune.runtime.cameras import CameraUnplugged
 from edgeprune.runtime.cameras.capture import open_capture
 from edgeprune.runtime.choose import make_chooser
 from edgeprune.runtime.engines import ENGINES, Session
-from edgeprune.runtime.stream import Stream
+from edgeprune.runtime.stream import STALL_S, Stream
 from tests import bundles
 from tests.runtime.loop.fakes import Scripted, scripted_frame
 
@@ -159,3 +159,9 @@ def test_the_readmes_lines_run(bundle: Bundle, make_png_folder: Callable[[int], 
     names: dict[str, Any] = {"image_HW3": scripted_frame(1)}
     exec(compile(code, "README.md", "exec"), names)
     assert names["result"].latency_ms > 0
+
+
+@pytest.mark.parametrize(("live", "patience_s"), [(True, STALL_S), (False, None)])
+def test_only_a_camera_can_stall(bundle: Bundle, watched: Watched, live: bool, patience_s: float | None) -> None:
+    with stream_of(bundle, watched, Scripted(1, live=live)) as stream:
+        assert stream.patience_s == patience_s
