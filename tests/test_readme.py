@@ -28,7 +28,6 @@ SLOW = (
     "ablate",
     "roofline",
     "trtexec",
-    "run --camera 0",
     "bench",
     "onnxruntime-fp16",
     "compare",
@@ -90,17 +89,17 @@ def test_linked_files_exist() -> None:
 
 
 def test_quick_commands_run_in_order(tmp_path: Path) -> None:
-    """A build of the shipped model, a run, an evaluation, an inspection: as a user would, in an empty folder."""
+    """A build of the shipped model, a run, a look at labels: as a user would, in an empty folder. No test machine has a
+    camera: a run of `--camera 0` takes the synthetic street, as the README says that it may."""
     binary = Path(sys.executable).with_name("edgeprune")
     assert binary.is_file(), "install edgeprune in this environment: make setup"
     ran = 0
     for command in commands():
         if any(mark in command for mark in SLOW):
             continue
-        _, *words = shlex.split(command)
-        done = subprocess.run([binary, *words], cwd=tmp_path, capture_output=True, text=True, timeout=3000, check=False)
+        _, *words = shlex.split(command.replace("--camera 0", "--camera synthetic://street --frames 8"))
+        done = subprocess.run([binary, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
         ran += 1
-    assert ran >= 6
+    assert ran >= 3
     assert (tmp_path / "out" / "overlay.mp4").stat().st_size > 0
-    shutil.rmtree(tmp_path / "out")
