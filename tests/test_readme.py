@@ -51,7 +51,7 @@ def test_the_readme_has_commands() -> None:
 
 
 def test_the_pages_have_commands() -> None:
-    assert {page.name for page in PAGES if commands(page)} >= {"README.md", "graphs.md", "jetson.md"}
+    assert {page.name for page in PAGES if commands(page)} >= {"README.md", "results.md", "jetson.md"}
 
 
 @pytest.mark.parametrize("command", dict.fromkeys(command for page in PAGES for command in commands(page)))
