@@ -98,7 +98,9 @@ class Manifest(Strict, frozen=True):
     schema_version: int = Field(ge=1)
     name: DisplayName
     task: DisplayName = Field("semantic", description="what its graphs answer, a row of `runtime.tasks.TASKS`")
-    outputs: list[DisplayName] = Field(["labels"], min_length=1, description="names of these answers, as the graphs have them")
+    outputs: list[DisplayName] = Field(
+        ["labels"], min_length=1, description="names of these answers, as the graphs have them"
+    )
     target: RuntimeSpec = Field(description="what a device needs of the target that it was built for")
     height: Side
     width: Side
