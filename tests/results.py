@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from edgeprune.base.statistics import Extremes, Latency
+from edgeprune.evaluate.accuracy import AccuracyRow
 from edgeprune.evaluate.bench import BenchResult, BenchRow
 
 
@@ -17,3 +18,8 @@ def bench_row(
 def bench_result(rows: Sequence[BenchRow]) -> BenchResult:
     """What `bench` answers."""
     return BenchResult(1, 1, 1, "nowhere", "no energy sensor", 0.1, {}, {}, list(rows))
+
+
+def accuracy_row(bucket: str, precision: str, miou: float, engine: str = "onnxruntime") -> AccuracyRow:
+    """A row of `evaluate`."""
+    return AccuracyRow(bucket, precision, engine, 1, 1.0, {"miou": miou})

@@ -95,20 +95,15 @@ def selection(options: SelectionOptions) -> None:
     calib = options.calib or (beside if beside.is_file() else None)
     measured = read_calib(calib) if calib else None
     # torch takes seconds: what was given has been read
-    from edgeprune.lab.ablate import ablate_selection
+    from edgeprune.lab.ablate import Scoring, ablate_depth, ablate_selection
     from edgeprune.quantize.loading import load
 
     model, _ = load(checkpoint)
-    result = ablate_selection(
-        model,
-        data_set,
-        samples,
-        measured,
-        options.frames,
-        options.seeds,
-        options.bypass_from,
-        options.detail,
-    )
+    scoring = Scoring(model, data_set, samples, options.frames, options.detail)
+    if model.policy.gated:
+        result = ablate_selection(scoring, measured, options.seeds)
+    else:
+        result = ablate_depth(scoring, options.bypass_from)
     if options.json:
         show_json(result)
     else:

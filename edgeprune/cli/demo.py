@@ -22,8 +22,8 @@ from edgeprune.cli.owning import own
 from edgeprune.cli.run import RunOptions, run_camera, show_summary
 from edgeprune.cli.show import show_json
 from edgeprune.cli.verb import verb
-from edgeprune.evaluate.accuracy import AUTO
 from edgeprune.evaluate.bench import BenchResult
+from edgeprune.evaluate.graphs import AUTO
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ def run_and_measure(bundle: Bundle, out: Path, as_json: bool) -> None:
         raise outcome.failure
     logger.info(f"3 of 3: measuring. mIoU on {SCORED} scenes, then {ROUNDS} rounds of time")
     options = BenchOptions(rounds=ROUNDS, frames=10, data=DATA)
-    result = measure(bundle, options, scored=SCORED, only="int8")
+    result = measure(bundle, options, scored=SCORED, precisions=["int8"])
     paths = write_bench(result, out)
     write_json(out / "run.json", outcome.summary.to_json())
     against = auto_against_dense(result)

@@ -17,12 +17,13 @@ from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import FRAMES, ROUNDS
 from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb
-from edgeprune.data import open_split
+from edgeprune.data import Samples, open_split
 from edgeprune.data.datasets import load_data_set
 from edgeprune.data.split import folders_of
-from edgeprune.evaluate.accuracy import AUTO, evaluate
-from edgeprune.evaluate.bench import BenchResult
+from edgeprune.evaluate.accuracy import AccuracyRow, evaluate
+from edgeprune.evaluate.bench import BenchResult, with_accuracy
 from edgeprune.evaluate.bench import bench as run_bench
+from edgeprune.evaluate.graphs import AUTO, GraphSelection
 from edgeprune.evaluate.plot import Point, plot_miou_latency
 from edgeprune.runtime.compiling import single_graphs
 from edgeprune.runtime.engines import ENGINES
@@ -116,23 +117,16 @@ def eval_(options: EvalOptions) -> None:
         require_engine(opened, engine)
     for engine in engines:
         opened = prepare_run(opened, engine, single_graphs(opened))
-    precisions = list(options.precisions) or None
-    results = [
-        evaluate(opened, samples, data_set, engine=engine, precisions=precisions, frames=options.frames)
-        for engine in engines
-    ]
-    result = {
-        "frames": results[0]["frames"],
-        "threads": results[0]["threads"],
-        "engines": {one["engine"]["engine"]: one["engine"] for one in results},
-        "rows": [row for one in results for row in one["rows"]],
-    }
+    graphs = GraphSelection(options.precisions)
+    results = [evaluate(opened, samples, data_set, graphs, engine=engine, frames=options.frames) for engine in engines]
+    rows = [row.to_json() for result in results for row in result.rows]
     if options.out:
-        write_csv(options.out, result["rows"])
+        write_csv(options.out, rows)
     if options.json:
-        show_json(result)
+        described = {result.engine["engine"]: result.engine for result in results}
+        show_json({"frames": results[0].frames, "threads": results[0].threads, "engines": described, "rows": rows})
         return
-    show_scores(result["rows"])
+    show_scores(rows)
     if options.out:
         click.echo(f"wrote {options.out}")
 
@@ -199,12 +193,14 @@ def bench(options: BenchOptions) -> None:
         click.echo(f"wrote {path}")
 
 
-def measure(bundle: Bundle, options: BenchOptions, scored: int | None = None, only: str | None = None) -> BenchResult:
+def measure(
+    bundle: Bundle, options: BenchOptions, scored: int | None = None, precisions: Sequence[str] | None = None
+) -> BenchResult:
     """Accuracy where there is data, then speed.
 
     Args:
         scored: so many frames of the data; all by default.
-        only: this precision alone.
+        precisions: all of the bundle by default.
     """
     engines = known_engines(options.engines) or [bundle.manifest.target.engine]
     for engine in engines:
@@ -214,28 +210,16 @@ def measure(bundle: Bundle, options: BenchOptions, scored: int | None = None, on
     check_baselines(bundle, options.baselines)
     for engine in engines:
         bundle = prepare_run(bundle, engine, [*single_graphs(bundle), *options.baselines])
-    samples, accuracy = None, []
+    graphs = GraphSelection(precisions, options.baselines, options.threads)
+    samples: Samples | None = None
+    scores: list[AccuracyRow] = []
     if options.data is not None:
         data_set = load_data_set(options.data)
         samples = open_split(data_set, options.split)
-        precisions, baselines = [only] if only else None, options.baselines
         for engine in engines:
-            scores = evaluate(
-                bundle, samples, data_set, engine=engine, precisions=precisions, baselines=baselines, frames=scored
-            )
-            accuracy += scores["rows"]
-    return run_bench(
-        bundle,
-        options.rounds,
-        sensor,
-        engines=engines,
-        threads=options.threads,
-        baselines=options.baselines,
-        samples=samples,
-        frames=options.frames,
-        accuracy=accuracy,
-        only=only,
-    )
+            scores += evaluate(bundle, samples, data_set, graphs, engine=engine, frames=scored).rows
+    timed = run_bench(bundle, options.rounds, sensor, graphs, engines=engines, samples=samples, frames=options.frames)
+    return with_accuracy(timed, scores)
 
 
 def about_bench(result: BenchResult) -> list[str]:

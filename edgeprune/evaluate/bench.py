@@ -19,7 +19,8 @@ from edgeprune.base.statistics import Extremes, Latency, latency, ratio_by_round
 from edgeprune.bundle import DENSE, MANIFEST, Bundle
 from edgeprune.data import Samples, spread
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.evaluate.accuracy import AUTO, BASELINE_PRECISION, accuracy_of
+from edgeprune.evaluate.accuracy import AccuracyRow, accuracy_of
+from edgeprune.evaluate.graphs import ALL_GRAPHS, AUTO, BASELINE_PRECISION, GraphSelection
 from edgeprune.evaluate.timing import Entry, time_entries
 from edgeprune.evaluate.worker import Job
 from edgeprune.runtime.meters import Meter
@@ -41,7 +42,7 @@ class BenchRow:
         speedup_vs_dense_fp32: the median over the rounds.
         speedup_spread: of it, over the rounds.
         peak_mb: of the graph's process, resident: engine, graphs and frames.
-        miou: 0 to 1.
+        miou: 0 to 1, of `with_accuracy`.
         buckets: how many frames of a round each bucket had.
     """
 
@@ -85,14 +86,11 @@ def bench(
     bundle: Bundle,
     rounds: int,
     meter: Meter,
+    graphs: GraphSelection = ALL_GRAPHS,
     *,
     engines: Sequence[str] | None = None,
-    threads: int | None = None,
-    baselines: Sequence[Path] = (),
     samples: Samples | None = None,
     frames: int = FRAMES,
-    accuracy: Sequence[dict[str, Any]] = (),
-    only: str | None = None,
 ) -> BenchResult:
     """Times dense FP32, every bucket in every precision, `auto`, and the trunk alone, over the same frames.
 
@@ -101,19 +99,15 @@ def bench(
         rounds: in each, every graph runs over all frames; each starts with another graph.
         meter: runs around each graph's part of a round.
         engines: each runs every graph; speed-ups are over the first one's dense FP32. The target's alone by default.
-        threads: the target's by default.
-        baselines: single INT8 graphs of other making, frame -> labels, timed beside them.
         samples: frames are spread evenly over them; scenes of the synthetic street, rendered ahead, by default.
         frames: of a round.
-        accuracy: rows of `evaluate`, where it was run.
-        only: this precision alone.
 
     Raises:
         InputError: what a worker refuses.
         RunError: a worker died.
     """
     manifest = bundle.manifest
-    engines, threads = engines or [manifest.target.engine], threads or manifest.target.threads
+    engines, threads = engines or [manifest.target.engine], graphs.threads or manifest.target.threads
     with tempfile.TemporaryDirectory(prefix="edgeprune-bench-") as folder:
         logger.info(f"preparing {frames} frames")
         source, frames_FHW3 = bench_frames(bundle, samples, frames)
@@ -125,7 +119,7 @@ def bench(
         entries = [
             entry
             for engine in engines
-            for entry in list_entries(bundle, Job("", engine, threads, str(frames_path), **seen), only, baselines)
+            for entry in list_entries(bundle, Job("", engine, threads, str(frames_path), **seen), graphs)
         ]
         time_entries(entries, rounds, meter)
         dense = next(entry for entry in entries if entry.bucket == DENSE)
@@ -139,7 +133,7 @@ def bench(
             stem_head_share=ratio_by_round(stem_head.rounds_ms, dense.rounds_ms).median,
             engines={entry.job.engine: entry.description for entry in entries},
             machine=describe_machine(),
-            rows=[row_of(entry, dense, accuracy) for entry in entries],
+            rows=[row_of(entry, dense) for entry in entries],
         )
 
 
@@ -155,18 +149,18 @@ def bench_frames(bundle: Bundle, samples: Samples | None, count: int) -> tuple[s
     return f"{len(picked)} frames, {samples.names[picked[0]]} to {samples.names[picked[-1]]}", np.stack(images)
 
 
-def list_entries(bundle: Bundle, job: Job, only: str | None = None, baselines: Sequence[Path] = ()) -> list[Entry]:
-    """What is timed, in the order of the table. `job`: what all have in common; `only`: this precision alone."""
+def list_entries(bundle: Bundle, job: Job, graphs: GraphSelection = ALL_GRAPHS) -> list[Entry]:
+    """What is timed, in the order of the table. `job`: what all have in common."""
 
     def entry(name: str, row: str | None, **differing: str) -> Entry:
         return Entry(name, row, replace(job, **differing))  # type: ignore[arg-type]  # all of them are text
 
     manifest = bundle.manifest
     entries = [entry("dense", DENSE, kind="graph", graph=str(bundle.path(manifest.dense)))]
-    for path in baselines:
+    for path in graphs.baselines:
         entries.append(entry("baseline", path.stem, kind="graph", graph=str(path), precision=BASELINE_PRECISION))
     entries.append(entry("stem+head", None, kind="graph", graph=str(bundle.path(manifest.stem_head))))
-    for precision in [only] if only else manifest.graphs:
+    for precision in graphs.precisions or manifest.graphs:
         tails = manifest.graphs[precision].tails
         gated = bool(tails)
         graph = "trunk+tail" if gated else "single"
@@ -178,7 +172,7 @@ def list_entries(bundle: Bundle, job: Job, only: str | None = None, baselines: S
     return entries
 
 
-def row_of(entry: Entry, dense: Entry, accuracy: Sequence[dict[str, Any]]) -> BenchRow:
+def row_of(entry: Entry, dense: Entry) -> BenchRow:
     """What was measured, against the dense FP32 graph of the same rounds."""
     faster = ratio_by_round(dense.rounds_ms, entry.rounds_ms)
     return BenchRow(
@@ -191,9 +185,18 @@ def row_of(entry: Entry, dense: Entry, accuracy: Sequence[dict[str, Any]]) -> Be
         speedup_spread=faster.extremes,
         mj_per_frame=mj_per_frame([energy.total_j for energy in entry.energies], sum(map(len, entry.rounds_ms))),
         peak_mb=entry.peak_mb,
-        miou=accuracy_of(accuracy, entry.bucket, entry.job.precision, entry.job.engine) if entry.bucket else None,
+        miou=None,
         buckets=entry.buckets,
     )
+
+
+def with_accuracy(result: BenchResult, scored: Sequence[AccuracyRow]) -> BenchResult:
+    """A result with the mIoU of each graph that `evaluate` scored."""
+    rows = [
+        replace(row, miou=accuracy_of(scored, row.bucket, row.precision, row.engine)) if row.bucket else row
+        for row in result.rows
+    ]
+    return replace(result, rows=rows)
 
 
 def mj_per_frame(joules: Sequence[float | None], frames: int) -> float | None:

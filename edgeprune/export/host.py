@@ -8,8 +8,8 @@ import numpy as np
 
 from edgeprune.base.errors import InputError, RunError, choose
 from edgeprune.bundle import Bundle, EngineRow
-from edgeprune.evaluate.accuracy import AUTO
 from edgeprune.evaluate.bench import bench
+from edgeprune.evaluate.graphs import AUTO, GraphSelection
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.meters import open_meter
 from edgeprune.runtime.references import agreement_of
@@ -64,7 +64,8 @@ def choose_engine(bundle: Bundle, candidates: Sequence[str], least_agreement: fl
 def time_engines(bundle: Bundle, engines: Sequence[str]) -> dict[str, float]:
     """Milliseconds of a frame (p50) by engine: of `auto` in the default precision, or of the one graph there is."""
     precision = bundle.default_precision()
-    timed = bench(bundle, ROUNDS, open_meter("none"), engines=engines, frames=FRAMES, only=precision).rows
+    graphs = GraphSelection(precisions=[precision])
+    timed = bench(bundle, ROUNDS, open_meter("none"), graphs=graphs, engines=engines, frames=FRAMES).rows
     shown = AUTO if any(row.bucket == AUTO for row in timed) else bundle.manifest.buckets[-1].name
     return {row.engine: row.latency_ms.p50 for row in timed if (row.bucket, row.precision) == (shown, precision)}
 

@@ -6,14 +6,14 @@ tails exchange float tensors, so their precisions are chosen one by one.
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 from edgeprune.base.errors import InputError, choose
 from edgeprune.bundle import Bundle, Manifest
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
-from edgeprune.evaluate.accuracy import AUTO, accuracy_of, evaluate
+from edgeprune.evaluate.accuracy import AccuracyRow, accuracy_of, evaluate
 from edgeprune.evaluate.bench import BenchRow, bench
+from edgeprune.evaluate.graphs import AUTO
 from edgeprune.quantize.calib import Calib
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.meters import open_meter
@@ -34,12 +34,12 @@ def choose_precisions(bundle: Bundle, calib: Calib | None) -> Choice:
         RunError: a tail answers behind no trunk that holds the accuracy limit.
     """
     accuracy = _score(bundle, calib)
-    timed = bench(bundle, ROUNDS, open_meter("none"), frames=FRAMES, accuracy=accuracy).rows
+    timed = bench(bundle, ROUNDS, open_meter("none"), frames=FRAMES).rows
     engine = choose(ENGINES, bundle.manifest.target.engine, "engine")
     return revert_failing_tails(bundle, engine, pick(bundle.manifest, timed, accuracy))
 
 
-def _score(bundle: Bundle, calib: Calib | None) -> list[dict[str, Any]]:
+def _score(bundle: Bundle, calib: Calib | None) -> list[AccuracyRow]:
     """Rows of `evaluate` on frames that the model was calibrated on, never on those that are reported; none without."""
     if calib is None:
         return []
@@ -49,11 +49,10 @@ def _score(bundle: Bundle, calib: Calib | None) -> list[dict[str, Any]]:
     except InputError:
         logger.warning(f"{calib.data} is not here: precisions are chosen by time among those that passed parity")
         return []
-    rows: list[dict[str, Any]] = evaluate(bundle, samples, data_set, frames=SCORED)["rows"]
-    return rows
+    return evaluate(bundle, samples, data_set, frames=SCORED).rows
 
 
-def pick(manifest: Manifest, timed: Sequence[BenchRow], accuracy: Sequence[dict[str, Any]]) -> Choice:
+def pick(manifest: Manifest, timed: Sequence[BenchRow], accuracy: Sequence[AccuracyRow]) -> Choice:
     """The fastest precisions that hold the target's accuracy limit. The one that every tail would share decides the trunk's.
 
     The loss of a precision is mIoU points under FP32 of the same bucket; unknown where FP32 or labels are missing, and

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgeprune.bundle import Bundle
 from edgeprune.evaluate.bench import BenchRow, bench
+from edgeprune.evaluate.graphs import GraphSelection
 from edgeprune.runtime.meters import Meter
 
 logger = logging.getLogger(__name__)
@@ -79,13 +80,14 @@ def measure_scaling(
 
     Args:
         bundles: of one model, a size each; at least one.
-        rounds, meter, engines, threads, frames: as of `bench`.
+        threads: the target's by default.
+        rounds, meter, engines, frames: as of `bench`.
     """
     rows: list[ScalingRow] = []
     for bundle in bundles:
         manifest = bundle.manifest
         logger.info(f"{manifest.height}x{manifest.width}: {manifest.tokens} tokens")
-        result = bench(bundle, rounds, meter, engines=engines, threads=threads, frames=frames)
+        result = bench(bundle, rounds, meter, GraphSelection(threads=threads), engines=engines, frames=frames)
         series = {bucket.name: f"bucket {number}" for number, bucket in enumerate(manifest.buckets[:-1], 1)}
         for row in result.rows:
             name = row.bucket or row.graph

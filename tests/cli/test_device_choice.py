@@ -189,8 +189,8 @@ def test_bench_and_eval_take_what_the_device_chose(
     timed, description = open_job(Job("auto", "tensorrt", 1, "", **seen, precision=opened.manifest.run or ""))
     assert description["engine"] == "tensorrt"
     assert timed(bundles.frame_with(9)) == "full" and timed(bundles.frame_with(6)) == "quarter"
-    rows = evaluate(opened, Frames(9), cells(), engine="tensorrt")["rows"]
-    assert {(row["bucket"], row["precision"]) for row in rows} == {("dense", "fp32")} | {
+    rows = evaluate(opened, Frames(9), cells(), engine="tensorrt").rows
+    assert {(row.bucket, row.precision) for row in rows} == {("dense", "fp32")} | {
         (bucket, each) for bucket in ("quarter", "full", "auto") for each in opened.manifest.graphs
     }
 

@@ -3,8 +3,8 @@
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +14,8 @@ from edgeprune.base.errors import InputError
 from edgeprune.bundle import Bundle
 from edgeprune.data import Sample, open_split, spread
 from edgeprune.data.datasets import DataSet, StreetSplit, load_data_set
-from edgeprune.evaluate.accuracy import Rows, evaluate
+from edgeprune.evaluate.accuracy import AccuracyResult, AccuracyRow, Rows, evaluate
+from edgeprune.evaluate.graphs import Answer, GraphSelection
 from edgeprune.evaluate.metrics import Scores
 from edgeprune.runtime.cameras import open_source
 from edgeprune.runtime.cameras.capture import open_capture
@@ -75,8 +76,8 @@ def cells() -> DataSet:
     return DataSet(name="cells", train=split, val=split, names=bundles.NAMES, palette=bundles.PALETTE)
 
 
-def by_key(result: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
-    return {(row["bucket"], row["precision"]): row for row in result["rows"]}
+def by_key(result: AccuracyResult) -> dict[tuple[str, str], AccuracyRow]:
+    return {(row.bucket, row.precision): row for row in result.rows}
 
 
 def test_rows_are_those_of_a_slow_reference(bundle: Bundle, data_set: DataSet) -> None:
@@ -84,7 +85,7 @@ def test_rows_are_those_of_a_slow_reference(bundle: Bundle, data_set: DataSet) -
     samples = Frames(9)
     result = evaluate(bundle, samples, data_set)
     rows = by_key(result)
-    assert result["frames"] == 9
+    assert result.frames == 9
     assert list(rows) == [("dense", "fp32")] + [
         (bucket, precision) for precision in ("fp32", "int8") for bucket in (*bundles.BUCKETS, "auto")
     ]
@@ -102,13 +103,13 @@ def test_rows_are_those_of_a_slow_reference(bundle: Bundle, data_set: DataSet) -
             expected[name].update(pred_HW, sample.label_HW)
     assert len(set(chosen)) == 3
     for (bucket, _), row in rows.items():
-        assert row["engine"] == "onnxruntime"
-        assert {key: row[key] for key in expected[bucket].result()} == expected[bucket].result()
+        assert row.engine == "onnxruntime"
+        assert row.figures == expected[bucket].result()
     for precision in ("fp32", "int8"):
-        assert rows["auto", precision]["tokens"] == pytest.approx(np.mean([tokens[name] for name in chosen]))
-        assert rows["auto", precision]["buckets"] == {name: chosen.count(name) for name in dict.fromkeys(chosen)}
-        assert rows["half", precision]["tokens"] == tokens["half"]
-    assert rows["dense", "fp32"]["token_share"] == rows["full", "int8"]["token_share"] == 1.0
+        assert rows["auto", precision].tokens == pytest.approx(np.mean([tokens[name] for name in chosen]))
+        assert rows["auto", precision].buckets == {name: chosen.count(name) for name in dict.fromkeys(chosen)}
+        assert rows["half", precision].tokens == tokens["half"] and rows["half", precision].buckets is None
+    assert rows["dense", "fp32"].token_share == rows["full", "int8"].token_share == 1.0
 
 
 ASPECTS = {"as the input": (32, 48), "4:3": (90, 120), "16:9": (90, 160), "portrait": (160, 90), "odd": (37, 53)}
@@ -147,9 +148,9 @@ def test_a_frame_has_the_same_labels_in_eval_and_in_a_run(
     scored: list[np.ndarray] = []
     add, update = Rows.add, Scores.update
 
-    def add_and_keep(rows: Rows, bucket: str, *others: Any) -> None:
-        add(rows, bucket, *others)
-        if bucket == "auto":
+    def add_and_keep(rows: Rows, answer: Answer, sample: Sample) -> None:
+        add(rows, answer, sample)
+        if answer.bucket == "auto":
             scored.append(compared[-1])
 
     def update_and_keep(scores: Scores, pred_HW: np.ndarray, label_HW: np.ndarray) -> None:
@@ -158,7 +159,7 @@ def test_a_frame_has_the_same_labels_in_eval_and_in_a_run(
 
     monkeypatch.setattr(Rows, "add", add_and_keep)
     monkeypatch.setattr(Scores, "update", update_and_keep)
-    row = by_key(evaluate(bundle, samples, data_set, precisions=["int8"]))["auto", "int8"]
+    row = by_key(evaluate(bundle, samples, data_set, GraphSelection(["int8"])))["auto", "int8"]
 
     shown: list[np.ndarray] = []
     draw = Overlay.draw
@@ -178,8 +179,15 @@ def test_a_frame_has_the_same_labels_in_eval_and_in_a_run(
         assert eval_HW.shape == size
         np.testing.assert_array_equal(eval_HW, run_HW)
         expected.update(run_HW, sample.label_HW)
-    assert row["miou"] == expected.result()["miou"] is not None
+    assert row.figures["miou"] == expected.result()["miou"] is not None
     assert len({label_HW.tobytes() for label_HW in shown}) == 3
+
+
+def test_figures_stand_among_a_rows_own_keys() -> None:
+    row = AccuracyRow("half", "int8", "onnxruntime", 30, 0.5, {"miou": 0.7, "per_class_iou": {"road": None}})
+    own = {"bucket": "half", "precision": "int8", "engine": "onnxruntime", "tokens": 30, "token_share": 0.5}
+    assert list(row.to_json().items()) == [*own.items(), ("miou", 0.7), ("per_class_iou", {"road": None})]
+    assert replace(row, buckets={"half": 3}).to_json() == row.to_json() | {"buckets": {"half": 3}}
 
 
 def test_labels_that_hold_nothing_are_refused(bundle: Bundle, data_set: DataSet) -> None:
@@ -189,29 +197,29 @@ def test_labels_that_hold_nothing_are_refused(bundle: Bundle, data_set: DataSet)
             return Sample(sample.name, sample.image_HW3, np.full_like(sample.label_HW, 255))
 
     with pytest.raises(InputError, match="every pixel of the 2 labels of data set 'cells' is ignored"):
-        evaluate(bundle, Ignored(2), data_set, precisions=["fp32"], buckets=["half"])
+        evaluate(bundle, Ignored(2), data_set, GraphSelection(["fp32"]))
 
 
-def test_some_buckets_and_frames(bundle: Bundle, data_set: DataSet, said: list[str]) -> None:
-    result = evaluate(bundle, Frames(9), data_set, precisions=["fp32"], buckets=["half"], frames=3, threads=1)
-    assert list(by_key(result)) == [("dense", "fp32"), ("half", "fp32"), ("auto", "fp32")]
-    assert (result["frames"], result["threads"], said[-1]) == (3, 1, "3 of 3 frames")
-    assert sum(by_key(result)["auto", "fp32"]["buckets"].values()) == 3
+def test_some_precisions_and_frames(bundle: Bundle, data_set: DataSet, said: list[str]) -> None:
+    result = evaluate(bundle, Frames(9), data_set, GraphSelection(["fp32"], threads=1), frames=3)
+    assert list(by_key(result)) == [("dense", "fp32"), *((bucket, "fp32") for bucket in (*bundles.BUCKETS, "auto"))]
+    assert (result.frames, result.threads, said[-1]) == (3, 1, "3 of 3 frames")
+    assert sum((by_key(result)["auto", "fp32"].buckets or {}).values()) == 3
 
 
 def test_a_peer_gets_a_row_by_the_name_of_its_file(bundle: Bundle, data_set: DataSet, tmp_path: Path) -> None:
     theirs = tmp_path / "theirs.onnx"
     theirs.write_bytes(bundle.path("graphs/dense.onnx").read_bytes())
-    rows = by_key(evaluate(bundle, Frames(3), data_set, precisions=["fp32"], baselines=[theirs]))
-    assert rows["theirs", "int8"]["miou"] == rows["dense", "fp32"]["miou"]
-    assert rows["theirs", "int8"]["token_share"] == 1.0
+    rows = by_key(evaluate(bundle, Frames(3), data_set, GraphSelection(["fp32"], [theirs])))
+    assert rows["theirs", "int8"].figures == rows["dense", "fp32"].figures
+    assert rows["theirs", "int8"].token_share == 1.0
 
 
 def test_input_that_is_refused(bundle: Bundle, data_set: DataSet) -> None:
     with pytest.raises(InputError, match=r"labels/frame-1\.png: a label has id 77; expected 0 to 7"):
         evaluate(bundle, Frames(3, stray=1), data_set)
-    with pytest.raises(InputError, match="did you mean 'half'"):
-        evaluate(bundle, Frames(3), data_set, buckets=["hal"])
+    with pytest.raises(InputError, match="'int9'"):
+        evaluate(bundle, Frames(3), data_set, GraphSelection(["int9"]))
     with pytest.raises(InputError, match="unknown engine 'onnx'"):
         evaluate(bundle, Frames(3), data_set, engine="onnx")
     other = data_set.model_copy(update={"names": [*bundles.NAMES[:-1], "kerb"]})

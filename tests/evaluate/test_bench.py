@@ -13,11 +13,13 @@ from edgeprune.base.table import plain
 from edgeprune.bundle import MANIFEST, Bundle
 from edgeprune.bundle.inspect import inspect
 from edgeprune.evaluate import bench as module
-from edgeprune.evaluate.bench import bench, bench_frames, row_of
+from edgeprune.evaluate.bench import bench, bench_frames, row_of, with_accuracy
+from edgeprune.evaluate.graphs import GraphSelection
 from edgeprune.evaluate.timing import Entry
 from edgeprune.evaluate.worker import Job, open_job, time_round
 from edgeprune.runtime.meters import Energy, open_meter
 from tests import bundles
+from tests.results import accuracy_row
 
 pytest.importorskip("onnxruntime", reason="needs ONNX Runtime: pip install onnxruntime")
 
@@ -40,8 +42,8 @@ class OneJoule:
 
 
 def test_every_graph_in_a_process_of_its_own(bundle: Bundle, said: list[str]) -> None:
-    accuracy = [{"bucket": "half", "precision": "int8", "engine": "onnxruntime", "miou": 0.7}]
-    result = bench(bundle, 2, OneJoule(), frames=4, threads=1, accuracy=accuracy)
+    timed = bench(bundle, 2, OneJoule(), GraphSelection(threads=1), frames=4)
+    result = with_accuracy(timed, [accuracy_row("half", "int8", 0.7)])
     rows = {(row.graph, row.bucket): row for row in result.rows}
     buckets = [("trunk+tail", name) for name in (*bundles.BUCKETS, "auto")]
     assert list(rows) == [("dense", "dense"), ("stem+head", None), *buckets, ("trunk", None)]
@@ -72,15 +74,15 @@ def test_a_worker_says_that_a_graph_takes_other_frames(bundle: Bundle, tmp_path:
 
 def test_peak_memory_is_the_graphs_own_not_that_of_the_process_that_started_it(bundle: Bundle) -> None:
     held = np.ones(400_000_000, np.uint8)
-    rows = bench(bundle, 1, OneJoule(), frames=2, threads=1, only="int8").rows
+    rows = bench(bundle, 1, OneJoule(), GraphSelection(["int8"], threads=1), frames=2).rows
     assert held[-1] and all(30 < (row.peak_mb or 0) < 300 for row in rows)
 
 
 def test_a_peer_is_timed_and_scored_beside_the_bundle(bundle: Bundle, tmp_path: Path) -> None:
     theirs = tmp_path / "theirs.onnx"
     theirs.write_bytes(bundle.path("graphs/dense.onnx").read_bytes())
-    accuracy = [{"bucket": "theirs", "precision": "int8", "engine": "onnxruntime", "miou": 0.4}]
-    result = bench(bundle, 1, OneJoule(), frames=2, threads=1, baselines=[theirs], only="int8", accuracy=accuracy)
+    timed = bench(bundle, 1, OneJoule(), GraphSelection(["int8"], [theirs], threads=1), frames=2)
+    result = with_accuracy(timed, [accuracy_row("theirs", "int8", 0.4)])
     (row,) = [row for row in result.rows if row.graph == "baseline"]
     assert (row.bucket, row.precision, row.miou) == ("theirs", "int8", 0.4)
     assert row.speedup_vs_dense_fp32 > 0
@@ -89,11 +91,9 @@ def test_a_peer_is_timed_and_scored_beside_the_bundle(bundle: Bundle, tmp_path: 
 def test_engines_side_by_side_are_measured_against_the_first_ones_dense(bundle: Bundle) -> None:
     pytest.importorskip("openvino", reason="needs openvino: pip install openvino")
     engines = ["onnxruntime", "openvino"]
-    accuracy = [
-        {"bucket": "half", "precision": "int8", "engine": name, "miou": miou}
-        for name, miou in zip(engines, (0.7, 0.6), strict=True)
-    ]
-    result = bench(bundle, 1, open_meter("none"), engines=engines, frames=2, threads=1, accuracy=accuracy)
+    timed = bench(bundle, 1, open_meter("none"), GraphSelection(threads=1), engines=engines, frames=2)
+    scored = [accuracy_row("half", "int8", miou, name) for name, miou in zip(engines, (0.7, 0.6), strict=True)]
+    result = with_accuracy(timed, scored)
     rows = {(row.engine, row.graph, row.bucket): row for row in result.rows}
     assert len(rows) == 2 * (len(bundles.BUCKETS) + 4)
     assert list(result.engines) == engines
@@ -108,7 +108,7 @@ def test_engines_side_by_side_are_measured_against_the_first_ones_dense(bundle: 
 
 def test_unknown_figures_are_none(tmp_path: Path) -> None:
     bundle = bundles.write_bundle(tmp_path / "tiny", precisions=("fp32",), gated=False)
-    result = bench(bundle, 1, open_meter("none"), frames=2, threads=1)
+    result = bench(bundle, 1, open_meter("none"), GraphSelection(threads=1), frames=2)
     assert [(row.graph, row.bucket) for row in result.rows] == [
         ("dense", "dense"), ("stem+head", None), ("single", "full"),
     ]  # fmt: skip
@@ -120,7 +120,7 @@ def test_speedup_is_a_quotient_within_the_round() -> None:
     job = Job("graph", "onnxruntime", 1, "")
     dense = Entry("dense", "dense", job, rounds_ms=[[10, 12, 90], [100, 120, 130], [11, 11, 11]])
     entry = Entry("trunk+tail", "half", job, rounds_ms=[[4, 4, 4], [40, 30, 60], [5, 5.5, 6]])
-    row = row_of(entry, dense, [])
+    row = row_of(entry, dense)
     assert (row.speedup_vs_dense_fp32, row.speedup_spread) == (3, (2, 3))
     assert row.latency_ms.p50 == 5.5
 

@@ -7,6 +7,7 @@ import pytest
 
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.bundle import open_bundle
+from edgeprune.evaluate.graphs import GraphSelection
 from edgeprune.export import host
 from edgeprune.export.build import build
 from edgeprune.export.inputs import BuildInputs
@@ -37,9 +38,10 @@ def test_a_target_that_leaves_the_engine_open_gets_the_fastest_that_answers_righ
         monkeypatch.setitem(ENGINES, name, engine)
     times = {"slow": 9.0, "quick": 5.0}
 
-    def fake_bench(*_: Any, engines: list[str], only: str, **__: Any) -> Any:
+    def fake_bench(*_: Any, graphs: GraphSelection, engines: list[str], **__: Any) -> Any:
         assert engines == list(times)  # neither the wrong nor the missing one is worth timing
-        return bench_result([bench_row("trunk+tail", "auto", only, times[name], name) for name in engines])
+        (precision,) = graphs.precisions or ()
+        return bench_result([bench_row("trunk+tail", "auto", precision, times[name], name) for name in engines])
 
     monkeypatch.setattr(host, "bench", fake_bench)
     target = small("onnx-cpu", 3).model_copy(update={"candidates": ["slow", "wrong", "missing", "quick"]})

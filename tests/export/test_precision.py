@@ -7,6 +7,7 @@ import pytest
 
 from edgeprune.bundle import MIXED, Bundle, open_bundle
 from edgeprune.bundle.runtime_spec import Parity
+from edgeprune.evaluate.accuracy import AccuracyRow
 from edgeprune.evaluate.bench import BenchRow
 from edgeprune.export import precision
 from edgeprune.export.build import build
@@ -16,7 +17,7 @@ from edgeprune.runtime import precision_choice
 from edgeprune.runtime.engines import ENGINES
 from tests import models
 from tests.export.conftest import small
-from tests.results import bench_result, bench_row
+from tests.results import accuracy_row, bench_result, bench_row
 
 
 def timed(times: dict[str, tuple[float, float]]) -> list[BenchRow]:
@@ -28,10 +29,10 @@ def timed(times: dict[str, tuple[float, float]]) -> list[BenchRow]:
     ]
 
 
-def scored(scores: dict[str, tuple[float, float]]) -> list[dict[str, Any]]:
+def scored(scores: dict[str, tuple[float, float]]) -> list[AccuracyRow]:
     """Rows of `evaluate`: bucket -> mIoU in int8 and in fp32."""
     return [
-        {"bucket": bucket, "precision": each, "engine": "onnxruntime", "miou": miou}
+        accuracy_row(bucket, each, miou)
         for bucket, both in scores.items()
         for each, miou in zip(("int8", "fp32"), both, strict=True)
     ]

@@ -20,7 +20,8 @@ from edgeprune.bundle import MANIFEST, open_bundle
 from edgeprune.bundle.target import load_target
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
-from edgeprune.evaluate.accuracy import AUTO, evaluate
+from edgeprune.evaluate.accuracy import evaluate
+from edgeprune.evaluate.graphs import GraphSelection
 from edgeprune.export.build import build
 from edgeprune.export.graphs import blank_frame
 from edgeprune.export.inputs import BuildInputs
@@ -154,16 +155,16 @@ def score_graphs(plan: Plan, model: Segmenter, checkpoint: Path, folder: Path) -
     bundle = open_bundle(bundle_folder)
     data_set = load_data_set(plan.score.data)
     samples = open_split(data_set, plan.score.split, plan.score.include, plan.score.exclude)
-    result = evaluate(bundle, samples, data_set, precisions=plan.precisions, frames=plan.score.frames)
+    result = evaluate(bundle, samples, data_set, GraphSelection(plan.precisions), frames=plan.score.frames)
     gmacs = {bucket.name: count_gmacs(model, bucket.counts) for bucket in bundle.manifest.buckets}
     found = {}
-    for row in result["rows"]:
-        if row["bucket"] != AUTO:
+    for row in result.rows:
+        if row.buckets is None:  # not of `auto`
             continue
-        frames = sum(row["buckets"].values())
-        mean = sum(gmacs[bucket] * count for bucket, count in row["buckets"].items()) / frames
-        found[row["precision"]] = PrecisionScore(
-            row["miou"], row["boundary_f"], row["token_share"], row["buckets"], gmacs=mean
+        frames, figures = sum(row.buckets.values()), row.figures
+        mean = sum(gmacs[bucket] * count for bucket, count in row.buckets.items()) / frames
+        found[row.precision] = PrecisionScore(
+            figures["miou"], figures["boundary_f"], row.token_share, dict(row.buckets), gmacs=mean
         )
     return found
 
