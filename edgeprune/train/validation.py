@@ -3,7 +3,9 @@
 Shapes: B batch, K classes, H W pixels.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from edgeprune.base.errors import InputError
-from edgeprune.data import Samples, open_split, spread
+from edgeprune.data import Sample, Samples, open_split, spread
 from edgeprune.data.datasets import DataSet, load_data_set
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.evaluate.metrics import Scores
@@ -62,16 +64,11 @@ def score(
     processed: list[float] = []
     exact = Scores(data_set.names, data_set.ignore_index, None)
     seen = torch.zeros(len(data_set.names), dtype=torch.bool)
+    fitted = (preprocess.fit_sample(samples[index], data_set.ignore_index) for index in chosen)
     with torch.no_grad():
-        for start in range(0, len(chosen), batch):
-            pairs = [
-                preprocess.fit_sample(samples[index], data_set.ignore_index) for index in chosen[start : start + batch]
-            ]
-            images_BHW3 = torch.from_numpy(np.stack([pair.image_HW3 for pair in pairs]))
-            images_B3HW = images_BHW3.permute(0, 3, 1, 2).float().to(device)
-            labels_BHW = torch.from_numpy(np.stack([pair.label_HW for pair in pairs])).long()
+        for images_B3HW, labels_BHW in batches(fitted, batch):
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                prediction = model(images_B3HW, select)
+                prediction = model(images_B3HW.to(device), select)
             classes_BHW = upscale_labels(prediction.raw.argmax(dim=1), labels_BHW.shape[-2:])
             metric.update(classes_BHW, labels_BHW.to(device))
             if boundaries:
@@ -96,6 +93,14 @@ def score(
         tokens=sum(processed) / len(processed) if processed else 1.0,
         boundary_f=exact.result()["boundary_f"],
     )
+
+
+def batches(samples: Iterator[Sample], size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images (B, 3, H, W) in 0 to 255 as floats, and labels (B, H, W), of so many samples of one size at a time."""
+    while some := list(islice(samples, size)):
+        images_BHW3 = torch.from_numpy(np.stack([sample.image_HW3 for sample in some]))
+        labels_BHW = torch.from_numpy(np.stack([sample.label_HW for sample in some]))
+        yield images_BHW3.permute(0, 3, 1, 2).float(), labels_BHW.long()
 
 
 def upscale_labels(classes_BHW: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:

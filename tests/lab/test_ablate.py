@@ -6,7 +6,7 @@ import torch
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
 from edgeprune.data.selection import CalibrationFrames
-from edgeprune.lab.ablate import ablate_int8, ablate_selection
+from edgeprune.lab.ablate import Scoring, ablate_depth, ablate_int8, ablate_selection
 from edgeprune.lab.token_selection import reactivation
 from edgeprune.quantize.calib import Calib
 from edgeprune.quantize.calibrate import calibrate_thresholds
@@ -28,7 +28,7 @@ def test_selections_of_a_gated_model(street: str, said: list[str]) -> None:
     )  # fmt: skip
     data_set = load_data_set(street)
     said.clear()
-    result = ablate_selection(model, data_set, open_split(data_set, "val"), calib, 4, 2, detail=True)
+    result = ablate_selection(Scoring(model, data_set, open_split(data_set, "val"), 4, detail=True), calib, 2)
     rows = {(row.selection, row.seed): row for row in result.rows}
     assert set(rows) == {
         ("all", None),
@@ -66,7 +66,7 @@ def test_tokens_that_return() -> None:
 def test_first_blocks_of_a_dense_model(street: str) -> None:
     model = models.model(models.card(policy="dense", depth=3))
     data_set = load_data_set(street)
-    result = ablate_selection(model, data_set, open_split(data_set, "val"), None, 2, 0, bypass_from=1)
+    result = ablate_depth(Scoring(model, data_set, open_split(data_set, "val"), 2), 1)
     assert [row.selection for row in result.rows] == ["all", "first 1 blocks"]
     assert len(model.blocks) == 3
 

@@ -2,7 +2,7 @@
 policy does with the tokens of a frame."""
 
 from edgeprune.lab.ablate.int8 import ablate_int8
-from edgeprune.lab.ablate.selection import ablate_selection
+from edgeprune.lab.ablate.selection import Scoring, ablate_depth, ablate_selection
 from edgeprune.lab.token_selection import select_tokens
 
-__all__ = ["ablate_int8", "ablate_selection", "select_tokens"]
+__all__ = ["Scoring", "ablate_depth", "ablate_int8", "ablate_selection", "select_tokens"]

@@ -67,58 +67,67 @@ class SelectionAblation:
     decisions: list[Decision] | None = field(default=None, metadata=OPTIONAL)
 
 
-def ablate_selection(
-    model: Segmenter,
-    data_set: DataSet,
-    samples: Samples,
-    calib: Calib | None,
-    frames: int | None,
-    seeds: int,
-    bypass_from: int | None = None,
-    detail: bool = False,
-) -> SelectionAblation:
-    """mIoU of each selection, and tokens processed over blocks as a share of all.
+@dataclass(frozen=True)
+class Scoring:
+    """How every selection is scored: one model, on frames spread evenly over a split.
 
-    Args:
-        seeds: how often `random` is drawn.
-        bypass_from: for a dense model: the first block that `bypass` leaves out.
-        detail: measure `boundary_f` and `per_class_iou` of each selection too, and which tokens come back.
+    Attributes:
+        frames: how many; None: all.
+        detail: measure `boundary_f` and `per_class_iou` too, and which tokens come back.
     """
-    rows: list[SelectionRow] = []
 
-    def add(name: str, select: Select | None, seed: int | None = None) -> None:
-        result = score(model, data_set, samples, frames, select, boundaries=detail)
-        named = zip(data_set.names, result.per_class, strict=True)
-        by_class = {label: None if isnan(iou) else iou for label, iou in named} if detail else None
-        rows.append(SelectionRow(name, seed, round(result.tokens, 4), result.miou, result.boundary_f, by_class))
+    model: Segmenter
+    data_set: DataSet
+    samples: Samples
+    frames: int | None
+    detail: bool = False
+
+    def row(self, name: str, select: Select | None, seed: int | None = None) -> SelectionRow:
+        """The row of one selection."""
+        result = score(self.model, self.data_set, self.samples, self.frames, select, boundaries=self.detail)
+        named = zip(self.data_set.names, result.per_class, strict=True)
+        by_class = {label: None if isnan(iou) else iou for label, iou in named} if self.detail else None
         logger.info(
             f"{name}{'' if seed is None else f' (seed {seed})'}: mIoU {result.miou:.4f} at {result.tokens:.1%} of the tokens"
         )
+        return SelectionRow(name, seed, round(result.tokens, 4), result.miou, result.boundary_f, by_class)
 
-    if not model.policy.gated:
-        add("all", None)
-        if bypass_from is not None:
-            blocks = model.blocks
-            model.blocks = blocks[:bypass_from]
-            add(f"first {bypass_from} blocks", None)
-            model.blocks = blocks
-        return SelectionAblation(rows)
-    add("all", select_all)
+
+def ablate_selection(scoring: Scoring, calib: Calib | None, seeds: int) -> SelectionAblation:
+    """mIoU of each selection of a policy that decides, and tokens processed over blocks as a share of all.
+
+    Args:
+        calib: for the row at calibrated thresholds; None leaves it out.
+        seeds: how often `random` is drawn.
+    """
+    model, row = scoring.model, scoring.row
     schedule = model.policy.schedule
-    add("learned", select_top(schedule.target_candidates))
+    rows = [row("all", select_all), row("learned", select_top(schedule.target_candidates))]
     if calib is not None:
         precision = "int8" if "int8" in calib.thresholds else "fp32"
-        add("threshold", select_over(calib.thresholds_for(precision, len(model.policy.gated))))
+        rows.append(row("threshold", select_over(calib.thresholds_for(precision, len(model.policy.gated)))))
     for seed in range(seeds):
-        add("random", select_random(schedule.target_candidates, torch.Generator().manual_seed(seed)), seed)
+        drawn = select_random(schedule.target_candidates, torch.Generator().manual_seed(seed))
+        rows.append(row("random", drawn, seed))
     if schedule.merging < len(schedule.gated):
-        add("uniform", select_uniform(schedule, schedule.target_counts))
-    add("bypass", select_none)
-    of_random = [row.miou for row in rows if row.selection == "random"]
-    keep_GBN = kept_masks(model, watched_frames(model, samples)) if detail else None
+        rows.append(row("uniform", select_uniform(schedule, schedule.target_counts)))
+    rows.append(row("bypass", select_none))
+    of_random = [each.miou for each in rows if each.selection == "random"]
+    keep_GBN = kept_masks(model, watched_frames(model, scoring.samples)) if scoring.detail else None
     return SelectionAblation(
         rows,
         depth_is_worth_points=100 * (rows[0].miou - rows[-1].miou),
         random_mean=mean(of_random) if of_random else None,
         decisions=None if keep_GBN is None else reactivation(model.policy, keep_GBN),
     )
+
+
+def ablate_depth(scoring: Scoring, first: int | None) -> SelectionAblation:
+    """mIoU of a model that decides nothing, and of its `first` blocks alone; None: of the whole model alone."""
+    rows = [scoring.row("all", None)]
+    if first is not None:
+        model, blocks = scoring.model, scoring.model.blocks
+        model.blocks = blocks[:first]
+        rows.append(scoring.row(f"first {first} blocks", None))
+        model.blocks = blocks
+    return SelectionAblation(rows)

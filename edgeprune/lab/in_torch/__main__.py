@@ -15,7 +15,7 @@ from edgeprune.base.machine import describe_machine
 from edgeprune.base.reading import ROOT
 from edgeprune.base.table import render_table, write_csv, write_json
 from edgeprune.bundle.target import BucketFamily
-from edgeprune.lab.in_torch.bench import DEPTHS, DTYPES, bench_in_torch, describe_gpu, find_gpu
+from edgeprune.lab.in_torch.bench import DEPTHS, DTYPES, Rounds, bench_in_torch, describe_gpu, find_gpu
 from edgeprune.model.card import read_header
 from edgeprune.model.spec import ModelSpec
 from edgeprune.runtime.meters import open_meter
@@ -85,10 +85,8 @@ def main(
             dtype,
             BucketFamily(count=BUCKETS),
             sensor,
-            device=gpu,
-            rounds=rounds,
-            frames=frames,
-            seconds=seconds,
+            gpu,
+            Rounds(rounds, frames, seconds),
         )
         # after each model: the next may be too large for this GPU
         write_csv(out / "in-torch.csv", rows)

@@ -161,24 +161,34 @@ class Timed:
         self.rounds_ms.append(taken)
 
 
+@dataclass(frozen=True)
+class Rounds:
+    """How long is measured.
+
+    Attributes:
+        count: of rounds over all runners.
+        frames: random levels, of a round.
+        seconds: a round of each runner lasts at least so long; NVML renews its power value every 20 to 100 ms.
+    """
+
+    count: int
+    frames: int
+    seconds: float
+
+
 def bench_in_torch(
     spec: ModelSpec,
     policy: PolicySpec,
     dtype: str,
     family: BucketFamily,
     meter: Meter,
-    *,
     device: torch.device,
-    rounds: int,
-    frames: int,
-    seconds: float,
+    rounds: Rounds,
 ) -> list[dict[str, Any]]:
     """Times dense and each bucket of an untrained model, as CUDA graphs and launched one by one, in interleaved rounds.
 
     Args:
         dtype: a key of DTYPES; of weights and tokens alike.
-        frames: random levels, of a round.
-        seconds: a round of each runner lasts at least so long; NVML renews its power value every 20 to 100 ms.
 
     Returns:
         rows of {`size`, `height`, `width`, `tokens`, `dtype`, `graph`, `mode`, `token_share`, `latency_ms` {p50, p95},
@@ -192,16 +202,16 @@ def bench_in_torch(
     name = f"ViT {spec.size} {spec.height}x{spec.width} {dtype}"
     try:
         model = make_family(spec, policy, DTYPES[dtype], device)
-        host = [random_frame(spec, index, device) for index in range(frames)]
+        host = [random_frame(spec, index, device) for index in range(rounds.frames)]
         with torch.inference_mode():
             logger.info(f"{name}: capturing")
             timed = list(list_runners(model, family))
             idle_w = measure_idle(meter, IDLE_S)
-            for number in range(rounds):
+            for number in range(rounds.count):
                 first = number % len(timed)
                 for each in (*timed[first:], *timed[:first]):
-                    each.time_round(host, seconds, meter)
-                logger.info(f"{name}: round {number + 1} of {rounds}")
+                    each.time_round(host, rounds.seconds, meter)
+                logger.info(f"{name}: round {number + 1} of {rounds.count}")
     except torch.OutOfMemoryError as error:
         raise RunError(f"{name}: {str(error).splitlines()[0]}; leave this --vit or --size out") from error
     about = {"size": spec.size, "height": spec.height, "width": spec.width, "tokens": model.policy.tokens}

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from edgeprune.runtime.meters.meter import NoSensor, NotHere, check_rails
 from edgeprune.runtime.meters.sampling import CounterSum, PowerIntegral, SampledMeter
@@ -17,14 +18,12 @@ def gpu_seen(root: Path) -> bool:
     return any(True for sign in GPU_SIGNS for _ in root.glob(sign))
 
 
-def open_nvml(root: Path, rails: Sequence[str] | None, total_of: Sequence[str] | None) -> SampledMeter:
-    """The GPUs of this machine as rails gpu0, gpu1, ...; `rails` leaves out all others.
-
-    The total is that of gpu0, on which engines run, unless total_of names others.
+def find_gpus(root: Path) -> tuple[Any, dict[str, Any]]:
+    """The library of NVML, and its handle of each GPU of this machine: gpu0, gpu1, ...
 
     Raises:
         NotHere: no NVIDIA GPU.
-        NoSensor: no driver, no nvidia-ml-py, a GPU that isn't there, or neither counter nor power.
+        NoSensor: no driver, or no nvidia-ml-py.
     """
     try:
         import pynvml
@@ -40,6 +39,19 @@ def open_nvml(root: Path, rails: Sequence[str] | None, total_of: Sequence[str] |
         raise missing(f"NVML finds no NVIDIA driver ({error})") from error
     if not present:
         raise NotHere("NVML finds no NVIDIA GPU")
+    return pynvml, present
+
+
+def open_nvml(root: Path, rails: Sequence[str] | None, total_of: Sequence[str] | None) -> SampledMeter:
+    """The GPUs of this machine as rails gpu0, gpu1, ...; `rails` leaves out all others.
+
+    The total is that of gpu0, on which engines run, unless total_of names others.
+
+    Raises:
+        NotHere: no NVIDIA GPU.
+        NoSensor: no driver, no nvidia-ml-py, a GPU that isn't there, or neither counter nor power.
+    """
+    pynvml, present = find_gpus(root)
     check_rails([*(rails or ()), *(total_of or ())], list(present), "NVML")
     total_of = ["gpu0"] if total_of is None else total_of
     gpus = {name: present[name] for name in (present if rails is None else dict.fromkeys([*rails, *total_of]))}

@@ -15,7 +15,7 @@ from edgeprune.bundle.target import BucketFamily
 from edgeprune.export.graphs import to_outputs
 from edgeprune.lab.in_torch import __main__ as command
 from edgeprune.lab.in_torch import bench as in_torch
-from edgeprune.lab.in_torch.bench import DynamicRunner, GraphRunner, bench_in_torch, make_family, random_frame
+from edgeprune.lab.in_torch.bench import DynamicRunner, GraphRunner, Rounds, bench_in_torch, make_family, random_frame
 from edgeprune.model.spec import ModelSpec, PolicySpec
 from edgeprune.pruning.methods import POLICIES
 from edgeprune.runtime.meters import Energy, open_meter
@@ -108,7 +108,7 @@ def test_graphs_and_launched_kernels_agree(policy: str, dtype: torch.dtype, with
 def test_what_is_measured(without_gpu: None, said: list[str]) -> None:
     rows = bench_in_torch(
         SPEC, PolicySpec(name="svit", options={"first": 1}), "bf16", BucketFamily(count=3, multiple=4), TenWatts(),
-        device=CPU, rounds=2, frames=3, seconds=0,
+        CPU, Rounds(2, frames=3, seconds=0),
     )  # fmt: skip
     names = list(dict.fromkeys(row["graph"] for row in rows))
     assert names == ["dense", "k16", "full"]
@@ -127,7 +127,7 @@ def test_what_is_measured(without_gpu: None, said: list[str]) -> None:
 def test_without_a_sensor_energy_is_unknown(without_gpu: None) -> None:
     rows = bench_in_torch(
         SPEC, PolicySpec(name="svit", options={"first": 1}), "fp32", BucketFamily(count=2, multiple=4), open_meter("none"),
-        device=CPU, rounds=1, frames=1, seconds=0,
+        CPU, Rounds(1, frames=1, seconds=0),
     )  # fmt: skip
     assert {row["mj_per_frame"] for row in rows} == {None} and rows[0]["energy_status"].startswith("no energy sensor")
 
@@ -187,7 +187,7 @@ def test_a_gpu_that_is_too_small(monkeypatch: pytest.MonkeyPatch, without_gpu: N
     with pytest.raises(RunError, match="ViT tiny 64x96 fp16: CUDA out of memory.*leave this --vit or --size out"):
         bench_in_torch(
             SPEC, PolicySpec(name="svit"), "fp16", BucketFamily(count=2), open_meter("none"),
-            device=CPU, rounds=1, frames=1, seconds=0,
+            CPU, Rounds(1, frames=1, seconds=0),
         )  # fmt: skip
 
 
