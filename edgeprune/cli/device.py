@@ -15,7 +15,7 @@ from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb
 from edgeprune.runtime.compiling import choose_on_device, graphs_of, refuse_unusable, single_graphs
 from edgeprune.runtime.doctor import examine
-from edgeprune.runtime.engines.plans import trtexec_command
+from edgeprune.runtime.engines.plan_builder import trtexec_command
 from edgeprune.runtime.preparing import require_engine, say_dropped, say_if_slow
 
 logger = logging.getLogger(__name__)

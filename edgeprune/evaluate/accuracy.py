@@ -75,6 +75,7 @@ def evaluate(
         bundle: from `open_bundle`.
         samples: a split of the data set.
         data_set: its classes, its ignore index, and the size at which it is scored.
+        graphs: which are scored, beside dense FP32.
         engine: a key of ENGINES; the target's by default.
         frames: so many, spread evenly over the split; all by default.
 

@@ -42,7 +42,7 @@ class BenchRow:
         speedup_vs_dense_fp32: the median over the rounds.
         speedup_spread: of it, over the rounds.
         peak_mb: of the graph's process, resident: engine, graphs and frames.
-        miou: 0 to 1, of `with_accuracy`.
+        miou: 0 to 1; `with_accuracy` fills it in.
         buckets: how many frames of a round each bucket had.
     """
 
@@ -98,6 +98,7 @@ def bench(
         bundle: from `open_bundle`.
         rounds: in each, every graph runs over all frames; each starts with another graph.
         meter: runs around each graph's part of a round.
+        graphs: which are timed, beside dense FP32 and the stem with the head.
         engines: each runs every graph; speed-ups are over the first one's dense FP32. The target's alone by default.
         samples: frames are spread evenly over them; scenes of the synthetic street, rendered ahead, by default.
         frames: of a round.

@@ -22,7 +22,7 @@ from edgeprune.quantize.linear import QuantLinear, quantized_linears
 
 
 @torch.library.custom_op("edgeprune::int8_linear", mutates_args=())
-def int8_linear(
+def int8_linear(  # noqa: PLR0913  # the inputs of the node in the graph, as the exporter passes them on
     x_ND: Tensor,
     weight_DF: Tensor,
     step_F: Tensor,
@@ -48,7 +48,7 @@ def _(x_ND: Tensor, weight_DF: Tensor, *rest: Tensor | None) -> Tensor:
 # does not fuse, and runs 48 float Gemms behind 144 DequantizeLinear (31 ms a frame instead of 17).
 
 
-def _to_graph(
+def _to_graph(  # noqa: PLR0913  # those of `int8_linear`
     x_ND: Any, weight_DF: Any, step_F: Any, zero_F: Any, bias_F: Any, bias_step_F: Any, input_step: Any, zero: Any
 ) -> Any:
     x_ND = op.DequantizeLinear(op.QuantizeLinear(x_ND, input_step, zero), input_step, zero)

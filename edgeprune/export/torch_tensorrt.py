@@ -35,7 +35,7 @@ from edgeprune.model.segmenter import Segmenter
 from edgeprune.quantize.loading import load
 from edgeprune.runtime.engines.bound import COUNT, FRAME
 from edgeprune.runtime.engines.engine import import_library
-from edgeprune.runtime.engines.tensorrt import open_runtime
+from edgeprune.runtime.engines.trt_runtime import open_runtime
 
 logger = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from edgeprune.runtime.cameras.csi import load_gst, missing_plugins
 from edgeprune.runtime.engines.cuda import open_cuda
 from edgeprune.runtime.engines.onnxruntime import load_onnxruntime
 from edgeprune.runtime.engines.openvino import load_openvino
-from edgeprune.runtime.engines.plans import too_old
-from edgeprune.runtime.engines.tensorrt import load_tensorrt
+from edgeprune.runtime.engines.plan_builder import too_old
+from edgeprune.runtime.engines.trt_runtime import load_tensorrt
 from edgeprune.runtime.meters import open_meter
 from edgeprune.runtime.meters.nvml import gpu_seen
 

@@ -1,33 +1,28 @@
 """TensorRT on the device, from plans that were compiled there (see `plans`); with the `tensorrt` that JetPack brings.
 
 A graph is bound once: its tensors, an execution context, and a CUDA graph of "frame in, kernels, result out". The trunk's
-state stays in device memory, where the tails read it; a count and the answer of a tail are all that comes back. All contexts
-share one block of activation memory: no two of them run at once. A bound graph that is closed gives everything back; the block
-goes with the last of them.
+state stays in device memory, where the tails read it; a count and the answer of a tail are all that comes back. A bound
+graph that is closed gives everything back.
 
 Documented, never yet run on a Jetson: see docs/jetson.md.
 """
 
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgeprune.base.device import memory_mb
 from edgeprune.base.errors import EdgepruneError, InputError, RunError, choose
 from edgeprune.bundle import Bundle
 from edgeprune.runtime.engines.bound import COUNT, HostInput, answers
-from edgeprune.runtime.engines.cuda import Array, Cuda, open_cuda
-from edgeprune.runtime.engines.engine import Engine, import_library
+from edgeprune.runtime.engines.cuda import Array
+from edgeprune.runtime.engines.engine import Engine
 from edgeprune.runtime.engines.memory import MB, fitting, no_memory
-from edgeprune.runtime.engines.plans import Plans, start
-from edgeprune.runtime.engines.trt_log import Log
+from edgeprune.runtime.engines.trt_runtime import Runtime, open_runtime
 
 logger = logging.getLogger(__name__)
 
@@ -44,96 +39,6 @@ NUMPY_TYPES = {
 }
 
 
-def load_tensorrt() -> Any:
-    """The library.
-
-    Raises:
-        InputError: it isn't here.
-    """
-    return import_library(
-        "tensorrt",
-        "TensorRT",
-        "it comes with JetPack: `sudo apt install nvidia-jetpack` on a Jetson, in an environment that sees it; or take a "
-        "bundle for this machine's CPU: `edgeprune build --target onnx-cpu`",
-    )
-
-
-class Scratch:
-    """The activation memory that all contexts share: as large as the largest of them, gone with the last of them."""
-
-    def __init__(self, cuda: Cuda):
-        self._cuda, self.address, self.size, self._users = cuda, 0, 0, 0
-        self.generation = 0  # contexts and CUDA graphs that know an older address are renewed
-
-    def reserve(self, size: int) -> None:
-        """For one more context, which `release`s it. Where there is no memory for it the others keep what they had."""
-        if size > self.size:
-            before = self.size
-            self._free()  # first: a small device may not hold both
-            try:
-                self._take(size)
-            except RunError:
-                if before:
-                    self._take(before)
-                raise
-        self._users += 1
-
-    def release(self) -> None:
-        """One context less."""
-        self._users -= 1
-        if not self._users:
-            self._free()
-
-    def _take(self, size: int) -> None:
-        self.address, self.size = self._cuda.allocate(size), size
-        self.generation += 1
-
-    def _free(self) -> None:
-        if self.address:
-            address, self.address, self.size = self.address, 0, 0
-            self._cuda.free(address)
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """What the graphs of a process share."""
-
-    trt: Any
-    log: Log
-    cuda: Cuda
-    plans: Plans
-    scratch: Scratch
-    stream: int
-    runtime: Any
-
-    def memory_limit(self) -> int:
-        """Bytes that the plans of a bundle may take together."""
-        given, free = memory_mb(), self.cuda.free_bytes()
-        if given is not None:
-            return given << 20
-        return sys.maxsize if free is None else free * 3 // 4
-
-    def failure(self, what: str, needed: int | None = None) -> RunError:
-        """Why something failed since `log.listen`: the lack of memory where it was that. `needed`: bytes."""
-        if self.log.lacks_memory:
-            return no_memory(what, needed, self.cuda.free_bytes())
-        return RunError(f"{what}: {self.log.reason}")
-
-
-@cache
-def open_runtime() -> Runtime:
-    """One per process.
-
-    Raises:
-        InputError: no TensorRT, no CUDA, no GPU, or too old.
-        RunError: TensorRT can't start on this GPU.
-    """
-    trt, cuda = load_tensorrt(), open_cuda()
-    log = Log(trt)
-    plans, runtime = Plans(trt, cuda, log), start(trt.Runtime, log)
-    return Runtime(trt, log, cuda, plans, Scratch(cuda), cuda.stream(), runtime)
-
-
 class TensorRt(Engine):
     """TensorRT on this device's GPU, from the plans in its cache."""
 
@@ -143,22 +48,24 @@ class TensorRt(Engine):
         open_runtime()
 
     def prepare(self, graphs: Sequence[Path], again: bool = False) -> dict[Path, EdgepruneError]:
-        plans = open_runtime().plans
+        plans, builder = open_runtime().plans, open_runtime().builder
         missing = [graph for graph in graphs if again or not plans.has(graph)]
         failed: dict[Path, EdgepruneError] = {}
         if missing:
             plans.check(missing)
+            builder.check()
             logger.info(f"compiles {len(missing)} graphs for this device into {plans.folder}; minutes each, once")
         if again:
-            plans.forget_times()
+            builder.forget_times()
         for done, graph in enumerate(missing, 1):
             try:
-                built = plans.build(graph)
+                built = builder.build(graph)
             except EdgepruneError as error:
                 failed[graph] = error
                 logger.warning(f"{graph.stem}: {error} ({done} of {len(missing)})")
                 continue
-            plans.keep(graph, built)
+            builder.keep_times(built)
+            plans.store(graph, built.plan, built.seconds, {"typing": built.typing})
             logger.info(f"{graph.stem}: compiled in {built.seconds:.0f} s ({done} of {len(missing)})")
         if warning := next(filter(None, map(plans.other_power_mode, graphs)), None):
             logger.warning(warning)

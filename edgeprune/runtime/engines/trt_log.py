@@ -8,6 +8,7 @@ to begin to listen.
 
 from typing import Any
 
+from edgeprune.base.errors import RunError
 from edgeprune.runtime.engines.memory import lacks_memory
 
 KEPT = 32  # messages: of one failure TensorRT logs a few, the first of them names the cause
@@ -48,3 +49,19 @@ class Log:
     def lacks_memory(self) -> bool:
         """Whether memory ran out since `listen`."""
         return any(map(lacks_memory, self._said))
+
+
+def start(kind: Any, log: Log) -> Any:
+    """A `Builder` or `Runtime`.
+
+    Raises:
+        RunError: the library can't start here; it then gives no object, which the bindings answer with a TypeError.
+    """
+    log.listen()
+    try:
+        return kind(log.logger)
+    except TypeError as error:
+        raise RunError(
+            f"TensorRT can't start ({log.reason}); is the driver of this GPU the one that it was made for? "
+            "`edgeprune doctor` says what is here"
+        ) from error

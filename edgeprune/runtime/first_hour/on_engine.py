@@ -18,7 +18,7 @@ from edgeprune.base.errors import EdgepruneError, RunError
 from edgeprune.base.files import make_folder
 from edgeprune.bundle import read_references
 from edgeprune.runtime.engines import ENGINES, Engine
-from edgeprune.runtime.engines.tensorrt import open_runtime
+from edgeprune.runtime.engines.trt_runtime import open_runtime
 from edgeprune.runtime.first_hour.step import Found, Job
 from edgeprune.runtime.first_hour.trtexec import built
 from edgeprune.runtime.references import compare_with_references

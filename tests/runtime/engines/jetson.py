@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgeprune.bundle import Bundle
-from edgeprune.runtime.engines import ENGINES, Session, cuda, tensorrt
+from edgeprune.runtime.engines import ENGINES, Session, cuda, trt_runtime
 from tests.runtime.engines import fake_tensorrt
 from tests.runtime.engines.fake_cuda import FakeCudart
 
@@ -33,7 +33,7 @@ class Jetson:
         self.monkeypatch.setitem(sys.modules, "tensorrt", self.trt)
         self.monkeypatch.setattr(cuda, "load_library", lambda: self.cudart)
         cuda.open_cuda.cache_clear()
-        tensorrt.open_runtime.cache_clear()
+        trt_runtime.open_runtime.cache_clear()
 
 
 @pytest.fixture(params=VERSIONS)
@@ -54,7 +54,7 @@ def device_with(version: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     device.restart()
     yield device
     cuda.open_cuda.cache_clear()
-    tensorrt.open_runtime.cache_clear()
+    trt_runtime.open_runtime.cache_clear()
 
 
 def graphs(bundle: Bundle, precision: str = "fp32") -> list[Path]:

@@ -11,7 +11,7 @@ import pytest
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.bundle import Bundle
 from edgeprune.runtime.engines import ENGINES
-from edgeprune.runtime.engines.tensorrt import open_runtime
+from edgeprune.runtime.engines.trt_runtime import open_runtime
 from tests import bundles
 from tests.runtime.engines.jetson import ENGINE, Jetson, graphs, prepared
 

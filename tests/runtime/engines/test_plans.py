@@ -10,8 +10,8 @@ import pytest
 
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.bundle import Bundle
-from edgeprune.runtime.engines import plans
-from edgeprune.runtime.engines.plans import trtexec_command
+from edgeprune.runtime.engines import plan_builder, plans
+from edgeprune.runtime.engines.plan_builder import trtexec_command
 from tests import bundles
 from tests.runtime.engines.fake_cuda import FakeCudart
 from tests.runtime.engines.jetson import ENGINE, Jetson, graphs, prepared
@@ -37,7 +37,7 @@ def test_networks_are_strongly_typed_and_memory_is_capped(
     for network, config in jetson.trt.built:
         assert network.strongly_typed and config.flags == set()  # TF32 is on by default
         assert list(config.pools.values()) == [mb << 20]
-    assert plans.trtexec_command(graphs(bundle)[0]).endswith(f"--memPoolSize=workspace:{mb}M")
+    assert trtexec_command(graphs(bundle)[0]).endswith(f"--memPoolSize=workspace:{mb}M")
 
 
 @pytest.mark.parametrize("set_to", ["0", "-5", "1GB"])
@@ -74,7 +74,7 @@ def test_a_plan_says_what_it_was_made_for(jetson: Jetson, bundle: Bundle) -> Non
 def test_progress_is_said_while_it_builds(
     jetson: Jetson, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
-    monkeypatch.setattr(plans, "SAY_EVERY_S", 0.0)
+    monkeypatch.setattr(plan_builder, "SAY_EVERY_S", 0.0)
     said.clear()
     ENGINE.prepare(graphs(bundle)[:1])
     assert [line.rsplit(",")[0] for line in said[1:3]] == [

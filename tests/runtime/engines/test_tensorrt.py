@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgeprune.bundle import Bundle
-from edgeprune.runtime.engines.tensorrt import open_runtime
+from edgeprune.runtime.engines.trt_runtime import open_runtime
 from tests import bundles
 from tests.runtime.engines.jetson import ENGINE, Jetson, prepared
 

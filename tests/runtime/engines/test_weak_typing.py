@@ -156,12 +156,12 @@ def test_what_the_graph_keeps_in_fp32_stays_in_fp32(orin: Jetson, tmp_path: Path
 
 def test_the_fake_takes_fp16_where_it_is_free_to(orin: Jetson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without its types held the same graph gives other labels: a forgotten constraint would be seen."""
-    from edgeprune.runtime.engines import plans
+    from edgeprune.runtime.engines import plan_builder
 
     def flags_alone(trt: Any, network: Any, config: Any, types: Any) -> None:
         config.set_flag(trt.BuilderFlag.FP16)
 
-    monkeypatch.setattr(plans, "hold_types", flags_alone)
+    monkeypatch.setattr(plan_builder, "hold_types", flags_alone)
     graph = save_mixed(tmp_path / "mixed.onnx")
     ENGINE.prepare([graph])
     frame_HW3, label_HW = frame_and_labels()
