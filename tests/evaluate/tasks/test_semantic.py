@@ -20,4 +20,4 @@ def test_a_peer_without_labels_is_refused() -> None:
 
 
 def test_every_metric_names_the_figure_that_precisions_are_chosen_by() -> None:
-    assert {name: metric.figure for name, metric in METRICS.items()} == {"semantic": "miou"}
+    assert METRICS["semantic"].figure == "miou" and all(metric.figure for metric in METRICS.values())
