@@ -1,6 +1,8 @@
 """`--slow`: also the tests that take minutes."""
 
+import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from types import FrameType
 
@@ -9,7 +11,20 @@ import pytest
 from tests.hearing import hearing
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    _leave_quantizers_uncompiled(config)
+    _hear_signals()
+
+
+def _leave_quantizers_uncompiled(config: pytest.Config) -> None:
+    """NNCF compiles its quantizers once per machine, a minute of two cores and more than its own limit of five on a busy one.
+    Where there is no compiler it computes the same with PyTorch's operations: so it does here, but for `--slow`."""
+    if not config.getoption("--slow"):
+        os.environ["CXX"] = "false"
+        os.environ.setdefault("TORCH_EXTENSIONS_DIR", tempfile.mkdtemp(prefix="edgeprune-no-extensions-"))
+
+
+def _hear_signals() -> None:
     """A suite that nohup or a script started in the background has these ignored, and so would every program it starts: what
     is ignored stays so through an exec, what has a handler is as by default again. The suite itself outlives a hang-up."""
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, _go_on)):

@@ -298,6 +298,7 @@ def test_nncf_leaves_standard_output_alone(capfd: pytest.CaptureFixture[str]) ->
     assert capfd.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_the_fallback_without_an_extension_gives_the_same_values_and_gradients() -> None:
     """NNCF's PyTorch operations, which it takes where nothing can be compiled."""
     load_quantizers(torch.device("cpu"))
