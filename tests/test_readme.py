@@ -6,10 +6,18 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from edgeprune.base.reading import ROOT as EDGEPRUNE
+from edgeprune.bundle.target import load_target
+from edgeprune.export.build import BuildLog, build_precision, check_parity
+from edgeprune.export.inputs import find_inputs
+from edgeprune.export.spec import describe_build
+from edgeprune.export.weights import GRAPHS
+from tests import bundles
 from tests.cli.typed import parse
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,18 +96,47 @@ def test_linked_files_exist() -> None:
         assert (ROOT / link).is_file(), link
 
 
-def test_quick_commands_run_in_order(tmp_path: Path) -> None:
-    """A build of the shipped model, a run, a look at labels: as a user would, in an empty folder. No test machine has a
-    camera: a run of `--camera 0` takes the synthetic street, as the README says that it may."""
+BUILD = "edgeprune build --target onnx-cpu"  # minutes: `--slow`, and `make demo`, run it as it stands
+
+
+def run(command: str, folder: Path) -> None:
+    """Types a command in a folder. No test machine has a camera: `--camera 0` is the synthetic street there, as the README says
+    that it may be."""
     binary = Path(sys.executable).with_name("edgeprune")
     assert binary.is_file(), "install edgeprune in this environment: make setup"
-    ran = 0
-    for command in commands():
-        if any(mark in command for mark in SLOW):
-            continue
-        _, *words = shlex.split(command.replace("--camera 0", "--camera synthetic://street --frames 8"))
-        done = subprocess.run([binary, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
-        ran += 1
-    assert ran >= 3
-    assert (tmp_path / "out" / "overlay.mp4").stat().st_size > 0
+    _, *words = shlex.split(command.replace("--camera 0", "--camera synthetic://street --frames 8"))
+    done = subprocess.run([binary, *words], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+def run_quick_commands(folder: Path, *without: str) -> None:
+    ran = [command for command in commands() if not any(mark in command for mark in (*SLOW, *without))]
+    for command in ran:
+        run(command, folder)
+    assert len(ran) >= 2
+    assert (folder / "out" / "overlay.mp4").stat().st_size > 0
+
+
+def test_quick_commands_run_in_order(tmp_path: Path) -> None:
+    """As a user would, in an empty folder, but that a small bundle lies where the build of the shipped model leaves its own."""
+    assert BUILD in commands()
+    bundles.write_bundle(tmp_path / "out" / "bundles" / "street-tiny-onnx-cpu")
+    run_quick_commands(tmp_path, BUILD)
+
+
+@pytest.mark.slow
+def test_quick_commands_run_in_order_with_the_shipped_model(tmp_path: Path) -> None:
+    run_quick_commands(tmp_path)
+
+
+def test_the_shipped_model_builds(tmp_path: Path) -> None:
+    """Its smallest bucket in INT8, linted and held to PyTorch: what a build does for each bucket and precision."""
+    target = load_target("onnx-cpu")
+    checkpoint = EDGEPRUNE / "zoo" / "street-tiny" / "qat.safetensors"
+    spec = describe_build(target, find_inputs(checkpoint, None, None), ["int8"])
+    small = replace(spec, buckets=spec.buckets[:1], frames_FHW3=spec.frames_FHW3[:2])
+    (tmp_path / GRAPHS).mkdir()
+    built = build_precision(small, "int8", tmp_path, BuildLog(tmp_path / "build.log"))
+    assert built.findings == []
+    check_parity(target, built.parity)
+    assert [row.bucket for row in built.parity] == [spec.buckets[0].name]

@@ -18,6 +18,7 @@ from edgeprune.export.inputs import BuildInputs, find_inputs
 from edgeprune.model.checkpoint import save
 from edgeprune.quantize.calibrate import calibrate, write_calib
 from tests import models
+from tests.shared import made_once
 
 Change = Callable[[onnx.ModelProto, dict[str, onnx.ModelProto]], None]
 
@@ -30,29 +31,31 @@ def small(target: str, count: int) -> Target:
 
 @pytest.fixture(scope="session")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> BuildInputs:
-    folder = tmp_path_factory.mktemp("trained")
-    card = models.card(depth=3, stem="conv", quantized=True, keep=[0.6, 0.4])
-    model = models.model(card)
-    save(folder / "qat.safetensors", card, model.state_dict())
-    spec = CalibrationFrames(data=models.write_street(folder, frames=16), frames=16)
-    write_calib(folder / "calib-qat.yaml", calibrate(model, spec, "tiny"))
-    return find_inputs(folder / "qat.safetensors", None, None)
+    def train(folder: Path) -> None:
+        card = models.card(depth=3, stem="conv", quantized=True, keep=[0.6, 0.4])
+        model = models.model(card)
+        save(folder / "qat.safetensors", card, model.state_dict())
+        spec = CalibrationFrames(data=models.write_street(folder, frames=16), frames=16)
+        write_calib(folder / "calib-qat.yaml", calibrate(model, spec, "tiny"))
+
+    return find_inputs(made_once(tmp_path_factory, "trained", train) / "qat.safetensors", None, None)
 
 
 @pytest.fixture(scope="session")
 def cpu(inputs: BuildInputs, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    folder = tmp_path_factory.mktemp("cpu") / "bundle"
-    build(small("onnx-cpu", 3), inputs, ["int8", "fp32"], folder)
-    return open_bundle(folder)
+    target = small("onnx-cpu", 3)
+    made = made_once(tmp_path_factory, "cpu", lambda folder: build(target, inputs, ["int8", "fp32"], folder / "bundle"))
+    return open_bundle(made / "bundle")
 
 
 @pytest.fixture(scope="session")
 def orin(inputs: BuildInputs, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A model of random weights is far off in INT8."""
-    folder = tmp_path_factory.mktemp("orin") / "bundle"
     target = small("jetson-orin", 5).model_copy(update={"parity": Parity(int8=0.9)})
-    build(target, inputs, ["int8", "fp16"], folder)
-    bundle = open_bundle(folder)
+    made = made_once(
+        tmp_path_factory, "orin", lambda folder: build(target, inputs, ["int8", "fp16"], folder / "bundle")
+    )
+    bundle = open_bundle(made / "bundle")
     assert len(bundle.manifest.buckets) > 1
     return bundle
 
