@@ -54,7 +54,7 @@ def buckets(model: Segmenter) -> list[Bucket]:
 
 
 # INT8 is in the linears of blocks, which all policies have alike; these stand for gates, merging, exits and reconstruction
-IN_INT8 = [(name, {}) for name in ("svit", "cts-svit", "step", "dynaprune")]
+IN_INT8: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in ("svit", "cts-svit", "step", "dynaprune")]
 
 
 @pytest.fixture(scope="module", params=["fp32", "int8"])
