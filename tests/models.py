@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import yaml
 from torch import Tensor
+from torch.onnx._internal._lazy_import import onnxscript_apis
 
 from edgeprune import street as synthetic
 from edgeprune.base.reading import ROOT
@@ -23,6 +24,8 @@ from edgeprune.quantize.ranges import apply_ranges, measure_ranges
 from edgeprune.train.recipe import Recipe
 
 torch.set_num_threads(1)  # as large a machine as these models need
+# the exporter reads its 500 operators anew for every graph, a third of the time that one as small as these takes
+onnxscript_apis.get_torchlib_ops = cache(onnxscript_apis.get_torchlib_ops)
 
 HEIGHT, WIDTH = 64, 96
 GRID = (HEIGHT // 16, WIDTH // 16)
