@@ -20,8 +20,7 @@ demo: setup
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports & $(BIN)/mypy && wait $$!
 
 test: check
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --durations=15
