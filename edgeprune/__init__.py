@@ -10,12 +10,13 @@ What is used is loaded when it is used: `import edgeprune` alone loads nothing, 
 import logging
 from typing import TYPE_CHECKING, Any
 
+from edgeprune.base.errors import EdgepruneError, InputError, RunError
 from edgeprune.base.version import __version__
 
 if TYPE_CHECKING:
     from edgeprune.runtime.stream import open
 
-__all__ = ["__version__", "open"]
+__all__ = ["EdgepruneError", "InputError", "RunError", "__version__", "open"]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # a library is silent until it is listened to
 

@@ -41,7 +41,10 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not os.path.lexists(path):
         there = f"{folder} has no {MANIFEST}" if os.path.isdir(folder) else f"{folder} is not there"
-        raise InputError(f"no bundle: {there}; make one with `edgeprune build --target onnx-cpu --out {folder}`")
+        raise InputError(
+            f"no bundle: {there}; name the folder that `edgeprune build --target TARGET` wrote, such as "
+            "out/bundles/street-tiny-onnx-cpu"
+        )
     where = f"bundle {folder}"
     content = parse_json(read_text(path, f"{where}:"), f"{where}: {MANIFEST}", "copy or build the bundle again")
     version = content.get("schema_version") if isinstance(content, dict) else None

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgeprune.base.ending import hard_stop
+from edgeprune.base.errors import InputError
 from edgeprune.bundle import open_bundle
 from edgeprune.bundle.deploy import deploy
 from edgeprune.cli.defaults import open_default
@@ -42,7 +43,10 @@ class CompileOptions:
 @verb(
     "compile",
     CompileOptions,
-    ["edgeprune compile street-tiny-jetson-orin", "edgeprune compile street-tiny-jetson-orin --again"],
+    [
+        "edgeprune compile out/bundles/street-tiny-jetson-orin",
+        "edgeprune compile out/bundles/street-tiny-jetson-orin --again",
+    ],
     moved={"--print-trtexec": "edgeprune trtexec BUNDLE"},
 )
 def compile_(options: CompileOptions) -> None:
@@ -73,7 +77,8 @@ def compile_(options: CompileOptions) -> None:
             }
         )
         return
-    show_table(rows, COLUMNS)
+    if rows:
+        show_table(rows, COLUMNS)
     click.echo(f"next: edgeprune run --bundle {options.bundle} --camera 0")
 
 
@@ -85,14 +90,24 @@ class TrtexecOptions:
 @verb(
     "trtexec",
     TrtexecOptions,
-    ["edgeprune trtexec street-tiny-jetson-orin", "edgeprune trtexec street-tiny-jetson-orin > build.sh"],
+    [
+        "edgeprune trtexec out/bundles/street-tiny-jetson-orin",
+        "edgeprune trtexec out/bundles/street-tiny-jetson-orin > build.sh",
+    ],
 )
 def trtexec(options: TrtexecOptions) -> None:
     """Print NVIDIA's commands that build the same engines.
 
     For a bug report: what TensorRT makes of a BUNDLE's graphs without a line of ours between.
     """
-    for graph in graphs_of(open_bundle(options.bundle)):
+    opened = open_bundle(options.bundle)
+    target = opened.manifest.target
+    if target.engine != "tensorrt":
+        raise InputError(
+            f"{options.bundle} is for {target.name} ({target.engine}), whose graphs TensorRT does not take; build with "
+            "--target jetson-orin"
+        )
+    for graph in graphs_of(opened):
         click.echo(trtexec_command(graph))
 
 

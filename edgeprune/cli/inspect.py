@@ -51,7 +51,7 @@ class InspectOptions:
 @verb(
     "inspect",
     InspectOptions,
-    ["edgeprune inspect out/bundles/street-tiny-onnx-cpu", "edgeprune inspect out/demo/bundle --json"],
+    ["edgeprune inspect out/bundles/street-tiny-onnx-cpu", "edgeprune inspect out/bundles/street-tiny-onnx-cpu --json"],
 )
 def inspect(options: InspectOptions) -> None:
     """Show what is in a BUNDLE, after verifying its hashes."""

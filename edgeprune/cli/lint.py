@@ -23,7 +23,10 @@ class LintOptions:
 @verb(
     "lint",
     LintOptions,
-    ["edgeprune lint model.onnx", "edgeprune lint out/demo/bundle/graphs/int8-trunk.onnx --target onnx-cpu"],
+    [
+        "edgeprune lint model.onnx",
+        "edgeprune lint out/bundles/street-tiny-onnx-cpu/graphs/int8-trunk.onnx --target onnx-cpu",
+    ],
     moved={"--data": "edgeprune data lint DATA", "--split": "edgeprune data lint DATA --split"},
 )
 def lint(options: LintOptions) -> None:

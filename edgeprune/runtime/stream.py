@@ -4,14 +4,14 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeprune.base.ending import ending
-from edgeprune.base.errors import InputError
+from edgeprune.base.errors import InputError, choose
 from edgeprune.bundle import BucketEntry, Bundle, open_bundle
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.runtime.cameras import Wanted, open_source
@@ -50,6 +50,7 @@ class Stream:
         self.all_tokens = bundle.manifest.depth * bundle.manifest.tokens
         self._frames = 0
         self._began_ns = 0
+        self._closed = False
 
     @property
     def dropped(self) -> int:
@@ -102,7 +103,13 @@ class Stream:
         return self.process(Frame(time.monotonic_ns(), image_HW3, self._frames, name))
 
     def process(self, frame: Frame) -> Result:
-        """One frame: fit, trunk, choose, tail."""
+        """One frame: fit, trunk, choose, tail.
+
+        Raises:
+            InputError: the stream is closed.
+        """
+        if self._closed:
+            raise InputError("this stream is closed, as it is when its camera ends; open another")
         start_ns = time.monotonic_ns()
         fitted_HW3 = self._fit.fit(frame.image_HW3)
         fitted_ns = time.monotonic_ns()
@@ -133,6 +140,7 @@ class Stream:
     def close(self) -> None:
         """Gives back the camera and what the graphs took; twice is no error."""
         with ending():
+            self._closed = True
             try:
                 if self.capture:
                     self.capture.close()
@@ -186,6 +194,8 @@ def open(bundle: Path | str, camera: str | int | None = None, **options: Any) ->
         InputError: something of it isn't there, or can't be.
         RunError: there is no memory for it, or nothing could be compiled.
     """
+    for name in options:
+        choose({field.name: field for field in fields(StreamOptions)}, name, "option")
     return open_stream(open_bundle(Path(bundle)), None if camera is None else str(camera), StreamOptions(**options))
 
 

@@ -46,9 +46,9 @@ def test_unknown_names_list_the_choices(folder: Path) -> None:
 
 
 def test_no_bundle(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nowhere is not there; make one with `edgeprune build"):
+    with pytest.raises(InputError, match=r"nowhere is not there; name the folder that `edgeprune build"):
         open_bundle(tmp_path / "nowhere")
-    with pytest.raises(InputError, match=r"has no manifest.json; make one with"):
+    with pytest.raises(InputError, match=r"has no manifest.json; name the folder that"):
         open_bundle(tmp_path)
 
 

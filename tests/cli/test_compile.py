@@ -60,6 +60,11 @@ def test_trtexecs_commands_need_no_device(edgeprune: Type, folder: Path) -> None
     assert f"--onnx={folder}/graphs/int8-tail-half.onnx --saveEngine=int8-tail-half.plan" in said.out
 
 
+def test_trtexecs_commands_are_of_a_bundle_for_tensorrt(edgeprune: Type, tiny: Path) -> None:
+    said = edgeprune("trtexec", tiny)
+    assert said.code == 2 and said.err.count("\n") == 1 and "build with --target jetson-orin" in said.err
+
+
 def test_on_a_machine_without_tensorrt_it_says_so(edgeprune: Type, folder: Path) -> None:
     said = edgeprune("compile", folder)
     assert said.code == 2 and said.err.count("\n") == 1

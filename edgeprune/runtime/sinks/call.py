@@ -24,6 +24,8 @@ def load_function(name: str) -> Callable[[Result], Any]:
     module_name, colon, function_name = name.partition(":")
     if not (colon and module_name and function_name):
         raise InputError(f"{name!r} names no function; type one as MODULE:FUNCTION, such as robot:publish for robot.py")
+    if module_name.endswith(".py") or "/" in module_name:
+        raise InputError(f"{name!r} names a file; type its module, such as {Path(module_name).stem}:{function_name}")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:  # where `python robot.py` would find it
         sys.path.insert(0, str(Path.cwd()))
     try:

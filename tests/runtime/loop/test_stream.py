@@ -165,3 +165,15 @@ def test_the_readmes_lines_run(bundle: Bundle, make_png_folder: Callable[[int], 
 def test_only_a_camera_can_stall(bundle: Bundle, watched: Watched, live: bool, patience_s: float | None) -> None:
     with stream_of(bundle, watched, Scripted(1, live=live)) as stream:
         assert stream.patience_s == patience_s
+
+
+def test_a_closed_stream_says_so(bundle: Bundle, watched: Watched) -> None:
+    stream = stream_of(bundle, watched, Scripted(1))
+    assert len(list(stream)) == 1  # its camera ends, and with it what it took
+    with pytest.raises(InputError, match="this stream is closed, as it is when its camera ends; open another"):
+        stream.segment(scripted_frame(1))
+
+
+def test_an_unknown_option_is_named(bundle: Bundle) -> None:
+    with pytest.raises(edgeprune.InputError, match=r"unknown option 'choser'; choices: .*did you mean 'chooser'"):
+        edgeprune.open(bundle.folder, choser="in-frame")

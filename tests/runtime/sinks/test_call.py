@@ -46,3 +46,9 @@ def test_names_that_are_refused(robot: str) -> None:
     Path(f"{robot}_broken.py").write_text("1 / 0\n")
     with pytest.raises(InputError, match=rf"cannot import {robot}_broken .*{robot}_broken.py:1: ZeroDivisionError"):
         find_function(f"{robot}_broken:publish")
+
+
+@pytest.mark.parametrize("name", ["robot.py:publish", "/home/me/robot.py:publish"])
+def test_a_file_in_place_of_a_module_is_answered_with_what_to_type(name: str) -> None:
+    with pytest.raises(InputError, match=r"names a file; type its module, such as robot:publish"):
+        find_function(name)
