@@ -6,14 +6,37 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from edgeprune.base.device import cache_folder
 from edgeprune.base.files import make_folder, write_atomic
 from edgeprune.base.power_mode import power_mode
+from edgeprune.base.reading import Strict
 from edgeprune.bundle import MANIFEST, Bundle, GraphSet
 from edgeprune.runtime.engines import Engine
 from edgeprune.runtime.precision_choice import TRUNK, Choice, Measured
 
 CHOICES = "device.json"
+
+
+class KeptRow(Strict):
+    """A row of a kept choice: one precision of a bucket, or of the trunk."""
+
+    bucket: str
+    precision: str
+    p50_ms: float | None
+    agreement: float | None
+    typing: str | None = None
+    chosen: bool
+
+
+class Kept(Strict):
+    """What the cache holds of a bundle. `plans`: the hash of each graph's compiled form."""
+
+    plans: dict[str, str | None]
+    power_mode: Any = None
+    dropped: dict[str, str]
+    rows: list[KeptRow]
 
 
 def keep_choice(bundle: Bundle, engine: Engine, graphs: Sequence[Path], choice: Choice) -> None:
@@ -31,18 +54,25 @@ def keep_choice(bundle: Bundle, engine: Engine, graphs: Sequence[Path], choice: 
 
 def kept_choice(bundle: Bundle, engine: Engine) -> Choice | None:
     """What this device chose; None where there is nothing yet, or its graphs were compiled anew since."""
-    entry = _read().get(_key(bundle))
-    if not isinstance(entry, dict) or not {"plans", "rows", "dropped"} <= entry.keys():
+    try:
+        entry = Kept.model_validate(_read().get(_key(bundle)))
+    except ValidationError:  # nothing yet, or what no version wrote
         return None
-    if any(_state(engine, bundle.path(name)) != state for name, state in entry["plans"].items()):
+    chosen = {row.bucket: row.precision for row in entry.rows if row.chosen}
+    manifest = bundle.manifest
+    if TRUNK not in chosen or not set(chosen.values()) <= set(manifest.precisions):
         return None
-    rows = entry["rows"]
-    chosen = {row["bucket"]: row["precision"] for row in rows if row["chosen"]}
+    if not entry.plans.keys() <= manifest.files.keys():
+        return None
+    if {bucket.name for bucket in manifest.buckets} <= entry.dropped.keys():
+        return None
+    if any(_state(engine, bundle.path(name)) != state for name, state in entry.plans.items()):
+        return None
     measured = [
-        Measured(row["bucket"], row["precision"], row["p50_ms"], agreement=row["agreement"], typing=row.get("typing"))
-        for row in rows
+        Measured(row.bucket, row.precision, row.p50_ms, agreement=row.agreement, typing=row.typing)
+        for row in entry.rows
     ]
-    return Choice(chosen.pop(TRUNK), chosen, measured, entry["dropped"])
+    return Choice(chosen.pop(TRUNK), chosen, measured, entry.dropped)
 
 
 def as_chosen(bundle: Bundle, engine: Engine, choice: Choice) -> Bundle:
@@ -74,7 +104,7 @@ def _key(bundle: Bundle) -> str:
 def _read() -> dict[str, Any]:
     try:
         content = json.loads((cache_folder() / CHOICES).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

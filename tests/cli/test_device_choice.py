@@ -3,9 +3,11 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from edgeprune.base.device import cache_folder
 from edgeprune.base.errors import RunError
 from edgeprune.bundle import MANIFEST, MIXED, Bundle, open_bundle
 from edgeprune.evaluate.accuracy import evaluate
@@ -155,6 +157,29 @@ def test_a_choice_is_made_anew_where_its_graphs_were(
     said = edgeprune("run", "--bundle", folder, "--camera", one_picture(tmp_path, 3))
     assert said.code == 0 and "compiles 8 graphs" in said.err and "equal labels" in said.err
     assert kept.kept_choice(bundle, ENGINE)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"plans": ["x"]}, {"plans": None}, {"plans": {"../../etc/passwd": None}},
+        {"rows": []}, {"rows": [1]}, {"dropped": None},
+        {"rows": [{"bucket": "trunk", "precision": "zz", "p50_ms": 1.0, "agreement": None, "chosen": True}]},
+        {"dropped": {"quarter": "", "half": "", "full": ""}},
+    ],
+)  # fmt: skip
+def test_a_kept_choice_that_no_version_wrote_is_none(jetson: Jetson, bundle: Bundle, change: dict[str, Any]) -> None:
+    graphs = on_device.graphs_of(bundle)
+    ENGINE.prepare(graphs)
+    measured = [Measured(name, each, 1.0, agreement=1.0) for name, each in ROWS]
+    kept.keep_choice(bundle, ENGINE, graphs, Choice("int8", {"full": "fp32"}, measured))
+    path = cache_folder() / kept.CHOICES
+    [(key, entry)] = json.loads(path.read_text()).items()
+    assert kept.kept_choice(bundle, ENGINE) is not None
+    path.write_text(json.dumps({key: entry | change}))
+    assert kept.kept_choice(bundle, ENGINE) is None
+    path.write_text("[" * 100_000)
+    assert kept.kept_choice(bundle, ENGINE) is None
 
 
 def test_a_mixed_choice_opens_the_graphs_it_names(jetson: Jetson, bundle: Bundle) -> None:

@@ -5,6 +5,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,9 @@ def load_function(name: str) -> Callable[[Result], Any]:
     if "" not in sys.path and str(Path.cwd()) not in sys.path:  # where `python robot.py` would find it
         sys.path.insert(0, str(Path.cwd()))
     try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # whatever it does when it is imported
+        with redirect_stdout(sys.stderr):
+            module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:  # whatever it does when it is imported
         raise InputError(f"cannot import {module_name} for --call {name} ({_said(error)}); check the module") from error
     function = getattr(module, function_name, None)
     if not callable(function):
@@ -45,7 +47,8 @@ def find_function(name: str) -> None:
 
 
 class Call(Sink):
-    """Calls the function with each result, in the thread of the loop: the next frame waits for it."""
+    """Calls the function with each result, in the thread of the loop: the next frame waits for it. What it prints goes to
+    standard error, for standard output has the run's own result alone."""
 
     def __init__(self, name: str, source: FrameSource):
         self._name, self._function = name, load_function(name)
@@ -53,13 +56,16 @@ class Call(Sink):
     def add(self, result: Result, row: Row) -> Row:
         start_ns = time.monotonic_ns()
         try:
-            self._function(result)
-        except Exception as error:  # whatever the function does
+            with redirect_stdout(sys.stderr):
+                self._function(result)
+        except KeyboardInterrupt:  # Ctrl-C ends the run as anywhere else
+            raise
+        except BaseException as error:  # whatever the function does, `sys.exit` too
             raise RunError(f"{self._name} failed on frame {row.index}: {_said(error)}") from error
         return row.after_encoding(milliseconds(start_ns, time.monotonic_ns()))
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     """`robot.py:12: ValueError: bad`."""
     at = traceback.extract_tb(error.__traceback__)[-1]
     return f"{Path(at.filename).name}:{at.lineno}: {type(error).__name__}: {error}"

@@ -7,6 +7,7 @@ directory comes with the end of the run: a process that is killed leaves members
 import io
 import time
 import zipfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,6 +32,13 @@ def stem_of(result: Result) -> str:
     return stem or f"{result.index:08d}"
 
 
+def free_name(stem: str, index: int, taken: Callable[[str], bool]) -> str:
+    """The name of a frame's label map: the frame's own, with its index behind it for as long as another frame has that name."""
+    while taken(stem):
+        stem = f"{stem}-{index:08d}"
+    return stem
+
+
 class LabelArchive(Sink):
     """Writes to `partial_path(path)` (numbered where it is taken); `close()` gives the file its final name.
 
@@ -51,9 +59,8 @@ class LabelArchive(Sink):
 
     def add(self, result: Result, row: Row) -> Row:
         start_ns = time.monotonic_ns()
-        name = stem_of(result).encode(errors="backslashreplace").decode()
-        if name in self._names:
-            name = f"{name}-{result.index:08d}"
+        stem = stem_of(result).encode(errors="backslashreplace").decode()
+        name = free_name(stem, result.index, self._names.__contains__)
         data, member = _packed(f"{name}.npy", result.labels)
         member.header_offset = self._whole_bytes
         try:

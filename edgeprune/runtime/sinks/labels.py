@@ -23,7 +23,7 @@ from edgeprune.base.outputs import (
 from edgeprune.data.image import IMAGE_SUFFIXES
 from edgeprune.runtime.cameras.source import FrameSource
 from edgeprune.runtime.row import Row, milliseconds
-from edgeprune.runtime.sinks.label_archive import ARCHIVE, LabelArchive, stem_of
+from edgeprune.runtime.sinks.label_archive import ARCHIVE, LabelArchive, free_name, stem_of
 from edgeprune.runtime.sinks.sink import Output, Sink
 from edgeprune.runtime.tasks import Result
 
@@ -99,8 +99,8 @@ class LabelFolder(Sink):
 
     def _name(self, result: Result) -> Path:
         """The frame's own, with its index behind it where another frame has had that name."""
-        path = self.partial / f"{stem_of(result)}.png"
-        return path.with_name(f"{path.stem}-{result.index:08d}.png") if path.exists() else path
+        name = free_name(stem_of(result), result.index, lambda stem: (self.partial / f"{stem}.png").exists())
+        return self.partial / f"{name}.png"
 
     def _failure(self, error: OSError) -> RunError:
         """Ends the folder, and says why."""

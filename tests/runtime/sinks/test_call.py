@@ -52,3 +52,17 @@ def test_names_that_are_refused(robot: str) -> None:
 def test_a_file_in_place_of_a_module_is_answered_with_what_to_type(name: str) -> None:
     with pytest.raises(InputError, match=r"names a file; type its module, such as robot:publish"):
         find_function(name)
+
+
+def test_what_ends_a_program_is_a_failure_of_the_function(robot: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`sys.exit` in it would end the run without a word; what it prints is no part of the run's result."""
+    Path(f"{robot}_ends.py").write_text(
+        "import sys\nprint('here')\ndef publish(result):\n    print(1)\n    sys.exit(4)\n"
+    )
+    with pytest.raises(RunError, match=rf"failed on frame 0: {robot}_ends.py:5: SystemExit: 4"):
+        Call(f"{robot}_ends:publish", Scripted(0)).add(Found(0), row(0))
+    streams = capsys.readouterr()
+    assert streams.out == "" and streams.err == "here\n1\n"
+    Path(f"{robot}_leaves.py").write_text("import sys\nsys.exit(4)\n")
+    with pytest.raises(InputError, match=rf"cannot import {robot}_leaves .*SystemExit: 4"):
+        find_function(f"{robot}_leaves:publish")

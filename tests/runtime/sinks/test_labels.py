@@ -53,6 +53,18 @@ def test_ids_at_the_frames_own_pixels_by_the_frames_own_names(tmp_path: Path, fo
         np.testing.assert_array_equal(found[stem], Found(index, height=6 + index).labels)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_no_frame_takes_the_name_of_another(tmp_path: Path, form: str) -> None:
+    """The third would get the name that the first has of its own."""
+    path = tmp_path / form
+    sink = open_labels(str(path), Scripted(0))
+    write(sink, ["1-00000002.png", "1.jpg", "1.png"])
+    sink.close()
+    found = read(path)
+    assert sorted(found) == ["1", "1-00000002", "1-00000002-00000002"]
+    assert [len(found[stem]) for stem in ("1-00000002", "1", "1-00000002-00000002")] == [6, 7, 8]
+
+
 def test_a_viewer_shows_the_colours(tmp_path: Path) -> None:
     sink = LabelFolder(tmp_path / "labels")
     write(sink, ["a.png", "b.png"])
