@@ -12,6 +12,7 @@ Rules it holds to (Torch-TensorRT documentation; the page in brackets):
 """
 
 import pickle
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -24,6 +25,7 @@ CASTS = {torch.float32, torch.float16, torch.int32, torch.int64, torch.int8, tor
 def make(tensorrt: Any, version: str = "2.14.0") -> Any:
     """The module, beside a fake `tensorrt`; from 2.14 on typing has no keyword."""
     module: Any = ModuleType("torch_tensorrt")
+    module.__spec__ = ModuleSpec("torch_tensorrt", None)  # as of a real one: torch asks whether it is there
     module.__version__ = version
     module.refuses = None  # an exception to fail with
     module.converted = []  # exported programs, for tests

@@ -25,6 +25,7 @@ Rules it holds to (TensorRT Python API reference and developer guide; the page i
 import enum
 import pickle
 import weakref
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -57,6 +58,7 @@ __all__ = ["NO_MEMORY", "Engine", "OnnxParser", "make"]
 def make(version: str, cudart: FakeCudart) -> Any:
     """The module, in a version."""
     module: Any = ModuleType("tensorrt")
+    module.__spec__ = ModuleSpec("tensorrt", None)  # as of a real one: torch asks whether TensorRT is there
     eleven = int(version.split(".")[0]) >= 11
     module.built = []  # (network, config) of each build, for tests
     module.handed = []  # for each build, what was in the timing cache that it was given
