@@ -21,7 +21,9 @@ def main() -> None:
     try:
         end_on_signals()
         with leave_at_once(*_stopped()), at_stop(_show_stopped):
-            from edgeprune.cli.commands import run_command
+            from edgeprune.cli.commands import import_typed, run_command
+
+            import_typed(sys.argv[1:])
         code = run_command()
     except KeyboardInterrupt:
         code = say_stopped()

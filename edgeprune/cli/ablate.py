@@ -164,4 +164,8 @@ def int8(options: Int8Options) -> None:
         show_table(rows, INT8_COLUMNS)
 
 
-ablate = Verbs("ablate", {"Verbs": [selection, int8]}, help="Score a trained model with other selections, or in INT8.")
+ablate = Verbs(
+    "ablate",
+    {"Verbs": {"selection": selection, "int8": int8}},
+    help="Score a trained model with other selections, or in INT8.",
+)

@@ -1,37 +1,43 @@
 """The verbs, in the sections of the help."""
 
+from collections.abc import Sequence
+
 import click
 
 from edgeprune import __version__
 from edgeprune.base.device import check_environment
 from edgeprune.base.exit_code import run_click
-from edgeprune.cli import (
-    ablate,
-    baselines,
-    build,
-    compare,
-    data,
-    demo,
-    device,
-    inspect,
-    lint,
-    measure,
-    roofline,
-    run,
-    say_stopped,
-    scaling,
-    targets,
-    tokens,
-    train,
-)
+from edgeprune.cli import say_stopped
 from edgeprune.cli.verb import Verbs
 
-SECTIONS: dict[str, list[click.Command]] = {
-    "Use": [demo.demo, build.build, run.run, measure.eval_, measure.bench, tokens.show, inspect.inspect],
-    "Train": [train.train, train.calibrate, data.data],
-    "Device": [device.compile_, device.trtexec, device.deploy_, device.doctor, targets.targets, lint.lint],
-    "Lab": [compare.compare, ablate.ablate, scaling.scaling, baselines.baselines, roofline.roofline],
-}  # fmt: skip
+# a verb's module is imported when the verb is typed: a device that runs does not wait for what trains and studies
+SECTIONS: dict[str, dict[str, str]] = {
+    "Use": {
+        "demo": "demo:demo",
+        "build": "build:build",
+        "run": "run:run",
+        "eval": "measure:eval_",
+        "bench": "measure:bench",
+        "show": "tokens:show",
+        "inspect": "inspect:inspect",
+    },
+    "Train": {"train": "train:train", "calibrate": "train:calibrate", "data": "data:data"},
+    "Device": {
+        "compile": "device:compile_",
+        "trtexec": "device:trtexec",
+        "deploy": "device:deploy_",
+        "doctor": "device:doctor",
+        "targets": "targets:targets",
+        "lint": "lint:lint",
+    },
+    "Lab": {
+        "compare": "compare:compare",
+        "ablate": "ablate:ablate",
+        "scaling": "scaling:scaling",
+        "baselines": "baselines:baselines",
+        "roofline": "roofline:roofline",
+    },
+}
 RENAMED = {
     "peers": "edgeprune baselines",
     "growth": "edgeprune scaling",
@@ -41,13 +47,20 @@ RENAMED = {
 
 edgeprune = Verbs(
     "edgeprune",
-    SECTIONS,
+    {title: {name: f"edgeprune.cli.{place}" for name, place in verbs.items()} for title, verbs in SECTIONS.items()},
     RENAMED,
     begin=check_environment,
     help="Pruned, INT8 vision transformers for segmentation on camera streams.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 click.version_option(__version__)(edgeprune)
+
+
+def import_typed(words: Sequence[str]) -> None:
+    """Imports the verb that was typed; where none was, all, as the help shows them."""
+    verb = next((word for word in words if not word.startswith("-")), None)
+    for name in edgeprune.names if verb is None else [verb]:
+        edgeprune.get_command(None, name)
 
 
 def run_command() -> int:

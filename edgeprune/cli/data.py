@@ -81,4 +81,4 @@ def show_reports(data: str, reports: Mapping[str, LabelReport], problems: Mappin
         click.echo(f"{data}: nothing wrong found in {', '.join(reports)}")
 
 
-data = Verbs("data", {"Verbs": [lint]}, help="Look at a data set: what is wrong with its labels.")
+data = Verbs("data", {"Verbs": {"lint": lint}}, help="Look at a data set: what is wrong with its labels.")

@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
-from edgeprune.base.errors import InputError, choose
+from edgeprune.base.errors import InputError
 from edgeprune.base.table import plain, write_csv, write_json
 from edgeprune.bundle import DENSE, Bundle
 from edgeprune.bundle.onnx_files import check_external
 from edgeprune.cli.defaults import PRECISIONS, open_default
+from edgeprune.cli.engines import check_threads, known_engines
 from edgeprune.cli.options import bundle_option, json_option, option, threads_option
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import FRAMES, ROUNDS
@@ -26,7 +27,6 @@ from edgeprune.evaluate.bench import bench as run_bench
 from edgeprune.evaluate.graphs import AUTO, GraphSelection
 from edgeprune.evaluate.plot import Point, plot_miou_latency
 from edgeprune.runtime.compiling import single_graphs
-from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.preparing import open_sensor, prepare_run, require_engine
 
 EVAL_COLUMNS = {
@@ -53,19 +53,6 @@ BENCH_COLUMNS = {
     "peak_mb": ("peak MB", ".0f"),
     "miou": ("mIoU", ".4f"),
 }
-
-
-def known_engines(names: Sequence[str]) -> list[str]:
-    """Refuses an unknown engine before anything runs."""
-    for name in names:
-        choose(ENGINES, name, "engine")
-    return list(names)
-
-
-def check_threads(engines: Sequence[str], threads: int | None) -> None:
-    """Refuses a count of threads where no engine takes one."""
-    if threads and not any(ENGINES[name].takes_threads for name in engines):
-        raise InputError(f"{' and '.join(engines)} has no use for --threads, its kernels run on a GPU; leave it out")
 
 
 def check_baselines(bundle: Bundle, baselines: Sequence[Path]) -> None:

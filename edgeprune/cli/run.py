@@ -13,7 +13,7 @@ from edgeprune.base.errors import EdgepruneError, InputError
 from edgeprune.bundle import Bundle
 from edgeprune.cli import STOPPED_RUN, STOPPED_RUN_JSON
 from edgeprune.cli.defaults import PRECISIONS, open_default
-from edgeprune.cli.measure import check_threads
+from edgeprune.cli.engines import check_threads
 from edgeprune.cli.options import bundle_option, json_option, option, threads_option
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import A_RUN, A_WHILE, FRAMES

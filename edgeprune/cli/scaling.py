@@ -7,7 +7,7 @@ import click
 
 from edgeprune.base.table import write_csv, write_json
 from edgeprune.cli.defaults import open_default
-from edgeprune.cli.measure import check_threads, known_engines
+from edgeprune.cli.engines import check_threads, known_engines
 from edgeprune.cli.options import json_option, option, threads_option
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import FRAMES, ROUNDS

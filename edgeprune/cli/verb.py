@@ -1,6 +1,7 @@
 """Verbs and the sections that they stand in: what a help shows, and what is answered to a name of an earlier version."""
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import Any, TypeVar
 
 import click
@@ -61,14 +62,15 @@ class Verbs(click.Group):
     """Verbs in sections; where none is typed, the help.
 
     Attributes:
-        sections: the verbs by the heading that they stand under.
+        sections: under each heading the verbs by name: a command, or `module:attribute` of one, which is imported when it
+            is asked for.
         renamed: verbs of earlier versions, and what is typed in their place.
     """
 
     def __init__(
         self,
         name: str,
-        sections: Mapping[str, Sequence[click.Command]],
+        sections: Mapping[str, Mapping[str, click.Command | str]],
         renamed: Mapping[str, str] | None = None,
         begin: Callable[[], None] | None = None,
         **about: Any,
@@ -80,8 +82,7 @@ class Verbs(click.Group):
             elif begin:
                 begin()
 
-        verbs = [each for section in sections.values() for each in section]
-        super().__init__(name, verbs, invoke_without_command=True, callback=begin_or_help, **about)
+        super().__init__(name, invoke_without_command=True, callback=begin_or_help, **about)
         self.sections, self.renamed = sections, renamed or {}
 
     def resolve_command(
@@ -91,12 +92,31 @@ class Verbs(click.Group):
             raise InputError(f"{args[0]} is `{new}` now")
         return super().resolve_command(ctx, args)
 
+    @property
+    def names(self) -> list[str]:
+        """The verbs, in the order of the help."""
+        return [name for section in self.sections.values() for name in section]
+
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [each.name or "" for section in self.sections.values() for each in section]
+        return self.names
+
+    def get_command(self, ctx: click.Context | None, cmd_name: str) -> click.Command | None:
+        found = next((section[cmd_name] for section in self.sections.values() if cmd_name in section), None)
+        if isinstance(found, str):
+            module, _, attribute = found.partition(":")
+            command = getattr(import_module(module), attribute)
+            assert isinstance(command, click.Command) and command.name == cmd_name
+            return command
+        return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        width = max(map(len, self.commands))
-        for title, verbs in self.sections.items():
-            rows = [(f"{each.name:{width}}", each.get_short_help_str(formatter.width - 6 - width)) for each in verbs]
+        width = max(map(len, self.names))
+        for title, section in self.sections.items():
+            verbs = {name: self.get_command(ctx, name) for name in section}
+            rows = [
+                (f"{name:{width}}", each.get_short_help_str(formatter.width - 6 - width))
+                for name, each in verbs.items()
+                if each
+            ]
             with formatter.section(title):
                 formatter.write_dl(rows)

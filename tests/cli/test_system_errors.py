@@ -35,7 +35,7 @@ def invoke_failing(edgeprune: Type, monkeypatch: pytest.MonkeyPatch, error: Base
     def fail() -> None:
         raise error
 
-    monkeypatch.setitem(commands.edgeprune.commands, "targets", click.Command("targets", callback=fail))
+    monkeypatch.setattr("edgeprune.cli.targets.targets", click.Command("targets", callback=fail))
     return edgeprune("targets")
 
 
@@ -70,7 +70,7 @@ IMPORTING = """
 import sys, time
 class Slow:  # what comes behind our own first line takes long
     def find_spec(self, name, *_):
-        if name == "edgeprune.cli.commands":
+        if name == SLOW:
             print("importing", file=sys.stderr, flush=True)
             time.sleep(30)
 sys.meta_path.insert(0, Slow())
@@ -79,14 +79,19 @@ main()
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_stopped_while_importing_is_stopped_as_any_other(number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "slow"), [(signal.SIGINT, "edgeprune.cli.commands"), (signal.SIGTERM, "edgeprune.bundle.manifest")]
+)
+def test_a_run_that_is_stopped_while_importing_is_stopped_as_any_other(number: signal.Signals, slow: str) -> None:
     for verb, code, line, out in (
         ("run", 0, "stopped before the first frame; nothing was recorded\n", {"frames": 0, "ended": "interrupted"}),
         ("eval", 130, "stopped\n", None),
     ):
         process = subprocess.Popen(
-            [sys.executable, "-c", IMPORTING, verb, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", IMPORTING.replace("SLOW", repr(slow)), verb, "--json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         with process:
             assert process.stderr and process.stderr.readline() == "importing\n"

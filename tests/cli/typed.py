@@ -11,7 +11,8 @@ from edgeprune.cli.verb import Verb, Verbs
 
 def verbs(group: Verbs = edgeprune, before: str = "") -> Iterator[tuple[str, Verb]]:
     """Every verb, by what is typed for it: `run`, `data lint`."""
-    for name, command in group.commands.items():
+    for name in group.names:
+        command = group.get_command(None, name)
         if isinstance(command, Verbs):
             yield from verbs(command, f"{before}{name} ")
         else:
@@ -31,7 +32,9 @@ def parse(line: str) -> click.Context:
     context = click.Context(command, info_name=program)
     while isinstance(command, Verbs):
         name, *words = words
-        command = command.commands[name]
+        found = command.get_command(context, name)
+        assert found
+        command = found
         context = command.make_context(name, words, parent=context) if isinstance(command, Verb) else context
     return context
 
