@@ -1,5 +1,6 @@
 """`--slow`: also the tests that take minutes."""
 
+import gc
 import os
 import signal
 import tempfile
@@ -34,6 +35,14 @@ def _hear_signals() -> None:
 
 def _go_on(number: int, frame: FrameType | None) -> None:
     return
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays, and an export makes objects by the hundred thousand: looking through all of them as often
+    as Python does by default takes an eighth of its time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,6 +1,7 @@
 """The Torch-TensorRT builder, on fakes of it and of TensorRT: what its engines answer, and what is said where it can't run."""
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from tests import bundles, models
 from tests.cli.conftest import Type, edgeprune
 from tests.export import fake_torch_tensorrt
 from tests.runtime.engines.jetson import Jetson, thor
+from tests.shared import made_once
 
 __all__ = ["edgeprune", "thor"]
 
@@ -35,6 +37,20 @@ def library(thor: Jetson, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setitem(sys.modules, "torch_tensorrt", module)
     monkeypatch.setattr(torch_tensorrt, "DEVICE", "cpu")
     yield module
+
+
+@pytest.fixture
+def built(
+    library: Any, thor: Jetson, orin: Bundle, inputs: BuildInputs, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Its plans of `orin` lie in the device's cache; they are built once."""
+
+    def build(folder: Path) -> None:
+        build_plans(inputs, orin)
+        shutil.copytree(thor.cache, folder / "plans")
+
+    made = made_once(tmp_path_factory, "torch-tensorrt", build)
+    shutil.copytree(made / "plans", thor.cache, dirs_exist_ok=True)
 
 
 def test_its_engines_answer_as_the_graphs_do_and_nothing_is_compiled(
@@ -55,11 +71,8 @@ def test_its_engines_answer_as_the_graphs_do_and_nothing_is_compiled(
         assert len({np.unique(labels).size for labels in references.values()}) > 1  # labels that could differ
 
 
-def test_its_plans_fit_beside_those_of_the_onnx_graphs(
-    library: Any, thor: Jetson, orin: Bundle, inputs: BuildInputs
-) -> None:
+def test_its_plans_fit_beside_those_of_the_onnx_graphs(built: None, orin: Bundle) -> None:
     """A trunk in INT8, compiled from ONNX, before tails of this builder: what `compile` may choose."""
-    build_plans(inputs, orin)
     engine, graphs = ENGINES["tensorrt"], orin.graphs("int8")
     engine.prepare([orin.path(path) for path in (graphs.trunk, *graphs.tails.values())])
     tails = {bucket.name: "fp16" for bucket in orin.manifest.buckets}
@@ -82,8 +95,7 @@ def test_a_state_of_another_type_is_refused(
         engine.open(orin, "fp16")
 
 
-def test_counts_are_those_of_the_graphs(library: Any, orin: Bundle, inputs: BuildInputs) -> None:
-    build_plans(inputs, orin)
+def test_counts_are_those_of_the_graphs(built: None, orin: Bundle) -> None:
     ours, theirs = ENGINES["onnxruntime"].open(orin, "fp16"), ENGINES["tensorrt"].open(orin, "fp16")
     for frame_HW3 in models.frames(4):
         assert abs(ours.start(frame_HW3) - theirs.start(frame_HW3)) <= 1
@@ -179,7 +191,8 @@ def test_without_the_library_nothing_is_built(edgeprune: Type, tmp_path: Path) -
 def test_the_verb_writes_bundle_and_plans(
     library: Any, thor: Jetson, edgeprune: Type, inputs: BuildInputs, tmp_path: Path
 ) -> None:
-    asked = ["--target", "jetson-thor", "--builder", "torch-tensorrt", "--precision", "fp16", "--json"]
+    (tmp_path / "few.yaml").write_text("name: few\nextends: jetson-thor\nbuckets: {count: 2, multiple: 8}\n")
+    asked = ["--target", tmp_path / "few.yaml", "--builder", "torch-tensorrt", "--precision", "fp16", "--json"]
     said = edgeprune("build", *asked, "--checkpoint", inputs.checkpoint, "--out", tmp_path / "bundle")
     assert said.code == 0, said.err
     content = json.loads(said.out)
