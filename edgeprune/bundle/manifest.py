@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from edgeprune.base.errors import choose
+from edgeprune.base.errors import InputError, choose
 from edgeprune.base.files import sha256
 from edgeprune.base.reading import Strict
 from edgeprune.bundle.runtime_spec import RuntimeSpec
@@ -28,6 +28,7 @@ SCHEMA = 5
 PREPROCESS_BEFORE = "letterbox"  # up to schema 3 no manifest names it, and a run fitted frames so
 MANIFEST = "manifest.json"
 MIXED = "mixed"  # the name of a graph set whose buckets are of several precisions
+PRECISIONS = ("int8", "fp16", "fp32", MIXED)  # what a bundle's graphs may be in
 DENSE = "dense"  # the name of the dense FP32 reference among buckets and graphs
 
 # Bounds of what a person or a build ever writes, and a few times more. What must agree with what: `bundle/checks.py`.
@@ -150,8 +151,19 @@ class Bundle:
         return choose({entry.name: entry for entry in self.manifest.buckets}, name, "bucket")
 
     def graphs(self, precision: str) -> GraphSet:
-        """Raises InputError with the choices for a precision that was not built."""
-        return choose(self.manifest.graphs, precision, "precision")
+        """Raises InputError for a precision that was not built: what the bundle holds, and why not this one."""
+        built, target = self.manifest.graphs, self.manifest.target
+        if precision not in built and precision in PRECISIONS:
+            why = "which it was built without"
+            if precision == MIXED:
+                why = "which is there where a mixture was measured to be the fastest"
+            elif precision == "fp16" and not target.compiled_on_device:
+                why = "which is for GPUs alone"
+            raise InputError(
+                f"{self.folder} for {target.name} holds {' and '.join(built)}, no {precision}, {why}; take one of these, "
+                "or leave the precision out"
+            )
+        return choose(built, precision, "precision")
 
     def default_precision(self) -> str:
         """What a run takes: what was measured as the fastest, else INT8 where it is there."""

@@ -4,6 +4,8 @@ from pydantic import Field
 
 from edgeprune.base.reading import Strict
 
+MOST_THREADS = 256
+
 
 class Power(Strict, frozen=True):
     """Where the device's energy is read: a meter of `runtime.meters.SENSORS`, its rails, and which of them make the total."""
@@ -32,7 +34,7 @@ class RuntimeSpec(Strict, frozen=True):
     name: str
     engine: str
     compiled_on_device: bool = False
-    threads: int = Field(2, ge=1, le=256)
+    threads: int = Field(2, ge=1, le=MOST_THREADS)
     parity: Parity = Parity()
     accuracy_limit_points: float = Field(0.5, ge=0, le=100, description="mIoU that a precision may lose to FP32")
     power: Power = Power()

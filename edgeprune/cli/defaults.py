@@ -8,7 +8,6 @@ from edgeprune.bundle import Bundle, open_bundle
 
 MODEL = "street-tiny"
 TARGET = "onnx-cpu"
-PRECISIONS = ["int8", "fp16", "fp32", "mixed"]  # what a bundle's graphs may be in
 BUNDLES = Path("out/bundles")
 DEMO_BUNDLE = Path("out/demo/bundle")  # `demo` builds its own, among its files
 

@@ -9,10 +9,10 @@ import click
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.table import plain, write_csv, write_json
-from edgeprune.bundle import DENSE, Bundle
+from edgeprune.bundle import DENSE, PRECISIONS, Bundle
 from edgeprune.bundle.onnx_files import check_external
-from edgeprune.cli.defaults import PRECISIONS, open_default
-from edgeprune.cli.engines import check_threads, known_engines
+from edgeprune.cli.defaults import open_default
+from edgeprune.cli.engines import known_engines
 from edgeprune.cli.options import bundle_option, json_option, option, threads_option
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import FRAMES, ROUNDS
@@ -27,7 +27,7 @@ from edgeprune.evaluate.bench import bench as run_bench
 from edgeprune.evaluate.graphs import AUTO, GraphSelection
 from edgeprune.evaluate.plot import Point, plot_miou_latency
 from edgeprune.runtime.compiling import single_graphs
-from edgeprune.runtime.preparing import open_sensor, prepare_run, require_engine
+from edgeprune.runtime.preparing import open_sensor, prepare_run, refuse_threads, require_engine
 
 EVAL_COLUMNS = {
     "bucket": ("bucket", ""),
@@ -192,7 +192,7 @@ def measure(
     engines = known_engines(options.engines) or [bundle.manifest.target.engine]
     for engine in engines:
         require_engine(bundle, engine)
-    check_threads(engines, options.threads)
+    refuse_threads(engines, options.threads)
     sensor = open_sensor(bundle, options.meter)
     check_baselines(bundle, options.baselines)
     for engine in engines:

@@ -30,7 +30,6 @@ class Typed:
         flag: `--frames`; None: an argument, which goes by its place.
         kind: range or choices of its value.
         help, metavar: as in click.
-        without: the field of an option that leaves this one nothing to say.
         needs: the field of an option that this one says something about.
     """
 
@@ -38,7 +37,6 @@ class Typed:
     kind: click.ParamType | None
     help: str | None = None
     metavar: str | None = None
-    without: str | None = None
     needs: str | None = None
 
 
@@ -97,17 +95,20 @@ def _parameter(each: "Field[Any]", annotation: Any) -> click.Parameter:
 
 
 def check_pairs(options: type, context: click.Context) -> None:
-    """Refuses an option that another one, typed or left out, leaves without a meaning: none is accepted and ignored.
+    """Refuses an option that another one, typed or left out, leaves without a meaning, and one value of an option that may
+    be repeated twice: none is accepted and ignored.
 
     Raises:
-        InputError: names both.
+        InputError: names them.
     """
     flags: Mapping[str, Typed] = {each.name: each.metadata[TYPED] for each in fields(options)}
     for name, typed in flags.items():
         if not is_typed(name, context):
             continue
-        if typed.without and is_typed(typed.without, context):
-            raise InputError(f"{flags[typed.without].flag} has no use for {typed.flag}; leave one of the two out")
+        values = context.params[name]
+        if isinstance(values, tuple) and len(set(values)) < len(values):
+            twice = next(value for value in values if values.count(value) > 1)
+            raise InputError(f"{typed.flag} {twice} is there twice; leave one of the two out")
         if typed.needs and not is_typed(typed.needs, context):
             raise InputError(f"{typed.flag} is of {flags[typed.needs].flag}; give that too, or leave it out")
 

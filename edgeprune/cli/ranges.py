@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from edgeprune.base.errors import InputError
+from edgeprune.bundle.runtime_spec import MOST_THREADS
 
 SIDE_PX = (32, 4096)
 # of a frame: the attention products of as many patches of 16x16 are 4 bytes x 16,384^2 = 1 GB a head
@@ -27,7 +28,7 @@ class Seconds(click.FloatRange):
 
 FRAMES = click.IntRange(1, 1_000_000_000)
 ROUNDS = click.IntRange(1, 10_000)
-THREADS = click.IntRange(1, 256)
+THREADS = click.IntRange(1, MOST_THREADS)
 CALIBRATION_FRAMES = click.IntRange(8, 2_000)
 A_WHILE = Seconds(0, 3_600)
 A_RUN = Seconds(0, 10 * 365 * 86_400, min_open=True)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, make_dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +10,16 @@ import click
 
 from edgeprune.base.ending import asked, ended, hard_stop
 from edgeprune.base.errors import EdgepruneError, InputError
-from edgeprune.bundle import Bundle
+from edgeprune.bundle import PRECISIONS, Bundle
 from edgeprune.cli import STOPPED_RUN, STOPPED_RUN_JSON
-from edgeprune.cli.defaults import PRECISIONS, open_default
-from edgeprune.cli.engines import check_threads
+from edgeprune.cli.defaults import open_default
 from edgeprune.cli.options import bundle_option, json_option, option, threads_option
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import A_RUN, A_WHILE, FRAMES
 from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb
 from edgeprune.runtime.cameras import camera_files, what_to_type
+from edgeprune.runtime.choose import CHOOSERS
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.meters import measure_idle, meters
 from edgeprune.runtime.meters.none import NoMeter
@@ -41,7 +41,7 @@ class RunOptions:
     seconds: float | None = option("--seconds", A_RUN, help="Stop after so long.")
     precision: str | None = option("--precision", click.Choice(PRECISIONS), help="Default: the fastest that was built.")
     bucket: str | None = option("--bucket", help="Always this bucket; default: chosen in each frame.")
-    chooser: str = option("--chooser", default="in-frame", without="bucket", help="in-frame or previous-frame.")
+    chooser: str | None = option("--chooser", help=f"{' or '.join(CHOOSERS)}; default: {next(iter(CHOOSERS))}.")
     realtime: bool = option(
         "--realtime", default=False, help="Pace a file at its own rate and drop what comes too fast."
     )
@@ -54,7 +54,7 @@ class RunOptions:
 
     def of_stream(self) -> StreamOptions:
         """What of them a stream is opened with."""
-        return StreamOptions(**{each.name: getattr(self, each.name) for each in fields(StreamOptions)})
+        return StreamOptions(**{name: getattr(self, name) for name in StreamOptions.model_fields})
 
 
 # and an option for each row of SINKS
@@ -74,7 +74,6 @@ def run_camera(bundle: Bundle, options: RunOptions, outputs: Mapping[str, str]) 
     """Opens camera, engine and meter, and runs the loop. `outputs`: names by the keys of SINKS."""
     engine = options.engine or bundle.manifest.target.engine
     require_engine(bundle, engine)
-    check_threads([engine], options.threads)
     sensor = open_sensor(bundle, options.meter)
     if options.idle_seconds and isinstance(sensor, NoMeter):
         raise InputError(f"--idle measures idle power: {sensor.stop().status}; leave it out")
@@ -93,6 +92,7 @@ def run_camera(bundle: Bundle, options: RunOptions, outputs: Mapping[str, str]) 
 )
 def run(options: RunOptions) -> None:
     """Segment a camera stream and measure it."""
+    options.of_stream()  # refuses a pair of options before the bundle is read
     outputs = {key: str(name) for key in SINKS if (name := getattr(options, key))}
     written = outputs_of(outputs)
     try:

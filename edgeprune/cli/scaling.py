@@ -7,17 +7,17 @@ import click
 
 from edgeprune.base.table import write_csv, write_json
 from edgeprune.cli.defaults import open_default
-from edgeprune.cli.engines import check_threads, known_engines
+from edgeprune.cli.engines import known_engines
 from edgeprune.cli.options import json_option, option, threads_option
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import FRAMES, ROUNDS
 from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb
-from edgeprune.lab.scaling import measure_scaling
+from edgeprune.lab.scaling import measure_scaling, refuse_one_size
 from edgeprune.lab.scaling_plot import plot_scaling
 from edgeprune.runtime.compiling import single_graphs
 from edgeprune.runtime.meters import open_meter
-from edgeprune.runtime.preparing import prepare_run
+from edgeprune.runtime.preparing import prepare_run, refuse_threads
 
 SCALING_COLUMNS = {
     "height": ("height", "d"),
@@ -68,9 +68,10 @@ def scaling(options: ScalingOptions) -> None:
     """
     own([options.out], options.bundles, folders=True)
     opened, chosen = [open_default(bundle) for bundle in options.bundles], known_engines(options.engines)
+    refuse_one_size(opened)
     for index, bundle in enumerate(opened):
         engines = chosen or [bundle.manifest.target.engine]
-        check_threads(engines, options.threads)
+        refuse_threads(engines, options.threads)
         for engine in engines:
             opened[index] = prepare_run(opened[index], engine, single_graphs(bundle))
     result = measure_scaling(

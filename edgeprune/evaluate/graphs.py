@@ -66,7 +66,7 @@ class BucketGraphs:
     def __init__(self, session: Session, precision: str, buckets: Sequence[BucketEntry]):
         self.session = session
         self._precision, self._buckets = precision, {bucket.name: bucket for bucket in buckets}
-        self._choose = in_frame(buckets, None)
+        self._choose = in_frame(buckets)
 
     def answers(self, frame_HW3: UInt8) -> Iterator[Answer]:
         """Every bucket, from the first to the last, then `auto`."""

@@ -79,7 +79,7 @@ def open_job(job: Job) -> tuple[Timed, dict[str, Any]]:
     smallest = next(iter(bundle.graphs(job.precision).tails), bundle.manifest.buckets[0].name)
     buckets = {"bucket": [job.bucket], "auto": able, "trunk": [smallest]}[job.kind]
     session = engine.open(bundle, job.precision, buckets, job.threads)
-    chooser = in_frame([bucket for bucket in bundle.manifest.buckets if bucket.name in buckets], None)
+    chooser = in_frame([bucket for bucket in bundle.manifest.buckets if bucket.name in buckets])
 
     def fixed(frame_HW3: np.ndarray) -> str:
         session.start(frame_HW3)

@@ -4,8 +4,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
+from pathlib import Path
 from typing import Any
 
+from edgeprune.base.errors import InputError
 from edgeprune.bundle import Bundle
 from edgeprune.evaluate.bench import BenchRow, bench
 from edgeprune.evaluate.graphs import GraphSelection
@@ -65,6 +67,18 @@ class ScalingResult:
     machine: dict[str, Any]
     rows: list[ScalingRow]
     exponents: list[Exponent]
+
+
+def refuse_one_size(bundles: Sequence[Bundle]) -> None:
+    """Raises InputError where two bundles have one input size, or are one."""
+    folders: dict[tuple[int, int], Path] = {}
+    for bundle in bundles:
+        height, width = size = (bundle.manifest.height, bundle.manifest.width)
+        if size in folders:
+            raise InputError(
+                f"{folders[size]} and {bundle.folder} both take frames of {height}x{width}; give one bundle of each size"
+            )
+        folders[size] = bundle.folder
 
 
 def measure_scaling(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from edgeprune.base.errors import InputError, choose, nearest
+from edgeprune.base.errors import choose
 from edgeprune.bundle import BucketEntry
 
 # how many tokens the trunk suggests for this frame -> the name of a bucket
@@ -19,7 +19,7 @@ def smallest_holding(buckets: Sequence[BucketEntry], count: int) -> BucketEntry:
     return next((bucket for bucket in buckets if bucket.first >= count), buckets[-1])
 
 
-def in_frame(buckets: Sequence[BucketEntry], name: str | None) -> Chooser:
+def in_frame(buckets: Sequence[BucketEntry]) -> Chooser:
     """The smallest bucket that holds this frame's own count: nothing over the threshold is ever lost."""
     return lambda count: smallest_holding(buckets, count).name
 
@@ -30,7 +30,7 @@ class PreviousFrame:
     What the frame has more than the one before is lost for this frame.
     """
 
-    def __init__(self, buckets: Sequence[BucketEntry], name: str | None):
+    def __init__(self, buckets: Sequence[BucketEntry]):
         self._buckets = buckets
         self._next = buckets[-1].name
 
@@ -39,35 +39,31 @@ class PreviousFrame:
         return chosen
 
 
-def fixed(buckets: Sequence[BucketEntry], name: str | None) -> Chooser:
+def fixed(buckets: Sequence[BucketEntry], name: str) -> Chooser:
     """The bucket called `name`, whatever the frame.
 
     Raises:
-        InputError: no name, or no such bucket.
+        InputError: no such bucket; names the choices and the nearest match.
     """
-    known = [bucket.name for bucket in buckets]
-    if name not in known:
-        named = f"no bucket {name!r}{nearest(name, known)}" if name else "a fixed bucket needs its name"
-        raise InputError(f"{named}; choices: {', '.join(known)}")
+    choose({bucket.name: bucket for bucket in buckets}, name, "bucket")
     return lambda count: name
 
 
-CHOOSERS: dict[str, Callable[[Sequence[BucketEntry], str | None], Chooser]] = {
+# the first is the default
+CHOOSERS: dict[str, Callable[[Sequence[BucketEntry]], Chooser]] = {
     "in-frame": in_frame,
     "previous-frame": PreviousFrame,
-    "fixed": fixed,
 }
 
 
-def make_chooser(key: str, buckets: Sequence[BucketEntry], name: str | None = None) -> Chooser:
+def make_chooser(key: str, buckets: Sequence[BucketEntry]) -> Chooser:
     """A chooser for one run.
 
     Args:
         key: a key of CHOOSERS.
         buckets: of the manifest, smallest first.
-        name: the bucket, for `fixed`.
 
     Raises:
-        InputError: an unknown chooser or bucket; names the choices and the nearest match.
+        InputError: an unknown chooser; names the choices and the nearest match.
     """
-    return choose(CHOOSERS, key, "bucket chooser")(buckets, name)
+    return choose(CHOOSERS, key, "bucket chooser")(buckets)

@@ -31,6 +31,12 @@ def require_engine(bundle: Bundle, engine: str) -> Engine:
     return opener
 
 
+def refuse_threads(engines: Sequence[str], threads: int | None) -> None:
+    """Raises InputError for a count of threads where no engine takes one."""
+    if threads and not any(ENGINES[name].takes_threads for name in engines):
+        raise InputError(f"{' and '.join(engines)} has no use for --threads, its kernels run on a GPU; leave it out")
+
+
 def open_sensor(bundle: Bundle, meter: str | None) -> Meter:
     """The meter that was asked for, else the target's. Where the target's sensor is not here, as on a machine that its board's
     bundle was copied to, there is no figure, and the summary says why: no sensor is a value.

@@ -4,25 +4,29 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field, model_validator
 
 from edgeprune.base.ending import ending
 from edgeprune.base.errors import InputError, choose
-from edgeprune.bundle import BucketEntry, Bundle, open_bundle
+from edgeprune.base.reading import Strict, parse
+from edgeprune.bundle import MIXED, BucketEntry, Bundle, open_bundle
+from edgeprune.bundle.runtime_spec import MOST_THREADS
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.runtime.cameras import Wanted, open_source
+from edgeprune.runtime.cameras import Wanted, open_source, what_to_type
 from edgeprune.runtime.cameras.capture import Capture, open_capture
 from edgeprune.runtime.cameras.source import Frame
-from edgeprune.runtime.choose import Chooser, make_chooser
+from edgeprune.runtime.choose import CHOOSERS, Chooser, fixed, make_chooser
 from edgeprune.runtime.engines import Session
 from edgeprune.runtime.engines.engine import UInt8
-from edgeprune.runtime.preparing import prepare_run, require_engine
+from edgeprune.runtime.preparing import prepare_run, refuse_threads, require_engine
 from edgeprune.runtime.row import milliseconds
 from edgeprune.runtime.tasks import FrameFacts, Result, find_task, open_task
+
+Given = Annotated[str, Field(min_length=1)]
 
 STALL_S = 10.0  # a camera that gives no frame for as long has stalled
 logger = logging.getLogger(__name__)
@@ -154,40 +158,47 @@ class Stream:
         self.close()
 
 
-@dataclass(frozen=True)
-class StreamOptions:
-    """What of a bundle runs, and how a file is played.
+class StreamOptions(Strict, frozen=True, strict=True):
+    """What of a bundle runs, and how a file is played; what can't be is refused, by `edgeprune.open` and `run` alike.
 
     Attributes:
         precision: that the bundle was built in; by default the fastest.
         bucket: always this one; by default it is chosen for each frame.
-        chooser: a key of CHOOSERS.
+        chooser: a key of CHOOSERS; by default the first.
         engine: a key of ENGINES; by default the target's.
         threads: of the engine; by default the target's.
         realtime: paces a file at its own rate, and drops what comes too fast.
         loop: starts a file again at its end.
     """
 
-    precision: str | None = None
-    bucket: str | None = None
-    chooser: str = "in-frame"
-    engine: str | None = None
-    threads: int | None = None
+    precision: Given | None = None
+    bucket: Given | None = None
+    chooser: Given | None = None
+    engine: Given | None = None
+    threads: int | None = Field(None, ge=1, le=MOST_THREADS)
     realtime: bool = False
     loop: bool = False
 
+    @model_validator(mode="after")
+    def _refuse_pairs(self) -> "StreamOptions":
+        if self.bucket and self.chooser:
+            raise InputError("--bucket has no use for --chooser; leave one of the two out")
+        return self
+
     def make_chooser(self, buckets: Sequence[BucketEntry]) -> Chooser:
         """Raises InputError for an unknown chooser or bucket."""
-        return make_chooser("fixed" if self.bucket else self.chooser, buckets, self.bucket)
+        return (
+            fixed(buckets, self.bucket) if self.bucket else make_chooser(self.chooser or next(iter(CHOOSERS)), buckets)
+        )
 
 
-def open(bundle: Path | str, camera: str | int | None = None, **options: Any) -> Stream:
+def open(bundle: Path | str, camera: Path | str | int | None = None, **options: Any) -> Stream:
     """Opens a camera and a bundle's graphs: `for result in edgeprune.open(bundle, camera): result.labels`.
 
     Args:
         bundle: its folder. Graphs that this device has to compile first are compiled, once; that takes minutes, in which the
             logger `edgeprune` says what is done.
-        camera: as of `run --camera`: 0, a file, a folder, rtsp://...; None where frames come by `Stream.segment`.
+        camera: what `run --camera` takes: 0, a file, a folder, rtsp://...; None where frames come by `Stream.segment`.
         options: those of `StreamOptions`, by name: `precision`, `bucket`, `chooser`, `engine`, `threads`, `realtime`, `loop`.
 
     Raises:
@@ -195,8 +206,13 @@ def open(bundle: Path | str, camera: str | int | None = None, **options: Any) ->
         RunError: there is no memory for it, or nothing could be compiled.
     """
     for name in options:
-        choose({field.name: field for field in fields(StreamOptions)}, name, "option")
-    return open_stream(open_bundle(Path(bundle)), None if camera is None else str(camera), StreamOptions(**options))
+        choose(StreamOptions.model_fields, name, "option")
+    if not isinstance(bundle, str | Path):
+        raise InputError(f"{bundle!r:.80} is no bundle; give its folder, such as 'out/bundles/street-tiny-onnx-cpu'")
+    if camera == "" or isinstance(camera, bool) or not isinstance(camera, str | Path | int | None):
+        raise InputError(f"{camera!r:.80} is no camera; give {what_to_type()}, or none for frames of your own")
+    uri = None if camera is None else str(camera)
+    return open_stream(open_bundle(Path(bundle)), uri, parse(StreamOptions, options, "edgeprune.open"))
 
 
 def open_stream(bundle: Bundle, camera: str | None, options: StreamOptions) -> Stream:
@@ -204,9 +220,14 @@ def open_stream(bundle: Bundle, camera: str | None, options: StreamOptions) -> S
     manifest = bundle.manifest
     engine = options.engine or manifest.target.engine
     opener = require_engine(bundle, engine)
+    refuse_threads([engine], options.threads)
     find_task(manifest.task)
-    # a wrong name is refused before minutes are spent on compiling; what is chosen from is known after that
+    # what is wrong is refused before minutes are spent on compiling; what is chosen from is known after that
     options.make_chooser(manifest.buckets)
+    if options.precision and not (options.precision == MIXED and manifest.target.compiled_on_device):
+        bundle.graphs(options.precision)
+    if camera is None and (options.realtime or options.loop):
+        raise InputError(f"--{'realtime' if options.realtime else 'loop'} is of a camera; give one, or leave it out")
     wanted = Wanted(options.realtime, options.loop, within=(manifest.height, manifest.width))
     source = None if camera is None else open_source(camera, wanted)
     with ExitStack() as opened:

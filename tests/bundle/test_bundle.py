@@ -41,8 +41,8 @@ def test_unknown_names_list_the_choices(folder: Path) -> None:
     bundle = open_bundle(folder)
     with pytest.raises(InputError, match="unknown bucket 'haf'; choices: quarter, half, full; did you mean 'half'"):
         bundle.bucket("haf")
-    with pytest.raises(InputError, match="unknown precision 'fp16'; choices: fp32, int8"):
-        bundle.graphs("fp16")
+    with pytest.raises(InputError, match="unknown precision 'f16'; choices: fp32, int8"):
+        bundle.graphs("f16")
 
 
 def test_no_bundle(tmp_path: Path) -> None:

@@ -62,7 +62,9 @@ def test_baselines_that_cannot_be_one(edgeprune: Type, tiny: Path, tmp_path: Pat
     dense = tiny / "graphs" / "dense.onnx"
     assert_one_line(edgeprune(*bench, "--baseline", dense), "a row 'dense' is there already", "another name")
     other = shutil.copy(dense, tmp_path / "theirs.onnx")
-    assert_one_line(edgeprune(*bench, "--baseline", other, "--baseline", other), "a row 'theirs' is there already")
+    (tmp_path / "b").mkdir()
+    same = shutil.copy(other, tmp_path / "b")
+    assert_one_line(edgeprune(*bench, "--baseline", other, "--baseline", same), "a row 'theirs' is there already")
     assert_one_line(edgeprune(*bench, "--baseline", tmp_path / "gone.onnx"), "gone.onnx", "not there")
     trunk = shutil.copy(tiny / "graphs" / "fp32-trunk.onnx", tmp_path / "trunk.onnx")
     assert_one_line(edgeprune(*bench, "--baseline", trunk), "trunk.onnx", "outputs tokens, skip0, scores, count")

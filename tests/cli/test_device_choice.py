@@ -116,7 +116,7 @@ def test_a_bucket_that_is_dropped_is_said_and_the_next_larger_one_is_taken(
     assert said.code == 0 and line in said.err and "compiles" not in said.err
     assert json.loads(said.out)["buckets"] == {"full": 1}
     said = edgeprune(*command, "--bucket", "half")
-    assert said.code == 2 and "no bucket 'half'; choices: quarter, full" in said.err
+    assert said.code == 2 and "unknown bucket 'half'; choices: quarter, full" in said.err
     opened = open_bundle(made.folder)
     choice = kept.kept_choice(opened, ENGINE)
     assert choice

@@ -8,7 +8,7 @@ import pytest
 from edgeprune.base.errors import InputError
 from edgeprune.base.table import plain
 from edgeprune.bundle import open_bundle
-from edgeprune.lab.scaling import InputSize, ScalingRow, exponents, measure_scaling
+from edgeprune.lab.scaling import InputSize, ScalingRow, exponents, measure_scaling, refuse_one_size
 from edgeprune.lab.scaling_plot import plot_scaling
 from edgeprune.runtime.meters import open_meter
 from tests import bundles
@@ -45,6 +45,14 @@ def test_rows_of_every_size(tmp_path: Path) -> None:
     for bundle in (one, two):
         assert [row.series for row in result.rows if row.tokens == bundle.manifest.tokens] == series
     assert {each.tokens for each in result.exponents} == {f"{bundles.N} to {2 * bundles.N}"}
+
+
+def test_one_size_twice_is_refused(tmp_path: Path) -> None:
+    bundle = bundles.write_bundle(tmp_path / "tiny")
+    (tmp_path / "link").symlink_to(bundle.folder)
+    refuse_one_size([bundle])
+    with pytest.raises(InputError, match=f"tiny and .*link both take frames of {bundles.H}x{bundles.W}; give one"):
+        refuse_one_size([bundle, open_bundle(tmp_path / "link")])
 
 
 def test_plot(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from edgeprune.base.errors import InputError, RunError
 from edgeprune.bundle import Bundle
 from edgeprune.runtime.cameras import CameraUnplugged, Wanted, open_source
 from edgeprune.runtime.cameras.capture import open_capture
-from edgeprune.runtime.choose import Chooser, make_chooser
+from edgeprune.runtime.choose import Chooser, fixed, make_chooser
 from edgeprune.runtime.engines import Session
 from edgeprune.runtime.figures import overhead
 from edgeprune.runtime.meters import Meter, open_meter
@@ -52,7 +52,7 @@ def start(bundle: Bundle, session: Session) -> Callable[..., Ended]:
         outputs = {key: str(options.pop(key)) for key in SINKS if key in options}
         limits = Limits(options.pop("frames", None), options.pop("seconds", None))
         if isinstance(chooser, str):
-            chooser = make_chooser(chooser, bundle.manifest.buckets, options.pop("bucket", None))
+            chooser = make_chooser(chooser, bundle.manifest.buckets)
         stream = Stream(bundle, session, chooser, open_capture(source))
         summary, failure = run(stream, meter or open_meter("none"), limits, outputs, **options)
         return Ended(summary.to_json(), failure)
@@ -92,11 +92,12 @@ def test_the_summary_can_be_recomputed_from_the_record(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "out", record.name]
 
 
-def test_buckets_follow_the_frames_count(start: Callable[..., Ended]) -> None:
+def test_buckets_follow_the_frames_count(start: Callable[..., Ended], bundle: Bundle) -> None:
     expected = [bundles.expected_bucket(scripted_frame(index)) for index in range(bundles.N + 1)]
     counted = {name: expected.count(name) for name in sorted(set(expected))}
     assert start(Scripted(bundles.N + 1)).summary["buckets"] == counted == {"full": 12, "half": 6, "quarter": 7}
-    assert start(Scripted(4), chooser="fixed", bucket="half").summary["buckets"] == {"half": 4}
+    half = fixed(bundle.manifest.buckets, "half")
+    assert start(Scripted(4), chooser=half).summary["buckets"] == {"half": 4}
     assert start(Scripted(4), chooser="previous-frame").summary["buckets"] == {"full": 1, "quarter": 3}
 
 
