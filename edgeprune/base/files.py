@@ -126,11 +126,13 @@ def write_folder_atomic(folder: Path, what: str) -> Iterator[Path]:
     The caller makes sure that `folder`, where it exists, holds nothing but an earlier version of the same.
 
     Raises:
-        InputError: the folder around can't be written to, or `folder` is a file.
+        InputError: the folder around can't be written to, or `folder` is a file or a mount point.
         RunError: the disk is full.
     """
-    folder = folder.absolute()
+    folder = folder.resolve()  # a link stays, and what it leads to is replaced
     make_folder(folder.parent, what)
+    if folder.is_mount():
+        raise InputError(f"cannot write {what} to {folder}: it is a mount point; name a folder in it")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"cannot write {what} to {folder}: it is a file; name a folder")
     partial, old = folder.with_name(f".{folder.name}{PARTIAL}"), folder.with_name(f".{folder.name}.old")

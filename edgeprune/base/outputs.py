@@ -1,4 +1,8 @@
-"""Outputs that would destroy something: an input, what a failed run kept, or what another process is writing."""
+"""Outputs that would destroy something: an input, what a failed run kept, or what another process is writing.
+
+The rule of all verbs: a file that is there is replaced, at the end, by one that is whole, and that is said at the beginning;
+a folder that an output has for itself is new or empty.
+"""
 
 import errno
 import fcntl
@@ -20,18 +24,30 @@ from edgeprune.base.files import PARTIAL, make_folder, partial_path
 LOCK_BYTES = 16  # enough of a lock to know it
 
 
-def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
-    """Refuses an output that is an input, by whatever name or link, or a file of an input folder.
+def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path], among: Iterable[Path] = ()) -> None:
+    """Refuses an output that is an input, by whatever name or link, or lies in an input folder: a bundle, a camera's images.
+
+    Args:
+        among: folders that hold files of the user's own beside those that are read: what is there already is not written
+            over, new names are taken.
 
     Raises:
         InputError: names the output and the input.
     """
     for output in outputs:
-        for given in inputs:
+        for given in (*inputs, *among):
             if _same(output, given):
                 raise InputError(f"{output} is what is read from ({given}); name another file to write to")
-            if output.is_file() and given.is_dir() and given.resolve() in output.resolve().parents:
-                raise InputError(f"{output} is among the files that are read from {given}; name another file")
+        for folder in inputs:
+            if _lies_in(output, folder):
+                raise InputError(f"{output} lies in {folder}, which is read; name a place outside of it")
+        for folder in among:
+            if output.is_file() and _lies_in(output, folder):
+                raise InputError(f"{output} is among the files that are read from {folder}; name another file")
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    return folder.is_dir() and folder.resolve() in path.resolve().parents
 
 
 def refuse_remains(output: Path) -> None:
@@ -118,11 +134,15 @@ def finish_partial(partial: Path, file: FileIO, name: Path) -> None:
 
 def refuse_full_folder(folder: Path) -> None:
     """Refuses a folder for an output that has it for itself where something is in it already: nothing is written over.
+    One that can't be replaced by the finished one is refused as well.
 
     Raises:
-        InputError: it holds something, or can't be looked into.
+        InputError: it holds something, is a link or a mount point, or can't be looked into.
     """
     try:
+        if folder.is_symlink() or folder.is_mount():
+            what = "a link" if folder.is_symlink() else "a mount point"
+            raise InputError(f"{folder} is {what}; name a folder in it, such as {folder / 'new'}, or another one")
         if folder.is_dir() and any(folder.iterdir()):
             raise InputError(f"{folder} is not empty; name a new folder, or move what is in it")
     except OSError as error:

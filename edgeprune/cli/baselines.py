@@ -43,7 +43,7 @@ def baselines(options: BaselinesOptions) -> None:
     """
     from edgeprune.model.card import read_header
 
-    own([options.out], [options.checkpoint, options.bundle, options.data], folders=True)
+    own([options.out], [options.checkpoint, options.bundle], folders=True, among=[options.data])
     given = {"data": options.data, "split": options.split, "frames": options.frames}
     spec = parse(CalibrationFrames, given, "options")
     source = options.checkpoint or default_checkpoint().with_name("reference.safetensors")

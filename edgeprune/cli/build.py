@@ -29,7 +29,9 @@ class BuildOptions:
     precisions: tuple[str, ...] = option(
         "--precision", click.Choice(["int8", "fp16", "fp32"]), default=(), help="Repeatable; default: the target's."
     )
-    out: Path | None = option("--out", help="Default: out/bundles/<model>-<target>.")
+    out: Path | None = option(
+        "--out", help="Default: out/bundles/<model>-<target>; a bundle that is there is replaced."
+    )
     calib: Path | None = option("--calib", help="Default: beside the checkpoint, else the shipped one.")
     reference: Path | None = option("--reference", help="The dense FP32 model that speed is compared with.")
     builder: str = option(

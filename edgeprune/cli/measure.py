@@ -78,7 +78,7 @@ class EvalOptions:
         "--precision", click.Choice(PRECISIONS), default=(), help="Repeatable; default: all that were built."
     )
     engines: tuple[str, ...] = option("--engine", default=(), help="Default: the target's; repeatable.")
-    out: Path | None = option("--out", help="Write the rows as CSV.")
+    out: Path | None = option("--out", help="Write the rows as CSV; a file that is there is replaced.")
     json: bool = json_option()
 
 
@@ -97,7 +97,7 @@ def eval_(options: EvalOptions) -> None:
     """
     opened = open_default(options.bundle)
     data_set = load_data_set(options.data)
-    own([options.out], [opened.folder, options.data, *folders_of(data_set, options.split)])
+    own([options.out], [opened.folder], among=[options.data, *folders_of(data_set, options.split)])
     samples = open_split(data_set, options.split, list(options.include) or ["*"])
     engines = known_engines(options.engines) or [opened.manifest.target.engine]
     for engine in engines:
@@ -167,7 +167,7 @@ def bench(options: BenchOptions) -> None:
     Each graph in its own process.
     """
     opened = open_default(options.bundle)
-    own([options.out], [opened.folder, options.data, *options.baselines], folders=True)
+    own([options.out], [opened.folder, *options.baselines], folders=True, among=[options.data])
     if options.data is not None:
         open_split(load_data_set(options.data), options.split)  # before minutes of compiling
     result = measure(opened, options)

@@ -92,7 +92,7 @@ def calibrate(options: CalibrateOptions) -> None:
 
     checkpoint = options.checkpoint
     path = options.out or checkpoint.with_name(f"calib-{checkpoint.stem}.yaml")
-    own([path], [checkpoint, options.data])
+    own([path], [checkpoint], among=[options.data])
     read_header(checkpoint)
     given = {"data": options.data, "split": options.split, "frames": options.frames}
     spec = parse(CalibrationFrames, given, "options")

@@ -202,6 +202,23 @@ def test_a_run_killed_between_two_renames_loses_nothing(tmp_path: Path) -> None:
     assert listing(tmp_path) == ["bundle"] and listing(tmp_path / "bundle") == ["old"]
 
 
+def test_a_folder_behind_a_link_is_replaced_and_a_mount_point_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "bundle")
+    for text in ("old", "new"):
+        with write_folder_atomic(tmp_path / "link", "bundle") as partial:
+            (partial / "file").write_text(text)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "link"]
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "bundle" / "file").read_text() == "new"
+    monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "bundle")
+    with (
+        pytest.raises(InputError, match="it is a mount point; name a folder in it"),
+        write_folder_atomic(tmp_path / "bundle", "bundle"),
+    ):
+        raise AssertionError("nothing is begun")
+
+
 def test_a_file_under_a_folders_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bundle").write_text("precious")
     with (

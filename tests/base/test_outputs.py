@@ -150,8 +150,11 @@ def test_an_output_that_is_an_input(tmp_path: Path) -> None:
             with pytest.raises(InputError, match="is what is read from"):
                 refuse_inputs([film], [tmp_path / name])
     with pytest.raises(InputError, match="is among the files that are read from"):
-        refuse_inputs([film], [tmp_path / "folder"])
-    refuse_inputs([tmp_path / "new.mp4"], [film, tmp_path])
+        refuse_inputs([film], [], [tmp_path / "folder"])
+    refuse_inputs([tmp_path / "new.mp4"], [film], [tmp_path])
+    for name in ("film.mp4", "new.mp4", "folder/new/rows.csv"):
+        with pytest.raises(InputError, match=r"lies in .*, which is read; name a place outside of it"):
+            refuse_inputs([tmp_path / name], [tmp_path / "folder"])
 
 
 def test_two_outputs_of_one_name(tmp_path: Path) -> None:

@@ -33,5 +33,16 @@ def test_run_writes_label_maps_and_calls_a_function(
     assert_one_line(edgeprune(*run, "--labels", "labels"), "labels is not empty; name a new folder")
     assert_one_line(edgeprune(*run, "--labels", frames), "is not empty")
     assert_one_line(edgeprune(*run, "--labels", "a", "--record", "a/rows.csv"), "a/rows.csv lies in a")
+    for option, path in (("--labels", frames / "labels"), ("--record", frames / "a.csv"), ("--out", tiny / "a.mp4")):
+        assert_one_line(edgeprune(*run, option, path), f"lies in {path.parent}, which is read; name a place outside")
     assert_one_line(edgeprune(*run, "--call", "robot:publsh"), "did you mean 'publish'")
     assert {path.name for path in Path().iterdir()} - {"__pycache__"} == {"frames", "labels", "robot.py"}
+
+
+def test_a_file_that_is_there_is_replaced_and_that_is_said(edgeprune: Type, tiny: Path, frames: Path) -> None:
+    run = ("run", "--bundle", tiny, "--camera", frames, "--frames", 1, "--meter", "none", "--record", "rows.csv")
+    assert "is there already" not in edgeprune(*run).err
+    Path("rows.csv").write_text("mine\n")
+    said = edgeprune(*run)
+    assert said.err.startswith("rows.csv is there already; it is replaced at the end\n")
+    assert len(Path("rows.csv").read_text().splitlines()) == 2

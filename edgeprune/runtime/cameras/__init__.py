@@ -10,7 +10,7 @@ from edgeprune.base.masking import masked_uri, show_values_of
 from edgeprune.data.image import IMAGE_SUFFIXES, is_image
 from edgeprune.runtime.cameras import csi, synthetic
 from edgeprune.runtime.cameras.csi import open_csi
-from edgeprune.runtime.cameras.images import image_files, open_images
+from edgeprune.runtime.cameras.images import open_images
 from edgeprune.runtime.cameras.kind import AS_IT_COMES, CameraKind, Wanted
 from edgeprune.runtime.cameras.rtsp import open_rtsp
 from edgeprune.runtime.cameras.source import (
@@ -44,7 +44,7 @@ __all__ = [
 SOURCES: dict[str, CameraKind] = {
     "v4l2": CameraKind(open_v4l2, "0, /dev/video0", endless=True),
     "video": CameraKind(open_video, "a video file", files=lambda path: [Path(path)]),
-    "images": CameraKind(open_images, "a folder of images", files=image_files),
+    "images": CameraKind(open_images, "a folder of images", files=lambda path: [Path(path)]),
     "rtsp": CameraKind(open_rtsp, "rtsp://...", scheme=True, endless=True),
     "csi": CameraKind(open_csi, "csi://0", scheme=True, endless=True, options=csi.OPTIONS),
     "synthetic": CameraKind(open_synthetic, "synthetic://street?seed=1", scheme=True, options=synthetic.OPTIONS),
@@ -106,7 +106,7 @@ def _beside(path: Path) -> list[str]:
 
 
 def camera_files(uri: str) -> list[Path]:
-    """The files that a camera reads: a video, an image, the images of a folder. Raises InputError as `kind_of`."""
+    """What a camera reads: a video, an image, a folder of images. Raises InputError as `kind_of`."""
     return SOURCES[kind_of(uri)].files(uri)
 
 

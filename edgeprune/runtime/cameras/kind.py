@@ -34,7 +34,7 @@ class CameraKind(NamedTuple):
         scheme: whether its URIs begin with the key of the row and `://`.
         endless: whether its frames are live and without an end anyway: `realtime` and `loop` are refused.
         options: those of its URI's query (`read_options`): their values are shown where a URI is printed, others are hidden.
-        files: the files that it reads, which no output may write over.
+        files: the files and folders that it reads, which no output may write over, or into.
     """
 
     open: Callable[[str, Wanted], FrameSource]

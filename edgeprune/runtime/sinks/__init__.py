@@ -16,14 +16,21 @@ SINKS: dict[str, SinkKind] = {
     "call": SinkKind(
         "MODULE:FUNCTION", "Call a function of yours with each result.", find_function, Call, writes=False
     ),
-    "out": SinkKind("FILE", "Overlay video (.mp4).", video_output, OverlayVideo),
+    "out": SinkKind(
+        "FILE", "Overlay video (.mp4); one that is there is replaced at the end.", video_output, OverlayVideo
+    ),
     "labels": SinkKind(
         "FOLDER",
-        "Label maps: a folder of PNGs of class ids, one per frame, or a file (.npz).",
+        "Label maps: a new or empty folder of PNGs of class ids, one per frame, or a file (.npz), which is replaced.",
         label_output,
         open_labels,
     ),
-    "record": SinkKind("FILE", "A row per frame (.csv or .jsonl).", record_output, Record),
+    "record": SinkKind(
+        "FILE",
+        "A row per frame (.csv or .jsonl); one that is there is replaced at the end.",
+        record_output,
+        Record,
+    ),
 }
 
 

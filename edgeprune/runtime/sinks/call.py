@@ -1,6 +1,7 @@
 """A function of the user's own that gets each result: `run --call robot:publish`."""
 
 import importlib
+import inspect
 import sys
 import time
 import traceback
@@ -20,7 +21,7 @@ def load_function(name: str) -> Callable[[Result], Any]:
     """`robot:publish` -> the function `publish` of robot.py, which lies in the working folder or is installed.
 
     Raises:
-        InputError: no such module or function, or importing it fails.
+        InputError: no such module or function, importing it fails, or it takes something else than one result.
     """
     module_name, colon, function_name = name.partition(":")
     if not (colon and module_name and function_name):
@@ -38,7 +39,22 @@ def load_function(name: str) -> Callable[[Result], Any]:
     if not callable(function):
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise InputError(f"{module_name} has no function {function_name!r}{nearest(function_name, known)}")
+    refuse_other_arguments(name, function)
     return function  # type: ignore[no-any-return]
+
+
+def refuse_other_arguments(name: str, function: Callable[..., Any]) -> None:
+    """Raises InputError for a function that can't be called with a result alone; one that tells nobody what it takes passes."""
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):  # of much that is written in C
+        return
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise InputError(
+            f"{name}{signature} can't be called with a result alone ({error}); write it as f(result)"
+        ) from None
 
 
 def find_function(name: str) -> None:

@@ -66,10 +66,7 @@ class LabelArchive(Sink):
         try:
             self._put(data)
         except OSError as error:
-            self._end_full()
-            raise RunError(
-                f"cannot write on to {self.path} ({error.strerror}); free some space or name another folder, and run again"
-            ) from error
+            raise self._failure(error) from error
         self._whole_bytes += len(data)
         self._members.append(member)
         self._names.add(name)
@@ -81,6 +78,15 @@ class LabelArchive(Sink):
         done = 0
         while done < len(data):
             done += self._file.write(data[done:]) or 0
+
+    def _failure(self, error: OSError) -> RunError:
+        """Ends the file, and says why, and how many frames are in it: fewer than were taken."""
+        self._end_full()
+        kept = f"the first {len(self._members)} frames are in {self.partial}" if self._kept else "none is kept in it"
+        return RunError(
+            f"cannot write on to {self.path} ({error.strerror}); {kept}; free some space or name another folder, and run "
+            "again"
+        )
 
     def _end_full(self) -> None:
         """Ends the file on a full disk, with as many members as leave room for their directory."""
@@ -126,10 +132,7 @@ class LabelArchive(Sink):
         try:
             self._put(self._directory())
         except OSError as error:
-            self._end_full()
-            raise RunError(
-                f"cannot write on to {self.path} ({error.strerror}); free some space and run again"
-            ) from error
+            raise self._failure(error) from error
         try:
             finish_partial(self.partial, self._file, name)
         except OutputRemoved:

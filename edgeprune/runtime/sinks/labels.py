@@ -51,6 +51,11 @@ def label_output(name: str) -> Output:
         raise InputError(
             f"{path} is no folder; label maps are written to a folder, or to a file that ends in {ARCHIVE}"
         )
+    if path.suffix and not path.suffix[1:].isdecimal() and not path.is_dir():
+        raise InputError(
+            f"{path} looks like a file; label maps are written to a folder, such as {path.with_suffix('')}, or to a file "
+            f"that ends in {ARCHIVE}, such as {path.with_suffix(ARCHIVE)}"
+        )
     if not path.name or path.name == "..":
         raise InputError(
             f"{name} can't be given to label maps alone; name a new folder in it, such as {path / 'labels'}"

@@ -66,3 +66,29 @@ def test_what_ends_a_program_is_a_failure_of_the_function(robot: str, capsys: py
     Path(f"{robot}_leaves.py").write_text("import sys\nsys.exit(4)\n")
     with pytest.raises(InputError, match=rf"cannot import {robot}_leaves .*SystemExit: 4"):
         find_function(f"{robot}_leaves:publish")
+
+
+@pytest.mark.parametrize(
+    ("definition", "passes"),
+    [
+        ("def f(): pass", False),
+        ("def f(a, b): pass", False),
+        ("def f(*, result): pass", False),
+        ("def f(result, *, key): pass", False),
+        ("class f:\n    pass", False),
+        ("def f(result, more=1): pass", True),
+        ("def f(*results): pass", True),
+        ("f = {}.get", True),
+        ("f = print", True),
+        ("f = getattr(str, 'maketrans')", True),  # has no signature
+    ],
+)
+def test_what_cannot_take_a_result_alone_is_refused_before_the_camera_opens(
+    robot: str, definition: str, passes: bool
+) -> None:
+    Path(f"{robot}.py").write_text(f"{definition}\n")
+    if passes:
+        find_function(f"{robot}:f")
+        return
+    with pytest.raises(InputError, match=rf"{robot}:f\(.*\) can't be called with a result alone \(.*\); write it as f"):
+        find_function(f"{robot}:f")

@@ -112,11 +112,29 @@ def test_names_that_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.npz").mkdir()
     with pytest.raises(InputError, match=r"x.npz is a folder; name a file, such as .*x.npz/labels.npz"):
         label_output(str(tmp_path / "x.npz"))
+    for name in ("x.txt", "labels.zip"):
+        with pytest.raises(InputError, match=rf"{name} looks like a file; .* folder, such as .*, or to a file .*\.npz"):
+            label_output(str(tmp_path / name))
+    assert label_output(str(tmp_path / "run-1.2")).folder
     (tmp_path / "empty").mkdir()
     sink = open_labels(str(tmp_path / "empty"), Scripted(0))
     write(sink, [None])
     sink.close()
     assert list(read(tmp_path / "empty")) == ["00000000"]
+
+
+def test_a_folder_that_could_not_get_its_name_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, to in (("link", tmp_path), ("dangling", tmp_path / "gone")):
+        (tmp_path / name).symlink_to(to)
+        with pytest.raises(InputError, match=f"{name} is a link; name a folder in it, such as"):
+            label_output(str(tmp_path / name))
+    (tmp_path / "disk").mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "disk")
+    with pytest.raises(InputError, match="disk is a mount point; name a folder in it, such as .*disk/new, or another"):
+        label_output(str(tmp_path / "disk"))
+    with pytest.raises(InputError, match="cannot write label maps to .*: File name too long"):
+        open_labels(str(tmp_path / ("x" * 250)), Scripted(0))  # `.partial` is 8 more
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "disk", "link"]
 
 
 def test_what_others_do_to_a_folder(tmp_path: Path) -> None:
@@ -187,11 +205,12 @@ def test_a_full_disk_leaves_an_archive_that_can_be_read(tmp_path: Path, limit: i
     said, kept = done.stdout.splitlines()
     assert "cannot write on to labels.npz" in said
     if limit == 100:
-        assert kept == "None" and not list(tmp_path.iterdir())
+        assert "none is kept in it" in said and kept == "None" and not list(tmp_path.iterdir())
         return
     found = read(tmp_path / kept)
     written = int(said.split()[0])
     assert kept == "labels.partial.npz" and written / 3 < len(found) < written
+    assert f"the first {len(found)} frames are in labels.partial.npz" in said
     assert all(np.array_equal(label_HW, Found(int(name)).labels) for name, label_HW in found.items())
 
 
