@@ -6,7 +6,7 @@ number, so that a label map tells which tail made it.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -193,7 +193,7 @@ def write_bundle(
         dense="graphs/dense.onnx",
         stem_head="graphs/stem-head.onnx",
         parity=[
-            ParityRow(bucket=name, precision=precisions[0], max_abs=1e-4, label_agreement=1.0, excluded=0.01,
+            ParityRow(bucket=name, precision=cast(Any, precisions[0]), max_abs=1e-4, label_agreement=1.0, excluded=0.01,
                       selection_agreement=1.0, frames=16)
             for name in names
         ],

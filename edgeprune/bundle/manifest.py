@@ -40,7 +40,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Byte = Annotated[int, Field(ge=0, le=255)]
 
 
-class BucketEntry(Strict, frozen=True):
+class BucketEntry(Strict, frozen=True, strict=True):
     """One static bucket."""
 
     name: DisplayName
@@ -49,7 +49,7 @@ class BucketEntry(Strict, frozen=True):
     token_layers: int = Field(ge=1, description="tokens processed, summed over all blocks")
 
 
-class GraphSet(Strict, frozen=True):
+class GraphSet(Strict, frozen=True, strict=True):
     """The graphs of one precision: a trunk and a tail per bucket, paths relative to the bundle.
 
     Without tails nothing is gated: the trunk is the whole network (frame -> labels) and the one bucket is "full".
@@ -59,7 +59,7 @@ class GraphSet(Strict, frozen=True):
     tails: dict[str, str]
 
 
-class ParityRow(Strict, frozen=True):
+class ParityRow(Strict, frozen=True, strict=True):
     """PyTorch against the engine for one bucket, over `frames` real or street frames."""
 
     bucket: DisplayName
@@ -74,7 +74,7 @@ class ParityRow(Strict, frozen=True):
 
 
 class EngineRow(Strict, frozen=True, strict=True):
-    """One engine, where the target leaves it open. Strict: a "3.5" does not pass for a number."""
+    """One engine, where the target leaves it open."""
 
     engine: DisplayName
     agreement: Share | None = Field(description="share of labels equal to the references; null where it can't run here")
@@ -93,8 +93,8 @@ class PrecisionRow(Strict, frozen=True, strict=True):
     chosen: bool
 
 
-class Manifest(Strict, frozen=True):
-    """`manifest.json`."""
+class Manifest(Strict, frozen=True, strict=True):
+    """`manifest.json`. Strict, as all that it is made of: a "5" does not pass for a number."""
 
     schema_version: int = Field(ge=1)
     name: DisplayName
@@ -109,7 +109,7 @@ class Manifest(Strict, frozen=True):
     label_height: Side
     label_width: Side
     names: list[DisplayName] = Field(min_length=1, max_length=255, description="classes; labels are bytes, 255 is none")
-    palette: list[tuple[Byte, Byte, Byte]]
+    palette: list[Annotated[tuple[Byte, Byte, Byte], Field(strict=False)]]  # a list in JSON
     depth: int = Field(ge=1, le=1000)
     tokens: Tokens = Field(description="tokens of the full grid")
     policy: DisplayName

@@ -7,7 +7,7 @@ from edgeprune.base.reading import Strict
 MOST_THREADS = 256
 
 
-class Power(Strict, frozen=True):
+class Power(Strict, frozen=True, strict=True):
     """Where the device's energy is read: a meter of `runtime.meters.SENSORS`, its rails, and which of them make the total."""
 
     meter: str = "auto"
@@ -16,7 +16,7 @@ class Power(Strict, frozen=True):
     modes: list[str] = Field([], description="what `nvpmodel` offers, the fastest first; the device reads its own")
 
 
-class Parity(Strict, frozen=True):
+class Parity(Strict, frozen=True, strict=True):
     """Least share of equal labels between PyTorch and the engine, where the reference's margin exceeds 1e-3."""
 
     fp32: float = Field(0.999, ge=0, le=1)
@@ -24,7 +24,7 @@ class Parity(Strict, frozen=True):
     fp16: float = Field(0.99, ge=0, le=1)
 
 
-class RuntimeSpec(Strict, frozen=True):
+class RuntimeSpec(Strict, frozen=True, strict=True):
     """The `target` of a manifest.
 
     A device may be older than the bundle that it is given: a key here that it does not know is left out when the bundle is

@@ -147,7 +147,7 @@ def measure_parity(
     return [
         ParityRow(
             bucket=bucket.name,
-            precision=precision,
+            precision=precision,  # type: ignore[arg-type]  # the row refuses what is none
             max_abs=max_abs[index],
             label_agreement=agreed[index].share,
             excluded=1 - agreed[index].of / entries[index],

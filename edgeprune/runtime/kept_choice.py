@@ -19,7 +19,7 @@ from edgeprune.runtime.precision_choice import TRUNK, Choice, Measured
 CHOICES = "device.json"
 
 
-class KeptRow(Strict):
+class KeptRow(Strict, strict=True):
     """A row of a kept choice: one precision of a bucket, or of the trunk."""
 
     bucket: str
@@ -30,7 +30,7 @@ class KeptRow(Strict):
     chosen: bool
 
 
-class Kept(Strict):
+class Kept(Strict, strict=True):
     """What the cache holds of a bundle. `plans`: the hash of each graph's compiled form."""
 
     plans: dict[str, str | None]

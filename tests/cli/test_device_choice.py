@@ -166,6 +166,8 @@ def test_a_choice_is_made_anew_where_its_graphs_were(
         {"rows": []}, {"rows": [1]}, {"dropped": None},
         {"rows": [{"bucket": "trunk", "precision": "zz", "p50_ms": 1.0, "agreement": None, "chosen": True}]},
         {"dropped": {"quarter": "", "half": "", "full": ""}},
+        {"rows": [{"bucket": "trunk", "precision": "int8", "p50_ms": "1.0", "agreement": None, "chosen": True}]},
+        {"rows": [{"bucket": "trunk", "precision": "int8", "p50_ms": 1.0, "agreement": None, "chosen": "yes"}]},
     ],
 )  # fmt: skip
 def test_a_kept_choice_that_no_version_wrote_is_none(jetson: Jetson, bundle: Bundle, change: dict[str, Any]) -> None:
