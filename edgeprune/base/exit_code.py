@@ -96,7 +96,7 @@ def _of_click(error: click.ClickException, typed: str) -> str:
     """What is wrong with the options, in one line."""
     context = getattr(error, "ctx", None)
     verb = context.command_path if context else typed
-    return f"{verb}: {one_line(error.format_message())}; see {verb} --help"
+    return f"{verb}: {one_line(error.format_message()).removesuffix('.')}; see {verb} --help"
 
 
 def _of_system(error: OSError) -> str:

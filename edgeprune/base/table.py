@@ -22,9 +22,9 @@ def render_table(rows: Sequence[Row], columns: Mapping[str, tuple[str, str]]) ->
     Args:
         rows: a dataclass or a mapping per line; fields without a column are left out.
         columns: for each field, in order, its header and the format of its values (`".3f"`, `",d"`, `""`). A dot in its
-            name leads into it: `"latency_ms.p50"`. A value that is None or not there shows as `-`.
+            name leads into it: `"latency_ms.p50"`. A value that is None or not there shows as `-`, true as `yes`.
     """
-    numeric = [all(isinstance(lookup(row, key), int | float | None) for row in rows) for key in columns]
+    numeric = [all(_is_figure(lookup(row, key)) for row in rows) for key in columns]
     lines = [[header for header, _ in columns.values()]]
     lines += [[_cell(lookup(row, key), form) for key, (_, form) in columns.items()] for row in rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(columns))]
@@ -95,4 +95,12 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def _cell(value: Any, form: str) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(_cell(each, form) for each in value)
     return MISSING if value is None else format(value, form)
+
+
+def _is_figure(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))

@@ -16,7 +16,7 @@ from edgeprune.cli.engines import known_engines
 from edgeprune.cli.options import bundle_option, json_option, option, threads_option
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import FRAMES, ROUNDS
-from edgeprune.cli.show import show_json, show_table
+from edgeprune.cli.show import show_json, show_table, show_wide_table
 from edgeprune.cli.verb import verb
 from edgeprune.data import Samples, open_split
 from edgeprune.data.datasets import load_data_set
@@ -126,10 +126,11 @@ def show_scores(rows: Sequence[Mapping[str, Any]]) -> None:
         {"bucket": row["bucket"], "precision": row["precision"], "engine": row["engine"], **row["per_class_iou"]}
         for row in rows
     ]
-    columns = {"bucket": ("bucket", ""), "precision": ("", "")}
+    keys = {"bucket": ("bucket", ""), "precision": ("precision", "")}
     if len({row["engine"] for row in rows}) > 1:
-        columns |= {"engine": ("", "")}
-    show_table(by_class, columns | {name: (name[:8], ".3f") for name in names})
+        keys |= {"engine": ("engine", "")}
+    click.echo("IoU by class:")
+    show_wide_table(by_class, keys, {name: (name[:8], ".3f") for name in names})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -126,6 +126,11 @@ def show_summary(summary: RunSummary) -> None:
     figures, energy, latency_ms = summary.figures, summary.energy, summary.figures.latency_ms
     damaged = summary.camera.damaged
     left_out = f", {damaged} damaged ones left out" if damaged else ""
+    engine = summary.engine
+    click.echo(
+        f"engine   {engine['engine']} {engine['version']} ({engine['provider']}), {engine['precision']}, "
+        f"{engine['threads']} threads"
+    )
     click.echo(f"frames   {figures.frames} ({figures.dropped} dropped{left_out}), {_number(figures.fps)} per second")
     click.echo(
         f"latency  p50 {_number(latency_ms.p50)}, p95 {_number(latency_ms.p95)}, p99 {_number(latency_ms.p99)} ms "

@@ -34,8 +34,10 @@ def targets(options: TargetsOptions) -> None:
     if options.json:
         show_json({"targets": rows})
         return
-    columns = ("name", "engine", "build", "compile", "run", "requires", "summary")
+    columns = ("name", "engine", "build", "compile", "run", "summary")
     show_table(rows, {name: ("target" if name == "name" else name, "") for name in columns})
+    for requires in dict.fromkeys(row["requires"] for row in rows if row["requires"]):
+        click.echo(f"{', '.join(row['name'] for row in rows if row['requires'] == requires)}: {requires}")
     if not builds:
         click.echo("to build: pip install 'edgeprune[train]'")
     for missing in dict.fromkeys(row["missing"] for row in rows if row["missing"]):

@@ -62,6 +62,12 @@ def test_table_of_no_rows_is_its_header() -> None:
     assert render_table([], {"a": ("name", ""), "b": ("ms", ".1f")}).startswith("name  ms\n----  --")
 
 
+def test_a_cell_is_not_as_python_prints_it() -> None:
+    rows = [{"taken": True, "counts": [480, 416]}, {"taken": False, "counts": (1000,)}, {"taken": None, "counts": []}]
+    table = render_table(rows, {"taken": ("taken", ""), "counts": ("counts", ",d")})
+    assert table.splitlines()[2:] == ["yes    480, 416", "no     1,000", "-"]
+
+
 def test_csv_reads_back(tmp_path: Path) -> None:
     path = tmp_path / "out" / "rows.csv"
     write_csv(path, [*ROWS, {"bucket": "b,1", "late": 1 / 3}])

@@ -82,6 +82,11 @@ def test_a_verb_of_no_version(edgeprune: Type) -> None:
         assert (said.code, said.err) == (0, "") and "Verbs:\n" in said.out
 
 
+def test_a_missing_argument_is_a_sentence(edgeprune: Type) -> None:
+    said = edgeprune("inspect")
+    assert said.err == "edgeprune inspect: Missing argument 'BUNDLE'; see edgeprune inspect --help\n"
+
+
 # options that another one, or what was named, leaves without a meaning: none is accepted and ignored
 PAIRS = {
     "run --bucket half --chooser previous-frame": "--bucket has no use for --chooser; leave one of the two out",

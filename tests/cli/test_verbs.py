@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from edgeprune.cli.measure import write_bench
+from edgeprune.cli.measure import show_scores, write_bench
+from edgeprune.cli.show import WIDTH
 from tests import bundles
 from tests.cli.conftest import Type
 from tests.results import bench_result, bench_row
@@ -39,6 +41,7 @@ def test_run_prints_a_summary_and_writes_a_video(edgeprune: Type, tiny: Path, fr
     said = edgeprune("run", "--bundle", tiny, "--camera", frames, "--out", "overlay.mp4", "--meter", "none")
     assert said.code == 0
     assert "latency  p50" in said.out
+    assert re.match(r"engine   onnxruntime [\d.]+ \(CPUExecutionProvider\), int8, 2 threads\n", said.out)
     assert "energy   no energy sensor" in said.out
     assert "wrote    overlay.mp4" in said.out
     assert Path("overlay.mp4").stat().st_size > 0
@@ -156,11 +159,33 @@ def test_targets(edgeprune: Type) -> None:
     assert rows["onnx-cpu"]["run"] == "yes" and "it comes with JetPack" in rows["jetson-thor"]["missing"]
     said = edgeprune("targets")
     assert said.out.count("not run here: this engine needs TensorRT") == 1
+    assert "\njetson-thor: JetPack 7.1 or later" in said.out
+    assert max(map(len, said.out.partition("not run here")[0].splitlines())) <= WIDTH
 
 
 def test_targets_on_a_jetson(jetson: Jetson, edgeprune: Type) -> None:
     row = next(row for row in json.loads(edgeprune("targets", "--json").out)["targets"] if row["name"] == "jetson-orin")
     assert (row["compile"], row["run"], row["missing"]) == ("yes", "yes", None)
+
+
+def test_a_table_of_many_classes_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    ious = {f"a class of number {index}": index / 40 for index in range(30)}
+    about = {
+        "tokens": 9,
+        "token_share": 1.0,
+        "miou": 0.5,
+        "pixel_accuracy": 0.5,
+        "boundary_f": 0.5,
+        "per_class_iou": ious,
+    }
+    show_scores(
+        [{"bucket": "k480", "precision": "int8", "engine": name, **about} for name in ("onnxruntime", "openvino")]
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= WIDTH
+    assert sum(line.startswith("bucket  precision  engine ") for line in lines) > 3
+    shown = " ".join(lines).split()
+    assert all(shown.count(f"{iou:.3f}") == 2 for iou in ious.values())
 
 
 def test_lint_prints_the_histogram_of_ids(edgeprune: Type, tmp_path: Path) -> None:

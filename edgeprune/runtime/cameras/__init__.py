@@ -73,7 +73,9 @@ def kind_of(uri: str) -> str:
         return _kind_of(uri)
     except (OSError, ValueError) as error:  # a name too long, a folder that may not be looked into
         reason = getattr(error, "strerror", error)
-        raise InputError(f"cannot look for {masked_uri(uri)[:100]!r}: {reason}; type {what_to_type()}") from error
+        raise InputError(
+            f"cannot look for {masked_uri(uri)[:100]!r}: {reason}; a camera is {what_to_type()}"
+        ) from error
 
 
 def _kind_of(uri: str) -> str:
@@ -87,7 +89,7 @@ def _kind_of(uri: str) -> str:
         return "images"
     if not os.path.exists(path):
         raise InputError(
-            f"no camera, file or folder {masked_uri(uri)[:300]!r}{nearest(uri, _beside(path))}; type {what_to_type()}"
+            f"no camera, file or folder {masked_uri(uri)[:300]!r}{nearest(uri, _beside(path))}; a camera is {what_to_type()}"
         )
     # a pipe would block until somebody writes, and so do some files of /proc
     if not look_at(path, "camera", VIDEO_BYTES):

@@ -1,6 +1,7 @@
 """A folder of images (in the order of their names), or a single image."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
@@ -17,18 +18,35 @@ def open_images(uri: str, wanted: Wanted) -> FrameSource:
     Raises:
         InputError: no images in it, or `realtime` (images have no frame rate).
     """
-    paths = image_files(uri)
+    paths, below = image_files(uri), folders_below(uri)
+    if not paths and below:
+        raise InputError(f"no images in {uri} itself, but in folders below it; name one, such as {below[0]}")
     if not paths:
         raise InputError(f"no images in {uri}; a folder of {', '.join(IMAGE_SUFFIXES)} files is expected")
     if wanted.realtime:
         raise InputError(f"images have no frame rate to play {uri} at; leave --realtime out")
-    return Images(uri, paths, loop=wanted.loop)
+    source = Images(uri, paths, loop=wanted.loop)
+    if below:
+        more = f" and {len(below) - 1} more of its folders" if len(below) > 1 else ""
+        source.note = f"images in {below[0]}{more} are not read: those of {uri} itself are"
+    return source
 
 
 def image_files(uri: str) -> list[Path]:
     """The images of a folder in the order of their names, or the one that was named."""
     path = Path(uri)
     return [path] if path.is_file() else sorted(each for each in path.iterdir() if _is_frame(each))
+
+
+def folders_below(uri: str) -> list[Path]:
+    """The folders in a folder that have images in them, whose images are not read; one that may not be looked into has none."""
+    path = Path(uri)
+    found = []
+    for folder in sorted(each for each in path.iterdir() if each.is_dir()) if path.is_dir() else []:
+        with suppress(OSError):
+            if not folder.name.startswith(".") and any(_is_frame(each) for each in folder.iterdir()):
+                found.append(folder)
+    return found
 
 
 def _is_frame(path: Path) -> bool:

@@ -16,7 +16,7 @@ STREET = "synthetic://street?seed=3&height=64&width=96"
 
 def test_file_that_is_not_there_names_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "street.mp4").touch()
-    with pytest.raises(InputError, match=r"did you mean '.*street\.mp4'\?; type 0, /dev/video0, a video file"):
+    with pytest.raises(InputError, match=r"did you mean '.*street\.mp4'\?; a camera is 0, /dev/video0, a video file"):
         open_source(str(tmp_path / "stret.mp4"))
 
 
@@ -146,6 +146,19 @@ def test_corrupt_image_is_named_after_the_good_ones(tmp_path: Path) -> None:
 def test_folder_without_images(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no images in .*\.jpg, \.jpeg, \.png"):
         open_source(str(tmp_path))
+
+
+def test_images_below_a_folder_are_said_not_to_be_read(tmp_path: Path) -> None:
+    for name in ("a", "b", ".hidden", "none"):
+        (tmp_path / name).mkdir()
+    for name in ("a", "b", ".hidden"):
+        save(tmp_path / name / "0.png", 10)
+    with pytest.raises(InputError, match="itself, but in folders below it; name one, such as .*/a$"):
+        open_source(str(tmp_path))
+    assert open_source(str(tmp_path / "a")).note is None
+    save(tmp_path / "a.png", 10)
+    note = f"images in {tmp_path / 'a'} and 1 more of its folders are not read: those of {tmp_path} itself are"
+    assert open_source(str(tmp_path)).note == note
 
 
 def test_images_have_no_rate(tmp_path: Path) -> None:
