@@ -58,6 +58,11 @@ class BenchRow:
     miou: float | None
     buckets: dict[str, int]
 
+    @property
+    def spread_ms(self) -> float:
+        """How far the medians of the rounds lie apart, but for what slowed dense FP32 down alike."""
+        return self.latency_ms.p50 * (self.speedup_spread.most - self.speedup_spread.least) / self.speedup_vs_dense_fp32
+
 
 @dataclass(frozen=True)
 class BenchResult:

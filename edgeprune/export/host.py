@@ -10,6 +10,8 @@ from edgeprune.base.errors import InputError, RunError, choose
 from edgeprune.bundle import Bundle, EngineRow
 from edgeprune.evaluate.bench import bench
 from edgeprune.evaluate.graphs import AUTO, GraphSelection
+from edgeprune.export.precision import MEASURE_AGAIN
+from edgeprune.runtime.chance import Timed, scattered
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.meters import open_meter
 from edgeprune.runtime.references import agreement_of
@@ -47,7 +49,10 @@ def choose_engine(bundle: Bundle, candidates: Sequence[str], least_agreement: fl
     able = [name for name in candidates if name not in unfit]
     if not able:
         raise RunError(f"no engine can run the bundle: {'; '.join(unfit.values())}")
-    times_ms = time_engines(bundle, able)
+    timed = time_engines(bundle, able)
+    if len(able) > 1 and (reason := scattered(timed)):
+        logger.warning(f"{reason}: the engine may be chosen by chance; {MEASURE_AGAIN} when nothing else runs")
+    times_ms = {each.what: each.ms for each in timed}
     best = min(able, key=lambda name: times_ms[name])
     rows = []
     for name in candidates:
@@ -61,13 +66,14 @@ def choose_engine(bundle: Bundle, candidates: Sequence[str], least_agreement: fl
     return best, rows
 
 
-def time_engines(bundle: Bundle, engines: Sequence[str]) -> dict[str, float]:
-    """Milliseconds of a frame (p50) by engine: of `auto` in the default precision, or of the one graph there is."""
+def time_engines(bundle: Bundle, engines: Sequence[str]) -> list[Timed]:
+    """Milliseconds of a frame in each engine: of `auto` in the default precision, or of the one graph there is."""
     precision = bundle.default_precision()
     graphs = GraphSelection(precisions=[precision])
     timed = bench(bundle, ROUNDS, open_meter("none"), graphs=graphs, engines=engines, frames=FRAMES).rows
     shown = AUTO if any(row.bucket == AUTO for row in timed) else bundle.manifest.buckets[-1].name
-    return {row.engine: row.latency_ms.p50 for row in timed if (row.bucket, row.precision) == (shown, precision)}
+    rows = [row for row in timed if (row.bucket, row.precision) == (shown, precision)]
+    return [Timed(row.engine, row.latency_ms.p50, row.spread_ms) for row in rows]
 
 
 def reference_agreement(bundle: Bundle, engine: str, precision: str) -> float:

@@ -17,11 +17,12 @@ from edgeprune.evaluate.graphs import AUTO
 from edgeprune.quantize.calib import Calib
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.meters import open_meter
-from edgeprune.runtime.precision_choice import TRUNK, Choice, Measured, fastest, revert_failing_tails
+from edgeprune.runtime.precision_choice import TRUNK, Choice, Measured, fastest, revert_failing_tails, say_chance
 
 logger = logging.getLogger(__name__)
 
 ROUNDS, FRAMES, SCORED = 3, 8, 24
+MEASURE_AGAIN = "type the same `edgeprune build` again"
 
 
 def choose_precisions(bundle: Bundle, calib: Calib | None) -> Choice:
@@ -36,7 +37,9 @@ def choose_precisions(bundle: Bundle, calib: Calib | None) -> Choice:
     accuracy = _score(bundle, calib)
     timed = bench(bundle, ROUNDS, open_meter("none"), frames=FRAMES).rows
     engine = choose(ENGINES, bundle.manifest.target.engine, "engine")
-    return revert_failing_tails(bundle, engine, pick(bundle.manifest, timed, accuracy))
+    choice = pick(bundle.manifest, timed, accuracy)
+    say_chance(choice.measured, MEASURE_AGAIN)
+    return revert_failing_tails(bundle, engine, choice)
 
 
 def _score(bundle: Bundle, calib: Calib | None) -> list[AccuracyRow]:
@@ -65,11 +68,10 @@ def pick(manifest: Manifest, timed: Sequence[BenchRow], accuracy: Sequence[Accur
     engine, precisions = manifest.target.engine, manifest.precisions
     names = [bucket.name for bucket in manifest.buckets]
 
+    rows = {(row.bucket or row.graph, row.precision): row for row in timed if row.engine == engine}
+
     def time_of(graph: str, precision: str) -> float:
-        for row in timed:
-            if (row.bucket or row.graph, row.precision, row.engine) == (graph, precision, engine):
-                return row.latency_ms.p50
-        raise KeyError(f"{graph} {precision} was not timed")
+        return rows[graph, precision].latency_ms.p50
 
     def loss_of(bucket: str, precision: str) -> float | None:
         best, own = (accuracy_of(accuracy, bucket, each, engine) for each in ("fp32", precision))
@@ -85,7 +87,13 @@ def pick(manifest: Manifest, timed: Sequence[BenchRow], accuracy: Sequence[Accur
     shown = {TRUNK: AUTO} if gated else {}  # whose labels are the trunk's: those of a run
     shown |= {name: name for name in names}
     measured = [
-        Measured(name, precision, time_of(name, precision), loss_points=loss_of(scored, precision))
+        Measured(
+            name,
+            precision,
+            time_of(name, precision),
+            loss_points=loss_of(scored, precision),
+            spread_ms=rows[name, precision].spread_ms,
+        )
         for name, scored in shown.items()
         for precision in precisions
     ]

@@ -18,7 +18,7 @@ from edgeprune.base.errors import EdgepruneError, RunError
 from edgeprune.bundle import Bundle, read_references
 from edgeprune.runtime.engines import Engine, Session
 from edgeprune.runtime.kept_choice import keep_choice
-from edgeprune.runtime.precision_choice import TRUNK, Choice, Measured, fastest, revert_failing_tails
+from edgeprune.runtime.precision_choice import TRUNK, Choice, Measured, fastest, revert_failing_tails, say_chance
 from edgeprune.runtime.references import agreement_of
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,9 @@ def choose_on_device(bundle: Bundle, engine: Engine) -> Choice:
     Raises:
         RunError: the full grid answers as the references do in no precision.
     """
-    choice = revert_failing_tails(bundle, engine, pick(bundle, measure(bundle, engine)))
+    measured = measure(bundle, engine)
+    say_chance(measured, f"type `edgeprune compile {bundle.folder} --again`")
+    choice = revert_failing_tails(bundle, engine, pick(bundle, measured))
     choice = _drop_what_does_not_answer(bundle, choice)
     for each in choice.measured:
         if each.bucket != TRUNK and choice.is_chosen(each.bucket, each.precision):
@@ -80,6 +82,7 @@ def measure(bundle: Bundle, engine: Engine) -> list[Measured]:
     frames_FHW3 = read_references(bundle)["frames"]
     agreement: dict[tuple[str, str], float] = {}
     times_ms: dict[tuple[str, str], float] = {}
+    spreads_ms: dict[tuple[str, str], float] = {}
     trunk_ms: dict[str, list[float]] = {}
     for bucket in names:  # one after the other: a device may not hold all of them in every precision
         with ExitStack() as stack:
@@ -91,8 +94,9 @@ def measure(bundle: Bundle, engine: Engine) -> list[Measured]:
             for each, session in sessions.items():
                 agreement[bucket, each] = agreement_of(session, bundle, each, [bucket])[bucket]
             for each, (start_ms, whole_ms) in _time(sessions, bucket, frames_FHW3).items():
-                trunk_ms.setdefault(each, []).append(start_ms)
-                times_ms[bucket, each] = whole_ms
+                trunk_ms.setdefault(each, []).append(float(np.median(start_ms)))
+                times_ms[bucket, each] = float(np.median(whole_ms))
+                spreads_ms[bucket, each] = float(np.subtract(*np.percentile(whole_ms, [75, 25])))
     times_ms |= {(TRUNK, each): float(np.median(times)) for each, times in trunk_ms.items()}
     return [
         Measured(
@@ -101,15 +105,18 @@ def measure(bundle: Bundle, engine: Engine) -> list[Measured]:
             p50_ms=times_ms.get((bucket, each)),
             agreement=agreement.get((bucket, each)),
             typing=(engine.compiled(_graph_of(bundle, bucket, each)) or {}).get("typing"),
+            spread_ms=spreads_ms.get((bucket, each), 0.0),
         )
         for bucket in (TRUNK, *names)
         for each in precisions
     ]
 
 
-def _time(sessions: Mapping[str, Session], bucket: str, frames_FHW3: np.ndarray) -> dict[str, tuple[float, float]]:
-    """Median milliseconds of the trunk and of trunk and tail, by precision, the precisions in turn."""
-    times: dict[str, list[tuple[float, float]]] = {}
+def _time(
+    sessions: Mapping[str, Session], bucket: str, frames_FHW3: np.ndarray
+) -> dict[str, tuple[list[float], list[float]]]:
+    """Milliseconds of the trunk and of trunk and tail in each round, by precision, the precisions in turn."""
+    times: dict[str, tuple[list[float], list[float]]] = {precision: ([], []) for precision in sessions}
     for index in range(ROUNDS):
         frame_HW3 = frames_FHW3[index % len(frames_FHW3)]
         for precision, session in sessions.items():
@@ -118,8 +125,9 @@ def _time(sessions: Mapping[str, Session], bucket: str, frames_FHW3: np.ndarray)
             middle = time.perf_counter()
             session.finish(bucket)
             end = time.perf_counter()
-            times.setdefault(precision, []).append((1e3 * (middle - begin), 1e3 * (end - begin)))
-    return {each: tuple(np.median(pairs, axis=0).tolist()) for each, pairs in times.items()}
+            times[precision][0].append(1e3 * (middle - begin))
+            times[precision][1].append(1e3 * (end - begin))
+    return times
 
 
 def pick(bundle: Bundle, measured: Sequence[Measured]) -> Choice:

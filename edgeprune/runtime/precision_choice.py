@@ -13,6 +13,7 @@ from typing import Any
 
 from edgeprune.base.errors import RunError
 from edgeprune.bundle import MIXED, Bundle, GraphSet
+from edgeprune.runtime.chance import Timed, out_of_order, scattered
 from edgeprune.runtime.engines import Engine
 from edgeprune.runtime.references import agreement_of
 
@@ -32,6 +33,7 @@ class Measured:
         loss_points: mIoU points under FP32 of the same bucket; None where no labels are at hand.
         agreement: share of labels equal to the bundle's references, where a device compared them.
         typing: how its graph was compiled, where it was.
+        spread_ms: how far the timings lie apart: medians of rounds in a build, quartiles on a device.
     """
 
     bucket: str
@@ -40,6 +42,7 @@ class Measured:
     loss_points: float | None = None
     agreement: float | None = None
     typing: str | None = None
+    spread_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,24 @@ def fastest(measured: Sequence[Measured], able: Mapping[str, Sequence[str]], tru
         bucket: min(precisions, key=lambda precision: tail_ms(bucket, precision)) for bucket, precisions in able.items()
     }
     return Choice(trunk, tails, tuple(measured))
+
+
+def say_chance(measured: Sequence[Measured], again: str) -> None:
+    """Says in a line where timings scatter, or a larger bucket was faster than a smaller one.
+
+    Args:
+        measured: the smallest bucket first.
+        again: what to type to measure again.
+    """
+    by_precision: dict[str, list[Timed]] = {}
+    for each in measured:
+        if each.bucket != TRUNK and each.p50_ms is not None:
+            timed = Timed(f"{each.bucket} in {each.precision}", each.p50_ms, each.spread_ms)
+            by_precision.setdefault(each.precision, []).append(timed)
+    for timings in by_precision.values():
+        if reason := scattered(timings) or out_of_order(timings):
+            logger.warning(f"{reason}: precisions may be chosen by chance; {again} when nothing else runs")
+            return
 
 
 def revert_failing_tails(bundle: Bundle, engine: Engine, choice: Choice) -> Choice:

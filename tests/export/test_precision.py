@@ -102,6 +102,25 @@ def test_a_mixed_bundle_runs_and_is_scored(
         assert np.array_equal(session.finish(name)["labels"], plain.finish(name)["labels"])
 
 
+def test_timings_of_a_busy_machine_are_said(
+    cpu: Bundle, names: list[str], monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    """A bucket that took longer than the full grid."""
+    times = {name: (10.0 + index, 40.0 + index) for index, name in enumerate(names)} | {
+        "auto": (10, 20),
+        "trunk": (4, 6),
+    }
+    for slow, lines in ((0.0, 0), (9.0, 1)):
+        times[names[0]] = (10.0 + slow, 40.0)
+        monkeypatch.setattr(precision, "bench", lambda *_, **__: bench_result(timed(times)))
+        assert precision.choose_precisions(cpu, None).run == "int8"
+        assert len(said) == lines
+    assert said[0].startswith(
+        f"{names[0]} in int8 took 19.0 ms and {names[1]} in int8, which is larger, 11.0: precisions"
+    )
+    assert said[0].endswith("type the same `edgeprune build` again when nothing else runs")
+
+
 def test_a_mixture_that_does_not_answer_is_not_taken(
     cpu: Bundle, names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

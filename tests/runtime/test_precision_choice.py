@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from edgeprune.base.errors import RunError
 from edgeprune.bundle import MIXED, Bundle
 from edgeprune.runtime.engines import ENGINES
-from edgeprune.runtime.precision_choice import Choice, Measured, fastest, revert_failing_tails
+from edgeprune.runtime.precision_choice import Choice, Measured, fastest, revert_failing_tails, say_chance
 from tests import bundles
 
 
@@ -51,6 +52,34 @@ def test_each_tail_is_the_fastest_of_those_that_may_be_taken() -> None:
     assert found.tails == {"a": "fp32", "b": "int8", "c": "int8", "d": "int8"} and found.run == MIXED
     assert [row["precision"] for row in found.rows() if row["chosen"]] == ["int8", "fp32", "int8", "int8", "int8"]
     assert fastest(measured, {"d": ["int8"]}, "int8").run == "int8"
+
+
+@pytest.mark.parametrize(
+    ("timings", "line"),
+    [
+        ({"a": (10, 1), "b": (12, 1), "full": (15, 1)}, None),
+        ({"a": (10, 1), "b": (16, 1.5), "full": (15, 1)}, None),  # within the spread
+        (
+            {"a": (10, 1), "b": (18, 1), "full": (15, 1)},
+            "b in int8 took 18.0 ms and full in int8, which is larger, 15.0: precisions may be chosen by chance; type it "
+            "again when nothing else runs",
+        ),
+        (
+            {"a": (10, 3), "b": (12, 6), "full": (15, 1)},
+            "timings of b in int8 scatter by 6.0 ms around 12.0: precisions may be chosen by chance; type it again when "
+            "nothing else runs",
+        ),
+        ({"trunk": (20, 20), "a": (10, 1), "full": (None, 0)}, None),
+    ],
+)
+def test_a_choice_that_may_be_chance_is_said(timings: dict[str, Any], line: str | None, said: list[str]) -> None:
+    measured = [
+        Measured(name, each, ms and ms * slower, spread_ms=spread_ms * slower)
+        for name, (ms, spread_ms) in timings.items()
+        for each, slower in (("int8", 1), ("fp32", 2))
+    ]
+    say_chance(measured, "type it again")
+    assert said == ([line] if line else [])
 
 
 def test_the_graph_set_of_a_choice(bundle: Bundle) -> None:
