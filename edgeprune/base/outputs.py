@@ -7,6 +7,7 @@ a folder that an output has for itself is new or empty.
 import errno
 import fcntl
 import json
+import logging
 import os
 import socket
 import stat
@@ -20,6 +21,8 @@ from pathlib import Path
 from edgeprune.base.ending import at_stop
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.files import PARTIAL, make_folder, partial_path
+
+logger = logging.getLogger(__name__)
 
 LOCK_BYTES = 16  # enough of a lock to know it
 
@@ -104,10 +107,17 @@ def create_partial(path: Path, what: str) -> tuple[Path, FileIO]:
         try:
             return partial, partial.open("xb", buffering=0)
         except FileExistsError:
+            _say_kept(first, number)
             number += 1
             partial = first.with_name(f"{first.stem}-{number}{first.suffix}")
         except OSError as error:
             raise InputError(f"cannot write {what} to {path}: {error.strerror}; name another file") from error
+
+
+def _say_kept(first: Path, number: int) -> None:
+    """Says once what a run that failed or was killed has left: that one could not."""
+    if number == 1:
+        logger.info(f"{first} is what an earlier run has left; it stays as it is")
 
 
 class OutputRemoved(RunError):
@@ -163,6 +173,7 @@ def create_partial_folder(path: Path, what: str) -> Path:
             partial.mkdir()
             return partial
         except FileExistsError:
+            _say_kept(first, number)
             number += 1
             partial = first.with_name(f"{first.name}-{number}")
         except OSError as error:

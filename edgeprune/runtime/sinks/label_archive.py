@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeprune.base.errors import RunError
+from edgeprune.base.files import partial_path
 from edgeprune.base.outputs import OutputRemoved, create_partial, finish_partial
 from edgeprune.data.image import IMAGE_SUFFIXES
 from edgeprune.data.samples import UInt8
@@ -49,6 +50,9 @@ class LabelArchive(Sink):
         self.path = path
         self.partial, self._file = create_partial(path, "label maps")
         self._kept: Path | None = self.partial
+        before = partial_path(path)
+        if self.partial != before and not zipfile.is_zipfile(before):
+            self.note = f"{before} was killed in writing; `zip -FF {before} --out FILE.npz` makes it readable"
         self._members: list[zipfile.ZipInfo] = []
         self._names: set[str] = set()
         self._whole_bytes = 0

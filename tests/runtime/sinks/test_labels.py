@@ -251,3 +251,22 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
         sink.close()
     assert os.listdir(os.fsencode(tmp_path / "labels")) == [b"\xff.png"]
     assert list(read(tmp_path / "labels.npz")) == ["\\udcff"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_a_killed_run_has_left_is_said_by_the_next(tmp_path: Path, form: str, said: list[str]) -> None:
+    """Killed: neither closed nor abandoned. What was written is there, and is kept."""
+    killed = open_labels(str(tmp_path / form), Scripted(0))
+    write(killed, ["a", "b"])
+    left = killed.kept
+    assert left and not killed.note
+    after = open_labels(str(tmp_path / form), Scripted(0))
+    assert said == [f"{left} is what an earlier run has left; it stays as it is"]
+    if form == "labels":
+        assert list(read(left)) and after.note is None
+    else:
+        assert after.note == f"{left} was killed in writing; `zip -FF {left} --out FILE.npz` makes it readable"
+    after.abandon()
+    killed.abandon()
+    assert sorted(read(left)) == ["a", "b"]
+    assert open_labels(str(tmp_path / form), Scripted(0)).note is None
