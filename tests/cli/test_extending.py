@@ -196,7 +196,7 @@ def test_the_help_and_the_errors_name_them(folder: Path) -> None:
     for words in ("--names FILE The names of the frames.", "or ramp://cells.", "nvml, steady, none", ", reference;"):
         assert words in helped, helped
     assert "choices: rtsp, csi, synthetic, ramp; did you mean 'ramp'?" in mistyped
-    assert "; type 0, /dev/video0, " in gone and "or ramp://cells" in gone
+    assert "; a camera is 0, /dev/video0, " in gone and "or ramp://cells" in gone
 
 
 def test_a_target_for_an_engine(tmp_path: Path) -> None:
