@@ -1,7 +1,7 @@
 """Outputs that would destroy something: an input, what a failed run kept, or what another process is writing.
 
 The rule of all verbs: a file that is there is replaced, at the end, by one that is whole, and that is said at the beginning;
-a folder that an output has for itself is new or empty.
+a folder that an output has for itself is new or empty, or an earlier bundle where `build` writes one.
 """
 
 import errno

@@ -209,7 +209,7 @@ def open(bundle: Path | str, camera: Path | str | int | None = None, **options: 
         choose(StreamOptions.model_fields, name, "option")
     if not isinstance(bundle, str | Path):
         raise InputError(f"{bundle!r:.80} is no bundle; give its folder, such as 'out/bundles/street-tiny-onnx-cpu'")
-    if camera == "" or isinstance(camera, bool) or not isinstance(camera, str | Path | int | None):
+    if not isinstance(camera, str | Path | int | None) or isinstance(camera, bool) or camera == "":
         raise InputError(f"{camera!r:.80} is no camera; give {what_to_type()}, or none for frames of your own")
     uri = None if camera is None else str(camera)
     return open_stream(open_bundle(Path(bundle)), uri, parse(StreamOptions, options, "edgeprune.open"))

@@ -1,5 +1,6 @@
 """A folder of images (in the order of their names), or a single image."""
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -40,11 +41,14 @@ def image_files(uri: str) -> list[Path]:
 
 def folders_below(uri: str) -> list[Path]:
     """The folders in a folder that have images in them, whose images are not read; one that may not be looked into has none."""
-    path = Path(uri)
+    if not os.path.isdir(uri):
+        return []
+    with os.scandir(uri) as entries:  # which knows of most entries without a look at each
+        folders = sorted(Path(each.path) for each in entries if each.is_dir() and not each.name.startswith("."))
     found = []
-    for folder in sorted(each for each in path.iterdir() if each.is_dir()) if path.is_dir() else []:
+    for folder in folders:
         with suppress(OSError):
-            if not folder.name.startswith(".") and any(_is_frame(each) for each in folder.iterdir()):
+            if any(_is_frame(each) for each in folder.iterdir()):
                 found.append(folder)
     return found
 

@@ -195,6 +195,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"bundle": 3}, "3 is no bundle; give its folder"),
     ({"camera": 1.5}, "1.5 is no camera; give 0, /dev/video0, a video file"),
     ({"camera": True}, "True is no camera"),
+    ({"camera": np.zeros((2, 2))}, "is no camera"),
     ({"camera": ""}, "'' is no camera"),
 ]
 
