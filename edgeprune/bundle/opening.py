@@ -48,6 +48,8 @@ def read_manifest(folder: Path) -> Manifest:
     where = f"bundle {folder}"
     content = parse_json(read_text(path, f"{where}:"), f"{where}: {MANIFEST}", "copy or build the bundle again")
     version = content.get("schema_version") if isinstance(content, dict) else None
+    if version is not None and type(version) is not int:  # before its keys are judged by the wrong schema
+        raise InputError(f"{where}: schema_version: input should be a valid integer, found {version!r:.80}")
     if isinstance(version, int) and version > SCHEMA:
         raise InputError(
             f"{where} has schema {version}, this edgeprune reads up to {SCHEMA}; upgrade edgeprune or build it again"
