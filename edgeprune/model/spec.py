@@ -14,7 +14,9 @@ class ModelSpec(Strict):
     task: str = Field("semantic", description="what it answers: a row of `model.heads.HEADS`")
     size: Literal["tiny", "small", "base", "large"] = "tiny"
     depth: int = Field(12, ge=1, le=64)
-    stem: Literal["conv", "patch"] = "conv"
+    stem: Literal["conv", "patch", "patch-conv"] = Field(
+        "conv", description="a row of `model.stem.STEMS`; a pretrained patch embedding loads into patch and patch-conv"
+    )
     height: int = Field(384, ge=32, le=4096, multiple_of=16, description="of the input; patches are of 16 pixels")
     width: int = Field(512, ge=32, le=4096, multiple_of=16)
     classes: int = Field(11, ge=2, le=255)

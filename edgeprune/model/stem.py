@@ -1,4 +1,4 @@
-"""Frame -> tokens: a convolutional stem (Xiao 2021) or the plain patch embedding of ViT.
+"""Frame -> tokens: a convolutional stem (Xiao 2021), the plain patch embedding of ViT, or this with convolutions beside it.
 
 Shapes: B batch, 3 colours, H W pixels, C channels, N tokens of the grid (H/16 x W/16), D width.
 """
@@ -20,6 +20,7 @@ class Stem(nn.Module):
     """Frame -> tokens (B, N, D) and features for the head at finer strides."""
 
     skip_channels: tuple[int, ...] = ()  # at stride 4 and at stride 8, or none
+    for_the_head: tuple[str, ...] = ()  # parts that only the head sees, as new as it is where weights are pretrained
 
 
 class ConvStem(Stem):
@@ -53,4 +54,24 @@ class PatchStem(Stem):
         return self.proj(x_B3HW).flatten(2).transpose(1, 2), []
 
 
-STEMS: dict[str, type[ConvStem] | type[PatchStem]] = {"conv": ConvStem, "patch": PatchStem}
+class PatchConvStem(PatchStem):
+    """ViT's patch embedding, and beside it three 3x3 convolutions of stride 2: the spatial prior of ViT-Adapter (Chen 2023)
+    without its attention. Gives the head its features at strides 4 and 8."""
+
+    skip_channels = (32, 64)
+    for_the_head = ("stride2", "stride4", "stride8")
+
+    def __init__(self, width: int):
+        super().__init__(width)
+        self.stride2 = _conv(3, 16)
+        self.stride4 = _conv(16, 32)
+        self.stride8 = _conv(32, 64)
+
+    def forward(self, x_B3HW: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Returns tokens (B, N, D) and the skips [(B, 32, H/4, W/4), (B, 64, H/8, W/8)]."""
+        x_BND, _ = super().forward(x_B3HW)
+        at4_BCHW = self.stride4(self.stride2(x_B3HW))
+        return x_BND, [at4_BCHW, self.stride8(at4_BCHW)]
+
+
+STEMS: dict[str, type[ConvStem] | type[PatchStem]] = {"conv": ConvStem, "patch": PatchStem, "patch-conv": PatchConvStem}

@@ -127,7 +127,7 @@ def load_timm(model: Segmenter, tensors: dict[str, Tensor], about: dict[str, Any
     with torch.no_grad():
         for key, value in chosen.items():
             own[key].copy_(value)
-    expected = ("blocks.", "norm.", "pos_embed", *(("stem.",) if patches else ()))
+    expected = ("blocks.", "norm.", "pos_embed", *(("stem.proj.",) if patches else ()))
     taken = [*folded, *chosen]
     missing = [key for key in own if key.startswith(expected) and "_quantizer." not in key and key not in chosen]
     return Loaded(taken, [*left_over, *outside], missing)

@@ -14,13 +14,14 @@ def make_optimiser(model: Segmenter, phase: Phase) -> torch.optim.AdamW:
     own parameters at lr * policy_lr."""
     depth = len(model.blocks)
     policy = depth + 2
+    for_the_head = tuple(f"stem.{part}." for part in model.stem.for_the_head)
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         if name.startswith("blocks."):
             layer = int(name.split(".")[1]) + 1
-        elif name.startswith(("stem.", "pos_embed")):
+        elif name.startswith(("stem.", "pos_embed")) and not name.startswith(for_the_head):
             layer = 0
         elif name.startswith("policy."):
             layer = policy

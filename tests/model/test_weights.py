@@ -110,6 +110,15 @@ def test_a_convolutional_stem_keeps_its_own_start() -> None:
     assert torch.equal(model.stem.proj.weight, before)
 
 
+def test_a_patch_stem_with_convolutions_beside_it_takes_the_patches_and_keeps_the_convolutions_start() -> None:
+    model, tensors = fresh(stem="patch-conv"), dinov2()
+    before = {key: value.clone() for key, value in model.stem.state_dict().items()}
+    loaded = load_timm(model, tensors)
+    assert loaded.missing == [] and "stem.proj.weight" in loaded.taken
+    torch.testing.assert_close(model.stem.proj.weight, resize_patches(tensors["patch_embed.proj.weight"], 16))
+    assert all(torch.equal(value, before[key]) for key, value in model.stem.state_dict().items() if "stride" in key)
+
+
 def test_depths_that_differ_are_said() -> None:
     assert "blocks.1.attn.qkv.weight" in load_timm(fresh(depth=1), vit(depth=2)).left_over
     deeper = load_timm(fresh(depth=3), vit(depth=2)).missing

@@ -38,6 +38,15 @@ def test_every_parameter_is_in_one_group_with_its_layers_rate_and_decay() -> Non
     assert len(scales) == 24 and all(group(name)[1] == 0.0 for name in scales)
 
 
+def test_what_of_a_stem_only_the_head_sees_learns_as_the_head_does() -> None:
+    model = models.model(models.card(depth=2, stem="patch-conv"))
+    optimiser = make_optimiser(model, phase(layer_decay=0.5))
+    scale_of = {id(p): group["scale"] for group in optimiser.param_groups for p in group["params"]}
+    scales = {name: scale_of[id(p)] for name, p in model.stem.named_parameters()}
+    assert {name for name, scale in scales.items() if scale == 1.0} == {n for n in scales if n.startswith("stride")}
+    assert scales["proj.weight"] == scales["proj.bias"] == 0.5**3 and len(scales) == 11
+
+
 def test_the_rate_warms_up_and_follows_half_a_cosine() -> None:
     spec = phase(lr=1.0, warmup=0.1)
     rates = [learning_rate(spec, step, 100) for step in range(100)]
