@@ -67,12 +67,16 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
-def card(policy: str = "svit", depth: int = 4, stem: str = "patch", quantized: bool = False, **options: Any) -> Card:
+def card(
+    policy: str = "svit", depth: int = 4, stem: str = "patch", quantized: bool = False, extra: int = 0, **options: Any
+) -> Card:
     """Of a ViT-Tiny whose decisions begin after the first block."""
     options = SMALL.get(policy, {}) | options
     return Card(
         name="tiny",
-        model=ModelSpec.model_validate({"depth": depth, "stem": stem, "height": HEIGHT, "width": WIDTH}),
+        model=ModelSpec.model_validate(
+            {"depth": depth, "stem": stem, "height": HEIGHT, "width": WIDTH, "extra_tokens": extra}
+        ),
         policy=PolicySpec(name=policy, options=options),
         quantized=quantized,
         names=STREET.names,

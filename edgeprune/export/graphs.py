@@ -91,7 +91,7 @@ class DenseGraph(nn.Module):
     def forward(self, frame_HW3: Tensor) -> tuple[Tensor, ...]:
         x_BND, skips, _ = self.model.embed(as_image(frame_HW3))
         x_ND = x_BND[0]
-        for block in self.model.blocks[: self.depth]:
+        for block in self.model.new_extras().around(self.model.blocks[: self.depth]):
             x_ND = block(x_ND)
         raw = self.model.head(self.model.norm(x_ND)[None], self.model.grid, skips)
         return to_outputs(self.model, raw, self.dialect)

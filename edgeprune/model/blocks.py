@@ -3,6 +3,8 @@
 Shapes: B batch, N tokens, D width, H heads, E head size (always 64). Functions take any leading dimensions `...`.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -124,7 +126,33 @@ class LayerScale(nn.Module):
         return x_ND * self.gamma
 
 
-class Block(nn.Module):
+class Layer(nn.Module, ABC):
+    """What a policy may ask of a block, of the tokens (..., N, D) that it is given: `attention` before it runs on them."""
+
+    @abstractmethod
+    def forward_with_context(
+        self, x_ND: Tensor, keys_N: Tensor | None = None, bias_N: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The output of `forward`, and what attention gave each token (..., N, D), before the sum: the token's context."""
+
+    @abstractmethod
+    def attention(self, x_ND: Tensor, keys_N: Tensor | None = None) -> Tensor:
+        """The attention weights (..., H, N, N), see `Attention.weights`."""
+
+    @abstractmethod
+    def keys(self, x_ND: Tensor) -> Tensor:
+        """The mean of the heads' keys (..., N, E)."""
+
+    @abstractmethod
+    def values(self, x_ND: Tensor) -> Tensor:
+        """The heads' values (..., H, N, E)."""
+
+    def forward(self, x_ND: Tensor, keys_N: Tensor | None = None, bias_N: Tensor | None = None) -> Tensor:
+        """`keys_N`: the tokens that may be attended to, `bias_N`: added to their logits, see `Attention`."""
+        return self.forward_with_context(x_ND, keys_N, bias_N)[0]
+
+
+class Block(Layer):
     """x + attention(norm(x)), then x + mlp(norm(x)). `drop_path` skips a branch per sample in training (Huang 2016)."""
 
     def __init__(self, width: int, layer_scale: float | None = None):
@@ -144,14 +172,18 @@ class Block(nn.Module):
         shape = (y_ND.shape[0],) + (1,) * (y_ND.ndim - 1)
         return y_ND * y_ND.new_empty(shape).bernoulli_(keep).div_(keep)
 
-    def forward(self, x_ND: Tensor, keys_N: Tensor | None = None, bias_N: Tensor | None = None) -> Tensor:
-        """`keys_N`: the tokens that may be attended to, `bias_N`: added to their logits, see `Attention`."""
-        return self.forward_with_context(x_ND, keys_N, bias_N)[0]
-
     def forward_with_context(
         self, x_ND: Tensor, keys_N: Tensor | None = None, bias_N: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The output of `forward`, and what attention gave each token (..., N, D), before the sum: the token's context."""
         context_ND = self.attn(self.norm1(x_ND), keys_N, bias_N)
         x_ND = x_ND + self._branch(self.ls1(context_ND))
         return x_ND + self._branch(self.ls2(self.mlp(self.norm2(x_ND)))), context_ND
+
+    def attention(self, x_ND: Tensor, keys_N: Tensor | None = None) -> Tensor:
+        return self.attn.weights(self.norm1(x_ND), keys_N)
+
+    def keys(self, x_ND: Tensor) -> Tensor:
+        return self.attn.keys(self.norm1(x_ND))
+
+    def values(self, x_ND: Tensor) -> Tensor:
+        return self.attn.values(self.norm1(x_ND))

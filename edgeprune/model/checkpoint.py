@@ -23,7 +23,9 @@ POSITIONS = "pos_embed"
 
 def shape_of(spec: ModelSpec) -> Shape:
     """What a policy must know of a model of this kind."""
-    return Shape(WIDTHS[spec.size], spec.depth, (spec.height // PATCH, spec.width // PATCH), spec.classes)
+    return Shape(
+        WIDTHS[spec.size], spec.depth, (spec.height // PATCH, spec.width // PATCH), spec.classes, spec.extra_tokens
+    )
 
 
 def save(path: Path, card: Card, tensors: dict[str, Tensor], half: bool = False) -> None:

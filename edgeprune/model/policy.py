@@ -4,7 +4,7 @@ Shapes: B batch, N tokens of the full grid, K tokens kept (of logits: classes), 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +20,14 @@ EXCLUDED_SCORE = -(2.0**13)
 
 @dataclass(frozen=True)
 class Shape:
-    """What a policy must know of the model it belongs to. `grid`: (Gh, Gw) of its own input size; crops have another."""
+    """What a policy must know of the model it belongs to. `grid`: (Gh, Gw) of its own input size; crops have another.
+    `extra_tokens`: rows that a graph has beside those of the grid's tokens; policies never see them."""
 
     width: int
     depth: int
     grid: tuple[int, int]
     classes: int
+    extra_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ class TokenPolicy(nn.Module):
     def __init__(self, shape: Shape, schedule: Schedule | None = None):
         super().__init__()
         self.shape = shape
-        self.schedule = schedule or Schedule(shape.depth, shape.grid)
+        schedule = schedule or Schedule(shape.depth, shape.grid)
+        self.schedule = replace(schedule, extra_rows=schedule.extra_rows + shape.extra_tokens)
 
     @property
     def tokens(self) -> int:

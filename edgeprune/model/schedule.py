@@ -22,7 +22,8 @@ class Schedule:
         chosen_by: the decision whose count is known after the trunk, and picks the bucket of a frame.
         merging: so many decisions, the first ones, choose groups that stay apart instead of tokens that stay. A graph's TopK
             takes the groups that merge.
-        extra_rows: rows that a graph has beside the tokens that a decision leaves, such as one that stands for all others.
+        extra_rows: rows that a graph has beside the tokens that a decision leaves, such as one that stands for all others,
+            and the class token.
     """
 
     depth: int

@@ -1,6 +1,6 @@
 """The segmenter: normalise -> stem -> position embedding -> blocks under a token policy -> norm -> head.
 
-Shapes: B batch, H W pixels of the frame, N tokens of the grid, D width, K classes.
+Shapes: B batch, H W pixels of the frame, N tokens of the grid, E extra tokens, D width, K classes.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from edgeprune.base.errors import InputError, choose
 from edgeprune.model.blocks import Block
+from edgeprune.model.extra_tokens import ExtraTokens
 from edgeprune.model.heads import HEADS
 from edgeprune.model.heads.head import Raw
 from edgeprune.model.policy import Masked, Select, TokenPolicy, View
@@ -55,6 +56,7 @@ class Segmenter(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
         self.stem = stem(width)
         self.pos_embed = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], width))
+        self.extra_tokens = nn.Parameter(torch.zeros(1, spec.extra_tokens, width)) if spec.extra_tokens else None
         self.blocks = nn.ModuleList(Block(width, spec.layer_scale) for _ in range(spec.depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.head = choose(HEADS, spec.task, "task")(width, spec.classes, stem.skip_channels)
@@ -67,6 +69,8 @@ class Segmenter(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
+        if self.extra_tokens is not None:
+            nn.init.trunc_normal_(self.extra_tokens, std=0.02)
 
     def embed(self, images_B3HW: Tensor) -> tuple[Tensor, list[Tensor], View]:
         """Levels 0-255 -> tokens (B, N, D) with their positions, the stem's skips, and what a policy may look at.
@@ -99,10 +103,17 @@ class Segmenter(nn.Module):
         """
         x_BND, skips, view = self.embed(images_B3HW)
         view = replace(view, labels_BHW=labels_BHW, ignore_index=ignore_index, progress=progress)
-        masked = self.policy.masked(list(self.blocks), x_BND, view, select)
+        extras = self.new_extras(x_BND.shape[0])
+        masked = self.policy.masked(extras.around(self.blocks), x_BND, view, select)
         x_BND = self.norm(masked.x_BND)
         raw = self._finish(x_BND, view.grid, skips, masked.frozen_BNK, masked.open_BN)
         return Prediction(raw, x_BND, masked)
+
+    def new_extras(self, *lead: int) -> ExtraTokens:
+        """The extra tokens with their positions before the first block, for tokens (*lead, N, D)."""
+        if self.extra_tokens is None:
+            return ExtraTokens(None)
+        return ExtraTokens(self.extra_tokens.expand(*lead, -1, -1) if lead else self.extra_tokens[0])
 
     def _finish(
         self,
@@ -121,10 +132,12 @@ class Segmenter(nn.Module):
     # -------------------------------------------------------------------------------- inference form, one frame
 
     def trunk(self, frame_HW3: Tensor) -> tuple[Tensor, list[Tensor], Tensor | None]:
-        """Frame (H, W, 3) uint8 -> tokens (N, D) before the first decision, skips, the first decision's scores."""
+        """Frame (H, W, 3) uint8 -> tokens (E + N, D) before the first decision, skips, the first decision's scores."""
         x_BND, skips, view = self.embed(as_image(frame_HW3))
-        x_ND, scores_S = self.policy.trunk(list(self.blocks[: self.policy.schedule.trunk_depth]), x_BND[0], view)
-        return x_ND, skips, scores_S
+        extras = self.new_extras()
+        blocks = extras.around(self.blocks[: self.policy.schedule.trunk_depth])
+        x_ND, scores_S = self.policy.trunk(blocks, x_BND[0], view)
+        return extras.join(x_ND), skips, scores_S
 
     def tail(self, x_ND: Tensor, skips: Sequence[Tensor], scores_S: Tensor | None, counts: Sequence[int]) -> Raw:
         """The rest at constant counts -> what the head computes, such as logits (1, K, H/2, W/2)."""
@@ -134,7 +147,9 @@ class Segmenter(nn.Module):
         self, x_ND: Tensor, skips: Sequence[Tensor], scores_S: Tensor | None, counts: Sequence[int]
     ) -> tuple[Raw, list[Tensor]]:
         """What `tail` gives, and what the decisions chose on the way (`Gathered.selected_GK`)."""
-        blocks = list(self.blocks[self.policy.schedule.trunk_depth :])
+        extras = self.new_extras()
+        x_ND = extras.split(x_ND)
+        blocks = extras.around(self.blocks[self.policy.schedule.trunk_depth :])
         frozen_1NK = open_1N = None
         selected: list[Tensor] = []
         if self.policy.gated:

@@ -20,6 +20,12 @@ class ModelSpec(Strict):
     height: int = Field(384, ge=32, le=4096, multiple_of=16, description="of the input; patches are of 16 pixels")
     width: int = Field(512, ge=32, le=4096, multiple_of=16)
     classes: int = Field(11, ge=2, le=255)
+    extra_tokens: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="beside those of the grid, which no policy drops: the class and register tokens of pretrained weights",
+    )
     layer_scale: float | None = Field(None, gt=0, le=10)
     normalise: Literal["imagenet", "half"] = Field(
         "imagenet", description="mean and deviation of the levels; AugReg's weights were trained with half (127.5 both)"

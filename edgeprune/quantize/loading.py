@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from edgeprune.base.errors import InputError
 from edgeprune.model.card import Card, read_header
 from edgeprune.model.checkpoint import POSITIONS, check_size, load_tensors, shape_of
 from edgeprune.model.segmenter import Segmenter, resize_positions
 from edgeprune.model.stem import PATCH
-from edgeprune.model.weights import read_safetensors
+from edgeprune.model.weight_files import read_safetensors
 from edgeprune.pruning.methods import as_trained, make_policy
 from edgeprune.quantize.linear import quantize_linears
 
@@ -75,10 +76,15 @@ def load_start(model: Segmenter, path: Path, names: list[str]) -> bool:
         whether they do.
 
     Raises:
-        InputError: see `load_tensors` and `read_card`.
+        InputError: see `load_tensors` and `read_card`; or other extra tokens.
     """
     card, tensors = read_card(path), read_safetensors(path)
     check_size(card, tensors, f"checkpoint {path}")
+    if card.model.extra_tokens != model.spec.extra_tokens:
+        raise InputError(
+            f"checkpoint {path} has {card.model.extra_tokens} extra tokens, the model {model.spec.extra_tokens}: choose "
+            f"model.extra_tokens: {card.model.extra_tokens}"
+        )
     if card.names != names:
         tensors = {key: value for key, value in tensors.items() if ".classify." not in key}
     own = (card.model.height // PATCH, card.model.width // PATCH)

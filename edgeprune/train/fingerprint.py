@@ -23,7 +23,7 @@ from edgeprune.data.labels import is_coloured
 from edgeprune.data.selection import FrameSelection
 from edgeprune.data.split import SPLITS
 from edgeprune.model.checkpoint import shape_of
-from edgeprune.model.weights import find_weights, read_safetensors
+from edgeprune.model.weight_files import find_weights, read_safetensors
 from edgeprune.pruning.methods import settle
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.recipe import QUANTIZED, SUFFIX

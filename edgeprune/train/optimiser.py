@@ -21,14 +21,14 @@ def make_optimiser(model: Segmenter, phase: Phase) -> torch.optim.AdamW:
             continue
         if name.startswith("blocks."):
             layer = int(name.split(".")[1]) + 1
-        elif name.startswith(("stem.", "pos_embed")) and not name.startswith(for_the_head):
+        elif name.startswith(("stem.", "pos_embed", "extra_tokens")) and not name.startswith(for_the_head):
             layer = 0
         elif name.startswith("policy."):
             layer = policy
         else:
             layer = depth + 1
         # norms, biases, scales and positions are not pulled toward zero
-        decays = parameter.ndim > 1 and name != "pos_embed" and "_quantizer" not in name
+        decays = parameter.ndim > 1 and name not in ("pos_embed", "extra_tokens") and "_quantizer" not in name
         groups.setdefault((layer, decays), []).append(parameter)
     return torch.optim.AdamW(
         [

@@ -13,7 +13,7 @@ from torch import Tensor
 from edgeprune.base.errors import InputError
 from edgeprune.base.files import write_atomic
 from edgeprune.model.checkpoint import write_safetensors
-from edgeprune.model.weights import read_safetensors
+from edgeprune.model.weight_files import read_safetensors
 
 NAME = "progress.json"
 Parts = dict[str, dict[str, Tensor]]  # "weights", "average", "optimiser"

@@ -10,7 +10,8 @@ from edgeprune.data.datasets import DataSet, load_data_set
 from edgeprune.model.blocks import Block
 from edgeprune.model.checkpoint import Card, is_checkpoint, shape_of
 from edgeprune.model.segmenter import Segmenter
-from edgeprune.model.weights import find_weights, load_timm, read_config, read_safetensors
+from edgeprune.model.weight_files import find_weights, read_config, read_safetensors
+from edgeprune.model.weights import load_timm
 from edgeprune.pruning.methods import chosen_options, settle
 from edgeprune.quantize.calibrate import ptq_ranges
 from edgeprune.quantize.linear import load_quantizers

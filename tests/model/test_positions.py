@@ -12,7 +12,8 @@ from edgeprune.base.errors import InputError
 from edgeprune.model.policy import Shape, TokenPolicy
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.spec import ModelSpec
-from edgeprune.model.weights import load_timm, read_config
+from edgeprune.model.weight_files import read_config
+from edgeprune.model.weights import load_timm
 from tests.model.vits import D, fresh, vit
 
 

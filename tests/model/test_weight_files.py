@@ -10,7 +10,8 @@ from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors.torch import save_file
 
 from edgeprune.base.errors import InputError
-from edgeprune.model.weights import find_weights, load_timm, read_safetensors
+from edgeprune.model.weight_files import find_weights, read_safetensors
+from edgeprune.model.weights import load_timm
 from tests.model.vits import fresh, vit
 
 

@@ -8,7 +8,8 @@ from edgeprune.base.errors import InputError
 from edgeprune.model.policy import Shape, TokenPolicy
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.spec import ModelSpec, PolicySpec
-from edgeprune.model.weights import load_timm, resize_patches
+from edgeprune.model.vit_embedding import resize_patches
+from edgeprune.model.weights import load_timm
 from edgeprune.pruning.methods import make_policy
 from edgeprune.quantize.linear import quantize_linears
 from tests import models

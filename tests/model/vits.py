@@ -50,9 +50,11 @@ def dinov2(registers: int = 0) -> dict[str, Tensor]:
     return tensors
 
 
-def fresh(depth: int = 2, stem: str = "patch", height: int = 64, layer_scale: float | None = None) -> Segmenter:
+def fresh(
+    depth: int = 2, stem: str = "patch", height: int = 64, layer_scale: float | None = None, extra: int = 0
+) -> Segmenter:
     torch.manual_seed(1)
     spec = ModelSpec.model_validate(
-        {"depth": depth, "stem": stem, "height": height, "width": 96, "layer_scale": layer_scale}
+        {"depth": depth, "stem": stem, "height": height, "width": 96, "layer_scale": layer_scale, "extra_tokens": extra}
     )
     return Segmenter(spec, TokenPolicy(Shape(D, depth, (height // 16, 6), 11))).eval()

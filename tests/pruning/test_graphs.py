@@ -24,10 +24,13 @@ CPU, ORIN = load_target("onnx-cpu"), load_target("jetson-orin")
 EXPORTABLE: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in POLICIES if name != "dense" and not models.policy(name).not_exportable),
     ("svit", {"preservation": False}),
+    ("svit", {"extra": 2}),
 ]
+# a class token and a register beside attention that scores, beside merging and exits
+WITH_EXTRA = [pytest.param((name, {"extra": 2}), marks=pytest.mark.slow) for name in ("evit", "step", "algm", "tome")]
 
 
-@pytest.fixture(scope="module", params=EXPORTABLE, ids=lambda form: "-".join((form[0], *form[1])))
+@pytest.fixture(scope="module", params=[*EXPORTABLE, *WITH_EXTRA], ids=lambda form: "-".join((form[0], *form[1])))
 def form(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     """A policy and its options."""
     return request.param
@@ -171,4 +174,4 @@ def test_attention_has_four_dimensions_and_rows_in_eights(
         assert attention or name == "trunk"
         for batch, heads, queries, keys in attention:
             assert (batch, heads) == (1, 3) and queries == keys
-            assert keys % ROWS == 0 or name == "target"
+            assert keys % ROWS == 0 or name == "target" or keys == models.N + model.spec.extra_tokens

@@ -17,7 +17,7 @@ from edgeprune.base.errors import InputError
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
 from edgeprune.model.checkpoint import HEADER, save, write_safetensors
-from edgeprune.model.weights import read_safetensors
+from edgeprune.model.weight_files import read_safetensors
 from edgeprune.quantize.loading import load, make_model, read_card
 from edgeprune.train.fingerprint import contents_of, frames_digest, weights_digest
 from edgeprune.train.phase_run import PhaseRun

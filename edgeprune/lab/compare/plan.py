@@ -8,7 +8,7 @@ from edgeprune.base.reading import parse
 from edgeprune.bundle.target import load_target
 from edgeprune.lab.compare.spec import Plan, PlanRow, read_plan
 from edgeprune.model.spec import ModelSpec, PolicySpec
-from edgeprune.model.weights import find_weights
+from edgeprune.model.weight_files import find_weights
 from edgeprune.train.checks import check_phase
 from edgeprune.train.recipe import Recipe, load_recipe
 

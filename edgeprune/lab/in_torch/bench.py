@@ -130,7 +130,7 @@ def run_trunk(model: Segmenter, frame_HW3: Tensor) -> tuple[tuple[Tensor, list[T
 def run_dense(model: Segmenter, frame_HW3: Tensor) -> tuple[Tensor, ...]:
     """Every token through every block."""
     x_BND, skips, _ = model.embed(as_image(frame_HW3))
-    for block in model.blocks:
+    for block in model.new_extras(1).around(model.blocks):
         x_BND = block(x_BND)
     return to_outputs(model, model.head(model.norm(x_BND), model.grid, skips), "onnxruntime")
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.reading import Strict
-from edgeprune.model.blocks import Block
+from edgeprune.model.blocks import Layer
 from edgeprune.model.policy import Gathered, Masked, Select, Shape, TokenPolicy, View
 from edgeprune.pruning.masking import attended, offered
 from edgeprune.pruning.schedules import FallingSchedule, blocks_from, spread
@@ -74,14 +74,13 @@ class ATS(TokenPolicy):
 
 def significance(block: nn.Module, x_BND: Tensor, there_BN: Tensor) -> Tensor:
     """S_j = A_j |V_j| / sum_i A_i |V_i| (section 3.1, token scoring), (B, N): the attention that a token receives in this
-    block times the length of its value, summed over heads. A is the mean over the queries that remain, for our model has
-    no class token."""
-    assert isinstance(block, Block)
-    y_BND = block.norm1(x_BND)
+    block times the length of its value, summed over heads. A is the mean over the queries that remain, for a model may
+    have no class token."""
+    assert isinstance(block, Layer)
     queries_BN1 = there_BN[..., None].float()
-    weights_BHNN = block.attn.weights(y_BND, there_BN) * queries_BN1[:, None]
+    weights_BHNN = block.attention(x_BND, there_BN) * queries_BN1[:, None]
     attention_BHN = weights_BHNN.sum(dim=-2) / queries_BN1.sum(dim=-2)[:, None]
-    gives_BN = (attention_BHN * block.attn.values(y_BND).float().norm(dim=-1)).sum(dim=1)
+    gives_BN = (attention_BHN * block.values(x_BND).float().norm(dim=-1)).sum(dim=1)
     return gives_BN / gives_BN.sum(dim=-1, keepdim=True)
 
 

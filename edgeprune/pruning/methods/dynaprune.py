@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from edgeprune.base.errors import InputError
-from edgeprune.model.blocks import Block
+from edgeprune.model.blocks import Layer
 from edgeprune.model.policy import Gathered, Masked, Select, Shape, TokenPolicy, View
 from edgeprune.pruning.masking import attended, mix, offered, with_whole_images
 from edgeprune.pruning.reconstruct import Learned, Nearest, Reconstruction
@@ -124,7 +124,7 @@ class DynaPrune(TokenPolicy):
         """The scores are the first stage's, (N,), larger = keep."""
         context_ND = x_ND
         for block in blocks:
-            assert isinstance(block, Block)
+            assert isinstance(block, Layer)
             x_ND, context_ND = block.forward_with_context(x_ND)
         return x_ND, self.importance[0](x_ND, context_ND)
 
@@ -152,7 +152,7 @@ class DynaPrune(TokenPolicy):
         importances: list[Tensor] = []
         chosen: list[Tensor] = []
         for index, block in enumerate(blocks):
-            assert isinstance(block, Block)
+            assert isinstance(block, Layer)
             for stage in self.schedule.decisions_at(index):
                 before_BN = there_BN.detach()
                 scores_BN = self.importance[stage](x_BND, context_BND, before_BN).float()
@@ -212,7 +212,7 @@ class DynaPrune(TokenPolicy):
         index = TokenIndex(x_ND, self.tokens)
         x_KD = context_KD = x_ND
         for number, block in enumerate(blocks, start=self.schedule.trunk_depth):
-            assert isinstance(block, Block)
+            assert isinstance(block, Layer)
             for stage in self.schedule.decisions_at(number):
                 if counts[stage] < x_KD.shape[0]:
                     scores_K = self.importance[stage](x_KD, context_KD) if stage else scores_S

@@ -38,8 +38,8 @@ class EViTOptions(Strict):
 
 
 class EViT(TokenPolicy):
-    """Tokens are ranked by the attention that they received in the block before a stage; our model has no class token, so
-    it is the mean over heads and over the queries that remain.
+    """Tokens are ranked by the attention that they received in the block before a stage; a model may have no class token,
+    so it is the mean over heads and over the queries that remain.
 
     The others are fused into one by that attention, x_fused = sum_i a_i x_i (section 3.2), which takes part in the blocks
     after. It is not normalised, as in the paper. At the next stage the fused token goes into the new one with its own
@@ -60,7 +60,8 @@ class EViT(TokenPolicy):
         """The scores are the attention received in the trunk's last block, (N,)."""
         for block in blocks[:-1]:
             x_ND = block(x_ND)
-        return blocks[-1](x_ND), received(blocks[-1], x_ND)
+        received_N = received(blocks[-1], x_ND)
+        return blocks[-1](x_ND), received_N
 
     def masked(self, blocks: Sequence[nn.Module], x_BND: Tensor, view: View, select: Select | None = None) -> Masked:
         """Tokens that left are no keys. From the first stage on a fused token follows the grid's, there or not.

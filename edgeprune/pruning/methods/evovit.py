@@ -30,8 +30,8 @@ class EvoViTOptions(Strict):
 
 
 class EvoViT(TokenPolicy):
-    """A decision before each block from `first` on, by a moving average of the attention that tokens received (our model
-    has no class token: the mean over heads and over the queries that remain, in place of its attention).
+    """A decision before each block from `first` on, by a moving average of the attention that tokens received (a model
+    may have no class token: the mean over heads and over the queries that remain, in place of its attention).
 
     A_g <- alpha A_g + (1 - alpha) A, from the first block on (the paper's global class attention). A block that computes a
     part of the tokens knows the attention of these alone; it is scaled to what they held before, so that A_g always sums

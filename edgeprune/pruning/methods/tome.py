@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.reading import Strict
-from edgeprune.model.blocks import Block
+from edgeprune.model.blocks import Layer
 from edgeprune.model.policy import Gathered, Masked, Select, Shape, TokenPolicy, View
 from edgeprune.model.schedule import Schedule
 from edgeprune.pruning.merging import Groups, MergedTokens, choose_pairs, merge_pairs, partners
@@ -157,5 +157,5 @@ class ToMe(TokenPolicy):
 
 def keys(block: nn.Module, x_MD: Tensor) -> Tensor:
     """What ToMe compares the tokens x (..., M, D) by, of which `block` makes the next: its keys, the mean of the heads."""
-    assert isinstance(block, Block)
-    return block.attn.keys(block.norm1(x_MD))
+    assert isinstance(block, Layer)
+    return block.keys(x_MD)
