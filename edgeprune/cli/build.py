@@ -41,7 +41,7 @@ class BuildOptions:
         help="torch-tensorrt: on an NVIDIA GPU, also TensorRT's engines from PyTorch, into this machine's cache.",
     )
     size: str | None = option(
-        "--size", metavar="HxW", help="Input size, in multiples of 16; default: what the model was trained at."
+        "--size", metavar="HxW", help="Input size, in multiples of the patch; default: what the model was trained at."
     )
     json: bool = json_option()
 
@@ -64,7 +64,7 @@ def build(options: BuildOptions) -> None:
     target = load_target(options.target)
     chosen = chosen_precisions(target, options.precisions)
     source, size = options.checkpoint or default_checkpoint(), options.size
-    shape = parse_size(size) if size else None
+    shape = parse_size(size, read_header(source)[0].model.patch) if size else None
     folder = options.out or bundle_folder(read_header(source)[0].name, f"{target.name}-{size}" if size else target.name)
     own([folder], [source, options.calib, options.reference], folders=True)
     if options.calib is not None:

@@ -11,7 +11,6 @@ from edgeprune.bundle.runtime_spec import MOST_THREADS
 SIDE_PX = (32, 4096)
 # of a frame: the attention products of as many patches of 16x16 are 4 bytes x 16,384^2 = 1 GB a head
 PIXELS = 4096 * 1024
-SIDE_STEP_PX = 16  # of a patch
 
 
 class Seconds(click.FloatRange):
@@ -34,8 +33,8 @@ A_WHILE = Seconds(0, 3_600)
 A_RUN = Seconds(0, 10 * 365 * 86_400, min_open=True)
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """`"384x512"` -> (384, 512).
+def parse_size(text: str, patch: int = 16) -> tuple[int, int]:
+    """`"384x512"` -> (384, 512), for a model of patches of so many pixels.
 
     Raises:
         InputError: it isn't of that form, no multiple of a patch, or too small or too large for any model.
@@ -49,6 +48,7 @@ def parse_size(text: str) -> tuple[int, int]:
         raise InputError(
             f"size {text}: sides of {least} to {most} pixels, at most {PIXELS:,} pixels in all; write it as 384x512"
         )
-    if height % SIDE_STEP_PX or width % SIDE_STEP_PX:
-        raise InputError(f"size {text}: sides in multiples of {SIDE_STEP_PX} are expected; write it as 384x512")
+    if height % patch or width % patch:
+        written = f"{24 * patch}x{32 * patch}"
+        raise InputError(f"size {text}: sides in multiples of {patch} are expected; write it as {written}")
     return height, width

@@ -15,7 +15,6 @@ from edgeprune.model.card import HEADER, Card, look_at_checkpoint
 from edgeprune.model.policy import Shape
 from edgeprune.model.segmenter import WIDTHS, Segmenter
 from edgeprune.model.spec import ModelSpec
-from edgeprune.model.stem import PATCH
 from edgeprune.model.weights import is_finite
 
 POSITIONS = "pos_embed"
@@ -23,9 +22,7 @@ POSITIONS = "pos_embed"
 
 def shape_of(spec: ModelSpec) -> Shape:
     """What a policy must know of a model of this kind."""
-    return Shape(
-        WIDTHS[spec.size], spec.depth, (spec.height // PATCH, spec.width // PATCH), spec.classes, spec.extra_tokens
-    )
+    return Shape(WIDTHS[spec.size], spec.depth, spec.grid, spec.classes, spec.extra_tokens)
 
 
 def save(path: Path, card: Card, tensors: dict[str, Tensor], half: bool = False) -> None:
@@ -72,8 +69,8 @@ def check_size(card: Card, tensors: dict[str, Tensor], where: str) -> None:
     blocks = {key.split(".")[1] for key in tensors if key.startswith("blocks.")}
     if blocks != {str(index) for index in range(card.model.depth)}:
         raise InputError(f"{where} has {len(blocks)} blocks, its header says {card.model.depth}; copy it again")
-    patches = (card.model.height // PATCH) * (card.model.width // PATCH)
-    expected = (1, patches, WIDTHS[card.model.size])
+    rows, columns = card.model.grid
+    expected = (1, rows * columns, WIDTHS[card.model.size])
     found = tuple(tensors[POSITIONS].shape) if POSITIONS in tensors else None
     if found != expected:
         raise InputError(f"{where}: {POSITIONS} is {found}, its header means {expected}; copy it again")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeprune.model.schedule import Schedule
@@ -46,6 +47,18 @@ class View:
     labels_BHW: Tensor | None = None
     ignore_index: int = 255
     progress: float = 1.0
+
+    @property
+    def patch(self) -> int:
+        """Pixels of a patch's side."""
+        return self.images_B3HW.shape[-1] // self.grid[1]
+
+    def images_of_patches(self, patch: int) -> Tensor:
+        """The images at a size at which their patches have so many pixels."""
+        if patch == self.patch:
+            return self.images_B3HW
+        size = (self.grid[0] * patch, self.grid[1] * patch)
+        return F.interpolate(self.images_B3HW, size, mode="bilinear", align_corners=False)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from edgeprune.model.heads import HEADS
 from edgeprune.model.heads.head import Raw
 from edgeprune.model.policy import Masked, Select, TokenPolicy, View
 from edgeprune.model.spec import ModelSpec
-from edgeprune.model.stem import PATCH, STEMS
+from edgeprune.model.stem import STEMS
 
 WIDTHS = {"tiny": 192, "small": 384, "base": 768, "large": 1024}
 # mean and deviation of the levels, of each colour: what timm-format weights were trained with
@@ -45,21 +45,21 @@ class Segmenter(nn.Module):
 
     def __init__(self, spec: ModelSpec, policy: TokenPolicy):
         super().__init__()
-        if spec.height % PATCH or spec.width % PATCH:
-            raise InputError(f"model input {spec.height}x{spec.width}: both must be multiples of {PATCH}")
+        if spec.height % spec.patch or spec.width % spec.patch:
+            raise InputError(f"model input {spec.height}x{spec.width}: both must be multiples of {spec.patch}")
         self.spec = spec
         width = WIDTHS[spec.size]
-        self.grid = (spec.height // PATCH, spec.width // PATCH)
+        self.grid = spec.grid
         stem = choose(STEMS, spec.stem, "stem")
         mean, std = choose(NORMALISE, spec.normalise, "normalisation")
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-        self.stem = stem(width)
+        self.stem = stem(width, spec.patch)
         self.pos_embed = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], width))
         self.extra_tokens = nn.Parameter(torch.zeros(1, spec.extra_tokens, width)) if spec.extra_tokens else None
         self.blocks = nn.ModuleList(Block(width, spec.layer_scale) for _ in range(spec.depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.head = choose(HEADS, spec.task, "task")(width, spec.classes, stem.skip_channels)
+        self.head = choose(HEADS, spec.task, "task")(width, spec.classes, stem.skip_channels, spec.patch)
         self.policy = policy
         self._initialise()
 
@@ -79,7 +79,7 @@ class Segmenter(nn.Module):
         """
         normal_B3HW = ((images_B3HW - self.mean) / self.std).to(self.pos_embed.dtype)
         x_BND, skips = self.stem(normal_B3HW)
-        grid = (images_B3HW.shape[-2] // PATCH, images_B3HW.shape[-1] // PATCH)
+        grid = (images_B3HW.shape[-2] // self.spec.patch, images_B3HW.shape[-1] // self.spec.patch)
         pos_1ND: Tensor = self.pos_embed
         if grid != self.grid:
             pos_1ND = resize_positions(pos_1ND, self.grid, grid)
@@ -96,7 +96,7 @@ class Segmenter(nn.Module):
         """The training form.
 
         Args:
-            images_B3HW: levels 0-255 as float, H and W multiples of 16.
+            images_B3HW: levels 0-255 as float, H and W multiples of the patch.
             select: overrides the policy's own selection (see `model/policy.py`).
             labels_BHW: for policies that learn from them; `ignore_index` marks pixels without a class.
             progress: the share of the sparse phase that is done.

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from edgeprune.base.reading import Strict
 from edgeprune.data.preprocess import PreprocessName
@@ -17,8 +17,11 @@ class ModelSpec(Strict):
     stem: Literal["conv", "patch", "patch-conv"] = Field(
         "conv", description="a row of `model.stem.STEMS`; a pretrained patch embedding loads into patch and patch-conv"
     )
-    height: int = Field(384, ge=32, le=4096, multiple_of=16, description="of the input; patches are of 16 pixels")
-    width: int = Field(512, ge=32, le=4096, multiple_of=16)
+    patch: Literal[14, 16] = Field(16, description="pixels of a patch's side; 14 as DINOv2 has it, not with stem conv")
+    height: int = Field(
+        384, ge=32, le=4096, validate_default=True, description="of the input, in pixels: a multiple of `patch`"
+    )
+    width: int = Field(512, ge=32, le=4096, validate_default=True, description="a multiple of `patch` too")
     classes: int = Field(11, ge=2, le=255)
     extra_tokens: int = Field(
         0,
@@ -33,6 +36,25 @@ class ModelSpec(Strict):
     preprocess: PreprocessName = Field(
         "letterbox", description="how a frame is fitted to the input; checkpoints from before this key name none"
     )
+
+    @field_validator("patch")
+    @classmethod
+    def _of_the_stem(cls, patch: int, before: ValidationInfo) -> int:
+        if before.data.get("stem") == "conv" and patch != 16:
+            raise ValueError("the strides of stem conv make patches of 16; choose stem patch or patch-conv")
+        return patch
+
+    @field_validator("height", "width")
+    @classmethod
+    def _whole_patches(cls, side: int, before: ValidationInfo) -> int:
+        if side % before.data.get("patch", 1):
+            raise ValueError(f"expected a multiple of the patch, {before.data['patch']}")
+        return side
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches (Gh, Gw) of the input."""
+        return self.height // self.patch, self.width // self.patch
 
 
 class PolicySpec(Strict):

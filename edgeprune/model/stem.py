@@ -1,11 +1,12 @@
 """Frame -> tokens: a convolutional stem (Xiao 2021), the plain patch embedding of ViT, or this with convolutions beside it.
 
-Shapes: B batch, 3 colours, H W pixels, C channels, N tokens of the grid (H/16 x W/16), D width.
+Shapes: B batch, 3 colours, H W pixels, C channels, N tokens of the grid (H/P x W/P), D width, P pixels of a
+patch's side.
 """
 
 from torch import Tensor, nn
 
-PATCH = 16
+from edgeprune.base.errors import InputError
 
 
 def _conv(channels_in: int, channels_out: int) -> nn.Sequential:
@@ -28,8 +29,14 @@ class ConvStem(Stem):
 
     skip_channels = (32, 64)
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, patch: int):
+        """
+        Raises:
+            InputError: patches of another size than its strides make.
+        """
         super().__init__()
+        if patch != 16:
+            raise InputError(f"stem conv has patches of 16, not {patch}; choose stem patch or patch-conv")
         self.stride2 = _conv(3, 16)
         self.stride4 = _conv(16, 32)
         self.stride8 = _conv(32, 64)
@@ -43,11 +50,11 @@ class ConvStem(Stem):
 
 
 class PatchStem(Stem):
-    """One 16x16 convolution of stride 16, as in ViT; timm's `patch_embed.proj` loads into `proj`."""
+    """One PxP convolution of stride P, as in ViT; timm's `patch_embed.proj` loads into `proj`."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, patch: int):
         super().__init__()
-        self.proj = nn.Conv2d(3, width, PATCH, stride=PATCH)
+        self.proj = nn.Conv2d(3, width, patch, stride=patch)
 
     def forward(self, x_B3HW: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Returns tokens (B, N, D) and no skips."""
@@ -61,8 +68,8 @@ class PatchConvStem(PatchStem):
     skip_channels = (32, 64)
     for_the_head = ("stride2", "stride4", "stride8")
 
-    def __init__(self, width: int):
-        super().__init__(width)
+    def __init__(self, width: int, patch: int):
+        super().__init__(width, patch)
         self.stride2 = _conv(3, 16)
         self.stride4 = _conv(16, 32)
         self.stride8 = _conv(32, 64)

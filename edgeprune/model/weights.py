@@ -10,7 +10,7 @@ from torch import Tensor
 from edgeprune.base.errors import InputError
 from edgeprune.model.blocks import HEAD_SIZE
 from edgeprune.model.segmenter import Segmenter
-from edgeprune.model.stem import PATCH, PatchStem
+from edgeprune.model.stem import PatchStem
 from edgeprune.model.vit_embedding import (
     grid_of,
     patches_of,
@@ -54,7 +54,7 @@ def load_timm(model: Segmenter, tensors: dict[str, Tensor], about: dict[str, Any
     joined = take_extra_tokens(adapted, positions, model.spec.extra_tokens) if model.spec.extra_tokens else []
     patches = isinstance(model.stem, PatchStem)
     if patches:
-        adapted["patch_embed.proj.weight"] = resize_patches(patches_of(adapted), PATCH)
+        adapted["patch_embed.proj.weight"] = resize_patches(patches_of(adapted), model.spec.patch)
     folded = _fold_layer_scale(adapted) if model.spec.layer_scale is None else []
     _check_blocks(model, adapted)
     own = dict(model.named_parameters())

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.model.policy import EXCLUDED_SCORE, Shape, View
-from edgeprune.model.stem import PATCH
 from edgeprune.pruning.masking import offered
 from edgeprune.pruning.token_index import TokenIndex
 
@@ -71,19 +70,19 @@ def exit_score(confidence: float) -> float:
 # ------------------------------------------------------------------------------------------------ training form
 
 
-def class_shares(labels_BHW: Tensor, classes: int, ignore_index: int) -> Tensor:
+def class_shares(labels_BHW: Tensor, classes: int, ignore_index: int, patch: int) -> Tensor:
     """The share of each token's pixels that has each class (B, N, K); ignored pixels are in none."""
     batch, height, width = labels_BHW.shape
     labels_BHW = torch.where(labels_BHW == ignore_index, classes, labels_BHW.long())
     pixels_BNP = (
-        labels_BHW.reshape(batch, height // PATCH, PATCH, width // PATCH, PATCH)
+        labels_BHW.reshape(batch, height // patch, patch, width // patch, patch)
         .transpose(2, 3)
         .flatten(3)
         .flatten(1, 2)
     )
     counts_BNK = torch.zeros(*pixels_BNP.shape[:2], classes + 1, device=labels_BHW.device)
     counts_BNK.scatter_add_(2, pixels_BNP, torch.ones_like(pixels_BNP, dtype=counts_BNK.dtype))
-    return counts_BNK[..., :classes] / PATCH**2
+    return counts_BNK[..., :classes] / patch**2
 
 
 def exit_loss(logits_BNK: Tensor, there_BN: Tensor, view: View | None) -> Tensor:
@@ -95,7 +94,7 @@ def exit_loss(logits_BNK: Tensor, there_BN: Tensor, view: View | None) -> Tensor
     nothing = logits_BNK.sum() * 0
     if view is None or view.labels_BHW is None:
         return nothing
-    share_BNK = class_shares(view.labels_BHW, logits_BNK.shape[-1], view.ignore_index) * there_BN[..., None]
+    share_BNK = class_shares(view.labels_BHW, logits_BNK.shape[-1], view.ignore_index, view.patch) * there_BN[..., None]
     total = share_BNK.sum()
     return nothing - (share_BNK * logits_BNK.log_softmax(-1)).sum() / total.clamp_min(1e-6)
 

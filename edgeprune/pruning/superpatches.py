@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeprune.model.policy import EXCLUDED_SCORE, View
-from edgeprune.model.stem import PATCH
 from edgeprune.pruning.cells import cell_of, count_cells, patches_of, place_in_cell
 from edgeprune.pruning.masking import offered
 from edgeprune.pruning.token_index import compaction_maps
 
 STRIDE = 32  # pixels, of the finest features: one cell of 2x2 patches
+PATCH = STRIDE // 2  # what the CNN sees; patches of another size are resized to it
 CHANNELS = (16, 32, 64, 128, 128)  # at strides 2 to 32
 
 
@@ -78,14 +78,14 @@ class Purity(nn.Module):
         return head(x_BCHW.flatten(2).transpose(1, 2))[..., 0]
 
 
-def purity_targets(labels_BHW: Tensor, side: int) -> Tensor:
-    """Ones for the cells (B, S) that hold one class: their smallest label is their largest. Cells of ignore alone are
-    pure, one class and ignore is mixed."""
+def purity_targets(labels_BHW: Tensor, pixels: int) -> Tensor:
+    """Ones for the cells (B, S), of so many pixels' side, that hold one class: their smallest label is their largest. Cells of
+    ignore alone are pure, one class and ignore is mixed."""
     labels_B1HW = labels_BHW[:, None].float()
-    if min(labels_BHW.shape[-2:]) < side * PATCH:
+    if min(labels_BHW.shape[-2:]) < pixels:
         return labels_B1HW.new_zeros(len(labels_BHW), 0)
-    largest_B1HW = F.max_pool2d(labels_B1HW, side * PATCH)
-    smallest_B1HW = -F.max_pool2d(-labels_B1HW, side * PATCH)
+    largest_B1HW = F.max_pool2d(labels_B1HW, pixels)
+    smallest_B1HW = -F.max_pool2d(-labels_B1HW, pixels)
     return (largest_B1HW == smallest_B1HW).float().flatten(1)
 
 
@@ -96,7 +96,7 @@ def purity_loss(logits: Sequence[Tensor], sides: Sequence[int], view: View) -> T
         return total
     for logits_BS, side in zip(logits, sides, strict=True):
         if logits_BS.shape[1]:
-            target_BS = purity_targets(view.labels_BHW, side)
+            target_BS = purity_targets(view.labels_BHW, side * view.patch)
             total = total + F.binary_cross_entropy_with_logits(logits_BS.float(), target_BS)
     return total
 

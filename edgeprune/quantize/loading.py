@@ -7,7 +7,6 @@ from edgeprune.base.errors import InputError
 from edgeprune.model.card import Card, read_header
 from edgeprune.model.checkpoint import POSITIONS, check_size, load_tensors, shape_of
 from edgeprune.model.segmenter import Segmenter, resize_positions
-from edgeprune.model.stem import PATCH
 from edgeprune.model.weight_files import read_safetensors
 from edgeprune.pruning.methods import as_trained, make_policy
 from edgeprune.quantize.linear import quantize_linears
@@ -56,9 +55,9 @@ def load(path: Path, size: tuple[int, int] | None = None) -> tuple[Segmenter, Ca
     card, tensors = read_card(path), read_safetensors(path)
     check_size(card, tensors, f"checkpoint {path}")
     if size is not None:
-        own = (card.model.height // PATCH, card.model.width // PATCH)
+        own = card.model.grid
         card.model = card.model.model_copy(update={"height": size[0], "width": size[1]})
-        tensors[POSITIONS] = resize_positions(tensors[POSITIONS], own, (size[0] // PATCH, size[1] // PATCH))
+        tensors[POSITIONS] = resize_positions(tensors[POSITIONS], own, card.model.grid)
     model = make_model(card)
     load_tensors(model, tensors, str(path))
     return model.eval(), card
@@ -87,8 +86,7 @@ def load_start(model: Segmenter, path: Path, names: list[str]) -> bool:
         )
     if card.names != names:
         tensors = {key: value for key, value in tensors.items() if ".classify." not in key}
-    own = (card.model.height // PATCH, card.model.width // PATCH)
-    if own != model.grid:
-        tensors[POSITIONS] = resize_positions(tensors[POSITIONS], own, model.grid)
+    if card.model.grid != model.grid:
+        tensors[POSITIONS] = resize_positions(tensors[POSITIONS], card.model.grid, model.grid)
     load_tensors(model, tensors, str(path), partial=True)
     return card.names != names

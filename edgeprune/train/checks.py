@@ -14,7 +14,6 @@ from edgeprune.data.lint import lint_labels
 from edgeprune.data.split import open_calibration
 from edgeprune.data.street import CachedStreet, StreetSamples
 from edgeprune.model.checkpoint import shape_of
-from edgeprune.model.stem import PATCH
 from edgeprune.pruning.methods import make_policy, settle
 from edgeprune.quantize.loading import read_card
 from edgeprune.train.batches import open_mix
@@ -56,8 +55,9 @@ def check_phase(recipe: Recipe, name: str, phase: Phase) -> None:
         ("crop_height", phase.crop_height, recipe.model.height),
         ("crop_width", phase.crop_width, recipe.model.width),
     ):
-        if crop is not None and (crop % PATCH or not PATCH <= crop <= size):
-            raise InputError(f"phase {name}: {key} is {crop}; expected a multiple of {PATCH} up to the model's {size}")
+        patch = recipe.model.patch
+        if crop is not None and (crop % patch or not patch <= crop <= size):
+            raise InputError(f"phase {name}: {key} is {crop}; expected a multiple of {patch} up to the model's {size}")
     if (phase.crop_height is None) != (phase.crop_width is None):
         raise InputError(f"phase {name}: crop_height and crop_width go together; give both or neither")
     source = recipe.start_of(name)

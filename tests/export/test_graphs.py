@@ -101,17 +101,6 @@ def test_runs_as_pytorch_does(built: tuple[Bundle, str], inputs: BuildInputs) ->
                 assert (labels_HW == logits_1KHW.argmax(1)[0].numpy()).mean() > 0.97
 
 
-def test_convolutions_beside_a_patch_embedding_are_in_the_trunk_and_the_dense_graph() -> None:
-    model, dialect = models.model(models.card(depth=2, stem="patch-conv", first=1)), "tensorrt"
-    bucket = Bucket("half", model.policy.schedule.round_up((12,)))
-    graphs = export_family(model, [bucket], [0.5], dialect)
-    for name, proto in {**graphs.named(), "dense": export_dense(model, dialect)}.items():
-        assert lint_graph(name, proto, load_target("jetson-orin").lint) == []
-        assert sum(node.op_type == "Conv" for node in proto.graph.node) == {"trunk": 4, "half": 6, "dense": 10}[name]
-    (row,) = measure_parity(model, [bucket], "fp32", graphs, models.frames(2), threads=1)
-    assert row.label_agreement > 0.9999 and row.max_abs < 0.05
-
-
 def test_a_frame_is_cast_before_anything_else(cpu: Bundle, orin: Bundle) -> None:
     """TensorRT's parser takes a UINT8 input into a Cast alone; so it is in every graph of either dialect."""
     for bundle in (cpu, orin):

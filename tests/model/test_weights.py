@@ -97,6 +97,13 @@ def test_patches_of_14_are_resized_so_that_smooth_patches_give_the_same_tokens()
     assert resize_patches(resized, 16) is resized
 
 
+def test_patches_of_14_stay_as_they_are_in_a_model_of_14() -> None:
+    spec = ModelSpec.model_validate({"depth": 2, "stem": "patch-conv", "patch": 14, "height": 56, "width": 84})
+    model, tensors = Segmenter(spec, TokenPolicy(Shape(D, 2, spec.grid, 11))), dinov2()
+    assert load_timm(model, tensors).missing == []
+    assert torch.equal(model.stem.proj.weight, tensors["patch_embed.proj.weight"])
+
+
 def test_weights_without_layer_scale_for_a_model_that_has_one() -> None:
     with pytest.raises(InputError, match=r"no layer scale \(blocks.0.ls1.gamma\): leave model.layer_scale out"):
         load_timm(fresh(layer_scale=1e-5), vit())

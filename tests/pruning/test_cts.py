@@ -75,7 +75,7 @@ def test_a_cell_is_pure_that_holds_one_class_or_ignore_alone() -> None:
     labels_BHW[0, 40, 5] = 7  # one pixel of another class
     labels_BHW[0, :32, 32:64] = 255  # ignore alone
     labels_BHW[0, 0, 64] = 255  # one class and ignore
-    assert purity_targets(labels_BHW, 2).tolist() == [[1, 1, 0, 0, 1, 1]]
+    assert purity_targets(labels_BHW, 32).tolist() == [[1, 1, 0, 0, 1, 1]]
 
 
 @pytest.mark.parametrize("side", [2, 4])
@@ -89,7 +89,7 @@ def test_targets_are_what_a_look_at_each_cell_gives(side: int) -> None:
         ]
         for labels_HW in labels_BHW.numpy()
     ]
-    assert purity_targets(labels_BHW, side).tolist() == expected
+    assert purity_targets(labels_BHW, side * 16).tolist() == expected
     assert side == 4 or 0 < np.mean(expected) < 1
 
 
@@ -98,7 +98,7 @@ def test_the_loss_is_binary_cross_entropy() -> None:
     view = replace(model.embed(models.images(3))[2], labels_BHW=labels(3))
     assert isinstance(model.policy, Combination) and model.policy.purity is not None
     logits_BS = model.policy.purity(view.images_B3HW)[0]
-    p_BS, target_BS = torch.sigmoid(logits_BS), purity_targets(labels(3), 2)
+    p_BS, target_BS = torch.sigmoid(logits_BS), purity_targets(labels(3), 32)
     expected = -torch.where(target_BS > 0, p_BS.log(), (1 - p_BS).log()).mean()
     torch.testing.assert_close(purity_loss([logits_BS], [2], view), expected)
     assert purity_loss([logits_BS], [2], replace(view, labels_BHW=None)) == 0

@@ -173,7 +173,7 @@ def test_an_image_that_all_tokens_leave_is_answered_by_the_first_head() -> None:
 def test_class_shares_count_pixels() -> None:
     labels_BHW = labels(2)
     labels_BHW[0, :20, :20] = 255
-    shares_BNK = class_shares(labels_BHW, 11, 255)
+    shares_BNK = class_shares(labels_BHW, 11, 255, 16)
     for image, cell in ((0, 0), (0, 8), (1, 13)):
         top, left = (16 * place for place in divmod(cell, models.GRID[1]))
         patch = labels_BHW[image, top : top + 16, left : left + 16].numpy()

@@ -24,10 +24,13 @@ CPU, ORIN = load_target("onnx-cpu"), load_target("jetson-orin")
 EXPORTABLE: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in POLICIES if name != "dense" and not models.policy(name).not_exportable),
     ("svit", {"preservation": False}),
-    ("svit", {"extra": 2}),
+    (
+        "svit",
+        {"extra": 2, "stem": "patch-conv"},
+    ),  # a class token and a register; convolutions beside the patch embedding
 ]
-# a class token and a register beside attention that scores, beside merging and exits
-WITH_EXTRA = [pytest.param((name, {"extra": 2}), marks=pytest.mark.slow) for name in ("evit", "step", "algm", "tome")]
+# the same beside attention that scores, beside merging and exits
+WITH_EXTRA = [pytest.param((name, {"extra": 2}), marks=pytest.mark.slow) for name in ("evit", "step", "algm")]
 
 
 @pytest.fixture(scope="module", params=[*EXPORTABLE, *WITH_EXTRA], ids=lambda form: "-".join((form[0], *form[1])))

@@ -13,7 +13,7 @@ from edgeprune.train.checks import check_phase
 from edgeprune.train.recipe import Recipe, load_recipe
 
 DENSE = "dense"  # the row that the others are held against
-LOWER_TO = 32  # pixels that sides of a lower input are a multiple of: an even grid of patches
+LOWER_TO = 2  # patches that sides of a lower input are a multiple of: an even grid
 
 
 def load_plan(name: str | Path) -> Plan:
@@ -56,7 +56,8 @@ def with_controls(plan: Plan) -> Plan:
         depth = max(1, model.depth // 2)
         added[f"depth-{depth}"] = PlanRow(model={"depth": depth})
     if not any(changes.get("height", model.height) < model.height for changes in dense):
-        height, width = (max(LOWER_TO, side * 3 // 4 // LOWER_TO * LOWER_TO) for side in (model.height, model.width))
+        step = LOWER_TO * model.patch
+        height, width = (max(step, side * 3 // 4 // step * step) for side in (model.height, model.width))
         added[f"input-{height}x{width}"] = PlanRow(model={"height": height, "width": width})
     return plan.model_copy(update={"rows": plan.rows | added})
 

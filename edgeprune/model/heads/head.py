@@ -23,12 +23,13 @@ class Head(nn.Module, ABC):
     outputs: tuple[str, ...]
     label_stride: int
 
-    def __init__(self, width: int, classes: int, skip_channels: Sequence[int]):
+    def __init__(self, width: int, classes: int, skip_channels: Sequence[int], patch: int):
         """
         Args:
             width: of the tokens.
             classes: K.
             skip_channels: C of the stem's features at strides 4 and 8; empty where it has none.
+            patch: pixels of the frame for one token, each way.
         """
         super().__init__()
 

@@ -6,19 +6,22 @@ the frame.
 """
 
 from collections.abc import Sequence
+from math import ceil
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeprune.model.heads.head import Head
-from edgeprune.model.stem import PATCH
 
+CHANNELS = (64, 32)  # at strides 8 and 4
 MARGIN = 1e-3  # two best logits of a pixel closer than this may swap by rounding alone
 
 
-def _upsample(x_BCHW: Tensor) -> Tensor:
-    return F.interpolate(x_BCHW, scale_factor=2.0, mode="bilinear", align_corners=False)
+def _upsample(x_BCHW: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    """To twice the size, or to a given one."""
+    scale = 2.0 if size is None else None
+    return F.interpolate(x_BCHW, size, scale, mode="bilinear", align_corners=False)
 
 
 def _smooth(channels: int) -> nn.Sequential:
@@ -28,15 +31,16 @@ def _smooth(channels: int) -> nn.Sequential:
 class PyramidHead(Head):
     """Stride 16 -> 8 -> 4, one 3x3 convolution at each finer stride, logits at stride 4 doubled to stride 2.
 
-    Without skips (a patch stem) the same path runs on the tokens alone.
+    Without skips (a patch stem) the same path runs on the tokens alone. Where a patch is no 16 pixels the path goes from
+    its stride to 8, of which it is no double; sides at strides 8 and 4 are rounded up, as those of the stem's features are.
     """
 
     outputs = ("labels",)
     label_stride = 2
 
-    def __init__(self, width: int, classes: int, skip_channels: Sequence[int], channels: tuple[int, int] = (64, 32)):
-        super().__init__(width, classes, skip_channels)
-        at8, at4 = channels
+    def __init__(self, width: int, classes: int, skip_channels: Sequence[int], patch: int):
+        super().__init__(width, classes, skip_channels, patch)
+        self.patch, (at8, at4) = patch, CHANNELS
         self.reduce = nn.Linear(width, at8)
         self.skip8 = nn.Conv2d(skip_channels[1], at8, 1) if skip_channels else None
         self.skip4 = nn.Conv2d(skip_channels[0], at4, 1) if skip_channels else None
@@ -47,18 +51,24 @@ class PyramidHead(Head):
 
     def forward(self, x_BND: Tensor, grid: tuple[int, int], skips: Sequence[Tensor]) -> Tensor:
         """Logits (B, K, H, W)."""
+        size8, size4, size2 = self._sizes(grid)
         x_BCHW = self.reduce(x_BND).transpose(1, 2).unflatten(2, grid)
-        x_BCHW = _upsample(x_BCHW)
+        x_BCHW = _upsample(x_BCHW, size8)
         if self.skip8 is not None:
             x_BCHW = x_BCHW + self.skip8(skips[1])
-        x_BCHW = _upsample(self.narrow(self.smooth8(x_BCHW)))
+        x_BCHW = _upsample(self.narrow(self.smooth8(x_BCHW)), size4)
         if self.skip4 is not None:
             x_BCHW = x_BCHW + self.skip4(skips[0])
-        return _upsample(self.classify(self.smooth4(x_BCHW)))
+        return _upsample(self.classify(self.smooth4(x_BCHW)), size2)
+
+    def _sizes(self, grid: tuple[int, int]) -> list[tuple[int, int] | None]:
+        """Of the maps at strides 8, 4 and 2; None where each is twice the one before."""
+        height, width = grid[0] * self.patch, grid[1] * self.patch
+        return [None if self.patch == 16 else (ceil(height / stride), ceil(width / stride)) for stride in (8, 4, 2)]
 
     def with_early_exits(self, raw: Tensor, frozen_BNK: Tensor, open_BN: Tensor, grid: tuple[int, int]) -> Tensor:
         """The head's logits where a token is open, its own, enlarged, where it left."""
-        scale = float(PATCH // self.label_stride)
+        scale = float(self.patch // self.label_stride)
         canvas_BKHW = frozen_BNK.transpose(1, 2).unflatten(2, grid)
         canvas_BKHW = F.interpolate(canvas_BKHW, scale_factor=scale, mode="bilinear", align_corners=False)
         open_B1HW = F.interpolate(open_BN[:, None].unflatten(2, grid), scale_factor=scale, mode="nearest")

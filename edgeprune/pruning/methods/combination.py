@@ -34,6 +34,7 @@ from edgeprune.pruning.methods.svit import Gates, SViTOptions
 from edgeprune.pruning.schedules import spread
 from edgeprune.pruning.selection import select_top
 from edgeprune.pruning.superpatches import (
+    PATCH,
     Purity,
     Shared,
     Sharing,
@@ -113,7 +114,7 @@ class Combination(TokenPolicy):
         for block in blocks:
             x_ND = block(x_ND)
         if self.purity is not None:
-            return x_ND, -torch.cat(self.purity(view.images_B3HW), dim=1)[0]
+            return x_ND, -torch.cat(self.purity(view.images_of_patches(PATCH)), dim=1)[0]
         if self.decisions[0].kind is Kind.EXIT:
             return x_ND, stay_scores(self.heads[0](x_ND), self.exit_options.context)
         return x_ND, self.gates[0](x_ND)
@@ -178,7 +179,7 @@ class Combination(TokenPolicy):
         sharing = Sharing.of_single(x_BND, view.grid)
         walk = Walk(sharing, sharing.alive_BN, select, whole, x_BND.new_zeros((), dtype=torch.float32))
         if self.purity is not None:
-            logits = self.purity(view.images_B3HW)
+            logits = self.purity(view.images_of_patches(PATCH))
             walk.loss = walk.loss + purity_loss(logits, self.sides, view)
             for place, (side, logits_BS) in enumerate(zip(self.sides, logits, strict=True)):
                 sharing.merge(select(place, sharing.offered(logits_BS, side)), side)

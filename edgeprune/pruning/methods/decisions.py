@@ -201,7 +201,7 @@ def falling_sides(
         can = f"sides that do: {', '.join(map(str, fitting))}" if fitting else "no side does"
         raise InputError(
             f"policy: levels={written}: {wrong} does not divide the grid of {grid[0]}x{grid[1]} patches; {can}. Leave it out, "
-            f"or choose an input whose sides are multiples of {16 * max(sides)} pixels"
+            f"or choose an input whose sides are multiples of {max(sides)} patches"
         )
     ordered = sorted(levels, reverse=True)
     return tuple(side for side, _ in ordered), tuple(area for _, area in ordered)

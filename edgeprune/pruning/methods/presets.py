@@ -104,7 +104,7 @@ def step_levels(grid: Grid) -> list[tuple[int, float]]:
     if not sides:
         raise InputError(
             f"policy: step: no side of superpatches (16, 8, 4, 2) divides the grid of {grid[0]}x{grid[1]} patches; choose an "
-            "input whose sides are multiples of 32 pixels, or `levels: []` for exits alone"
+            "input whose sides are multiples of 2 patches, or `levels: []` for exits alone"
         )
     largest, *others = sides
     rest = sum(STEP_SHARES[side] * (1 - side**-2) for side in others)

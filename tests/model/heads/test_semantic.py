@@ -11,7 +11,7 @@ from tests import models
 
 
 def test_labels_are_the_best_classes_and_ties_are_not_sure() -> None:
-    head = PyramidHead(192, 3, ())
+    head = PyramidHead(192, 3, (), 16)
     logits_1KHW = torch.tensor([[1.0, 3.0, 0.0], [2.0, 3.0 + MARGIN / 2, 5.0], [0.0, -9.0, 5.0 - 2 * MARGIN]])[
         None, :, None
     ]
