@@ -12,7 +12,7 @@ PATHS: dict[str, tuple[str, ...]] = {
     "data": (".yaml", ".yml"),
     "recipe": (".yaml", ".yml"),
     "target": (".yaml", ".yml"),
-    "weights": (".safetensors",),
+    "weights": ("",),  # a file, or a folder of them
     "dense": (".safetensors",),
     "start": (".safetensors",),
     "teacher": (".safetensors",),

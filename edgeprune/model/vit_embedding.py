@@ -26,9 +26,9 @@ def section(about: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def grid_of(tensors: dict[str, Tensor], about: dict[str, Any]) -> tuple[int, int] | None:
-    """Patches (Gh, Gw) of the file's own input size, where `config.json` says one: `model_args.img_size`, else
-    `pretrained_cfg.input_size`."""
-    size = section(about, "model_args").get("img_size")
+    """Patches (Gh, Gw) of the file's own input size, where `config.json` says one: timm's `model_args.img_size`, transformers'
+    `image_size`, else timm's `pretrained_cfg.input_size`."""
+    size = section(about, "model_args").get("img_size", about.get("image_size"))
     size = [size, size] if isinstance(size, int) else size
     if size is None and isinstance(given := section(about, "pretrained_cfg").get("input_size"), list):
         size = given[1:]
@@ -64,7 +64,7 @@ def positions_of(tensors: dict[str, Tensor], grid: tuple[int, int], written: tup
     pos_1ND = tensors.get("pos_embed")
     if pos_1ND is None:
         raise InputError(
-            f"the weights have no pos_embed: their positions come from elsewhere (rotary, relative); {PLAIN}"
+            f"the weights have no pos_embed: their positions come from elsewhere (rotary, as DINOv3's, or relative); {PLAIN}"
         )
     if pos_1ND.ndim != 3 or pos_1ND.shape[0] != 1 or pos_1ND.shape[2] != tensors[FIRST].shape[0]:
         raise InputError(f"weights: pos_embed is {tuple(pos_1ND.shape)}, expected (1, positions, width); {PLAIN}")

@@ -1,4 +1,5 @@
-"""Weights under timm's names: which file holds what the plain ViT here computes, and under which spelling.
+"""Weights under timm's names (`hf_names` makes these of transformers'): which file holds what the plain ViT here computes, and
+under which spelling.
 
 What the blocks here compute under other names or in other parts (separate q, k and v; biases that are left out; layer
 scale as BEiT spells it) is rewritten, exactly. What they don't compute is refused with its keys: left over in silence it
@@ -32,8 +33,8 @@ KINDS: dict[str, str] = {
 }
 # what stands beside the tokens of the grid, or behind the last norm: nothing here is made of it
 ASIDE = re.compile(
-    r"^(cls_token|dist_token|reg_token|register_tokens|mask_token|storage_tokens|cls_pos_embed|head|fc_norm|pre_logits|attn_pool"
-    r"|decoder|decode_head|auxiliary_head|neck|dino_head|ibot_head|classifier)"
+    r"^(cls_token|dist_token|reg_token|register_tokens|mask_token|storage_tokens|cls_pos_embed|head|fc_norm|pre_logits"
+    r"|attn_pool|pooler|decoder|decode_head|auxiliary_head|neck|dino_head|ibot_head|classifier)"
 )
 PLAIN = "choose a plain ViT (DeiT, AugReg, MAE or DINOv2)"
 

@@ -1,4 +1,4 @@
-"""Loads timm-format ViT weights (DeiT, AugReg, MAE, DINOv2) by their key names into a model."""
+"""Loads ViT weights (DeiT, AugReg, MAE, DINOv2) into a model by their key names, timm's or those of transformers."""
 
 import re
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from edgeprune.base.errors import InputError
 from edgeprune.model.blocks import HEAD_SIZE
+from edgeprune.model.hf_names import in_timms_names
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.stem import PatchStem
 from edgeprune.model.vit_embedding import (
@@ -46,9 +47,9 @@ def load_timm(model: Segmenter, tensors: dict[str, Tensor], about: dict[str, Any
         InputError: the file is no plain ViT (see `vit_names`), of another width, other heads or other extra tokens, its
             positions are of no known grid, or it holds what is no number.
     """
-    inside, outside = unwrap(tensors)
+    inside, outside = unwrap(in_timms_names(tensors))
     adapted = spelled_plainly(inside)
-    _check_shape(model, adapted, about or {})
+    _check_kind(model, adapted, about or {})
     positions = positions_of(adapted, model.grid, grid_of(adapted, about or {}))
     adapted["pos_embed"] = positions.grid_1ND
     joined = take_extra_tokens(adapted, positions, model.spec.extra_tokens) if model.spec.extra_tokens else []
@@ -103,18 +104,21 @@ def _beyond(key: str, model: Segmenter) -> bool:
     return number is not None and int(number[1]) >= model.spec.depth
 
 
-def _check_shape(model: Segmenter, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+def _check_kind(model: Segmenter, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
     width = model.pos_embed.shape[-1]
     first = tensors.get("blocks.0.attn.qkv.weight", tensors[FIRST])
     found = first.shape[1] if first.ndim == 2 else None
     if found != width:
         raise InputError(f"the weights are {found} wide, the model {width}: choose model.size to match")
-    heads = section(about, "model_args").get("num_heads")
+    heads = section(about, "model_args").get("num_heads", about.get("num_attention_heads"))
     if heads is not None and heads != width // HEAD_SIZE:
         raise InputError(
             f"the weights have {heads} heads (config.json beside them), blocks here {width // HEAD_SIZE} of {HEAD_SIZE}; "
             f"{PLAIN}"
         )
+    activation = about.get("hidden_act", "gelu")
+    if activation != "gelu":
+        raise InputError(f"the weights have {activation} (config.json beside them), blocks here GELU; {PLAIN}")
 
 
 def _fold_layer_scale(tensors: dict[str, Tensor]) -> list[str]:

@@ -79,9 +79,12 @@ def check_done(run: PhaseRun) -> str | None:
     recipe, phase, name, path = run.recipe, run.phase, run.name, run.checkpoint
     card = read_card(path)
     recorded, now = card.provenance.get("made_of", {}), contents_of(run)
+    model = recipe.model
+    if "normalise" not in model.model_fields_set:  # it was that of the weights
+        model = model.model_copy(update={"normalise": card.model.normalise})
     says = phase.model_dump(mode="json") | {
         "seed": recipe.seed,
-        "model": recipe.model,
+        "model": model,
         "policy": settle(recipe.policy_of(phase), shape_of(recipe.model)),
     }
     made = card.provenance.get("recipe", {}) | {

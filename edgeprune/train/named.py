@@ -33,5 +33,5 @@ def check_named(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> None:
         if checkpoint is not None and checkpoint.endswith(SUFFIX):
             read_header(Path(checkpoint))
     weights = recipe.weights
-    if weights and not weights.startswith(PLACES) and known[0] in due:
+    if weights and not weights.startswith(PLACES) and not Path(weights).is_dir() and known[0] in due:
         look_at_checkpoint(Path(weights))

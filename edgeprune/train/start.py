@@ -10,12 +10,12 @@ from edgeprune.data.datasets import DataSet, load_data_set
 from edgeprune.model.blocks import Block
 from edgeprune.model.checkpoint import Card, is_checkpoint, shape_of
 from edgeprune.model.segmenter import Segmenter
-from edgeprune.model.weight_files import find_weights, read_config, read_safetensors
+from edgeprune.model.weight_files import find_weights, read_config, read_normalise, read_safetensors
 from edgeprune.model.weights import load_timm
 from edgeprune.pruning.methods import chosen_options, settle
 from edgeprune.quantize.calibrate import ptq_ranges
 from edgeprune.quantize.linear import load_quantizers
-from edgeprune.quantize.loading import load, load_start, make_model
+from edgeprune.quantize.loading import load, load_start, make_model, read_card
 from edgeprune.quantize.ranges import apply_ranges
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.recipe import QUANTIZED, SUFFIX
@@ -23,12 +23,34 @@ from edgeprune.train.recipe import QUANTIZED, SUFFIX
 logger = logging.getLogger(__name__)
 
 
+def normalise_of(run: PhaseRun) -> tuple[str, str | None]:
+    """The levels that the phase's model takes: what the recipe writes, else those of what it begins with.
+
+    Returns:
+        the row of `NORMALISE`, and one line where the recipe writes another than the weights were trained with.
+    """
+    spec, source = run.recipe.model, run.start or run.recipe.weights
+    if source is None:
+        return spec.normalise, None
+    path = find_weights(source) if run.start is None else run.checkpoint_of(source)
+    found: str | None
+    if run.start is not None or is_checkpoint(path):
+        found = read_card(path).model.normalise if path.is_file() else None
+    else:
+        found = read_normalise(path)
+    if "normalise" not in spec.model_fields_set:
+        return found or spec.normalise, None
+    if found in (None, spec.normalise):
+        return spec.normalise, None
+    return spec.normalise, f"model.normalise is {spec.normalise}, and {source} was trained with {found}"
+
+
 def card_of(run: PhaseRun, data_set: DataSet) -> Card:
     """The header of the checkpoint that the phase will write, but for its provenance."""
-    recipe = run.recipe
+    recipe, (normalise, _) = run.recipe, normalise_of(run)
     return Card(
         name=recipe.name,
-        model=recipe.model,
+        model=recipe.model.model_copy(update={"normalise": normalise}),
         policy=settle(recipe.policy_of(run.phase), shape_of(recipe.model)),
         quantized=run.phase.kind in QUANTIZED,
         names=data_set.names,
@@ -53,8 +75,9 @@ def start_model(run: PhaseRun, card: Card, device: torch.device, resumes: bool) 
     for key, value in chosen.items():
         logger.info(f"{run.name}: policy {card.policy.name}: {key} {value}, chosen for this model")
     started_from, note = load_weights(run, model, card.names)
-    if note:
-        logger.info(f"{run.name}: {note}")
+    for line in (note, normalise_of(run)[1]):
+        if line:
+            logger.info(f"{run.name}: {line}")
     for index, block in enumerate(model.blocks):
         assert isinstance(block, Block)
         block.drop_path = run.phase.drop_path * index / max(1, len(model.blocks) - 1)

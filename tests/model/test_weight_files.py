@@ -1,12 +1,13 @@
 """Files of weights, the hub's and the zoo's: what is not there or not whole is one line with a way out."""
 
+import json
 import os
 from pathlib import Path
 
 import huggingface_hub
 import pytest
 import torch
-from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
 from safetensors.torch import save_file
 
 from edgeprune.base.errors import InputError
@@ -43,7 +44,69 @@ def test_a_hub_id_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     save_file(vit(), tmp_path / "model.safetensors")
     assert load_timm(fresh(), read_safetensors(find_weights("hub:timm/deit_tiny"))).missing == []
     find_weights("hub:timm/deit_tiny/folder/other.safetensors")
-    assert asked == [("timm/deit_tiny", "model.safetensors"), ("timm/deit_tiny", "folder/other.safetensors")]
+    beside = ("config.json", "preprocessor_config.json")
+    assert asked == [
+        *(("timm/deit_tiny", name) for name in ("model.safetensors", *beside)),
+        *(("timm/deit_tiny", f"folder/{name}") for name in ("other.safetensors", *beside)),
+    ]
+
+
+def write_shards(folder: Path) -> None:
+    """Two files of a ViT's tensors and their index."""
+    tensors = list(vit().items())
+    parts = {f"model-0000{part + 1}-of-00002.safetensors": dict(tensors[part::2]) for part in range(2)}
+    for name, part in parts.items():
+        save_file(part, folder / name)
+    index = {"metadata": {}, "weight_map": {key: name for name, part in parts.items() for key in part}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def test_a_hub_id_of_shards_is_fetched_whole_with_what_stands_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    write_shards(tmp_path)
+
+    def download(repo: str, file: str) -> str:
+        asked.append(file)
+        if not (tmp_path / file).is_file():
+            raise EntryNotFoundError(f"404: no {file}")
+        return str(tmp_path / file)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    path = find_weights("hub:facebook/dinov2-giant")
+    assert load_timm(fresh(), read_safetensors(path)).missing == []
+    shards = [f"model-0000{part}-of-00002.safetensors" for part in (1, 2)]
+    index = ["model.safetensors", "model.safetensors.index.json"]
+    assert asked == [*index, *shards, "config.json", "preprocessor_config.json"]
+
+
+def test_a_folder_holds_one_file_or_an_index_of_shards(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the folder has neither model.safetensors nor model.safetensors.index.json"):
+        find_weights(str(tmp_path))
+    write_shards(tmp_path)
+    found = read_safetensors(find_weights(str(tmp_path)))
+    assert set(found) == set(vit()) and all(torch.equal(found[key], value) for key, value in vit().items())
+    save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
+    assert set(read_safetensors(find_weights(str(tmp_path)))) == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "index of shards"),
+        ("[]", "names no shards"),
+        ('{"weight_map": {}}', "names no shards"),
+        ('{"weight_map": {"a": "../model.safetensors"}}', "names no shards"),
+        ('{"weight_map": {"a": 3}}', "names no shards"),
+        ('{"weight_map": {"a": "model-00001-of-00001.safetensors"}}', "model-00001-of-00001.safetensors is not there"),
+    ],
+)
+def test_an_index_that_leads_nowhere_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(InputError, match=said) as found:
+        read_safetensors(find_weights(str(tmp_path)))
+    assert "\n" not in str(found.value)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,55 @@
+"""What a phase starts with: pretrained weights from a folder, and the levels that these were trained with."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import save_file
+
+from edgeprune.model.checkpoint import save
+from edgeprune.quantize.loading import make_model
+from edgeprune.train.checks import check_done
+from edgeprune.train.named import check_named
+from edgeprune.train.phase_run import PhaseRun
+from edgeprune.train.start import card_of, check_start, start_model
+from tests import models
+from tests.model.vits import vit
+
+HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+
+
+def run_of(folder: Path, phase: str, **model: Any) -> PhaseRun:
+    """A phase of a recipe that begins with AugReg's weights in a folder."""
+    (folder / "vit").mkdir(exist_ok=True)
+    save_file(vit(), folder / "vit" / "model.safetensors")
+    (folder / "vit" / "preprocessor_config.json").write_text(json.dumps(HALF))
+    size = {"depth": 3, "stem": "conv", "height": models.HEIGHT, "width": models.WIDTH}
+    recipe = models.recipe(folder, weights=str(folder / "vit"), model=size | model)
+    return PhaseRun(recipe, phase, folder)
+
+
+def test_a_phase_takes_the_levels_of_its_weights_and_the_next_one_those_of_its_start(tmp_path: Path) -> None:
+    run = run_of(tmp_path, "dense")
+    check_named(run.recipe, tmp_path)
+    check_start(run)
+    card = card_of(run, models.STREET)
+    assert card.model.normalise == "half" and make_model(card).mean[0, 0, 0] == 127.5
+    save(run.checkpoint, card, make_model(card).state_dict())
+    assert card_of(run_of(tmp_path, "sparse"), models.STREET).model.normalise == "half"
+    check_done(run)  # made by this recipe, which leaves the levels open
+
+
+def test_a_recipe_that_says_otherwise_wins_and_it_is_said_in_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = run_of(tmp_path, "dense", normalise="imagenet")
+    card = card_of(run, models.STREET)
+    assert card.model.normalise == "imagenet"
+    with caplog.at_level(logging.INFO):
+        start_model(run, card, models.model().mean.device, resumes=False)
+    said = [line for line in caplog.messages if "normalise" in line]
+    assert said == [f"dense: model.normalise is imagenet, and {tmp_path / 'vit'} was trained with half"]
+    agrees = run_of(tmp_path, "dense", normalise="half")
+    assert card_of(agrees, models.STREET).model.normalise == "half"
