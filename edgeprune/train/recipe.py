@@ -122,7 +122,7 @@ class Recipe(Strict):
     policy: PolicySpec = PolicySpec()
     weights: str | None = Field(
         None,
-        description="the first phase's start: a checkpoint, or timm-format weights (a file or hub:OWNER/NAME)",
+        description="the first phase's start: a checkpoint, or a ViT's weights (a file, a folder of shards, hub:OWNER/NAME)",
     )
     phases: dict[Name, Phase] = Field(min_length=1)
     validation: Validation | None = None

@@ -86,7 +86,7 @@ def row_recipe(plan: Plan, row_name: str, seed: int) -> Recipe:
         if plan.frames and index == 0:
             changes["frames"] = plan.frames
         phases[name] = phase.model_copy(update=changes, deep=True)
-    model = parse(ModelSpec, recipe.model.model_dump() | row.model, f"row {row_name}: model")
+    model = parse(ModelSpec, recipe.model.model_dump(exclude_unset=True) | row.model, f"row {row_name}: model")
     policy = row.policy or PolicySpec()
     return recipe.model_copy(
         update={
