@@ -74,7 +74,7 @@ def test_shipped_sets_have_the_classes_of_the_street(name: str) -> None:
         (
             "{seed: 0, frames: 3}",
             "{images: a, lables: b}",
-            "'train.lables'; known: images, labels, include, exclude; did",
+            "'train.lables'; known: images, labels, format, file_list, part, include, exclude; did",
         ),
         ("{seed: 0, frames: 3}", "{seed: 0, frames: many}", "train.frames: input should be a valid integer"),
         ("{seed: 0, frames: 3}", "{seed: 0, frames: 0}", "found 0"),

@@ -1,14 +1,16 @@
 """A data set: images, labels, and what the label ids mean. What people write is described in `docs/data.md`."""
 
+import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, PrivateAttr, Tag
+from pydantic import Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
 
 from edgeprune.base.errors import InputError, nearest
 from edgeprune.base.reading import ROOT, Strict, find, parse, read_yaml
 
 STEM = "{stem}"
+Share = Annotated[float, Field(ge=0, le=1)]
 IGNORE = "ignore"  # in `ids`, in place of a class
 
 
@@ -21,9 +23,23 @@ class FolderSplit(Strict):
     """
 
     images: Path
-    labels: Path
+    labels: Path = Field(description="a folder or a pattern; with `format: coco` the JSON file of the annotations")
+    format: Literal["masks", "coco", "yolo"] = Field(
+        "masks", description="what labels are: images, or polygons in files"
+    )
+    file_list: Path | None = Field(None, description="a text file with a stem, or an image and its label, on each line")
+    part: tuple[Share, Share] = Field(
+        (0.0, 1.0), description="from where to where of the images in the order of their names"
+    )
     include: list[str] = ["*"]
     exclude: list[str] = []
+
+    @field_validator("part")
+    @classmethod
+    def _ascending(cls, part: tuple[float, float]) -> tuple[float, float]:
+        if part[0] >= part[1]:
+            raise ValueError("expected where it begins and where it ends, such as [0.8, 1]")
+        return part
 
 
 class StreetSplit(Strict):
@@ -48,6 +64,7 @@ Split = Annotated[
 ]
 Byte = Annotated[int, Field(ge=0, le=255)]
 Colour = tuple[Byte, Byte, Byte]
+SETS = ROOT / "data" / "sets"
 MOST_CLASSES = 255  # labels are bytes, and one of 256 is what is ignored
 # as a checkpoint and a manifest take it; an empty one has a message of its own
 ClassName = Annotated[str, Field(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -78,6 +95,16 @@ class DataSet(Strict):
     score_width: int | None = Field(None, ge=1, le=8192)
     _coloured: bool = PrivateAttr(False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _spell_out(cls, content: Any) -> Any:
+        """`names: cityscapes` and `ids: cityscapes` stand for what the file of that name says."""
+        if not isinstance(content, dict) or not any(isinstance(content.get(key), str) for key in ("names", "ids")):
+            return content
+        from edgeprune.data.known import spell_out
+
+        return spell_out(content, IGNORE)
+
     def model_post_init(self, context: Any) -> None:
         self._coloured = bool(self.palette)
         self.palette = self.palette or voc_colours(len(self.names))
@@ -103,12 +130,35 @@ def voc_colours(count: int) -> list[Colour]:
 
 
 def load_data_set(name: str) -> DataSet:
-    """A data set by name (`edgeprune/data/sets/`) or path; its `path` comes back absolute."""
-    path = find(name, ROOT / "data" / "sets", "data set")
-    data_set = parse(DataSet, read_yaml(path, "data set"), str(path))
-    if data_set.path is not None:
-        data_set.path = (path.resolve().parent / data_set.path).resolve()
-    elif any(isinstance(split, FolderSplit) for split in (data_set.train, data_set.val, data_set.test)):
+    """A data set by name (`edgeprune/data/sets/`), by its YAML file, or by its folder where the layout says the rest; its `path`
+    comes back absolute.
+
+    Raises:
+        InputError: no such set, a YAML with a fault, or a folder that is of no layout, or of two.
+    """
+    if os.path.isdir(name) and not (SETS / f"{name}.yaml").is_file():
+        from edgeprune.data.layouts import describe  # what a device runs knows no folders of others
+
+        return describe(Path(name)).data_set()
+    if os.sep in name and Path(name).suffix not in (".yaml", ".yml") and not os.path.lexists(name):
+        raise InputError(f"data set {name}: neither a folder nor a YAML file is there; check the path")
+    path = find(name, SETS, "data set")
+    content = read_yaml(path, "data set")
+    if isinstance(content, dict) and isinstance(content.get("path"), str):
+        content["path"] = str((path.resolve().parent / content["path"]).resolve())
+    if isinstance(content, dict) and "layout" in content:
+        from edgeprune.data.layouts import complete
+
+        content = complete(content, path)
+    return parse_data_set(content, path)
+
+
+def parse_data_set(content: Any, path: Path) -> DataSet:
+    """A data set's YAML, or what its folder was found to be, checked as a whole. `path`: for messages."""
+    data_set = parse(DataSet, content, str(path))
+    if data_set.path is None and any(
+        isinstance(split, FolderSplit) for split in (data_set.train, data_set.val, data_set.test)
+    ):
         raise InputError(f"{path}: image and label folders need `path`, the folder they are in")
     _check_names(data_set, path)
     _check_ids(data_set, path)

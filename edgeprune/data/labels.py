@@ -95,10 +95,11 @@ class LabelReader:
         place_HW = np.searchsorted(self._colours, colour_HW).clip(max=len(self._colours) - 1)
         stray_HW = self._colours[place_HW] != colour_HW
         if stray_HW.any():
-            colour = int(colour_HW[stray_HW][0])
+            row, column = (int(places[0]) for places in np.nonzero(stray_HW))
+            colour = int(colour_HW[row, column])
             raise WrongIds(
                 f"label {path} has colour [{colour >> 16}, {colour >> 8 & 255}, {colour & 255}] in "
-                f"{np.count_nonzero(stray_HW)} pixels, which is none of `palette`; correct `palette`, or add it to "
+                f"{np.count_nonzero(stray_HW)} pixels, the first at x {column}, y {row}, which is none of `palette`; correct `palette`, or add it to "
                 "`ignore_colours` of the data-set YAML"
             )
         return self._class_of_colour[place_HW].astype(np.uint8)

@@ -12,7 +12,7 @@ from edgeprune.data.datasets import STEM
 log = logging.getLogger("edgeprune")
 
 
-def find_by_stem(place: Path, suffixes: tuple[str, ...], what: str, other: Path) -> dict[str, Path]:
+def find_by_stem(place: Path, suffixes: tuple[str, ...], what: str, other: Path) -> dict[str, str]:
     """The files of a folder and all below it that end in `suffixes`, or those that fit a pattern with `{stem}`; links to
     folders are not followed.
 
@@ -23,22 +23,25 @@ def find_by_stem(place: Path, suffixes: tuple[str, ...], what: str, other: Path)
         what: `images` or `labels`, for messages.
         other: the other of the two; where its folder lies below this one, it is passed over.
 
+    Returns:
+        by stem the path below the folder: text, for a set may have a million files.
+
     Raises:
         InputError: no such folder, no such file in it, or two files of one stem.
     """
     folder, fits = _pattern(place, suffixes, what)
     if not os.path.isdir(folder):
         raise InputError(f"{what} folder {folder} is not there; correct `{what}:` or `path:` in the data-set YAML")
-    by_stem: dict[str, Path] = {}
+    by_stem: dict[str, str] = {}
     for path in _files_below(folder, what, other):
-        match = fits.fullmatch(_nfc(path.relative_to(folder)))
+        match = fits.fullmatch(_nfc(path))
         if match is None:
             continue
         stem = match[1]
         if stem in by_stem:
             raise InputError(
-                f"{by_stem[stem]} and {path.name} share a stem; keep one of the two, or tell them apart by a pattern such as "
-                f"`{what}: {folder.name}/{STEM}{path.suffix}`"
+                f"{folder / by_stem[stem]} and {os.path.basename(path)} share a stem; keep one of the two, or tell them apart "
+                f"by a pattern such as `{what}: {folder.name}/{STEM}{os.path.splitext(path)[1]}`"
             )
         by_stem[stem] = path
     if not by_stem:
@@ -58,7 +61,7 @@ def _pattern(place: Path, suffixes: tuple[str, ...], what: str) -> tuple[Path, r
     if str(place).count(STEM) > 1:
         raise InputError(f"{what}: {place} has {STEM} more than once; write it once, it may stand for folders too")
     folder = folder_of(place)
-    before, after = _nfc(place.relative_to(folder)).split(STEM)
+    before, after = _nfc(place.relative_to(folder).as_posix()).split(STEM)
     return folder, re.compile(f"{re.escape(before)}(.+){re.escape(after)}", re.DOTALL)
 
 
@@ -67,24 +70,26 @@ def folder_of(place: Path) -> Path:
     return next(path for path in (place, *place.parents) if STEM not in str(path))
 
 
-def _nfc(path: Path) -> str:
-    return unicodedata.normalize("NFC", path.as_posix())
+def _nfc(path: str) -> str:
+    return unicodedata.normalize("NFC", path)
 
 
-def _files_below(folder: Path, what: str, other: Path) -> list[Path]:
-    """Every file that is not hidden and not in the folder `other`, in the order of their paths."""
+def _files_below(folder: Path, what: str, other: Path) -> list[str]:
+    """Every file that is not hidden and not in the folder `other`, below `folder`, in the order of their paths."""
 
     def refuse(error: OSError) -> None:
         raise InputError(f"{what} folder {error.filename} can't be read ({error.strerror}); let yourself read it")
 
-    found = []
+    found: list[str] = []
     for here, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".") and Path(here, name) != other]
-        found += [Path(here, name) for name in names if not name.startswith(".")]
-    return sorted(found)
+        below = Path(here).relative_to(folder).as_posix()
+        prefix = "" if below == "." else f"{below}/"
+        found += [prefix + name for name in names if not name.startswith(".")]
+    return sorted(found, key=lambda path: path.split("/"))
 
 
-def by_common_ending(labels: dict[str, Path], stems: list[str]) -> dict[str, Path] | None:
+def by_common_ending(labels: dict[str, str], stems: list[str]) -> dict[str, str] | None:
     """The label of each stem, where label names are longer by one and the same ending (`f0.jpg`, `f0_mask.png`).
 
     Returns:

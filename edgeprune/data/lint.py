@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from edgeprune.base.errors import InputError
 from edgeprune.data.datasets import IGNORE, DataSet
+from edgeprune.data.duplicates import FrameHashes
 from edgeprune.data.folder import FolderSamples, MissingLabels
 from edgeprune.data.samples import Samples, UInt8, WrongIds, WrongSize
 from edgeprune.data.split import open_split, spread
@@ -28,8 +29,8 @@ class LabelReport:
     frames_256: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
     # the first label that has an id outside the classes, by id
     strays: dict[int, str] = field(default_factory=dict)
-    # by kind, a line for each frame that is of no use
-    faults: dict[type[InputError], list[str]] = field(default_factory=dict)
+    # by kind, the line of the first frame that is of no use, and how many there are
+    faults: dict[type[InputError], tuple[str, int]] = field(default_factory=dict)
 
     @property
     def warnings(self) -> list[str]:
@@ -81,9 +82,10 @@ class LabelReport:
         differ, ids outside the classes (the first frame of each, and how many more there are); labels in which everything is
         ignored, or everything but one class without `ids` that say so."""
         found = [
-            lines[0] + (f" (and {_more(len(lines) - 1, what)})" if lines[1:] else "")
+            line + (f" (and {_more(count - 1, what)})" if count > 1 else "")
             for kind, what in KINDS.items()
-            if (lines := self.faults.get(kind))
+            if kind in self.faults
+            for line, count in [self.faults[kind]]
         ]
         if self.strays:
             found.append(self._strays())
@@ -94,7 +96,8 @@ class LabelReport:
     def add_fault(self, error: InputError) -> None:
         """Counts what is wrong with one frame."""
         kind = type(error) if type(error) in KINDS else InputError
-        self.faults.setdefault(kind, []).append(str(error))
+        first, count = self.faults.get(kind, (str(error), 0))
+        self.faults[kind] = first, count + 1
 
     def _strays(self) -> str:
         index, origin = next(iter(self.strays.items()))
@@ -149,11 +152,19 @@ def _ids_line(classes: Sequence[str] | Mapping[int, str]) -> str:
     return f"`ids: {{{', '.join(shown)}}}`"
 
 
-def lint_labels(samples: Samples, data_set: DataSet, limit: int | None = None) -> LabelReport:
-    """Reads every frame, or `limit` frames spread evenly over the split, and reports; `LabelReport.check` refuses."""
-    report = LabelReport(data_set, len(samples))
+def lint_labels(
+    samples: Samples, data_set: DataSet, limit: int | None = None, hashes: FrameHashes | None = None
+) -> LabelReport:
+    """Reads every frame, or `limit` frames spread evenly over the split, and reports; `LabelReport.check` refuses.
+
+    Args:
+        hashes: takes a hash of each image that can be read.
+    """
+    report, names = LabelReport(data_set, len(samples)), samples.names
     for index in spread(len(samples), limit):
-        label_HW, faults = _look_at(samples, index)
+        image_HW3, label_HW, faults = _look_at(samples, index)
+        if hashes is not None and image_HW3 is not None:
+            hashes.add(names[index], image_HW3)
         for error in faults:
             report.add_fault(error)
         if label_HW is not None:
@@ -161,22 +172,25 @@ def lint_labels(samples: Samples, data_set: DataSet, limit: int | None = None) -
     return report
 
 
-def _look_at(samples: Samples, index: int) -> tuple[UInt8 | None, list[InputError]]:
+def _look_at(samples: Samples, index: int) -> tuple[UInt8 | None, UInt8 | None, list[InputError]]:
     if isinstance(samples, FolderSamples):
         return samples.look_at(index)
     try:
-        return samples[index].label_HW, []
+        sample = samples[index]
+        return sample.image_HW3, sample.label_HW, []
     except InputError as error:
-        return None, [error]
+        return None, None, [error]
 
 
-def lint_split(data_set: DataSet, split: str, limit: int | None = None) -> LabelReport:
+def lint_split(
+    data_set: DataSet, split: str, limit: int | None = None, hashes: FrameHashes | None = None
+) -> LabelReport:
     """`lint_labels` of a split by name. Images without labels, and folders that can't be read, are problems among others."""
     try:
-        return lint_labels(open_split(data_set, split), data_set, limit)
+        return lint_labels(open_split(data_set, split), data_set, limit, hashes)
     except MissingLabels as error:
-        report = lint_labels(error.rest, data_set, limit)
-        report.faults.setdefault(InputError, []).insert(0, str(error))
+        report = lint_labels(error.rest, data_set, limit, hashes)
+        report.faults[InputError] = str(error), report.faults.get(InputError, ("", 0))[1] + 1
         return report
     except InputError as error:
-        return LabelReport(data_set, 0, faults={InputError: [str(error)]})
+        return LabelReport(data_set, 0, faults={InputError: (str(error), 1)})

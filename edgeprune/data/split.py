@@ -1,14 +1,15 @@
 """From the YAML of a data set to the samples of one of its splits."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgeprune.base.errors import InputError, nearest
 from edgeprune.data.datasets import DataSet, FolderSplit, StreetSplit, load_data_set
-from edgeprune.data.folder import FolderSamples
+from edgeprune.data.folder import FolderSamples, Masks, MissingLabels
 from edgeprune.data.labels import LabelReader
 from edgeprune.data.layout import folder_of
+from edgeprune.data.pairs import Choice, pair_up
 from edgeprune.data.samples import Samples
 from edgeprune.data.selection import LEAST_FRAMES, CalibrationFrames
 from edgeprune.data.street import StreetSamples
@@ -72,13 +73,40 @@ def open_split(data_set: DataSet, split: str, include: Sequence[str] = ("*",), e
         raise InputError(
             f"data set {data_set.name!r} is not at {data_set.path}; copy its YAML, edit `path:` in it and name the copy"
         )
-    return FolderSamples(
-        data_set.path / spec.images,
-        data_set.path / spec.labels,
-        LabelReader(data_set),
-        include=[spec.include, include],
-        exclude=[*spec.exclude, *exclude],
-    )
+    file_list = None if spec.file_list is None else data_set.path / spec.file_list
+    choice = Choice([spec.include, include], [*spec.exclude, *exclude], spec.part, file_list)
+    return FORMATS[spec.format](data_set, spec, choice)
+
+
+def _open_masks(data_set: DataSet, spec: FolderSplit, choice: Choice) -> FolderSamples:
+    assert data_set.path is not None
+    pairs = pair_up(data_set.path, data_set.path / spec.images, data_set.path / spec.labels, choice)
+    images, labels = pairs.folders
+    masks = Masks(labels, pairs.labels, LabelReader(data_set))
+    samples = FolderSamples(images, pairs.names, pairs.images, masks)
+    if pairs.missing:
+        raise MissingLabels(pairs.missing, samples)
+    return samples
+
+
+def _open_coco(data_set: DataSet, spec: FolderSplit, choice: Choice) -> FolderSamples:
+    from edgeprune.data.coco import open_coco  # polygons are for training; a device that runs does without
+
+    return open_coco(data_set, spec, choice)
+
+
+def _open_yolo(data_set: DataSet, spec: FolderSplit, choice: Choice) -> FolderSamples:
+    from edgeprune.data.yolo import open_yolo
+
+    return open_yolo(data_set, spec, choice)
+
+
+# by a split's `format`
+FORMATS: dict[str, Callable[[DataSet, FolderSplit, Choice], FolderSamples]] = {
+    "masks": _open_masks,
+    "coco": _open_coco,
+    "yolo": _open_yolo,
+}
 
 
 def open_calibration(spec: CalibrationFrames) -> Samples:

@@ -19,7 +19,6 @@ from edgeprune.base.errors import InputError
 from edgeprune.data import Samples, open_split
 from edgeprune.data.datasets import DataSet, StreetSplit, load_data_set
 from edgeprune.data.folder import FolderSamples
-from edgeprune.data.labels import is_coloured
 from edgeprune.data.selection import FrameSelection
 from edgeprune.data.split import SPLITS
 from edgeprune.model.checkpoint import shape_of
@@ -81,7 +80,7 @@ def frames_digest(data_set: DataSet, split: str, samples: Samples) -> str:
     )
     if isinstance(spec := getattr(data_set, split), StreetSplit):
         says |= spec.model_dump()
-    if isinstance(samples, FolderSamples) and is_coloured(samples.files(0)[1]):
+    if isinstance(samples, FolderSamples) and samples.coloured:
         says["palette"] = data_set.palette  # of ids it is for looking at alone
     digest = hashlib.sha256(json.dumps(says, sort_keys=True).encode())
     for index, name in enumerate(samples.names):

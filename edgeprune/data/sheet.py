@@ -1,0 +1,144 @@
+"""A contact sheet of labelled frames: what a data set holds, at a glance."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+from edgeprune.data.datasets import DataSet
+from edgeprune.data.nearest import resize_nearest
+from edgeprune.data.samples import Sample, UInt8
+
+COLUMNS, TILE_PX, GAP_PX = 4, 420, 14
+COLOUR_SHARE = 0.55  # of a class's colour in a pixel
+IGNORED_SHARE = 0.3  # of the frame's own light where nothing is learnt
+GROUND_RGB, TEXT_RGB, DIM_RGB = (16, 18, 22), (240, 240, 236), (150, 152, 158)
+TITLE_PX, NAME_PX, CLASS_PX = 24, 14, 15
+NAMED_SHARE = 0.015  # of a tile: a smaller region has no name in it
+CELLS = 96  # of a label map in which room for a name is looked for, along its longer side
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A frame at the sheet's size, with its labels."""
+
+    name: str
+    image: Image.Image
+    label_HW: UInt8
+
+
+def draw_sheet(samples: Sequence[Sample], data_set: DataSet, title: str) -> Image.Image:
+    """Frames with their labels in colour and by name, side by side under a title and over a legend with each class's share."""
+    tiles = [_tile(sample) for sample in samples]
+    columns = min(COLUMNS, len(tiles))
+    rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
+    heights = [max(tile.image.height for tile in row) + round(1.9 * NAME_PX) for row in rows]
+    width = max(columns, 2) * (TILE_PX + GAP_PX) + GAP_PX
+    legend = _legend(tiles, data_set, width)
+    top = round(2.4 * TITLE_PX)
+    sheet = Image.new("RGB", (width, top + sum(heights) + len(rows) * GAP_PX + legend.height + GAP_PX), GROUND_RGB)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((GAP_PX, top / 2), title, TEXT_RGB, _font(TITLE_PX), anchor="lm")
+    for row, height in zip(rows, heights, strict=True):
+        for column, tile in enumerate(row):
+            left = GAP_PX + column * (TILE_PX + GAP_PX)
+            sheet.paste(_painted(tile, data_set), (left + (TILE_PX - tile.image.width) // 2, top))
+            at = (left, top + height - round(0.8 * NAME_PX))
+            draw.text(at, _shortened(tile.name, TILE_PX, _font(NAME_PX)), DIM_RGB, _font(NAME_PX), anchor="lm")
+        top += height + GAP_PX
+    sheet.paste(legend, (0, top))
+    return sheet
+
+
+def _tile(sample: Sample) -> Tile:
+    height, width = sample.label_HW.shape
+    scale = min(TILE_PX / width, 1.2 * TILE_PX / height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    image = Image.fromarray(sample.image_HW3).resize(size, Image.Resampling.BICUBIC)
+    label_HW = resize_nearest(sample.label_HW, size[1], size[0]).astype(np.uint8)
+    return Tile(sample.name, image, label_HW)
+
+
+def _painted(tile: Tile, data_set: DataSet) -> Image.Image:
+    """The frame under its classes' colours, with a line between classes; what is ignored is dark."""
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(data_set.palette)] = data_set.palette
+    picture = Image.blend(tile.image, Image.fromarray(table[tile.label_HW]), COLOUR_SHARE)
+    ignored = Image.fromarray((tile.label_HW == data_set.ignore_index).astype(np.uint8) * 255)
+    picture.paste(tile.image.point(lambda level: level * IGNORED_SHARE), mask=ignored)
+    border_HW = np.zeros(tile.label_HW.shape, np.uint8)
+    border_HW[:, 1:] |= tile.label_HW[:, 1:] != tile.label_HW[:, :-1]
+    border_HW[1:] |= tile.label_HW[1:] != tile.label_HW[:-1]
+    picture.paste(GROUND_RGB, mask=Image.fromarray(border_HW * 140))
+    draw = ImageDraw.Draw(picture)
+    for index, (x, y) in _places(tile.label_HW, len(data_set.names)).items():
+        name, font = data_set.names[index], _font(CLASS_PX)
+        half = font.getlength(name) / 2 + 4
+        x = min(max(x, half), max(half, picture.width - half))
+        y = min(max(y, CLASS_PX), picture.height - CLASS_PX)
+        draw.text((x, y), name, TEXT_RGB, font, anchor="mm", stroke_width=2, stroke_fill=GROUND_RGB)
+    return picture
+
+
+def _places(label_HW: UInt8, classes: int) -> dict[int, tuple[float, float]]:
+    """Where the name of each class has most room: what is left last where its region is eaten from its border."""
+    height, width = label_HW.shape
+    scale = max(height, width) / CELLS
+    small_hw = resize_nearest(label_HW, max(1, round(height / scale)), max(1, round(width / scale)))
+    found = {}
+    for index in np.unique(small_hw).tolist():
+        region_hw = small_hw == index
+        if index >= classes or region_hw.mean() < NAMED_SHARE:
+            continue
+        y, x = _last_left(region_hw)
+        found[index] = (x + 0.5) * scale, (y + 0.5) * scale
+    return found
+
+
+def _last_left(region_hw: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """Row and column of the middle of what a region leaves before it vanishes under erosion; beyond the border is outside."""
+    left = Image.fromarray(np.pad(region_hw, 1).astype(np.uint8) * 255)
+    while (eaten := left.filter(ImageFilter.MinFilter(3))).getbbox():
+        left = eaten
+    rows, columns = np.nonzero(np.asarray(left)[1:-1, 1:-1])
+    middle = len(rows) // 2
+    return float(rows[middle]), float(columns[middle])
+
+
+def _legend(tiles: Sequence[Tile], data_set: DataSet, width: int) -> Image.Image:
+    """Chips of the classes, most frequent first, and each one's share of the pixels that are shown."""
+    counts = sum((np.bincount(tile.label_HW.ravel(), minlength=256) for tile in tiles), np.zeros(256, np.int64))
+    shares = counts / max(1, int(counts.sum()))
+    order = sorted(range(len(data_set.names)), key=lambda index: -counts[index])
+    entries = [(data_set.palette[index], f"{data_set.names[index]} {shares[index]:.1%}") for index in order]
+    if counts[data_set.ignore_index]:
+        entries.append(((60, 62, 66), f"ignored {shares[data_set.ignore_index]:.1%}"))
+    font, line_px = _font(CLASS_PX), round(1.7 * CLASS_PX)
+    column_px = max(round(max(font.getlength(text) for _, text in entries) + 3 * CLASS_PX), 1)
+    columns = max(1, (width - 2 * GAP_PX) // column_px)
+    lines = -(-len(entries) // columns)
+    legend = Image.new("RGB", (width, lines * line_px), GROUND_RGB)
+    draw = ImageDraw.Draw(legend)
+    for place, (colour, text) in enumerate(entries):
+        line, column = divmod(place, columns)
+        left, middle = GAP_PX + column * column_px, (line + 0.5) * line_px
+        draw.rounded_rectangle(
+            (left, middle - CLASS_PX / 2, left + CLASS_PX, middle + CLASS_PX / 2), 3, colour, outline=DIM_RGB
+        )
+        draw.text((left + 1.5 * CLASS_PX, middle), text, TEXT_RGB, font, anchor="lm")
+    return legend
+
+
+def _font(size: int) -> "ImageFont.FreeTypeFont | ImageFont.ImageFont":
+    return ImageFont.load_default(size=size)
+
+
+def _shortened(text: str, width: int, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont") -> str:
+    """The end of a long name: that is where the names of one folder differ."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f"...{text}") > width:
+        text = text[1:]
+    return f"...{text}"
