@@ -1,11 +1,12 @@
 """Paths in a YAML file are relative to that file, wherever the command is typed."""
 
 from collections.abc import Iterator, Sequence
-from os.path import exists, isfile, relpath
+from os.path import exists, isdir, isfile, relpath
 from pathlib import Path
 from typing import Any
 
 from edgeprune.base.errors import InputError
+from edgeprune.base.reading import ROOT
 
 # how a value of each key looks that is a path, and no name of something that ships or of an earlier phase
 PATHS: dict[str, tuple[str, ...]] = {
@@ -44,7 +45,7 @@ def beside(node: dict[Any, Any], key: str, folder: Path) -> None:
     if not isinstance(value, str) or value.startswith(PLACES):
         return
     path = folder / value
-    if not value.endswith(PATHS[key]) and not isfile(path):
+    if not value.endswith(PATHS[key]) and not isfile(path) and not (key == "data" and _may_be_folder(value, folder)):
         return
     if not exists(path) and exists(value) and not Path(value).is_absolute():
         raise InputError(
@@ -52,3 +53,9 @@ def beside(node: dict[Any, Any], key: str, folder: Path) -> None:
             f"write {relpath(value, folder)}"
         )
     node[key] = str(path)
+
+
+def _may_be_folder(data: str, folder: Path) -> bool:
+    """Whether a data set is a folder of images, and no name of one that ships."""
+    ships = (ROOT / "data" / "sets" / f"{Path(data).name}.yaml").is_file() and Path(data).name == data
+    return not ships and (isdir(folder / data) or isdir(data))

@@ -136,7 +136,8 @@ def load_data_set(name: str) -> DataSet:
     Raises:
         InputError: no such set, a YAML with a fault, or a folder that is of no layout, or of two.
     """
-    if os.path.isdir(name) and not (SETS / f"{name}.yaml").is_file():
+    ships = os.sep not in name and (SETS / f"{name}.yaml").is_file()
+    if os.path.isdir(name) and not ships:
         from edgeprune.data.layouts import describe  # what a device runs knows no folders of others
 
         return describe(Path(name)).data_set()

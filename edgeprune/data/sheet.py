@@ -17,6 +17,8 @@ IGNORED_SHARE = 0.3  # of the frame's own light where nothing is learnt
 GROUND_RGB, TEXT_RGB, DIM_RGB = (16, 18, 22), (240, 240, 236), (150, 152, 158)
 TITLE_PX, NAME_PX, CLASS_PX = 24, 14, 15
 NAMED_SHARE = 0.015  # of a tile: a smaller region has no name in it
+LEAST_DEPTH = 2  # cells from a region's border to its middle
+HATCH_PX, HATCH_RGB = 9, (120, 122, 128)
 CELLS = 96  # of a label map in which room for a name is looked for, along its longer side
 
 
@@ -67,44 +69,62 @@ def _painted(tile: Tile, data_set: DataSet) -> Image.Image:
     table[: len(data_set.palette)] = data_set.palette
     picture = Image.blend(tile.image, Image.fromarray(table[tile.label_HW]), COLOUR_SHARE)
     ignored = Image.fromarray((tile.label_HW == data_set.ignore_index).astype(np.uint8) * 255)
-    picture.paste(tile.image.point(lambda level: level * IGNORED_SHARE), mask=ignored)
+    picture.paste(_hatched(tile.image), mask=ignored)
     border_HW = np.zeros(tile.label_HW.shape, np.uint8)
     border_HW[:, 1:] |= tile.label_HW[:, 1:] != tile.label_HW[:, :-1]
     border_HW[1:] |= tile.label_HW[1:] != tile.label_HW[:-1]
     picture.paste(GROUND_RGB, mask=Image.fromarray(border_HW * 140))
-    draw = ImageDraw.Draw(picture)
-    for index, (x, y) in _places(tile.label_HW, len(data_set.names)).items():
-        name, font = data_set.names[index], _font(CLASS_PX)
-        half = font.getlength(name) / 2 + 4
-        x = min(max(x, half), max(half, picture.width - half))
-        y = min(max(y, CLASS_PX), picture.height - CLASS_PX)
-        draw.text((x, y), name, TEXT_RGB, font, anchor="mm", stroke_width=2, stroke_fill=GROUND_RGB)
+    _write_names(picture, tile.label_HW, data_set.names)
     return picture
 
 
+def _hatched(image: Image.Image) -> Image.Image:
+    """Darkened, under slanted lines: a class may be black, too."""
+    dark = image.point(lambda level: level * IGNORED_SHARE)
+    draw = ImageDraw.Draw(dark)
+    for start in range(-image.height, image.width, HATCH_PX):
+        draw.line((start, image.height, start + image.height, 0), HATCH_RGB)
+    return dark
+
+
+def _write_names(picture: Image.Image, label_HW: UInt8, names: Sequence[str]) -> None:
+    """The name of each class where it has most room; one that would lie on another is left out."""
+    draw, font = ImageDraw.Draw(picture), _font(CLASS_PX)
+    taken: list[tuple[float, float, float]] = []
+    for index, (x, y) in _places(label_HW, len(names)).items():
+        half = font.getlength(names[index]) / 2 + 4
+        x = min(max(x, half), max(half, picture.width - half))
+        y = min(max(y, CLASS_PX), picture.height - CLASS_PX)
+        if all(abs(y - row) > 1.2 * CLASS_PX or abs(x - column) > half + other for column, row, other in taken):
+            draw.text((x, y), names[index], TEXT_RGB, font, anchor="mm", stroke_width=2, stroke_fill=GROUND_RGB)
+            taken.append((x, y, half))
+
+
 def _places(label_HW: UInt8, classes: int) -> dict[int, tuple[float, float]]:
-    """Where the name of each class has most room: what is left last where its region is eaten from its border."""
+    """Where the name of each class has most room, the largest class first: what is left last where its region is eaten from its
+    border. None for a class that has no room for it."""
     height, width = label_HW.shape
     scale = max(height, width) / CELLS
     small_hw = resize_nearest(label_HW, max(1, round(height / scale)), max(1, round(width / scale)))
     found = {}
-    for index in np.unique(small_hw).tolist():
-        region_hw = small_hw == index
-        if index >= classes or region_hw.mean() < NAMED_SHARE:
-            continue
-        y, x = _last_left(region_hw)
-        found[index] = (x + 0.5) * scale, (y + 0.5) * scale
+    counts = np.bincount(small_hw.ravel(), minlength=256)
+    for index in np.argsort(-counts, kind="stable").tolist():
+        if index < classes and counts[index] >= NAMED_SHARE * small_hw.size:
+            depth, y, x = _last_left(small_hw == index)
+            if depth >= LEAST_DEPTH:
+                found[index] = (x + 0.5) * scale, (y + 0.5) * scale
     return found
 
 
-def _last_left(region_hw: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """Row and column of the middle of what a region leaves before it vanishes under erosion; beyond the border is outside."""
-    left = Image.fromarray(np.pad(region_hw, 1).astype(np.uint8) * 255)
+def _last_left(region_hw: npt.NDArray[np.bool_]) -> tuple[int, float, float]:
+    """How often a region can be eroded before it vanishes, and row and column of the middle of what it leaves; beyond the border
+    is outside."""
+    left, depth = Image.fromarray(np.pad(region_hw, 1).astype(np.uint8) * 255), 0
     while (eaten := left.filter(ImageFilter.MinFilter(3))).getbbox():
-        left = eaten
+        left, depth = eaten, depth + 1
     rows, columns = np.nonzero(np.asarray(left)[1:-1, 1:-1])
     middle = len(rows) // 2
-    return float(rows[middle]), float(columns[middle])
+    return depth, float(rows[middle]), float(columns[middle])
 
 
 def _legend(tiles: Sequence[Tile], data_set: DataSet, width: int) -> Image.Image:

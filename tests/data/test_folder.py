@@ -277,7 +277,9 @@ def test_colours_are_those_of_the_palette(folder: Path) -> None:
     void = {"palette": palette, "ignore_colours": [(224, 224, 192)]}
     assert read_label(folder, colours, **void) == [1, 0, 255]
     assert read_label(folder, colours.convert("RGBA"), **void) == [1, 0, 255]
-    with pytest.raises(InputError, match=r"colour \[224, 224, 192\] in 1 pixels, the first at x 2, y 0, which is none of `palette`"):
+    with pytest.raises(
+        InputError, match=r"colour \[224, 224, 192\] in 1 pixels, the first at x 2, y 0, which is none of `palette`"
+    ):
         read_label(folder, colours, palette=palette)
     with pytest.raises(InputError, match="has colours in place of ids; give the colour of each class in `palette`"):
         read_label(folder, colours, palette=[])
