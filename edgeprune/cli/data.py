@@ -166,14 +166,14 @@ def init(options: InitOptions) -> None:
 
     Where they are, which classes they have, and what was guessed, to be corrected by hand.
     """
-    from edgeprune.data.layouts import describe
+    from edgeprune.data.layouts import describe, find_own
     from edgeprune.data.layouts.written import split_by_time, yaml_text
 
     if not options.folder.is_dir():
         raise InputError(f"{options.folder} is no folder; name the one that holds the images and their labels")
+    if options.layout is None and (own := find_own(options.folder)):
+        raise InputError(f"{own} says what the folder is; use it as it is: --data {own}")
     described = describe(options.folder, options.layout, options.split_by_time)
-    if described.layout == "edgeprune":
-        raise InputError(f"{options.folder}: {described.why}; use it as it is: --data {options.folder}")
     path = options.out or Path(f"{described.content['name']}.yaml")
     lists: dict[Path, str] = {}
     if options.split_by_time is not None and "part" not in described.content["train"]:
@@ -199,5 +199,5 @@ def _write(path: Path, text: str) -> None:
 data = Verbs(
     "data",
     {"Verbs": {"lint": lint, "show": show, "init": init}},
-    help="Look at a data set: what is wrong with its labels, what it shows, its YAML.",
+    help="Look at a data set: its faults, its pictures, its YAML.",
 )

@@ -1,4 +1,4 @@
-"""COCO's JSON of instances as label maps. The file is indexed once; polygons and run lengths stay in it until they are drawn."""
+"""COCO's JSON of instances as label maps. The file is indexed once; outlines stay in it until they are drawn."""
 
 import math
 from array import array
@@ -81,8 +81,8 @@ def _index(path: Path, modified_ns: int, size: int) -> Index:
             raise InputError(f"annotations {path}: {key} at byte {offset:,}: {reason}; export them again") from None
     if missing := [key for key in ("images", "categories") if key not in kinds]:
         raise InputError(
-            f"annotations {path} have no {' and no '.join(missing)}; expected COCO's JSON of instances, with images, annotations "
-            "and categories"
+            f"annotations {path} have no {' and no '.join(missing)}; expected COCO's JSON of instances, with images, "
+            "annotations and categories"
         )
     _sort_by_image(found, of_image, ids)
     return found
@@ -158,8 +158,8 @@ class CocoLabels:
         category, shape = int(annotation["category_id"]), annotation.get("segmentation")
         if category not in self._class_of:
             raise WrongIds(
-                f"{self._where(index)} has category {category}, which `ids` of the data-set YAML does not name; add its class, or "
-                f"`{category}: ignore`"
+                f"{self._where(index)} has category {category}, which `ids` of the data-set YAML does not name; add its "
+                f"class, or `{category}: ignore`"
             )
         try:
             if isinstance(shape, dict):
@@ -207,8 +207,8 @@ def open_coco(data_set: DataSet, spec: FolderSplit, choice: Choice) -> FolderSam
     gone = [name for name in names if not (folder / files[name]).is_file()]
     if gone:
         raise InputError(
-            f"{len(gone)} of {len(names)} images that {index.path} names are not in {folder}, such as {files[gone[0]]}; correct "
-            "`images:` in the data-set YAML, or leave them out with `exclude`"
+            f"{len(gone)} of {len(names)} images that {index.path} names are not in {folder}, such as {files[gone[0]]}; "
+            "correct `images:` in the data-set YAML, or leave them out with `exclude`"
         )
     labels = CocoLabels(index, [place_of[name] for name in names], data_set)
     return FolderSamples(folder, names, [files[name] for name in names], labels)

@@ -130,17 +130,18 @@ def voc_colours(count: int) -> list[Colour]:
 
 
 def load_data_set(name: str) -> DataSet:
-    """A data set by name (`edgeprune/data/sets/`), by its YAML file, or by its folder where the layout says the rest; its `path`
-    comes back absolute.
+    """A data set by name (`edgeprune/data/sets/`), by its YAML file, or by its folder where the layout says the rest; its
+    `path` comes back absolute.
 
     Raises:
         InputError: no such set, a YAML with a fault, or a folder that is of no layout, or of two.
     """
     ships = os.sep not in name and (SETS / f"{name}.yaml").is_file()
     if os.path.isdir(name) and not ships:
-        from edgeprune.data.layouts import describe  # what a device runs knows no folders of others
+        from edgeprune.data.layouts import describe, find_own  # what a device runs knows no folders of others
 
-        return describe(Path(name)).data_set()
+        own = find_own(Path(name))
+        return load_data_set(str(own)) if own else describe(Path(name)).data_set()
     if os.sep in name and Path(name).suffix not in (".yaml", ".yml") and not os.path.lexists(name):
         raise InputError(f"data set {name}: neither a folder nor a YAML file is there; check the path")
     path = find(name, SETS, "data set")

@@ -1,7 +1,8 @@
 """Frames that are all but equal across splits: neighbours in one video, which make a val score flatter than it is.
 
-A frame is told by a difference hash: whether each of 16 x 16 cells is brighter than the one to its left, 32 bytes in all. Measured on
-two drives and a walk: neighbours at 15 or 30 Hz differ in 15 to 36 bits of 256, unlike frames in 48 and more, most in 80 to 130.
+A frame is told by a difference hash: whether each of 16 x 16 cells is brighter than the one to its left, 32 bytes in all. On a
+drive at 15 Hz and a walk indoors, neighbours differ in 15 to 36 bits of 256; photos of unlike scenes differ in 48 and more,
+most in 80 to 130.
 Source: N. Krawetz, "Kind of Like That" (2013).
 """
 

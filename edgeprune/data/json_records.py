@@ -17,8 +17,8 @@ _DECODER = json.JSONDecoder()
 
 
 def records(path: Path) -> Iterator[tuple[str, int, int, Any]]:
-    """Of a file that holds an object: for each value of its keys, and where that is an array for each of its items, the key, the
-    offset and the length in bytes, and the value.
+    """Of a file that holds an object: for each value of its keys, and where that is an array for each of its items, the key,
+    the offset and the length in bytes, and the value.
 
     Raises:
         InputError: it can't be read, or is no such JSON.
@@ -111,5 +111,6 @@ class _Window:
 
     def _damaged(self, reason: str) -> InputError:
         return InputError(
-            f"annotations {self._path} can't be read as JSON ({reason}, near byte {self._start + self._at:,}); export them again"
+            f"annotations {self._path} can't be read as JSON ({reason}, near byte {self._start + self._at:,}); "
+            "export them again"
         )

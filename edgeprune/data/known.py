@@ -1,4 +1,4 @@
-"""Classes of well-known data sets, as data (`edgeprune/data/known/`): `names: cityscapes` and `ids: cityscapes` stand for them."""
+"""Classes of well-known data sets, as data in `edgeprune/data/known/`: `names: cityscapes`, say, stands for them."""
 
 from functools import cache
 from typing import Any

@@ -99,8 +99,8 @@ class LabelReader:
             colour = int(colour_HW[row, column])
             raise WrongIds(
                 f"label {path} has colour [{colour >> 16}, {colour >> 8 & 255}, {colour & 255}] in "
-                f"{np.count_nonzero(stray_HW)} pixels, the first at x {column}, y {row}, which is none of `palette`; correct `palette`, or add it to "
-                "`ignore_colours` of the data-set YAML"
+                f"{np.count_nonzero(stray_HW)} pixels, the first at x {column}, y {row}, which is none of `palette`; correct "
+                "`palette`, or add it to `ignore_colours` of the data-set YAML"
             )
         return self._class_of_colour[place_HW].astype(np.uint8)
 

@@ -156,8 +156,8 @@ def read_list(path: Path) -> list[list[str]]:
     for number, row in enumerate(rows, start=1):
         if len(row) != len(rows[0]) or len(row) > 2:
             raise InputError(
-                f"file list {path}: row {number} has {len(row)} columns, the first {len(rows[0])}; expected one (a stem) or two "
-                "(an image and its label) throughout"
+                f"file list {path}: row {number} has {len(row)} columns, the first {len(rows[0])}; expected one (a stem) or "
+                "two (an image and its label) throughout"
             )
     return rows
 

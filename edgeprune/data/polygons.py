@@ -1,8 +1,7 @@
 """Polygons and run lengths -> the pixels that they cover.
 
-A pixel is inside where its centre is, by the even-odd rule: a hole that is drawn as a bridge to the outline stays one, and so does
-a part that is crossed twice. (Pillow's `polygon` cuts coordinates to whole pixels and paints the border too, which makes every
-object half a pixel fatter.)
+A pixel is inside where its centre is, by the even-odd rule: a hole that is drawn as a bridge to the outline stays one.
+(Pillow's `polygon` cuts coordinates to whole pixels and paints the border too, which makes objects up to a pixel fatter.)
 """
 
 from collections.abc import Sequence
@@ -18,7 +17,11 @@ LEAST_POINTS = 3
 
 
 def paint(label_HW: UInt8, points_N2: Floats, index: int) -> None:
-    """Gives the pixels within a polygon the class `index`. `points_N2`: x, y in pixels, (0, 0) the corner of the first pixel."""
+    """Gives the pixels within a polygon the class `index`.
+
+    Args:
+        points_N2: x, y in pixels; (0, 0) is the corner of the first pixel.
+    """
     height, width = label_HW.shape
     below_N2 = np.roll(points_N2, -1, axis=0)
     y_2N = np.sort(np.stack((points_N2[:, 1], below_N2[:, 1])), axis=0)

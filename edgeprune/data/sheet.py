@@ -117,8 +117,8 @@ def _places(label_HW: UInt8, classes: int) -> dict[int, tuple[float, float]]:
 
 
 def _last_left(region_hw: npt.NDArray[np.bool_]) -> tuple[int, float, float]:
-    """How often a region can be eroded before it vanishes, and row and column of the middle of what it leaves; beyond the border
-    is outside."""
+    """How often a region can be eroded before it vanishes, and row and column of the middle of what it leaves; beyond the
+    border is outside."""
     left, depth = Image.fromarray(np.pad(region_hw, 1).astype(np.uint8) * 255), 0
     while (eaten := left.filter(ImageFilter.MinFilter(3))).getbbox():
         left, depth = eaten, depth + 1

@@ -21,8 +21,8 @@ ABOUT = 1e-3  # by which a point may lie outside the image: tools round
 
 
 class YoloLabels:
-    """Label maps drawn from text files, in the order of their lines; `stems` lie below `folder`. An image without a file, or with
-    an empty one, is all background."""
+    """Label maps drawn from text files, in the order of their lines; `stems` lie below `folder`. An image without a file, or
+    with an empty one, is all background."""
 
     coloured = False
 
@@ -45,8 +45,8 @@ class YoloLabels:
                 category, points_N2 = _polygon(line, f"label {path}, line {number}")
                 if category not in self._class_of:
                     raise WrongIds(
-                        f"label {path}, line {number} has class {category}, which `ids` of the data-set YAML does not name; add it, "
-                        f"or `{category}: ignore`"
+                        f"label {path}, line {number} has class {category}, which `ids` of the data-set YAML does not name; "
+                        f"add it, or `{category}: ignore`"
                     )
                 paint(label_HW, points_N2 * (size[1], size[0]), self._class_of[category])
         return label_HW

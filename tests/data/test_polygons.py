@@ -25,7 +25,11 @@ def test_a_pixel_is_inside_where_its_centre_is() -> None:
 def test_what_leaves_the_image_is_cut_off() -> None:
     assert painted([(-5, -5), (50, -5), (50, 50), (-5, 50)], 3, 4) == ["####"] * 3
     assert painted([(2, 1), (50, 1), (50, 2), (2, 2)], 3, 4) == ["....", "..##", "...."]
-    assert painted([(20, 1), (50, 1), (50, 2), (20, 2)], 3, 4) == painted([(-9, 1), (-2, 1), (-2, 2)], 3, 4) == ["...."] * 3
+    assert (
+        painted([(20, 1), (50, 1), (50, 2), (20, 2)], 3, 4)
+        == painted([(-9, 1), (-2, 1), (-2, 2)], 3, 4)
+        == ["...."] * 3
+    )
     assert painted([(1, 1), (1, 1), (1, 1)], 3, 4) == ["...."] * 3
 
 

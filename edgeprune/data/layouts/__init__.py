@@ -1,7 +1,7 @@
 """The layouts in which data sets come, told from one another by their folders and files.
 
-A layout says what the YAML of a data set would: `edgeprune data init` writes it, `--data FOLDER` reads it at once. Another layout is
-one function that answers `Found` or None, and one row.
+A layout says what the YAML of a data set would: `edgeprune data init` writes it, `--data FOLDER` reads it at once. Another
+layout is one function that answers `Found` or None, and one row.
 """
 
 import logging
@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edgeprune.base.errors import InputError, choose
 from edgeprune.data.datasets import DataSet, parse_data_set
@@ -70,19 +69,32 @@ def describe(folder: Path, layout: str | None = None, share: float | None = None
     """
     if layout is not None:
         choose(LAYOUTS, layout, "layout")
-    own = own_yaml(folder) if layout is None else None
+    root, (name, found) = _unwrapped(folder.resolve(), layout)
+    found = found.divided(share)
+    content = {"name": _name(folder), "path": str(root)} | found.splits | found.classes
+    described = Described(name, found.why, content, found.notes)
+    _say_once(*described.lines())
+    return described
+
+
+def find_own(folder: Path) -> Path | None:
+    """The data-set YAML in a folder, which then says what it is.
+
+    Raises:
+        InputError: there are two.
+    """
+    own = own_yaml(folder)
     if own is not None:
-        described = Described("edgeprune", f"{own.path.name} says what it is", own.content, [])
-    else:
-        root, (name, found) = _unwrapped(folder.resolve(), layout)
-        found = found.divided(share)
-        content = {"name": _name(folder), "path": str(root)} | found.splits | found.classes
-        described = Described(name, found.why, content, found.notes)
-    for line in described.lines():
+        _say_once(f"{folder}: {own.name} in it says what it is")
+    return own
+
+
+def _say_once(*lines: str) -> None:
+    """A verb asks for a data set several times."""
+    for line in lines:
         if line not in _said:
             _said.add(line)
             log.info(line)
-    return described
 
 
 def complete(content: Content, path: Path) -> Content:
@@ -138,7 +150,8 @@ def _unknown(tree: Tree, layout: str | None) -> str:
     what = "of no layout that is known" if layout is None else f"not of layout {layout}"
     return (
         f"{tree.root} is {what}: it holds {shown}; expected images with masks of the same stems, such as train/images and "
-        f"train/labels, COCO's JSON, or YOLO's data.yaml: name the folder above or below, or write a data-set YAML (docs/data.md)"
+        "train/labels, COCO's JSON, or YOLO's data.yaml: name the folder above or below, or write a data-set YAML "
+        "(docs/data.md)"
     )
 
 
@@ -146,4 +159,4 @@ def _name(folder: Path) -> str:
     return Path(os.path.abspath(folder)).name or "data"
 
 
-__all__: list[Any] = ["LAYOUTS", "Described", "complete", "describe"]
+__all__ = ["LAYOUTS", "Described", "complete", "describe", "find_own"]

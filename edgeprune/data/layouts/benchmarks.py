@@ -12,7 +12,7 @@ TRAIN_IDS, LABEL_IDS = "_gtFine_labelTrainIds.png", "_gtFine_labelIds.png"
 
 
 def look_for_cityscapes(tree: Tree) -> Found | None:
-    """`leftImg8bit/train/<city>/<stem>_leftImg8bit.png` and `gtFine/train/<city>/<stem>_gtFine_labelIds.png` (or `TrainIds`)."""
+    """`leftImg8bit/train/CITY/STEM_leftImg8bit.png` and `gtFine/train/CITY/STEM_gtFine_labelIds.png` (or `TrainIds`)."""
     if not (tree.has("leftImg8bit") and tree.has("gtFine")):
         return None
     splits: dict[str, Content] = {}
@@ -45,8 +45,8 @@ def look_for_ade20k(tree: Tree) -> Found | None:
 
 
 def look_for_coco_stuff(tree: Tree) -> Found | None:
-    """`images/train2017` or `train2017`, and masks in `stuffthingmaps/train2017` or `annotations/train2017`, of the ids of the release
-    or, with `_labelTrainIds` behind the stem, of the classes in their order."""
+    """`images/train2017` or `train2017`, and masks in `stuffthingmaps/train2017` or `annotations/train2017`, of the ids of the
+    release or, with `_labelTrainIds` behind the stem, of the classes in their order."""
     splits: dict[str, Content] = {}
     as_train_ids = False
     for maps in ("stuffthingmaps", "annotations"):

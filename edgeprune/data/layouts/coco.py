@@ -67,8 +67,8 @@ def _images(tree: Tree, split: str, path: str, index: Index) -> str:
     found = next((place for place in likely if (tree.root / place / index.files[0]).is_file()), None)
     if found is None:
         raise InputError(
-            f"{tree.root}: {path} names {index.files[0]}, which is in none of {', '.join(place or '.' for place in likely[:4])} and "
-            f"others; say where in a data-set YAML: `{split}: {{images: FOLDER, labels: {path}, format: coco}}`"
+            f"{tree.root}: {path} names {index.files[0]}, which is in none of {', '.join(place or '.' for place in likely[:4])}"
+            f" and others; say where in a data-set YAML: `{split}: {{images: FOLDER, labels: {path}, format: coco}}`"
         )
     return found or "."
 

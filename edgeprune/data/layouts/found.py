@@ -37,7 +37,7 @@ class Found:
         splits = {"train": pool | {"part": [0.0, end]}, "val": pool | {"part": [begin, 1.0]}}
         splits |= {"test": self.splits["test"]} if "test" in self.splits and "train" in self.splits else {}
         note = (
-            f"there is no val, so the last {1 - begin:.0%} of the images by their names are val, and the {begin - end:.0%} before "
-            "them are left out, for neighbours in a video are all but equal"
+            f"there is no val, so the last {1 - begin:.0%} of the images by their names are val, and the {begin - end:.0%} "
+            "before them are left out, for neighbours in a video are all but equal"
         )
         return replace(self, splits=splits, notes=[*self.notes, note])

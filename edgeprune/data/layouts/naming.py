@@ -48,8 +48,8 @@ def look_at_masks(paths: Sequence[Path]) -> Held:
         held.colours.update(colours)
         if len(held.colours) > MOST_COLOURS:
             raise InputError(
-                f"labels such as {path} hold {len(held.colours)} colours and more, which is no palette; a lossy copy (JPEG) or a "
-                "scaled one invents colours: export the masks again as PNG"
+                f"labels such as {path} hold {len(held.colours)} colours and more, which is no palette; a lossy copy (JPEG) or "
+                "a scaled one invents colours: export the masks again as PNG"
             )
     return held
 

@@ -41,8 +41,8 @@ def look_for_cvat(tree: Tree) -> Found | None:
         return None
     if not tree.below(IMAGES, IMAGE_SUFFIXES):
         raise InputError(
-            f"{tree.root} has {MASKS}/ and {LEGEND}, and no images in {IMAGES}/; export it from CVAT with `Save images`, or put "
-            "them there"
+            f"{tree.root} has {MASKS}/ and {LEGEND}, and no images in {IMAGES}/; export it from CVAT with `Save images`, or "
+            "put them there"
         )
     classes, notes = classes_of(find_legend(tree, (LEGEND,)), _held(tree))
     return Found(f"it has {LEGEND} and {MASKS}/", _splits(tree), classes, notes)

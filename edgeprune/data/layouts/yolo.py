@@ -75,7 +75,8 @@ def _with_labels(tree: Tree, splits: dict[str, Content]) -> dict[str, Content]:
             found[split] = {"images": spec["images"], "labels": labels, "format": "yolo"} | spec
     if not found:
         raise InputError(
-            f"{tree.root}: there are no text files for {next(iter(splits.values()))['images']}; expected labels/x.txt for images/x.jpg"
+            f"{tree.root}: there are no text files for {next(iter(splits.values()))['images']}; expected labels/x.txt for "
+            "images/x.jpg"
         )
     return found
 

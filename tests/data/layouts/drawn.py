@@ -187,9 +187,9 @@ def coco(image: str, annotations: str, kind: str) -> Callable[[Path, Callable[[i
                 for index, shape in segmentation_of(frame, kind):
                     ids = {"id": len(content["annotations"]), "image_id": frame, "category_id": {1: 3, 2: 7}[index]}
                     content["annotations"].append(ids | {"segmentation": shape, "iscrowd": int(kind != "polygon")})
-            path = folder / annotations.format(split=split)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+            file = folder / annotations.format(split=split)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
     return write
 

@@ -168,7 +168,7 @@ def test_masks_of_a_lossy_copy(tmp_path: Path) -> None:
 
 def test_masks_of_16_bits(tmp_path: Path) -> None:
     write = LAYOUTS["split/kind"].write
-    write(tmp_path, lambda frame: np.array([0, 1000, 40_000], np.uint16)[draw(frame)])
+    write(tmp_path, lambda frame: np.array([0, 1000, 40_000], np.uint16)[draw(frame)])  # type: ignore[arg-type,return-value]
     data_set = load_data_set(str(tmp_path))
     assert data_set.names == ["class_0", "class_1000", "class_40000"]
     np.testing.assert_array_equal(open_split(data_set, "train")[0].label_HW, draw(0))
@@ -232,7 +232,7 @@ COCO_FAULTS = {
     "del first['image_id']": "annotations at byte .*'image_id' is missing",
     "content['images'][0]['width'] = -1": "image a.jpg: -1x12 is no size of an image",
     "content['images'][0]['width'] = 20": "a.jpg is 16x12 but its label .* is 20x12",
-    "content['images'].append({'id': 50, 'file_name': 'z.jpg', 'height': 1, 'width': 1})": "1 of 4 images that .* such as z.jpg",
+    "content['images'].append({'id': 50, 'file_name': 'z.jpg', 'height': 1, 'width': 1})": "1 of 4 images .* such as z.jpg",
     "content['images'][0]['file_name'] = 'z.jpg'": "names z.jpg, which is in none of train, train/images",
     "del content['categories']": "have no categories; expected COCO's JSON of instances",
     "content['categories'][0]['name'] = 'other'": "train/annotations.json and val/annotations.json have other categories",
