@@ -46,7 +46,7 @@ class Scored:
     """A checkpoint, and the frames that it is scored on."""
 
     checkpoint: Path = argument()
-    data: str = option("--data", default=MISSING, help="Data set: a name or a YAML file.")
+    data: str = option("--data", default=MISSING, help="Data set: a name, a folder or a YAML file.")
     split: str = option("--split", default="val")
     include: tuple[str, ...] = option(
         "--include", default=(), help="Glob over file stems, to score one drive alone; repeatable."

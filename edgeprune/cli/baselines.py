@@ -19,7 +19,7 @@ from edgeprune.data.split import open_calibration
 
 @dataclass(frozen=True, kw_only=True)
 class BaselinesOptions:
-    data: str = option("--data", default=MISSING, help="Data set for calibration: a name or a YAML file.")
+    data: str = option("--data", default=MISSING, help="Data set for calibration: a name, a folder or a YAML file.")
     split: str = option("--split", default="train")
     frames: int = option("--frames", CALIBRATION_FRAMES, default=64)
     checkpoint: Path | None = option("--checkpoint", help="A dense FP32 one; default: the zoo's reference.")

@@ -1,5 +1,6 @@
 """`data`: what a data set holds. `lint`: what is wrong with its labels. `show`: pictures. `init`: its YAML."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,11 @@ from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import Verbs, verb
 from edgeprune.data.datasets import DataSet, FolderSplit, load_data_set
 from edgeprune.data.duplicates import FrameHashes, Leak, find_leak
+from edgeprune.data.folder import MissingLabels
 from edgeprune.data.lint import LabelReport, lint_split
 from edgeprune.data.split import folders_of, open_split, spec_of, splits_of, spread
+
+logger = logging.getLogger(__name__)
 
 LABEL_COLUMNS = {
     "id": ("id", ""),
@@ -119,6 +123,7 @@ class ShowOptions:
     split: str = option("--split", default="train")
     frames: int = option("--frames", click.IntRange(1, MOST_SHOWN), default=12, help="Evenly spread over the split.")
     out: Path = option("--out", default=Path("out/data.png"), help="The picture, a PNG.")
+    json: bool = json_option()
 
 
 @verb(
@@ -141,7 +146,17 @@ def show(options: ShowOptions) -> None:
     sheet = draw_sheet(chosen, data_set, title)
     with write_atomic(options.out, "the sheet") as partial:
         sheet.save(partial, "PNG")
-    click.echo(f"wrote {options.out}: {title}")
+    if options.json:
+        show_json(
+            {
+                "data": options.data,
+                "split": options.split,
+                "frames": [sample.name for sample in chosen],
+                "out": options.out,
+            }
+        )
+    else:
+        click.echo(f"wrote {options.out}: {title}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +169,7 @@ class InitOptions:
         click.FloatRange(0.1, 0.95),
         help="Divide train and val anew: this share of the frames, by name, before val.",
     )
+    json: bool = json_option()
 
 
 @verb(
@@ -183,12 +199,26 @@ def init(options: InitOptions) -> None:
             raise InputError(f"{each} is there already, and may be yours; give another --out, or delete it")
     for each, text in lists.items():
         _write(each, text)
-    frames = {split: len(open_split(described.data_set(), split)) for split in described.splits}
+    frames = {split: _count(described.data_set(), split) for split in described.splits}
     _write(path, yaml_text(described, frames, path))
+    written = [str(each) for each in (path, *lists)]
+    if options.json:
+        about = {"layout": described.layout, "why": described.why, "notes": described.notes}
+        show_json({"written": written, "frames": frames} | about)
+        return
     click.echo(
-        f"wrote {', '.join(map(str, (path, *lists)))}: {', '.join(f'{n:,} {s}' for s, n in frames.items())} frames"
+        f"wrote {', '.join(written)}: {', '.join(f'{count:,} {split}' for split, count in frames.items())} frames"
     )
     click.echo(f"next: edgeprune data show {path}")
+
+
+def _count(data_set: DataSet, split: str) -> int:
+    """Frames of a split that have labels; which have none is said, for the YAML is where they are left out."""
+    try:
+        return len(open_split(data_set, split))
+    except MissingLabels as error:
+        logger.warning(f"{split}: {error}")
+        return len(error.rest)
 
 
 def _write(path: Path, text: str) -> None:

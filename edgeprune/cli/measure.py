@@ -67,7 +67,7 @@ def check_baselines(bundle: Bundle, baselines: Sequence[Path]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class EvalOptions:
-    data: str = option("--data", default=MISSING, help="Data set: a name (camvid, street) or a YAML file.")
+    data: str = option("--data", default=MISSING, help="Data set: a name (camvid, street), a folder or a YAML file.")
     bundle: Path | None = bundle_option()
     split: str = option("--split", default="val")
     include: tuple[str, ...] = option(

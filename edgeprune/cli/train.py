@@ -68,7 +68,7 @@ def train(options: TrainOptions) -> None:
 @dataclass(frozen=True, kw_only=True)
 class CalibrateOptions:
     checkpoint: Path = argument()
-    data: str = option("--data", default=MISSING, help="Data set: a name or a YAML file.")
+    data: str = option("--data", default=MISSING, help="Data set: a name, a folder or a YAML file.")
     split: str = option("--split", default="train")
     frames: int = option("--frames", CALIBRATION_FRAMES, default=64)
     out: Path | None = option("--out", help="Default: calib-<checkpoint>.yaml beside the checkpoint.")

@@ -4,6 +4,7 @@ import math
 from array import array
 from dataclasses import dataclass, field
 from functools import lru_cache
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,7 @@ def open_coco(data_set: DataSet, spec: FolderSplit, choice: Choice) -> FolderSam
     if choice.file_list:
         files = listed(files, read_list(choice.file_list), choice.file_list, folder)
     names = choice.of(sorted(files), folder)
-    gone = [name for name in names if not (folder / files[name]).is_file()]
+    gone = [name for name in names if not isfile(folder / files[name])]
     if gone:
         raise InputError(
             f"{len(gone)} of {len(names)} images that {index.path} names are not in {folder}, such as {files[gone[0]]}; "

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from os.path import isfile, splitext
 from pathlib import Path, PurePosixPath
 
 from edgeprune.base.errors import InputError
@@ -188,22 +189,22 @@ def _listed_pairs(path: Path, rows: list[list[str]], choice: Choice) -> Pairs:
     """Pairs whose files a list names, relative to the data set or to the list itself."""
     file_list = choice.file_list
     assert file_list is not None
-    folder = next((each for each in (path, file_list.parent) if (each / _inside(rows[0][0])).is_file()), None)
+    folder = next((each for each in (path, file_list.parent) if isfile(each / _inside(rows[0][0]))), None)
     if folder is None:
         raise InputError(
             f"file list {file_list} names {rows[0][0]!r}, which is neither in {path} nor beside the list; correct the list, or "
             "`path:` in the data-set YAML"
         )
-    by_stem = {PurePosixPath(_inside(image)).with_suffix("").as_posix(): (image, label) for image, label in rows}
+    by_stem = {splitext(_inside(image))[0]: (image, label) for image, label in rows}
     names = choice.of(sorted(by_stem), folder)
-    gone = [name for name in names if not (folder / _inside(by_stem[name][1])).is_file()]
-    names = [name for name in names if name not in set(gone)] if gone else names
+    gone = {name: file for name in names for file in by_stem[name] if not isfile(folder / _inside(file))}
     missing = None
     if gone:
         missing = (
-            f"{len(gone)} of {len(gone) + len(names)} labels that {file_list} names are not there, such as "
-            f"{folder / _inside(by_stem[gone[0]][1])}; add them, or take the rows out"
+            f"{len(gone)} of {len(names)} pairs that {file_list} names are not there, such as "
+            f"{folder / _inside(next(iter(gone.values())))}; add them, or take the rows out"
         )
+        names = [name for name in names if name not in gone]
     images, labels = ([_inside(by_stem[name][column]) for name in names] for column in (0, 1))
     return Pairs((folder, folder), names, images, labels, missing=missing)
 

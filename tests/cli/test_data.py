@@ -66,9 +66,19 @@ def test_init_writes_what_the_folder_is_and_never_writes_over_it(edgeprune: Type
 
 def test_init_of_one_folder_divides_it_where_it_is_told(edgeprune: Type, tmp_path: Path) -> None:
     one_pool(tmp_path / "set", draw)
+    said = edgeprune("data", "init", "set", "--json")
+    assert json.loads(said.out)["frames"] == {"train": 15, "val": 4}
     said = edgeprune("data", "init", "set", "--split-by-time", 0.5, "--out", "half.yaml")
     assert "wrote half.yaml: 9 train, 10 val frames" in said.out and not Path("half-train.txt").exists()
     assert "part: [0.0, 0.45]" in Path("half.yaml").read_text()
+
+
+def test_init_says_which_frames_have_no_label(edgeprune: Type, tmp_path: Path) -> None:
+    LAYOUTS["split/kind"].make(tmp_path / "set")
+    (tmp_path / "set/train/labels/b.png").unlink()
+    said = edgeprune("data", "init", "set")
+    assert said.code == 0 and "wrote set.yaml: 2 train, 2 val frames" in said.out
+    assert "train: 1 of 3 images" in said.err and "leave the image out with `exclude`" in said.err
 
 
 def test_init_of_what_it_can_not_divide(edgeprune: Type, tmp_path: Path) -> None:
@@ -85,6 +95,7 @@ def test_show_draws_a_sheet(edgeprune: Type, tmp_path: Path) -> None:
     LAYOUTS["coco polygons"].make(tmp_path / "set")
     said = edgeprune("data", "show", "set", "--split", "val", "--out", "sheet.png")
     assert said.out == "wrote sheet.png: set, val: 2 of 2 frames, 3 classes\n"
+    assert json.loads(edgeprune("data", "show", "set", "--json").out)["frames"] == ["a", "b", "c"]
     with Image.open("sheet.png") as sheet:
         assert sheet.width > 800
     assert_one_line(edgeprune("data", "show", "set", "--out", "sheet.jpg"), "a sheet is a PNG; give it a name such as")

@@ -34,6 +34,7 @@ from edgeprune.runtime.cameras import kind_of, open_source
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.train.recipe import load_recipe
 from tests import bundles, models
+from tests.data.layouts.drawn import LAYOUTS
 from tests.fuzz.mutate import Mutate, mutate_bytes, mutate_json, mutate_text, mutate_tree
 
 SEEDS = Path(__file__).parent / "seeds"
@@ -116,6 +117,41 @@ READERS: dict[str, Callable[[str], object]] = {
     "calib": lambda name: read_calib(Path(name)),
     "plan": load_plan,
 }
+
+
+# of each layout the file that says the most of it
+FOLDER_FILES = {
+    "coco polygons": "train/annotations.json",
+    "coco compressed": "train/_annotations.coco.json",
+    "yolo": "train/labels/a.txt",
+    "cvat": "labelmap.txt",
+    "roboflow": "train/_classes.csv",
+    "lists of stems": "splits/train.txt",
+    "lists of pairs": "train.txt",
+}
+
+
+def _folders(work: Path) -> Sequence[Path]:
+    """A tiny data set of some layouts; what is mutated is one file of it, which is written in its place."""
+    for name in FOLDER_FILES:
+        folder = work / "folders" / name.replace(" ", "-")
+        if not folder.is_dir():
+            LAYOUTS[name].make(folder)
+    return [work / "folders" / name.replace(" ", "-") / path for name, path in FOLDER_FILES.items()]
+
+
+def mutate_folder(draw: random.Random, data: bytes) -> bytes:
+    """Of JSON its tree, or any text."""
+    if data.startswith(b"{"):
+        return mutate_json(draw, data)
+    return _as_text(draw, data)
+
+
+def read_folder(path: Path) -> None:
+    """What a verb does with `--data FOLDER`, to the last label."""
+    path.replace(path.with_name(path.name.replace("-case", "")))
+    folder = next(each for each in path.parents if each.parent.name == "folders")
+    list(open_split(load_data_set(str(folder)), "train"))
 
 
 def mutate_header(draw: random.Random, data: bytes) -> bytes:
@@ -203,6 +239,7 @@ RUN = ("run", "--bundle", "BUNDLE", "--frames", "2", "--meter", "none", "--out",
 KINDS: dict[str, Kind] = {
     "manifest": Kind(_bundle, mutate_json, read_manifest, 40_000, ("inspect", "FOLDER")),
     "yaml": Kind(_committed("yaml"), mutate_yaml, read_yaml, 22_000, ("data", "lint", "FILE")),
+    "folder": Kind(_folders, mutate_folder, read_folder, 7_000, ("data", "lint", "FILE")),
     "checkpoint": Kind(_checkpoints, mutate_header, read_checkpoint, 10_000, ("build", "--checkpoint", "FILE")),
     "onnx": Kind(_committed("onnx"), mutate_bytes, read_onnx, 6_000, ("lint", "FILE")),
     "image": Kind(_committed("image"), mutate_bytes, read_frames, 16_000, (*RUN, "FILE")),

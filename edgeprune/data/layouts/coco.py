@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from os.path import isfile
 from pathlib import Path
 
 from edgeprune.base.errors import InputError
@@ -64,7 +65,7 @@ def _images(tree: Tree, split: str, path: str, index: Index) -> str:
     beside, stem = path.rpartition("/")[0], Path(path).stem
     names = [*dict.fromkeys((stem.rpartition("_")[2], *SPLIT_NAMES[split], "default"))]
     likely = [beside, join(beside, "images"), "images", *(join("images", name) for name in names), *names, ""]
-    found = next((place for place in likely if (tree.root / place / index.files[0]).is_file()), None)
+    found = next((place for place in likely if isfile(tree.root / place / index.files[0])), None)
     if found is None:
         raise InputError(
             f"{tree.root}: {path} names {index.files[0]}, which is in none of {', '.join(place or '.' for place in likely[:4])}"

@@ -42,7 +42,7 @@ def look_at_masks(paths: Sequence[Path]) -> Held:
         try:
             found = path.stat()
             ids, colours = _values(path, found.st_mtime_ns, found.st_size)
-        except (InputError, OSError):
+        except (InputError, OSError, ValueError):
             continue
         held.ids.update(ids)
         held.colours.update(colours)

@@ -155,7 +155,7 @@ def test_a_list_that_is_empty_or_names_nothing(tmp_path: Path) -> None:
 def test_a_pair_whose_mask_is_gone(tmp_path: Path) -> None:
     LAYOUTS["lists of pairs"].make(tmp_path)
     (tmp_path / "out/d_x.png").unlink()
-    refused(tmp_path, "1 of 2 labels that .*val.txt names are not there, such as .*out/d_x.png")
+    refused(tmp_path, "1 of 2 pairs that .*val.txt names are not there, such as .*out/d_x.png")
 
 
 def test_masks_of_a_lossy_copy(tmp_path: Path) -> None:
