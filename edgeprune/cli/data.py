@@ -86,10 +86,10 @@ def about_leak(leak: Leak, data_set: DataSet) -> str:
     )
     if leak.share <= LEAKS:
         return line
-    return (
-        f"{line}: neighbours in one video leak, and val flatters; split by time: "
-        f"`edgeprune data init {data_set.path} --split-by-time 0.8`"
-    )
+    spec = data_set.val
+    divides = isinstance(spec, FolderSplit) and spec.format == "masks" and spec.part == (0.0, 1.0)
+    typed = f": `edgeprune data init {data_set.path} --split-by-time 0.8`" if divides else ""
+    return f"{line}: neighbours in one video leak, and val flatters; split by time{typed}"
 
 
 def _as_json(name: str, report: LabelReport) -> dict[str, object]:

@@ -89,7 +89,7 @@ def _files_below(folder: Path, what: str, other: Path) -> list[str]:
     return sorted(found, key=lambda path: path.split("/"))
 
 
-def by_common_ending(labels: dict[str, str], stems: list[str]) -> dict[str, str] | None:
+def by_common_ending(labels: dict[str, str], stems: list[str], folder: Path) -> dict[str, str] | None:
     """The label of each stem, where label names are longer by one and the same ending (`f0.jpg`, `f0_mask.png`).
 
     Returns:
@@ -99,5 +99,5 @@ def by_common_ending(labels: dict[str, str], stems: list[str]) -> dict[str, str]
     fitting = [ending for ending in endings if all(stem + ending in labels for stem in stems)]
     if len(fitting) != 1:
         return None
-    log.warning(f"labels are named as their images with {fitting[0]!r} behind, such as {labels[stems[0] + fitting[0]]}")
+    log.warning(f"labels are named as their images with {fitting[0]!r} behind, such as {folder / labels[stems[0] + fitting[0]]}")
     return {stem: labels[stem + fitting[0]] for stem in stems}

@@ -118,7 +118,7 @@ def pair_up(path: Path, images: Path, labels: Path, choice: Choice) -> Pairs:
     stems = choice.of(sorted(image_files), images)
     missing = [stem for stem in stems if stem not in label_files]
     if len(missing) == len(stems):  # some are named alike: then an ending is not what the others lack
-        paired = by_common_ending(label_files, stems)
+        paired = by_common_ending(label_files, stems, folder_of(labels))
         label_files, missing = (paired, []) if paired else (label_files, missing)
     names = [stem for stem in stems if stem in label_files] if missing else stems
     return Pairs(
