@@ -76,6 +76,17 @@ def test_shipped_sets_have_the_classes_of_the_street(name: str) -> None:
             "{images: a, lables: b}",
             "'train.lables'; known: images, labels, format, file_list, part, include, exclude; did",
         ),
+        (
+            "{seed: 0, frames: 3}",
+            "{images: a, labels: b, part: [0.8, 0.2]}",
+            "train.part: value error, expected where it",
+        ),
+        (
+            "{seed: 0, frames: 3}",
+            "{images: a, labels: b, format: coko}",
+            "train.format: input should be 'masks', 'coco'",
+        ),
+        ("[near, far]", "citiscapes", "choices: ade20k, cityscapes, coco-stuff, voc; did you mean 'cityscapes'"),
         ("{seed: 0, frames: 3}", "{seed: 0, frames: many}", "train.frames: input should be a valid integer"),
         ("{seed: 0, frames: 3}", "{seed: 0, frames: 0}", "found 0"),
         ("{seed: 0, frames: 3}", "{seed: 0}", "train.frames: field required"),

@@ -202,6 +202,11 @@ def open_coco(data_set: DataSet, spec: FolderSplit, choice: Choice) -> FolderSam
     files = {stem: index.files[place] for stem, place in place_of.items()}
     if not files:
         raise InputError(f"annotations {index.path} have no image; export them again")
+    if len(files) < len(index.files):
+        twice = next(
+            name for place, name in enumerate(index.files) if place_of[str(Path(name).with_suffix(""))] != place
+        )
+        raise InputError(f"annotations {index.path} have two images of the stem of {twice}; keep one of the two")
     if choice.file_list:
         files = listed(files, read_list(choice.file_list), choice.file_list, folder)
     names = choice.of(sorted(files), folder)

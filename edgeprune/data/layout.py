@@ -99,5 +99,7 @@ def by_common_ending(labels: dict[str, str], stems: list[str], folder: Path) -> 
     fitting = [ending for ending in endings if all(stem + ending in labels for stem in stems)]
     if len(fitting) != 1:
         return None
-    log.warning(f"labels are named as their images with {fitting[0]!r} behind, such as {folder / labels[stems[0] + fitting[0]]}")
+    log.warning(
+        f"labels are named as their images with {fitting[0]!r} behind, such as {folder / labels[stems[0] + fitting[0]]}"
+    )
     return {stem: labels[stem + fitting[0]] for stem in stems}

@@ -160,11 +160,11 @@ def lint_labels(
     Args:
         hashes: takes a hash of each image that can be read.
     """
-    report, names = LabelReport(data_set, len(samples)), samples.names
+    report = LabelReport(data_set, len(samples))
     for index in spread(len(samples), limit):
         image_HW3, label_HW, faults = _look_at(samples, index)
         if hashes is not None and image_HW3 is not None:
-            hashes.add(names[index], image_HW3)
+            hashes.add(samples.names[index], image_HW3)
         for error in faults:
             report.add_fault(error)
         if label_HW is not None:

@@ -169,6 +169,8 @@ def listed(files: dict[str, str], rows: list[list[str]], file_list: Path, images
     Raises:
         InputError: it names one that is not there.
     """
+    if len(rows[0]) != 1:
+        raise InputError(f"file list {file_list} has {len(rows[0])} columns; expected one, the stems of images")
     by_last: dict[str, str] = {}
     for stem in files:
         by_last.setdefault(stem.rpartition("/")[2], stem)

@@ -14,7 +14,7 @@ from edgeprune.data.layouts.tree import Tree, join
 from edgeprune.data.split import spread
 
 IMAGE_ENDINGS = ("_leftImg8bit", "_image", "_img", "_rgb", "_RGB", "_sat", "-image", "-img")  # that a mask has not
-PROBES = 3  # images whose masks are looked for to learn the endings
+PROBES = 9  # images whose masks are looked for to learn the endings; a third of them must have one
 LEAST_SHARE = 0.5  # of the images that must have a mask; those without are a fault that the lint tells
 
 
@@ -76,9 +76,10 @@ def _split(path: str) -> tuple[str, str]:
 
 
 def _endings(stems: list[str], masks: Iterable[str]) -> set[str]:
-    """What masks have behind the stem of one of a few images."""
-    probes = tuple(stems[index] for index in spread(len(stems), PROBES)) if stems else ()
-    return {mask.removeprefix(stem) for stem in probes for mask in masks if mask.startswith(stem)}
+    """What masks have behind the stems of several images: of `f1` alone `f10` and `f11_mask` have endings, too."""
+    probes = [stems[index] for index in spread(len(stems), PROBES)] if stems else []
+    found = Counter(mask.removeprefix(stem) for stem in probes for mask in masks if mask.startswith(stem))
+    return {ending for ending, count in found.items() if 3 * count >= len(probes)}
 
 
 def _way(

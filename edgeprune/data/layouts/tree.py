@@ -13,13 +13,14 @@ SPLIT_NAMES = {
     "val": ("val", "valid", "validation", "dev", "val2017", "val2014"),
     "test": ("test", "testing"),
 }
+MOST_FOLDERS = 20_000  # a home folder that was named by mistake has more
 
 
 class Tree:
     """A folder as it was when it was looked at; names that begin with a dot are left alone.
 
     Raises:
-        InputError: a folder in it can't be read.
+        InputError: a folder in it can't be read, or there are too many.
     """
 
     def __init__(self, root: Path) -> None:
@@ -32,9 +33,13 @@ class Tree:
         def refuse(error: OSError) -> None:
             raise InputError(f"folder {error.filename} can't be read ({error.strerror}); let yourself read it")
 
-        found = {}
+        found: dict[str, tuple[list[str], list[str]]] = {}
         for here, folders, files in os.walk(self.root, onerror=refuse):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
+            if len(found) > MOST_FOLDERS:
+                raise InputError(
+                    f"{self.root} holds more than {MOST_FOLDERS:,} folders; name that of the data set, or write its YAML"
+                )
             below = os.path.relpath(here, self.root).replace(os.sep, "/")
             found["" if below == "." else below] = list(folders), sorted(each for each in files if each[0] != ".")
         return found

@@ -48,6 +48,14 @@ def test_the_yaml_that_is_written_reads_the_same(tmp_path: Path, name: str) -> N
     assert_reads(str(path), expected)
 
 
+def test_numbers_are_no_endings_of_masks(tmp_path: Path) -> None:
+    """Of image f1 `f10` may seem the mask with the ending 0."""
+    for frame in range(120):
+        write_image(tmp_path / "images" / f"f{frame}.jpg", frame)
+        write_mask(tmp_path / "masks" / f"f{frame}_L.png", draw(frame % 5))
+    assert describe(tmp_path).content["train"]["labels"] == "masks/{stem}_L.png"
+
+
 def test_an_archives_outer_folder_is_passed_through(tmp_path: Path) -> None:
     expected = LAYOUTS["voc"].make(tmp_path / "VOC2012")
     assert_reads(str(in_a_wrapper(tmp_path / "VOC2012")), expected)
@@ -234,6 +242,7 @@ COCO_FAULTS = {
     "content['images'][0]['width'] = 20": "a.jpg is 16x12 but its label .* is 20x12",
     "content['images'].append({'id': 50, 'file_name': 'z.jpg', 'height': 1, 'width': 1})": "1 of 4 images .* such as z.jpg",
     "content['images'][0]['file_name'] = 'z.jpg'": "names z.jpg, which is in none of train, train/images",
+    "content['images'].append(content['images'][0])": "have two images of the stem of a.jpg",
     "del content['categories']": "have no categories; expected COCO's JSON of instances",
     "content['categories'][0]['name'] = 'other'": "train/annotations.json and val/annotations.json have other categories",
 }
