@@ -1,6 +1,7 @@
 """Near-duplicate frames across splits: neighbours in one video are told, unlike frames are not."""
 
 import numpy as np
+import pytest
 
 from edgeprune.data import street
 from edgeprune.data.duplicates import FrameHashes, find_leak
@@ -34,13 +35,8 @@ def test_a_frame_costs_a_few_bytes_whatever_its_size() -> None:
     assert len(frames.packed) == 2 * 32
 
 
-def test_frames_are_compared_across_chunks(monkeypatch: object) -> None:
+def test_frames_are_compared_across_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     train = hashes({f"t{seed}": scene(seed) for seed in range(5)})
-    from edgeprune.data import duplicates
-
     whole = find_leak(train, train)
-    chunk, duplicates.CHUNK = duplicates.CHUNK, 2
-    try:
-        assert find_leak(train, train) == whole and whole is not None and whole.frames == 5
-    finally:
-        duplicates.CHUNK = chunk
+    monkeypatch.setattr("edgeprune.data.duplicates.CHUNK", 2)
+    assert find_leak(train, train) == whole and whole is not None and whole.frames == 5
