@@ -130,6 +130,9 @@ def write_street(folder: Path, frames: int = 8) -> str:
     return str(path)
 
 
+OF_A_RUN = {"curves.png", "environment.json", "metrics.csv", "recipe.yaml"}  # what `train` writes beside phases
+
+
 def recipe(folder: Path, **changes: Any) -> Recipe:
     """dense -> sparse -> qat on the small street, a few steps each."""
     data = write_street(folder)

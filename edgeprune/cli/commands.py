@@ -21,7 +21,12 @@ SECTIONS: dict[str, dict[str, str]] = {
         "show": "tokens:show",
         "inspect": "inspect:inspect",
     },
-    "Train": {"train": "train:train", "calibrate": "train:calibrate", "data": "data:data"},
+    "Train": {
+        "train": "train:train",
+        "report": "report:report",
+        "calibrate": "train:calibrate",
+        "data": "data:data",
+    },
     "Device": {
         "compile": "device:compile_",
         "trtexec": "device:trtexec",

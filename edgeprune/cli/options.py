@@ -80,8 +80,9 @@ def _parameter(each: "Field[Any]", annotation: Any) -> click.Parameter:
     typed: Typed = each.metadata[TYPED]
     about: dict[str, Any] = {"type": typed.kind or (PATH if Path in (annotation, *get_args(annotation)) else None)}
     about |= {"required": True} if each.default is MISSING else {"default": each.default}
+    repeats = get_origin(annotation) is tuple
     if typed.flag is None:
-        return click.Argument([each.name], **about)
+        return click.Argument([each.name], nargs=-1 if repeats else 1, **about)
     about |= {
         "help": typed.help,
         "metavar": typed.metavar,
@@ -89,7 +90,7 @@ def _parameter(each: "Field[Any]", annotation: Any) -> click.Parameter:
     }
     if annotation is bool:
         about["is_flag"] = True
-    if get_origin(annotation) is tuple:
+    if repeats:
         about["multiple"] = True
     return click.Option([each.name, typed.flag], **about)
 
@@ -108,7 +109,8 @@ def check_pairs(options: type, context: click.Context) -> None:
         values = context.params[name]
         if isinstance(values, tuple) and len(set(values)) < len(values):
             twice = next(value for value in values if values.count(value) > 1)
-            raise InputError(f"{typed.flag} {twice} is there twice; leave one of the two out")
+            shown = f"{typed.flag} {twice}" if typed.flag else twice
+            raise InputError(f"{shown} is there twice; leave one of the two out")
         if typed.needs and not is_typed(typed.needs, context):
             raise InputError(f"{typed.flag} is of {flags[typed.needs].flag}; give that too, or leave it out")
 

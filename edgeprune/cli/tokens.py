@@ -21,7 +21,7 @@ from edgeprune.cli.ranges import FRAMES
 from edgeprune.cli.show import show_json
 from edgeprune.cli.verb import verb
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.lab.token_pictures import Selection, draw_heat, draw_selection
+from edgeprune.pruning.token_pictures import Selection, draw_heat, draw_selection
 from edgeprune.quantize.calib import read_calib
 from edgeprune.runtime.cameras import Frame, camera_files, open_source
 from edgeprune.runtime.engines.engine import UInt8
@@ -119,20 +119,22 @@ class Painter:
     def __init__(self, checkpoint: Path, calib: Path | None) -> None:
         # torch takes seconds: what was given has been read
         from edgeprune.export.inputs import find_inputs
+        from edgeprune.quantize.calibrate import thresholds_of
         from edgeprune.quantize.loading import load
 
         self._model, self._card = load(checkpoint)
-        self._calib = find_inputs(checkpoint, calib, None).calib if self._model.policy.gated else None
+        found = find_inputs(checkpoint, calib, None).calib if self._model.policy.gated else None
+        self._thresholds = thresholds_of(self._model, found) if found else None
         self._fit = Preprocess.of(self._model.spec)
         self._overlay = Overlay(self._card.names, self._card.palette)
         self.depth = self._model.spec.depth
 
     def look(self, frame: Frame) -> Drawn:
         """The decisions on a frame."""
-        from edgeprune.lab.token_selection import select_tokens
+        from edgeprune.pruning.one_frame import select_tokens
 
         image_HW3 = self._fit.fit(frame.image_HW3)
-        selection, label_hw = select_tokens(self._model, image_HW3, self._calib)
+        selection, label_hw = select_tokens(self._model, image_HW3, self._thresholds)
         share = selection.token_share(self.depth)
         height, width = image_HW3.shape[:2]
         label_HW = label_hw.repeat(height // label_hw.shape[0], 0).repeat(width // label_hw.shape[1], 1)

@@ -11,11 +11,11 @@ from edgeprune.base.reading import parse
 from edgeprune.cli.options import argument, cache_option, json_option, option
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import CALIBRATION_FRAMES
-from edgeprune.cli.show import show_json
+from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb
 from edgeprune.data.selection import CalibrationFrames
 from edgeprune.data.split import open_calibration
-from edgeprune.train.recipe import leave_out, load_recipe
+from edgeprune.train.recipe import Recipe, leave_out, load_recipe
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +31,25 @@ class TrainOptions:
     leave_out: str | None = option(
         "--leave-out", metavar="DATA:GLOB", help="Train without these files, validate on them: camvid:0016E5*."
     )
+    dry_run: bool = option(
+        "--dry-run", default=False, help="Run a few steps of each phase, keep nothing, and say what it all takes."
+    )
     cache: Path | None = cache_option()
     json: bool = json_option()
+
+
+PLAN_COLUMNS = {
+    "phase": ("phase", ""),
+    "kind": ("kind", ""),
+    "steps": ("steps", ",d"),
+    "batch": ("batch", ""),
+    "samples": ("samples", ",d"),
+    "starts_from": ("starts from", ""),
+    "step_s": ("s a step", ".2f"),
+    "minutes": ("minutes", ".0f"),
+    "peak_mb": ("peak MB", ",.0f"),
+    "done": ("done", ""),
+}
 
 
 @verb(
@@ -52,6 +69,9 @@ def train(options: TrainOptions) -> None:
         recipe = leave_out(recipe, options.leave_out)
     folder = options.out or Path("out/train") / recipe.name
     check_named(recipe, folder, options.phases)
+    if options.dry_run:
+        show_plan(recipe, folder, options)
+        return
     own([folder], [options.recipe], folders=True)
     # torch takes seconds: what was given has been read
     from edgeprune.train.phases import train as run_training
@@ -63,6 +83,20 @@ def train(options: TrainOptions) -> None:
     else:
         click.echo("\n".join(f"wrote {path}" for path in paths))
         click.echo(f"next: edgeprune build --target onnx-cpu --checkpoint {paths[-1]}")
+
+
+def show_plan(recipe: Recipe, folder: Path, options: TrainOptions) -> None:
+    """Measures and shows what each phase will take."""
+    # torch takes seconds: what was given has been read
+    from edgeprune.train.dry_run import dry_run
+
+    plans = dry_run(recipe, folder, options.cache, options.phases)
+    if options.json:
+        show_json({"recipe": recipe.name, "out": str(folder), "phases": plans})
+        return
+    show_table(plans, PLAN_COLUMNS)
+    minutes = sum(plan.minutes or 0 for plan in plans)
+    click.echo(f"about {minutes:.0f} minutes in all, validation left out; nothing was kept")
 
 
 @dataclass(frozen=True, kw_only=True)

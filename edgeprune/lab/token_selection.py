@@ -1,4 +1,4 @@
-"""What a policy does with the tokens of a frame, read from the training form.
+"""What a policy does with the tokens of many frames, read from the training form.
 
 Shapes: B frames, H W pixels, N tokens of the grid, G decisions.
 """
@@ -11,48 +11,11 @@ from torch import Tensor
 
 from edgeprune.data import Samples, spread
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.lab.token_pictures import Selection
 from edgeprune.model.policy import TokenPolicy
 from edgeprune.model.segmenter import Segmenter
-from edgeprune.pruning.selection import select_over, select_top
-from edgeprune.quantize.calib import Calib
-from edgeprune.quantize.linear import quantized_linears
-from edgeprune.runtime.engines.engine import UInt8
+from edgeprune.pruning.selection import select_top
 
 WATCHED_FRAMES = 16
-
-
-def select_tokens(model: Segmenter, frame_HW3: UInt8, calib: Calib | None) -> tuple[Selection, UInt8]:
-    """The policy's decisions on a frame of the model's input size, and its label map (H/2, W/2).
-
-    Args:
-        calib: gates are cut at its thresholds, as a run does; without, the best tokens at the target ratios stay.
-    """
-    policy = model.policy
-    select = None
-    if calib is not None and policy.gated:
-        precision = "int8" if any(True for _ in quantized_linears(model)) else "fp32"
-        select = select_over(calib.thresholds_for(precision, len(policy.gated)))
-    with torch.no_grad():
-        image_13HW = torch.from_numpy(np.array(frame_HW3)).permute(2, 0, 1)[None].float()
-        prediction = model.eval()(image_13HW, select)
-    masked = prediction.masked
-    tokens = policy.tokens
-    keep_GN = np.zeros((0, tokens), bool)
-    if masked.keep_GBN:
-        keep_GN = torch.stack([keep_BN[0] > 0.5 for keep_BN in masked.keep_GBN]).numpy()
-    groups_GN = None
-    if masked.group_GBN is not None:
-        groups_GN = torch.stack([group_BN[0] for group_BN in masked.group_GBN]).numpy()
-    blocks_N = np.zeros(tokens, np.int64)
-    for block in range(model.spec.depth):
-        last = policy.schedule.decided(block) - 1
-        here_N = np.ones(tokens, bool) if last < 0 else keep_GN[last]
-        if last >= 0 and groups_GN is not None:
-            here_N = np.isin(groups_GN[last], groups_GN[last][here_N])
-        blocks_N += here_N
-    selection = Selection(model.grid, [gate + 1 for gate in policy.gated], keep_GN, blocks_N, groups_GN)
-    return selection, prediction.raw.argmax(dim=1)[0].to(torch.uint8).numpy()
 
 
 def watched_frames(model: Segmenter, samples: Samples) -> Tensor:

@@ -148,3 +148,14 @@ def write_calib(path: Path, calib: Calib) -> None:
     with write_atomic(path, "calibration") as partial:
         text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)
         partial.write_text(text, encoding="utf-8")
+
+
+def thresholds_of(model: Segmenter, calib: Calib) -> list[float]:
+    """What the gates of this model are cut at, in the precision that it was trained for; none without gates.
+
+    Raises:
+        InputError: the calibration is another model's.
+    """
+    gates = len(model.policy.gated)
+    precision = "int8" if any(True for _ in quantized_linears(model)) else "fp32"
+    return calib.thresholds_for(precision, gates) if gates else []

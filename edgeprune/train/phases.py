@@ -1,6 +1,7 @@
 """Runs the phases of a recipe in order, after everything that they need has been looked at."""
 
 import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -10,20 +11,30 @@ from edgeprune.train.backend import OneProcess
 from edgeprune.train.checks import check_data, check_done, check_phase, needed
 from edgeprune.train.named import check_named
 from edgeprune.train.phase_run import PhaseRun
-from edgeprune.train.recipe import Recipe
+from edgeprune.train.recipe import Phase, Recipe
+from edgeprune.train.run_folder import describe_run, draw_curves
+from edgeprune.train.samples import draw_samples
 from edgeprune.train.start import check_start
 from edgeprune.train.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
 
-def train(recipe: Recipe, out: Path, cache: Path | None = None, only: list[str] | None = None) -> list[Path]:
+def train(
+    recipe: Recipe,
+    out: Path,
+    cache: Path | None = None,
+    only: list[str] | None = None,
+    trainer: Callable[..., Trainer] = Trainer,
+) -> list[Path]:
     """Runs the phases in order; a phase whose checkpoint is there already is taken as done.
 
     Args:
-        out: gets `<phase>.safetensors`, `<phase>.json` (history) and `calib-<phase>.yaml`.
+        out: gets `<phase>.safetensors`, `<phase>.json` (history), `calib-<phase>.yaml` and `samples-<phase>.png` of each
+            phase, and what `run_folder` writes.
         cache: where rendered street scenes are kept.
         only: run these phases alone.
+        trainer: makes that of each phase.
 
     Returns:
         the checkpoint of each phase.
@@ -38,22 +49,32 @@ def train(recipe: Recipe, out: Path, cache: Path | None = None, only: list[str] 
     runs = [PhaseRun(recipe, name, out) for name in recipe.phases]
     chosen = [run for run in runs if not only or run.name in only]
     due = {run.name: run.phase for run in chosen if not run.is_done}
-    for run in runs:
-        if not run.is_done or not (run in chosen or run.name in needed(recipe, due)):
-            continue
-        if note := check_done(run):
-            logger.warning(note)
+    _check_all_done(runs, chosen, due)
     histograms = check_data(recipe, due, cache)
     for run in chosen:
         if run.name in due:
             check_start(run)
+    if due:
+        describe_run(recipe, out, str(backend))
     anew = False  # whether a phase before has just been trained
     for run in chosen:
         if run.name in due:
-            Trainer(run, backend, histograms[run.name], cache).train()
+            trainer(run, backend, histograms[run.name], cache).train()
+            draw_samples(run)
             anew = True
             continue
         if anew:  # what it is made of may have changed
             check_done(run)
         logger.info(f"{run.name}: done before, {run.checkpoint}")
+    if anew:
+        draw_curves(recipe, out)
     return [run.checkpoint for run in chosen]
+
+
+def _check_all_done(runs: Sequence[PhaseRun], chosen: Sequence[PhaseRun], due: dict[str, Phase]) -> None:
+    """Looks at the checkpoints that are there and were asked for, or that a phase that is due needs."""
+    for run in runs:
+        if not run.is_done or not (run in chosen or run.name in needed(run.recipe, due)):
+            continue
+        if note := check_done(run):
+            logger.warning(note)

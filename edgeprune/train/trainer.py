@@ -40,6 +40,7 @@ from edgeprune.train.resume import (
     restore_optimiser,
     write_state,
 )
+from edgeprune.train.run_folder import write_metrics
 from edgeprune.train.start import card_of, load_teacher, start_model
 from edgeprune.train.tasks import make_task
 from edgeprune.train.tasks.task import Targets
@@ -163,6 +164,7 @@ class Trainer:
     def _report(self, scores: dict[str, float]) -> None:
         row = self.history.row(learning_rate(self.phase, self.history.step - 1, self.steps), scores)
         self.state.history.append(row.as_json())
+        write_metrics(self.recipe, self.run.out, self.run.name, self.state.history)
         logger.info(f"{self.run.name}: {self.history.line(row)}")
 
     # -------------------------------------------------------------------------------- state and checkpoint

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from edgeprune.cli import tokens
-from edgeprune.lab.ablate import select_tokens
 from edgeprune.model.checkpoint import save
 from edgeprune.pruning.methods import POLICIES
+from edgeprune.pruning.one_frame import select_tokens
 from edgeprune.pruning.selection import select_top
 from edgeprune.quantize.loading import load
 from edgeprune.runtime.cameras import open_source

@@ -67,7 +67,8 @@ def test_trains_on_folders_without_a_calibration(tmp_path: Path) -> None:
     }  # fmt: skip
     del content["phases"]["dense"]["bf16"]
     train(Recipe.model_validate(content), tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["dense.json", "dense.safetensors"]
+    names = {path.name for path in (tmp_path / "out").iterdir()} - models.OF_A_RUN
+    assert names == {"dense.json", "dense.safetensors"}
 
 
 @pytest.mark.parametrize(

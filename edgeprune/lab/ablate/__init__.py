@@ -1,8 +1,6 @@
-"""What a trained model's parts are worth, in PyTorch: the same weights under other selections, and under INT8; and what a
-policy does with the tokens of a frame."""
+"""What a trained model's parts are worth, in PyTorch: the same weights under other selections, and under INT8."""
 
 from edgeprune.lab.ablate.int8 import ablate_int8
 from edgeprune.lab.ablate.selection import Scoring, ablate_depth, ablate_selection
-from edgeprune.lab.token_selection import select_tokens
 
-__all__ = ["Scoring", "ablate_depth", "ablate_int8", "ablate_selection", "select_tokens"]
+__all__ = ["Scoring", "ablate_depth", "ablate_int8", "ablate_selection"]

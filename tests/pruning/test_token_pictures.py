@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from edgeprune.lab.token_pictures import (
+from edgeprune.pruning.token_pictures import (
     BACK_RGB,
     LET_GO,
     LINE_RGB,

@@ -1,0 +1,71 @@
+"""Pictures of what a phase has learnt: frames of its validation with their labels, what the model says, and the tokens.
+
+Shapes: H W pixels.
+"""
+
+import numpy as np
+from PIL import Image
+
+from edgeprune.base.files import write_atomic
+from edgeprune.data import spread
+from edgeprune.data.nearest import resize_nearest
+from edgeprune.data.preprocess import Preprocess
+from edgeprune.pruning.one_frame import select_tokens
+from edgeprune.pruning.token_pictures import draw_heat
+from edgeprune.quantize.calib import read_calib
+from edgeprune.quantize.calibrate import thresholds_of
+from edgeprune.quantize.loading import load
+from edgeprune.runtime.engines.engine import UInt8
+from edgeprune.runtime.tasks.overlay import Overlay
+from edgeprune.train.phase_run import PhaseRun
+from edgeprune.train.validation import open_validation
+
+FRAMES = 3
+PANEL_PX = 420  # width of a picture in the sheet
+GAP_PX = 6
+GROUND_RGB = (16, 18, 22)
+
+
+def draw_samples(run: PhaseRun) -> None:
+    """Writes `samples-<phase>.png` of a phase that is done: a row for each of a few validation frames, with its labels, the
+    model's, and how many blocks each token went through. Nothing where the recipe validates on nothing."""
+    spec = run.recipe.validation
+    if spec is None:
+        return
+    data_set, samples = open_validation(spec.data, spec.split, spec.include, spec.exclude)
+    model, card = load(run.checkpoint)
+    calib = run.out / f"calib-{run.name}.yaml"
+    thresholds = thresholds_of(model, read_calib(calib)) if calib.is_file() else None
+    overlay, fit = Overlay(card.names, card.palette), Preprocess.of(model.spec)
+    rows = []
+    for index in spread(len(samples), FRAMES):
+        sample = fit.fit_sample(samples[index], data_set.ignore_index)
+        image_HW3 = np.asarray(sample.image_HW3)
+        selection, label_hw = select_tokens(model, image_HW3, thresholds)
+        label_HW: UInt8 = resize_nearest(label_hw, *image_HW3.shape[:2]).astype(np.uint8)
+        told = f"{run.name}: {card.policy.name}"
+        if selection.before:
+            told += f", {selection.token_share(model.spec.depth):.0%} of the tokens; beside it, blocks that each went through"
+        panels = [
+            overlay.draw(image_HW3, np.asarray(sample.label_HW, np.uint8), f"labels of frame {index}"),
+            overlay.draw(image_HW3, label_HW, told),
+        ]
+        if selection.before:
+            panels.append(draw_heat(image_HW3, selection, model.spec.depth))
+        rows.append(panels)
+    with write_atomic(run.out / f"samples-{run.name}.png", "samples") as partial:
+        Image.fromarray(sheet(rows)).save(partial, "PNG")
+
+
+def sheet(rows: list[list[UInt8]]) -> UInt8:
+    """Pictures of one size in rows, (H, W, 3)."""
+    height, width = rows[0][0].shape[:2]
+    panel = (PANEL_PX, round(PANEL_PX * height / width))
+    columns = max(map(len, rows))
+    size = (columns * (panel[0] + GAP_PX) + GAP_PX, len(rows) * (panel[1] + GAP_PX) + GAP_PX)
+    picture = Image.new("RGB", size, GROUND_RGB)
+    for line, panels in enumerate(rows):
+        for column, panel_HW3 in enumerate(panels):
+            shown = Image.fromarray(panel_HW3).resize(panel, Image.Resampling.LANCZOS)
+            picture.paste(shown, (GAP_PX + column * (panel[0] + GAP_PX), GAP_PX + line * (panel[1] + GAP_PX)))
+    return np.asarray(picture)

@@ -1,0 +1,61 @@
+"""`report`: runs side by side."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from edgeprune.base.errors import InputError
+from edgeprune.lab.report import differing_keys, read_run
+from tests import models
+from tests.cli.conftest import Type, edgeprune
+from tests.models import changed
+
+__all__ = ["edgeprune"]
+
+
+def write_run(folder: Path, lr: float, mious: list[float]) -> Path:
+    """A folder as `train` leaves it, without its checkpoints."""
+    folder.mkdir()
+    recipe = changed(models.recipe(folder), "dense", lr=lr)
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    rows = [
+        {"step": 10 * (index + 1), "loss": 2.0 - index, "lr": lr, "seconds": 60.0 * (index + 1), "miou": miou}
+        for index, miou in enumerate(mious)
+    ]
+    (folder / "dense.json").write_text(json.dumps(rows))
+    return folder
+
+
+def test_runs_are_told_by_what_they_came_to_and_where_they_differ(edgeprune: Type, tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / "a", 1e-3, [0.3, 0.5, 0.4]), write_run(tmp_path / "b", 2e-3, [0.2])]
+    said = edgeprune("report", *runs, "--json")
+    content = json.loads(said.out)
+    assert [(row["run"], row["steps"], row["loss"], row["miou"], row["best_miou"]) for row in content["phases"]] == [
+        (str(runs[0]), 30, 0.0, 0.4, 0.5),
+        (str(runs[1]), 10, 2.0, 0.2, 0.2),
+    ]
+    assert [row["minutes"] for row in content["phases"]] == [3.0, 1.0]
+    assert content["differing"]["phases.dense.lr"] == [1e-3, 2e-3]
+    assert edgeprune("report", *runs, "--out", tmp_path / "c.png").code == 0
+    assert (tmp_path / "c.png").stat().st_size > 5000
+
+
+def test_one_key_of_one_item_of_a_list_is_told(tmp_path: Path) -> None:
+    runs = [read_run(write_run(tmp_path / name, 1e-3, [0.1])) for name in "ab"]
+    runs[1].recipe.phases["sparse"].data[0].share = 0.5
+    assert {key for key in differing_keys(runs) if "share" in key} == {"phases.sparse.data.0.share"}
+
+
+def test_what_is_no_run_is_refused(edgeprune: Type, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no run: it has no recipe.yaml; name a folder"):
+        read_run(tmp_path)
+    run = write_run(tmp_path / "a", 1e-3, [])
+    with pytest.raises(InputError, match=r"no phase is done yet; type `edgeprune train .*recipe.yaml` to go on"):
+        read_run(run)
+    (run / "dense.json").write_text("[{")
+    with pytest.raises(InputError, match="history .* is damaged"):
+        read_run(run)
+    said = edgeprune("report", run, run)
+    assert said.code == 2 and "is there twice" in said.err
