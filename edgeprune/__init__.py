@@ -4,10 +4,13 @@
         for result in stream:
             result.labels, result.overlay(), result.latency_ms
 
+    edgeprune.train("my-set.yaml", "hub:timm/vit_small_patch14_dinov2.lvd142m")
+
 What is used is loaded when it is used: `import edgeprune` alone loads nothing, `edgeprune.open` neither torch nor nncf.
 """
 
 import logging
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.base.errors import EdgepruneError, InputError, RunError
@@ -15,13 +18,16 @@ from edgeprune.base.version import __version__
 
 if TYPE_CHECKING:
     from edgeprune.runtime.stream import open
+    from edgeprune.train.finetune import train
 
-__all__ = ["EdgepruneError", "InputError", "RunError", "__version__", "open"]
+__all__ = ["EdgepruneError", "InputError", "RunError", "__version__", "open", "train"]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # a library is silent until it is listened to
 
 
 def __getattr__(name: str) -> Any:
+    if name == "train":
+        return import_module("edgeprune.train")  # which can be called
     if name != "open":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from edgeprune.runtime.stream import open as open_stream

@@ -15,14 +15,17 @@ from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb
 from edgeprune.data.selection import CalibrationFrames
 from edgeprune.data.split import open_calibration
-from edgeprune.train.recipe import Recipe, leave_out, load_recipe
+from edgeprune.train.finetune import chosen_recipe, default_folder
+from edgeprune.train.recipe import Recipe, leave_out
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    recipe: str = argument()
+    recipe: str | None = argument(default=None)
+    data: str | None = option("--data", help="Train on this data set: a name or a YAML file; RECIPE's, replaced.")
+    weights: str | None = option("--weights", help="Begin with these: hub:OWNER/NAME, a file or a folder.")
     out: Path | None = option("--out", help="Folder for checkpoints; default out/train/<recipe's name>.")
     overrides: tuple[str, ...] = option(
         "--set", default=(), metavar="KEY.KEY=VALUE", help="Override a key of the recipe; repeatable."
@@ -55,19 +58,22 @@ PLAN_COLUMNS = {
 @verb(
     "train",
     TrainOptions,
-    ["edgeprune train street-short", "edgeprune train my-recipe.yaml --phase sparse --set phases.sparse.lr=2e-4"],
+    [
+        "edgeprune train --data my-set.yaml --weights hub:timm/vit_small_patch14_dinov2.lvd142m",
+        "edgeprune train street-short --phase sparse --set phases.sparse.lr=2e-4",
+    ],
 )
 def train(options: TrainOptions) -> None:
-    """Train a RECIPE: dense, sparse, QAT.
+    """Train a RECIPE, or a ViT on your data: dense, sparse, QAT.
 
-    A name or a YAML file. Resumes where it was stopped.
+    RECIPE: a name or a YAML file; left out, `finetune` on --data. Resumes where it was stopped.
     """
     from edgeprune.train.named import check_named
 
-    recipe = load_recipe(options.recipe, list(options.overrides))
+    recipe = chosen_recipe(options.recipe, options.data, options.weights, options.overrides)
     if options.leave_out is not None:
         recipe = leave_out(recipe, options.leave_out)
-    folder = options.out or Path("out/train") / recipe.name
+    folder = options.out or default_folder(recipe)
     check_named(recipe, folder, options.phases)
     if options.dry_run:
         show_plan(recipe, folder, options)
