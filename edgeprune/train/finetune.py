@@ -18,7 +18,7 @@ from edgeprune.train.recipe import Mix, Recipe, load_recipe
 RECIPE = "finetune"
 PATCHES = 768  # of the input, about: 24x32
 PATCH = 16
-LARGER = 1.1  # how far above its own size a frame is enlarged
+LARGER = 1.05  # how far above its own size a frame is enlarged
 LOOKED_AT = 5
 
 
@@ -134,9 +134,10 @@ def train(
     Raises:
         InputError, RunError: as one line.
     """
+    found = chosen_recipe(recipe, _text(data), _text(weights), overrides)
+    # torch takes seconds: what was given has been read
     from edgeprune.train.phases import train as run_phases
 
-    found = chosen_recipe(recipe, _text(data), _text(weights), overrides)
     folder = Path(out) if out is not None else default_folder(found)
     return run_phases(found, folder, None if cache is None else Path(cache), list(phases) or None)
 

@@ -1,0 +1,103 @@
+"""From a data set and weights to a recipe, and to a training."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import save_file
+
+import edgeprune
+from edgeprune.base.errors import InputError
+from edgeprune.data.datasets import load_data_set
+from edgeprune.train.finetune import chosen_recipe, input_size, recipe_for
+from tests import models
+from tests.model import vits
+
+
+def write_set(folder: Path, height: int, width: int, name: str = "a yard") -> str:
+    """Eight frames of three classes in each split."""
+    for split in ("train", "val"):
+        for kind in ("images", "labels"):
+            (folder / split / kind).mkdir(parents=True, exist_ok=True)
+        for index in range(8):
+            image_HW3 = np.full((height, width, 3), 40 * (index % 3), np.uint8)
+            Image.fromarray(image_HW3).save(folder / split / "images" / f"{index}.png")
+            Image.fromarray(image_HW3[..., 0] // 40).save(folder / split / "labels" / f"{index}.png")
+    content = {
+        "name": name,
+        "path": ".",
+        "train": {"images": "train/images", "labels": "train/labels"},
+        "val": {"images": "val/images", "labels": "val/labels"},
+        "names": ["ground", "box", "person"],
+    }
+    (folder / "set.yaml").write_text(yaml.safe_dump(content))
+    return str(folder / "set.yaml")
+
+
+@pytest.mark.parametrize(
+    ("size", "patch", "expected"),
+    [
+        ((360, 480), 16, (384, 512)),  # CamVid's: a little larger than the frames
+        ((1024, 2048), 16, (320, 640)),
+        ((640, 640), 16, (448, 448)),
+        ((640, 640), 14, (392, 392)),
+        ((60, 90), 16, (64, 96)),  # nothing is blown up
+        ((8, 90), 16, (64, 96)),
+    ],
+)
+def test_the_input_suits_the_frames(
+    tmp_path: Path, size: tuple[int, int], patch: int, expected: tuple[int, int]
+) -> None:
+    assert input_size(load_data_set(write_set(tmp_path, *size)), patch) == expected
+
+
+def test_data_and_weights_say_what_the_recipe_leaves_open(tmp_path: Path) -> None:
+    data = write_set(tmp_path, 120, 160)
+    recipe = recipe_for(data, "zoo:street-tiny/qat")
+    assert (recipe.name, recipe.weights) == ("finetune-a-yard", "zoo:street-tiny/qat")
+    spec = recipe.model
+    assert (spec.size, spec.depth, spec.stem, spec.classes) == ("tiny", 12, "conv", 3)
+    assert (spec.height, spec.width) == (128, 160) and recipe.phases["crops"].crop == (96, 128)
+    readers = [mix for phase in recipe.phases.values() for mix in phase.data]
+    assert {each.data for each in (*readers, recipe.validation, recipe.calibration) if each} == {data}
+
+
+def test_a_vit_says_its_size_by_its_tensors(tmp_path: Path) -> None:
+    data, weights = write_set(tmp_path, 120, 160), tmp_path / "vit.safetensors"
+    save_file(vits.vit(depth=2), weights)
+    spec = recipe_for(data, str(weights)).model
+    assert (spec.size, spec.depth, spec.stem) == ("tiny", 2, "patch-conv")
+    narrow = {"blocks.0.attn.proj.weight": torch.zeros(128, 128)}
+    save_file(narrow, weights)
+    with pytest.raises(InputError, match=r"are 128 wide; expected 192, 384, 768, 1024"):
+        recipe_for(data, str(weights))
+
+
+def test_what_is_set_wins_and_a_recipe_keeps_its_size(tmp_path: Path) -> None:
+    data = write_set(tmp_path, 120, 160)
+    recipe = recipe_for(
+        data, overrides=["model.height=256", "name=mine", "model.classes=5", "phases.crops.crop_height=64"]
+    )
+    assert (recipe.name, recipe.model.height, recipe.model.classes) == ("mine", 256, 5)
+    named = recipe_for(data, recipe="street-short")
+    assert (named.name, named.model.height, named.model.classes) == ("street-short", 192, 3)
+    assert named.phases["sparse"].data[0].data == data
+
+
+def test_neither_a_recipe_nor_data() -> None:
+    with pytest.raises(InputError, match="train needs a recipe or data: type `edgeprune train RECIPE`, or"):
+        edgeprune.train()
+    assert chosen_recipe("street-short", None, "zoo:street-tiny/pretrain", ["seed=3"]).seed == 3
+
+
+def test_edgeprune_train_trains(tmp_path: Path) -> None:
+    recipe = models.recipe(tmp_path)
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    data = write_set(tmp_path / "set", models.HEIGHT, models.WIDTH)
+    [checkpoint] = edgeprune.train(data, recipe=tmp_path / "small.yaml", out=tmp_path / "out", phases=["dense"])
+    assert checkpoint == tmp_path / "out" / "dense.safetensors" and checkpoint.is_file()
+    told = yaml.safe_load((tmp_path / "out" / "recipe.yaml").read_text())
+    assert told["model"]["classes"] == 3 and told["phases"]["dense"]["data"][0]["data"] == data
