@@ -4,7 +4,7 @@
         for result in stream:
             result.labels, result.overlay(), result.latency_ms
 
-    edgeprune.train("my-set.yaml", "hub:timm/vit_small_patch14_dinov2.lvd142m")
+    edgeprune.train("my-set", "hub:timm/vit_small_patch14_dinov2.lvd142m")
 
 What is used is loaded when it is used: `import edgeprune` alone loads nothing, `edgeprune.open` neither torch nor nncf.
 """

@@ -24,7 +24,9 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
     recipe: str | None = argument(default=None)
-    data: str | None = option("--data", help="Train on this data set: a name or a YAML file; RECIPE's, replaced.")
+    data: str | None = option(
+        "--data", help="Train on this data set: a name, a folder or a YAML file; it replaces the recipe's."
+    )
     weights: str | None = option("--weights", help="Begin with these: hub:OWNER/NAME, a file or a folder.")
     out: Path | None = option("--out", help="Folder for checkpoints; default out/train/<recipe's name>.")
     overrides: tuple[str, ...] = option(
@@ -59,7 +61,7 @@ PLAN_COLUMNS = {
     "train",
     TrainOptions,
     [
-        "edgeprune train --data my-set.yaml --weights hub:timm/vit_small_patch14_dinov2.lvd142m",
+        "edgeprune train --data my-frames/ --weights hub:timm/vit_small_patch14_dinov2.lvd142m",
         "edgeprune train street-short --phase sparse --set phases.sparse.lr=2e-4",
     ],
 )

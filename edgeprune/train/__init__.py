@@ -1,6 +1,6 @@
 """Training. `edgeprune.train` is this package and, called, what `edgeprune.train.finetune.train` does:
 
-edgeprune.train("my-set.yaml", "hub:timm/vit_small_patch14_dinov2.lvd142m")
+edgeprune.train("my-set", "hub:timm/vit_small_patch14_dinov2.lvd142m")
 """
 
 import sys
