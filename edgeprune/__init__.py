@@ -18,7 +18,6 @@ from edgeprune.base.version import __version__
 
 if TYPE_CHECKING:
     from edgeprune.runtime.stream import open
-    from edgeprune.train.finetune import train
 
 __all__ = ["EdgepruneError", "InputError", "RunError", "__version__", "open", "train"]
 
