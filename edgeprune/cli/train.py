@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from edgeprune.base.errors import InputError
 from edgeprune.base.reading import parse
 from edgeprune.cli.options import argument, cache_option, json_option, option
 from edgeprune.cli.owning import own
@@ -16,6 +17,7 @@ from edgeprune.cli.verb import verb
 from edgeprune.data.selection import CalibrationFrames
 from edgeprune.data.split import open_calibration
 from edgeprune.train.finetune import chosen_recipe, default_folder
+from edgeprune.train.launcher import index_of_process, one_voice, processes_launched
 from edgeprune.train.recipe import Recipe, leave_out
 
 logger = logging.getLogger(__name__)
@@ -70,6 +72,11 @@ def train(options: TrainOptions) -> None:
 
     RECIPE: a name or a YAML file; left out, `finetune` on --data. Resumes where it was stopped.
     """
+    with one_voice():
+        _train(options)
+
+
+def _train(options: TrainOptions) -> None:
     from edgeprune.train.named import check_named
 
     recipe = chosen_recipe(options.recipe, options.data, options.weights, options.overrides)
@@ -78,14 +85,19 @@ def train(options: TrainOptions) -> None:
     folder = options.out or default_folder(recipe)
     check_named(recipe, folder, options.phases)
     if options.dry_run:
+        if processes_launched() > 1:
+            raise InputError("--dry-run is for one process; leave the launcher out: edgeprune train ... --dry-run")
         show_plan(recipe, folder, options)
         return
-    own([folder], [options.recipe], folders=True)
+    if index_of_process() == 0:
+        own([folder], [options.recipe], folders=True)
     # torch takes seconds: what was given has been read
     from edgeprune.train.phases import train as run_training
 
     logger.info(f"{recipe.name}: phases {', '.join(recipe.phases)}; checkpoints in {folder}")
     paths = run_training(recipe, folder, options.cache, list(options.phases) or None)
+    if index_of_process():
+        return
     if options.json:
         show_json({"recipe": recipe.name, "checkpoints": [str(path) for path in paths]})
     else:

@@ -60,6 +60,23 @@ class Masks:
         return is_coloured(self.file(0))
 
 
+class SomeLabels:
+    """Those of `labels` that have these indices."""
+
+    def __init__(self, labels: Labels, indices: Sequence[int]) -> None:
+        self._labels, self._indices = labels, indices
+
+    def file(self, index: int) -> Path:
+        return self._labels.file(self._indices[index])
+
+    def read(self, index: int, size: tuple[int, int] | None) -> UInt8 | None:
+        return self._labels.read(self._indices[index], size)
+
+    @property
+    def coloured(self) -> bool:
+        return self._labels.coloured
+
+
 class FolderSamples:
     """Images of a folder, with their labels.
 
@@ -79,6 +96,11 @@ class FolderSamples:
     def coloured(self) -> bool:
         """Whether labels hold the colours of the palette in place of ids."""
         return self._labels.coloured
+
+    def some(self, indices: Sequence[int]) -> "FolderSamples":
+        """Some of the samples, in that order."""
+        names, images = ([each[index] for index in indices] for each in (self._names, self._images))
+        return FolderSamples(self._folder, names, images, SomeLabels(self._labels, indices))
 
     def __len__(self) -> int:
         return len(self._names)

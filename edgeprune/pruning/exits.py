@@ -10,6 +10,7 @@ from math import log
 import torch
 from torch import Tensor, nn
 
+from edgeprune.model.global_batch import batch_sum
 from edgeprune.model.policy import EXCLUDED_SCORE, Shape, View
 from edgeprune.pruning.masking import offered
 from edgeprune.pruning.token_index import TokenIndex
@@ -86,7 +87,7 @@ def class_shares(labels_BHW: Tensor, classes: int, ignore_index: int, patch: int
 
 
 def exit_loss(logits_BNK: Tensor, there_BN: Tensor, view: View | None) -> Tensor:
-    """Cross-entropy of an auxiliary head over the labelled pixels of the tokens that are there.
+    """Cross-entropy of an auxiliary head, mean over the labelled pixels of the tokens that are there in the whole batch.
 
     The target of a token is the share of each class, not its majority: a token of two classes is then never sure, and
     stays for the head that tells its pixels apart. 0 without labels, still tied to the head.
@@ -95,8 +96,8 @@ def exit_loss(logits_BNK: Tensor, there_BN: Tensor, view: View | None) -> Tensor
     if view is None or view.labels_BHW is None:
         return nothing
     share_BNK = class_shares(view.labels_BHW, logits_BNK.shape[-1], view.ignore_index, view.patch) * there_BN[..., None]
-    total = share_BNK.sum()
-    return nothing - (share_BNK * logits_BNK.log_softmax(-1)).sum() / total.clamp_min(1e-6)
+    total = batch_sum(share_BNK.sum())
+    return nothing - batch_sum((share_BNK * logits_BNK.log_softmax(-1)).sum()) / total.clamp_min(1e-6)
 
 
 @dataclass

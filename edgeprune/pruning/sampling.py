@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from edgeprune.base.reading import Strict
+from edgeprune.model.global_batch import own_place, processes
 
 
 class SampledOptions(Strict):
@@ -49,5 +50,8 @@ class WholeImagesOptions(SampledOptions):
     )
 
     def whole_images(self, batch: int) -> int:
-        """How many images of a batch keep every token, never all of them."""
-        return min(round(self.full * batch), batch - 1)
+        """How many of the `batch` images that this process has keep every token: the first of the batch of all processes,
+        never all of them."""
+        everywhere = batch * processes()
+        whole = min(round(self.full * everywhere), everywhere - 1)
+        return min(max(whole - own_place() * batch, 0), batch)

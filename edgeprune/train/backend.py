@@ -1,14 +1,17 @@
-"""Where a phase trains: on one device in one process. A `Backend` of several would be another class here."""
+"""Where a phase trains: on one device in one process, or in several that a launcher started (`train/many.py`)."""
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from edgeprune.base.errors import InputError
+from edgeprune.train.launcher import processes_launched
+
+T = TypeVar("T")
 
 
 class Backend(Protocol):
@@ -18,11 +21,13 @@ class Backend(Protocol):
 
     Attributes:
         device: of this process.
-        is_main: whether this process is the one that validates, reports and writes.
+        index: of this process; 0 is the main one, which validates, reports and writes.
+        processes: how many there are.
     """
 
     device: torch.device
-    is_main: bool
+    index: int
+    processes: int
 
     def prepare(self, model: nn.Module, optimiser: Optimizer) -> tuple[nn.Module, Optimizer]:
         """Makes the model on the device ready to be trained.
@@ -36,8 +41,12 @@ class Backend(Protocol):
         """The precision that a forward pass runs in."""
         ...
 
+    def accumulating(self, net: nn.Module, last: bool) -> AbstractContextManager[None]:
+        """Around forward and backward pass of a part of a step. Gradients add up in each process until the last part."""
+        ...
+
     def backward(self, loss: Tensor) -> None:
-        """Gives every parameter its gradient over the batch of all processes."""
+        """Adds to every parameter its gradient of the mean of the processes' losses."""
         ...
 
     def clip(self, parameters: Iterable[nn.Parameter], norm: float) -> None:
@@ -46,6 +55,10 @@ class Backend(Protocol):
 
     def gather(self, value: Tensor) -> Tensor:
         """A value of one step from every process, (P, ...), on the device; the host does not wait for it."""
+        ...
+
+    def from_main(self, make: Callable[[], T]) -> T:
+        """What the main process makes, in every process. Hosts wait for its host; no host waits for a device."""
         ...
 
     def barrier(self) -> None:
@@ -64,11 +77,11 @@ class OneProcess:
         InputError: torch can't use the device.
     """
 
-    is_main = True
+    index, processes = 0, 1
 
     def __init__(self, device: str, bf16: bool | Literal["auto"]):
         self.device = _find_device(device)
-        self.bf16 = _pays_bf16(self.device) if bf16 == "auto" else bf16
+        self.bf16 = pays_bf16(self.device) if bf16 == "auto" else bf16
 
     def __str__(self) -> str:
         return f"{self.device}{' in bf16' if self.bf16 else ''}"
@@ -79,6 +92,9 @@ class OneProcess:
     def autocast(self) -> AbstractContextManager[None]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
+    def accumulating(self, net: nn.Module, last: bool) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def backward(self, loss: Tensor) -> None:
         loss.backward()
 
@@ -88,8 +104,24 @@ class OneProcess:
     def gather(self, value: Tensor) -> Tensor:
         return value[None]
 
+    def from_main(self, make: Callable[[], T]) -> T:
+        return make()
+
     def barrier(self) -> None:
         return
+
+
+def make_backend(device: str, bf16: bool | Literal["auto"]) -> Backend:
+    """The backend of as many processes as a launcher (`torchrun`, `accelerate launch`) started.
+
+    Raises:
+        InputError: the device can't be used.
+    """
+    if processes_launched() == 1:
+        return OneProcess(device, bf16)
+    from edgeprune.train.many import ManyProcesses  # accelerate takes a second or two
+
+    return ManyProcesses(device, bf16)
 
 
 def _find_device(name: str) -> torch.device:
@@ -102,7 +134,7 @@ def _find_device(name: str) -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _pays_bf16(device: torch.device) -> bool:
+def pays_bf16(device: torch.device) -> bool:
     """bf16 pays where the machine multiplies in it: half the step time on a CPU with AVX-512 bf16, slower without."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()

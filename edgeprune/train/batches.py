@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from edgeprune.base.errors import EdgepruneError, InputError, RunError
 from edgeprune.data import Samples, open_split
 from edgeprune.data.datasets import DataSet, load_data_set
+from edgeprune.data.held_out import HeldOut
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.street import CachedStreet, StreetSamples
 from edgeprune.train.recipe import Mix
@@ -40,8 +41,11 @@ class Mixture(Dataset[tuple[Tensor, Tensor]]):
         return image_HW3.permute(2, 0, 1).contiguous(), label_HW
 
 
-def open_mix(mix: list[Mix], cache: Path | None) -> tuple[list[DataSet], list[Samples]]:
-    """The data sets and splits that a phase names; the street's scenes are kept in `cache` once rendered.
+def open_mix(
+    mix: list[Mix], cache: Path | None, held_out: HeldOut | None = None
+) -> tuple[list[DataSet], list[Samples]]:
+    """The data sets and splits that a phase names, without what is held out; the street's scenes are kept in `cache` once
+    rendered.
 
     Raises:
         InputError: the data sets don't agree on their classes.
@@ -53,6 +57,8 @@ def open_mix(mix: list[Mix], cache: Path | None) -> tuple[list[DataSet], list[Sa
     splits: list[Samples] = []
     for part, data_set in zip(mix, sets, strict=True):
         split = open_split(data_set, part.split, part.include, part.exclude)
+        if held_out is not None:
+            split = held_out.leave(part, split)
         splits.append(CachedStreet(split, cache) if cache and isinstance(split, StreetSamples) else split)
     return sets, splits
 
@@ -86,8 +92,30 @@ class MixtureSampler:
         return self.steps - self.start
 
 
+class OwnParts:
+    """Of every batch what one process reads: in each of `accumulate` parts its place beside the others. Together they read
+    the same batches, however many they are. A batch sampler for `DataLoader`.
+
+    Attributes:
+        batch: samples of one process in one part.
+    """
+
+    def __init__(self, sampler: MixtureSampler, accumulate: int, index: int = 0, processes: int = 1):
+        self.sampler, self.accumulate, self.index, self.processes = sampler, accumulate, index, processes
+        self.batch = sampler.batch // (accumulate * processes)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for keys in self.sampler:
+            for part in range(self.accumulate):
+                first = (part * self.processes + self.index) * self.batch
+                yield keys[first : first + self.batch]
+
+    def __len__(self) -> int:
+        return len(self.sampler) * self.accumulate
+
+
 def load_batches(
-    mixture: Mixture, sampler: MixtureSampler, workers: int, pinned: bool = False
+    mixture: Mixture, sampler: MixtureSampler | OwnParts, workers: int, pinned: bool = False
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The sampler's batches: images (B, 3, H, W) and labels (B, H, W), both uint8.
 

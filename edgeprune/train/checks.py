@@ -17,7 +17,7 @@ from edgeprune.model.checkpoint import shape_of
 from edgeprune.pruning.methods import make_policy, settle
 from edgeprune.quantize.loading import read_card
 from edgeprune.train.batches import open_mix
-from edgeprune.train.fingerprint import CLASSES, contents_of, difference, other_classes, without_folders
+from edgeprune.train.fingerprint import CLASSES, choice_of, contents_of, difference, other_classes, without_folders
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.recipe import QUANTIZED, SPARSE, SUFFIX, Phase, Recipe
 from edgeprune.train.validation import open_validation
@@ -69,6 +69,37 @@ def check_phase(recipe: Recipe, name: str, phase: Phase) -> None:
         raise InputError(f"phase {name} is quantization-aware and needs `calibration:` in the recipe")
 
 
+def check_batch(name: str, phase: Phase, processes: int) -> None:
+    """Refuses a batch that can't be shared evenly: losses and norms count on shares of one size."""
+    shares = processes * phase.accumulate
+    if phase.batch % shares:
+        parts = f" in {phase.accumulate} parts each" if phase.accumulate > 1 else ""
+        below, above = phase.batch // shares * shares, -(-phase.batch // shares) * shares
+        near = f"{below} or {above}" if below else str(above)
+        raise InputError(
+            f"phase {name}: a batch of {phase.batch} can't be shared evenly by {processes} "
+            f"process{'es' if processes > 1 else ''}{parts}; set batch to {near}"
+        )
+
+
+def check_validation(recipe: Recipe) -> None:
+    """Refuses to choose by what is reported."""
+    spec = recipe.validation
+    if spec is None:
+        return
+    remedy = "set split: train and hold_out: 0.1, a part of train that is not trained on"
+    if spec.chooses and spec.split != "train":
+        key = "keep: best" if spec.keep == "best" else "patience"
+        raise InputError(
+            f"validation: {key} chooses by the split {spec.split}, whose scores would then be the luck of that choice; "
+            f"{remedy}"
+        )
+    if spec.hold_out is not None and spec.split != "train":
+        raise InputError(f"validation: hold_out is a part of the split train, not of {spec.split}; {remedy}")
+    if spec.chooses and not spec.times:
+        raise InputError("validation: times is 0, so there is nothing to choose by; set times: 4")
+
+
 def check_done(run: PhaseRun) -> str | None:
     """Refuses a phase's checkpoint that this recipe would not have made: by its settings, and by what it is made of now.
 
@@ -86,10 +117,12 @@ def check_done(run: PhaseRun) -> str | None:
         "seed": recipe.seed,
         "model": model,
         "policy": settle(recipe.policy_of(phase), shape_of(recipe.model)),
+        "validation": choice_of(recipe),
     }
     made = card.provenance.get("recipe", {}) | {
         "model": card.model,
         "policy": settle(card.policy, shape_of(card.model)),
+        "validation": card.provenance.get("validation"),
     }
     made["seed"] = card.provenance.get("seed", recipe.seed)
     differing = [
@@ -152,7 +185,7 @@ def check_data(recipe: Recipe, phases: dict[str, Phase], cache: Path | None) -> 
     histograms: dict[str, list[float]] = {}
     named: dict[str, list[str]] = {}  # who names the classes, the first one first
     for name, phase in phases.items():
-        sets, splits = open_mix(phase.data, cache)
+        sets, splits = open_mix(phase.data, cache, recipe.held_out)
         _check_classes(recipe, sets[0], named)
         named.setdefault(f"phase {name}", sets[0].names)
         _check_teacher(name, phase, sets[0].names)
@@ -174,12 +207,30 @@ def check_data(recipe: Recipe, phases: dict[str, Phase], cache: Path | None) -> 
             )
     if phases and recipe.validation is not None:
         spec = recipe.validation
-        data_set, samples = open_validation(spec.data, spec.split, spec.include, spec.exclude)
+        data_set, samples = open_validation(spec)
         _check_classes(recipe, data_set, named)
+        if spec.chooses:
+            _check_apart(recipe, phases, set(samples.names))
         _lint("validation", samples, data_set, spec.frames)
     if phases and recipe.calibration is not None:
         open_calibration(recipe.calibration)
     return histograms
+
+
+def _check_apart(recipe: Recipe, phases: dict[str, Phase], scored: set[str]) -> None:
+    """Frames that something is chosen by are not trained on. Of a set that two YAMLs name, nothing is known."""
+    spec = recipe.validation
+    assert spec is not None
+    for name, phase in phases.items():
+        _, splits = open_mix(phase.data, None, recipe.held_out)
+        for mix, samples in zip(phase.data, splits, strict=True):
+            if mix.split == spec.split and Path(mix.data).resolve() == Path(spec.data).resolve():
+                both = [frame for frame in samples.names if frame in scored]
+                if both:
+                    raise InputError(
+                        f"phase {name} trains on {len(both)} of the frames that validation chooses by, {both[0]} the first; "
+                        f"exclude {spec.include} from its data, or set hold_out: 0.1"
+                    )
 
 
 def _check_classes(recipe: Recipe, data_set: DataSet, named: dict[str, list[str]]) -> None:

@@ -59,11 +59,11 @@ class Timed(Trainer):
         self.ended_s: list[float] = []
         self.peak_mb: float | None = None
 
-    def _after_step(self) -> None:
+    def _after_step(self) -> bool:
         if self.backend.device.type == "cuda":
             torch.cuda.synchronize()
         self.ended_s.append(time.monotonic())
-        super()._after_step()
+        return super()._after_step()
 
     def train(self) -> None:
         super().train()

@@ -19,13 +19,14 @@ from edgeprune.base.errors import InputError
 from edgeprune.data import Samples, open_split
 from edgeprune.data.datasets import DataSet, StreetSplit, load_data_set
 from edgeprune.data.folder import FolderSamples
+from edgeprune.data.held_out import HeldOut
 from edgeprune.data.selection import FrameSelection
 from edgeprune.data.split import SPLITS
 from edgeprune.model.checkpoint import shape_of
 from edgeprune.model.weight_files import find_weights, read_safetensors
 from edgeprune.pruning.methods import settle
 from edgeprune.train.phase_run import PhaseRun
-from edgeprune.train.recipe import QUANTIZED, SUFFIX
+from edgeprune.train.recipe import QUANTIZED, SUFFIX, Recipe
 
 CLASSES = "classes"
 Contents = dict[str, str]  # what -> its digest; of `classes` their names as JSON
@@ -43,7 +44,17 @@ def settings_digest(run: PhaseRun) -> str:
         "policy": settle(recipe.policy_of(run.phase), shape_of(recipe.model)).model_dump(),
         "phase": phase,
     }
+    if (choice := choice_of(recipe)) is not None:
+        content["validation"] = choice
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def choice_of(recipe: Recipe) -> dict[str, Any] | None:
+    """By what validation the weights are chosen; None where they are those of the last step."""
+    spec = recipe.validation
+    if spec is None or not spec.chooses:
+        return None
+    return spec.model_dump(mode="json") | {"data": Path(spec.data).name}
 
 
 def contents_of(run: PhaseRun) -> Contents:
@@ -53,7 +64,7 @@ def contents_of(run: PhaseRun) -> Contents:
     found: Contents = {}
     for index, mix in enumerate(phase.data, start=1):
         with suppress(InputError):  # the phase itself says so when it needs them
-            data_set, found[f"data {index}"] = _describe(mix)
+            data_set, found[f"data {index}"] = _describe(mix, recipe.held_out)
             found[CLASSES] = json.dumps(data_set.names)
     if phase.kind in QUANTIZED and recipe.calibration is not None:
         with suppress(InputError):
@@ -66,9 +77,11 @@ def contents_of(run: PhaseRun) -> Contents:
     return found | {key: weights_digest(path) for key, path in paths.items() if path.is_file()}
 
 
-def _describe(source: FrameSelection) -> tuple[DataSet, str]:
+def _describe(source: FrameSelection, held_out: HeldOut | None = None) -> tuple[DataSet, str]:
     data_set = load_data_set(source.data)
     samples = open_split(data_set, source.split, source.include, source.exclude)
+    if held_out is not None:
+        samples = held_out.leave(source, samples)
     return data_set, f"{frames_digest(data_set, source.split, samples)} {data_set.name} {source.split}"
 
 

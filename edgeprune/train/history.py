@@ -7,10 +7,11 @@ Shapes: P processes, G decisions of the policy.
 
 import time
 from dataclasses import dataclass, field
-from math import isfinite
 
 import torch
 from torch import Tensor
+
+from edgeprune.train.divergence import LossWatch
 
 REPORT_S = 30.0  # between two rows, where no validation falls between them
 
@@ -48,10 +49,12 @@ class History:
         step: steps done when the phase began or went on.
         steps: of the whole phase.
         seconds: spent on the phase until then.
+        watch: looks at every loss.
     """
 
-    def __init__(self, step: int, steps: int, seconds: float):
+    def __init__(self, step: int, steps: int, seconds: float, watch: LossWatch | None = None):
         self.first_step, self.step, self.steps = step, step, steps
+        self.watch = watch or LossWatch()
         self._seconds_before = seconds
         self._began = self._reported = time.monotonic()
         self._losses: list[float] = []  # since the last row; what `read` has not seen yet lies in `_unread`
@@ -77,7 +80,7 @@ class History:
         """Reads the losses of the steps since it was last called.
 
         Raises:
-            FloatingPointError: one of them is not finite; says which, and at which step.
+            FloatingPointError: one of them is not finite, or they diverge; see `LossWatch`.
         """
         if not self._unread:
             return
@@ -86,8 +89,7 @@ class History:
         self._unread = []
         self._losses += losses
         for step, loss in enumerate(losses, start=first):
-            if not isfinite(loss):
-                raise FloatingPointError(f"the loss is {loss} at step {step}")
+            self.watch.add(loss, step)
 
     def row(self, lr: float, scores: dict[str, float]) -> Row:
         """The row of this moment; the next one begins.

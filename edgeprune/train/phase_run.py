@@ -42,7 +42,7 @@ class PhaseRun:
         """The checkpoint that `start` or `teacher` names: of a phase in `out`, or a file of its own."""
         return Path(name) if name.endswith(SUFFIX) else self.out / f"{name}{SUFFIX}"
 
-    def seed_of(self, step: int) -> int:
-        """The seed of everything random in a step, and of an untrained model for step -1."""
+    def seed_of(self, step: int, process: int = 0) -> int:
+        """The seed of everything random that a process draws in a step, and of an untrained model for step -1."""
         digest = hashlib.sha256(f"{self.recipe.seed}/{self.name}/{step}".encode()).digest()
-        return int.from_bytes(digest[:7], "little")
+        return int.from_bytes(digest[:7], "little") + process

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from edgeprune.base.files import make_folder
-from edgeprune.train.backend import OneProcess
-from edgeprune.train.checks import check_data, check_done, check_phase, needed
+from edgeprune.train.backend import make_backend
+from edgeprune.train.checks import check_batch, check_data, check_done, check_phase, check_validation, needed
 from edgeprune.train.named import check_named
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.recipe import Phase, Recipe
@@ -27,7 +27,8 @@ def train(
     only: list[str] | None = None,
     trainer: Callable[..., Trainer] = Trainer,
 ) -> list[Path]:
-    """Runs the phases in order; a phase whose checkpoint is there already is taken as done.
+    """Runs the phases in order; a phase whose checkpoint is there already is taken as done. Of several processes that a
+    launcher started each runs this.
 
     Args:
         out: gets `<phase>.safetensors`, `<phase>.json` (history), `calib-<phase>.yaml` and `samples-<phase>.png` of each
@@ -43,30 +44,33 @@ def train(
     check_named(recipe, out, only or [])
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
+    backend = make_backend(recipe.device, recipe.bf16)
+    check_validation(recipe)
     for name, phase in recipe.phases.items():
         check_phase(recipe, name, phase)
-    backend = OneProcess(recipe.device, recipe.bf16)
+        check_batch(name, phase, backend.processes)
     runs = [PhaseRun(recipe, name, out) for name in recipe.phases]
     chosen = [run for run in runs if not only or run.name in only]
     due = {run.name: run.phase for run in chosen if not run.is_done}
     _check_all_done(runs, chosen, due)
-    histograms = check_data(recipe, due, cache)
+    histograms = backend.from_main(lambda: check_data(recipe, due, cache))
     for run in chosen:
         if run.name in due:
             check_start(run)
-    if due:
+    if due and backend.index == 0:
         describe_run(recipe, out, str(backend))
     anew = False  # whether a phase before has just been trained
     for run in chosen:
         if run.name in due:
             trainer(run, backend, histograms[run.name], cache).train()
-            draw_samples(run)
+            if backend.index == 0:
+                draw_samples(run)
             anew = True
             continue
         if anew:  # what it is made of may have changed
             check_done(run)
         logger.info(f"{run.name}: done before, {run.checkpoint}")
-    if anew:
+    if anew and backend.index == 0:
         draw_curves(recipe, out)
     return [run.checkpoint for run in chosen]
 

@@ -9,6 +9,7 @@ from edgeprune.base.beside import beside, each_mapping
 from edgeprune.base.errors import InputError, nearest
 from edgeprune.base.reading import ROOT, Name, Strict, find, parse, read_yaml
 from edgeprune.base.strict_yaml import parse_yaml
+from edgeprune.data.held_out import HeldOut
 from edgeprune.data.selection import CalibrationFrames, FrameSelection
 from edgeprune.model.spec import ModelSpec, PolicySpec
 
@@ -52,7 +53,10 @@ class Phase(Strict):
     data: list[Mix] = Field(min_length=1)
     frames: int = Field(ge=0, le=10**9, description="samples seen in the whole phase; 0: the weights stay as they are")
     start: str | None = Field(None, description="an earlier phase, or a checkpoint; default: the phase before")
-    batch: int = Field(8, ge=1, le=4096)
+    batch: int = Field(8, ge=1, le=4096, description="samples of a step, of all processes together")
+    accumulate: int = Field(
+        1, ge=1, le=4096, description="parts that a batch passes the network in, one after the other, to save memory"
+    )
     crop_height: int | None = None
     crop_width: int | None = None
     lr: float = Field(1e-3, gt=0)
@@ -101,11 +105,34 @@ class Phase(Strict):
 
 
 class Validation(FrameSelection):
-    """What is scored during training; never what is reported."""
+    """What is scored during training; never what is reported. What is chosen by these scores is chosen on frames that are in
+    `train` and are not trained on: `hold_out`, or globs that the phases exclude."""
 
     split: Literal["train", "val", "test"] = "val"
+    hold_out: float | None = Field(
+        None,
+        gt=0,
+        le=0.5,
+        description="share of the split train that is scored, in a few stretches, and not trained on",
+    )
     frames: int = Field(48, ge=1, le=10**6)
     times: int = Field(4, ge=0, le=10**4, description="how often within a phase")
+    keep: Literal["best", "last"] = Field("last", description="the weights that a phase hands on")
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="a phase ends after so many validations in a row that are not its best; null: it does not",
+    )
+
+    @property
+    def chooses(self) -> bool:
+        """Whether anything depends on the scores."""
+        return self.keep == "best" or self.patience is not None
+
+    @property
+    def held_out(self) -> HeldOut | None:
+        """What of the training split is scored and not trained on."""
+        return None if self.hold_out is None else HeldOut(self, self.hold_out)
 
 
 class Recipe(Strict):
@@ -133,6 +160,11 @@ class Recipe(Strict):
     workers: int = Field(0, ge=0, le=256)
     checkpoint_seconds: float = Field(120.0, ge=0)
 
+    @property
+    def held_out(self) -> HeldOut | None:
+        """What of the training data no phase trains on."""
+        return None if self.validation is None else self.validation.held_out
+
     def start_of(self, name: str) -> str | None:
         """What a phase starts from: an earlier phase or a checkpoint; None where it is `weights`, or nothing."""
         names = list(self.phases)
@@ -148,7 +180,8 @@ class Recipe(Strict):
 
 
 def leave_out(recipe: Recipe, group: str) -> Recipe:
-    """The recipe without a part of its data, which becomes what it is validated on: `leave one drive out`.
+    """The recipe without a part of its data, which becomes what it is validated on: `leave one drive out`. Where it chooses by
+    its validation, that stays what it is: what is reported must not choose.
 
     Args:
         group: `DATA:GLOB`, for example `camvid:0016E5*`: file stems of the data set's training split.
@@ -171,6 +204,9 @@ def leave_out(recipe: Recipe, group: str) -> Recipe:
         if reader.data == data and reader.split == "train":
             reader.exclude = [*reader.exclude, pattern]
     watched = left.validation or Validation(data=data)
+    if watched.chooses:
+        watched.exclude = [*watched.exclude, pattern]
+        return left
     left.validation = watched.model_copy(
         update={"data": data, "split": "train", "include": [pattern], "exclude": []}, deep=True
     )

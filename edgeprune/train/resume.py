@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,9 @@ class PhaseState:
     Attributes:
         fingerprint: of its settings, see `fingerprint.settings_digest`.
         made_of: see `fingerprint.contents_of`; empty in a state of an earlier version.
+        watch: the numbers of its `divergence.LossWatch`.
+        rollback: why and from where it once went back, and what the learning rate is multiplied by since; None: it never did.
+        best: of the validations so far, see `best.Best`; None without one.
     """
 
     step: int
@@ -33,33 +37,50 @@ class PhaseState:
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     made_of: dict[str, str] = field(default_factory=dict)
+    watch: dict[str, Any] = field(default_factory=dict)
+    rollback: dict[str, Any] | None = None
+    best: dict[str, Any] | None = None
+
+    def add_row(self, row: dict[str, float]) -> None:
+        """Adds a row to the history; the first one after a rollback says from which step the phase went back."""
+        if self.rollback is not None and not any("rolled_back_from" in before for before in self.history):
+            row = row | {"rolled_back_from": self.rollback["from"]}
+        self.history.append(row)
+
+    @property
+    def rate(self) -> float:
+        """What the learning rate is multiplied by."""
+        return 1.0 if self.rollback is None else float(self.rollback["rate"])
 
 
-def write_state(
-    folder: Path,
-    state: PhaseState,
-    weights: Mapping[str, Tensor],
-    average: Mapping[str, Tensor],
-    optimiser: torch.optim.Optimizer,
-) -> None:
-    """Saves everything a phase needs to go on, then forgets the state before it.
-
-    Raises:
-        FloatingPointError: a tensor is not finite; the state before it stays.
-    """
-    file = f"step-{state.step:07d}.safetensors"
+def state_tensors(
+    weights: Mapping[str, Tensor], average: Mapping[str, Tensor], optimiser: torch.optim.Optimizer
+) -> dict[str, Tensor]:
+    """All that a phase needs to go on, by the names of the file."""
     moments = optimiser.state_dict()["state"]
     tensors = {f"weights/{key}": value for key, value in weights.items()}
     tensors |= {f"average/{key}": value for key, value in average.items()}
-    tensors |= {f"optimiser/{index}/{key}": value for index, slot in moments.items() for key, value in slot.items()}
-    check_finite(tensors, state.step)
+    return tensors | {
+        f"optimiser/{index}/{key}": value for index, slot in moments.items() for key, value in slot.items()
+    }
+
+
+def write_state(folder: Path, state: PhaseState, tensors: dict[str, Tensor]) -> None:
+    """Saves where a phase stands, then forgets the state before it."""
+    file = f"step-{state.step:07d}.safetensors"
     write_safetensors(folder / file, "training state", tensors)
     content = {"file": file, **vars(state)}
     with write_atomic(folder / NAME, "training state") as partial:
         partial.write_text(json.dumps(content))
-    for old in folder.glob("step-*.safetensors"):
-        if old.name != file:
+    kept = {file, best_file(state.best["step"]) if state.best else None}
+    for old in (*folder.glob("step-*.safetensors"), *folder.glob("best-*.safetensors")):
+        if old.name not in kept:
             old.unlink()
+
+
+def best_file(step: int) -> str:
+    """The name of the file with the weights that scored best, in the state's folder."""
+    return f"best-{step:07d}.safetensors"
 
 
 def check_finite(tensors: Mapping[str, Tensor], step: int) -> None:
@@ -109,7 +130,7 @@ def forget_state(folder: Path) -> None:
     """Removes the state of a phase whose checkpoint is written."""
     if not folder.is_dir():
         return
-    for file in (folder / NAME, *folder.glob("step-*.safetensors")):
+    for file in (folder / NAME, *folder.glob("step-*.safetensors"), *folder.glob("best-*.safetensors")):
         file.unlink(missing_ok=True)
     with suppress(OSError):  # someone else's files are in it
         folder.rmdir()

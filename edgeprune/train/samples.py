@@ -32,7 +32,7 @@ def draw_samples(run: PhaseRun) -> None:
     spec = run.recipe.validation
     if spec is None:
         return
-    data_set, samples = open_validation(spec.data, spec.split, spec.include, spec.exclude)
+    data_set, samples = open_validation(spec)
     model, card = load(run.checkpoint)
     calib = run.out / f"calib-{run.name}.yaml"
     thresholds = thresholds_of(model, read_calib(calib)) if calib.is_file() else None

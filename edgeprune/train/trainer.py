@@ -1,43 +1,42 @@
 """The training of one phase, dense, sparse or quantization-aware; resumable after `kill -9`.
 
-Everything random in step s is drawn from (seed, phase, s), so a state on disk needs no generator states: a resumed run
-takes the same steps as an undisturbed one.
+Everything random in step s is drawn from (seed, phase, s, process), so a state on disk needs no generator states: a resumed
+run takes the same steps as an undisturbed one.
 
-Shapes: B batch, G decisions of the policy, H W pixels, P processes.
+Shapes: B batch, G decisions of the policy, H W pixels, P processes, A parts of a batch that are accumulated.
 """
 
-import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from edgeprune import __version__
 from edgeprune.base.errors import InputError, RunError
-from edgeprune.base.files import write_atomic
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.model.checkpoint import save
 from edgeprune.model.segmenter import Prediction
 from edgeprune.pruning.selection import select_all
-from edgeprune.quantize.calibrate import calibrate, write_calib
 from edgeprune.train.average import WeightAverage
 from edgeprune.train.backend import Backend
-from edgeprune.train.batches import Mixture, MixtureSampler, load_batches, open_mix
+from edgeprune.train.batches import Mixture, MixtureSampler, OwnParts, load_batches, open_mix
+from edgeprune.train.best import Best
+from edgeprune.train.divergence import LossWatch
 from edgeprune.train.fingerprint import contents_of, difference, settings_digest
+from edgeprune.train.finish import finish_phase
 from edgeprune.train.history import History
 from edgeprune.train.optimiser import learning_rate, make_optimiser, set_learning_rate
 from edgeprune.train.phase_run import PhaseRun
-from edgeprune.train.recipe import SPARSE
 from edgeprune.train.resume import (
     Parts,
     PhaseState,
     check_finite,
-    forget_state,
     read_state,
     restore_optimiser,
+    state_tensors,
     write_state,
 )
 from edgeprune.train.run_folder import write_metrics
@@ -46,6 +45,11 @@ from edgeprune.train.tasks import make_task
 from edgeprune.train.tasks.task import Targets
 
 logger = logging.getLogger(__name__)
+
+Batch = list[
+    tuple[Tensor, Targets]
+]  # the parts of a batch that one process has: images (B, 3, H, W) and targets of each
+ROLLBACK_RATE = 0.5  # what the learning rate is multiplied by after a rollback
 
 
 class Trainer:
@@ -63,66 +67,78 @@ class Trainer:
         self.run, self.recipe, self.phase, self.steps = run, run.recipe, run.phase, run.phase.steps
         self.backend = backend
         self.state, saved = self._find_state()
-        sets, self.splits = open_mix(self.phase.data, cache)
+        sets, self.splits = open_mix(self.phase.data, cache, self.recipe.held_out)
         self.card = card_of(run, sets[0])
-        resumes = saved is not None
-        self.model, self.started_from = start_model(run, self.card, backend.device, resumes)
+        self.model, self.started_from = start_model(run, self.card, backend.device, resumes=saved is not None)
         self.optimiser: torch.optim.Optimizer = make_optimiser(self.model, self.phase)
         self.average = WeightAverage(self.model, self.phase.ema)
+        self.history = self._begin_history()
         if saved is not None:
-            self._resume(saved)
+            self._restore(saved)
+            logger.info(f"{self.run.name}: resumes at step {self.state.step} of {self.steps}")
         self.net, self.optimiser = backend.prepare(self.model, self.optimiser)
         self.teacher = load_teacher(run, backend.device)
         self.task = make_task(self.recipe, self.phase, sets[0], histogram, backend.device)
-        self.history = History(self.state.step, self.steps, self.state.seconds)
+        self.best = Best(self.recipe.validation, run.state_folder)
         self._saved_at = time.monotonic()
 
     def train(self) -> None:
-        """The steps that are left, then the checkpoint."""
+        """The steps that are left, then the checkpoint. What is not finite, or diverges, is tried again once (`_roll_back`)."""
         logger.info(
             f"{self.run.name}: {self.phase.kind}, {self.steps} steps of {self.phase.batch} from {self.started_from}, on "
             f"{self.backend}, {sum(len(split) for split in self.splits)} samples"
         )
-        self.model.train()
-        try:
-            for step, (images_B3HW, targets) in enumerate(self._batches(), start=self.state.step):
-                self.step(step, images_B3HW, targets)
-                if self.backend.is_main:
-                    self._after_step()
-            if self.backend.is_main:
-                self._finish()
-        except FloatingPointError as error:
-            raise RunError(
-                f"{self.run.name}: {error}; set a lower lr (now {self.phase.lr:g}) and begin the phase again"
-            ) from None
-        self.backend.barrier()
+        while True:
+            try:
+                self._take_steps()
+                return self._finish()
+            except FloatingPointError as error:
+                self._roll_back(str(error))
 
-    def step(self, step: int, images_B3HW: Tensor, targets: Targets) -> None:
+    def _take_steps(self) -> None:
+        self.model.train()
+        for step, batch in enumerate(self._batches(), start=self.state.step):
+            self.step(step, batch)
+            if self._after_step():
+                break
+
+    def step(self, step: int, batch: Batch) -> None:
         """One step of gradient descent. The host issues it and waits for nothing: no value is read from the device."""
-        torch.manual_seed(self.run.seed_of(step))
-        images_B3HW, targets = self.task.augment(images_B3HW, targets)
-        with self.backend.autocast():
-            prediction = self.net(
-                images_B3HW,
-                labels_BHW=self.task.labels(targets),
-                ignore_index=self.task.ignore_index,
-                progress=step / self.steps if self.phase.kind == "sparse" else 1.0,
-            )
-            taught = self._teach(images_B3HW)
-        loss = self.task.loss(prediction, targets)
-        if taught is not None:
-            loss = loss + self.task.distance(prediction, taught)
-        loss = loss + prediction.masked.loss.float()
+        torch.manual_seed(self.run.seed_of(step, self.backend.index))
+        batch = [self.task.augment(images_B3HW, targets) for images_B3HW, targets in batch]
         self.optimiser.zero_grad(set_to_none=True)
-        self.backend.backward(loss)
+        losses: list[Tensor] = []
+        keeps: list[Tensor] = []
+        for part, ((images_B3HW, targets), share) in enumerate(zip(batch, self._shares(batch), strict=True), start=1):
+            with self.backend.accumulating(self.net, last=part == len(batch)):
+                with self.backend.autocast():
+                    prediction = self.net(
+                        images_B3HW,
+                        labels_BHW=self.task.labels(targets),
+                        ignore_index=self.task.ignore_index,
+                        progress=step / self.steps if self.phase.kind == "sparse" else 1.0,
+                    )
+                    taught = self._teach(images_B3HW)
+                loss = share * self.task.loss(prediction, targets)
+                if taught is not None:
+                    loss = loss + self.task.distance(prediction, taught)
+                loss = loss + prediction.masked.loss.float()
+                self.backend.backward(loss / len(batch))
+            losses.append(loss.detach())
+            keeps += [keep_BN.detach().mean() for keep_BN in prediction.masked.keep_GBN]
         if self.phase.clip is not None:
             self.backend.clip(self.model.parameters(), self.phase.clip)
-        set_learning_rate(self.optimiser, learning_rate(self.phase, step, self.steps))
+        set_learning_rate(self.optimiser, self._rate(step))
         self.optimiser.step()
         self.average.update(self.model, step)
-        keeps = [keep_BN.detach().mean() for keep_BN in prediction.masked.keep_GBN]
-        keep_G = torch.stack(keeps) if keeps else loss.new_zeros(0)
-        self.history.add(self.backend.gather(loss.detach()), self.backend.gather(keep_G))
+        keep_AG = torch.stack(keeps) if keeps else losses[0].new_zeros(0)
+        self.history.add(self.backend.gather(torch.stack(losses).mean()), self.backend.gather(keep_AG))
+
+    def _shares(self, batch: Batch) -> Tensor:
+        """What each part's loss counts for, (A,), with a mean of 1 over all parts of all processes: the more of its targets
+        there is to learn, the more. A mean over labelled pixels is then one over those of the whole batch."""
+        counted_A = torch.stack([self.task.counted(targets) for _, targets in batch])
+        return counted_A / self.backend.gather(counted_A).mean().clamp_min(1e-6)
 
     def _teach(self, images_B3HW: Tensor) -> Prediction | None:
         """What the teacher says of the images, with every token."""
@@ -132,39 +148,62 @@ class Trainer:
             taught: Prediction = self.teacher(images_B3HW, select_all)
         return taught
 
-    def _batches(self) -> Iterator[tuple[Tensor, Targets]]:
-        """The batches of the steps that are left, on the device."""
-        sizes, device = [len(split) for split in self.splits], self.backend.device
+    def _rate(self, step: int) -> float:
+        return self.state.rate * learning_rate(self.phase, step, self.steps)
+
+    def _batches(self) -> Iterator[Batch]:
+        """This process's share of the batches of the steps that are left, on the device."""
+        sizes, device, accumulate = [len(split) for split in self.splits], self.backend.device, self.phase.accumulate
         sampler = MixtureSampler(
             self.phase.data, sizes, self.phase.batch, self.steps, self.recipe.seed, self.state.step
         )
+        own = OwnParts(sampler, accumulate, self.backend.index, self.backend.processes)
         mixture = Mixture(self.splits, Preprocess.of(self.recipe.model), self.task.ignore_index)
-        for images_B3HW, targets in load_batches(mixture, sampler, self.recipe.workers, device.type == "cuda"):
-            yield images_B3HW.to(device, non_blocking=True), targets.to(device, non_blocking=True)
+        loaded = load_batches(mixture, own, self.recipe.workers, device.type == "cuda")
+        while parts := list(islice(loaded, accumulate)):
+            yield [tuple(part.to(device, non_blocking=True) for part in pair) for pair in parts]  # type: ignore[misc]
 
     # -------------------------------------------------------------------------------- between steps
 
-    def _after_step(self) -> None:
-        """Validates, reports and saves, each when it is due."""
-        last = self.history.step == self.steps
-        scores = self._validate()
-        if scores or last or self.history.is_due():
-            self._report(scores)
-        if not last and time.monotonic() - self._saved_at > self.recipe.checkpoint_seconds:
-            self._save()
+    def _after_step(self) -> bool:
+        """Validates, reports and saves, each when it is due. The main process's clock says when; all processes look at the
+        losses and weights then, which are the same everywhere, so that what is wrong with them ends this step in each.
 
-    def _validate(self) -> dict[str, float]:
-        """Scores of the averaged weights, where a validation falls on this step."""
-        validation = self.recipe.validation
-        if validation is None or not is_due(self.history.step, self.steps, validation.times):
-            return {}
+        Returns:
+            whether the phase ends early.
+        """
+        validates, reports, saves = self.backend.from_main(self._due)
+        if reports or saves:
+            self.history.read()  # no state is saved after a loss that was not finite
+        scores, ends = self.backend.from_main(self._validate) if validates else ({}, False)
+        if reports:
+            self._report(scores)
+        if saves and not ends:
+            self._save()
+        return ends
+
+    def _due(self) -> tuple[bool, bool, bool]:
+        """Whether to validate, to report, to save."""
+        last, validation = self.history.step == self.steps, self.recipe.validation
+        validates = validation is not None and is_due(self.history.step, self.steps, validation.times)
+        reports = validates or last or self.history.is_due()
+        return validates, reports, not last and time.monotonic() - self._saved_at > self.recipe.checkpoint_seconds
+
+    def _validate(self) -> tuple[dict[str, float], bool]:
+        """Scores of the averaged weights, and whether they are reason to end the phase; in the main process alone."""
         with self.average.applied_to(self.model):
-            return self.task.score(self.model)
+            scores = self.task.score(self.model)
+        ends = self.best.add(self.state, self.history.step, scores, self._handed_on())
+        if ends:
+            logger.info(f"{self.run.name}: ends at step {self.history.step} of {self.steps}: none of the last "
+                        f"{self.best.patience} validations was the best")  # fmt: skip
+        return scores, ends
 
     def _report(self, scores: dict[str, float]) -> None:
-        row = self.history.row(learning_rate(self.phase, self.history.step - 1, self.steps), scores)
-        self.state.history.append(row.as_json())
-        write_metrics(self.recipe, self.run.out, self.run.name, self.state.history)
+        row = self.history.row(self._rate(self.history.step - 1), scores)
+        self.state.add_row(row.as_json())
+        if self.backend.index == 0:
+            write_metrics(self.recipe, self.run.out, self.run.name, self.state.history)
         logger.info(f"{self.run.name}: {self.history.line(row)}")
 
     # -------------------------------------------------------------------------------- state and checkpoint
@@ -183,44 +222,66 @@ class Trainer:
             )
         return found
 
-    def _resume(self, saved: Parts) -> None:
+    def _begin_history(self) -> History:
+        return History(self.state.step, self.steps, self.state.seconds, LossWatch(**self.state.watch))
+
+    def _restore(self, saved: Parts) -> None:
         self.model.load_state_dict(saved["weights"])
         self.average.restore(saved["average"])
         restore_optimiser(self.optimiser, saved["optimiser"])
-        logger.info(f"{self.run.name}: resumes at step {self.state.step} of {self.steps}")
+
+    def _handed_on(self) -> Mapping[str, Tensor]:
+        """The weights that are validated and handed on."""
+        return self.average.tensors or self.model.state_dict()
+
+    def _keep_state(self) -> None:
+        self.state.step, self.state.seconds = self.history.step, self.history.seconds
+        self.state.watch = asdict(self.history.watch)
 
     def _save(self) -> None:
-        self.history.read()  # no state is saved after a loss that was not finite
-        self.state.step, self.state.seconds = self.history.step, self.history.seconds
-        write_state(self.run.state_folder, self.state, self.model.state_dict(), self.average.tensors, self.optimiser)
+        self._keep_state()
+        tensors = state_tensors(self.model.state_dict(), self.average.tensors, self.optimiser)
+        check_finite(tensors, self.state.step)
+        if self.backend.index == 0:
+            write_state(self.run.state_folder, self.state, tensors)
         self._saved_at = time.monotonic()
 
+    def _roll_back(self, why: str) -> None:
+        """Goes on from the last state on disk, or from the start of the phase, with half the rate: once, which is written
+        to the state.
+
+        Raises:
+            RunError: it is the second time.
+        """
+        lower = f"set a lower lr (now {self.phase.lr:g}) and begin the phase again"
+        if self.state.rollback is not None:
+            raise RunError(f"{self.run.name}: {why}; {lower}")
+        found_at = self.history.step
+        self.backend.barrier()  # no state is read that is being written
+        self.state, saved = self._find_state()
+        if saved is None:
+            start, _ = start_model(self.run, self.card, self.backend.device, resumes=False)
+            weights = start.state_dict()
+            saved = {"weights": weights, "average": weights if self.average.tensors else {}, "optimiser": {}}
+        self.state.rollback = {"from": found_at, "to": self.state.step, "why": why, "rate": ROLLBACK_RATE}
+        logger.warning(
+            f"{self.run.name}: {why}; goes on from step {self.state.step} with half the learning rate, this once"
+        )
+        self._restore(saved)
+        self.history = self._begin_history()
+        self.backend.barrier()  # every process has read it
+        self._save()
+
     def _finish(self) -> None:
-        """Calibrates and writes the averaged model; the checkpoint last, for it says that the phase is done."""
-        run, model = self.run, self.model
-        seconds = self.history.seconds
-        model.load_state_dict(self.average.tensors or model.state_dict())
-        model.cpu().eval()
-        check_finite(model.state_dict(), self.steps)
-        if self.recipe.calibration is not None and self.phase.kind in SPARSE:
-            calib = calibrate(model, self.recipe.calibration, self.recipe.name)
-            write_calib(run.out / f"calib-{run.name}.yaml", calib)
-        with write_atomic(run.out / f"{run.name}.json", "history") as partial:
-            partial.write_text(json.dumps(self.state.history, indent=1))
-        self.card.provenance = {
-            "edgeprune": __version__,
-            "torch": torch.__version__,
-            "phase": run.name,
-            "start": self.started_from,
-            "seed": self.recipe.seed,
-            "recipe": self.phase.model_dump(mode="json"),
-            "made_of": self.state.made_of,
-            "steps": self.steps,
-            "minutes": round(seconds / 60, 1),
-        }
-        save(run.checkpoint, self.card, model.state_dict())
-        forget_state(run.state_folder)
-        logger.info(f"{run.name}: wrote {run.checkpoint}")
+        """Hands on the averaged weights, or the best of them."""
+        weights = self._handed_on()
+        check_finite(weights, self.history.step)
+        if self.backend.index == 0:
+            self._keep_state()
+            self.model.load_state_dict(self.best.weights(self.state) or weights)
+            self.model.cpu().eval()
+            finish_phase(self.run, self.card, self.model, self.state, self.started_from)
+        self.backend.barrier()
 
 
 def is_due(step: int, steps: int, times: int) -> bool:

@@ -20,6 +20,7 @@ from edgeprune.evaluate.metrics import Scores
 from edgeprune.model.policy import Select
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.pruning.selection import select_top
+from edgeprune.train.recipe import Validation
 
 
 @dataclass
@@ -53,7 +54,7 @@ def score(
     """
     device = next(model.parameters()).device
     metric = MulticlassJaccardIndex(
-        num_classes=len(data_set.names), ignore_index=data_set.ignore_index, average="none"
+        num_classes=len(data_set.names), ignore_index=data_set.ignore_index, average="none", sync_on_compute=False
     ).to(device)
     if select is None and model.policy.gated:
         select = select_top(model.policy.schedule.target_candidates)
@@ -108,7 +109,9 @@ def upscale_labels(classes_BHW: Tensor, size: tuple[int, int] | torch.Size) -> T
     return torch.nn.functional.interpolate(classes_BHW[:, None].float(), size=tuple(size), mode="nearest")[:, 0].long()
 
 
-def open_validation(data: str, split: str, include: list[str], exclude: list[str]) -> tuple[DataSet, Samples]:
-    """The split that training is watched on."""
-    data_set = load_data_set(data)
-    return data_set, open_split(data_set, split, include, exclude)
+def open_validation(spec: Validation) -> tuple[DataSet, Samples]:
+    """The frames that training is watched on."""
+    data_set = load_data_set(spec.data)
+    if spec.held_out is not None:
+        return data_set, spec.held_out.take()
+    return data_set, open_split(data_set, spec.split, spec.include, spec.exclude)

@@ -11,7 +11,7 @@ def test_one_process_trains_as_torch_does() -> None:
     backend: Backend = OneProcess("cpu", True)
     layer = torch.nn.Linear(2, 1, bias=False)
     optimiser = torch.optim.SGD(layer.parameters(), lr=1.0)
-    assert backend.prepare(layer, optimiser) == (layer, optimiser) and backend.is_main
+    assert backend.prepare(layer, optimiser) == (layer, optimiser) and (backend.index, backend.processes) == (0, 1)
     with backend.autocast():
         assert layer(torch.ones(1, 2)).dtype == torch.bfloat16
     backend.backward((layer.weight * torch.tensor([3.0, 4.0])).sum())

@@ -1,6 +1,7 @@
 """The sampler of batches, and what is read for them."""
 
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from edgeprune.base.errors import InputError
 from edgeprune.data import Sample
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.train.batches import Mixture, MixtureSampler, load_batches, open_mix
+from edgeprune.train.batches import Mixture, MixtureSampler, OwnParts, load_batches, open_mix
 from edgeprune.train.recipe import Mix
 from tests import models
 
@@ -66,6 +67,17 @@ def test_batches_are_the_samplers_samples_at_the_models_size(tmp_path: Path) -> 
     assert list((tmp_path / "cache").iterdir())
     small, _ = Mixture(splits, Preprocess(32, 48), 11)[0, 0]
     assert small.shape == (3, 32, 48) and sets[0].names == models.STREET.names
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_processes_share_the_batches_of_one(processes: int, accumulate: int) -> None:
+    """However many they are, from whatever step on, a part of a batch has the same samples."""
+    sampler = MixtureSampler(mixes(1, 2), [13, 5], batch=8, steps=20, seed=3, start=7)
+    shares = [OwnParts(sampler, accumulate, index, processes) for index in range(processes)]
+    assert {(len(share), share.batch) for share in shares} == {(13 * accumulate, 8 // (processes * accumulate))}
+    parts = [[*chain(*part)] for part in zip(*shares, strict=True)]
+    assert [[*chain(*parts[at : at + accumulate])] for at in range(0, len(parts), accumulate)] == list(sampler)
 
 
 def test_wide_frames_are_trained_on_as_a_run_sees_them() -> None:

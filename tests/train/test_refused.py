@@ -94,6 +94,11 @@ def test_trains_on_folders_without_a_calibration(tmp_path: Path) -> None:
         ("qat", {"policy": {"name": "svti"}}, "svti.*did you mean 'svit'"),
         ("dense", {"crop_height": 50, "crop_width": 64}, "crop_height is 50; expected a multiple of 16 up to .* 64"),
         ("dense", {"crop_height": 48, "crop_width": 112}, "crop_width is 112; expected a multiple of 16 up to .* 96"),
+        (
+            "dense",
+            {"accumulate": 3},
+            "a batch of 2 can't be shared evenly by 1 process in 3 parts each; set batch to 3",
+        ),
         ("dense", {"crop_height": 48}, "crop_height and crop_width go together"),
         ("qat", {"data": [{"data": "nowhere.yaml"}]}, "data set nowhere.yaml is not there"),
         ("qat", {"data": [{"data": "stret"}]}, "unknown data set 'stret'.*did you mean 'street'"),

@@ -15,12 +15,13 @@ from safetensors.torch import load_file
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.reading import ROOT
+from edgeprune.quantize.loading import read_card
 from edgeprune.train import trainer
 from edgeprune.train.fingerprint import settings_digest
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.phases import train
 from edgeprune.train.recipe import Recipe
-from edgeprune.train.resume import NAME, PhaseState, read_state, write_state
+from edgeprune.train.resume import NAME, PhaseState, read_state, state_tensors, write_state
 from tests import models
 from tests.models import changed
 
@@ -42,8 +43,10 @@ phases.train(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]))
 
 
 def test_resumed_after_kill_9_the_weights_are_those_of_an_undisturbed_run(tmp_path: Path, said: list[str]) -> None:
-    """Killed in a dense phase and again in QAT; every weight of every phase is bit for bit the same."""
-    recipe = models.recipe(tmp_path, checkpoint_seconds=0.0)
+    """Killed in a dense phase and again in QAT; every weight of every phase is bit for bit the same, and so is the best of them
+    by a part held out."""
+    held_out = {"data": models.write_street(tmp_path), "split": "train", "hold_out": 0.25, "keep": "best", "frames": 2}
+    recipe = models.recipe(tmp_path, checkpoint_seconds=0.0, validation=held_out)
     content = recipe.model_dump(mode="json")
     for phase in content["phases"].values():
         phase["drop_path"] = 0.2
@@ -74,12 +77,16 @@ def test_resumed_after_kill_9_the_weights_are_those_of_an_undisturbed_run(tmp_pa
     train(Recipe.model_validate(content), out)
     assert any(line.startswith("qat: resumes at step 3 of 4") for line in said)
     for name in ("dense", "qat"):
+        chosen = [read_card(folder / f"{name}.safetensors").provenance["best"] for folder in (out, whole)]
+        assert chosen[0] == chosen[1] and 1 <= chosen[0]["step"] <= 4
         ours, theirs = load_file(out / f"{name}.safetensors"), load_file(whole / f"{name}.safetensors")
         assert ours.keys() == theirs.keys()
         assert [key for key in theirs if not torch.equal(ours[key], theirs[key])] == []
     assert (out / "calib-qat.yaml").read_text() == (whole / "calib-qat.yaml").read_text()
     names = {path.name for path in out.iterdir()} - models.OF_A_RUN
-    assert names == {"calib-qat.yaml", "dense.json", "dense.safetensors", "qat.json", "qat.safetensors"}
+    assert names == {"calib-qat.yaml"} | {
+        name.format(phase) for name in ("{}.json", "{}.safetensors", "samples-{}.png") for phase in ("dense", "qat")
+    }
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
@@ -130,11 +137,11 @@ MADE_OF = {"classes": "[]"}
 
 def test_a_kill_while_a_state_is_written_leaves_the_state_before(tmp_path: Path) -> None:
     model = models.model(models.card("dense", depth=1))
-    optimiser = torch.optim.AdamW(model.parameters())
-    write_state(tmp_path, PhaseState(1, "a", made_of=MADE_OF), model.state_dict(), {}, optimiser)
+    tensors = state_tensors(model.state_dict(), {}, torch.optim.AdamW(model.parameters()))
+    write_state(tmp_path, PhaseState(1, "a", made_of=MADE_OF), tensors)
     (tmp_path / "step-0000002.partial.safetensors").write_text("half")
     (tmp_path / "step-0000002.safetensors").write_text("whole, but not named yet")
     found = read_state(tmp_path, "a")
     assert found is not None and found[0].step == 1 and found[1]["weights"].keys() == model.state_dict().keys()
-    write_state(tmp_path, PhaseState(3, "a", made_of=MADE_OF), model.state_dict(), {}, optimiser)
+    write_state(tmp_path, PhaseState(3, "a", made_of=MADE_OF), tensors)
     assert sorted(path.name for path in tmp_path.glob("step-*[0-9].safetensors")) == ["step-0000003.safetensors"]

@@ -64,7 +64,7 @@ def test_a_step_reads_no_value_from_the_device(tmp_path: Path, unreadable: Unrea
     assert trainer.teacher is not None
     trainer.model.train()
     for step in range(2):
-        trainer.step(step, *batch())
+        trainer.step(step, [batch()])
     assert trainer.history.step == 2
     with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
         trainer.history.read()
@@ -79,6 +79,20 @@ def test_no_policy_reads_a_value_from_the_device(unreadable: Unreadable, policy:
     (prediction.raw.sum() + prediction.masked.loss).backward()
 
 
+def test_a_part_counts_for_as_much_as_there_is_to_learn(tmp_path: Path) -> None:
+    """So that a mean over labelled pixels is one over those of the whole batch."""
+    trainer = made(changed(models.recipe(tmp_path), "dense", accumulate=2), tmp_path)
+    images_B3HW, labels_BHW = torch.zeros(1, 3, 64, 96), torch.zeros(1, 64, 96, dtype=torch.long)
+    mostly_ignored_BHW = labels_BHW.clone()
+    mostly_ignored_BHW[:, 16:] = 11
+    shares_A = trainer._shares([(images_B3HW, labels_BHW), (images_B3HW, mostly_ignored_BHW)])
+    torch.testing.assert_close(shares_A, torch.tensor([1.6, 0.4]))
+    assert trainer._shares([(images_B3HW, mostly_ignored_BHW)]).tolist() == [1.0]
+    assert trainer._shares([(images_B3HW, labels_BHW + 11)]).tolist() == [0.0]
+    trainer.step(0, next(trainer._batches()))
+    assert trainer.history.step == 1 and trainer.phase.batch == 2
+
+
 READS: list[Callable[[torch.Tensor], Any]] = [float, bool, lambda loss: loss.tolist(), lambda loss: loss[loss > 0]]
 
 
@@ -89,7 +103,7 @@ def test_a_step_that_reads_a_value_would_be_noticed(
     trainer = Trainer(PhaseRun(models.recipe(tmp_path), "dense", tmp_path), unreadable, [1 / 11] * 11, None)
     monkeypatch.setattr(trainer.backend, "backward", lambda loss: read(loss.detach()))
     with pytest.raises((RuntimeError, NotImplementedError), match="meta|Meta"):
-        trainer.step(0, *batch())
+        trainer.step(0, [batch()])
 
 
 # ------------------------------------------------------------------------------------------------ what is not finite

@@ -9,6 +9,7 @@ import torch
 from edgeprune.evaluate.confusion import ConfusionMatrix
 from edgeprune.evaluate.metrics import Scores
 from edgeprune.pruning.selection import select_top
+from edgeprune.train.recipe import Validation
 from edgeprune.train.validation import open_validation, score
 from tests import models
 
@@ -16,7 +17,7 @@ from tests import models
 def test_validation_scores_what_numpy_scores(tmp_path: Path) -> None:
     """mIoU by torchmetrics against the confusion matrix that the reported figures use."""
     model = models.model()
-    data_set, samples = open_validation(models.write_street(tmp_path), "val", ["*"], [])
+    data_set, samples = open_validation(Validation(data=models.write_street(tmp_path)))
     assert score(model, data_set, samples, None, None, batch=3).boundary_f is None
     result = score(model, data_set, samples, None, None, batch=3, boundaries=True)
     matrix, reported = ConfusionMatrix(11, 11), Scores(data_set.names, 11, (models.HEIGHT, models.WIDTH))

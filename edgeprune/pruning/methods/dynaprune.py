@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from edgeprune.base.errors import InputError
 from edgeprune.model.blocks import Layer
+from edgeprune.model.global_batch import batch_mean
 from edgeprune.model.policy import Gathered, Masked, Select, Shape, TokenPolicy, View
 from edgeprune.pruning.masking import attended, mix, offered, with_whole_images
 from edgeprune.pruning.reconstruct import Learned, Nearest, Reconstruction
@@ -193,8 +194,8 @@ class DynaPrune(TokenPolicy):
     def loss(self, importances: Sequence[Tensor], chosen: Sequence[Tensor]) -> Tensor:
         """lambda * sum over stages of (mean s - r)^2, repaired: + (mean of the hard mask - r)^2.
 
-        r is a share of the whole grid, so tokens that left count as 0 in both. Means run over the batch, which leaves each
-        image its own rate (the paper does not say; see SViT).
+        r is a share of the whole grid, so tokens that left count as 0 in both. Means run over the batch of all processes, which
+        leaves each image its own rate (the paper does not say; see SViT).
 
         Args:
             importances: s of each stage (B, N), 0 for tokens that left before it.
@@ -202,9 +203,9 @@ class DynaPrune(TokenPolicy):
         """
         total = importances[0].new_zeros(())
         for s_BN, mask_BN, target in zip(importances, chosen, self.schedule.target_shares, strict=True):
-            total = total + (s_BN.mean() - target).square()
+            total = total + (batch_mean(s_BN) - target).square()
             if self.options.regulariser == "repaired":
-                total = total + (mask_BN.mean() - target).square()
+                total = total + (batch_mean(mask_BN) - target).square()
         return self.options.weight * total
 
     def gathered(self, blocks: Sequence[nn.Module], x_ND: Tensor, counts: Sequence[int], scores_S: Tensor) -> Gathered:

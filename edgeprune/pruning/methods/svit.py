@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from edgeprune.model.blocks import gelu
+from edgeprune.model.global_batch import batch_mean
 from edgeprune.model.policy import Gathered, Masked, Select, Shape, TokenPolicy, View
 from edgeprune.model.schedule import Schedule
 from edgeprune.pruning.masking import attended, mix, offered, with_whole_images
@@ -89,8 +90,8 @@ class Gates(nn.ModuleList):
         self.options, self.ratios = options, tuple(ratios)
 
     def loss(self, keeps: Sequence[Tensor]) -> Tensor:
-        """lambda * mean over gates of (mean keep ratio - target)^2; the mean runs over the batch, not per image, and that is
-        what makes the rate dynamic.
+        """lambda * mean over gates of (mean keep ratio - target)^2; the mean runs over the batch of all processes, not per
+        image, and that is what makes the rate dynamic.
 
         Args:
             keeps: of each gate, its mask (B, N); a mean of 1 is all that it was offered.
@@ -98,8 +99,10 @@ class Gates(nn.ModuleList):
         gaps = []
         for keep_BN, target in zip(keeps, self.ratios, strict=True):
             keep_BN = keep_BN.float()  # bf16 tells apart 256 ratios below one
-            ratio = keep_BN.mean() if self.options.dynamic_rate else keep_BN.mean(dim=-1)
-            gaps.append((ratio - target).square().mean())
+            if self.options.dynamic_rate:
+                gaps.append((batch_mean(keep_BN) - target).square())
+            else:
+                gaps.append(batch_mean((keep_BN.mean(dim=-1) - target).square()))
         return self.options.weight * torch.stack(gaps).mean()
 
 

@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from edgeprune.data.datasets import DataSet
+from edgeprune.model.heads.semantic import PyramidHead
 from edgeprune.model.segmenter import Prediction, Segmenter
 from edgeprune.train.augment import Augment
 from edgeprune.train.losses import (
     class_weights,
+    counted_pixels,
     cross_entropy,
     distance_to_teacher,
     distance_to_tokens,
@@ -45,6 +47,10 @@ class Semantic:
         """The targets themselves."""
         return labels_BHW
 
+    def counted(self, labels_BHW: Tensor) -> Tensor:
+        """Pixels with a class, by the weight of it."""
+        return counted_pixels(labels_BHW, PyramidHead.label_stride, self.ignore_index, self.weights_K)
+
     def loss(self, prediction: Prediction, labels_BHW: Tensor) -> Tensor:
         """Cross-entropy with weights for rare classes, and the soft Jaccard distance."""
         logits_BKHW, phase = prediction.raw, self.phase
@@ -67,5 +73,5 @@ class Semantic:
         spec = self.recipe.validation
         if spec is None:
             return {}
-        data_set, samples = open_validation(spec.data, spec.split, spec.include, spec.exclude)
+        data_set, samples = open_validation(spec)
         return {"miou": score(model, data_set, samples, spec.frames, None).miou}

@@ -25,6 +25,10 @@ class Task(Protocol):
         """A class for each pixel, (B, H, W) int64, for policies that learn from them; None where the task has none."""
         ...
 
+    def counted(self, targets: Targets) -> Tensor:
+        """How much of the targets there is to learn, as a scalar: what the mean in `loss` divides by."""
+        ...
+
     def loss(self, prediction: Prediction, targets: Targets) -> Tensor:
         """What is wrong with the prediction, as a scalar."""
         ...

@@ -8,6 +8,7 @@ import torch
 
 from edgeprune.model.segmenter import Prediction
 from edgeprune.train import losses
+from edgeprune.train.recipe import Validation
 from edgeprune.train.tasks import make_task
 from edgeprune.train.tasks.task import Task
 from edgeprune.train.validation import open_validation, score
@@ -58,5 +59,5 @@ def test_the_score_is_that_of_the_recipes_validation(tmp_path: Path) -> None:
     data = models.write_street(tmp_path)
     model = models.model(models.card("dense", depth=1))
     found = task(tmp_path, validation={"data": data, "frames": 2}).score(model)
-    assert found == {"miou": score(model, *open_validation(data, "val", ["*"], []), 2, None).miou}
+    assert found == {"miou": score(model, *open_validation(Validation(data=data)), 2, None).miou}
     assert task(tmp_path).score(model) == {}

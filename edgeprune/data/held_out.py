@@ -1,0 +1,93 @@
+"""A part of a training split that is not trained on, so that something can be chosen by it.
+
+Neighbours in a video show the same, so the part is a few stretches of frames that follow each other by name, each in the middle
+of its share of the split, and not single frames from everywhere. Two frames at the ends of each stretch have a neighbour
+outside.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeprune.base.errors import InputError
+from edgeprune.data.datasets import load_data_set
+from edgeprune.data.folder import FolderSamples
+from edgeprune.data.pairs import in_time
+from edgeprune.data.samples import Samples
+from edgeprune.data.selection import FrameSelection
+from edgeprune.data.split import open_split
+from edgeprune.data.street import StreetSamples
+
+STRETCHES = 4
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The part of a selection of training frames that is held out.
+
+    Attributes:
+        of: the selection, of the split `train`.
+        share: of its frames.
+    """
+
+    of: FrameSelection
+    share: float
+
+    def leave(self, selection: FrameSelection, samples: Samples) -> Samples:
+        """What is left of the samples of a selection; all of them where it is of another data set or split.
+
+        Raises:
+            InputError: nothing is.
+        """
+        if selection.split != self.of.split or Path(selection.data).resolve() != Path(self.of.data).resolve():
+            return samples
+        held_out = set(held_out_names(self._all(), self.share))
+        left = [index for index, name in enumerate(samples.names) if name not in held_out]
+        if not left:
+            raise InputError(
+                f"all {len(samples)} frames of data set {selection.data} are held out, none is left to train on"
+            )
+        return some(samples, left)
+
+    def take(self) -> Samples:
+        """The part itself."""
+        samples = self._all()
+        held_out = set(held_out_names(samples, self.share))
+        return some(samples, [index for index, name in enumerate(samples.names) if name in held_out])
+
+    def _all(self) -> Samples:
+        return open_split(load_data_set(self.of.data), self.of.split, self.of.include, self.of.exclude)
+
+
+def held_out_names(samples: Samples, share: float) -> list[str]:
+    """The names of `share` of the samples, at least one, in up to STRETCHES stretches; of scenes of the street, which are no
+    neighbours of each other, the last.
+
+    Raises:
+        InputError: there is but one frame.
+    """
+    names, total = sorted(samples.names, key=in_time), len(samples)
+    count = max(1, round(share * total))
+    if total < 2:
+        raise InputError(f"nothing can be held out of a split of {total} frame; take hold_out away, or add frames")
+    if isinstance(samples, StreetSamples):
+        return names[total - count :]
+    stretches = min(STRETCHES, count)
+    held_out: list[str] = []
+    for stretch in range(stretches):
+        first, end = (total * place // stretches for place in (stretch, stretch + 1))
+        size = count * (stretch + 1) // stretches - count * stretch // stretches
+        start = first + (end - first - size) // 2
+        held_out += names[start : start + size]
+    return held_out
+
+
+def some(samples: Samples, indices: list[int]) -> Samples:
+    """Some of the samples, in their order.
+
+    Args:
+        indices: rising; of scenes of the street without gaps.
+    """
+    if isinstance(samples, FolderSamples):
+        return samples.some(indices)
+    assert isinstance(samples, StreetSamples) and indices == list(range(indices[0], indices[-1] + 1))
+    return StreetSamples(samples.seed + indices[0], len(indices), samples.height, samples.width)
