@@ -46,9 +46,8 @@ from edgeprune.train.tasks.task import Targets
 
 logger = logging.getLogger(__name__)
 
-Batch = list[
-    tuple[Tensor, Targets]
-]  # the parts of a batch that one process has: images (B, 3, H, W) and targets of each
+# the parts of a batch that one process has: images (B, 3, H, W) and targets of each
+Batch = list[tuple[Tensor, Targets]]
 ROLLBACK_RATE = 0.5  # what the learning rate is multiplied by after a rollback
 
 
@@ -195,8 +194,8 @@ class Trainer:
             scores = self.task.score(self.model)
         ends = self.best.add(self.state, self.history.step, scores, self._handed_on())
         if ends:
-            logger.info(f"{self.run.name}: ends at step {self.history.step} of {self.steps}: none of the last "
-                        f"{self.best.patience} validations was the best")  # fmt: skip
+            why = f"none of the last {self.best.patience} validations was the best"
+            logger.info(f"{self.run.name}: ends at step {self.history.step} of {self.steps}: {why}")
         return scores, ends
 
     def _report(self, scores: dict[str, float]) -> None:
