@@ -12,7 +12,7 @@ setup: .venv/installed
 	@echo "setting up .venv: packages from PyPI, 2 GB or more on the disk, a minute or more"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[train,video,plot,openvino,test]'
-	$(BIN)/python -m compileall -q -j 0 -x '/(tests?|testing)/' .venv/lib  # as pip would, but on every core
+	$(BIN)/python -m compileall -q -j 0 -x '/(tests?|testing|transformers/models)/' .venv/lib  # as pip would, but on every core
 	touch $@
 
 demo: setup

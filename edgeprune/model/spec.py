@@ -12,8 +12,10 @@ class ModelSpec(Strict):
     """A plain ViT for segmentation; see `model/segmenter.py`."""
 
     task: str = Field("semantic", description="what it answers: a row of `model.heads.HEADS`")
-    size: Literal["tiny", "small", "base", "large"] = "tiny"
-    depth: int = Field(12, ge=1, le=64)
+    size: Literal["tiny", "small", "base", "large"] = Field(
+        "tiny", description="width 192, 384, 768 or 1024; heads are of 64"
+    )
+    depth: int = Field(12, ge=1, le=64, description="blocks")
     stem: Literal["conv", "patch", "patch-conv"] = Field(
         "conv", description="a row of `model.stem.STEMS`; a pretrained patch embedding loads into patch and patch-conv"
     )
@@ -22,14 +24,16 @@ class ModelSpec(Strict):
         384, ge=32, le=4096, validate_default=True, description="of the input, in pixels: a multiple of `patch`"
     )
     width: int = Field(512, ge=32, le=4096, validate_default=True, description="a multiple of `patch` too")
-    classes: int = Field(11, ge=2, le=255)
+    classes: int = Field(11, ge=2, le=255, description="as many as the data set has names")
     extra_tokens: int = Field(
         0,
         ge=0,
         le=64,
         description="beside those of the grid, which no policy drops: the class and register tokens of pretrained weights",
     )
-    layer_scale: float | None = Field(None, gt=0, le=10)
+    layer_scale: float | None = Field(
+        None, gt=0, le=10, description="what LayerScale's factors begin at; null: the blocks have none"
+    )
     normalise: Literal["imagenet", "half"] = Field(
         "imagenet", description="mean and deviation of the levels; AugReg's weights were trained with half (127.5 both)"
     )
@@ -60,5 +64,5 @@ class ModelSpec(Strict):
 class PolicySpec(Strict):
     """A token policy of `pruning.methods.POLICIES` and its settings (a mapping that the policy's own spec checks)."""
 
-    name: str = "dense"
-    options: dict[str, Any] = {}
+    name: str = Field("dense", description="a row of `pruning.methods.POLICIES`")
+    options: dict[str, Any] = Field({}, description="the policy's own, below")

@@ -14,7 +14,9 @@ from edgeprune.model.global_batch import own_place, processes
 class SampledOptions(Strict):
     """Settings of every policy whose decisions are sampled in training."""
 
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(
+        1.0, gt=0, description="of the Gumbel noise: the lower, the harder a gate decides in training"
+    )
     anneal: float = Field(
         0.0,
         ge=0,

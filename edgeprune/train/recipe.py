@@ -19,13 +19,21 @@ Scale = Annotated[float, Field(ge=0.1, le=10)]
 class AugmentSpec(Strict):
     """Random scale, crop, flip and colour, by kornia."""
 
-    # how much larger things appear: the window of the frame that is shown shrinks with it, and never exceeds the frame
-    scale: tuple[Scale, Scale] = (0.6, 2.0)
-    flip: float = Field(0.5, ge=0, le=1, description="a probability, as those below")
-    colour: float = Field(0.5, ge=0, le=1)
-    blur: float = Field(0.1, ge=0, le=1)
-    noise: float = Field(0.1, ge=0, le=1)
-    grey: float = Field(0.05, ge=0, le=1)
+    scale: tuple[Scale, Scale] = Field(
+        (0.6, 2.0),
+        description="how much larger things appear, least and most: the window of the frame that is shown shrinks with it, and "
+        "never exceeds the frame",
+    )
+    flip: float = Field(0.5, ge=0, le=1, description="probability that left and right are swapped")
+    colour: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="probability of another brightness, contrast and saturation; half of it: shifts, gamma",
+    )
+    blur: float = Field(0.1, ge=0, le=1, description="probability of a Gaussian blur")
+    noise: float = Field(0.1, ge=0, le=1, description="probability of Gaussian noise of 3% of the range")
+    grey: float = Field(0.05, ge=0, le=1, description="probability that colours are left out")
 
     @field_validator("scale")
     @classmethod
@@ -49,26 +57,35 @@ class Phase(Strict):
     """One phase of training. `kind` decides what is switched on: `dense` runs every token; `sparse` adds the policy;
     `qat` adds fake-quantization to the policy; `dense-qat` quantizes the dense model."""
 
-    kind: Literal["dense", "sparse", "qat", "dense-qat"]
-    data: list[Mix] = Field(min_length=1)
+    kind: Literal["dense", "sparse", "qat", "dense-qat"] = Field(
+        description="dense: every token; sparse: the policy too; qat: the policy and fake-quantization; dense-qat: that alone"
+    )
+    data: list[Mix] = Field(min_length=1, description="where samples are from; data sets of equal classes")
     frames: int = Field(ge=0, le=10**9, description="samples seen in the whole phase; 0: the weights stay as they are")
     start: str | None = Field(None, description="an earlier phase, or a checkpoint; default: the phase before")
     batch: int = Field(8, ge=1, le=4096, description="samples of a step, of all processes together")
     accumulate: int = Field(
         1, ge=1, le=4096, description="parts that a batch passes the network in, one after the other, to save memory"
     )
-    crop_height: int | None = None
-    crop_width: int | None = None
-    lr: float = Field(1e-3, gt=0)
+    crop_height: int | None = Field(None, description="of the windows that a step sees, a multiple of the patch")
+    crop_width: int | None = Field(None, description="goes with `crop_height`")
+    lr: float = Field(1e-3, gt=0, description="AdamW's peak rate; it warms up, then follows a cosine down to 1%")
     policy: PolicySpec | None = Field(None, description="of this phase, where it is not the recipe's")
     options: dict[str, Any] = Field({}, description="options of the policy that differ from the recipe's in this phase")
     policy_lr: float = Field(1.0, gt=0, description="the policy's own parameters learn at so many times `lr`")
-    layer_decay: float = Field(1.0, gt=0, le=1)
-    weight_decay: float = Field(0.05, ge=0)
+    layer_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="each block learns at so many times the rate of the next; 0.65 to 0.8 for pretrained",
+    )
+    weight_decay: float = Field(0.05, ge=0, description="AdamW's; not of norms, biases, scales and positions")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the phase")
     clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; null: as it comes")
-    drop_path: float = Field(0.0, ge=0, lt=1)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    drop_path: float = Field(
+        0.0, ge=0, lt=1, description="probability that a branch of the last block is skipped; less before"
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of a label that is spread over all classes")
     class_balance: float = Field(0.0, ge=0, le=1, description="exponent of the inverse class frequency")
     jaccard: float = Field(
         0.0, ge=0, description="weight of 1 - soft IoU, which counts classes where pixels count else"
@@ -86,7 +103,7 @@ class Phase(Strict):
         None, description="an earlier phase, or a checkpoint, run on every token; needed to distill"
     )
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights that the phase hands on")
-    augment: AugmentSpec = AugmentSpec()
+    augment: AugmentSpec = Field(AugmentSpec(), description="see below")
 
     @property
     def steps(self) -> int:
@@ -108,14 +125,14 @@ class Validation(FrameSelection):
     """What is scored during training; never what is reported. What is chosen by these scores is chosen on frames that are in
     `train` and are not trained on: `hold_out`, or globs that the phases exclude."""
 
-    split: Literal["train", "val", "test"] = "val"
+    split: Literal["train", "val", "test"] = Field("val", description="of the data set")
     hold_out: float | None = Field(
         None,
         gt=0,
         le=0.5,
         description="share of the split train that is scored, in a few stretches, and not trained on",
     )
-    frames: int = Field(48, ge=1, le=10**6)
+    frames: int = Field(48, ge=1, le=10**6, description="evenly spread over the split")
     times: int = Field(4, ge=0, le=10**4, description="how often within a phase")
     keep: Literal["best", "last"] = Field("last", description="the weights that a phase hands on")
     patience: int | None = Field(
@@ -142,23 +159,25 @@ class Recipe(Strict):
     folder.
     """
 
-    name: Name
-    summary: str = ""
-    seed: int = Field(0, ge=0, lt=2**63)
-    model: ModelSpec = ModelSpec()
-    policy: PolicySpec = PolicySpec()
+    name: Name = Field(description="of the model, its checkpoints' and bundles' too")
+    summary: str = Field("", description="a sentence for the model's card")
+    seed: int = Field(
+        0, ge=0, lt=2**63, description="of everything random: equal seeds, data and machine give equal weights"
+    )
+    model: ModelSpec = Field(ModelSpec(), description="see below")
+    policy: PolicySpec = Field(PolicySpec(), description="see below")
     weights: str | None = Field(
         None,
         description="the first phase's start: a checkpoint, or a ViT's weights (a file, a folder of shards, hub:OWNER/NAME)",
     )
-    phases: dict[Name, Phase] = Field(min_length=1)
-    validation: Validation | None = None
-    calibration: CalibrationFrames | None = None
-    device: str = "auto"
-    threads: int | None = Field(None, ge=1, le=1024)
-    bf16: bool | Literal["auto"] = "auto"
-    workers: int = Field(0, ge=0, le=256)
-    checkpoint_seconds: float = Field(120.0, ge=0)
+    phases: dict[Name, Phase] = Field(min_length=1, description="by name, in the order in which they run; see below")
+    validation: Validation | None = Field(None, description="see below; null: nothing is scored")
+    calibration: CalibrationFrames | None = Field(None, description="see below; a quantization-aware phase needs it")
+    device: str = Field("auto", description="as torch names it; auto: a GPU where there is one")
+    threads: int | None = Field(None, ge=1, le=1024, description="of torch on a CPU; null: as many as it takes")
+    bf16: bool | Literal["auto"] = Field("auto", description="forward passes in bfloat16; auto: where that pays")
+    workers: int = Field(0, ge=0, le=256, description="processes that read and render samples; 0: the training's own")
+    checkpoint_seconds: float = Field(120.0, ge=0, description="between two states that a stopped phase goes on from")
 
     @property
     def held_out(self) -> HeldOut | None:

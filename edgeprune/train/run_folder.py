@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -41,15 +42,21 @@ def describe_run(recipe: Recipe, out: Path, device: str) -> None:
     with write_atomic(out / RECIPE, "the recipe") as partial:
         head = f"# As it ran: every key, every default. {shlex.join(['edgeprune', *sys.argv[1:]])}\n"
         partial.write_text(head + yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
-    packages = {each.metadata["Name"]: each.version for each in distributions() if each.metadata["Name"]}
     about = {
         "command": sys.argv[1:],
         "device": device,
         "machine": describe_machine(),
         "git": {"edgeprune": git_state(ROOT, "__init__.py"), "folder": git_state(Path.cwd())},
-        "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
+        "packages": installed_packages(),
     }
     write_json(out / ENVIRONMENT, about)
+
+
+@cache
+def installed_packages() -> dict[str, str]:
+    """The version of every package, by name."""
+    found = {each.metadata["Name"]: each.version for each in distributions() if each.metadata["Name"]}
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
 def git_state(folder: Path, tracked: str = ".") -> dict[str, Any] | None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -33,6 +32,8 @@ FAMILIES = {
 
 def original(name: str, patch: int) -> Any:
     """A model of two blocks with random weights, its norms, scales and biases too."""
+    import transformers  # three seconds, of one worker alone
+
     settings = {"hidden_size": D, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": SIDE * patch}
     config = getattr(transformers, f"{name}Config")(
         patch_size=patch, intermediate_size=4 * D, mask_ratio=0.0, **settings
@@ -94,6 +95,8 @@ def test_heads_and_decoders_around_a_model_are_left_over(tmp_path: Path) -> None
 
 
 def test_dinov3_is_refused_for_its_rotary_positions(tmp_path: Path) -> None:
+    import transformers
+
     settings: Any = {"hidden_size": D, "num_hidden_layers": 1, "num_attention_heads": 3, "intermediate_size": 4 * D}
     transformers.DINOv3ViTModel(transformers.DINOv3ViTConfig(**settings)).save_pretrained(tmp_path)
     with pytest.raises(InputError, match="no pos_embed.*rotary, as DINOv3's, or relative.*choose a plain ViT") as said:

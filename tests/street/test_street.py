@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeprune.street import CLASSES, IGNORE, PALETTE, Street, scene
+from edgeprune.street import CLASSES, IGNORE, PALETTE, Street
 from edgeprune.street.skin import GAP, NEUTRAL, Skin, close_gaps, texels
+from edgeprune.street.street import scene  # as it is: `models` renders small ones once
 from edgeprune.street.vehicles import MODELS, stored_view, view
 from edgeprune.street.world import KEPT_CHUNKS
 
