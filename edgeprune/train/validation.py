@@ -10,7 +10,6 @@ from itertools import islice
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics.classification import MulticlassJaccardIndex
 
 from edgeprune.base.errors import InputError
 from edgeprune.data import Sample, Samples, open_split, spread
@@ -52,6 +51,8 @@ def score(
         select: how gates decide; None keeps the best tokens at the target ratios.
         boundaries: measure the boundary F too, at the model's input size; a tenth of a second a frame.
     """
+    from torchmetrics.classification import MulticlassJaccardIndex  # two seconds, where something is scored
+
     device = next(model.parameters()).device
     metric = MulticlassJaccardIndex(
         num_classes=len(data_set.names), ignore_index=data_set.ignore_index, average="none", sync_on_compute=False

@@ -1,20 +1,19 @@
 """A phase killed or interrupted goes on where it stopped, and never from another recipe's state."""
 
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
+import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 
 from edgeprune.base.errors import InputError
-from edgeprune.base.reading import ROOT
 from edgeprune.quantize.loading import read_card
 from edgeprune.train import trainer
 from edgeprune.train.fingerprint import settings_digest
@@ -25,21 +24,21 @@ from edgeprune.train.resume import NAME, PhaseState, read_state, state_tensors, 
 from tests import models
 from tests.models import changed
 
-CHILD = """
-import sys, time, torch
-from pathlib import Path
-from edgeprune.train import phases, trainer
-from edgeprune.train.recipe import load_recipe
+FORK = multiprocessing.get_context("fork")  # what is imported here need not be imported again
 
-write = trainer.write_state
-def write_and_say(folder, state, *rest):
-    write(folder, state, *rest)
-    print("saved", folder.name, state.step, flush=True)
-    if (folder.name, state.step) == (sys.argv[3], int(sys.argv[4])):
-        time.sleep(600)  # until it is killed
-trainer.write_state = write_and_say
-phases.train(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]))
-"""
+
+def train_and_wait(content: dict[str, Any], out: Path, name: str, step: int, saved: Connection) -> None:
+    """In a process of its own: trains, and says when the state of `step` of a phase is saved; then it waits to be killed."""
+    write = trainer.write_state
+
+    def write_and_say(folder: Path, state: PhaseState, *rest: Any) -> None:
+        write(folder, state, *rest)
+        if (folder.name, state.step) == (name, step):
+            saved.send(step)
+            time.sleep(600)
+
+    pytest.MonkeyPatch().setattr(trainer, "write_state", write_and_say)
+    train(Recipe.model_validate(content), out)
 
 
 def test_resumed_after_kill_9_the_weights_are_those_of_an_undisturbed_run(tmp_path: Path, said: list[str]) -> None:
@@ -51,28 +50,21 @@ def test_resumed_after_kill_9_the_weights_are_those_of_an_undisturbed_run(tmp_pa
     for phase in content["phases"].values():
         phase["drop_path"] = 0.2
     del content["phases"]["sparse"]
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content))
     whole = tmp_path / "whole"
     train(Recipe.model_validate(content), whole)
 
     out = tmp_path / "killed"
-    for name, step in (("dense", "2"), ("qat", "3")):
-        child = subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(tmp_path / "recipe.yaml"), str(out), name, step],
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT.parent,
-            env=os.environ | {"PYTHONPATH": str(ROOT.parent)},
-        )
-        assert child.stdout is not None
-        lines: list[str] = []
-        while f"saved {name} {step}" not in (line := child.stdout.readline().strip()):
-            assert line or child.poll() is None, lines
-            lines.append(line)
-        child.send_signal(signal.SIGKILL)
-        assert child.wait() == -signal.SIGKILL
+    for name, step in (("dense", 2), ("qat", 3)):
+        heard, saved = FORK.Pipe(duplex=False)
+        child = FORK.Process(target=train_and_wait, args=(content, out, name, step, saved))
+        child.start()
+        saved.close()  # so that a child that ends is heard
+        assert heard.recv() == step
+        child.kill()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
         assert not (out / f"{name}.safetensors").exists()
-        assert json.loads((out / name / NAME).read_text())["step"] == int(step)
+        assert json.loads((out / name / NAME).read_text())["step"] == step
     said.clear()
     train(Recipe.model_validate(content), out)
     assert any(line.startswith("qat: resumes at step 3 of 4") for line in said)
