@@ -6,6 +6,7 @@ Shapes: B batch, K classes, H W pixels.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from edgeprune.model.policy import Select
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.pruning.selection import select_top
 from edgeprune.train.recipe import Validation
+
+if TYPE_CHECKING:
+    from torchmetrics.classification import MulticlassJaccardIndex
 
 
 @dataclass
@@ -51,12 +55,8 @@ def score(
         select: how gates decide; None keeps the best tokens at the target ratios.
         boundaries: measure the boundary F too, at the model's input size; a tenth of a second a frame.
     """
-    from torchmetrics.classification import MulticlassJaccardIndex  # two seconds, where something is scored
-
     device = next(model.parameters()).device
-    metric = MulticlassJaccardIndex(
-        num_classes=len(data_set.names), ignore_index=data_set.ignore_index, average="none", sync_on_compute=False
-    ).to(device)
+    metric = _jaccard(data_set).to(device)
     if select is None and model.policy.gated:
         select = select_top(model.policy.schedule.target_candidates)
     chosen = spread(len(samples), frames)
@@ -94,6 +94,15 @@ def score(
         per_class=[float(value) if present else float("nan") for value, present in zip(per_class, seen, strict=True)],
         tokens=sum(processed) / len(processed) if processed else 1.0,
         boundary_f=exact.result()["boundary_f"],
+    )
+
+
+def _jaccard(data_set: DataSet) -> "MulticlassJaccardIndex":
+    """IoU of each class; torchmetrics is imported where something is scored, for it takes two seconds."""
+    from torchmetrics.classification import MulticlassJaccardIndex
+
+    return MulticlassJaccardIndex(
+        num_classes=len(data_set.names), ignore_index=data_set.ignore_index, average="none", sync_on_compute=False
     )
 
 
