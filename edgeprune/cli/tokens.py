@@ -119,12 +119,12 @@ class Painter:
     def __init__(self, checkpoint: Path, calib: Path | None) -> None:
         # torch takes seconds: what was given has been read
         from edgeprune.export.inputs import find_inputs
-        from edgeprune.quantize.calibrate import thresholds_of
+        from edgeprune.quantize.calibrate import model_thresholds
         from edgeprune.quantize.loading import load
 
         self._model, self._card = load(checkpoint)
         found = find_inputs(checkpoint, calib, None).calib if self._model.policy.gated else None
-        self._thresholds = thresholds_of(self._model, found) if found else None
+        self._thresholds = model_thresholds(self._model, found) if found else None
         self._fit = Preprocess.of(self._model.spec)
         self._overlay = Overlay(self._card.names, self._card.palette)
         self.depth = self._model.spec.depth

@@ -150,7 +150,7 @@ def write_calib(path: Path, calib: Calib) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def thresholds_of(model: Segmenter, calib: Calib) -> list[float]:
+def model_thresholds(model: Segmenter, calib: Calib) -> list[float]:
     """What the gates of this model are cut at, in the precision that it was trained for; none without gates.
 
     Raises:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from edgeprune.base.machine import peak_mb
+from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.phases import train
 from edgeprune.train.recipe import Recipe
 from edgeprune.train.trainer import Trainer
@@ -89,7 +90,7 @@ def dry_run(recipe: Recipe, out: Path, cache: Path | None, only: Sequence[str] =
         InputError, RunError: what a training in earnest would raise.
     """
     chosen = list(only) or list(recipe.phases)
-    due = [name for name in chosen if not (out / f"{name}.safetensors").is_file()]
+    due = [name for name in chosen if not PhaseRun(recipe, name, out).is_done]
     made: list[Timed] = []
 
     def timed(*given: Any) -> Timed:

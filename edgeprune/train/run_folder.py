@@ -6,7 +6,6 @@
 
 import json
 import logging
-import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -40,10 +39,10 @@ def describe_run(recipe: Recipe, out: Path, device: str) -> None:
         device: as the backend names itself.
     """
     with write_atomic(out / RECIPE, "the recipe") as partial:
-        head = f"# As it ran: every key, every default. {shlex.join(['edgeprune', *sys.argv[1:]])}\n"
+        head = f"# As it ran: every key, every default. What was typed is in {ENVIRONMENT}.\n"
         partial.write_text(head + yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
     about = {
-        "command": sys.argv[1:],
+        "command": sys.argv,
         "device": device,
         "machine": describe_machine(),
         "git": {"edgeprune": git_state(ROOT, "__init__.py"), "folder": git_state(Path.cwd())},

@@ -13,7 +13,7 @@ from edgeprune.data.preprocess import Preprocess
 from edgeprune.pruning.one_frame import select_tokens
 from edgeprune.pruning.token_pictures import draw_heat
 from edgeprune.quantize.calib import read_calib
-from edgeprune.quantize.calibrate import thresholds_of
+from edgeprune.quantize.calibrate import model_thresholds
 from edgeprune.quantize.loading import load
 from edgeprune.runtime.engines.engine import UInt8
 from edgeprune.runtime.tasks.overlay import Overlay
@@ -35,7 +35,7 @@ def draw_samples(run: PhaseRun) -> None:
     data_set, samples = open_validation(spec)
     model, card = load(run.checkpoint)
     calib = run.out / f"calib-{run.name}.yaml"
-    thresholds = thresholds_of(model, read_calib(calib)) if calib.is_file() else None
+    thresholds = model_thresholds(model, read_calib(calib)) if calib.is_file() else None
     overlay, fit = Overlay(card.names, card.palette), Preprocess.of(model.spec)
     rows = []
     for index in spread(len(samples), FRAMES):

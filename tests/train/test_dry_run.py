@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.base.errors import InputError
+from edgeprune.base.errors import InputError, RunError
 from edgeprune.train.dry_run import STEPS, dry_run
 from edgeprune.train.phases import train
 from tests import models
@@ -33,7 +33,7 @@ def test_what_is_done_is_not_run_again(tmp_path: Path) -> None:
 
 def test_a_fault_of_the_last_phase_is_found(tmp_path: Path) -> None:
     recipe = changed(models.recipe(tmp_path), "qat", lr=1e30)
-    with pytest.raises(Exception, match="not finite|is nan|inf"):
+    with pytest.raises(RunError, match="not finite|is nan|inf"):
         dry_run(recipe, tmp_path / "out", None)
     with pytest.raises(InputError, match="phase sparse: start is 'nothing'"):
         dry_run(changed(models.recipe(tmp_path), "sparse", start="nothing"), tmp_path / "out", None)

@@ -3,6 +3,7 @@
 import csv
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ def test_the_recipe_as_it_ran_is_a_recipe(run: tuple[Recipe, Path]) -> None:
 
 def test_the_environment_is_told(run: tuple[Recipe, Path]) -> None:
     about = json.loads((run[1] / "environment.json").read_text())
+    assert about["command"] == sys.argv  # whatever called it: `edgeprune`, or Python
     assert about["device"].startswith("cpu") and about["packages"]["torch"] and about["machine"]["cores"] >= 1
     assert about["git"].keys() == {"edgeprune", "folder"}
 
