@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edgeprune.base.errors import InputError
-from edgeprune.base.reading import parse
+from edgeprune.base.reading import ROOT, parse
 from edgeprune.bundle.target import load_target
 from edgeprune.data.datasets import StreetSplit, load_data_set, voc_colours
 from edgeprune.train.recipe import Recipe, leave_out, load_recipe
@@ -330,3 +330,54 @@ def test_a_recipe_of_another_form_is_one_line(tmp_path: Path, text: str) -> None
     with pytest.raises(InputError) as found:
         load_recipe(path)
     assert "\n" not in str(found.value)
+
+
+def test_a_recipe_takes_over_what_it_does_not_name(tmp_path: Path) -> None:
+    base, path = load_recipe("finetune"), tmp_path / "mine.yaml"
+    path.write_text(
+        "name: mine\nextends: finetune\nmodel: {height: 512}\nphases: {sparse: {frames: 80, augment: {flip: 0}}}\n"
+        "policy: {name: svit}\n"
+    )
+    mine = load_recipe(path)
+    assert (mine.name, mine.extends, list(mine.phases)) == ("mine", None, list(base.phases))
+    assert mine.model == base.model.model_copy(update={"height": 512})
+    assert mine.phases["sparse"] == base.phases["sparse"].model_copy(
+        update={"frames": 80, "augment": base.phases["sparse"].augment.model_copy(update={"flip": 0})}
+    )
+    assert mine.phases["crops"] == base.phases["crops"]
+    assert (mine.policy.name, mine.policy.options) == ("svit", {})  # whole: the options are of its name
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "name: mine\nextends: finetun\n",
+            "unknown recipe in .*mine.yaml: extends 'finetun'; .*did you mean 'finetune'",
+        ),
+        ("extends: finetune\n", "mine.yaml: name: field required"),
+        (
+            "name: mine\nextends: finetune\nphases: {spars: {frames: 1}}\n",
+            "mine.yaml: phases.spars.kind: field required",
+        ),
+    ],
+)
+def test_what_a_recipe_cannot_extend(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(InputError, match=said):
+        load_recipe(tmp_path / "mine.yaml")
+
+
+SHIPPED = sorted(path.stem for path in (ROOT / "train" / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_recipe_is_one(name: str) -> None:
+    """Each phase of it could start: quantizers have a calibration, a teacher and a start are phases before."""
+    recipe = load_recipe(name)
+    assert recipe.name == name and recipe.summary and recipe.calibration
+    before: list[str] = []
+    for phase_name, phase in recipe.phases.items():
+        for named in (phase.start, phase.teacher):
+            assert named is None or named in before
+        before.append(phase_name)

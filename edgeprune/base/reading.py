@@ -1,14 +1,14 @@
 """From a YAML file to a checked model: unknown keys are refused with the nearest known one."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from reprlib import Repr
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edgeprune.base.errors import InputError, nearest
+from edgeprune.base.errors import InputError, choose, nearest
 from edgeprune.base.inputs import read_text
 from edgeprune.base.strict_yaml import parse_yaml
 
@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent  # the package's folder
 NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=100)]
 Spec = TypeVar("Spec", bound="Strict")
+EXTENDS = "extends"  # the key of a file that names the shipped one whose keys it takes over
 
 
 # what was found, in a message: enough to know it again
@@ -104,14 +105,37 @@ def read_yaml(path: Path, what: str) -> Any:
     return parse_yaml(read_text(path, what), f"{what} {path}")
 
 
+def read_extended(
+    path: Path, folder: Path, what: str, merge: Callable[[dict[Any, Any], dict[Any, Any]], dict[Any, Any]]
+) -> Any:
+    """The content of a YAML file, merged into that of the one in `folder` that it `extends`, but for its name.
+
+    Args:
+        merge: of the other's content and the file's own.
+
+    Raises:
+        InputError: as `read_yaml`, or the folder has no such file.
+    """
+    content = read_yaml(path, what)
+    if not isinstance(content, dict) or EXTENDS not in content:
+        return content
+    known = {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+    base = choose(known, str(content[EXTENDS]), f"{what} in {path}: {EXTENDS}")
+    merged = merge(read_extended(base, folder, what, merge), content)
+    return {key: value for key, value in merged.items() if key != EXTENDS and (key != "name" or key in content)}
+
+
 def shipped(folder: str) -> Path:
     """A folder of package data: beside the package in a checkout, inside it in an installed wheel."""
     inside = ROOT / folder
     return inside if inside.is_dir() else ROOT.parent / folder
 
 
-def find(name: str | Path, folder: Path, what: str) -> Path:
+def find(name: str | Path, folder: Path, what: str, or_else: str = "a YAML file") -> Path:
     """`name` as a path where such a file exists, else `<folder>/<name>.yaml`.
+
+    Args:
+        or_else: what the caller takes beside such a name.
 
     Raises:
         InputError: neither exists; the message lists what the folder has.
@@ -122,5 +146,5 @@ def find(name: str | Path, folder: Path, what: str) -> Path:
         return path
     known = sorted(file.stem for file in folder.glob("*.yaml"))
     if name not in known:
-        raise InputError(f"unknown {what} {name!r}; choices: {', '.join(known)} or a YAML file{nearest(name, known)}")
+        raise InputError(f"unknown {what} {name!r}; choices: {', '.join(known)} or {or_else}{nearest(name, known)}")
     return folder / f"{name}.yaml"

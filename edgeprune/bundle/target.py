@@ -1,17 +1,15 @@
 """A target: the device that a bundle is built for."""
 
 import hashlib
+import operator
 import re
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from edgeprune.base.errors import InputError, choose
-from edgeprune.base.reading import NAME, Strict, find, parse, read_yaml, shipped
+from edgeprune.base.errors import InputError
+from edgeprune.base.reading import NAME, Strict, find, parse, read_extended, shipped
 from edgeprune.bundle.runtime_spec import RuntimeSpec
-
-EXTENDS = "extends"
 
 
 class BucketFamily(Strict, frozen=True):
@@ -58,22 +56,10 @@ def load_target(name: str) -> Target:
         InputError: no such target, none that it extends, or a key or value that is none.
     """
     path = find(name, shipped("targets"), "target")
-    target = parse(Target, _content(path), str(path))
+    target = parse(Target, read_extended(path, shipped("targets"), "target", operator.or_), str(path))
     if not re.fullmatch(NAME, target.name):  # not of a bundle's, whose folder has its name already
         raise InputError(
             f"{path}: name: expected letters, digits, `.`, `_` and `-`, for a bundle's folder has it, found "
             f"{target.name[:80]!r}"
         )
     return target
-
-
-def _content(path: Path) -> Any:
-    """The file's keys, and those of the target that it extends but for its name."""
-    content = read_yaml(path, "target")
-    if not isinstance(content, dict) or EXTENDS not in content:
-        return content
-    known = {file.stem: file for file in sorted(shipped("targets").glob("*.yaml"))}
-    base = _content(choose(known, str(content[EXTENDS]), f"target in {path}: {EXTENDS}"))
-    return {
-        key: value for key, value in (base | content).items() if key != EXTENDS and (key != "name" or key in content)
-    }

@@ -144,7 +144,7 @@ def load_data_set(name: str) -> DataSet:
         return load_data_set(str(own)) if own else describe(Path(name)).data_set()
     if os.sep in name and Path(name).suffix not in (".yaml", ".yml") and not os.path.lexists(name):
         raise InputError(f"data set {name}: neither a folder nor a YAML file is there; check the path")
-    path = find(name, SETS, "data set")
+    path = find(name, SETS, "data set", "a folder or a YAML file")
     content = read_yaml(path, "data set")
     if isinstance(content, dict) and isinstance(content.get("path"), str):
         content["path"] = str((path.resolve().parent / content["path"]).resolve())

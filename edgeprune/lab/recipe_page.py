@@ -58,8 +58,13 @@ def page() -> str:
 
 
 def schema_text() -> str:
-    """The JSON schema of a recipe."""
-    return json.dumps(Recipe.model_json_schema(), indent=1) + "\n"
+    """The JSON schema of a recipe. What a recipe leaves out may be that of the one it extends, so that little is required; a
+    list is taken whole."""
+    schema = Recipe.model_json_schema() | {"required": ["name"]}
+    for name, each in schema["$defs"].items():
+        if name != Mix.__name__:
+            each.pop("required", None)
+    return json.dumps(schema, indent=1) + "\n"
 
 
 def undescribed() -> list[str]:

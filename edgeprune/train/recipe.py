@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 
 from edgeprune.base.beside import beside, each_mapping
 from edgeprune.base.errors import InputError, nearest
-from edgeprune.base.reading import ROOT, Name, Strict, find, parse, read_yaml
+from edgeprune.base.reading import ROOT, Name, Strict, find, parse, read_extended
 from edgeprune.base.strict_yaml import parse_yaml
 from edgeprune.data.held_out import HeldOut
 from edgeprune.data.selection import CalibrationFrames, FrameSelection
@@ -160,6 +160,9 @@ class Recipe(Strict):
     """
 
     name: Name = Field(description="of the model, its checkpoints' and bundles' too")
+    extends: str | None = Field(
+        None, description="a recipe of edgeprune, whose keys this one takes over where it names none"
+    )
     summary: str = Field("", description="a sentence for the model's card")
     seed: int = Field(
         0, ge=0, lt=2**63, description="of everything random: equal seeds, data and machine give equal weights"
@@ -234,9 +237,11 @@ def leave_out(recipe: Recipe, group: str) -> Recipe:
 
 def load_recipe(name: str | Path, overrides: list[str] | None = None) -> Recipe:
     """A recipe by name (`edgeprune/train/recipes/`) or path, with `key.key=value` overrides applied before it is checked."""
-    path = find(name, ROOT / "train" / "recipes", "recipe")
-    content = read_yaml(path, "recipe")
-    _find_beside(content, path.parent)
+    folder = ROOT / "train" / "recipes"
+    path = find(name, folder, "recipe")
+    content = read_extended(path, folder, "recipe", _merged)
+    if path.parent != folder:  # a shipped one has names alone
+        _find_beside(content, path.parent)
     for override in overrides or []:
         keys, equals, value = override.partition("=")
         if not equals:
@@ -249,6 +254,16 @@ def load_recipe(name: str | Path, overrides: list[str] | None = None) -> Recipe:
             raise InputError(f"--set {override!r}: {keys!r} does not lead to a mapping")
         node[last] = parse_yaml(value, f"--set {override!r}: {value!r}")
     return parse(Recipe, content, str(path))
+
+
+def _merged(base: dict[Any, Any], own: dict[Any, Any]) -> dict[Any, Any]:
+    """The keys of both, mapping by mapping; a policy is taken whole, for its options are of its name."""
+    nested = {
+        key: _merged(base[key], value)
+        for key, value in own.items()
+        if key != "policy" and isinstance(value, dict) and isinstance(base.get(key), dict)
+    }
+    return base | own | nested
 
 
 def _find_beside(content: Any, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """`docs/recipe.md` and the schema beside it say every key that there is."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,9 @@ def test_a_key_is_told_with_its_bounds_and_its_default() -> None:
     assert any(line.startswith("| `batch` | whole number ≥ 1, ≤ 4096 | `8` | ") for line in lines)
     assert any(line.startswith("| `kind` | `dense`, `sparse`, `qat`, `dense-qat` | needed | ") for line in lines)
     assert any(line.startswith("| `teacher` | text or null | `null` | ") for line in lines)
+
+
+def test_a_recipe_that_extends_another_is_one_by_the_schema() -> None:
+    schema = json.loads(schema_text())
+    assert schema["required"] == ["name"] and "extends" in schema["properties"]
+    assert "required" not in schema["$defs"]["Phase"] and schema["$defs"]["Mix"]["required"] == ["data"]
