@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= out/demo
+NOT_IMPORTED := '/(tests?|testing|transformers/models|_inductor/[a-z_]+|sklearn|pip|pygments|fontTools|mypyc?|narwhals|hypothesis)/'
 
 .PHONY: setup demo test check
 
@@ -12,7 +13,7 @@ setup: .venv/installed
 	@echo "setting up .venv: packages from PyPI, 2 GB or more on the disk, a minute or more"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[train,video,plot,openvino,test]'
-	$(BIN)/python -m compileall -q -j 0 -x '/(tests?|testing|transformers/models)/' .venv/lib  # as pip would, but on every core
+	$(BIN)/python -m compileall -q -j 0 -x $(NOT_IMPORTED) .venv/lib  # as pip would, but on every core
 	touch $@
 
 demo: setup

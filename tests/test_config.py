@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.reading import ROOT, parse
@@ -346,6 +347,8 @@ def test_a_recipe_takes_over_what_it_does_not_name(tmp_path: Path) -> None:
     )
     assert mine.phases["crops"] == base.phases["crops"]
     assert (mine.policy.name, mine.policy.options) == ("svit", {})  # whole: the options are of its name
+    path.write_text(yaml.safe_dump(mine.model_dump(mode="json")))  # as it is written into a run's folder
+    assert load_recipe(path) == mine
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def read_extended(
         InputError: as `read_yaml`, or the folder has no such file.
     """
     content = read_yaml(path, what)
-    if not isinstance(content, dict) or EXTENDS not in content:
+    if not isinstance(content, dict) or content.get(EXTENDS) is None:
         return content
     known = {file.stem: file for file in sorted(folder.glob("*.yaml"))}
     base = choose(known, str(content[EXTENDS]), f"{what} in {path}: {EXTENDS}")
