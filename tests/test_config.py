@@ -9,7 +9,8 @@ from edgeprune.base.errors import InputError
 from edgeprune.base.reading import ROOT, parse
 from edgeprune.bundle.target import load_target
 from edgeprune.data.datasets import StreetSplit, load_data_set, voc_colours
-from edgeprune.train.recipe import Recipe, leave_out, load_recipe
+from edgeprune.train.recipe import Recipe, leave_out
+from edgeprune.train.recipe_file import load_recipe
 
 STREET = """
 name: tiny

@@ -18,7 +18,7 @@ from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
 from edgeprune.evaluate.plot import Point, plot_miou_latency
 from edgeprune.lab.compare.spec import read_plan
-from edgeprune.train.recipe import load_recipe
+from edgeprune.train.recipe_file import load_recipe
 
 if TYPE_CHECKING:
     from edgeprune.lab.compare.run import Comparison

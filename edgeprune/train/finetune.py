@@ -13,7 +13,8 @@ from typing import Any
 from edgeprune.base.errors import InputError
 from edgeprune.data import open_split, spread
 from edgeprune.data.datasets import DataSet, load_data_set
-from edgeprune.train.recipe import Mix, Recipe, load_recipe
+from edgeprune.train.recipe import Mix, Recipe
+from edgeprune.train.recipe_file import load_recipe
 
 RECIPE = "finetune"
 PATCHES = 768  # of the input, about: 24x32

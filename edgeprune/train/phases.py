@@ -8,7 +8,8 @@ import torch
 
 from edgeprune.base.files import make_folder
 from edgeprune.train.backend import make_backend
-from edgeprune.train.checks import check_batch, check_data, check_done, check_phase, check_validation, needed
+from edgeprune.train.checks import check_batch, check_done, check_phase, check_validation, needed
+from edgeprune.train.data_checks import check_data
 from edgeprune.train.named import check_named
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.recipe import Phase, Recipe

@@ -32,7 +32,7 @@ from edgeprune.quantize.calib import read_calib
 from edgeprune.quantize.loading import load, read_card
 from edgeprune.runtime.cameras import kind_of, open_source
 from edgeprune.runtime.engines import ENGINES
-from edgeprune.train.recipe import load_recipe
+from edgeprune.train.recipe_file import load_recipe
 from tests import bundles, models
 from tests.data.layouts.drawn import LAYOUTS
 from tests.fuzz.mutate import Mutate, mutate_bytes, mutate_json, mutate_text, mutate_tree

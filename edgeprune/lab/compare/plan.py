@@ -10,7 +10,8 @@ from edgeprune.lab.compare.spec import Plan, PlanRow, read_plan
 from edgeprune.model.spec import ModelSpec, PolicySpec
 from edgeprune.model.weight_files import find_weights
 from edgeprune.train.checks import check_phase
-from edgeprune.train.recipe import Recipe, load_recipe
+from edgeprune.train.recipe import Recipe
+from edgeprune.train.recipe_file import load_recipe
 
 DENSE = "dense"  # the row that the others are held against
 LOWER_TO = 2  # patches that sides of a lower input are a multiple of: an even grid

@@ -1,0 +1,55 @@
+"""Reads a recipe: by its name or from a file, with single keys set on the command line."""
+
+from pathlib import Path
+from typing import Any
+
+from edgeprune.base.beside import beside, each_mapping
+from edgeprune.base.errors import InputError
+from edgeprune.base.reading import ROOT, find, parse, read_extended
+from edgeprune.base.strict_yaml import parse_yaml
+from edgeprune.train.recipe import Recipe
+
+
+def load_recipe(name: str | Path, overrides: list[str] | None = None) -> Recipe:
+    """A recipe by name (`edgeprune/train/recipes/`) or path, with `key.key=value` overrides applied before it is checked."""
+    folder = ROOT / "train" / "recipes"
+    path = find(name, folder, "recipe")
+    content = read_extended(path, folder, "recipe", _merged)
+    if path.parent != folder:  # a shipped one has names alone
+        _find_beside(content, path.parent)
+    for override in overrides or []:
+        keys, equals, value = override.partition("=")
+        if not equals:
+            raise InputError(f"--set {override!r}: expected KEY.KEY=VALUE, for example --set phases.dense.frames=64")
+        node = content
+        *parents, last = keys.split(".")
+        for key in parents:
+            node = node.setdefault(key, {}) if isinstance(node, dict) else None
+        if not isinstance(node, dict):
+            raise InputError(f"--set {override!r}: {keys!r} does not lead to a mapping")
+        node[last] = parse_yaml(value, f"--set {override!r}: {value!r}")
+    return parse(Recipe, content, str(path))
+
+
+def _merged(base: dict[Any, Any], own: dict[Any, Any]) -> dict[Any, Any]:
+    """The keys of both, mapping by mapping; a policy is taken whole, for its options are of its name."""
+    nested = {
+        key: _merged(base[key], value)
+        for key, value in own.items()
+        if key != "policy" and isinstance(value, dict) and isinstance(base.get(key), dict)
+    }
+    return base | own | nested
+
+
+def _find_beside(content: Any, folder: Path) -> None:
+    """Makes the paths of a recipe, which are relative to it, relative to the working folder. Other faults are left to
+    `parse`."""
+    for node in each_mapping(content, ()):
+        beside(node, "weights", folder)
+    for node in (*each_mapping(content, ("validation",)), *each_mapping(content, ("calibration",))):
+        beside(node, "data", folder)
+    for phase in each_mapping(content, ("phases", "*")):
+        beside(phase, "start", folder)
+        beside(phase, "teacher", folder)
+        for mix in each_mapping(phase, ("data", "*")):
+            beside(mix, "data", folder)
