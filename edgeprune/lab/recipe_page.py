@@ -17,7 +17,7 @@ from edgeprune.base.files import write_atomic
 from edgeprune.data.selection import CalibrationFrames
 from edgeprune.model.spec import ModelSpec, PolicySpec
 from edgeprune.pruning.methods import POLICIES
-from edgeprune.train.recipe import AugmentSpec, Mix, Phase, Recipe, Validation
+from edgeprune.train.recipe import AugmentSpec, AuxiliarySpec, Mix, OhemSpec, Phase, Recipe, Validation
 
 PAGE, SCHEMA = "recipe.md", "recipe.schema.json"
 SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
@@ -27,6 +27,11 @@ SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
     "`phases.NAME`": (Phase, "One phase. They run in the order in which they stand."),
     "`phases.NAME.data`": (Mix, "A list: each batch is drawn from all of them by their shares."),
     "`phases.NAME.augment`": (AugmentSpec, "What happens to a frame before a step sees it."),
+    "`phases.NAME.ohem`": (OhemSpec, "Online hard example mining; `ohem: {}` takes the defaults."),
+    "`phases.NAME.auxiliary`": (
+        AuxiliarySpec,
+        "Heads between blocks: `auxiliary: {blocks: [8]}`. No checkpoint has them.",
+    ),
     "`validation`": (Validation, "What is scored while training, and never what is reported."),
     "`calibration`": (CalibrationFrames, "What thresholds, occupancy and INT8 ranges are measured on."),
 }

@@ -116,6 +116,8 @@ class TokenPolicy(nn.Module):
 
     # why no graph of constant shapes exists; None: it does
     not_exportable: str | None = None
+    # whether the blocks of the training form are given the grid's tokens first, in their order, and not merged groups
+    keeps_grid = True
 
     def __init__(self, shape: Shape, schedule: Schedule | None = None):
         super().__init__()

@@ -1,16 +1,17 @@
 """The segmenter: normalise -> stem -> position embedding -> blocks under a token policy -> norm -> head.
 
-Shapes: B batch, H W pixels of the frame, N tokens of the grid, E extra tokens, D width, K classes.
+Shapes: B batch, H W pixels of the frame, N tokens of the grid (Gh x Gw), E extra tokens, D width, K classes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeprune.base.errors import InputError, choose
+from edgeprune.model.auxiliary import AuxiliaryHeads
 from edgeprune.model.blocks import Block
 from edgeprune.model.extra_tokens import ExtraTokens
 from edgeprune.model.heads import HEADS
@@ -29,19 +30,25 @@ NORMALISE = {
 
 @dataclass
 class Prediction:
-    """What the head computed (of the semantic task logits (B, K, H/2, W/2)), the tokens that it is made of (normalised), and
-    what the policy did on the way."""
+    """What the head computed (of the semantic task logits (B, K, H/2, W/2)), the tokens that it is made of (normalised), what
+    the policy did on the way, and the logits (B, K, Gh, Gw) of auxiliary heads where a phase trains some."""
 
     raw: Raw
     x_BND: Tensor
     masked: Masked
+    auxiliary: list[Tensor] = field(default_factory=list)
 
 
 class Segmenter(nn.Module):
-    """A plain ViT for segmentation whose tokens a policy selects. Images go in as levels 0-255; see `forward`."""
+    """A plain ViT for segmentation whose tokens a policy selects. Images go in as levels 0-255; see `forward`.
+
+    Attributes:
+        auxiliary: heads that a phase of training adds, and takes away at its end.
+    """
 
     mean: Tensor
     std: Tensor
+    auxiliary: AuxiliaryHeads | None
 
     def __init__(self, spec: ModelSpec, policy: TokenPolicy):
         super().__init__()
@@ -61,6 +68,7 @@ class Segmenter(nn.Module):
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.head = choose(HEADS, spec.task, "task")(width, spec.classes, stem.skip_channels, spec.patch)
         self.policy = policy
+        self.auxiliary = None
         self._initialise()
 
     def _initialise(self) -> None:
@@ -104,10 +112,13 @@ class Segmenter(nn.Module):
         x_BND, skips, view = self.embed(images_B3HW)
         view = replace(view, labels_BHW=labels_BHW, ignore_index=ignore_index, progress=progress)
         extras = self.new_extras(x_BND.shape[0])
-        masked = self.policy.masked(extras.around(self.blocks), x_BND, view, select)
+        heads, blocks = self.auxiliary if self.training else None, extras.around(self.blocks)
+        if heads is not None:
+            blocks = heads.around(blocks)
+        masked = self.policy.masked(blocks, x_BND, view, select)
         x_BND = self.norm(masked.x_BND)
         raw = self._finish(x_BND, view.grid, skips, masked.frozen_BNK, masked.open_BN)
-        return Prediction(raw, x_BND, masked)
+        return Prediction(raw, x_BND, masked, [] if heads is None else heads(blocks, view.grid))
 
     def new_extras(self, *lead: int) -> ExtraTokens:
         """The extra tokens with their positions before the first block, for tokens (*lead, N, D)."""

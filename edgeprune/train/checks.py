@@ -50,6 +50,8 @@ def check_phase(recipe: Recipe, name: str, phase: Phase) -> None:
             raise InputError(f"phase {name}: {key} is {crop}; expected a multiple of {patch} up to the model's {size}")
     if (phase.crop_height is None) != (phase.crop_width is None):
         raise InputError(f"phase {name}: crop_height and crop_width go together; give both or neither")
+    _check_frozen(recipe, name, phase)
+    _check_auxiliary(recipe, name, phase)
     source = recipe.start_of(name)
     if source is not None and source.endswith(SUFFIX):
         has_ranges = read_card(Path(source)).quantized
@@ -57,6 +59,40 @@ def check_phase(recipe: Recipe, name: str, phase: Phase) -> None:
         has_ranges = source is not None and recipe.phases[source].kind in QUANTIZED
     if phase.kind in QUANTIZED and not has_ranges and recipe.calibration is None:
         raise InputError(f"phase {name} is quantization-aware and needs `calibration:` in the recipe")
+
+
+def _check_frozen(recipe: Recipe, name: str, phase: Phase) -> None:
+    """Refuses to freeze blocks that are not there, or that were never trained."""
+    depth = recipe.model.depth
+    if phase.freeze > depth:
+        raise InputError(
+            f"phase {name}: freeze is {phase.freeze}, and the model has {depth} blocks; set at most {depth}"
+        )
+    if phase.freeze and recipe.start_of(name) is None and recipe.weights is None:
+        raise InputError(
+            f"phase {name}: freeze: {phase.freeze} would keep random weights, for the phase starts from nothing; give "
+            "`weights` or `start`, or set freeze: 0"
+        )
+
+
+def _check_auxiliary(recipe: Recipe, name: str, phase: Phase) -> None:
+    """Refuses auxiliary heads on tokens that are not there, or that teach nothing."""
+    if phase.auxiliary is None:
+        return
+    blocks, depth = phase.auxiliary.blocks, recipe.model.depth
+    said = f"phase {name}: auxiliary.blocks is {blocks}"
+    if blocks != sorted(set(blocks)) or blocks[-1] >= depth:
+        raise InputError(
+            f"{said}; expected rising numbers under the model's {depth} blocks, after which the main head is"
+        )
+    if blocks[0] <= phase.freeze:
+        raise InputError(f"{said}, where freeze: {phase.freeze} lets nothing learn from block {blocks[0]}; take it out")
+    policy = make_policy(recipe.policy_of(phase), shape_of(recipe.model))
+    if not policy.keeps_grid and blocks[-1] >= policy.schedule.trunk_depth:
+        raise InputError(
+            f"{said}, and policy {recipe.policy_of(phase).name} merges tokens after {policy.schedule.trunk_depth}, so no grid "
+            "is left there; train the heads in a dense phase"
+        )
 
 
 def check_batch(name: str, phase: Phase, processes: int) -> None:

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def finish_phase(run: PhaseRun, card: Card, model: Segmenter, state: PhaseState, started_from: str) -> None:
-    """Calibrates and writes the model, and forgets the state.
+    """Calibrates and writes the model without its auxiliary heads, and forgets the state.
 
     Args:
         card: of the checkpoint, without its provenance.
@@ -30,6 +30,7 @@ def finish_phase(run: PhaseRun, card: Card, model: Segmenter, state: PhaseState,
         started_from: what the phase began with.
     """
     recipe = run.recipe
+    model.auxiliary = None
     if recipe.calibration is not None and run.phase.kind in SPARSE:
         write_calib(run.out / f"calib-{run.name}.yaml", calibrate(model, recipe.calibration, recipe.name))
     with write_atomic(run.out / f"{run.name}.json", "history") as partial:

@@ -1,5 +1,6 @@
-"""Losses: cross-entropy with ignored pixels, soft Jaccard, and distillation from the dense phase. None of them reads a value
-back from the device. What is no mean over images is taken over the batch of all processes (`model/global_batch.py`).
+"""Losses: cross-entropy of all labelled pixels or of the hard ones, soft Jaccard, Dice, and distillation from the dense phase.
+None of them reads a value back from the device. What is no mean over images is taken over the batch of all processes
+(`model/global_batch.py`).
 
 Shapes: B batch, K classes, H W pixels of the logits, N tokens, D width.
 """
@@ -39,11 +40,60 @@ def counted_pixels(labels_BHW: Tensor, stride: int, ignore_index: int, weights_K
     Args:
         stride: of the logits.
     """
-    labels_BHW = _every(labels_BHW, stride)
+    return _pixel_weights(_every(labels_BHW, stride), ignore_index, weights_K).sum()
+
+
+def _pixel_weights(labels_BHW: Tensor, ignore_index: int, weights_K: Tensor | None) -> Tensor:
+    """Of each pixel the weight of its class, 1 without `weights_K`; 0 where it is ignored."""
     counted_BHW = labels_BHW != ignore_index
     if weights_K is None:
-        return counted_BHW.sum().float()
-    return (weights_K[labels_BHW.masked_fill(~counted_BHW, 0)] * counted_BHW).sum()
+        return counted_BHW.float()
+    return weights_K[labels_BHW.masked_fill(~counted_BHW, 0)] * counted_BHW
+
+
+def hard_cross_entropy(
+    logits_BKHW: Tensor,
+    labels_BHW: Tensor,
+    ignore_index: int,
+    weights_K: Tensor | None,
+    smoothing: float,
+    threshold: float,
+    least: float,
+) -> Tensor:
+    """Mean cross-entropy over the hard pixels of the batch of all processes, by their classes' weights; 0 where all is
+    ignored. See `hard_pixels`."""
+    labels_BHW = labels_at(labels_BHW, logits_BKHW)
+    each_BHW = F.cross_entropy(
+        logits_BKHW.float(),
+        labels_BHW,
+        weights_K,
+        ignore_index=ignore_index,
+        reduction="none",
+        label_smoothing=smoothing,
+    )
+    hard_BHW = hard_pixels(logits_BKHW.detach(), labels_BHW, ignore_index, threshold, least)
+    weight_BHW = _pixel_weights(labels_BHW, ignore_index, weights_K) * hard_BHW
+    total, count = batch_sum(torch.stack(((each_BHW * hard_BHW).sum(), weight_BHW.sum()))).unbind()
+    return total / count.clamp_min(1e-6)
+
+
+def hard_pixels(logits_BKHW: Tensor, labels_BHW: Tensor, ignore_index: int, threshold: float, least: float) -> Tensor:
+    """Online hard example mining, (B, H, W) boolean: pixels whose class has less probability than `threshold`, and at least
+    the share `least` of each image's labelled pixels, the hardest first.
+
+    Shrivastava 2016 takes a number of the hardest of each image; the threshold is mmsegmentation's (`OHEMPixelSampler`), which
+    counts its `min_kept` over the images of a GPU together. By image, a selection does not hang on who shares the batch.
+
+    Args:
+        labels_BHW: at the logits' resolution.
+    """
+    counted_BHW = labels_BHW != ignore_index
+    labels_B1HW = labels_BHW.masked_fill(~counted_BHW, 0)[:, None]
+    p_BHW = logits_BKHW.float().softmax(dim=1).gather(1, labels_B1HW)[:, 0]
+    rising_BP = p_BHW.masked_fill(~counted_BHW, 2.0).flatten(1).sort(dim=1).values
+    count_B1 = (least * counted_BHW.flatten(1).sum(dim=1, keepdim=True)).ceil().long()
+    last_B1 = rising_BP.gather(1, (count_B1 - 1).clamp_min(0))
+    return counted_BHW & ((p_BHW < threshold) | (p_BHW <= last_B1[..., None]))
 
 
 def labels_at(labels_BHW: Tensor, logits_BKHW: Tensor) -> Tensor:
@@ -61,17 +111,37 @@ def jaccard_distance(logits_BKHW: Tensor, labels_BHW: Tensor, ignore_index: int)
     Cross-entropy counts pixels, mIoU counts classes: a pole of 30 pixels weighs here what the road weighs. The sums run
     over the batch of all processes, for a class of a single image is a few pixels. 0 where all is ignored.
     """
+    p_BKHW, y_BKHW = _probabilities_and_truth(logits_BKHW, labels_BHW, ignore_index)
+    both_K = batch_sum((p_BKHW * y_BKHW).sum(dim=(0, 2, 3)))
+    size_K = batch_sum(y_BKHW.sum(dim=(0, 2, 3)))
+    iou_K = both_K / (batch_sum(p_BKHW.sum(dim=(0, 2, 3))) + size_K - both_K).clamp_min(1e-6)
+    return _mean_over_present(1 - iou_K, size_K)
+
+
+def dice_distance(logits_BKHW: Tensor, labels_BHW: Tensor, ignore_index: int) -> Tensor:
+    """1 - Dice, mean over the classes present in the batch: 2 sum(p y) / (sum(p^2) + sum(y^2)) (Milletari 2016, section 3).
+    The sums run over the batch of all processes. 0 where all is ignored."""
+    p_BKHW, y_BKHW = _probabilities_and_truth(logits_BKHW, labels_BHW, ignore_index)
+    both_K = batch_sum((p_BKHW * y_BKHW).sum(dim=(0, 2, 3)))
+    size_K = batch_sum(y_BKHW.sum(dim=(0, 2, 3)))  # y is 0 or 1, and so its own square
+    squares_K = batch_sum(p_BKHW.square().sum(dim=(0, 2, 3)))
+    return _mean_over_present(1 - 2 * both_K / (squares_K + size_K).clamp_min(1e-6), size_K)
+
+
+def _probabilities_and_truth(logits_BKHW: Tensor, labels_BHW: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
+    """p of each class and y, ones in the class that a pixel has; both 0 where a pixel is ignored."""
     labels_BHW = labels_at(labels_BHW, logits_BKHW)
     counted_B1HW = (labels_BHW != ignore_index)[:, None]
     p_BKHW = logits_BKHW.float().softmax(dim=1) * counted_B1HW
     classes = logits_BKHW.shape[1]
     # the ignored pixels' index may lie outside the classes
     y_BKHW = F.one_hot(labels_BHW.masked_fill(~counted_B1HW[:, 0], 0), classes).permute(0, 3, 1, 2) * counted_B1HW
-    both_K = batch_sum((p_BKHW * y_BKHW).sum(dim=(0, 2, 3)))
-    size_K = batch_sum(y_BKHW.sum(dim=(0, 2, 3)))
-    iou_K = both_K / (batch_sum(p_BKHW.sum(dim=(0, 2, 3))) + size_K - both_K).clamp_min(1e-6)
+    return p_BKHW, y_BKHW
+
+
+def _mean_over_present(distance_K: Tensor, size_K: Tensor) -> Tensor:
     present_K = size_K > 0
-    return ((1 - iou_K) * present_K).sum() / present_K.sum().clamp_min(1)
+    return (distance_K * present_K).sum() / present_K.sum().clamp_min(1)
 
 
 def distance_to_teacher(logits_BKHW: Tensor, teacher_BKHW: Tensor) -> Tensor:

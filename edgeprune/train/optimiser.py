@@ -9,27 +9,29 @@ from edgeprune.model.segmenter import Segmenter
 from edgeprune.train.recipe import Phase
 
 
+def layer_of(model: Segmenter, name: str) -> int:
+    """The layer that a parameter belongs to, of L blocks: 0 the embedding, i the i-th block, L + 1 the head and what it alone
+    sees, L + 2 the policy."""
+    for_the_head = tuple(f"stem.{part}." for part in model.stem.for_the_head)
+    if name.startswith("blocks."):
+        return int(name.split(".")[1]) + 1
+    if name.startswith(("stem.", "pos_embed", "extra_tokens")) and not name.startswith(for_the_head):
+        return 0
+    return len(model.blocks) + (2 if name.startswith("policy.") else 1)
+
+
 def make_optimiser(model: Segmenter, phase: Phase) -> torch.optim.AdamW:
-    """Parameter groups by (layer, weight decay or none). Layer i of L learns at lr * layer_decay ** (L - i), the policy's
-    own parameters at lr * policy_lr."""
+    """Parameter groups by (layer, weight decay or none), of what is not frozen. Layer i of L learns at lr * layer_decay **
+    (L - i), the policy's own parameters at lr * policy_lr."""
     depth = len(model.blocks)
     policy = depth + 2
-    for_the_head = tuple(f"stem.{part}." for part in model.stem.for_the_head)
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        if name.startswith("blocks."):
-            layer = int(name.split(".")[1]) + 1
-        elif name.startswith(("stem.", "pos_embed", "extra_tokens")) and not name.startswith(for_the_head):
-            layer = 0
-        elif name.startswith("policy."):
-            layer = policy
-        else:
-            layer = depth + 1
         # norms, biases, scales and positions are not pulled toward zero
         decays = parameter.ndim > 1 and name not in ("pos_embed", "extra_tokens") and "_quantizer" not in name
-        groups.setdefault((layer, decays), []).append(parameter)
+        groups.setdefault((layer_of(model, name), decays), []).append(parameter)
     return torch.optim.AdamW(
         [
             {

@@ -47,6 +47,31 @@ class Mix(FrameSelection):
     share: float = Field(1.0, gt=0, le=1e6, description="of each batch, beside the other sources' shares")
 
 
+class OhemSpec(Strict):
+    """Online hard example mining: of each image the cross-entropy sees the hard pixels alone."""
+
+    threshold: float = Field(
+        0.7, gt=0, le=1, description="a pixel is hard where its class has less probability than this"
+    )
+    least: float = Field(
+        0.1,
+        gt=0,
+        le=1,
+        description="share of an image's labelled pixels that are hard whatever their probability, the hardest first; "
+        "mmsegmentation's `min_kept` counts over the images of one GPU together",
+    )
+
+
+class AuxiliarySpec(Strict):
+    """Auxiliary heads, which train the blocks below them and are thrown away at the end of the phase."""
+
+    blocks: list[Annotated[int, Field(ge=1, le=64)]] = Field(
+        min_length=1,
+        description="how many blocks precede each head, rising: `[8]` is one head on what the first eight make",
+    )
+    weight: float = Field(0.4, gt=0, le=10, description="of each head's cross-entropy")
+
+
 SUFFIX = ".safetensors"  # by which a checkpoint is told from a phase
 SPARSE, QUANTIZED = ("sparse", "qat"), ("qat", "dense-qat")  # kinds of phases
 
@@ -70,6 +95,14 @@ class Phase(Strict):
     lr: float = Field(1e-3, gt=0, description="AdamW's peak rate; it warms up, then follows a cosine down to 1%")
     policy: PolicySpec | None = Field(None, description="of this phase, where it is not the recipe's")
     options: dict[str, Any] = Field({}, description="options of the policy that differ from the recipe's in this phase")
+    freeze: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="so many of the first blocks keep their weights, and so does the embedding before them (patches, "
+        "positions, extra tokens; not what of a stem only the head sees); a policy's gates learn wherever they are; 0: all "
+        "learns",
+    )
     policy_lr: float = Field(1.0, gt=0, description="the policy's own parameters learn at so many times `lr`")
     layer_decay: float = Field(
         1.0,
@@ -88,6 +121,9 @@ class Phase(Strict):
     jaccard: float = Field(
         0.0, ge=0, description="weight of 1 - soft IoU, which counts classes where pixels count else"
     )
+    dice: float = Field(0.0, ge=0, description="weight of 1 - soft Dice, which counts classes as `jaccard` does")
+    ohem: OhemSpec | None = Field(None, description="see below; null: the cross-entropy sees every labelled pixel")
+    auxiliary: AuxiliarySpec | None = Field(None, description="see below; null: the main head alone")
     distill: float = Field(
         0.0, ge=0, description="weight of the distance to the teacher's class probabilities; it needs the same classes"
     )

@@ -7,9 +7,10 @@ import torch
 
 from edgeprune.base.errors import InputError
 from edgeprune.data.datasets import DataSet, load_data_set
+from edgeprune.model.auxiliary import AuxiliaryHeads
 from edgeprune.model.blocks import Block
 from edgeprune.model.checkpoint import Card, is_checkpoint, shape_of
-from edgeprune.model.segmenter import Segmenter
+from edgeprune.model.segmenter import WIDTHS, Segmenter
 from edgeprune.model.weight_files import find_weights, read_config, read_normalise, read_safetensors
 from edgeprune.model.weights import load_timm
 from edgeprune.pruning.methods import chosen_options, settle
@@ -17,6 +18,7 @@ from edgeprune.quantize.calibrate import ptq_ranges
 from edgeprune.quantize.linear import load_quantizers
 from edgeprune.quantize.loading import load, load_start, make_model, read_card
 from edgeprune.quantize.ranges import apply_ranges
+from edgeprune.train.frozen import freeze
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.recipe import QUANTIZED, SUFFIX
 
@@ -59,7 +61,8 @@ def card_of(run: PhaseRun, data_set: DataSet) -> Card:
 
 
 def start_model(run: PhaseRun, card: Card, device: torch.device, resumes: bool) -> tuple[Segmenter, str]:
-    """The model on the device, with the weights that the phase begins with, and where these are from.
+    """The model on the device, with the weights that the phase begins with, and where these are from. What the phase freezes
+    is frozen; auxiliary heads begin anew in every phase.
 
     Args:
         resumes: a saved state will replace the weights, so ranges of INT8 need not be measured.
@@ -81,6 +84,9 @@ def start_model(run: PhaseRun, card: Card, device: torch.device, resumes: bool) 
     for index, block in enumerate(model.blocks):
         assert isinstance(block, Block)
         block.drop_path = run.phase.drop_path * index / max(1, len(model.blocks) - 1)
+    if (heads := run.phase.auxiliary) is not None:
+        model.auxiliary = AuxiliaryHeads(heads.blocks, WIDTHS[card.model.size], card.model.classes)
+    freeze(model, run.phase.freeze)
     if card.quantized and not resumes:
         _start_ranges(run, model, run.checkpoint_of(started_from))
     return model.to(device), started_from

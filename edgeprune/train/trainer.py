@@ -27,6 +27,7 @@ from edgeprune.train.best import Best
 from edgeprune.train.divergence import LossWatch
 from edgeprune.train.fingerprint import contents_of, difference, settings_digest
 from edgeprune.train.finish import finish_phase
+from edgeprune.train.frozen import begin_training
 from edgeprune.train.history import History
 from edgeprune.train.optimiser import learning_rate, make_optimiser, set_learning_rate
 from edgeprune.train.phase_run import PhaseRun
@@ -95,7 +96,7 @@ class Trainer:
                 self._roll_back(str(error))
 
     def _take_steps(self) -> None:
-        self.model.train()
+        begin_training(self.model, self.phase.freeze)
         for step, batch in enumerate(self._batches(), start=self.state.step):
             self.step(step, batch)
             if self._after_step():

@@ -61,7 +61,7 @@ def score(
         select = select_top(model.policy.schedule.target_candidates)
     chosen = spread(len(samples), frames)
     preprocess = Preprocess.of(model.spec)
-    was_training = model.training
+    training = [module for module in model.modules() if module.training]  # what is frozen is not
     model.eval()
     processed: list[float] = []
     exact = Scores(data_set.names, data_set.ignore_index, None)
@@ -83,7 +83,8 @@ def score(
             processed += [
                 model.policy.schedule.relative_token_layers(shares_G) for shares_G in zip(*shares_GB, strict=True)
             ]
-    model.train(was_training)
+    for module in training:
+        module.training = True
     if not seen.any():
         raise InputError(
             f"no pixel of {len(chosen)} labels of data set {data_set.name!r} is of a class; see `edgeprune data lint`"

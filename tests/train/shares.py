@@ -31,12 +31,20 @@ from tests import models
 
 STEPS, BATCH = 20, 4
 LR = 2e-4  # of the shipped recipe; at 1e-3 this untrained model makes of a rounding 5e-5 of the loss in 20 steps
-EVERYTHING = {"distill": 0.5, "distill_tokens": 0.5, "class_balance": 0.5, "label_smoothing": 0.1, "jaccard": 0.5}
+EVERYTHING = {
+    "distill": 0.5,
+    "distill_tokens": 0.5,
+    "class_balance": 0.5,
+    "label_smoothing": 0.1,
+    "jaccard": 0.5,
+    "dice": 0.5,
+}
 PHASES: dict[str, dict[str, Any]] = {
     "dense": {"kind": "dense"},
-    "sparse": {"kind": "sparse", "options": {"full": 0.25}},
+    # the hardest half of each image, of whose last pixels it matters little which is the last
+    "sparse": {"kind": "sparse", "options": {"full": 0.25}, "ohem": {"threshold": 0.01, "least": 0.5}},
     "cts": {"kind": "sparse", "policy": {"name": "cts-svit", "options": {"first": 2}}, "accumulate": 2},
-    "qat": {"kind": "qat", "lr": 5e-5},
+    "qat": {"kind": "qat", "lr": 5e-5, "freeze": 1, "auxiliary": {"blocks": [2]}},
     "rounded": {"kind": "qat", "lr": 5e-5},
 }
 

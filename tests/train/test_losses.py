@@ -1,5 +1,7 @@
 """Losses against the same sums in plain Python."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,10 @@ import torch.nn.functional as F
 from edgeprune.train.losses import (
     class_weights,
     cross_entropy,
+    dice_distance,
     distance_to_teacher,
     distance_to_tokens,
+    hard_cross_entropy,
     jaccard_distance,
 )
 
@@ -54,9 +58,67 @@ def test_a_batch_of_ignored_pixels_teaches_nothing_and_breaks_nothing(
     logits_BKHW = torch.randn(1, 3, 4, 4, requires_grad=True)
     labels_BHW = torch.full((1, 8, 8), 255)
     loss = cross_entropy(logits_BKHW, labels_BHW, 255, weights_K, smoothing)
-    loss = loss + jaccard_distance(logits_BKHW, labels_BHW, 255)
+    loss = loss + hard_cross_entropy(logits_BKHW, labels_BHW, 255, weights_K, smoothing, 0.7, 0.1)
+    loss = loss + jaccard_distance(logits_BKHW, labels_BHW, 255) + dice_distance(logits_BKHW, labels_BHW, 255)
     loss.backward()
     assert loss == 0 and logits_BKHW.grad is not None and (logits_BKHW.grad == 0).all()
+
+
+@pytest.mark.parametrize("weights_K", [None, torch.tensor([0.5, 1.0, 1.5])])
+@pytest.mark.parametrize(("threshold", "least"), [(0.5, 0.1), (0.001, 0.25), (0.3, 0.7)])
+def test_hard_pixels_are_those_under_the_threshold_and_a_share_of_each_image(
+    weights_K: torch.Tensor | None, threshold: float, least: float
+) -> None:
+    """The second image is easy: of it the share alone counts."""
+    torch.manual_seed(0)
+    labels_BHW = torch.randint(0, 3, (2, 8, 12))
+    labels_BHW[0, :4] = 255
+    at_BHW = labels_BHW[:, 1::2, 1::2]
+    logits_BKHW = torch.randn(2, 3, 4, 6)
+    logits_BKHW[1] += 8 * F.one_hot(at_BHW[1], 3).permute(2, 0, 1)
+    total = count = 0.0
+    for b in range(2):
+        places = [(y, x) for y in range(4) for x in range(6) if at_BHW[b, y, x] != 255]
+        p = {(y, x): logits_BKHW[b, :, y, x].softmax(0)[at_BHW[b, y, x]].item() for y, x in places}
+        hardest = sorted(places, key=p.__getitem__)
+        hard = set(hardest[: math.ceil(least * len(places))]) | {at for at in places if p[at] < threshold}
+        assert b == 0 or len(hard) == math.ceil(least * len(places))
+        for y, x in hard:
+            weight = 1.0 if weights_K is None else weights_K[at_BHW[b, y, x]].item()
+            total, count = total - weight * math.log(p[y, x]), count + weight
+    got = hard_cross_entropy(logits_BKHW, labels_BHW, 255, weights_K, 0.0, threshold, least)
+    assert got.item() == pytest.approx(total / count, rel=1e-5)
+
+
+def test_where_all_pixels_are_hard_it_is_the_cross_entropy() -> None:
+    torch.manual_seed(0)
+    logits_BKHW, labels_BHW = torch.randn(2, 3, 4, 6), torch.randint(0, 3, (2, 8, 12))
+    labels_BHW[0, :3] = 255
+    about = (logits_BKHW, labels_BHW, 255, torch.tensor([0.5, 1.0, 1.5]), 0.1)
+    torch.testing.assert_close(hard_cross_entropy(*about, 0.5, 1.0), cross_entropy(*about))
+
+
+def test_easy_pixels_get_no_gradient() -> None:
+    logits_BKHW = torch.tensor([[[[4.0, 0.0]], [[0.0, 0.0]]]], requires_grad=True)
+    hard_cross_entropy(logits_BKHW, torch.zeros(1, 1, 2, dtype=torch.long), 255, None, 0.0, 0.7, 0.5).backward()
+    assert logits_BKHW.grad is not None
+    torch.testing.assert_close(logits_BKHW.grad, torch.tensor([[[[0.0, -0.5]], [[0.0, 0.5]]]]))
+
+
+def test_dice_distance_is_one_minus_the_mean_dice_of_the_classes_present() -> None:
+    torch.manual_seed(0)
+    logits_BKHW = torch.randn(2, 4, 4, 6)
+    labels_BHW = torch.randint(0, 3, (2, 8, 12))  # class 3 is nowhere
+    labels_BHW[1, :, :6] = 11
+    at_BHW = labels_BHW[:, 1::2, 1::2].numpy()
+    p_BKHW = logits_BKHW.softmax(1).numpy()
+    counted = at_BHW != 11
+    dices = [
+        2 * p_BKHW[:, k][counted & (at_BHW == k)].sum()
+        / ((p_BKHW[:, k][counted] ** 2).sum() + (at_BHW == k).sum())
+        for k in range(3)
+    ]  # fmt: skip
+    assert dice_distance(logits_BKHW, labels_BHW, 11).item() == pytest.approx(1 - np.mean(dices), rel=1e-5)
 
 
 def test_jaccard_distance_is_one_minus_the_mean_soft_iou_of_the_classes_present() -> None:
@@ -85,10 +147,11 @@ def test_jaccard_distance_is_one_minus_the_mean_soft_iou_of_the_classes_present(
     assert (logits_BKHW.grad[1, :, :, :3] == 0).all() and (logits_BKHW.grad[0] != 0).any()
 
 
-def test_jaccard_distance_of_a_perfect_answer_is_zero_and_of_ignored_pixels_nothing() -> None:
+def test_the_distance_of_a_perfect_answer_is_zero_and_of_ignored_pixels_nothing() -> None:
     labels_BHW = torch.randint(0, 3, (1, 8, 8), generator=torch.Generator().manual_seed(0))
     perfect_BKHW = F.one_hot(labels_BHW[:, 1::2, 1::2], 3).permute(0, 3, 1, 2) * 50.0
-    assert jaccard_distance(perfect_BKHW, labels_BHW, 11).item() == pytest.approx(0, abs=1e-5)
+    for distance in (jaccard_distance, dice_distance):
+        assert distance(perfect_BKHW, labels_BHW, 11).item() == pytest.approx(0, abs=1e-5)
     assert jaccard_distance(perfect_BKHW, torch.full((1, 8, 8), 11), 11) == 0
 
 

@@ -49,6 +49,8 @@ def test_resumed_after_kill_9_the_weights_are_those_of_an_undisturbed_run(tmp_pa
     content = recipe.model_dump(mode="json")
     for phase in content["phases"].values():
         phase["drop_path"] = 0.2
+    # heads of its own, which are part of the state, and a block that is none of the optimiser's
+    content["phases"]["qat"] |= {"freeze": 1, "auxiliary": {"blocks": [2]}, "ohem": {"least": 0.5}, "dice": 0.5}
     del content["phases"]["sparse"]
     whole = tmp_path / "whole"
     train(Recipe.model_validate(content), whole)
@@ -74,6 +76,11 @@ def test_resumed_after_kill_9_the_weights_are_those_of_an_undisturbed_run(tmp_pa
         ours, theirs = load_file(out / f"{name}.safetensors"), load_file(whole / f"{name}.safetensors")
         assert ours.keys() == theirs.keys()
         assert [key for key in theirs if not torch.equal(ours[key], theirs[key])] == []
+        assert not any(key.startswith("auxiliary.") for key in theirs)
+    dense = load_file(out / "dense.safetensors")
+    kept = [key for key in dense if torch.equal(dense[key], theirs[key])]
+    assert {key for key in kept if key.startswith("blocks.")} == {key for key in dense if key.startswith("blocks.0.")}
+    assert {key for key in dense if key.startswith(("stem.", "pos_embed"))} <= set(kept)
     assert (out / "calib-qat.yaml").read_text() == (whole / "calib-qat.yaml").read_text()
     names = {path.name for path in out.iterdir()} - models.OF_A_RUN
     assert names == {"calib-qat.yaml"} | {

@@ -23,7 +23,17 @@ from edgeprune.train.trainer import Trainer, is_due
 from tests import models
 from tests.models import changed
 
-EVERYTHING = {"distill_tokens": 1.0, "class_balance": 0.5, "label_smoothing": 0.1, "jaccard": 0.5, "drop_path": 0.2}
+EVERYTHING = {
+    "distill_tokens": 1.0,
+    "class_balance": 0.5,
+    "label_smoothing": 0.1,
+    "jaccard": 0.5,
+    "dice": 0.5,
+    "ohem": {},
+    "auxiliary": {"blocks": [2]},
+    "freeze": 1,
+    "drop_path": 0.2,
+}
 
 
 def made(recipe: Recipe, folder: Path, name: str = "dense") -> Trainer:

@@ -76,6 +76,8 @@ class ALGM(TokenPolicy):
     """Trained as the paper says: every image merges what its thresholds say (the released code takes the smallest number of
     the batch, so that an answer depends on its batch mates). A bucket merges constant numbers, the most similar first."""
 
+    keeps_grid = False
+
     def __init__(self, shape: Shape, options: ALGMOptions):
         first, second = gated = (options.windows_after, options.pairs_after)
         if not first < second < shape.depth:

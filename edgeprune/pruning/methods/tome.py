@@ -93,6 +93,8 @@ def evenly_falling(keep: float, decisions: int) -> tuple[float, ...]:
 class ToMe(TokenPolicy):
     """After each block but the last, the sources that have the most similar partners merge into these."""
 
+    keeps_grid = False
+
     def __init__(self, shape: Shape, options: ToMeOptions):
         if shape.depth < 2:
             raise InputError("policy: tome merges between blocks, the model has one")

@@ -4,6 +4,7 @@ Shapes: B batch, K classes, H W pixels.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from edgeprune.data.datasets import DataSet
@@ -14,8 +15,10 @@ from edgeprune.train.losses import (
     class_weights,
     counted_pixels,
     cross_entropy,
+    dice_distance,
     distance_to_teacher,
     distance_to_tokens,
+    hard_cross_entropy,
     jaccard_distance,
 )
 from edgeprune.train.recipe import Phase, Recipe
@@ -52,11 +55,22 @@ class Semantic:
         return counted_pixels(labels_BHW, PyramidHead.label_stride, self.ignore_index, self.weights_K)
 
     def loss(self, prediction: Prediction, labels_BHW: Tensor) -> Tensor:
-        """Cross-entropy with weights for rare classes, and the soft Jaccard distance."""
+        """Cross-entropy with weights for rare classes, the soft Jaccard distance and Dice, and the cross-entropy of auxiliary
+        heads, enlarged to the main one's size."""
         logits_BKHW, phase = prediction.raw, self.phase
-        loss = cross_entropy(logits_BKHW, labels_BHW, self.ignore_index, self.weights_K, phase.label_smoothing)
+        about = (labels_BHW, self.ignore_index, self.weights_K, phase.label_smoothing)
+        if phase.ohem is None:
+            loss = cross_entropy(logits_BKHW, *about)
+        else:
+            loss = hard_cross_entropy(logits_BKHW, *about, phase.ohem.threshold, phase.ohem.least)
         if phase.jaccard:
             loss = loss + phase.jaccard * jaccard_distance(logits_BKHW, labels_BHW, self.ignore_index)
+        if phase.dice:
+            loss = loss + phase.dice * dice_distance(logits_BKHW, labels_BHW, self.ignore_index)
+        if phase.auxiliary is not None:
+            for coarse_BKHW in prediction.auxiliary:
+                logits_BKHW = F.interpolate(coarse_BKHW.float(), prediction.raw.shape[-2:], mode="bilinear")
+                loss = loss + phase.auxiliary.weight * cross_entropy(logits_BKHW, *about)
         return loss
 
     def distance(self, prediction: Prediction, taught: Prediction) -> Tensor:

@@ -1,5 +1,6 @@
 """The semantic task: which losses its settings switch on, and its score."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,25 @@ def test_the_loss_is_the_sum_of_what_the_phase_asks_for(tmp_path: Path) -> None:
     found = task(tmp_path, class_balance=0.5, label_smoothing=0.1).loss(prediction(0), labels_BHW)
     assert found == weighted != plain
     jaccard = losses.jaccard_distance(logits_BKHW, labels_BHW, 11)
-    torch.testing.assert_close(task(tmp_path, jaccard=0.5).loss(prediction(0), labels_BHW), plain + 0.5 * jaccard)
+    dice = losses.dice_distance(logits_BKHW, labels_BHW, 11)
+    found = task(tmp_path, jaccard=0.5, dice=0.25).loss(prediction(0), labels_BHW)
+    torch.testing.assert_close(found, plain + 0.5 * jaccard + 0.25 * dice)
+    hard = losses.hard_cross_entropy(logits_BKHW, labels_BHW, 11, None, 0.0, 0.05, 0.1)
+    assert task(tmp_path, ohem={"threshold": 0.05}).loss(prediction(0), labels_BHW) == hard != plain
+
+
+def test_an_auxiliary_head_learns_the_labels_at_the_main_ones_size(tmp_path: Path) -> None:
+    """Each of its logits counts for the 2x2 of the main head that it lies over."""
+    labels_BHW = torch.randint(0, 11, (2, 16, 24), generator=torch.Generator().manual_seed(0))
+    coarse_BKHW = torch.zeros(2, 11, 4, 6)
+    coarse_BKHW[:, 3] = 2.0
+    answer = prediction(0)
+    answer.auxiliary = [coarse_BKHW, coarse_BKHW]
+    plain = task(tmp_path).loss(prediction(0), labels_BHW)
+    of_3 = (labels_BHW[:, 1::2, 1::2] == 3).double().mean().item()
+    each = math.log(10 + math.exp(2)) - 2 * of_3
+    found = task(tmp_path, auxiliary={"blocks": [1, 2], "weight": 0.3}).loss(answer, labels_BHW)
+    assert found.item() == pytest.approx(plain.item() + 2 * 0.3 * each, rel=1e-5)
 
 
 @pytest.mark.parametrize(("distill", "tokens"), [(2.0, 0.0), (0.0, 3.0), (2.0, 3.0)])
