@@ -10,9 +10,8 @@ from pathlib import Path
 
 from edgeprune.base.errors import InputError
 from edgeprune.data.datasets import load_data_set
-from edgeprune.data.folder import FolderSamples
 from edgeprune.data.pairs import in_time
-from edgeprune.data.samples import Samples
+from edgeprune.data.samples import Samples, Split
 from edgeprune.data.selection import FrameSelection
 from edgeprune.data.split import open_split
 from edgeprune.data.street import StreetSamples
@@ -32,7 +31,7 @@ class HeldOut:
     of: FrameSelection
     share: float
 
-    def leave(self, selection: FrameSelection, samples: Samples) -> Samples:
+    def leave(self, selection: FrameSelection, samples: Split) -> Split:
         """What is left of the samples of a selection; all of them where it is of another data set or split.
 
         Raises:
@@ -46,15 +45,15 @@ class HeldOut:
             raise InputError(
                 f"all {len(samples)} frames of data set {selection.data} are held out, none is left to train on"
             )
-        return some(samples, left)
+        return samples.some(left)
 
-    def take(self) -> Samples:
+    def take(self) -> Split:
         """The part itself."""
         samples = self._all()
         held_out = set(held_out_names(samples, self.share))
-        return some(samples, [index for index, name in enumerate(samples.names) if name in held_out])
+        return samples.some([index for index, name in enumerate(samples.names) if name in held_out])
 
-    def _all(self) -> Samples:
+    def _all(self) -> Split:
         return open_split(load_data_set(self.of.data), self.of.split, self.of.include, self.of.exclude)
 
 
@@ -79,15 +78,3 @@ def held_out_names(samples: Samples, share: float) -> list[str]:
         start = first + (end - first - size) // 2
         held_out += names[start : start + size]
     return held_out
-
-
-def some(samples: Samples, indices: list[int]) -> Samples:
-    """Some of the samples, in their order.
-
-    Args:
-        indices: rising; of scenes of the street without gaps.
-    """
-    if isinstance(samples, FolderSamples):
-        return samples.some(indices)
-    assert isinstance(samples, StreetSamples) and indices == list(range(indices[0], indices[-1] + 1))
-    return StreetSamples(samples.seed + indices[0], len(indices), samples.height, samples.width)

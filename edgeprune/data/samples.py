@@ -1,6 +1,6 @@
 """What a data set gives: an image and the class of each of its pixels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -50,3 +50,10 @@ class Samples(Protocol):
 
     def origin(self, index: int) -> str:
         """Where the label of sample `index` comes from, for messages: its file, or the seed of its scene."""
+
+
+class Split(Samples, Protocol):
+    """A split as it is opened: it can give some of itself."""
+
+    def some(self, indices: Sequence[int]) -> "Split":
+        """Some of the samples, by rising indices, in that order."""

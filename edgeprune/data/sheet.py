@@ -9,12 +9,13 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from edgeprune.data.datasets import DataSet
 from edgeprune.data.nearest import resize_nearest
+from edgeprune.data.panel_grid import GROUND_RGB, TEXT_RGB, PanelGrid
 from edgeprune.data.samples import Sample, UInt8
 
 COLUMNS, TILE_PX, GAP_PX = 4, 420, 14
 COLOUR_SHARE = 0.55  # of a class's colour in a pixel
 IGNORED_SHARE = 0.3  # of the frame's own light where nothing is learnt
-GROUND_RGB, TEXT_RGB, DIM_RGB = (16, 18, 22), (240, 240, 236), (150, 152, 158)
+DIM_RGB = (150, 152, 158)
 TITLE_PX, NAME_PX, CLASS_PX = 24, 14, 15
 NAMED_SHARE = 0.015  # of a tile: a smaller region has no name in it
 LEAST_DEPTH = 2  # cells from a region's border to its middle
@@ -37,20 +38,18 @@ def draw_sheet(samples: Sequence[Sample], data_set: DataSet, title: str) -> Imag
     columns = min(COLUMNS, len(tiles))
     rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
     heights = [max(tile.image.height for tile in row) + round(1.9 * NAME_PX) for row in rows]
-    width = max(columns, 2) * (TILE_PX + GAP_PX) + GAP_PX
-    legend = _legend(tiles, data_set, width)
-    top = round(2.4 * TITLE_PX)
-    sheet = Image.new("RGB", (width, top + sum(heights) + len(rows) * GAP_PX + legend.height + GAP_PX), GROUND_RGB)
+    grid = PanelGrid(max(columns, 2), heights, TILE_PX, GAP_PX, top=round(2.4 * TITLE_PX))
+    legend = _legend(tiles, data_set, grid.width)
+    sheet = grid.ground(below=legend.height + GAP_PX)
     draw = ImageDraw.Draw(sheet)
-    draw.text((GAP_PX, top / 2), title, TEXT_RGB, _font(TITLE_PX), anchor="lm")
-    for row, height in zip(rows, heights, strict=True):
+    draw.text((GAP_PX, grid.top / 2), title, TEXT_RGB, _font(TITLE_PX), anchor="lm")
+    for line, row in enumerate(rows):
         for column, tile in enumerate(row):
-            left = GAP_PX + column * (TILE_PX + GAP_PX)
+            left, top = grid.at(line, column)
             sheet.paste(_painted(tile, data_set), (left + (TILE_PX - tile.image.width) // 2, top))
-            at = (left, top + height - round(0.8 * NAME_PX))
+            at = (left, top + heights[line] - round(0.8 * NAME_PX))
             draw.text(at, _shortened(tile.name, TILE_PX, _font(NAME_PX)), DIM_RGB, _font(NAME_PX), anchor="lm")
-        top += height + GAP_PX
-    sheet.paste(legend, (0, top))
+    sheet.paste(legend, (0, grid.bottom))
     return sheet
 
 

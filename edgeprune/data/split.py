@@ -10,7 +10,7 @@ from edgeprune.data.folder import FolderSamples, Masks, MissingLabels
 from edgeprune.data.labels import LabelReader
 from edgeprune.data.layout import folder_of
 from edgeprune.data.pairs import Choice, pair_up
-from edgeprune.data.samples import Samples
+from edgeprune.data.samples import Samples, Split
 from edgeprune.data.selection import LEAST_FRAMES, CalibrationFrames
 from edgeprune.data.street import StreetSamples
 
@@ -49,7 +49,7 @@ def folders_of(data_set: DataSet, split: str) -> list[Path]:
     return [folder_of(data_set.path / place) for place in (spec.images, spec.labels)]
 
 
-def open_split(data_set: DataSet, split: str, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> Samples:
+def open_split(data_set: DataSet, split: str, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> Split:
     """The samples of a split; no image is read before it is asked for.
 
     Args:

@@ -9,7 +9,7 @@ import errno
 import hashlib
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,11 @@ class StreetSamples:
 
     def origin(self, index: int) -> str:
         return f"the synthetic street's scene {self.seed + index}"
+
+    def some(self, indices: Sequence[int]) -> "StreetSamples":
+        """Some of the scenes, by indices without gaps: their seeds follow each other."""
+        assert list(indices) == list(range(indices[0], indices[0] + len(indices)))
+        return StreetSamples(self.seed + indices[0], len(indices), self.height, self.width)
 
 
 class CachedStreet:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from edgeprune.data.nearest import resize_nearest
+from edgeprune.data.panel_grid import TEXT_RGB, PanelGrid
 from edgeprune.model.schedule import Schedule
 
 UInt8 = npt.NDArray[np.uint8]
@@ -20,7 +21,6 @@ Bool = npt.NDArray[np.bool_]
 
 BACK_RGB = (70, 200, 120)  # a token that the decision before had let go
 LINE_RGB = (255, 214, 90)  # between merged groups
-GROUND_RGB, TEXT_RGB = (16, 18, 22), (240, 240, 236)
 LET_GO = 0.3  # brightness of a token that is let go
 COLUMNS = 4
 GAP_PX, TITLE_PX = 6, 20
@@ -78,21 +78,16 @@ def draw_selection(
     height, width = image_HW3.shape[:2]
     panel_height = round(panel_px * height / width)
     columns = min(COLUMNS, len(panels))
-    rows = -(-len(panels) // columns)
-    marks = legend(selection)
-    size = (
-        columns * (panel_px + GAP_PX) + GAP_PX,
-        rows * (panel_height + TITLE_PX + GAP_PX) + GAP_PX + (TITLE_PX if marks else 0),
-    )
-    picture = Image.new("RGB", size, GROUND_RGB)
+    heights = [panel_height + TITLE_PX] * -(-len(panels) // columns)
+    grid, marks = PanelGrid(columns, heights, panel_px, GAP_PX, top=GAP_PX), legend(selection)
+    picture = grid.ground(below=TITLE_PX if marks else 0)
     ink, font = ImageDraw.Draw(picture), ImageFont.load_default(size=13)
     for index, (title, panel_HW3) in enumerate(panels):
-        left = GAP_PX + index % columns * (panel_px + GAP_PX)
-        top = GAP_PX + index // columns * (panel_height + TITLE_PX + GAP_PX)
+        left, top = grid.at(*divmod(index, columns))
         ink.text((left, top + TITLE_PX / 2), title, TEXT_RGB, font, anchor="lm")
         resized = Image.fromarray(panel_HW3).resize((panel_px, panel_height), Image.Resampling.LANCZOS)
         picture.paste(resized, (left, top + TITLE_PX))
-    ink.text((GAP_PX, size[1] - TITLE_PX / 2 - GAP_PX / 2), marks, TEXT_RGB, font, anchor="lm")
+    ink.text((GAP_PX, picture.height - TITLE_PX / 2 - GAP_PX / 2), marks, TEXT_RGB, font, anchor="lm")
     return np.asarray(picture)
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 from edgeprune.base.files import write_atomic
 from edgeprune.data import spread
 from edgeprune.data.nearest import resize_nearest
+from edgeprune.data.panel_grid import PanelGrid
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.pruning.one_frame import select_tokens
 from edgeprune.pruning.token_pictures import draw_heat
@@ -23,7 +24,6 @@ from edgeprune.train.validation import open_validation
 FRAMES = 3
 PANEL_PX = 420  # width of a picture in the sheet
 GAP_PX = 6
-GROUND_RGB = (16, 18, 22)
 
 
 def draw_samples(run: PhaseRun) -> None:
@@ -61,11 +61,10 @@ def sheet(rows: list[list[UInt8]]) -> UInt8:
     """Pictures of one size in rows, (H, W, 3)."""
     height, width = rows[0][0].shape[:2]
     panel = (PANEL_PX, round(PANEL_PX * height / width))
-    columns = max(map(len, rows))
-    size = (columns * (panel[0] + GAP_PX) + GAP_PX, len(rows) * (panel[1] + GAP_PX) + GAP_PX)
-    picture = Image.new("RGB", size, GROUND_RGB)
+    grid = PanelGrid(max(map(len, rows)), [panel[1]] * len(rows), PANEL_PX, GAP_PX, top=GAP_PX)
+    picture = grid.ground()
     for line, panels in enumerate(rows):
         for column, panel_HW3 in enumerate(panels):
             shown = Image.fromarray(panel_HW3).resize(panel, Image.Resampling.LANCZOS)
-            picture.paste(shown, (GAP_PX + column * (panel[0] + GAP_PX), GAP_PX + line * (panel[1] + GAP_PX)))
+            picture.paste(shown, grid.at(line, column))
     return np.asarray(picture)

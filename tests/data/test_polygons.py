@@ -39,6 +39,54 @@ def test_a_hole_on_a_bridge_stays_one() -> None:
     assert painted([*outline, *hole], 6, 6) == ["######", "######", "##..##", "##..##", "######", "######"]
 
 
+# What pycocotools 2.0.11 draws of outlines that leave the image, bend inward and cross themselves, and its run lengths.
+# (It rounds outlines, so not every one is drawn alike to the pixel.)
+OF_PYCOCOTOOLS = [
+    (
+        [(14.2, 11.3), (17.1, 8.9), (9.6, -0.5), (7.1, 4.3), (-2.0, 1.5)],
+        "21:0O0010O01O1O0N3M210000O1O2N1O",
+        """
+        .........#......
+        .........##.....
+        #.......####....
+        .###....#####...
+        ...###########..
+        .....#########..
+        ......#########.
+        ........########
+        ..........######
+        ...........#####
+        """,
+    ),
+    (
+        [(14.6, 1.0), (0.3, -0.1), (11.2, 11.0), (6.3, 9.5), (1.6, 8.3)],
+        ":191MOK23OM22NN30N0<1DO03OM14NL1700O10c0",
+        """
+        .#######........
+        ..############..
+        ...#########....
+        ....######......
+        .....###........
+        ......#.........
+        .....##.........
+        ...#####........
+        ..#######.......
+        ......####......
+        """,
+    ),
+]
+
+
+@pytest.mark.parametrize(("points", "runs", "drawn"), OF_PYCOCOTOOLS)
+def test_outlines_and_run_lengths_are_drawn_as_pycocotools_draws_them(
+    points: list[tuple[float, float]], runs: str, drawn: str
+) -> None:
+    rows = drawn.split()
+    assert painted(points, 10, 16) == rows
+    mask_HW = from_runs(decode_runs(runs), 10, 16)
+    assert ["".join(".#"[pixel] for pixel in row) for row in mask_HW.astype(int)] == rows
+
+
 def test_large_polygons_agree_with_a_drawing_at_a_finer_scale() -> None:
     draw = np.random.default_rng(0)
     for _ in range(20):
