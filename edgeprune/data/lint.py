@@ -1,7 +1,9 @@
 """Label lint: reads labels before training does, and says what is wrong with them and which classes they hold."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ from edgeprune.data.split import open_split, spread
 
 # of what can be wrong with a frame, and what is counted of it: a file that can't be read, sizes, ids
 KINDS: dict[type[InputError], str] = {InputError: "file", WrongSize: "frame", WrongIds: "label"}
+GUESSED = re.compile(r"class_(\d+)")  # a class that no file names, and its id
+RARE = 1e-4  # of the pixels
 
 
 @dataclass
@@ -34,12 +38,13 @@ class LabelReport:
 
     @property
     def warnings(self) -> list[str]:
-        """One line for each class that no label has: it can be neither learnt nor scored."""
-        return [
+        """One line for each class that no label has, which can be neither learnt nor scored, and for each that may be none."""
+        absent = [
             f"class {index} ({name}) is in none of the {self.frames} labels"
             for index, name in enumerate(self.data_set.names)
             if self.frames and self.pixels_256[index] == 0
         ]
+        return absent + self._doubtful()
 
     def rows(self) -> list[dict[str, Any]]:
         """The histogram as a table: for each class and the ignored pixels, their share and the frames with them."""
@@ -110,6 +115,26 @@ class LabelReport:
             + self._counted_from_one()
         )
 
+    def _doubtful(self) -> list[str]:
+        """Where the masks alone say which classes there are, a border's or a slip's id is taken for one: an id that few pixels
+        have, or one that is far from those before it."""
+        guesses = [GUESSED.fullmatch(name) for name in self.data_set.names]
+        ids = [int(guess[1]) for guess in guesses if guess is not None]
+        if len(ids) < len(guesses):
+            return []
+        total, far, found = max(int(self.pixels_256.sum()), 1), _begins_far(ids), []
+        for index, (before, id_) in enumerate(zip([-1, *ids], ids, strict=False)):
+            share, frames = self.pixels_256[index] / total, self.frames_256[index]
+            if not frames or (share >= RARE and index < far):
+                continue
+            apart = f", and none has an id from {before + 1} to {id_ - 1}" if id_ - before > 1 else ""
+            found.append(
+                f"class_{id_} has {share:.2%} of the pixels, in {frames} of {self.frames} labels{apart}; where it is no class, "
+                f"say so in the YAML that `edgeprune data init` writes (`{id_}: {IGNORE}` in `ids`, or a colour in "
+                "`ignore_colours`)"
+            )
+        return found
+
     def _counted_from_one(self) -> str:
         """What to type where the only stray id is the one after the last: 0 is no class then, as in ADE20K."""
         names = self.data_set.names
@@ -137,6 +162,16 @@ class LabelReport:
             f"{_ids_line({seen[0]: names[seen[0]], ignored: other})} in the data-set YAML, where it is none "
             f"{_ids_line({seen[0]: names[seen[0]], ignored: IGNORE})}"
         )
+
+
+def _begins_far(ids: Sequence[int]) -> int:
+    """The place of the first id that is farther from the one before than there are ids, and than twice any distance before;
+    their number where there is none. 254 is behind 0, 1, 2; of 0, 50, 100 none is, and none of Cityscapes'."""
+    distances = [after - before for before, after in pairwise(ids)]
+    for place in range(1, len(distances)):
+        if distances[place] > max(len(ids), 2 * max(distances[:place])):
+            return place + 1
+    return len(ids)
 
 
 def _more(count: int, what: str) -> str:

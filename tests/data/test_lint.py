@@ -64,6 +64,33 @@ def test_histogram_and_absent_classes() -> None:
     ]
 
 
+def guessed(*ids: int) -> DataSet:
+    names = [f"class_{each}" for each in ids]
+    content = DATA_SET.model_dump(exclude={"palette", "names", "ids"}) | {
+        "names": names,
+        "ids": dict(zip(ids, names, strict=True)),
+    }
+    return DataSet.model_validate(content)
+
+
+def test_an_id_that_may_be_no_class_is_told_where_nobody_names_the_classes() -> None:
+    """A border of 254 after ids 0 to 2, and a slip of a few pixels; not ids of 0 and 128, nor Cityscapes' gaps."""
+    whole = [[0, 1, 2, 3]] * 5000
+    (line,) = lint_labels(Labels(whole), guessed(0, 1, 2, 254)).warnings
+    assert line == (
+        "class_254 has 25.00% of the pixels, in 1 of 1 labels, and none has an id from 3 to 253; where it is no class, say "
+        "so in the YAML that `edgeprune data init` writes (`254: ignore` in `ids`, or a colour in `ignore_colours`)"
+    )
+    slip = [[0, 1, 2, 2]] * 4999 + [[0, 1, 2, 3]]
+    (line,) = lint_labels(Labels(slip), guessed(0, 1, 2, 3)).warnings
+    assert line.startswith("class_3 has 0.01% of the pixels, in 1 of 1 labels; where it is no class, say so")
+    assert lint_labels(Labels([[0, 1]]), guessed(0, 128)).warnings == []
+    for ids in ((7, 8, 11, 12), (0, 50, 100, 150)):
+        assert lint_labels(Labels(whole), guessed(*ids)).warnings == []
+    named = guessed(0, 1, 2, 254).model_copy(update={"names": ["a", "b", "c", "class_d"]})
+    assert lint_labels(Labels(whole), named).warnings == []
+
+
 def test_ids_outside_the_classes_are_refused() -> None:
     report = lint_labels(Labels([[0, 1]], [[3, 1]], [[3, 255]]), DATA_SET)
     assert report.strays == {3: "labels/1.png", 255: "labels/2.png"}
