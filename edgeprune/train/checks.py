@@ -14,8 +14,19 @@ from edgeprune.quantize.loading import read_card
 from edgeprune.train.fingerprint import CLASSES, choice_of, contents_of, difference, without_folders
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.recipe import QUANTIZED, SPARSE, SUFFIX, Phase, Recipe
+from edgeprune.train.tensorboard import check_tensorboard
 
 ANEW = "give another --out, or delete it to train the phase again"
+
+
+def check_recipe(recipe: Recipe, processes: int) -> None:
+    """Refuses what can be seen before anything is opened, of every phase."""
+    check_validation(recipe)
+    if recipe.tensorboard:
+        check_tensorboard()
+    for name, phase in recipe.phases.items():
+        check_phase(recipe, name, phase)
+        check_batch(name, phase, processes)
 
 
 def check_phase(recipe: Recipe, name: str, phase: Phase) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from edgeprune.base.files import make_folder
 from edgeprune.train.backend import make_backend
-from edgeprune.train.checks import check_batch, check_done, check_phase, check_validation, needed
+from edgeprune.train.checks import check_done, check_recipe, needed
 from edgeprune.train.data_checks import check_data
 from edgeprune.train.named import check_named
 from edgeprune.train.phase_run import PhaseRun
@@ -46,10 +46,7 @@ def train(
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     backend = make_backend(recipe.device, recipe.bf16)
-    check_validation(recipe)
-    for name, phase in recipe.phases.items():
-        check_phase(recipe, name, phase)
-        check_batch(name, phase, backend.processes)
+    check_recipe(recipe, backend.processes)
     runs = [PhaseRun(recipe, name, out) for name in recipe.phases]
     chosen = [run for run in runs if not only or run.name in only]
     due = {run.name: run.phase for run in chosen if not run.is_done}

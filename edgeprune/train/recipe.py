@@ -214,6 +214,11 @@ class Recipe(Strict):
     threads: int | None = Field(None, ge=1, le=1024, description="of torch on a CPU; null: as many as it takes")
     bf16: bool | Literal["auto"] = Field("auto", description="forward passes in bfloat16; auto: where that pays")
     workers: int = Field(0, ge=0, le=256, description="processes that read and render samples; 0: the training's own")
+    tensorboard: bool = Field(
+        False,
+        description="history and sample pictures as events in `tensorboard/` of the run's folder too; needs "
+        "`pip install 'edgeprune[tensorboard]'`",
+    )
     checkpoint_seconds: float = Field(120.0, ge=0, description="between two states that a stopped phase goes on from")
 
     @property

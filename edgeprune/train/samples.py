@@ -19,6 +19,7 @@ from edgeprune.quantize.loading import load
 from edgeprune.runtime.engines.engine import UInt8
 from edgeprune.runtime.tasks.overlay import Overlay
 from edgeprune.train.phase_run import PhaseRun
+from edgeprune.train.tensorboard import add_picture
 from edgeprune.train.validation import open_validation
 
 FRAMES = 3
@@ -53,8 +54,10 @@ def draw_samples(run: PhaseRun) -> None:
         if selection.before:
             panels.append(draw_heat(image_HW3, selection, model.spec.depth))
         rows.append(panels)
+    picture_HW3 = sheet(rows)
     with write_atomic(run.out / f"samples-{run.name}.png", "samples") as partial:
-        Image.fromarray(sheet(rows)).save(partial, "PNG")
+        Image.fromarray(picture_HW3).save(partial, "PNG")
+    add_picture(run, picture_HW3)
 
 
 def sheet(rows: list[list[UInt8]]) -> UInt8:

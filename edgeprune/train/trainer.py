@@ -44,6 +44,7 @@ from edgeprune.train.run_folder import write_metrics
 from edgeprune.train.start import card_of, load_teacher, start_model
 from edgeprune.train.tasks import make_task
 from edgeprune.train.tasks.task import Targets
+from edgeprune.train.tensorboard import EventFile
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class Trainer:
         self.model, self.started_from = start_model(run, self.card, backend.device, resumes=saved is not None)
         self.optimiser: torch.optim.Optimizer = make_optimiser(self.model, self.phase)
         self.average = WeightAverage(self.model, self.phase.ema)
-        self.history = self._begin_history()
+        self.history, self.events = self._begin_history(), EventFile(run, self.state.step)
         if saved is not None:
             self._restore(saved)
             logger.info(f"{self.run.name}: resumes at step {self.state.step} of {self.steps}")
@@ -204,6 +205,7 @@ class Trainer:
         self.state.add_row(row.as_json())
         if self.backend.index == 0:
             write_metrics(self.recipe, self.run.out, self.run.name, self.state.history)
+            self.events.add(row.as_json())
         logger.info(f"{self.run.name}: {self.history.line(row)}")
 
     # -------------------------------------------------------------------------------- state and checkpoint
@@ -268,7 +270,8 @@ class Trainer:
             f"{self.run.name}: {why}; goes on from step {self.state.step} with half the learning rate, this once"
         )
         self._restore(saved)
-        self.history = self._begin_history()
+        self.events.close()
+        self.history, self.events = self._begin_history(), EventFile(self.run, self.state.step)
         self.backend.barrier()  # every process has read it
         self._save()
 
@@ -276,6 +279,7 @@ class Trainer:
         """Hands on the averaged weights, or the best of them."""
         weights = self._handed_on()
         check_finite(weights, self.history.step)
+        self.events.close()
         if self.backend.index == 0:
             self._keep_state()
             self.model.load_state_dict(self.best.weights(self.state) or weights)
