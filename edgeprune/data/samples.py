@@ -56,4 +56,4 @@ class Split(Samples, Protocol):
     """A split as it is opened: it can give some of itself."""
 
     def some(self, indices: Sequence[int]) -> "Split":
-        """Some of the samples, by rising indices, in that order."""
+        """Some of the samples, by rising indices; of scenes that are rendered without gaps."""

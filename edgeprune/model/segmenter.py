@@ -112,7 +112,8 @@ class Segmenter(nn.Module):
         x_BND, skips, view = self.embed(images_B3HW)
         view = replace(view, labels_BHW=labels_BHW, ignore_index=ignore_index, progress=progress)
         extras = self.new_extras(x_BND.shape[0])
-        heads, blocks = self.auxiliary if self.training else None, extras.around(self.blocks)
+        heads = self.auxiliary if self.training else None
+        blocks = extras.around(self.blocks)
         if heads is not None:
             blocks = heads.around(blocks)
         masked = self.policy.masked(blocks, x_BND, view, select)

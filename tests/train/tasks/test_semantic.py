@@ -9,6 +9,7 @@ import torch
 
 from edgeprune.model.segmenter import Prediction
 from edgeprune.train import losses
+from edgeprune.train.frozen import begin_training
 from edgeprune.train.recipe import Validation
 from edgeprune.train.tasks import make_task
 from edgeprune.train.tasks.task import Task
@@ -77,6 +78,10 @@ def test_the_distance_is_that_of_classes_and_of_tokens(tmp_path: Path, distill: 
 def test_the_score_is_that_of_the_recipes_validation(tmp_path: Path) -> None:
     data = models.write_street(tmp_path)
     model = models.model(models.card("dense", depth=1))
+    begin_training(model, 1)
+    training = [name for name, module in model.named_modules() if module.training]
+    assert "head" in training and "blocks.0" not in training
     found = task(tmp_path, validation={"data": data, "frames": 2}).score(model)
     assert found == {"miou": score(model, *open_validation(Validation(data=data)), 2, None).miou}
+    assert [name for name, module in model.named_modules() if module.training] == training
     assert task(tmp_path).score(model) == {}
