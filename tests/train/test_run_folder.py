@@ -15,19 +15,21 @@ from edgeprune.train.phases import train
 from edgeprune.train.recipe import Recipe
 from edgeprune.train.run_folder import git_state, write_metrics
 from tests import models
+from tests.train.summary_writer import Writer, writing
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, Path]:
-    """A short training with a validation."""
+    """A short training with a validation, and events of it."""
     folder = tmp_path_factory.mktemp("run")
     recipe = models.recipe(folder)
     content = recipe.model_dump(mode="json")
     del content["phases"]["qat"]
     data = recipe.phases["dense"].data[0].data
     content["validation"] = {"data": data, "split": "val", "frames": 2, "times": 2}
-    recipe = Recipe.model_validate(content)
-    train(recipe, folder / "out")
+    recipe = Recipe.model_validate(content | {"tensorboard": True})
+    with writing():
+        train(recipe, folder / "out")
     return recipe, folder / "out"
 
 
@@ -71,6 +73,17 @@ def test_pictures_show_curves_labels_and_tokens(run: tuple[Recipe, Path]) -> Non
     assert np.asarray(Image.open(out / "curves.png")).std() > 5
     dense, sparse = (Image.open(out / f"samples-{name}.png") for name in ("dense", "sparse"))
     assert sparse.width > dense.width and sparse.height == dense.height  # the tokens stand beside the classes
+
+
+@pytest.mark.parametrize("name", ["dense", "sparse"])
+def test_events_are_the_histories_and_the_picture(run: tuple[Recipe, Path], name: str) -> None:
+    _, out = run
+    *points, (tag, picture_HW3, step) = Writer.events[str(out / "tensorboard" / name)]
+    rows = json.loads((out / f"{name}.json").read_text())
+    assert len(rows) == 2 and {"loss", "lr", "seconds", "miou"} < rows[0].keys()
+    assert points == [(key, value, row["step"]) for row in rows for key, value in row.items() if key != "step"]
+    assert (tag, step) == ("samples", rows[-1]["step"])
+    assert np.array_equal(picture_HW3, np.asarray(Image.open(out / f"samples-{name}.png")))
 
 
 def test_git_tells_of_a_repository_that_has_the_files(tmp_path: Path) -> None:
