@@ -1,12 +1,14 @@
 """Losses against the same sums in plain Python."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from edgeprune.train import losses
 from edgeprune.train.losses import (
     class_weights,
     cross_entropy,
@@ -119,6 +121,29 @@ def test_dice_distance_is_one_minus_the_mean_dice_of_the_classes_present() -> No
         for k in range(3)
     ]  # fmt: skip
     assert dice_distance(logits_BKHW, labels_BHW, 11).item() == pytest.approx(1 - np.mean(dices), rel=1e-5)
+
+
+def hard(logits_BKHW: torch.Tensor, labels_BHW: torch.Tensor, ignore_index: int) -> torch.Tensor:
+    return hard_cross_entropy(logits_BKHW, labels_BHW, ignore_index, torch.tensor([0.5, 1.0, 1.5]), 0.1, 0.4, 0.1)
+
+
+@pytest.mark.parametrize("loss", [hard, dice_distance, jaccard_distance])
+def test_a_share_of_the_batch_has_the_loss_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch, loss: Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
+) -> None:
+    """As in one of two processes: sums are those over both. The shares differ in what is labelled and in what is hard."""
+    torch.manual_seed(0)
+    logits_BKHW, labels_BHW = torch.randn(2, 3, 4, 6), torch.randint(0, 3, (2, 8, 12))
+    labels_BHW[0, :5] = 255
+    logits_BKHW[1] *= 4
+    whole = loss(logits_BKHW, labels_BHW, 255)
+    own: list[list[torch.Tensor]] = [[], []]
+    for share, given in enumerate(own):
+        monkeypatch.setattr(losses, "batch_sum", lambda x, given=given: given.append(x) or x)
+        assert loss(logits_BKHW[share, None], labels_BHW[share, None], 255) != pytest.approx(whole.item(), rel=1e-3)
+    sums = iter([ours + theirs for ours, theirs in zip(*own, strict=True)])
+    monkeypatch.setattr(losses, "batch_sum", lambda x: next(sums))
+    torch.testing.assert_close(loss(logits_BKHW[:1], labels_BHW[:1], 255), whole)
 
 
 def test_jaccard_distance_is_one_minus_the_mean_soft_iou_of_the_classes_present() -> None:
