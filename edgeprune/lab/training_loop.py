@@ -27,6 +27,7 @@ from edgeprune.base.machine import describe_machine
 from edgeprune.base.statistics import Ratio, percentiles, ratio_by_round
 from edgeprune.train.batches import AHEAD
 from edgeprune.train.finetune import chosen_recipe
+from edgeprune.train.frozen import begin_training
 from edgeprune.train.optimiser import make_optimiser
 from edgeprune.train.phases import train
 from edgeprune.train.recipe import Recipe
@@ -66,7 +67,7 @@ class MeasuredTrainer(Trainer):
     figures: LoopFigures
 
     def _take_steps(self) -> None:
-        self.model.train()
+        begin_training(self.model, self.phase.freeze)
         batches = list(islice(self._batches(), IN_A_ROUND))
         bare = BareLoop(self)
         bare_s: list[list[float]] = []
@@ -115,7 +116,8 @@ class BareLoop:
     """A loop as one writes it for this model alone, on a copy of the trainer's."""
 
     def __init__(self, trainer: Trainer):
-        self.trainer, self.model = trainer, copy.deepcopy(trainer.model).train()
+        self.trainer, self.model = trainer, copy.deepcopy(trainer.model)
+        begin_training(self.model, trainer.phase.freeze)
         self.optimiser = make_optimiser(self.model, trainer.phase)
 
     def step(self, batch: Batch) -> None:
