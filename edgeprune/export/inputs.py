@@ -48,19 +48,23 @@ def find_inputs(
     Raises:
         InputError: a path that was given isn't there.
     """
-    name = read_card(checkpoint).name
-    places = [checkpoint.with_name(f"calib-{checkpoint.stem}.yaml"), shipped("calib") / f"{name}.yaml"]
-    if calib is None:
-        calib = next((place for place in places if place.is_file()), None)
+    calib = calib or calib_beside(checkpoint)
     sibling = checkpoint.with_name("reference.safetensors")
     if reference is None and sibling.is_file():
         reference = sibling
     return BuildInputs(checkpoint, read_calib(calib) if calib else None, reference, size)
 
 
+def calib_beside(checkpoint: Path) -> Path | None:
+    """The calibration that lies beside a checkpoint, else the shipped one of its name, where there is one."""
+    name = read_card(checkpoint).name
+    places = [checkpoint.with_name(f"calib-{checkpoint.stem}.yaml"), shipped("calib") / f"{name}.yaml"]
+    return next((place for place in places if place.is_file()), None)
+
+
 def frames_for_parity(calib: Calib | None, preprocess: Preprocess) -> tuple[UInt8, str]:
     """16 frames (F, H, W, 3): calibration frames where the data set is at hand, else scenes of the street; never noise."""
-    if calib is not None:
+    if calib is not None and calib.split is not None:
         try:
             split = open_split(load_data_set(calib.data), calib.split)
         except InputError:

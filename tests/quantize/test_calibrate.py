@@ -125,7 +125,7 @@ def test_a_full_temporary_folder_is_one_line(tmp_path: Path, monkeypatch: pytest
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module.tempfile, "TemporaryFile", Full)
-    with pytest.raises(RunError, match="no space left for 8 calibration frames in .*free some, or set TMPDIR"):
+    with pytest.raises(RunError, match="no space left for calibration frame 1 in .*free some, or set TMPDIR"):
         calibration_frames(street(tmp_path), Preprocess(32, 48))
 
 
