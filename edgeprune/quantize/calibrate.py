@@ -110,6 +110,13 @@ def as_uint8(images_F3HW: Tensor) -> npt.NDArray[np.uint8]:
     return frames_FHW3
 
 
+def _batches(model: Segmenter, images_F3HW: Tensor) -> Iterator[Tensor]:
+    """Images (B, 3, H, W), float, a few at a time, on the device that the model is on."""
+    device = next(model.parameters()).device
+    for images_B3HW in images_F3HW.split(BATCH):
+        yield images_B3HW.to(device).float()
+
+
 class _Reached(Exception):
     """Ends a pass at the gate whose scores are wanted."""
 
@@ -118,7 +125,7 @@ def calibrate_thresholds(model: Segmenter, images_F3HW: Tensor) -> tuple[list[fl
     """The score that each gate must exceed, and each frame's occupancy with these.
 
     A pass over the frames for each gate, as far as that gate: its quantile is taken with the gates before it already cut
-    at theirs.
+    at theirs. Passes run on the model's device, quantiles are taken on the CPU.
 
     Returns:
         thresholds (G), occupancy (F, G) as shares of the grid.
@@ -128,7 +135,7 @@ def calibrate_thresholds(model: Segmenter, images_F3HW: Tensor) -> tuple[list[fl
 
     def cut(gate: int, scores_BN: Tensor) -> Tensor:
         if gate == len(thresholds):
-            found.append(scores_BN.float().flatten())
+            found.append(scores_BN.float().flatten().cpu())
             raise _Reached
         return (scores_BN > thresholds[gate]).to(scores_BN.dtype)
 
@@ -136,13 +143,13 @@ def calibrate_thresholds(model: Segmenter, images_F3HW: Tensor) -> tuple[list[fl
     model.eval()
     with torch.no_grad():
         for share in model.policy.schedule.candidate_shares:
-            for images_B3HW in images_F3HW.split(BATCH):
+            for images_B3HW in _batches(model, images_F3HW):
                 with suppress(_Reached):
-                    model(images_B3HW.float(), cut)
+                    model(images_B3HW, cut)
             thresholds.append(quantile(torch.cat(found), 1 - share))
             found.clear()
-        for images_B3HW in images_F3HW.split(BATCH):
-            keep_GBN = model(images_B3HW.float(), cut).masked.keep_GBN
+        for images_B3HW in _batches(model, images_F3HW):
+            keep_GBN = model(images_B3HW, cut).masked.keep_GBN
             shares_FG += torch.stack([keep_BN.float().mean(dim=-1) for keep_BN in keep_GBN], dim=-1).tolist()
     return thresholds, shares_FG
 
@@ -185,8 +192,8 @@ def ptq_ranges(model: Segmenter, spec: CalibrationFrames) -> dict[str, float]:
     _, images_F3HW = calibration_frames(spec, Preprocess.of(model.spec))
 
     def run() -> None:
-        for images_B3HW in images_F3HW.split(BATCH):
-            model(images_B3HW.float())
+        for images_B3HW in _batches(model, images_F3HW):
+            model(images_B3HW)
 
     model.eval()
     return measure_ranges(model, run, spec.percentile)
