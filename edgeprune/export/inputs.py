@@ -32,12 +32,14 @@ class BuildInputs:
         calib: its calibration, where there is one.
         reference: the checkpoint of the dense FP32 model that speed is compared with; None: the model's own weights.
         size: (height, width) where the input is not to be the checkpoint's own.
+        confidence: whether graphs give a confidence map beside the labels.
     """
 
     checkpoint: Path
     calib: Calib | None
     reference: Path | None
     size: tuple[int, int] | None = None
+    confidence: bool = False
 
 
 def find_inputs(

@@ -70,6 +70,8 @@ def describe_build(target: Target, inputs: BuildInputs, precisions: Sequence[str
     if model.policy.not_exportable:
         raise InputError(f"policy {card.policy.name} has no graph of constant shapes: {model.policy.not_exportable}")
     dense = load_dense(inputs, model)
+    for each in (model, dense):
+        each.head.with_confidence = inputs.confidence
     if "int8" in precisions and not any(True for _ in quantized_linears(model)):
         raise InputError(
             f"{inputs.checkpoint} has no quantization scales; train a qat phase or build with --precision fp32"
