@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # they come with torch
 
 logger = logging.getLogger(__name__)
 
-Measure = Callable[["Segmenter"], Calib]
+Measure = Callable[["Segmenter", Calib | None], Calib]  # of a model, and the calibration that it had before
 DECISIONS = {
     "block": ("before block", "d"),
     "thresholds.fp32": ("fp32 threshold", ".5f"),
@@ -63,6 +63,12 @@ class CalibrateOptions:
     )
     seconds: float = option(
         "--seconds", A_RUN, default=600.0, needs="camera", help="Spread the frames of a live camera over so long."
+    )
+    keep_thresholds: bool = option(
+        "--keep-thresholds",
+        default=False,
+        needs="camera",
+        help="Place buckets by the thresholds there are; default: new ones, which the target's share of tokens is over.",
     )
     out: Path | None = option(
         "--out", help="Default: calib-<checkpoint>.yaml beside the checkpoint; of a camera out/calib/<model>.yaml."
@@ -100,7 +106,9 @@ def calibrate(options: CalibrateOptions) -> None:
 
     model, _ = load(checkpoint)
     before = calib_before(checkpoint, model)
-    calib = measure(model)
+    if options.keep_thresholds and before is None:
+        raise InputError(f"{checkpoint} has no calibration whose thresholds could stay; leave --keep-thresholds out")
+    calib = measure(model, before)
     write_calib(path, calib)
     buckets = bucket_rows(model, calib, before)
     if options.json:
@@ -122,7 +130,7 @@ def on_data(options: CalibrateOptions, card: Card) -> Measure:
     spec = parse(CalibrationFrames, given, "options")
     open_calibration(spec)
 
-    def measure(model: "Segmenter") -> Calib:
+    def measure(model: "Segmenter", _: Calib | None) -> Calib:
         from edgeprune.quantize.calibrate import calibrate
 
         return calibrate(model, spec, card.name)
@@ -140,10 +148,11 @@ def on_camera(options: CalibrateOptions, camera: str, card: Card) -> Measure:
     else:
         refuse_typed(f"frames of {source.uri} are spread over the whole of it", "seconds")
 
-    def measure(model: "Segmenter") -> Calib:
-        from edgeprune.quantize.calibrate import calibrate_on_camera
+    def measure(model: "Segmenter", before: Calib | None) -> Calib:
+        from edgeprune.quantize.calibrate import Camera, calibrate_on_camera
 
-        return calibrate_on_camera(model, source, options.frames, options.seconds, card.name)
+        stay = before.thresholds if before and options.keep_thresholds else {}
+        return calibrate_on_camera(model, Camera(source, options.frames, options.seconds), card.name, stay)
 
     return measure
 

@@ -12,7 +12,7 @@ Shapes: F calibration frames, N tokens, G gates.
 
 import errno
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +30,7 @@ from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.selection import LEAST_FRAMES, CalibrationFrames
 from edgeprune.data.split import open_calibration
 from edgeprune.model.segmenter import Segmenter
+from edgeprune.pruning.selection import select_over
 from edgeprune.quantize.calib import Calib
 from edgeprune.quantize.linear import quantized_linears, set_quantized
 from edgeprune.quantize.ranges import measure_ranges
@@ -58,16 +59,21 @@ def calibration_frames(spec: CalibrationFrames, preprocess: Preprocess) -> tuple
     return keep_frames((NamedImage(sample.name, sample.image_HW3) for sample in chosen), preprocess)
 
 
-def camera_frames(source: FrameSource, preprocess: Preprocess, count: int, seconds: float) -> tuple[list[str], Tensor]:
-    """Names and images (F, 3, H, W), uint8, of frames of a camera; one that has no name is called by its number.
+class Camera(NamedTuple):
+    """A camera to calibrate on: so many of its frames, over so many seconds where it is live."""
 
-    Args:
-        source, count, seconds: see `sample_frames`.
+    source: FrameSource
+    frames: int
+    seconds: float
+
+
+def camera_frames(camera: Camera, preprocess: Preprocess) -> tuple[list[str], Tensor]:
+    """Names and images (F, 3, H, W), uint8, of frames of a camera; one that has no name is called by its number.
 
     Raises:
         InputError, RunError: see `sample_frames` and `keep_frames`.
     """
-    frames = sample_frames(source, count, seconds, LEAST_FRAMES)
+    frames = sample_frames(*camera, LEAST_FRAMES)
     return keep_frames((NamedImage(each.name or f"{each.index:08d}", each.image_HW3) for each in frames), preprocess)
 
 
@@ -139,7 +145,6 @@ def calibrate_thresholds(model: Segmenter, images_F3HW: Tensor) -> tuple[list[fl
             raise _Reached
         return (scores_BN > thresholds[gate]).to(scores_BN.dtype)
 
-    shares_FG: list[list[float]] = []
     model.eval()
     with torch.no_grad():
         for share in model.policy.schedule.candidate_shares:
@@ -148,10 +153,18 @@ def calibrate_thresholds(model: Segmenter, images_F3HW: Tensor) -> tuple[list[fl
                     model(images_B3HW, cut)
             thresholds.append(quantile(torch.cat(found), 1 - share))
             found.clear()
+    return thresholds, measure_occupancy(model, images_F3HW, thresholds)
+
+
+def measure_occupancy(model: Segmenter, images_F3HW: Tensor, thresholds: Sequence[float]) -> list[list[float]]:
+    """The shares of the grid that each frame has over the thresholds (F, G)."""
+    shares_FG: list[list[float]] = []
+    model.eval()
+    with torch.no_grad():
         for images_B3HW in _batches(model, images_F3HW):
-            keep_GBN = model(images_B3HW, cut).masked.keep_GBN
+            keep_GBN = model(images_B3HW, select_over(thresholds)).masked.keep_GBN
             shares_FG += torch.stack([keep_BN.float().mean(dim=-1) for keep_BN in keep_GBN], dim=-1).tolist()
-    return thresholds, shares_FG
+    return shares_FG
 
 
 def quantile(values_S: Tensor, share: float) -> float:
@@ -169,19 +182,29 @@ def calibrate(model: Segmenter, spec: CalibrationFrames, name: str) -> Calib:
     return measure(model, images_F3HW, Calib(model=name, data=spec.data, split=spec.split, frames=names))
 
 
-def calibrate_on_camera(model: Segmenter, source: FrameSource, count: int, seconds: float, name: str) -> Calib:
-    """Everything that a build of `model` needs to know about the place where it will see; see `camera_frames`."""
-    names, images_F3HW = camera_frames(source, Preprocess.of(model.spec), count, seconds)
-    return measure(model, images_F3HW, Calib(model=name, data=source.uri, frames=names))
+def calibrate_on_camera(
+    model: Segmenter, camera: Camera, name: str, thresholds: Mapping[str, Sequence[float]]
+) -> Calib:
+    """Everything that a build of `model` needs to know about the place where it will see.
+
+    Args:
+        thresholds: by precision, those that stay; of another one they are measured.
+    """
+    names, images_F3HW = camera_frames(camera, Preprocess.of(model.spec))
+    calib = Calib(model=name, data=camera.source.uri, frames=names)
+    return measure(model, images_F3HW, calib.model_copy(update={"thresholds": dict(thresholds)}))
 
 
 def measure(model: Segmenter, images_F3HW: Tensor, calib: Calib) -> Calib:
-    """A calibration that says which frames it is of, filled with what they ask for."""
+    """A calibration that says which frames it is of, filled with what they ask for; thresholds that it has already stay."""
     quantized = any(True for _ in quantized_linears(model))
     for precision in ("fp32", "int8") if quantized else ("fp32",):
         set_quantized(model, precision == "int8")
         if model.policy.gated:
-            calib.thresholds[precision], calib.occupancy[precision] = calibrate_thresholds(model, images_F3HW)
+            if known := calib.thresholds.get(precision):
+                calib.occupancy[precision] = measure_occupancy(model, images_F3HW, known)
+            else:
+                calib.thresholds[precision], calib.occupancy[precision] = calibrate_thresholds(model, images_F3HW)
     if quantized:
         calib.ranges = {name: linear.input_step * 127 for name, linear in quantized_linears(model)}
     return calib

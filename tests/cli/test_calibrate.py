@@ -65,7 +65,14 @@ def test_what_was_there_is_shown_beside(edgeprune: Type, checkpoint: Path, place
     assert sum(row["frames"] for row in content["buckets"]) == pytest.approx(1)
     again = edgeprune("calibrate", checkpoint, "--camera", place, "--frames", 8, "--out", "c.yaml")
     assert f"buckets of a build for onnx-cpu; before: by {data}\n" in again.out and "full" in again.out
-    assert read_calib(checkpoint.with_name("calib-svit.yaml")).split == "test"  # which is still there
+    beside = read_calib(checkpoint.with_name("calib-svit.yaml"))  # which is still there
+    assert beside.split == "test" and read_calib(Path("c.yaml")).thresholds != beside.thresholds
+    kept = edgeprune(
+        "calibrate", checkpoint, "--camera", place, "--frames", 8, "--out", "c.yaml", "--keep-thresholds", "--json"
+    )
+    calib = read_calib(Path("c.yaml"))
+    assert calib.thresholds == beside.thresholds and len(calib.placing or []) == 8
+    assert json.loads(kept.out)["buckets"] != content["buckets"]
 
 
 def test_a_build_looks_for_no_labels_of_a_camera(caplog: pytest.LogCaptureFixture) -> None:
@@ -96,6 +103,10 @@ class Still(FrameSource):
         ("--camera PLACE --split val", "--split is of --data; give that too, or leave it out"),
         ("--data street --seconds 5", "--seconds is of --camera; give that too, or leave it out"),
         ("--camera PLACE --seconds 5", "place are spread over the whole of it; leave --seconds out"),
+        (
+            "--camera PLACE --keep-thresholds",
+            "has no calibration whose thresholds could stay; leave --keep-thresholds out",
+        ),
         ("--camera FEW", "few has 3 frames; 8 or more are expected"),
         ("--camera gone.mp4", "no camera, file or folder 'gone.mp4'"),
         ("--camera PLACE --out PLACE/c.yaml", "lies in"),
