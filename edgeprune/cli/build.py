@@ -1,7 +1,7 @@
 """`build`: a checkpoint into a bundle."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,9 @@ class BuildOptions:
     size: str | None = option(
         "--size", metavar="HxW", help="Input size, in multiples of the patch; default: what the model was trained at."
     )
+    confidence: bool = option(
+        "--confidence", default=False, help="Graphs also say how sure each pixel is: a map beside the labels."
+    )
     json: bool = json_option()
 
 
@@ -76,7 +79,7 @@ def build(options: BuildOptions) -> None:
     from edgeprune.export.inputs import find_inputs
     from edgeprune.export.torch_tensorrt import build_plans, check_builder
 
-    inputs = find_inputs(source, options.calib, options.reference, shape)
+    inputs = replace(find_inputs(source, options.calib, options.reference, shape), confidence=options.confidence)
     if options.builder == "torch-tensorrt":
         check_builder(target, chosen)
     manifest = make_bundle(target, inputs, chosen, folder)

@@ -24,7 +24,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Train": {
         "train": "train:train",
         "report": "report:report",
-        "calibrate": "train:calibrate",
+        "calibrate": "calibrate:calibrate",
         "data": "data:data",
     },
     "Device": {

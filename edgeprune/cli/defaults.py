@@ -8,6 +8,7 @@ from edgeprune.bundle import Bundle, open_bundle
 
 MODEL = "street-tiny"
 TARGET = "onnx-cpu"
+CALIBS = Path("out/calib")
 BUNDLES = Path("out/bundles")
 DEMO_BUNDLE = Path("out/demo/bundle")  # `demo` builds its own, among its files
 
@@ -20,6 +21,16 @@ def default_checkpoint() -> Path:
 def bundle_folder(name: str, target: str) -> Path:
     """Where `build` puts a bundle unless told."""
     return BUNDLES / f"{name}-{target}"
+
+
+def calib_path(checkpoint: Path, name: str | None) -> Path:
+    """Where `calibrate` writes unless told: beside the checkpoint, where `build` finds it; of a camera among outputs, as the
+    calibration on frames with labels stays.
+
+    Args:
+        name: of the model where the frames are a camera's.
+    """
+    return checkpoint.with_name(f"calib-{checkpoint.stem}.yaml") if name is None else CALIBS / f"{name}.yaml"
 
 
 def open_default(bundle: Path | None) -> Bundle:

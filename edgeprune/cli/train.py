@@ -1,21 +1,17 @@
-"""`train`, `calibrate`: the verbs before a bundle. torch, which takes seconds, is imported when the files that a verb was given
-have been read: what is wrong with one is said before."""
+"""`train`. torch, which takes seconds, is imported when the files that it was given have been read: what is wrong with one is
+said before."""
 
 import logging
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from edgeprune.base.errors import InputError
-from edgeprune.base.reading import parse
 from edgeprune.cli.options import argument, cache_option, json_option, option
 from edgeprune.cli.owning import own
-from edgeprune.cli.ranges import CALIBRATION_FRAMES
 from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb
-from edgeprune.data.selection import CalibrationFrames
-from edgeprune.data.split import open_calibration
 from edgeprune.train.finetune import chosen_recipe, default_folder
 from edgeprune.train.launcher import index_of_process, one_voice, processes_launched
 from edgeprune.train.recipe import Recipe, leave_out
@@ -117,49 +113,3 @@ def show_plan(recipe: Recipe, folder: Path, options: TrainOptions) -> None:
     show_table(plans, PLAN_COLUMNS)
     minutes = sum(plan.minutes or 0 for plan in plans)
     click.echo(f"about {minutes:.0f} minutes in all, validation left out; nothing was kept")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CalibrateOptions:
-    checkpoint: Path = argument()
-    data: str = option("--data", default=MISSING, help="Data set: a name, a folder or a YAML file.")
-    split: str = option("--split", default="train")
-    frames: int = option("--frames", CALIBRATION_FRAMES, default=64)
-    out: Path | None = option("--out", help="Default: calib-<checkpoint>.yaml beside the checkpoint.")
-    json: bool = json_option()
-
-
-@verb(
-    "calibrate",
-    CalibrateOptions,
-    [
-        "edgeprune calibrate out/train/street-short/sparse.safetensors --data street",
-        "edgeprune calibrate mine.safetensors --data my-set.yaml --frames 128 --out calib-mine.yaml",
-    ],
-)
-def calibrate(options: CalibrateOptions) -> None:
-    """Measure a CHECKPOINT's thresholds and INT8 ranges on frames.
-
-    Gate thresholds, occupancy, ranges: what a build needs where the data set is not at hand.
-    """
-    from edgeprune.model.card import read_header
-
-    checkpoint = options.checkpoint
-    path = options.out or checkpoint.with_name(f"calib-{checkpoint.stem}.yaml")
-    own([path], [checkpoint], among=[options.data])
-    read_header(checkpoint)
-    given = {"data": options.data, "split": options.split, "frames": options.frames}
-    spec = parse(CalibrationFrames, given, "options")
-    open_calibration(spec)
-    # torch takes seconds: what was given has been read
-    from edgeprune.quantize.calibrate import calibrate as measure
-    from edgeprune.quantize.calibrate import write_calib
-    from edgeprune.quantize.loading import load
-
-    model, card = load(checkpoint)
-    calib = measure(model, spec, card.name)
-    write_calib(path, calib)
-    if options.json:
-        show_json({"calib": str(path)} | calib.model_dump())
-    else:
-        click.echo(f"wrote {path}: {len(calib.frames)} frames of {options.data} {options.split}")

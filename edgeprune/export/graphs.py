@@ -107,11 +107,11 @@ def to_outputs(model: Segmenter, raw: Raw, dialect: str) -> tuple[Tensor, ...]:
     return tuple(each if each.is_floating_point() else to_bytes(each, dialect) for each in model.head.decide(raw))
 
 
-def to_bytes(ids: Tensor, dialect: str) -> Tensor:
-    """Ids as uint8. TensorRT casts to UINT8 from float alone; Torch-TensorRT does not cast to it, so there they are int32."""
+def to_bytes(numbers: Tensor, dialect: str) -> Tensor:
+    """Whole numbers as uint8. TensorRT casts to it from float alone; Torch-TensorRT does not, so there they are int32."""
     if dialect == "torch-tensorrt":
-        return ids.to(torch.int32)
-    return (ids.float() if dialect == "tensorrt" else ids).to(torch.uint8)
+        return numbers.to(torch.int32)
+    return (numbers.float() if dialect == "tensorrt" else numbers).to(torch.uint8)
 
 
 def _export(

@@ -32,12 +32,14 @@ class BuildInputs:
         calib: its calibration, where there is one.
         reference: the checkpoint of the dense FP32 model that speed is compared with; None: the model's own weights.
         size: (height, width) where the input is not to be the checkpoint's own.
+        confidence: whether graphs give a confidence map beside the labels.
     """
 
     checkpoint: Path
     calib: Calib | None
     reference: Path | None
     size: tuple[int, int] | None = None
+    confidence: bool = False
 
 
 def find_inputs(
@@ -48,19 +50,23 @@ def find_inputs(
     Raises:
         InputError: a path that was given isn't there.
     """
-    name = read_card(checkpoint).name
-    places = [checkpoint.with_name(f"calib-{checkpoint.stem}.yaml"), shipped("calib") / f"{name}.yaml"]
-    if calib is None:
-        calib = next((place for place in places if place.is_file()), None)
+    calib = calib or calib_beside(checkpoint)
     sibling = checkpoint.with_name("reference.safetensors")
     if reference is None and sibling.is_file():
         reference = sibling
     return BuildInputs(checkpoint, read_calib(calib) if calib else None, reference, size)
 
 
+def calib_beside(checkpoint: Path) -> Path | None:
+    """The calibration that lies beside a checkpoint, else the shipped one of its name, where there is one."""
+    name = read_card(checkpoint).name
+    places = [checkpoint.with_name(f"calib-{checkpoint.stem}.yaml"), shipped("calib") / f"{name}.yaml"]
+    return next((place for place in places if place.is_file()), None)
+
+
 def frames_for_parity(calib: Calib | None, preprocess: Preprocess) -> tuple[UInt8, str]:
     """16 frames (F, H, W, 3): calibration frames where the data set is at hand, else scenes of the street; never noise."""
-    if calib is not None:
+    if calib is not None and calib.split is not None:
         try:
             split = open_split(load_data_set(calib.data), calib.split)
         except InputError:

@@ -136,7 +136,8 @@ def measure_parity(
         )
         for index, (expected, got) in enumerate(pairs):
             for ours, theirs in zip(expected.decided_from, got.decided_from, strict=True):
-                max_abs[index] = max(max_abs[index], float(np.abs(ours - theirs).max()))
+                if np.issubdtype(ours.dtype, np.floating):  # bytes, such as a confidence, follow from these
+                    max_abs[index] = max(max_abs[index], float(np.abs(ours - theirs).max()))
             agreed[index] += agreement(expected.outputs, got.outputs, expected.sure)
             entries[index] += agreement(expected.outputs, got.outputs).of
             # equal selections, as `uniform` makes them, are one node of a graph

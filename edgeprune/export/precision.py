@@ -46,6 +46,11 @@ def _score(bundle: Bundle, calib: Calib | None) -> list[AccuracyRow]:
     """Rows of `evaluate` on frames that the model was calibrated on, never on those that are reported; none without."""
     if calib is None:
         return []
+    if calib.split is None:
+        logger.warning(
+            f"frames of {calib.data} have no labels: precisions are chosen by time among those that passed parity"
+        )
+        return []
     try:
         data_set = load_data_set(calib.data)
         samples = open_split(data_set, calib.split)

@@ -70,6 +70,8 @@ def describe_build(target: Target, inputs: BuildInputs, precisions: Sequence[str
     if model.policy.not_exportable:
         raise InputError(f"policy {card.policy.name} has no graph of constant shapes: {model.policy.not_exportable}")
     dense = load_dense(inputs, model)
+    for each in (model, dense):
+        each.head.with_confidence = inputs.confidence
     if "int8" in precisions and not any(True for _ in quantized_linears(model)):
         raise InputError(
             f"{inputs.checkpoint} has no quantization scales; train a qat phase or build with --precision fp32"
@@ -79,10 +81,10 @@ def describe_build(target: Target, inputs: BuildInputs, precisions: Sequence[str
         if inputs.calib is None:
             raise InputError(
                 f"no calibration for {card.name}: gate thresholds are measured on frames; "
-                f"run `edgeprune calibrate {inputs.checkpoint} --data YOUR.yaml`"
+                f"run `edgeprune calibrate {inputs.checkpoint} --camera CAMERA`, or `--data DATA`"
             )
         check_calib(inputs.calib, model, precisions)
-        occupancy_FG = inputs.calib.occupancy.get("int8") or inputs.calib.occupancy.get("fp32")
+        occupancy_FG = inputs.calib.placing
     buckets = place_buckets(model.policy.schedule, target.buckets, occupancy_FG)
     frames_FHW3, frames_from = frames_for_parity(inputs.calib, Preprocess.of(model.spec))
     return BuildSpec(target, precisions, inputs, card, model, dense, buckets, frames_FHW3, frames_from)

@@ -99,6 +99,7 @@ def build_plans(inputs: BuildInputs, bundle: Bundle) -> list[Path]:
         RunError: Torch-TensorRT can't convert a program.
     """
     model, _ = load(inputs.checkpoint, inputs.size)
+    model.head.with_confidence = inputs.confidence
     written = []
     for precision in (each for each in bundle.manifest.precisions if each in PRECISIONS):
         thresholds = inputs.calib.thresholds_of(precision) if inputs.calib else []

@@ -10,17 +10,28 @@ from edgeprune.base.reading import Strict, parse, read_yaml
 
 
 class Calib(Strict):
-    """`calib/<model>.yaml`: what was measured, and on which frames."""
+    """`calib/<model>.yaml`: what was measured, and on which frames.
+
+    Attributes:
+        data: a data set, or a camera, whose password is hidden.
+        split: of the data set; None: a camera, whose frames have no labels.
+        frames: their names; those of a camera are numbers where it has none.
+    """
 
     model: str
     data: str
-    split: str
+    split: str | None = None
     frames: list[str]
     # per gate, for the float and for the fake-quantized model
     thresholds: dict[str, list[float]] = Field(default_factory=dict)
     # per precision: for each frame the share of tokens over the threshold, per gate (F, G)
     occupancy: dict[str, list[list[Annotated[float, Field(ge=0, le=1)]]]] = Field(default_factory=dict)
     ranges: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+
+    @property
+    def placing(self) -> list[list[float]] | None:
+        """The occupancy (F, G) that buckets are placed by: of the INT8 model where there is one; None without gates."""
+        return self.occupancy.get("int8") or self.occupancy.get("fp32")
 
     def thresholds_of(self, precision: str) -> list[float]:
         """Of each gate, in graphs of a precision: FP16 takes those of FP32. Empty where they are not known."""

@@ -1,5 +1,5 @@
 """Calibration: gate thresholds, occupancy and PTQ ranges, measured on frames and kept in `calib/` so that a build needs no
-data set.
+data set. The frames need no labels: they are a data set's, or a camera's.
 
 Why thresholds are calibrated at all: gates are sampled in training, so a gate that sits near p = 0.6 keeps 60% there, and
 everything when its score is cut at zero. Each threshold here is the quantile that keeps the target share over the frames.
@@ -12,8 +12,10 @@ Shapes: F calibration frames, N tokens, G gates.
 
 import errno
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,46 +27,100 @@ from edgeprune.base.errors import RunError
 from edgeprune.base.files import write_atomic
 from edgeprune.data import spread
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.data.selection import CalibrationFrames
+from edgeprune.data.selection import LEAST_FRAMES, CalibrationFrames
 from edgeprune.data.split import open_calibration
 from edgeprune.model.segmenter import Segmenter
+from edgeprune.pruning.selection import select_over
 from edgeprune.quantize.calib import Calib
 from edgeprune.quantize.linear import quantized_linears, set_quantized
 from edgeprune.quantize.ranges import measure_ranges
+from edgeprune.runtime.cameras.sampling import sample_frames
+from edgeprune.runtime.cameras.source import FrameSource
 
 BATCH = 8  # frames that pass the network at once
 
 
+class NamedImage(NamedTuple):
+    """A frame to calibrate on: image_HW3 (uint8 RGB), of any size."""
+
+    name: str
+    image_HW3: npt.NDArray[np.uint8]
+
+
 def calibration_frames(spec: CalibrationFrames, preprocess: Preprocess) -> tuple[list[str], Tensor]:
-    """Names and images (F, 3, H, W), uint8, of frames spread evenly over the split that the recipe names. The images lie in
-    a file without a name, and are read from there when they are looked at.
+    """Names and images (F, 3, H, W), uint8, of frames spread evenly over the split that the recipe names.
 
     Raises:
         InputError: see `open_calibration`.
-        RunError: the folder of temporary files is full.
+        RunError: see `keep_frames`.
     """
     split = open_calibration(spec)
-    chosen = spread(len(split), spec.frames)
+    chosen = (split[index] for index in spread(len(split), spec.frames))
+    return keep_frames((NamedImage(sample.name, sample.image_HW3) for sample in chosen), preprocess)
+
+
+class Camera(NamedTuple):
+    """A camera to calibrate on: so many of its frames, over so many seconds where it is live."""
+
+    source: FrameSource
+    frames: int
+    seconds: float
+
+
+def camera_frames(camera: Camera, preprocess: Preprocess) -> tuple[list[str], Tensor]:
+    """Names and images (F, 3, H, W), uint8, of frames of a camera; one that has no name is called by its number.
+
+    Raises:
+        InputError, RunError: see `sample_frames` and `keep_frames`.
+    """
+    frames = sample_frames(*camera, LEAST_FRAMES)
+    return keep_frames((NamedImage(each.name or f"{each.index:08d}", each.image_HW3) for each in frames), preprocess)
+
+
+def keep_frames(frames: Iterable[NamedImage], preprocess: Preprocess) -> tuple[list[str], Tensor]:
+    """Names and fitted images (F, 3, H, W), uint8. The images lie in a file without a name, and are read from there when they
+    are looked at.
+
+    Raises:
+        RunError: the folder of temporary files is full.
+    """
+    names: list[str] = []
     with tempfile.TemporaryFile() as file:
-        try:
-            for index in chosen:
-                file.write(preprocess.fit(split[index].image_HW3).tobytes())
+        for name, image_HW3 in frames:
+            names.append(name)
+            with _room_for(names):
+                file.write(preprocess.fit(image_HW3).tobytes())
+        with _room_for(names):
             file.flush()
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise RunError(
-                f"no space left for {len(chosen)} calibration frames in {tempfile.gettempdir()}; free some, or set TMPDIR"
-            ) from error
         # written, not mapped, until here: a full disk is an error then, and no fatal signal; "c": nothing is written back
-        frames_FHW3 = np.memmap(file, np.uint8, "c", shape=(len(chosen), preprocess.height, preprocess.width, 3))
-    return [split.names[index] for index in chosen], torch.from_numpy(frames_FHW3).permute(0, 3, 1, 2)
+        frames_FHW3 = np.memmap(file, np.uint8, "c", shape=(len(names), preprocess.height, preprocess.width, 3))
+    return names, torch.from_numpy(frames_FHW3).permute(0, 3, 1, 2)
+
+
+@contextmanager
+def _room_for(names: Sequence[str]) -> Iterator[None]:
+    """Raises RunError where what is inside finds the disk full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise RunError(
+            f"no space left for calibration frame {len(names)} in {tempfile.gettempdir()}; free some, or set TMPDIR"
+        ) from error
 
 
 def as_uint8(images_F3HW: Tensor) -> npt.NDArray[np.uint8]:
     """Images as the graphs take them: (F, H, W, 3), uint8."""
     frames_FHW3: npt.NDArray[np.uint8] = images_F3HW.permute(0, 2, 3, 1).to(torch.uint8).numpy()
     return frames_FHW3
+
+
+def _batches(model: Segmenter, images_F3HW: Tensor) -> Iterator[Tensor]:
+    """Images (B, 3, H, W), float, a few at a time, on the device that the model is on."""
+    device = next(model.parameters()).device
+    for images_B3HW in images_F3HW.split(BATCH):
+        yield images_B3HW.to(device).float()
 
 
 class _Reached(Exception):
@@ -75,7 +131,7 @@ def calibrate_thresholds(model: Segmenter, images_F3HW: Tensor) -> tuple[list[fl
     """The score that each gate must exceed, and each frame's occupancy with these.
 
     A pass over the frames for each gate, as far as that gate: its quantile is taken with the gates before it already cut
-    at theirs.
+    at theirs. Passes run on the model's device, quantiles are taken on the CPU.
 
     Returns:
         thresholds (G), occupancy (F, G) as shares of the grid.
@@ -85,23 +141,30 @@ def calibrate_thresholds(model: Segmenter, images_F3HW: Tensor) -> tuple[list[fl
 
     def cut(gate: int, scores_BN: Tensor) -> Tensor:
         if gate == len(thresholds):
-            found.append(scores_BN.float().flatten())
+            found.append(scores_BN.float().flatten().cpu())
             raise _Reached
         return (scores_BN > thresholds[gate]).to(scores_BN.dtype)
 
-    shares_FG: list[list[float]] = []
     model.eval()
     with torch.no_grad():
         for share in model.policy.schedule.candidate_shares:
-            for images_B3HW in images_F3HW.split(BATCH):
+            for images_B3HW in _batches(model, images_F3HW):
                 with suppress(_Reached):
-                    model(images_B3HW.float(), cut)
+                    model(images_B3HW, cut)
             thresholds.append(quantile(torch.cat(found), 1 - share))
             found.clear()
-        for images_B3HW in images_F3HW.split(BATCH):
-            keep_GBN = model(images_B3HW.float(), cut).masked.keep_GBN
+    return thresholds, measure_occupancy(model, images_F3HW, thresholds)
+
+
+def measure_occupancy(model: Segmenter, images_F3HW: Tensor, thresholds: Sequence[float]) -> list[list[float]]:
+    """The shares of the grid that each frame has over the thresholds (F, G)."""
+    shares_FG: list[list[float]] = []
+    model.eval()
+    with torch.no_grad():
+        for images_B3HW in _batches(model, images_F3HW):
+            keep_GBN = model(images_B3HW, select_over(thresholds)).masked.keep_GBN
             shares_FG += torch.stack([keep_BN.float().mean(dim=-1) for keep_BN in keep_GBN], dim=-1).tolist()
-    return thresholds, shares_FG
+    return shares_FG
 
 
 def quantile(values_S: Tensor, share: float) -> float:
@@ -116,12 +179,32 @@ def quantile(values_S: Tensor, share: float) -> float:
 def calibrate(model: Segmenter, spec: CalibrationFrames, name: str) -> Calib:
     """Everything that a build of `model` needs to know about real frames."""
     names, images_F3HW = calibration_frames(spec, Preprocess.of(model.spec))
-    calib = Calib(model=name, data=spec.data, split=spec.split, frames=names)
+    return measure(model, images_F3HW, Calib(model=name, data=spec.data, split=spec.split, frames=names))
+
+
+def calibrate_on_camera(
+    model: Segmenter, camera: Camera, name: str, thresholds: Mapping[str, Sequence[float]]
+) -> Calib:
+    """Everything that a build of `model` needs to know about the place where it will see.
+
+    Args:
+        thresholds: by precision, those that stay; of another one they are measured.
+    """
+    names, images_F3HW = camera_frames(camera, Preprocess.of(model.spec))
+    calib = Calib(model=name, data=camera.source.uri, frames=names)
+    return measure(model, images_F3HW, calib.model_copy(update={"thresholds": dict(thresholds)}))
+
+
+def measure(model: Segmenter, images_F3HW: Tensor, calib: Calib) -> Calib:
+    """A calibration that says which frames it is of, filled with what they ask for; thresholds that it has already stay."""
     quantized = any(True for _ in quantized_linears(model))
     for precision in ("fp32", "int8") if quantized else ("fp32",):
         set_quantized(model, precision == "int8")
         if model.policy.gated:
-            calib.thresholds[precision], calib.occupancy[precision] = calibrate_thresholds(model, images_F3HW)
+            if known := calib.thresholds.get(precision):
+                calib.occupancy[precision] = measure_occupancy(model, images_F3HW, known)
+            else:
+                calib.thresholds[precision], calib.occupancy[precision] = calibrate_thresholds(model, images_F3HW)
     if quantized:
         calib.ranges = {name: linear.input_step * 127 for name, linear in quantized_linears(model)}
     return calib
@@ -132,8 +215,8 @@ def ptq_ranges(model: Segmenter, spec: CalibrationFrames) -> dict[str, float]:
     _, images_F3HW = calibration_frames(spec, Preprocess.of(model.spec))
 
     def run() -> None:
-        for images_B3HW in images_F3HW.split(BATCH):
-            model(images_B3HW.float())
+        for images_B3HW in _batches(model, images_F3HW):
+            model(images_B3HW)
 
     model.eval()
     return measure_ranges(model, run, spec.percentile)
@@ -141,7 +224,7 @@ def ptq_ranges(model: Segmenter, spec: CalibrationFrames) -> dict[str, float]:
 
 def write_calib(path: Path, calib: Calib) -> None:
     """Writes the YAML; occupancy is rounded to a hundred-thousandth, far less than one token."""
-    content = calib.model_dump()
+    content = calib.model_dump(exclude_none=True)
     content["occupancy"] = {
         key: [[round(share, 5) for share in frame] for frame in frames] for key, frames in calib.occupancy.items()
     }

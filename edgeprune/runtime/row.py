@@ -30,6 +30,7 @@ class Row:
         latency_ms: from start to end.
         bucket: its name.
         tokens: processed, summed over the blocks.
+        confidence: mean over the frame's pixels, 0 to 1; None where the bundle was built without.
         dropped: frames lost since the row before.
     """
 
@@ -49,6 +50,7 @@ class Row:
     latency_ms: float
     bucket: str
     tokens: int
+    confidence: float | None
     dropped: int
 
     def after_encoding(self, milliseconds: float) -> "Row":

@@ -190,6 +190,7 @@ class _Loop:
             latency_ms=result.latency_ms,
             bucket=facts.bucket,
             tokens=facts.tokens,
+            confidence=result.mean_confidence,
             dropped=dropped,
         )
         self._frames += 1

@@ -28,7 +28,6 @@ from edgeprune.runtime.tasks import FrameFacts, Result, find_task, open_task
 
 Given = Annotated[str, Field(min_length=1)]
 
-STALL_S = 10.0  # a camera that gives no frame for as long has stalled
 logger = logging.getLogger(__name__)
 
 
@@ -84,10 +83,8 @@ class Stream:
 
     @property
     def patience_s(self) -> float | None:
-        """How long a frame is waited for before the camera counts as stalled; None: however long. A file can't stall: it is
-        slow to decode, or has pauses of its own."""
-        source = self.capture.source if self.capture else None
-        return STALL_S if source and source.live and not source.paced else None
+        """How long a frame is waited for before the camera counts as stalled; None: however long."""
+        return self.capture.patience_s if self.capture else None
 
     def segment(self, image_HW3: UInt8, name: str | None = None) -> Result:
         """The result of a frame of the caller's own: of a ROS topic, of OpenCV (`image[..., ::-1]`, which is BGR).

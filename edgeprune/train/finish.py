@@ -25,7 +25,7 @@ def finish_phase(run: PhaseRun, card: Card, model: Segmenter, state: PhaseState,
 
     Args:
         card: of the checkpoint, without its provenance.
-        model: with the weights that are handed on, on the CPU and in evaluation mode.
+        model: with the weights that are handed on, in evaluation mode, where it was trained; it is on the CPU after.
         state: at the end of the phase.
         started_from: what the phase began with.
     """
@@ -51,6 +51,6 @@ def finish_phase(run: PhaseRun, card: Card, model: Segmenter, state: PhaseState,
     if state.rollback is not None:
         provenance["rollback"] = state.rollback
     card.provenance = provenance
-    save(run.checkpoint, card, model.state_dict())
+    save(run.checkpoint, card, model.cpu().state_dict())
     forget_state(run.state_folder)
     logger.info(f"{run.name}: wrote {run.checkpoint}")

@@ -283,7 +283,7 @@ class Trainer:
         if self.backend.index == 0:
             self._keep_state()
             self.model.load_state_dict(self.best.weights(self.state) or weights)
-            self.model.cpu().eval()
+            self.model.eval()
             finish_phase(self.run, self.card, self.model, self.state, self.started_from)
         self.backend.barrier()
 

@@ -1,6 +1,8 @@
 """Calibration: thresholds that hit their targets gate after gate, and the YAML that a build reads."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.reading import parse
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.selection import CalibrationFrames
+from edgeprune.model.policy import Select
+from edgeprune.model.segmenter import Segmenter
 from edgeprune.pruning.selection import select_over
 from edgeprune.quantize import calibrate as module
 from edgeprune.quantize.calib import Calib, read_calib
@@ -96,6 +100,31 @@ def test_however_many_frames_a_few_at_a_time_pass_the_network(policy: str, monke
     assert np.asarray(occupancy_FG) == pytest.approx(np.asarray(occupancy_at_once_FG), abs=1.01 / models.N)
 
 
+class Elsewhere(torch.nn.Module):
+    """Stands for a model on another device, `meta`, which every torch has: its images must be there. Its scores come from there
+    as they would from a GPU, but for their values, which `meta` has none of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1, device="meta"))
+        self.policy = SimpleNamespace(schedule=SimpleNamespace(candidate_shares=(0.25,)))
+        self.seen: list[int] = []
+
+    def forward(self, images_B3HW: torch.Tensor, select: Select) -> SimpleNamespace:
+        assert images_B3HW.device == self.weight.device and images_B3HW.dtype == torch.float32
+        self.seen.append(len(images_B3HW))
+        scores_BN = torch.arange(8.0).expand(len(images_B3HW), 8)
+        return SimpleNamespace(masked=SimpleNamespace(keep_GBN=[select(0, scores_BN)]))
+
+
+def test_frames_go_to_the_device_of_the_model() -> None:
+    model = Elsewhere()
+    images_F3HW = torch.zeros(19, 3, 4, 4, dtype=torch.uint8)
+    thresholds, occupancy_FG = calibrate_thresholds(cast(Segmenter, model), images_F3HW)
+    assert model.seen == [8, 8, 3] * 2 and images_F3HW.device.type == "cpu"
+    assert 5 <= thresholds[0] < 6 and occupancy_FG == [[0.25]] * 19
+
+
 def test_ranges_are_measured_a_few_frames_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, seen = models.model(models.card(depth=2, quantized=True)), list[int]()
     model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
@@ -125,7 +154,7 @@ def test_a_full_temporary_folder_is_one_line(tmp_path: Path, monkeypatch: pytest
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module.tempfile, "TemporaryFile", Full)
-    with pytest.raises(RunError, match="no space left for 8 calibration frames in .*free some, or set TMPDIR"):
+    with pytest.raises(RunError, match="no space left for calibration frame 1 in .*free some, or set TMPDIR"):
         calibration_frames(street(tmp_path), Preprocess(32, 48))
 
 

@@ -16,12 +16,12 @@ class Head(nn.Module, ABC):
     """The last layers of a network.
 
     Attributes:
-        outputs: what a graph that ends in this head gives, by name and in order.
         label_stride: pixels of the frame for one of the label map.
+        with_confidence: whether a graph gives a confidence map beside its answer, as a build asks for it.
     """
 
-    outputs: tuple[str, ...]
     label_stride: int
+    with_confidence = False
 
     def __init__(self, width: int, classes: int, skip_channels: Sequence[int], patch: int):
         """
@@ -32,6 +32,11 @@ class Head(nn.Module, ABC):
             patch: pixels of the frame for one token, each way.
         """
         super().__init__()
+
+    @property
+    @abstractmethod
+    def outputs(self) -> tuple[str, ...]:
+        """What a graph that ends in this head gives, by name and in order."""
 
     @abstractmethod
     def forward(self, x_BND: Tensor, grid: tuple[int, int], skips: Sequence[Tensor]) -> Raw:
@@ -48,7 +53,7 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def decide(self, raw: Raw) -> tuple[Tensor, ...]:
-        """The `outputs` of the first frame of the batch. Whole numbers are ids, which a graph gives as bytes."""
+        """The `outputs` of the first frame of the batch. Whole numbers, 0 to 255, leave a graph as bytes."""
 
     @abstractmethod
     def decided_from(self, raw: Raw) -> tuple[Tensor, ...]:

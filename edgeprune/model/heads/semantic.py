@@ -16,6 +16,7 @@ from edgeprune.model.heads.head import Head
 
 CHANNELS = (64, 32)  # at strides 8 and 4
 MARGIN = 1e-3  # two best logits of a pixel closer than this may swap by rounding alone
+FAR_BELOW = -1e4  # of a logit under another: its exponential is 0, and FP16 holds it
 
 
 def _upsample(x_BCHW: Tensor, size: tuple[int, int] | None = None) -> Tensor:
@@ -35,7 +36,6 @@ class PyramidHead(Head):
     its stride to 8, of which it is no double; sides at strides 8 and 4 are rounded up, as those of the stem's features are.
     """
 
-    outputs = ("labels",)
     label_stride = 2
 
     def __init__(self, width: int, classes: int, skip_channels: Sequence[int], patch: int):
@@ -48,6 +48,10 @@ class PyramidHead(Head):
         self.narrow = nn.Conv2d(at8, at4, 1)
         self.smooth4 = _smooth(at4)
         self.classify = nn.Conv2d(at4, classes, 1)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return ("labels", "confidence") if self.with_confidence else ("labels",)
 
     def forward(self, x_BND: Tensor, grid: tuple[int, int], skips: Sequence[Tensor]) -> Tensor:
         """Logits (B, K, H, W)."""
@@ -74,15 +78,36 @@ class PyramidHead(Head):
         open_B1HW = F.interpolate(open_BN[:, None].unflatten(2, grid), scale_factor=scale, mode="nearest")
         return torch.where(open_B1HW > 0.5, raw, canvas_BKHW)
 
-    def decide(self, raw: Tensor) -> tuple[Tensor]:
-        """Labels (H, W)."""
-        return (raw.argmax(dim=1)[0],)
+    def decide(self, raw: Tensor) -> tuple[Tensor, ...]:
+        """Labels (H, W), and with them their confidence."""
+        labels_BHW = raw.argmax(dim=1)
+        if not self.with_confidence:
+            return (labels_BHW[0],)
+        return labels_BHW[0], confidence(raw, labels_BHW)[0]
 
-    def decided_from(self, raw: Tensor) -> tuple[Tensor]:
-        """The logits."""
-        return (raw,)
+    def decided_from(self, raw: Tensor) -> tuple[Tensor, ...]:
+        """The logits; a confidence itself."""
+        return raw, *self.decide(raw)[1:]
 
     def sure(self, raw: Tensor) -> Tensor:
         """The pixels (H, W) whose two best classes are no tie."""
         best_2HW = raw[0].topk(2, dim=0).values
         return best_2HW[0] - best_2HW[1] > MARGIN
+
+
+def confidence(raw: Tensor, best_BHW: Tensor) -> Tensor:
+    """How far each pixel's most probable class is before the next, p1 - p2 of the softmax over classes: (B, H, W) in whole
+    steps of 1/255, from a tie to certainty.
+
+    With l1 and l2 the two largest logits it is (1 - exp(l2 - l1)) / sum_k exp(l_k - l1). The second is the largest without the
+    first: a TopK over channels costs more in ONNX Runtime, and the tokens that a graph selects are told by its TopK.
+
+    Args:
+        raw: logits (B, K, H, W).
+        best_BHW: the class of the largest.
+    """
+    below_BKHW = raw - raw.amax(dim=1, keepdim=True)
+    is_best_BKHW = torch.arange(raw.shape[1], device=raw.device)[:, None, None] == best_BHW[:, None]
+    second_BHW = below_BKHW.masked_fill(is_best_BKHW, FAR_BELOW).amax(dim=1)
+    margin_BHW = (1 - second_BHW.exp()) / below_BKHW.exp().sum(dim=1)
+    return (255 * margin_BHW).round().to(torch.int32)

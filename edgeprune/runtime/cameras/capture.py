@@ -6,6 +6,7 @@ from collections import deque
 
 from edgeprune.runtime.cameras.source import CameraStalled, Frame, FrameSource
 
+STALL_S = 10.0  # a camera that gives no frame for as long has stalled
 CLOSE_TIMEOUT_S = 0.3  # a run is ended within a second
 
 
@@ -50,6 +51,12 @@ class Capture(ABC):
                 self._error = error
                 self._ended = True
                 self._changed.notify_all()
+
+    @property
+    def patience_s(self) -> float | None:
+        """How long a frame is waited for before the camera counts as stalled; None: however long. A file can't stall: it is
+        slow to decode, or has pauses of its own."""
+        return STALL_S if self.source.live and not self.source.paced else None
 
     def get(self, timeout_s: float | None) -> tuple[Frame, int] | None:
         """The next frame and how many were dropped since the one before it; None at the end of the stream.

@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from edgeprune.base.errors import InputError
+from edgeprune.data import spread
 from edgeprune.data.image import IMAGE_SUFFIXES, read_image
 from edgeprune.runtime.cameras.kind import Wanted
 from edgeprune.runtime.cameras.source import FrameSource, Picture
@@ -26,7 +27,7 @@ def open_images(uri: str, wanted: Wanted) -> FrameSource:
         raise InputError(f"no images in {uri}; a folder of {', '.join(IMAGE_SUFFIXES)} files is expected")
     if wanted.realtime:
         raise InputError(f"images have no frame rate to play {uri} at; leave --realtime out")
-    source = Images(uri, paths, loop=wanted.loop)
+    source = Images(uri, [paths[index] for index in spread(len(paths), wanted.spread)], loop=wanted.loop)
     if below:
         more = f" and {len(below) - 1} more of its folders" if len(below) > 1 else ""
         source.note = f"images in {below[0]}{more} are not read: those of {uri} itself are"

@@ -15,11 +15,14 @@ class Wanted(NamedTuple):
         realtime: a file's at its own frame rate, as of a live source.
         loop: a file's again at its end, for ever.
         within: (height, width) of the input that they are for: a source that scales for free may scale down to it.
+        spread: so many of a file's or a folder's alone, evenly over the whole of it, or all where it has no more; what is live
+            gives all.
     """
 
     realtime: bool = False
     loop: bool = False
     within: tuple[int, int] | None = None
+    spread: int | None = None
 
 
 AS_IT_COMES = Wanted()

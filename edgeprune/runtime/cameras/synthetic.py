@@ -1,10 +1,12 @@
 """The synthetic street as a camera, with exact labels: synthetic://street?seed=1&height=384&width=512."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import count
 
 from edgeprune import street as synthetic
 from edgeprune.base.errors import InputError, choose
 from edgeprune.base.masking import masked_uri
+from edgeprune.data import spread
 from edgeprune.runtime.cameras.kind import Wanted
 from edgeprune.runtime.cameras.query import Option, read_options, split_uri
 from edgeprune.runtime.cameras.source import FrameSource, Picture
@@ -30,10 +32,13 @@ def open_synthetic(uri: str, wanted: Wanted) -> FrameSource:
     step stays as small as in the street itself, and the labels stay exact.
 
     Raises:
-        InputError: an unknown scene or option (names the nearest match), or a value that isn't a number in range.
+        InputError: an unknown scene or option (names the nearest match), a value that isn't a number in range, or frames that
+            are to be spread over a street without an end.
     """
     scene = choose(SCENES, split_uri(uri).netloc, "synthetic scene")
     options = read_options(uri, OPTIONS)
+    if wanted.spread and not options["frames"]:
+        raise InputError(f"{masked_uri(uri)} has no end that frames could be spread over; give it one: frames=600")
     ahead = min(options["ahead"], options["frames"] or options["ahead"])
     held = ahead * options["height"] * options["width"] * 4
     if held > AHEAD_BYTES:
@@ -53,7 +58,7 @@ class SyntheticStreet(FrameSource):
     def __init__(self, uri: str, street: "synthetic.Street", *, fps: float, frames: int, ahead: int, wanted: Wanted):
         super().__init__(uri, live=wanted.realtime, fps=fps, loop=wanted.loop, paced=wanted.realtime)
         self._street = street
-        self._frames = frames
+        self._frames, self._spread = frames, wanted.spread
         self._ahead = [self._render(index) for index in range(min(ahead, frames) if frames else ahead)]
 
     def _render(self, index: int) -> Picture:
@@ -61,10 +66,13 @@ class SyntheticStreet(FrameSource):
         return Picture(image_HW3, f"{index:06d}", label_HW)
 
     def one_pass(self) -> Iterator[Picture]:
-        index = 0
-        while not self._frames or index < self._frames:
+        for index in self._indices():
             yield self._ahead[there_and_back(index, len(self._ahead))] if self._ahead else self._render(index)
-            index += 1
+
+    def _indices(self) -> Iterable[int]:
+        if not self._frames:
+            return count()
+        return spread(self._frames, self._spread) if self._spread else range(self._frames)
 
 
 def there_and_back(index: int, count: int) -> int:

@@ -1,12 +1,14 @@
 """Video files, through PyAV: every whole frame in order and at its time, or paced like a camera."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
 from edgeprune.base.errors import InputError
+from edgeprune.data import spread
 from edgeprune.runtime.cameras.kind import Wanted
 from edgeprune.runtime.cameras.pyav import METADATA, HeldBack, ToRgb, load_av, video_stream
 from edgeprune.runtime.cameras.source import FrameSource, Picture, StreamTruncated
@@ -31,7 +33,16 @@ def open_video(uri: str, wanted: Wanted) -> FrameSource:
             raise InputError(f"{uri} names no frame rate to play it at; leave --realtime out")
         strict = stream.codec_context.codec.intra_only and _decodes(first)
     fps = float(rate) if rate else None
-    return VideoFile(uri, fps=fps, realtime=wanted.realtime, loop=wanted.loop, strict=strict)
+    return VideoFile(uri, wanted, fps=fps, strict=strict)
+
+
+def _count(path: str) -> int:
+    """The packets of a file: a frame comes of each, where none is damaged. Nothing is decoded."""
+    count = 0
+    with _open(path) as container, suppress(load_av().error.FFmpegError, OSError):
+        for packet in container.demux(container.streams.video[0]):
+            count += packet.size > 0
+    return count
 
 
 def _demux(uri: str, container: Any, stream: Any) -> Iterator[Any]:
@@ -87,44 +98,42 @@ class VideoFile(FrameSource):
     A transport stream (MPEG-TS) announces no end and is made to be joined in mid-stream, cut and put together again:
     there what is damaged is left out and counted, but is no failure.
 
+    wanted: with `spread`, so many of the frames, named by their number in the file.
     strict: every error ends the decoding of its frame. For MJPEG, where FFmpeg conceals without a flag; not where
         the first frame has errors already: many webcams write JPEGs that lack their last bits.
     """
 
-    def __init__(self, uri: str, *, fps: float | None, realtime: bool, loop: bool, strict: bool):
-        super().__init__(uri, live=realtime, fps=fps, loop=loop, paced=realtime)
+    def __init__(self, uri: str, wanted: Wanted, *, fps: float | None, strict: bool):
+        super().__init__(uri, live=wanted.realtime, fps=fps, loop=wanted.loop, paced=wanted.realtime)
         self._path = self.uri = uri  # a path, in which nothing is secret
         self._strict = strict
+        self._picked = frozenset(spread(_count(uri), wanted.spread)) if wanted.spread else None
 
     def one_pass(self) -> Iterator[Picture]:
         av = load_av()
         with _open(self._path) as container:
             stream = video_stream(container, strict=self._strict)
-            to_rgb, clock, seen = ToRgb(stream), PresentationClock(container, stream), _Seen()
+            shown, seen = _Shown(container, stream, self._picked), _Seen()
             whole = WholeFrames(references=not stream.codec_context.codec.intra_only, hold=True)
             held = HeldBack(stream)
             transport = bool(container.format.flags & TS_DISCONTINUOUS)
-            before, delivered = self.damaged, 0
+            before = self.damaged
             try:
                 for packet in container.demux(stream):
                     seen.add(packet)
-                    for frame in whole.take(self._decode(packet, held, whole, transport)):
-                        delivered += 1
-                        yield Picture(to_rgb(frame), presentation_s=clock(frame))
+                    yield from shown.pictures(whole.take(self._decode(packet, held, whole, transport)))
                     self.damaged = before + whole.damaged
             except (av.error.FFmpegError, OSError):
                 whole.lose()
-            for frame in whole.end():
-                delivered += 1
-                yield Picture(to_rgb(frame), presentation_s=clock(frame))
+            yield from shown.pictures(whole.end())
             self.damaged = before + whole.damaged
             short = seen.short_of(container, stream) and not _riff_ends_well(self._path)
-        if not delivered:
+        if not shown.frames:
             raise InputError(f"no frame of {self.uri} can be decoded; copy or record it again")
         if short or (whole.damaged and not transport):
             left_out = f"; {whole.damaged} damaged ones were left out" if whole.damaged else ""
             raise StreamTruncated(
-                f"{self.uri} is cut off or damaged: {delivered} frames could be decoded{left_out}; "
+                f"{self.uri} is cut off or damaged: {shown.frames} frames could be decoded{left_out}; "
                 "copy or record the file again for the rest"
             )
 
@@ -139,6 +148,28 @@ class VideoFile(FrameSource):
             pass
         whole.lose()
         return frames
+
+
+class _Shown:
+    """PyAV's whole frames of one pass -> pictures.
+
+    Attributes:
+        frames: how many there were until now, those included that were not picked.
+    """
+
+    def __init__(self, container: Any, stream: Any, picked: frozenset[int] | None):
+        self.frames = 0
+        self._to_rgb, self._clock, self._picked = ToRgb(stream), PresentationClock(container, stream), picked
+
+    def pictures(self, frames: Iterable[Any]) -> Iterator[Picture]:
+        """Of the frames that are picked, or of all."""
+        for frame in frames:
+            number, shown_s = self.frames, self._clock(frame)
+            self.frames += 1
+            if self._picked is None:
+                yield Picture(self._to_rgb(frame), presentation_s=shown_s)
+            elif number in self._picked:
+                yield Picture(self._to_rgb(frame), f"{number:08d}", presentation_s=shown_s)
 
 
 class _Seen:

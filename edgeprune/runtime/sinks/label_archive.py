@@ -1,4 +1,5 @@
-"""Label maps of a run in one file of arrays: `np.load("labels.npz")["000012"]`, each at its frame's own pixels.
+"""Label maps of a run in one file of arrays: `np.load("labels.npz")["000012"]`, each at its frame's own pixels; and where the
+bundle has it their confidence, `["000012/confidence"]`.
 
 An NPZ is a zip of .npy files, whose directory stands at its end. Each frame's member is on the disk when the frame is done, the
 directory comes with the end of the run: a process that is killed leaves members without it, which `zip -FF` finds again.
@@ -53,7 +54,7 @@ class LabelArchive(Sink):
         before = partial_path(path)
         if self.partial != before and not zipfile.is_zipfile(before):
             self.note = f"{before} was killed in writing; `zip -FF {before} --out FILE.npz` makes it readable"
-        self._members: list[zipfile.ZipInfo] = []
+        self._members: list[list[zipfile.ZipInfo]] = []  # of each frame
         self._names: set[str] = set()
         self._whole_bytes = 0
 
@@ -65,14 +66,18 @@ class LabelArchive(Sink):
         start_ns = time.monotonic_ns()
         stem = stem_of(result).encode(errors="backslashreplace").decode()
         name = free_name(stem, result.index, self._names.__contains__)
-        data, member = _packed(f"{name}.npy", result.labels)
-        member.header_offset = self._whole_bytes
+        maps = {f"{name}.npy": result.labels}
+        if result.confidence is not None:
+            maps[f"{name}/confidence.npy"] = result.confidence  # no frame's name has a slash
+        packed = [_packed(*each) for each in maps.items()]
         try:
-            self._put(data)
+            self._put(b"".join(data for data, _ in packed))
         except OSError as error:
             raise self._failure(error) from error
-        self._whole_bytes += len(data)
-        self._members.append(member)
+        for data, member in packed:
+            member.header_offset = self._whole_bytes
+            self._whole_bytes += len(data)
+        self._members.append([member for _, member in packed])
         self._names.add(name)
         return row.after_encoding(milliseconds(start_ns, time.monotonic_ns()))
 
@@ -93,11 +98,11 @@ class LabelArchive(Sink):
         )
 
     def _end_full(self) -> None:
-        """Ends the file on a full disk, with as many members as leave room for their directory."""
+        """Ends the file on a full disk, with as many frames as leave room for their directory."""
         room = self._whole_bytes
-        sizes = [ENTRY_BYTES + len(member.filename.encode()) for member in self._members]
+        sizes = [sum(ENTRY_BYTES + len(member.filename.encode()) for member in frame) for frame in self._members]
         while self._members and self._whole_bytes + sum(sizes) + ENTRY_BYTES > room:
-            self._whole_bytes = self._members.pop().header_offset
+            self._whole_bytes = self._members.pop()[0].header_offset
             sizes.pop()
         with suppress(OSError):
             self._file.truncate(self._whole_bytes)
@@ -118,7 +123,7 @@ class LabelArchive(Sink):
         """What stands behind the members."""
         behind = _Behind(self._whole_bytes)
         with zipfile.ZipFile(behind, "w") as archive:
-            archive.infolist().extend(self._members)
+            archive.infolist().extend(member for frame in self._members for member in frame)
         return behind.getvalue()
 
     def close(self) -> None:

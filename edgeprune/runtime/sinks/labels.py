@@ -1,4 +1,5 @@
-"""Label maps of a run, at each frame's own pixels: a folder of PNGs of class ids.
+"""Label maps of a run, at each frame's own pixels: a folder of PNGs of class ids, and where the bundle has it each one's
+confidence beside it (`x.png`, `x.pgm`: no label map has that name, and no data set takes it for one).
 
 A PNG has a palette, too: a viewer shows colours, while Pillow, and so a data set, reads the ids. OpenCV reads the colours of
 such a file, never the ids; `--labels FILE.npz` is for those who have OpenCV alone (`label_archive.py`).
@@ -21,6 +22,7 @@ from edgeprune.base.outputs import (
     refuse_remains,
 )
 from edgeprune.data.image import IMAGE_SUFFIXES
+from edgeprune.data.samples import UInt8
 from edgeprune.runtime.cameras.source import FrameSource
 from edgeprune.runtime.row import Row, milliseconds
 from edgeprune.runtime.sinks.label_archive import ARCHIVE, LabelArchive, free_name, stem_of
@@ -89,23 +91,20 @@ class LabelFolder(Sink):
 
     def add(self, result: Result, row: Row) -> Row:
         start_ns = time.monotonic_ns()
-        picture = Image.fromarray(result.labels)
-        # whole: Pillow packs the ids of a short one into 4 bits, and 255, which is no class, needs 8
-        picture.putpalette(bytes(channel for colour in result.palette for channel in colour).ljust(3 * 256, b"\0"))
-        data = io.BytesIO()
-        picture.save(data, "PNG", compress_level=COMPRESSION)
+        name = free_name(stem_of(result), result.index, lambda stem: (self.partial / f"{stem}.png").exists())
+        maps = {f"{name}.png": _png(result)}
+        if (confidence_HW := result.confidence) is not None:
+            maps = {f"{name}.pgm": _pgm(confidence_HW)} | maps  # the labels are last: a frame that has them is whole
         try:
-            (self.partial / UNFINISHED).write_bytes(data.getbuffer())
-            os.replace(self.partial / UNFINISHED, self._name(result))
+            for file, data in maps.items():
+                (self.partial / UNFINISHED).write_bytes(data)
+                os.replace(self.partial / UNFINISHED, self.partial / file)
         except OSError as error:
+            with suppress(OSError):
+                (self.partial / f"{name}.pgm").unlink()
             raise self._failure(error) from error
         self._frames += 1
         return row.after_encoding(milliseconds(start_ns, time.monotonic_ns()))
-
-    def _name(self, result: Result) -> Path:
-        """The frame's own, with its index behind it where another frame has had that name."""
-        name = free_name(stem_of(result), result.index, lambda stem: (self.partial / f"{stem}.png").exists())
-        return self.partial / f"{name}.png"
 
     def _failure(self, error: OSError) -> RunError:
         """Ends the folder, and says why."""
@@ -145,3 +144,19 @@ class LabelFolder(Sink):
             self._kept = None
             raise
         self._kept = name
+
+
+def _png(result: Result) -> bytes:
+    """The labels, with their palette."""
+    picture = Image.fromarray(result.labels)
+    # whole: Pillow packs the ids of a short one into 4 bits, and 255, which is no class, needs 8
+    picture.putpalette(bytes(channel for colour in result.palette for channel in colour).ljust(3 * 256, b"\0"))
+    data = io.BytesIO()
+    picture.save(data, "PNG", compress_level=COMPRESSION)
+    return data.getvalue()
+
+
+def _pgm(map_HW: UInt8) -> bytes:
+    """A grey picture, uncompressed: of a 960x540 frame 518 KB in 2.5 ms on an x86 core; as a PNG 30 KB in 7.4 ms."""
+    height, width = map_HW.shape
+    return f"P5 {width} {height} 255\n".encode() + map_HW.tobytes()

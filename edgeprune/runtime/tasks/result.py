@@ -1,6 +1,6 @@
 """The result of one frame, whatever the task.
 
-Array shapes: label_HW (uint8 class ids), picture_HW3 (uint8 RGB), both of the frame's own pixels.
+Array shapes: label_HW (uint8 class ids), confidence_HW (uint8), picture_HW3 (uint8 RGB), all of the frame's own pixels.
 """
 
 from abc import ABC, abstractmethod
@@ -86,6 +86,17 @@ class Result(ABC):
     @abstractmethod
     def labels(self) -> UInt8:
         """label_HW, class ids at the frame's own pixels."""
+
+    @property
+    def confidence(self) -> UInt8 | None:
+        """confidence_HW, how sure the labels are at the frame's own pixels: 0 a tie of two classes, 255 certain; None where the
+        bundle was built without."""
+        return None
+
+    @property
+    def mean_confidence(self) -> float | None:
+        """Of the frame's pixels, 0 to 1; None where the bundle was built without."""
+        return None
 
     @property
     @abstractmethod

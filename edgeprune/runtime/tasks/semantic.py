@@ -1,7 +1,7 @@
 """Semantic segmentation: a class per pixel.
 
-Array shapes: label_hw (uint8 class ids, as the graphs give them), label_HW (the same at the frame's own pixels),
-picture_HW3 (uint8 RGB).
+Array shapes: label_hw (uint8 class ids) and confidence_hw (uint8) as the graphs give them, label_HW and confidence_HW (the same
+at the frame's own pixels), picture_HW3 (uint8 RGB).
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Semantic(Task):
 
     def result(self, facts: result.FrameFacts, outputs: Outputs) -> "Result":
         """The result of a frame; nothing of it is computed yet."""
-        return Result(facts, outputs["labels"], self)
+        return Result(facts, outputs["labels"], outputs.get("confidence"), self)
 
     @staticmethod
     def agreement(expected: Outputs, got: Outputs, sure: npt.NDArray[np.bool_] | None = None) -> Agreement:
@@ -51,17 +51,37 @@ class Result(result.Result):
 
     Attributes:
         label_hw: the labels at the resolution of the graphs.
+        confidence_hw: their confidence; None where the bundle was built without.
         task: what it came from.
     """
 
     facts: result.FrameFacts
     label_hw: UInt8
+    confidence_hw: UInt8 | None
     task: Semantic
 
     @cached_property
     def labels(self) -> UInt8:
         """label_HW; mapped back from the model's input when it is first asked for."""
         return self.task.fit.back(self.label_hw, *self.frame.image_HW3.shape[:2])
+
+    @cached_property
+    def confidence(self) -> UInt8 | None:
+        """confidence_HW: p1 - p2 of each pixel's two most probable classes, in steps of 1/255."""
+        if self.confidence_hw is None:
+            return None
+        return self.task.fit.back(self.confidence_hw, *self.frame.image_HW3.shape[:2])
+
+    @property
+    def mean_confidence(self) -> float | None:
+        if self.confidence_hw is None:
+            return None
+        top, left, height, width = self.task.fit.placement(*self.frame.image_HW3.shape[:2])
+        stride = self.task.fit.height // self.confidence_hw.shape[0]
+        covered_hw = self.confidence_hw[
+            top // stride : -(-(top + height) // stride), left // stride : -(-(left + width) // stride)
+        ]
+        return round(float(covered_hw.mean()) / 255, 4)
 
     @property
     def palette(self) -> Sequence[tuple[int, int, int]]:

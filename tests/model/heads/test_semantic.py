@@ -21,6 +21,23 @@ def test_labels_are_the_best_classes_and_ties_are_not_sure() -> None:
     assert head.decided_from(logits_1KHW)[0] is logits_1KHW
 
 
+def test_confidence_is_the_margin_of_the_two_most_probable_classes() -> None:
+    head = PyramidHead(192, 5, (), 16)
+    assert head.outputs == ("labels",)
+    head.with_confidence = True
+    logits_1KHW = 4 * torch.randn(1, 5, 6, 9, generator=torch.Generator().manual_seed(1))
+    logits_1KHW[..., 0, 0] = torch.tensor([2.0, 7.0, 7.0, 0.0, 7.0])  # three best: a tie
+    logits_1KHW[..., 0, 1] = torch.tensor([3e4, 1.0, 2.0, -3e4, 0.0])
+    labels_HW, confidence_HW = head.decide(logits_1KHW)
+    assert head.outputs == ("labels", "confidence")
+    torch.testing.assert_close(labels_HW, logits_1KHW.argmax(1)[0])
+    best_2HW = logits_1KHW.softmax(dim=1).topk(2, dim=1).values[0]
+    torch.testing.assert_close(confidence_HW, (255 * (best_2HW[0] - best_2HW[1])).round().to(torch.int32))
+    assert confidence_HW[0, :2].tolist() == [0, 255]
+    decided_from = head.decided_from(logits_1KHW)
+    assert decided_from[0] is logits_1KHW and torch.equal(decided_from[1], confidence_HW)
+
+
 @pytest.mark.parametrize("task", HEADS)
 def test_every_head_answers_under_its_names(task: str) -> None:
     """Ids are whole numbers, of the first frame alone; what they are decided from stands beside them, one for one."""

@@ -120,7 +120,7 @@ def test_a_gap_of_a_paced_file_is_no_stall(start: Callable[..., Ended], monkeypa
             for picture, shown_s in zip(super().one_pass(), (0.0, 0.4), strict=True):
                 yield picture._replace(presentation_s=shown_s)
 
-    monkeypatch.setattr("edgeprune.runtime.stream.STALL_S", 0.1)
+    monkeypatch.setattr("edgeprune.runtime.cameras.capture.STALL_S", 0.1)
     source = Gap(2, live=True)
     source.paced = True
     summary, failure = start(source)

@@ -15,10 +15,10 @@ from edgeprune.base.errors import InputError
 from edgeprune.bundle import Bundle
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.runtime.cameras import CameraUnplugged
-from edgeprune.runtime.cameras.capture import open_capture
+from edgeprune.runtime.cameras.capture import STALL_S, open_capture
 from edgeprune.runtime.choose import make_chooser
 from edgeprune.runtime.engines import ENGINES, Session
-from edgeprune.runtime.stream import STALL_S, Stream
+from edgeprune.runtime.stream import Stream
 from tests import bundles
 from tests.runtime.loop.fakes import Scripted, scripted_frame
 

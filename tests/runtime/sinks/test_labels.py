@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from edgeprune.base.errors import InputError, RunError
+from edgeprune.data.image import IMAGE_SUFFIXES
 from edgeprune.runtime.sinks import label_archive
 from edgeprune.runtime.sinks.label_archive import LabelArchive
 from edgeprune.runtime.sinks.labels import LabelFolder, label_output, open_labels
@@ -51,6 +52,43 @@ def test_ids_at_the_frames_own_pixels_by_the_frames_own_names(tmp_path: Path, fo
     assert sorted(found) == sorted(STEMS)
     for index, stem in enumerate(STEMS):
         np.testing.assert_array_equal(found[stem], Found(index, height=6 + index).labels)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_confidence_lies_beside_under_a_name_that_no_label_map_has(tmp_path: Path, form: str) -> None:
+    """Whatever frames are called, and no data set takes it for a label map."""
+    path = tmp_path / form
+    sink = open_labels(str(path), Scripted(0))
+    for index, name in enumerate(["a.jpg", "a.pgm", "a.png", "a/confidence"]):
+        sink.add(Found(index, name, sure=100 + index), row(index))
+    sink.close()
+    stems = ["a", "a.pgm", "a-00000002", "confidence"]
+    if path.is_dir():
+        assert sorted(os.listdir(path)) == sorted(f"{stem}{suffix}" for stem in stems for suffix in (".pgm", ".png"))
+        sures = [np.asarray(Image.open(path / f"{stem}.pgm")) for stem in stems]
+        assert ".pgm" not in IMAGE_SUFFIXES
+    else:
+        found = read(path)
+        assert sorted(found) == sorted([*stems, *(f"{stem}/confidence" for stem in stems)])
+        sures = [found[f"{stem}/confidence"] for stem in stems]
+    for index, sure_HW in enumerate(sures):
+        np.testing.assert_array_equal(sure_HW, np.full((6, 9), 100 + index))
+
+
+def test_confidence_of_a_frame_that_is_not_whole_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = LabelFolder(tmp_path / "labels")
+    sink.add(Found(0, "a.jpg", sure=1), row(0))
+    replace = os.replace
+
+    def full(before: Path, after: Path) -> None:
+        if Path(after).suffix == ".png":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(before, after)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(RunError, match="cannot write on to"):
+        sink.add(Found(1, "b.jpg", sure=1), row(1))
+    assert sink.kept and sorted(os.listdir(sink.kept)) == ["a.pgm", "a.png"]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -235,11 +273,11 @@ def test_a_disk_that_fills_at_the_end(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_an_entry_of_the_directory_is_no_larger_than_is_reckoned_with(tmp_path: Path) -> None:
     sink = LabelArchive(tmp_path / "labels.npz")
     write(sink, [None] * 10)
-    names = sum(len(member.filename) for member in sink._members)
+    names = sum(len(member.filename) for (member,) in sink._members)
     assert len(sink._directory()) <= 11 * label_archive.ENTRY_BYTES + names
-    sink._members[0].header_offset = 1 << 40  # ZIP64
+    sink._members[0][0].header_offset = 1 << 40  # ZIP64
     assert len(sink._directory()) <= 11 * label_archive.ENTRY_BYTES + names
-    sink._members[0].header_offset = 0
+    sink._members[0][0].header_offset = 0
     sink.close()
 
 

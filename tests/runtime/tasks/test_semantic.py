@@ -1,10 +1,15 @@
-"""How alike two label maps are."""
+"""How alike two label maps are, and how sure one is."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgeprune.base.errors import InputError
-from edgeprune.runtime.tasks import Agreement, find_task
+from edgeprune.data.preprocess import Preprocess
+from edgeprune.runtime.cameras.source import Frame
+from edgeprune.runtime.tasks import Agreement, FrameFacts, find_task, open_task
+from tests import bundles
 
 
 def test_pixels_that_count_are_compared() -> None:
@@ -15,6 +20,27 @@ def test_pixels_that_count_are_compared() -> None:
     sure_hw = np.array([[True, True, True], [False, False, False]])
     assert agreement({"labels": expected_hw}, {"labels": got_hw}, sure_hw) == Agreement(2, 3)
     assert (Agreement(3, 6) + Agreement(2, 3)).share == 5 / 9 and Agreement(0, 0).share == 0
+
+
+def test_confidence_is_of_the_frames_own_pixels_and_there_where_the_bundle_has_it(
+    tmp_path: Path,
+) -> None:
+    manifest = bundles.write_bundle(tmp_path / "bundle").manifest
+    task, (height, width) = open_task(manifest), (manifest.label_height, manifest.label_width)
+    labels_hw, wide_HW3 = (
+        np.zeros((height, width), np.uint8),
+        np.zeros((manifest.height // 2, manifest.width, 3), np.uint8),
+    )
+    facts = FrameFacts(Frame(0, wide_HW3, 0), "full", 24, 1.0, 10.0, 0, 10**6, 0.1, 0.2, 0.3, 0.4)
+    without = task.result(facts, {"labels": labels_hw})
+    assert without.confidence is None and without.mean_confidence is None
+    bars_hw = np.full((height, width), 255, np.uint8)  # above and below the frame the network is sure
+    top, _, tall, _ = Preprocess.of(manifest).placement(*wide_HW3.shape[:2])
+    stride = manifest.height // height
+    bars_hw[top // stride : (top + tall) // stride] = 51
+    result = task.result(facts, {"labels": labels_hw, "confidence": bars_hw})
+    assert result.confidence is not None and result.mean_confidence == 0.2
+    np.testing.assert_array_equal(result.confidence, np.full(wide_HW3.shape[:2], 51, np.uint8))
 
 
 def test_an_unknown_task_is_answered_with_the_choices() -> None:

@@ -1,0 +1,212 @@
+"""`calibrate`: what the frames of a data set, or of the place where a device will hang, ask of a checkpoint."""
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from edgeprune.base.errors import InputError
+from edgeprune.base.reading import parse
+from edgeprune.bundle.target import load_target
+from edgeprune.cli.defaults import TARGET, calib_path
+from edgeprune.cli.options import argument, json_option, option, refuse_typed
+from edgeprune.cli.owning import own
+from edgeprune.cli.ranges import A_RUN, CALIBRATION_FRAMES
+from edgeprune.cli.show import show_json, show_table
+from edgeprune.cli.verb import verb
+from edgeprune.data.selection import CalibrationFrames
+from edgeprune.data.split import open_calibration
+from edgeprune.model.card import Card, read_header
+from edgeprune.quantize.calib import Calib, read_calib
+from edgeprune.runtime.cameras import Wanted, camera_files, open_source, what_to_type
+
+if TYPE_CHECKING:  # they come with torch
+    from edgeprune.model.segmenter import Segmenter
+
+logger = logging.getLogger(__name__)
+
+Measure = Callable[["Segmenter", Calib | None], Calib]  # of a model, and the calibration that it had before
+DECISIONS = {
+    "block": ("before block", "d"),
+    "thresholds.fp32": ("fp32 threshold", ".5f"),
+    "thresholds.int8": ("int8", ".5f"),
+    "least": ("tokens over it: least", ".0%"),
+    "median": ("median", ".0%"),
+    "most": ("most", ".0%"),
+}
+BUCKETS = {
+    "bucket": ("bucket", ""),
+    "tokens": ("of all tokens", ".0%"),
+    "frames": ("of these frames", ".0%"),
+    "before": ("before", ""),
+    "tokens_before": ("of all tokens", ".0%"),
+}
+WITHOUT_LABELS = """\
+not measured, as a camera's frames have no labels: accuracy. INT8 ranges are those of training; where a target leaves the
+precision open, `build` takes the fastest that agrees with PyTorch. `eval` scores a bundle on frames with labels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateOptions:
+    checkpoint: Path = argument()
+    data: str | None = option("--data", help="Data set: a name, a folder or a YAML file.")
+    split: str = option("--split", default="train", needs="data")
+    camera: str | None = option("--camera", help=f"In place of a data set: {what_to_type()}.")
+    frames: int = option(
+        "--frames", CALIBRATION_FRAMES, default=64, help="Spread evenly over the split, the folder or the recording."
+    )
+    seconds: float = option(
+        "--seconds", A_RUN, default=600.0, needs="camera", help="Spread the frames of a live camera over so long."
+    )
+    keep_thresholds: bool = option(
+        "--keep-thresholds",
+        default=False,
+        needs="camera",
+        help="Place buckets by the thresholds there are; default: new ones, which the target's share of tokens is over.",
+    )
+    out: Path | None = option(
+        "--out", help="Default: calib-<checkpoint>.yaml beside the checkpoint; of a camera out/calib/<model>.yaml."
+    )
+    json: bool = json_option()
+
+
+@verb(
+    "calibrate",
+    CalibrateOptions,
+    [
+        "edgeprune calibrate out/train/street-short/sparse.safetensors --data street",
+        "edgeprune calibrate mine.safetensors --camera rtsp://192.168.1.20/live --seconds 3600",
+    ],
+)
+def calibrate(options: CalibrateOptions) -> None:
+    """Measure a CHECKPOINT's thresholds and buckets on frames.
+
+    Gate thresholds, occupancy, ranges: what a build needs where the frames are not at hand. --camera takes frames without
+    labels, of the place where the device will hang.
+    """
+    if options.data is None and options.camera is None:
+        raise InputError("name frames to calibrate on: --data DATA, or --camera CAMERA, whose frames need no labels")
+    if options.data is not None and options.camera is not None:
+        raise InputError("--camera has no use for --data; leave one of the two out")
+    checkpoint = options.checkpoint
+    card = read_header(checkpoint)[0]
+    path = options.out or calib_path(checkpoint, None if options.camera is None else card.name)
+    seen = [] if options.camera is None else camera_files(options.camera)
+    own([path], [checkpoint, *seen], among=[options.data])
+    measure = on_data(options, card) if options.camera is None else on_camera(options, options.camera, card)
+    # torch takes seconds: what was given has been read
+    from edgeprune.quantize.calibrate import write_calib
+    from edgeprune.quantize.loading import load
+
+    model, _ = load(checkpoint)
+    before = calib_before(checkpoint, model)
+    if options.keep_thresholds and before is None:
+        raise InputError(f"{checkpoint} has no calibration whose thresholds could stay; leave --keep-thresholds out")
+    calib = measure(model, before)
+    write_calib(path, calib)
+    buckets = bucket_rows(model, calib, before)
+    if options.json:
+        show_json({"calib": str(path)} | calib.model_dump() | {"buckets": buckets})
+        return
+    click.echo(f"wrote {path}: {len(calib.frames)} frames of {calib.data}{f' {calib.split}' if calib.split else ''}")
+    if buckets:
+        show_table(decision_rows(model, calib), DECISIONS)
+        click.echo(f"buckets of a build for {TARGET}{f'; before: by {before.data}' if before else ''}")
+        show_table(buckets, {key: BUCKETS[key] for key in BUCKETS if before or "before" not in key})
+    if options.camera is not None:
+        click.echo(WITHOUT_LABELS)
+    click.echo(f"next: edgeprune build --checkpoint {checkpoint} --calib {path}")
+
+
+def on_data(options: CalibrateOptions, card: Card) -> Measure:
+    """Calibrates on frames of a data set. Raises InputError where it has none, or too few."""
+    given = {"data": options.data, "split": options.split, "frames": options.frames}
+    spec = parse(CalibrationFrames, given, "options")
+    open_calibration(spec)
+
+    def measure(model: "Segmenter", _: Calib | None) -> Calib:
+        from edgeprune.quantize.calibrate import calibrate
+
+        return calibrate(model, spec, card.name)
+
+    return measure
+
+
+def on_camera(options: CalibrateOptions, camera: str, card: Card) -> Measure:
+    """Calibrates on frames of a camera, which is open from here on. Raises InputError as `open_source`."""
+    source = open_source(camera, Wanted(within=(card.model.height, card.model.width), spread=options.frames))
+    if source.note:
+        logger.info(source.note)
+    if source.live:
+        logger.info(f"{source.uri}: {options.frames} frames over {options.seconds:g} s")
+    else:
+        refuse_typed(f"frames of {source.uri} are spread over the whole of it", "seconds")
+
+    def measure(model: "Segmenter", before: Calib | None) -> Calib:
+        from edgeprune.quantize.calibrate import Camera, calibrate_on_camera
+
+        stay = before.thresholds if before and options.keep_thresholds else {}
+        return calibrate_on_camera(model, Camera(source, options.frames, options.seconds), card.name, stay)
+
+    return measure
+
+
+def calib_before(checkpoint: Path, model: "Segmenter") -> Calib | None:
+    """The calibration that a build of the checkpoint takes unless told; None where there is none that fits."""
+    from edgeprune.export.inputs import calib_beside
+    from edgeprune.export.spec import check_calib
+
+    found = calib_beside(checkpoint)
+    with suppress(InputError):  # nobody named it, and it may be what is to be replaced
+        if found and (calib := read_calib(found)).placing:
+            check_calib(calib, model, list(calib.thresholds))
+            return calib
+    return None
+
+
+def decision_rows(model: "Segmenter", calib: Calib) -> list[dict[str, Any]]:
+    """A row for each decision: its thresholds, and which share of its tokens a frame has over them."""
+    return [
+        {
+            "block": block,
+            "thresholds": {precision: values_G[decision] for precision, values_G in calib.thresholds.items()},
+            "least": float(shares_F.min()),
+            "median": float(np.median(shares_F)),
+            "most": float(shares_F.max()),
+        }
+        for decision, (block, shares_F) in enumerate(
+            zip(model.policy.gated, np.transpose(calib.placing or []), strict=True)
+        )
+    ]
+
+
+def bucket_rows(model: "Segmenter", calib: Calib, before: Calib | None) -> list[dict[str, Any]]:
+    """A row for each bucket that a build for the default target makes, from small to large: its tokens as a share of the dense
+    model's, and the share of the frames that fall in it. Beside it one that `before` makes."""
+    from edgeprune.export.family import place_buckets
+
+    if calib.placing is None:
+        return []
+    schedule, family = model.policy.schedule, load_target(TARGET).buckets
+    by, all_tokens = schedule.chosen_by, schedule.depth * schedule.tokens
+    placed = place_buckets(schedule, family, calib.placing)
+    counts_F = np.rint(np.asarray(calib.placing)[:, by] * schedule.tokens)
+    bucket_F = np.searchsorted([bucket.counts[by] for bucket in placed], counts_F)
+    rows: list[dict[str, Any]] = []
+    for index, (bucket, other) in enumerate(
+        zip_longest(placed, place_buckets(schedule, family, before.placing) if before else [])
+    ):
+        row: dict[str, Any] = {}
+        if bucket:
+            tokens = schedule.token_layers(bucket.counts) / all_tokens
+            row |= {"bucket": bucket.name, "tokens": tokens, "frames": float(np.mean(bucket_F == index))}
+        if other:
+            row |= {"before": other.name, "tokens_before": schedule.token_layers(other.counts) / all_tokens}
+        rows.append(row)
+    return rows
