@@ -197,6 +197,7 @@ def calibrate_on_camera(
 
 def measure(model: Segmenter, images_F3HW: Tensor, calib: Calib) -> Calib:
     """A calibration that says which frames it is of, filled with what they ask for; thresholds that it has already stay."""
+    calib.region = list(model.inside.region.rows) if model.inside else None
     quantized = any(True for _ in quantized_linears(model))
     for precision in ("fp32", "int8") if quantized else ("fp32",):
         set_quantized(model, precision == "int8")
@@ -223,13 +224,16 @@ def ptq_ranges(model: Segmenter, spec: CalibrationFrames) -> dict[str, float]:
 
 
 def write_calib(path: Path, calib: Calib) -> None:
-    """Writes the YAML; occupancy is rounded to a hundred-thousandth, far less than one token."""
-    content = calib.model_dump(exclude_none=True)
+    """Writes the YAML; occupancy is rounded to a hundred-thousandth, far less than one token. A region is a picture in text:
+    one line a row, for people to change."""
+    content = calib.model_dump(exclude_none=True, exclude={"region"})
     content["occupancy"] = {
         key: [[round(share, 5) for share in frame] for frame in frames] for key, frames in calib.occupancy.items()
     }
     with write_atomic(path, "calibration") as partial:
         text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)
+        if calib.region is not None:
+            text += "\n".join(("region:", *(f'- "{row}"' for row in calib.region), ""))
         partial.write_text(text, encoding="utf-8")
 
 

@@ -102,6 +102,11 @@ class Combination(TokenPolicy):
         self.purity = Purity(self.sides) if self.sides else None
         self.heads = nn.ModuleList(ExitHead(shape) for _ in range(exits))
 
+    @property
+    def cell_side(self) -> int:
+        """The largest superpatch's."""
+        return max(self.sides, default=1)
+
     def _inside(self, block: int) -> list[Decision]:
         """The exit and the gate before a block."""
         found = (self.decisions[place] for place in self.schedule.decisions_at(block))
@@ -114,10 +119,15 @@ class Combination(TokenPolicy):
         for block in blocks:
             x_ND = block(x_ND)
         if self.purity is not None:
-            return x_ND, -torch.cat(self.purity(view.images_of_patches(PATCH)), dim=1)[0]
+            return x_ND, -torch.cat(self._purities(self.purity, view), dim=1)[0]
         if self.decisions[0].kind is Kind.EXIT:
             return x_ND, stay_scores(self.heads[0](x_ND), self.exit_options.context)
         return x_ND, self.gates[0](x_ND)
+
+    def _purities(self, purity: Purity, view: View) -> list[Tensor]:
+        """The logits (B, S) of each side's cells: the CNN sees the whole image, inside a region and outside."""
+        logits = purity(view.images_of_patches(PATCH))
+        return [view.of_cells(logits_BS, side) for side, logits_BS in zip(self.sides, logits, strict=True)]
 
     def by_side(self, scores_S: Tensor) -> list[Tensor]:
         """The trunk's scores of superpatches, each side's apart."""
@@ -179,7 +189,7 @@ class Combination(TokenPolicy):
         sharing = Sharing.of_single(x_BND, view.grid)
         walk = Walk(sharing, sharing.alive_BN, select, whole, x_BND.new_zeros((), dtype=torch.float32))
         if self.purity is not None:
-            logits = self.purity(view.images_of_patches(PATCH))
+            logits = self._purities(self.purity, view)
             walk.loss = walk.loss + purity_loss(logits, self.sides, view)
             for place, (side, logits_BS) in enumerate(zip(self.sides, logits, strict=True)):
                 sharing.merge(select(place, sharing.offered(logits_BS, side)), side)

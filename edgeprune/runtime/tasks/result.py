@@ -85,7 +85,7 @@ class Result(ABC):
     @property
     @abstractmethod
     def labels(self) -> UInt8:
-        """label_HW, class ids at the frame's own pixels."""
+        """label_HW, class ids at the frame's own pixels; 255 outside the region that the bundle was built for."""
 
     @property
     def confidence(self) -> UInt8 | None:
