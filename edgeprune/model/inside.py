@@ -42,10 +42,8 @@ class Inside:
         inside_RC = self.region.inside_GG[:: self.side, :: self.side]
         return torch.from_numpy(number_RrCr.swapaxes(1, 2)[inside_RC].swapaxes(0, 1).flatten())
 
-    def nearest_rows(self) -> Tensor:
-        """For each token of the whole grid (N,) the one inside that is nearest, by its number in the region's own grid: itself
-        where it is inside, of two as near the one that comes first."""
-        number_K, width = self.numbers(), self.region.grid[1]
-        token_N = torch.arange(self.region.inside_GG.size)[:, None]
-        away_NK = (token_N // width - number_K // width).square() + (token_N % width - number_K % width).square()
-        return away_NK.argmin(1)
+    def rows(self) -> Tensor:
+        """For each token of the whole grid (N,) its number in the region's own grid; of one outside K, one past the last."""
+        number_K = self.numbers()
+        row_N = torch.full((self.region.inside_GG.size,), len(number_K))
+        return row_N.scatter(0, number_K, torch.arange(len(number_K)))

@@ -46,7 +46,7 @@ class Segmenter(nn.Module):
     mean: Tensor
     std: Tensor
     inside_N: Tensor
-    nearest_M: Tensor
+    row_M: Tensor
 
     def __init__(self, spec: ModelSpec, policy: TokenPolicy):
         super().__init__()
@@ -82,8 +82,9 @@ class Segmenter(nn.Module):
         """From here on no block computes a token outside the region; None, or one of all patches: the whole frame, as it was.
         For calibration and graphs, not for training.
 
-        The stem sees the whole frame. For a token outside, the head takes the nearest one inside: where it reaches over the
-        border it finds what it was trained on, features of the last block.
+        The stem sees the whole frame. The head takes zeros for the tokens outside: none of them is handed on, and none decides
+        a label inside. (The embedded tokens, or of each the nearest one inside, give the shipped model labels near the border
+        that are no better on both train and val of CamVid.)
 
         Raises:
             InputError: another grid than the model's, or a policy that has no such form.
@@ -105,7 +106,7 @@ class Segmenter(nn.Module):
         self.inside = inside
         device = self.pos_embed.device
         self.register_buffer("inside_N", inside.numbers().to(device), persistent=False)
-        self.register_buffer("nearest_M", inside.nearest_rows().to(device), persistent=False)
+        self.register_buffer("row_M", inside.rows().to(device), persistent=False)
 
     def embed(self, images_B3HW: Tensor) -> tuple[Tensor, list[Tensor], View]:
         """Levels 0-255 -> tokens (B, N, D) with their positions, the stem's skips, and what a policy may look at.
@@ -167,11 +168,15 @@ class Segmenter(nn.Module):
         raw = self.head(self._everywhere(x_BND), grid, skips)
         if frozen_BNK is None or open_BN is None:
             return raw
-        return self.head.with_early_exits(raw, self._everywhere(frozen_BNK), self._everywhere(open_BN), grid)
+        # no token left outside a region: there the answer is the head's
+        open_BM = self._everywhere(open_BN, outside=1.0)
+        return self.head.with_early_exits(raw, self._everywhere(frozen_BNK), open_BM, grid)
 
-    def _everywhere(self, of_BN: Tensor) -> Tensor:
-        """What is said of tokens, said of every patch of the frame (B, M, ...): outside a region that of the nearest inside."""
-        return of_BN if self.inside is None else of_BN.index_select(1, self.nearest_M)
+    def _everywhere(self, of_BN: Tensor, outside: float = 0.0) -> Tensor:
+        """What is said of tokens, for every patch of the frame (B, M, ...)."""
+        if self.inside is None:
+            return of_BN
+        return torch.cat((of_BN, torch.full_like(of_BN[:, :1], outside)), dim=1).index_select(1, self.row_M)
 
     # -------------------------------------------------------------------------------- inference form, one frame
 

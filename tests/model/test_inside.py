@@ -33,12 +33,12 @@ def test_cells_of_its_own_grid_are_cells_of_the_frame() -> None:
         assert torch.equal(inside.numbers()[own_SP], frames_SP)
 
 
-def test_a_token_outside_has_the_nearest_inside() -> None:
-    inside = Inside.of(LOWER, 2)
-    row_GG = inside.nearest_rows().view(4, 6)
-    number_GG = inside.numbers()[row_GG]
-    assert number_GG[2:].flatten().tolist() == list(range(12, 24))
-    assert number_GG[:2].tolist() == [list(range(12, 18))] * 2
+@pytest.mark.parametrize("side", [1, 2])
+def test_rows_lead_back_to_the_frame(side: int) -> None:
+    inside = Inside.of(RAGGED, side)
+    number_K, row_N = inside.numbers(), inside.rows()
+    assert row_N[number_K].tolist() == list(range(len(number_K)))
+    assert (row_N == len(number_K)).tolist() == (~inside.region.inside_GG).flatten().tolist()
 
 
 @pytest.mark.parametrize("policy", ["svit", "cts-svit"])
