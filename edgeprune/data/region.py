@@ -16,9 +16,11 @@ import numpy.typing as npt
 from pydantic import AfterValidator, Field
 
 from edgeprune.base.errors import InputError
+from edgeprune.base.inputs import look_at
 from edgeprune.data.image import read_image
 from edgeprune.data.nearest import resize_nearest
 from edgeprune.data.preprocess import Preprocess
+from edgeprune.data.samples import UInt8
 
 INSIDE, OUTSIDE = "#", "."
 MOST = 1024  # patches of a side
@@ -85,27 +87,49 @@ class Region:
         return resize_nearest(self.inside_GG.astype(np.uint8), height, width) > 0
 
 
-def read_region(path: Path, preprocess: Preprocess, patch: int, frame: tuple[int, int]) -> Region:
-    """The region of an image in which every pixel that isn't black matters. A patch that it touches is inside.
+@dataclass(frozen=True)
+class Mask:
+    """An image of a camera's frame in which every pixel that isn't black matters.
+
+    Attributes:
+        path: of the image.
+        height, width: in pixels; those of the camera's frames, or of their aspect.
+        preprocess: what fits both to the model's input.
+        region: the patches that it touches.
+    """
+
+    path: Path
+    height: int
+    width: int
+    preprocess: Preprocess
+    region: Region
+
+    def check_frame(self, image_HW3: UInt8) -> None:
+        """Raises InputError where the mask is of another aspect than a frame (uint8, H, W, 3)."""
+        height, width, _ = image_HW3.shape
+        if self.preprocess.placement(height, width) != self.preprocess.placement(self.height, self.width):
+            raise InputError(
+                f"region {self.path} is {self.width}x{self.height} pixels, the frames are {width}x{height}: expected their "
+                "size, or their aspect; draw it on a frame of the camera"
+            )
+
+
+def read_mask(path: Path, preprocess: Preprocess, patch: int) -> Mask:
+    """Reads the image of a region.
 
     Args:
-        path: of the image, as large as the camera's frames, or of their aspect.
-        preprocess: fits it to the model's input, as it fits frames.
+        preprocess: of the model; it fits the mask as it fits labels.
         patch: pixels of a patch's side.
-        frame: height and width of the camera's frames.
 
     Raises:
-        InputError: no image, one of another aspect than the frames, or a black one.
+        InputError: no image, or a black one.
     """
+    look_at(path, "region")
     mask_HW = read_image(path).max(-1)
-    if preprocess.placement(*mask_HW.shape) != preprocess.placement(*frame):
-        raise InputError(
-            f"region {path} is {mask_HW.shape[1]}x{mask_HW.shape[0]} pixels, the frames are {frame[1]}x{frame[0]}: expected "
-            "their size, or their aspect; draw it on a frame of the camera"
-        )
     fitted_HW = preprocess.fit_label(mask_HW, 0)
-    height, width = (size // patch for size in fitted_HW.shape)
-    inside_GG: Bool = fitted_HW.reshape(height, patch, width, patch).max((1, 3)) > 0
+    rows, columns = (size // patch for size in fitted_HW.shape)
+    inside_GG: Bool = fitted_HW.reshape(rows, patch, columns, patch).max((1, 3)) > 0
     if not inside_GG.any():
         raise InputError(f"region {path}: nothing matters, every pixel is black; paint white what matters")
-    return Region.of_patches(inside_GG)
+    height, width = mask_HW.shape
+    return Mask(path, height, width, preprocess, Region.of_patches(inside_GG))

@@ -9,7 +9,7 @@ from PIL import Image
 from edgeprune.base.errors import InputError
 from edgeprune.base.reading import Strict, parse
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.data.region import Region, Rows, read_region
+from edgeprune.data.region import Region, Rows, read_mask
 
 ROWS = ["......", "...#..", "######", "####.."]
 
@@ -67,21 +67,22 @@ def drawn(folder: Path, height: int, width: int, *boxes: tuple[int, int, int, in
 def test_a_patch_that_the_mask_touches_is_inside(tmp_path: Path) -> None:
     """Frames and mask are twice the input's size; the box reaches two pixels into the third column of patches."""
     mask = drawn(tmp_path, 128, 192, (64, 0, 128, 68))
-    region = read_region(mask, Preprocess(64, 96), 16, (128, 192))
-    assert region.rows == ("......", "......", "###...", "###...")
-    assert read_region(mask, Preprocess(64, 96), 16, (256, 384)) == region  # the camera has the aspect, and more pixels
+    found = read_mask(mask, Preprocess(64, 96), 16)
+    assert found.region.rows == ("......", "......", "###...", "###...")
+    for height, width in ((128, 192), (256, 384)):  # of the frames; or their aspect
+        found.check_frame(np.zeros((height, width, 3), np.uint8))
+    with pytest.raises(
+        InputError, match="region .*mask.png is 192x128 pixels, the frames are 160x90: expected .* aspect"
+    ):
+        found.check_frame(np.zeros((90, 160, 3), np.uint8))
 
 
 def test_a_wide_frame_is_fitted_as_frames_are(tmp_path: Path) -> None:
     """It has bars above and below in the input: they are outside, though all of the frame matters."""
     mask = drawn(tmp_path, 48, 192, (0, 0, 48, 192))
-    assert read_region(mask, Preprocess(64, 96), 16, (48, 192)).rows == ("......", "######", "######", "......")
+    assert read_mask(mask, Preprocess(64, 96), 16).region.rows == ("......", "######", "######", "......")
 
 
-def test_a_mask_that_can_not_be_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match="region .*mask.png is 192x128 pixels, the frames are 160x90: expected .* aspect"
-    ):
-        read_region(drawn(tmp_path, 128, 192, (0, 0, 9, 9)), Preprocess(64, 96), 16, (90, 160))
-    with pytest.raises(InputError, match="nothing matters, every pixel is black; paint white what matters"):
-        read_region(drawn(tmp_path, 128, 192), Preprocess(64, 96), 16, (128, 192))
+def test_a_black_mask_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="region .*: nothing matters, every pixel is black; paint white what matters"):
+        read_mask(drawn(tmp_path, 128, 192), Preprocess(64, 96), 16)
