@@ -8,9 +8,12 @@ import pytest
 from edgeprune.base.errors import InputError
 from edgeprune.bundle import SCHEMA
 from edgeprune.bundle.manifest import SCHEMA_OF_WHOLE_FRAMES
+from edgeprune.bundle.target import load_target
 from edgeprune.data.region import Region
+from edgeprune.export.fp16 import to_fp16
 from edgeprune.export.graphs import export_family
 from edgeprune.export.inputs import BuildInputs
+from edgeprune.export.lint import lint_graph
 from edgeprune.export.manifest import describe_bundle
 from edgeprune.export.parity import WatchedGraph, measure_parity
 from edgeprune.export.simplify import kinds_of
@@ -20,17 +23,18 @@ from edgeprune.quantize.calibrate import calibrate_thresholds
 from tests import models
 from tests.export.conftest import small
 
+ORIN = load_target("jetson-orin")
 ROWS = ["......", "..##..", "######", "######"]
 CELLS = ["..##..", "..##..", "######", "######"]  # of 2x2 patches
 
 
 def test_graphs_answer_as_pytorch_does_and_have_rows_of_the_region_alone() -> None:
     """Superpatches and gates: the shipped policy."""
-    model = models.model(models.card("cts-svit"))
+    model = models.model(models.card("cts-svit", depth=3))
     model.restrict(Region(tuple(ROWS)))
     thresholds, occupancy_FG = calibrate_thresholds(model, models.images(4))
-    counts = model.policy.schedule.round_up([10, 6, 6])
-    graphs = export_family(model, [Bucket("k10", counts)], thresholds, "onnxruntime")
+    counts = model.policy.schedule.round_up([10, 6])
+    graphs = export_family(model, [Bucket("k10", counts)], thresholds, ORIN.dialect)
     row = measure_parity(model, [Bucket("k10", counts)], "fp32", graphs, models.frames(4), threads=1)[0]
     assert row.label_agreement > 0.9999 and row.max_abs < 0.05 and row.selection_agreement == 1
     assert kinds_of(graphs.trunk)["tokens"][1] == (16, 192) and kinds_of(graphs.trunk)["scores"][1] == (4,)
@@ -40,6 +44,7 @@ def test_graphs_answer_as_pytorch_does_and_have_rows_of_the_region_alone() -> No
         if node.op_type == "Softmax"
     ]
     assert [shape[-1] for shape in attention] == [counts[0], counts[0], *counts[1:]]
+    assert all(lint_graph(name, to_fp16(proto), ORIN.lint) == [] for name, proto in graphs.named().items())
     watched = WatchedGraph(graphs.trunk, threads=1)
     for frame_HW3, shares_G in zip(models.frames(4), occupancy_FG, strict=True):
         assert int(np.asarray(watched.run({"frame": frame_HW3})["count"])) == round(shares_G[0] * 16)
