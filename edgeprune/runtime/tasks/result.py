@@ -95,7 +95,7 @@ class Result(ABC):
 
     @property
     def mean_confidence(self) -> float | None:
-        """Of the frame's pixels, 0 to 1; None where the bundle was built without."""
+        """Of the frame's pixels, of a region those inside, 0 to 1; None where the bundle was built without."""
         return None
 
     @property

@@ -85,10 +85,11 @@ class Result(result.Result):
             return None
         top, left, height, width = self.task.fit.placement(*self.frame.image_HW3.shape[:2])
         stride = self.task.fit.height // self.confidence_hw.shape[0]
-        covered_hw = self.confidence_hw[
-            top // stride : -(-(top + height) // stride), left // stride : -(-(left + width) // stride)
-        ]
-        return round(float(covered_hw.mean()) / 255, 4)
+        covered = np.s_[top // stride : -(-(top + height) // stride), left // stride : -(-(left + width) // stride)]
+        counted = self.confidence_hw[covered]
+        if self.task.inside_hw is not None:
+            counted = counted[self.task.inside_hw[covered]]
+        return round(float(counted.mean()) / 255, 4) if counted.size else None
 
     @property
     def palette(self) -> Sequence[tuple[int, int, int]]:

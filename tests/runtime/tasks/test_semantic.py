@@ -49,10 +49,14 @@ def test_outside_a_region_there_are_no_labels(tmp_path: Path) -> None:
     label_hw = np.full((bundles.ROWS, bundles.COLUMNS), 3, np.uint8)
     frame = Frame(0, np.zeros((32, 48, 3), np.uint8), 0, None)
     facts = FrameFacts(frame, "full", 1, 1.0, 1.0, 0, 1, 0.0, 0.0, 0.0, 0.0)
-    labels_HW = find_task("semantic")(manifest).result(facts, {"labels": label_hw}).labels
+    sure_hw = np.full_like(label_hw, 51)
+    result = find_task("semantic")(manifest).result(facts, {"labels": label_hw, "confidence": sure_hw})
+    labels_HW = result.labels
     assert (labels_HW[:8] == 255).all() and (labels_HW[24:, 24:] == 255).all()
     assert (labels_HW[8:24] == 3).all() and (labels_HW[24:, :24] == 3).all()
-    assert (label_hw == 3).all()  # an engine's own buffer stays as it is
+    assert result.confidence is not None and result.mean_confidence == 0.2  # inside alone
+    np.testing.assert_array_equal(result.confidence, np.where(labels_HW == 255, 0, 51))
+    assert (label_hw == 3).all() and (sure_hw == 51).all()  # an engine's own buffers stay as they are
 
 
 def test_an_unknown_task_is_answered_with_the_choices() -> None:
