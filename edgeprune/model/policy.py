@@ -44,7 +44,7 @@ class View:
         grid: of their tokens: the region's own where there is one.
         labels_BHW: in training alone, for policies that learn from them; `ignore_index` marks pixels without one.
         progress: the share of the sparse phase that is done, for policies that change on the way; 1 in any other phase.
-        inside: the tokens of the region; None: all of the images.
+        image_grid: of the images themselves, where a region leaves some of their patches out; None: it is `grid`.
     """
 
     images_B3HW: Tensor
@@ -52,12 +52,12 @@ class View:
     labels_BHW: Tensor | None = None
     ignore_index: int = 255
     progress: float = 1.0
-    inside: Inside | None = None
+    image_grid: tuple[int, int] | None = None
 
     @property
     def whole_grid(self) -> tuple[int, int]:
         """Patches of the images, inside a region and outside."""
-        return self.inside.region.grid if self.inside else self.grid
+        return self.image_grid or self.grid
 
     @property
     def patch(self) -> int:
@@ -70,12 +70,6 @@ class View:
             return self.images_B3HW
         size = (self.whole_grid[0] * patch, self.whole_grid[1] * patch)
         return F.interpolate(self.images_B3HW, size, mode="bilinear", align_corners=False)
-
-    def of_cells(self, values_BS: Tensor, side: int) -> Tensor:
-        """Of what is said of each cell of a side over the whole images, that of the cells of `grid`."""
-        if self.inside is None:
-            return values_BS
-        return values_BS.index_select(1, self.inside.numbers(side).to(values_BS.device))
 
 
 @dataclass(frozen=True)

@@ -83,8 +83,8 @@ class Segmenter(nn.Module):
         For calibration and graphs, not for training.
 
         The stem sees the whole frame. The head takes zeros for the tokens outside: none of them is handed on, and none decides
-        a label inside. (The embedded tokens, or of each the nearest one inside, give the shipped model labels near the border
-        that are no better on both train and val of CamVid.)
+        a label inside. (The embedded tokens in their place were worth 0, 0.2 and 0.6 points of mIoU inside, on 30 training
+        frames of CamVid, in three regions of the shipped model, -0.1 on 40 of val; a tail would take them all from the trunk.)
 
         Raises:
             InputError: another grid than the model's, or a policy that has no such form.
@@ -104,9 +104,9 @@ class Segmenter(nn.Module):
             return
         self.policy.restrict(inside)
         self.inside = inside
-        device = self.pos_embed.device
-        self.register_buffer("inside_N", inside.numbers().to(device), persistent=False)
-        self.register_buffer("row_M", inside.rows().to(device), persistent=False)
+        self.register_buffer("inside_N", inside.numbers(), persistent=False)
+        self.register_buffer("row_M", inside.rows(), persistent=False)
+        self.to(self.pos_embed.device)
 
     def embed(self, images_B3HW: Tensor) -> tuple[Tensor, list[Tensor], View]:
         """Levels 0-255 -> tokens (B, N, D) with their positions, the stem's skips, and what a policy may look at.
@@ -123,7 +123,7 @@ class Segmenter(nn.Module):
         if self.inside is None:
             return x_BND, skips, View(normal_B3HW, grid)
         assert grid == self.grid  # a region is of the model's own input
-        return x_BND.index_select(1, self.inside_N), skips, View(normal_B3HW, self.inside.grid, inside=self.inside)
+        return x_BND.index_select(1, self.inside_N), skips, View(normal_B3HW, self.inside.grid, image_grid=grid)
 
     def forward(
         self,

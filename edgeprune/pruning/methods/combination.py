@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from edgeprune.model.inside import Inside
 from edgeprune.model.policy import Gathered, Masked, Select, Shape, TokenPolicy, View
 from edgeprune.pruning.cells import count_cells
 from edgeprune.pruning.exits import Canvas, EarlyExitState, ExitHead, exit_loss, exit_score, stay_scores
@@ -107,6 +108,12 @@ class Combination(TokenPolicy):
         """The largest superpatch's."""
         return max(self.sides, default=1)
 
+    def restrict(self, inside: Inside) -> None:
+        """The CNN sees the whole image; of its cells those inside count."""
+        super().restrict(inside)
+        for side in self.sides:
+            self.register_buffer(f"cells_{side}", inside.numbers(side), persistent=False)
+
     def _inside(self, block: int) -> list[Decision]:
         """The exit and the gate before a block."""
         found = (self.decisions[place] for place in self.schedule.decisions_at(block))
@@ -125,9 +132,12 @@ class Combination(TokenPolicy):
         return x_ND, self.gates[0](x_ND)
 
     def _purities(self, purity: Purity, view: View) -> list[Tensor]:
-        """The logits (B, S) of each side's cells: the CNN sees the whole image, inside a region and outside."""
+        """The logits (B, S) of each side's cells."""
         logits = purity(view.images_of_patches(PATCH))
-        return [view.of_cells(logits_BS, side) for side, logits_BS in zip(self.sides, logits, strict=True)]
+        if view.image_grid is None:
+            return logits
+        cells = (self.get_buffer(f"cells_{side}") for side in self.sides)
+        return [logits_BS.index_select(1, cells_S) for logits_BS, cells_S in zip(logits, cells, strict=True)]
 
     def by_side(self, scores_S: Tensor) -> list[Tensor]:
         """The trunk's scores of superpatches, each side's apart."""

@@ -31,7 +31,7 @@ class Random(SViT):
         """Whichever table it is, its last dimension is the tokens."""
         super().restrict(inside)
         for name, table in list(self.named_buffers(recurse=False)):
-            setattr(self, name, table.index_select(-1, inside.numbers().to(table.device)))
+            setattr(self, name, table.cpu().index_select(-1, inside.numbers()))
 
     def scores(self, gate: int, x_ND: Tensor) -> Tensor:
         """The gate's constant table (..., N), whatever the tokens hold; on a crop, which has no table, drawn anew."""
