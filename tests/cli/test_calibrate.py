@@ -141,6 +141,10 @@ class Still(FrameSource):
             "few/0.png: nothing matters, every pixel is black; paint white what matters",
         ),
         ("--camera PLACE --region gone.png", "region gone.png"),
+        (
+            "--camera PLACE --region square.png",
+            "region square.png is 32x32 pixels, the frames are 96x64: expected their size",
+        ),
     ],
 )
 def test_what_cannot_be_calibrated_on_is_one_line(
@@ -150,6 +154,7 @@ def test_what_cannot_be_calibrated_on_is_one_line(
     few.mkdir()
     for index in range(3):
         Image.new("RGB", (32, 32)).save(few / f"{index}.png")
+    Image.new("L", (32, 32), 255).save("square.png")
     typed = words.replace("PLACE", str(place)).replace("FEW", str(few)).split()
     assert_one_line(edgeprune("calibrate", checkpoint, *typed), line)
     assert not list(tmp_path.rglob("*.yaml"))
