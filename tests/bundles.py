@@ -12,7 +12,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeprune.bundle import SCHEMA, BucketEntry, Bundle, GraphSet, Manifest, ParityRow, open_bundle, write_manifest
+from edgeprune.bundle import BucketEntry, Bundle, GraphSet, Manifest, ParityRow, open_bundle, write_manifest
+from edgeprune.bundle.manifest import schema_of
 from edgeprune.bundle.runtime_spec import Power, RuntimeSpec
 from edgeprune.runtime.engines import Session
 
@@ -145,8 +146,11 @@ def write_bundle(
     engine: str = "onnxruntime",
     compiled_on_device: bool = False,
     meter: str = "auto",
+    region: list[str] | None = None,
 ) -> Bundle:
-    """Writes and opens a bundle of the graphs above; one that isn't `gated` has the one bucket `full`."""
+    """Writes and opens a bundle of the graphs above; one that isn't `gated` has the one bucket `full`. With a `region` the
+    manifest says that they process so many cells."""
+    most = "".join(region).count("#") if region else N
     graphs = {}
     for precision in precisions:
         trunk = f"graphs/{precision}-trunk.onnx"
@@ -160,7 +164,7 @@ def write_bundle(
             write_tail(folder / path, number)
     for name in ("dense", "stem-head"):
         write_single(folder / f"graphs/{name}.onnx")
-    names = BUCKETS if gated else {"full": N}
+    names = (BUCKETS if gated else {}) | {"full": most}
     frame_HW3 = frame_with(3)
     labels = {
         f"{precision}/{name}": (expected_labels(frame_HW3, name) if gated else expected_dense(frame_HW3))[None]
@@ -169,7 +173,7 @@ def write_bundle(
     }
     np.savez(folder / "references.npz", frames=frame_HW3[None], **labels)  # type: ignore[arg-type]
     manifest = Manifest(
-        schema_version=SCHEMA,
+        schema_version=schema_of(region),
         name="tiny",
         target=RuntimeSpec(
             name="test", engine=engine, compiled_on_device=compiled_on_device, power=Power(meter=meter)
@@ -183,10 +187,11 @@ def write_bundle(
         palette=PALETTE,
         depth=DEPTH,
         tokens=N,
+        region=region,
         policy="svit" if gated else "dense",
         precisions=list(precisions),
         buckets=[
-            BucketEntry(name=name, counts=[first] * 9, first=first, token_layers=3 * N + 9 * first)
+            BucketEntry(name=name, counts=[first] * 9, first=first, token_layers=3 * most + 9 * first)
             for name, first in names.items()
         ],
         graphs=graphs,

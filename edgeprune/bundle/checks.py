@@ -7,8 +7,9 @@ further look: every name leads to something, every count fits the grid.
 from collections.abc import Callable, Iterable, Sequence
 
 from edgeprune.base.errors import InputError
-from edgeprune.bundle.manifest import MANIFEST, MIXED, Manifest, Precision, named_files
+from edgeprune.bundle.manifest import MANIFEST, MIXED, Manifest, Precision, named_files, schema_of
 from edgeprune.bundle.onnx_files import is_inside
+from edgeprune.data.region import Region
 
 HASH_DIGITS = 64
 
@@ -29,6 +30,7 @@ def check_manifest(manifest: Manifest, where: str) -> None:
         return InputError(f"{where}: {MANIFEST}: {problem}; copy or build the bundle again")
 
     _check_sizes(manifest, refuse)
+    _check_region(manifest, refuse)
     _check_buckets(manifest, refuse)
     _check_graphs(manifest, refuse)
     _check_parity(manifest, refuse)
@@ -49,6 +51,19 @@ def _check_sizes(manifest: Manifest, refuse: Refuse) -> None:
     _check_unique("output", manifest.outputs, refuse)
 
 
+def _check_region(manifest: Manifest, refuse: Refuse) -> None:
+    region = Region.of(manifest.region)
+    if region is None:
+        return
+    height, width = region.grid
+    if manifest.schema_version < schema_of(manifest.region):
+        raise refuse(f"a region in a manifest of schema {manifest.schema_version}")
+    if height * width != manifest.tokens or height * manifest.width != width * manifest.height:
+        raise refuse(
+            f"a region of {height}x{width} patches, {manifest.tokens} tokens of {manifest.height}x{manifest.width} pixels"
+        )
+
+
 def _check_unique(what: str, names: Sequence[str], refuse: Refuse) -> None:
     again = next((name for index, name in enumerate(names) if name in names[:index]), None)
     if again is not None:
@@ -57,19 +72,19 @@ def _check_unique(what: str, names: Sequence[str], refuse: Refuse) -> None:
 
 def _check_buckets(manifest: Manifest, refuse: Refuse) -> None:
     _check_unique("bucket", [bucket.name for bucket in manifest.buckets], refuse)
-    before = 0
+    before, most, full = 0, manifest.most_tokens, "region" if manifest.region else "grid"
     for bucket in manifest.buckets:
         if bucket.first <= before:
             raise refuse(f"bucket {bucket.name!r} holds {bucket.first} tokens and the one before it {before}")
-        if max(bucket.counts, default=0) > manifest.tokens or bucket.first > manifest.tokens:
-            raise refuse(f"bucket {bucket.name!r} has more tokens than the grid, {manifest.tokens}")
-        if bucket.token_layers > manifest.tokens * manifest.depth:
+        if max(bucket.counts, default=0) > most or bucket.first > most:
+            raise refuse(f"bucket {bucket.name!r} has more tokens than the {full}, {most}")
+        if bucket.token_layers > most * manifest.depth:
             raise refuse(f"bucket {bucket.name!r} has {bucket.token_layers} tokens over {manifest.depth} blocks")
         if len(bucket.counts) != len(manifest.buckets[0].counts):
             raise refuse(f"bucket {bucket.name!r} has {len(bucket.counts)} counts, others another number")
         before = bucket.first
-    if before != manifest.tokens:
-        raise refuse(f"the last bucket holds {before} tokens, expected the full grid, {manifest.tokens}")
+    if before != most:
+        raise refuse(f"the last bucket holds {before} tokens, expected the full {full}, {most}")
 
 
 def _check_graphs(manifest: Manifest, refuse: Refuse) -> None:

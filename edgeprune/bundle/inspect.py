@@ -3,6 +3,7 @@
 from typing import Any
 
 from edgeprune.bundle import MANIFEST, Bundle
+from edgeprune.data.region import Region
 
 
 def inspect(bundle: Bundle) -> dict[str, Any]:
@@ -10,13 +11,14 @@ def inspect(bundle: Bundle) -> dict[str, Any]:
 
     Returns:
         `bundle`, `name`, `policy`, `target` (a `RuntimeSpec`: {name, engine, threads, ...}), `input` [H, W], `preprocess`,
-        `labels` [H, W], `classes`, `depth`, `tokens` (of the full grid), `precisions`,
+        `labels` [H, W], `classes`, `depth`, `tokens` (of the whole input), `region` ({share, rows}; null: the whole frame),
+        `precisions`,
         `buckets` [{name, first, counts, token_layers, token_share}],
         `engine_choice` and `precision_choice` (what was measured), `run` (the graph set that a run takes),
         `parity` (rows of the build), `graphs` [{graph, precision, file, bytes}], `files` [{file, bytes}], `bytes` (of all),
         `provenance`, `schema_version`.
     """
-    manifest = bundle.manifest
+    manifest, region = bundle.manifest, Region.of(bundle.manifest.region)
     sizes = {file: bundle.path(file).stat().st_size for file in [MANIFEST, *manifest.files]}
     graphs = [
         {"graph": graph, "precision": precision, "file": file, "bytes": sizes[file]}
@@ -38,6 +40,7 @@ def inspect(bundle: Bundle) -> dict[str, Any]:
         "classes": manifest.names,
         "depth": manifest.depth,
         "tokens": manifest.tokens,
+        "region": None if region is None else {"share": region.share, "rows": list(region.rows)},
         "precisions": manifest.precisions,
         "buckets": [
             bucket.model_dump() | {"token_share": bucket.token_layers / (manifest.depth * manifest.tokens)}

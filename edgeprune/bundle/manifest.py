@@ -10,10 +10,13 @@ Every file is hashed; a bundle is never changed after it is written. What a devi
 goes to a cache of its own (`edgeprune.base.device`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from edgeprune.base.errors import InputError, choose
@@ -21,10 +24,12 @@ from edgeprune.base.files import sha256
 from edgeprune.base.reading import Strict
 from edgeprune.bundle.runtime_spec import RuntimeSpec
 from edgeprune.data.preprocess import PreprocessName
+from edgeprune.data.region import Region, Rows
 
 # 2: one_tail, which no later version writes or reads; 3: buckets.most of the target; 4: preprocess; 5: of the target what a
-# device needs, without `accuracy` and `lint`; the task, which no manifest before names
-SCHEMA = 5
+# device needs, without `accuracy` and `lint`; the task, which no manifest before names; 6: region, of a bundle that has one:
+# the others are of 5, for an older runtime to read
+SCHEMA, SCHEMA_OF_WHOLE_FRAMES = 6, 5
 PREPROCESS_BEFORE = "letterbox"  # up to schema 3 no manifest names it, and a run fitted frames so
 MANIFEST = "manifest.json"
 MIXED = "mixed"  # the name of a graph set whose buckets are of several precisions
@@ -111,10 +116,13 @@ class Manifest(Strict, frozen=True, strict=True):
     names: list[DisplayName] = Field(min_length=1, max_length=255, description="classes; labels are bytes, 255 is none")
     palette: list[Annotated[tuple[Byte, Byte, Byte], Field(strict=False)]]  # a list in JSON
     depth: int = Field(ge=1, le=1000)
-    tokens: Tokens = Field(description="tokens of the full grid")
+    tokens: Tokens = Field(description="patches of the whole input, which the dense reference processes")
+    region: Rows | None = Field(
+        None, description="the patches that matter, `#`; the others have no labels, and no bucket processes them"
+    )
     policy: DisplayName
     precisions: list[str] = Field(min_length=1)
-    buckets: list[BucketEntry] = Field(min_length=1, description="smallest first; the last is the full grid")
+    buckets: list[BucketEntry] = Field(min_length=1, description="smallest first; the last is the full grid, or region")
     graphs: dict[str, GraphSet] = Field(description="by precision; `mixed` takes each bucket from one of them")
     dense: str = Field(description="the dense FP32 reference graph: frame -> labels")
     stem_head: str = Field(description="stem and head without a block: their share of the dense time")
@@ -130,6 +138,23 @@ class Manifest(Strict, frozen=True, strict=True):
     sizes: dict[str, Annotated[int, Field(ge=0)]] = Field(
         {}, description="bytes of every file: a file of another size is refused before it is read"
     )
+
+    @property
+    def inside_hw(self) -> npt.NDArray[np.bool_] | None:
+        """True for the pixels of a label map that lie inside the region; None: all do."""
+        region = Region.of(self.region)
+        return None if region is None else region.pixels(self.label_height, self.label_width)
+
+    @property
+    def most_tokens(self) -> int:
+        """What a block of the largest bucket processes: the whole input, or its region."""
+        region = Region.of(self.region)
+        return self.tokens if region is None else region.tokens
+
+
+def schema_of(region: Sequence[str] | None) -> int:
+    """The schema of a manifest with this region: the oldest that can say it."""
+    return SCHEMA_OF_WHOLE_FRAMES if region is None else SCHEMA
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +211,9 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     hashes = {name: sha256(path) for name, path in files.items()}
     sizes = {name: path.stat().st_size for name, path in files.items()}
     hashed = manifest.model_copy(update={"files": hashes, "sizes": sizes})
-    (folder / MANIFEST).write_text(hashed.model_dump_json(indent=1) + "\n")
+    # older runtimes know no such key, and refuse a manifest that has it
+    unsaid = {"region"} if hashed.region is None else None
+    (folder / MANIFEST).write_text(hashed.model_dump_json(indent=1, exclude=unsaid) + "\n")
     return hashed
 
 

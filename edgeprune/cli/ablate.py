@@ -94,6 +94,8 @@ def selection(options: SelectionOptions) -> None:
     beside = checkpoint.with_name(f"calib-{checkpoint.stem}.yaml")
     calib = options.calib or (beside if beside.is_file() else None)
     measured = read_calib(calib) if calib else None
+    if measured and measured.region:
+        raise InputError(f"{calib} is of a region, selections are scored on whole frames; name another with --calib")
     # torch takes seconds: what was given has been read
     from edgeprune.lab.ablate import Scoring, ablate_depth, ablate_selection
     from edgeprune.quantize.loading import load

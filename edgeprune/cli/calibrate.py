@@ -20,6 +20,8 @@ from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import A_RUN, CALIBRATION_FRAMES
 from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb
+from edgeprune.data.preprocess import Preprocess
+from edgeprune.data.region import Mask, Region, read_mask
 from edgeprune.data.selection import CalibrationFrames
 from edgeprune.data.split import open_calibration
 from edgeprune.model.card import Card, read_header
@@ -70,6 +72,11 @@ class CalibrateOptions:
         needs="camera",
         help="Place buckets by the thresholds there are; default: new ones, which the target's share of tokens is over.",
     )
+    region: Path | None = option(
+        "--region",
+        metavar="MASK",
+        help="An image of the frame, black where nothing matters: no block sees what lies there.",
+    )
     out: Path | None = option(
         "--out", help="Default: calib-<checkpoint>.yaml beside the checkpoint; of a camera out/calib/<model>.yaml."
     )
@@ -81,7 +88,7 @@ class CalibrateOptions:
     CalibrateOptions,
     [
         "edgeprune calibrate out/train/street-short/sparse.safetensors --data street",
-        "edgeprune calibrate mine.safetensors --camera rtsp://192.168.1.20/live --seconds 3600",
+        "edgeprune calibrate mine.safetensors --camera rtsp://192.168.1.20/live --seconds 3600 --region yard.png",
     ],
 )
 def calibrate(options: CalibrateOptions) -> None:
@@ -98,8 +105,9 @@ def calibrate(options: CalibrateOptions) -> None:
     card = read_header(checkpoint)[0]
     path = options.out or calib_path(checkpoint, None if options.camera is None else card.name)
     seen = [] if options.camera is None else camera_files(options.camera)
-    own([path], [checkpoint, *seen], among=[options.data])
-    measure = on_data(options, card) if options.camera is None else on_camera(options, options.camera, card)
+    own([path], [checkpoint, options.region, *seen], among=[options.data])
+    mask = read_mask(options.region, Preprocess.of(card.model), card.model.patch) if options.region else None
+    measure = on_data(options, card, mask) if options.camera is None else on_camera(options, options.camera, card, mask)
     # torch takes seconds: what was given has been read
     from edgeprune.quantize.calibrate import write_calib
     from edgeprune.quantize.loading import load
@@ -110,11 +118,15 @@ def calibrate(options: CalibrateOptions) -> None:
         raise InputError(f"{checkpoint} has no calibration whose thresholds could stay; leave --keep-thresholds out")
     calib = measure(model, before)
     write_calib(path, calib)
+    if before and before.region != calib.region:
+        before = None  # it is of other tokens
     buckets = bucket_rows(model, calib, before)
     if options.json:
         show_json({"calib": str(path)} | calib.model_dump() | {"buckets": buckets})
         return
     click.echo(f"wrote {path}: {len(calib.frames)} frames of {calib.data}{f' {calib.split}' if calib.split else ''}")
+    if options.region:
+        click.echo(about_region(Region.of(calib.region), options.region, path))
     if buckets:
         show_table(decision_rows(model, calib), DECISIONS)
         click.echo(f"buckets of a build for {TARGET}{f'; before: by {before.data}' if before else ''}")
@@ -124,7 +136,7 @@ def calibrate(options: CalibrateOptions) -> None:
     click.echo(f"next: edgeprune build --checkpoint {checkpoint} --calib {path}")
 
 
-def on_data(options: CalibrateOptions, card: Card) -> Measure:
+def on_data(options: CalibrateOptions, card: Card, mask: Mask | None) -> Measure:
     """Calibrates on frames of a data set. Raises InputError where it has none, or too few."""
     given = {"data": options.data, "split": options.split, "frames": options.frames}
     spec = parse(CalibrationFrames, given, "options")
@@ -133,12 +145,12 @@ def on_data(options: CalibrateOptions, card: Card) -> Measure:
     def measure(model: "Segmenter", _: Calib | None) -> Calib:
         from edgeprune.quantize.calibrate import calibrate
 
-        return calibrate(model, spec, card.name)
+        return calibrate(model, spec, card.name, mask)
 
     return measure
 
 
-def on_camera(options: CalibrateOptions, camera: str, card: Card) -> Measure:
+def on_camera(options: CalibrateOptions, camera: str, card: Card, mask: Mask | None) -> Measure:
     """Calibrates on frames of a camera, which is open from here on. Raises InputError as `open_source`."""
     source = open_source(camera, Wanted(within=(card.model.height, card.model.width), spread=options.frames))
     if source.note:
@@ -152,9 +164,16 @@ def on_camera(options: CalibrateOptions, camera: str, card: Card) -> Measure:
         from edgeprune.quantize.calibrate import Camera, calibrate_on_camera
 
         stay = before.thresholds if before and options.keep_thresholds else {}
-        return calibrate_on_camera(model, Camera(source, options.frames, options.seconds), card.name, stay)
+        return calibrate_on_camera(model, Camera(source, options.frames, options.seconds), card.name, stay, mask)
 
     return measure
+
+
+def about_region(region: Region | None, mask: Path, path: Path) -> str:
+    """What became of a mask, in a line."""
+    if region is None:
+        return f"{mask} reaches every patch of the frame: as without --region"
+    return f"region: {region.share:.1%} of the frame's patches, drawn as text in {path}, where they may be changed"
 
 
 def calib_before(checkpoint: Path, model: "Segmenter") -> Calib | None:
@@ -194,7 +213,7 @@ def bucket_rows(model: "Segmenter", calib: Calib, before: Calib | None) -> list[
     if calib.placing is None:
         return []
     schedule, family = model.policy.schedule, load_target(TARGET).buckets
-    by, all_tokens = schedule.chosen_by, schedule.depth * schedule.tokens
+    by, all_tokens = schedule.chosen_by, schedule.depth * model.grid[0] * model.grid[1]
     placed = place_buckets(schedule, family, calib.placing)
     counts_F = np.rint(np.asarray(calib.placing)[:, by] * schedule.tokens)
     bucket_F = np.searchsorted([bucket.counts[by] for bucket in placed], counts_F)

@@ -65,6 +65,9 @@ def inspect(options: InspectOptions) -> None:
         f"input {content['input'][0]}x{content['input'][1]}, labels {content['labels'][0]}x{content['labels'][1]}, "
         f"{content['bytes'] / 1e6:.1f} MB"
     )
+    if content["region"]:
+        click.echo(f"a region of the frame matters, {content['region']['share']:.1%} of its patches:")
+        click.echo("\n".join(content["region"]["rows"]))
     show_table(content["buckets"], BUCKET_COLUMNS)
     show_table(parity_rows(opened.manifest), PARITY_COLUMNS)
     if content["engine_choice"]:

@@ -109,11 +109,15 @@ def eval_(options: EvalOptions) -> None:
     rows = [row.to_json() for result in results for row in result.rows]
     if options.out:
         write_csv(options.out, rows)
+    first = results[0]
     if options.json:
         described = {result.engine["engine"]: result.engine for result in results}
-        show_json({"frames": results[0].frames, "threads": results[0].threads, "engines": described, "rows": rows})
+        about = {"frames": first.frames, "threads": first.threads, "scored_share": first.scored_share}
+        show_json(about | {"engines": described, "rows": rows})
         return
     show_scores(rows)
+    if first.scored_share is not None:
+        click.echo(f"scored: {first.scored_share:.1%} of the pixels, those inside the bundle's region")
     if options.out:
         click.echo(f"wrote {options.out}")
 

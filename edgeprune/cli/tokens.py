@@ -21,6 +21,7 @@ from edgeprune.cli.ranges import FRAMES
 from edgeprune.cli.show import show_json
 from edgeprune.cli.verb import verb
 from edgeprune.data.preprocess import Preprocess
+from edgeprune.data.region import Region
 from edgeprune.pruning.token_pictures import Selection, draw_heat, draw_selection
 from edgeprune.quantize.calib import read_calib
 from edgeprune.runtime.cameras import Frame, camera_files, open_source
@@ -125,6 +126,7 @@ class Painter:
         self._model, self._card = load(checkpoint)
         found = find_inputs(checkpoint, calib, None).calib if self._model.policy.gated else None
         self._thresholds = model_thresholds(self._model, found) if found else None
+        self._model.restrict(Region.of(found.region) if found else None)
         self._fit = Preprocess.of(self._model.spec)
         self._overlay = Overlay(self._card.names, self._card.palette)
         self.depth = self._model.spec.depth

@@ -10,9 +10,10 @@ Shapes: H W pixels of the frame or of the input; h w a label map's own, coarser 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from edgeprune.base.errors import choose
@@ -23,6 +24,7 @@ from edgeprune.data.samples import Sample, UInt8
 STRETCH = 0.02
 # ImageNet's mean colour, a grey that normalisation turns into about zero.
 FILL_RGB = (124, 116, 104)
+Id = TypeVar("Id", bound=np.generic)
 
 
 class Placement(NamedTuple):
@@ -121,7 +123,7 @@ class Preprocess:
         """Image and label of a sample at the input's size."""
         return Sample(sample.name, self.fit(sample.image_HW3), self.fit_label(sample.label_HW, ignore_index))
 
-    def back(self, label_hw: UInt8, height: int, width: int) -> UInt8:
+    def back(self, label_hw: npt.NDArray[Id], height: int, width: int) -> npt.NDArray[Id]:
         """Labels of a fitted image -> labels of the frame: nearest neighbour, what the frame does not cover cut away.
 
         Args:
@@ -136,7 +138,7 @@ class Preprocess:
         top, left, inner_height, inner_width = self.placement(height, width)
         rows = nearest_index(height, label_hw.shape[0], top, inner_height, self.height)
         columns = nearest_index(width, label_hw.shape[1], left, inner_width, self.width)
-        label_HW: UInt8 = label_hw[rows][:, columns]
+        label_HW: npt.NDArray[Id] = label_hw[rows][:, columns]
         return label_HW
 
 

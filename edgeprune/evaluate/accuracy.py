@@ -52,12 +52,14 @@ class AccuracyResult:
     Attributes:
         frames: how many were scored.
         engine: `Session.describe()`.
+        scored_share: see `Metric.scored_share`.
     """
 
     frames: int
     threads: int
     engine: dict[str, Any]
     rows: list[AccuracyRow]
+    scored_share: float | None = None
 
 
 def evaluate(
@@ -105,6 +107,7 @@ def evaluate(
             threads=graphs.threads or manifest.target.threads,
             engine=opened.describe(),
             rows=rows.result(engine, opened.all_tokens),
+            scored_share=metric.scored_share,
         )
 
 

@@ -50,6 +50,8 @@ def build(target: Target, inputs: BuildInputs, precisions: Sequence[str], out: P
     check_replaceable(out)
     spec = describe_build(target, inputs, precisions)
     logger.info(f"{spec.card.name} for {target.name}: buckets {', '.join(bucket.name for bucket in spec.buckets)}")
+    if spec.model.inside is not None:
+        logger.info(f"a region of {spec.model.inside.region.share:.1%} of the frame's patches, as its calibration says")
     if inputs.reference is None and spec.model.policy.gated:
         logger.warning(
             f"no reference.safetensors beside {inputs.checkpoint.name}: `dense` is its own weights on every token"

@@ -93,7 +93,7 @@ class DenseGraph(nn.Module):
         x_ND = x_BND[0]
         for block in self.model.new_extras().around(self.model.blocks[: self.depth]):
             x_ND = block(x_ND)
-        raw = self.model.head(self.model.norm(x_ND)[None], self.model.grid, skips)
+        raw = self.model.finish(self.model.norm(x_ND)[None], self.model.grid, skips)
         return to_outputs(self.model, raw, self.dialect)
 
 

@@ -10,7 +10,8 @@ import torch
 
 from edgeprune import __version__
 from edgeprune.base.files import sha256
-from edgeprune.bundle import SCHEMA, BucketEntry, GraphSet, Manifest, ParityRow
+from edgeprune.bundle import BucketEntry, GraphSet, Manifest, ParityRow
+from edgeprune.bundle.manifest import schema_of
 from edgeprune.export.spec import BuildSpec
 from edgeprune.model.policy import Bucket
 from edgeprune.model.segmenter import Segmenter
@@ -31,8 +32,9 @@ def describe_bundle(
         references: path of the reference frames.
     """
     model, card = spec.model, spec.card
+    region = list(model.inside.region.rows) if model.inside else None
     return Manifest(
-        schema_version=SCHEMA,
+        schema_version=schema_of(region),
         name=card.name,
         task=model.spec.task,
         outputs=list(model.head.outputs),
@@ -45,7 +47,8 @@ def describe_bundle(
         names=card.names,
         palette=card.palette,
         depth=model.spec.depth,
-        tokens=model.policy.tokens,
+        tokens=model.grid[0] * model.grid[1],
+        region=region,
         policy=card.policy.name,
         precisions=list(spec.precisions),
         buckets=[_entry(bucket, model) for bucket in spec.buckets],

@@ -39,12 +39,14 @@ class Answer:
         outputs: by their names.
         decided_from: of each output what it is decided from, such as the logits of labels.
         kept: the tokens that each gate kept.
-        sure: True for the entries of the outputs that rounding alone does not change; None: all, or unknown.
+        inside: True for the entries of the outputs inside the model's region, which alone are answers; None: all.
+        sure: True for those of them that rounding alone does not change; None: all, or unknown.
     """
 
     outputs: Outputs
     decided_from: list[npt.NDArray[Any]]
     kept: list[set[int]]
+    inside: npt.NDArray[np.bool_] | None = None
     sure: npt.NDArray[np.bool_] | None = None
 
 
@@ -54,13 +56,19 @@ def ask_torch(model: Segmenter, buckets: Sequence[Bucket], frame_HW3: UInt8) -> 
         x_ND, skips, scores_N = model.trunk(torch.from_numpy(frame_HW3))
         for bucket in buckets:
             raw, selected = model.tail_with_selections(x_ND, skips, scores_N, bucket.counts)
-            head, sure = model.head, model.head.sure(raw)
+            head, inside, sure = model.head, None, None
+            if (found := head.sure(raw)) is not None:
+                sure = found.numpy()
+                if model.inside is not None:
+                    inside = model.inside.region.pixels(*sure.shape)
+                    sure &= inside
             outputs = zip(head.outputs, to_outputs(model, raw, "onnxruntime"), strict=True)
             yield Answer(
                 {name: each.numpy() for name, each in outputs},
                 [each.numpy() for each in head.decided_from(raw)],
                 [set(selected_K.tolist()) for selected_K in selected],
-                None if sure is None else sure.numpy(),
+                inside,
+                sure,
             )
 
 
@@ -139,7 +147,7 @@ def measure_parity(
                 if np.issubdtype(ours.dtype, np.floating):  # bytes, such as a confidence, follow from these
                     max_abs[index] = max(max_abs[index], float(np.abs(ours - theirs).max()))
             agreed[index] += agreement(expected.outputs, got.outputs, expected.sure)
-            entries[index] += agreement(expected.outputs, got.outputs).of
+            entries[index] += agreement(expected.outputs, got.outputs, expected.inside).of
             # equal selections, as `uniform` makes them, are one node of a graph
             if len(expected.kept) == len(got.kept):
                 selected[index] += [

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from edgeprune.base.errors import InputError
 from edgeprune.bundle.target import Target
 from edgeprune.data.preprocess import Preprocess
+from edgeprune.data.region import Region
 from edgeprune.export.family import place_buckets
 from edgeprune.export.inputs import BuildInputs, UInt8, frames_for_parity
 from edgeprune.export.int8 import fold_linears, unquantize_linears
@@ -76,6 +77,7 @@ def describe_build(target: Target, inputs: BuildInputs, precisions: Sequence[str
         raise InputError(
             f"{inputs.checkpoint} has no quantization scales; train a qat phase or build with --precision fp32"
         )
+    model.restrict(Region.of(inputs.calib.region) if inputs.calib else None)
     occupancy_FG = None
     if model.policy.gated:
         if inputs.calib is None:

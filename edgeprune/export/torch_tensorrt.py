@@ -28,6 +28,7 @@ from edgeprune.base.device import workspace_mb
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.bundle import Bundle
 from edgeprune.bundle.target import Target
+from edgeprune.data.region import Region
 from edgeprune.export.graphs import DenseGraph, TailGraph, TrunkGraph, blank_frame, trunk_outputs
 from edgeprune.export.inputs import BuildInputs
 from edgeprune.export.spec import reference_and_export_models
@@ -100,6 +101,7 @@ def build_plans(inputs: BuildInputs, bundle: Bundle) -> list[Path]:
     """
     model, _ = load(inputs.checkpoint, inputs.size)
     model.head.with_confidence = inputs.confidence
+    model.restrict(Region.of(bundle.manifest.region))
     written = []
     for precision in (each for each in bundle.manifest.precisions if each in PRECISIONS):
         thresholds = inputs.calib.thresholds_of(precision) if inputs.calib else []

@@ -1,5 +1,7 @@
 """The protocol that a token policy fulfils: where it decides, how it trains, and how it becomes graphs of constant shapes.
 
+The full grid is the model's, or the region's own where the model looks at a region of the frame alone (`model/inside.py`).
+
 Shapes: B batch, N tokens of the full grid, K tokens kept (of logits: classes), D width, G decisions, S scores.
 """
 
@@ -10,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgeprune.base.errors import InputError
+from edgeprune.model.inside import Inside
 from edgeprune.model.schedule import Schedule
 
 # (index of the decision, the scores of its candidates (B, S), larger = keep) -> mask (B, S) of zeros and ones
@@ -37,9 +41,10 @@ class View:
 
     Attributes:
         images_B3HW: normalised as the stem takes them.
-        grid: of these images.
+        grid: of their tokens: the region's own where there is one.
         labels_BHW: in training alone, for policies that learn from them; `ignore_index` marks pixels without one.
         progress: the share of the sparse phase that is done, for policies that change on the way; 1 in any other phase.
+        image_grid: of the images themselves, where a region leaves some of their patches out; None: it is `grid`.
     """
 
     images_B3HW: Tensor
@@ -47,17 +52,23 @@ class View:
     labels_BHW: Tensor | None = None
     ignore_index: int = 255
     progress: float = 1.0
+    image_grid: tuple[int, int] | None = None
+
+    @property
+    def whole_grid(self) -> tuple[int, int]:
+        """Patches of the images, inside a region and outside."""
+        return self.image_grid or self.grid
 
     @property
     def patch(self) -> int:
         """Pixels of a patch's side."""
-        return self.images_B3HW.shape[-1] // self.grid[1]
+        return self.images_B3HW.shape[-1] // self.whole_grid[1]
 
     def images_of_patches(self, patch: int) -> Tensor:
         """The images at a size at which their patches have so many pixels."""
         if patch == self.patch:
             return self.images_B3HW
-        size = (self.grid[0] * patch, self.grid[1] * patch)
+        size = (self.whole_grid[0] * patch, self.whole_grid[1] * patch)
         return F.interpolate(self.images_B3HW, size, mode="bilinear", align_corners=False)
 
 
@@ -118,12 +129,30 @@ class TokenPolicy(nn.Module):
     not_exportable: str | None = None
     # whether the blocks of the training form are given the grid's tokens first, in their order, and not merged groups
     keeps_grid = True
+    # why it has no form that looks at a region of the frame alone; None: it has
+    not_in_region: str | None = None
 
     def __init__(self, shape: Shape, schedule: Schedule | None = None):
         super().__init__()
         self.shape = shape
         schedule = schedule or Schedule(shape.depth, shape.grid)
         self.schedule = replace(schedule, extra_rows=schedule.extra_rows + shape.extra_tokens)
+
+    @property
+    def cell_side(self) -> int:
+        """Patches of the side of the cells that it needs whole in a region; they divide the grid."""
+        return 1
+
+    def restrict(self, inside: Inside) -> None:
+        """From here on the full grid is the region's own. Tables by token are cut to it.
+
+        Raises:
+            InputError: the policy has no such form.
+        """
+        if self.not_in_region:
+            raise InputError(f"policy: no form that looks at a region alone: {self.not_in_region}")
+        self.shape = replace(self.shape, grid=inside.grid)
+        self.schedule = self.schedule.on(inside.grid)
 
     @property
     def tokens(self) -> int:

@@ -8,14 +8,16 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from edgeprune.model.inside import Inside
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.pruning.selection import select_over
 from edgeprune.pruning.token_pictures import Selection
 from edgeprune.runtime.engines.engine import UInt8
+from edgeprune.runtime.tasks.semantic import NO_CLASS
 
 
 def select_tokens(model: Segmenter, frame_HW3: UInt8, thresholds: Sequence[float] | None) -> tuple[Selection, UInt8]:
-    """The policy's decisions on a frame of the model's input size, and its label map (H/2, W/2).
+    """The policy's decisions on a frame of the model's input size, and its label map (H/2, W/2), 255 outside a region.
 
     Args:
         thresholds: what gates are cut at, as a run does; None: the best tokens at the target ratios stay.
@@ -40,5 +42,24 @@ def select_tokens(model: Segmenter, frame_HW3: UInt8, thresholds: Sequence[float
         if last >= 0 and groups_GN is not None:
             here_N = np.isin(groups_GN[last], groups_GN[last][here_N])
         blocks_N += here_N
-    selection = Selection(model.grid, [gate + 1 for gate in policy.gated], keep_GN, blocks_N, groups_GN)
-    return selection, prediction.raw.argmax(dim=1)[0].to(torch.uint8).numpy()
+    before = [gate + 1 for gate in policy.gated]
+    selection = Selection(model.grid, before, keep_GN, blocks_N, groups_GN)
+    label_HW = prediction.raw.argmax(dim=1)[0].to(torch.uint8).numpy()
+    if model.inside is not None:
+        selection = in_frame(selection, model.inside)
+        label_HW = np.where(model.inside.region.pixels(*label_HW.shape), label_HW, NO_CLASS)
+    return selection, label_HW
+
+
+def in_frame(selection: Selection, inside: Inside) -> Selection:
+    """The decisions on the tokens of a region, on the grid of the whole frame: no block processed a token outside."""
+    number_K, all_N = inside.numbers().numpy(), inside.region.inside_GG.flatten()
+    keep_GN = np.zeros((len(selection.keep_GN), len(all_N)), bool)
+    keep_GN[:, number_K] = selection.keep_GN
+    blocks_N = np.zeros(len(all_N), np.int64)
+    blocks_N[number_K] = selection.blocks_N
+    groups_GN = None
+    if selection.groups_GN is not None:
+        groups_GN = np.full(keep_GN.shape, -1)
+        groups_GN[:, number_K] = selection.groups_GN
+    return Selection(selection.grid, selection.before, keep_GN, blocks_N, groups_GN, all_N)

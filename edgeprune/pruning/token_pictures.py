@@ -38,6 +38,7 @@ class Selection:
         keep_GN: which tokens the blocks after it process; of a merged group one.
         blocks_N: how many blocks processed each token, or the group that it was merged into.
         groups_GN: of each decision, the number of the group that a token belongs to; None where nothing is merged.
+        inside_N: True for the tokens of the region that the blocks see; None: all.
     """
 
     grid: tuple[int, int]
@@ -45,12 +46,15 @@ class Selection:
     keep_GN: Bool
     blocks_N: npt.NDArray[np.int64]
     groups_GN: npt.NDArray[np.int64] | None = None
+    inside_N: Bool | None = None
 
     def token_share(self, depth: int) -> float:
         """Tokens processed over all blocks, as a share of the dense model's; a merged group is one."""
-        schedule = Schedule(depth, self.grid, tuple(block - 1 for block in self.before))
+        tokens = int(np.prod(self.grid))
+        first = tokens if self.inside_N is None else int(self.inside_N.sum())
+        schedule = Schedule(depth, (1, first), tuple(block - 1 for block in self.before))
         counts = [int(keep_N.sum()) for keep_N in self.keep_GN]
-        return schedule.token_layers(counts) / (schedule.tokens * depth)
+        return schedule.token_layers(counts) / (tokens * depth)
 
 
 def draw_selection(

@@ -1,4 +1,5 @@
-"""A calibration: what `edgeprune calibrate` measured of a model on frames, for a build that has no data set at hand."""
+"""A calibration: what `edgeprune calibrate` measured of a model on frames, for a build that has no data set at hand; and what
+of a frame matters where the camera hangs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +8,7 @@ from pydantic import Field
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.reading import Strict, parse, read_yaml
+from edgeprune.data.region import Rows
 
 
 class Calib(Strict):
@@ -16,6 +18,7 @@ class Calib(Strict):
         data: a data set, or a camera, whose password is hidden.
         split: of the data set; None: a camera, whose frames have no labels.
         frames: their names; those of a camera are numbers where it has none.
+        region: the patches that matter where the camera hangs; all else was measured on these alone. None: the whole frame.
     """
 
     model: str
@@ -27,6 +30,7 @@ class Calib(Strict):
     # per precision: for each frame the share of tokens over the threshold, per gate (F, G)
     occupancy: dict[str, list[list[Annotated[float, Field(ge=0, le=1)]]]] = Field(default_factory=dict)
     ranges: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    region: Rows | None = None
 
     @property
     def placing(self) -> list[list[float]] | None:

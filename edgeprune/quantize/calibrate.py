@@ -27,6 +27,7 @@ from edgeprune.base.errors import RunError
 from edgeprune.base.files import write_atomic
 from edgeprune.data import spread
 from edgeprune.data.preprocess import Preprocess
+from edgeprune.data.region import Mask
 from edgeprune.data.selection import LEAST_FRAMES, CalibrationFrames
 from edgeprune.data.split import open_calibration
 from edgeprune.model.segmenter import Segmenter
@@ -47,8 +48,13 @@ class NamedImage(NamedTuple):
     image_HW3: npt.NDArray[np.uint8]
 
 
-def calibration_frames(spec: CalibrationFrames, preprocess: Preprocess) -> tuple[list[str], Tensor]:
+def calibration_frames(
+    spec: CalibrationFrames, preprocess: Preprocess, mask: Mask | None = None
+) -> tuple[list[str], Tensor]:
     """Names and images (F, 3, H, W), uint8, of frames spread evenly over the split that the recipe names.
+
+    Args:
+        mask: see `keep_frames`.
 
     Raises:
         InputError: see `open_calibration`.
@@ -56,7 +62,7 @@ def calibration_frames(spec: CalibrationFrames, preprocess: Preprocess) -> tuple
     """
     split = open_calibration(spec)
     chosen = (split[index] for index in spread(len(split), spec.frames))
-    return keep_frames((NamedImage(sample.name, sample.image_HW3) for sample in chosen), preprocess)
+    return keep_frames((NamedImage(sample.name, sample.image_HW3) for sample in chosen), preprocess, mask)
 
 
 class Camera(NamedTuple):
@@ -67,27 +73,39 @@ class Camera(NamedTuple):
     seconds: float
 
 
-def camera_frames(camera: Camera, preprocess: Preprocess) -> tuple[list[str], Tensor]:
+def camera_frames(camera: Camera, preprocess: Preprocess, mask: Mask | None = None) -> tuple[list[str], Tensor]:
     """Names and images (F, 3, H, W), uint8, of frames of a camera; one that has no name is called by its number.
+
+    Args:
+        mask: see `keep_frames`.
 
     Raises:
         InputError, RunError: see `sample_frames` and `keep_frames`.
     """
     frames = sample_frames(*camera, LEAST_FRAMES)
-    return keep_frames((NamedImage(each.name or f"{each.index:08d}", each.image_HW3) for each in frames), preprocess)
+    named = (NamedImage(each.name or f"{each.index:08d}", each.image_HW3) for each in frames)
+    return keep_frames(named, preprocess, mask)
 
 
-def keep_frames(frames: Iterable[NamedImage], preprocess: Preprocess) -> tuple[list[str], Tensor]:
+def keep_frames(
+    frames: Iterable[NamedImage], preprocess: Preprocess, mask: Mask | None = None
+) -> tuple[list[str], Tensor]:
     """Names and fitted images (F, 3, H, W), uint8. The images lie in a file without a name, and are read from there when they
     are looked at.
 
+    Args:
+        mask: what matters of them.
+
     Raises:
+        InputError: the mask is of another aspect.
         RunError: the folder of temporary files is full.
     """
     names: list[str] = []
     with tempfile.TemporaryFile() as file:
         for name, image_HW3 in frames:
             names.append(name)
+            if mask:
+                mask.check_frame(image_HW3)
             with _room_for(names):
                 file.write(preprocess.fit(image_HW3).tobytes())
         with _room_for(names):
@@ -176,27 +194,39 @@ def quantile(values_S: Tensor, share: float) -> float:
     return float(torch.lerp(below, above, place - lower))
 
 
-def calibrate(model: Segmenter, spec: CalibrationFrames, name: str) -> Calib:
-    """Everything that a build of `model` needs to know about real frames."""
-    names, images_F3HW = calibration_frames(spec, Preprocess.of(model.spec))
+def calibrate(model: Segmenter, spec: CalibrationFrames, name: str, mask: Mask | None = None) -> Calib:
+    """Everything that a build of `model` needs to know about real frames.
+
+    Args:
+        mask: what matters of them, to which the model is restricted; None: all.
+    """
+    model.restrict(mask.region if mask else None)
+    names, images_F3HW = calibration_frames(spec, Preprocess.of(model.spec), mask)
     return measure(model, images_F3HW, Calib(model=name, data=spec.data, split=spec.split, frames=names))
 
 
 def calibrate_on_camera(
-    model: Segmenter, camera: Camera, name: str, thresholds: Mapping[str, Sequence[float]]
+    model: Segmenter,
+    camera: Camera,
+    name: str,
+    thresholds: Mapping[str, Sequence[float]],
+    mask: Mask | None = None,
 ) -> Calib:
     """Everything that a build of `model` needs to know about the place where it will see.
 
     Args:
         thresholds: by precision, those that stay; of another one they are measured.
+        mask: what matters of the frames, to which the model is restricted; None: all.
     """
-    names, images_F3HW = camera_frames(camera, Preprocess.of(model.spec))
+    model.restrict(mask.region if mask else None)
+    names, images_F3HW = camera_frames(camera, Preprocess.of(model.spec), mask)
     calib = Calib(model=name, data=camera.source.uri, frames=names)
     return measure(model, images_F3HW, calib.model_copy(update={"thresholds": dict(thresholds)}))
 
 
 def measure(model: Segmenter, images_F3HW: Tensor, calib: Calib) -> Calib:
     """A calibration that says which frames it is of, filled with what they ask for; thresholds that it has already stay."""
+    calib.region = list(model.inside.region.rows) if model.inside else None
     quantized = any(True for _ in quantized_linears(model))
     for precision in ("fp32", "int8") if quantized else ("fp32",):
         set_quantized(model, precision == "int8")
@@ -223,13 +253,16 @@ def ptq_ranges(model: Segmenter, spec: CalibrationFrames) -> dict[str, float]:
 
 
 def write_calib(path: Path, calib: Calib) -> None:
-    """Writes the YAML; occupancy is rounded to a hundred-thousandth, far less than one token."""
-    content = calib.model_dump(exclude_none=True)
+    """Writes the YAML; occupancy is rounded to a hundred-thousandth, far less than one token. A region is a picture in text:
+    one line a row, for people to change."""
+    content = calib.model_dump(exclude_none=True, exclude={"region"})
     content["occupancy"] = {
         key: [[round(share, 5) for share in frame] for frame in frames] for key, frames in calib.occupancy.items()
     }
     with write_atomic(path, "calibration") as partial:
         text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)
+        if calib.region is not None:
+            text += "\n".join(("region:", *(f'- "{row}"' for row in calib.region), ""))
         partial.write_text(text, encoding="utf-8")
 
 

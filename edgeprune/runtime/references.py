@@ -13,13 +13,13 @@ def compare_with_references(
 ) -> dict[str, Agreement]:
     """What agrees with the references of a precision, over their frames, by bucket."""
     agreement = find_task(bundle.manifest.task).agreement
-    references = read_references(bundle)
+    references, inside_hw = read_references(bundle), bundle.manifest.inside_hw
     expected = {name: list(answers_of(bundle, references, precision, name)) for name in buckets}
     found = dict.fromkeys(buckets, Agreement(0, 0))
     for index, frame_HW3 in enumerate(references[FRAMES]):
         session.start(frame_HW3)
         for name in buckets:
-            found[name] += agreement(expected[name][index], session.finish(name))
+            found[name] += agreement(expected[name][index], session.finish(name), inside_hw)
     return found
 
 

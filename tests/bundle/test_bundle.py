@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from edgeprune.base.errors import InputError
 from edgeprune.bundle import MANIFEST, SCHEMA, open_bundle
+from edgeprune.bundle.inspect import inspect
 from edgeprune.bundle.runtime_spec import RuntimeSpec
 from edgeprune.bundle.target import load_target
 from tests import bundles
@@ -76,6 +77,25 @@ def test_a_newer_schema_is_refused_before_anything_else(folder: Path) -> None:
     words = f"has schema {SCHEMA + 1}, this edgeprune reads up to {SCHEMA}; upgrade edgeprune"
     with pytest.raises(InputError, match=words):
         open_bundle(folder)
+
+
+def test_a_bundle_without_a_region_is_one_that_an_older_runtime_reads(folder: Path) -> None:
+    """Schema 5, and no key that it does not know. One with a region it would refuse by its schema."""
+    content = json.loads((folder / MANIFEST).read_text())
+    assert content["schema_version"] == 5 and "region" not in content and SCHEMA == 6
+    assert open_bundle(folder).manifest.inside_hw is None
+
+
+def test_a_bundle_with_a_region_says_so(tmp_path: Path) -> None:
+    rows = ["......", "######", "######", "###..."]
+    manifest = bundles.write_bundle(tmp_path / "bundle", region=rows).manifest
+    assert (manifest.schema_version, manifest.region) == (6, rows)
+    assert (manifest.tokens, manifest.most_tokens, manifest.buckets[-1].first) == (24, 15, 15)
+    inside_hw = manifest.inside_hw
+    assert inside_hw is not None and [int(row.sum()) for row in inside_hw] == [0, 6, 6, 3]
+    described = inspect(open_bundle(tmp_path / "bundle"))
+    assert described["region"] == {"share": 15 / 24, "rows": rows}
+    assert described["buckets"][-1]["token_share"] == 15 / 24
 
 
 def test_what_older_bundles_say_and_nobody_reads_is_dropped(folder: Path) -> None:

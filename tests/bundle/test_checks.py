@@ -41,6 +41,10 @@ def put(key: str, value: Any) -> Change:
     return how
 
 
+def with_region(rows: list[str]) -> Change:
+    return lambda content: content.update(schema_version=6, region=rows)
+
+
 ROW = {"bucket": "half", "precision": "int8", "p50_ms": 2.0, "loss_points": None, "chosen": True}
 ENGINE = {"engine": "openvino", "agreement": None, "p50_ms": None, "chosen": False, "reason": "it is not here"}
 
@@ -66,6 +70,11 @@ CONTRADICTIONS: dict[str, tuple[Change, str]] = {
     "labels larger than the input": (put("label_height", 64), "labels of 64x6 are no whole part"),
     "labels of another shape": (put("label_width", 12), "are no whole part"),
     "no height": (put("height", 0), "height: input should be greater than or equal to 1, found 0"),
+    "a region of a schema that has none": (put("region", ["######"] * 4), "a region in a manifest of schema 5"),
+    "a region of another grid": (with_region(["######"] * 3), "a region of 3x6 patches, 24 tokens of 32x48 pixels"),
+    "a region on its side": (with_region(["####"] * 6), "a region of 6x4 patches, 24 tokens of 32x48 pixels"),
+    "a region smaller than buckets": (with_region(["#....."] * 4), "bucket 'quarter' has more tokens than the region, 4"),
+    "a region of nothing": (with_region(["......"] * 4), "region: value error, no patch is inside"),
     "a huge height": (put("height", 10**9), "height: input should be less than or equal to"),
     "more tokens than pixels": (put("tokens", 2000), "2000 tokens of 32x48 pixels"),
     "a colour too few": (lambda content: content["palette"].pop(), "7 colours for 8 class names"),

@@ -75,6 +75,32 @@ def test_what_was_there_is_shown_beside(edgeprune: Type, checkpoint: Path, place
     assert json.loads(kept.out)["buckets"] != content["buckets"]
 
 
+def test_a_region_goes_from_an_image_to_the_calibration_and_to_a_build(
+    edgeprune: Type, checkpoint: Path, place: Path
+) -> None:
+    """Drawn at twice the size of the frames. Buckets are shares of what dense processes, outside included."""
+    mask = Image.new("L", (2 * models.WIDTH, 2 * models.HEIGHT))
+    mask.paste(255, (0, models.HEIGHT, 2 * models.WIDTH, 2 * models.HEIGHT))
+    mask.save("mask.png")
+    said = edgeprune(
+        "calibrate", checkpoint, "--camera", place, "--frames", 8, "--region", "mask.png", "--out", "c.yaml"
+    )
+    assert said.code == 0, said.err
+    assert "\nregion: 50.0% of the frame's patches, drawn as text in c.yaml, where they may be changed\n" in said.out
+    full = next(line for line in said.out.splitlines() if line.startswith("full"))
+    assert full.split()[1] == "50%"
+    calib = read_calib(Path("c.yaml"))
+    assert calib.region == ["......", "......", "######", "######"]
+    spec = describe_build(load_target(TARGET), BuildInputs(checkpoint, calib, None), ["fp32"])
+    assert spec.buckets[-1].counts == (12, 12, 12)
+    Image.new("L", mask.size, 255).save("mask.png")
+    said = edgeprune(
+        "calibrate", checkpoint, "--camera", place, "--frames", 8, "--region", "mask.png", "--out", "c.yaml"
+    )
+    assert "mask.png reaches every patch of the frame: as without --region\n" in said.out
+    assert read_calib(Path("c.yaml")).region is None
+
+
 def test_a_build_looks_for_no_labels_of_a_camera(caplog: pytest.LogCaptureFixture) -> None:
     """Not even where the camera has the name of a data set that is here."""
     calib = Calib(model="tiny", data="street", frames=["0.png"])
@@ -110,6 +136,15 @@ class Still(FrameSource):
         ("--camera FEW", "few has 3 frames; 8 or more are expected"),
         ("--camera gone.mp4", "no camera, file or folder 'gone.mp4'"),
         ("--camera PLACE --out PLACE/c.yaml", "lies in"),
+        (
+            "--camera PLACE --region FEW/0.png",
+            "few/0.png: nothing matters, every pixel is black; paint white what matters",
+        ),
+        ("--camera PLACE --region gone.png", "region gone.png"),
+        (
+            "--camera PLACE --region square.png",
+            "region square.png is 32x32 pixels, the frames are 96x64: expected their size",
+        ),
     ],
 )
 def test_what_cannot_be_calibrated_on_is_one_line(
@@ -119,6 +154,7 @@ def test_what_cannot_be_calibrated_on_is_one_line(
     few.mkdir()
     for index in range(3):
         Image.new("RGB", (32, 32)).save(few / f"{index}.png")
+    Image.new("L", (32, 32), 255).save("square.png")
     typed = words.replace("PLACE", str(place)).replace("FEW", str(few)).split()
     assert_one_line(edgeprune("calibrate", checkpoint, *typed), line)
     assert not list(tmp_path.rglob("*.yaml"))

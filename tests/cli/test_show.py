@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from edgeprune.cli import tokens
+from edgeprune.data.region import Region
 from edgeprune.model.checkpoint import save
 from edgeprune.pruning.methods import POLICIES
 from edgeprune.pruning.one_frame import select_tokens
@@ -52,6 +53,21 @@ def test_blocks_are_counted_by_the_decisions_before_them() -> None:
     assert selection.blocks_N.tolist() == (1 + sum(keep_BN[0] for keep_BN in keeps)).int().tolist()
     assert selection.before == [2, 3, 4]
     assert selection.token_share(4) == pytest.approx(selection.blocks_N.mean() / 4)
+
+
+def test_outside_a_region_no_block_sees_a_token() -> None:
+    model = models.model(models.card("cts-svit"))
+    model.restrict(Region((*["......"] * 2, *["######"] * 2)))
+    selection, label_hw = select_tokens(model, models.frames(1)[0], None)
+    assert (label_hw[:16] == 255).all() and (label_hw[16:] < 11).all()
+    for keep_N, groups_N in zip(
+        selection.keep_GN, selection.groups_GN if selection.groups_GN is not None else [], strict=True
+    ):
+        assert not keep_N[:12].any() and keep_N[12:].any()
+        assert set(groups_N[:12].tolist()) == {-1} and groups_N[12:].min() >= 0
+    assert selection.blocks_N[:12].max() == 0 and selection.blocks_N[12:].min() >= 2
+    merged, third, fourth = (int(keep_N.sum()) for keep_N in selection.keep_GN)
+    assert selection.token_share(4) == pytest.approx((2 * merged + third + fourth) / (4 * models.N))
 
 
 def test_a_merged_group_is_one_token_of_the_share() -> None:

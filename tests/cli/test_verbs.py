@@ -84,6 +84,18 @@ def test_eval_has_a_row_for_dense_each_bucket_and_auto(edgeprune: Type, tiny: Pa
         assert len(list(csv.DictReader(file))) == len(content["rows"])
 
 
+def test_a_region_is_shown_and_the_share_that_is_scored_is_said(edgeprune: Type, tiny: Path, tmp_path: Path) -> None:
+    rows = ["......", "######", "######", "###..."]
+    bundle = bundles.write_bundle(tmp_path / "bundle", precisions=("fp32",), region=rows).folder
+    said = edgeprune("inspect", bundle).out
+    assert "a region of the frame matters, 62.5% of its patches:\n" + "\n".join(rows) in said
+    measured = ("--data", write_data_set(tmp_path), "--frames", 2)
+    said = edgeprune("eval", "--bundle", bundle, *measured).out
+    assert said.endswith("\nscored: 62.5% of the pixels, those inside the bundle's region\n")
+    assert json.loads(edgeprune("eval", "--bundle", bundle, *measured, "--json").out)["scored_share"] == 0.625
+    assert "scored:" not in edgeprune("eval", "--bundle", tiny, *measured).out
+
+
 def test_eval_of_two_engines(edgeprune: Type, tiny: Path, tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="needs openvino: pip install openvino")
     data = write_data_set(tmp_path)

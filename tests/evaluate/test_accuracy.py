@@ -112,6 +112,29 @@ def test_rows_are_those_of_a_slow_reference(bundle: Bundle, data_set: DataSet) -
     assert rows["dense", "fp32"].token_share == rows["full", "int8"].token_share == 1.0
 
 
+def test_pixels_outside_a_region_are_scored_of_no_graph(tmp_path: Path, data_set: DataSet) -> None:
+    region = ["......", "######", "######", "###..."]
+    bundle = bundles.write_bundle(tmp_path / "tiny", precisions=("fp32",), region=region)
+    inside_HW = np.array([list(row) for row in region]).repeat(16, 0).repeat(16, 1) == "#"
+    expected = {name: Scores(bundles.NAMES, 255, None) for name in ("dense", "half")}
+    for sample in (samples := Frames(4)):
+        frame_HW3 = bundles.cells(sample.image_HW3[::2, ::2])
+        label_HW = np.where(inside_HW, sample.label_HW, 255)
+        for name, scores in expected.items():
+            offset = 0 if name == "dense" else list(bundles.BUCKETS).index(name) + 1
+            steps = sum((frame_HW3 > threshold).astype(np.uint8) for threshold in bundles.THRESHOLDS) + offset
+            scores.update(np.asarray(steps).repeat(16, 0).repeat(16, 1), label_HW)
+    result = evaluate(bundle, samples, data_set)
+    rows = by_key(result)
+    assert result.scored_share == 15 / 24
+    assert {name: rows[name, "fp32"].figures for name in expected} == {
+        name: scores.result() for name, scores in expected.items()
+    }
+    assert rows["dense", "fp32"].token_share == 1
+    assert rows["full", "fp32"].token_share == 15 / 24  # of the dense model, which sees the whole frame
+    assert evaluate(bundles.write_bundle(tmp_path / "whole"), samples, data_set).scored_share is None
+
+
 ASPECTS = {"as the input": (32, 48), "4:3": (90, 120), "16:9": (90, 160), "portrait": (160, 90), "odd": (37, 53)}
 
 

@@ -3,6 +3,7 @@
 A new policy is covered by its row in POLICIES; it needs nothing here.
 """
 
+import copy
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from edgeprune.base.errors import InputError
+from edgeprune.data.region import Region
 from edgeprune.model.policy import Select, Shape
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.spec import PolicySpec
@@ -106,6 +108,27 @@ def test_every_token_in_every_block_is_the_dense_model(model: Segmenter) -> None
             assert torch.equal(model.policy.gathered(tail, x_trunk_ND, counts, scores_N).x_ND, x_ND)
         # in the training form keys pass through a mask, another kernel of the same attention
         torch.testing.assert_close(model(image_13HW, select_all).raw, dense(image_13HW).raw, rtol=1e-3, atol=1e-3)
+
+
+def test_both_forms_agree_inside_a_region(model: Segmenter) -> None:
+    region = Region(("......", "..##..", ".#####", "####.."))
+    model = copy.deepcopy(model)
+    if model.policy.not_in_region:
+        with pytest.raises(InputError, match="no form that looks at a region alone: .* choose reconstruction=preserve"):
+            model.restrict(region)
+        return
+    model.restrict(region)
+    tokens = model.policy.tokens
+    assert tokens == (11 if model.policy.cell_side == 1 else 16)
+    image_13HW, gates = models.images(1), len(model.policy.gated)
+    for pattern in ([8, 5, 3], [tokens] * 3):
+        counts = list(model.policy.schedule.round_up(pattern[:gates]))
+        with torch.no_grad():
+            prediction = model(image_13HW, select_top(model.policy.schedule.candidates(counts)))
+        assert [keep_BN.shape for keep_BN in prediction.masked.keep_GBN] == [(1, tokens)] * gates
+        assert [int(keep_BN.sum()) for keep_BN in prediction.masked.keep_GBN] == counts
+        if not model.policy.not_exportable:
+            torch.testing.assert_close(infer(model, image_13HW[0], counts)[0], prediction.raw[0], rtol=1e-3, atol=1e-3)
 
 
 def test_selection_matters(model: Segmenter) -> None:

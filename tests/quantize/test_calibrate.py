@@ -11,6 +11,7 @@ import torch
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.reading import parse
 from edgeprune.data.preprocess import Preprocess
+from edgeprune.data.region import Region
 from edgeprune.data.selection import CalibrationFrames
 from edgeprune.model.policy import Select
 from edgeprune.model.segmenter import Segmenter
@@ -73,6 +74,20 @@ def test_frames_are_spread_evenly_over_the_split(tmp_path: Path) -> None:
     assert images_F3HW.dtype == torch.uint8 and torch.equal(images_F3HW[1].float(), models.images(1, 6003)[0])
     names, images_F3HW = calibration_frames(street(tmp_path, split="train"), Preprocess(32, 48))
     assert len(names) == len(set(names)) == 8 and images_F3HW.shape == (8, 3, 32, 48)
+
+
+def test_a_region_is_calibrated_alone_and_written_as_a_picture(tmp_path: Path) -> None:
+    rows = ["......", "...#..", "######", "######"]
+    model, whole = (models.model(models.card(depth=2, keep=[0.5])) for _ in range(2))
+    model.restrict(Region(tuple(rows)))
+    calib = calibrate(model, street(tmp_path), "tiny")
+    counts_F = np.array(calib.occupancy["fp32"])[:, 0] * 13  # shares of the tokens inside
+    assert counts_F == pytest.approx(np.rint(counts_F)) and np.mean(counts_F) == pytest.approx(6.5, abs=0.5)
+    write_calib(tmp_path / "calib.yaml", calib)
+    assert read_calib(tmp_path / "calib.yaml").region == rows
+    assert (tmp_path / "calib.yaml").read_text().endswith('region:\n- "......"\n- "...#.."\n- "######"\n- "######"\n')
+    write_calib(tmp_path / "whole.yaml", calibrate(whole, street(tmp_path), "tiny"))
+    assert "region:" not in (tmp_path / "whole.yaml").read_text()  # an older edgeprune reads it
 
 
 def test_fewer_frames_than_a_quantile_needs_are_refused(tmp_path: Path) -> None:

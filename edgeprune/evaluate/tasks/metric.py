@@ -28,9 +28,12 @@ class Metric(ABC):
 
     Attributes:
         figure: the name of the one that precisions are chosen by, 0 to 1, more is better.
+        scored_share: of the frames looked at, the share of pixels that lies inside the bundle's region, which alone is scored;
+            None: it has none, and all is scored.
     """
 
     figure: str
+    scored_share: float | None = None
 
     @abstractmethod
     def __init__(self, bundle: Bundle, data_set: DataSet, frames: int):

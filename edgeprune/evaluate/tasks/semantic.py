@@ -1,6 +1,12 @@
-"""Semantic segmentation, scored at the frame's own pixels, or at the size that the data set names."""
+"""Semantic segmentation, scored at the frame's own pixels, or at the size that the data set names.
+
+Array shapes: H W pixels of a frame, h w of the label maps that graphs give.
+"""
 
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from edgeprune.base.errors import InputError, choose
 from edgeprune.bundle import Bundle
@@ -12,38 +18,56 @@ from edgeprune.evaluate.metrics import Scores
 from edgeprune.evaluate.tasks.metric import Metric
 from edgeprune.runtime.engines.engine import Outputs
 
+Bool = npt.NDArray[np.bool_]
+
 
 class Semantic(Metric):
-    """mIoU, pixel accuracy and boundary F of label maps (`Scores`), on labels that were looked at (`LabelReport`)."""
+    """mIoU, pixel accuracy and boundary F of label maps (`Scores`), on labels that were looked at (`LabelReport`). Pixels
+    outside the bundle's region are scored of no graph, the dense reference's neither."""
 
     figure = "miou"
 
     def __init__(self, bundle: Bundle, data_set: DataSet, frames: int):
         check_classes(bundle, data_set)
         self._preprocess, self._data_set = Preprocess.of(bundle.manifest), data_set
+        self._inside_hw = bundle.manifest.inside_hw
         self._report = LabelReport(data_set, frames)
+        self._inside_px = self._all_px = 0
 
     def look_at(self, sample: Sample, origin: str) -> None:
         self._report.add(sample.label_HW, origin)
+        if self._inside_hw is not None:
+            inside_HW = self._preprocess.back(self._inside_hw, *sample.label_HW.shape)
+            self._inside_px += int(inside_HW.sum())
+            self._all_px += inside_HW.size
+            self.scored_share = self._inside_px / self._all_px
 
     def check(self) -> None:
         self._report.check()
 
     def scores(self) -> "LabelScores":
-        return LabelScores(self._preprocess, self._data_set)
+        return LabelScores(self._preprocess, self._data_set, self._inside_hw)
 
 
 class LabelScores:
-    """The label maps of one row, mapped back to the frame's own pixels."""
+    """The label maps of one row, mapped back to the frame's own pixels.
 
-    def __init__(self, preprocess: Preprocess, data_set: DataSet):
+    Args:
+        inside_hw: True where they are scored, at the resolution of the graphs' labels; None: everywhere.
+    """
+
+    def __init__(self, preprocess: Preprocess, data_set: DataSet, inside_hw: Bool | None = None):
         height, width = data_set.score_height, data_set.score_width
-        self._preprocess = preprocess
+        self._preprocess, self._inside_hw, self._ignore_index = preprocess, inside_hw, data_set.ignore_index
         self._scores = Scores(data_set.names, data_set.ignore_index, (height, width) if height and width else None)
 
     def add(self, outputs: Outputs, sample: Sample) -> None:
-        label_hw = choose(outputs, "labels", "output of a graph:")
-        self._scores.update(self._preprocess.back(label_hw, *sample.label_HW.shape), sample.label_HW)
+        label_hw, label_HW = choose(outputs, "labels", "output of a graph:"), sample.label_HW
+        size = label_HW.shape
+        if self._inside_hw is not None:
+            inside_HW = self._preprocess.back(self._inside_hw, *size)
+            label_HW = np.where(inside_HW, label_HW, np.uint8(self._ignore_index))
+        self._scores.update(self._preprocess.back(label_hw, *size), label_HW)
 
     def result(self) -> dict[str, Any]:
         return self._scores.result()

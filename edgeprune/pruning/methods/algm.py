@@ -93,6 +93,11 @@ class ALGM(TokenPolicy):
         super().__init__(shape, WindowSchedule(shape.depth, shape.grid, gated, options.keep, merging=2))
         self.options = options
 
+    @property
+    def cell_side(self) -> int:
+        """A window's."""
+        return WINDOW
+
     def trunk(self, blocks: Sequence[nn.Module], x_ND: Tensor, view: View) -> tuple[Tensor, Tensor | None]:
         """Scores: of each window."""
         for block in blocks:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from edgeprune.model.inside import Inside
 from edgeprune.model.policy import Gathered, Masked, Select, Shape, TokenPolicy, View
 from edgeprune.pruning.cells import count_cells
 from edgeprune.pruning.exits import Canvas, EarlyExitState, ExitHead, exit_loss, exit_score, stay_scores
@@ -102,6 +103,17 @@ class Combination(TokenPolicy):
         self.purity = Purity(self.sides) if self.sides else None
         self.heads = nn.ModuleList(ExitHead(shape) for _ in range(exits))
 
+    @property
+    def cell_side(self) -> int:
+        """The largest superpatch's."""
+        return max(self.sides, default=1)
+
+    def restrict(self, inside: Inside) -> None:
+        """The CNN sees the whole image; of its cells those inside count."""
+        super().restrict(inside)
+        for side in self.sides:
+            self.register_buffer(f"cells_{side}", inside.numbers(side), persistent=False)
+
     def _inside(self, block: int) -> list[Decision]:
         """The exit and the gate before a block."""
         found = (self.decisions[place] for place in self.schedule.decisions_at(block))
@@ -114,10 +126,18 @@ class Combination(TokenPolicy):
         for block in blocks:
             x_ND = block(x_ND)
         if self.purity is not None:
-            return x_ND, -torch.cat(self.purity(view.images_of_patches(PATCH)), dim=1)[0]
+            return x_ND, -torch.cat(self._purities(self.purity, view), dim=1)[0]
         if self.decisions[0].kind is Kind.EXIT:
             return x_ND, stay_scores(self.heads[0](x_ND), self.exit_options.context)
         return x_ND, self.gates[0](x_ND)
+
+    def _purities(self, purity: Purity, view: View) -> list[Tensor]:
+        """The logits (B, S) of each side's cells."""
+        logits = purity(view.images_of_patches(PATCH))
+        if view.image_grid is None:
+            return logits
+        cells = (self.get_buffer(f"cells_{side}") for side in self.sides)
+        return [logits_BS.index_select(1, cells_S) for logits_BS, cells_S in zip(logits, cells, strict=True)]
 
     def by_side(self, scores_S: Tensor) -> list[Tensor]:
         """The trunk's scores of superpatches, each side's apart."""
@@ -179,7 +199,7 @@ class Combination(TokenPolicy):
         sharing = Sharing.of_single(x_BND, view.grid)
         walk = Walk(sharing, sharing.alive_BN, select, whole, x_BND.new_zeros((), dtype=torch.float32))
         if self.purity is not None:
-            logits = self.purity(view.images_of_patches(PATCH))
+            logits = self._purities(self.purity, view)
             walk.loss = walk.loss + purity_loss(logits, self.sides, view)
             for place, (side, logits_BS) in enumerate(zip(self.sides, logits, strict=True)):
                 sharing.merge(select(place, sharing.offered(logits_BS, side)), side)

@@ -119,6 +119,9 @@ class DynaPrune(TokenPolicy):
         self.importance = nn.ModuleList(Importance(shape.width, options.literal_context) for _ in self.gated)
         self.reconstruction: Reconstruction | None = None
         if options.reconstruction != "preserve":
+            self.not_in_region = (
+                "its reconstruction measures distances over the whole grid; choose reconstruction=preserve"
+            )
             self.reconstruction = (Learned if options.reconstruction == "learned" else Nearest)(shape.grid)
 
     def trunk(self, blocks: Sequence[nn.Module], x_ND: Tensor, view: View) -> tuple[Tensor, Tensor]:

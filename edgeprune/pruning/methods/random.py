@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from edgeprune.base.errors import InputError
+from edgeprune.model.inside import Inside
 from edgeprune.model.policy import Select, Shape, View
 from edgeprune.pruning.methods.svit import SViT, SViTOptions
 
@@ -25,6 +26,12 @@ class Random(SViT):
         del self.gates[:]
         table_GN = torch.rand(len(self.gated), self.tokens, generator=torch.Generator().manual_seed(0))
         self.register_buffer("scores_GN", table_GN)
+
+    def restrict(self, inside: Inside) -> None:
+        """Whichever table it is, its last dimension is the tokens."""
+        super().restrict(inside)
+        for name, table in list(self.named_buffers(recurse=False)):
+            setattr(self, name, table.cpu().index_select(-1, inside.numbers()))
 
     def scores(self, gate: int, x_ND: Tensor) -> Tensor:
         """The gate's constant table (..., N), whatever the tokens hold; on a crop, which has no table, drawn anew."""

@@ -32,7 +32,7 @@ class Session:
         opened = [bundle.bucket(name).name for name in buckets] if buckets is not None else list(graphs.tails)
         paths = {name: bundle.path(choose(graphs.tails, name, "bucket")) for name in opened} if graphs.tails else {}
         self._precision, self._threads = precision, threads
-        self._tokens = bundle.manifest.tokens
+        self._tokens = bundle.manifest.most_tokens
         with ExitStack() as held:  # what fails half-way leaves nothing open
             self._trunk = _open(held, bind, bundle.path(graphs.trunk), threads)
             self._tails = {name: _open(held, bind, path, threads, self._trunk.outputs) for name, path in paths.items()}

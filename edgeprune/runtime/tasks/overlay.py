@@ -26,7 +26,9 @@ class Overlay:
 
     def __init__(self, names: Sequence[str], palette: Sequence[tuple[int, int, int]]):
         self._names, self._palette = names, palette
-        self._flat_palette = [channel for colour in palette for channel in colour]
+        flat = [channel for colour in palette for channel in colour]
+        # an id without a class, such as one outside a region, is black: the frame shows through, dimmed
+        self._flat_palette = flat + [0] * (3 * 256 - len(flat))
         self._size = (0, 0)
         self._bar: _Bar
         self._legend: _Bar

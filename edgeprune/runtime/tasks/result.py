@@ -85,7 +85,7 @@ class Result(ABC):
     @property
     @abstractmethod
     def labels(self) -> UInt8:
-        """label_HW, class ids at the frame's own pixels."""
+        """label_HW, class ids at the frame's own pixels; 255 outside the region that the bundle was built for."""
 
     @property
     def confidence(self) -> UInt8 | None:
@@ -95,7 +95,7 @@ class Result(ABC):
 
     @property
     def mean_confidence(self) -> float | None:
-        """Of the frame's pixels, 0 to 1; None where the bundle was built without."""
+        """Of the frame's pixels, of a region those inside, 0 to 1; None where the bundle was built without."""
         return None
 
     @property

@@ -18,24 +18,31 @@ from edgeprune.runtime.tasks import result
 from edgeprune.runtime.tasks.overlay import Overlay
 from edgeprune.runtime.tasks.task import Agreement, Task
 
+NO_CLASS = np.uint8(255)  # the label of a pixel outside the region
+
 
 class Semantic(Task):
     """Results of a bundle's label maps.
 
     Attributes:
         fit: from the labels' resolution back to a frame's.
+        inside_hw: True for the pixels of the graphs' label maps that lie inside the bundle's region; None: all do.
         palette: colours by class id, RGB.
         drawing: draws them.
     """
 
     def __init__(self, manifest: Manifest):
-        self.fit = Preprocess.of(manifest)
+        self.fit, self.inside_hw = Preprocess.of(manifest), manifest.inside_hw
         self.palette = manifest.palette
         self.drawing = Overlay(manifest.names, manifest.palette)
 
     def result(self, facts: result.FrameFacts, outputs: Outputs) -> "Result":
-        """The result of a frame; nothing of it is computed yet."""
-        return Result(facts, outputs["labels"], outputs.get("confidence"), self)
+        """The result of a frame; but for the region nothing of it is computed yet."""
+        label_hw, confidence_hw = outputs["labels"], outputs.get("confidence")
+        if self.inside_hw is not None:
+            label_hw = np.where(self.inside_hw, label_hw, NO_CLASS)
+            confidence_hw = None if confidence_hw is None else confidence_hw * self.inside_hw
+        return Result(facts, label_hw, confidence_hw, self)
 
     @staticmethod
     def agreement(expected: Outputs, got: Outputs, sure: npt.NDArray[np.bool_] | None = None) -> Agreement:
@@ -50,8 +57,8 @@ class Result(result.Result):
     """A frame and its classes.
 
     Attributes:
-        label_hw: the labels at the resolution of the graphs.
-        confidence_hw: their confidence; None where the bundle was built without.
+        label_hw: the labels at the resolution of the graphs; 255 outside the region.
+        confidence_hw: their confidence, 0 outside the region; None where the bundle was built without.
         task: what it came from.
     """
 
@@ -78,10 +85,11 @@ class Result(result.Result):
             return None
         top, left, height, width = self.task.fit.placement(*self.frame.image_HW3.shape[:2])
         stride = self.task.fit.height // self.confidence_hw.shape[0]
-        covered_hw = self.confidence_hw[
-            top // stride : -(-(top + height) // stride), left // stride : -(-(left + width) // stride)
-        ]
-        return round(float(covered_hw.mean()) / 255, 4)
+        covered = np.s_[top // stride : -(-(top + height) // stride), left // stride : -(-(left + width) // stride)]
+        counted = self.confidence_hw[covered]
+        if self.task.inside_hw is not None:
+            counted = counted[self.task.inside_hw[covered]]
+        return round(float(counted.mean()) / 255, 4) if counted.size else None
 
     @property
     def palette(self) -> Sequence[tuple[int, int, int]]:

@@ -23,6 +23,16 @@ def test_classes_are_blended_and_bars_are_laid_over(height: int, width: int) -> 
     assert image_HW3.min() == image_HW3.max() == 100  # the frame itself is left alone
 
 
+def test_what_has_no_class_is_dim_and_keeps_its_colours() -> None:
+    overlay = Overlay(["road", "car", "pedestrian"], PALETTE)
+    image_HW3 = np.broadcast_to(np.array([200, 100, 60], np.uint8), (240, 320, 3)).copy()
+    label_HW = np.full((240, 320), 255, np.uint8)
+    label_HW[:, :160] = 1
+    middle = overlay.draw(image_HW3, label_HW, "1.0 fps")[120].astype(int)
+    assert np.abs(middle[0] - [100, 178, 30]).max() <= 1
+    assert np.abs(middle[-1] - [100, 50, 30]).max() <= 1
+
+
 def test_the_status_changes_and_the_rest_does_not() -> None:
     overlay = Overlay(["road", "car", "pedestrian"], PALETTE)
     image_HW3 = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)

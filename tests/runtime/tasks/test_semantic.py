@@ -1,4 +1,4 @@
-"""How alike two label maps are, and how sure one is."""
+"""How alike two label maps are, how sure one is, and which of its pixels a result has."""
 
 from pathlib import Path
 
@@ -41,6 +41,22 @@ def test_confidence_is_of_the_frames_own_pixels_and_there_where_the_bundle_has_i
     result = task.result(facts, {"labels": labels_hw, "confidence": bars_hw})
     assert result.confidence is not None and result.mean_confidence == 0.2
     np.testing.assert_array_equal(result.confidence, np.full(wide_HW3.shape[:2], 51, np.uint8))
+
+
+def test_outside_a_region_there_are_no_labels(tmp_path: Path) -> None:
+    """At the frame's own pixels, each way eight times the labels'."""
+    manifest = bundles.write_bundle(tmp_path / "bundle", region=["......", "######", "######", "###..."]).manifest
+    label_hw = np.full((bundles.ROWS, bundles.COLUMNS), 3, np.uint8)
+    frame = Frame(0, np.zeros((32, 48, 3), np.uint8), 0, None)
+    facts = FrameFacts(frame, "full", 1, 1.0, 1.0, 0, 1, 0.0, 0.0, 0.0, 0.0)
+    sure_hw = np.full_like(label_hw, 51)
+    result = find_task("semantic")(manifest).result(facts, {"labels": label_hw, "confidence": sure_hw})
+    labels_HW = result.labels
+    assert (labels_HW[:8] == 255).all() and (labels_HW[24:, 24:] == 255).all()
+    assert (labels_HW[8:24] == 3).all() and (labels_HW[24:, :24] == 3).all()
+    assert result.confidence is not None and result.mean_confidence == 0.2  # inside alone
+    np.testing.assert_array_equal(result.confidence, np.where(labels_HW == 255, 0, 51))
+    assert (label_hw == 3).all() and (sure_hw == 51).all()  # an engine's own buffers stay as they are
 
 
 def test_an_unknown_task_is_answered_with_the_choices() -> None:
