@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import numpy as np
@@ -29,11 +29,22 @@ from edgeprune.quantize.calib import Calib, read_calib
 from edgeprune.runtime.cameras import Wanted, camera_files, open_source, what_to_type
 
 if TYPE_CHECKING:  # they come with torch
+    from torch import Tensor
+
     from edgeprune.model.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
 
-Measure = Callable[["Segmenter", Calib | None], Calib]  # of a model, and the calibration that it had before
+
+class Measured(NamedTuple):
+    """A calibration; of a camera's frames also which share of the tokens each choice of thresholds takes, and how often the
+    answer is as with every token."""
+
+    calib: Calib
+    choices: list[dict[str, Any]]
+
+
+Measure = Callable[["Segmenter", Calib | None], Measured]  # of a model, and the calibration that it had before
 DECISIONS = {
     "block": ("before block", "d"),
     "thresholds.fp32": ("fp32 threshold", ".5f"),
@@ -48,6 +59,11 @@ BUCKETS = {
     "frames": ("of these frames", ".0%"),
     "before": ("before", ""),
     "tokens_before": ("of all tokens", ".0%"),
+}
+CHOICES = {
+    "thresholds": ("thresholds", ""),
+    "tokens": ("of all tokens", ".1%"),
+    "equal": ("as with every token", ".1%"),
 }
 WITHOUT_LABELS = """\
 not measured, as a camera's frames have no labels: accuracy. INT8 ranges are those of training; where a target leaves the
@@ -116,13 +132,13 @@ def calibrate(options: CalibrateOptions) -> None:
     before = calib_before(checkpoint, model)
     if options.keep_thresholds and before is None:
         raise InputError(f"{checkpoint} has no calibration whose thresholds could stay; leave --keep-thresholds out")
-    calib = measure(model, before)
+    calib, choices = measure(model, before)
     write_calib(path, calib)
     if before and before.region != calib.region:
         before = None  # it is of other tokens
     buckets = bucket_rows(model, calib, before)
     if options.json:
-        show_json({"calib": str(path)} | calib.model_dump() | {"buckets": buckets})
+        show_json({"calib": str(path)} | calib.model_dump() | {"buckets": buckets, "choices": choices})
         return
     click.echo(f"wrote {path}: {len(calib.frames)} frames of {calib.data}{f' {calib.split}' if calib.split else ''}")
     if options.region:
@@ -131,6 +147,9 @@ def calibrate(options: CalibrateOptions) -> None:
         show_table(decision_rows(model, calib), DECISIONS)
         click.echo(f"buckets of a build for {TARGET}{f'; before: by {before.data}' if before else ''}")
         show_table(buckets, {key: BUCKETS[key] for key in BUCKETS if before or "before" not in key})
+    if choices:
+        click.echo("on some of these frames, in PyTorch:")
+        show_table(choices, CHOICES)
     if options.camera is not None:
         click.echo(WITHOUT_LABELS)
     click.echo(f"next: edgeprune build --checkpoint {checkpoint} --calib {path}")
@@ -142,10 +161,10 @@ def on_data(options: CalibrateOptions, card: Card, mask: Mask | None) -> Measure
     spec = parse(CalibrationFrames, given, "options")
     open_calibration(spec)
 
-    def measure(model: "Segmenter", _: Calib | None) -> Calib:
+    def measure(model: "Segmenter", _: Calib | None) -> Measured:
         from edgeprune.quantize.calibrate import calibrate
 
-        return calibrate(model, spec, card.name, mask)
+        return Measured(calibrate(model, spec, card.name, mask), [])
 
     return measure
 
@@ -160,11 +179,13 @@ def on_camera(options: CalibrateOptions, camera: str, card: Card, mask: Mask | N
     else:
         refuse_typed(f"frames of {source.uri} are spread over the whole of it", "seconds")
 
-    def measure(model: "Segmenter", before: Calib | None) -> Calib:
+    def measure(model: "Segmenter", before: Calib | None) -> Measured:
         from edgeprune.quantize.calibrate import Camera, calibrate_on_camera
 
         stay = before.thresholds if before and options.keep_thresholds else {}
-        return calibrate_on_camera(model, Camera(source, options.frames, options.seconds), card.name, stay, mask)
+        place = Camera(source, options.frames, options.seconds)
+        calib, images_F3HW = calibrate_on_camera(model, place, card.name, stay, mask)
+        return Measured(calib, choice_rows(model, images_F3HW, calib, before))
 
     return measure
 
@@ -187,6 +208,29 @@ def calib_before(checkpoint: Path, model: "Segmenter") -> Calib | None:
             check_calib(calib, model, list(calib.thresholds))
             return calib
     return None
+
+
+def choice_rows(model: "Segmenter", images_F3HW: "Tensor", calib: Calib, before: Calib | None) -> list[dict[str, Any]]:
+    """A row for each choice of thresholds: the calibration's own, those that were there before with buckets placed anew, and
+    as it was before. Empty without gates."""
+    from edgeprune.export.against_dense import hold_against_dense
+    from edgeprune.quantize.calibrate import measure
+
+    if calib.placing is None:
+        return []
+    choices = {"new": calib}
+    if before and before.region == calib.region:
+        as_before = {"as before, without --calib": before}
+        if calib.thresholds == before.thresholds:
+            choices = {"kept": calib} | as_before
+        else:
+            kept = calib.model_copy(update={"thresholds": before.thresholds, "occupancy": {}})
+            choices |= {"kept, by --keep-thresholds": measure(model, images_F3HW, kept)} | as_before
+    held = hold_against_dense(model, images_F3HW, [*choices.values()], load_target(TARGET).buckets)
+    return [
+        {"thresholds": name, "tokens": found.tokens, "equal": found.equal}
+        for name, found in zip(choices, held, strict=True)
+    ]
 
 
 def decision_rows(model: "Segmenter", calib: Calib) -> list[dict[str, Any]]:

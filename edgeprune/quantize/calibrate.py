@@ -209,10 +209,11 @@ def calibrate_on_camera(
     model: Segmenter,
     camera: Camera,
     name: str,
-    thresholds: Mapping[str, Sequence[float]],
+    thresholds: Mapping[str, list[float]],
     mask: Mask | None = None,
-) -> Calib:
-    """Everything that a build of `model` needs to know about the place where it will see.
+) -> tuple[Calib, Tensor]:
+    """Everything that a build of `model` needs to know about the place where it will see, and the images (F, 3, H, W) that
+    say so.
 
     Args:
         thresholds: by precision, those that stay; of another one they are measured.
@@ -220,8 +221,8 @@ def calibrate_on_camera(
     """
     model.restrict(mask.region if mask else None)
     names, images_F3HW = camera_frames(camera, Preprocess.of(model.spec), mask)
-    calib = Calib(model=name, data=camera.source.uri, frames=names)
-    return measure(model, images_F3HW, calib.model_copy(update={"thresholds": dict(thresholds)}))
+    calib = Calib(model=name, data=camera.source.uri, frames=names, thresholds=dict(thresholds))
+    return measure(model, images_F3HW, calib), images_F3HW
 
 
 def measure(model: Segmenter, images_F3HW: Tensor, calib: Calib) -> Calib:

@@ -1,6 +1,7 @@
 """`calibrate`: on a data set, and on frames of the place where the device will hang."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,6 +74,12 @@ def test_what_was_there_is_shown_beside(edgeprune: Type, checkpoint: Path, place
     calib = read_calib(Path("c.yaml"))
     assert calib.thresholds == beside.thresholds and len(calib.placing or []) == 8
     assert json.loads(kept.out)["buckets"] != content["buckets"]
+    assert re.findall(r"^(new|kept|as before)[\w, -]* +[\d.]+% +[\d.]+%$", again.out, re.M) == [
+        "new",
+        "kept",
+        "as before",
+    ]
+    assert [row["thresholds"] for row in json.loads(kept.out)["choices"]] == ["kept", "as before, without --calib"]
 
 
 def test_a_region_goes_from_an_image_to_the_calibration_and_to_a_build(
