@@ -372,6 +372,11 @@ def test_what_a_recipe_cannot_extend(tmp_path: Path, text: str, said: str) -> No
         load_recipe(tmp_path / "mine.yaml")
 
 
+def test_extending_is_not_set_on_the_command_line() -> None:
+    with pytest.raises(InputError, match=r"--set 'extends=camvid': a recipe extends another in its own file"):
+        load_recipe("finetune", ["extends=camvid"])
+
+
 SHIPPED = sorted(path.stem for path in (ROOT / "train" / "recipes").glob("*.yaml"))
 
 

@@ -120,6 +120,8 @@ def calibrate(options: CalibrateOptions) -> None:
     checkpoint = options.checkpoint
     card = read_header(checkpoint)[0]
     path = options.out or calib_path(checkpoint, None if options.camera is None else card.name)
+    if path.suffix not in (".yaml", ".yml"):
+        raise InputError(f"--out {path}: a calibration is a YAML file; name it {path.with_suffix('.yaml')}")
     seen = [] if options.camera is None else camera_files(options.camera)
     own([path], [checkpoint, options.region, *seen], among=[options.data])
     mask = read_mask(options.region, Preprocess.of(card.model), card.model.patch) if options.region else None

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from pydantic import AfterValidator, Field
 
 from edgeprune.base.errors import InputError
@@ -24,6 +25,7 @@ from edgeprune.data.samples import UInt8
 
 INSIDE, OUTSIDE = "#", "."
 MOST = 1024  # patches of a side
+LEAST_SHARE = 1e-6  # of a pixel: less is rounding
 Bool = npt.NDArray[np.bool_]
 
 
@@ -118,18 +120,37 @@ def read_mask(path: Path, preprocess: Preprocess, patch: int) -> Mask:
     """Reads the image of a region.
 
     Args:
-        preprocess: of the model; it fits the mask as it fits labels.
+        preprocess: of the model; the mask lies where its frames come to lie.
         patch: pixels of a patch's side.
 
     Raises:
-        InputError: no image, or a black one.
+        InputError: no image, a black one, or one with transparent pixels.
     """
     look_at(path, "region")
-    mask_HW = read_image(path).max(-1)
-    fitted_HW = preprocess.fit_label(mask_HW, 0)
+    mask_HW = read_image(path).max(-1) > 0
+    _refuse_transparency(path)
+    fitted_HW = _fit(mask_HW, preprocess)
     rows, columns = (size // patch for size in fitted_HW.shape)
-    inside_GG: Bool = fitted_HW.reshape(rows, patch, columns, patch).max((1, 3)) > 0
+    inside_GG: Bool = fitted_HW.reshape(rows, patch, columns, patch).max((1, 3))
     if not inside_GG.any():
         raise InputError(f"region {path}: nothing matters, every pixel is black; paint white what matters")
     height, width = mask_HW.shape
     return Mask(path, height, width, preprocess, Region.of_patches(inside_GG))
+
+
+def _fit(mask_HW: Bool, preprocess: Preprocess) -> Bool:
+    """The mask at the input's size (H, W): a pixel is True where the mask touches it, a line of a single pixel too."""
+    top, left, height, width = preprocess.placement(*mask_HW.shape)
+    share_HW = Image.fromarray(mask_HW.astype(np.float32)).resize((width, height), Image.Resampling.BOX)
+    fitted_HW = np.zeros((preprocess.height, preprocess.width), np.bool_)
+    fitted_HW[top : top + height, left : left + width] = np.asarray(share_HW) > LEAST_SHARE
+    return fitted_HW
+
+
+def _refuse_transparency(path: Path) -> None:
+    """Raises InputError where an image has it: whether a transparent pixel matters, its colour does not say."""
+    with Image.open(path) as image:
+        if "A" in image.getbands() or "transparency" in image.info:
+            raise InputError(
+                f"region {path} has transparent pixels; save it without an alpha channel, black where nothing matters"
+            )

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import floor
 from pathlib import Path
 
 import numpy as np
@@ -52,9 +53,15 @@ def build(target: Target, inputs: BuildInputs, precisions: Sequence[str], out: P
     logger.info(f"{spec.card.name} for {target.name}: buckets {', '.join(bucket.name for bucket in spec.buckets)}")
     if spec.model.inside is not None:
         logger.info(f"a region of {spec.model.inside.region.share:.1%} of the frame's patches, as its calibration says")
+    if spec.model.policy.gated and len(spec.buckets) == 1 < target.buckets.count:
+        logger.warning(
+            f"one bucket alone: {spec.model.policy.tokens} tokens are too few for smaller ones in steps of "
+            f"{target.buckets.multiple}, and no frame is pruned; a target of your own may set `buckets: {{multiple: 8}}`"
+        )
     if inputs.reference is None and spec.model.policy.gated:
         logger.warning(
-            f"no reference.safetensors beside {inputs.checkpoint.name}: `dense` is its own weights on every token"
+            f"no reference.safetensors beside {inputs.checkpoint.name}: `dense` is its own weights on every token; "
+            "--reference CHECKPOINT names another, such as that of the dense phase"
         )
 
     with write_folder_atomic(out, "bundle") as folder:
@@ -194,7 +201,9 @@ def check_parity(target: Target, parity: Sequence[ParityRow]) -> None:
         if not row.label_agreement >= least:
             raise RunError(
                 f"parity of bucket {row.bucket} in {row.precision}: {row.label_agreement:.2%} equal labels, at least "
-                f"{least:.2%} expected (largest logit error {row.max_abs:.3g}); no bundle was written"
+                f"{least:.2%} expected (largest logit error {row.max_abs:.3g}); no bundle was written. Where a short training "
+                "left many pixels undecided train longer, take --precision fp32, or a target of your own that extends "
+                f"{target.name} with `parity: {{{row.precision}: {floor(100 * row.label_agreement) / 100:g}}}`"
             )
 
 

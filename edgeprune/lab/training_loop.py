@@ -22,6 +22,7 @@ import torch
 
 from edgeprune.base.device import check_environment
 from edgeprune.base.ending import end_on_signals
+from edgeprune.base.errors import InputError
 from edgeprune.base.exit_code import run_click
 from edgeprune.base.machine import describe_machine
 from edgeprune.base.statistics import Ratio, percentiles, ratio_by_round
@@ -153,6 +154,12 @@ def measure(recipe: Recipe, phase: str, cache: Path | None = None) -> LoopFigure
     Raises:
         InputError: no such phase, or what `train` refuses.
     """
+    start = recipe.start_of(phase) if phase in recipe.phases else None
+    if start in recipe.phases:
+        raise InputError(
+            f"phase {phase} starts from {start}, which is not trained here; give its checkpoint: --set "
+            f"phases.{phase}.start=CHECKPOINT, and phases.{phase}.teacher where it has one"
+        )
     recipe = recipe.model_copy(deep=True)
     recipe.validation, recipe.checkpoint_seconds = None, 1e9
     if phase in recipe.phases:

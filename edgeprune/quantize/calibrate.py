@@ -11,6 +11,7 @@ Shapes: F calibration frames, N tokens, G gates.
 """
 
 import errno
+import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -37,6 +38,8 @@ from edgeprune.quantize.linear import quantized_linears, set_quantized
 from edgeprune.quantize.ranges import measure_ranges
 from edgeprune.runtime.cameras.sampling import sample_frames
 from edgeprune.runtime.cameras.source import FrameSource
+
+logger = logging.getLogger(__name__)
 
 BATCH = 8  # frames that pass the network at once
 
@@ -165,7 +168,9 @@ def calibrate_thresholds(model: Segmenter, images_F3HW: Tensor) -> tuple[list[fl
 
     model.eval()
     with torch.no_grad():
-        for share in model.policy.schedule.candidate_shares:
+        shares = model.policy.schedule.candidate_shares
+        for gate, share in enumerate(shares, start=1):
+            logger.info(f"calibration: threshold {gate} of {len(shares)} on {len(images_F3HW)} frames")
             for images_B3HW in _batches(model, images_F3HW):
                 with suppress(_Reached):
                     model(images_B3HW, cut)

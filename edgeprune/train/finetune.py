@@ -21,6 +21,7 @@ PATCHES = 768  # of the input, about: 24x32
 PATCH = 16
 LARGER = 1.05  # how far above its own size a frame is enlarged
 LOOKED_AT = 5
+CROPS, CROPS_SIDE = "crops", "phases.crops.crop_"  # the phase that sees windows, and its keys that say their size
 
 
 def recipe_for(
@@ -47,8 +48,9 @@ def recipe_for(
         patch = of_weights.get("model.patch", PATCH)
         (height, width), name = input_size(data_set, patch), f"{RECIPE}-{_as_name(data_set.name)}"
         given = {"name": name, "model.height": height, "model.width": width, **given}
-        given |= {f"phases.crops.crop_{side}": size for side, size in _crop(height, width, patch).items()}
     found = load_recipe(recipe or RECIPE, [*(f"{key}={value}" for key, value in given.items()), *overrides])
+    if recipe is None and (crops := found.phases.get(CROPS)) and not any(CROPS_SIDE in each for each in overrides):
+        crops.crop_height, crops.crop_width = _crop(found.model.height, found.model.width, found.model.patch)
     for phase in found.phases.values():
         phase.data = [Mix(data=data)]
     for reader in (found.validation, found.calibration):
@@ -72,9 +74,9 @@ def _even(side: float, patch: int) -> int:
     return 2 * patch * max(2, round(side / (2 * patch)))
 
 
-def _crop(height: int, width: int, patch: int) -> dict[str, int]:
-    """Windows of three quarters of each side."""
-    return {"height": _even(0.75 * height, patch), "width": _even(0.75 * width, patch)}
+def _crop(height: int, width: int, patch: int) -> tuple[int, int]:
+    """Height and width of windows of three quarters of each side."""
+    return _even(0.75 * height, patch), _even(0.75 * width, patch)
 
 
 def _of_weights(weights: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from edgeprune.base.beside import beside, each_mapping
 from edgeprune.base.errors import InputError
-from edgeprune.base.reading import ROOT, find, parse, read_extended
+from edgeprune.base.reading import EXTENDS, ROOT, find, parse, read_extended
 from edgeprune.base.strict_yaml import parse_yaml
 from edgeprune.train.recipe import Recipe
 
@@ -21,6 +21,8 @@ def load_recipe(name: str | Path, overrides: list[str] | None = None) -> Recipe:
         keys, equals, value = override.partition("=")
         if not equals:
             raise InputError(f"--set {override!r}: expected KEY.KEY=VALUE, for example --set phases.dense.frames=64")
+        if keys == EXTENDS:
+            raise InputError(f"--set {override!r}: a recipe extends another in its own file; write it there")
         node = content
         *parents, last = keys.split(".")
         for key in parents:

@@ -143,6 +143,7 @@ class Still(FrameSource):
         ("--camera FEW", "few has 3 frames; 8 or more are expected"),
         ("--camera gone.mp4", "no camera, file or folder 'gone.mp4'"),
         ("--camera PLACE --out PLACE/c.yaml", "lies in"),
+        ("--camera PLACE --out other.safetensors", "a calibration is a YAML file; name it other.yaml"),
         (
             "--camera PLACE --region FEW/0.png",
             "few/0.png: nothing matters, every pixel is black; paint white what matters",

@@ -86,3 +86,15 @@ def test_a_wide_frame_is_fitted_as_frames_are(tmp_path: Path) -> None:
 def test_a_black_mask_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="region .*: nothing matters, every pixel is black; paint white what matters"):
         read_mask(drawn(tmp_path, 128, 192), Preprocess(64, 96), 16)
+
+
+def test_a_line_of_a_single_pixel_in_a_large_mask_is_seen(tmp_path: Path) -> None:
+    mask = drawn(tmp_path, 1280, 1920, (101, 0, 102, 1920), (1279, 5, 1280, 6))
+    assert read_mask(mask, Preprocess(64, 96), 16).region.rows == ("######", "......", "......", "#.....")
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparency_is_refused(tmp_path: Path, mode: str) -> None:
+    Image.new(mode, (96, 64), "white").save(tmp_path / "mask.png")
+    with pytest.raises(InputError, match=r"mask\.png has transparent pixels; save it without an alpha channel"):
+        read_mask(tmp_path / "mask.png", Preprocess(64, 96), 16)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from edgeprune.base.errors import InputError
 from edgeprune.base.statistics import Extremes, Ratio
 from edgeprune.lab import training_loop
 from edgeprune.lab.training_loop import BareLoop, LoopFigures, MeasuredTrainer, lines, measure
@@ -43,3 +44,8 @@ def test_what_was_measured_is_said() -> None:
         "trainer    2.040 s a step on batches read before: +2.0% (-1.0% to +5.0% in 6 rounds)",
         "           2.200 s with its loader, of it 0.110 s waiting for a batch (5.0%)",
     ]
+
+
+def test_a_phase_that_needs_one_before_it_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"phase sparse starts from dense, .*--set phases\.sparse\.start=CHECKPOINT"):
+        measure(models.recipe(tmp_path), "sparse")

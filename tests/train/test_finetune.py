@@ -78,6 +78,9 @@ def test_a_vit_says_its_size_by_its_tensors(tmp_path: Path) -> None:
 
 def test_what_is_set_wins_and_a_recipe_keeps_its_size(tmp_path: Path) -> None:
     data = write_set(tmp_path, 120, 160)
+    small = recipe_for(data, overrides=["model.height=96", "model.width=128"])
+    assert small.phases["crops"].crop == (64, 96)  # windows follow the input
+    assert recipe_for(data, overrides=["phases.crops.crop_height=32"]).phases["crops"].crop_height == 32
     recipe = recipe_for(
         data, overrides=["model.height=256", "name=mine", "model.classes=5", "phases.crops.crop_height=64"]
     )

@@ -38,7 +38,10 @@ def open_synthetic(uri: str, wanted: Wanted) -> FrameSource:
     scene = choose(SCENES, split_uri(uri).netloc, "synthetic scene")
     options = read_options(uri, OPTIONS)
     if wanted.spread and not options["frames"]:
-        raise InputError(f"{masked_uri(uri)} has no end that frames could be spread over; give it one: frames=600")
+        raise InputError(
+            f"{masked_uri(uri)} has no end that frames could be spread over; give it one, such as "
+            "synthetic://street?seed=1&frames=600"
+        )
     ahead = min(options["ahead"], options["frames"] or options["ahead"])
     held = ahead * options["height"] * options["width"] * 4
     if held > AHEAD_BYTES:
