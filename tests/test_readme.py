@@ -111,6 +111,7 @@ def test_quick_commands_run_in_order_with_the_shipped_model(tmp_path: Path) -> N
     run_quick_commands(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_shipped_model_builds(tmp_path: Path) -> None:
     """Its smallest bucket in INT8, linted and held to PyTorch: what a build does for each bucket and precision."""
     target = load_target("onnx-cpu")

@@ -40,7 +40,7 @@ EVERYTHING = {
     "dice": 0.5,
 }
 PHASES: dict[str, dict[str, Any]] = {
-    "dense": {"kind": "dense"},
+    "dense": {"kind": "dense", "accumulate": 2},
     # the hardest half of each image, of whose last pixels it matters little which is the last
     "sparse": {"kind": "sparse", "options": {"full": 0.25}, "ohem": {"threshold": 0.01, "least": 0.5}},
     "cts": {"kind": "sparse", "policy": {"name": "cts-svit", "options": {"first": 2}}, "accumulate": 2},
