@@ -1,6 +1,6 @@
 """What the buckets of a calibration would do with frames, held against every token of them: it needs no labels.
 
-Shapes: F frames, H W pixels of the input, N tokens, G decisions.
+Shapes: F frames, H W pixels of the input, G decisions.
 """
 
 from collections.abc import Sequence

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import click
@@ -25,7 +26,7 @@ from edgeprune.base.ending import end_on_signals
 from edgeprune.base.errors import InputError
 from edgeprune.base.exit_code import run_click
 from edgeprune.base.machine import describe_machine
-from edgeprune.base.statistics import Ratio, percentiles, ratio_by_round
+from edgeprune.base.statistics import Ratio, ratio_by_round
 from edgeprune.train.batches import AHEAD
 from edgeprune.train.finetune import chosen_recipe
 from edgeprune.train.frozen import begin_training
@@ -80,8 +81,8 @@ class MeasuredTrainer(Trainer):
         bare_s, trainer_s = bare_s[1:], trainer_s[1:]  # the first round takes memory and chooses kernels
         reading_s, waiting_s = self._with_its_loader()
         self.figures = LoopFigures(
-            bare_s=middle([*chain(*bare_s)]),
-            trainer_s=middle([*chain(*trainer_s)]),
+            bare_s=median([*chain(*bare_s)]),
+            trainer_s=median([*chain(*trainer_s)]),
             overhead=ratio_by_round(trainer_s, bare_s),
             reading_s=reading_s,
             waiting_s=waiting_s,
@@ -103,7 +104,7 @@ class MeasuredTrainer(Trainer):
             batch = next(batches)
             waits_s.append(time.perf_counter() - began)
             steps_s.append(waits_s[-1] + self._timed(self._full_step, batch))
-        return middle(steps_s[first:]), middle(waits_s[first:])
+        return median(steps_s[first:]), median(waits_s[first:])
 
     def _timed(self, step: Any, batch: Batch) -> float:
         began = time.perf_counter()
@@ -128,7 +129,7 @@ class BareLoop:
         for part in batch:
             images_B3HW, targets = task.augment(*part)
             with backend.autocast():
-                prediction = self.model(images_B3HW, labels_BHW=targets, ignore_index=task.ignore_index)
+                prediction = self.model(images_B3HW, labels_BHW=task.labels(targets), ignore_index=task.ignore_index)
             loss = task.loss(prediction, targets) + prediction.masked.loss.float()
             if self.trainer.teacher is not None:
                 with backend.autocast():
@@ -139,13 +140,6 @@ class BareLoop:
         if phase.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), phase.clip)
         self.optimiser.step()
-
-
-def middle(values: list[float]) -> float:
-    """The median of at least one value."""
-    found = percentiles(values).p50
-    assert found is not None
-    return found
 
 
 def measure(recipe: Recipe, phase: str, cache: Path | None = None) -> LoopFigures:
@@ -206,7 +200,7 @@ def main(
 ) -> None:
     check_environment()
     figures = measure(chosen_recipe(recipe, data, weights, overrides), phase, cache)
-    click.echo("\n".join((describe_machine()["cpu"], *lines(figures))))
+    click.echo("\n".join((describe_machine()["cpu"] or "a CPU without a name", *lines(figures))))
 
 
 if __name__ == "__main__":

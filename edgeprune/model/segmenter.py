@@ -91,8 +91,7 @@ class Segmenter(nn.Module):
         For calibration and graphs, not for training.
 
         The stem sees the whole frame. The head takes zeros for the tokens outside: none of them is handed on, and none decides
-        a label inside. (The embedded tokens in their place were worth 0, 0.2 and 0.6 points of mIoU inside, on 30 training
-        frames of CamVid, in three regions of the shipped model, -0.1 on 40 of val; a tail would take them all from the trunk.)
+        a label inside. (With the embedded tokens in their place a tail would take them all from the trunk.)
 
         Raises:
             InputError: another grid than the model's, or a policy that has no such form.
