@@ -81,7 +81,7 @@ def test_shipped_sets_have_the_classes_of_the_street(name: str) -> None:
         (
             "{seed: 0, frames: 3}",
             "{images: a, labels: b, part: [0.8, 0.2]}",
-            "train.part: value error, expected where it",
+            "train.part: expected where it",
         ),
         (
             "{seed: 0, frames: 3}",

@@ -44,7 +44,7 @@ def run_click(
         if sys.stdout is not None:  # a service may have none
             sys.stdout.flush()  # what can't be written is found out here, not when the interpreter ends
     except click.ClickException as error:
-        code = _tell(_of_click(error, typed or name), 2)
+        code = _tell(_of_click(error, command, typed or name), 2)
     except click.Abort:
         code = stopped()
     except EdgepruneError as error:
@@ -92,11 +92,21 @@ def _tell(line: str, code: int) -> int:
     return code
 
 
-def _of_click(error: click.ClickException, typed: str) -> str:
+def _of_click(error: click.ClickException, command: click.Command, typed: str) -> str:
     """What is wrong with the options, in one line."""
     context = getattr(error, "ctx", None)
-    verb = context.command_path if context else typed
+    verb = context.command_path if context else _verb_typed(command, typed)
     return f"{verb}: {one_line(error.format_message()).removesuffix('.')}; see {verb} --help"
+
+
+def _verb_typed(command: click.Command, typed: str) -> str:
+    """As far as the words that were typed lead from group to command; click names none where an option lacks its value."""
+    for word in sys.argv[1:]:
+        found = command.get_command(click.Context(command), word) if isinstance(command, click.Group) else None
+        if found is None:
+            break
+        command, typed = found, f"{typed} {word}"
+    return typed
 
 
 def _of_system(error: OSError) -> str:

@@ -74,7 +74,12 @@ def parse(spec: type[Spec], content: Any, where: str) -> Spec:
                 f"{where}: unknown key {place!r}; known: {', '.join(known)}{nearest(key, known)}"
             ) from None
         found = "" if fault["type"] == "missing" else f", found {_SHOWN.repr(fault['input'])}"
-        problem = "expected a mapping of keys to values" if fault["type"] == "model_type" else fault["msg"].lower()
+        problem = fault["msg"].removeprefix("Value error, ")
+        problem = (
+            "expected a mapping of keys to values"
+            if fault["type"] == "model_type"
+            else problem[:1].lower() + problem[1:]
+        )
         raise InputError(f"{where}: {place}: {problem}{found}") from None
     for at, value in _booleans_as_numbers(content, parsed.model_dump()):
         raise InputError(f"{where}: {'.'.join(at)}: expected a number, found {str(value).lower()}")

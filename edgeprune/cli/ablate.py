@@ -10,7 +10,7 @@ from edgeprune.base.errors import InputError
 from edgeprune.base.reading import parse
 from edgeprune.cli.options import argument, json_option, option, refuse_typed
 from edgeprune.cli.ranges import FRAMES
-from edgeprune.cli.show import show_json, show_table
+from edgeprune.cli.show import show_json, show_table, show_wide_table
 from edgeprune.cli.verb import Verbs, verb
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
@@ -117,8 +117,8 @@ def show_selection(result: "SelectionAblation", names: list[str]) -> None:
     show_table(result.rows, SELECTION_COLUMNS | ({"boundary_f": ("boundary F", ".4f")} if names else {}))
     if names:
         by_class = [{"selection": row.selection, "seed": row.seed, **(row.per_class_iou or {})} for row in result.rows]
-        heads = {name: (name[:8], ".3f") for name in names}
-        show_table(by_class, {"selection": ("selection", ""), "seed": ("seed", "")} | heads)
+        heads = {name: (name[:16], ".3f") for name in names}
+        show_wide_table(by_class, {"selection": ("selection", ""), "seed": ("seed", "")}, heads)
         if result.decisions is not None:
             show_table(result.decisions, DECISION_COLUMNS)
     if result.depth_is_worth_points is not None:

@@ -17,7 +17,7 @@ from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import parse_size
 from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb
-from edgeprune.quantize.calib import read_calib
+from edgeprune.quantize.calib import Calib, read_calib
 
 BUILDERS = ["onnx", "torch-tensorrt"]
 
@@ -98,7 +98,7 @@ def build(options: BuildOptions) -> None:
     show_table(rows, PARITY_COLUMNS)
     for path in (folder, *plans):
         click.echo(f"wrote {path}")
-    click.echo(f"next: {_next(target, folder)}")
+    click.echo(f"next: {what_next(target, folder, inputs.calib, manifest.provenance['parity_frames'])}")
 
 
 def chosen_precisions(target: Target, asked: Sequence[str]) -> list[str]:
@@ -120,7 +120,16 @@ def _bucket(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": row["bucket"], "tokens": row["tokens"], "precision": row["precision"], "parity": parity}
 
 
-def _next(target: Target, folder: Path) -> str:
+def what_next(target: Target, folder: Path, calib: Calib | None, frames: str) -> str:
+    """What to type of a bundle: on its device if it is another, else on what the model was calibrated on, if that is here.
+
+    Args:
+        frames: on which it was compared with PyTorch.
+    """
     if target.compiled_on_device:
         return f"copy {folder} to the device and run there: edgeprune run --bundle {folder.name} --camera 0"
+    if calib is not None and calib.split is None:
+        return f"edgeprune run --bundle {folder} --camera {calib.data} --frames 100"
+    if calib is not None and frames == f"{calib.data} {calib.split}":
+        return f"edgeprune eval --bundle {folder} --data {calib.data}"
     return f"edgeprune run --bundle {folder} --camera synthetic://street?seed=1 --frames 100"

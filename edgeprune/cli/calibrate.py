@@ -1,6 +1,7 @@
 """`calibrate`: what the frames of a data set, or of the place where a device will hang, ask of a checkpoint."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -131,13 +132,19 @@ def calibrate(options: CalibrateOptions) -> None:
     from edgeprune.quantize.loading import load
 
     model, _ = load(checkpoint)
-    before = calib_before(checkpoint, model)
+    before = calib_before(checkpoint, model, needed=options.keep_thresholds)
     if options.keep_thresholds and before is None:
         raise InputError(f"{checkpoint} has no calibration whose thresholds could stay; leave --keep-thresholds out")
-    calib, choices = measure(model, before)
-    write_calib(path, calib)
-    if before and before.region != calib.region:
+    measured = measure(model, before)
+    write_calib(path, measured.calib)
+    if before and before.region != measured.calib.region:
         before = None  # it is of other tokens
+    show(options, path, model, measured, before)
+
+
+def show(options: CalibrateOptions, path: Path, model: "Segmenter", measured: Measured, before: Calib | None) -> None:
+    """What was measured and written to `path`, beside what was there before."""
+    calib, choices = measured
     buckets = bucket_rows(model, calib, before)
     if options.json:
         show_json({"calib": str(path)} | calib.model_dump() | {"buckets": buckets, "choices": choices})
@@ -149,12 +156,14 @@ def calibrate(options: CalibrateOptions) -> None:
         show_table(decision_rows(model, calib), DECISIONS)
         click.echo(f"buckets of a build for {TARGET}{f'; before: by {before.data}' if before else ''}")
         show_table(buckets, {key: BUCKETS[key] for key in BUCKETS if before or "before" not in key})
+    elif not calib.ranges:
+        click.echo(f"{calib.model} is dense and in floats: no threshold, bucket or range is to be measured of it")
     if choices:
         click.echo("on some of these frames, in PyTorch:")
         show_table(choices, CHOICES)
     if options.camera is not None:
         click.echo(WITHOUT_LABELS)
-    click.echo(f"next: edgeprune build --checkpoint {checkpoint} --calib {path}")
+    click.echo(f"next: edgeprune build --checkpoint {options.checkpoint} --calib {path}")
 
 
 def on_data(options: CalibrateOptions, card: Card, mask: Mask | None) -> Measure:
@@ -199,13 +208,21 @@ def about_region(region: Region | None, mask: Path, path: Path) -> str:
     return f"region: {region.share:.1%} of the frame's patches, drawn as text in {path}, where they may be changed"
 
 
-def calib_before(checkpoint: Path, model: "Segmenter") -> Calib | None:
-    """The calibration that a build of the checkpoint takes unless told; None where there is none that fits."""
+def calib_before(checkpoint: Path, model: "Segmenter", needed: bool) -> Calib | None:
+    """The calibration that a build of the checkpoint takes unless told; None where there is none.
+
+    Args:
+        needed: one that is damaged, or another model's, is refused; else it counts as none, for nobody named it, and it may
+            be what is to be replaced.
+
+    Raises:
+        InputError: see `needed`.
+    """
     from edgeprune.export.inputs import calib_beside
     from edgeprune.export.spec import check_calib
 
     found = calib_beside(checkpoint)
-    with suppress(InputError):  # nobody named it, and it may be what is to be replaced
+    with suppress(*([] if needed else [InputError])):
         if found and (calib := read_calib(found)).placing:
             check_calib(calib, model, list(calib.thresholds))
             return calib
@@ -254,24 +271,21 @@ def decision_rows(model: "Segmenter", calib: Calib) -> list[dict[str, Any]]:
 def bucket_rows(model: "Segmenter", calib: Calib, before: Calib | None) -> list[dict[str, Any]]:
     """A row for each bucket that a build for the default target makes, from small to large: its tokens as a share of the dense
     model's, and the share of the frames that fall in it. Beside it one that `before` makes."""
-    from edgeprune.export.family import place_buckets
+    from edgeprune.export.family import buckets_of_frames, place_buckets
 
     if calib.placing is None:
         return []
     schedule, family = model.policy.schedule, load_target(TARGET).buckets
-    by, all_tokens = schedule.chosen_by, schedule.depth * model.grid[0] * model.grid[1]
     placed = place_buckets(schedule, family, calib.placing)
-    counts_F = np.rint(np.asarray(calib.placing)[:, by] * schedule.tokens)
-    bucket_F = np.searchsorted([bucket.counts[by] for bucket in placed], counts_F)
+    others = place_buckets(schedule, family, before.placing) if before else []
+    chosen = Counter(buckets_of_frames(schedule, placed, calib.placing))
     rows: list[dict[str, Any]] = []
-    for index, (bucket, other) in enumerate(
-        zip_longest(placed, place_buckets(schedule, family, before.placing) if before else [])
-    ):
+    for number, (bucket, other) in enumerate(zip_longest(placed, others)):
         row: dict[str, Any] = {}
         if bucket:
-            tokens = schedule.token_layers(bucket.counts) / all_tokens
-            row |= {"bucket": bucket.name, "tokens": tokens, "frames": float(np.mean(bucket_F == index))}
+            frames = chosen[number] / len(calib.placing)
+            row |= {"bucket": bucket.name, "tokens": model.share_of_dense(bucket), "frames": frames}
         if other:
-            row |= {"before": other.name, "tokens_before": schedule.token_layers(other.counts) / all_tokens}
+            row |= {"before": other.name, "tokens_before": model.share_of_dense(other)}
         rows.append(row)
     return rows

@@ -134,7 +134,7 @@ def show_scores(rows: Sequence[Mapping[str, Any]]) -> None:
     if len({row["engine"] for row in rows}) > 1:
         keys |= {"engine": ("engine", "")}
     click.echo("IoU by class:")
-    show_wide_table(by_class, keys, {name: (name[:8], ".3f") for name in names})
+    show_wide_table(by_class, keys, {name: (name[:16], ".3f") for name in names})
 
 
 @dataclass(frozen=True, kw_only=True)

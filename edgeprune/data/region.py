@@ -14,7 +14,7 @@ from typing import Annotated
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.inputs import look_at
@@ -29,6 +29,16 @@ LEAST_SHARE = 1e-6  # of a pixel: less is rounding
 Bool = npt.NDArray[np.bool_]
 
 
+def check_row(row: object) -> object:
+    """Raises ValueError where a row is no text of patches."""
+    if not isinstance(row, str) or not row or set(row) - {INSIDE, OUTSIDE}:
+        raise ValueError(
+            f'expected {INSIDE} and {OUTSIDE} in quotes, such as "{OUTSIDE}{INSIDE}{INSIDE}{OUTSIDE}": YAML takes an unquoted '
+            f"{INSIDE} for a comment"
+        )
+    return row
+
+
 def check_rows(rows: Sequence[str]) -> Sequence[str]:
     """Raises ValueError where rows make no grid, or nothing lies inside."""
     if len({len(row) for row in rows}) > 1:
@@ -38,7 +48,9 @@ def check_rows(rows: Sequence[str]) -> Sequence[str]:
     return rows
 
 
-Row = Annotated[str, Field(min_length=1, max_length=MOST, pattern=rf"^[{INSIDE}{OUTSIDE}]+$")]
+Row = Annotated[
+    str, Field(min_length=1, max_length=MOST, pattern=rf"^[{INSIDE}{OUTSIDE}]+$"), BeforeValidator(check_row)
+]
 Rows = Annotated[list[Row], Field(min_length=1, max_length=MOST), AfterValidator(check_rows)]
 
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from edgeprune.bundle.target import BucketFamily
 from edgeprune.data import spread
-from edgeprune.export.family import place_buckets
-from edgeprune.export.graphs import to_outputs
-from edgeprune.model.policy import Bucket, Select
+from edgeprune.export.family import buckets_of_frames, place_buckets
+from edgeprune.export.graphs import named_outputs
+from edgeprune.model.policy import Select
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.pruning.selection import select_all, select_top
 from edgeprune.quantize.calib import Calib
@@ -53,26 +53,19 @@ def _hold(
 ) -> AgainstDense:
     schedule, agreement = model.policy.schedule, find_task(model.spec.task).agreement
     buckets = place_buckets(schedule, family, calib.placing)
-    shares_FG = np.asarray(measure_occupancy(model, images_F3HW, model_thresholds(model, calib)))
-    needs_F = np.rint(shares_FG[:, schedule.chosen_by] * schedule.tokens)
-    chosen = [_smallest(buckets, schedule.chosen_by, int(need)) for need in needs_F]
+    shares_FG = measure_occupancy(model, images_F3HW, model_thresholds(model, calib))
+    chosen = [buckets[number] for number in buckets_of_frames(schedule, buckets, shares_FG)]
     agreed = Agreement(0, 0)
     for image_3HW, bucket, dense in zip(images_F3HW, chosen, expected, strict=True):
         got = _answer(model, image_3HW, select_top(schedule.candidates(bucket.counts)))
         inside = model.inside.region.pixels(*next(iter(dense.values())).shape) if model.inside else None
         agreed += agreement(dense, got, inside)
-    all_tokens = schedule.depth * model.grid[0] * model.grid[1]
-    tokens = np.mean([schedule.token_layers(bucket.counts) for bucket in chosen]) / all_tokens
+    tokens = np.mean([model.share_of_dense(bucket) for bucket in chosen])
     return AgainstDense(tokens=float(tokens), equal=agreed.share)
-
-
-def _smallest(buckets: Sequence[Bucket], by: int, need: int) -> Bucket:
-    return next(bucket for bucket in buckets if bucket.counts[by] >= need)
 
 
 def _answer(model: Segmenter, image_3HW: Tensor, select: Select) -> Outputs:
     device = model.pos_embed.device
     with torch.no_grad():
         raw = model(image_3HW[None].to(device).float(), select).raw
-    outputs = zip(model.head.outputs, to_outputs(model, raw, "onnxruntime"), strict=True)
-    return {name: each.cpu().numpy() for name, each in outputs}
+    return named_outputs(model, raw)

@@ -77,6 +77,16 @@ def place_buckets(schedule: Schedule, spec: BucketFamily, occupancy_FG: list[lis
     return [Bucket(f"k{first}", counts) for first, counts in sorted(chosen.items())] + [full]
 
 
+def buckets_of_frames(
+    schedule: Schedule, buckets: Sequence[Bucket], occupancy_FG: Sequence[Sequence[float]]
+) -> list[int]:
+    """The number of the smallest bucket that holds what each frame asks for."""
+    by = schedule.chosen_by
+    needs_F = np.rint(np.asarray(occupancy_FG)[:, by] * schedule.tokens)
+    numbers_F: list[int] = np.searchsorted([bucket.counts[by] for bucket in buckets], needs_F).tolist()
+    return numbers_F
+
+
 def _all_beyond(most: int | None, counts: Sequence[int], schedule: Schedule) -> list[int]:
     """Where a decision can't pick so many, all."""
     return [schedule.tokens if most is not None and count > most else count for count in counts]

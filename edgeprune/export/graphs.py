@@ -22,6 +22,7 @@ from edgeprune.model.heads.head import Raw
 from edgeprune.model.policy import Bucket
 from edgeprune.model.segmenter import Segmenter, as_image
 from edgeprune.model.stem import Stem
+from edgeprune.runtime.engines.engine import Outputs
 
 OPSET = 18
 IR_VERSION = 10  # the newest that ONNX Runtime 1.18 and TensorRT 10.3's parser read
@@ -105,6 +106,12 @@ def channels_last(skips: Sequence[Tensor]) -> list[Tensor]:
 def to_outputs(model: Segmenter, raw: Raw, dialect: str) -> tuple[Tensor, ...]:
     """What a graph gives of what the head computed: `Head.outputs`."""
     return tuple(each if each.is_floating_point() else to_bytes(each, dialect) for each in model.head.decide(raw))
+
+
+def named_outputs(model: Segmenter, raw: Raw) -> Outputs:
+    """What ONNX Runtime's graph gives of what the head computed."""
+    outputs = zip(model.head.outputs, to_outputs(model, raw, "onnxruntime"), strict=True)
+    return {name: each.cpu().numpy() for name, each in outputs}
 
 
 def to_bytes(numbers: Tensor, dialect: str) -> Tensor:

@@ -18,7 +18,7 @@ import onnx
 import torch
 
 from edgeprune.bundle import ParityRow
-from edgeprune.export.graphs import GraphFamily, to_outputs
+from edgeprune.export.graphs import GraphFamily, named_outputs
 from edgeprune.export.onnx_session import OnnxSession, Tensors
 from edgeprune.model.policy import Bucket
 from edgeprune.model.segmenter import Segmenter
@@ -62,9 +62,8 @@ def ask_torch(model: Segmenter, buckets: Sequence[Bucket], frame_HW3: UInt8) -> 
                 if model.inside is not None:
                     inside = model.inside.region.pixels(*sure.shape)
                     sure &= inside
-            outputs = zip(head.outputs, to_outputs(model, raw, "onnxruntime"), strict=True)
             yield Answer(
-                {name: each.numpy() for name, each in outputs},
+                named_outputs(model, raw),
                 [each.numpy() for each in head.decided_from(raw)],
                 [set(selected_K.tolist()) for selected_K in selected],
                 inside,

@@ -77,7 +77,7 @@ def describe_build(target: Target, inputs: BuildInputs, precisions: Sequence[str
         raise InputError(
             f"{inputs.checkpoint} has no quantization scales; train a qat phase or build with --precision fp32"
         )
-    model.restrict(Region.of(inputs.calib.region) if inputs.calib else None)
+    _restrict(model, inputs)
     occupancy_FG = None
     if model.policy.gated:
         if inputs.calib is None:
@@ -90,6 +90,20 @@ def describe_build(target: Target, inputs: BuildInputs, precisions: Sequence[str
     buckets = place_buckets(model.policy.schedule, target.buckets, occupancy_FG)
     frames_FHW3, frames_from = frames_for_parity(inputs.calib, Preprocess.of(model.spec))
     return BuildSpec(target, precisions, inputs, card, model, dense, buckets, frames_FHW3, frames_from)
+
+
+def _restrict(model: Segmenter, inputs: BuildInputs) -> None:
+    """Restricts the model to the calibration's region, where it has one. Raises InputError where that is of another grid."""
+    calib = inputs.calib
+    region = Region.of(calib.region) if calib else None
+    if calib and region and region.grid != model.grid:
+        size = f" at --size {inputs.size[0]}x{inputs.size[1]}" if inputs.size else ""
+        then = "leave --size out" if size else f"run `edgeprune calibrate {inputs.checkpoint} --region MASK` again"
+        raise InputError(
+            f"calibration of {calib.model} on {calib.data}: its region has {region.grid[0]}x{region.grid[1]} patches, "
+            f"{inputs.checkpoint} has {model.grid[0]}x{model.grid[1]}{size}; {then}"
+        )
+    model.restrict(region)
 
 
 def check_calib(calib: Calib, model: Segmenter, precisions: Sequence[str]) -> None:

@@ -133,7 +133,7 @@ class BareLoop:
             loss = task.loss(prediction, targets) + prediction.masked.loss.float()
             if self.trainer.teacher is not None:
                 with backend.autocast():
-                    taught = self.trainer._teach(images_B3HW)
+                    taught = self.trainer.teach(images_B3HW)
                 assert taught is not None
                 loss = loss + task.distance(prediction, taught)
             (loss / len(batch)).backward()

@@ -19,7 +19,7 @@ from edgeprune.model.extra_tokens import ExtraTokens
 from edgeprune.model.heads import HEADS
 from edgeprune.model.heads.head import Raw
 from edgeprune.model.inside import Inside
-from edgeprune.model.policy import Masked, Select, TokenPolicy, View
+from edgeprune.model.policy import Bucket, Masked, Select, TokenPolicy, View
 from edgeprune.model.spec import ModelSpec
 from edgeprune.model.stem import STEMS
 
@@ -85,6 +85,10 @@ class Segmenter(nn.Module):
                 nn.init.zeros_(module.bias)
         if self.extra_tokens is not None:
             nn.init.trunc_normal_(self.extra_tokens, std=0.02)
+
+    def share_of_dense(self, bucket: Bucket) -> float:
+        """Tokens that the blocks process at a bucket, as a share of those of the dense model on the whole frame."""
+        return self.policy.schedule.token_layers(bucket.counts) / (self.spec.depth * self.grid[0] * self.grid[1])
 
     def restrict(self, region: Region | None) -> None:
         """From here on no block computes a token outside the region; None, or one of all patches: the whole frame, as it was.

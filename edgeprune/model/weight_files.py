@@ -98,7 +98,7 @@ def _of_the_zoo(source: str) -> Path:
 def _of_the_hub(source: str) -> Path:
     """A file of the hub, by default `model.safetensors`, or where there is none the index of its shards and these."""
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     owner, _, rest = source[len(HUB) :].partition("/")
     name, _, file = rest.partition("/")
@@ -108,6 +108,8 @@ def _of_the_hub(source: str) -> Path:
     try:
         try:
             path = Path(hf_hub_download(repo, file or WHOLE))
+        except LocalEntryNotFoundError:  # the hub can't be reached, and the cache has none
+            raise
         except EntryNotFoundError:
             if file:
                 raise

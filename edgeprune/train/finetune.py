@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.base.errors import InputError
-from edgeprune.data import open_split, spread
-from edgeprune.data.datasets import DataSet, load_data_set
+from edgeprune.data import Samples, open_split, spread
+from edgeprune.data.datasets import load_data_set
 from edgeprune.train.recipe import Mix, Recipe
 from edgeprune.train.recipe_file import load_recipe
 
@@ -42,11 +42,12 @@ def recipe_for(
         InputError: the data set or the weights can't be read.
     """
     data_set = load_data_set(data)
+    samples = open_split(data_set, "train")  # before weights are fetched
     of_weights = {} if weights is None else {"weights": weights, **_of_weights(weights)}
     given = {"model.classes": len(data_set.names), **of_weights}
     if recipe is None:
         patch = of_weights.get("model.patch", PATCH)
-        (height, width), name = input_size(data_set, patch), f"{RECIPE}-{_as_name(data_set.name)}"
+        (height, width), name = input_size(samples, patch), f"{RECIPE}-{_as_name(data_set.name)}"
         given = {"name": name, "model.height": height, "model.width": width, **given}
     found = load_recipe(recipe or RECIPE, [*(f"{key}={value}" for key, value in given.items()), *overrides])
     if recipe is None and (crops := found.phases.get(CROPS)) and not any(CROPS_SIDE in each for each in overrides):
@@ -59,10 +60,9 @@ def recipe_for(
     return found
 
 
-def input_size(data_set: DataSet, patch: int = PATCH) -> tuple[int, int]:
-    """Height and width of the input for the frames of a data set: about `PATCHES` patches in the frames' own shape, and not
+def input_size(samples: Samples, patch: int = PATCH) -> tuple[int, int]:
+    """Height and width of the input for frames: about `PATCHES` patches in the frames' own shape, and not
     much more pixels than they have."""
-    samples = open_split(data_set, "train")
     sizes = sorted(samples[index].image_HW3.shape[:2] for index in spread(len(samples), LOOKED_AT))
     height, width = sizes[len(sizes) // 2]
     scale = min(LARGER, patch * sqrt(PATCHES / (height * width)))

@@ -41,7 +41,6 @@ def train(
     Returns:
         the checkpoint of each phase.
     """
-    make_folder(out, "checkpoints")
     check_named(recipe, out, only or [])
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
@@ -52,6 +51,7 @@ def train(
     due = {run.name: run.phase for run in chosen if not run.is_done}
     _check_all_done(runs, chosen, due)
     histograms = backend.from_main(lambda: check_data(recipe, due, cache))
+    make_folder(out, "checkpoints")
     for run in chosen:
         if run.name in due:
             check_start(run)

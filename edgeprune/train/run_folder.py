@@ -138,5 +138,5 @@ def plot_histories(runs: Mapping[str, Mapping[str, Rows]], path: Path) -> None:
     below.set(ylabel="mIoU (%)", xlabel="step")
     for axes in (above, below):
         style(axes)
-    above.legend(frameon=False, fontsize=8, ncols=6, loc="upper right")
+    above.legend(frameon=False, fontsize=8, ncols=6, loc="lower right", bbox_to_anchor=(1, 1))  # over no point
     save(figure, path)

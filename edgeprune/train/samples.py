@@ -46,13 +46,14 @@ def draw_samples(run: PhaseRun) -> None:
         label_HW: UInt8 = resize_nearest(label_hw, *image_HW3.shape[:2]).astype(np.uint8)
         told = f"{run.name}: {card.policy.name}"
         if selection.before:
-            told += f", {selection.token_share(model.spec.depth):.0%} of the tokens; beside it, blocks that each went through"
+            told += f", {selection.token_share(model.spec.depth):.0%} of the tokens"
         panels = [
             overlay.draw(image_HW3, np.asarray(sample.label_HW, np.uint8), f"labels of frame {index}"),
             overlay.draw(image_HW3, label_HW, told),
         ]
         if selection.before:
-            panels.append(draw_heat(image_HW3, selection, model.spec.depth))
+            heat_HW3 = draw_heat(image_HW3, selection, model.spec.depth)
+            panels.append(overlay.caption(heat_HW3, f"blocks of each token: blue few, yellow all {model.spec.depth}"))
         rows.append(panels)
     picture_HW3 = sheet(rows)
     with write_atomic(run.out / f"samples-{run.name}.png", "samples") as partial:

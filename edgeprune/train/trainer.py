@@ -119,7 +119,7 @@ class Trainer:
                         ignore_index=self.task.ignore_index,
                         progress=step / self.steps if self.phase.kind == "sparse" else 1.0,
                     )
-                    taught = self._teach(images_B3HW)
+                    taught = self.teach(images_B3HW)
                 loss = share * self.task.loss(prediction, targets)
                 if taught is not None:
                     loss = loss + self.task.distance(prediction, taught)
@@ -141,7 +141,7 @@ class Trainer:
         counted_A = torch.stack([self.task.counted(targets) for _, targets in batch])
         return counted_A / self.backend.gather(counted_A).mean().clamp_min(1e-6)
 
-    def _teach(self, images_B3HW: Tensor) -> Prediction | None:
+    def teach(self, images_B3HW: Tensor) -> Prediction | None:
         """What the teacher says of the images, with every token."""
         if self.teacher is None:
             return None

@@ -74,7 +74,7 @@ CONTRADICTIONS: dict[str, tuple[Change, str]] = {
     "a region of another grid": (with_region(["######"] * 3), "a region of 3x6 patches, 24 tokens of 32x48 pixels"),
     "a region on its side": (with_region(["####"] * 6), "a region of 6x4 patches, 24 tokens of 32x48 pixels"),
     "a region smaller than buckets": (with_region(["#....."] * 4), "bucket 'quarter' has more tokens than the region, 4"),
-    "a region of nothing": (with_region(["......"] * 4), "region: value error, no patch is inside"),
+    "a region of nothing": (with_region(["......"] * 4), "region: no patch is inside"),
     "a huge height": (put("height", 10**9), "height: input should be less than or equal to"),
     "more tokens than pixels": (put("tokens", 2000), "2000 tokens of 32x48 pixels"),
     "a colour too few": (lambda content: content["palette"].pop(), "7 colours for 8 class names"),

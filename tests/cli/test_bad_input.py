@@ -168,6 +168,11 @@ def test_yaml_with_an_unknown_key_and_a_mistyped_value(edgeprune: Type, tmp_path
     assert_one_line(edgeprune("data", "lint", data), "not valid YAML")
 
 
+def test_an_option_without_its_value_leads_to_its_own_help(edgeprune: Type) -> None:
+    said = edgeprune("data", "init", ".", "--split-by-time")
+    assert said.err.startswith("edgeprune data init: ") and said.err.endswith("; see edgeprune data init --help\n")
+
+
 def test_recipe_with_a_mistyped_key(edgeprune: Type) -> None:
     said = edgeprune("train", "street-short", "--set", "phases.dense.frmes=3")
     assert_one_line(said, "frmes", "did you mean 'frames'")

@@ -82,6 +82,24 @@ def test_what_was_there_is_shown_beside(edgeprune: Type, checkpoint: Path, place
     assert [row["thresholds"] for row in json.loads(kept.out)["choices"]] == ["kept", "as before, without --calib"]
 
 
+def test_a_damaged_calibration_is_said_where_it_is_needed(
+    edgeprune: Type, checkpoint: Path, place: Path, tmp_path: Path
+) -> None:
+    checkpoint.with_name("calib-svit.yaml").write_text("model: tiny\n")
+    typed = ("calibrate", checkpoint, "--camera", place, "--frames", 8, "--out", "c.yaml")
+    assert_one_line(edgeprune(*typed, "--keep-thresholds"), "calib-svit.yaml: data: field required")
+    assert not Path("c.yaml").exists()
+    assert edgeprune(*typed).code == 0
+
+
+def test_of_a_dense_model_there_is_nothing_to_measure(edgeprune: Type, place: Path, tmp_path: Path) -> None:
+    card = models.card("dense")
+    save(tmp_path / "dense.safetensors", card, models.model(card).state_dict())
+    said = edgeprune("calibrate", "dense.safetensors", "--camera", place, "--frames", 8)
+    assert said.code == 0, said.err
+    assert "tiny is dense and in floats: no threshold, bucket or range is to be measured of it\n" in said.out
+
+
 def test_a_region_goes_from_an_image_to_the_calibration_and_to_a_build(
     edgeprune: Type, checkpoint: Path, place: Path
 ) -> None:

@@ -44,9 +44,10 @@ class File(Strict):
     [
         (["##", "#"], "rows of 1 to 2 patches"),
         (["..", ".."], "no patch is inside; write # where one is"),
-        (["#x"], "string should match pattern"),
+        (["#x"], 'expected # and . in quotes, such as ".##.": YAML takes an unquoted # for a comment'),
+        ([None], "expected # and . in quotes"),  # - ####
         ([], "at least 1 item"),
-        (["#\n"], "string should match pattern"),
+        (["#\n"], "expected # and . in quotes"),
         ("##", "valid list"),
     ],
 )

@@ -69,7 +69,10 @@ def test_a_manifest_says_the_region_and_an_older_runtime_refuses_it(inputs: Buil
 
 
 def test_a_region_of_another_grid_is_refused(inputs: BuildInputs) -> None:
+    known = f"calibration of tiny on .*: its region has 2x3 patches, {inputs.checkpoint} has"
     with pytest.raises(
-        InputError, match="a region of 2x3 patches, the model has 4x6; calibrate this model with --region"
+        InputError, match=f"{known} 4x6; run `edgeprune calibrate {inputs.checkpoint} --region MASK` again"
     ):
         describe(inputs, ["###", "###"])
+    with pytest.raises(InputError, match="its region has 4x6 patches, .* has 2x3 at --size 32x48; leave --size out"):
+        describe(replace(inputs, size=(32, 48)), CELLS)

@@ -119,13 +119,16 @@ def test_an_index_that_leads_nowhere_is_one_line(tmp_path: Path, text: str, said
     ],
 )
 def test_a_hub_that_fails_is_one_line_with_a_way_out(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    asked: list[str] = []
+
     def fail(repo: str, file: str) -> str:
+        asked.append(file)
         raise error
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
     with pytest.raises(InputError, match=r"hub:timm/deit_tiny' can't be fetched.*give its path") as found:
         find_weights("hub:timm/deit_tiny")
-    assert "\n" not in str(found.value)
+    assert "\n" not in str(found.value) and asked == ["model.safetensors"]
 
 
 @pytest.mark.parametrize("source", ["hub:", "hub:timm", "hub:/deit"])

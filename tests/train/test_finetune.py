@@ -1,7 +1,9 @@
 """From a data set and weights to a recipe, and to a training."""
 
+import shutil
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -11,8 +13,11 @@ from safetensors.torch import save_file
 
 import edgeprune
 from edgeprune.base.errors import InputError
+from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
 from edgeprune.train.finetune import chosen_recipe, input_size, recipe_for
+from edgeprune.train.phases import train
+from edgeprune.train.recipe_file import load_recipe
 from tests import models
 from tests.model import vits
 
@@ -51,7 +56,21 @@ def write_set(folder: Path, height: int, width: int, name: str = "a yard") -> st
 def test_the_input_suits_the_frames(
     tmp_path: Path, size: tuple[int, int], patch: int, expected: tuple[int, int]
 ) -> None:
-    assert input_size(load_data_set(write_set(tmp_path, *size)), patch) == expected
+    assert input_size(open_split(load_data_set(write_set(tmp_path, *size)), "train"), patch) == expected
+
+
+def test_data_that_is_not_there_is_said_before_weights_are_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_: pytest.fail("asked the hub"))
+    data, weights = Path(write_set(tmp_path, 64, 96)), "hub:timm/vit"
+    shutil.rmtree(tmp_path / "train")
+    with pytest.raises(InputError, match="train/images"):
+        recipe_for(str(data), weights)
+    recipe = load_recipe("street-short", [f"weights={weights}", f"phases.dense.data=[{{data: {data}}}]"])
+    with pytest.raises(InputError, match="train/images"):
+        train(recipe, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_data_and_weights_say_what_the_recipe_leaves_open(tmp_path: Path) -> None:

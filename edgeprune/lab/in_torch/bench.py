@@ -245,7 +245,7 @@ def list_runners(model: Segmenter, family: BucketFamily) -> Iterator[Timed]:
     yield Timed("dense", GRAPH, 1.0, GraphRunner(model, None))
     yield Timed("dense", LAUNCHED, 1.0, DynamicRunner(model, None, family.multiple))
     for bucket in place_buckets(model.policy.schedule, family, None):
-        share = model.policy.schedule.token_layers(bucket.counts) / (model.spec.depth * model.policy.tokens)
+        share = model.share_of_dense(bucket)
         yield Timed(bucket.name, GRAPH, share, GraphRunner(model, bucket.counts))
         yield Timed(bucket.name, LAUNCHED, share, DynamicRunner(model, bucket.counts, family.multiple))
 

@@ -38,7 +38,7 @@ def sample_frames(source: FrameSource, count: int, seconds: float, least: int) -
     if source.live and taken < count:
         raise RunError(f"{source.uri} ended after {taken} of {count} frames; check the camera, or give fewer --seconds")
     if taken < least:
-        raise InputError(f"{source.uri} has {taken} frames; {least} or more are expected")
+        raise InputError(f"{source.uri} has {taken} frame{'s' if taken != 1 else ''}; {least} or more are expected")
 
 
 def _all(capture: Capture) -> Iterator[Frame]:

@@ -46,6 +46,14 @@ class Overlay:
             self._legend.put(picture, frame.height - self._legend.height)
         return np.asarray(picture)
 
+    def caption(self, image_HW3: UInt8, text: str) -> UInt8:
+        """A picture of that size (uint8 RGB) with a line of text alone; a new image."""
+        picture = Image.fromarray(image_HW3)
+        if picture.size != self._size:
+            self._lay_out(picture.width, picture.height)
+        self._bar.put(picture, 0, text)
+        return np.asarray(picture)
+
     def _lay_out(self, width: int, height: int) -> None:
         self._size = (width, height)
         font = ImageFont.load_default(size=max(9, min(height // 28, width // 40)))
