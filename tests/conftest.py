@@ -19,9 +19,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _leave_quantizers_uncompiled(config: pytest.Config) -> None:
     """NNCF compiles its quantizers once per machine, a minute of two cores and more than its own limit of five on a busy one.
-    Where there is no compiler it computes the same with PyTorch's operations: so it does here, but for `--slow`."""
+    Where there is no compiler it computes the same with PyTorch's operations: so it does here, but for `--slow`. It would still
+    try `torch.compile` in every process, for seconds and in vain."""
     if not config.getoption("--slow"):
-        os.environ["CXX"] = "false"
+        os.environ |= {"CXX": "false", "TORCH_COMPILE_DISABLE": "1"}
         os.environ.setdefault("TORCH_EXTENSIONS_DIR", tempfile.mkdtemp(prefix="edgeprune-no-extensions-"))
 
 
