@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import onnx
@@ -13,10 +14,11 @@ import pytest
 
 from edgeprune.bundle import MANIFEST, Bundle, EngineRow, Manifest, open_bundle, write_manifest
 from edgeprune.bundle.runtime_spec import Parity
-from edgeprune.bundle.target import load_target
+from edgeprune.bundle.target import BucketFamily, load_target
 from edgeprune.export import build as module
 from edgeprune.export.build import build
 from edgeprune.export.inputs import PARITY_FRAMES, BuildInputs, find_inputs
+from edgeprune.export.spec import describe_build
 from edgeprune.model.checkpoint import save
 from edgeprune.runtime.precision_choice import Choice
 from tests import models
@@ -153,6 +155,23 @@ def test_a_reference_beside_the_checkpoint_is_the_dense_graph(
     manifest = build(small("onnx-cpu", 2), found, ["fp32"], tmp_path / "b")
     assert manifest.provenance["reference"] == "reference.safetensors"
     assert not any("no reference.safetensors" in line for line in said)
+
+
+def test_too_few_tokens_for_a_smaller_bucket_are_said_with_a_way_out(
+    inputs: BuildInputs, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Exports(Exception):
+        """What follows is an export."""
+
+    monkeypatch.setattr(module, "build_precision", Mock(side_effect=Exports))
+    target = small("onnx-cpu", 3)
+    coarse = target.model_copy(update={"buckets": BucketFamily(count=3, multiple=24)})
+    with pytest.raises(Exports):
+        build(coarse, inputs, ["fp32"], tmp_path / "b")
+    line = "one bucket alone: 24 tokens are too few for smaller ones in steps of 24, and no frame is pruned; "
+    [told] = [each for each in said if each.startswith(line)]
+    assert "`buckets: {multiple: 8}`" in told
+    assert target.buckets.multiple == 8 and len(describe_build(target, inputs, ["fp32"]).buckets) > 1
 
 
 def test_the_manifest_is_written_once_and_whole(

@@ -1,6 +1,7 @@
 """`build`: what it refuses, and that a build that fails leaves what was there before."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,14 @@ import pytest
 from onnx import numpy_helper
 
 from edgeprune.base.errors import InputError, RunError
-from edgeprune.bundle import MANIFEST, Bundle, open_bundle
+from edgeprune.bundle import MANIFEST, Bundle, ParityRow, open_bundle
 from edgeprune.bundle.target import load_target
 from edgeprune.export import build as module
-from edgeprune.export.build import build
+from edgeprune.export.build import build, check_parity
 from edgeprune.export.inputs import BuildInputs, find_inputs
 from edgeprune.model.checkpoint import save
 from tests import models
-from tests.export.conftest import again
+from tests.export.conftest import again, small
 
 
 def disturb(trunk: onnx.ModelProto, tails: dict[str, onnx.ModelProto]) -> None:
@@ -31,11 +32,31 @@ def disturb(trunk: onnx.ModelProto, tails: dict[str, onnx.ModelProto]) -> None:
     )
 
 
+def row_of(line: str) -> ParityRow:
+    """The parity that a refusal speaks of."""
+    found = re.search(r"bucket (\w+) in (\w+): ([\d.]+)%", line)
+    assert found
+    share = float(found[3]) / 100
+    return ParityRow.model_validate(
+        {"bucket": found[1], "precision": found[2], "label_agreement": share, "max_abs": 0.0, "frames": 16}
+        | {"excluded": 0.0, "selection_agreement": None}
+    )
+
+
 def test_parity_that_fails_leaves_nothing(inputs: BuildInputs, exported: Callable[..., None], tmp_path: Path) -> None:
     exported(disturb)
-    with pytest.raises(RunError, match=r"parity of bucket full in fp32: \d.*% equal labels, at least 99.90% expected"):
+    with pytest.raises(
+        RunError, match=r"parity of bucket full in fp32: \d.*% equal labels, at least 99.90% expected"
+    ) as found:
         again(inputs, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
+    ways = r"train longer, take --precision fp32, or a target of your own that extends onnx-cpu with `(parity: {.*})`$"
+    written = re.search(ways, str(found.value))
+    assert written
+    # what it says to write is taken, and passes
+    (tmp_path / "mine.yaml").write_text(f"name: mine\nextends: onnx-cpu\n{written[1]}\n")
+    lower = load_target(str(tmp_path / "mine.yaml")).parity
+    check_parity(small("onnx-cpu", 3).model_copy(update={"parity": lower}), [row_of(str(found.value))])
 
 
 def test_parity_that_fails_keeps_the_bundle_of_before(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeprune.base.errors import InputError
+from edgeprune.data.classes import BACKGROUND
 from edgeprune.data.image import open_upright
 from edgeprune.data.labels import COLOURS, IDS, LOSSLESS
 from edgeprune.data.layouts.found import Content
@@ -97,6 +98,11 @@ def _span(ids: list[int]) -> str:
 
 def _by_legend(legend: Legend, held: Held) -> tuple[Content, list[str]]:
     names, note = legend.names, [f"classes are those of {legend.path}"]
+    if legend.colours and BACKGROUND in names:
+        note.append(
+            f"{BACKGROUND} is trained as a class; where it is merely what nobody labelled, take it out of `names` and move its "
+            "colour from `palette` to `ignore_colours`"
+        )
     if legend.colours:
         void = [index for index, name in enumerate(names) if name.lower() in VOID]
         kept = [index for index in range(len(names)) if index not in void]
@@ -112,5 +118,5 @@ def _by_legend(legend: Legend, held: Held) -> tuple[Content, list[str]]:
     if legend.ids and legend.ids != list(range(len(names))):
         return {"names": names, "ids": dict(zip(legend.ids, names, strict=True))}, note
     if not legend.ids and max(held.ids - {IGNORED}, default=0) == len(names):
-        return {"names": ["background", *names]}, [*note, "ids in the masks count from 1, so 0 is taken for background"]
+        return {"names": [BACKGROUND, *names]}, [*note, "ids in the masks count from 1, so 0 is taken for background"]
     return {"names": names}, note

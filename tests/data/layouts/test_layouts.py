@@ -210,6 +210,19 @@ def test_a_colour_that_the_legend_lacks(tmp_path: Path) -> None:
     )
 
 
+def test_a_background_may_be_what_nobody_labelled(tmp_path: Path) -> None:
+    """As CVAT exports it; what is said of it is typed, and those pixels are ignored."""
+    LAYOUTS["cvat"].make(tmp_path)
+    described = describe(tmp_path)
+    assert any(line.startswith("background is trained as a class; where") for line in described.notes)
+    content = described.content
+    number = content["names"].index("background")
+    content["names"].pop(number)
+    content["ignore_colours"] = [content["palette"].pop(number)]
+    labelled = open_split(described.data_set(), "train")[0].label_HW
+    assert set(np.unique(labelled)) - {255} <= {0, 1} and (labelled == 255).any()
+
+
 def test_an_export_without_its_images(tmp_path: Path) -> None:
     LAYOUTS["cvat"].make(tmp_path)
     (tmp_path / "JPEGImages").rename(tmp_path / "elsewhere")
