@@ -2,6 +2,7 @@
 said before."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb
 from edgeprune.train.finetune import chosen_recipe, default_folder
 from edgeprune.train.launcher import index_of_process, one_voice, processes_launched
-from edgeprune.train.recipe import Recipe, leave_out
+from edgeprune.train.recipe import QUANTIZED, SPARSE, Recipe, leave_out
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +99,17 @@ def _train(options: TrainOptions) -> None:
         show_json({"recipe": recipe.name, "checkpoints": [str(path) for path in paths]})
     else:
         click.echo("\n".join(f"wrote {path}" for path in paths))
-        click.echo(f"next: edgeprune build --target onnx-cpu --checkpoint {paths[-1]}")
+        click.echo(f"next: edgeprune build --target onnx-cpu --checkpoint {to_build(recipe, paths)}")
+
+
+def to_build(recipe: Recipe, checkpoints: Sequence[Path]) -> Path:
+    """Of a training's checkpoints the last that is in INT8, else the last that is pruned, else the last: a control may come
+    after them."""
+    for kinds in (QUANTIZED, SPARSE):
+        found = [path for path in checkpoints if recipe.phases[path.stem].kind in kinds]
+        if found:
+            return found[-1]
+    return checkpoints[-1]
 
 
 def show_plan(recipe: Recipe, folder: Path, options: TrainOptions) -> None:

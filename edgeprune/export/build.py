@@ -76,13 +76,13 @@ def build(target: Target, inputs: BuildInputs, precisions: Sequence[str], out: P
             took_s = time.monotonic() - begin
             about = f"; about {took_s:.0f} s with what follows, as {precision} took"
             log.note(f"{precision}: {count} graphs, {len(found.parity)} parity rows, {took_s:.0f} s")
+            check_lint(target, found.findings)
+            check_parity(target, found.parity)  # before minutes of the next precision
         logger.info("dense-fp32 and stem-head: exporting 2 graphs")
         singles = build_singles(spec, folder)
-        findings = [line for each in built.values() for line in each.findings] + singles.findings
-        log.note(f"lint: {len(target.lint)} rules, {len(findings)} findings; parity frames from {spec.frames_from}")
-        check_lint(target, findings)
+        check_lint(target, singles.findings)
+        log.note(f"lint: {len(target.lint)} rules, 0 findings; parity frames from {spec.frames_from}")
         parity = [row for each in built.values() for row in each.parity]
-        check_parity(target, parity)
         write_csv(folder / "parity.csv", [row.model_dump() for row in parity])
         graphs = {precision: each.graphs for precision, each in built.items()}
         logger.info(f"reference labels: {len(parity)} buckets, on {REFERENCE_FRAMES} frames")

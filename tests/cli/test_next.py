@@ -1,4 +1,4 @@
-"""`build`: what it says to type next."""
+"""What `build` and `train` say to type next."""
 
 from pathlib import Path
 
@@ -6,7 +6,9 @@ import pytest
 
 from edgeprune.bundle.target import load_target
 from edgeprune.cli.build import what_next
+from edgeprune.cli.train import to_build
 from edgeprune.quantize.calib import Calib
+from edgeprune.train.recipe_file import load_recipe
 
 OF_A_SET = Calib(model="tiny", data="yard.yaml", split="train", frames=[])
 OF_A_CAMERA = Calib(model="tiny", data="rtsp://host/live", frames=[])
@@ -42,5 +44,18 @@ OF_A_CAMERA = Calib(model="tiny", data="rtsp://host/live", frames=[])
         ),
     ],
 )
-def test_what_to_type_next(target: str, calib: Calib | None, frames: str, typed: str) -> None:
+def test_what_a_bundle_is_for(target: str, calib: Calib | None, frames: str, typed: str) -> None:
     assert what_next(load_target(target), Path("b"), calib, frames) == typed
+
+
+@pytest.mark.parametrize(
+    ("phases", "built"),
+    [
+        (["crops", "sparse", "qat", "dense"], "qat"),  # `dense` is the control
+        (["crops", "sparse", "dense"], "sparse"),
+        (["crops", "dense"], "dense"),
+    ],
+)
+def test_what_of_a_training_is_built(phases: list[str], built: str) -> None:
+    paths = [Path("out") / f"{name}.safetensors" for name in phases]
+    assert to_build(load_recipe("indoor"), paths) == Path("out") / f"{built}.safetensors"
