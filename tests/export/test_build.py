@@ -144,16 +144,18 @@ def test_a_dense_model_is_one_graph_without_calibration(tmp_path: Path) -> None:
 
 
 def test_a_reference_beside_the_checkpoint_is_the_dense_graph(
-    inputs: BuildInputs, tmp_path: Path, said: list[str]
+    inputs: BuildInputs, exported: Callable[..., None], tmp_path: Path, said: list[str]
 ) -> None:
+    exported()
     dense = models.card("dense", depth=3, stem="conv")
     save(tmp_path / "reference.safetensors", dense, models.model(dense).state_dict())
     for name in ("qat.safetensors", "calib-qat.yaml"):
         shutil.copy(inputs.checkpoint.with_name(name), tmp_path / name)
     said.clear()
     found = find_inputs(tmp_path / "qat.safetensors", None, None)
-    manifest = build(small("onnx-cpu", 2), found, ["fp32"], tmp_path / "b")
+    manifest = build(small("onnx-cpu", 3), found, ["fp32"], tmp_path / "b")
     assert manifest.provenance["reference"] == "reference.safetensors"
+    assert describe_build(small("onnx-cpu", 3), found, ["fp32"]).dense.policy.gated == ()
     assert not any("no reference.safetensors" in line for line in said)
 
 

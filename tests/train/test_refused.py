@@ -47,7 +47,7 @@ def test_a_label_out_of_range_is_refused_before_any_training(tmp_path: Path, whe
     said.clear()
     with pytest.raises(InputError, match=r"labels/1.png has id 77 .*expected 0 to 10, or 11 \(ignore\)"):
         train(recipe, tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == [] and not any("steps of" in line for line in said)
+    assert not (tmp_path / "out").exists() and not any("steps of" in line for line in said)
 
 
 def test_labels_of_one_class_are_refused_before_any_training(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_faults_of_a_phase_are_refused_before_any_training(
 ) -> None:
     with pytest.raises(InputError, match=words):
         train(changed(models.recipe(tmp_path), phase, **changes), tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_teacher_of_another_width_is_refused_before_any_training(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_teacher_of_another_width_is_refused_before_any_training(tmp_path: Pat
         InputError, match="tokens of a small model can't be learnt by a tiny one; set distill_tokens: 0"
     ):
         train(changed(recipe, "sparse", teacher=str(teacher), distill_tokens=1.0), tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -140,14 +140,14 @@ def test_faults_of_a_recipe_are_refused_before_any_training(
 ) -> None:
     with pytest.raises(InputError, match=words):
         train(models.recipe(tmp_path, **changes), tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_set_with_too_few_frames_to_calibrate_on_is_refused_before_any_training(tmp_path: Path) -> None:
     recipe = models.recipe(tmp_path, calibration={"data": models.write_street(tmp_path), "split": "val"})
     with pytest.raises(InputError, match="has 4 frames to calibrate on in its split val; expected 8 or more"):
         train(recipe, tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_phase_and_a_folder_that_cannot_be_written_are_refused(tmp_path: Path) -> None:

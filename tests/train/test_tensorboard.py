@@ -30,4 +30,4 @@ def test_without_the_package_a_line_names_the_extra_before_anything_is_trained(
     monkeypatch.setitem(sys.modules, MODULE, None)
     with pytest.raises(InputError, match=r"pip install 'edgeprune\[tensorboard\]', or set tensorboard: false"):
         train(models.recipe(tmp_path, tensorboard=True), tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
