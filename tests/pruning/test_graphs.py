@@ -42,7 +42,7 @@ def form(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 @pytest.fixture(scope="module")
 def model(form: tuple[str, dict[str, Any]]) -> Segmenter:
     name, options = form
-    return models.model(models.card(name, quantized=True, **options))
+    return models.model(models.card(name, depth=4 if name in DEEP else 3, quantized=True, **options))
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +60,10 @@ def buckets(model: Segmenter) -> list[Bucket]:
 
 
 # policies whose graph of the full grid is exported too: nothing is chosen in it, of all policies alike
-WHOLE: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in ("svit", "cts-svit", "step", "dynaprune")]
-# INT8 is in the linears of blocks, which all policies have alike; these stand for gates, merging and reconstruction
-IN_INT8: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in ("cts-svit", "dynaprune")]
+WHOLE: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in ("cts-svit", "dynaprune")]
+# INT8 is in the linears of blocks, which all policies have alike; this one has merging and gates
+IN_INT8: list[tuple[str, dict[str, Any]]] = [("cts-svit", {})]
+DEEP = ("algm", "combined", "dynamicvit", "dynaprune", "evit", "step")  # they decide before each of three blocks
 
 
 @pytest.fixture(scope="module")

@@ -74,7 +74,7 @@ def test_with_the_rounding_of_int8_they_take_the_steps_of_one_in_two_parts(
     assert one == two and len(one["rounded"]) == shares.STEPS
 
 
-@pytest.mark.parametrize("first", [2, 1])
+@pytest.mark.parametrize("first", [2, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_phase_goes_on_with_another_number_of_processes(
     both: tuple[Losses, Losses], tmp_path: Path, first: int
 ) -> None:
