@@ -9,6 +9,7 @@ from edgeprune.base.errors import InputError
 from edgeprune.base.reading import ROOT, parse
 from edgeprune.bundle.target import load_target
 from edgeprune.data.datasets import StreetSplit, load_data_set, voc_colours
+from edgeprune.train.named import check_named
 from edgeprune.train.recipe import Recipe, leave_out
 from edgeprune.train.recipe_file import load_recipe
 
@@ -390,3 +391,19 @@ def test_a_shipped_recipe_is_one(name: str) -> None:
         for named in (phase.start, phase.teacher):
             assert named is None or named in before
         before.append(phase_name)
+
+
+LONG = "x" * 300  # more than a file's name may have
+
+
+@pytest.mark.parametrize("key", ["weights", "phases.dense.start", "phases.dense.teacher"])
+def test_a_name_that_no_file_can_have_is_one_that_is_not_there(key: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="unknown data set 'xxx"):
+        load_data_set(LONG)
+    content = load_recipe("street-short").model_dump(mode="json")
+    content["phases"]["dense"]["data"] = [{"data": LONG}]
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(InputError, match="unknown data set 'xxx"):
+        check_named(load_recipe(tmp_path / "recipe.yaml"), tmp_path / "out")
+    with pytest.raises(InputError, match="checkpoint xxx.*is not there"):
+        check_named(load_recipe("street-short", [f"{key}={LONG}.safetensors"]), tmp_path / "out")

@@ -57,5 +57,5 @@ def beside(node: dict[Any, Any], key: str, folder: Path) -> None:
 
 def _may_be_folder(data: str, folder: Path) -> bool:
     """Whether a data set is a folder of images, and no name of one that ships."""
-    ships = (ROOT / "data" / "sets" / f"{Path(data).name}.yaml").is_file() and Path(data).name == data
+    ships = isfile(ROOT / "data" / "sets" / f"{Path(data).name}.yaml") and Path(data).name == data
     return not ships and (isdir(folder / data) or isdir(data))

@@ -136,7 +136,7 @@ def load_data_set(name: str) -> DataSet:
     Raises:
         InputError: no such set, a YAML with a fault, or a folder that is of no layout, or of two.
     """
-    ships = os.sep not in name and (SETS / f"{name}.yaml").is_file()
+    ships = os.sep not in name and os.path.isfile(SETS / f"{name}.yaml")
     if os.path.isdir(name) and not ships:
         from edgeprune.data.layouts import describe, find_own  # what a device runs knows no folders of others
 

@@ -74,7 +74,7 @@ def find_weights(source: str) -> Path:
     if source.startswith(HUB):
         return _of_the_hub(source)
     path = Path(source)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return path
     for name in (WHOLE, INDEX):
         if (path / name).is_file():

@@ -1,6 +1,7 @@
 """What a recipe names, looked at before torch is imported, which takes seconds: data sets, and the headers of checkpoints."""
 
 from collections.abc import Sequence
+from os.path import isdir
 from pathlib import Path
 
 from edgeprune.base.beside import PLACES
@@ -33,5 +34,5 @@ def check_named(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> None:
         if checkpoint is not None and checkpoint.endswith(SUFFIX):
             read_header(Path(checkpoint))
     weights = recipe.weights
-    if weights and not weights.startswith(PLACES) and not Path(weights).is_dir() and known[0] in due:
+    if weights and not weights.startswith(PLACES) and not isdir(weights) and known[0] in due:
         look_at_checkpoint(Path(weights))
