@@ -18,6 +18,7 @@ from edgeprune.export import torch_tensorrt
 from edgeprune.export.graphs import export_dense, to_bytes
 from edgeprune.export.inputs import BuildInputs
 from edgeprune.export.torch_tensorrt import Program, build_plans, check_builder, convert, programs, type_fp16
+from edgeprune.model.checkpoint import save
 from edgeprune.model.segmenter import as_image
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.precision_choice import Choice
@@ -188,12 +189,11 @@ def test_without_the_library_nothing_is_built(edgeprune: Type, tmp_path: Path) -
     assert not (tmp_path / "bundle").exists()
 
 
-def test_the_verb_writes_bundle_and_plans(
-    library: Any, thor: Jetson, edgeprune: Type, inputs: BuildInputs, tmp_path: Path
-) -> None:
-    (tmp_path / "few.yaml").write_text("name: few\nextends: jetson-thor\nbuckets: {count: 2, multiple: 8}\n")
-    asked = ["--target", tmp_path / "few.yaml", "--builder", "torch-tensorrt", "--precision", "fp16", "--json"]
-    said = edgeprune("build", *asked, "--checkpoint", inputs.checkpoint, "--out", tmp_path / "bundle")
+def test_the_verb_writes_bundle_and_plans(library: Any, thor: Jetson, edgeprune: Type, tmp_path: Path) -> None:
+    card = models.card("dense", depth=1, stem="conv")  # a single program
+    save(tmp_path / "dense.safetensors", card, models.model(card).state_dict())
+    asked = ["--target", "jetson-thor", "--builder", "torch-tensorrt", "--precision", "fp16", "--json"]
+    said = edgeprune("build", *asked, "--checkpoint", "dense.safetensors", "--out", tmp_path / "bundle")
     assert said.code == 0, said.err
     content = json.loads(said.out)
     assert content["plans"] and all(Path(plan).parent == thor.cache for plan in content["plans"])
