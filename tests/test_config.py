@@ -396,8 +396,7 @@ def test_a_shipped_recipe_is_one(name: str) -> None:
 LONG = "x" * 300  # more than a file's name may have
 
 
-@pytest.mark.parametrize("key", ["weights", "phases.dense.start", "phases.dense.teacher"])
-def test_a_name_that_no_file_can_have_is_one_that_is_not_there(key: str, tmp_path: Path) -> None:
+def test_a_data_set_of_a_name_that_no_file_can_have_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unknown data set 'xxx"):
         load_data_set(LONG)
     content = load_recipe("street-short").model_dump(mode="json")
@@ -405,5 +404,9 @@ def test_a_name_that_no_file_can_have_is_one_that_is_not_there(key: str, tmp_pat
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(InputError, match="unknown data set 'xxx"):
         check_named(load_recipe(tmp_path / "recipe.yaml"), tmp_path / "out")
+
+
+@pytest.mark.parametrize("key", ["weights", "phases.dense.start", "phases.dense.teacher"])
+def test_nor_is_a_checkpoint(key: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="checkpoint xxx.*is not there"):
         check_named(load_recipe("street-short", [f"{key}={LONG}.safetensors"]), tmp_path / "out")

@@ -48,9 +48,7 @@ def check_rows(rows: Sequence[str]) -> Sequence[str]:
     return rows
 
 
-Row = Annotated[
-    str, Field(min_length=1, max_length=MOST, pattern=rf"^[{INSIDE}{OUTSIDE}]+$"), BeforeValidator(check_row)
-]
+Row = Annotated[str, Field(max_length=MOST), BeforeValidator(check_row)]
 Rows = Annotated[list[Row], Field(min_length=1, max_length=MOST), AfterValidator(check_rows)]
 
 

@@ -51,7 +51,7 @@ def cpu(inputs: BuildInputs, tmp_path_factory: pytest.TempPathFactory) -> Bundle
 @pytest.fixture(scope="session")
 def orin(inputs: BuildInputs, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A model of random weights is far off in INT8."""
-    target = small("jetson-orin", 3).model_copy(update={"parity": Parity(int8=0.9)})
+    target = small("jetson-orin", 5).model_copy(update={"parity": Parity(int8=0.9)})
     made = made_once(
         tmp_path_factory, "orin", lambda folder: build(target, inputs, ["int8", "fp16"], folder / "bundle")
     )

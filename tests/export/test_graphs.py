@@ -86,7 +86,6 @@ def test_runs_as_pytorch_does(built: tuple[Bundle, str], inputs: BuildInputs) ->
     bundle, precision = built
     model = torch_model(inputs, bundle, precision)
     graphs = {name: session(path) for name, path in paths(bundle, precision).items()}
-    least = bundle.manifest.target.parity.int8 if precision == "int8" else 0.97
     assert inputs.calib is not None
     threshold = inputs.calib.thresholds_of(precision)[0]
     for frame_HW3 in models.frames(3, first=300):
@@ -99,7 +98,7 @@ def test_runs_as_pytorch_does(built: tuple[Bundle, str], inputs: BuildInputs) ->
             for bucket in bundle.manifest.buckets:
                 labels_HW = run(graphs[bucket.name], state)["labels"]
                 logits_1KHW = model.tail(x_ND, skips, scores_N, bucket.counts)
-                assert (labels_HW == logits_1KHW.argmax(1)[0].numpy()).mean() > least
+                assert (labels_HW == logits_1KHW.argmax(1)[0].numpy()).mean() > 0.97
 
 
 def test_a_frame_is_cast_before_anything_else(cpu: Bundle, orin: Bundle) -> None:

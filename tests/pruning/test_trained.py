@@ -13,7 +13,7 @@ from edgeprune.export.family import place_buckets
 from edgeprune.quantize.calib import read_calib
 from edgeprune.quantize.loading import load
 
-FRAMES = 4
+FRAMES = 8
 CALIB = Path(__file__).parents[2] / "calib"
 
 

@@ -1,8 +1,8 @@
 """Phases trained by one process or by several, with every step's loss.
 
 What several processes draw differs from what one draws, so here nothing is drawn but what can be shared: no augmentation, no
-drop path, and the noise of gates is that of the whole batch, of which each process takes its rows; with INT8's rounding, for
-which one process takes its batch in parts, it is a constant.
+drop path, and the noise of gates is that of the whole batch, of which each process takes its rows; where one process takes
+its batch in the parts that two have, it is a constant.
 """
 
 import json
@@ -47,6 +47,7 @@ PHASES: dict[str, dict[str, Any]] = {
     "cts": {"kind": "sparse", "policy": {"name": "cts-svit", "options": {"first": 2}}, "accumulate": 2},
     "qat": {"kind": "qat", "lr": 5e-5, "freeze": 1, "auxiliary": {"blocks": [2]}},
     "rounded": {"kind": "qat", "lr": 5e-5},
+    "in-parts": {"kind": "qat", "lr": 5e-5},
 }
 
 
@@ -84,7 +85,7 @@ def losses_of(trainer: Trainer, stop_at: int | None = None) -> list[float]:
         add(history, loss_P, keep)
 
     def own_rows(x_BN: Tensor) -> Tensor:
-        if trainer.run.name == "rounded":
+        if trainer.run.name == "in-parts":
             return torch.full_like(x_BN, 0.5)
         rows = len(x_BN)
         return torch.rand(rows * processes, *x_BN.shape[1:], generator=shared)[index * rows : (index + 1) * rows]

@@ -62,16 +62,22 @@ def test_two_processes_take_the_steps_of_one_with_superpatches(tmp_path: Path) -
     assert worst_of(by_one_and_by_two(tmp_path, ["cts"]), "cts") < 1e-5
 
 
+@pytest.mark.slow
+def test_with_the_rounding_of_int8_they_differ_by_some_codes(tmp_path: Path) -> None:
+    """A rounding of FP32 moves a weight or an activation to the next of 255 codes: 5e-5 measured, 3e-4 without a BatchNorm
+    before the blocks; and it does so in one process whose sums run in another order."""
+    assert worst_of(by_one_and_by_two(tmp_path, ["rounded"]), "rounded") < 1e-3
+
+
 def test_with_the_rounding_of_int8_they_take_the_steps_of_one_in_two_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A rounding of FP32 moves a weight or an activation to the next of 255 codes, 5e-5 of a loss where sums run in another
-    order. Here they run in the same one: one process adds up the gradients of two parts, and what is otherwise taken over the
-    whole batch (norms, ratios of sums, which the test above is of) is taken over a part in both."""
+    """Sums run in the same order here, so no code differs: one process adds up the gradients of two parts, and what is
+    otherwise taken over the whole batch (norms, ratios of sums, which the first test is of) is taken over a part in both."""
     monkeypatch.setattr("edgeprune.train.many.norm_over_processes", lambda _: None)
     monkeypatch.setattr("edgeprune.model.global_batch.processes", lambda: 1)
-    one, two = by_one_and_by_two(tmp_path, ["rounded"], parts=2)
-    assert one == two and len(one["rounded"]) == shares.STEPS
+    one, two = by_one_and_by_two(tmp_path, ["in-parts"], parts=2)
+    assert one == two and len(one["in-parts"]) == shares.STEPS
 
 
 @pytest.mark.parametrize("first", [2, pytest.param(1, marks=pytest.mark.slow)])
