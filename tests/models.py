@@ -36,11 +36,13 @@ HEIGHT, WIDTH = 64, 96
 render, rendered = synthetic.scene, cache(synthetic.scene)
 
 
-def small_scenes_once(seed: int, height: int = 384, width: int = 512) -> tuple[np.ndarray, np.ndarray]:
+def small_scenes_once(
+    seed: int, height: int = 384, width: int = 512, population: str = "street"
+) -> tuple[np.ndarray, np.ndarray]:
     """A scene of the street; one as small as these is rendered once in a process: that is half of a training's time here."""
     if (height, width) != (HEIGHT, WIDTH):
-        return render(seed, height, width)
-    image_HW3, label_HW = rendered(seed, height, width)
+        return render(seed, height, width, population)
+    image_HW3, label_HW = rendered(seed, height, width, population)
     return image_HW3.copy(), label_HW.copy()
 
 

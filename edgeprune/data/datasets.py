@@ -49,6 +49,9 @@ class StreetSplit(Strict):
     frames: int = Field(ge=1, le=10**6)
     height: int = Field(384, ge=32, le=4096)
     width: int = Field(512, ge=32, le=4096)
+    population: Literal["street", "camvid"] = Field(
+        "street", description="a row of `street.population.POPULATIONS`: how many things there are, and how near"
+    )
 
 
 def _kind_of_split(content: Any) -> str:

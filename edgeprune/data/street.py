@@ -23,10 +23,14 @@ CRC_BYTES = 4
 
 
 class StreetSamples:
-    """Scenes `seed` to `seed + frames - 1` of the synthetic street, rendered on access at `height` x `width` pixels."""
+    """Scenes `seed` to `seed + frames - 1` of the synthetic street, rendered on access at `height` x `width` pixels.
 
-    def __init__(self, seed: int, frames: int, height: int, width: int) -> None:
-        self.seed, self.frames, self.height, self.width = seed, frames, height, width
+    Args:
+        population: see `street.population`.
+    """
+
+    def __init__(self, seed: int, frames: int, height: int, width: int, population: str = "street") -> None:
+        self.seed, self.frames, self.height, self.width, self.population = seed, frames, height, width, population
 
     @property
     def names(self) -> list[str]:
@@ -38,7 +42,7 @@ class StreetSamples:
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < self.frames:
             raise IndexError(f"scene {index} of {self.frames}")
-        image_HW3, label_HW = synthetic.scene(self.seed + index, self.height, self.width)
+        image_HW3, label_HW = synthetic.scene(self.seed + index, self.height, self.width, self.population)
         return Sample(f"street-{self.seed + index}", image_HW3, label_HW)
 
     def __iter__(self) -> Iterator[Sample]:
@@ -50,7 +54,7 @@ class StreetSamples:
     def some(self, indices: Sequence[int]) -> "StreetSamples":
         """Some of the scenes, by indices without gaps: their seeds follow each other."""
         assert list(indices) == list(range(indices[0], indices[0] + len(indices)))
-        return StreetSamples(self.seed + indices[0], len(indices), self.height, self.width)
+        return StreetSamples(self.seed + indices[0], len(indices), self.height, self.width, self.population)
 
 
 class CachedStreet:
@@ -65,7 +69,7 @@ class CachedStreet:
     def __init__(self, samples: StreetSamples, folder: Path) -> None:
         self.samples = samples
         self.path = make_folder(folder, "the cache of street scenes") / (
-            f"street-{samples.height}x{samples.width}-seed{samples.seed}-{renderer_version()}.scenes"
+            f"{samples.population}-{samples.height}x{samples.width}-seed{samples.seed}-{renderer_version()}.scenes"
         )
         self._label_bytes = samples.height * samples.width
         self._record_bytes = 4 * self._label_bytes + CRC_BYTES

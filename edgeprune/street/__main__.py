@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeprune.street import CLASSES, PALETTE, Street, scene
+from edgeprune.street.population import POPULATIONS
 
 
 def sheet(pairs: list[tuple[np.ndarray, np.ndarray]], across: int = 4) -> np.ndarray:
@@ -27,9 +28,10 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=384)
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--seed", type=int, default=0, help="first seed (%(default)s)")
+    parser.add_argument("--population", choices=POPULATIONS, default="street", help="(%(default)s)")
     parser.add_argument("--save", type=Path, metavar="DIR", help="write contact sheets as PNG into DIR")
     options = parser.parse_args()
-    size = (options.height, options.width)
+    size = (options.height, options.width, options.population)
 
     began = time.perf_counter()
     for seed in range(8):

@@ -194,7 +194,10 @@ class Builder:
     def street_side(self, side: int) -> None:
         """Furniture, trees, parked cars, railings and people standing about on one side."""
         rng, district, kinds, pavement = self.rng, self.district, furniture(), self.world.pavement
-        for _ in range(rng.randint(0, 2) + round(district.furniture * rng.uniform(0.5, 1.8))):
+        population = self.world.population
+        posts = population.furniture_range
+        furnished = rng.randint(0, 2) + round(district.furniture * rng.uniform(0.5, 1.8))
+        for _ in range(round(population.furniture * furnished)):
             kind = rng.choices(("lamp", "sign", "board", "light", "bollard", "mast"), (28, 36, 5, 7, 14, 10))[0]
             at = rng.uniform(0.0, CHUNK)
             copies = rng.randint(2, 6) if kind == "bollard" else 1
@@ -204,13 +207,13 @@ class Builder:
                 rng.choice(kinds[kind]),
             )
             for copy in range(copies):
-                self.stand(side, at + 1.6 * copy, beyond, skin, sprite, rng.uniform(0.9, 1.15), side > 0)
+                self.stand(side, at + 1.6 * copy, beyond, skin, sprite, rng.uniform(0.9, 1.15), side > 0, posts)
         mouth = self.mouths[side]
         if mouth is not None and rng.random() < 0.6:  # lights or signs at the junction
             kind = rng.choice(("light", "light", "sign"))
             skin, sprite = colours.furniture(rng, kind), rng.choice(kinds[kind])
             for at in (mouth[0] - 1.5, mouth[1] + 1.5):
-                self.stand(side, at, 0.5, skin, sprite, 1.0, False)
+                self.stand(side, at, 0.5, skin, sprite, 1.0, False, posts)
         for _ in range(round(district.trees * rng.uniform(0.2, 1.4))):
             at = rng.uniform(0.0, CHUNK)
             if self.free(side, at, at, 1.5):
@@ -231,7 +234,7 @@ class Builder:
                 self.things.append(Thing(x, s, skin, rng.uniform(0.95, 1.05), model=model, heading=heading))
             at += rng.uniform(5.2, 6.5)
         figures = crowd()
-        for _ in range(round(district.people * self.world.busy * rng.uniform(0.0, 1.0))):
+        for _ in range(round(population.people * district.people * self.world.busy * rng.uniform(0.0, 1.0))):
             at, beyond = rng.uniform(0.0, CHUNK), rng.uniform(0.3, pavement - 0.2)
             for member in range(rng.choices((1, 2, 3), (5, 3, 1))[0]):
                 kind = rng.choice(("stand", "stand", "across", "along"))
@@ -244,16 +247,17 @@ class Builder:
                     sprite,
                     rng.choices((rng.uniform(0.88, 1.08), rng.uniform(0.55, 0.8)), (7, 1))[0],
                     rng.random() < 0.5,
+                    population.people_range,
                 )
 
     def stand(
-        self, side: int, at: float, beyond: float, skin: Skin, sprite: Sprite, size: float, mirrored: bool
+        self, side: int, at: float, beyond: float, skin: Skin, sprite: Sprite, size: float, mirrored: bool, seen: float
     ) -> None:
         """Put a sprite on the pavement unless a side road runs there."""
         if not self.free(side, at, at, 0.5):
             return
         s = self.start + at
-        self.things.append(Thing(self.x(side, s, beyond), s, skin, size, mirrored, sprite))
+        self.things.append(Thing(self.x(side, s, beyond), s, skin, size, mirrored, sprite, seen=seen))
 
     def crossing(self) -> None:
         """Now and then a refuge with bollards in the middle of the road, or people crossing."""
@@ -264,13 +268,14 @@ class Builder:
                 kind = rng.choice(("sign", "bollard", "light"))
                 sprite, skin = rng.choice(kinds[kind]), colours.furniture(rng, kind)
                 s = self.start + at + offset
-                self.things.append(Thing(self.world.bend(s), s, skin, 0.9, False, sprite))
-        if rng.random() < 0.14 * self.world.busy:
+                posts = self.world.population.furniture_range
+                self.things.append(Thing(self.world.bend(s), s, skin, 0.9, False, sprite, seen=posts))
+        if rng.random() < self.world.population.people * 0.14 * self.world.busy:
             at = rng.uniform(0.0, CHUNK)
             for _ in range(rng.randint(1, 3)):
                 s = self.start + at + rng.uniform(-1.0, 1.0)
                 x = self.world.bend(s) + rng.uniform(-1.0, 1.0) * self.world.half_road
                 sprite = rng.choice(rng.choice(crowd()["across"]))
-                self.things.append(
-                    Thing(x, s, colours.person(rng, False), rng.uniform(0.9, 1.05), rng.random() < 0.5, sprite)
-                )
+                skin, size, mirrored = colours.person(rng, False), rng.uniform(0.9, 1.05), rng.random() < 0.5
+                seen = self.world.population.people_range
+                self.things.append(Thing(x, s, skin, size, mirrored, sprite, seen=seen))

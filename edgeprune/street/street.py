@@ -9,6 +9,7 @@ from edgeprune.street.classes import BUILDING, TREE
 from edgeprune.street.facades import bank
 from edgeprune.street.ground import ALONG, CHUNK, COLUMNS, RING, ROWS, colour_tables, draw_ground
 from edgeprune.street.people import crowd
+from edgeprune.street.population import POPULATIONS
 from edgeprune.street.skin import Skin
 from edgeprune.street.sprites import blit
 from edgeprune.street.things import Thing
@@ -18,22 +19,22 @@ from edgeprune.street.walls import draw_wall
 from edgeprune.street.world import World
 
 FRAMES_PER_SECOND = 15.0
-SPRITE_RANGE, WALL_RANGE = 150.0, 190.0  # metres
+WALL_RANGE = 190.0  # metres
 SKYLINE = 2048  # azimuths around the horizon
 
 
 class Street:
-    """A drive down the street of one seed.
+    """A drive down the street of one seed, with the things of a population (a row of POPULATIONS).
 
     `frame(index)` is a function of (seed, index, size) alone: frames may be asked for in any order, and consecutive
     ones, asked for in order, reuse the stretches of street already laid out.
     """
 
-    def __init__(self, seed: int, height: int = 384, width: int = 512) -> None:
+    def __init__(self, seed: int, height: int = 384, width: int = 512, population: str = "street") -> None:
         if height < 32 or width < 32:
             raise ValueError(f"the street needs frames of at least 32x32 pixels, found {height}x{width}")
         self.seed, self.height, self.width = seed, height, width
-        self.world = World(seed)
+        self.world = World(seed, POPULATIONS[population])
         self.traffic = Traffic(self.world)
         rng = self.world.rng(0, 4)
         self.speed = rng.uniform(4.0, 11.0)  # m/s
@@ -132,7 +133,7 @@ class Street:
         """List a thing if it may be in view."""
         x, z = camera.locate(thing.x, thing.s)
         reach = MODELS[thing.model].length / 2 if thing.model in MODELS else 0.0
-        if z > NEAR + reach + 0.4 and z < SPRITE_RANGE and abs(x) < z * 0.75 / self.focal + 8.0:
+        if z > NEAR + reach + 0.4 and z < thing.seen and abs(x) < z * 0.75 / self.focal + 8.0:
             things.append((z, thing, (x,)))
 
     def _draw_thing(
@@ -186,7 +187,7 @@ class Street:
         ground[..., :3] = np.where(on_ground[..., None], mixed >> 8, ground[..., :3])
 
 
-def scene(seed: int, height: int = 384, width: int = 512) -> tuple[np.ndarray, np.ndarray]:
-    """One picture and its labels; every seed is another street, light, camera and moment."""
-    street = Street(seed, height, width)
+def scene(seed: int, height: int = 384, width: int = 512, population: str = "street") -> tuple[np.ndarray, np.ndarray]:
+    """One picture and its labels; every seed is another street, light, camera and moment. `population`: of POPULATIONS."""
+    street = Street(seed, height, width, population)
     return street.frame(street.world.rng(0, 6).randrange(100_000))

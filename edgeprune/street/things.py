@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from edgeprune.street.population import FARTHEST
 from edgeprune.street.skin import Skin
 from edgeprune.street.sprites import Sprite
 from edgeprune.street.walls import Wall
@@ -13,7 +14,8 @@ from edgeprune.street.walls import Wall
 
 @dataclass
 class Thing:
-    """Something upright at (x, s), world metres. A vehicle is named by `model` and has a heading, radians."""
+    """Something upright at (x, s), world metres, drawn up to `seen` metres ahead of the camera. A vehicle is named by `model`
+    and has a heading, radians."""
 
     x: float
     s: float
@@ -24,6 +26,7 @@ class Thing:
     model: str = ""
     heading: float = 0.0
     lit: float = 1.0
+    seen: float = FARTHEST
 
 
 @dataclass

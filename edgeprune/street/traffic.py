@@ -46,8 +46,8 @@ class Traffic:
         self.leads = rng.choices((0, 1, 2, 3), (4, 4, 2, 1))[0]
         self.lead_phase = rng.uniform(0.0, 6.3)
         self.walk_speeds = [rng.uniform(0.9, 1.5) for _ in range(4)]
-        self.walk_share = min(0.9, 0.45 * world.busy)
-        self.cycle_share = rng.uniform(0.3, 0.95)
+        self.walk_share = world.population.people * min(0.9, 0.45 * world.busy)
+        self.cycle_share = world.population.cyclists * rng.uniform(0.3, 0.95)
         # Bounded: only the slots in view are asked for, frame after frame.
         self.occupant = lru_cache(maxsize=256)(self._occupant)
 
@@ -126,10 +126,12 @@ class Traffic:
             figures = crowd()
             if kind == "walker":
                 sprite = figures["along"][who.figure % len(figures["along"])][phase]
-                things.append(Thing(x, s, who.skin, who.size, who.lateral < 0, sprite))
+                seen = self.world.population.people_range
+                things.append(Thing(x, s, who.skin, who.size, who.lateral < 0, sprite, seen=seen))
             else:
                 # The view angle of a rider is settled when the frame is drawn, from model "rider".
-                things.append(Thing(x, s, who.skin, who.size, model=f"rider {who.figure % 2} {phase}", heading=heading))
+                seen, model = self.world.population.people_range, f"rider {who.figure % 2} {phase}"
+                things.append(Thing(x, s, who.skin, who.size, model=model, heading=heading, seen=seen))
 
     def _vehicle(self, things: list[Thing], who: Occupant, s: float, l: float, heading: float) -> None:
         x = self.world.bend(s) + l

@@ -12,6 +12,7 @@ from edgeprune.street import colours
 from edgeprune.street.districts import DISTRICTS, District
 from edgeprune.street.layout import Builder
 from edgeprune.street.photometry import Light
+from edgeprune.street.population import Population
 from edgeprune.street.things import Chunk
 
 TURN = 2.0 * math.pi
@@ -21,8 +22,8 @@ KEPT_CHUNKS = 12  # more than are ever in view
 class World:
     """An endless street. Everything follows from the seed; only the stretches last used are kept."""
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    def __init__(self, seed: int, population: Population) -> None:
+        self.seed, self.population = seed, population
         rng = self.rng(0, 0)
         self.light = Light(rng)
         self.left_hand = rng.random() < 0.85  # traffic keeps left, as in CamVid

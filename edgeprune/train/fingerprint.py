@@ -92,7 +92,7 @@ def frames_digest(data_set: DataSet, split: str, samples: Samples) -> str:
         mode="json", exclude={"name", "path", "palette", "names", *SPLITS}, exclude_defaults=True
     )
     if isinstance(spec := getattr(data_set, split), StreetSplit):
-        says |= spec.model_dump()
+        says |= spec.model_dump(exclude={"population"}) | spec.model_dump(include={"population"}, exclude_defaults=True)
     if isinstance(samples, FolderSamples) and samples.coloured:
         says["palette"] = data_set.palette  # of ids it is for looking at alone
     digest = hashlib.sha256(json.dumps(says, sort_keys=True).encode())

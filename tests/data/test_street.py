@@ -25,9 +25,11 @@ class Renderer:
         self.__file__ = str(folder / "renderer" / "__init__.py")
         Path(self.__file__).write_text("version = 1")
         self.rendered: list[int] = []
+        self.populations: list[str] = []
 
-    def scene(self, seed: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    def scene(self, seed: int, height: int, width: int, population: str = "street") -> tuple[np.ndarray, np.ndarray]:
         self.rendered.append(seed)
+        self.populations.append(population)
         random = np.random.default_rng(seed)
         return (
             random.integers(0, 256, (height, width, 3), np.uint8),
@@ -48,6 +50,15 @@ def same(one: Sample, other: Sample) -> bool:
         and np.array_equal(one.image_HW3, other.image_HW3)
         and np.array_equal(one.label_HW, other.label_HW)
     )
+
+
+def test_a_population_is_rendered_and_cached_apart(renderer: Renderer, tmp_path: Path) -> None:
+    plain = StreetSamples(5, 2, HEIGHT, WIDTH)
+    camvid = StreetSamples(5, 2, HEIGHT, WIDTH, "camvid")
+    stored = [CachedStreet(each, tmp_path / "cache") for each in (plain, camvid, camvid.some([0]))]
+    assert stored[0].path.name.startswith("street-32x48-seed5-") and stored[1].path == stored[2].path != stored[0].path
+    assert same(stored[1][0], stored[2][0]) and same(stored[0][0], plain[0])
+    assert renderer.populations == ["camvid", "street", "street"]
 
 
 def test_scenes_count_from_the_seed(renderer: Renderer) -> None:

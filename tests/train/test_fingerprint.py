@@ -15,7 +15,7 @@ from PIL import Image
 
 from edgeprune.base.errors import InputError
 from edgeprune.data import open_split
-from edgeprune.data.datasets import load_data_set
+from edgeprune.data.datasets import StreetSplit, load_data_set
 from edgeprune.model.checkpoint import HEADER, save, write_safetensors
 from edgeprune.model.weight_files import read_safetensors
 from edgeprune.quantize.loading import load, make_model, read_card
@@ -270,6 +270,14 @@ def test_frames_are_told_by_names_sizes_and_what_the_set_says(tmp_path: Path) ->
         digest(load_data_set("street-small")),
     }
     assert len(seen) == 4
+
+
+def test_the_streets_digest_is_that_of_earlier_runs_unless_its_population_is_another() -> None:
+    street = load_data_set("street-small")
+    assert frames_digest(street, "val", open_split(street, "val")) == "cc9b1bbb0533a6fc"
+    assert isinstance(street.val, StreetSplit)
+    other = street.model_copy(update={"val": street.val.model_copy(update={"population": "camvid"})})
+    assert frames_digest(other, "val", open_split(other, "val")) != "cc9b1bbb0533a6fc"
 
 
 def test_of_labels_in_colours_the_palette_counts(tmp_path: Path) -> None:

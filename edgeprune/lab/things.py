@@ -1,0 +1,117 @@
+"""How many things a data set's labels hold, how large they are and where they stand: what a synthetic set is held against.
+
+    python -m edgeprune.lab.things camvid street street-hd
+
+Things are the connected components (8 neighbours) of a class's pixels, in labels resized to 360x480 by nearest, of 12 pixels or
+more. Heights and feet (the lowest pixel) are in hundredths of the frame's height: quartiles, and what one thing in ten is under
+or over.
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import click
+import numpy as np
+import numpy.typing as npt
+
+from edgeprune.base.exit_code import run_click
+from edgeprune.base.table import render_table
+from edgeprune.data import open_split, spread
+from edgeprune.data.datasets import load_data_set
+from edgeprune.data.nearest import LabelMap, resize_nearest
+
+TYPED = "python -m edgeprune.lab.things"
+HEIGHT, WIDTH = 360, 480  # CamVid's frames
+LEAST_PIXELS = 12
+SMALL_PIXELS = 32 * 32
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+COLUMNS = {
+    "data": ("data", ""),
+    "thing": ("class", ""),
+    "of_pixels": ("% of pixels", ".2f"),
+    "in_a_frame": ("in a frame", ".2f"),
+    "small_in_a_frame": ("under 32x32", ".2f"),
+    "heights": ("height 10, 25, 50, 75, 90%", ""),
+    "feet": ("foot 10, 25, 50, 75, 90%", ""),
+}
+
+
+@dataclass(frozen=True)
+class Things:
+    """Of one class in one data set; quantiles in hundredths of the frame's height."""
+
+    data: str
+    thing: str
+    of_pixels: float
+    in_a_frame: float
+    small_in_a_frame: float
+    heights: str
+    feet: str
+
+
+def boxes(mask_HW: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Height, lowest row + 1, and pixels (T, 3) of each connected component of LEAST_PIXELS or more."""
+    from scipy import ndimage
+
+    component_HW, count = ndimage.label(mask_HW, np.ones((3, 3), int))
+    pixels = np.bincount(component_HW.ravel(), minlength=count + 1)[1:]
+    found = [
+        (rows.stop - rows.start, rows.stop, size)
+        for (rows, _), size in zip(ndimage.find_objects(component_HW), pixels, strict=True)
+        if size >= LEAST_PIXELS
+    ]
+    return np.array(found, np.int64).reshape(-1, 3)
+
+
+def count_things(name: str, split: str, frames: int, classes: list[str]) -> Iterator[Things]:
+    """A row of each class, over so many frames of a split."""
+    data_set = load_data_set(name)
+    samples = open_split(data_set, split)
+    picked = spread(len(samples), frames)
+    shares = np.zeros(len(classes))
+    found: list[list[npt.NDArray[np.int64]]] = [[] for _ in classes]
+    for index in picked:
+        label_HW: LabelMap = resize_nearest(samples[index].label_HW, HEIGHT, WIDTH)
+        for place, thing in enumerate(classes):
+            mask_HW = label_HW == data_set.names.index(thing)
+            shares[place] += mask_HW.mean()
+            found[place].append(boxes(mask_HW))
+    for thing, share, each in zip(classes, shares, found, strict=True):
+        height_T, foot_T, pixels_T = np.concatenate(each).T
+        yield Things(
+            data=data_set.name,
+            thing=thing,
+            of_pixels=100 * share / len(picked),
+            in_a_frame=len(height_T) / len(picked),
+            small_in_a_frame=np.count_nonzero(pixels_T < SMALL_PIXELS) / len(picked),
+            heights=_quantiles(height_T),
+            feet=_quantiles(foot_T),
+        )
+
+
+def _quantiles(rows_T: npt.NDArray[np.int64]) -> str:
+    if not len(rows_T):
+        return "-"
+    return " ".join(f"{100 * value / HEIGHT:4.1f}" for value in np.quantile(rows_T, QUANTILES))
+
+
+@click.command(help=__doc__)
+@click.argument("data", nargs=-1, required=True)
+@click.option("--split", default="train", show_default=True)
+@click.option("--frames", default=400, show_default=True, help="Of each set, spread over its split.")
+@click.option(
+    "--class",
+    "classes",
+    multiple=True,
+    default=("pole", "sign", "car", "pedestrian", "bicyclist"),
+    show_default=True,
+    help="Repeatable.",
+)
+def main(data: tuple[str, ...], split: str, frames: int, classes: tuple[str, ...]) -> None:
+    rows = [row for name in data for row in count_things(name, split, frames, list(classes))]
+    click.echo(render_table(sorted(rows, key=lambda row: classes.index(row.thing)), COLUMNS))
+
+
+if __name__ == "__main__":
+    sys.exit(run_click(main, "things", TYPED))

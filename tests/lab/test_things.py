@@ -1,0 +1,25 @@
+"""What a data set's things are counted as."""
+
+import numpy as np
+import pytest
+
+from edgeprune.lab import things
+from edgeprune.lab.things import boxes, count_things
+
+
+def test_components_are_measured() -> None:
+    mask_HW = np.zeros((20, 30), bool)
+    mask_HW[2:8, 3:5] = True  # 6 high, 12 pixels
+    mask_HW[8, 5] = True  # touches its corner: one of 13
+    mask_HW[15:18, 20:23] = True  # 9 pixels are too few
+    mask_HW[10:20, 10] = mask_HW[10:20, 12] = mask_HW[19, 11] = True
+    assert boxes(mask_HW).tolist() == [[7, 9, 13], [10, 20, 21]]
+    assert boxes(np.zeros((4, 4), bool)).shape == (0, 3)
+
+
+def test_a_row_of_each_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(things, "resize_nearest", lambda label_HW, height, width: label_HW)
+    cars, people = count_things("street-small", "val", 3, ["car", "pedestrian"])
+    assert (cars.thing, people.thing) == ("car", "pedestrian")
+    assert 0 < cars.of_pixels < 100 and cars.small_in_a_frame <= cars.in_a_frame
+    assert len(cars.heights.split()) == 5
