@@ -47,6 +47,10 @@ class Attention(nn.Module):
             keys_N: (..., N) boolean, True for the tokens that may be attended to; None: all of them.
             bias_N: (..., N), added to the logits of each key: the log of how many tokens a merged one stands for.
         """
+        return self.proj(self.mix(x_ND, keys_N, bias_N))
+
+    def mix(self, x_ND: Tensor, keys_N: Tensor | None = None, bias_N: Tensor | None = None) -> Tensor:
+        """What the heads give each token, side by side (..., N, D), before the projection."""
         *lead, tokens, width = x_ND.shape
         q_HNE, k_HNE, v_HNE = self._heads(x_ND)
         if torch.compiler.is_exporting():
@@ -57,7 +61,7 @@ class Attention(nn.Module):
             out_HNE = logits_HNN.softmax(-1).to(v_HNE.dtype) @ v_HNE
         else:
             out_HNE = attend(q_HNE, k_HNE, v_HNE, keys_N, bias_N)
-        return self.proj(out_HNE.transpose(-3, -2).reshape(*lead, tokens, width))
+        return out_HNE.transpose(-3, -2).reshape(*lead, tokens, width)
 
     def weights(self, x_ND: Tensor, keys_N: Tensor | None = None) -> Tensor:
         """The attention weights (..., H, N, N) that `forward` uses, queries first: for methods that score by attention.

@@ -7,14 +7,16 @@ import torch
 
 from edgeprune.base.errors import InputError
 from edgeprune.data.datasets import DataSet, load_data_set
+from edgeprune.data.preprocess import Preprocess
 from edgeprune.model.auxiliary import AuxiliaryHeads
 from edgeprune.model.blocks import Block
 from edgeprune.model.checkpoint import Card, is_checkpoint, shape_of
+from edgeprune.model.narrow import check_narrower, narrow
 from edgeprune.model.segmenter import WIDTHS, Segmenter
 from edgeprune.model.weight_files import find_weights, read_config, read_normalise, read_safetensors
 from edgeprune.model.weights import load_timm
 from edgeprune.pruning.methods import chosen_options, settle
-from edgeprune.quantize.calibrate import ptq_ranges
+from edgeprune.quantize.calibrate import calibration_frames, ptq_ranges
 from edgeprune.quantize.linear import load_quantizers
 from edgeprune.quantize.loading import load, load_start, make_model, read_card
 from edgeprune.quantize.ranges import apply_ranges
@@ -77,7 +79,7 @@ def start_model(run: PhaseRun, card: Card, device: torch.device, resumes: bool) 
     model = make_model(card)
     for key, value in chosen.items():
         logger.info(f"{run.name}: policy {card.policy.name}: {key} {value}, chosen for this model")
-    started_from, note = load_weights(run, model, card.names)
+    started_from, note = load_weights(run, model, card.names, resumes)
     for line in (note, normalise_of(run)[1]):
         if line:
             logger.info(f"{run.name}: {line}")
@@ -92,11 +94,12 @@ def start_model(run: PhaseRun, card: Card, device: torch.device, resumes: bool) 
     return model.to(device), started_from
 
 
-def load_weights(run: PhaseRun, model: Segmenter, names: list[str]) -> tuple[str, str | None]:
+def load_weights(run: PhaseRun, model: Segmenter, names: list[str], replaced: bool = False) -> tuple[str, str | None]:
     """Gives the model the weights that the phase begins with.
 
     Args:
         names: of the model's classes.
+        replaced: others will take their place, so a wider checkpoint, which takes minutes to narrow, is only looked at.
 
     Returns:
         where they are from, and what of the model begins anew, or of the file is left over.
@@ -109,7 +112,9 @@ def load_weights(run: PhaseRun, model: Segmenter, names: list[str]) -> tuple[str
         raise InputError(
             f"phase {run.name} starts from {before}, whose checkpoint {path} is not there; run that phase first"
         )
-    if before is not None or is_checkpoint(path):
+    if (wide := find_wider(run, path, model)) is not None:
+        note = None if replaced else narrow_from(run, wide, model, path)
+    elif before is not None or is_checkpoint(path):
         others = load_start(model, path, names)
         note = f"{path} has other classes, so its last layer begins anew" if others else None
     else:
@@ -119,6 +124,32 @@ def load_weights(run: PhaseRun, model: Segmenter, names: list[str]) -> tuple[str
             f"{_few(loaded.missing)} missing"
         )
     return before or weights or "", note
+
+
+def find_wider(run: PhaseRun, path: Path, model: Segmenter) -> Segmenter | None:
+    """The model of a checkpoint that is wider than the one that begins with it, at that one's input; None for all else.
+
+    Raises:
+        InputError: it can't be narrowed, or the recipe names no frames to narrow it on.
+    """
+    if not is_checkpoint(path) or WIDTHS[read_card(path).model.size] <= WIDTHS[model.spec.size]:
+        return None
+    if run.recipe.calibration is None:
+        raise InputError(f"phase {run.name}: {path} is narrowed on frames; give `calibration:` in the recipe")
+    wide, _ = load(path, (model.spec.height, model.spec.width))
+    check_narrower(wide, model)
+    return wide
+
+
+def narrow_from(run: PhaseRun, wide: Segmenter, model: Segmenter, path: Path) -> str:
+    """Narrows a model on the recipe's calibration frames; returns a line that says how well it went."""
+    assert run.recipe.calibration is not None
+    names, images_F3HW = calibration_frames(run.recipe.calibration, Preprocess.of(model.spec))
+    kept = narrow(wide, model, images_F3HW)
+    return (
+        f"{path} is a {wide.spec.size} model, narrowed to {model.spec.size} on {len(names)} frames: {kept:.0%} of what its "
+        "head read there is left"
+    )
 
 
 def _start_ranges(run: PhaseRun, model: Segmenter, path: Path) -> None:
@@ -136,7 +167,7 @@ def check_start(run: PhaseRun) -> None:
     before = run.start
     if (before or run.recipe.weights) and (before is None or before.endswith(SUFFIX)):
         card = card_of(run, load_data_set(run.phase.data[0].data))
-        load_weights(run, make_model(card), card.names)
+        load_weights(run, make_model(card), card.names, replaced=True)
 
 
 def load_teacher(run: PhaseRun, device: torch.device) -> Segmenter | None:

@@ -18,9 +18,11 @@ class Head(nn.Module, ABC):
     Attributes:
         label_stride: pixels of the frame for one of the label map.
         with_confidence: whether a graph gives a confidence map beside its answer, as a build asks for it.
+        reduce: the linear that reads the tokens; nothing behind it hangs on their width.
     """
 
     label_stride: int
+    reduce: nn.Linear
     with_confidence = False
 
     def __init__(self, width: int, classes: int, skip_channels: Sequence[int], patch: int):
