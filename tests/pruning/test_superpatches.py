@@ -14,7 +14,7 @@ from edgeprune.model.policy import Shape
 from edgeprune.model.spec import PolicySpec
 from edgeprune.pruning.cells import count_cells
 from edgeprune.pruning.methods import make_policy
-from edgeprune.pruning.methods.decisions import fitting, held
+from edgeprune.pruning.methods.decisions import CombinedSchedule, fitting, held
 from edgeprune.pruning.superpatches import (
     Purity,
     Sharing,
@@ -182,7 +182,18 @@ def test_buckets_are_counts_that_whole_superpatches_leave(name: str, grid: Grid)
         assert all(any(count >= need for count in chosen) for need in counts_FG[:, by])
         for bucket in buckets:
             assert schedule.round_up(bucket.counts) == bucket.counts
-            assert all(count % ROWS == 0 or count == tokens for count in bucket.counts)
+            rows = bucket.counts[max(0, schedule.merging - 1) :]
+            assert all(count % ROWS == 0 or count == tokens for count in rows)
             merged = bucket.counts[: schedule.merging]
             assert all((tokens - count) % 3 == 0 for count in merged)
             assert all(larger >= smaller for larger, smaller in pairwise(merged))
+
+
+def test_a_bucket_may_merge_any_number_of_large_ones() -> None:
+    """All sizes merge at once, and only what they leave together makes rows, in eights."""
+    schedule = make_policy(PolicySpec(name="step"), Shape(16, 12, (48, 64), 11)).schedule
+    assert isinstance(schedule, CombinedSchedule) and schedule.target_counts[:4] == (2817, 2187, 1587, 1242)
+    asked = [count / 3072 for count in schedule.target_counts]
+    first, _ = place_buckets(schedule, BucketFamily(count=2, multiple=8), [asked] * 8)
+    assert schedule.merges(first.counts)[:3] == [1, 10, 40] and first.counts[3] == 1248
+    assert [schedule.makes_rows(place) for place in range(6)] == [False] * 3 + [True] * 3

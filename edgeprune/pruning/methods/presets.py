@@ -37,7 +37,11 @@ class CTSOptions(Strict):
     """Settings of the `cts` policy; the paper merges a constant number of cells."""
 
     keep: float = Field(
-        0.56, ge=0.25, le=1, description="share of the tokens that remains; the paper takes up to 44% away"
+        0.56,
+        ge=0.25,
+        le=1,
+        description="share of the tokens that remains; the paper takes up to 44% away. On an odd grid the last row or column "
+        "stays single",
     )
 
 
