@@ -53,9 +53,9 @@ STREET = load_data_set("street")
 VIEW = View(torch.zeros(1, 3, HEIGHT, WIDTH), GRID)  # of a policy that looks at tokens alone
 
 
-def scene(seed: int) -> tuple[np.ndarray, np.ndarray]:
+def scene(seed: int, height: int = HEIGHT, width: int = WIDTH) -> tuple[np.ndarray, np.ndarray]:
     """image_HW3 and label_HW of a scene of the synthetic street."""
-    return synthetic.scene(seed, HEIGHT, WIDTH)
+    return synthetic.scene(seed, height, width)
 
 
 def frames(count: int, first: int = 100) -> np.ndarray:
@@ -86,14 +86,21 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 def card(
-    policy: str = "svit", depth: int = 4, stem: str = "patch", quantized: bool = False, extra: int = 0, **options: Any
+    policy: str = "svit",
+    depth: int = 4,
+    stem: str = "patch",
+    quantized: bool = False,
+    extra: int = 0,
+    grid: tuple[int, int] = GRID,
+    **options: Any,
 ) -> Card:
     """Of a ViT-Tiny whose decisions begin after the first block."""
     options = SMALL.get(policy, {}) | options
+    height, width = 16 * grid[0], 16 * grid[1]
     return Card(
         name="tiny",
         model=ModelSpec.model_validate(
-            {"depth": depth, "stem": stem, "height": HEIGHT, "width": WIDTH, "extra_tokens": extra}
+            {"depth": depth, "stem": stem, "height": height, "width": width, "extra_tokens": extra}
         ),
         policy=PolicySpec(name=policy, options=options),
         quantized=quantized,

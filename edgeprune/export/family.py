@@ -33,7 +33,7 @@ def place_buckets(schedule: Schedule, spec: BucketFamily, occupancy_FG: list[lis
     rise with the buckets (a larger bucket computes no less anywhere). Without, schedules are the policy's target ratios
     scaled by even steps. The deciding count, which a frame's need is held against, is rounded up to the target's
     multiple, the others to the nearest; a method that can't have that count gets one between the need and it that it can
-    have, else the next. Every count but the full grid's makes rows in multiples of `ROWS` (see `in_rows`). A bucket is
+    have, else the next. Rows but the full grid's are in multiples of `ROWS` (see `in_rows`). A bucket is
     filled with real tokens, the next best ones.
     """
     by = schedule.chosen_by
@@ -88,8 +88,13 @@ def buckets_of_frames(
 
 
 def _all_beyond(most: int | None, counts: Sequence[int], schedule: Schedule) -> list[int]:
-    """Where a decision can't pick so many, all."""
-    return [schedule.tokens if most is not None and count > most else count for count in counts]
+    """Where a decision can't pick so many, all; of groups it picks those that merge, which are few."""
+    if most is None:
+        return list(counts)
+    return [
+        schedule.tokens if count > most and not schedule.merges_at(decision) else count
+        for decision, count in enumerate(counts)
+    ]
 
 
 def nearest(schedule: Schedule, counts: Sequence[int], least: int) -> tuple[int, ...]:
@@ -105,12 +110,14 @@ def nearest(schedule: Schedule, counts: Sequence[int], least: int) -> tuple[int,
 
 def in_rows(schedule: Schedule, counts: Sequence[int]) -> tuple[int, ...]:
     """The smallest counts that the method can have, none under those asked for, that leave a multiple of `ROWS` rows after
-    each decision, with what the policy adds to them, or the full grid."""
+    each decision that makes rows, with what the policy adds to them, or the full grid."""
     found = schedule.round_up(counts)
     while True:
         rounded = [
             min(schedule.tokens, ceil((count + schedule.extra_rows) / ROWS) * ROWS - schedule.extra_rows)
-            for count in found
+            if schedule.makes_rows(decision)
+            else count
+            for decision, count in enumerate(found)
         ]
         if list(found) == rounded:
             return found

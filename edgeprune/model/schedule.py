@@ -56,6 +56,12 @@ class Schedule:
         """The decisions that precede a block, and no earlier one."""
         return range(self.decided(block - 1), self.decided(block))
 
+    def makes_rows(self, decision: int) -> bool:
+        """Whether a graph has rows for the tokens that a decision leaves. Groups of several decisions before one block merge
+        at once: only the last of these has."""
+        following = decision + 1
+        return following >= self.merging or self.gated[following] != self.gated[decision]
+
     # -------------------------------------------------------------------------------- counts of a bucket
 
     def round_up(self, counts: Sequence[int]) -> tuple[int, ...]:

@@ -1,9 +1,10 @@
 """Cells: what methods that merge neighbours compute with indices alone.
 
 A cell of side s holds s x s patches. Cells lie on a raster from the upper left; on a grid whose sides they don't divide,
-the patches past the last whole cell are in none.
+the patches past the last whole cell are in none: they are loose. From one corner for all sides, a cell lies whole in a larger
+one or outside of it, and there are as many of each side as any raster has; centred rasters of 16 and 8 would cut each other.
 
-Shapes: N tokens of the full grid, S cells of one side, P = side^2 patches of one.
+Shapes: N tokens of the full grid, S cells of one side, P = side^2 patches of one, E loose patches.
 """
 
 import torch
@@ -31,7 +32,23 @@ def cell_of(grid: tuple[int, int], large: int, small: int, device: torch.device)
     return torch.where(inside_HW, row_H1 * columns + column_W, rows * columns).flatten()
 
 
+def loose_patches(grid: tuple[int, int], side: int, device: torch.device) -> Tensor:
+    """The patches (E,) in no cell: those on the right of the cells, row by row, then those below."""
+    height, width = grid[0] // side * side, grid[1] // side * side
+    number_HW = torch.arange(grid[0] * grid[1], device=device).view(grid)
+    return torch.cat((number_HW[:height, width:].flatten(), number_HW[height:].flatten()))
+
+
 def place_in_cell(grid: tuple[int, int], side: int, device: torch.device) -> Tensor:
-    """Which of its cell's patches each patch is (N,), counted as `patches_of` does."""
-    row_H1 = torch.arange(grid[0], device=device)[:, None] % side
-    return (row_H1 * side + torch.arange(grid[1], device=device) % side).flatten()
+    """Which of its cell's patches each patch is (N,), counted as `patches_of` does; a loose one among those of
+    `loose_patches`."""
+    height, width = grid[0] // side * side, grid[1] // side * side
+    row_H1 = torch.arange(grid[0], device=device)[:, None]
+    column_W = torch.arange(grid[1], device=device)
+    place_HW = row_H1 % side * side + column_W % side
+    if (height, width) == grid:
+        return place_HW.flatten()
+    right_HW = row_H1 * (grid[1] - width) + column_W - width
+    below_HW = row_H1 * grid[1] + column_W - height * width
+    place_HW = torch.where(column_W < width, place_HW, right_HW)
+    return torch.where(row_H1 < height, place_HW, below_HW).flatten()

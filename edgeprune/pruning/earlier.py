@@ -10,7 +10,7 @@ from typing import Any
 
 from edgeprune.model.policy import Shape
 from edgeprune.pruning.methods.algm import ALGMOptions
-from edgeprune.pruning.methods.decisions import ExitOptions, dividing
+from edgeprune.pruning.methods.decisions import ExitOptions
 from edgeprune.pruning.methods.presets import CombinedOptions, STEPOptions
 from edgeprune.pruning.methods.svit import SViTOptions
 from edgeprune.pruning.schedules import spread
@@ -33,7 +33,8 @@ def _exits(options: ExitOptions, shape: Shape) -> Options:
 
 def _levels(levels: list[tuple[Any, float]], shape: Shape) -> list[list[float]]:
     """Sides that do not divide the grid were left out, and nothing merged in their place."""
-    return [[side, share] for side, share in levels if side in dividing(shape.grid)]
+    height, width = shape.grid
+    return [[side, share] for side, share in levels if not (height % side or width % side)]
 
 
 def _step(options: STEPOptions, shape: Shape) -> Options:

@@ -174,7 +174,8 @@ def calibrate_thresholds(model: Segmenter, images_F3HW: Tensor) -> tuple[list[fl
             for images_B3HW in _batches(model, images_F3HW):
                 with suppress(_Reached):
                     model(images_B3HW, cut)
-            thresholds.append(quantile(torch.cat(found), 1 - share))
+            scores_S = torch.cat(found)  # none where a region has no candidate
+            thresholds.append(quantile(scores_S, 1 - share) if len(scores_S) else 0.0)
             found.clear()
     return thresholds, measure_occupancy(model, images_F3HW, thresholds)
 

@@ -11,6 +11,7 @@ from edgeprune.model.policy import Shape
 from edgeprune.model.schedule import Schedule
 from edgeprune.model.spec import PolicySpec
 from edgeprune.pruning.methods import POLICIES, make_policy
+from edgeprune.pruning.methods.decisions import CombinedSchedule
 from edgeprune.quantize.loading import load
 
 N, GATES = 768, 9
@@ -54,7 +55,8 @@ def test_every_stage_has_rows_in_eights(name: str, multiple: int) -> None:
             assert buckets[-1].counts == (N,) * len(policy.gated) and (len(buckets) > 1 or multiple == 64)
             for bucket in buckets:
                 assert policy.schedule.round_up(bucket.counts) == bucket.counts
-                assert all((count + policy.schedule.extra_rows) % ROWS == 0 or count == N for count in bucket.counts)
+                rows = [count for place, count in enumerate(bucket.counts) if policy.schedule.makes_rows(place)]
+                assert all((count + policy.schedule.extra_rows) % ROWS == 0 or count == N for count in rows)
 
 
 @pytest.mark.parametrize(("need", "count"), [(470, 480), (481, 504), (504, 504), (505, 528), (560, 576), (700, 720)])
@@ -88,6 +90,16 @@ def test_a_decision_that_may_not_pick_so_many_takes_all() -> None:
     assert len(capped) >= 2 and capped[-1].name == FULL
     assert all(count <= MAX_TOPK or count == 4096 for bucket in capped for count in bucket.counts)
     assert any(count == 4096 for bucket in capped[:-1] for count in bucket.counts)
+
+
+@pytest.mark.parametrize(("name", "count"), [("step", 3841), ("cts-svit", 3904)])
+def test_few_groups_merge_of_more_tokens_than_a_decision_may_pick(name: str, count: int) -> None:
+    """What a TopK takes are the groups that merge: one superpatch of 16x16 leaves 3,841 of 4,096 tokens."""
+    schedule = make_policy(PolicySpec(name=name), Shape(192, 12, (64, 64), 11)).schedule
+    needs = [3841, 3000, 2500, 2000, 1500, 1000] if name == "step" else [3841, *[3000] * 9]
+    first = place_buckets(schedule, load_target("jetson-orin").buckets, [[need / 4096 for need in needs]] * 8)[0]
+    assert first.counts[0] == count and max(first.counts[1:]) <= MAX_TOPK
+    assert isinstance(schedule, CombinedSchedule) and max(schedule.merges(first.counts)) <= MAX_TOPK
 
 
 @pytest.mark.parametrize("with_occupancy", [True, False])

@@ -178,8 +178,14 @@ def test_an_odd_crop_leaves_its_last_row_and_column_alone() -> None:
     assert groups_HW.tolist() == [[0, 0, 2, 2, 4], [0, 0, 2, 2, 9], [10, 11, 12, 13, 14]]
 
 
+def test_the_last_row_of_an_odd_grid_stays_single() -> None:
+    schedule = policy((15, 20), keep=0.25).schedule
+    assert schedule.target_counts == (7 * 10 + 20,) and schedule.target_shares == pytest.approx((0.3,))
+    assert policy((15, 20)).schedule.target_counts == (168,)
+
+
 def test_options_that_fit_no_model_are_refused() -> None:
-    with pytest.raises(InputError, match="even grid of tokens, this is 15x20"):
-        policy((15, 20))
+    with pytest.raises(InputError, match="1x20 patches holds no whole 2x2; sides that fit: none"):
+        policy((1, 20))
     with pytest.raises(InputError, match="keep"):
         policy(keep=0.2)

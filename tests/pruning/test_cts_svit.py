@@ -135,8 +135,11 @@ def test_bypassing_everything_leaves_the_merged_tokens_of_the_first_blocks() -> 
     assert [float(keep_BN.sum()) for keep_BN in masked.keep_GBN] == [6.0, 0.0, 0.0]
 
 
-def test_grids_without_whole_cells_are_refused() -> None:
-    with pytest.raises(InputError, match="cts-svit needs an even grid of tokens, this is 15x20"):
-        policy((15, 20))
+def test_ratios_are_of_what_an_odd_grid_leaves() -> None:
+    shares = policy((15, 20), merged=0.25, keep=[0.5]).schedule.target_shares
+    assert shares == pytest.approx((0.3, *[0.15] * 9))
+
+
+def test_a_share_that_cells_never_leave_is_refused() -> None:
     with pytest.raises(InputError, match="policy cts-svit: merged"):
         policy(merged=0.2)

@@ -128,6 +128,6 @@ def test_what_a_policy_chooses_is_written() -> None:
     shape = Shape(192, 24, GRID, 11)
     assert settle(PolicySpec(name="dtop"), shape).options["exits"] == [8, 16]
     options = settle(PolicySpec(name="step"), shape).options
-    assert options["exits"] == [8, 16] and [side for side, _ in options["levels"]] == [8, 4, 2]
+    assert options["exits"] == [8, 16] and [side for side, _ in options["levels"]] == [16, 8, 4, 2]
     options = settle(PolicySpec(name="combined", options={"exits": {"keep": [0.7]}}), shape).options
     assert options == {"levels": [], "gates": None, "exits": EXITS | {"exits": [8, 16]}}

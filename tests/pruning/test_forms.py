@@ -55,7 +55,7 @@ def infer(model: Segmenter, image_3HW: Tensor, counts: list[int]) -> tuple[Tenso
 def schedules(model: Segmenter) -> list[list[int]]:
     """Counts that fall, that rise (reactivation), of one token, and with full gates between."""
     gates = len(model.policy.gated)
-    patterns = [[20, 12, 5], [3, 10, 17], [1, 1, 1], [models.N, 9, models.N]]
+    patterns = [[20, 12, 5, 3], [3, 10, 17, 8], [1, 1, 1, 1], [models.N, 9, models.N, 9]]
     return [list(model.policy.schedule.round_up(pattern[:gates])) for pattern in patterns] if gates else [[]]
 
 
@@ -92,6 +92,30 @@ def test_the_selections_themselves_are_equal(model: Segmenter) -> None:
         assert [set(kept_K.tolist()) for kept_K in selected_GK] == expected
 
 
+# policies that merge, on grids whose sides no superpatch divides
+MERGING = [name for name in POLICIES if models.policy(name).schedule.merging]
+ODD = [
+    *((name, {"grid": grid}) for name in MERGING for grid in ((5, 7), (6, 9))),
+    ("step", {"grid": (18, 24)}),
+    ("combined", {"grid": (18, 24), "levels": [[16, 0.6], [4, 0.1]]}),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), ODD, ids=lambda value: value if isinstance(value, str) else str(value["grid"])
+)
+def test_both_forms_agree_on_grids_that_cells_do_not_cover(name: str, options: dict[str, Any]) -> None:
+    model = models.model(models.card(name, depth=DEPTH, **options))
+    schedule, (height, width) = model.policy.schedule, (model.spec.height, model.spec.width)
+    image_3HW = torch.from_numpy(models.scene(100, height, width)[0]).permute(2, 0, 1).float()
+    for shares in ([0.6, 0.5, 0.45, 0.4, 0.3, 0.2], [0.3] * 6, [0.9, 0.8, 0.3, 0.7, 0.4, 0.1]):
+        counts = list(schedule.round_up([round(share * schedule.tokens) for share in shares[: len(schedule.gated)]]))
+        with torch.no_grad():
+            prediction = model(image_3HW[None], select_top(schedule.candidates(counts)))
+        assert [int(keep_BN.sum()) for keep_BN in prediction.masked.keep_GBN] == counts
+        torch.testing.assert_close(infer(model, image_3HW, counts)[0], prediction.raw[0], rtol=1e-3, atol=1e-3)
+
+
 def test_every_token_in_every_block_is_the_dense_model(model: Segmenter) -> None:
     dense = models.model(models.card("dense", depth=DEPTH))
     dense.load_state_dict(model.state_dict(), strict=False)
@@ -121,7 +145,7 @@ def test_both_forms_agree_inside_a_region(model: Segmenter) -> None:
     tokens = model.policy.tokens
     assert tokens == (11 if model.policy.cell_side == 1 else 16)
     image_13HW, gates = models.images(1), len(model.policy.gated)
-    for pattern in ([8, 5, 3], [tokens] * 3):
+    for pattern in ([8, 5, 3, 2], [tokens] * 4):
         counts = list(model.policy.schedule.round_up(pattern[:gates]))
         with torch.no_grad():
             prediction = model(image_13HW, select_top(model.policy.schedule.candidates(counts)))

@@ -1,4 +1,4 @@
-"""STEP: superpatches of several sizes, the largest first, on a grid that holds them; with exits behind; each half alone."""
+"""STEP: superpatches of several sizes, the largest first, with exits behind; each half alone; its defaults on any grid."""
 
 from functools import cache
 from typing import Any
@@ -9,123 +9,29 @@ import torch
 from torch import Tensor
 
 from edgeprune.base.errors import InputError
-from edgeprune.export.graphs import export_family
+from edgeprune.bundle.target import load_target
+from edgeprune.data.region import Region
+from edgeprune.export.graphs import export_family, export_trunk
+from edgeprune.export.lint import lint_graph
 from edgeprune.export.parity import measure_parity
+from edgeprune.export.simplify import kinds_of
 from edgeprune.model.checkpoint import Card
 from edgeprune.model.policy import EXCLUDED_SCORE, Bucket, Select, Shape
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.spec import ModelSpec, PolicySpec
-from edgeprune.pruning.cells import cell_of, count_cells, patches_of
 from edgeprune.pruning.methods import make_policy, settle
 from edgeprune.pruning.methods.combination import Combination
 from edgeprune.pruning.selection import select_over, select_top
-from edgeprune.pruning.superpatches import Sharing, cells_apart, choose_cells, merge_cells, round_up_merges, tokens_left
+from edgeprune.quantize.calibrate import calibrate_thresholds
 from tests import models
-from tests.pruning.test_cts import cells_by_loops
 
-GRID = (16, 16)
 TOKENS = 256
-SIDES = (8, 4, 2)
-DEVICE = torch.device("cpu")
 
 
 def policy(depth: int = 12, grid: tuple[int, int] = (24, 32), **options: object) -> Combination:
     made = make_policy(PolicySpec(name="step", options=options), Shape(192, depth, grid, 11))
     assert isinstance(made, Combination)
     return made
-
-
-def drawn(seed: int = 0) -> list[Tensor]:
-    """Scores of the cells of each side."""
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(count_cells(GRID, side), generator=generator) for side in SIDES]
-
-
-def merge_by_loops(scores: list[Tensor], merges: list[int]) -> list[list[int]]:
-    """The merged groups: of each side the cells of the lowest scores that touch no larger group."""
-    groups: list[list[int]] = []
-    taken: set[int] = set()
-    for side, scores_S, merging in zip(SIDES, scores, merges, strict=True):
-        cells = cells_by_loops(GRID, side)
-        offered = [cell for cell in range(len(cells)) if not taken & set(cells[cell])]
-        for cell in sorted(offered, key=lambda cell: float(scores_S[cell]))[:merging]:
-            groups.append(cells[cell])
-            taken |= set(cells[cell])
-    return groups
-
-
-# ------------------------------------------------------------------------------------------------ geometry
-
-
-@pytest.mark.parametrize("grid", [(16, 16), (24, 32), (5, 7)])
-def test_cells_lie_on_a_raster(grid: tuple[int, int]) -> None:
-    for side in (2, 4):
-        cells = cells_by_loops(grid, side)
-        assert patches_of(grid, side, DEVICE).tolist() == cells
-        inside = {patch: cell for cell, patches in enumerate(cells) for patch in patches}
-        expected = [inside.get(patch, len(cells)) for patch in range(grid[0] * grid[1])]
-        assert cell_of(grid, side, 1, DEVICE).tolist() == expected
-    small, large = cells_by_loops(grid, 2), cells_by_loops(grid, 4)
-    expected = [next((up for up, cell in enumerate(large) if set(each) <= set(cell)), len(large)) for each in small]
-    assert cell_of(grid, 4, 2, DEVICE).tolist() == expected
-
-
-def test_counts_are_the_smallest_that_whole_superpatches_leave() -> None:
-    """Against every number of merges that there can be, level by level."""
-    random = np.random.default_rng(0)
-    for _ in range(200):
-        asked = random.integers(1, TOKENS + 1, 3).tolist()
-        merges, found = round_up_merges(asked, TOKENS, GRID, SIDES)
-        left = TOKENS
-        for level, side in enumerate(SIDES):
-            inside = sum(merges[larger] * (SIDES[larger] // side) ** 2 for larger in range(level))
-            possible = [left - merged * (side * side - 1) for merged in range(count_cells(GRID, side) - inside + 1)]
-            assert found[level] == min(count for count in possible if count >= max(asked[level:]))
-            left = found[level]
-        assert round_up_merges(found, TOKENS, GRID, SIDES) == (merges, found)
-
-
-@pytest.mark.parametrize("merges", [[1, 3, 10], [0, 2, 0], [2, 0, 5], [0, 0, 1], [4, 0, 0], [1, 12, 0]])
-def test_both_forms_merge_the_largest_first_and_none_inside_another(merges: list[int]) -> None:
-    x_ND = torch.randn(TOKENS, 8, generator=torch.Generator().manual_seed(1))
-    scores = drawn()
-    groups = merge_by_loops(scores, merges)
-    expected_ND = x_ND.clone()
-    for group in groups:
-        expected_ND[group] = x_ND[group].mean(0)
-
-    shared = merge_cells(x_ND, choose_cells(scores, SIDES, GRID, merges), SIDES, GRID)
-    assert shared.cells_M is not None and shared.owner_N is not None
-    rows = TOKENS - sum(merged * (side * side - 1) for merged, side in zip(merges, SIDES, strict=True))
-    assert shared.x_MD.shape == (rows, 8) and len(set(shared.cells_M.tolist())) == rows
-    torch.testing.assert_close(shared.x_MD[shared.owner_N], expected_ND)
-    assert torch.equal(shared.owner_N[shared.cells_M], torch.arange(rows))
-
-    sharing = Sharing.of_single(x_ND[None], GRID)
-    apart = cells_apart(merges, GRID, SIDES)
-    for side, scores_S, count in zip(SIDES, scores, apart, strict=True):
-        offered_1S = sharing.offered(-scores_S[None], side)
-        stays_1S = torch.zeros_like(offered_1S).scatter(1, offered_1S.topk(count).indices, 1.0)
-        sharing.merge(stays_1S, side)
-    torch.testing.assert_close(sharing.x_BND[0], expected_ND)
-    assert set(sharing.alive_BN[0].nonzero()[:, 0].tolist()) == set(shared.cells_M.tolist())
-    assert torch.equal(sharing.owner_BN[0], shared.cells_M[shared.owner_N])
-
-
-@pytest.mark.parametrize("thresholds", [[0.0, 0.0, 0.0], [-1.0, 0.3, 0.5], [9.0, 0.0, 0.0], [-9.0, -9.0, -9.0]])
-def test_the_need_is_what_thresholds_leave_level_by_level(thresholds: list[float]) -> None:
-    for seed in range(5):
-        scores = drawn(seed)
-        merged = [int((scores_S <= threshold).sum()) for scores_S, threshold in zip(scores, thresholds, strict=True)]
-        # by its scores a side may merge cells that a larger one has: loops that stop at those offered
-        expected, taken = TOKENS, set[int]()
-        for side, scores_S, threshold in zip(SIDES, scores, thresholds, strict=True):
-            for cell, patches in enumerate(cells_by_loops(GRID, side)):
-                if scores_S[cell] <= threshold and not taken & set(patches):
-                    expected -= len(patches) - 1
-                    taken |= set(patches)
-        assert int(tokens_left(scores, SIDES, GRID, thresholds)) == expected
-        assert expected == TOKENS or sum(merged) > 0
 
 
 # ------------------------------------------------------------------------------------------------ on a model
@@ -184,6 +90,34 @@ def test_graphs_of_all_sizes_answer_as_pytorch_does_and_ask_for_what_thresholds_
     assert int(step.required_tokens(scores_S, thresholds)) == int(keep_GBN[step.schedule.chosen_by].sum()) < TOKENS
 
 
+def test_graphs_answer_on_a_grid_that_cells_do_not_cover() -> None:
+    """5x7 patches: one of 4x4, six of 2x2, eleven in none."""
+    step = models.model(models.card("step", depth=1, grid=(5, 7), exits=[]))
+    counts = step.policy.schedule.round_up([20, 14])
+    assert counts == (20, 14)
+    frames_FHW3 = np.stack([models.scene(seed, 80, 112)[0] for seed in (100, 101)])
+    family = export_family(step, [Bucket("k14", counts)], [0.0, 0.0], "tensorrt")
+    (row,) = measure_parity(step, [Bucket("k14", counts)], "fp32", family, frames_FHW3, 1)
+    assert row.label_agreement > 0.9999 and row.selection_agreement == 1.0 and row.max_abs < 0.05
+    for name, proto in family.named().items():
+        assert lint_graph(name, proto, load_target("jetson-orin").lint) == []
+
+
+def test_in_a_region_sides_that_do_not_cover_the_frame_merge_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """4x6 patches hold one superpatch of 4x4 beside a strip; a region is made of those of 2x2."""
+    step = models.model(models.card("step", depth=1, exits=[]))
+    assert isinstance(step.policy, Combination) and step.policy.sides == (4, 2)
+    with caplog.at_level("INFO"):
+        step.restrict(Region(("......", "..##..", "######", "######")))
+    assert "4x4 patches do not cover the frame: in a region no superpatch is as large" in caplog.text
+    thresholds, _ = calibrate_thresholds(step, models.images(2))
+    counts = step.policy.schedule.target_counts
+    assert (len(thresholds), thresholds[0], counts) == (2, 0.0, (16, 7))
+    trunk = export_trunk(step, thresholds)
+    assert not any(0 in tensor.dims for tensor in trunk.graph.initializer)
+    assert kinds_of(trunk)["scores"][1] == (4,)
+
+
 def test_cells_inside_a_merged_one_are_not_offered_again() -> None:
     seen: dict[int, Tensor] = {}
     step = model().policy
@@ -203,12 +137,12 @@ def test_cells_inside_a_merged_one_are_not_offered_again() -> None:
 def test_either_half_can_be_switched_off() -> None:
     superpatches, exits = policy(exits=[]), policy(levels=[])
     assert (
-        superpatches.gated == (0, 0, 0)
+        superpatches.gated == (0, 0, 0, 0)
         and superpatches.schedule.trunk_depth == 0
-        and superpatches.schedule.chosen_by == 2
+        and superpatches.schedule.chosen_by == 3
     )
     assert exits.gated == (6, 8) and exits.schedule.trunk_depth == 6 and exits.schedule.chosen_by == 0
-    assert policy().gated == (0, 0, 0, 6, 8)
+    assert policy().gated == (0, 0, 0, 0, 6, 8)
     assert exits.schedule.target_shares == pytest.approx((0.8, 0.6))
     with pytest.raises(InputError, match="nothing is left to decide"):
         policy(levels=[], exits=[])
@@ -223,16 +157,16 @@ def test_either_half_can_be_switched_off() -> None:
         ("combined", {"levels": [[16, 0.1], [2, 0.15]], "gates": {}}),
     ],
 )
-def test_sizes_that_do_not_divide_the_grid_are_refused_with_those_that_do(name: str, options: dict[str, Any]) -> None:
+def test_sizes_of_which_no_whole_one_fits_are_refused_with_those_that_do(name: str, options: dict[str, Any]) -> None:
     spec = PolicySpec(name=name, options=options)
+    for grid in ((24, 32), (18, 24), (17, 37)):
+        assert make_policy(spec, Shape(192, 12, grid, 11)).gated[:2] == (0, 0)
     with pytest.raises(
-        InputError,
-        match=r"16 does not divide the grid of 24x32 patches; sides that do: 8, 4, 2\. .*multiples of 16 patches",
+        InputError, match=r"15x20 patches holds no whole 16x16; sides that fit: 8, 4, 2\. .*larger input"
     ):
-        make_policy(spec, Shape(192, 12, (24, 32), 11))
-    assert make_policy(spec, Shape(192, 12, (32, 48), 11)).gated[:2] == (0, 0)
-    with pytest.raises(InputError, match="does not divide the grid of 15x20 patches; no side does"):
         make_policy(spec, Shape(192, 12, (15, 20), 11))
+    with pytest.raises(InputError, match="1x20 patches holds no whole 16x16; sides that fit: none"):
+        make_policy(spec, Shape(192, 12, (1, 20), 11))
 
 
 def test_levels_that_cannot_be_are_refused() -> None:
@@ -243,7 +177,15 @@ def test_levels_that_cannot_be_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("grid", "sides"), [((64, 64), (16, 8, 4, 2)), ((24, 32), (8, 4, 2)), ((12, 16), (4, 2)), ((18, 24), (2,))]
+    ("grid", "sides"),
+    [
+        ((64, 64), (16, 8, 4, 2)),
+        ((24, 32), (16, 8, 4, 2)),
+        ((12, 16), (8, 4, 2)),
+        ((18, 24), (16, 8, 4, 2)),
+        ((15, 20), (8, 4, 2)),
+        ((37, 37), (16, 8, 4, 2)),
+    ],
 )
 def test_the_default_leaves_the_papers_two_fifths_of_the_tokens_on_every_grid(
     grid: tuple[int, int], sides: tuple[int, ...]
@@ -261,12 +203,16 @@ def test_the_default_leaves_the_papers_two_fifths_of_the_tokens_on_every_grid(
     assert list(counts[last + 1 :]) == [round(made.tokens * share) for share in made.schedule.target_shares[last + 1 :]]
 
 
-def test_the_default_needs_a_grid_that_some_side_divides() -> None:
-    with pytest.raises(
-        InputError, match="no side of superpatches .* divides the grid of 15x20 patches.*multiples of 2 patches"
-    ):
-        policy(grid=(15, 20))
-    assert policy(grid=(15, 20), levels=[]).gated == (6, 8)
+def test_levels_that_were_written_mean_what_they_meant() -> None:
+    """On 24x32 patches the default had no 16x16; a tenth of the image is less than one, so the counts are the same."""
+    before = policy(levels=[[8, 0.301], [4, 0.2], [2, 0.15]]).schedule
+    assert before.target_counts == (579, 399, 312, 248, 186)
+    assert policy().schedule.target_counts == (768, *before.target_counts)
+
+
+def test_where_cells_reach_no_further_more_tokens_remain() -> None:
+    schedule = policy(grid=(3, 5)).schedule  # two cells of 2x2 in 15 patches
+    assert schedule.target_shares[0] == pytest.approx(9 / 15) and schedule.target_counts[0] == 9
 
 
 def test_a_crop_that_holds_no_large_cell_trains_all_the_same() -> None:

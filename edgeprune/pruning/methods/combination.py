@@ -12,6 +12,7 @@ Shapes: B batch, N tokens of the full grid, S cells of one side, M tokens that r
 logits: classes), D width.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -45,6 +46,8 @@ from edgeprune.pruning.superpatches import (
     tokens_left,
 )
 from edgeprune.pruning.token_index import run_on
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -105,14 +108,21 @@ class Combination(TokenPolicy):
 
     @property
     def cell_side(self) -> int:
-        """The largest superpatch's."""
-        return max(self.sides, default=1)
+        """That of the largest superpatches that cover the grid; where none do, of the smallest."""
+        covering = [side for side in self.sides if not any(size % side for size in self.shape.grid)]
+        return max(covering, default=min(self.sides, default=1))
 
     def restrict(self, inside: Inside) -> None:
-        """The CNN sees the whole image; of its cells those inside count."""
+        """The CNN sees the whole image; of its cells those inside count. There are none larger than the region's own: smaller
+        ones merge in their place."""
         super().restrict(inside)
         for side in self.sides:
-            self.register_buffer(f"cells_{side}", inside.numbers(side), persistent=False)
+            if side > inside.side:
+                logger.info(
+                    f"policy: {side}x{side} patches do not cover the frame: in a region no superpatch is as large"
+                )
+            cells_S = inside.numbers(side) if side <= inside.side else torch.zeros(0, dtype=torch.int64)
+            self.register_buffer(f"cells_{side}", cells_S, persistent=False)
 
     def _inside(self, block: int) -> list[Decision]:
         """The exit and the gate before a block."""
@@ -126,7 +136,8 @@ class Combination(TokenPolicy):
         for block in blocks:
             x_ND = block(x_ND)
         if self.purity is not None:
-            return x_ND, -torch.cat(self._purities(self.purity, view), dim=1)[0]
+            logits = [logits_BS for logits_BS in self._purities(self.purity, view) if logits_BS.shape[1]]
+            return x_ND, -torch.cat(logits, dim=1)[0]
         if self.decisions[0].kind is Kind.EXIT:
             return x_ND, stay_scores(self.heads[0](x_ND), self.exit_options.context)
         return x_ND, self.gates[0](x_ND)
@@ -141,9 +152,11 @@ class Combination(TokenPolicy):
 
     def by_side(self, scores_S: Tensor) -> list[Tensor]:
         """The trunk's scores of superpatches, each side's apart."""
-        if len(self.sides) == 1:
-            return [scores_S]
-        return list(scores_S.split([count_cells(self.shape.grid, side) for side in self.sides]))
+        cells = [count_cells(self.shape.grid, side) for side in self.sides]
+        none = sum(count == 0 for count in cells)  # the largest ones, in a region
+        if len(cells) - none == 1:
+            return [*[scores_S[:0]] * none, scores_S]
+        return [*[scores_S[:0]] * none, *scores_S.split(cells[none:])]
 
     def required_tokens(self, scores_S: Tensor, thresholds: Sequence[float]) -> Tensor:
         """Every side has a threshold of its own."""

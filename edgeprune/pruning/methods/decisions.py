@@ -19,8 +19,9 @@ from edgeprune.pruning.superpatches import cells_apart, round_up_merges
 Share = Annotated[float, Field(gt=0, le=1)]
 Levels = list[tuple[Literal[2, 4, 8, 16], Share]]
 ABOUT_LEVELS = (
-    "side of the superpatches in patches, which must divide the grid, and the share of the image that merges into them; "
-    "[] for none"
+    "side of the superpatches in patches, of which a whole one must fit the grid, and the share of the image that merges into "
+    "them; what whole ones cannot hold goes to the next smaller side, and patches past the last whole one stay single; [] for "
+    "none"
 )
 SIDES = (16, 8, 4, 2)
 # the blocks before the exits: DToP's of 12 blocks and of 24
@@ -108,7 +109,7 @@ class CombinedSchedule(Schedule):
     def candidate_shares(self) -> tuple[float, ...]:
         """Cells that stay apart, of all of their side; tokens that remain, or are kept, of the grid."""
         cells = (
-            count / count_cells(self.grid, side)
+            count / max(1, count_cells(self.grid, side))  # a region may have no large one
             for count, side in zip(self.target_candidates, self.sides, strict=False)
         )
         return (*cells, *self.target_shares[len(self.sides) :])
@@ -178,33 +179,48 @@ def shares_left(decisions: Sequence[Decision], ratios: Mapping[Kind, Sequence[fl
 # ------------------------------------------------------------------------------------------------ what fits a model
 
 
-def dividing(grid: tuple[int, int]) -> list[int]:
-    """The sides of superpatches that divide the grid, the largest first."""
-    return [side for side in SIDES if not (grid[0] % side or grid[1] % side)]
+def fitting(grid: tuple[int, int]) -> list[int]:
+    """The sides of superpatches of which the grid holds a whole one, the largest first."""
+    return [side for side in SIDES if count_cells(grid, side)]
 
 
 def falling_sides(
     grid: tuple[int, int], levels: Sequence[tuple[int, float]]
 ) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Sides, the largest first, and their shares of the image.
+    """Sides, the largest first, and the shares of the image that merge into them, see `held`.
 
     Raises:
-        InputError: a side that is named twice or does not divide the grid, or shares of more than the image.
+        InputError: a side that is named twice or that no whole superpatch fits, or shares of more than the image.
     """
     sides = [side for side, _ in levels]
     written = [list(level) for level in levels]
     if len(set(sides)) < len(sides) or sum(area for _, area in levels) > 1 + 1e-6:
         raise InputError(f"policy: levels={written}: each side once, shares of 1 together at most")
-    fitting = dividing(grid)
-    if set(sides) - set(fitting):
-        wrong = ", ".join(str(side) for side in sorted(set(sides) - set(fitting)))
-        can = f"sides that do: {', '.join(map(str, fitting))}" if fitting else "no side does"
+    fit = fitting(grid)
+    if set(sides) - set(fit):
         raise InputError(
-            f"policy: levels={written}: {wrong} does not divide the grid of {grid[0]}x{grid[1]} patches; {can}. Leave it out, "
-            f"or choose an input whose sides are multiples of {max(sides)} patches"
+            f"policy: levels={written}: the grid of {grid[0]}x{grid[1]} patches holds no whole {max(sides)}x{max(sides)}; "
+            f"sides that fit: {', '.join(map(str, fit)) or 'none'}. Leave the others out, or choose a larger input"
         )
     ordered = sorted(levels, reverse=True)
-    return tuple(side for side, _ in ordered), tuple(area for _, area in ordered)
+    return tuple(side for side, _ in ordered), held(grid, ordered)
+
+
+def held(grid: tuple[int, int], levels: Sequence[tuple[int, float]]) -> tuple[float, ...]:
+    """The shares of the image that merge where whole cells hold no more: what one side cannot take away from the tokens, the
+    next smaller one does, as far as its cells outside the larger ones reach.
+
+    Args:
+        levels: side and share of the image, the largest side first.
+    """
+    areas: list[float] = []
+    missing = 0.0  # of the tokens, that should have gone
+    for side, area in levels:
+        gone = 1 - side**-2  # of the tokens of a cell
+        wanted = area + missing / gone
+        areas.append(min(wanted, count_cells(grid, side) * side**2 / (grid[0] * grid[1]) - sum(areas)))
+        missing = (wanted - areas[-1]) * gone
+    return tuple(areas)
 
 
 def exit_blocks(depth: int, exits: Sequence[int] | None) -> tuple[int, ...]:

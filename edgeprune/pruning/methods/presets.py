@@ -16,7 +16,6 @@ from typing import Any
 
 from pydantic import Field
 
-from edgeprune.base.errors import InputError
 from edgeprune.base.reading import Strict
 from edgeprune.model.policy import Shape
 from edgeprune.pruning.methods.decisions import (
@@ -25,8 +24,8 @@ from edgeprune.pruning.methods.decisions import (
     Levels,
     Parts,
     Share,
-    dividing,
     exit_blocks,
+    fitting,
 )
 from edgeprune.pruning.methods.svit import SViTOptions
 
@@ -38,7 +37,11 @@ class CTSOptions(Strict):
     """Settings of the `cts` policy; the paper merges a constant number of cells."""
 
     keep: float = Field(
-        0.56, ge=0.25, le=1, description="share of the tokens that remains; the paper takes up to 44% away"
+        0.56,
+        ge=0.25,
+        le=1,
+        description="share of the tokens that remains; the paper takes up to 44% away. On an odd grid the last row or column "
+        "stays single",
     )
 
 
@@ -58,7 +61,7 @@ class STEPOptions(ExitOptions):
 
     levels: Levels | None = Field(
         None,
-        description=f"{ABOUT_LEVELS}; default: those of 16 (a tenth of the image), 8 (.2), 4 (.2) and 2 (.15) that divide the "
+        description=f"{ABOUT_LEVELS}; default: those of 16 (a tenth of the image), 8 (.2), 4 (.2) and 2 (.15) that fit the "
         "grid, of which the largest takes so much that 40% of the tokens are left all the same",
     )
 
@@ -79,34 +82,18 @@ class CombinedOptions(Strict):
     exits: ExitOptions | None = Field(None, description="DToP's settings")
 
 
-def level_of_cells(policy: str, grid: Grid, keep: float) -> list[tuple[int, float]]:
-    """The level of 2x2 superpatches that leaves this share of the tokens.
-
-    Raises:
-        InputError: the grid has an odd side.
-    """
-    if grid[0] % 2 or grid[1] % 2:
-        raise InputError(f"policy: {policy} needs an even grid of tokens, this is {grid[0]}x{grid[1]}")
+def level_of_cells(keep: float) -> list[tuple[int, float]]:
+    """The level of 2x2 superpatches that leaves this share of the tokens."""
     return [(2, (1 - keep) / 0.75)]
 
 
-STEP_SHARES = {16: 0.1, 8: 0.2, 4: 0.2, 2: 0.15}  # of the image, where all four sides divide the grid
+STEP_SHARES = {16: 0.1, 8: 0.2, 4: 0.2, 2: 0.15}  # of the image, where a whole superpatch of each fits the grid
 STEP_MERGED = sum(share * (1 - side**-2) for side, share in STEP_SHARES.items())  # so many of the tokens go
 
 
 def step_levels(grid: Grid) -> list[tuple[int, float]]:
-    """The sides that divide the grid; on 24x32 patches 8, 4 and 2.
-
-    Raises:
-        InputError: none does.
-    """
-    sides = dividing(grid)
-    if not sides:
-        raise InputError(
-            f"policy: step: no side of superpatches (16, 8, 4, 2) divides the grid of {grid[0]}x{grid[1]} patches; choose an "
-            "input whose sides are multiples of 2 patches, or `levels: []` for exits alone"
-        )
-    largest, *others = sides
+    """All sides that fit the grid, which no model has under 2x2; on 24x32 patches all four."""
+    largest, *others = fitting(grid)
     rest = sum(STEP_SHARES[side] * (1 - side**-2) for side in others)
     of_largest = round((STEP_MERGED - rest) / (1 - largest**-2), 3)
     return [(largest, of_largest), *((side, STEP_SHARES[side]) for side in others)]
@@ -151,12 +138,10 @@ class Preset:
 
 
 PRESETS = {
-    "cts": Preset(CTSOptions, lambda grid, options: Parts(level_of_cells("cts", grid, options.keep))),
+    "cts": Preset(CTSOptions, lambda grid, options: Parts(level_of_cells(options.keep))),
     "dtop": Preset(DToPOptions, lambda grid, options: Parts(exits=options), chosen_exits),
     "step": Preset(STEPOptions, step_parts, chosen_of_step),
-    "cts-svit": Preset(
-        CTSSViTOptions, lambda grid, options: Parts(level_of_cells("cts-svit", grid, options.merged), gates=options)
-    ),
+    "cts-svit": Preset(CTSSViTOptions, lambda grid, options: Parts(level_of_cells(options.merged), gates=options)),
     "combined": Preset(
         CombinedOptions,
         lambda grid, options: Parts(options.levels, options.gates, options.exits),
