@@ -25,7 +25,7 @@ from edgeprune.evaluate.accuracy import AccuracyRow, evaluate
 from edgeprune.evaluate.bench import BenchResult, with_accuracy
 from edgeprune.evaluate.bench import bench as run_bench
 from edgeprune.evaluate.graphs import AUTO, GraphSelection
-from edgeprune.evaluate.plot import Point, plot_miou_latency
+from edgeprune.evaluate.plot import Point, plot_latency
 from edgeprune.evaluate.small_things import SMALL_PX
 from edgeprune.runtime.compiling import single_graphs
 from edgeprune.runtime.preparing import open_sensor, prepare_run, refuse_threads, require_engine
@@ -249,9 +249,10 @@ def write_bench(result: BenchResult, folder: Path) -> list[Path]:
     points: dict[str, list[Point]] = {}
     for row in result.rows:
         if row.bucket and row.miou is not None:
-            point = Point(row.latency_ms.p50, 100 * row.miou, row.bucket, row.precision)
+            mark = row.bucket if row.bucket in (DENSE, AUTO) else "graph"
+            point = Point(row.latency_ms.p50, 100 * row.miou, row.bucket, row.precision, mark)
             points.setdefault(row.engine, []).append(point)
     for engine, of_engine in points.items():
         paths.append(folder / (f"bench-{engine}.png" if len(paths) > 2 else "bench.png"))
-        plot_miou_latency(of_engine, paths[-1])
+        plot_latency({"mIoU (%)": of_engine}, paths[-1])
     return paths

@@ -139,7 +139,7 @@ class Rows:
         return found
 
 
-def figures_of(rows: Iterable[AccuracyRow], bucket: str, precision: str, engine: str) -> Mapping[str, Any]:
+def figures_of(rows: Iterable[AccuracyRow], bucket: str | None, precision: str, engine: str) -> Mapping[str, Any]:
     """The figures of a bucket, precision and engine; none where it was not scored."""
     asked = (bucket, precision, engine)
     return next((row.figures for row in rows if (row.bucket, row.precision, row.engine) == asked), {})

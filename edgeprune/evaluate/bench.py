@@ -204,8 +204,9 @@ def with_accuracy(result: BenchResult, scored: Sequence[AccuracyRow]) -> BenchRe
     """A result with the accuracy of each graph that `evaluate` scored."""
     rows = []
     for row in result.rows:
-        figures = figures_of(scored, row.bucket, row.precision, row.engine) if row.bucket else {}
-        rows.append(replace(row, **{name: figures.get(name) for name in ("miou", "boundary_f", "small_things_miou")}))
+        figures = figures_of(scored, row.bucket, row.precision, row.engine)
+        miou, boundary_f, small_things_miou = map(figures.get, ("miou", "boundary_f", "small_things_miou"))
+        rows.append(replace(row, miou=miou, boundary_f=boundary_f, small_things_miou=small_things_miou))
     return replace(result, rows=rows)
 
 
