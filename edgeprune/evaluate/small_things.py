@@ -1,6 +1,6 @@
 """mIoU of small things: what a coarser grid, fewer tokens or a lower input lose first, and mIoU hardly weighs.
 
-Shapes: H W pixels; I all 256 ids of a label map, K components of one map.
+Shapes: H W pixels; P those that are labelled a thing, I all 256 ids of a label map, K components of one map.
 """
 
 import math
@@ -36,29 +36,29 @@ class SmallThings:
     def __init__(self, things: Sequence[int], ignore_index: int) -> None:
         self.things = sorted(set(things))
         self.ignore_index = ignore_index
-        self._is_thing_I = np.zeros(256, np.bool_)
-        self._is_thing_I[self.things] = True
+        self._thing_or_none_I = np.full(256, ignore_index, np.uint8)
+        self._thing_or_none_I[self.things] = self.things
         self.labelled_I, self.found_I = np.zeros(256, np.int64), np.zeros(256, np.int64)
         self.false_I = np.zeros(256)
 
     def update(self, pred_HW: LabelMap, label_HW: LabelMap) -> None:
         """Adds a frame; both maps have one shape."""
         none = np.uint8(self.ignore_index)
-        seen_HW = self._is_thing_I[pred_HW] & (label_HW != none)
-        pred_HW, label_HW = np.where(seen_HW, pred_HW, none), np.where(self._is_thing_I[label_HW], label_HW, none)
+        pred_HW = np.where(label_HW == none, none, self._thing_or_none_I[pred_HW])
+        label_HW = self._thing_or_none_I[label_HW]
         predicted, labelled = connected_components(pred_HW), connected_components(label_HW)
-        small_HW = (labelled.area_K < SMALL_PX)[labelled.of_HW]
-        right_HW = pred_HW == label_HW
-        self.labelled_I += np.bincount(label_HW[small_HW], minlength=256)
-        self.found_I += np.bincount(label_HW[small_HW & right_HW], minlength=256)
 
-        kind_HW = np.where(right_HW, np.where(small_HW, 1, 2), 0)
-        count = len(predicted.area_K)
-        pixels_K3 = np.bincount((3 * predicted.of_HW + kind_HW).ravel(), minlength=3 * count).reshape(count, 3)
-        wrong_K, small_K, large_K = pixels_K3.T
-        covered_K = small_K + large_K
+        seen_HW = label_HW != none
+        label_P, right_P = label_HW[seen_HW], pred_HW[seen_HW] == label_HW[seen_HW]
+        small_P = (labelled.area_K < SMALL_PX)[labelled.of_HW[seen_HW]]
+        self.labelled_I += np.bincount(label_P[small_P], minlength=256)
+        self.found_I += np.bincount(label_P[small_P & right_P], minlength=256)
+
+        count, component_P = len(predicted.area_K), predicted.of_HW[seen_HW]
+        covered_K = np.bincount(component_P[right_P], minlength=count)
+        small_K = np.bincount(component_P[right_P & small_P], minlength=count)
         share_K = np.where(covered_K > 0, small_K / np.maximum(covered_K, 1), predicted.area_K < SMALL_PX)
-        self.false_I += np.bincount(predicted.id_K, wrong_K * share_K, minlength=256)
+        self.false_I += np.bincount(predicted.id_K, (predicted.area_K - covered_K) * share_K, minlength=256)
 
     @property
     def miou(self) -> float:
