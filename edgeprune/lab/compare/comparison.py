@@ -63,8 +63,8 @@ class ComparedRow:
     peak_mb: float | None = None
     points_over_controls: float | None = None
     controls_spread: Extremes | None = None
-    fronts: list[str] = field(default_factory=list)
-    fronts_of_all: list[str] = field(default_factory=list)
+    fronts: list[Measure] = field(default_factory=list)
+    fronts_of_all: list[Measure] = field(default_factory=list)
     bundle: str | None = None
 
     @property
