@@ -152,7 +152,7 @@ def _explain(axes: "Axes", points: Sequence[Point], below: bool) -> None:
     """The legend: the front, the precisions' colours, and the shapes that there are."""
     axes.plot([], [], color=GREY, lw=1.2, ls="--", label="Pareto front")
     for precision in dict.fromkeys(point.precision for point in points):
-        axes.scatter([], [], 60, COLOURS.get(precision, OTHER_COLOUR), marker="s", label=precision)
+        axes.plot([], [], color=COLOURS.get(precision, OTHER_COLOUR), lw=6, label=precision)
     marks = [MARKS[name] for name in MARKS if any(point.mark == name for point in points)]
     for mark in [*marks, *([BELOW] if below else [])]:
         if mark.legend:

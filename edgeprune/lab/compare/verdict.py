@@ -9,7 +9,7 @@ ten of seeing that where there is none).
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgeprune.base.statistics import Extremes, extremes, pareto_front
 from edgeprune.bundle import DENSE
@@ -178,24 +178,28 @@ def best_within(rows: Sequence[ComparedRow], measure: Measure, latency_ms: float
     return Choice(_standing(chosen, measure), gap(dense, chosen, measure), _names(level, chosen))
 
 
+class _Lead(NamedTuple):
+    """A pruned row, the best dense row or peer that is at least as fast, and its points over that one; None: there is none."""
+
+    row: ComparedRow
+    control: ComparedRow | None
+    over: Gap | None
+
+
 def pays(rows: Sequence[ComparedRow], measure: Measure) -> Payoff | None:
     """Whether a pruned row has more of a measure than every dense row and peer that is at least as fast."""
-    leads: list[tuple[ComparedRow, ComparedRow | None, Gap | None]] = []
+    leads = []
     for row in (row for row in rows if row.kind == "pruned"):
         as_fast = [each for each in rows if each.kind != "pruned" and _p50(each) <= _p50(row)]
         control = max(as_fast, key=lambda each: (_mean(each, measure), -_p50(each)), default=None)
-        leads.append((row, control, gap(row, control, measure) if control else None))
+        leads.append(_Lead(row, control, gap(row, control, measure) if control else None))
     if not leads:
         return None
-    ahead = [lead for lead in leads if lead[2] is None or lead[2].points > 0]
-
-    def worth(lead: tuple[ComparedRow, ComparedRow | None, Gap | None]) -> tuple[float, float]:
-        row, _, over = lead
-        return (over.points if over else 0, _mean(row, measure))
-
-    best, control, over = max(ahead or leads, key=worth)
-    standing = _standing(control, measure) if control else None
-    return Payoff(list(dict.fromkeys(row.row for row, *_ in ahead)), _standing(best, measure), standing, over)
+    ahead = [lead for lead in leads if lead.over is None or lead.over.points > 0]
+    best = max(ahead or leads, key=lambda lead: (lead.over.points if lead.over else 0, _mean(lead.row, measure)))
+    control_standing = _standing(best.control, measure) if best.control else None
+    names = list(dict.fromkeys(lead.row.row for lead in ahead))
+    return Payoff(names, _standing(best.row, measure), control_standing, best.over)
 
 
 def gap(row: ComparedRow, other: ComparedRow, measure: Measure) -> Gap:
