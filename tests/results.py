@@ -12,7 +12,7 @@ def bench_row(
 ) -> BenchRow:
     """A row of `bench`, as fast as dense."""
     taken_ms, none = Latency(p50_ms, p50_ms), Extremes(1.0, 1.0)
-    return BenchRow(graph, bucket, precision, engine, taken_ms, 1.0, none, None, peak_mb, None, {})
+    return BenchRow(graph, bucket, precision, engine, taken_ms, 1.0, none, None, peak_mb, None, None, None, {})
 
 
 def bench_result(rows: Sequence[BenchRow]) -> BenchResult:

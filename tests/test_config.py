@@ -110,6 +110,7 @@ def test_shipped_sets_have_the_classes_of_the_street(name: str) -> None:
             "[near, far]\nids: {0: near, 255: fat}",
             "ids.255: 'fat' is none of names, nor 'ignore'; did you mean",
         ),
+        ("[near, far]", "[near, far]\nthings: [fat]", "things: 'fat' is none of names; did you mean 'far'?"),
         ("[near, far]", "[near, ignore]\nids: {0: near}", "a class is called 'ignore'"),
         ("[near, far]", "[near, far]\nids: {-1: near}", "ids.-1"),
         ("[near, far]", "[near, far]\nignore_index: 1", "ignore_index 1 is the id of class 'far'; use 2 to 255"),

@@ -25,7 +25,8 @@ from edgeprune.evaluate.accuracy import AccuracyRow, evaluate
 from edgeprune.evaluate.bench import BenchResult, with_accuracy
 from edgeprune.evaluate.bench import bench as run_bench
 from edgeprune.evaluate.graphs import AUTO, GraphSelection
-from edgeprune.evaluate.plot import Point, plot_miou_latency
+from edgeprune.evaluate.plot import Point, plot_latency
+from edgeprune.evaluate.small_things import SMALL_PX
 from edgeprune.runtime.compiling import single_graphs
 from edgeprune.runtime.preparing import open_sensor, prepare_run, refuse_threads, require_engine
 
@@ -38,7 +39,12 @@ EVAL_COLUMNS = {
     "miou": ("mIoU", ".4f"),
     "pixel_accuracy": ("pixel acc", ".4f"),
     "boundary_f": ("boundary F", ".4f"),
+    "small_things_miou": ("small things", ".4f"),
 }
+NO_THINGS = (
+    f"small things: mIoU of things of under {SMALL_PX:,} pixels; the data set names no classes that are things: "
+    "`things: [car, person]` in its YAML (docs/data.md)"
+)
 BENCH_COLUMNS = {
     "graph": ("graph", ""),
     "bucket": ("bucket", ""),
@@ -52,6 +58,8 @@ BENCH_COLUMNS = {
     "mj_per_frame": ("mJ/frame", ".1f"),
     "peak_mb": ("peak MB", ".0f"),
     "miou": ("mIoU", ".4f"),
+    "boundary_f": ("boundary F", ".4f"),
+    "small_things_miou": ("small things", ".4f"),
 }
 
 
@@ -116,6 +124,8 @@ def eval_(options: EvalOptions) -> None:
         show_json(about | {"engines": described, "rows": rows})
         return
     show_scores(rows)
+    if not data_set.things:
+        click.echo(NO_THINGS)
     if first.scored_share is not None:
         click.echo(f"scored: {first.scored_share:.1%} of the pixels, those inside the bundle's region")
     if options.out:
@@ -239,9 +249,10 @@ def write_bench(result: BenchResult, folder: Path) -> list[Path]:
     points: dict[str, list[Point]] = {}
     for row in result.rows:
         if row.bucket and row.miou is not None:
-            point = Point(row.latency_ms.p50, 100 * row.miou, row.bucket, row.precision)
+            mark = row.bucket if row.bucket in (DENSE, AUTO) else "graph"
+            point = Point(row.latency_ms.p50, 100 * row.miou, row.bucket, row.precision, mark)
             points.setdefault(row.engine, []).append(point)
     for engine, of_engine in points.items():
         paths.append(folder / (f"bench-{engine}.png" if len(paths) > 2 else "bench.png"))
-        plot_miou_latency(of_engine, paths[-1])
+        plot_latency({"mIoU (%)": of_engine}, paths[-1])
     return paths

@@ -13,24 +13,32 @@ SIDE_PX = (32, 4096)
 PIXELS = 4096 * 1024
 
 
-class Seconds(click.FloatRange):
-    """Seconds within bounds; click's own range lets `nan` through, which is neither below nor above anything."""
+class Amount(click.FloatRange):
+    """A number within bounds; click's own range lets `nan` through, which is neither below nor above anything.
 
-    name = "seconds"
+    Args:
+        of: what it counts, as a message calls it.
+    """
+
+    def __init__(self, of: str, least: float, most: float, min_open: bool = False) -> None:
+        super().__init__(least, most, min_open=min_open)
+        self.name = of
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        seconds = super().convert(value, param, ctx)
-        if not math.isfinite(seconds):
-            self.fail(f"{seconds} is no number of seconds; write one as 2.5", param, ctx)
-        return seconds
+        amount = super().convert(value, param, ctx)
+        if not math.isfinite(amount):
+            self.fail(f"{amount} is no number of {self.name}; write one as 2.5", param, ctx)
+        return amount
 
 
 FRAMES = click.IntRange(1, 1_000_000_000)
 ROUNDS = click.IntRange(1, 10_000)
 THREADS = click.IntRange(1, MOST_THREADS)
 CALIBRATION_FRAMES = click.IntRange(8, 2_000)
-A_WHILE = Seconds(0, 3_600)
-A_RUN = Seconds(0, 10 * 365 * 86_400, min_open=True)
+A_WHILE = Amount("seconds", 0, 3_600)
+A_RUN = Amount("seconds", 0, 10 * 365 * 86_400, min_open=True)
+LATENCY = Amount("milliseconds", 0, 3_600_000, min_open=True)
+POINTS = Amount("points", 0, 100)
 
 
 def parse_size(text: str, patch: int = 16) -> tuple[int, int]:

@@ -86,6 +86,7 @@ class DataSet(Strict):
     val: Split
     test: Split | None = None
     names: list[ClassName]
+    things: list[str] = Field([], description="the classes that can be counted: small ones are scored apart")
     palette: list[Colour] = Field([], description="a colour for each name; PASCAL VOC's where there are none")
     ids: dict[Annotated[int, Field(ge=0, le=65535)], str] = Field(
         {},
@@ -203,6 +204,9 @@ def _check_names(data_set: DataSet, path: Path) -> None:
             raise InputError(
                 f"{path}: classes {first[name]} and {index} in names are both {name!r}; rename one of the two"
             )
+    for name in data_set.things:
+        if name not in data_set.names:
+            raise InputError(f"{path}: things: {name!r} is none of names{nearest(name, data_set.names)}")
 
 
 def _check_ids(data_set: DataSet, path: Path) -> None:

@@ -13,9 +13,11 @@ REDUCE_ZERO_LABEL = "reduce_zero_label"  # of `ids`: 0 is of no class, and 1, 2,
 
 
 class KnownClasses(Strict):
-    """`ids`: the class of each id in the files as they are distributed, where those are not 0, 1, 2 ..."""
+    """`ids`: the class of each id in the files as they are distributed, where those are not 0, 1, 2 ... `things`: the classes
+    that are."""
 
     names: list[str]
+    things: list[str]
     ids: dict[int, str] = {}
     palette: list[tuple[int, int, int]] = Field([])
 
@@ -36,6 +38,7 @@ def spell_out(content: dict[str, Any], ignore: str) -> dict[str, Any]:
     if isinstance(name := content.get("names"), str):
         known = known_classes(name)
         content["names"] = known.names
+        content.setdefault("things", known.things)
         if known.palette:
             content.setdefault("palette", known.palette)
     ids, names = content.get("ids"), content.get("names")

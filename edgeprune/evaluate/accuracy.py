@@ -139,9 +139,13 @@ class Rows:
         return found
 
 
+def figures_of(rows: Iterable[AccuracyRow], bucket: str | None, precision: str, engine: str) -> Mapping[str, Any]:
+    """The figures of a bucket, precision and engine; none where it was not scored."""
+    asked = (bucket, precision, engine)
+    return next((row.figures for row in rows if (row.bucket, row.precision, row.engine) == asked), {})
+
+
 def accuracy_of(rows: Iterable[AccuracyRow], bucket: str, precision: str, engine: str) -> float | None:
     """The figure that precisions are chosen by, of a bucket, precision and engine; None where there is none."""
-    asked = (bucket, precision, engine)
-    found = (row.figures for row in rows if (row.bucket, row.precision, row.engine) == asked)
-    known = (figures[metric.figure] for figures in found for metric in METRICS.values() if metric.figure in figures)
-    return next(known, None)
+    figures = figures_of(rows, bucket, precision, engine)
+    return next((figures[metric.figure] for metric in METRICS.values() if metric.figure in figures), None)

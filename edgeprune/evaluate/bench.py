@@ -19,7 +19,7 @@ from edgeprune.base.statistics import Extremes, Latency, latency, ratio_by_round
 from edgeprune.bundle import DENSE, MANIFEST, Bundle
 from edgeprune.data import Samples, spread
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.evaluate.accuracy import AccuracyRow, accuracy_of
+from edgeprune.evaluate.accuracy import AccuracyRow, figures_of
 from edgeprune.evaluate.graphs import ALL_GRAPHS, AUTO, BASELINE_PRECISION, GraphSelection
 from edgeprune.evaluate.timing import Entry, time_entries
 from edgeprune.evaluate.worker import Job
@@ -42,7 +42,7 @@ class BenchRow:
         speedup_vs_dense_fp32: the median over the rounds.
         speedup_spread: of it, over the rounds.
         peak_mb: of the graph's process, resident: engine, graphs and frames.
-        miou: 0 to 1; `with_accuracy` fills it in.
+        miou, boundary_f, small_things_miou: 0 to 1; `with_accuracy` fills them in.
         buckets: how many frames of a round each bucket had.
     """
 
@@ -56,6 +56,8 @@ class BenchRow:
     mj_per_frame: float | None
     peak_mb: float | None
     miou: float | None
+    boundary_f: float | None
+    small_things_miou: float | None
     buckets: dict[str, int]
 
     @property
@@ -192,16 +194,19 @@ def row_of(entry: Entry, dense: Entry) -> BenchRow:
         mj_per_frame=mj_per_frame([energy.total_j for energy in entry.energies], sum(map(len, entry.rounds_ms))),
         peak_mb=entry.peak_mb,
         miou=None,
+        boundary_f=None,
+        small_things_miou=None,
         buckets=entry.buckets,
     )
 
 
 def with_accuracy(result: BenchResult, scored: Sequence[AccuracyRow]) -> BenchResult:
-    """A result with the mIoU of each graph that `evaluate` scored."""
-    rows = [
-        replace(row, miou=accuracy_of(scored, row.bucket, row.precision, row.engine)) if row.bucket else row
-        for row in result.rows
-    ]
+    """A result with the accuracy of each graph that `evaluate` scored."""
+    rows = []
+    for row in result.rows:
+        figures = figures_of(scored, row.bucket, row.precision, row.engine)
+        miou, boundary_f, small_things_miou = map(figures.get, ("miou", "boundary_f", "small_things_miou"))
+        rows.append(replace(row, miou=miou, boundary_f=boundary_f, small_things_miou=small_things_miou))
     return replace(result, rows=rows)
 
 

@@ -1,4 +1,4 @@
-"""Scores of label maps: IoU and pixel accuracy over all pixels, and the boundary F-measure.
+"""Scores of label maps: IoU and pixel accuracy over all pixels, IoU of small things, and the boundary F-measure.
 
 Boundary F follows Csurka, Larlus, Perronnin, "What is a good evaluation measure for semantic segmentation?", BMVC 2013:
 each class as a binary map, boundary pixels matched within 0.75% of the image diagonal, F per image, then the mean. The
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from edgeprune.data.nearest import LabelMap, resize_nearest
 from edgeprune.evaluate.confusion import ConfusionMatrix
+from edgeprune.evaluate.small_things import SmallThings
 
 TOLERANCE = 0.0075  # of the image diagonal
 Bits = npt.NDArray[np.uint64]  # a pixel's bit c: the pixel is on the boundary of class c
@@ -93,11 +94,15 @@ class Scores:
         names: the classes of the data set, in the order of their ids.
         ignore_index: label id of pixels that are not scored.
         score_size: (height, width) at which prediction and label are compared; None: each label's own size.
+        things: the classes of which small ones are scored apart.
     """
 
-    def __init__(self, names: Sequence[str], ignore_index: int, score_size: tuple[int, int] | None) -> None:
+    def __init__(
+        self, names: Sequence[str], ignore_index: int, score_size: tuple[int, int] | None, things: Sequence[str] = ()
+    ) -> None:
         self.names = list(names)
         self.score_size = score_size
+        self.small_things = SmallThings([self.names.index(name) for name in things], ignore_index)
         self.confusion = ConfusionMatrix(len(self.names), ignore_index)
         self.boundary_f_per_frame: list[float] = []
 
@@ -111,6 +116,8 @@ class Scores:
         pred_HW = resize_nearest(pred_HW, height, width)
         label_HW = resize_nearest(label_HW, height, width)
         self.confusion.update(pred_HW, label_HW)
+        if self.small_things.things:
+            self.small_things.update(pred_HW, label_HW)
         self.boundary_f_per_frame.append(
             boundary_f(
                 pred_HW,
@@ -122,15 +129,17 @@ class Scores:
         )
 
     def result(self) -> dict[str, Any]:
-        """`miou`, `pixel_accuracy`, `boundary_f` (the mean over frames), each 0 to 1, and `per_class_iou` by name.
+        """`miou`, `pixel_accuracy`, `boundary_f` (the mean over frames), `small_things_miou`, each 0 to 1, and `per_class_iou`
+        by name.
 
-        None stands where nothing was scored: no frame, or a class that no label has.
+        None stands where nothing was scored: no frame, no things, or a class that no label has.
         """
         boundary = [value for value in self.boundary_f_per_frame if not math.isnan(value)]
         return {
             "miou": _or_none(self.confusion.miou),
             "pixel_accuracy": _or_none(self.confusion.pixel_accuracy),
             "boundary_f": float(np.mean(boundary)) if boundary else None,
+            "small_things_miou": _or_none(self.small_things.miou),
             "per_class_iou": {
                 name: _or_none(iou) for name, iou in zip(self.names, self.confusion.per_class_iou.tolist(), strict=True)
             },

@@ -1,8 +1,9 @@
 """Plots of measurements and of training, as PNG, SVG or PDF by the path's extension. Needs matplotlib, an extra."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 COLOURS = {"fp32": "#3b6fb6", "int8": "#d1602b"}  # told apart by colour-blind readers too
 OTHER_COLOUR = "#555555"
 GREY = "#9a9a9a"
-FAR = 6.0  # points of mIoU: what lies lower would press the rest together
-BELOW = ("v", 50)
+# what lies lower than the best by more points than FAR, and by more than FAR_TIMES what the median does, and is not on the
+# front, would press the rest together
+FAR, FAR_TIMES = 6.0, 2.5
 CROWD = 16  # points that a plot of the usual size holds with their names
 # where a label may stand, seen from its marker: (x, y) in points, horizontal and vertical alignment; best first
 Place = tuple[float, float, str, str]
@@ -35,78 +37,127 @@ PLACES: tuple[Place, ...] = (
 
 
 @dataclass(frozen=True)
+class Mark:
+    """How a kind of point looks: its shape, its area in square points, and what the legend calls it; None: nothing."""
+
+    shape: str
+    area: int
+    legend: str | None
+
+
+# kinds are told apart by their shapes, precisions by their colours
+MARKS = {
+    "graph": Mark("o", 50, None),
+    "auto": Mark("D", 60, "auto (chosen per frame)"),
+    "dense": Mark("*", 200, "dense"),
+    "smaller": Mark("s", 45, "dense, smaller"),
+    "pruned": Mark("o", 50, "pruned"),
+    "peer": Mark("^", 65, "peer"),
+}
+BELOW = Mark("v", 40, "lies lower")
+
+
+@dataclass(frozen=True)
 class Point:
     """A graph in the plot.
 
     Attributes:
         latency_ms: of a frame, the median.
-        miou_percent: 0 to 100.
-        label: `dense` is a star and `auto` a diamond; other graphs are dots.
-        control: a dense model beside the one called `dense`: a small star.
+        percent: what it scores, 0 to 100.
+        mark: a key of MARKS.
     """
 
     latency_ms: float
-    miou_percent: float
+    percent: float
     label: str
     precision: str
-    control: bool = False
-
-    @property
-    def marker(self) -> tuple[str, int]:
-        """Its shape, and its area in square points."""
-        return {"dense": ("*", 200), "auto": ("D", 60)}.get(self.label, ("*", 90) if self.control else ("o", 50))
+    mark: str = "graph"
 
 
-def plot_miou_latency(points: Sequence[Point], path: Path) -> None:
-    """mIoU against median latency, one labelled marker per point, and the Pareto front (no other is faster and better).
+def plot_latency(panels: Mapping[str, Sequence[Point]], path: Path) -> None:
+    """Accuracy against median latency, a panel for each measure: one labelled marker per point, and the Pareto front (no other
+    is as fast and as good).
 
     Args:
-        points: those more than `FAR` under the best stand at the lower edge with their figure.
+        panels: by what the axis is called. Of the points those that lie more than `FAR` under the best and under the front
+            stand at the lower edge with their figure; a panel without points is left out.
         path: where to write.
 
     Raises:
         InputError: there are no points, matplotlib is missing, the path can't be written.
     """
-    if not points:
+    filled = {name: points for name, points in panels.items() if points}
+    if not filled:
         raise InputError("nothing to plot: no row has both mIoU and latency; bench with --data gives both")
-    figure = new_figure(7.2, 4.4) if len(points) <= CROWD else new_figure(9.6, 6.0)
-    axes = figure.add_subplot()
-    front = pareto_front([(point.latency_ms, point.miou_percent) for point in points])
-    floor = front[-1][1] - FAR
-    axes.plot(*zip(*front, strict=True), color=GREY, lw=1.2, ls="--", zorder=1, label="Pareto front")
-    for precision in dict.fromkeys(point.precision for point in points):
-        colour = COLOURS.get(precision, OTHER_COLOUR)
-        axes.plot([], [], "o", color=colour, label=precision)
-        for point in (point for point in points if point.precision == precision):
-            marker, size = point.marker if point.miou_percent >= floor else BELOW
-            y = max(point.miou_percent, floor)
-            axes.scatter(point.latency_ms, y, size, colour, marker=marker, edgecolors="white", linewidths=0.8, zorder=3)
-    axes.plot([], [], "*", color=OTHER_COLOUR, ms=11, label="dense")
-    if any(point.control for point in points):
-        axes.plot([], [], "*", color=OTHER_COLOUR, ms=7, label="dense, smaller")
-    if any(point.label == "auto" for point in points):
-        axes.plot([], [], "D", color=OTHER_COLOUR, ms=6, label="auto (chosen per frame)")
-    if any(point.miou_percent < floor for point in points):
-        axes.plot([], [], "v", color=OTHER_COLOUR, ms=6, label="lies lower")
-    axes.set(xlabel="latency per frame, median (ms)", ylabel="mIoU (%)")
-    axes.margins(x=0.12, y=0.15)
-    axes.set_xlim(left=0)
-    style(axes)
-    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 1.11), ncols=6)
-    _label(
-        figure,
-        axes,
-        [
-            (
-                point.latency_ms,
-                max(point.miou_percent, floor),
-                point.label if point.miou_percent >= floor else f"{point.label} {point.miou_percent:.1f}",
-                COLOURS.get(point.precision, OTHER_COLOUR),
-            )
-            for point in points
-        ],
-    )
+    crowded = len(filled) > 1 or max(map(len, filled.values())) > CROWD
+    width_in, height_in = (9.6, 6.0) if crowded else (7.2, 4.4)
+    figure = new_figure(width_in, height_in * (1 if len(filled) == 1 else 0.8 * len(filled)))
+    all_axes = figure.subplots(len(filled), sharex=True, squeeze=False)[:, 0]
+    for axes, (name, points) in zip(all_axes, filled.items(), strict=True):
+        _draw(axes, points)
+        axes.set(ylabel=name)
+    all_axes[-1].set(xlabel="latency per frame, median (ms)")
+    all_axes[0].set_xlim(left=0)
+    _explain(all_axes[0], [point for points in filled.values() for point in points], any(map(_below, filled.values())))
+    unnamed = sum(_name(figure, axes, points) for axes, points in zip(all_axes, filled.values(), strict=True))
+    if unnamed:
+        all_axes[-1].set(xlabel=f"latency per frame, median (ms); where names have no room ({unnamed}) see the table")
     save(figure, path)
+
+
+def _front(points: Sequence[Point]) -> list[tuple[float, float]]:
+    return pareto_front([(point.latency_ms, point.percent) for point in points])
+
+
+def _floor(points: Sequence[Point]) -> float:
+    """What is drawn lowest, a little under what is not far from the best; the front is drawn as it is."""
+    front, drawn = _front(points), [point.percent for point in points]
+    best = front[-1][1]
+    lowest = min(front[0][1], best - max(FAR, FAR_TIMES * (best - median(drawn))))
+    nearest = min(percent for percent in drawn if percent >= lowest)
+    return nearest - max(1.0, 0.1 * (best - nearest))
+
+
+def _below(points: Sequence[Point]) -> bool:
+    return any(point.percent < _floor(points) for point in points)
+
+
+def _name(figure: "Figure", axes: "Axes", points: Sequence[Point]) -> int:
+    """Names the points, those on the front first, then from the top; returns how many names found no room."""
+    floor, front = _floor(points), _front(points)
+    ordered = sorted(points, key=lambda each: ((each.latency_ms, each.percent) not in front, -each.percent))
+    labels = []
+    for point in ordered:
+        text = point.label if point.percent >= floor else f"{point.label} {point.percent:.1f}"
+        colour = COLOURS.get(point.precision, OTHER_COLOUR)
+        labels.append((point.latency_ms, max(point.percent, floor), text, colour))
+    return _label(figure, axes, labels)
+
+
+def _draw(axes: "Axes", points: Sequence[Point]) -> None:
+    axes.plot(*zip(*_front(points), strict=True), color=GREY, lw=1.2, ls="--", zorder=1)
+    floor = _floor(points)
+    for point in points:
+        mark = MARKS[point.mark] if point.percent >= floor else BELOW
+        colour = COLOURS.get(point.precision, OTHER_COLOUR)
+        y = max(point.percent, floor)
+        axes.scatter(
+            point.latency_ms, y, mark.area, colour, marker=mark.shape, edgecolors="white", linewidths=0.8, zorder=3
+        )
+    axes.margins(x=0.12, y=0.15)
+    style(axes)
+
+
+def _explain(axes: "Axes", points: Sequence[Point], below: bool) -> None:
+    """The legend: the front, the precisions' colours, and the shapes that there are."""
+    axes.plot([], [], color=GREY, lw=1.2, ls="--", label="Pareto front")
+    for precision in dict.fromkeys(point.precision for point in points):
+        axes.plot([], [], color=COLOURS.get(precision, OTHER_COLOUR), lw=6, label=precision)
+    marks = [MARKS[name] for name in MARKS if any(point.mark == name for point in points)]
+    for mark in [*marks, *([BELOW] if below else [])]:
+        if mark.legend:
+            axes.scatter([], [], mark.area, OTHER_COLOUR, marker=mark.shape, label=mark.legend)
+    axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=8)
 
 
 def new_figure(width_in: float, height_in: float) -> "Figure":
@@ -125,8 +176,9 @@ def style(axes: "Axes") -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _label(figure: "Figure", axes: "Axes", labels: Sequence[tuple[float, float, str, str]]) -> None:
-    """Writes each text beside its (x, y), at the one of `PLACES` that hits fewest markers, lines and earlier texts."""
+def _label(figure: "Figure", axes: "Axes", labels: Sequence[tuple[float, float, str, str]]) -> int:
+    """Writes each text beside its (x, y), at the one of `PLACES` that hits fewest markers and lines; returns how many were left
+    out because each place is outside, or an earlier text's."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.transforms import Bbox
 
@@ -138,22 +190,30 @@ def _label(figure: "Figure", axes: "Axes", labels: Sequence[tuple[float, float, 
     markers = [Bbox.from_bounds(x, y, 0, 0).padded(5 * point_px) for x, y in centres]
     lines = [line.get_path().transformed(axes.transData) for line in axes.lines if np.size(line.get_xdata()) > 1]
     texts: list[Bbox] = []
+    left_out = 0
     for (x, y, text, colour), marker, centre in zip(labels, markers, centres, strict=True):
         written = axes.annotate(text, (x, y), (0, 0), textcoords="offset points", fontsize=8, color=colour)
         size = written.get_window_extent(canvas.get_renderer())
-        obstacles = [*texts, *(other for other in markers if other is not marker)]
+        others = [other for other in markers if other is not marker]
         costs: list[tuple[int, Place, Bbox]] = []
         for place in PLACES:
             box = _box_at(place, centre, size, point_px)
             outside = box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1
+            if outside or box.count_overlaps(texts):
+                continue
             crossed = sum(line.intersects_bbox(box, filled=False) for line in lines)
-            costs.append((10 * (box.count_overlaps(obstacles) + outside) + crossed, place, box))
+            costs.append((10 * box.count_overlaps(others) + crossed, place, box))
+        if not costs:
+            written.remove()
+            left_out += 1
+            continue
         _, (dx, dy, horizontal, vertical), box = min(costs, key=lambda cost: cost[0])
         written.set(ha=horizontal, va=vertical, position=(dx, dy))
         if abs(dy) > 10:
             leader = {"arrowstyle": "-", "lw": 0.6, "color": colour, "shrinkA": 0, "shrinkB": 4}
             axes.annotate("", (x, y), (dx, dy), textcoords="offset points", arrowprops=leader)
         texts.append(box)
+    return left_out
 
 
 def _box_at(place: Place, centre: tuple[float, float], size: "Bbox", point_px: float) -> "Bbox":

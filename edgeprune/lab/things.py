@@ -20,11 +20,11 @@ from edgeprune.base.table import render_table
 from edgeprune.data import open_split, spread
 from edgeprune.data.datasets import load_data_set
 from edgeprune.data.nearest import LabelMap, resize_nearest
+from edgeprune.evaluate.small_things import SMALL_PX
 
 TYPED = "python -m edgeprune.lab.things"
 HEIGHT, WIDTH = 360, 480  # CamVid's frames
 LEAST_PIXELS = 12
-SMALL_PIXELS = 32 * 32
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 COLUMNS = {
     "data": ("data", ""),
@@ -84,7 +84,7 @@ def count_things(name: str, split: str, frames: int, classes: list[str]) -> Iter
             thing=thing,
             of_pixels=100 * share / len(picked),
             in_a_frame=len(height_T) / len(picked),
-            small_in_a_frame=np.count_nonzero(pixels_T < SMALL_PIXELS) / len(picked),
+            small_in_a_frame=np.count_nonzero(pixels_T < SMALL_PX) / len(picked),
             heights=_quantiles(height_T),
             feet=_quantiles(foot_T),
         )

@@ -29,12 +29,14 @@ if TYPE_CHECKING:
 @dataclass
 class Score:
     """mIoU over the classes that occur, the IoU of each class (nan for one that no label has), tokens processed over all blocks
-    as a share of the dense model's, and the boundary F-measure (`edgeprune.evaluate.metrics`) where it was asked for."""
+    as a share of the dense model's; the boundary F-measure and mIoU of small things (`edgeprune.evaluate.metrics`) where they
+    were asked for."""
 
     miou: float
     per_class: list[float]
     tokens: float
     boundary_f: float | None = None
+    small_things_miou: float | None = None
 
 
 def score(
@@ -53,7 +55,7 @@ def score(
 
     Args:
         select: how gates decide; None keeps the best tokens at the target ratios.
-        boundaries: measure the boundary F too, at the model's input size; a tenth of a second a frame.
+        boundaries: measure the boundary F and small things too, at the model's input size; a tenth of a second a frame.
     """
     device = next(model.parameters()).device
     metric = _jaccard(data_set).to(device)
@@ -64,7 +66,7 @@ def score(
     training = [module for module in model.modules() if module.training]  # what is frozen is not
     model.eval()
     processed: list[float] = []
-    exact = Scores(data_set.names, data_set.ignore_index, None)
+    exact = Scores(data_set.names, data_set.ignore_index, None, data_set.things)
     seen = torch.zeros(len(data_set.names), dtype=torch.bool)
     fitted = (preprocess.fit_sample(samples[index], data_set.ignore_index) for index in chosen)
     with torch.no_grad():
@@ -89,12 +91,13 @@ def score(
         raise InputError(
             f"no pixel of {len(chosen)} labels of data set {data_set.name!r} is of a class; see `edgeprune data lint`"
         )
-    per_class = metric.compute().cpu()
+    per_class, result = metric.compute().cpu(), exact.result()
     return Score(
         miou=float(per_class[seen].mean()),
         per_class=[float(value) if present else float("nan") for value, present in zip(per_class, seen, strict=True)],
         tokens=sum(processed) / len(processed) if processed else 1.0,
-        boundary_f=exact.result()["boundary_f"],
+        boundary_f=result["boundary_f"],
+        small_things_miou=result["small_things_miou"],
     )
 
 

@@ -74,6 +74,7 @@ def test_what_is_wrong_with_a_file_is_said_before_torch_is_imported(tmp_path: Pa
             ("calibrate", str(CARD), *street, "--split", "trian", "--out", "calib.yaml"),
             "options: split: input should be",
         ),
+        (("compare", str(tmp_path / "gone.json")), "gone.json is not there"),
         (("compare", str(bad)), "bad.yaml is not valid YAML"),
         (("compare", plan(tmp_path, recipe=str(bad))), "bad.yaml is not valid YAML"),
         (("compare", plan(tmp_path, target="onx-cpu")), "unknown target"),

@@ -78,10 +78,18 @@ def test_eval_has_a_row_for_dense_each_bucket_and_auto(edgeprune: Type, tiny: Pa
     # the labels of the data set are the dense graph's own answers
     assert rows["dense", "fp32"]["miou"] == 1.0
     assert rows["quarter", "int8"]["miou"] == 0.0
-    keys = {"bucket", "tokens", "precision", "engine", "miou", "pixel_accuracy", "boundary_f", "per_class_iou"}
-    assert keys <= set(content["rows"][0])
+    figures = {"miou", "pixel_accuracy", "boundary_f", "small_things_miou", "per_class_iou"}
+    assert {"bucket", "tokens", "precision", "engine"} | figures <= set(content["rows"][0])
     with Path("rows.csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(content["rows"])
+
+
+def test_eval_says_how_the_things_of_a_data_set_are_named(edgeprune: Type, tiny: Path, tmp_path: Path) -> None:
+    data = write_data_set(tmp_path)
+    measured = ("eval", "--bundle", tiny, "--precision", "fp32", "--frames", 1, "--data", data)
+    assert "names no classes that are things: `things: [car, person]` in its YAML" in edgeprune(*measured).out
+    Path(data).write_text(Path(data).read_text() + f"things: [{bundles.NAMES[1]}]\n")
+    assert "things: [" not in edgeprune(*measured).out
 
 
 def test_a_region_is_shown_and_the_share_that_is_scored_is_said(edgeprune: Type, tiny: Path, tmp_path: Path) -> None:
@@ -261,9 +269,9 @@ def test_a_plot_for_each_engine(tmp_path: Path) -> None:
     columns, first, *_ = paths[0].read_text().splitlines()
     assert columns == (
         "graph,bucket,precision,engine,latency_ms.p50,latency_ms.p95,speedup_vs_dense_fp32,speedup_spread,mj_per_frame,"
-        "peak_mb,miou,speedup_min,speedup_max"
+        "peak_mb,miou,boundary_f,small_things_miou,speedup_min,speedup_max"
     )
-    assert first == 'single,full,fp32,onnxruntime,9.0,9.0,1.0,"[1.0, 1.0]",,100,0.5,1.0,1.0'
+    assert first == 'single,full,fp32,onnxruntime,9.0,9.0,1.0,"[1.0, 1.0]",,100,0.5,,,1.0,1.0'
 
 
 # ------------------------------------------------------------------------------------------------ lint of a graph

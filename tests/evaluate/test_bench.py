@@ -13,6 +13,7 @@ from edgeprune.base.table import plain
 from edgeprune.bundle import MANIFEST, Bundle
 from edgeprune.bundle.inspect import inspect
 from edgeprune.evaluate import bench as module
+from edgeprune.evaluate.accuracy import AccuracyRow
 from edgeprune.evaluate.bench import bench, bench_frames, row_of, with_accuracy
 from edgeprune.evaluate.graphs import GraphSelection
 from edgeprune.evaluate.timing import Entry
@@ -43,7 +44,10 @@ class OneJoule:
 
 def test_every_graph_in_a_process_of_its_own(bundle: Bundle, said: list[str]) -> None:
     timed = bench(bundle, 2, OneJoule(), GraphSelection(threads=1), frames=4)
-    result = with_accuracy(timed, [accuracy_row("half", "int8", 0.7)])
+    scored = AccuracyRow(
+        "half", "int8", "onnxruntime", 1, 1.0, {"miou": 0.7, "boundary_f": 0.6, "small_things_miou": 0.2}
+    )
+    result = with_accuracy(timed, [scored])
     rows = {(row.graph, row.bucket): row for row in result.rows}
     buckets = [("trunk+tail", name) for name in (*bundles.BUCKETS, "auto")]
     assert list(rows) == [("dense", "dense"), ("stem+head", None), *buckets, ("trunk", None)]
@@ -55,7 +59,8 @@ def test_every_graph_in_a_process_of_its_own(bundle: Bundle, said: list[str]) ->
         assert row.mj_per_frame == 250
         assert 30 < (row.peak_mb or 0) < 1000  # Python, numpy and the engine at least; the graphs are tiny
     assert rows["dense", "dense"].speedup_vs_dense_fp32 == 1
-    assert (rows["trunk+tail", "half"].miou, rows["trunk+tail", "auto"].miou) == (0.7, None)
+    half, auto = rows["trunk+tail", "half"], rows["trunk+tail", "auto"]
+    assert (half.miou, half.boundary_f, half.small_things_miou, auto.miou) == (0.7, 0.6, 0.2, None)
     assert sum(rows["trunk+tail", "auto"].buckets.values()) == 4
     json.dumps(plain(result), allow_nan=False)
 

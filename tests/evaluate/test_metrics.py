@@ -98,12 +98,13 @@ def test_scores_of_a_perfect_prediction_at_another_size() -> None:
     label_HW = np.zeros((60, 80), np.uint8)
     label_HW[20:, 40:] = 1
     label_HW[:, :4] = 9
-    scores = Scores(["near", "far", "away"], ignore_index=9, score_size=(60, 80))
+    scores = Scores(["near", "far", "away"], ignore_index=9, score_size=(60, 80), things=["far", "away"])
     scores.update(np.minimum(label_HW, 1).repeat(2, 0).repeat(2, 1), label_HW)
     assert scores.result() == {
         "miou": 1.0,
         "pixel_accuracy": 1.0,
         "boundary_f": 1.0,
+        "small_things_miou": None,  # what is far has 1,600 pixels
         "per_class_iou": {"near": 1.0, "far": 1.0, "away": None},
     }
 
@@ -116,9 +117,19 @@ def test_scores_add_up_over_frames() -> None:
     result = scores.result()
     assert result["pixel_accuracy"] == 0.75 and result["boundary_f"] == 0.5
     assert result["per_class_iou"] == {"near": pytest.approx(2 / 3), "far": 0.5}
-    assert result["miou"] == pytest.approx(7 / 12)
+    assert result["miou"] == pytest.approx(7 / 12) and result["small_things_miou"] is None
     with pytest.raises(InputError, match="a label has id 5"):
         scores.update(half_HW, half_HW + 4)
+
+
+def test_small_things_are_scored_at_the_size_of_the_score() -> None:
+    """A thing of 20x20 pixels is small; the same frame at twice the size has one of 40x40, and none that is."""
+    label_HW = np.zeros((40, 40), np.uint8)
+    label_HW[:20, :20] = 1
+    for size, expected in (((40, 40), 0.0), ((80, 80), None)):
+        scores = Scores(["near", "far"], 9, size, things=["far"])
+        scores.update(np.zeros_like(label_HW), label_HW)
+        assert scores.result()["small_things_miou"] == expected
 
 
 def test_scores_of_nothing() -> None:
@@ -126,5 +137,6 @@ def test_scores_of_nothing() -> None:
         "miou": None,
         "pixel_accuracy": None,
         "boundary_f": None,
+        "small_things_miou": None,
         "per_class_iou": {"near": None},
     }

@@ -19,14 +19,19 @@ import yaml
 
 from edgeprune.base.errors import EdgepruneError
 from edgeprune.base.masking import masked_uri
+from edgeprune.base.table import write_json
 from edgeprune.bundle import MANIFEST
 from edgeprune.bundle.onnx_files import check_external
 from edgeprune.bundle.target import load_target
+from edgeprune.cli.compare import show_comparison
 from edgeprune.cli.inspect import inspect
 from edgeprune.cli.lint import lint_file
+from edgeprune.cli.show import show_json
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
+from edgeprune.lab.compare.comparison import Limits, TimingRun, read_comparison
 from edgeprune.lab.compare.plan import load_plan
+from edgeprune.lab.compare.verdict import conclude
 from edgeprune.model.checkpoint import is_checkpoint, save
 from edgeprune.quantize.calib import read_calib
 from edgeprune.quantize.loading import load, read_card
@@ -36,6 +41,7 @@ from edgeprune.train.recipe_file import load_recipe
 from tests import bundles, models
 from tests.data.layouts.drawn import LAYOUTS
 from tests.fuzz.mutate import Mutate, mutate_bytes, mutate_json, mutate_text, mutate_tree
+from tests.lab.compare.rows import measured
 
 SEEDS = Path(__file__).parent / "seeds"
 FRAMES = 8  # of a video
@@ -234,6 +240,31 @@ def _as_text(draw: random.Random, data: bytes) -> bytes:
     return mutate_text(draw, data.decode()).encode("utf-8", "surrogatepass")
 
 
+def _comparisons(work: Path) -> Sequence[Path]:
+    """One that is done, of two seeds, two precisions and each kind of row."""
+    path = work / "comparisons" / "compare.json"
+    if not path.is_file():
+        path.parent.mkdir(parents=True)
+        rows = [
+            measured("dense", "dense", 80, 0.60, 0.61, boundary_f=[0.5, 0.5]),
+            measured("svit", "pruned", 30, 0.56, 0.58, boundary_f=[0.45, 0.47], small_things_miou=[0.1, 0.2]),
+            measured("net", "peer", 20, 0.58, 0.58, precision="int8"),
+            measured("ats", "pruned", None, 0.60, 0.60),
+        ]
+        timing = TimingRun(1, 2, 1, {}, "no energy sensor")
+        write_json(path, conclude({"name": "p"}, timing, rows, Limits(0.5, 25)))
+    return [path]
+
+
+def read_again(path: Path) -> None:
+    """`compare compare.json`, both ways of showing it."""
+    done = read_comparison(path)
+    result = conclude(done.plan, done.timing, done.rows, done.limits)
+    with contextlib.redirect_stdout(io.StringIO()):
+        show_comparison(result)
+        show_json(result)
+
+
 # BUNDLE is a whole one, FOLDER the one whose manifest was mutated
 RUN = ("run", "--bundle", "BUNDLE", "--frames", "2", "--meter", "none", "--out", "overlay.mp4", "--camera")
 KINDS: dict[str, Kind] = {
@@ -244,5 +275,6 @@ KINDS: dict[str, Kind] = {
     "onnx": Kind(_committed("onnx"), mutate_bytes, read_onnx, 6_000, ("lint", "FILE")),
     "image": Kind(_committed("image"), mutate_bytes, read_frames, 16_000, (*RUN, "FILE")),
     "video": Kind(_committed("video"), mutate_bytes, read_frames, 4_000, (*RUN, "FILE")),
+    "comparison": Kind(_comparisons, mutate_json, read_again, 2_000, ("compare", "FILE")),
     "uri": Kind(_committed("uri"), _as_text, read_uri, 8_000, (*RUN, "TEXT")),
 }

@@ -18,9 +18,11 @@ def test_validation_scores_what_numpy_scores(tmp_path: Path) -> None:
     """mIoU by torchmetrics against the confusion matrix that the reported figures use."""
     model = models.model()
     data_set, samples = open_validation(Validation(data=models.write_street(tmp_path)))
+    data_set.things = ["pole", "car"]
     assert score(model, data_set, samples, None, None, batch=3).boundary_f is None
     result = score(model, data_set, samples, None, None, batch=3, boundaries=True)
-    matrix, reported = ConfusionMatrix(11, 11), Scores(data_set.names, 11, (models.HEIGHT, models.WIDTH))
+    size = (models.HEIGHT, models.WIDTH)
+    matrix, reported = ConfusionMatrix(11, 11), Scores(data_set.names, 11, size, data_set.things)
     select = select_top(model.policy.schedule.target_candidates)
     for sample in samples:
         image_13HW = torch.from_numpy(sample.image_HW3.copy()).permute(2, 0, 1)[None].float()
@@ -29,6 +31,7 @@ def test_validation_scores_what_numpy_scores(tmp_path: Path) -> None:
         matrix.update(np.kron(classes_HW, np.ones((2, 2), np.uint8)), sample.label_HW)
         reported.update(classes_HW, sample.label_HW)
     assert result.boundary_f == pytest.approx(reported.result()["boundary_f"])
+    assert result.small_things_miou == reported.result()["small_things_miou"] is not None
     assert result.miou == pytest.approx(matrix.miou, abs=1e-6)
     assert result.per_class == pytest.approx(matrix.per_class_iou.tolist(), abs=1e-6, nan_ok=True)
     assert result.tokens == pytest.approx(

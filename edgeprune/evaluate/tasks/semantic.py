@@ -22,8 +22,8 @@ Bool = npt.NDArray[np.bool_]
 
 
 class Semantic(Metric):
-    """mIoU, pixel accuracy and boundary F of label maps (`Scores`), on labels that were looked at (`LabelReport`). Pixels
-    outside the bundle's region are scored of no graph, the dense reference's neither."""
+    """mIoU, pixel accuracy, boundary F and mIoU of small things of label maps (`Scores`), on labels that were looked at
+    (`LabelReport`). Pixels outside the bundle's region are scored of no graph, the dense reference's neither."""
 
     figure = "miou"
 
@@ -59,7 +59,8 @@ class LabelScores:
     def __init__(self, preprocess: Preprocess, data_set: DataSet, inside_hw: Bool | None = None):
         height, width = data_set.score_height, data_set.score_width
         self._preprocess, self._inside_hw, self._ignore_index = preprocess, inside_hw, data_set.ignore_index
-        self._scores = Scores(data_set.names, data_set.ignore_index, (height, width) if height and width else None)
+        size = (height, width) if height and width else None
+        self._scores = Scores(data_set.names, data_set.ignore_index, size, data_set.things)
 
     def add(self, outputs: Outputs, sample: Sample) -> None:
         label_hw, label_HW = choose(outputs, "labels", "output of a graph:"), sample.label_HW

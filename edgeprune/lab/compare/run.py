@@ -25,10 +25,11 @@ from edgeprune.evaluate.graphs import GraphSelection
 from edgeprune.export.build import build
 from edgeprune.export.graphs import blank_frame
 from edgeprune.export.inputs import BuildInputs
+from edgeprune.lab.compare.comparison import MEASURES, ComparedRow, Limits
 from edgeprune.lab.compare.plan import DENSE, row_recipe
 from edgeprune.lab.compare.spec import Plan
-from edgeprune.lab.compare.timing import TimedRow, TimingRun, time_rows
-from edgeprune.lab.compare.verdict import ComparedRow, PickedRow, add_controls, pick
+from edgeprune.lab.compare.timing import TimedRow, time_rows
+from edgeprune.lab.compare.verdict import Comparison, conclude
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.quantize.calib import read_calib
 from edgeprune.quantize.loading import load
@@ -48,6 +49,7 @@ class PrecisionScore:
     token_share: float
     buckets: dict[str, int]
     gmacs: float | None
+    small_things_miou: float | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class TrainedRow:
     """One row with one seed, as its `row.json` holds it.
 
     Attributes:
-        made_of: the checkpoint's hash and the frames that were scored: of others it is scored anew.
+        made_of: the checkpoint's hash, and the frames and things that were scored: of others it is scored anew.
         note: why the method has no graphs; None where it has.
         parameters: of the network, quantizers not counted.
     """
@@ -67,21 +69,11 @@ class TrainedRow:
     precisions: dict[str, PrecisionScore]
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A comparison: `plan` as in YAML, how it was timed, the accuracy limit of the target, what to deploy, and all rows."""
-
-    plan: dict[str, Any]
-    timing: TimingRun
-    limit_points: float
-    picked: list[PickedRow]
-    rows: list[ComparedRow]
-
-
-def run_comparison(plan: Plan, out: Path, cache: Path | None = None) -> Comparison:
+def run_comparison(plan: Plan, limits: Limits, out: Path, cache: Path | None = None) -> Comparison:
     """Every row and seed in turn, then all of the first seed's graphs in one timing run.
 
     Args:
+        limits: of the rows to deploy.
         out: `rows/NAME/seedS/` gets the checkpoints, the bundle and `row.json` of each; a row that has one is done.
         cache: where rendered street scenes are kept.
 
@@ -100,10 +92,11 @@ def run_comparison(plan: Plan, out: Path, cache: Path | None = None) -> Comparis
         if found[name, plan.seeds[0]].note is None
     }
     timing, timed = time_rows(plan, bundles)
-    rows = add_controls(tabulate(plan, found, timed))
-    limit = load_target(plan.target).accuracy_limit_points
-    picked = [PickedRow(**vars(row), bundle=str(bundles[row.row].folder)) for row in pick(rows, limit)]
-    return Comparison(plan.model_dump(), timing, limit, picked, rows)
+    rows = [
+        replace(row, bundle=str(bundles[row.row].folder)) if row.row in bundles else row
+        for row in tabulate(plan, found, timed)
+    ]
+    return conclude(plan.model_dump(), timing, rows, limits)
 
 
 def check_engines(plan: Plan) -> None:
@@ -124,7 +117,9 @@ def run_row(plan: Plan, name: str, seed: int, folder: Path, cache: Path | None) 
     logger.info(f"{name}, seed {seed}: {', '.join(recipe.phases)}")
     with headed(name):
         checkpoint = train(recipe, folder, cache)[-1]
-    done, made_of = folder / "row.json", {"checkpoint": sha256(checkpoint), "score": plan.score.model_dump()}
+    things = load_data_set(plan.score.data).things
+    made_of = {"checkpoint": sha256(checkpoint), "score": plan.score.model_dump(), "things": things}
+    done = folder / "row.json"
     if done.is_file():
         known = _read_row(done)
         if known.made_of == made_of and set(plan.precisions) <= set(known.precisions):
@@ -164,7 +159,12 @@ def score_graphs(plan: Plan, model: Segmenter, checkpoint: Path, folder: Path) -
         frames, figures = sum(row.buckets.values()), row.figures
         mean = sum(gmacs[bucket] * count for bucket, count in row.buckets.items()) / frames
         found[row.precision] = PrecisionScore(
-            figures["miou"], figures["boundary_f"], row.token_share, dict(row.buckets), gmacs=mean
+            miou=figures["miou"],
+            boundary_f=figures["boundary_f"],
+            token_share=row.token_share,
+            buckets=dict(row.buckets),
+            gmacs=mean,
+            small_things_miou=figures["small_things_miou"],
         )
     return found
 
@@ -174,7 +174,7 @@ def score_in_torch(plan: Plan, model: Segmenter) -> dict[str, PrecisionScore]:
     data_set = load_data_set(plan.score.data)
     samples = open_split(data_set, plan.score.split, plan.score.include, plan.score.exclude)
     result = score(model, data_set, samples, plan.score.frames, None, boundaries=True)
-    scores = PrecisionScore(result.miou, result.boundary_f, result.tokens, buckets={}, gmacs=None)
+    scores = PrecisionScore(result.miou, result.boundary_f, result.tokens, {}, None, result.small_things_miou)
     return {plan.precisions[0]: scores}
 
 
@@ -207,20 +207,23 @@ def tabulate(plan: Plan, found: Mapping[tuple[str, int], TrainedRow], timed: Seq
                 continue
             dense = [found[DENSE, seed].precisions[precision] for seed in plan.seeds]
             under = [100 * (each.miou - run.miou) for each, run in zip(dense, runs, strict=True)]
+            by_seed = {measure: [getattr(run, measure) for run in runs] for measure in MEASURES}
+            known = {measure: values for measure, values in by_seed.items() if None not in values}
+            means = {measure: statistics.mean(values) for measure, values in known.items()}
             row = ComparedRow(
                 row=name,
                 policy=of_seeds[0].policy,
+                kind="dense" if of_seeds[0].policy == DENSE else "pruned",
                 precision=precision,
                 seeds=len(runs),
-                miou=statistics.mean(run.miou for run in runs),
-                miou_by_seed=[run.miou for run in runs],
                 points_under_dense=statistics.mean(under),
                 points_spread=extremes(under),
-                boundary_f=_mean([run.boundary_f for run in runs]),
+                by_seed=known,
                 token_share=_mean([run.token_share for run in runs]),
                 gmacs=_mean([run.gmacs for run in runs]),
                 parameters=of_seeds[0].parameters,
                 note=of_seeds[0].note,
+                **means,
             )
             times = [time for time in timed if (time.row, time.precision) == (name, precision)]
             rows += [replace(row, **vars(time)) for time in times] or [row]

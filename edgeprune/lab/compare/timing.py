@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,9 +12,10 @@ from edgeprune.base.statistics import Extremes, Latency, latency, ratio_by_round
 from edgeprune.bundle import Bundle
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
-from edgeprune.evaluate.bench import FRAMES, bench_frames
+from edgeprune.evaluate.bench import FRAMES, bench_frames, mj_per_frame
 from edgeprune.evaluate.timing import Entry, time_entries
 from edgeprune.evaluate.worker import Job
+from edgeprune.lab.compare.comparison import TimingRun
 from edgeprune.lab.compare.plan import DENSE
 from edgeprune.lab.compare.spec import Plan
 from edgeprune.runtime.meters import open_meter
@@ -23,7 +23,12 @@ from edgeprune.runtime.meters import open_meter
 
 @dataclass(frozen=True)
 class TimedRow:
-    """What a run of a row's bundle takes on one engine; speed-ups are over the dense row of that precision and engine."""
+    """What a run of a row's bundle takes on one engine; speed-ups are over the dense row of that precision and engine.
+
+    Attributes:
+        mj_per_frame: over all rounds; None without an energy sensor.
+        peak_mb: of the process that was timed, resident; None where the machine doesn't say.
+    """
 
     row: str
     precision: str
@@ -31,17 +36,8 @@ class TimedRow:
     latency_ms: Latency
     speedup_vs_dense: float
     speedup_spread: Extremes
-
-
-@dataclass(frozen=True)
-class TimingRun:
-    """How rows were timed: `frames` of a round, and `describe_machine`."""
-
-    rounds: int
-    frames: int
-    threads: int
-    machine: dict[str, Any]
-    energy_status: str
+    mj_per_frame: float | None
+    peak_mb: float | None
 
 
 def time_rows(plan: Plan, bundles: Mapping[str, Bundle]) -> tuple[TimingRun, list[TimedRow]]:
@@ -72,7 +68,16 @@ def time_rows(plan: Plan, bundles: Mapping[str, Bundle]) -> tuple[TimingRun, lis
     rows = []
     for (name, its_precision, engine), entry in entries.items():
         faster = ratio_by_round(entries[DENSE, its_precision, engine].rounds_ms, entry.rounds_ms)
-        taken_ms = latency(entry.rounds_ms)
-        rows.append(TimedRow(name, its_precision, engine, taken_ms, faster.median, faster.extremes))
+        timed = TimedRow(
+            row=name,
+            precision=its_precision,
+            engine=engine,
+            latency_ms=latency(entry.rounds_ms),
+            speedup_vs_dense=faster.median,
+            speedup_spread=faster.extremes,
+            mj_per_frame=mj_per_frame([each.total_j for each in entry.energies], sum(map(len, entry.rounds_ms))),
+            peak_mb=entry.peak_mb,
+        )
+        rows.append(timed)
     energy_status = next(iter(entries.values())).energies[-1].status
     return TimingRun(plan.rounds, FRAMES, target.threads, describe_machine(), energy_status), rows

@@ -9,14 +9,15 @@ import yaml
 from click.testing import CliRunner
 
 from edgeprune.base.errors import InputError
+from edgeprune.base.files import sha256
 from edgeprune.base.progress import shown_progress
 from edgeprune.base.reading import shipped
-from edgeprune.base.statistics import Extremes, Latency
 from edgeprune.cli.commands import edgeprune
+from edgeprune.lab.compare import run
+from edgeprune.lab.compare.comparison import Limits
 from edgeprune.lab.compare.plan import load_plan, row_recipe
 from edgeprune.lab.compare.run import PrecisionScore, TrainedRow, count_gmacs, run_comparison, tabulate
 from edgeprune.lab.compare.spec import Plan
-from edgeprune.lab.compare.verdict import ComparedRow, add_controls, pick
 from edgeprune.model.checkpoint import save
 from edgeprune.quantize.loading import read_card
 from tests import models
@@ -101,10 +102,27 @@ def test_each_row_is_trained_built_scored_and_timed_and_nothing_twice(tmp_path: 
     assert "svit: sparse: done before" in again.stderr and "dense, seed 0: done before" in again.stderr
     assert {path for path, when in made.items() if path.stat().st_mtime_ns != when} <= {scored}
     assert scored.read_text() == before
-    assert "deploy on onnxruntime, fp32: " in again.stdout and "points over dense of its latency" in again.stdout
-    [picked] = json.loads(answer.stdout)["picked"]
-    assert Path(picked["bundle"]) == out / "rows" / picked["row"] / "seed0" / "bundle"
-    assert picked["points_under_dense"] <= 0.5
+    assert "onnxruntime, fp32; means over seeds" in again.stdout and "points over dense of its latency" in again.stdout
+    by_miou = json.loads(answer.stdout)["verdicts"][0]["at_points"]
+    assert Path(by_miou["chosen"]["bundle"]) == out / "rows" / by_miou["chosen"]["row"] / "seed0" / "bundle"
+    assert by_miou["under"]["points"] <= 0.5
+
+
+def test_a_row_that_an_earlier_version_scored_is_scored_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its row.json lacks the things that were scored, and their figure."""
+    plan, folder = load_plan(write_plan(tmp_path)), tmp_path / "row"
+    folder.mkdir()
+    score = {"miou": 0.4, "boundary_f": 0.3, "token_share": 1.0, "buckets": {}, "gmacs": 1.0}
+    made_of = {"checkpoint": sha256(Path(plan.dense)), "score": plan.score.model_dump()}
+    old = {"made_of": made_of, "policy": "dense", "note": None, "parameters": 7, "precisions": {"fp32": score}}
+    (folder / "row.json").write_text(json.dumps(old))
+    new = PrecisionScore(0.5, 0.4, 1.0, {}, 1.0, small_things_miou=0.1)
+    monkeypatch.setattr(run, "train", lambda *_: [Path(plan.dense)])
+    monkeypatch.setattr(run, "score_graphs", lambda *_: {"fp32": new})
+    row = run.run_row(plan, "dense", 0, folder, None)
+    assert row.precisions == {"fp32": new} and "car" in row.made_of["things"]
+    monkeypatch.setattr(run, "score_graphs", None)  # what is done is not done again
+    assert run.run_row(plan, "dense", 0, folder, None) == row
 
 
 def test_rows_begin_with_the_dense_checkpoint_and_learn_from_it(tmp_path: Path) -> None:
@@ -133,12 +151,16 @@ def test_differences_are_paired_by_seed() -> None:
         | {"rows": {"dense": {}, "svit": SVIT}}
     )
 
-    def run(miou: float) -> TrainedRow:
-        scored = PrecisionScore(miou, boundary_f=0.5, token_share=0.5, buckets={}, gmacs=1.0)
-        return TrainedRow({}, "svit", None, 7, {"fp32": scored})
+    def scored(policy: str, miou: float, small: float | None) -> TrainedRow:
+        figures = PrecisionScore(miou, boundary_f=0.5, token_share=0.5, buckets={}, gmacs=1.0, small_things_miou=small)
+        return TrainedRow({}, policy, None, 7, {"fp32": figures})
 
-    found = {("dense", 0): run(0.60), ("dense", 1): run(0.50), ("svit", 0): run(0.58), ("svit", 1): run(0.51)}
-    row = tabulate(plan, found, [])[1]
+    found = {("dense", 0): scored("dense", 0.60, 0.2), ("dense", 1): scored("dense", 0.50, 0.3)}
+    found |= {("svit", 0): scored("svit", 0.58, 0.1), ("svit", 1): scored("svit", 0.51, None)}
+    dense, row = tabulate(plan, found, [])
+    assert dense.kind == "dense" and dense.small_things_miou == pytest.approx(0.25)
+    assert dense.by_seed == {"miou": [0.60, 0.50], "boundary_f": [0.5, 0.5], "small_things_miou": [0.2, 0.3]}
+    assert row.kind == "pruned" and row.small_things_miou is None and "small_things_miou" not in row.by_seed
     assert row.miou == pytest.approx(0.545) and row.seeds == 2
     assert row.points_under_dense == pytest.approx(0.5)
     assert row.points_spread == pytest.approx((-1.0, 2.0))
@@ -157,49 +179,6 @@ def test_controls_are_added_where_a_plan_has_none(tmp_path: Path) -> None:
         "dense",
         "svit",
     ]
-
-
-def timed(row: str, policy: str, latency: float | None, *mious: float, precision: str = "fp32") -> ComparedRow:
-    """A row as `tabulate` gives it; dense scores 0.60 in every seed."""
-    return ComparedRow(
-        row=row, policy=policy, precision=precision, seeds=len(mious), miou=sum(mious) / len(mious),
-        miou_by_seed=list(mious), points_under_dense=60 - 100 * sum(mious) / len(mious), points_spread=Extremes(0, 0),
-        boundary_f=None, token_share=None, gmacs=None, parameters=1, note=None,
-        engine=None if latency is None else "onnxruntime",
-        latency_ms=None if latency is None else Latency(latency, latency),
-    )  # fmt: skip
-
-
-def test_rows_are_held_against_dense_models_of_their_latency() -> None:
-    """A line from (20 ms, 0.50) to (80 ms, 0.60) in the first seed, past a dense model that is beaten in both; level at 0.60
-    over 80 ms; the other precision has lines of its own."""
-    rows = [
-        timed("dense", "dense", 80, 0.60, 0.60),
-        timed("depth-6", "dense", 20, 0.50, 0.56),
-        timed("slow", "dense", 50, 0.49, 0.50),
-        timed("svit", "svit", 50, 0.58, 0.60),
-        timed("late", "svit", 90, 0.59, 0.59),
-        timed("swift", "svit", 10, 0.50, 0.50),
-        timed("ats", "ats", None, 0.50, 0.50),
-        timed("dense", "dense", 10, 0.30, 0.30, precision="int8"),
-    ]
-    over = {row.row: (row.points_over_controls, row.controls_spread) for row in add_controls(rows)[:-1]}
-    assert over["svit"] == (pytest.approx(2.5), pytest.approx((2.0, 3.0)))
-    assert over["late"] == (pytest.approx(-1.0), pytest.approx((-1.0, -1.0)))
-    assert [over[name] for name in ("dense", "depth-6", "swift", "ats")] == [(None, None)] * 4
-
-
-def test_the_fastest_row_within_the_limit_is_picked() -> None:
-    rows = [
-        timed("dense", "dense", 80, 0.60),
-        timed("svit", "svit", 50, 0.596),
-        timed("better", "svit", 60, 0.61),
-        timed("swift", "svit", 10, 0.59),
-        timed("ats", "ats", None, 0.62),
-        timed("dense", "dense", 20, 0.60, precision="int8"),
-        timed("svit", "svit", 10, 0.50, precision="int8"),
-    ]
-    assert [(row.row, row.precision) for row in pick(rows, 0.5)] == [("svit", "fp32"), ("dense", "int8")]
 
 
 @pytest.mark.parametrize(
@@ -230,7 +209,7 @@ def test_bad_plans_are_refused(tmp_path: Path, changes: dict[str, Any], message:
 def test_an_engine_that_cannot_run_is_said_before_hours_of_training(tmp_path: Path, engine: str, message: str) -> None:
     plan = load_plan(write_plan(tmp_path, engines=["onnxruntime", engine]))
     with pytest.raises(InputError, match=message):
-        run_comparison(plan, tmp_path / "out")
+        run_comparison(plan, Limits(0.5), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -1,0 +1,136 @@
+"""What a comparison holds, and how one that is done is read again: its rows, how they were timed, and what was said of them."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from edgeprune.base.errors import InputError
+from edgeprune.base.inputs import read_text
+from edgeprune.base.reading import Strict, parse
+from edgeprune.base.statistics import Extremes, Latency
+from edgeprune.base.strict_json import parse_json
+from edgeprune.bundle import DENSE
+
+Measure = Literal["miou", "boundary_f", "small_things_miou"]
+# what rows are judged by, and what a person calls it; "small things": their mIoU
+MEASURES: dict[Measure, str] = {"miou": "mIoU", "boundary_f": "boundary F", "small_things_miou": "small things"}
+Kind = Literal["dense", "pruned", "peer"]
+Share = Annotated[float, Field(ge=0, le=1)]
+MOST_MS = 1e9  # of a frame: eleven days
+
+
+@dataclass(frozen=True)
+class ComparedRow:
+    """A row of the plan in one precision on one engine: means over the seeds. None where unknown.
+
+    Attributes:
+        kind: `pruned` by a policy, `dense`, or a `peer`, a network of another making.
+        miou, boundary_f, small_things_miou: 0 to 1, and so are those `by_seed`, in the order of the plan's seeds.
+        points_under_dense: mIoU of the dense row less its own, paired by seed.
+        token_share, gmacs, mj_per_frame: of a frame; `gmacs` in 1e9 multiply-adds.
+        parameters: of the network, quantizers not counted.
+        note: why the method has no graphs, and so no times.
+        speedup_vs_dense: over the dense row of the same precision and engine, the median over the rounds.
+        peak_mb: of the process that was timed, resident: engine, graphs and frames.
+        points_over_controls: its mIoU less that of a dense model of its latency, see `add_controls`.
+        points_spread, speedup_spread, controls_spread: the extremes, over seeds or rounds.
+        fronts: the measures by which it is on the Pareto front of its precision and engine; `fronts_of_all`: of all rows.
+        bundle: the folder of the first seed's.
+    """
+
+    row: str
+    policy: str
+    kind: Kind
+    precision: str
+    seeds: int
+    miou: float
+    points_under_dense: float
+    points_spread: Extremes
+    by_seed: dict[Measure, Annotated[list[Share], Field(min_length=1)]]
+    parameters: int
+    boundary_f: float | None = None
+    small_things_miou: float | None = None
+    token_share: float | None = None
+    gmacs: float | None = None
+    note: str | None = None
+    engine: str | None = None
+    latency_ms: Latency | None = None
+    speedup_vs_dense: float | None = None
+    speedup_spread: Extremes | None = None
+    mj_per_frame: float | None = None
+    peak_mb: float | None = None
+    points_over_controls: float | None = None
+    controls_spread: Extremes | None = None
+    fronts: list[Measure] = field(default_factory=list)
+    fronts_of_all: list[Measure] = field(default_factory=list)
+    bundle: str | None = None
+
+    @property
+    def key(self) -> tuple[str, str | None]:
+        """What rows that are held against each other have in common."""
+        return self.precision, self.engine
+
+
+@dataclass(frozen=True)
+class TimingRun:
+    """How rows were timed: `frames` of a round, and `describe_machine`."""
+
+    rounds: int
+    frames: int
+    threads: int
+    machine: dict[str, Any]
+    energy_status: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a row to deploy may cost: `points` of a measure under dense, and `latency_ms` of the median frame; None: any."""
+
+    points: Annotated[float, Field(ge=0, le=100)]
+    latency_ms: Annotated[float, Field(gt=0, le=MOST_MS)] | None = None
+
+
+class Measured(Strict):
+    """A comparison as its compare.json has it, without what was said of it."""
+
+    plan: dict[str, Any]
+    timing: TimingRun
+    limits: Limits
+    rows: list[ComparedRow] = Field(min_length=1)
+
+
+def read_comparison(path: Path) -> Measured:
+    """A comparison from its compare.json. What earlier versions did not measure is None.
+
+    Raises:
+        InputError: it is not there, or is no comparison.
+    """
+    content = parse_json(read_text(path, "comparison"), f"comparison {path}", "compare the plan again")
+    if not isinstance(content, dict) or not isinstance(content.get("rows"), list):
+        raise InputError(f"comparison {path} has no rows; name the compare.json that `edgeprune compare` wrote")
+    content["rows"] = [_as_now(row) for row in content["rows"]]
+    content.setdefault("limits", {"points": content.get("limit_points")})
+    measured = parse(Measured, {key: content[key] for key in Measured.model_fields if key in content}, str(path))
+    for measure in MEASURES:
+        if len({len(row.by_seed[measure]) for row in measured.rows if measure in row.by_seed}) > 1:
+            raise InputError(f"comparison {path}: rows have {measure} of different seeds; compare the plan again")
+    for row in measured.rows:
+        taken = row.latency_ms
+        if "miou" not in row.by_seed or (taken and not (row.engine and 0 < taken.p50 <= MOST_MS)):
+            raise InputError(
+                f"comparison {path}: row {row.row} lacks its mIoU or its engine, or takes no time that can be"
+            )
+    return measured
+
+
+def _as_now(row: Any) -> Any:
+    """A row of an earlier version with the keys of this one; of other measures than mIoU these had the mean alone."""
+    if not isinstance(row, dict) or "miou_by_seed" not in row:
+        return row
+    by_seed = {"miou": row["miou_by_seed"]} | (
+        {} if row.get("boundary_f") is None else {"boundary_f": [row["boundary_f"]]}
+    )
+    kept = {key: value for key, value in row.items() if key != "miou_by_seed"}
+    return kept | {"kind": "dense" if row.get("policy") == DENSE else "pruned", "by_seed": by_seed}
