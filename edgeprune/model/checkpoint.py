@@ -37,7 +37,7 @@ def save(path: Path, card: Card, tensors: dict[str, Tensor], half: bool = False)
         else value
         for key, value in tensors.items()
     }
-    write_safetensors(path, "checkpoint", stored, {HEADER: card.model_dump_json()})
+    write_safetensors(path, "checkpoint", stored, {HEADER: card.to_header()})
 
 
 def write_safetensors(path: Path, what: str, tensors: dict[str, Tensor], header: dict[str, str] | None = None) -> None:
