@@ -28,7 +28,7 @@ class Prediction:
 
 
 class Network(nn.Module, ABC):
-    """Images go in as levels 0-255; see `forward`.
+    """A network for segmentation. Images go in as levels 0-255; see `forward`.
 
     Attributes:
         spec: what is trained, as a recipe says it: the size of the input and the classes of every network.
