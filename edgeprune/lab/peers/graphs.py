@@ -67,8 +67,11 @@ class FrameReader(CalibrationDataReader):
 
 
 def quantize_for_onnxruntime(proto: onnx.ModelProto, frames_FHW3: Frames) -> onnx.ModelProto:
-    """ONNX Runtime's static quantization in QDQ after its own preparation, which folds norms and padding into convolutions;
-    a scale for each channel of a weight."""
+    """ONNX Runtime's static quantization in QDQ after its own preparation; a scale for each channel of a weight.
+
+    Activations are unsigned and weights signed, the fastest on x86: EfficientNet-Lite0 takes 27 ms on one thread with
+    AVX-512 VNNI, 45 ms with signed activations at equal agreement with FP32, 36 ms in FP32.
+    """
     with tempfile.TemporaryDirectory(prefix="edgeprune-peer-") as name:
         folder = Path(name)
         plain, prepared, quantized = (folder / f"{each}.onnx" for each in ("plain", "prepared", "quantized"))
@@ -87,12 +90,13 @@ def quantize_for_onnxruntime(proto: onnx.ModelProto, frames_FHW3: Frames) -> onn
 
 
 def quantize_for_openvino(proto: onnx.ModelProto, frames_FHW3: Frames) -> onnx.ModelProto:
-    """NNCF's post-training quantization, its preset for activations of both signs: weights symmetric, activations not."""
+    """NNCF's post-training quantization, symmetric, the fastest; where activations have both signs on purpose (PReLU) they are
+    not, as NNCF advises. EfficientNet-Lite0: 16.6 ms on one thread, 18.0 with the preset of such networks, equal agreement."""
+    signed = any(node.op_type == "PRelu" for node in proto.graph.node)
+    preset = nncf.QuantizationPreset.MIXED if signed else nncf.QuantizationPreset.PERFORMANCE
     data = nncf.Dataset([{FRAME: frame_HW3} for frame_HW3 in frames_FHW3])
     with redirect_stdout(sys.stderr):  # its progress
-        quantized: onnx.ModelProto = nncf.quantize(
-            proto, data, preset=nncf.QuantizationPreset.MIXED, subset_size=len(frames_FHW3)
-        )
+        quantized: onnx.ModelProto = nncf.quantize(proto, data, preset=preset, subset_size=len(frames_FHW3))
     return quantized
 
 
