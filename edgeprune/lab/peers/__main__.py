@@ -17,7 +17,6 @@ from edgeprune.base.device import check_environment
 from edgeprune.base.ending import end_on_signals
 from edgeprune.base.errors import InputError
 from edgeprune.base.exit_code import run_click
-from edgeprune.base.files import make_folder
 from edgeprune.base.outputs import locked
 from edgeprune.base.table import render_table, write_csv
 from edgeprune.bundle.target import load_target
@@ -86,7 +85,6 @@ def main(
     if group is not None:
         found = leave_out(found, group)
     folder = out or Path("out/peers") / peer
-    make_folder(folder, "results")
     with locked(folder, "results"):
         rows = run(peer, found, folder, cache)
     click.echo(render_table(rows, COLUMNS))

@@ -8,12 +8,10 @@ import pytest
 import torch
 
 from edgeprune.base.errors import InputError
-from edgeprune.lab.peers import PEERS, PeerKind
-from edgeprune.lab.peers.training import check_recipe_of_peer, for_a_peer, load_peer, train_peer
+from edgeprune.lab.peers import PEERS, PeerKind, training
+from edgeprune.lab.peers.training import PeerTrainer, check_recipe_of_peer, for_a_peer, load_peer, train_peer
 from edgeprune.model.checkpoint import save
 from edgeprune.quantize.loading import load, read_card
-from edgeprune.train.fingerprint import settings_digest
-from edgeprune.train.phase_run import PhaseRun
 from tests import models
 from tests.lab.peers import small
 
@@ -51,10 +49,23 @@ def test_a_later_phase_begins_with_the_one_before_and_a_done_one_is_looked_at(tm
         train_peer("dabnet", recipe, out)
 
 
-def test_a_stopped_run_is_no_other_peers(tmp_path: Path) -> None:
-    recipe = small.recipe(tmp_path)
-    digests = {settings_digest(PhaseRun(recipe, "crops", tmp_path, network)) for network in (None, "small", "dabnet")}
-    assert len(digests) == 3
+def test_a_stopped_run_goes_on_and_is_no_other_peers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stopped(PeerTrainer):
+        def _save(self) -> None:
+            super()._save()
+            if self.history.step == 2:
+                raise KeyboardInterrupt
+
+    recipe = small.recipe(tmp_path, checkpoint_seconds=0.0, validation=None)
+    whole = train_peer("small", recipe, tmp_path / "whole")
+    with monkeypatch.context() as changed, pytest.raises(KeyboardInterrupt):
+        changed.setattr(training, "PeerTrainer", Stopped)
+        train_peer("small", recipe, tmp_path / "out")
+    with pytest.raises(InputError, match="holds a run of another recipe"):
+        train_peer("dabnet", recipe, tmp_path / "out")
+    resumed = train_peer("small", recipe, tmp_path / "out")
+    ours, theirs = (load_peer(path, "small")[0].state_dict() for path in (resumed, whole))
+    assert all(theirs[key].equal(value) for key, value in ours.items())
 
 
 def test_a_peers_checkpoint_is_refused_for_a_vits(tmp_path: Path) -> None:
