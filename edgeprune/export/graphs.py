@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from edgeprune.export.int8 import TRANSLATIONS
 from edgeprune.export.simplify import drop_idle
 from edgeprune.model.heads.head import Raw
+from edgeprune.model.network import Network
 from edgeprune.model.policy import Bucket
 from edgeprune.model.segmenter import Segmenter, as_image
 from edgeprune.model.stem import Stem
@@ -121,9 +122,10 @@ def to_bytes(numbers: Tensor, dialect: str) -> Tensor:
     return (numbers.float() if dialect == "tensorrt" else numbers).to(torch.uint8)
 
 
-def _export(
+def export_graph(
     graph: nn.Module, inputs: tuple[Tensor, ...], names_in: Sequence[str], names_out: Sequence[str]
 ) -> onnx.ModelProto:
+    """A module as a graph of constant shapes, by torch's exporter, without what it notes of its own work."""
     exporter = logging.getLogger("torch.onnx")
     level = exporter.level
     exporter.setLevel(logging.ERROR)  # it reports at length which torchvision operators it does without
@@ -156,7 +158,7 @@ def _export(
     return proto
 
 
-def blank_frame(model: Segmenter) -> Tensor:
+def blank_frame(model: Network) -> Tensor:
     return torch.zeros(model.spec.height, model.spec.width, 3, dtype=torch.uint8)
 
 
@@ -173,7 +175,9 @@ def trunk_outputs(model: Segmenter) -> list[str]:
 
 def export_trunk(model: Segmenter, thresholds: Sequence[float]) -> onnx.ModelProto:
     """Input `frame`; outputs `tokens`, `skip0`..., `scores`, `count`."""
-    return _export(TrunkGraph(model, thresholds), (blank_frame(model),), ["frame"], [*trunk_outputs(model), "count"])
+    return export_graph(
+        TrunkGraph(model, thresholds), (blank_frame(model),), ["frame"], [*trunk_outputs(model), "count"]
+    )
 
 
 def export_tail(model: Segmenter, bucket: Bucket, dialect: str) -> onnx.ModelProto:
@@ -182,7 +186,7 @@ def export_tail(model: Segmenter, bucket: Bucket, dialect: str) -> onnx.ModelPro
         x_ND, skips, scores_N = model.trunk(blank_frame(model))
     assert scores_N is not None
     state = (x_ND, *channels_last(skips), scores_N)
-    proto = _export(TailGraph(model, bucket.counts, dialect), state, trunk_outputs(model), model.head.outputs)
+    proto = export_graph(TailGraph(model, bucket.counts, dialect), state, trunk_outputs(model), model.head.outputs)
     drop_unused_inputs(proto)
     sort_topk(proto, dialect)
     return proto
@@ -204,7 +208,9 @@ def export_family(
 
 def export_bucket(model: Segmenter, bucket: Bucket, dialect: str) -> onnx.ModelProto:
     """Input `frame`, outputs as the head's: trunk and tail as one graph."""
-    proto = _export(BucketGraph(model, bucket.counts, dialect), (blank_frame(model),), ["frame"], model.head.outputs)
+    proto = export_graph(
+        BucketGraph(model, bucket.counts, dialect), (blank_frame(model),), ["frame"], model.head.outputs
+    )
     sort_topk(proto, dialect)
     return proto
 
@@ -212,7 +218,7 @@ def export_bucket(model: Segmenter, bucket: Bucket, dialect: str) -> onnx.ModelP
 def export_dense(model: Segmenter, dialect: str, depth: int | None = None) -> onnx.ModelProto:
     """Input `frame`, outputs as the head's; `depth` blocks, by default all."""
     depth = len(model.blocks) if depth is None else depth
-    return _export(DenseGraph(model, depth, dialect), (blank_frame(model),), ["frame"], model.head.outputs)
+    return export_graph(DenseGraph(model, depth, dialect), (blank_frame(model),), ["frame"], model.head.outputs)
 
 
 def sort_topk(proto: onnx.ModelProto, dialect: str) -> None:

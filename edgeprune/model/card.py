@@ -29,7 +29,12 @@ class Card(Strict):
     quantized: bool = False
     names: list[DisplayName]
     palette: list[tuple[Byte, Byte, Byte]]
+    network: Name | None = None  # what the weights are of, where that is no ViT of edgeprune's: a peer of the lab's
     provenance: dict[str, Any] = Field(default_factory=dict)
+
+    def to_header(self) -> str:
+        """As a file has it. One of a ViT names no network: earlier versions know no such key."""
+        return self.model_dump_json(exclude={"network"} if self.network is None else None)
 
 
 def look_at_checkpoint(path: Path) -> None:
@@ -45,11 +50,14 @@ def look_at_checkpoint(path: Path) -> None:
     look_at(path, "checkpoint")
 
 
-def read_header(path: Path) -> tuple[Card, dict[str, Any]]:
+def read_header(path: Path, network: str | None = None) -> tuple[Card, dict[str, Any]]:
     """The card, and what is written of it: keys that the file leaves out have their defaults in the card.
 
+    Args:
+        network: what the weights must be of, as `Card.network` names it; None: a ViT of edgeprune's.
+
     Raises:
-        InputError: no checkpoint, a damaged one, or a safetensors file of something else.
+        InputError: no checkpoint, a damaged one, a safetensors file of something else, or weights of another network.
     """
     look_at_checkpoint(path)
     try:
@@ -64,6 +72,9 @@ def read_header(path: Path) -> tuple[Card, dict[str, Any]]:
     where = f"checkpoint {path}"
     content = parse_json(metadata[HEADER], f"{where}: its header")
     card = parse(Card, content, where)
+    if card.network != network:
+        why = "a peer of the lab, which has no tokens to prune and graphs of its own; " if network is None else ""
+        raise InputError(f"{where} is of {card.network or 'a ViT'}, {why}name a checkpoint of {network or 'a ViT'}")
     for what, found in (("class names", len(card.names)), ("colours", len(card.palette))):
         if found != card.model.classes:
             raise InputError(f"{where}: its header has {found} {what} for {card.model.classes} classes; copy it again")

@@ -12,8 +12,9 @@ from torch import Tensor
 from edgeprune.base.errors import InputError
 from edgeprune.base.files import write_atomic
 from edgeprune.model.card import HEADER, Card, look_at_checkpoint
+from edgeprune.model.network import Network
 from edgeprune.model.policy import Shape
-from edgeprune.model.segmenter import WIDTHS, Segmenter
+from edgeprune.model.segmenter import WIDTHS
 from edgeprune.model.spec import ModelSpec
 from edgeprune.model.weights import is_finite
 
@@ -37,7 +38,7 @@ def save(path: Path, card: Card, tensors: dict[str, Tensor], half: bool = False)
         else value
         for key, value in tensors.items()
     }
-    write_safetensors(path, "checkpoint", stored, {HEADER: card.model_dump_json()})
+    write_safetensors(path, "checkpoint", stored, {HEADER: card.to_header()})
 
 
 def write_safetensors(path: Path, what: str, tensors: dict[str, Tensor], header: dict[str, str] | None = None) -> None:
@@ -90,7 +91,7 @@ def is_checkpoint(path: Path) -> bool:
         return False  # `read_safetensors` says what is wrong with it
 
 
-def load_tensors(model: Segmenter, tensors: dict[str, Tensor], where: str, partial: bool = False) -> None:
+def load_tensors(model: Network, tensors: dict[str, Tensor], where: str, partial: bool = False) -> None:
     """Copies `tensors` into `model`.
 
     Args:

@@ -5,7 +5,7 @@ all the same), E extra tokens, D width, K classes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from edgeprune.base.errors import InputError, choose
 from edgeprune.data.region import Region
-from edgeprune.model.auxiliary import AuxiliaryHeads
 from edgeprune.model.blocks import Block
 from edgeprune.model.extra_tokens import ExtraTokens
 from edgeprune.model.heads import HEADS
 from edgeprune.model.heads.head import Raw
 from edgeprune.model.inside import Inside
-from edgeprune.model.policy import Bucket, Masked, Select, TokenPolicy, View
+from edgeprune.model.network import Network, Prediction
+from edgeprune.model.policy import Bucket, Select, TokenPolicy, View
 from edgeprune.model.spec import ModelSpec
 from edgeprune.model.stem import STEMS
 
@@ -31,27 +31,11 @@ NORMALISE = {
 }
 
 
-@dataclass
-class Prediction:
-    """What the head computed (of the semantic task logits (B, K, H/2, W/2)), the tokens that it is made of (normalised), what
-    the policy did on the way, and the logits (B, K, Gh, Gw) of auxiliary heads where a phase trains some."""
-
-    raw: Raw
-    x_BND: Tensor
-    masked: Masked
-    auxiliary: list[Tensor] = field(default_factory=list)
-
-
-class Segmenter(nn.Module):
-    """A plain ViT for segmentation whose tokens a policy selects. Images go in as levels 0-255; see `forward`.
-
-    Attributes:
-        auxiliary: heads that a phase of training adds, and takes away at its end.
-    """
+class Segmenter(Network):
+    """A plain ViT for segmentation whose tokens a policy selects."""
 
     mean: Tensor
     std: Tensor
-    auxiliary: AuxiliaryHeads | None
     inside_N: Tensor
     row_M: Tensor
 
@@ -73,8 +57,6 @@ class Segmenter(nn.Module):
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.head = choose(HEADS, spec.task, "task")(width, spec.classes, stem.skip_channels, spec.patch)
         self.policy = policy
-        self.auxiliary = None
-        self.inside: Inside | None = None
         self._initialise()
 
     def _initialise(self) -> None:
@@ -85,6 +67,14 @@ class Segmenter(nn.Module):
                 nn.init.zeros_(module.bias)
         if self.extra_tokens is not None:
             nn.init.trunc_normal_(self.extra_tokens, std=0.02)
+
+    def layer_of(self, name: str) -> int:
+        for_the_head = tuple(f"stem.{part}." for part in self.stem.for_the_head)
+        if name.startswith("blocks."):
+            return int(name.split(".")[1]) + 1
+        if name.startswith(("stem.", "pos_embed", "extra_tokens")) and not name.startswith(for_the_head):
+            return 0
+        return len(self.blocks) + (2 if name.startswith("policy.") else 1)
 
     def share_of_dense(self, bucket: Bucket) -> float:
         """Tokens that the blocks process at a bucket, as a share of those of the dense model on the whole frame."""
@@ -144,14 +134,7 @@ class Segmenter(nn.Module):
         ignore_index: int = 255,
         progress: float = 1.0,
     ) -> Prediction:
-        """The training form.
-
-        Args:
-            images_B3HW: levels 0-255 as float, H and W multiples of the patch.
-            select: overrides the policy's own selection (see `model/policy.py`).
-            labels_BHW: for policies that learn from them; `ignore_index` marks pixels without a class.
-            progress: the share of the sparse phase that is done.
-        """
+        """The training form; see `Network`."""
         x_BND, skips, view = self.embed(images_B3HW)
         view = replace(view, labels_BHW=labels_BHW, ignore_index=ignore_index, progress=progress)
         extras = self.new_extras(x_BND.shape[0])

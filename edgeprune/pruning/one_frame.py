@@ -9,14 +9,14 @@ import numpy as np
 import torch
 
 from edgeprune.model.inside import Inside
-from edgeprune.model.segmenter import Segmenter
+from edgeprune.model.network import Network
 from edgeprune.pruning.selection import select_over
 from edgeprune.pruning.token_pictures import Selection
 from edgeprune.runtime.engines.engine import UInt8
 from edgeprune.runtime.tasks.semantic import NO_CLASS
 
 
-def select_tokens(model: Segmenter, frame_HW3: UInt8, thresholds: Sequence[float] | None) -> tuple[Selection, UInt8]:
+def select_tokens(model: Network, frame_HW3: UInt8, thresholds: Sequence[float] | None) -> tuple[Selection, UInt8]:
     """The policy's decisions on a frame of the model's input size, and its label map (H/2, W/2), 255 outside a region.
 
     Args:

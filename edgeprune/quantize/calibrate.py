@@ -31,6 +31,7 @@ from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.region import Mask
 from edgeprune.data.selection import LEAST_FRAMES, CalibrationFrames
 from edgeprune.data.split import open_calibration
+from edgeprune.model.network import Network
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.pruning.selection import select_over
 from edgeprune.quantize.calib import Calib
@@ -273,7 +274,7 @@ def write_calib(path: Path, calib: Calib) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def model_thresholds(model: Segmenter, calib: Calib) -> list[float]:
+def model_thresholds(model: Network, calib: Calib) -> list[float]:
     """What the gates of this model are cut at, in the precision that it was trained for; none without gates.
 
     Raises:

@@ -144,7 +144,7 @@ def quantize_linears(model: Segmenter) -> None:
             setattr(module, attribute, QuantLinear(getattr(module, attribute)))
 
 
-def quantized_linears(model: Segmenter) -> Iterator[tuple[str, QuantLinear]]:
+def quantized_linears(model: nn.Module) -> Iterator[tuple[str, QuantLinear]]:
     """(name, module) of every fake-quantized linear, in the network's order."""
     for name, module in model.named_modules():
         if isinstance(module, QuantLinear):

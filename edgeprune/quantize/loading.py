@@ -20,13 +20,16 @@ def make_model(card: Card) -> Segmenter:
     return model
 
 
-def read_card(path: Path) -> Card:
+def read_card(path: Path, network: str | None = None) -> Card:
     """The header alone. One of an earlier version, whose policies had other defaults, comes with these written out.
 
+    Args:
+        network: see `read_header`.
+
     Raises:
-        InputError: no checkpoint, a damaged one, or a safetensors file of something else.
+        InputError: see `read_header`.
     """
-    card, content = read_header(path)
+    card, content = read_header(path, network)
     if is_earlier(content):
         card.policy = as_trained(card.policy, shape_of(card.model))
     return card

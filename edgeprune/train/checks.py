@@ -146,7 +146,7 @@ def check_done(run: PhaseRun) -> str | None:
         is, and so is one whose data can't be read here.
     """
     recipe, phase, name, path = run.recipe, run.phase, run.name, run.checkpoint
-    card = read_card(path)
+    card = read_card(path, run.network)
     recorded, now = card.provenance.get("made_of", {}), contents_of(run)
     model = recipe.model
     if "normalise" not in model.model_fields_set:  # it was that of the weights

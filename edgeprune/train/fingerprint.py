@@ -46,6 +46,8 @@ def settings_digest(run: PhaseRun) -> str:
     }
     if (choice := choice_of(recipe)) is not None:
         content["validation"] = choice
+    if run.network is not None:
+        content["network"] = run.network
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

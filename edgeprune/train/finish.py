@@ -10,6 +10,7 @@ from edgeprune import __version__
 from edgeprune.base.files import write_atomic
 from edgeprune.model.card import Card
 from edgeprune.model.checkpoint import save
+from edgeprune.model.network import Network
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.quantize.calibrate import calibrate, write_calib
 from edgeprune.train.fingerprint import choice_of
@@ -20,7 +21,7 @@ from edgeprune.train.resume import PhaseState, forget_state
 logger = logging.getLogger(__name__)
 
 
-def finish_phase(run: PhaseRun, card: Card, model: Segmenter, state: PhaseState, started_from: str) -> None:
+def finish_phase(run: PhaseRun, card: Card, model: Network, state: PhaseState, started_from: str) -> None:
     """Calibrates and writes the model without its auxiliary heads, and forgets the state.
 
     Args:
@@ -32,6 +33,7 @@ def finish_phase(run: PhaseRun, card: Card, model: Segmenter, state: PhaseState,
     recipe = run.recipe
     model.auxiliary = None
     if recipe.calibration is not None and run.phase.kind in SPARSE:
+        assert isinstance(model, Segmenter)
         write_calib(run.out / f"calib-{run.name}.yaml", calibrate(model, recipe.calibration, recipe.name))
     with write_atomic(run.out / f"{run.name}.json", "history") as partial:
         partial.write_text(json.dumps(state.history, indent=1))

@@ -4,22 +4,23 @@ They ask for no gradient, so the backward pass ends above them and nothing is ke
 learns. They run in evaluation mode: no statistics of a norm follow the batch, and no branch is skipped.
 """
 
+from edgeprune.model.network import Network
 from edgeprune.model.segmenter import Segmenter
-from edgeprune.train.optimiser import layer_of
 
 
 def freeze(model: Segmenter, blocks: int) -> None:
     """Lets the embedding and so many blocks ask for no gradient; of no blocks, nothing."""
     for name, parameter in model.named_parameters():
-        if blocks and layer_of(model, name) <= blocks:
+        if blocks and model.layer_of(name) <= blocks:
             parameter.requires_grad_(False)
 
 
-def begin_training(model: Segmenter, frozen: int) -> None:
+def begin_training(model: Network, frozen: int) -> None:
     """Training mode for all but the embedding and so many blocks, where these are frozen."""
     model.train()
     if not frozen:
         return
+    assert isinstance(model, Segmenter)
     embedding = [part for name, part in model.stem.named_children() if name not in model.stem.for_the_head]
     for part in (*embedding, *model.blocks[:frozen]):
         part.eval()

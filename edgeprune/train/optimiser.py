@@ -5,22 +5,11 @@ from math import cos, pi
 import torch
 from torch import nn
 
-from edgeprune.model.segmenter import Segmenter
+from edgeprune.model.network import Network
 from edgeprune.train.recipe import Phase
 
 
-def layer_of(model: Segmenter, name: str) -> int:
-    """The layer that a parameter belongs to, of L blocks: 0 the embedding, i the i-th block, L + 1 the head and what it alone
-    sees, L + 2 the policy."""
-    for_the_head = tuple(f"stem.{part}." for part in model.stem.for_the_head)
-    if name.startswith("blocks."):
-        return int(name.split(".")[1]) + 1
-    if name.startswith(("stem.", "pos_embed", "extra_tokens")) and not name.startswith(for_the_head):
-        return 0
-    return len(model.blocks) + (2 if name.startswith("policy.") else 1)
-
-
-def make_optimiser(model: Segmenter, phase: Phase) -> torch.optim.AdamW:
+def make_optimiser(model: Network, phase: Phase) -> torch.optim.AdamW:
     """Parameter groups by (layer, weight decay or none), of what is not frozen. Layer i of L learns at lr * layer_decay **
     (L - i), the policy's own parameters at lr * policy_lr."""
     depth = len(model.blocks)
@@ -31,7 +20,7 @@ def make_optimiser(model: Segmenter, phase: Phase) -> torch.optim.AdamW:
             continue
         # norms, biases, scales and positions are not pulled toward zero
         decays = parameter.ndim > 1 and name not in ("pos_embed", "extra_tokens") and "_quantizer" not in name
-        groups.setdefault((layer_of(model, name), decays), []).append(parameter)
+        groups.setdefault((model.layer_of(name), decays), []).append(parameter)
     return torch.optim.AdamW(
         [
             {

@@ -10,11 +10,16 @@ from edgeprune.train.recipe import SUFFIX, Phase, Recipe
 @dataclass(frozen=True)
 class PhaseRun:
     """The phase `name` of a recipe. `out` gets its `<name>.safetensors`, `<name>.json` (history) and `calib-<name>.yaml`,
-    and has the checkpoints of the phases before."""
+    and has the checkpoints of the phases before.
+
+    Attributes:
+        network: what is trained, as `Card.network` names it; None: a ViT.
+    """
 
     recipe: Recipe
     name: str
     out: Path
+    network: str | None = None
 
     @property
     def phase(self) -> Phase:

@@ -27,6 +27,7 @@ def train(
     cache: Path | None = None,
     only: list[str] | None = None,
     trainer: Callable[..., Trainer] = Trainer,
+    network: str | None = None,
 ) -> list[Path]:
     """Runs the phases in order; a phase whose checkpoint is there already is taken as done. Of several processes that a
     launcher started each runs this.
@@ -37,6 +38,7 @@ def train(
         cache: where rendered street scenes are kept.
         only: run these phases alone.
         trainer: makes that of each phase.
+        network: what this trainer trains, where that is no ViT; see `Card.network`.
 
     Returns:
         the checkpoint of each phase.
@@ -46,7 +48,7 @@ def train(
         torch.set_num_threads(recipe.threads)
     backend = make_backend(recipe.device, recipe.bf16)
     check_recipe(recipe, backend.processes)
-    runs = [PhaseRun(recipe, name, out) for name in recipe.phases]
+    runs = [PhaseRun(recipe, name, out, network) for name in recipe.phases]
     chosen = [run for run in runs if not only or run.name in only]
     due = {run.name: run.phase for run in chosen if not run.is_done}
     _check_all_done(runs, chosen, due)
@@ -60,9 +62,7 @@ def train(
     anew = False  # whether a phase before has just been trained
     for run in chosen:
         if run.name in due:
-            trainer(run, backend, histograms[run.name], cache).train()
-            if backend.index == 0:
-                draw_samples(run)
+            _train_phase(trainer(run, backend, histograms[run.name], cache))
             anew = True
             continue
         if anew:  # what it is made of may have changed
@@ -71,6 +71,12 @@ def train(
     if anew and backend.index == 0:
         draw_curves(recipe, out)
     return [run.checkpoint for run in chosen]
+
+
+def _train_phase(trainer: Trainer) -> None:
+    trainer.train()
+    if trainer.backend.index == 0:
+        draw_samples(trainer.run, trainer.model, trainer.card)
 
 
 def _check_all_done(runs: Sequence[PhaseRun], chosen: Sequence[PhaseRun], due: dict[str, Phase]) -> None:

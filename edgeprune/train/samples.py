@@ -11,11 +11,12 @@ from edgeprune.data import spread
 from edgeprune.data.nearest import resize_nearest
 from edgeprune.data.panel_grid import PanelGrid
 from edgeprune.data.preprocess import Preprocess
+from edgeprune.model.card import Card
+from edgeprune.model.network import Network
 from edgeprune.pruning.one_frame import select_tokens
 from edgeprune.pruning.token_pictures import draw_heat
 from edgeprune.quantize.calib import read_calib
 from edgeprune.quantize.calibrate import model_thresholds
-from edgeprune.quantize.loading import load
 from edgeprune.runtime.engines.engine import UInt8
 from edgeprune.runtime.tasks.overlay import Overlay
 from edgeprune.train.phase_run import PhaseRun
@@ -27,14 +28,17 @@ PANEL_PX = 420  # width of a picture in the sheet
 GAP_PX = 6
 
 
-def draw_samples(run: PhaseRun) -> None:
+def draw_samples(run: PhaseRun, model: Network, card: Card) -> None:
     """Writes `samples-<phase>.png` of a phase that is done: a row for each of a few validation frames, with its labels, the
-    model's, and how many blocks each token went through. Nothing where the recipe validates on nothing."""
+    model's, and how many blocks each token went through. Nothing where the recipe validates on nothing.
+
+    Args:
+        model: as the phase handed it on, on the CPU.
+    """
     spec = run.recipe.validation
     if spec is None:
         return
     data_set, samples = open_validation(spec)
-    model, card = load(run.checkpoint)
     calib = run.out / f"calib-{run.name}.yaml"
     thresholds = model_thresholds(model, read_calib(calib)) if calib.is_file() else None
     overlay, fit = Overlay(card.names, card.palette), Preprocess.of(model.spec)
@@ -44,7 +48,7 @@ def draw_samples(run: PhaseRun) -> None:
         image_HW3 = np.asarray(sample.image_HW3)
         selection, label_hw = select_tokens(model, image_HW3, thresholds)
         label_HW: UInt8 = resize_nearest(label_hw, *image_HW3.shape[:2]).astype(np.uint8)
-        told = f"{run.name}: {card.policy.name}"
+        told = f"{run.name}: {card.network or card.policy.name}"
         if selection.before:
             told += f", {selection.token_share(model.spec.depth):.0%} of the tokens"
         panels = [

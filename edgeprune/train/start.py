@@ -39,7 +39,7 @@ def normalise_of(run: PhaseRun) -> tuple[str, str | None]:
     path = find_weights(source) if run.start is None else run.checkpoint_of(source)
     found: str | None
     if run.start is not None or is_checkpoint(path):
-        found = read_card(path).model.normalise if path.is_file() else None
+        found = read_card(path, run.network).model.normalise if path.is_file() else None
     else:
         found = read_normalise(path)
     if "normalise" not in spec.model_fields_set:
@@ -59,6 +59,7 @@ def card_of(run: PhaseRun, data_set: DataSet) -> Card:
         quantized=run.phase.kind in QUANTIZED,
         names=data_set.names,
         palette=data_set.palette,
+        network=run.network,
     )
 
 

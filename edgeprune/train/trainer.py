@@ -18,7 +18,7 @@ from torch import Tensor
 
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.model.segmenter import Prediction
+from edgeprune.model.network import Network, Prediction
 from edgeprune.pruning.selection import select_all
 from edgeprune.train.average import WeightAverage
 from edgeprune.train.backend import Backend
@@ -70,7 +70,7 @@ class Trainer:
         self.state, saved = self._find_state()
         sets, self.splits = open_mix(self.phase.data, cache, self.recipe.held_out)
         self.card = card_of(run, sets[0])
-        self.model, self.started_from = start_model(run, self.card, backend.device, resumes=saved is not None)
+        self.model, self.started_from = self._start(resumes=saved is not None)
         self.optimiser: torch.optim.Optimizer = make_optimiser(self.model, self.phase)
         self.average = WeightAverage(self.model, self.phase.ema)
         self.history, self.events = self._begin_history(), EventFile(run, self.state.step)
@@ -163,6 +163,10 @@ class Trainer:
         loaded = load_batches(mixture, own, self.recipe.workers, device.type == "cuda")
         while parts := list(islice(loaded, accumulate)):
             yield [tuple(part.to(device, non_blocking=True) for part in pair) for pair in parts]  # type: ignore[misc]
+
+    def _start(self, resumes: bool) -> tuple[Network, str]:
+        """What is trained, on the device, with the weights that the phase begins with; and where these are from."""
+        return start_model(self.run, self.card, self.backend.device, resumes)
 
     # -------------------------------------------------------------------------------- between steps
 
@@ -262,7 +266,7 @@ class Trainer:
         self.backend.barrier()  # no state is read that is being written
         self.state, saved = self._find_state()
         if saved is None:
-            start, _ = start_model(self.run, self.card, self.backend.device, resumes=False)
+            start, _ = self._start(resumes=False)
             weights = start.state_dict()
             saved = {"weights": weights, "average": weights if self.average.tensors else {}, "optimiser": {}}
         self.state.rollback = {"from": found_at, "to": self.state.step, "why": why, "rate": ROLLBACK_RATE}

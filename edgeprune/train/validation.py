@@ -17,8 +17,8 @@ from edgeprune.data import Sample, Samples, open_split, spread
 from edgeprune.data.datasets import DataSet, load_data_set
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.evaluate.metrics import Scores
+from edgeprune.model.network import Network
 from edgeprune.model.policy import Select
-from edgeprune.model.segmenter import Segmenter
 from edgeprune.pruning.selection import select_top
 from edgeprune.train.recipe import Validation
 
@@ -40,7 +40,7 @@ class Score:
 
 
 def score(
-    model: Segmenter,
+    model: Network,
     data_set: DataSet,
     samples: Samples,
     frames: int | None,

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from edgeprune.base.errors import InputError, nearest
+from edgeprune.base.errors import InputError, choose, nearest
 from edgeprune.base.reading import parse
 from edgeprune.bundle.target import load_target
 from edgeprune.lab.compare.spec import Plan, PlanRow, read_plan
+from edgeprune.lab.peers.graphs import ROUTES
+from edgeprune.lab.peers.training import OF_ANY_NETWORK, check_peer, for_a_peer
 from edgeprune.model.spec import ModelSpec, PolicySpec
 from edgeprune.model.weight_files import find_weights
 from edgeprune.train.checks import check_phase
@@ -25,10 +27,13 @@ def load_plan(name: str | Path) -> Plan:
     """
     path, plan = read_plan(name)
     dense = plan.rows.get(DENSE)
-    if dense is None or dense.policy or dense.model:
+    if dense is None or dense.policy or dense.peer or dense.model:
         raise InputError(f"{path}: rows need one named {DENSE!r} without settings: the others are held against it")
     if plan.controls:
         plan = with_controls(plan)
+    for row_name, row in plan.rows.items():
+        if row.peer is not None:
+            check_peer_row(plan, row, f"{path}: row {row_name}")
     recipes = {row_name: row_recipe(plan, row_name, plan.seeds[0]) for row_name in plan.rows}
     budgets = {row_name: budget(recipe) for row_name, recipe in recipes.items()}
     unequal = [row_name for row_name in plan.rows if budgets[row_name] != budgets[DENSE]]
@@ -48,10 +53,43 @@ def load_plan(name: str | Path) -> Plan:
     return plan
 
 
+def engines_of(plan: Plan) -> list[str]:
+    """The engines that a peer's graphs are made for: those that the plan names, else the target's.
+
+    Raises:
+        InputError: the target leaves its engine open.
+    """
+    target = load_target(plan.target)
+    if not plan.engines and target.candidates:
+        raise InputError(
+            f"target {plan.target} leaves the engine open, and a peer has a graph for each; give `engines`"
+        )
+    return plan.engines or [target.engine]
+
+
+def check_peer_row(plan: Plan, row: PlanRow, where: str) -> None:
+    """Refuses a peer that can't be trained or timed as the plan asks for it.
+
+    Raises:
+        InputError: an unknown peer, no package of its weights, settings of a ViT, or an engine without a route to INT8.
+    """
+    assert row.peer is not None
+    try:
+        check_peer(row.peer.name)
+        for engine in engines_of(plan):
+            choose(ROUTES, engine, "engine for a peer")
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    if row.policy is not None or set(row.model) - OF_ANY_NETWORK:
+        raise InputError(
+            f"{where}: a peer has no tokens and no blocks; give it no policy, and of `model` the input alone"
+        )
+
+
 def with_controls(plan: Plan) -> Plan:
     """With the models that a user would deploy instead: dense ones of fewer blocks and of a lower input resolution."""
     model = load_recipe(plan.recipe).model
-    dense = [row.model for row in plan.rows.values() if not row.policy]
+    dense = [row.model for row in plan.rows.values() if not row.policy and not row.peer]
     added = {}
     if not any(changes.get("depth", model.depth) < model.depth for changes in dense):
         depth = max(1, model.depth // 2)
@@ -64,14 +102,15 @@ def with_controls(plan: Plan) -> Plan:
 
 
 def row_recipe(plan: Plan, row_name: str, seed: int) -> Recipe:
-    """The recipe of one row: the plan's, reduced to the row's phases, which begin with the dense checkpoint.
+    """The recipe of one row: the plan's, reduced to the row's phases, which begin with the dense checkpoint; those of a peer
+    with its own weights.
 
     Raises:
         InputError: the recipe has no such phase, or refuses the row's model.
     """
     row, recipe = plan.rows[row_name], load_recipe(plan.recipe)
     dense = str(find_weights(plan.dense))
-    names = plan.phases.policy if row.policy else plan.phases.dense
+    names = plan.phases.policy if row.policy else (row.peer and row.peer.phases) or plan.phases.dense
     phases = {}
     for index, name in enumerate(names):
         if name not in recipe.phases:
@@ -81,7 +120,7 @@ def row_recipe(plan: Plan, row_name: str, seed: int) -> Recipe:
             )
         phase = recipe.phases[name]
         # options are the row's own: the recipe's may be of another policy
-        changes: dict[str, Any] = {"start": None if index else dense, "options": {}, "policy": None}
+        changes: dict[str, Any] = {"start": None if index or row.peer else dense, "options": {}, "policy": None}
         if phase.distill or phase.distill_tokens:
             changes["teacher"] = dense
         if plan.frames and index == 0:
@@ -89,7 +128,7 @@ def row_recipe(plan: Plan, row_name: str, seed: int) -> Recipe:
         phases[name] = phase.model_copy(update=changes, deep=True)
     model = parse(ModelSpec, recipe.model.model_dump(exclude_unset=True) | row.model, f"row {row_name}: model")
     policy = row.policy or PolicySpec()
-    return recipe.model_copy(
+    changed = recipe.model_copy(
         update={
             "name": f"{plan.name}-{row_name}",
             "seed": seed,
@@ -101,6 +140,7 @@ def row_recipe(plan: Plan, row_name: str, seed: int) -> Recipe:
         },
         deep=True,
     )
+    return for_a_peer(changed) if row.peer else changed
 
 
 def budget(recipe: Recipe) -> int:

@@ -4,7 +4,8 @@ import json
 import logging
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from edgeprune.base.files import sha256
 from edgeprune.base.progress import headed
 from edgeprune.base.statistics import extremes
 from edgeprune.base.table import write_json
-from edgeprune.bundle import MANIFEST, open_bundle
+from edgeprune.bundle import MANIFEST, Bundle, open_bundle
 from edgeprune.bundle.target import load_target
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
@@ -25,16 +26,19 @@ from edgeprune.evaluate.graphs import GraphSelection
 from edgeprune.export.build import build
 from edgeprune.export.graphs import blank_frame
 from edgeprune.export.inputs import BuildInputs
-from edgeprune.lab.compare.comparison import MEASURES, ComparedRow, Limits
-from edgeprune.lab.compare.plan import DENSE, row_recipe
+from edgeprune.lab.compare.comparison import MEASURES, ComparedRow, Kind, Limits
+from edgeprune.lab.compare.peer_row import PeerScores, peer_bundle, score_peer_row
+from edgeprune.lab.compare.plan import DENSE, engines_of, row_recipe
 from edgeprune.lab.compare.spec import Plan
 from edgeprune.lab.compare.timing import TimedRow, time_rows
 from edgeprune.lab.compare.verdict import Comparison, conclude
+from edgeprune.lab.peers.training import train_peer
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.quantize.calib import read_calib
 from edgeprune.quantize.loading import load
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.train.phases import train
+from edgeprune.train.recipe import SUFFIX
 from edgeprune.train.validation import score
 
 logger = logging.getLogger(__name__)
@@ -58,8 +62,10 @@ class TrainedRow:
 
     Attributes:
         made_of: the checkpoint's hash, and the frames and things that were scored: of others it is scored anew.
+        policy: its name; of a peer, which has none, the peer's.
         note: why the method has no graphs; None where it has.
         parameters: of the network, quantizers not counted.
+        by_engine: of a peer, whose INT8 is another graph in each engine; what is not there is as in `precisions`.
     """
 
     made_of: dict[str, Any]
@@ -67,6 +73,15 @@ class TrainedRow:
     note: str | None
     parameters: int
     precisions: dict[str, PrecisionScore]
+    by_engine: dict[str, dict[str, PrecisionScore]] = field(default_factory=dict)
+
+    def covers(self, precisions: Sequence[str], engines: Sequence[str]) -> bool:
+        """Whether it was scored in these precisions, and of a peer in these engines."""
+        return set(precisions) <= set(self.precisions) and set(engines) <= set(self.by_engine)
+
+    def score(self, precision: str, engine: str | None) -> PrecisionScore | None:
+        """In an engine; None: of a row that is not timed, or has no such precision."""
+        return self.by_engine.get(engine or "", self.precisions).get(precision)
 
 
 def run_comparison(plan: Plan, limits: Limits, out: Path, cache: Path | None = None) -> Comparison:
@@ -86,17 +101,26 @@ def run_comparison(plan: Plan, limits: Limits, out: Path, cache: Path | None = N
         for name in plan.rows:
             folder = out / "rows" / name / f"seed{seed}"
             found[name, seed] = run_row(plan, name, seed, folder, cache)
-    bundles = {
-        name: open_bundle(out / "rows" / name / f"seed{plan.seeds[0]}" / "bundle")
+    folders = {
+        name: out / "rows" / name / f"seed{plan.seeds[0]}"
         for name in plan.rows
         if found[name, plan.seeds[0]].note is None
     }
+    engines = plan.engines or [open_bundle(folders[DENSE] / "bundle").manifest.target.engine]
+    bundles = {name: bundles_of(plan, name, folder, engines) for name, folder in folders.items()}
     timing, timed = time_rows(plan, bundles)
-    rows = [
-        replace(row, bundle=str(bundles[row.row].folder)) if row.row in bundles else row
-        for row in tabulate(plan, found, timed)
-    ]
+    runnable = {name: str(folder / "bundle") for name, folder in folders.items() if plan.rows[name].peer is None}
+    rows = [replace(row, bundle=runnable.get(row.row)) for row in tabulate(plan, found, timed)]
     return conclude(plan.model_dump(), timing, rows, limits)
+
+
+def bundles_of(plan: Plan, name: str, folder: Path, engines: Sequence[str]) -> dict[str, Bundle]:
+    """What is timed of a row, by engine: its bundle, which is one for all, or the graphs that a peer has for each."""
+    peer = plan.rows[name].peer
+    if peer is None:
+        return dict.fromkeys(engines, open_bundle(folder / "bundle"))
+    checkpoint = folder / f"{list(row_recipe(plan, name, plan.seeds[0]).phases)[-1]}{SUFFIX}"
+    return {engine: peer_bundle(plan, peer.name, checkpoint, engine) for engine in engines}
 
 
 def check_engines(plan: Plan) -> None:
@@ -115,16 +139,23 @@ def run_row(plan: Plan, name: str, seed: int, folder: Path, cache: Path | None) 
     """Trains, builds and scores one row with one seed, or reads its `row.json`."""
     recipe = row_recipe(plan, name, seed)
     logger.info(f"{name}, seed {seed}: {', '.join(recipe.phases)}")
+    peer = plan.rows[name].peer
     with headed(name):
-        checkpoint = train(recipe, folder, cache)[-1]
+        checkpoint = train_peer(peer.name, recipe, folder, cache) if peer else train(recipe, folder, cache)[-1]
     things = load_data_set(plan.score.data).things
     made_of = {"checkpoint": sha256(checkpoint), "score": plan.score.model_dump(), "things": things}
     done = folder / "row.json"
     if done.is_file():
         known = _read_row(done)
-        if known.made_of == made_of and set(plan.precisions) <= set(known.precisions):
+        if known.made_of == made_of and known.covers(plan.precisions, engines_of(plan) if peer else ()):
             logger.info(f"{name}, seed {seed}: done before, {done}")
             return known
+    if peer is not None:
+        assert recipe.calibration is not None  # `train_peer` refuses a recipe without
+        graded = score_peer_row(plan, peer.name, checkpoint, recipe.calibration, engines_of(plan))
+        row = as_trained_row(graded, peer.name, made_of)
+        write_json(done, row)
+        return row
     model, card = load(checkpoint)
     note = model.policy.not_exportable
     parameters = sum(p.numel() for key, p in model.named_parameters() if "_quantizer" not in key)
@@ -134,10 +165,24 @@ def run_row(plan: Plan, name: str, seed: int, folder: Path, cache: Path | None) 
     return row
 
 
+def as_trained_row(scores: PeerScores, peer: str, made_of: dict[str, Any]) -> TrainedRow:
+    """A peer's scores as a row has them: every token is processed, and there is one bucket."""
+    by_engine: dict[str, dict[str, PrecisionScore]] = {}
+    for row in scores.rows:
+        found = PrecisionScore(row.miou, row.boundary_f, 1.0, {}, scores.gmacs, small_things_miou=row.small_things_miou)
+        by_engine.setdefault(row.engine, {})[row.precision] = found
+    return TrainedRow(made_of, peer, None, scores.parameters, next(iter(by_engine.values())), by_engine)
+
+
 def _read_row(path: Path) -> TrainedRow:
     content = json.loads(path.read_text())
-    scores = {precision: PrecisionScore(**score) for precision, score in content.pop("precisions").items()}
-    return TrainedRow(**content, precisions=scores)
+    engines = content.pop("by_engine", {})  # of an earlier version: rows had none
+    by_engine = {engine: _read_scores(each) for engine, each in engines.items()}
+    return TrainedRow(**content | {"precisions": _read_scores(content["precisions"]), "by_engine": by_engine})
+
+
+def _read_scores(content: Mapping[str, Any]) -> dict[str, PrecisionScore]:
+    return {precision: PrecisionScore(**score) for precision, score in content.items()}
 
 
 def score_graphs(plan: Plan, model: Segmenter, checkpoint: Path, folder: Path) -> dict[str, PrecisionScore]:
@@ -199,35 +244,45 @@ def _is_of(folder: Path, checkpoint: Path, precisions: Sequence[str]) -> bool:
 def tabulate(plan: Plan, found: Mapping[tuple[str, int], TrainedRow], timed: Sequence[TimedRow]) -> list[ComparedRow]:
     """A row per row of the plan, precision and engine: means over the seeds, differences to dense paired by seed."""
     rows = []
-    for name in plan.rows:
-        for precision in plan.precisions:
-            of_seeds = [found[name, seed] for seed in plan.seeds]
-            runs = [each.precisions[precision] for each in of_seeds if precision in each.precisions]
-            if len(runs) < len(plan.seeds):
-                continue
-            dense = [found[DENSE, seed].precisions[precision] for seed in plan.seeds]
-            under = [100 * (each.miou - run.miou) for each, run in zip(dense, runs, strict=True)]
-            by_seed = {measure: [getattr(run, measure) for run in runs] for measure in MEASURES}
-            known = {measure: values for measure, values in by_seed.items() if None not in values}
-            means = {measure: statistics.mean(values) for measure, values in known.items()}
-            row = ComparedRow(
-                row=name,
-                policy=of_seeds[0].policy,
-                kind="dense" if of_seeds[0].policy == DENSE else "pruned",
-                precision=precision,
-                seeds=len(runs),
-                points_under_dense=statistics.mean(under),
-                points_spread=extremes(under),
-                by_seed=known,
-                token_share=_mean([run.token_share for run in runs]),
-                gmacs=_mean([run.gmacs for run in runs]),
-                parameters=of_seeds[0].parameters,
-                note=of_seeds[0].note,
-                **means,
-            )
-            times = [time for time in timed if (time.row, time.precision) == (name, precision)]
-            rows += [replace(row, **vars(time)) for time in times] or [row]
+    for name, precision in product(plan.rows, plan.precisions):
+        times = {time.engine: time for time in timed if (time.row, time.precision) == (name, precision)}
+        if not times and (row := _row_of_seeds(plan, name, precision, found, None)):
+            rows.append(row)
+        for engine, time in times.items():
+            if row := _row_of_seeds(plan, name, precision, found, engine):
+                rows.append(replace(row, **vars(time)))
     return rows
+
+
+def _row_of_seeds(
+    plan: Plan, name: str, precision: str, found: Mapping[tuple[str, int], TrainedRow], engine: str | None
+) -> ComparedRow | None:
+    """A row without its times; None where it has no such precision."""
+    of_seeds = [found[name, seed] for seed in plan.seeds]
+    runs = [run for run in (each.score(precision, engine) for each in of_seeds) if run is not None]
+    if len(runs) < len(plan.seeds):
+        return None
+    dense = [found[DENSE, seed].precisions[precision] for seed in plan.seeds]
+    under = [100 * (each.miou - run.miou) for each, run in zip(dense, runs, strict=True)]
+    by_seed = {measure: [getattr(run, measure) for run in runs] for measure in MEASURES}
+    known = {measure: values for measure, values in by_seed.items() if None not in values}
+    means = {measure: statistics.mean(values) for measure, values in known.items()}
+    kind: Kind = "dense" if of_seeds[0].policy == DENSE else "pruned"
+    return ComparedRow(
+        row=name,
+        policy=of_seeds[0].policy,
+        kind=kind if plan.rows[name].peer is None else "peer",
+        precision=precision,
+        seeds=len(runs),
+        points_under_dense=statistics.mean(under),
+        points_spread=extremes(under),
+        by_seed=known,
+        token_share=_mean([run.token_share for run in runs]),
+        gmacs=_mean([run.gmacs for run in runs]),
+        parameters=of_seeds[0].parameters,
+        note=of_seeds[0].note,
+        **means,
+    )
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

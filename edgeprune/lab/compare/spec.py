@@ -21,10 +21,22 @@ class Scored(FrameSelection):
     frames: int | None = Field(None, ge=1, le=10**9, description="so many, evenly spread; default: all")
 
 
+class PeerSpec(Strict):
+    """A convolutional network in a ViT's place, which begins with the weights that it brings and not with `dense`."""
+
+    name: str = Field(description="a row of `lab.peers.PEERS`")
+    phases: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="phases of the recipe that train it, of equally many frames; default: `phases.dense`",
+    )
+
+
 class PlanRow(Strict):
-    """One row: a policy, or (without one) a dense model, perhaps a smaller one."""
+    """One row: a policy, a peer, or (without either) a dense model, perhaps a smaller one."""
 
     policy: PolicySpec | None = None
+    peer: PeerSpec | None = None
     model: dict[str, Any] = Field({}, description="keys of the recipe's model that differ: depth, height, width")
 
 

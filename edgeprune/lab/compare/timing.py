@@ -40,27 +40,32 @@ class TimedRow:
     peak_mb: float | None
 
 
-def time_rows(plan: Plan, bundles: Mapping[str, Bundle]) -> tuple[TimingRun, list[TimedRow]]:
-    """Times what a run of each bundle takes (`auto`; of a dense model its one graph), over the same frames."""
-    target = bundles[DENSE].manifest.target
+def time_rows(plan: Plan, bundles: Mapping[str, Mapping[str, Bundle]]) -> tuple[TimingRun, list[TimedRow]]:
+    """Times what a run of each bundle takes (`auto`; of a dense model its one graph), over the same frames.
+
+    Args:
+        bundles: of each row, by engine: a peer has other graphs in each.
+    """
+    target = next(iter(bundles[DENSE].values())).manifest.target
     meter = open_meter(target.power.meter, rails=target.power.rails, total_of=target.power.total)
     samples = open_split(load_data_set(plan.score.data), plan.score.split, plan.score.include, plan.score.exclude)
     entries: dict[tuple[str, str, str], Entry] = {}
     with tempfile.TemporaryDirectory(prefix="edgeprune-compare-") as folder:
-        for name, bundle in bundles.items():
+        for name, engine, bundle in (
+            (name, engine, bundle) for name, each in bundles.items() for engine, bundle in each.items()
+        ):
             frames = Path(folder) / f"{bundle.manifest.height}x{bundle.manifest.width}.npy"
             if not frames.is_file():
                 np.save(frames, bench_frames(bundle, samples, FRAMES)[1])
-            manifest = Path(folder) / f"{name}.json"
+            manifest = Path(folder) / f"{name}-{engine}.json"
             manifest.write_text(bundle.manifest.model_dump_json())
             seen = {"bundle": str(bundle.folder), "manifest": str(manifest)}
-            for engine in plan.engines or [target.engine]:
-                for precision in plan.precisions:
-                    gated = bool(bundle.manifest.graphs[precision].tails)
-                    kind, bucket = ("auto", "") if gated else ("bucket", bundle.manifest.buckets[-1].name)
-                    row = {"precision": precision, "bucket": bucket}
-                    job = Job(kind, engine, target.threads, str(frames), **seen, **row)
-                    entries[name, precision, engine] = Entry(name, bucket, job)
+            for precision in plan.precisions:
+                gated = bool(bundle.manifest.graphs[precision].tails)
+                kind, bucket = ("auto", "") if gated else ("bucket", bundle.manifest.buckets[-1].name)
+                row = {"precision": precision, "bucket": bucket}
+                job = Job(kind, engine, target.threads, str(frames), **seen, **row)
+                entries[name, precision, engine] = Entry(name, bucket, job)
         for engine in dict.fromkeys(
             entry.job.engine for entry in entries.values()
         ):  # all at once would not fit in memory

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from edgeprune.data.datasets import DataSet
 from edgeprune.model.heads.semantic import PyramidHead
-from edgeprune.model.segmenter import Prediction, Segmenter
+from edgeprune.model.network import Network, Prediction
 from edgeprune.train.augment import Augment
 from edgeprune.train.losses import (
     class_weights,
@@ -82,7 +82,7 @@ class Semantic:
             distance = distance + phase.distill_tokens * distance_to_tokens(prediction.x_BND, taught.x_BND)
         return distance
 
-    def score(self, model: Segmenter) -> dict[str, float]:
+    def score(self, model: Network) -> dict[str, float]:
         """mIoU on the recipe's validation frames."""
         spec = self.recipe.validation
         if spec is None:

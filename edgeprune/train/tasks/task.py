@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from edgeprune.model.segmenter import Prediction, Segmenter
+from edgeprune.model.network import Network, Prediction
 
 Targets = Any  # a batch's, as the task's data has them: of the semantic task labels (B, H, W)
 
@@ -37,6 +37,6 @@ class Task(Protocol):
         """How far the prediction is from a teacher's, as a scalar."""
         ...
 
-    def score(self, model: Segmenter) -> dict[str, float]:
+    def score(self, model: Network) -> dict[str, float]:
         """The recipe's validation: figures by the names that the history has them under."""
         ...

@@ -12,18 +12,24 @@ from edgeprune.base.errors import InputError
 from edgeprune.base.files import sha256
 from edgeprune.base.progress import shown_progress
 from edgeprune.base.reading import shipped
+from edgeprune.base.statistics import Extremes, Latency
 from edgeprune.cli.commands import edgeprune
 from edgeprune.lab.compare import run
 from edgeprune.lab.compare.comparison import Limits
 from edgeprune.lab.compare.plan import load_plan, row_recipe
 from edgeprune.lab.compare.run import PrecisionScore, TrainedRow, count_gmacs, run_comparison, tabulate
 from edgeprune.lab.compare.spec import Plan
+from edgeprune.lab.compare.timing import TimedRow
+from edgeprune.lab.peers import PEERS, PeerKind
+from edgeprune.lab.peers.training import OF_ANY_NETWORK, check_recipe_of_peer
 from edgeprune.model.checkpoint import save
 from edgeprune.quantize.loading import read_card
 from tests import models
+from tests.lab.peers.small import Small
 
 SMALL_ROW = {"model": {"depth": 2, "height": 48, "width": 64}}
-SVIT = {"policy": {"name": "svit", "options": {"first": 1, "keep": [0.5]}}}
+PEER: dict[str, Any] = {"peer": {"name": "dabnet"}}
+SVIT: dict[str, Any] = {"policy": {"name": "svit", "options": {"first": 1, "keep": [0.5]}}}
 
 
 def write_plan(folder: Path, **changes: Any) -> Path:
@@ -78,13 +84,18 @@ def test_a_smaller_network_is_a_row(tmp_path: Path) -> None:
     assert read_card(out / "rows/small/seed0/reference.safetensors").model.depth == 2
 
 
-def test_each_row_is_trained_built_scored_and_timed_and_nothing_twice(tmp_path: Path) -> None:
-    plan, out = write_plan(tmp_path, rows={"dense": {}, "svit": SVIT}, controls=False), tmp_path / "out"
+def test_each_row_is_trained_built_scored_and_timed_and_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PEERS, "small", PeerKind(Small))
+    all_rows = {"dense": {}, "svit": SVIT, "conv": {"peer": {"name": "small"}}}
+    plan, out = write_plan(tmp_path, rows=all_rows, controls=False), tmp_path / "out"
     asked = ["compare", str(plan), "--out", str(out), "--json"]
     answer = CliRunner().invoke(edgeprune, asked, standalone_mode=False)
     assert answer.exception is None, answer.exception
     rows = {row["row"]: row for row in json.loads(answer.stdout)["rows"]}
-    assert list(rows) == ["dense", "svit"]
+    assert list(rows) == list(all_rows)
+    assert rows["conv"]["policy"] == "small" and rows["conv"]["parameters"] < 2_000
     assert rows["dense"]["points_under_dense"] == 0 and rows["dense"]["speedup_vs_dense"] == 1
     assert 0 < rows["svit"]["token_share"] < rows["dense"]["token_share"] == 1
     assert rows["svit"]["gmacs"] < rows["dense"]["gmacs"]
@@ -99,13 +110,16 @@ def test_each_row_is_trained_built_scored_and_timed_and_nothing_twice(tmp_path: 
     with shown_progress():
         again = CliRunner().invoke(edgeprune, asked[:-1], standalone_mode=False)
     assert again.exception is None, again.exception
-    assert "svit: sparse: done before" in again.stderr and "dense, seed 0: done before" in again.stderr
+    assert "svit: sparse: done before" in again.stderr
+    assert all(f"{name}, seed 0: done before" in again.stderr for name in ("dense", "conv"))
     assert {path for path, when in made.items() if path.stat().st_mtime_ns != when} <= {scored}
     assert scored.read_text() == before
     assert "onnxruntime, fp32; means over seeds" in again.stdout and "points over dense of its latency" in again.stdout
     by_miou = json.loads(answer.stdout)["verdicts"][0]["at_points"]
     assert Path(by_miou["chosen"]["bundle"]) == out / "rows" / by_miou["chosen"]["row"] / "seed0" / "bundle"
     assert by_miou["under"]["points"] <= 0.5
+    peers = [row for row in json.loads(answer.stdout)["rows"] if row["row"] == "conv"]
+    assert peers and all(row["kind"] == "peer" and row["bundle"] is None for row in peers)  # no verb runs one
 
 
 def test_a_row_that_an_earlier_version_scored_is_scored_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,6 +148,42 @@ def test_rows_begin_with_the_dense_checkpoint_and_learn_from_it(tmp_path: Path) 
     small = row_recipe(plan, "small", seed=0)
     assert (small.model.height, small.model.width, small.model.depth) == (48, 64, 2)
     assert small.policy.name == "dense" and list(small.phases) == ["reference"]
+
+
+def test_a_peer_begins_with_its_own_weights_and_learns_from_the_dense_checkpoint(tmp_path: Path) -> None:
+    rows = {"dense": {}, "conv": {"peer": {"name": "dabnet", "phases": ["dense"]}, "model": {"height": 48}}}
+    plan = load_plan(write_plan(tmp_path, rows=rows))
+    assert list(plan.rows) == ["dense", "conv", "depth-1", "input-32x64"]  # a peer is no dense ViT of a lower input
+    recipe = row_recipe(plan, "conv", seed=2)
+    assert list(recipe.phases) == ["dense"] and recipe.phases["dense"].start is None
+    assert recipe.model.model_fields_set <= OF_ANY_NETWORK and recipe.model.height == 48
+    check_recipe_of_peer(recipe)
+
+
+def test_a_peer_is_scored_in_each_engine() -> None:
+    plan = Plan.model_validate(
+        {"name": "p", "recipe": "r", "dense": "d", "score": {"data": "street"}, "precisions": ["int8"]}
+        | {"rows": {"dense": {}, "conv": {"peer": {"name": "dabnet"}}}}
+    )
+
+    def scored(miou: float) -> dict[str, PrecisionScore]:
+        return {"int8": PrecisionScore(miou, boundary_f=0.5, token_share=1.0, buckets={}, gmacs=1.0)}
+
+    by_engine = {"onnxruntime": scored(0.58), "openvino": scored(0.59)}
+    found = {
+        ("dense", 0): TrainedRow({}, "dense", None, 7, scored(0.60)),
+        ("conv", 0): TrainedRow({}, "dabnet", None, 7, by_engine["onnxruntime"], by_engine),
+    }
+    times = [
+        TimedRow(row, "int8", engine, Latency(1.0, 1.0), 1.0, Extremes(1, 1), None, None)
+        for row in plan.rows
+        for engine in by_engine
+    ]
+    table = tabulate(plan, found, times)
+    assert {row.row: row.kind for row in table} == {"dense": "dense", "conv": "peer"}
+    rows = [(row.row, row.engine, row.miou) for row in table]
+    assert rows[:2] == [("dense", "onnxruntime", 0.60), ("dense", "openvino", 0.60)]
+    assert rows[2:] == [("conv", "onnxruntime", 0.58), ("conv", "openvino", 0.59)]
 
 
 def test_multiply_adds_are_those_of_the_tokens() -> None:
@@ -191,6 +241,15 @@ def test_controls_are_added_where_a_plan_has_none(tmp_path: Path) -> None:
         ({"phases": {"policy": ["sparce"]}}, "has no phase 'sparce'; it has .*did you mean 'sparse'"),
         ({"phases": {"policy": ["sparse", "qat"]}}, "svit would see 16 frames in training and dense 8"),
         ({"precisions": ["fp16"]}, "precisions"),
+        (
+            {"rows": {"dense": {}, "c": {"peer": {"name": "dabnt"}}}},
+            "row c: unknown peer 'dabnt'; choices: dabnet, .*mean",
+        ),
+        ({"rows": {"dense": {}, "c": PEER | SVIT}}, "row c: a peer has no tokens"),
+        ({"rows": {"dense": {}, "c": PEER | {"model": {"depth": 2}}}}, "row c: a peer has no tokens and no blocks"),
+        ({"rows": {"dense": {}, "c": PEER}, "engines": ["tensorrt"]}, "row c: unknown engine for a peer 'tensorrt'"),
+        ({"rows": {"dense": {}, "c": PEER}, "target": "host"}, "row c: target host leaves the engine open"),
+        ({"rows": {"dense": PEER}}, "'dense' without settings|at least 2"),
         ({"seeds": []}, "seeds"),
     ],
 )

@@ -1,0 +1,58 @@
+"""What the command writes: graphs that answer as PyTorch does, scored by the code that scores a bundle's."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner
+
+from edgeprune.base.errors import InputError
+from edgeprune.lab.peers import PEERS, PeerKind
+from edgeprune.lab.peers.__main__ import find_recipe, main
+from edgeprune.lab.peers.graphs import PeerGraphs
+from edgeprune.lab.peers.training import check_recipe_of_peer, load_peer
+from edgeprune.runtime.engines import ENGINES
+from tests import models
+from tests.lab.peers import small
+
+
+def test_the_command_trains_exports_and_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PEERS, "small", PeerKind(small.Small))
+    recipe, out = tmp_path / "recipe.yaml", tmp_path / "out"
+    recipe.write_text(yaml.safe_dump(small.recipe(tmp_path).model_dump(mode="json", exclude_unset=True)))
+    typed = ["small", str(recipe), "--out", str(out), "--set", "phases.crops.frames=16"]
+    said = CliRunner().invoke(main, typed, standalone_mode=False)
+    assert said.exception is None, said.exception
+    names = ["small-fp32.onnx", "small-int8-onnxruntime.onnx", "small-int8-openvino.onnx"]
+    assert f"next: edgeprune bench {' '.join(f'--baseline {out / name}' for name in names)}\n" in said.stdout
+    rows = [line.split() for line in said.stdout.splitlines() if line.startswith("small")]
+    assert [row[1:3] for row in rows[:4]] == [[p, e] for e in ("onnxruntime", "openvino") for p in ("fp32", "int8")]
+    assert all(0 <= float(row[3]) <= 1 for row in rows)
+
+    peer, card = load_peer(out / "crops.safetensors", "small")
+    frames_FHW3 = models.frames(4)
+    with torch.no_grad():
+        expected_FHW = peer(models.images(4)).raw.argmax(dim=1).to(torch.uint8).numpy()
+
+    def agreement(engine: str, path: Path) -> float:
+        graph = ENGINES[engine].open_graph(path, 1)
+        return float(np.mean([graph(frame)["labels"] for frame in frames_FHW3] == expected_FHW))
+
+    graphs = PeerGraphs(out, card)
+    assert agreement("onnxruntime", graphs.fp32) > 0.999
+    assert 0.8 < agreement("onnxruntime", graphs.int8("onnxruntime")) < 1
+    assert 0.8 < agreement("openvino", graphs.int8("openvino-bf16")) < 1
+    for name in names[1:]:
+        constants = onnx.load(out / name).graph.initializer
+        assert sum(each.data_type == onnx.TensorProto.INT8 and len(each.dims) == 4 for each in constants) == 3
+    with pytest.raises(InputError, match="unknown engine for a peer 'tensorrt'; choices: onnxruntime, openvino"):
+        graphs.int8("tensorrt")
+
+
+def test_the_recipe_that_comes_with_it_is_a_peers() -> None:
+    recipe = find_recipe("camvid-peer", ["phases.crops.frames=800"])
+    check_recipe_of_peer(recipe)
+    assert recipe.phases["crops"].steps == 100 and recipe.validation is not None
