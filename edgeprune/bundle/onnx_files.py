@@ -1,4 +1,5 @@
-"""Which files an ONNX graph reads beside itself, told from its bytes: a device has no `onnx` package.
+"""Which files an ONNX graph reads beside itself, and whether it computes in INT8, told from its bytes: a device has no `onnx`
+package.
 
 An ONNX file is a protobuf message; a tensor's constants may lie in another file, which the tensor names
 (`TensorProto.external_data`, key `location`). The messages on the way to a tensor, with their field numbers, are those of
@@ -30,6 +31,18 @@ INSIDE: dict[str, dict[int, str]] = {
     "TensorProto": {13: "StringStringEntryProto"},
 }
 ENTRY, KEY, VALUE = "StringStringEntryProto", 1, 2
+NODE, OPERATOR = "NodeProto", 4
+TEXTS = {ENTRY: (KEY, VALUE), NODE: (OPERATOR,)}  # fields that are read
+# the operators of ONNX that make or take INT8; one of them is in every quantized graph (onnx/defs/quantization, defs/math)
+INT8_OPERATORS = {
+    b"QuantizeLinear",
+    b"DequantizeLinear",
+    b"DynamicQuantizeLinear",
+    b"QLinearMatMul",
+    b"QLinearConv",
+    b"MatMulInteger",
+    b"ConvInteger",
+}
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types; groups (3, 4) are not in ONNX
 MOST_BYTES = (1 << 31) - 1  # of a protobuf message
 MOST_FIELDS = 1_000_000  # a graph of ours has some ten thousand; as many take two seconds
@@ -46,14 +59,36 @@ def external_files(graph: Path) -> set[str]:
     Raises:
         InputError: it is no regular file, too large, or no ONNX graph.
     """
+    entries = [texts for message, texts in _read(graph) if message == ENTRY]
+    try:
+        return {texts.get(VALUE, b"").decode("utf-8") for texts in entries if texts.get(KEY) == b"location"}
+    except UnicodeDecodeError:
+        raise InputError(_damaged(graph, "a file name that is no UTF-8")) from None
+
+
+def computes_int8(graph: Path) -> bool:
+    """Whether a graph has operators of INT8.
+
+    Raises:
+        InputError: as `external_files`.
+    """
+    return any(message == NODE and texts.get(OPERATOR) in INT8_OPERATORS for message, texts in _read(graph))
+
+
+def _read(graph: Path) -> list[tuple[str, dict[int, bytes]]]:
+    """The texts of a graph that are looked at, message by message."""
     with open_regular(graph, "graph", MOST_BYTES) as (file, size):
         if not size:
             raise InputError(f"graph {graph} is empty; export or copy it again")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             try:
-                return set(_locations(content))
+                return list(_texts(content))
             except _Damaged as error:
-                raise InputError(f"graph {graph} is no whole ONNX graph ({error}); export or copy it again") from None
+                raise InputError(_damaged(graph, str(error))) from None
+
+
+def _damaged(graph: Path, why: str) -> str:
+    return f"graph {graph} is no whole ONNX graph ({why}); export or copy it again"
 
 
 def check_external(graph: Path) -> None:
@@ -78,27 +113,25 @@ def is_inside(name: str) -> bool:
     return plain and not path.is_absolute() and ".." not in path.parts
 
 
-def _locations(content: mmap.mmap) -> Iterator[str]:
+def _texts(content: mmap.mmap) -> Iterator[tuple[str, dict[int, bytes]]]:
+    """Of each message that has some its kind and its texts by the numbers of their fields."""
     left = [("ModelProto", 0, len(content), 0)]
     fields = 0
     while left:
         message, begin, end, depth = left.pop()
         if depth > MOST_DEPTH:
             raise _Damaged(f"deeper than {MOST_DEPTH} messages")
-        entry = {KEY: b"", VALUE: b""}
+        wanted, texts = TEXTS.get(message, ()), dict[int, bytes]()
         for number, wire, start, stop in _fields(content, begin, end):
             fields += 1
             if fields > MOST_FIELDS:
                 raise _Damaged(f"more than {MOST_FIELDS:,} fields")
-            if message == ENTRY and number in entry and wire == BYTES:
-                entry[number] = content[start:stop]
+            if number in wanted and wire == BYTES:
+                texts[number] = content[start:stop]
             elif wire == BYTES and (inner := INSIDE.get(message, {}).get(number)):
                 left.append((inner, start, stop, depth + 1))
-        if entry[KEY] == b"location":
-            try:
-                yield entry[VALUE].decode("utf-8")
-            except UnicodeDecodeError:
-                raise _Damaged("a file name that is no UTF-8") from None
+        if texts:
+            yield message, texts
 
 
 def _fields(content: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:

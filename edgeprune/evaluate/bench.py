@@ -20,7 +20,7 @@ from edgeprune.bundle import DENSE, MANIFEST, Bundle
 from edgeprune.data import Samples, spread
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.evaluate.accuracy import AccuracyRow, figures_of
-from edgeprune.evaluate.graphs import ALL_GRAPHS, AUTO, BASELINE_PRECISION, GraphSelection
+from edgeprune.evaluate.graphs import ALL_GRAPHS, AUTO, GraphSelection, precision_of
 from edgeprune.evaluate.timing import Entry, time_entries
 from edgeprune.evaluate.worker import Job
 from edgeprune.runtime.meters import Meter
@@ -166,7 +166,7 @@ def list_entries(bundle: Bundle, job: Job, graphs: GraphSelection = ALL_GRAPHS) 
     manifest = bundle.manifest
     entries = [entry("dense", DENSE, kind="graph", graph=str(bundle.path(manifest.dense)))]
     for path in graphs.baselines:
-        entries.append(entry("baseline", path.stem, kind="graph", graph=str(path), precision=BASELINE_PRECISION))
+        entries.append(entry("baseline", path.stem, kind="graph", graph=str(path), precision=precision_of(path)))
     entries.append(entry("stem+head", None, kind="graph", graph=str(bundle.path(manifest.stem_head))))
     for precision in graphs.precisions or manifest.graphs:
         tails = manifest.graphs[precision].tails

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.bundle import DENSE, BucketEntry, Bundle
+from edgeprune.bundle.onnx_files import computes_int8
 from edgeprune.runtime.choose import in_frame
 from edgeprune.runtime.engines import Session
 from edgeprune.runtime.engines.engine import Engine, Outputs, UInt8
@@ -19,7 +20,6 @@ from edgeprune.runtime.engines.session import Graph
 logger = logging.getLogger(__name__)
 
 AUTO = "auto"  # the bucket of the choice that a run makes
-BASELINE_PRECISION = "int8"
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class GraphSelection:
 
     Attributes:
         precisions: those of the bundle whose buckets are measured; None: all.
-        baselines: single INT8 graphs of other making, frame -> outputs; a row each by the name of the file.
+        baselines: single graphs of other making, in INT8 or not, frame -> outputs; a row each by the name of the file.
         threads: of the engine; None: the target's.
     """
 
@@ -38,6 +38,15 @@ class GraphSelection:
 
 
 ALL_GRAPHS = GraphSelection()
+
+
+def precision_of(graph: Path) -> str:
+    """What a graph of other making computes in: `int8` where one of its operators does, else `fp32`.
+
+    Raises:
+        InputError: it is no whole ONNX graph.
+    """
+    return "int8" if computes_int8(graph) else "fp32"
 
 
 @dataclass(frozen=True)
@@ -115,7 +124,7 @@ def open_graphs(bundle: Bundle, engine: Engine, graphs: GraphSelection) -> Itera
     threads = graphs.threads or manifest.target.threads
     with ExitStack() as stack:
         paths = {(DENSE, "fp32"): bundle.path(manifest.dense)}
-        paths |= {(path.stem, BASELINE_PRECISION): path for path in graphs.baselines}
+        paths |= {(path.stem, precision_of(path)): path for path in graphs.baselines}
         whole = {key: stack.enter_context(closing(engine.open_graph(path, threads))) for key, path in paths.items()}
         of_precisions = []
         for precision in graphs.precisions or manifest.graphs:

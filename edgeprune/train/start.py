@@ -8,6 +8,7 @@ import torch
 from edgeprune.base.errors import InputError
 from edgeprune.data.datasets import DataSet, load_data_set
 from edgeprune.data.preprocess import Preprocess
+from edgeprune.data.selection import LEAST_FRAMES
 from edgeprune.model.auxiliary import AuxiliaryHeads
 from edgeprune.model.blocks import Block
 from edgeprune.model.checkpoint import Card, is_checkpoint, shape_of
@@ -25,6 +26,8 @@ from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.recipe import QUANTIZED, SUFFIX
 
 logger = logging.getLogger(__name__)
+
+ENOUGH_TOKENS = 30_000  # to narrow a model on: there are ten times as many as a linear has inputs
 
 
 def normalise_of(run: PhaseRun) -> tuple[str, str | None]:
@@ -145,7 +148,10 @@ def find_wider(run: PhaseRun, path: Path, model: Segmenter) -> Segmenter | None:
 def narrow_from(run: PhaseRun, wide: Segmenter, model: Segmenter, path: Path) -> str:
     """Narrows a model on the recipe's calibration frames; returns a line that says how well it went."""
     assert run.recipe.calibration is not None
-    names, images_F3HW = calibration_frames(run.recipe.calibration, Preprocess.of(model.spec))
+    calibration = run.recipe.calibration
+    enough = max(LEAST_FRAMES, ENOUGH_TOKENS // (model.grid[0] * model.grid[1]))
+    few = calibration.model_copy(update={"frames": min(calibration.frames, enough)})
+    names, images_F3HW = calibration_frames(few, Preprocess.of(model.spec))
     kept = narrow(wide, model, images_F3HW)
     return (
         f"{path} is a {wide.spec.size} model, narrowed to {model.spec.size} on {len(names)} frames: {kept:.0%} of what its "

@@ -8,7 +8,15 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeprune.base.errors import InputError
-from edgeprune.bundle.onnx_files import ENTRY, INSIDE, check_external, external_files, is_inside
+from edgeprune.bundle.onnx_files import (
+    ENTRY,
+    INSIDE,
+    OPERATOR,
+    check_external,
+    computes_int8,
+    external_files,
+    is_inside,
+)
 from tests import bundles
 
 
@@ -43,6 +51,7 @@ def test_the_messages_are_those_of_onnx() -> None:
     # a type's sizes and a function's types hold no tensor; what else is skipped here would be a file read unhashed
     assert {name: INSIDE[name] for name in ways} == ways
     assert INSIDE["TensorProto"] == {13: ENTRY} and expected["TensorProto"][13] == ENTRY
+    assert onnx.NodeProto.DESCRIPTOR.fields_by_number[OPERATOR].name == "op_type"
 
 
 def test_constants_are_found_wherever_they_stand(tmp_path: Path) -> None:
@@ -60,6 +69,15 @@ def test_constants_are_found_wherever_they_stand(tmp_path: Path) -> None:
     path.write_bytes(model.SerializeToString())
     names = {"in-subgraph", "in-attribute", "in-initializer", "é/deep", "in-sparse", "in-function"}
     assert external_files(path) == names
+
+
+def test_a_graph_of_int8_is_told_by_its_operators(tmp_path: Path) -> None:
+    found = []
+    for operators in (["Conv", "Relu"], ["Conv", "DequantizeLinear", "Relu"], ["MatMulInteger"]):
+        nodes = [helper.make_node(operator, ["x"], ["y"]) for operator in operators]
+        onnx.save(helper.make_model(helper.make_graph(nodes, "g", [], [])), tmp_path / "g.onnx")
+        found.append(computes_int8(tmp_path / "g.onnx"))
+    assert found == [False, True, True]
 
 
 def test_a_graph_with_its_constants_inside_reads_nothing_else(tmp_path: Path) -> None:
