@@ -162,7 +162,7 @@ class BenchOptions:
     baselines: tuple[Path, ...] = option(
         "--baseline",
         default=(),
-        help="A single INT8 graph of other making (`edgeprune baselines`), timed and scored beside; repeatable.",
+        help="A single graph of other making (`edgeprune baselines`), timed and scored beside; repeatable.",
     )
     threads: int | None = threads_option()
     meter: str | None = option("--meter", help="Energy meter; default: the target's.")

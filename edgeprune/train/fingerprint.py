@@ -91,7 +91,7 @@ def frames_digest(data_set: DataSet, split: str, samples: Samples) -> str:
     """Digest of a split: its frames' names, the sizes of their files in bytes, and what the set says of its labels."""
     # what a set says by default is left out, so that a key that a later version adds changes nothing
     says = data_set.model_dump(
-        mode="json", exclude={"name", "path", "palette", "names", *SPLITS}, exclude_defaults=True
+        mode="json", exclude={"name", "path", "palette", "names", "things", *SPLITS}, exclude_defaults=True
     )
     if isinstance(spec := getattr(data_set, split), StreetSplit):
         says |= spec.model_dump(exclude={"population"}) | spec.model_dump(include={"population"}, exclude_defaults=True)
