@@ -92,9 +92,20 @@ def fold_linears(model: Segmenter, dialect: str) -> None:
         setattr(model.get_submodule(parent), attribute, FoldedLinear(linear, dialect))
 
 
-def unquantize_linears(model: Segmenter) -> None:
-    """Replaces every fake-quantized linear by a plain one of the same weights: the FP32 twin."""
+def unquantize_linears(model: Segmenter, but: tuple[str, ...] = ()) -> None:
+    """Replaces every fake-quantized linear by a plain one of its weights as they were trained, in place: the float twin.
+
+    These are the weights that QAT keeps in float, not their rounded values, though its forward passes saw those alone.
+    Rounding is noise that a model was trained to bear, with the clamp of the inputs, and nothing that its answers are made
+    of: without it they differ by less than half a step a weight. And a linear in float has the same weights in every
+    precision, so that all that `int8-mlp` and `fp16` differ in is the MLPs.
+
+    Args:
+        but: linears that stay as they are, by their names in a block (`Precision.quantized`).
+    """
     for name, linear in list(quantized_linears(model)):
+        if name.endswith(but):
+            continue
         parent, _, attribute = name.rpartition(".")
         plain = nn.Linear(linear.in_features, linear.out_features, linear.bias is not None)
         plain.weight, plain.bias = linear.weight, linear.bias
