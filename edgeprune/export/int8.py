@@ -96,9 +96,9 @@ def unquantize_linears(model: Segmenter, but: tuple[str, ...] = ()) -> None:
     """Replaces every fake-quantized linear by a plain one of its weights as they were trained, in place: the float twin.
 
     These are the weights that QAT keeps in float, not their rounded values, though its forward passes saw those alone.
-    Rounding is noise that a model was trained to bear, with the clamp of the inputs, and nothing that its answers are made
-    of: without it they differ by less than half a step a weight. And a linear in float has the same weights in every
-    precision, so that all that `int8-mlp` and `fp16` differ in is the MLPs.
+    Rounding is noise that the model was trained to bear, of half a step a weight where the trained scale does not clamp it;
+    of the shipped model either scores the same. So a linear in float has the same weights in every precision, and
+    `int8-mlp` differs from `fp16` in the MLPs alone.
 
     Args:
         but: linears that stay as they are, by their names in a block (`Precision.quantized`).
