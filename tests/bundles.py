@@ -173,7 +173,7 @@ def write_bundle(
     }
     np.savez(folder / "references.npz", frames=frame_HW3[None], **labels)  # type: ignore[arg-type]
     manifest = Manifest(
-        schema_version=schema_of(region),
+        schema_version=schema_of(region, precisions),
         name="tiny",
         target=RuntimeSpec(
             name="test", engine=engine, compiled_on_device=compiled_on_device, power=Power(meter=meter)

@@ -1,6 +1,7 @@
 """From a YAML file to a checked model: unknown keys are refused with the nearest known one."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from reprlib import Repr
@@ -74,6 +75,8 @@ def parse(spec: type[Spec], content: Any, where: str) -> Spec:
                 f"{where}: unknown key {place!r}; known: {', '.join(known)}{nearest(key, known)}"
             ) from None
         found = "" if fault["type"] == "missing" else f", found {_SHOWN.repr(fault['input'])}"
+        if fault["type"] == "literal_error":  # its message quotes the choices
+            found += nearest(str(fault["input"])[:200], re.findall(r"'([^']*)'", fault["msg"]))
         problem = fault["msg"].removeprefix("Value error, ")
         problem = (
             "expected a mapping of keys to values"

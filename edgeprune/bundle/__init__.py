@@ -2,9 +2,9 @@
 
 from edgeprune.bundle.manifest import (
     DENSE,
+    GRAPH_SETS,
     MANIFEST,
     MIXED,
-    PRECISIONS,
     SCHEMA,
     BucketEntry,
     Bundle,
@@ -16,10 +16,12 @@ from edgeprune.bundle.manifest import (
     write_manifest,
 )
 from edgeprune.bundle.opening import open_bundle
+from edgeprune.bundle.precisions import PRECISIONS
 from edgeprune.bundle.references import read_references
 
 __all__ = [
     "DENSE",
+    "GRAPH_SETS",
     "MANIFEST",
     "MIXED",
     "PRECISIONS",

@@ -7,8 +7,9 @@ further look: every name leads to something, every count fits the grid.
 from collections.abc import Callable, Iterable, Sequence
 
 from edgeprune.base.errors import InputError
-from edgeprune.bundle.manifest import MANIFEST, MIXED, Manifest, Precision, named_files, schema_of
+from edgeprune.bundle.manifest import MANIFEST, MIXED, SCHEMA_OF_REGIONS, Manifest, named_files
 from edgeprune.bundle.onnx_files import is_inside
+from edgeprune.bundle.precisions import PRECISIONS
 from edgeprune.data.region import Region
 
 HASH_DIGITS = 64
@@ -56,7 +57,7 @@ def _check_region(manifest: Manifest, refuse: Refuse) -> None:
     if region is None:
         return
     height, width = region.grid
-    if manifest.schema_version < schema_of(manifest.region):
+    if manifest.schema_version < SCHEMA_OF_REGIONS:
         raise refuse(f"a region in a manifest of schema {manifest.schema_version}")
     if height * width != manifest.tokens or height * manifest.width != width * manifest.height:
         raise refuse(
@@ -88,11 +89,12 @@ def _check_buckets(manifest: Manifest, refuse: Refuse) -> None:
 
 
 def _check_graphs(manifest: Manifest, refuse: Refuse) -> None:
-    known = list(Precision.__args__)  # type: ignore[attr-defined]
     _check_unique("precision", manifest.precisions, refuse)
     for precision in manifest.precisions:
-        if precision not in known:
-            raise refuse(f"precision {precision!r} is unknown; known: {', '.join(known)}")
+        if precision not in PRECISIONS:
+            raise refuse(f"precision {precision!r} is unknown; known: {', '.join(PRECISIONS)}")
+        if manifest.schema_version < PRECISIONS[precision].schema:
+            raise refuse(f"precision {precision} in a manifest of schema {manifest.schema_version}")
         if precision not in manifest.graphs:
             raise refuse(f"precision {precision} has no graphs")
     buckets = [bucket.name for bucket in manifest.buckets]

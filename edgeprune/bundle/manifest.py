@@ -10,10 +10,10 @@ Every file is hashed; a bundle is never changed after it is written. What a devi
 goes to a cache of its own (`edgeprune.base.device`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,23 +22,23 @@ from pydantic import Field
 from edgeprune.base.errors import InputError, choose
 from edgeprune.base.files import sha256
 from edgeprune.base.reading import Strict
+from edgeprune.bundle.precisions import PRECISIONS, PrecisionName
 from edgeprune.bundle.runtime_spec import RuntimeSpec
 from edgeprune.data.preprocess import PreprocessName
 from edgeprune.data.region import Region, Rows
 
 # 2: one_tail, which no later version writes or reads; 3: buckets.most of the target; 4: preprocess; 5: of the target what a
-# device needs, without `accuracy` and `lint`; the task, which no manifest before names; 6: region, of a bundle that has one:
-# the others are of 5, for an older runtime to read
-SCHEMA, SCHEMA_OF_WHOLE_FRAMES = 6, 5
+# device needs, without `accuracy` and `lint`; the task, which no manifest before names; 6: region, of a bundle that has one;
+# 7: precision `int8-mlp`, likewise. The others are of the oldest that can say them, for an older runtime to read (`schema_of`)
+SCHEMA, SCHEMA_OF_REGIONS, SCHEMA_OF_WHOLE_FRAMES = 7, 6, 5
 PREPROCESS_BEFORE = "letterbox"  # up to schema 3 no manifest names it, and a run fitted frames so
 MANIFEST = "manifest.json"
 MIXED = "mixed"  # the name of a graph set whose buckets are of several precisions
-PRECISIONS = ("int8", "fp16", "fp32", MIXED)  # what a bundle's graphs may be in
+GRAPH_SETS = (*PRECISIONS, MIXED)  # what the graph sets of a bundle may be called
 DENSE = "dense"  # the name of the dense FP32 reference among buckets and graphs
 
 # Bounds of what a person or a build ever writes, and a few times more. What must agree with what: `bundle/checks.py`.
 DisplayName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Precision = Literal["fp32", "fp16", "int8"]
 Side = Annotated[int, Field(ge=1, le=16384, description="pixels")]
 Tokens = Annotated[int, Field(ge=1, le=1 << 20)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -68,7 +68,7 @@ class ParityRow(Strict, frozen=True, strict=True):
     """PyTorch against the engine for one bucket, over `frames` real or street frames."""
 
     bucket: DisplayName
-    precision: Precision
+    precision: PrecisionName
     max_abs: float = Field(ge=0, description="largest difference of what answers are decided from, such as a logit")
     label_agreement: Share = Field(description="share of equal labels where the reference's margin exceeds 1e-3")
     excluded: Share = Field(description="share of pixels whose margin does not")
@@ -92,7 +92,7 @@ class PrecisionRow(Strict, frozen=True, strict=True):
     """One precision of the trunk or of a bucket, as `build` measured it."""
 
     bucket: DisplayName = Field(description="`trunk` for the trunk")
-    precision: Precision
+    precision: PrecisionName
     p50_ms: float = Field(ge=0, description="of the bucket: trunk and tail in this precision")
     loss_points: float | None = Field(description="mIoU under FP32 of the same bucket; null where unknown")
     chosen: bool
@@ -130,7 +130,7 @@ class Manifest(Strict, frozen=True, strict=True):
     engine_choice: list[EngineRow] = Field([], description="where the target leaves the engine open: what was measured")
     precision_choice: list[PrecisionRow] = Field([], description="what was measured, and what a run takes of it")
     run: str | None = Field(
-        None, description="the graph set that a run takes unless told; null: INT8 where it is there"
+        None, description="the graph set that a run takes unless told; null: the one that quantizes most"
     )
     references: str
     provenance: dict[str, Any]
@@ -152,9 +152,10 @@ class Manifest(Strict, frozen=True, strict=True):
         return self.tokens if region is None else region.tokens
 
 
-def schema_of(region: Sequence[str] | None) -> int:
-    """The schema of a manifest with this region: the oldest that can say it."""
-    return SCHEMA_OF_WHOLE_FRAMES if region is None else SCHEMA
+def schema_of(region: Sequence[str] | None, precisions: Iterable[str]) -> int:
+    """The schema of a manifest with this region and these precisions: the oldest that can say it."""
+    oldest = SCHEMA_OF_WHOLE_FRAMES if region is None else SCHEMA_OF_REGIONS
+    return max([oldest, *(PRECISIONS[each].schema for each in precisions)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +179,7 @@ class Bundle:
     def graphs(self, precision: str) -> GraphSet:
         """Raises InputError for a precision that was not built: what the bundle holds, and why not this one."""
         built, target = self.manifest.graphs, self.manifest.target
-        if precision not in built and precision in PRECISIONS:
+        if precision not in built and precision in GRAPH_SETS:
             why = "which it was built without"
             if precision == MIXED:
                 why = "which is there where a mixture was measured to be the fastest"
@@ -191,10 +192,10 @@ class Bundle:
         return choose(built, precision, "precision")
 
     def default_precision(self) -> str:
-        """What a run takes: what was measured as the fastest, else INT8 where it is there."""
+        """What a run takes: what was measured as the fastest, else the one that quantizes most."""
         if self.manifest.run:
             return self.manifest.run
-        return "int8" if "int8" in self.manifest.precisions else self.manifest.precisions[0]
+        return max(self.manifest.precisions, key=lambda each: len(PRECISIONS[each].quantized))
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:

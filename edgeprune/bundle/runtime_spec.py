@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from edgeprune.base.reading import Strict
+from edgeprune.bundle.precisions import PRECISIONS
 
 MOST_THREADS = 256
 
@@ -17,11 +18,21 @@ class Power(Strict, frozen=True, strict=True):
 
 
 class Parity(Strict, frozen=True, strict=True):
-    """Least share of equal labels between PyTorch and the engine, where the reference's margin exceeds 1e-3."""
+    """Least share of equal labels between PyTorch and the engine, where the reference's margin exceeds 1e-3; `int8` is of every
+    precision that quantizes."""
 
     fp32: float = Field(0.999, ge=0, le=1)
     int8: float = Field(0.99, ge=0, le=1)
     fp16: float = Field(0.99, ge=0, le=1)
+
+    @staticmethod
+    def key(precision: str) -> str:
+        """The key here that a precision is held to."""
+        return "int8" if PRECISIONS[precision].quantized else precision
+
+    def least(self, precision: str) -> float:
+        """The share that graphs of a precision are held to."""
+        return float(getattr(self, self.key(precision)))
 
 
 class RuntimeSpec(Strict, frozen=True, strict=True):

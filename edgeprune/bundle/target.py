@@ -9,6 +9,7 @@ from pydantic import Field
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.reading import NAME, Strict, find, parse, read_extended, shipped
+from edgeprune.bundle.precisions import PrecisionName
 from edgeprune.bundle.runtime_spec import RuntimeSpec
 
 
@@ -27,8 +28,8 @@ class Target(RuntimeSpec, frozen=True):
     requires: str = ""  # of the system, beside edgeprune
     # where several are given, `build` measures those that are installed, and `engine` becomes the fastest
     candidates: list[str] = []
-    precisions: list[Literal["fp32", "fp16", "int8"]] = Field(min_length=1)
-    # what precision `int8` leaves in float; graphs are strongly typed, the engine adds no types of its own
+    precisions: list[PrecisionName] = Field(min_length=1)
+    # what a precision that quantizes leaves in float; graphs are strongly typed, the engine adds no types of its own
     beside_int8: Literal["fp32", "fp16"] = "fp32"
     # `build` times every bucket in every precision here, and a run takes the fastest that holds the accuracy limit
     precision_per_bucket: bool = False

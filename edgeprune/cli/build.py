@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from edgeprune.base.errors import InputError
-from edgeprune.bundle import open_bundle
+from edgeprune.bundle import PRECISIONS, open_bundle
 from edgeprune.bundle.target import Target, load_target
 from edgeprune.cli.defaults import TARGET, bundle_folder, default_checkpoint
 from edgeprune.cli.inspect import PARITY_COLUMNS, parity_rows
@@ -27,7 +27,7 @@ class BuildOptions:
     target: str = option("--target", default=TARGET, help="A name (see `edgeprune targets`) or a YAML file.")
     checkpoint: Path | None = option("--checkpoint", help="Default: the zoo's street-tiny.")
     precisions: tuple[str, ...] = option(
-        "--precision", click.Choice(["int8", "fp16", "fp32"]), default=(), help="Repeatable; default: the target's."
+        "--precision", click.Choice(list(PRECISIONS)), default=(), help="Repeatable; default: the target's."
     )
     out: Path | None = option(
         "--out", help="Default: out/bundles/<model>-<target>; a bundle that is there is replaced."

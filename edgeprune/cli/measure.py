@@ -9,7 +9,7 @@ import click
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.table import plain, write_csv, write_json
-from edgeprune.bundle import DENSE, PRECISIONS, Bundle
+from edgeprune.bundle import DENSE, GRAPH_SETS, Bundle
 from edgeprune.bundle.onnx_files import check_external
 from edgeprune.cli.defaults import open_default
 from edgeprune.cli.engines import known_engines
@@ -83,7 +83,7 @@ class EvalOptions:
     )
     frames: int | None = option("--frames", FRAMES, help="Score so many, evenly spread; default: all.")
     precisions: tuple[str, ...] = option(
-        "--precision", click.Choice(PRECISIONS), default=(), help="Repeatable; default: all that were built."
+        "--precision", click.Choice(GRAPH_SETS), default=(), help="Repeatable; default: all that were built."
     )
     engines: tuple[str, ...] = option("--engine", default=(), help="Default: the target's; repeatable.")
     out: Path | None = option("--out", help="Write the rows as CSV; a file that is there is replaced.")

@@ -10,7 +10,7 @@ import click
 
 from edgeprune.base.ending import asked, ended, hard_stop
 from edgeprune.base.errors import EdgepruneError, InputError
-from edgeprune.bundle import PRECISIONS, Bundle
+from edgeprune.bundle import GRAPH_SETS, Bundle
 from edgeprune.cli import STOPPED_RUN, STOPPED_RUN_JSON
 from edgeprune.cli.defaults import open_default
 from edgeprune.cli.options import bundle_option, json_option, option, threads_option
@@ -39,7 +39,7 @@ class RunOptions:
     camera: str = option("--camera", default="synthetic://street?seed=1", help=f"{what_to_type()}.")
     frames: int | None = option("--frames", FRAMES, help="Stop after so many frames.")
     seconds: float | None = option("--seconds", A_RUN, help="Stop after so long.")
-    precision: str | None = option("--precision", click.Choice(PRECISIONS), help="Default: the fastest that was built.")
+    precision: str | None = option("--precision", click.Choice(GRAPH_SETS), help="Default: the fastest that was built.")
     bucket: str | None = option("--bucket", help="Always this bucket; default: chosen in each frame.")
     chooser: str | None = option("--chooser", help=f"{' or '.join(CHOOSERS)}; default: {next(iter(CHOOSERS))}.")
     realtime: bool = option(

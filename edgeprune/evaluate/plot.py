@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.transforms import Bbox
 
-COLOURS = {"fp32": "#3b6fb6", "int8": "#d1602b"}  # told apart by colour-blind readers too
+# told apart by colour-blind readers too
+COLOURS = {"fp32": "#3b6fb6", "int8": "#d1602b", "fp16": "#2a9d8f", "int8-mlp": "#a05195"}
 OTHER_COLOUR = "#555555"
 GREY = "#9a9a9a"
 # what lies lower than the best by more points than FAR, and by more than FAR_TIMES what the median does, and is not on the

@@ -197,13 +197,13 @@ def check_lint(target: Target, findings: Sequence[str]) -> None:
 def check_parity(target: Target, parity: Sequence[ParityRow]) -> None:
     """Raises RunError where a bucket does not answer as PyTorch does."""
     for row in parity:
-        least = getattr(target.parity, row.precision)
+        key, least = target.parity.key(row.precision), target.parity.least(row.precision)
         if not row.label_agreement >= least:
             raise RunError(
                 f"parity of bucket {row.bucket} in {row.precision}: {row.label_agreement:.2%} equal labels, at least "
                 f"{least:.2%} expected (largest logit error {row.max_abs:.3g}); no bundle was written. Where a short training "
                 "left many pixels undecided train longer, take --precision fp32, or a target of your own that extends "
-                f"{target.name} with `parity: {{{row.precision}: {floor(100 * row.label_agreement) / 100:g}}}`"
+                f"{target.name} with `parity: {{{key}: {floor(100 * row.label_agreement) / 100:g}}}`"
             )
 
 

@@ -92,9 +92,20 @@ def fold_linears(model: Segmenter, dialect: str) -> None:
         setattr(model.get_submodule(parent), attribute, FoldedLinear(linear, dialect))
 
 
-def unquantize_linears(model: Segmenter) -> None:
-    """Replaces every fake-quantized linear by a plain one of the same weights: the FP32 twin."""
+def unquantize_linears(model: Segmenter, but: tuple[str, ...] = ()) -> None:
+    """Replaces every fake-quantized linear by a plain one of its weights as they were trained, in place: the float twin.
+
+    These are the weights that QAT keeps in float, not their rounded values, though its forward passes saw those alone.
+    Rounding is noise that the model was trained to bear, of half a step a weight where the trained scale does not clamp it;
+    of the shipped model either scores the same. So a linear in float has the same weights in every precision, and
+    `int8-mlp` differs from `fp16` in the MLPs alone.
+
+    Args:
+        but: linears that stay as they are, by their names in a block (`Precision.quantized`).
+    """
     for name, linear in list(quantized_linears(model)):
+        if name.endswith(but):
+            continue
         parent, _, attribute = name.rpartition(".")
         plain = nn.Linear(linear.in_features, linear.out_features, linear.bias is not None)
         plain.weight, plain.bias = linear.weight, linear.bias

@@ -34,7 +34,7 @@ def describe_bundle(
     model, card = spec.model, spec.card
     region = list(model.inside.region.rows) if model.inside else None
     return Manifest(
-        schema_version=schema_of(region),
+        schema_version=schema_of(region, spec.precisions),
         name=card.name,
         task=model.spec.task,
         outputs=list(model.head.outputs),

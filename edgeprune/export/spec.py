@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgeprune.base.errors import InputError
+from edgeprune.bundle import PRECISIONS
 from edgeprune.bundle.target import Target
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.region import Region
@@ -56,7 +57,8 @@ class BuildSpec:
 
     def is_in_fp16(self, precision: str) -> bool:
         """Whether graphs of that precision compute in FP16 what they do not compute in INT8."""
-        return "fp16" in (precision, self.target.beside_int8)
+        beside = self.target.beside_int8 if PRECISIONS[precision].quantized else precision
+        return beside == "fp16"
 
 
 def describe_build(target: Target, inputs: BuildInputs, precisions: Sequence[str]) -> BuildSpec:
@@ -73,7 +75,7 @@ def describe_build(target: Target, inputs: BuildInputs, precisions: Sequence[str
     dense = load_dense(inputs, model)
     for each in (model, dense):
         each.head.with_confidence = inputs.confidence
-    if "int8" in precisions and not any(True for _ in quantized_linears(model)):
+    if any(PRECISIONS[each].quantized for each in precisions) and not any(True for _ in quantized_linears(model)):
         raise InputError(
             f"{inputs.checkpoint} has no quantization scales; train a qat phase or build with --precision fp32"
         )
@@ -135,9 +137,7 @@ def load_dense(inputs: BuildInputs, model: Segmenter) -> Segmenter:
 def reference_and_export_models(model: Segmenter, precision: str, dialect: str) -> tuple[Segmenter, Segmenter]:
     """The PyTorch model that parity compares with, and the same model in the form that is exported."""
     reference = copy.deepcopy(model)
-    if precision != "int8":
-        unquantize_linears(reference)
-        return reference, reference
-    graph = copy.deepcopy(model)
+    unquantize_linears(reference, but=PRECISIONS[precision].quantized)
+    graph = copy.deepcopy(reference)
     fold_linears(graph, dialect)
     return reference, graph

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.reading import Strict, parse, read_yaml
+from edgeprune.bundle import PRECISIONS
 from edgeprune.data.region import Rows
 
 
@@ -38,8 +39,9 @@ class Calib(Strict):
         return self.occupancy.get("int8") or self.occupancy.get("fp32")
 
     def thresholds_of(self, precision: str) -> list[float]:
-        """Of each gate, in graphs of a precision: FP16 takes those of FP32. Empty where they are not known."""
-        return self.thresholds.get("int8" if precision == "int8" else "fp32", [])
+        """Of each gate, in graphs of a precision: FP16 takes those of FP32, and INT8 of some linears those of INT8, which the
+        model was trained for. Empty where they are not known."""
+        return self.thresholds.get("int8" if PRECISIONS[precision].quantized else "fp32", [])
 
     def thresholds_for(self, precision: str, gates: int) -> list[float]:
         """The thresholds of a model of so many gates.

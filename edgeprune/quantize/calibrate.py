@@ -26,6 +26,7 @@ from torch import Tensor
 
 from edgeprune.base.errors import RunError
 from edgeprune.base.files import write_atomic
+from edgeprune.bundle import PRECISIONS
 from edgeprune.data import spread
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.region import Mask
@@ -237,7 +238,7 @@ def measure(model: Segmenter, images_F3HW: Tensor, calib: Calib) -> Calib:
     calib.region = list(model.inside.region.rows) if model.inside else None
     quantized = any(True for _ in quantized_linears(model))
     for precision in ("fp32", "int8") if quantized else ("fp32",):
-        set_quantized(model, precision == "int8")
+        set_quantized(model, PRECISIONS[precision].quantized)
         if model.policy.gated:
             if known := calib.thresholds.get(precision):
                 calib.occupancy[precision] = measure_occupancy(model, images_F3HW, known)

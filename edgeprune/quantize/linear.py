@@ -28,13 +28,14 @@ from nncf.torch.quantization.layers import PTQuantizerSpec, SymmetricQuantizer
 from torch import Tensor, nn
 
 from edgeprune.base.errors import InputError, RunError
+from edgeprune.bundle import PRECISIONS
 from edgeprune.model.blocks import Block
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.quantize.build_lock import wait_for_lock
 
 logger = logging.getLogger(__name__)
 
-QUANTIZED = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+QUANTIZED = PRECISIONS["int8"].quantized  # what training quantizes; a precision may take some of them alone
 # seconds for NNCF's C++ extension; its own limit of 60 is too short for two busy cores (45 s measured)
 LIMIT_SECONDS = 300.0
 os.environ.setdefault("NNCF_EXTENSION_LOAD_TIMEOUT", f"{LIMIT_SECONDS:.0f}")
@@ -151,7 +152,7 @@ def quantized_linears(model: nn.Module) -> Iterator[tuple[str, QuantLinear]]:
             yield name, module
 
 
-def set_quantized(model: Segmenter, enabled: bool) -> None:
-    """Turns fake-quantization on or off for all linears."""
-    for _, linear in quantized_linears(model):
-        linear.enabled = enabled
+def set_quantized(model: Segmenter, linears: tuple[str, ...]) -> None:
+    """Turns fake-quantization on for the linears of these names in a block (`Precision.quantized`), and off for all others."""
+    for name, linear in quantized_linears(model):
+        linear.enabled = name.endswith(linears)

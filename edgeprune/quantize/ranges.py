@@ -36,7 +36,7 @@ def measure_ranges(model: Segmenter, run: Callable[[], None], percentile: float)
 
     enabled = [(linear, linear.enabled) for _, linear in quantized_linears(model)]
     handles = [linear.register_forward_pre_hook(watch(name)) for name, linear in quantized_linears(model)]
-    set_quantized(model, False)
+    set_quantized(model, ())
     try:
         with torch.no_grad():
             run()

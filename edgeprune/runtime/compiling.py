@@ -160,13 +160,9 @@ def _able(bundle: Bundle, measured: Iterable[Measured]) -> dict[str, list[str]]:
     """The precisions in which a bucket answers as the references do, of the buckets that have one."""
     able: dict[str, list[str]] = {}
     for each in measured:
-        if each.agreement is not None and each.agreement >= _least(bundle, each.precision):
+        if each.agreement is not None and each.agreement >= bundle.manifest.target.parity.least(each.precision):
             able.setdefault(each.bucket, []).append(each.precision)
     return able
-
-
-def _least(bundle: Bundle, precision: str) -> float:
-    return float(getattr(bundle.manifest.target.parity, precision))
 
 
 def _why(bundle: Bundle, bucket: str, measured: Iterable[Measured]) -> str:
@@ -175,8 +171,9 @@ def _why(bundle: Bundle, bucket: str, measured: Iterable[Measured]) -> str:
     said = ", ".join(f"{each} {'not compiled' if share is None else f'{share:.2%}'}" for each, share in found.items())
     if all(share is None for share in found.values()):
         return "it could not be compiled in any precision"
-    least = ", ".join(f"{each} {_least(bundle, each):.2%}" for each, share in found.items() if share is not None)
-    return f"labels equal to the bundle's references: {said}; at least {least} expected"
+    least = bundle.manifest.target.parity.least
+    wanted = ", ".join(f"{each} {least(each):.2%}" for each, share in found.items() if share is not None)
+    return f"labels equal to the bundle's references: {said}; at least {wanted} expected"
 
 
 def _drop_what_does_not_answer(bundle: Bundle, choice: Choice) -> Choice:

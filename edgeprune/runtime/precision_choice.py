@@ -28,7 +28,7 @@ class Measured:
 
     Attributes:
         bucket: its name, or `TRUNK`.
-        precision: `fp32`, `fp16` or `int8`.
+        precision: a key of PRECISIONS.
         p50_ms: of the bucket, trunk and tail both in this precision; None where it could not be compiled.
         loss_points: mIoU points under FP32 of the same bucket; None where no labels are at hand.
         agreement: share of labels equal to the bundle's references, where a device compared them.
@@ -135,7 +135,7 @@ def revert_failing_tails(bundle: Bundle, engine: Engine, choice: Choice) -> Choi
     reverted = dict(choice.tails)
     for bucket, share in _mixed_agreement(bundle, engine, choice).items():
         precision = choice.tails[bucket]
-        least = min(getattr(target.parity, each) for each in (trunk, precision))
+        least = min(target.parity.least(each) for each in (trunk, precision))
         if share >= least:
             continue
         losses = (each.loss_points for each in choice.measured if (each.bucket, each.precision) == (bucket, trunk))

@@ -82,7 +82,7 @@ def test_a_newer_schema_is_refused_before_anything_else(folder: Path) -> None:
 def test_a_bundle_without_a_region_is_one_that_an_older_runtime_reads(folder: Path) -> None:
     """Schema 5, and no key that it does not know. One with a region it would refuse by its schema."""
     content = json.loads((folder / MANIFEST).read_text())
-    assert content["schema_version"] == 5 and "region" not in content and SCHEMA == 6
+    assert content["schema_version"] == 5 and "region" not in content
     assert open_bundle(folder).manifest.inside_hw is None
 
 
@@ -96,6 +96,13 @@ def test_a_bundle_with_a_region_says_so(tmp_path: Path) -> None:
     described = inspect(open_bundle(tmp_path / "bundle"))
     assert described["region"] == {"share": 15 / 24, "rows": rows}
     assert described["buckets"][-1]["token_share"] == 15 / 24
+
+
+def test_a_precision_that_an_older_runtime_does_not_know_is_of_a_newer_schema(tmp_path: Path) -> None:
+    bundle = bundles.write_bundle(tmp_path / "bundle", precisions=("fp16", "int8-mlp", "int8"))
+    assert bundle.manifest.schema_version == SCHEMA == 7
+    assert bundle.default_precision() == "int8" and bundle.graphs("int8-mlp").trunk == "graphs/int8-mlp-trunk.onnx"
+    assert bundles.write_bundle(tmp_path / "float", precisions=("fp16", "int8-mlp")).default_precision() == "int8-mlp"
 
 
 def test_what_older_bundles_say_and_nobody_reads_is_dropped(folder: Path) -> None:

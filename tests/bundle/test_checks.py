@@ -50,7 +50,8 @@ ENGINE = {"engine": "openvino", "agreement": None, "p50_ms": None, "chosen": Fal
 
 CONTRADICTIONS: dict[str, tuple[Change, str]] = {
     "no precision": (put("precisions", []), "precisions: list should have at least 1 item"),
-    "unknown precision": (put("precisions.0", "ina3221"), "precision 'ina3221' is unknown; known: fp32, fp16, int8"),
+    "unknown precision": (put("precisions.0", "ina3221"), "precision 'ina3221' is unknown; known: int8, int8-mlp, fp16, fp32"),
+    "a precision of a schema that has none": (put("precisions", ["int8-mlp"]), "int8-mlp in a manifest of schema 5; copy"),
     "precision twice": (put("precisions", ["int8", "int8"]), "precision 'int8' is there twice"),
     "precision without graphs": (put("precisions", ["fp32", "int8", "fp16"]), "precision fp16 has no graphs"),
     "graphs of no precision": (put("precisions", ["fp32"]), "graphs of 'int8', which is none of its precisions"),

@@ -42,6 +42,10 @@ def test_a_target_may_extend_one_that_extends_another(tmp_path: Path) -> None:
         ("extends: onnx-cpu\n", "mine.yaml: name: field required"),
         ("name: mine\nextends: onnx-cpu\nthreds: 4\n", "unknown key 'threds'.*did you mean 'threads'"),
         ("name: mine\nextends: onnx-cpu\npower: {metre: auto}\n", "unknown key 'power.metre'.*did you mean 'meter'"),
+        (
+            "name: mine\nextends: onnx-cpu\nprecisions: [int8, int8_mlp]\n",
+            "precisions.1: input should be 'int8', .* found 'int8_mlp'; did you mean 'int8-mlp'",
+        ),
     ],
 )
 def test_what_is_refused(tmp_path: Path, text: str, words: str) -> None:

@@ -53,6 +53,34 @@ def test_each_bucket_takes_its_fastest_tail(bundle: Bundle) -> None:
     assert pick(bundle, times_ms | {"full": (20.0, 20.5)}, ALL_AGREE) == "int8 int8 int8 int8"
 
 
+def test_one_of_three_precisions_is_taken_for_each_bucket(
+    jetson: Jetson, edgeprune: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """INT8 projections around fused attention may be slow or wrong; INT8 of the MLPs alone is chosen as INT8 of all is."""
+    made = bundles.write_bundle(
+        tmp_path / "bundle", precisions=("int8", "int8-mlp", "fp16"), engine="tensorrt", compiled_on_device=True
+    )
+    spoil(made, "int8/half")
+    frame_ms = {"quarter": (5, 6, 9), "half": (7, 8, 12), "full": (24, 18, 19)}
+
+    def time(sessions: Any, bucket: str, _: object) -> dict[str, tuple[list[float], list[float]]]:
+        return {each: ([2.0], [float(ms)]) for each, ms in zip(sessions, frame_ms[bucket], strict=True)}
+
+    monkeypatch.setattr(on_device, "_time", time)
+    said = edgeprune("compile", made.folder, "--json")
+    assert said.code == 0, said.err
+    rows = {(row["bucket"], row["precision"]): row for row in json.loads(said.out)["rows"]}
+    assert len(rows) == 12 and rows["half", "int8"]["agreement"] == 0.0
+    chosen = {bucket: each for (bucket, each), row in rows.items() if row["chosen"]}
+    assert chosen == {"trunk": "int8-mlp", "quarter": "int8", "half": "int8-mlp", "full": "int8-mlp"}
+    kept_here = kept.kept_choice(open_bundle(made.folder), ENGINE)
+    assert kept_here and {"trunk": kept_here.trunk, **kept_here.tails} == chosen
+    command = ("run", "--bundle", made.folder, "--camera", one_picture(tmp_path, 9), "--json")
+    for named, ran in ((("--precision", "int8-mlp"), "int8-mlp"), ((), MIXED)):
+        said = edgeprune(*command, *named)
+        assert said.code == 0 and json.loads(said.out)["engine"]["precision"] == ran
+
+
 def test_a_precision_that_answers_otherwise_is_not_taken(bundle: Bundle) -> None:
     times_ms = {"trunk": (5.0, 2.0), "quarter": (9.0, 4.0), "half": (12.0, 6.0), "full": (20.0, 9.0)}
     # the trunk's precision must hold in most buckets

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from edgeprune.base.errors import InputError
-from edgeprune.bundle import SCHEMA
-from edgeprune.bundle.manifest import SCHEMA_OF_WHOLE_FRAMES
+from edgeprune.bundle.manifest import SCHEMA_OF_REGIONS, SCHEMA_OF_WHOLE_FRAMES
 from edgeprune.bundle.target import load_target
 from edgeprune.data.region import Region
 from edgeprune.export.fp16 import to_fp16
@@ -59,7 +58,8 @@ def describe(inputs: BuildInputs, region: list[str] | None) -> BuildSpec:
 def test_a_manifest_says_the_region_and_an_older_runtime_refuses_it(inputs: BuildInputs) -> None:
     spec = describe(inputs, CELLS)
     manifest = describe_bundle(spec, {}, {"dense": "dense.onnx", "stem_head": "stem-head.onnx"}, [], "references.npz")
-    assert (manifest.schema_version, manifest.region, manifest.tokens, manifest.most_tokens) == (SCHEMA, CELLS, 24, 16)
+    assert (manifest.schema_version, manifest.region) == (SCHEMA_OF_REGIONS, CELLS)
+    assert (manifest.tokens, manifest.most_tokens) == (24, 16)
     last = manifest.buckets[-1]
     assert (last.name, last.first, last.token_layers) == ("full", 16, 3 * 16)
     assert spec.dense.inside is None  # the peer is dense on the whole frame

@@ -42,7 +42,8 @@ def test_what_is_to_be_built_is_described_before_anything_is_exported(inputs: Bu
     assert spec.card.name == "tiny" and spec.buckets[-1] == Bucket("full", (models.N, models.N))
     assert spec.frames_FHW3.shape == (16, models.HEIGHT, models.WIDTH, 3) and spec.frames_from.endswith("train")
     assert inputs.calib and spec.thresholds("int8") == inputs.calib.thresholds_of("int8")
-    assert spec.is_in_fp16("int8")  # beside INT8
+    assert spec.is_in_fp16("int8") and spec.is_in_fp16("int8-mlp")  # beside INT8
+    assert not spec.is_in_fp16("fp32")
     assert not describe_build(small("onnx-cpu", 3), inputs, ["int8"]).is_in_fp16("int8")
 
 
@@ -81,6 +82,9 @@ def test_findings_and_labels_that_differ_end_a_build() -> None:
     with pytest.raises(RunError, match=r"graph lint for onnx-cpu: one \(and 1 more\); no bundle was written"):
         check_lint(TARGET, ["one", "two"])
     check_parity(TARGET, [row(1.0), row(TARGET.parity.int8)])
+    of_the_mlps = row(0.5).model_copy(update={"precision": "int8-mlp"})
+    with pytest.raises(RunError, match=r"full in int8-mlp: 50.00% equal .* onnx-cpu with `parity: \{int8: 0.5\}`"):
+        check_parity(TARGET, [of_the_mlps])
     for agreement in (0.98, 0.0):
         with pytest.raises(RunError, match=f"parity of bucket full in int8: {agreement:.2%} equal labels, at least 99"):
             check_parity(TARGET, [row(1.0), row(agreement)])

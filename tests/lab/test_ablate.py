@@ -90,7 +90,9 @@ def test_int8_of_a_model_without_and_with_trained_ranges(street: str) -> None:
 
     trained = models.model(models.card(depth=3, stem="conv", quantized=True))
     rows = ablate_int8(trained, data_set, open_split(data_set, "val"), spec, 4)
-    assert [row.int8 for row in rows] == ["none: float", "all linears, trained ranges", ptq[0], *kinds]
+    ranges = ["all linears, trained ranges", "MLPs alone, trained ranges"]
+    assert [row.int8 for row in rows] == ["none: float", *ranges, ptq[0], *kinds]
+    assert rows[1].agreement_by_gate != rows[2].agreement_by_gate
 
 
 def test_int8_of_a_method_without_graphs_goes_without_nncf(street: str, said: list[str]) -> None:

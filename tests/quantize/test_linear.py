@@ -1,6 +1,7 @@
 """Fake-quantization: values, ranges, folding, and what stays in float."""
 
 import os
+from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,11 +15,14 @@ from nncf.torch.quantization.reference import torch_executor
 from torch import Tensor, nn
 
 from edgeprune.base.errors import InputError, RunError
+from edgeprune.bundle import PRECISIONS
 from edgeprune.export.int8 import FoldedLinear, fold_linears, unquantize_linears
 from edgeprune.quantize import linear as quantize_linear
 from edgeprune.quantize.linear import QuantLinear, load_quantizers, quantize_linears, quantized_linears, set_quantized
 from edgeprune.quantize.ranges import apply_ranges, measure_ranges
 from tests import models
+
+MLP = PRECISIONS["int8-mlp"].quantized
 
 
 def linear(inputs: int = 8, outputs: int = 6, bias: bool = True) -> QuantLinear:
@@ -133,12 +137,18 @@ def test_switching_a_model_off_and_unquantizing_it_give_its_float_twin() -> None
     image_13HW = models.images(1)
     with torch.no_grad():
         quantized = model(image_13HW).raw
-        set_quantized(model, False)
+        set_quantized(model, ())
         off = model(image_13HW).raw
+        set_quantized(model, MLP)
+        of_the_mlps = model(image_13HW).raw
+        unquantize_linears(model, but=MLP)
+        left = [name for name, _ in quantized_linears(model)]
+        mlps_left = model(image_13HW).raw
         unquantize_linears(model)
         plain = model(image_13HW).raw
-    assert torch.equal(off, plain)
-    assert (quantized - off).abs().max() > 1e-3
+    assert torch.equal(off, plain) and torch.equal(of_the_mlps, mlps_left)
+    assert min((one - other).abs().max() for one, other in combinations((quantized, off, of_the_mlps), 2)) > 1e-3
+    assert left == [f"blocks.{index}.{part}" for index in range(3) for part in MLP]
     assert not list(quantized_linears(model))
 
 
@@ -161,11 +171,11 @@ def seen_inputs(model: nn.Module, name: str) -> list[np.ndarray]:
     """Inputs of a linear over two batches, in float."""
     seen: list[np.ndarray] = []
     handle = model.get_submodule(name).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].numpy()))
-    set_quantized(model, False)  # type: ignore[arg-type]
+    set_quantized(model, ())  # type: ignore[arg-type]
     with torch.no_grad():
         for images_B3HW in models.images(4).split(2):
             model(images_B3HW)
-    set_quantized(model, True)  # type: ignore[arg-type]
+    set_quantized(model, quantize_linear.QUANTIZED)  # type: ignore[arg-type]
     handle.remove()
     return seen
 

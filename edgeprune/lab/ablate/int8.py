@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from edgeprune.bundle import PRECISIONS
 from edgeprune.data import Samples
 from edgeprune.data.datasets import DataSet
 from edgeprune.data.preprocess import Preprocess
@@ -58,8 +59,8 @@ def ablate_int8(
     """mIoU and equal selections of a model in INT8 against the same weights in float.
 
     Of a model without quantizers: PTQ at each of PERCENTILES (100 is min-max), by NNCF's algorithms (against the same graph
-    in float), then the first of PERCENTILES for one kind of layer at a time. Of a model after QAT: its trained ranges, PTQ
-    at 100 on the same weights, then the kinds.
+    in float), then the first of PERCENTILES for one kind of layer at a time. Of a model after QAT: its trained ranges, these in
+    the MLPs alone, PTQ at 100 on the same weights, then the kinds.
 
     Args:
         calibration: the frames that PTQ ranges are measured on.
@@ -70,7 +71,7 @@ def ablate_int8(
     if not trained:
         quantize_linears(model)
     images_BHW3 = watched_frames(model, samples)
-    set_quantized(model, False)
+    set_quantized(model, ())
     float_miou = score(model, data_set, samples, frames, None).miou
     float_keep = kept_masks(model, images_BHW3)
     rows = [_row("none: float", float_miou, float_miou, [])]
@@ -81,9 +82,12 @@ def ablate_int8(
         rows.append(_row(name, miou, float_miou, _agreement(float_keep, kept_masks(model, images_BHW3))))
         logger.info(f"{name}: mIoU {miou:.4f}")
 
-    set_quantized(model, True)
+    set_quantized(model, QUANTIZED)
     if trained:
         add("all linears, trained ranges")
+        set_quantized(model, PRECISIONS["int8-mlp"].quantized)
+        add("MLPs alone, trained ranges")
+        set_quantized(model, QUANTIZED)
     ranges = {
         percentile: ptq_ranges(model, calibration.model_copy(update={"percentile": percentile}))
         for percentile in PERCENTILES[: 1 if trained else None]
@@ -101,8 +105,7 @@ def ablate_int8(
             logger.info(f"{name}: mIoU {result.miou:.4f}")
     apply_ranges(model, ranges[PERCENTILES[0]])
     for kind in QUANTIZED:
-        for name, linear in quantized_linears(model):
-            linear.enabled = name.endswith(kind)
+        set_quantized(model, (kind,))
         add(f"{kind} alone, PTQ min-max")
     return rows
 

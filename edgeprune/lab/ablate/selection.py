@@ -27,6 +27,7 @@ from edgeprune.pruning.selection import (
     select_uniform,
 )
 from edgeprune.quantize.calib import Calib
+from edgeprune.quantize.calibrate import model_thresholds
 from edgeprune.train.validation import score
 
 logger = logging.getLogger(__name__)
@@ -104,8 +105,7 @@ def ablate_selection(scoring: Scoring, calib: Calib | None, seeds: int) -> Selec
     schedule = model.policy.schedule
     rows = [row("all", select_all), row("learned", select_top(schedule.target_candidates))]
     if calib is not None:
-        precision = "int8" if "int8" in calib.thresholds else "fp32"
-        rows.append(row("threshold", select_over(calib.thresholds_for(precision, len(model.policy.gated)))))
+        rows.append(row("threshold", select_over(model_thresholds(model, calib))))
     for seed in range(seeds):
         drawn = select_random(schedule.target_candidates, torch.Generator().manual_seed(seed))
         rows.append(row("random", drawn, seed))

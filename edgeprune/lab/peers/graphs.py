@@ -146,12 +146,12 @@ class PeerGraphs:
 
     def seen_by(self, engine: str, target: RuntimeSpec) -> Bundle:
         """The graphs for an engine as a bundle of one bucket, to be scored and timed as ours are. It is never written."""
-        spec = self.card.model
+        spec, precisions = self.card.model, ["fp32", "int8"]
         tokens = spec.grid[0] * spec.grid[1]
         return Bundle(
             self.folder,
             Manifest(
-                schema_version=schema_of(None),
+                schema_version=schema_of(None, precisions),
                 name=self.card.name,
                 target=target.model_copy(update={"engine": engine}),
                 height=spec.height,
@@ -164,7 +164,7 @@ class PeerGraphs:
                 depth=1,
                 tokens=tokens,
                 policy=self.card.network or "",
-                precisions=["fp32", "int8"],
+                precisions=precisions,
                 buckets=[BucketEntry(name="full", counts=[], first=tokens, token_layers=tokens)],
                 graphs={
                     "fp32": GraphSet(trunk=self.fp32.name, tails={}),

@@ -15,11 +15,10 @@ def _trtexec(graph: str, job: Job) -> Found:
 def checklist(bundle: Bundle | None) -> list[Step]:
     """Of a bundle: as many steps as it has graphs and precisions. None: of a bundle as a Jetson's target makes it, with one
     step for all graphs; to read, not to do."""
-    int8: str | None
-    floating, int8, least, full, graphs = "fp16", "int8", "", "", ["EACH GRAPH"]
+    floating, quantizing, least, full, graphs = "fp16", ["int8", "int8-mlp"], "", "", ["EACH GRAPH"]
     if bundle is not None:
         buckets = bundle.manifest.buckets
-        floating, int8 = Job(bundle, bundle.folder, "", {}).precisions()
+        floating, quantizing = Job(bundle, bundle.folder, "", {}).precisions()
         least, full = buckets[0].name, buckets[-1].name
         graphs = [str(path.relative_to(bundle.folder)) for path in (*graphs_of(bundle), *single_graphs(bundle))]
     steps = [Step("doctor", "What is here?", 2, on_board.doctor)]
@@ -30,8 +29,9 @@ def checklist(bundle: Bundle | None) -> list[Step]:
         Step(f"trunk {floating}", "Do we compile the trunk?", 20, on_engine.compile_trunk),
         Step(f"bucket {floating}", "One bucket?", 20, on_engine.compile_bucket),
     ]
-    if int8:
-        steps.append(Step("trunk and bucket int8", "And in INT8?", 40, on_engine.compile_int8))
+    for each in quantizing:
+        step = partial(on_engine.compile_quantized, precision=each)
+        steps.append(Step(f"trunk and bucket {each}", f"And in {each.upper()}?", 40, step))
     steps += [
         Step("labels, TF32 off", "Labels as the references?", 60, partial(on_engine.labels, tf32=False)),
         Step("labels, TF32 on", "And with TensorRT's default?", 60, partial(on_engine.labels, tf32=True)),
@@ -39,9 +39,9 @@ def checklist(bundle: Bundle | None) -> list[Step]:
         Step("latency full", "Of all tokens?", 40, partial(on_engine.latency, precision=floating, bucket=full)),
         Step("latency bucket", "Of a bucket?", 40, partial(on_engine.latency, precision=floating, bucket=least)),
     ]
-    if int8:
-        step = partial(on_engine.latency, precision="int8", bucket=least)
-        steps.append(Step("latency bucket int8", "Of that bucket in INT8?", 40, step))
+    for each in quantizing:
+        step = partial(on_engine.latency, precision=each, bucket=least)
+        steps.append(Step(f"latency bucket {each}", f"Of that bucket in {each.upper()}?", 40, step))
     return [
         *steps,
         Step("512 against 513 tokens", "Do buckets in eights save a tile?", 20, on_board.one_token_more),

@@ -71,8 +71,8 @@ def compile_bucket(job: Job) -> Found:
     return compile_graphs(job, _graphs(job, floating, job.bucket())[1:])
 
 
-def compile_int8(job: Job) -> Found:
-    return compile_graphs(job, _graphs(job, "int8", job.bucket()))
+def compile_quantized(job: Job, precision: str) -> Found:
+    return compile_graphs(job, _graphs(job, precision, job.bucket()))
 
 
 def provoke_failure(job: Job) -> Found:
@@ -110,7 +110,8 @@ def labels(job: Job, tf32: bool) -> Found:
     """
     os.environ[CACHE_VARIABLE] = str(job.folder / f"cache-tf32-{'on' if tf32 else 'off'}")
     bucket, found = job.bucket(), {}
-    for precision in filter(None, job.precisions()):
+    floating, quantizing = job.precisions()
+    for precision in dict.fromkeys([floating, *quantizing]):
         for graph in _graphs(job, precision, bucket):
             plan = built(graph, job.folder / "trtexec", tf32)
             open_runtime().plans.store(graph, plan.read_bytes(), 0.0)

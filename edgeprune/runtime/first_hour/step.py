@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.base.errors import EdgepruneError, RunError
-from edgeprune.bundle import Bundle
+from edgeprune.bundle import PRECISIONS, Bundle
 
 Found = dict[str, Any]  # what a step found out, as JSON has it
 
@@ -37,11 +37,11 @@ class Job:
     camera: str
     earlier: dict[str, Found]
 
-    def precisions(self) -> tuple[str, str | None]:
-        """The float one and INT8, as the bundle has them."""
+    def precisions(self) -> tuple[str, list[str]]:
+        """The float one, and those that quantize, as the bundle has them."""
         built = self.bundle.manifest.precisions
-        floating = next((each for each in built if each != "int8"), built[0])
-        return floating, "int8" if "int8" in built else None
+        quantizing = [each for each in built if PRECISIONS[each].quantized]
+        return next((each for each in built if each not in quantizing), built[0]), quantizing
 
     def bucket(self) -> str:
         """The one bucket that is looked at closely: the smallest."""

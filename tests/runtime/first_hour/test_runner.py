@@ -218,8 +218,10 @@ def test_the_list_begins_with_what_finds_out_most(
 
 
 def test_the_list_needs_no_bundle(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """It is that of a bundle as a Jetson's target makes it."""
+    bundle = bundles.write_bundle(tmp_path / "bundle", precisions=("int8", "int8-mlp", "fp32"))
     assert typed(monkeypatch, "--list") == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if "trtexec" not in line]
     steps = [step for step in checklist(bundle) if not step.name.startswith("trtexec")]

@@ -106,7 +106,7 @@ def test_cuda_graph_against_plain(job: Job, trtexec: Trtexec) -> None:
 def test_compiling(thor: Jetson, job: Job) -> None:
     assert list(on_engine.compile_trunk(job)) == ["fp32-trunk"]
     assert list(on_engine.compile_bucket(job)) == ["fp32-tail-quarter"]
-    found = on_engine.compile_int8(job)
+    found = on_engine.compile_quantized(job, "int8")
     assert list(found) == ["int8-trunk", "int8-tail-quarter"] and all(row["plan_mb"] > 0 for row in found.values())
 
 
