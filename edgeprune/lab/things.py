@@ -20,6 +20,7 @@ from edgeprune.base.table import render_table
 from edgeprune.data import open_split, spread
 from edgeprune.data.datasets import load_data_set
 from edgeprune.data.nearest import LabelMap, resize_nearest
+from edgeprune.evaluate.components import connected_components
 from edgeprune.evaluate.small_things import SMALL_PX
 
 TYPED = "python -m edgeprune.lab.things"
@@ -52,16 +53,15 @@ class Things:
 
 def boxes(mask_HW: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     """Height, lowest row + 1, and pixels (T, 3) of each connected component of LEAST_PIXELS or more."""
-    from scipy import ndimage
-
-    component_HW, count = ndimage.label(mask_HW, np.ones((3, 3), int))
-    pixels = np.bincount(component_HW.ravel(), minlength=count + 1)[1:]
-    found = [
-        (rows.stop - rows.start, rows.stop, size)
-        for (rows, _), size in zip(ndimage.find_objects(component_HW), pixels, strict=True)
-        if size >= LEAST_PIXELS
-    ]
-    return np.array(found, np.int64).reshape(-1, 3)
+    components = connected_components(mask_HW.astype(np.uint8))
+    row_P, _ = np.nonzero(mask_HW)
+    component_P = components.of_HW[mask_HW]
+    top_K = np.full(len(components.area_K), len(mask_HW))
+    foot_K = np.zeros_like(top_K)
+    np.minimum.at(top_K, component_P, row_P)
+    np.maximum.at(foot_K, component_P, row_P + 1)
+    kept_K = (components.id_K == 1) & (components.area_K >= LEAST_PIXELS)
+    return np.stack((foot_K - top_K, foot_K, components.area_K), axis=1)[kept_K]
 
 
 def count_things(name: str, split: str, frames: int, classes: list[str]) -> Iterator[Things]:
