@@ -51,7 +51,7 @@ def describe_bundle(
         region=region,
         policy=card.policy.name,
         precisions=list(spec.precisions),
-        buckets=[_entry(bucket, model) for bucket in spec.buckets],
+        buckets=[bucket_entry(bucket, model) for bucket in spec.buckets],
         graphs=dict(graphs),
         dense=singles["dense"],
         stem_head=singles["stem_head"],
@@ -62,7 +62,8 @@ def describe_bundle(
     )
 
 
-def _entry(bucket: Bucket, model: Segmenter) -> BucketEntry:
+def bucket_entry(bucket: Bucket, model: Segmenter) -> BucketEntry:
+    """A bucket as a manifest names it, and as a run chooses among them."""
     return BucketEntry(
         name=bucket.name,
         counts=list(bucket.counts),

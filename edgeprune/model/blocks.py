@@ -83,6 +83,9 @@ class Attention(nn.Module):
 
 def attend(q_HNE: Tensor, k_HNE: Tensor, v_HNE: Tensor, keys_N: Tensor | None, bias_N: Tensor | None = None) -> Tensor:
     """softmax(q k^T / sqrt(E) + bias) v over the keys that `keys_N` (..., N) allows; shapes (..., H, N, E)."""
+    if q_HNE.ndim == 3 and q_HNE.device.type != "cpu":
+        # fused kernels take four dimensions alone; three would have all logits of the frame written to memory
+        return attend(q_HNE[None], k_HNE[None], v_HNE[None], keys_N, bias_N)[0]
     if q_HNE.device.type == "cpu" and q_HNE.dtype == torch.bfloat16:
         # plain products of contiguous operands: in bf16 torch's CPU flash kernel takes twice as long, strided operands
         # half as long again (16 images, 352 tokens, forward and backward: 20 ms against 33 and 32)

@@ -15,10 +15,11 @@ from edgeprune.base.machine import describe_machine
 from edgeprune.base.reading import ROOT
 from edgeprune.base.table import render_table, write_csv, write_json
 from edgeprune.bundle.target import BucketFamily
-from edgeprune.lab.in_torch.bench import DEPTHS, DTYPES, Rounds, bench_in_torch, describe_gpu, find_gpu
+from edgeprune.lab.in_torch.bench import DEPTHS, DTYPES, bench_in_torch
+from edgeprune.lab.in_torch.gpu import describe_gpu, find_gpu, open_gpu_meter
+from edgeprune.lab.in_torch.rounds import Rounds
 from edgeprune.model.card import read_header
 from edgeprune.model.spec import ModelSpec
-from edgeprune.runtime.meters import open_meter
 
 TYPED = "python -m edgeprune.lab.in_torch"
 CHECKPOINT = ROOT / "zoo" / "street-tiny" / "qat.safetensors"  # whose policy and ratios are timed
@@ -72,7 +73,7 @@ def main(
     out: Path,
 ) -> None:
     check_environment()
-    (card, _), sensor = read_header(CHECKPOINT), open_meter("auto")
+    (card, _), sensor = read_header(CHECKPOINT), open_gpu_meter()
     gpu, rows = find_gpu(), list[dict[str, Any]]()
     make_folder(out, "results")
     about = {"rounds": rounds, "gpu": describe_gpu(gpu), "machine": describe_machine()}

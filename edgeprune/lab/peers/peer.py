@@ -46,7 +46,7 @@ class Peer(Network):
 
     def logits(self, images_B3HW: Tensor) -> Tensor:
         """Levels 0-255 of any size -> logits (B, K, h, w) at `LABEL_STRIDE`."""
-        normal_B3HW = (images_B3HW - self.mean) / self.std
+        normal_B3HW = ((images_B3HW - self.mean) / self.std).to(self.mean.dtype)
         size = tuple(ceil(side / LABEL_STRIDE) for side in images_B3HW.shape[-2:])
         return enlarge(self.coarse_logits(normal_B3HW), size)
 
