@@ -88,6 +88,15 @@ def test_unknown_stem_is_refused_by_the_configuration() -> None:
 # ------------------------------------------------------------------------------------------------ attention
 
 
+def test_a_frame_is_an_image_of_a_batch_of_one() -> None:
+    """What a GPU's fused kernels are given of a frame, which take four dimensions alone."""
+    q_HNE, k_HNE, v_HNE = torch.randn(3, 2, 9, HEAD_SIZE, generator=torch.Generator().manual_seed(0))
+    keys_N, bias_N = torch.arange(9) % 3 > 0, torch.linspace(0, 1, 9)
+    for given in ((None, None), (keys_N, None), (None, bias_N), (keys_N, bias_N)):
+        alone_HNE = attend(q_HNE, k_HNE, v_HNE, *given)
+        torch.testing.assert_close(attend(q_HNE[None], k_HNE[None], v_HNE[None], *given)[0], alone_HNE)
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_attention_in_bf16_on_the_cpu_equals_sdpa(masked: bool) -> None:
     generator = torch.Generator().manual_seed(0)

@@ -17,7 +17,7 @@ from edgeprune.base.table import render_table, write_csv, write_json
 from edgeprune.bundle.target import BucketFamily
 from edgeprune.lab.in_torch.bench import DEPTHS, DTYPES, bench_in_torch
 from edgeprune.lab.in_torch.gpu import describe_gpu, find_gpu, open_gpu_meter
-from edgeprune.lab.in_torch.rounds import Rounds
+from edgeprune.lab.in_torch.rounds import MEASURED, Rounds
 from edgeprune.model.card import read_header
 from edgeprune.model.spec import ModelSpec
 
@@ -30,14 +30,7 @@ COLUMNS = {
     "height": ("height", "d"),
     "width": ("width", "d"),
     "dtype": ("dtype", ""),
-    "graph": ("graph", ""),
-    "mode": ("mode", ""),
-    "token_share": ("of dense", ".0%"),
-    "latency_ms.p50": ("p50 ms", ".2f"),
-    "latency_ms.p95": ("p95 ms", ".2f"),
-    "speedup_vs_dense": ("x dense", ".2f"),
-    "mj_per_frame": ("mJ/frame", ".1f"),
-    "mj_above_idle": ("above idle", ".1f"),
+    **MEASURED,
 }
 
 

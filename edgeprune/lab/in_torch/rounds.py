@@ -20,6 +20,16 @@ from edgeprune.runtime.meters import Energy, Meter, measure_idle
 logger = logging.getLogger(__name__)
 
 IDLE_S = 3.0
+MEASURED = {  # columns: which graph, and what `time_in_rounds` measures of it
+    "graph": ("graph", ""),
+    "mode": ("mode", ""),
+    "token_share": ("of dense", ".0%"),
+    "latency_ms.p50": ("p50 ms", ".2f"),
+    "latency_ms.p95": ("p95 ms", ".2f"),
+    "speedup_vs_dense": ("x dense", ".2f"),
+    "mj_per_frame": ("mJ/frame", ".1f"),
+    "mj_above_idle": ("above idle", ".1f"),
+}
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from edgeprune.base.table import plain, render_table, write_csv, write_json
 from edgeprune.lab.compare.comparison import MEASURES
 from edgeprune.lab.in_torch.gpu import describe_gpu, fastest_inference, find_gpu, open_gpu_meter
 from edgeprune.lab.in_torch.networks import ScoredFrames, list_networks
-from edgeprune.lab.in_torch.rounds import Rounds, time_in_rounds
+from edgeprune.lab.in_torch.rounds import MEASURED, Rounds, time_in_rounds
 from edgeprune.lab.in_torch.training import check_alike, outcomes, train_networks
 from edgeprune.runtime.meters import Meter
 from edgeprune.train.recipe import Recipe
@@ -42,14 +42,7 @@ RESULTS = "trained"  # .json, .csv and .txt
 SECONDS = 1.0  # a round of one graph lasts so long or longer
 COLUMNS: dict[str, tuple[str, str]] = {
     "network": ("network", ""),
-    "graph": ("graph", ""),
-    "mode": ("mode", ""),
-    "token_share": ("of dense", ".0%"),
-    "latency_ms.p50": ("p50 ms", ".2f"),
-    "latency_ms.p95": ("p95 ms", ".2f"),
-    "speedup_vs_dense": ("x dense", ".2f"),
-    "mj_per_frame": ("mJ/frame", ".1f"),
-    "mj_above_idle": ("above idle", ".1f"),
+    **MEASURED,
     **{measure: (header, ".4f") for measure, header in MEASURES.items()},
 }
 

@@ -10,12 +10,12 @@ import torch
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.bundle.target import BucketFamily
 from edgeprune.lab.in_torch import __main__ as command
-from edgeprune.lab.in_torch import rounds
+from edgeprune.lab.in_torch import gpu, rounds
 from edgeprune.lab.in_torch.bench import bench_in_torch, make_family
 from edgeprune.lab.in_torch.rounds import Rounds
 from edgeprune.lab.in_torch.runners import GRAPH, MODES
 from edgeprune.model.spec import ModelSpec, PolicySpec
-from edgeprune.runtime.meters import open_meter
+from edgeprune.runtime.meters import NoSensor, open_meter
 from tests import models
 from tests.lab.in_torch.replays import TenWatts, as_replays
 
@@ -78,6 +78,19 @@ def test_a_gpu_that_is_too_small(monkeypatch: pytest.MonkeyPatch, without_gpu: N
 def test_no_gpu() -> None:
     with pytest.raises(InputError, match="sees no CUDA GPU here; type `edgeprune bench`"):
         command.main([], standalone_mode=False)
+
+
+def test_the_meter_is_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`auto` takes that of a server's CPU."""
+    meter = TenWatts()
+    monkeypatch.setattr(gpu, "open_meter", {"nvml": meter}.__getitem__)
+    assert gpu.open_gpu_meter() is meter
+
+    def without(name: str) -> None:
+        raise NoSensor("NVML needs nvidia-ml-py")
+
+    monkeypatch.setattr(gpu, "open_meter", without)
+    assert gpu.open_gpu_meter().stop().status == "no energy sensor: NVML needs nvidia-ml-py"
 
 
 def test_the_command(
