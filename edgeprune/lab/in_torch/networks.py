@@ -26,7 +26,7 @@ from edgeprune.export.manifest import bucket_entry
 from edgeprune.lab.compare.comparison import MEASURES
 from edgeprune.lab.in_torch.gpu import place, place_frame
 from edgeprune.lab.in_torch.rounds import Timed
-from edgeprune.lab.in_torch.runners import COMPILED, DIALECT, EAGER, MODES, FamilyRunner, WholeRunner
+from edgeprune.lab.in_torch.runners import DIALECT, EAGER, MODES, FamilyRunner, WholeRunner
 from edgeprune.lab.in_torch.training import DENSE, SPARSE
 from edgeprune.lab.peers.graphs import PeerGraph
 from edgeprune.lab.peers.training import load_peer
@@ -83,11 +83,11 @@ def list_networks(
 
     Args:
         checkpoints: `dense`, `sparse`, and any number of peers by their names.
-        compiled: whether buckets are compiled too.
+        compiled: whether buckets are compiled too; they are not timed eagerly.
 
     Returns:
-        what says of itself {`network`, `parameters`, `graph`, `mode`, `token_share`}; and, for one mode of each network, what
-        it scores, and of `auto` how many frames each of the `buckets` had.
+        runners that say of themselves {`network`, `parameters`, `graph`, `mode`, `token_share`}; and, for one mode of each
+        network, what it scores, and of `auto` how many frames each of the `buckets` had.
     """
     dense, _ = load(checkpoints[DENSE])
     yield from whole(DENSE, place(dense, device, dtype), DenseGraph(dense, dense.spec.depth, DIALECT), frames)
@@ -97,12 +97,13 @@ def list_networks(
             yield from whole(name, place(peer, device, dtype), PeerGraph(peer), frames)
     pruned, _ = load(checkpoints[SPARSE])
     calib = read_calib(checkpoints[SPARSE].with_name(f"calib-{checkpoints[SPARSE].stem}.yaml"))
-    modes = [mode for mode in modes_of(device) if compiled or mode != COMPILED]
+    modes = modes_of(device)[: 2 if compiled else 1]
     yield from family(place(pruned, device, dtype), calib, BucketFamily(), frames, modes)
 
 
 def modes_of(device: torch.device) -> list[str]:
-    """The keys of MODES that a device has, what others are held against first; a CPU has no CUDA graphs."""
+    """The keys of MODES that a device has: the CUDA graph, which others are held against, then the compiled one; a CPU has
+    neither."""
     return list(MODES) if device.type == "cuda" else [EAGER]
 
 

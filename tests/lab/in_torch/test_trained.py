@@ -13,15 +13,16 @@ from edgeprune.bundle.target import BucketFamily
 from edgeprune.export.family import buckets_of_frames, place_buckets
 from edgeprune.export.graphs import DenseGraph, blank_frame
 from edgeprune.lab.compare.comparison import MEASURES
-from edgeprune.lab.in_torch import rounds, trained
-from edgeprune.lab.in_torch.networks import ScoredFrames, family
+from edgeprune.lab.in_torch import networks, rounds, trained
+from edgeprune.lab.in_torch.networks import ScoredFrames, family, list_networks
 from edgeprune.lab.in_torch.rounds import Rounds
 from edgeprune.lab.in_torch.runners import DIALECT, EAGER, MODES, WholeRunner
 from edgeprune.lab.in_torch.training import check_alike, recipe_of_peers
 from edgeprune.lab.peers import PEERS, PeerKind
+from edgeprune.model.checkpoint import save
 from edgeprune.pruning.selection import select_all, select_top
 from edgeprune.quantize.calib import Calib
-from edgeprune.quantize.calibrate import calibrate_thresholds
+from edgeprune.quantize.calibrate import calibrate_thresholds, write_calib
 from edgeprune.train.recipe import Recipe
 from edgeprune.train.recipe_file import load_recipe
 from edgeprune.train.validation import score
@@ -157,3 +158,26 @@ def test_what_would_not_be_trained_alike_is_refused(
 def test_what_is_scored_must_be_named(tmp_path: Path, key: str) -> None:
     with pytest.raises(InputError, match=f"has no {key}"):
         check_alike(recipe(tmp_path, **{key: None}))
+
+
+@pytest.mark.parametrize(("compiled", "of_buckets"), [(False, ["CUDA graph"]), (True, ["CUDA graph", "torch.compile"])])
+def test_modes_on_a_gpu(
+    compiled: bool, of_buckets: list[str], frames: ScoredFrames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What would be captured there, run here as it is."""
+    for name in ("dense", "sparse"):
+        described = models.card("svit" if name == "sparse" else "dense")
+        save(tmp_path / f"{name}.safetensors", described, models.model(described).state_dict())
+    calib = Calib(
+        model="tiny", data="street", frames=["a"], thresholds={"fp32": [0.0] * 3}, occupancy={"fp32": [[0.5] * 3]}
+    )
+    write_calib(tmp_path / "calib-sparse.yaml", calib)
+    for mode in MODES:
+        monkeypatch.setitem(MODES, mode, lambda step: step)
+    monkeypatch.setattr(networks, "modes_of", lambda device: list(MODES))
+    checkpoints = {name: tmp_path / f"{name}.safetensors" for name in ("dense", "sparse")}
+    with torch.inference_mode():
+        about = [each.about for each in list_networks(checkpoints, frames, CPU, torch.float32, compiled)]
+    assert [row["mode"] for row in about if row["network"] == "dense"] == ["CUDA graph", "torch.compile", "eager"]
+    assert [row["mode"] for row in about if row["graph"] == "auto"] == of_buckets
+    assert [row["mode"] for row in about if "miou" in row] == ["CUDA graph", "CUDA graph"]  # dense, auto
