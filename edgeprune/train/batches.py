@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from edgeprune.base.errors import EdgepruneError, InputError, RunError
-from edgeprune.data import Samples, open_split
+from edgeprune.data import Samples, open_split, spread
 from edgeprune.data.datasets import DataSet, load_data_set
 from edgeprune.data.held_out import HeldOut
 from edgeprune.data.preprocess import Preprocess
+from edgeprune.data.samples import Split
 from edgeprune.data.street import CachedStreet, StreetSamples
 from edgeprune.train.recipe import Mix
 
@@ -48,7 +49,7 @@ def open_mix(
     rendered.
 
     Raises:
-        InputError: the data sets don't agree on their classes.
+        InputError: the data sets don't agree on their classes; or see `open_part`.
     """
     sets = [load_data_set(part.data) for part in mix]
     for other in sets[1:]:
@@ -56,11 +57,31 @@ def open_mix(
             raise InputError(f"data sets {sets[0].name} and {other.name} have different classes and can't be mixed")
     splits: list[Samples] = []
     for part, data_set in zip(mix, sets, strict=True):
-        split = open_split(data_set, part.split, part.include, part.exclude)
-        if held_out is not None:
-            split = held_out.leave(part, split)
+        split = open_part(part, data_set, held_out)
         splits.append(CachedStreet(split, cache) if cache and isinstance(split, StreetSamples) else split)
     return sets, splits
+
+
+def open_part(part: Mix, data_set: DataSet, held_out: HeldOut | None) -> Split:
+    """The samples of one source of a phase: what its globs choose, without what is held out, and of these `part.images`, evenly
+    spread. Scenes of the street are no neighbours of each other: of these it takes the first.
+
+    Raises:
+        InputError: see `open_split`; or there are fewer than `part.images`.
+    """
+    samples = open_split(data_set, part.split, part.include, part.exclude)
+    if held_out is not None:
+        samples = held_out.leave(part, samples)
+    if part.images is None:
+        return samples
+    if part.images > len(samples):
+        raise InputError(
+            f"images is {part.images}, and data set {part.data} has {len(samples)} frames to train on in its split "
+            f"{part.split}; set images to {len(samples)} or fewer, or leave it out"
+        )
+    if isinstance(samples, StreetSamples):
+        return samples.some(range(part.images))
+    return samples.some(spread(len(samples), part.images))
 
 
 class MixtureSampler:

@@ -12,7 +12,7 @@ from edgeprune.base.files import sha256
 from edgeprune.model.checkpoint import shape_of
 from edgeprune.pruning.methods import make_policy, settle
 from edgeprune.quantize.loading import read_card
-from edgeprune.train.fingerprint import CLASSES, choice_of, contents_of, difference, without_folders
+from edgeprune.train.fingerprint import CLASSES, as_compared, choice_of, contents_of, difference
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.recipe import QUANTIZED, SPARSE, SUFFIX, Phase, Recipe
 from edgeprune.train.tensorboard import check_tensorboard
@@ -193,7 +193,7 @@ def _alike(key: str, says: Any, made: Any, by_content: bool) -> bool:
         by_content: what the key names is compared as `contents_of` has it, so a file may be anywhere.
     """
     if key == "data":
-        return without_folders(says) == without_folders(made)
+        return as_compared(says) == as_compared(made)
     paths = [Path(str(value)) for value in (says, made)]
     if says != made and key in ("start", "teacher") and all(path.suffix == SUFFIX for path in paths):
         return by_content or (all(map(isfile, paths)) and sha256(paths[0]) == sha256(paths[1]))

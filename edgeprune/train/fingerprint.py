@@ -19,12 +19,12 @@ from edgeprune.base.errors import InputError
 from edgeprune.data import Samples, open_split
 from edgeprune.data.datasets import DataSet, StreetSplit, load_data_set
 from edgeprune.data.folder import FolderSamples
-from edgeprune.data.held_out import HeldOut
 from edgeprune.data.selection import FrameSelection
 from edgeprune.data.split import SPLITS
 from edgeprune.model.checkpoint import shape_of
 from edgeprune.model.weight_files import find_weights, read_safetensors
 from edgeprune.pruning.methods import settle
+from edgeprune.train.batches import open_part
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.recipe import QUANTIZED, SUFFIX, Recipe
 
@@ -36,7 +36,7 @@ def settings_digest(run: PhaseRun) -> str:
     """Of the settings that decide a phase's steps: a state of another recipe must not be resumed. Files count by their
     content (`contents_of`), not by where they are."""
     recipe, phase = run.recipe, run.phase.model_dump()
-    phase["data"] = without_folders(phase["data"])
+    phase["data"] = as_compared(phase["data"])
     phase |= {key: SUFFIX for key in ("start", "teacher") if str(phase[key]).endswith(SUFFIX)}
     content: dict[str, Any] = {
         "seed": recipe.seed,
@@ -66,11 +66,15 @@ def contents_of(run: PhaseRun) -> Contents:
     found: Contents = {}
     for index, mix in enumerate(phase.data, start=1):
         with suppress(InputError):  # the phase itself says so when it needs them
-            data_set, found[f"data {index}"] = _describe(mix, recipe.held_out)
+            data_set = load_data_set(mix.data)
+            found[f"data {index}"] = _describe(mix, data_set, open_part(mix, data_set, recipe.held_out))
             found[CLASSES] = json.dumps(data_set.names)
     if phase.kind in QUANTIZED and recipe.calibration is not None:
         with suppress(InputError):
-            _, found["calibration"] = _describe(recipe.calibration)
+            source = recipe.calibration
+            data_set = load_data_set(source.data)
+            samples = open_split(data_set, source.split, source.include, source.exclude)
+            found["calibration"] = _describe(source, data_set, samples)
     weights = {"start": run.start, "teacher": phase.teacher if phase.distills else None}
     paths = {key: run.checkpoint_of(value) for key, value in weights.items() if value is not None}
     if run.start is None and recipe.weights is not None:
@@ -79,12 +83,8 @@ def contents_of(run: PhaseRun) -> Contents:
     return found | {key: weights_digest(path) for key, path in paths.items() if path.is_file()}
 
 
-def _describe(source: FrameSelection, held_out: HeldOut | None = None) -> tuple[DataSet, str]:
-    data_set = load_data_set(source.data)
-    samples = open_split(data_set, source.split, source.include, source.exclude)
-    if held_out is not None:
-        samples = held_out.leave(source, samples)
-    return data_set, f"{frames_digest(data_set, source.split, samples)} {data_set.name} {source.split}"
+def _describe(source: FrameSelection, data_set: DataSet, samples: Samples) -> str:
+    return f"{frames_digest(data_set, source.split, samples)} {data_set.name} {source.split}"
 
 
 def frames_digest(data_set: DataSet, split: str, samples: Samples) -> str:
@@ -117,13 +117,17 @@ def weights_digest(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def without_folders(data: Any) -> Any:
-    """A phase's `data`, with the YAMLs of its sets without the folders they are in; of another form, as it is."""
+def as_compared(data: Any) -> Any:
+    """A phase's `data`, with the YAMLs of its sets without the folders they are in, and without keys that are null, which say
+    nothing and which an earlier version may not have had; of another form, as it is."""
     if not isinstance(data, list):
         return data
-    return [
-        mix | {"data": Path(str(mix["data"])).name} if isinstance(mix, dict) and "data" in mix else mix for mix in data
-    ]
+    return [_as_compared(mix) if isinstance(mix, dict) and "data" in mix else mix for mix in data]
+
+
+def _as_compared(mix: dict[str, Any]) -> dict[str, Any]:
+    said = {key: value for key, value in mix.items() if value is not None}
+    return said | {"data": Path(str(mix["data"])).name}
 
 
 def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:

@@ -45,6 +45,12 @@ class Mix(FrameSelection):
     """One source of training samples."""
 
     share: float = Field(1.0, gt=0, le=1e6, description="of each batch, beside the other sources' shares")
+    images: int | None = Field(
+        None,
+        ge=1,
+        le=10**9,
+        description="so many frames and no others, evenly spread over those that the globs and `hold_out` leave; null: all",
+    )
 
 
 class OhemSpec(Strict):

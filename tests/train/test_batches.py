@@ -3,6 +3,7 @@
 from collections import Counter
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +11,14 @@ import torch
 
 from edgeprune.base.errors import InputError
 from edgeprune.data import Sample
+from edgeprune.data.held_out import HeldOut
 from edgeprune.data.preprocess import Preprocess
+from edgeprune.data.street import CachedStreet
 from edgeprune.train.batches import Mixture, MixtureSampler, OwnParts, load_batches, open_mix
-from edgeprune.train.recipe import Mix
+from edgeprune.train.phases import train
+from edgeprune.train.recipe import Mix, Validation, leave_out
 from tests import models
+from tests.train.test_best import folder_set
 
 
 def mixes(*shares: float) -> list[Mix]:
@@ -96,3 +101,44 @@ def test_data_sets_of_different_classes_are_not_mixed(tmp_path: Path) -> None:
     other.write_text(Path(from_street).read_text().replace("name: street", "name: other").replace("- sky", "- heaven"))
     with pytest.raises(InputError, match="data sets street and other have different classes and can't be mixed"):
         open_mix([Mix(data=from_street), Mix(data=str(other))], None)
+
+
+# ------------------------------------------------------------------------------------------------ so many images
+
+
+def test_so_many_images_are_spread_evenly_over_what_is_left(tmp_path: Path) -> None:
+    data = folder_set(tmp_path, 40)  # 0-000 to 3-039
+    held_out = Validation(data=data, split="train", exclude=["3-*"], hold_out=0.2).held_out
+    assert held_out is not None
+
+    def numbers(out: HeldOut | None = None, **keys: Any) -> list[int]:
+        _, (split,) = open_mix([Mix(data=data, **keys)], None, out)
+        assert [split[index].name for index in range(len(split))] == split.names
+        return [int(name[2:]) for name in split.names]
+
+    assert numbers(images=4) == [0, 13, 26, 39] and numbers(images=40) == numbers()
+    left = numbers(held_out, include=["0-*", "1-*"], exclude=["*9"])
+    taken = numbers(held_out, include=["0-*", "1-*"], exclude=["*9"], images=3)
+    assert taken == [left[0], left[(len(left) - 1) // 2], left[-1]] and len(left) == 14
+    recipe = models.changed(models.recipe(tmp_path), "dense", data=[{"data": data, "images": 3}])
+    (mix,) = leave_out(recipe, f"{data}:0-*").phases["dense"].data
+    assert open_mix([mix], None)[1][0].names == ["1-010", "2-024", "3-039"]
+
+
+def test_of_the_street_the_first_scenes_are_taken_and_keep_their_cache(tmp_path: Path) -> None:
+    data = models.write_street(tmp_path)
+    _, (some, every) = open_mix([Mix(data=data, images=3), Mix(data=data)], tmp_path / "cache")
+    assert some.names == every.names[:3] == ["street-0", "street-1", "street-2"]
+    assert isinstance(some, CachedStreet) and isinstance(every, CachedStreet) and some.path == every.path
+
+
+def test_more_images_than_there_are_is_one_line(tmp_path: Path) -> None:
+    recipe = models.recipe(
+        tmp_path, validation={"data": models.write_street(tmp_path), "split": "train", "hold_out": 0.25}
+    )
+    recipe.phases["dense"].data[0].images = 7
+    with pytest.raises(
+        InputError, match="^images is 7, and data set .* has 6 frames to train on in its split train; set images to 6"
+    ):
+        train(recipe, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

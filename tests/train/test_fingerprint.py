@@ -2,6 +2,7 @@
 clone has moved; a teacher of other classes is refused, or teaches by its tokens alone."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from edgeprune.data.datasets import StreetSplit, load_data_set
 from edgeprune.model.checkpoint import HEADER, save, write_safetensors
 from edgeprune.model.weight_files import read_safetensors
 from edgeprune.quantize.loading import load, make_model, read_card
-from edgeprune.train.fingerprint import contents_of, frames_digest, weights_digest
+from edgeprune.train.fingerprint import as_compared, contents_of, frames_digest, weights_digest
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.phases import train
 from edgeprune.train.recipe import Recipe
@@ -141,13 +142,19 @@ def test_a_later_phase_notices_what_has_changed(clone: Path, change: str, only: 
     assert "\n" not in str(found.value) and sorted(clone.glob("out/*")) == before
 
 
-def test_a_phase_left_out_of_this_run_is_compared_with_the_recipe_too(clone: Path) -> None:
-    """Trained without some frames, and gone on with all of them."""
-    recipe = changed(
-        recipe_on(clone / "own.yaml"), "dense", data=[{"data": str(clone / "own.yaml"), "exclude": ["a0"]}]
-    )
-    with pytest.raises(InputError, match="dense.safetensors was trained with data .*, the recipe says .*'a0'"):
+@pytest.mark.parametrize(("key", "value"), [("exclude", ["a0"]), ("images", 2)])
+def test_a_phase_left_out_of_this_run_is_compared_with_the_recipe_too(clone: Path, key: str, value: Any) -> None:
+    """Trained with all frames, and gone on with some of them."""
+    recipe = changed(recipe_on(clone / "own.yaml"), "dense", data=[{"data": str(clone / "own.yaml"), key: value}])
+    words = rf"dense.safetensors was trained with data .*, the recipe says .*'{key}': {re.escape(str(value))}"
+    with pytest.raises(InputError, match=words):
         train(recipe, clone / "out", only=["sparse"])
+
+
+def test_a_key_that_an_earlier_version_lacked_changes_nothing_where_it_says_nothing() -> None:
+    mix = {"data": "folder/own.yaml", "share": 1.0}
+    assert as_compared([mix | {"images": None}]) == as_compared([mix]) == [{"data": "own.yaml", "share": 1.0}]
+    assert as_compared([mix | {"images": 2}]) != as_compared([mix])
 
 
 def test_other_weights_to_begin_with_are_noticed(clone: Path, tmp_path: Path) -> None:
