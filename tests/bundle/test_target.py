@@ -73,3 +73,8 @@ def test_a_target_that_differs_has_another_hash() -> None:
     target = load_target("onnx-cpu")
     assert target.sha256() == load_target("onnx-cpu").sha256()
     assert target.sha256() != target.model_copy(update={"lint": target.lint[1:]}).sha256()
+
+
+def test_an_unknown_target_is_refused() -> None:
+    with pytest.raises(InputError, match="unknown target 'jetson'"):
+        load_target("jetson")
