@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from edgeprune.base.errors import InputError
+from edgeprune.bundle import PRECISIONS
 from edgeprune.data.datasets import DataSet, load_data_set
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.selection import LEAST_FRAMES
@@ -18,7 +19,7 @@ from edgeprune.model.weight_files import find_weights, read_config, read_normali
 from edgeprune.model.weights import load_timm
 from edgeprune.pruning.methods import chosen_options, settle
 from edgeprune.quantize.calibrate import calibration_frames, ptq_ranges
-from edgeprune.quantize.linear import load_quantizers
+from edgeprune.quantize.linear import load_quantizers, set_quantized
 from edgeprune.quantize.loading import load, load_start, make_model, read_card
 from edgeprune.quantize.ranges import apply_ranges
 from edgeprune.train.frozen import freeze
@@ -152,7 +153,10 @@ def narrow_from(run: PhaseRun, wide: Segmenter, model: Segmenter, path: Path) ->
     enough = max(LEAST_FRAMES, ENOUGH_TOKENS // (model.grid[0] * model.grid[1]))
     few = calibration.model_copy(update={"frames": min(calibration.frames, enough)})
     names, images_F3HW = calibration_frames(few, Preprocess.of(model.spec))
+    for each in (wide, model):  # in float: no range of the narrower one is known yet
+        set_quantized(each, ())
     kept = narrow(wide, model, images_F3HW)
+    set_quantized(model, PRECISIONS["int8"].quantized)
     return (
         f"{path} is a {wide.spec.size} model, narrowed to {model.spec.size} on {len(names)} frames: {kept:.0%} of what its "
         "head read there is left"
@@ -160,9 +164,11 @@ def narrow_from(run: PhaseRun, wide: Segmenter, model: Segmenter, path: Path) ->
 
 
 def _start_ranges(run: PhaseRun, model: Segmenter, path: Path) -> None:
-    """Measures the ranges of quantizers where the weights that the phase begins with, in `path`, came without."""
+    """Measures the ranges of quantizers where the weights that the phase begins with, in `path`, came without, or were
+    narrowed from."""
     calibration = run.recipe.calibration
-    if path.is_file() and any("input_quantizer" in key for key in read_safetensors(path)):
+    has_ranges = path.is_file() and any("input_quantizer" in key for key in read_safetensors(path))
+    if has_ranges and read_card(path).model.size == model.spec.size:
         return
     if calibration is None:
         raise InputError(f"phase {run.name}: {path} has no ranges of INT8; give `calibration:` in the recipe")

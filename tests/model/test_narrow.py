@@ -11,11 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.base.errors import InputError
+from edgeprune.data.selection import CalibrationFrames
 from edgeprune.model.card import Card
 from edgeprune.model.checkpoint import save
 from edgeprune.model.narrow import least_squares, narrow, principal_turn
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.spec import ModelSpec
+from edgeprune.quantize.calibrate import ptq_ranges
+from edgeprune.quantize.linear import quantized_linears
 from edgeprune.quantize.loading import make_model
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.start import card_of, check_start, start_model
@@ -141,3 +144,25 @@ def test_a_phase_begins_with_a_wider_checkpoint(tmp_path: Path) -> None:
     without = PhaseRun(run.recipe.model_copy(update={"calibration": None}), "dense", tmp_path)
     with pytest.raises(InputError, match="is narrowed on frames; give `calibration:` in the recipe"):
         check_start(without)
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_quantized_phase_measures_the_ranges_of_what_was_narrowed(tmp_path: Path, quantized: bool) -> None:
+    """Those of the wider model are of other inputs; it is narrowed as for a phase in float."""
+    wide = wide_card(depth=3, stem="conv").model_copy(update={"quantized": quantized})
+    path = tmp_path / "small.safetensors"
+    save(path, wide, models.model(wide).state_dict())
+    recipe = models.changed(models.recipe(tmp_path, weights=str(path)), "qat", start=str(path))
+    started = {}
+    for phase in ("dense", "qat"):
+        run = PhaseRun(recipe, phase, tmp_path)
+        check_start(run)
+        started[phase], _ = start_model(run, card_of(run, models.STREET), torch.device("cpu"), resumes=False)
+    in_float, found = started["dense"], started["qat"]
+    ranges = ptq_ranges(found, CalibrationFrames.model_validate(recipe.calibration))
+    linears = dict(quantized_linears(found))
+    assert len(linears) == 12 and all(linear.enabled for linear in linears.values())
+    for name, linear in linears.items():
+        assert torch.equal(linear.weight, in_float.get_parameter(f"{name}.weight"))
+        assert linear.input_quantizer.scale.item() == pytest.approx(ranges[name], rel=1e-6)
+        assert torch.equal(linear.weight_quantizer.scale, linear.weight.abs().amax(dim=1, keepdim=True))
