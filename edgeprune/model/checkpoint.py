@@ -2,6 +2,7 @@
 
 import errno
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -91,11 +92,14 @@ def is_checkpoint(path: Path) -> bool:
         return False  # `read_safetensors` says what is wrong with it
 
 
-def load_tensors(model: Network, tensors: dict[str, Tensor], where: str, partial: bool = False) -> None:
+def load_tensors(
+    model: Network, tensors: dict[str, Tensor], where: str, partial: bool = False, anew: Sequence[str] = ()
+) -> None:
     """Copies `tensors` into `model`.
 
     Args:
         partial: gates, quantizers and the last layer keep their own start where the file lacks them or has others.
+        anew: what else does so: parts of names.
 
     Raises:
         InputError: a tensor is missing, has another shape or kind of values, has no place in the model, or holds what is no
@@ -107,7 +111,7 @@ def load_tensors(model: Network, tensors: dict[str, Tensor], where: str, partial
         raise InputError(f"{where} has {len(unknown)} tensors that the model has no place for, {unknown[0]} the first")
     # a dense model's weights start a sparse one; a model of other classes starts one with a new last layer
     optional = ("policy.", "_quantizer.", "head.classify.") if partial else ()
-    free = [key for key in own if any(part in key for part in optional)]
+    free = [key for key in own if any(part in key for part in (*optional, *anew))]
     missing = [key for key in own if key not in tensors and key not in free]
     if missing:
         raise InputError(f"{where} lacks {len(missing)} tensors of the model, {missing[0]} the first")

@@ -53,9 +53,9 @@ def check_narrower(wide: Segmenter, model: Segmenter) -> None:
     """Refuses a pair of networks of which one can't be narrowed to the other.
 
     Raises:
-        InputError: another task, depth, stem, patch or normalisation, or extra tokens.
+        InputError: another task, depth, stem, patch, normalisation or number of convolution channels, or extra tokens.
     """
-    for key in ("task", "depth", "stem", "patch", "normalise"):
+    for key in ("task", "depth", "stem", "patch", "normalise", "convolutions"):
         found, expected = getattr(wide.spec, key), getattr(model.spec, key)
         if found != expected:
             raise InputError(

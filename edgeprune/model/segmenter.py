@@ -21,7 +21,7 @@ from edgeprune.model.inside import Inside
 from edgeprune.model.network import Network, Prediction
 from edgeprune.model.policy import Bucket, Select, TokenPolicy, View
 from edgeprune.model.spec import ModelSpec
-from edgeprune.model.stem import STEMS
+from edgeprune.model.stem import CHANNELS, STEMS
 
 WIDTHS = {"tiny": 192, "small": 384, "base": 768, "large": 1024}
 # mean and deviation of the levels, of each colour: what timm-format weights were trained with
@@ -50,12 +50,12 @@ class Segmenter(Network):
         mean, std = choose(NORMALISE, spec.normalise, "normalisation")
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-        self.stem = stem(width, spec.patch)
+        self.stem = stem(width, spec.patch, CHANNELS[spec.convolutions])
         self.pos_embed = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], width))
         self.extra_tokens = nn.Parameter(torch.zeros(1, spec.extra_tokens, width)) if spec.extra_tokens else None
         self.blocks = nn.ModuleList(Block(width, spec.layer_scale) for _ in range(spec.depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.head = choose(HEADS, spec.task, "task")(width, spec.classes, stem.skip_channels, spec.patch)
+        self.head = choose(HEADS, spec.task, "task")(width, spec, self.stem.skip_channels)
         self.policy = policy
         self._initialise()
 

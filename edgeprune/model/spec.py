@@ -24,6 +24,14 @@ class ModelSpec(Strict):
         384, ge=32, le=4096, validate_default=True, description="of the input, in pixels: a multiple of `patch`"
     )
     width: int = Field(512, ge=32, le=4096, validate_default=True, description="a multiple of `patch` too")
+    convolutions: Literal["full", "half"] = Field(
+        "full",
+        description="channels of what is finer than a patch: full has 16, 32 and 64 in the stem and 64 and 32 in the head, "
+        "half has half of each",
+    )
+    label_stride: Literal[2, 4] = Field(
+        2, description="pixels of the input for one label, each way: 4 costs less where few things are thinner"
+    )
     classes: int = Field(11, ge=2, le=255, description="as many as the data set has names")
     extra_tokens: int = Field(
         0,
@@ -54,6 +62,13 @@ class ModelSpec(Strict):
         if side % before.data.get("patch", 1):
             raise ValueError(f"expected a multiple of the patch, {before.data['patch']}")
         return side
+
+    @field_validator("label_stride")
+    @classmethod
+    def _divides_the_patch(cls, stride: int, before: ValidationInfo) -> int:
+        if (patch := before.data.get("patch", stride)) % stride:
+            raise ValueError(f"patches of {patch} are no whole labels of {stride} pixels; choose 2")
+        return stride
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -66,16 +66,16 @@ def load(path: Path, size: tuple[int, int] | None = None) -> tuple[Segmenter, Ca
     return model.eval(), card
 
 
-def load_start(model: Segmenter, path: Path, names: list[str]) -> bool:
+def load_start(model: Segmenter, path: Path, names: list[str]) -> list[str]:
     """Copies a checkpoint's weights into a model that is trained on from there: one of other gates, fewer blocks, other
-    classes or another input size, to which positions are resized.
+    classes, another number of convolution channels or another input size, to which positions are resized.
 
     Args:
         names: of the model's classes. Where the checkpoint's are others, as many or not, last layers begin anew: its third
             class is not ours.
 
     Returns:
-        whether they do.
+        what begins anew, in words.
 
     Raises:
         InputError: see `load_tensors` and `read_card`; or other extra tokens.
@@ -87,9 +87,15 @@ def load_start(model: Segmenter, path: Path, names: list[str]) -> bool:
             f"checkpoint {path} has {card.model.extra_tokens} extra tokens, the model {model.spec.extra_tokens}: choose "
             f"model.extra_tokens: {card.model.extra_tokens}"
         )
+    anew: dict[str, list[str]] = {}
     if card.names != names:
-        tensors = {key: value for key, value in tensors.items() if ".classify." not in key}
+        anew["has other classes, so its last layer begins anew"] = [".classify."]
+    if card.model.convolutions != model.spec.convolutions:
+        parts = [f"stem.{part}." for part in model.stem.convolutions]
+        anew["has other convolutions, so the head and what it sees of the stem begin anew"] = ["head.", *parts]
+    parts = [part for each in anew.values() for part in each]
+    tensors = {key: value for key, value in tensors.items() if not any(part in key for part in parts)}
     if card.model.grid != model.grid:
         tensors[POSITIONS] = resize_positions(tensors[POSITIONS], card.model.grid, model.grid)
-    load_tensors(model, tensors, str(path), partial=True)
-    return card.names != names
+    load_tensors(model, tensors, str(path), partial=True, anew=parts)
+    return list(anew)

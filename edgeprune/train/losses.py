@@ -145,7 +145,10 @@ def _mean_over_present(distance_K: Tensor, size_K: Tensor) -> Tensor:
 
 
 def distance_to_teacher(logits_BKHW: Tensor, teacher_BKHW: Tensor) -> Tensor:
-    """KL divergence of the class probabilities from the teacher's, mean over pixels (Hinton 2015, temperature 1)."""
+    """KL divergence of the class probabilities from the teacher's, mean over pixels (Hinton 2015, temperature 1). A teacher
+    whose logits are finer is read at the student's stride."""
+    if teacher_BKHW.shape[-2:] != logits_BKHW.shape[-2:]:
+        teacher_BKHW = F.interpolate(teacher_BKHW.float(), logits_BKHW.shape[-2:], mode="bilinear", align_corners=False)
     log_p, log_q = F.log_softmax(logits_BKHW.float(), dim=1), F.log_softmax(teacher_BKHW.float(), dim=1)
     return F.kl_div(log_p, log_q, reduction="none", log_target=True).sum(dim=1).mean()
 

@@ -120,8 +120,8 @@ def load_weights(run: PhaseRun, model: Segmenter, names: list[str], replaced: bo
     if (wide := find_wider(run, path, model)) is not None:
         note = None if replaced else narrow_from(run, wide, model, path)
     elif before is not None or is_checkpoint(path):
-        others = load_start(model, path, names)
-        note = f"{path} has other classes, so its last layer begins anew" if others else None
+        anew = load_start(model, path, names)
+        note = f"{path} {', and '.join(anew)}" if anew else None
     else:
         loaded = load_timm(model, read_safetensors(path), read_config(path))
         note = (

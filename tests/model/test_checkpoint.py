@@ -246,6 +246,20 @@ def test_a_start_of_another_shape_is_refused() -> None:
         load_tensors(model, tensors, "there", partial=True)
 
 
+def test_with_other_convolutions_the_finer_parts_begin_anew(saved: Path) -> None:
+    own, card = load(saved)
+    card.model = card.model.model_copy(update={"convolutions": "half"})
+    half = make_model(card)
+    start = {key: value.clone() for key, value in half.state_dict().items()}
+    anew = load_start(half, saved, card.names)
+    assert anew == ["has other convolutions, so the head and what it sees of the stem begin anew"]
+    kept = {key for key, value in half.state_dict().items() if not torch.equal(value, start[key])}
+    assert {key.split(".")[0] for key in kept} >= {"pos_embed", "blocks"} and not any(
+        key.startswith("head.") for key in kept
+    )
+    assert half.head.reduce.out_features * 2 == own.head.reduce.out_features
+
+
 def test_a_start_may_have_more_blocks_other_gates_and_another_size(saved: Path) -> None:
     """What `compare` begins its smaller dense models with."""
     own, _ = load(saved)

@@ -187,6 +187,11 @@ def test_distance_to_the_teacher_is_the_kl_divergence_from_it() -> None:
     expected = (p * (p.log() - q.log())).sum(1).mean()
     torch.testing.assert_close(distance_to_teacher(student, teacher), expected)
     assert distance_to_teacher(teacher, teacher).item() == pytest.approx(0, abs=1e-6)
+    teacher = teacher[:, :, :2]
+    coarse = F.avg_pool2d(teacher, 2)
+    assert distance_to_teacher(coarse, teacher).item() == pytest.approx(
+        0, abs=1e-6
+    )  # a finer teacher, read at every fourth
 
 
 def test_distance_to_the_teachers_tokens_is_relative_to_their_size() -> None:

@@ -9,7 +9,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-Raw = Any  # what a head computes and losses are made of: of the semantic task logits (B, K, H/2, W/2)
+from edgeprune.model.spec import ModelSpec
+
+Raw = (
+    Any  # what a head computes and losses are made of: of the semantic task logits (B, K, H/S, W/S), S the label stride
+)
 
 
 class Head(nn.Module, ABC):
@@ -25,15 +29,15 @@ class Head(nn.Module, ABC):
     reduce: nn.Linear
     with_confidence = False
 
-    def __init__(self, width: int, classes: int, skip_channels: Sequence[int], patch: int):
+    def __init__(self, width: int, spec: ModelSpec, skip_channels: Sequence[int]):
         """
         Args:
             width: of the tokens.
-            classes: K.
+            spec: of the model: its classes, patch and label stride, and how many channels the head has.
             skip_channels: C of the stem's features at strides 4 and 8; empty where it has none.
-            patch: pixels of the frame for one token, each way.
         """
         super().__init__()
+        self.label_stride = spec.label_stride
 
     @property
     @abstractmethod

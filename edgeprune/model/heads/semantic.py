@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeprune.model.heads.head import Head
+from edgeprune.model.spec import ModelSpec
 
-CHANNELS = (64, 32)  # at strides 8 and 4
+CHANNELS = {"full": (64, 32), "half": (32, 16)}  # at strides 8 and 4
 MARGIN = 1e-3  # two best logits of a pixel closer than this may swap by rounding alone
 FAR_BELOW = -1e4  # of a logit under another: its exponential is 0, and FP16 holds it
 
@@ -30,24 +31,22 @@ def _smooth(channels: int) -> nn.Sequential:
 
 
 class PyramidHead(Head):
-    """Stride 16 -> 8 -> 4, one 3x3 convolution at each finer stride, logits at stride 4 doubled to stride 2.
+    """Stride 16 -> 8 -> 4, one 3x3 convolution at each finer stride, logits at stride 4, doubled where labels are at stride 2.
 
     Without skips (a patch stem) the same path runs on the tokens alone. Where a patch is no 16 pixels the path goes from
     its stride to 8, of which it is no double; sides at strides 8 and 4 are rounded up, as those of the stem's features are.
     """
 
-    label_stride = 2
-
-    def __init__(self, width: int, classes: int, skip_channels: Sequence[int], patch: int):
-        super().__init__(width, classes, skip_channels, patch)
-        self.patch, (at8, at4) = patch, CHANNELS
+    def __init__(self, width: int, spec: ModelSpec, skip_channels: Sequence[int]):
+        super().__init__(width, spec, skip_channels)
+        self.patch, (at8, at4) = spec.patch, CHANNELS[spec.convolutions]
         self.reduce = nn.Linear(width, at8)
         self.skip8 = nn.Conv2d(skip_channels[1], at8, 1) if skip_channels else None
         self.skip4 = nn.Conv2d(skip_channels[0], at4, 1) if skip_channels else None
         self.smooth8 = _smooth(at8)
         self.narrow = nn.Conv2d(at8, at4, 1)
         self.smooth4 = _smooth(at4)
-        self.classify = nn.Conv2d(at4, classes, 1)
+        self.classify = nn.Conv2d(at4, spec.classes, 1)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -63,7 +62,8 @@ class PyramidHead(Head):
         x_BCHW = _upsample(self.narrow(self.smooth8(x_BCHW)), size4)
         if self.skip4 is not None:
             x_BCHW = x_BCHW + self.skip4(skips[0])
-        return _upsample(self.classify(self.smooth4(x_BCHW)), size2)
+        logits_BKHW = self.classify(self.smooth4(x_BCHW))
+        return logits_BKHW if self.label_stride == 4 else _upsample(logits_BKHW, size2)
 
     def _sizes(self, grid: tuple[int, int]) -> list[tuple[int, int] | None]:
         """Of the maps at strides 8, 4 and 2; None where each is twice the one before."""

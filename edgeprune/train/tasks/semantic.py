@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgeprune.data.datasets import DataSet
-from edgeprune.model.heads.semantic import PyramidHead
 from edgeprune.model.network import Network, Prediction
 from edgeprune.train.augment import Augment
 from edgeprune.train.losses import (
@@ -52,7 +51,7 @@ class Semantic:
 
     def counted(self, labels_BHW: Tensor) -> Tensor:
         """Pixels with a class, by the weight of it."""
-        return counted_pixels(labels_BHW, PyramidHead.label_stride, self.ignore_index, self.weights_K)
+        return counted_pixels(labels_BHW, self.recipe.model.label_stride, self.ignore_index, self.weights_K)
 
     def loss(self, prediction: Prediction, labels_BHW: Tensor) -> Tensor:
         """Cross-entropy with weights for rare classes, the soft Jaccard distance and Dice, and the cross-entropy of auxiliary

@@ -2,16 +2,19 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
+from torch import nn
 
 from edgeprune.base.errors import InputError
 from edgeprune.model.heads import HEADS
 from edgeprune.model.heads.semantic import MARGIN, PyramidHead
+from edgeprune.model.spec import ModelSpec
 from edgeprune.quantize.loading import make_model
 from tests import models
 
 
 def test_labels_are_the_best_classes_and_ties_are_not_sure() -> None:
-    head = PyramidHead(192, 3, (), 16)
+    head = PyramidHead(192, ModelSpec(classes=3), ())
     logits_1KHW = torch.tensor([[1.0, 3.0, 0.0], [2.0, 3.0 + MARGIN / 2, 5.0], [0.0, -9.0, 5.0 - 2 * MARGIN]])[
         None, :, None
     ]
@@ -22,7 +25,7 @@ def test_labels_are_the_best_classes_and_ties_are_not_sure() -> None:
 
 
 def test_confidence_is_the_margin_of_the_two_most_probable_classes() -> None:
-    head = PyramidHead(192, 5, (), 16)
+    head = PyramidHead(192, ModelSpec(classes=5), ())
     assert head.outputs == ("labels",)
     head.with_confidence = True
     logits_1KHW = 4 * torch.randn(1, 5, 6, 9, generator=torch.Generator().manual_seed(1))
@@ -36,6 +39,30 @@ def test_confidence_is_the_margin_of_the_two_most_probable_classes() -> None:
     assert confidence_HW[0, :2].tolist() == [0, 255]
     decided_from = head.decided_from(logits_1KHW)
     assert decided_from[0] is logits_1KHW and torch.equal(decided_from[1], confidence_HW)
+
+
+@pytest.mark.parametrize("stride", [2, 4])
+@pytest.mark.parametrize(("convolutions", "channels"), [("full", (16, 32, 64, 64, 32)), ("half", (8, 16, 32, 32, 16))])
+def test_convolutions_and_the_label_stride(convolutions: str, channels: tuple[int, ...], stride: int) -> None:
+    """What of a model is finer than a patch, at either number of channels; labels of either size."""
+    card = models.card("dense", depth=1, stem="patch-conv")
+    spec = card.model.model_dump() | {"convolutions": convolutions, "label_stride": stride}
+    card.model = ModelSpec.model_validate(spec)
+    model = models.model(card)
+    found = [
+        module.out_channels
+        for module in model.modules()
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)
+    ]
+    assert tuple(found) == channels
+    with torch.no_grad():
+        (labels_HW,) = model.head.decide(model(models.images(1)).raw)
+    assert labels_HW.shape == (models.HEIGHT // stride, models.WIDTH // stride)
+
+
+def test_labels_of_four_pixels_need_patches_of_whole_ones() -> None:
+    with pytest.raises(ValidationError, match="patches of 14 are no whole labels of 4 pixels; choose 2"):
+        ModelSpec(stem="patch", patch=14, height=56, width=56, label_stride=4)
 
 
 @pytest.mark.parametrize("task", HEADS)
