@@ -22,6 +22,7 @@ from edgeprune.data.folder import FolderSamples
 from edgeprune.data.selection import FrameSelection
 from edgeprune.data.split import SPLITS
 from edgeprune.model.checkpoint import shape_of
+from edgeprune.model.spec import ModelSpec
 from edgeprune.model.weight_files import find_weights, read_safetensors
 from edgeprune.pruning.methods import settle
 from edgeprune.train.batches import open_part
@@ -29,6 +30,7 @@ from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.recipe import QUANTIZED, SUFFIX, Recipe
 
 CLASSES = "classes"
+NEWER = ("convolutions", "label_stride")  # keys of a model, which had the default's value before there was a key
 Contents = dict[str, str]  # what -> its digest; of `classes` their names as JSON
 
 
@@ -40,7 +42,7 @@ def settings_digest(run: PhaseRun) -> str:
     phase |= {key: SUFFIX for key in ("start", "teacher") if str(phase[key]).endswith(SUFFIX)}
     content: dict[str, Any] = {
         "seed": recipe.seed,
-        "model": recipe.model.model_dump(),
+        "model": _as_before(recipe.model),
         "policy": settle(recipe.policy_of(run.phase), shape_of(recipe.model)).model_dump(),
         "phase": phase,
     }
@@ -49,6 +51,13 @@ def settings_digest(run: PhaseRun) -> str:
     if run.network is not None:
         content["network"] = run.network
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _as_before(model: ModelSpec) -> dict[str, Any]:
+    """The keys of the model; of those that states of an earlier version do not have, the ones that are not what all models
+    were then."""
+    said, then = model.model_dump(), ModelSpec().model_dump()
+    return {key: value for key, value in said.items() if key not in NEWER or value != then[key]}
 
 
 def choice_of(recipe: Recipe) -> dict[str, Any] | None:

@@ -20,6 +20,7 @@ from edgeprune.train.fingerprint import settings_digest
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.phases import train
 from edgeprune.train.recipe import Recipe
+from edgeprune.train.recipe_file import load_recipe
 from edgeprune.train.resume import NAME, PhaseState, read_state, state_tensors, write_state
 from tests import models
 from tests.models import changed
@@ -110,6 +111,15 @@ def test_a_state_hangs_on_every_option_of_its_policy_left_open_or_not(tmp_path: 
 
     assert mark("sparse") == mark("sparse", full=0.0) != mark("sparse", full=0.25)
     assert mark("dense") == mark("dense", full=0.25)  # it has no policy
+
+
+def test_states_of_earlier_versions_fit(tmp_path: Path) -> None:
+    """A shipped recipe's phase has the digest that it had before recipes gained keys; a new key changes it where it says
+    another thing than was so then."""
+    recipe = load_recipe("street-short")
+    assert settings_digest(PhaseRun(recipe, "dense", tmp_path)) == "8bd2ddeb13bcf313"
+    half = load_recipe("street-short", ["model.convolutions=half"])
+    assert settings_digest(PhaseRun(half, "dense", tmp_path)) != "8bd2ddeb13bcf313"
 
 
 def test_a_state_of_another_recipe_is_not_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
