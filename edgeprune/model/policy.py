@@ -143,6 +143,15 @@ class TokenPolicy(nn.Module):
         """Patches of the side of the cells that it needs whole in a region; they divide the grid."""
         return 1
 
+    @property
+    def image_part(self) -> nn.Module | None:
+        """What looks at the image alone, and can learn before the network does; None: there is no such part."""
+        return None
+
+    def image_loss(self, view: View) -> Tensor:
+        """What is wrong with `image_part`'s answer, as a scalar, by the view's labels. For policies that have one."""
+        raise NotImplementedError("this policy looks at no image")
+
     def restrict(self, inside: Inside) -> None:
         """From here on the full grid is the region's own. Tables by token are cut to it.
 

@@ -109,6 +109,11 @@ class Segmenter(Network):
         self.register_buffer("row_M", inside.rows(), persistent=False)
         self.to(self.pos_embed.device)
 
+    def view(self, images_B3HW: Tensor, labels_BHW: Tensor, ignore_index: int) -> View:
+        """What a policy may look at of images (levels 0-255) and their labels, where no token is computed."""
+        grid = (images_B3HW.shape[-2] // self.spec.patch, images_B3HW.shape[-1] // self.spec.patch)
+        return View((images_B3HW - self.mean) / self.std, grid, labels_BHW, ignore_index)
+
     def embed(self, images_B3HW: Tensor) -> tuple[Tensor, list[Tensor], View]:
         """Levels 0-255 -> tokens (B, N, D) with their positions, the stem's skips, and what a policy may look at.
 

@@ -14,6 +14,7 @@ from edgeprune.pruning.methods import make_policy, settle
 from edgeprune.quantize.loading import read_card
 from edgeprune.train.fingerprint import CLASSES, as_compared, choice_of, contents_of, difference
 from edgeprune.train.phase_run import PhaseRun
+from edgeprune.train.policy_alone import check_policy_alone
 from edgeprune.train.recipe import QUANTIZED, SPARSE, SUFFIX, Phase, Recipe
 from edgeprune.train.tensorboard import check_tensorboard
 
@@ -35,7 +36,7 @@ def check_phase(recipe: Recipe, name: str, phase: Phase) -> None:
     if phase.kind not in SPARSE and (phase.options or phase.policy):
         key = "options" if phase.options else "policy"
         raise InputError(f"phase {name}: {key}: a {phase.kind} phase has no policy; take it out")
-    make_policy(recipe.policy_of(phase), shape_of(recipe.model))
+    check_policy_alone(name, phase, make_policy(recipe.policy_of(phase), shape_of(recipe.model)))
     before = list(recipe.phases)[: list(recipe.phases).index(name)]
     for key, value in (("start", phase.start), ("teacher", phase.teacher)):
         if value is not None and value.endswith(SUFFIX):

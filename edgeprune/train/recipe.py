@@ -79,15 +79,17 @@ class AuxiliarySpec(Strict):
 
 
 SUFFIX = ".safetensors"  # by which a checkpoint is told from a phase
-SPARSE, QUANTIZED = ("sparse", "qat"), ("qat", "dense-qat")  # kinds of phases
+SPARSE, QUANTIZED = ("policy", "sparse", "qat"), ("qat", "dense-qat")  # kinds of phases
 
 
 class Phase(Strict):
-    """One phase of training. `kind` decides what is switched on: `dense` runs every token; `sparse` adds the policy;
-    `qat` adds fake-quantization to the policy; `dense-qat` quantizes the dense model."""
+    """One phase of training. `kind` decides what is switched on: `dense` runs every token; `policy` trains what of the policy
+    looks at the image, and nothing else; `sparse` adds the policy; `qat` adds fake-quantization to the policy; `dense-qat`
+    quantizes the dense model."""
 
-    kind: Literal["dense", "sparse", "qat", "dense-qat"] = Field(
-        description="dense: every token; sparse: the policy too; qat: the policy and fake-quantization; dense-qat: that alone"
+    kind: Literal["dense", "policy", "sparse", "qat", "dense-qat"] = Field(
+        description="dense: every token; policy: the CNN that merges cells, by labels, while no block runs; sparse: the policy "
+        "too; qat: the policy and fake-quantization; dense-qat: that alone"
     )
     data: list[Mix] = Field(min_length=1, description="where samples are from; data sets of equal classes")
     frames: int = Field(ge=0, le=10**9, description="samples seen in the whole phase; 0: the weights stay as they are")

@@ -31,6 +31,7 @@ from edgeprune.train.frozen import begin_training
 from edgeprune.train.history import History
 from edgeprune.train.optimiser import learning_rate, make_optimiser, set_learning_rate
 from edgeprune.train.phase_run import PhaseRun
+from edgeprune.train.policy_alone import learner
 from edgeprune.train.resume import (
     Parts,
     PhaseState,
@@ -71,13 +72,14 @@ class Trainer:
         sets, self.splits = open_mix(self.phase.data, cache, self.recipe.held_out)
         self.card = card_of(run, sets[0])
         self.model, self.started_from = self._start(resumes=saved is not None)
+        net = learner(self.model, self.phase)
         self.optimiser: torch.optim.Optimizer = make_optimiser(self.model, self.phase)
         self.average = WeightAverage(self.model, self.phase.ema)
         self.history, self.events = self._begin_history(), EventFile(run, self.state.step)
         if saved is not None:
             self._restore(saved)
             logger.info(f"{self.run.name}: resumes at step {self.state.step} of {self.steps}")
-        self.net, self.optimiser = backend.prepare(self.model, self.optimiser)
+        self.net, self.optimiser = backend.prepare(net, self.optimiser)
         self.teacher = load_teacher(run, backend.device)
         self.task = make_task(self.recipe, self.phase, sets[0], histogram, backend.device)
         self.best = Best(self.recipe.validation, run.state_folder)

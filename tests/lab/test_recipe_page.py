@@ -22,7 +22,9 @@ def test_the_page_is_of_these_keys(name: str, text: str) -> None:
 def test_a_key_is_told_with_its_bounds_and_its_default() -> None:
     lines = page().splitlines()
     assert any(line.startswith("| `batch` | whole number ≥ 1, ≤ 4096 | `8` | ") for line in lines)
-    assert any(line.startswith("| `kind` | `dense`, `sparse`, `qat`, `dense-qat` | needed | ") for line in lines)
+    assert any(
+        line.startswith("| `kind` | `dense`, `policy`, `sparse`, `qat`, `dense-qat` | needed | ") for line in lines
+    )
     assert any(line.startswith("| `teacher` | text or null | `null` | ") for line in lines)
 
 

@@ -24,14 +24,7 @@ from edgeprune.model.policy import Gathered, Masked, Select, Shape, TokenPolicy,
 from edgeprune.pruning.cells import count_cells
 from edgeprune.pruning.exits import Canvas, EarlyExitState, ExitHead, exit_loss, exit_score, stay_scores
 from edgeprune.pruning.masking import attended, mix, offered, with_whole_images
-from edgeprune.pruning.methods.decisions import (
-    CombinedSchedule,
-    Decision,
-    ExitOptions,
-    Kind,
-    Parts,
-    schedule_parts,
-)
+from edgeprune.pruning.methods.decisions import CombinedSchedule, Decision, ExitOptions, Kind, Parts, schedule_parts
 from edgeprune.pruning.methods.svit import Gates, SViTOptions
 from edgeprune.pruning.schedules import spread
 from edgeprune.pruning.selection import select_top
@@ -141,6 +134,14 @@ class Combination(TokenPolicy):
         if self.decisions[0].kind is Kind.EXIT:
             return x_ND, stay_scores(self.heads[0](x_ND), self.exit_options.context)
         return x_ND, self.gates[0](x_ND)
+
+    @property
+    def image_part(self) -> Purity | None:
+        return self.purity
+
+    def image_loss(self, view: View) -> Tensor:
+        assert self.purity is not None
+        return purity_loss(self._purities(self.purity, view), self.sides, view)
 
     def _purities(self, purity: Purity, view: View) -> list[Tensor]:
         """The logits (B, S) of each side's cells."""

@@ -7,6 +7,7 @@ import torch
 from edgeprune.base.errors import choose
 from edgeprune.data.datasets import DataSet
 from edgeprune.train.recipe import Phase, Recipe
+from edgeprune.train.tasks.policy_alone import LabelsForPolicy
 from edgeprune.train.tasks.semantic import Semantic
 from edgeprune.train.tasks.task import Task
 
@@ -23,4 +24,6 @@ def make_task(recipe: Recipe, phase: Phase, data_set: DataSet, histogram: list[f
     Raises:
         InputError: an unknown task.
     """
+    if phase.kind == "policy":
+        return LabelsForPolicy(recipe, phase, data_set, histogram, device)
     return choose(TASKS, recipe.model.task, "task")(recipe, phase, data_set, histogram, device)
