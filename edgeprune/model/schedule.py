@@ -94,6 +94,10 @@ class Schedule:
         """Whether the candidates of a decision are groups that merge or stay apart."""
         return decision < self.merging
 
+    def candidate_grid(self, decision: int) -> tuple[int, int] | None:
+        """Rows and columns that the candidates of a decision lie on; None: they are groups of tokens from anywhere."""
+        return None if self.merges_at(decision) else self.grid
+
     def candidates(self, counts: Sequence[int]) -> list[int]:
         """How many candidates each decision chooses at these counts: tokens that stay, or groups that stay apart."""
         return list(counts)

@@ -43,15 +43,17 @@ def select_random(candidates: Sequence[int], generator: torch.Generator) -> Sele
 
 
 def select_uniform(schedule: Schedule, counts: Sequence[int]) -> Select:
-    """Chooses as many as `select_top`, spread evenly over the grid: of those that are offered the best of a constant table.
-    Where groups merge the policy's own choice is made: they have no places to spread."""
-    best, table_N = select_top(schedule.candidates(counts)), even_scores(schedule.grid)
+    """Chooses as many as `select_top`, spread evenly over the grid, tokens as well as cells that may merge: of those that are
+    offered the best of a constant table. Where groups from anywhere merge (`tome`, `algm`) the policy's own choice is made:
+    they have no places to spread."""
+    best = select_top(schedule.candidates(counts))
 
     def select(decision: int, scores_BS: Tensor) -> Tensor:
-        if schedule.merges_at(decision):
+        grid = schedule.candidate_grid(decision)
+        if grid is None or not scores_BS.shape[1]:  # a region has none of the largest cells
             return best(decision, scores_BS)
-        table_BN = table_N.to(scores_BS.device).expand_as(scores_BS)
-        return best(decision, table_BN.masked_fill(scores_BS <= EXCLUDED_SCORE, EXCLUDED_SCORE))
+        table_BS = even_scores(grid, scores_BS.device).expand_as(scores_BS)
+        return best(decision, table_BS.masked_fill(scores_BS <= EXCLUDED_SCORE, EXCLUDED_SCORE))
 
     return select
 

@@ -55,15 +55,32 @@ def test_a_uniform_control_keeps_as_many_of_what_is_offered() -> None:
     assert all(torch.equal(keep_BN[0], keep_BN[1]) for keep_BN in keeps)  # whatever the frames show
 
 
-def test_where_groups_merge_a_uniform_control_leaves_the_choice_to_the_policy() -> None:
+def test_cells_that_may_merge_are_chosen_evenly_too() -> None:
+    """Whatever the CNN says of them: the control is blind before the first block as it is at the gates."""
     model = models.model(models.card("cts-svit"))
-    counts = model.policy.schedule.target_counts
-    images_B3HW = models.images(1)
-    own = model(images_B3HW, select_top(model.policy.schedule.candidates(counts))).masked.keep_GBN
-    even = model(images_B3HW, select_uniform(model.policy.schedule, counts)).masked.keep_GBN
-    assert torch.equal(own[0], even[0])
-    assert not torch.equal(own[1], even[1])
-    assert own[1].sum() == even[1].sum()
+    schedule = model.policy.schedule
+    own, even = (
+        model(models.images(2), select).masked.keep_GBN
+        for select in (select_top(schedule.target_candidates), select_uniform(schedule, schedule.target_counts))
+    )
+    for own_BN, even_BN in zip(own, even, strict=True):
+        assert own_BN.sum() == even_BN.sum()
+        assert torch.equal(even_BN[0], even_BN[1])
+    rows, columns = schedule.candidate_grid(0) or (0, 0)
+    assert (2 * rows, 2 * columns) == schedule.grid
+    apart_S = even_scores((rows, columns)).topk(schedule.target_candidates[0]).indices
+    first_N = torch.arange(models.N).view(schedule.grid)[::2, ::2].flatten()
+    assert even[0][0].view(schedule.grid)[1::2, 1::2].flatten().nonzero().flatten().tolist() == sorted(apart_S.tolist())
+    assert bool(even[0][0][first_N].all())  # one of each cell is always there
+
+
+def test_where_groups_from_anywhere_merge_a_uniform_control_leaves_the_choice_to_the_policy() -> None:
+    model = models.model(models.card("tome"))
+    schedule, images_B3HW = model.policy.schedule, models.images(1)
+    own = model(images_B3HW, select_top(schedule.target_candidates)).masked.keep_GBN
+    even = model(images_B3HW, select_uniform(schedule, schedule.target_counts)).masked.keep_GBN
+    assert all(torch.equal(own_BN, even_BN) for own_BN, even_BN in zip(own, even, strict=True))
+    assert schedule.candidate_grid(0) is None
 
 
 def test_gates_of_equal_counts_share_their_selection_in_the_graph() -> None:

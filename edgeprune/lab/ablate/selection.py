@@ -109,7 +109,7 @@ def ablate_selection(scoring: Scoring, calib: Calib | None, seeds: int) -> Selec
     for seed in range(seeds):
         drawn = select_random(schedule.target_candidates, torch.Generator().manual_seed(seed))
         rows.append(row("random", drawn, seed))
-    if schedule.merging < len(schedule.gated):
+    if any(schedule.candidate_grid(decision) for decision in range(len(schedule.gated))):
         rows.append(row("uniform", select_uniform(schedule, schedule.target_counts)))
     rows.append(row("bypass", select_none))
     of_random = [each.miou for each in rows if each.selection == "random"]

@@ -98,6 +98,11 @@ class CombinedSchedule(Schedule):
             found.append(min(wanted, there))
         return tuple(found)
 
+    def candidate_grid(self, decision: int) -> tuple[int, int]:
+        """Of superpatches the raster of their side, whole or not."""
+        side = self.sides[decision] if decision < len(self.sides) else 1
+        return self.grid[0] // side, self.grid[1] // side
+
     def merges(self, counts: Sequence[int]) -> list[int]:
         """How many cells of each side merge at these counts."""
         return round_up_merges(counts, self.tokens, self.grid, self.sides)[0]
