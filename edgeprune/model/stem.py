@@ -39,11 +39,12 @@ class Stem(nn.Module):
             channels: of the convolutions at strides 2, 4 and 8.
         """
         super().__init__()
-        self.skip_channels: tuple[int, ...] = channels[1:]
+        self.skip_channels: tuple[int, ...] = ()
 
     def _add_convolutions(self, channels: tuple[int, int, int]) -> None:
         """Three 3x3 convolutions of stride 2, which both stems with finer features have."""
         at2, at4, at8 = channels
+        self.skip_channels = (at4, at8)
         self.stride2, self.stride4, self.stride8 = _conv(3, at2), _conv(at2, at4), _conv(at4, at8)
 
 
@@ -75,7 +76,6 @@ class PatchStem(Stem):
 
     def __init__(self, width: int, patch: int, channels: tuple[int, int, int] = CHANNELS["full"]):
         super().__init__(width, patch, channels)
-        self.skip_channels = ()
         self.proj = nn.Conv2d(3, width, patch, stride=patch)
 
     def forward(self, x_B3HW: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -91,7 +91,6 @@ class PatchConvStem(PatchStem):
 
     def __init__(self, width: int, patch: int, channels: tuple[int, int, int] = CHANNELS["full"]):
         super().__init__(width, patch, channels)
-        self.skip_channels = channels[1:]
         self._add_convolutions(channels)
 
     def forward(self, x_B3HW: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -99,7 +99,7 @@ class CombinedSchedule(Schedule):
         return tuple(found)
 
     def candidate_grid(self, decision: int) -> tuple[int, int]:
-        """Of superpatches the raster of their side, whole or not."""
+        """Of superpatches the raster of the whole cells of their side."""
         side = self.sides[decision] if decision < len(self.sides) else 1
         return self.grid[0] // side, self.grid[1] // side
 
