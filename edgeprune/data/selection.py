@@ -23,6 +23,15 @@ class CalibrationFrames(FrameSelection):
     """The frames that thresholds, occupancy and PTQ ranges are measured on."""
 
     frames: int = Field(64, ge=LEAST_FRAMES, le=10**5, description="evenly spread over the split")
-    percentile: float = Field(
-        100.0, gt=50, le=100, description="of the absolute values that an INT8 range reaches to; 100: the largest"
+    percentile: float | None = Field(
+        None,
+        gt=50,
+        le=100,
+        description="of the absolute values that an INT8 range reaches to, 100: the largest; null: the range whose codes "
+        "change the linear's output least",
+    )
+    equalise: bool = Field(
+        True,
+        description="before INT8 ranges are measured, take large channels off the linears, which leaves the model's function "
+        "as it is (SmoothQuant)",
     )

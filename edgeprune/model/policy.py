@@ -129,6 +129,8 @@ class TokenPolicy(nn.Module):
     not_exportable: str | None = None
     # whether the blocks of the training form are given the grid's tokens first, in their order, and not merged groups
     keeps_grid = True
+    # whether it scores tokens by the magnitudes of a block's values, which have to stay as they are
+    reads_values = False
     # why it has no form that looks at a region of the frame alone; None: it has
     not_in_region: str | None = None
 

@@ -36,6 +36,7 @@ from edgeprune.model.network import Network
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.pruning.selection import select_over
 from edgeprune.quantize.calib import Calib
+from edgeprune.quantize.equalise import equalise
 from edgeprune.quantize.linear import quantized_linears, set_quantized
 from edgeprune.quantize.ranges import measure_ranges
 from edgeprune.runtime.cameras.sampling import sample_frames
@@ -249,8 +250,12 @@ def measure(model: Segmenter, images_F3HW: Tensor, calib: Calib) -> Calib:
     return calib
 
 
-def ptq_ranges(model: Segmenter, spec: CalibrationFrames) -> dict[str, float]:
-    """Input ranges of a model whose quantizers have not been trained; gates keep the best tokens at their targets."""
+def ptq_ranges(model: Segmenter, spec: CalibrationFrames, equalised: bool = False) -> dict[str, float]:
+    """Input ranges of a model whose quantizers have not been trained; gates keep the best tokens at their targets.
+
+    Args:
+        equalised: change the model first, so that INT8 changes it less (see `edgeprune.quantize.equalise`).
+    """
     _, images_F3HW = calibration_frames(spec, Preprocess.of(model.spec))
 
     def run() -> None:
@@ -258,6 +263,8 @@ def ptq_ranges(model: Segmenter, spec: CalibrationFrames) -> dict[str, float]:
             model(images_B3HW)
 
     model.eval()
+    if equalised:
+        equalise(model, run)
     return measure_ranges(model, run, spec.percentile)
 
 

@@ -143,10 +143,10 @@ def test_frames_go_to_the_device_of_the_model() -> None:
 def test_ranges_are_measured_a_few_frames_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, seen = models.model(models.card(depth=2, quantized=True)), list[int]()
     model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
-    ranges = ptq_ranges(model, street(tmp_path, frames=20))
+    ranges = ptq_ranges(model, street(tmp_path, frames=20, percentile=100))
     assert seen == [8, 8, 4]
     monkeypatch.setattr(module, "BATCH", 20)
-    at_once = ptq_ranges(model, street(tmp_path, frames=20))
+    at_once = ptq_ranges(model, street(tmp_path, frames=20, percentile=100))
     assert ranges == pytest.approx(at_once, rel=1e-5)  # of min-max each frame's largest counts, in whatever batch
 
 
@@ -205,8 +205,9 @@ def test_ptq_ranges_of_a_gated_model_repeat_themselves(tmp_path: Path) -> None:
     torch.manual_seed(2)
     assert ptq_ranges(model, street(tmp_path)) == first  # gates are not sampled
     assert set(first) == {name for name, _ in quantized_linears(model)}
+    largest = ptq_ranges(model, street(tmp_path, percentile=100.0))
     lower = ptq_ranges(model, street(tmp_path, percentile=99.0))
-    assert all(lower[name] < first[name] for name in first)
+    assert all(lower[name] < largest[name] and first[name] <= largest[name] for name in first)
     apply_ranges(model, first)
 
 

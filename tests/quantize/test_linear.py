@@ -19,7 +19,7 @@ from edgeprune.bundle import PRECISIONS
 from edgeprune.export.int8 import FoldedLinear, fold_linears, unquantize_linears
 from edgeprune.quantize import linear as quantize_linear
 from edgeprune.quantize.linear import QuantLinear, load_quantizers, quantize_linears, quantized_linears, set_quantized
-from edgeprune.quantize.ranges import apply_ranges, measure_ranges
+from edgeprune.quantize.ranges import SHARES, apply_ranges, least_error_ranges, measure_ranges
 from tests import models
 
 MLP = PRECISIONS["int8-mlp"].quantized
@@ -195,6 +195,28 @@ def test_ranges_against_numpy(percentile: float) -> None:
             np.percentile(np.abs(batch), percentile, method="inverted_cdf") for batch in seen_inputs(model, name)
         )
         assert ranges[name] == pytest.approx(float(expected), rel=1e-3)
+
+
+def test_the_range_of_the_least_error_against_the_linears_own_output() -> None:
+    """One large value in a channel that the weights hardly read is clipped; in one that they read it is kept."""
+    model = models.model(models.card("dense", depth=1, quantized=True))
+    linear = dict(quantized_linears(model))["blocks.0.mlp.fc2"]
+    x_MD = torch.randn(512, linear.in_features, generator=torch.Generator().manual_seed(0))
+    x_MD[0, 0] = 40.0
+    weight_FD = linear.weight.detach()
+
+    def output_error(top: float) -> float:
+        codes_MD = (x_MD / (top / 127)).round().clamp(-128, 127) * (top / 127)
+        return float(((codes_MD - x_MD) @ weight_FD.T).square().mean())
+
+    found = []
+    for read in (1e-3, 1e6):
+        linear.weight.data[:, 0] *= read
+        ranges = least_error_ranges(model, lambda: linear(x_MD), {name: 40.0 for name, _ in quantized_linears(model)})
+        assert list(ranges) == ["blocks.0.mlp.fc2"]
+        found.append(ranges["blocks.0.mlp.fc2"])
+        assert output_error(found[-1]) == pytest.approx(min(output_error(40.0 * share) for share in SHARES), rel=0.1)
+    assert found == [pytest.approx(8.0), pytest.approx(40.0)]
 
 
 def test_measuring_runs_in_float_and_leaves_the_model_as_it_was() -> None:

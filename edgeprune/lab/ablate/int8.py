@@ -27,7 +27,8 @@ from edgeprune.train.validation import score
 
 logger = logging.getLogger(__name__)
 
-PERCENTILES = (100.0, 99.99, 99.9)
+LEAST_ERROR = None  # see `measure_ranges`
+PERCENTILES = (100.0, LEAST_ERROR, 99.99, 99.9)
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,9 @@ def ablate_int8(
 ) -> list[Int8Row]:
     """mIoU and equal selections of a model in INT8 against the same weights in float.
 
-    Of a model without quantizers: PTQ at each of PERCENTILES (100 is min-max), by NNCF's algorithms (against the same graph
-    in float), then the first of PERCENTILES for one kind of layer at a time. Of a model after QAT: its trained ranges, these in
-    the MLPs alone, PTQ at 100 on the same weights, then the kinds.
+    Of a model without quantizers: PTQ by each of PERCENTILES (100 is min-max, None the least error), by NNCF's algorithms
+    (against the same graph in float), then the first of PERCENTILES for one kind of layer at a time. Of a model after QAT: its
+    trained ranges, these in the MLPs alone, PTQ by the first two on the same weights, then the kinds.
 
     Args:
         calibration: the frames that PTQ ranges are measured on.
@@ -90,11 +91,11 @@ def ablate_int8(
         set_quantized(model, QUANTIZED)
     ranges = {
         percentile: ptq_ranges(model, calibration.model_copy(update={"percentile": percentile}))
-        for percentile in PERCENTILES[: 1 if trained else None]
+        for percentile in PERCENTILES[: 2 if trained else None]
     }
     for percentile, measured in ranges.items():
         apply_ranges(model, measured)
-        add(f"all linears, PTQ {'min-max' if percentile == 100 else f'{percentile:g}%'}")
+        add(f"all linears, PTQ {describe_ranges(percentile)}")
     if not trained and plain.policy.not_exportable:
         logger.info(f"NNCF's rows are left out, it works on graphs: {plain.policy.not_exportable}")
     elif not trained:
@@ -106,8 +107,14 @@ def ablate_int8(
     apply_ranges(model, ranges[PERCENTILES[0]])
     for kind in QUANTIZED:
         set_quantized(model, (kind,))
-        add(f"{kind} alone, PTQ min-max")
+        add(f"{kind} alone, PTQ {describe_ranges(PERCENTILES[0])}")
     return rows
+
+
+def describe_ranges(percentile: float | None) -> str:
+    if percentile is LEAST_ERROR:
+        return "least error"
+    return "min-max" if percentile == 100 else f"{percentile:g}%"
 
 
 def _agreement(one_GBN: Tensor | None, other_GBN: Tensor | None) -> list[float]:

@@ -35,7 +35,7 @@ def check_alike(recipe: Recipe) -> None:
             )
     sparse, dense = (recipe.phases[name] for name in (SPARSE, DENSE))
     for what, ours, control in (
-        ("start", recipe.start_of(SPARSE), recipe.start_of(DENSE)),
+        ("start", blocks_from(recipe, SPARSE), blocks_from(recipe, DENSE)),
         ("teacher", sparse.teacher, dense.teacher),
         ("frames", sparse.frames, dense.frames),
     ):
@@ -49,6 +49,14 @@ def check_alike(recipe: Recipe) -> None:
                 f"recipe {recipe.name} has no {key}; buckets are placed on one, networks scored on the other"
             )
     check_buckets(make_policy(recipe.policy_of(sparse), shape_of(recipe.model)), recipe.policy_of(sparse).name)
+
+
+def blocks_from(recipe: Recipe, name: str) -> str | None:
+    """What a phase's blocks begin with: the phase before it, but for those of kind `policy`, which train no block."""
+    start = recipe.start_of(name)
+    while start is not None and start in recipe.phases and recipe.phases[start].kind == "policy":
+        start = recipe.start_of(start)
+    return start
 
 
 def train_networks(recipe: Recipe, peers: Sequence[str], out: Path, cache: Path) -> dict[str, Path]:

@@ -39,6 +39,7 @@ class ATS(TokenPolicy):
     that are sampled go on, over the keys of all that were there before (section 3.2). Tokens leave for good, and keep the
     features they had: the paper classifies, a head for dense output needs something in every cell."""
 
+    reads_values = True
     not_exportable = "ATS drops what it samples twice, so the count of tokens depends on the frame"
 
     def __init__(self, shape: Shape, options: ATSOptions):

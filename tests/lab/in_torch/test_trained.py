@@ -17,7 +17,7 @@ from edgeprune.lab.in_torch import networks, rounds, trained
 from edgeprune.lab.in_torch.networks import ScoredFrames, family, list_networks
 from edgeprune.lab.in_torch.rounds import Rounds
 from edgeprune.lab.in_torch.runners import DIALECT, EAGER, MODES, WholeRunner
-from edgeprune.lab.in_torch.training import check_alike, recipe_of_peers
+from edgeprune.lab.in_torch.training import blocks_from, check_alike, recipe_of_peers
 from edgeprune.lab.peers import PEERS, PeerKind
 from edgeprune.model.checkpoint import save
 from edgeprune.pruning.selection import select_all, select_top
@@ -135,6 +135,12 @@ def test_the_schedule_that_ships() -> None:
         ("windows", None, 1e-3), ("whole", "windows", 5e-4), ("dense", "whole", 5e-4),
     ]  # fmt: skip
     assert peers.phases["dense"].teacher == "vit/whole.safetensors"
+
+
+def test_a_policy_that_learns_alone_before_it_changes_no_start() -> None:
+    found = load_recipe("street-hd")  # `sparse` follows `cells`, of kind policy, and that `whole`, which `dense` starts from
+    check_alike(found)
+    assert found.start_of("sparse") == "cells" and blocks_from(found, "sparse") == found.start_of("dense") == "whole"
 
 
 @pytest.mark.parametrize(
