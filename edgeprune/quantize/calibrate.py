@@ -250,11 +250,12 @@ def measure(model: Segmenter, images_F3HW: Tensor, calib: Calib) -> Calib:
     return calib
 
 
-def ptq_ranges(model: Segmenter, spec: CalibrationFrames, equalised: bool = False) -> dict[str, float]:
+def ptq_ranges(model: Segmenter, spec: CalibrationFrames, equalise_from: int | None = None) -> dict[str, float]:
     """Input ranges of a model whose quantizers have not been trained; gates keep the best tokens at their targets.
 
     Args:
-        equalised: change the model first, so that INT8 changes it less (see `edgeprune.quantize.equalise`).
+        equalise_from: change the blocks from this one on first, so that INT8 changes them less (see
+            `edgeprune.quantize.equalise`); None: none.
     """
     _, images_F3HW = calibration_frames(spec, Preprocess.of(model.spec))
 
@@ -263,8 +264,8 @@ def ptq_ranges(model: Segmenter, spec: CalibrationFrames, equalised: bool = Fals
             model(images_B3HW)
 
     model.eval()
-    if equalised:
-        equalise(model, run)
+    if equalise_from is not None:
+        equalise(model, run, equalise_from)
     return measure_ranges(model, run, spec.percentile)
 
 

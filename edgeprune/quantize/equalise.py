@@ -22,11 +22,12 @@ MIGRATION = 0.5  # alpha of eq. 4: how much of the difference between channels t
 LEAST = 1e-5  # of the largest channel: what is never used is not blown up
 
 
-def equalise(model: Segmenter, run: Callable[[], None]) -> None:
+def equalise(model: Segmenter, run: Callable[[], None], first: int = 0) -> None:
     """Changes weights in place; in float the network gives what it gave.
 
     Args:
         run: feeds the calibration frames through `model`, which runs in float meanwhile.
+        first: the blocks before it stay as they are, those that a phase freezes.
     """
     largest: dict[str, Tensor] = {}
 
@@ -37,7 +38,7 @@ def equalise(model: Segmenter, run: Callable[[], None]) -> None:
     with watched(model, note):
         run()
     with torch.no_grad():
-        for index, block in enumerate(model.blocks):
+        for index, block in enumerate(model.blocks[first:], start=first):
             assert isinstance(block, Block)
             _equalise_block(
                 block,

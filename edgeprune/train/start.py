@@ -172,7 +172,7 @@ def _start_ranges(run: PhaseRun, model: Segmenter, path: Path) -> None:
         return
     if calibration is None:
         raise InputError(f"phase {run.name}: {path} has no ranges of INT8; give `calibration:` in the recipe")
-    apply_ranges(model, ptq_ranges(model, calibration, calibration.equalise))
+    apply_ranges(model, ptq_ranges(model, calibration, run.phase.freeze if calibration.equalise else None))
 
 
 def check_start(run: PhaseRun) -> None:

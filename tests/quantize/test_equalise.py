@@ -77,6 +77,17 @@ def test_where_values_are_scored_by_they_stay() -> None:
     assert torch.equal(blocks(model)[0].attn.qkv.bias[2 * width :], value)
 
 
+def test_blocks_before_the_first_stay() -> None:
+    model = with_large_channels("dense")
+    before = [{name: value.clone() for name, value in block.state_dict().items()} for block in blocks(model)]
+    equalise(model, lambda: model(models.images(2)), 2)
+    same = [
+        all(torch.equal(value, then[name]) for name, value in block.state_dict().items())
+        for block, then in zip(blocks(model), before, strict=True)
+    ]
+    assert same == [True, True, False, False]
+
+
 def test_factors_are_those_of_the_paper_and_bounded() -> None:
     largest_D, weight_FD = torch.tensor([8.0, 2.0, 0.0]), torch.tensor([[0.5, -2.0, 1.0], [0.25, 1.0, 0.0]])
     factor_D = factors(largest_D, weight_FD)

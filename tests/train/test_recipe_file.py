@@ -123,7 +123,9 @@ def test_a_shipped_recipe_is_one(name: str) -> None:
 
 def is_left_by_another(path: str) -> bool:
     out, train, recipe, checkpoint = path.split("/")
-    return (out, train) == ("out", "train") and recipe in SHIPPED and Path(checkpoint).stem in load_recipe(recipe).phases
+    return (
+        (out, train) == ("out", "train") and recipe in SHIPPED and Path(checkpoint).stem in load_recipe(recipe).phases
+    )
 
 
 # ------------------------------------------------------------------------------------------------ leaving a drive out

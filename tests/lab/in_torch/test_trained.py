@@ -138,7 +138,9 @@ def test_the_schedule_that_ships() -> None:
 
 
 def test_a_policy_that_learns_alone_before_it_changes_no_start() -> None:
-    found = load_recipe("street-hd")  # `sparse` follows `cells`, of kind policy, and that `whole`, which `dense` starts from
+    found = load_recipe(
+        "street-hd"
+    )  # `sparse` follows `cells`, of kind policy, and that `whole`, which `dense` starts from
     check_alike(found)
     assert found.start_of("sparse") == "cells" and blocks_from(found, "sparse") == found.start_of("dense") == "whole"
 
