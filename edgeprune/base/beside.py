@@ -36,23 +36,31 @@ def each_mapping(content: Any, keys: Sequence[str]) -> Iterator[dict[Any, Any]]:
 
 
 def beside(node: dict[Any, Any], key: str, folder: Path) -> None:
-    """Where the value is a relative path, puts `folder` before it.
+    """Where the value is a relative path, or a list with some, puts `folder` before it.
 
     Raises:
         InputError: nothing is there, but something is in the working folder, which paths were once relative to.
     """
     value = node.get(key)
+    if isinstance(value, list):
+        node[key] = [_beside(each, key, folder) for each in value]
+    elif key in node:
+        node[key] = _beside(value, key, folder)
+
+
+def _beside(value: Any, key: str, folder: Path) -> Any:
+    """The value, with `folder` before it where it is a relative path."""
     if not isinstance(value, str) or value.startswith(PLACES):
-        return
+        return value
     path = folder / value
     if not value.endswith(PATHS[key]) and not isfile(path) and not (key == "data" and _may_be_folder(value, folder)):
-        return
+        return value
     if not exists(path) and exists(value) and not Path(value).is_absolute():
         raise InputError(
             f"{key}: {value} is not in {folder}, but in the working folder; paths in a YAML file are relative to the file: "
             f"write {relpath(value, folder)}"
         )
-    node[key] = str(path)
+    return str(path)
 
 
 def _may_be_folder(data: str, folder: Path) -> bool:

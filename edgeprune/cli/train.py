@@ -15,7 +15,8 @@ from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb
 from edgeprune.train.finetune import chosen_recipe, default_folder
 from edgeprune.train.launcher import index_of_process, one_voice, processes_launched
-from edgeprune.train.recipe import QUANTIZED, SPARSE, Recipe, leave_out
+from edgeprune.train.leave_out import leave_out
+from edgeprune.train.recipe import QUANTIZED, SPARSE, Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -74,13 +75,15 @@ def train(options: TrainOptions) -> None:
 
 
 def _train(options: TrainOptions) -> None:
-    from edgeprune.train.named import check_named
+    from edgeprune.train.named import check_named, networks_of_teachers
 
     recipe = chosen_recipe(options.recipe, options.data, options.weights, options.overrides)
     if options.leave_out is not None:
         recipe = leave_out(recipe, options.leave_out)
     folder = options.out or default_folder(recipe)
     check_named(recipe, folder, options.phases)
+    if networks_of_teachers(recipe.phases):
+        import edgeprune.lab.peers  # noqa: F401  # which then can be loaded; torch, which it needs, comes with it
     if options.dry_run:
         if processes_launched() > 1:
             raise InputError("--dry-run is for one process; leave the launcher out: edgeprune train ... --dry-run")

@@ -21,6 +21,7 @@ from typing import Any
 import click
 import torch
 
+import edgeprune.lab.peers  # noqa: F401  # a teacher may be one
 from edgeprune.base.device import check_environment
 from edgeprune.base.ending import end_on_signals
 from edgeprune.base.errors import InputError
@@ -131,10 +132,9 @@ class BareLoop:
             with backend.autocast():
                 prediction = self.model(images_B3HW, labels_BHW=task.labels(targets), ignore_index=task.ignore_index)
             loss = task.loss(prediction, targets) + prediction.masked.loss.float()
-            if self.trainer.teacher is not None:
-                with backend.autocast():
-                    taught = self.trainer.teach(images_B3HW)
-                assert taught is not None
+            with backend.autocast():
+                taught = self.trainer.teachers.teach(images_B3HW)
+            if taught is not None:
                 loss = loss + task.distance(prediction, taught)
             (loss / len(batch)).backward()
         if phase.clip is not None:

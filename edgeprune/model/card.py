@@ -18,6 +18,7 @@ from edgeprune.bundle.manifest import Byte, DisplayName
 from edgeprune.model.spec import ModelSpec, PolicySpec
 
 HEADER = "edgeprune"
+ANY = "*"  # in place of the name of a network: whatever the weights are of
 
 
 class Card(Strict):
@@ -54,7 +55,7 @@ def read_header(path: Path, network: str | None = None) -> tuple[Card, dict[str,
     """The card, and what is written of it: keys that the file leaves out have their defaults in the card.
 
     Args:
-        network: what the weights must be of, as `Card.network` names it; None: a ViT of edgeprune's.
+        network: what the weights must be of, as `Card.network` names it; None: a ViT of edgeprune's; `ANY`.
 
     Raises:
         InputError: no checkpoint, a damaged one, a safetensors file of something else, or weights of another network.
@@ -72,7 +73,7 @@ def read_header(path: Path, network: str | None = None) -> tuple[Card, dict[str,
     where = f"checkpoint {path}"
     content = parse_json(metadata[HEADER], f"{where}: its header")
     card = parse(Card, content, where)
-    if card.network != network:
+    if network not in (ANY, card.network):
         why = "a peer of the lab, which has no tokens to prune and graphs of its own; " if network is None else ""
         raise InputError(f"{where} is of {card.network or 'a ViT'}, {why}name a checkpoint of {network or 'a ViT'}")
     for what, found in (("class names", len(card.names)), ("colours", len(card.palette))):

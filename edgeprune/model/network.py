@@ -5,6 +5,7 @@ Shapes: B batch, H W pixels of the frame, N tokens of the grid (Gh x Gw), D widt
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
@@ -73,3 +74,8 @@ class Network(nn.Module, ABC):
     def layer_of(self, name: str) -> int:
         """The layer that a parameter belongs to, of L blocks: 0 the embedding, i the i-th block, L + 1 the head and what it
         alone sees, L + 2 the policy. Learning rates and what is frozen go by it."""
+
+
+# networks that are no ViT of edgeprune's, by the name that `Card.network` has, untrained: a study puts its own here when it is
+# imported, so that what reads checkpoints need not import the study
+NETWORKS: dict[str, Callable[[ModelSpec], Network]] = {}

@@ -1,12 +1,15 @@
 """From a checkpoint to the model: the network, its policy, its fake-quantizers."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgeprune.base.errors import InputError
-from edgeprune.model.card import Card, read_header
+from edgeprune.base.errors import InputError, choose
+from edgeprune.model.card import ANY, Card, read_header
 from edgeprune.model.checkpoint import POSITIONS, check_size, load_tensors, shape_of
+from edgeprune.model.network import NETWORKS, Network
 from edgeprune.model.segmenter import Segmenter, resize_positions
+from edgeprune.model.spec import ModelSpec
 from edgeprune.model.weight_files import read_safetensors
 from edgeprune.pruning.methods import as_trained, make_policy
 from edgeprune.quantize.linear import quantize_linears
@@ -64,6 +67,36 @@ def load(path: Path, size: tuple[int, int] | None = None) -> tuple[Segmenter, Ca
     model = make_model(card)
     load_tensors(model, tensors, str(path))
     return model.eval(), card
+
+
+def find_network(name: str, where: str) -> Callable[[ModelSpec], Network]:
+    """What makes an untrained network of this name, which is that of no ViT.
+
+    Args:
+        where: what is of that network, for messages.
+
+    Raises:
+        InputError: NETWORKS has no such row, or none at all: no study was imported.
+    """
+    if not NETWORKS:
+        raise InputError(
+            f"{where} is of {name}, and only ViTs are known here; in Python type `import edgeprune.lab.peers` before"
+        )
+    return choose(NETWORKS, name, f"network in {where}:")
+
+
+def load_network(path: Path) -> tuple[Network, Card]:
+    """What a checkpoint is of, a ViT or not, in FP32 and in evaluation mode.
+
+    Raises:
+        InputError: see `load` and `find_network`.
+    """
+    card = read_card(path, ANY)
+    if card.network is None:
+        return load(path)
+    network = find_network(card.network, f"checkpoint {path}")(card.model)
+    load_tensors(network, read_safetensors(path), str(path))
+    return network.eval(), card
 
 
 def load_start(model: Segmenter, path: Path, names: list[str]) -> list[str]:

@@ -9,13 +9,15 @@ from typing import Any
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.files import sha256
+from edgeprune.model.card import ANY
 from edgeprune.model.checkpoint import shape_of
 from edgeprune.pruning.methods import make_policy, settle
 from edgeprune.quantize.loading import read_card
-from edgeprune.train.fingerprint import CLASSES, as_compared, choice_of, contents_of, difference
+from edgeprune.train.fingerprint import CLASSES, Contents, as_compared, choice_of, contents_of, difference, teacher_keys
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.policy_alone import check_policy_alone
 from edgeprune.train.recipe import QUANTIZED, SPARSE, SUFFIX, Phase, Recipe
+from edgeprune.train.teachers import check_teachers
 from edgeprune.train.tensorboard import check_tensorboard
 
 ANEW = "give another --out, or delete it to train the phase again"
@@ -38,22 +40,15 @@ def check_phase(recipe: Recipe, name: str, phase: Phase) -> None:
         raise InputError(f"phase {name}: {key}: a {phase.kind} phase has no policy; take it out")
     check_policy_alone(name, phase, make_policy(recipe.policy_of(phase), shape_of(recipe.model)))
     before = list(recipe.phases)[: list(recipe.phases).index(name)]
-    for key, value in (("start", phase.start), ("teacher", phase.teacher)):
+    for key, value in (("start", phase.start), *(("teacher", teacher) for teacher in phase.teachers)):
         if value is not None and value.endswith(SUFFIX):
-            card = read_card(Path(value))  # refuses what is no checkpoint
-            if key == "teacher" and phase.distill_tokens and card.model.size != recipe.model.size:
-                raise InputError(
-                    f"phase {name}: {value}: tokens of a {card.model.size} model can't be learnt by a "
-                    f"{recipe.model.size} one; set distill_tokens: 0, or name another teacher"
-                )
+            read_card(Path(value), ANY if key == "teacher" else None)  # refuses what is no checkpoint
         elif value is not None and value not in before:
             found = f"it has {', '.join(before)} before it" if before else "none is before it"
             raise InputError(
                 f"phase {name}: {key} is {value!r}, which must be an earlier phase or a {SUFFIX} file; {found}"
             )
-    if phase.distills and phase.teacher is None:
-        key = "distill" if phase.distill else "distill_tokens"
-        raise InputError(f"phase {name}: {key} needs `teacher`, an earlier phase")
+    check_teachers(recipe, name, phase)
     for key, crop, size in (
         ("crop_height", phase.crop_height, recipe.model.height),
         ("crop_width", phase.crop_width, recipe.model.width),
@@ -164,9 +159,7 @@ def check_done(run: PhaseRun) -> str | None:
         "validation": card.provenance.get("validation"),
     }
     made["seed"] = card.provenance.get("seed", recipe.seed)
-    differing = [
-        key for key, value in made.items() if key in says and not _alike(key, says[key], value, key in recorded)
-    ]
+    differing = [key for key, value in made.items() if key in says and not _alike(key, says[key], value, recorded)]
     if differing:
         what, then, now_says = _where(differing[0], made, says)
         raise InputError(f"{path} was trained with {what} {_short(then)}, the recipe says {_short(now_says)}; {ANEW}")
@@ -182,21 +175,37 @@ def check_done(run: PhaseRun) -> str | None:
 
 def needed(recipe: Recipe, names: Iterable[str]) -> list[str]:
     """Earlier phases whose checkpoints these begin with or learn from."""
-    wanted = {value for name in names for value in (recipe.start_of(name), recipe.phases[name].teacher)}
+    wanted = {value for name in names for value in (recipe.start_of(name), *recipe.phases[name].teachers)}
     return [name for name in recipe.phases if name in wanted]
 
 
-def _alike(key: str, says: Any, made: Any, by_content: bool) -> bool:
-    """Of a data set's YAML its name is looked at, in whatever folder. Weights to begin with or to learn from are the same
-    where both files are there and equal: in two clones, say.
+def _alike(key: str, says: Any, made: Any, recorded: Contents) -> bool:
+    """Whether a key of a phase says what it said when its checkpoint was made.
+
+    Args:
+        recorded: what the checkpoint was made of.
+    """
+    if key == "data":  # of a data set's YAML its name is looked at, in whatever folder
+        return as_compared(says) == as_compared(made)
+    if key == "start":
+        return _same_weights(says, made, key in recorded)
+    if key == "teacher":
+        ours, theirs = (value if isinstance(value, list) else [value] for value in (says, made))
+        return len(ours) == len(theirs) and all(
+            _same_weights(one, other, each in recorded)
+            for one, other, each in zip(ours, theirs, teacher_keys(len(ours)), strict=True)
+        )
+    return bool(says == made)
+
+
+def _same_weights(says: Any, made: Any, by_content: bool) -> bool:
+    """Weights to begin with or to learn from are the same where both files are there and equal: in two clones, say.
 
     Args:
         by_content: what the key names is compared as `contents_of` has it, so a file may be anywhere.
     """
-    if key == "data":
-        return as_compared(says) == as_compared(made)
     paths = [Path(str(value)) for value in (says, made)]
-    if says != made and key in ("start", "teacher") and all(path.suffix == SUFFIX for path in paths):
+    if says != made and all(path.suffix == SUFFIX for path in paths):
         return by_content or (all(map(isfile, paths)) and sha256(paths[0]) == sha256(paths[1]))
     return bool(says == made)
 

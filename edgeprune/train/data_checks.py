@@ -9,6 +9,7 @@ from edgeprune.data.datasets import DataSet
 from edgeprune.data.lint import lint_labels
 from edgeprune.data.split import open_calibration
 from edgeprune.data.street import CachedStreet, StreetSamples
+from edgeprune.model.card import ANY
 from edgeprune.quantize.loading import read_card
 from edgeprune.train.batches import open_mix
 from edgeprune.train.fingerprint import other_classes
@@ -33,7 +34,7 @@ def check_data(recipe: Recipe, phases: dict[str, Phase], cache: Path | None) -> 
         sets, splits = open_mix(phase.data, cache, recipe.held_out)
         _check_classes(recipe, sets[0], named)
         named.setdefault(f"phase {name}", sets[0].names)
-        _check_teacher(name, phase, sets[0].names)
+        _check_teachers(name, phase, sets[0].names)
         histograms[name] = [0.0] * recipe.model.classes
         for mix, data_set, samples in zip(phase.data, sets, splits, strict=True):
             key = mix.model_dump_json(exclude={"share"})
@@ -92,14 +93,18 @@ def _check_classes(recipe: Recipe, data_set: DataSet, named: dict[str, list[str]
             )
 
 
-def _check_teacher(name: str, phase: Phase, names: list[str]) -> None:
+def _check_teachers(name: str, phase: Phase, names: list[str]) -> None:
     """A teacher in a file of its own must know the same classes, unless its tokens alone are learnt."""
-    if phase.distill and phase.teacher is not None and phase.teacher.endswith(SUFFIX):
-        changed = other_classes(read_card(Path(phase.teacher)).names, names)
-        if changed:
+    if not phase.distill:
+        return
+    for teacher in phase.teachers:
+        card = read_card(Path(teacher), ANY) if teacher.endswith(SUFFIX) else None
+        if card is not None and (changed := other_classes(card.names, names)):
+            alone = card.network is None and len(phase.teachers) == 1
+            by_tokens = "set distill: 0 and distill_tokens: 1.0 to learn from its tokens alone, or " if alone else ""
             raise InputError(
-                f"phase {name}: teacher {phase.teacher} knows other classes: {changed} in the data; set distill: 0 and "
-                f"distill_tokens: 1.0 to learn from its tokens alone, or name a teacher of these classes"
+                f"phase {name}: teacher {teacher} knows other classes: {changed} in the data; {by_tokens}name a teacher of "
+                "these classes"
             )
 
 

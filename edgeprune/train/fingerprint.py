@@ -39,7 +39,7 @@ def settings_digest(run: PhaseRun) -> str:
     content (`contents_of`), not by where they are."""
     recipe, phase = run.recipe, run.phase.model_dump()
     phase["data"] = as_compared(phase["data"])
-    phase |= {key: SUFFIX for key in ("start", "teacher") if str(phase[key]).endswith(SUFFIX)}
+    phase |= {key: _without_place(phase[key]) for key in ("start", "teacher")}
     content: dict[str, Any] = {
         "seed": recipe.seed,
         "model": _as_before(recipe.model),
@@ -51,6 +51,18 @@ def settings_digest(run: PhaseRun) -> str:
     if run.network is not None:
         content["network"] = run.network
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _without_place(named: Any) -> Any:
+    """What `start` or `teacher` names, each file as the suffix alone."""
+    if isinstance(named, list):
+        return [_without_place(each) for each in named]
+    return SUFFIX if str(named).endswith(SUFFIX) else named
+
+
+def teacher_keys(count: int) -> list[str]:
+    """Keys of a phase's teachers in `contents_of`: `teacher`, or `teacher 1`, `teacher 2`."""
+    return ["teacher"] if count == 1 else [f"teacher {number}" for number in range(1, count + 1)]
 
 
 def _as_before(model: ModelSpec) -> dict[str, Any]:
@@ -84,7 +96,9 @@ def contents_of(run: PhaseRun) -> Contents:
             data_set = load_data_set(source.data)
             samples = open_split(data_set, source.split, source.include, source.exclude)
             found["calibration"] = _describe(source, data_set, samples)
-    weights = {"start": run.start, "teacher": phase.teacher if phase.distills else None}
+    weights = {"start": run.start}
+    if phase.distills:
+        weights |= zip(teacher_keys(len(phase.teachers)), phase.teachers, strict=True)
     paths = {key: run.checkpoint_of(value) for key, value in weights.items() if value is not None}
     if run.start is None and recipe.weights is not None:
         with suppress(InputError):

@@ -5,6 +5,8 @@ None of them reads a value back from the device. What is no mean over images is 
 Shapes: B batch, K classes, H W pixels of the logits, N tokens, D width.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -144,13 +146,26 @@ def _mean_over_present(distance_K: Tensor, size_K: Tensor) -> Tensor:
     return (distance_K * present_K).sum() / present_K.sum().clamp_min(1)
 
 
-def distance_to_teacher(logits_BKHW: Tensor, teacher_BKHW: Tensor) -> Tensor:
-    """KL divergence of the class probabilities from the teacher's, mean over pixels (Hinton 2015, temperature 1). A teacher
-    whose logits are finer is read at the student's stride."""
-    if teacher_BKHW.shape[-2:] != logits_BKHW.shape[-2:]:
-        teacher_BKHW = F.interpolate(teacher_BKHW.float(), logits_BKHW.shape[-2:], mode="bilinear", align_corners=False)
-    log_p, log_q = F.log_softmax(logits_BKHW.float(), dim=1), F.log_softmax(teacher_BKHW.float(), dim=1)
+def distance_to_teacher(logits_BKHW: Tensor, *teachers_BKHW: Tensor) -> Tensor:
+    """KL divergence of the class probabilities from the teacher's, mean over pixels (Hinton 2015, temperature 1); of several
+    teachers from the arithmetic mean of their probabilities.
+
+    A teacher whose logits are finer or coarser is read at the student's stride: its logits are interpolated bilinearly, and
+    probabilities are taken, and averaged, after that.
+    """
+    log_p = F.log_softmax(logits_BKHW.float(), dim=1)
+    log_qs = [F.log_softmax(_resized(each_BKHW, logits_BKHW), dim=1) for each_BKHW in teachers_BKHW]
+    log_q = log_qs[0]
+    if len(log_qs) > 1:  # of a sum of exponentials, which would underflow before their logarithm is taken
+        log_q = torch.logsumexp(torch.stack(log_qs), dim=0) - math.log(len(log_qs))
     return F.kl_div(log_p, log_q, reduction="none", log_target=True).sum(dim=1).mean()
+
+
+def _resized(logits_BKHW: Tensor, like_BKHW: Tensor) -> Tensor:
+    """Logits at the stride of others, in FP32."""
+    if logits_BKHW.shape[-2:] == like_BKHW.shape[-2:]:
+        return logits_BKHW.float()
+    return F.interpolate(logits_BKHW.float(), like_BKHW.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def distance_to_tokens(x_BND: Tensor, teacher_BND: Tensor) -> Tensor:

@@ -1,14 +1,14 @@
 """What a recipe names, looked at before torch is imported, which takes seconds: data sets, and the headers of checkpoints."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os.path import isdir
 from pathlib import Path
 
 from edgeprune.base.beside import PLACES
 from edgeprune.base.errors import InputError, nearest
 from edgeprune.data.datasets import load_data_set
-from edgeprune.model.card import look_at_checkpoint, read_header
-from edgeprune.train.recipe import SUFFIX, Recipe
+from edgeprune.model.card import ANY, look_at_checkpoint, read_header
+from edgeprune.train.recipe import SUFFIX, Phase, Recipe
 
 
 def check_named(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> None:
@@ -30,9 +30,21 @@ def check_named(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> None:
     sources += [spec.data for spec in (recipe.validation, recipe.calibration) if due and spec is not None]
     for data in dict.fromkeys(sources):
         load_data_set(data)
-    for checkpoint in dict.fromkeys(value for phase in due.values() for value in (phase.start, phase.teacher)):
+    for checkpoint in dict.fromkeys(phase.start for phase in due.values()):
         if checkpoint is not None and checkpoint.endswith(SUFFIX):
             read_header(Path(checkpoint))
+    networks_of_teachers(due)
     weights = recipe.weights
     if weights and not weights.startswith(PLACES) and not isdir(weights) and known[0] in due:
         look_at_checkpoint(Path(weights))
+
+
+def networks_of_teachers(phases: Mapping[str, Phase]) -> set[str]:
+    """What the teachers that are files are of, where that is no ViT, as `Card.network` names it.
+
+    Raises:
+        InputError: one is not there, or is no checkpoint.
+    """
+    named = dict.fromkeys(teacher for phase in phases.values() for teacher in phase.teachers)
+    cards = [read_header(Path(teacher), ANY)[0] for teacher in named if teacher.endswith(SUFFIX)]
+    return {card.network for card in cards if card.network is not None}

@@ -44,7 +44,7 @@ class PhaseRun:
         return self.out / self.name
 
     def checkpoint_of(self, name: str) -> Path:
-        """The checkpoint that `start` or `teacher` names: of a phase in `out`, or a file of its own."""
+        """The checkpoint that `start` or one of `teacher` names: of a phase in `out`, or a file of its own."""
         return Path(name) if name.endswith(SUFFIX) else self.out / f"{name}{SUFFIX}"
 
     def seed_of(self, step: int, process: int = 0) -> int:

@@ -1,11 +1,9 @@
 """A recipe: a model, a token policy, and phases of training in order."""
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from edgeprune.base.errors import InputError, nearest
 from edgeprune.base.reading import Name, Strict
 from edgeprune.data.held_out import HeldOut
 from edgeprune.data.selection import CalibrationFrames, FrameSelection
@@ -141,11 +139,32 @@ class Phase(Strict):
         description="weight of the distance to the teacher's final tokens; with `distill: 0` all that a teacher of other "
         "classes can give",
     )
-    teacher: str | None = Field(
-        None, description="an earlier phase, or a checkpoint, run on every token; needed to distill"
+    teacher: str | list[str] | None = Field(
+        None,
+        description="an earlier phase, or a checkpoint, run on every token; needed to distill. A list: the mean of their class "
+        "probabilities, and the tokens of the first that has them in the model's width",
     )
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights that the phase hands on")
     augment: AugmentSpec = Field(AugmentSpec(), description="see below")
+
+    @field_validator("teacher", mode="before")
+    @classmethod
+    def _one_or_several(cls, teacher: Any) -> Any:
+        """A list of one is that one."""
+        if teacher is None or isinstance(teacher, str):
+            return teacher
+        if not isinstance(teacher, list) or not teacher or not all(isinstance(each, str) for each in teacher):
+            raise ValueError("expected an earlier phase or a checkpoint, or a list of them")
+        if len(set(teacher)) < len(teacher):
+            raise ValueError("names a teacher twice")
+        return teacher if len(teacher) > 1 else teacher[0]
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """What `teacher` names: none, one, or several."""
+        if self.teacher is None:
+            return ()
+        return (self.teacher,) if isinstance(self.teacher, str) else tuple(self.teacher)
 
     @property
     def steps(self) -> int:
@@ -246,37 +265,3 @@ class Recipe(Strict):
             return PolicySpec()
         policy = phase.policy or self.policy
         return policy.model_copy(update={"options": policy.options | phase.options})
-
-
-def leave_out(recipe: Recipe, group: str) -> Recipe:
-    """The recipe without a part of its data, which becomes what it is validated on: `leave one drive out`. Where it chooses by
-    its validation, that stays what it is: what is reported must not choose.
-
-    Args:
-        group: `DATA:GLOB`, for example `camvid:0016E5*`: file stems of the data set's training split.
-
-    Raises:
-        InputError: not of this form, or the recipe does not use that data set.
-    """
-    data, colon, pattern = group.rpartition(":")
-    if not colon or not data or not pattern:
-        raise InputError(f"--leave-out {group!r}: expected DATA:GLOB, for example camvid:0016E5*")
-    used = sorted({mix.data for phase in recipe.phases.values() for mix in phase.data})
-    data = next((each for each in used if Path(each).resolve() == Path(data).resolve()), data)
-    if data not in used:
-        raise InputError(f"--leave-out {group!r}: the recipe trains on {', '.join(used)}{nearest(data, used)}")
-    left = recipe.model_copy(deep=True)
-    readers: list[Mix | CalibrationFrames] = [mix for phase in left.phases.values() for mix in phase.data]
-    if left.calibration is not None:
-        readers.append(left.calibration)
-    for reader in readers:
-        if reader.data == data and reader.split == "train":
-            reader.exclude = [*reader.exclude, pattern]
-    watched = left.validation or Validation(data=data)
-    if watched.chooses:
-        watched.exclude = [*watched.exclude, pattern]
-        return left
-    left.validation = watched.model_copy(
-        update={"data": data, "split": "train", "include": [pattern], "exclude": []}, deep=True
-    )
-    return left

@@ -1,4 +1,4 @@
-"""What a phase starts with: the card of the model that it makes, the weights it begins from, and its teacher."""
+"""What a phase starts with: the card of the model that it makes, and the weights it begins from."""
 
 import logging
 from pathlib import Path
@@ -181,14 +181,6 @@ def check_start(run: PhaseRun) -> None:
     if (before or run.recipe.weights) and (before is None or before.endswith(SUFFIX)):
         card = card_of(run, load_data_set(run.phase.data[0].data))
         load_weights(run, make_model(card), card.names, replaced=True)
-
-
-def load_teacher(run: PhaseRun, device: torch.device) -> Segmenter | None:
-    """The model that the phase learns from beside the labels; it keeps every token, whatever its policy."""
-    if not run.phase.distills:
-        return None
-    teacher, _ = load(run.checkpoint_of(run.phase.teacher or ""))
-    return teacher.to(device)
 
 
 def _few(keys: list[str]) -> str:

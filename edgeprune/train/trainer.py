@@ -18,8 +18,7 @@ from torch import Tensor
 
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.model.network import Network, Prediction
-from edgeprune.pruning.selection import select_all
+from edgeprune.model.network import Network
 from edgeprune.train.average import WeightAverage
 from edgeprune.train.backend import Backend
 from edgeprune.train.batches import Mixture, MixtureSampler, OwnParts, load_batches, open_mix
@@ -42,9 +41,10 @@ from edgeprune.train.resume import (
     write_state,
 )
 from edgeprune.train.run_folder import write_metrics
-from edgeprune.train.start import card_of, load_teacher, start_model
+from edgeprune.train.start import card_of, start_model
 from edgeprune.train.tasks import make_task
 from edgeprune.train.tasks.task import Targets
+from edgeprune.train.teachers import load_teachers
 from edgeprune.train.tensorboard import EventFile
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Trainer:
             self._restore(saved)
             logger.info(f"{self.run.name}: resumes at step {self.state.step} of {self.steps}")
         self.net, self.optimiser = backend.prepare(net, self.optimiser)
-        self.teacher = load_teacher(run, backend.device)
+        self.teachers = load_teachers(run, backend.device)
         self.task = make_task(self.recipe, self.phase, sets[0], histogram, backend.device)
         self.best = Best(self.recipe.validation, run.state_folder)
         self._saved_at = time.monotonic()
@@ -121,7 +121,7 @@ class Trainer:
                         ignore_index=self.task.ignore_index,
                         progress=step / self.steps if self.phase.kind == "sparse" else 1.0,
                     )
-                    taught = self.teach(images_B3HW)
+                    taught = self.teachers.teach(images_B3HW)
                 loss = share * self.task.loss(prediction, targets)
                 if taught is not None:
                     loss = loss + self.task.distance(prediction, taught)
@@ -142,14 +142,6 @@ class Trainer:
         there is to learn, the more. A mean over labelled pixels is then one over those of the whole batch."""
         counted_A = torch.stack([self.task.counted(targets) for _, targets in batch])
         return counted_A / self.backend.gather(counted_A).mean().clamp_min(1e-6)
-
-    def teach(self, images_B3HW: Tensor) -> Prediction | None:
-        """What the teacher says of the images, with every token."""
-        if self.teacher is None:
-            return None
-        with torch.no_grad():
-            taught: Prediction = self.teacher(images_B3HW, select_all)
-        return taught
 
     def _rate(self, step: int) -> float:
         return self.state.rate * learning_rate(self.phase, step, self.steps)

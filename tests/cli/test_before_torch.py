@@ -52,6 +52,7 @@ def test_what_is_wrong_with_a_file_is_said_before_torch_is_imported(tmp_path: Pa
     phases = yaml.safe_load((ROOT / "train" / "recipes" / "street-short.yaml").read_text())["phases"]
     first = next(iter(phases))
     of_data = phases | {first: phases[first] | {"data": [{"data": str(bad)}]}}
+    of_teacher = phases | {first: phases[first] | {"teacher": ["sparse", str(noise)]}}
     of_start = phases | {first: phases[first] | {"start": str(noise)}}
     street = ("--data", "street")
     cases: list[tuple[tuple[str, ...], str]] = [
@@ -60,6 +61,7 @@ def test_what_is_wrong_with_a_file_is_said_before_torch_is_imported(tmp_path: Pa
         (("train", "street-short", "--phase", "dnse"), "no phase 'dnse'"),
         (("train", recipe(tmp_path, phases=of_data)), "bad.yaml is not valid YAML"),
         (("train", recipe(tmp_path, phases=of_start)), "noise.safetensors is not a whole"),
+        (("train", recipe(tmp_path, phases=of_teacher)), "noise.safetensors is not a whole"),
         (("train", recipe(tmp_path, weights=str(tmp_path / "none.safetensors"))), "none.safetensors is not there"),
         (("train", recipe(tmp_path, calibration={"data": str(gone)})), "gone.yaml is not there"),
         (("build", "--checkpoint", str(noise)), "noise.safetensors is not a whole"),

@@ -25,7 +25,7 @@ def test_a_key_is_told_with_its_bounds_and_its_default() -> None:
     assert any(
         line.startswith("| `kind` | `dense`, `policy`, `sparse`, `qat`, `dense-qat` | needed | ") for line in lines
     )
-    assert any(line.startswith("| `teacher` | text or null | `null` | ") for line in lines)
+    assert any(line.startswith("| `teacher` | text or list or null | `null` | ") for line in lines)
 
 
 def test_a_recipe_that_extends_another_is_one_by_the_schema() -> None:

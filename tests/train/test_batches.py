@@ -15,8 +15,9 @@ from edgeprune.data.held_out import HeldOut
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.street import CachedStreet
 from edgeprune.train.batches import Mixture, MixtureSampler, OwnParts, load_batches, open_mix
+from edgeprune.train.leave_out import leave_out
 from edgeprune.train.phases import train
-from edgeprune.train.recipe import Mix, Validation, leave_out
+from edgeprune.train.recipe import Mix, Validation
 from tests import models
 from tests.train.test_best import folder_set
 

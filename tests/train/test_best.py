@@ -14,9 +14,10 @@ from edgeprune.data.selection import FrameSelection
 from edgeprune.model.card import read_header
 from edgeprune.train.backend import OneProcess
 from edgeprune.train.batches import open_mix
+from edgeprune.train.leave_out import leave_out
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.phases import train
-from edgeprune.train.recipe import Mix, Recipe, Validation, leave_out
+from edgeprune.train.recipe import Mix, Recipe, Validation
 from edgeprune.train.tasks.semantic import Semantic
 from edgeprune.train.trainer import Trainer
 from edgeprune.train.validation import open_validation

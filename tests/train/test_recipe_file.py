@@ -8,8 +8,9 @@ import yaml
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.reading import ROOT, parse
+from edgeprune.train.leave_out import leave_out
 from edgeprune.train.named import check_named
-from edgeprune.train.recipe import Recipe, leave_out
+from edgeprune.train.recipe import Recipe
 from edgeprune.train.recipe_file import load_recipe
 
 RECIPE = "name: r\nphases: {dense: {kind: dense, data: [{data: street}], frames: 4}}\n"
@@ -116,7 +117,7 @@ def test_a_shipped_recipe_is_one(name: str) -> None:
     assert recipe.name == name and recipe.summary and recipe.calibration
     before: list[str] = []
     for phase_name, phase in recipe.phases.items():
-        for named in (phase.start, phase.teacher):
+        for named in (phase.start, *phase.teachers):
             assert named is None or named in before or is_left_by_another(named)
         before.append(phase_name)
 

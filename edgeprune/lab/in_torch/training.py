@@ -36,7 +36,7 @@ def check_alike(recipe: Recipe) -> None:
     sparse, dense = (recipe.phases[name] for name in (SPARSE, DENSE))
     for what, ours, control in (
         ("start", blocks_from(recipe, SPARSE), blocks_from(recipe, DENSE)),
-        ("teacher", sparse.teacher, dense.teacher),
+        ("teacher", *(", ".join(phase.teachers) or None for phase in (sparse, dense))),
         ("frames", sparse.frames, dense.frames),
     ):
         if ours != control:
@@ -98,9 +98,18 @@ def recipe_of_peers(recipe: Recipe, folder: Path) -> Recipe:
     phases = {}
     for before, name in zip((None, *names), names, strict=False):
         phase = recipe.phases[name]
-        teacher = f"{folder / phase.teacher}{SUFFIX}" if phase.teacher in recipe.phases else phase.teacher
+        teacher = phase.teacher
+        if isinstance(teacher, list):
+            teacher = [_found_in(folder, recipe, each) for each in teacher]
+        elif teacher is not None:
+            teacher = _found_in(folder, recipe, teacher)
         phases[name] = phase.model_copy(update={"start": before, "teacher": teacher, "lr": PEER_RATE * phase.lr})
     return for_a_peer(recipe.model_copy(update={"phases": phases}))
+
+
+def _found_in(folder: Path, recipe: Recipe, teacher: str) -> str:
+    """A teacher as its checkpoint, where it is a phase of the recipe."""
+    return f"{folder / teacher}{SUFFIX}" if teacher in recipe.phases else teacher
 
 
 def outcomes(out: Path, peers: Sequence[str]) -> list[PhaseOutcome]:

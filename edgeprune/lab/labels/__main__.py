@@ -23,7 +23,7 @@ from edgeprune.base.table import render_table
 from edgeprune.lab.labels.results import tabulate, write_results
 from edgeprune.lab.labels.study import ALL, contestants, count_images, run, with_budget
 from edgeprune.lab.peers.__main__ import find_recipe
-from edgeprune.train.recipe import leave_out
+from edgeprune.train.leave_out import leave_out
 from edgeprune.train.recipe_file import load_recipe
 
 TYPED = "python -m edgeprune.lab.labels"

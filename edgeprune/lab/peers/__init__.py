@@ -1,5 +1,6 @@
 """Peers: what a user would pick instead of a pruned ViT, trained by the same trainer with the same budget and teacher, and
-brought to INT8 by the best route of each engine. One file each, a row in PEERS."""
+brought to INT8 by the best route of each engine. One file each, a row in PEERS. Once this package is
+imported, `edgeprune.quantize.loading.load_network` loads their checkpoints too."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from edgeprune.lab.peers.dabnet import DABNet
 from edgeprune.lab.peers.efficientnet_lite import SCALES, EfficientNetLite, Scale
 from edgeprune.lab.peers.peer import Peer
+from edgeprune.model.network import NETWORKS
 from edgeprune.model.spec import ModelSpec
 
 
@@ -23,3 +25,4 @@ def _lite(scale: Scale) -> PeerKind:
 
 
 PEERS: dict[str, PeerKind] = {"dabnet": PeerKind(DABNet), **{name: _lite(scale) for name, scale in SCALES.items()}}
+NETWORKS.update({name: kind.make for name, kind in PEERS.items()})

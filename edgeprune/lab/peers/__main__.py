@@ -24,7 +24,8 @@ from edgeprune.lab.peers.graphs import ROUTES, PeerGraphs
 from edgeprune.lab.peers.scoring import PeerRow, score_peer
 from edgeprune.lab.peers.training import load_peer, train_peer
 from edgeprune.runtime.engines import ENGINES
-from edgeprune.train.recipe import Recipe, leave_out
+from edgeprune.train.leave_out import leave_out
+from edgeprune.train.recipe import Recipe
 from edgeprune.train.recipe_file import load_recipe
 from edgeprune.train.validation import open_validation
 

@@ -21,6 +21,7 @@ from edgeprune.train.losses import (
     jaccard_distance,
 )
 from edgeprune.train.recipe import Phase, Recipe
+from edgeprune.train.tasks.task import Taught
 from edgeprune.train.validation import open_validation, score
 
 
@@ -72,12 +73,14 @@ class Semantic:
                 loss = loss + phase.auxiliary.weight * cross_entropy(logits_BKHW, *about)
         return loss
 
-    def distance(self, prediction: Prediction, taught: Prediction) -> Tensor:
-        """Of the class probabilities, and of the final tokens: all that a teacher of other classes can say."""
+    def distance(self, prediction: Prediction, taught: Taught) -> Tensor:
+        """Of the class probabilities, from the mean of all teachers', and of the final tokens, from one teacher's: all that a
+        teacher of other classes can say. See `distance_to_teacher` for teachers of another stride."""
         phase, distance = self.phase, prediction.raw.new_zeros((), dtype=torch.float32)
         if phase.distill:
-            distance = distance + phase.distill * distance_to_teacher(prediction.raw, taught.raw)
+            distance = distance + phase.distill * distance_to_teacher(prediction.raw, *taught.raws)
         if phase.distill_tokens:
+            assert taught.x_BND is not None  # `check_teachers`
             distance = distance + phase.distill_tokens * distance_to_tokens(prediction.x_BND, taught.x_BND)
         return distance
 

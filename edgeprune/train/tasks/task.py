@@ -1,15 +1,31 @@
 """What a task adds to training: what its targets are, what is learnt from them, and how well.
 
-Shapes: B batch, H W pixels.
+Shapes: B batch, H W pixels, N tokens, D width.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
 
+from edgeprune.model.heads.head import Raw
 from edgeprune.model.network import Network, Prediction
 
 Targets = Any  # a batch's, as the task's data has them: of the semantic task labels (B, H, W)
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What the teachers of a phase say of a batch, with every token.
+
+    Attributes:
+        raws: of each teacher what its head computed; see `Prediction`.
+        x_BND: the final tokens of the one whose tokens are learnt; None: no tokens are.
+    """
+
+    raws: Sequence[Raw]
+    x_BND: Tensor | None = None
 
 
 class Task(Protocol):
@@ -33,8 +49,8 @@ class Task(Protocol):
         """What is wrong with the prediction, as a scalar."""
         ...
 
-    def distance(self, prediction: Prediction, taught: Prediction) -> Tensor:
-        """How far the prediction is from a teacher's, as a scalar."""
+    def distance(self, prediction: Prediction, taught: Taught) -> Tensor:
+        """How far the prediction is from what its teachers say, as a scalar."""
         ...
 
     def score(self, model: Network) -> dict[str, float]:

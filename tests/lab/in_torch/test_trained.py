@@ -135,12 +135,20 @@ def test_the_schedule_that_ships() -> None:
         ("windows", None, 1e-3), ("whole", "windows", 5e-4), ("dense", "whole", 5e-4),
     ]  # fmt: skip
     assert peers.phases["dense"].teacher == "vit/whole.safetensors"
+    found.phases["dense"].teacher = ["whole", "other.safetensors"]
+    assert recipe_of_peers(found, Path("vit")).phases["dense"].teachers == (
+        "vit/whole.safetensors",
+        "other.safetensors",
+    )
+    with pytest.raises(
+        InputError, match="teacher of phase sparse is whole, of dense whole, other.safetensors; dense gets"
+    ):
+        check_alike(found)
 
 
 def test_a_policy_that_learns_alone_before_it_changes_no_start() -> None:
-    found = load_recipe(
-        "street-hd"
-    )  # `sparse` follows `cells`, of kind policy, and that `whole`, which `dense` starts from
+    # `sparse` follows `cells`, of kind policy, and that `whole`, which `dense` starts from
+    found = load_recipe("street-hd")
     check_alike(found)
     assert found.start_of("sparse") == "cells" and blocks_from(found, "sparse") == found.start_of("dense") == "whole"
 

@@ -12,7 +12,7 @@ from edgeprune.train import losses
 from edgeprune.train.frozen import begin_training
 from edgeprune.train.recipe import Validation
 from edgeprune.train.tasks import make_task
-from edgeprune.train.tasks.task import Task
+from edgeprune.train.tasks.task import Task, Taught
 from edgeprune.train.validation import open_validation, score
 from tests import models
 
@@ -71,7 +71,9 @@ def test_the_distance_is_that_of_classes_and_of_tokens(tmp_path: Path, distill: 
     if distill:
         expected = distill * losses.distance_to_teacher(ours.raw, taught.raw)
     expected = expected + tokens * losses.distance_to_tokens(ours.x_BND, taught.x_BND)
-    found = task(tmp_path, distill=distill, distill_tokens=tokens, teacher="dense").distance(ours, taught)
+    found = task(tmp_path, distill=distill, distill_tokens=tokens, teacher="dense").distance(
+        ours, Taught([taught.raw], taught.x_BND)
+    )
     torch.testing.assert_close(found, expected)
 
 
