@@ -61,6 +61,8 @@ def recipe(folder: Path, **changes: Any) -> Recipe:
     content = models.recipe(folder).model_dump()
     phase = content["phases"]["dense"] | {"frames": STEPS * BATCH, "batch": BATCH, "lr": LR, "start": str(start)}
     phase |= {"teacher": str(start), **EVERYTHING}
+    # a range that clips gives what lies at its edge a gradient or none, as a last bit of FP32 has it
+    content["calibration"] |= {"percentile": 100}
     content["phases"] = {name: phase | of_kind for name, of_kind in PHASES.items()}
     return Recipe.model_validate(content | changes)
 

@@ -81,11 +81,15 @@ def test_a_quantized_phase_measures_the_ranges_of_frozen_blocks(tmp_path: Path) 
     start = tmp_path / "start.safetensors"
     save(start, card, models.model(card).state_dict())
     ranges: list[dict[str, float]] = []
-    for blocks in (0, 2):
+    for blocks, equalise in ((0, False), (2, False), (2, True)):
         recipe = changed(models.recipe(tmp_path), "qat", start=str(start), freeze=blocks, ema=0.9)
+        assert recipe.calibration is not None
+        recipe.calibration.equalise = equalise
         trainer = Trainer(PhaseRun(recipe, "qat", tmp_path), OneProcess("cpu", False), [1 / 11] * 11, None)
         ranges.append({name: linear.input_step for name, linear in quantized_linears(trainer.model)})
     assert ranges[0] == ranges[1] and len(set(ranges[0].values())) == 12
+    differing = {name for name, step in ranges[2].items() if abs(step / ranges[1][name] - 1) > 1e-3}
+    assert differing == {"blocks.2.attn.qkv", "blocks.2.attn.proj", "blocks.2.mlp.fc1"}  # no frozen block is equalised
     in_optimiser = {id(p) for group in trainer.optimiser.param_groups for p in group["params"]}
     assert in_optimiser == {id(p) for p in trainer.model.parameters() if p.requires_grad}
     before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
