@@ -112,6 +112,7 @@ def ablate_int8(
 
 
 def describe_ranges(percentile: float | None) -> str:
+    """One of PERCENTILES, as the rows name it."""
     if percentile is LEAST_ERROR:
         return "least error"
     return "min-max" if percentile == 100 else f"{percentile:g}%"
