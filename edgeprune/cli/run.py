@@ -18,6 +18,8 @@ from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import A_RUN, A_WHILE, FRAMES
 from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb
+from edgeprune.runtime.budget.kept import BudgetFigures
+from edgeprune.runtime.budget.wanted import EXAMPLES
 from edgeprune.runtime.cameras import camera_files, what_to_type
 from edgeprune.runtime.choose import CHOOSERS
 from edgeprune.runtime.engines import ENGINES
@@ -42,6 +44,11 @@ class RunOptions:
     precision: str | None = option("--precision", click.Choice(GRAPH_SETS), help="Default: the fastest that was built.")
     bucket: str | None = option("--bucket", help="Always this bucket; default: chosen in each frame.")
     chooser: str | None = option("--chooser", help=f"{' or '.join(CHOOSERS)}; default: {next(iter(CHOOSERS))}.")
+    budget: str | None = option(
+        "--budget",
+        metavar="LIMIT[,LIMIT]",
+        help=f"Hold it by smaller buckets: {EXAMPLES}; power and energy by the meter.",
+    )
     realtime: bool = option(
         "--realtime", default=False, help="Pace a file at its own rate and drop what comes too fast."
     )
@@ -77,7 +84,7 @@ def run_camera(bundle: Bundle, options: RunOptions, outputs: Mapping[str, str]) 
     sensor = open_sensor(bundle, options.meter)
     if options.idle_seconds and isinstance(sensor, NoMeter):
         raise InputError(f"--idle measures idle power: {sensor.stop().status}; leave it out")
-    stream = open_stream(bundle, options.camera, options.of_stream())
+    stream = open_stream(bundle, options.camera, options.of_stream(), sensor)
     try:
         idle_w = measure_idle(sensor, options.idle_seconds) if options.idle_seconds else None
         return run_loop(stream, sensor, Limits(options.frames, options.seconds), outputs, idle_w)
@@ -140,11 +147,25 @@ def show_summary(summary: RunSummary) -> None:
     show_table(shown, {"stage": ("stage, ms", ""), "p50": ("p50", ".2f"), "p95": ("p95", ".2f"), "p99": ("p99", ".2f")})
     buckets = ", ".join(f"{name} x{count}" for name, count in figures.buckets.items())
     click.echo(f"tokens   {_number(figures.tokens_mean)} a frame over all blocks; buckets {buckets}")
+    if summary.budget:
+        show_budget(summary.budget)
     mj = energy.mj_per_frame
     click.echo(f"energy   {energy.status if mj is None else f'{mj:.1f} mJ a frame ({energy.status})'}")
     for path in summary.outputs.values():
         if path:
             click.echo(f"wrote    {path}")
+
+
+def show_budget(figures: BudgetFigures) -> None:
+    """How far the budget was kept."""
+    kept = [
+        f"{unit} held in {'-' if share is None else f'{100 * share:.1f}%'} of the frames (p95 {_number(figures.p95[unit])}, "
+        f"{figures.longest_over[unit]} over in a row at most)"
+        for unit, share in figures.held.items()
+    ]
+    share = f"{100 * (figures.capped or 0.0):.0f}%"
+    capped = f"; {share} of the frames got a smaller bucket than they asked for" if figures.capped else ""
+    click.echo(f"budget   {figures.budget}: {', '.join(kept)}{capped}")
 
 
 def _number(value: float | None) -> str:

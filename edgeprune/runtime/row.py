@@ -1,5 +1,6 @@
 """A row of a run's record: what is known of one frame; and the rows of a run in memory."""
 
+import math
 from array import array
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -28,10 +29,12 @@ class Row:
         overlay_ms: drawing; None where nothing is drawn.
         encode_ms: what the outputs take besides: encoding, writing of label maps, a function that is called; None without.
         latency_ms: from start to end.
-        bucket: its name.
+        asked: the bucket that the frame asked for.
+        bucket: the one that it got: a smaller one where a budget left no more.
         tokens: processed, summed over the blocks.
         confidence: mean over the frame's pixels, 0 to 1; None where the bundle was built without.
         dropped: frames lost since the row before.
+        watts: power of the machine when the frame was done, the mean of the meter's last second; None where none shows it.
     """
 
     index: int
@@ -48,10 +51,12 @@ class Row:
     overlay_ms: float | None
     encode_ms: float | None
     latency_ms: float
+    asked: str
     bucket: str
     tokens: int
     confidence: float | None
     dropped: int
+    watts: float | None = None
 
     def after_encoding(self, milliseconds: float) -> "Row":
         """The row with so much more of `encode_ms`."""
@@ -64,13 +69,14 @@ def milliseconds(start_ns: int, end_ns: int) -> float:
 
 
 class Ledger:
-    """What a summary needs of the rows of a run, column by column, 69 bytes a row (0.1 MB per 1,500 frames)."""
+    """What a summary needs of the rows of a run, column by column, 75 bytes a row (0.1 MB per 1,400 frames)."""
 
     def __init__(self) -> None:
         # in units of the last digit; -1: None. A frame of a time-lapse is waited for longer than 32 bits hold
         self._ms = {column: array("q" if column == "wait_ms" else "i") for column in MS_COLUMNS}
         self._counts = {column: array("q") for column in ("start_ns", "end_ns", "tokens", "dropped")}
-        self._buckets = array("H")
+        self._watts = array("f")  # NaN: None
+        self._asked, self._buckets = array("H"), array("H")
         self._names: list[str] = []
 
     def add(self, row: Row) -> None:
@@ -80,9 +86,11 @@ class Ledger:
             units.append(-1 if value is None else round(value * 10**DIGITS))
         for column, numbers in self._counts.items():
             numbers.append(getattr(row, column))
-        if row.bucket not in self._names:
-            self._names.append(row.bucket)
-        self._buckets.append(self._names.index(row.bucket))
+        self._watts.append(math.nan if row.watts is None else row.watts)
+        for bucket, places in ((row.asked, self._asked), (row.bucket, self._buckets)):
+            if bucket not in self._names:
+                self._names.append(bucket)
+            places.append(self._names.index(bucket))
 
     def ms(self, column: str) -> npt.NDArray[np.float64]:
         """One of MS_COLUMNS, in milliseconds, NaN where a row has none."""
@@ -92,6 +100,14 @@ class Ledger:
     def counts(self, column: str) -> npt.NDArray[np.int64]:
         """`start_ns`, `end_ns`, `tokens` or `dropped`."""
         return np.array(self._counts[column])
+
+    def watts(self) -> npt.NDArray[np.float64]:
+        """Of each row, NaN where it has none."""
+        return np.array(self._watts, np.float64)
+
+    def capped(self) -> npt.NDArray[np.bool_]:
+        """Which rows got another bucket than they asked for."""
+        return np.array(self._asked) != np.array(self._buckets)
 
     def buckets(self) -> dict[str, int]:
         """How many frames each bucket had, by its name."""

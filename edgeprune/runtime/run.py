@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 from edgeprune.base.ending import asked, at_stop, ending
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.machine import describe_machine, temperatures_c
+from edgeprune.runtime.budget.kept import budget_figures
 from edgeprune.runtime.cameras.capture import Capture
 from edgeprune.runtime.cameras.source import Frame
 from edgeprune.runtime.figures import energy_per_frame, overhead
@@ -86,9 +87,9 @@ def run(
         except BaseException:
             written.discard()
             raise
-        loop = _Loop(stream, capture, written)
+        loop = _Loop(stream, capture, written, meter)
         try:
-            return loop.run(first, meter, limits or Limits(), idle_w)
+            return loop.run(first, limits or Limits(), idle_w)
         except KeyboardInterrupt as error:  # Ctrl-C again, in the end that the first one made
             raise loop.cut_short() from error
     finally:
@@ -99,19 +100,17 @@ def run(
 class _Loop:
     """One run: the state that passes from frame to frame."""
 
-    def __init__(self, stream: Stream, capture: Capture, outputs: Outputs):
-        self._stream, self._capture, self._outputs = stream, capture, outputs
+    def __init__(self, stream: Stream, capture: Capture, outputs: Outputs, meter: Meter):
+        self._stream, self._capture, self._outputs, self._meter = stream, capture, outputs, meter
         self._frames = self._dropped = 0
         self._interrupted = False
 
-    def run(
-        self, first: tuple[Frame, int], meter: Meter, limits: Limits, idle_w: Mapping[str, float] | None
-    ) -> Outcome:
+    def run(self, first: tuple[Frame, int], limits: Limits, idle_w: Mapping[str, float] | None) -> Outcome:
         """Frames, then the summary; see `run`."""
         failure: RunError | None = None
         with ending():  # a signal is taken notice of at the first frame
             before_c = temperatures_c()
-            meter.start()
+            self._meter.start()
         finished = False
         try:
             with at_stop(lambda: self._outputs.end(failed=False)):
@@ -120,7 +119,7 @@ class _Loop:
         finally:  # whatever comes: no meter's thread and no open file is left behind
             with ending():
                 try:
-                    energy = meter.stop()
+                    energy = self._meter.stop()
                 finally:
                     failure = self._end_outputs(failure, failed=failure is not None or not finished)
         with ending():
@@ -154,7 +153,7 @@ class _Loop:
                     said_ns = end_ns
                     logger.info(f"frame {self._frames}  {result.status}  dropped {self._dropped}")
                 asked_ns = time.monotonic_ns()
-                got = self._capture.get(self._stream.patience_s)
+                got = self._stream.take()
                 wait_ms = milliseconds(asked_ns, time.monotonic_ns())
                 if asked():  # a library may have swallowed Ctrl-C
                     raise KeyboardInterrupt
@@ -172,7 +171,7 @@ class _Loop:
     def _process(self, frame: Frame, dropped: int, wait_ms: float) -> Result:
         """One frame from fit to record."""
         result = self._stream.process(frame)
-        facts = result.facts
+        facts, watts = result.facts, self._meter.watts()
         row = Row(
             index=frame.index,
             name=frame.name,
@@ -188,10 +187,12 @@ class _Loop:
             overlay_ms=None,
             encode_ms=None,
             latency_ms=result.latency_ms,
+            asked=facts.asked,
             bucket=facts.bucket,
             tokens=facts.tokens,
             confidence=result.mean_confidence,
             dropped=dropped,
+            watts=None if watts is None else round(watts, 3),
         )
         self._frames += 1
         self._dropped += dropped
@@ -219,6 +220,7 @@ class _Loop:
         figures = summarise_run(rows)
         return RunSummary(
             figures=figures,
+            budget=budget_figures(self._stream.budget, rows) if self._stream.budget else None,
             energy=energy_per_frame(energy, len(rows), idle_w),
             outputs=self._outputs.paths(),
             token_share=None if figures.tokens_mean is None else figures.tokens_mean / self._stream.all_tokens,

@@ -16,12 +16,16 @@ from edgeprune.base.reading import Strict, parse
 from edgeprune.bundle import MIXED, BucketEntry, Bundle, open_bundle
 from edgeprune.bundle.runtime_spec import MOST_THREADS
 from edgeprune.data.preprocess import Preprocess
+from edgeprune.runtime.budget.governor import Governor
+from edgeprune.runtime.budget.start import refuse_unmetered, start_governor
+from edgeprune.runtime.budget.wanted import Budget, parse_budget
 from edgeprune.runtime.cameras import Wanted, open_source, what_to_type
 from edgeprune.runtime.cameras.capture import Capture, open_capture
 from edgeprune.runtime.cameras.source import Frame
 from edgeprune.runtime.choose import CHOOSERS, Chooser, fixed, make_chooser
 from edgeprune.runtime.engines import Session
 from edgeprune.runtime.engines.engine import UInt8
+from edgeprune.runtime.meters import Meter
 from edgeprune.runtime.preparing import prepare_run, refuse_threads, require_engine
 from edgeprune.runtime.row import milliseconds
 from edgeprune.runtime.tasks import FrameFacts, Result, find_task, open_task
@@ -45,15 +49,28 @@ class Stream:
         all_tokens: what the dense model processes in a frame, summed over the blocks.
     """
 
-    def __init__(self, bundle: Bundle, session: Session, chooser: Chooser, capture: Capture | None = None):
+    def __init__(
+        self,
+        bundle: Bundle,
+        session: Session,
+        chooser: Chooser,
+        capture: Capture | None = None,
+        governor: Governor | None = None,
+    ):
         self.bundle, self.session, self.capture = bundle, session, capture
         self.names = list(bundle.manifest.names)
+        self._governor = governor
         self._chooser, self._fit, self._task = chooser, Preprocess.of(bundle.manifest), open_task(bundle.manifest)
         self._tokens_of = {bucket.name: bucket.token_layers for bucket in bundle.manifest.buckets}
         self.all_tokens = bundle.manifest.depth * bundle.manifest.tokens
         self._frames = 0
-        self._began_ns = 0
+        self._began_ns = self._ended_ns = 0
         self._closed = False
+
+    @property
+    def budget(self) -> Budget | None:
+        """What it holds, or None."""
+        return self._governor.budget if self._governor else None
 
     @property
     def dropped(self) -> int:
@@ -73,13 +90,21 @@ class Stream:
         if self.capture is None:
             raise InputError("this stream has no camera; open it with camera=..., or give frames to segment()")
         try:
-            got = self.capture.get(self.patience_s)
+            got = self.take()
             if got is None:
                 raise StopIteration
             return self.process(got[0])
         except BaseException:
             self.close()
             raise
+
+    def take(self) -> tuple[Frame, int] | None:
+        """The camera's next frame, and how many were dropped before it; None at its end. A budget of a rate counts what was
+        done since the last frame, not what is waited here. Raises as `__next__`."""
+        assert self.capture is not None
+        if self._governor and self._ended_ns:
+            self._governor.between(milliseconds(self._ended_ns, time.monotonic_ns()))
+        return self.capture.get(self.patience_s)
 
     @property
     def patience_s(self) -> float | None:
@@ -116,15 +141,22 @@ class Stream:
         fitted_ns = time.monotonic_ns()
         count = self.session.start(fitted_HW3)
         trunk_ns = time.monotonic_ns()
-        bucket = self._chooser(count)
+        asked = bucket = self._chooser(count)
+        if self._governor:
+            bucket = self._governor.choose(
+                asked, milliseconds(fitted_ns, trunk_ns), milliseconds(start_ns, time.monotonic_ns())
+            )
         chosen_ns = time.monotonic_ns()
         outputs = self.session.finish(bucket)
-        end_ns = time.monotonic_ns()
+        end_ns = self._ended_ns = time.monotonic_ns()
+        if self._governor:
+            self._governor.learn(bucket, milliseconds(chosen_ns, end_ns), milliseconds(start_ns, end_ns))
         self._frames += 1
         self._began_ns = self._began_ns or start_ns
         tokens = self._tokens_of[bucket]
         facts = FrameFacts(
             frame=frame,
+            asked=asked,
             bucket=bucket,
             tokens=tokens,
             token_share=tokens / self.all_tokens,
@@ -162,6 +194,7 @@ class StreamOptions(Strict, frozen=True, strict=True):
         precision: that the bundle was built in; by default the fastest.
         bucket: always this one; by default it is chosen for each frame.
         chooser: a key of CHOOSERS; by default the first.
+        budget: what a frame or a second may take, such as `33ms` or `15fps,10W` (`budget/wanted.py`); by default anything.
         engine: a key of ENGINES; by default the target's.
         threads: of the engine; by default the target's.
         realtime: paces a file at its own rate, and drops what comes too fast.
@@ -171,6 +204,7 @@ class StreamOptions(Strict, frozen=True, strict=True):
     precision: Given | None = None
     bucket: Given | None = None
     chooser: Given | None = None
+    budget: Given | None = None
     engine: Given | None = None
     threads: int | None = Field(None, ge=1, le=MOST_THREADS)
     realtime: bool = False
@@ -180,7 +214,14 @@ class StreamOptions(Strict, frozen=True, strict=True):
     def _refuse_pairs(self) -> "StreamOptions":
         if self.bucket and self.chooser:
             raise InputError("--bucket has no use for --chooser; leave one of the two out")
+        if self.bucket and self.budget:
+            raise InputError("--budget has no choice where --bucket leaves one bucket; leave one of the two out")
+        self.parse_budget()
         return self
+
+    def parse_budget(self) -> Budget | None:
+        """Raises InputError for one that can't be read."""
+        return parse_budget(self.budget) if self.budget else None
 
     def make_chooser(self, buckets: Sequence[BucketEntry]) -> Chooser:
         """Raises InputError for an unknown chooser or bucket."""
@@ -196,7 +237,8 @@ def open(bundle: Path | str, camera: Path | str | int | None = None, **options: 
         bundle: its folder. Graphs that this device has to compile first are compiled, once; that takes minutes, in which the
             logger `edgeprune` says what is done.
         camera: what `run --camera` takes: 0, a file, a folder, rtsp://...; None where frames come by `Stream.segment`.
-        options: those of `StreamOptions`, by name: `precision`, `bucket`, `chooser`, `engine`, `threads`, `realtime`, `loop`.
+        options: those of `StreamOptions`, by name: `precision`, `bucket`, `chooser`, `budget`, `engine`, `threads`, `realtime`,
+            `loop`.
 
     Raises:
         InputError: something of it isn't there, or can't be.
@@ -212,8 +254,12 @@ def open(bundle: Path | str, camera: Path | str | int | None = None, **options: 
     return open_stream(open_bundle(Path(bundle)), uri, parse(StreamOptions, options, "edgeprune.open"))
 
 
-def open_stream(bundle: Bundle, camera: str | None, options: StreamOptions) -> Stream:
-    """Opens the camera first, then what takes longer; raises as `open`, and leaves nothing open."""
+def open_stream(bundle: Bundle, camera: str | None, options: StreamOptions, meter: Meter | None = None) -> Stream:
+    """Opens the camera first, then what takes longer; raises as `open`, and leaves nothing open.
+
+    Args:
+        meter: that a budget of power or energy is held by; who gives it starts and stops it.
+    """
     manifest = bundle.manifest
     engine = options.engine or manifest.target.engine
     opener = require_engine(bundle, engine)
@@ -221,6 +267,9 @@ def open_stream(bundle: Bundle, camera: str | None, options: StreamOptions) -> S
     find_task(manifest.task)
     # what is wrong is refused before minutes are spent on compiling; what is chosen from is known after that
     options.make_chooser(manifest.buckets)
+    budget = options.parse_budget()
+    if budget:
+        refuse_unmetered(budget, meter)
     if options.precision and not (options.precision == MIXED and manifest.target.compiled_on_device):
         bundle.graphs(options.precision)
     if camera is None and (options.realtime or options.loop):
@@ -245,5 +294,8 @@ def open_stream(bundle: Bundle, camera: str | None, options: StreamOptions) -> S
         if capture:
             opened.callback(capture.close)
         session = opener.open(bundle, precision, buckets=able, threads=options.threads or manifest.target.threads)
+        opened.callback(session.close)
+        size = (manifest.height, manifest.width)
+        governor = start_governor(budget, session, able, size, meter) if budget else None
         opened.pop_all()
-    return Stream(bundle, session, chooser, capture)
+    return Stream(bundle, session, chooser, capture, governor)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from edgeprune.base.statistics import Percentiles, percentiles
+from edgeprune.runtime.budget.kept import BudgetFigures
 from edgeprune.runtime.figures import EnergyPerFrame, Overhead
 from edgeprune.runtime.row import STAGES, Ledger
 
@@ -48,6 +49,7 @@ class RunSummary:
     """A run.
 
     Attributes:
+        budget: how far it was kept; None without one.
         outputs: where each output lies, by its key in SINKS; None for one that was not asked for, or is gone.
         token_share: of the tokens that the dense model processes.
         engine: `Session.describe()`.
@@ -58,6 +60,7 @@ class RunSummary:
     """
 
     figures: RunFigures
+    budget: BudgetFigures | None
     energy: EnergyPerFrame
     outputs: dict[str, str | None]
     token_share: float | None

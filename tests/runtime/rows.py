@@ -15,7 +15,14 @@ def row(index: int, **values: Any) -> Row:
     times: dict[str, Any] = {column: 1.25 + index for column in COLUMNS if column.endswith("_ms")}
     times |= {"start_ns": 10**12 + 10**7 * index, "end_ns": 10**12 + 10**7 * index + 10**6, "encode_ms": None}
     about = {"index": index, "name": None, "capture_ns": index, "presentation_s": index / 4}
-    return Row(**(times | about | {"bucket": "full", "tokens": 5000, "confidence": None, "dropped": 0} | values))
+    return Row(
+        **(
+            times
+            | about
+            | {"asked": "full", "bucket": "full", "tokens": 5000, "confidence": None, "dropped": 0}
+            | values
+        )
+    )
 
 
 def read(path: str | Path) -> list[dict[str, Any]]:
@@ -37,6 +44,6 @@ def ledger_of(cells: Iterable[Mapping[str, Any]]) -> Ledger:
 def _value(column: str, cell: Any) -> Any:
     if cell in (None, ""):
         return None
-    if column in ("name", "bucket"):
+    if column in ("name", "asked", "bucket"):
         return cell
-    return float(cell) if column.endswith(("_ms", "_s", "confidence")) else int(cell)
+    return float(cell) if column.endswith(("_ms", "_s", "confidence", "watts")) else int(cell)

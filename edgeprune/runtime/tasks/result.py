@@ -18,7 +18,8 @@ class FrameFacts:
 
     Attributes:
         frame: as the camera gave it.
-        bucket: the one that was chosen.
+        asked: the bucket that the frame asked for.
+        bucket: the one that it got.
         tokens: processed, summed over the blocks.
         token_share: of those that the dense model processes.
         fps: frames per second since the first.
@@ -27,6 +28,7 @@ class FrameFacts:
     """
 
     frame: Frame
+    asked: str
     bucket: str
     tokens: int
     token_share: float

@@ -17,6 +17,9 @@ import pytest
 
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.bundle import Bundle
+from edgeprune.runtime.budget.kept import budget_figures
+from edgeprune.runtime.budget.start import start_governor
+from edgeprune.runtime.budget.wanted import parse_budget
 from edgeprune.runtime.cameras import CameraUnplugged, Wanted, open_source
 from edgeprune.runtime.cameras.capture import open_capture
 from edgeprune.runtime.choose import Chooser, fixed, make_chooser
@@ -99,6 +102,20 @@ def test_buckets_follow_the_frames_count(start: Callable[..., Ended], bundle: Bu
     half = fixed(bundle.manifest.buckets, "half")
     assert start(Scripted(4), chooser=half).summary["buckets"] == {"half": 4}
     assert start(Scripted(4), chooser="previous-frame").summary["buckets"] == {"full": 1, "quarter": 3}
+
+
+def test_a_budget_is_in_the_summary_and_can_be_recomputed(bundle: Bundle, session: Session, tmp_path: Path) -> None:
+    names = [bucket.name for bucket in bundle.manifest.buckets]
+    budget = parse_budget("0.0001ms,2.5W")
+    chooser, meter = make_chooser("in-frame", bundle.manifest.buckets), CountingMeter()
+    governor = start_governor(budget, session, names, (bundles.H, bundles.W), meter)
+    stream = Stream(bundle, session, chooser, open_capture(Scripted(bundles.N + 1)), governor)
+    summary, _ = run(stream, meter, outputs={"record": str(tmp_path / "rows.csv")})
+    rows = read(tmp_path / "rows.csv")
+    assert summary.budget == budget_figures(budget, ledger_of(rows))
+    assert summary.budget.held == {"ms": 0.0, "W": 1.0} and summary.budget.longest_over == {"ms": 25, "W": 0}
+    assert summary.budget.capped == pytest.approx(18 / 25)  # 12 frames ask for all, 6 for half of them
+    assert {row["bucket"] for row in rows} == {"quarter"} and {row["watts"] for row in rows} == {"2.0"}
 
 
 def test_a_camera_of_any_size_is_fitted(start: Callable[..., Ended], tmp_path: Path) -> None:
@@ -349,7 +366,7 @@ print(json.dumps([summary.to_json(), str(failure)]))
 
 @pytest.mark.parametrize(("key", "name"), [("record", "rows.csv"), ("record", "rows.jsonl"), ("out", "overlay.mp4")])
 def test_a_full_disk_while_recording(bundle: Bundle, tmp_path: Path, key: str, name: str) -> None:
-    path, limit = tmp_path / name, 20_000  # bytes that a file may have: writing on fails as on a full disk
+    path, limit = tmp_path / name, 24_000  # bytes that a file may have: writing on fails as on a full disk
     root = str(Path(bundles.__file__).parents[1])
     script = FULL_DISK.format(root=root, bundle=str(bundle.folder), limit=limit, key=key, path=str(path))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=600)

@@ -64,6 +64,18 @@ def test_results_of_a_camera(bundle: Bundle, make_png_folder: Callable[[int], Pa
         assert facts.token_share == facts.tokens / (bundles.DEPTH * bundles.N)
 
 
+def test_a_budget_takes_the_smaller_bucket(bundle: Bundle, make_png_folder: Callable[[int], Path]) -> None:
+    """No graph of this bundle takes 0.0001 ms, and each takes less than a second."""
+    pytest.importorskip("onnxruntime")
+    folder = str(make_png_folder(25))
+    asked = [bundles.expected_bucket(scripted_frame(index)) for index in range(25)]
+    for budget, expected in (("0.0001ms", ["quarter"] * 25), ("1000ms,1fps", asked)):
+        with edgeprune.open(bundle.folder, folder, budget=budget, threads=1) as stream:
+            facts = [result.facts for result in stream]
+        assert [each.asked for each in facts] == asked
+        assert [each.bucket for each in facts] == expected
+
+
 def test_labels_are_mapped_back_when_they_are_asked_for(
     bundle: Bundle, watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +190,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"chooser": "in-fram"}, "unknown bucket chooser 'in-fram'.*did you mean 'in-frame'"),
     ({"bucket": "half", "chooser": "in-frame"}, "--bucket has no use for --chooser; leave one of the two out"),
     ({"bucket": "", "chooser": "in-frame"}, "bucket: string should have at least 1 character"),
+    ({"bucket": "half", "budget": "9ms"}, "--budget has no choice where --bucket leaves one bucket; leave one"),
+    ({"budget": "fast"}, "--budget 'fast' is no budget; type a number and a unit: 33ms"),
+    (
+        {"budget": "10W"},
+        "held by what a meter shows: frames of `edgeprune.open` are not metered, those of `edgeprune run`",
+    ),
     ({"threads": 0}, "edgeprune.open: threads: input should be greater than or equal to 1, found 0"),
     ({"threads": -2}, "threads: input should be greater than or equal to 1, found -2"),
     ({"threads": 257}, "threads: input should be less than or equal to 256"),

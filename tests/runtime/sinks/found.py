@@ -18,7 +18,7 @@ class Found(Result):
         self.sure = sure
         image_HW3 = np.full((height, width, 3), index, np.uint8)
         frame = Frame(0, image_HW3, index, name)
-        self.facts = FrameFacts(frame, "full", 24, 1.0, 10.0, 0, 10**6, 0.1, 0.2, 0.3, 0.4)
+        self.facts = FrameFacts(frame, "full", "full", 24, 1.0, 10.0, 0, 10**6, 0.1, 0.2, 0.3, 0.4)
 
     @property
     def labels(self) -> UInt8:

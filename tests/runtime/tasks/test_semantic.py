@@ -31,7 +31,7 @@ def test_confidence_is_of_the_frames_own_pixels_and_there_where_the_bundle_has_i
         np.zeros((height, width), np.uint8),
         np.zeros((manifest.height // 2, manifest.width, 3), np.uint8),
     )
-    facts = FrameFacts(Frame(0, wide_HW3, 0), "full", 24, 1.0, 10.0, 0, 10**6, 0.1, 0.2, 0.3, 0.4)
+    facts = FrameFacts(Frame(0, wide_HW3, 0), "full", "full", 24, 1.0, 10.0, 0, 10**6, 0.1, 0.2, 0.3, 0.4)
     without = task.result(facts, {"labels": labels_hw})
     assert without.confidence is None and without.mean_confidence is None
     bars_hw = np.full((height, width), 255, np.uint8)  # above and below the frame the network is sure
@@ -48,7 +48,7 @@ def test_outside_a_region_there_are_no_labels(tmp_path: Path) -> None:
     manifest = bundles.write_bundle(tmp_path / "bundle", region=["......", "######", "######", "###..."]).manifest
     label_hw = np.full((bundles.ROWS, bundles.COLUMNS), 3, np.uint8)
     frame = Frame(0, np.zeros((32, 48, 3), np.uint8), 0, None)
-    facts = FrameFacts(frame, "full", 1, 1.0, 1.0, 0, 1, 0.0, 0.0, 0.0, 0.0)
+    facts = FrameFacts(frame, "full", "full", 1, 1.0, 1.0, 0, 1, 0.0, 0.0, 0.0, 0.0)
     sure_hw = np.full_like(label_hw, 51)
     result = find_task("semantic")(manifest).result(facts, {"labels": label_hw, "confidence": sure_hw})
     labels_HW = result.labels

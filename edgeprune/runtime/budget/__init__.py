@@ -1,0 +1,1 @@
+"""Budgets of a run: latency, rate, power and energy, held by choosing buckets."""

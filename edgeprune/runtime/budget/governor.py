@@ -1,0 +1,156 @@
+"""Holds a budget: each frame gets the bucket that it asks for, or a smaller one where that would take too much."""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from statistics import fmean, median
+
+from edgeprune.runtime.budget.cap import Cap
+from edgeprune.runtime.budget.costs import BucketCosts, nearly_most
+from edgeprune.runtime.budget.metered import Metered
+from edgeprune.runtime.budget.wanted import Budget
+
+logger = logging.getLogger(__name__)
+
+RECENT = 31  # frames, for what is usual now
+MEAN_S = 1.0  # a rate and a frame's interval are means of so long
+FULL_RATE = 0.97  # of the time that a rate leaves: the loop is to keep up, not to fall behind by chance
+SAID_EVERY_S = 60.0  # that even the smallest bucket does not hold the budget
+SHORT_FRAMES = 32  # of which more than half were over, before that is said
+HELP = "what would help: a faster precision or engine (`edgeprune bench`), the fastest power mode, a lower input, fewer outputs"
+
+
+class Governor:
+    """The budget of one stream. `choose`, `learn` and `between` in turn, once for each frame.
+
+    Args:
+        budget: what may be taken.
+        buckets: their names, smallest first, of those that can run here.
+        costs: measured at the start.
+        watts: the power now, the mean of a meter's window; None without a meter, which a metered budget can't do without.
+        throttled: which clock's limit the machine has lowered since it was asked before, and by how many times; None: none.
+        idle_w: power when idle, where it is known: without it a larger bucket is expected to take more power than it will.
+        now: seconds by a monotonic clock.
+    """
+
+    def __init__(
+        self,
+        budget: Budget,
+        buckets: Sequence[str],
+        costs: BucketCosts,
+        watts: Callable[[], float | None] | None = None,
+        throttled: Callable[[], tuple[str, float] | None] = lambda: None,
+        *,
+        idle_w: float | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ):
+        self.budget, self.buckets, self.costs = budget, list(buckets), costs
+        self._watts, self._throttled, self._now = watts or (lambda: None), throttled, now
+        self._cap = Cap(len(self.buckets) - 1)
+        self._idle_w = idle_w or 0.0
+        self._power = (
+            None if budget.power_w is None else Metered(budget.power_w, len(buckets), self._expected_power, now)
+        )
+        self._energy = (
+            None if budget.energy_mj is None else Metered(budget.energy_mj, len(buckets), self._expected_energy, now)
+        )
+        self._before_ms: deque[float] = deque([0.0], maxlen=RECENT)  # from the frame in hand to the choice
+        self._between_ms: deque[float] = deque(
+            [0.0], maxlen=RECENT
+        )  # the loop's own work, from labels to the next frame
+        self._ends_s: deque[float] = deque()
+        self._over: deque[bool] = deque(maxlen=SHORT_FRAMES)
+        self._said_s: float | None = None
+
+    def choose(self, asked: str, trunk_ms: float, spent_ms: float) -> str:
+        """The bucket of a frame whose trunk has run.
+
+        Args:
+            asked: the one that it asks for.
+            trunk_ms: what its trunk took.
+            spent_ms: all that it has taken so far.
+        """
+        if lowered := self._throttled():
+            logger.warning(f"the machine lowered its clock {lowered[0]} to {100 / lowered[1]:.0f}%")
+            self.costs.notice_slower(lowered[1])
+            self._before_ms.extend([median(self._before_ms) * lowered[1]] * RECENT)
+        self.costs.notice_trunk(trunk_ms)
+        self._before_ms.append(spent_ms)
+        most = self._cap.update(self._fits(nearly_most(self._before_ms), in_hand=False))
+        for metered, value in ((self._power, self._watts), (self._energy, self._mj_per_frame)):
+            if metered:
+                most = min(most, metered.update(value()))
+        most = min(most, self.buckets.index(asked), max(self._fits(spent_ms, in_hand=True), 0))
+        return self.buckets[most]
+
+    def learn(self, bucket: str, tail_ms: float, latency_ms: float) -> None:
+        """What the chosen tail, and the frame, took."""
+        self.costs.learn(bucket, tail_ms)
+        self._ends_s.append(self._now())
+        while self._ends_s[-1] - self._ends_s[0] > MEAN_S and len(self._ends_s) > 2:
+            self._ends_s.popleft()
+        self._say_where_it_fails(bucket, latency_ms)
+
+    def between(self, work_ms: float) -> None:
+        """What the loop worked on a result before it asked for the next frame: overlay, outputs, a caller's own."""
+        self._between_ms.append(work_ms)
+
+    def _fits(self, before_ms: float, in_hand: bool) -> int:
+        """The place of the largest bucket whose latency and rate hold; -1: none does."""
+        limit_ms, fps = self.budget.latency_ms, self.budget.fps
+        for index in reversed(range(len(self.buckets))):
+            name = self.buckets[index]
+            high_ms = self.costs.high_in_hand_ms(name) if in_hand else self.costs.slow_ms(name)
+            if limit_ms is not None and before_ms + high_ms > limit_ms:
+                continue
+            busy_ms = before_ms + self.costs.typical_ms(name) + median(self._between_ms)
+            # a frame that is late by itself says nothing of a mean
+            if fps is not None and not in_hand and busy_ms > FULL_RATE * 1000 / fps:
+                continue
+            return index
+        return -1
+
+    def _expected_power(self, watts: float, here: int, there: int) -> float:
+        """Of another bucket, where frames come at their own rate: what is above idle grows with the time of a frame."""
+        before_ms = median(self._before_ms)
+        now_ms, then_ms = (before_ms + self.costs.typical_ms(self.buckets[index]) for index in (here, there))
+        return self._idle_w + max(0.0, watts - self._idle_w) * then_ms / now_ms
+
+    def _expected_energy(self, mj: float, here: int, there: int) -> float:
+        """Of another bucket, as `_expected_power`."""
+        interval_s = self._interval_s() or 0.0
+        return interval_s * 1000 * self._expected_power(mj / (interval_s * 1000), here, there) if interval_s else mj
+
+    def _mj_per_frame(self) -> float | None:
+        """Power times the mean time from frame to frame."""
+        watts, interval_s = self._watts(), self._interval_s()
+        return None if watts is None or interval_s is None else 1000 * watts * interval_s
+
+    def _interval_s(self) -> float | None:
+        """The mean time from frame to frame."""
+        frames = len(self._ends_s)
+        return (self._ends_s[-1] - self._ends_s[0]) / (frames - 1) if frames > 1 else None
+
+    def _say_where_it_fails(self, bucket: str, latency_ms: float) -> None:
+        """A line, once in a while, where the smallest bucket is over the budget in most frames."""
+        why = self._over_budget(latency_ms)
+        self._over.append(bucket == self.buckets[0] and why is not None)
+        due = self._said_s is None or self._now() - self._said_s > SAID_EVERY_S
+        if why and due and len(self._over) == SHORT_FRAMES and fmean(self._over) > 0.5:
+            self._said_s = self._now()
+            logger.warning(f"budget {self.budget} is not held: the smallest bucket, {bucket}, {why}; {HELP}")
+
+    def _over_budget(self, latency_ms: float) -> str | None:
+        """What of a frame just done is over, in words."""
+        budget, watts, mj = self.budget, self._watts(), self._mj_per_frame()
+        busy_ms = latency_ms + median(self._between_ms)
+        if budget.latency_ms is not None and latency_ms > budget.latency_ms:
+            return f"takes {latency_ms:.1f} ms"
+        if budget.fps is not None and busy_ms > 1000 / budget.fps:
+            return f"and what is done with its result let {1000 / busy_ms:.1f} frames a second through"
+        if budget.power_w is not None and watts is not None and watts > budget.power_w:
+            return f"runs at {watts:.1f} W"
+        if budget.energy_mj is not None and mj is not None and mj > budget.energy_mj:
+            return f"takes {mj:.0f} mJ a frame"
+        return None

@@ -1,0 +1,129 @@
+"""Budgets held on simulated devices: quiet and scattering ones, throttling, another process, steps of the clocks."""
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from edgeprune.runtime.budget.costs import BucketCosts
+from tests.runtime.budget.simulated import TAILS_MS, TRUNK_MS, Device, governed, play
+
+FRAMES = 900
+SMALLEST_MS = TRUNK_MS + TAILS_MS["k256"]
+Slowdown = Callable[[float], float]
+SLOWDOWNS: dict[str, Slowdown] = {
+    "quiet": lambda s: 1.0,
+    "it becomes hot": lambda s: 1.0 + 0.6 * min(1.0, max(0.0, (s - 5) / 10)),
+    "clocks fall and rise": lambda s: 1.5 if 5 < s < 15 else 1.0,
+    "a process every half second": lambda s: 1.7 if s % 1 < 0.5 else 1.0,
+    "a process ten times a second": lambda s: 1.7 if s % 0.1 < 0.05 else 1.0,
+    "a process for three seconds": lambda s: 1.7 if s % 6 < 3 else 1.0,
+}
+
+
+@pytest.mark.parametrize("limit_ms", [1.1 * SMALLEST_MS, 31.0, 40.0, 50.0, 62.0])
+@pytest.mark.parametrize("slowdown", SLOWDOWNS.values(), ids=SLOWDOWNS)
+def test_a_latency_is_held_wherever_the_smallest_bucket_holds_it(slowdown: Slowdown, limit_ms: float) -> None:
+    """By 99 frames of 100 from the first on, two over in a row at most, and without going back and forth."""
+    device = Device(seed=1, scatter=0.02, slowdown=slowdown)
+    seen = play(device, governed(device, f"{limit_ms}ms"), FRAMES)
+    assert seen.held(limit_ms) >= 0.99
+    assert seen.longest_burst(limit_ms) <= 2
+    assert seen.changes() <= 0.06 * FRAMES
+
+
+@pytest.mark.parametrize(("limit_ms", "largest"), [(31.0, "k384"), (36.0, "k480"), (42.0, "k576"), (68.0, "full")])
+def test_a_quiet_machine_runs_the_largest_bucket_that_fits(limit_ms: float, largest: str) -> None:
+    device = Device(seed=2, scatter=0.01, spikes=0.0)
+    seen = play(device, governed(device, f"{limit_ms}ms"), 300)
+    assert seen.buckets[50:].count(largest) >= 0.95 * 250
+
+
+def test_a_frame_never_gets_more_than_it_asks_for() -> None:
+    device = Device()
+    names = list(TAILS_MS)
+    asked = [names[index % 5] for index in range(200)]
+    seen = play(device, governed(device, "200ms"), 200, asked=lambda index: asked[index])
+    assert seen.buckets == asked
+
+
+def test_a_device_that_recovers_gets_its_buckets_back() -> None:
+    device = Device(seed=3, scatter=0.02, slowdown=lambda s: 1.5 if s < 10 else 1.0)
+    seen = play(device, governed(device, "50ms"), FRAMES)
+    hot, cool = [seen.buckets[index] for index, at_s in enumerate(seen.at_s) if at_s < 10], seen.buckets[-100:]
+    assert "k576" not in hot[50:] and cool.count("k576") >= 90
+
+
+def test_a_bucket_that_the_start_took_for_cheaper_than_it_is_is_learned() -> None:
+    device = Device(seed=4, scatter=0.02)
+    governor = governed(device, "40ms")
+    governor.costs._base_ms["k480"] *= 0.5
+    seen = play(device, governor, FRAMES)
+    assert seen.held(40.0) >= 0.99
+    assert governor.costs.typical_ms("k480") == pytest.approx(TAILS_MS["k480"], rel=0.15)
+
+
+def test_a_bucket_that_was_disturbed_at_the_start_is_not_avoided() -> None:
+    """A smaller bucket takes no longer than a larger one."""
+    costs = BucketCosts({"small": [10.0, 10.0], "middle": [60.0, 61.0], "large": [30.0, 30.0]}, [5.0])
+    assert [costs.typical_ms(bucket) for bucket in ("small", "middle", "large")] == [10.0, 30.0, 30.0]
+
+
+@pytest.mark.parametrize(("budget", "fps"), [("40fps", 40), ("30fps", 30), ("20fps", 20)])
+def test_a_rate_is_reached_where_nothing_else_limits_it(budget: str, fps: float) -> None:
+    """The work of overlay and outputs counts."""
+    device = Device(seed=5, spikes=0.0)
+    seen = play(device, governed(device, budget), 600, between_ms=3.0 if fps < 40 else 1.0)
+    intervals_s = np.diff(seen.at_s)
+    windows = np.convolve(intervals_s, np.ones(30) / 30, "valid")
+    assert (1 / windows >= fps).mean() >= 0.99
+    assert seen.buckets[-1] == {40: "k256", 30: "k384", 20: "k576"}[int(fps)]
+
+
+@pytest.mark.parametrize(("budget", "largest"), [("9W", "k384"), ("10.2W", "k576"), ("20W", "full")])
+def test_a_power_is_held_with_the_largest_bucket_that_it_allows(budget: str, largest: str) -> None:
+    """At 15 frames a second: 4 W idle and 10 W more while working are 7.5 W in the smallest bucket and 13.2 in `full`."""
+    device = Device(seed=6)
+    seen = play(device, governed(device, budget, idle_w=4.0), 1500, fps=15)
+    late = np.array(seen.at_s) > 30
+    assert np.mean(np.array(seen.watts)[late]) <= float(budget[:-1])
+    assert seen.buckets[-1] == largest and seen.changes(since=450) <= 2
+
+
+def test_an_energy_is_held_with_the_largest_bucket_that_it_allows() -> None:
+    device = Device(seed=7)
+    seen = play(device, governed(device, "580mJ", idle_w=4.0), 900, fps=15)
+    late = np.array(seen.at_s) > 20
+    assert 1000 * np.mean(np.array(seen.watts)[late]) / 15 <= 580
+    assert seen.buckets[-1] == "k384"
+
+
+def test_of_several_limits_the_tightest_counts() -> None:
+    device = Device(seed=8)
+    seen = play(device, governed(device, "36ms,7.8W", idle_w=4.0), 600, fps=15)
+    assert set(seen.buckets[100:]) == {"k256"}
+
+
+def test_a_budget_that_even_the_smallest_bucket_misses_is_said_once_in_a_while(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    device = Device(seed=9)
+    with caplog.at_level(logging.WARNING):
+        seen = play(device, governed(device, "15ms"), 200)
+    said = [record.message for record in caplog.records]
+    assert set(seen.buckets) == {"k256"}
+    assert len(said) == 1 and "budget 15ms is not held: the smallest bucket, k256, takes 2" in said[0]
+    assert "what would help: a faster precision or engine" in said[0]
+
+
+def test_clocks_that_fall_are_taken_notice_of_before_a_frame_is_late(caplog: pytest.LogCaptureFixture) -> None:
+    device = Device(seed=10, scatter=0.0, spikes=0.0)
+    governor = governed(device, "42ms")
+    before = play(device, governor, 100)
+    falls = iter([("policy0", 1.6)])
+    governor._throttled = lambda: next(falls, None)
+    with caplog.at_level(logging.WARNING):
+        after = play(device, governor, 1)
+    assert before.buckets[-1] == "k576" and after.buckets == ["k256"]
+    assert "the machine lowered its clock policy0 to 62%" in caplog.text
