@@ -35,6 +35,8 @@ def place_buckets(schedule: Schedule, spec: BucketFamily, occupancy_FG: list[lis
     multiple, the others to the nearest; a method that can't have that count gets one between the need and it that it can
     have, else the next. Rows but the full grid's are in multiples of `ROWS` (see `in_rows`). A bucket is
     filled with real tokens, the next best ones.
+
+    A policy that was trained with fewer tokens than its target has two buckets more (`small_scales`).
     """
     by = schedule.chosen_by
     full = Bucket(FULL, (schedule.tokens,) * len(schedule.gated))
@@ -74,7 +76,17 @@ def place_buckets(schedule: Schedule, spec: BucketFamily, occupancy_FG: list[lis
             # two cuts that round to the same deciding count are one bucket, with the larger need at every gate
             before = chosen.get(found[by], found)
             chosen[found[by]] = in_rows(schedule, [max(pair) for pair in zip(before, found, strict=True)])
+    for scale in small_scales(schedule):
+        counts = in_rows(schedule, _all_beyond(spec.most, schedule.counts_at(scale), schedule))
+        if counts[by] < min(chosen, default=schedule.tokens):
+            chosen[counts[by]] = counts
     return [Bucket(f"k{first}", counts) for first, counts in sorted(chosen.items())] + [full]
+
+
+def small_scales(schedule: Schedule) -> list[float]:
+    """Scales of the target at which buckets for tight budgets lie, below those that frames ask for, the larger one first:
+    the fewest tokens that the policy was trained with, and midway to the target by ratio."""
+    return [schedule.least**0.5, schedule.least] if schedule.least else []
 
 
 def buckets_of_frames(

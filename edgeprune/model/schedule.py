@@ -24,6 +24,7 @@ class Schedule:
             takes the groups that merge.
         extra_rows: rows that a graph has beside the tokens that a decision leaves, such as one that stands for all others,
             and the class token.
+        least: the fewest tokens that the policy was trained with, as a share of the target's; None: the target's.
     """
 
     depth: int
@@ -33,6 +34,7 @@ class Schedule:
     chosen_by: int = 0
     merging: int = 0
     extra_rows: int = 0
+    least: float | None = None
 
     @property
     def tokens(self) -> int:
@@ -72,7 +74,11 @@ class Schedule:
     @property
     def target_counts(self) -> tuple[int, ...]:
         """The target's shares as counts of this grid, at least one each, rounded up to what the method can have."""
-        return self.round_up([max(1, round(share * self.tokens)) for share in self.target_shares])
+        return self.counts_at(1.0)
+
+    def counts_at(self, scale: float) -> tuple[int, ...]:
+        """The target's shares times `scale` as counts of this grid, as `target_counts`."""
+        return self.round_up([max(1, round(share * scale * self.tokens)) for share in self.target_shares])
 
     def block_counts(self, counts: Sequence[int]) -> tuple[int, ...]:
         """Tokens that each block of the network processes at these counts: those that the last decision left."""

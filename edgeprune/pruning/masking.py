@@ -34,6 +34,17 @@ def mix(keep_BN: Tensor, new_BND: Tensor, old_BND: Tensor) -> Tensor:
     return keep_BN1 * new_BND + (1 - keep_BN1) * old_BND
 
 
+def with_few_tokens(select: Select, few: int, top: Select) -> Select:
+    """A selection that chooses as `top` does in the last `few` images of a batch."""
+
+    def chosen(decision: int, scores_BS: Tensor) -> Tensor:
+        mask_BS = select(decision, scores_BS)
+        few_BS = top(decision, scores_BS[-few:].detach()).to(mask_BS.dtype)
+        return torch.cat((mask_BS[:-few], few_BS))
+
+    return chosen if few else select
+
+
 def with_whole_images(select: Select, whole: int) -> Select:
     """A selection that chooses everything in the first `whole` images of a batch, as good as any others: its order is
     random."""

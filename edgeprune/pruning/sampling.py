@@ -41,6 +41,9 @@ class SampledOptions(Strict):
         return hard_BN + (soft_BN - soft_BN.detach())
 
 
+FEW = 0.25  # of each training batch, where `least` is given
+
+
 class WholeImagesOptions(SampledOptions):
     """Settings of policies that may leave images of a training batch whole."""
 

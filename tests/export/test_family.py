@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgeprune.bundle.target import BucketFamily, load_target
-from edgeprune.export.family import FULL, ROWS, place_buckets, rising
+from edgeprune.export.family import FULL, ROWS, in_rows, place_buckets, rising
 from edgeprune.export.inputs import BuildInputs
 from edgeprune.export.lint.rules import MAX_TOPK
 from edgeprune.model.policy import Shape
@@ -100,6 +100,19 @@ def test_few_groups_merge_of_more_tokens_than_a_decision_may_pick(name: str, cou
     first = place_buckets(schedule, load_target("jetson-orin").buckets, [[need / 4096 for need in needs]] * 8)[0]
     assert first.counts[0] == count and max(first.counts[1:]) <= MAX_TOPK
     assert isinstance(schedule, CombinedSchedule) and max(schedule.merges(first.counts)) <= MAX_TOPK
+
+
+@pytest.mark.parametrize(("name", "options"), [("svit", {}), ("cts-svit", {"merged": 0.62})])
+def test_a_policy_that_was_trained_with_few_tokens_has_two_buckets_more(name: str, options: dict[str, object]) -> None:
+    """Below those that frames ask for, which stay as they are; the smallest has `least` of the target's tokens."""
+    shape, family = Shape(192, 12, (24, 32), 11), BucketFamily(count=5, multiple=32)
+    without = make_policy(PolicySpec(name=name, options=options), shape).schedule
+    schedule = make_policy(PolicySpec(name=name, options=options | {"least": 0.5}), shape).schedule
+    occupancy = [[share * 0.9 for share in schedule.target_shares]] * 8 + [list(schedule.target_shares)] * 8
+    smallest, small, *others = place_buckets(schedule, family, occupancy)
+    assert others == place_buckets(without, family, occupancy)
+    assert smallest.counts == in_rows(schedule, schedule.counts_at(0.5))
+    assert sum(smallest.counts) < sum(small.counts) < sum(others[0].counts)
 
 
 @pytest.mark.parametrize("with_occupancy", [True, False])

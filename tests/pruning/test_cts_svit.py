@@ -129,6 +129,21 @@ def test_a_share_of_the_batch_keeps_every_token() -> None:
         assert (keep_BN[:2] == 1).all() and (keep_BN[2:].sum(-1) < models.N).all()
 
 
+def test_a_quarter_of_the_batch_has_fewer_tokens_where_a_build_is_to_add_small_buckets() -> None:
+    """The last image; its counts are drawn anew, and the gates' rates are those of the others."""
+    model, _ = combined(least=0.5)
+    model.policy.train()
+    merged, fewest = model.policy.schedule.target_counts[0], model.policy.schedule.counts_at(0.5)[0]
+    assert fewest < merged
+    torch.manual_seed(0)
+    drawn = [model(models.images(4)).masked for _ in range(8)]
+    lefts = {int(masked.keep_GBN[0][3].sum()) for masked in drawn}
+    assert len(lefts) > 1 and fewest <= min(lefts) < merged and max(lefts) <= merged
+    assert all(int(masked.keep_GBN[0][image].sum()) == merged for masked in drawn for image in range(3))
+    model.policy.eval()
+    assert int(model(models.images(4)).masked.keep_GBN[0][3].sum()) == merged
+
+
 def test_bypassing_everything_leaves_the_merged_tokens_of_the_first_blocks() -> None:
     model, _ = combined()
     masked = model(models.images(1), select_none).masked

@@ -217,6 +217,18 @@ def test_a_share_of_the_batch_keeps_every_token_and_is_left_out_of_the_ratio() -
     assert all((keep_BN[0] == 0).any() for keep_BN in some.masked(list(model.blocks), x_BND, models.VIEW).keep_GBN)
 
 
+def test_images_with_few_tokens_are_left_out_of_the_ratio() -> None:
+    model = models.model(models.card(keep=[0.8], least=0.25))
+    some = model.policy.train()
+    assert isinstance(some, SViT)
+    x_BND = torch.randn(4, models.N, 192, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    masked = some.masked(list(model.blocks), x_BND, models.VIEW)
+    counts = {int(keep_BN[3].sum()) for keep_BN in masked.keep_GBN}
+    assert len(counts) == 1 and 0.2 * models.N <= min(counts) < 0.8 * models.N  # one scale for all its gates
+    assert torch.equal(masked.loss, some.loss([keep_BN[:3] for keep_BN in masked.keep_GBN]))
+
+
 def test_without_annealing_gates_are_sampled_to_the_end() -> None:
     made = policy()
     torch.manual_seed(0)

@@ -23,7 +23,7 @@ from edgeprune.model.inside import Inside
 from edgeprune.model.policy import Gathered, Masked, Select, Shape, TokenPolicy, View
 from edgeprune.pruning.cells import count_cells
 from edgeprune.pruning.exits import Canvas, EarlyExitState, ExitHead, exit_loss, exit_score, stay_scores
-from edgeprune.pruning.masking import attended, mix, offered, with_whole_images
+from edgeprune.pruning.masking import attended, mix, offered, with_few_tokens, with_whole_images
 from edgeprune.pruning.methods.decisions import CombinedSchedule, Decision, ExitOptions, Kind, Parts, schedule_parts
 from edgeprune.pruning.methods.svit import Gates, SViTOptions
 from edgeprune.pruning.schedules import spread
@@ -51,7 +51,7 @@ class Walk:
         sharing: of the superpatches, whose patches share a token.
         alive_BN: True for the tokens that are there, one of each merged group.
         select: what decides.
-        whole: so many images of the batch keep everything.
+        sampled: those images of the batch that gates decide for; others keep everything, or the best few.
         ratios: of each gate its mask, of which a mean of 1 is all that were there.
         canvas: of the exits.
     """
@@ -59,7 +59,7 @@ class Walk:
     sharing: Sharing
     alive_BN: Tensor
     select: Select
-    whole: int
+    sampled: slice
     loss: Tensor
     keeps: list[Tensor] = field(default_factory=list)
     groups: list[Tensor] = field(default_factory=list)
@@ -185,10 +185,16 @@ class Combination(TokenPolicy):
         """All tokens are computed. Patches of a merged cell hold the same token, of which one alone is a key, and share its
         decisions; so all of them stay equal. Tokens that left, or that a gate let go, hold their features and are no keys.
 
-        Of a training batch the first `full` images keep everything; its order is random.
+        Of a training batch the first `full` images keep everything, and with `least` the last ones fewer tokens than the
+        target; its order is random.
         """
-        whole = self.gate_options.whole_images(x_BND.shape[0]) if select is None and self.training else 0
-        walk = self._merge(x_BND, view, with_whole_images(select or self._own_select(view), whole), whole)
+        sampled = select is None and self.training
+        whole = self.gate_options.whole_images(x_BND.shape[0]) if sampled else 0
+        few = self.gate_options.few_images(x_BND.shape[0]) if sampled else 0
+        select = select or self._own_select(view)
+        if few:
+            select = with_few_tokens(select, few, self.gate_options.select_few(self.schedule.on(view.grid)))
+        walk = self._merge(x_BND, view, with_whole_images(select, whole), slice(whole, x_BND.shape[0] - few))
         x_BND = walk.sharing.x_BND
         for index, block in enumerate(blocks):
             kept_BN: Tensor | None = None
@@ -208,10 +214,10 @@ class Combination(TokenPolicy):
             masked.group_GBN = walk.groups
         return masked
 
-    def _merge(self, x_BND: Tensor, view: View, select: Select, whole: int) -> Walk:
+    def _merge(self, x_BND: Tensor, view: View, select: Select, sampled: slice) -> Walk:
         """Superpatches, the largest side first."""
         sharing = Sharing.of_single(x_BND, view.grid)
-        walk = Walk(sharing, sharing.alive_BN, select, whole, x_BND.new_zeros((), dtype=torch.float32))
+        walk = Walk(sharing, sharing.alive_BN, select, sampled, x_BND.new_zeros((), dtype=torch.float32))
         if self.purity is not None:
             logits = self._purities(self.purity, view)
             walk.loss = walk.loss + purity_loss(logits, self.sides, view)
@@ -241,7 +247,7 @@ class Combination(TokenPolicy):
         kept_BN = walk.sharing.shared(walk.select(decision.place, scores_BN) * alive_BN)
         walk.keeps.append(kept_BN * alive_BN)
         there_B1 = alive_BN.to(kept_BN.dtype).mean(-1, keepdim=True)
-        walk.ratios.append((walk.keeps[-1] / there_B1.clamp_min(1 / alive_BN.shape[1]))[walk.whole :])
+        walk.ratios.append((walk.keeps[-1] / there_B1.clamp_min(1 / alive_BN.shape[1]))[walk.sampled])
         return kept_BN
 
     # -------------------------------------------------------------------------------------------- inference form

@@ -148,6 +148,7 @@ def schedule_parts(shape: Shape, parts: Parts) -> CombinedSchedule:
         # all superpatches are known after the trunk, and of the others the first where it follows the trunk
         chosen_by=max(0, len(sides) - 1),
         merging=len(sides),
+        least=parts.gates.least if parts.gates else None,
         decisions=decisions,
         sides=sides,
     )

@@ -5,6 +5,7 @@ Shapes: B batch, N tokens of the full grid, K tokens kept, D width, G gates.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import torch
@@ -15,9 +16,9 @@ from edgeprune.model.blocks import gelu
 from edgeprune.model.global_batch import batch_mean
 from edgeprune.model.policy import Gathered, Masked, Select, Shape, TokenPolicy, View
 from edgeprune.model.schedule import Schedule
-from edgeprune.pruning.masking import attended, mix, offered, with_whole_images
+from edgeprune.pruning.masking import attended, mix, offered, with_few_tokens, with_whole_images
 from edgeprune.pruning.methods import dynamicvit
-from edgeprune.pruning.sampling import WholeImagesOptions
+from edgeprune.pruning.sampling import FEW, WholeImagesOptions
 from edgeprune.pruning.schedules import FallingSchedule, blocks_from, spread
 from edgeprune.pruning.selection import select_top
 from edgeprune.pruning.stages import gather_stages
@@ -49,6 +50,23 @@ class SViTOptions(WholeImagesOptions):
         "svit",
         description="the paper's MLP of two layers, or DynamicViT's of four, which sees the mean of all tokens too",
     )
+
+    least: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="a quarter of each training batch has fewer tokens than the target, down to this share of them, so that "
+        "a build adds buckets that a budget may need, below those that frames ask for; null: none",
+    )
+
+    def few_images(self, batch: int) -> int:
+        """How many of the `batch` images that this process has get fewer tokens than the target: the last ones."""
+        return round(FEW * batch) if self.least and batch > 1 else 0
+
+    def select_few(self, schedule: Schedule) -> Select:
+        """The best tokens at counts between `least` and the target, drawn anew, evenly by their logarithm."""
+        scale = (self.least or 1.0) ** float(torch.rand(()))
+        return select_top(schedule.candidates(schedule.counts_at(scale)))
 
     @property
     def comes_back(self) -> bool:
@@ -125,7 +143,7 @@ class SViT(TokenPolicy):
             gated = tuple(blocks[index] for index in first_of_value)
             ratios = tuple(options.keep[numbers[index]] for index in first_of_value)
             schedule = FallingSchedule(shape.depth, shape.grid, gated, ratios)
-        super().__init__(shape, schedule)
+        super().__init__(shape, replace(schedule, least=options.least))
         self.options = options
         self.gates = Gates(shape.width, options, schedule.target_shares)
         self.empty_1D = None if options.preservation else nn.Parameter(0.02 * torch.randn(1, shape.width))
@@ -150,9 +168,12 @@ class SViT(TokenPolicy):
         """
         sampled = select is None and self.training
         whole = self.options.whole_images(x_BND.shape[0]) if sampled else 0
+        few = self.options.few_images(x_BND.shape[0]) if sampled else 0
+        schedule = self.schedule.on(view.grid)
         if sampled:
-            select = with_whole_images(self.select_sampled(view), whole)
-        select = select or select_top(self.schedule.on(view.grid).target_candidates)
+            select = with_few_tokens(self.select_sampled(view), few, self.options.select_few(schedule))
+            select = with_whole_images(select, whole)
+        select = select or select_top(schedule.target_candidates)
         keeps: list[Tensor] = []
         for index, block in enumerate(blocks):
             for gate in self.schedule.decisions_at(index):
@@ -170,7 +191,8 @@ class SViT(TokenPolicy):
             x_BND = mix(keep_BN, block(x_BND, attended(keep_BN.detach() > 0.5)), x_BND)
         if self.empty_1D is not None:
             x_BND = mix(keeps[-1], x_BND, self.empty_1D)
-        return Masked(x_BND, keeps, self.loss([keep_BN[whole:] for keep_BN in keeps]))
+        sampled_ones = slice(whole, x_BND.shape[0] - few)
+        return Masked(x_BND, keeps, self.loss([keep_BN[sampled_ones] for keep_BN in keeps]))
 
     def loss(self, keeps: Sequence[Tensor]) -> Tensor:
         """The gates' ratio loss."""

@@ -1,9 +1,9 @@
 """Devices that take time and power by a formula, on a clock of their own: what holds a budget is tried on them.
 
 Their times are those that `bench` shows of the shipped model on two cores (docs/results.md): a trunk of 10 ms and tails of
-12 to 50. Scatter is log-normal with rare frames of three times as long, as a machine that does other things has. Power is that of
-idling and, while a frame is worked on, so much more, as an INA3221 shows it on average over a window (platform notes: it can't
-time one frame).
+12 to 50. Scatter is log-normal with rare frames of three times as long, as a machine that does other things has. Power is
+that of idling and, while a frame is worked on, so much more, as an INA3221 shows it on average over a window (of a few
+milliamperes' resolution and a kilohertz at best, it can't time one frame: docs/measuring.md).
 """
 
 import math

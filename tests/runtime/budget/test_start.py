@@ -8,7 +8,6 @@ from edgeprune.runtime.budget.start import ENOUGH_S, LEAST_ROUNDS, ROUNDS, measu
 from edgeprune.runtime.budget.wanted import parse_budget
 from edgeprune.runtime.meters import open_meter
 
-
 TAILS_MS = {"half": 20, "full": 40}
 
 
