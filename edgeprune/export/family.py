@@ -77,9 +77,9 @@ def place_buckets(schedule: Schedule, spec: BucketFamily, occupancy_FG: list[lis
             before = chosen.get(found[by], found)
             chosen[found[by]] = in_rows(schedule, [max(pair) for pair in zip(before, found, strict=True)])
     for scale in small_scales(schedule):
-        counts = in_rows(schedule, _all_beyond(spec.most, schedule.counts_at(scale), schedule))
-        if counts[by] < min(chosen, default=schedule.tokens):
-            chosen[counts[by]] = counts
+        small_counts = in_rows(schedule, _all_beyond(spec.most, schedule.counts_at(scale), schedule))
+        if small_counts[by] < min(chosen, default=schedule.tokens):
+            chosen[small_counts[by]] = small_counts
     return [Bucket(f"k{first}", counts) for first, counts in sorted(chosen.items())] + [full]
 
 

@@ -185,8 +185,7 @@ class Combination(TokenPolicy):
         """All tokens are computed. Patches of a merged cell hold the same token, of which one alone is a key, and share its
         decisions; so all of them stay equal. Tokens that left, or that a gate let go, hold their features and are no keys.
 
-        Of a training batch the first `full` images keep everything, and with `least` the last ones fewer tokens than the
-        target; its order is random.
+        Of a training batch the first `full` images keep everything, with `least` the last ones fewer than the target.
         """
         sampled = select is None and self.training
         whole = self.gate_options.whole_images(x_BND.shape[0]) if sampled else 0
