@@ -46,6 +46,11 @@ class RunOptions:
         "--realtime", default=False, help="Pace a file at its own rate and drop what comes too fast."
     )
     loop: bool = option("--loop", default=False, help="Start a file again at its end.")
+    give_up: str | None = option(
+        "--give-up",
+        metavar="TIME",
+        help="Open a camera that is lost anew for so long: 30s, 5m, 2h; 0: never; default: 5m.",
+    )
     meter: str | None = option("--meter", help=f"Energy meter: {', '.join(meters())}; default: the target's.")
     idle_seconds: float = option("--idle", A_WHILE, default=0.0, help="Measure idle power for so many seconds first.")
     threads: int | None = threads_option()
@@ -124,8 +129,9 @@ def run(options: RunOptions) -> None:
 def show_summary(summary: RunSummary) -> None:
     """The summary as a person reads it."""
     figures, energy, latency_ms = summary.figures, summary.energy, summary.figures.latency_ms
-    damaged = summary.camera.damaged
+    damaged, reconnects = summary.camera.damaged, summary.camera.reconnects
     left_out = f", {damaged} damaged ones left out" if damaged else ""
+    left_out += f", {reconnects} reconnection{'s' if reconnects != 1 else ''}" if reconnects else ""
     engine = summary.engine
     click.echo(
         f"engine   {engine['engine']} {engine['version']} ({engine['provider']}), {engine['precision']}, "

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from edgeprune.base.duration import read_duration
 from edgeprune.base.ending import ending
 from edgeprune.base.errors import InputError, choose
 from edgeprune.base.reading import Strict, parse
@@ -17,8 +18,9 @@ from edgeprune.bundle import MIXED, BucketEntry, Bundle, open_bundle
 from edgeprune.bundle.runtime_spec import MOST_THREADS
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.runtime.cameras import Wanted, open_source, what_to_type
-from edgeprune.runtime.cameras.capture import Capture, open_capture
-from edgeprune.runtime.cameras.source import Frame
+from edgeprune.runtime.cameras.capture import Capture, is_camera, open_capture
+from edgeprune.runtime.cameras.reconnect import GIVE_UP_S, Reconnecting
+from edgeprune.runtime.cameras.source import Frame, FrameSource
 from edgeprune.runtime.choose import CHOOSERS, Chooser, fixed, make_chooser
 from edgeprune.runtime.engines import Session
 from edgeprune.runtime.engines.engine import UInt8
@@ -27,6 +29,7 @@ from edgeprune.runtime.row import milliseconds
 from edgeprune.runtime.tasks import FrameFacts, Result, find_task, open_task
 
 Given = Annotated[str, Field(min_length=1)]
+Duration = Annotated[float, BeforeValidator(lambda given: read_duration(given, "--give-up"))]
 
 logger = logging.getLogger(__name__)
 
@@ -166,6 +169,7 @@ class StreamOptions(Strict, frozen=True, strict=True):
         threads: of the engine; by default the target's.
         realtime: paces a file at its own rate, and drops what comes too fast.
         loop: starts a file again at its end.
+        give_up: a live camera that is lost is opened anew for so long, in seconds or as "5m"; 0: never. By default GIVE_UP_S.
     """
 
     precision: Given | None = None
@@ -175,6 +179,7 @@ class StreamOptions(Strict, frozen=True, strict=True):
     threads: int | None = Field(None, ge=1, le=MOST_THREADS)
     realtime: bool = False
     loop: bool = False
+    give_up: Duration | None = None
 
     @model_validator(mode="after")
     def _refuse_pairs(self) -> "StreamOptions":
@@ -196,7 +201,8 @@ def open(bundle: Path | str, camera: Path | str | int | None = None, **options: 
         bundle: its folder. Graphs that this device has to compile first are compiled, once; that takes minutes, in which the
             logger `edgeprune` says what is done.
         camera: what `run --camera` takes: 0, a file, a folder, rtsp://...; None where frames come by `Stream.segment`.
-        options: those of `StreamOptions`, by name: `precision`, `bucket`, `chooser`, `engine`, `threads`, `realtime`, `loop`.
+        options: those of `StreamOptions`, by name: `precision`, `bucket`, `chooser`, `engine`, `threads`, `realtime`, `loop`,
+            `give_up`.
 
     Raises:
         InputError: something of it isn't there, or can't be.
@@ -223,13 +229,17 @@ def open_stream(bundle: Bundle, camera: str | None, options: StreamOptions) -> S
     options.make_chooser(manifest.buckets)
     if options.precision and not (options.precision == MIXED and manifest.target.compiled_on_device):
         bundle.graphs(options.precision)
-    if camera is None and (options.realtime or options.loop):
-        raise InputError(f"--{'realtime' if options.realtime else 'loop'} is of a camera; give one, or leave it out")
+    of_cameras = {"realtime": options.realtime, "loop": options.loop, "give-up": options.give_up is not None}
+    if camera is None and any(of_cameras.values()):
+        flag = next(name for name, given in of_cameras.items() if given)
+        raise InputError(f"--{flag} is of a camera; give one, or leave it out")
     wanted = Wanted(options.realtime, options.loop, within=(manifest.height, manifest.width))
     source = None if camera is None else open_source(camera, wanted)
     with ExitStack() as opened:
         if source:
             opened.callback(source.close)
+            if options.give_up is not None and not is_camera(source):
+                raise InputError(f"{source.uri} is no live camera, which could be lost; leave --give-up out")
             if source.note:
                 logger.info(source.note)
         bundle = prepare_run(bundle, engine)
@@ -241,9 +251,17 @@ def open_stream(bundle: Bundle, camera: str | None, options: StreamOptions) -> S
             [each for each in bundle.manifest.buckets if options.bucket or each.name in able]
         )
         opened.pop_all()
-        capture = open_capture(source) if source else None  # it closes the source
+        capture = _capture(source, camera, wanted, options) if source and camera else None  # it closes the source
         if capture:
             opened.callback(capture.close)
         session = opener.open(bundle, precision, buckets=able, threads=options.threads or manifest.target.threads)
         opened.pop_all()
     return Stream(bundle, session, chooser, capture)
+
+
+def _capture(source: FrameSource, camera: str, wanted: Wanted, options: StreamOptions) -> Capture:
+    """The frames of a source; of a camera that is opened anew where it is lost."""
+    give_up_s = GIVE_UP_S if options.give_up is None else options.give_up
+    if is_camera(source) and give_up_s:
+        return Reconnecting(source, lambda: open_source(camera, wanted), give_up_s)
+    return open_capture(source)

@@ -41,11 +41,12 @@ def encoded(count: int) -> tuple[bytes, list[bytes]]:
 class Server:
     """Serves `frames` frames to one client, then holds its peace until `finish` is set, and hangs up.
 
-    goodbye: it sends RTCP's BYE before; length_s: its SDP says how long the recording is.
+    goodbye: it sends RTCP's BYE before; length_s: its SDP says how long the recording is; lost: so many clients before that
+    one are hung up on without a word.
     """
 
-    def __init__(self, frames: int, goodbye: bool = False, length_s: float | None = None):
-        self.goodbye, self.length_s = goodbye, length_s
+    def __init__(self, frames: int, goodbye: bool = False, length_s: float | None = None, lost: int = 0):
+        self.goodbye, self.length_s, self.lost = goodbye, length_s, lost
         self.configuration, self.packets = encoded(frames)
         self.finish = threading.Event()
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -53,6 +54,11 @@ class Server:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
+        with self._listening:
+            for left in range(self.lost, -1, -1):
+                self._serve_one(goodbye=self.goodbye and not left)
+
+    def _serve_one(self, goodbye: bool) -> None:
         connection, _ = self._listening.accept()
         with connection, connection.makefile("rb") as requests:
             while True:
@@ -65,7 +71,7 @@ class Server:
                 if method == "PLAY":
                     self._send_frames(connection)
                     self.finish.wait()
-                    if self.goodbye:
+                    if goodbye:
                         connection.sendall(self._interleaved(1, SENDER_REPORT + BYE))
                     return
 
