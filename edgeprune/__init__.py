@@ -17,7 +17,7 @@ from edgeprune.base.errors import EdgepruneError, InputError, RunError
 from edgeprune.base.version import __version__
 
 if TYPE_CHECKING:
-    from edgeprune.runtime.stream import open
+    from edgeprune.runtime.opening import open
 
 __all__ = ["EdgepruneError", "InputError", "RunError", "__version__", "open", "train"]
 
@@ -29,6 +29,6 @@ def __getattr__(name: str) -> Any:
         return import_module("edgeprune.train")  # which can be called
     if name != "open":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from edgeprune.runtime.stream import open as open_stream
+    from edgeprune.runtime.opening import open as open_stream
 
     return open_stream

@@ -25,11 +25,11 @@ from edgeprune.runtime.choose import CHOOSERS
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.meters import measure_idle, meters
 from edgeprune.runtime.meters.none import NoMeter
+from edgeprune.runtime.opening import StreamOptions, open_stream
 from edgeprune.runtime.preparing import open_sensor, require_engine
 from edgeprune.runtime.run import CutShort, Limits, Outcome
 from edgeprune.runtime.run import run as run_loop
 from edgeprune.runtime.sinks import SINKS, outputs_of
-from edgeprune.runtime.stream import StreamOptions, open_stream
 from edgeprune.runtime.summary import RunSummary
 
 logger = logging.getLogger(__name__)
@@ -53,6 +53,11 @@ class RunOptions:
         "--realtime", default=False, help="Pace a file at its own rate and drop what comes too fast."
     )
     loop: bool = option("--loop", default=False, help="Start a file again at its end.")
+    give_up: str | None = option(
+        "--give-up",
+        metavar="TIME",
+        help="Open a camera that is lost anew for so long: 30s, 5m, 2h; 0: never; default: 5m.",
+    )
     meter: str | None = option("--meter", help=f"Energy meter: {', '.join(meters())}; default: the target's.")
     idle_seconds: float = option("--idle", A_WHILE, default=0.0, help="Measure idle power for so many seconds first.")
     threads: int | None = threads_option()
@@ -131,8 +136,9 @@ def run(options: RunOptions) -> None:
 def show_summary(summary: RunSummary) -> None:
     """The summary as a person reads it."""
     figures, energy, latency_ms = summary.figures, summary.energy, summary.figures.latency_ms
-    damaged = summary.camera.damaged
+    damaged, reconnects = summary.camera.damaged, summary.camera.reconnects
     left_out = f", {damaged} damaged ones left out" if damaged else ""
+    left_out += f", {reconnects} reconnection{'s' if reconnects != 1 else ''}" if reconnects else ""
     engine = summary.engine
     click.echo(
         f"engine   {engine['engine']} {engine['version']} ({engine['provider']}), {engine['precision']}, "

@@ -138,22 +138,22 @@ class _Loop:
     def _frames_until_the_end(self, first: tuple[Frame, int], limits: Limits) -> RunError | None:
         """Processes frames; returns the failure that ended the stream, if one did."""
         said_ns = time.monotonic_ns()
-        began_ns: int | None = None
-        limit_ns = limits.seconds * 1e9 if limits.seconds else float("inf")
+        until_ns: int | None = None
         got: tuple[Frame, int] | None = first
         wait_ms = 0.0
         try:
             while got:
                 result = self._process(*got, wait_ms)
                 start_ns, end_ns = result.facts.start_ns, result.facts.end_ns
-                began_ns = start_ns if began_ns is None else began_ns
-                if self._frames == limits.frames or end_ns - began_ns >= limit_ns:
+                if until_ns is None and limits.seconds:
+                    until_ns = start_ns + round(limits.seconds * 1e9)
+                if self._frames == limits.frames or (until_ns and end_ns >= until_ns):
                     return None
                 if end_ns - said_ns > PROGRESS_S * 1e9:
                     said_ns = end_ns
                     logger.info(f"frame {self._frames}  {result.status}  dropped {self._dropped}")
                 asked_ns = time.monotonic_ns()
-                got = self._stream.take()
+                got = self._stream.take(until_ns)
                 wait_ms = milliseconds(asked_ns, time.monotonic_ns())
                 if asked():  # a library may have swallowed Ctrl-C
                     raise KeyboardInterrupt
@@ -225,7 +225,7 @@ class _Loop:
             outputs=self._outputs.paths(),
             token_share=None if figures.tokens_mean is None else figures.tokens_mean / self._stream.all_tokens,
             overhead=overhead(rows),
-            camera=CameraFigures(source.uri, source.fps, source.live, source.damaged),
+            camera=CameraFigures(source.uri, source.fps, source.live, self._capture.damaged, self._capture.reconnects),
             bundle=str(bundle.folder),
             model=bundle.manifest.name,
             engine=self._stream.session.describe(),

@@ -1,38 +1,23 @@
-"""`edgeprune.open`: a camera through a bundle, frame by frame. `run` goes through the same `Stream`."""
+"""A camera through a bundle, frame by frame: what `edgeprune.open` gives. `run` goes through the same `Stream`."""
 
-import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Iterator
 
 import numpy as np
-from pydantic import Field, model_validator
 
 from edgeprune.base.ending import ending
-from edgeprune.base.errors import InputError, choose
-from edgeprune.base.reading import Strict, parse
-from edgeprune.bundle import MIXED, BucketEntry, Bundle, open_bundle
-from edgeprune.bundle.runtime_spec import MOST_THREADS
+from edgeprune.base.errors import InputError
+from edgeprune.bundle import Bundle
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.runtime.budget.governor import Governor
-from edgeprune.runtime.budget.start import refuse_unmetered, start_governor
-from edgeprune.runtime.budget.wanted import Budget, parse_budget
-from edgeprune.runtime.cameras import Wanted, open_source, what_to_type
-from edgeprune.runtime.cameras.capture import Capture, open_capture
+from edgeprune.runtime.budget.wanted import Budget
+from edgeprune.runtime.cameras.capture import Capture
 from edgeprune.runtime.cameras.source import Frame
-from edgeprune.runtime.choose import CHOOSERS, Chooser, fixed, make_chooser
+from edgeprune.runtime.choose import Chooser
 from edgeprune.runtime.engines import Session
 from edgeprune.runtime.engines.engine import UInt8
-from edgeprune.runtime.meters import Meter
-from edgeprune.runtime.preparing import prepare_run, refuse_threads, require_engine
 from edgeprune.runtime.row import milliseconds
-from edgeprune.runtime.tasks import FrameFacts, Result, find_task, open_task
-
-Given = Annotated[str, Field(min_length=1)]
-
-logger = logging.getLogger(__name__)
+from edgeprune.runtime.tasks import FrameFacts, Result, open_task
 
 
 class Stream:
@@ -98,13 +83,13 @@ class Stream:
             self.close()
             raise
 
-    def take(self) -> tuple[Frame, int] | None:
-        """The camera's next frame, and how many were dropped before it; None at its end. A budget of a rate counts what was
-        done since the last frame, not what is waited here. Raises as `__next__`."""
+    def take(self, until_ns: int | None = None) -> tuple[Frame, int] | None:
+        """The camera's next frame, and how many were dropped before it; None at its end, and at `until_ns` by the monotonic
+        clock. A budget of a rate counts what was done since the last frame, not what is waited here. Raises as `__next__`."""
         assert self.capture is not None
         if self._governor and self._ended_ns:
             self._governor.between(milliseconds(self._ended_ns, time.monotonic_ns()))
-        return self.capture.get(self.patience_s)
+        return self.capture.get(self.patience_s, until_ns)
 
     @property
     def patience_s(self) -> float | None:
@@ -185,117 +170,3 @@ class Stream:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-class StreamOptions(Strict, frozen=True, strict=True):
-    """What of a bundle runs, and how a file is played; what can't be is refused, by `edgeprune.open` and `run` alike.
-
-    Attributes:
-        precision: that the bundle was built in; by default the fastest.
-        bucket: always this one; by default it is chosen for each frame.
-        chooser: a key of CHOOSERS; by default the first.
-        budget: what a frame or a second may take, such as `33ms` or `15fps,10W` (`budget/wanted.py`); by default anything.
-        engine: a key of ENGINES; by default the target's.
-        threads: of the engine; by default the target's.
-        realtime: paces a file at its own rate, and drops what comes too fast.
-        loop: starts a file again at its end.
-    """
-
-    precision: Given | None = None
-    bucket: Given | None = None
-    chooser: Given | None = None
-    budget: Given | None = None
-    engine: Given | None = None
-    threads: int | None = Field(None, ge=1, le=MOST_THREADS)
-    realtime: bool = False
-    loop: bool = False
-
-    @model_validator(mode="after")
-    def _refuse_pairs(self) -> "StreamOptions":
-        if self.bucket and self.chooser:
-            raise InputError("--bucket has no use for --chooser; leave one of the two out")
-        if self.bucket and self.budget:
-            raise InputError("--budget has no choice where --bucket leaves one bucket; leave one of the two out")
-        self.parse_budget()
-        return self
-
-    def parse_budget(self) -> Budget | None:
-        """Raises InputError for one that can't be read."""
-        return parse_budget(self.budget) if self.budget else None
-
-    def make_chooser(self, buckets: Sequence[BucketEntry]) -> Chooser:
-        """Raises InputError for an unknown chooser or bucket."""
-        return (
-            fixed(buckets, self.bucket) if self.bucket else make_chooser(self.chooser or next(iter(CHOOSERS)), buckets)
-        )
-
-
-def open(bundle: Path | str, camera: Path | str | int | None = None, **options: Any) -> Stream:
-    """Opens a camera and a bundle's graphs: `for result in edgeprune.open(bundle, camera): result.labels`.
-
-    Args:
-        bundle: its folder. Graphs that this device has to compile first are compiled, once; that takes minutes, in which the
-            logger `edgeprune` says what is done.
-        camera: what `run --camera` takes: 0, a file, a folder, rtsp://...; None where frames come by `Stream.segment`.
-        options: those of `StreamOptions`, by name: `precision`, `bucket`, `chooser`, `budget`, `engine`, `threads`, `realtime`,
-            `loop`.
-
-    Raises:
-        InputError: something of it isn't there, or can't be.
-        RunError: there is no memory for it, or nothing could be compiled.
-    """
-    for name in options:
-        choose(StreamOptions.model_fields, name, "option")
-    if not isinstance(bundle, str | Path):
-        raise InputError(f"{bundle!r:.80} is no bundle; give its folder, such as 'out/bundles/street-tiny-onnx-cpu'")
-    if not isinstance(camera, str | Path | int | None) or isinstance(camera, bool) or camera == "":
-        raise InputError(f"{camera!r:.80} is no camera; give {what_to_type()}, or none for frames of your own")
-    uri = None if camera is None else str(camera)
-    return open_stream(open_bundle(Path(bundle)), uri, parse(StreamOptions, options, "edgeprune.open"))
-
-
-def open_stream(bundle: Bundle, camera: str | None, options: StreamOptions, meter: Meter | None = None) -> Stream:
-    """Opens the camera first, then what takes longer; raises as `open`, and leaves nothing open.
-
-    Args:
-        meter: that a budget of power or energy is held by; who gives it starts and stops it.
-    """
-    manifest = bundle.manifest
-    engine = options.engine or manifest.target.engine
-    opener = require_engine(bundle, engine)
-    refuse_threads([engine], options.threads)
-    find_task(manifest.task)
-    # what is wrong is refused before minutes are spent on compiling; what is chosen from is known after that
-    options.make_chooser(manifest.buckets)
-    budget = options.parse_budget()
-    if budget:
-        refuse_unmetered(budget, meter)
-    if options.precision and not (options.precision == MIXED and manifest.target.compiled_on_device):
-        bundle.graphs(options.precision)
-    if camera is None and (options.realtime or options.loop):
-        raise InputError(f"--{'realtime' if options.realtime else 'loop'} is of a camera; give one, or leave it out")
-    wanted = Wanted(options.realtime, options.loop, within=(manifest.height, manifest.width))
-    source = None if camera is None else open_source(camera, wanted)
-    with ExitStack() as opened:
-        if source:
-            opened.callback(source.close)
-            if source.note:
-                logger.info(source.note)
-        bundle = prepare_run(bundle, engine)
-        precision = options.precision or bundle.default_precision()
-        able, lines = ([options.bucket], []) if options.bucket else opener.able(bundle, precision)
-        for line in lines:
-            logger.warning(line)
-        chooser = options.make_chooser(
-            [each for each in bundle.manifest.buckets if options.bucket or each.name in able]
-        )
-        opened.pop_all()
-        capture = open_capture(source) if source else None  # it closes the source
-        if capture:
-            opened.callback(capture.close)
-        session = opener.open(bundle, precision, buckets=able, threads=options.threads or manifest.target.threads)
-        opened.callback(session.close)
-        size = (manifest.height, manifest.width)
-        governor = start_governor(budget, session, able, size, meter) if budget else None
-        opened.pop_all()
-    return Stream(bundle, session, chooser, capture, governor)

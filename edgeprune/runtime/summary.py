@@ -36,12 +36,14 @@ class RunFigures:
 
 @dataclass(frozen=True)
 class CameraFigures:
-    """The camera of a run: its URI without secrets, its nominal rate, and how many frames were left out as damaged."""
+    """The camera of a run: its URI without secrets, its nominal rate, how many frames were left out as damaged, and how often
+    it was lost and came back."""
 
     uri: str
     fps: float | None
     live: bool
     damaged: int
+    reconnects: int
 
 
 @dataclass(frozen=True)

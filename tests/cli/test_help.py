@@ -29,7 +29,7 @@ def test_verbs_stand_in_sections(edgeprune: Type) -> None:
 def test_the_command_line_stays_one_that_can_be_remembered() -> None:
     """A ceiling: who raises it has looked for an option that can go."""
     counts = {name: len(options_of(verb)) for name, verb in VERBS.items()}
-    assert len(counts) <= 25 and sum(counts.values()) <= 135 and max(counts.values()) <= 18
+    assert len(counts) <= 25 and sum(counts.values()) <= 136 and max(counts.values()) <= 19
 
 
 @pytest.mark.parametrize("name", VERBS)
@@ -96,6 +96,9 @@ PAIRS = {
     "run --camera rtsp://me:secret@host/live --loop": "camera rtsp://***@host/live has no end to start again at",
     "run --camera csi://0 --realtime": "camera csi://0 is live anyway; leave --realtime out",
     "run --camera FRAMES --realtime": "images have no frame rate",
+    "run --camera FRAMES --give-up 5m": "is no live camera, which could be lost; leave --give-up out",
+    "run --realtime --give-up 0": "synthetic://street?seed=1 is no live camera, which could be lost; leave --give-up out",
+    "run --give-up soon": "--give-up 'soon' is no duration up to a year; write one as 30s, 5m, 2h, or 0",
     "run --precision fp16": "holds fp32 and int8, no fp16, which is for GPUs alone; take one of these",
     "bench --engine onnxruntime --engine onnxruntime": "--engine onnxruntime is there twice; leave one of the two out",
     "scaling --bundle b/ --bundle b": "--bundle b is there twice; leave one of the two out",

@@ -159,13 +159,55 @@ def test_a_network_camera(edgeprune: Type, tiny: Path, goodbye: bool, code: int)
     server.finish.set()
     at = server.uri.removeprefix("rtsp://").removesuffix("/live")
     camera = f"rtsp://me:secret@{at}/user=me_password=secret_channel=1?pwd=secret"
-    said = edgeprune("run", "--bundle", tiny, "--camera", camera, "--record", "rows.csv", "--meter", "none", "--json")
+    run = ("run", "--bundle", tiny, "--camera", camera, "--record", "rows.csv", "--meter", "none", "--json")
+    said = edgeprune(*run, "--give-up", 0)
     assert said.code == code and "secret" not in said.out + said.err, said
     summary = json.loads(said.out)
     shown = f"rtsp://***@{at}/user=***_password=***_channel=1?pwd=***"
     assert summary["camera"]["uri"] == shown and (summary["failure"] is None) == goodbye
     if not goodbye:
         assert_one_line(said, f"the connection to camera {shown} is lost", "are in rows.partial.csv", code=3)
+
+
+def test_a_camera_that_is_lost_is_reconnected_and_given_up(edgeprune: Type, tiny: Path) -> None:
+    """One that hangs up twice, says goodbye at the third time, and is there no more."""
+    run = ("run", "--bundle", tiny, "--record", "rows.csv", "--meter", "none", "--json", "--give-up")
+    server = Server(40, goodbye=True, lost=1)
+    server.finish.set()
+    said = edgeprune(*run, "30s", "--camera", server.uri)
+    assert said.code == 0 and said.err.count("without announcing an end); reconnecting for up to 30 s") == 1, said
+    summary, rows = json.loads(said.out), read(Path("rows.csv"))
+    assert (summary["camera"]["reconnects"], summary["ended"]) == (1, "finished")
+    indices = [int(row["index"]) for row in rows]
+    assert indices == sorted(set(indices)) and indices[-1] > 60
+    assert sum(int(row["dropped"]) for row in rows) == summary["dropped"] <= indices[-1] + 1 - len(rows)
+    server = Server(40)
+    server.finish.set()
+    said = edgeprune(*run, "1s", "--camera", server.uri)
+    wanted = (
+        "given up after 1 s and ",
+        "to reconnect, the last of which ended so: cannot open rtsp://",
+        "are in rows.partial.csv",
+    )
+    assert said.code == 3 and all(each in said.err.splitlines()[-1] for each in wanted), said
+    assert json.loads(said.out)["camera"]["reconnects"] == 0
+
+
+def test_sigterm_while_a_camera_is_away(start: Start, tmp_path: Path) -> None:
+    server = Server(40)
+    process = start("--camera", server.uri, "--json", rows=1)
+    server.finish.set()
+    assert process.stderr is not None
+    said = iter(process.stderr.readline, "")
+    assert any("reconnecting for up to 5 min" in line for line in said)
+    time.sleep(0.7)  # in the second pause, or between two attempts
+    began_s = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=600) == 0 and time.monotonic() - began_s < 1
+    assert process.stdout is not None
+    summary = json.loads(process.stdout.read())
+    assert (summary["ended"], summary["failure"]) == ("interrupted", None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["overlay.mp4", "rows.csv"]
 
 
 @pytest.mark.parametrize("uri", [

@@ -24,6 +24,7 @@ from edgeprune.runtime.cameras.source import (
 from edgeprune.runtime.cameras.synthetic import open_synthetic
 from edgeprune.runtime.cameras.v4l2 import open_v4l2
 from edgeprune.runtime.cameras.video import open_video
+from edgeprune.runtime.cameras.web import open_web
 
 __all__ = [
     "SOURCES",
@@ -46,6 +47,9 @@ SOURCES: dict[str, CameraKind] = {
     "video": CameraKind(open_video, "a video file", files=lambda path: [Path(path)]),
     "images": CameraKind(open_images, "a folder of images", files=lambda path: [Path(path)]),
     "rtsp": CameraKind(open_rtsp, "rtsp://...", scheme=True, endless=True),
+    "rtsps": CameraKind(open_rtsp, "rtsps://...", scheme=True, endless=True),
+    "http": CameraKind(open_web, "http://...", scheme=True, endless=True),
+    "https": CameraKind(open_web, "https://...", scheme=True, endless=True),
     "csi": CameraKind(open_csi, "csi://0", scheme=True, endless=True, options=csi.OPTIONS),
     "synthetic": CameraKind(open_synthetic, "synthetic://street?seed=1", scheme=True, options=synthetic.OPTIONS),
 }

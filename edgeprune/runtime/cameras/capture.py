@@ -1,26 +1,90 @@
 """Capture in a thread of its own: the newest frame of a live source, or every frame of a file a few ahead."""
 
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Callable
+from typing import TypeVar
 
 from edgeprune.runtime.cameras.source import CameraStalled, Frame, FrameSource
 
 STALL_S = 10.0  # a camera that gives no frame for as long has stalled
 CLOSE_TIMEOUT_S = 0.3  # a run is ended within a second
 
+Opener = Callable[[], FrameSource]
+Own = TypeVar("Own", bound="Capture")
+
 
 class Capture(ABC):
-    """Reads a source in a daemon thread and hands its frames out in order. It owns the source and closes it.
+    """Hands the frames of a source out in order. It owns the source and closes it.
 
     Attributes:
-        source: what it reads; only its attributes may be used.
+        source: what is read; only its attributes may be used.
         dropped: frames dropped since the start.
+        reconnects: how often a camera was lost and came back.
     """
 
     def __init__(self, source: FrameSource):
         self.source = source
         self.dropped = 0
+        self.reconnects = 0
+
+    @property
+    def patience_s(self) -> float | None:
+        """How long a frame is waited for before the camera counts as stalled; None: however long. A file can't stall: it is
+        slow to decode, or has pauses of its own."""
+        return STALL_S if is_camera(self.source) else None
+
+    @property
+    @abstractmethod
+    def damaged(self) -> int:
+        """Frames that were left out since the start because they decode badly."""
+
+    @abstractmethod
+    def get(self, timeout_s: float | None, until_ns: int | None = None) -> tuple[Frame, int] | None:
+        """The next frame and how many were dropped since the one before it; None at the end of the stream.
+
+        Frames that are pending come before the end or the error that followed them.
+
+        Args:
+            timeout_s: the camera has stalled that gives no frame for so long; None: however long.
+            until_ns: by the monotonic clock, when no frame of a camera is wanted any more, which is the end too; None: never.
+                A file, which is waited for however long, gives its next frame.
+
+        Raises:
+            CameraStalled: no frame for timeout_s.
+            InputError, RunError: what the source raised, again at every later call.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stops reading."""
+
+    def __enter__(self: Own) -> Own:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def is_camera(source: FrameSource) -> bool:
+    """Whether it is live and no file that is played: it may stall, and be lost."""
+    return source.live and not source.paced
+
+
+class Reading(Capture):
+    """Reads a source in a daemon thread.
+
+    Args:
+        source: what is read.
+        opener: opens it anew, in the thread, for that may take long; `source` then says what it was.
+    """
+
+    def __init__(self, source: FrameSource, opener: Opener | None = None):
+        super().__init__(source)
+        self._opener = opener
+        self._opened = None if opener else source
         self._dropped_before = 0
         self._pending: deque[Frame] = deque()
         self._error: BaseException | None = None
@@ -37,7 +101,10 @@ class Capture(ABC):
     def _read(self) -> None:
         error: BaseException | None = None
         try:
-            for frame in self.source:
+            if self._opener:
+                self._opened = self._opener()
+            assert self._opened is not None
+            for frame in self._opened:
                 with self._changed:
                     self._admit(frame)
                     self._changed.notify_all()
@@ -46,29 +113,28 @@ class Capture(ABC):
         except BaseException as caught:  # handed to the thread that calls get()
             error = caught
         finally:
-            self.source.close()
+            if self._opened is not None:
+                self._opened.close()
             with self._changed:
                 self._error = error
                 self._ended = True
                 self._changed.notify_all()
 
     @property
-    def patience_s(self) -> float | None:
-        """How long a frame is waited for before the camera counts as stalled; None: however long. A file can't stall: it is
-        slow to decode, or has pauses of its own."""
-        return STALL_S if self.source.live and not self.source.paced else None
+    def damaged(self) -> int:
+        return self._opened.damaged if self._opened else 0
 
-    def get(self, timeout_s: float | None) -> tuple[Frame, int] | None:
-        """The next frame and how many were dropped since the one before it; None at the end of the stream.
+    @property
+    def alive(self) -> bool:
+        """Whether the thread is still there: it reads, or hangs in a dead camera."""
+        return self._thread.is_alive()
 
-        Frames that are pending come before the end or the error that followed them. timeout_s None: however long.
-
-        Raises:
-            CameraStalled: no frame for timeout_s.
-            InputError, RunError: what the source raised, again at every later call.
-        """
+    def get(self, timeout_s: float | None, until_ns: int | None = None) -> tuple[Frame, int] | None:
+        wanted_for_s = timeout_s
+        if until_ns is not None and timeout_s is not None:
+            wanted_for_s = min(timeout_s, max(0.0, (until_ns - time.monotonic_ns()) / 1e9))
         with self._changed:
-            self._changed.wait_for(lambda: self._pending or self._ended, timeout_s)
+            self._changed.wait_for(lambda: self._pending or self._ended, wanted_for_s)
             if self._pending:
                 frame = self._pending.popleft()
                 dropped = self.dropped - self._dropped_before
@@ -77,7 +143,7 @@ class Capture(ABC):
                 return frame, dropped
             if self._error is not None:
                 raise self._error
-            if self._ended:
+            if self._ended or wanted_for_s != timeout_s:
                 return None
         raise CameraStalled(f"no frame from {self.source.uri} for {timeout_s:g} s; check the camera and run again")
 
@@ -88,14 +154,8 @@ class Capture(ABC):
             self._changed.notify_all()
         self._thread.join(CLOSE_TIMEOUT_S)
 
-    def __enter__(self) -> "Capture":
-        return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-
-class NewestFrame(Capture):
+class NewestFrame(Reading):
     """Keeps the newest frame only, so that lag can't grow; the ones it replaces are counted in `dropped`."""
 
     def _admit(self, frame: Frame) -> None:
@@ -105,7 +165,7 @@ class NewestFrame(Capture):
         self._pending.append(frame)
 
 
-class EveryFrame(Capture):
+class EveryFrame(Reading):
     """Decodes AHEAD frames ahead and waits until they are taken; drops nothing."""
 
     AHEAD = 2
@@ -115,6 +175,6 @@ class EveryFrame(Capture):
         self._pending.append(frame)
 
 
-def open_capture(source: FrameSource) -> Capture:
+def open_capture(source: FrameSource) -> Reading:
     """NewestFrame for a live source, EveryFrame for a file."""
     return NewestFrame(source) if source.live else EveryFrame(source)

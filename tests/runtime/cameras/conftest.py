@@ -1,5 +1,6 @@
 """Small videos and images made on the spot, and sources that misbehave on cue."""
 
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -84,3 +85,37 @@ def scripted() -> Iterator[Callable[..., Scripted]]:
     yield make
     for source in made:
         source.release.set()
+
+
+def certificate(folder: Path) -> Path:
+    """A self-signed one of 127.0.0.1, with its key."""
+    path = folder / "camera.pem"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    command += [
+        "-subj",
+        "/CN=camera",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-keyout",
+        str(path),
+        "-out",
+        str(folder / "c"),
+    ]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no certificate can be made here ({error})")
+    with path.open("a") as file:
+        file.write((folder / "c").read_text())
+    return path

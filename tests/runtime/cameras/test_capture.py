@@ -4,14 +4,14 @@ from typing import Any
 import pytest
 
 from edgeprune.base.errors import InputError
-from edgeprune.runtime.cameras.capture import Capture, EveryFrame, NewestFrame, open_capture
+from edgeprune.runtime.cameras.capture import EveryFrame, NewestFrame, Reading, open_capture
 from edgeprune.runtime.cameras.source import CameraStalled, CameraUnplugged, StreamTruncated
 
 MakeSource = Callable[..., Any]
 PATIENCE_S = 10.0
 
 
-def drain(capture: Capture) -> None:
+def drain(capture: Reading) -> None:
     """Waits until the source has given all that it has."""
     assert capture.source.closed.wait(PATIENCE_S)  # type: ignore[attr-defined]
     capture._thread.join(PATIENCE_S)

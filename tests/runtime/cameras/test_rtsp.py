@@ -1,10 +1,12 @@
 """The network camera against a small RTSP server on loopback: MPEG-4 over RTP, interleaved in the TCP connection."""
 
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 
 from edgeprune.base.errors import InputError
 from edgeprune.runtime.cameras import CameraLost, CameraStalled, open_source
-from tests.runtime.cameras.conftest import read_until_error
+from tests.runtime.cameras.conftest import certificate, read_until_error
 
 av = pytest.importorskip("av", reason="needs PyAV: pip install 'edgeprune[video]'")
 
@@ -41,19 +43,38 @@ def encoded(count: int) -> tuple[bytes, list[bytes]]:
 class Server:
     """Serves `frames` frames to one client, then holds its peace until `finish` is set, and hangs up.
 
-    goodbye: it sends RTCP's BYE before; length_s: its SDP says how long the recording is.
+    goodbye: it sends RTCP's BYE before; length_s: its SDP says how long the recording is; lost: so many clients before that
+    one are hung up on without a word; certificate: of a server that speaks TLS alone.
     """
 
-    def __init__(self, frames: int, goodbye: bool = False, length_s: float | None = None):
-        self.goodbye, self.length_s = goodbye, length_s
+    def __init__(
+        self,
+        frames: int,
+        goodbye: bool = False,
+        length_s: float | None = None,
+        lost: int = 0,
+        certificate: Path | None = None,
+    ):
+        self.goodbye, self.length_s, self.lost = goodbye, length_s, lost
+        self._tls: ssl.SSLContext | None = None
+        if certificate:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(certificate)
         self.configuration, self.packets = encoded(frames)
         self.finish = threading.Event()
         self._listening = socket.create_server(("127.0.0.1", 0))
-        self.uri = f"rtsp://127.0.0.1:{self._listening.getsockname()[1]}/live"
+        self.uri = f"rtsp{'s' if certificate else ''}://127.0.0.1:{self._listening.getsockname()[1]}/live"
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
+        with self._listening:
+            for left in range(self.lost, -1, -1):
+                self._serve_one(goodbye=self.goodbye and not left)
+
+    def _serve_one(self, goodbye: bool) -> None:
         connection, _ = self._listening.accept()
+        if self._tls:
+            connection = self._tls.wrap_socket(connection, server_side=True)
         with connection, connection.makefile("rb") as requests:
             while True:
                 lines = list(iter(lambda: requests.readline().decode().strip(), ""))
@@ -65,7 +86,7 @@ class Server:
                 if method == "PLAY":
                     self._send_frames(connection)
                     self.finish.wait()
-                    if self.goodbye:
+                    if goodbye:
                         connection.sendall(self._interleaved(1, SENDER_REPORT + BYE))
                     return
 
@@ -169,6 +190,17 @@ def test_a_scheme_in_capitals(serve: Callable[..., Server]) -> None:
     source = open_source(server.uri.replace("rtsp", "RTSP"))
     assert source.uri == server.uri and source.live
     assert read_until_error(source)[0] >= 30
+
+
+def test_a_camera_that_speaks_tls(serve: Callable[..., Server], tmp_path: Path) -> None:
+    """Its certificate is its own, as that of nearly every camera, and is not looked at."""
+    server = serve(40, goodbye=True, certificate=certificate(tmp_path))
+    server.finish.set()
+    source = open_source(server.uri)
+    assert source.live and source.uri.startswith("rtsps://")
+    count, error = read_until_error(source)
+    source.close()
+    assert count >= 30 and error is None
 
 
 def test_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:

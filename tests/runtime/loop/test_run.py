@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.bundle import Bundle
@@ -22,6 +23,7 @@ from edgeprune.runtime.budget.start import start_governor
 from edgeprune.runtime.budget.wanted import parse_budget
 from edgeprune.runtime.cameras import CameraUnplugged, Wanted, open_source
 from edgeprune.runtime.cameras.capture import open_capture
+from edgeprune.runtime.cameras.reconnect import Reconnecting
 from edgeprune.runtime.choose import Chooser, fixed, make_chooser
 from edgeprune.runtime.engines import Session
 from edgeprune.runtime.figures import overhead
@@ -123,6 +125,31 @@ def test_a_camera_of_any_size_is_fitted(start: Callable[..., Ended], tmp_path: P
     summary, failure = start(source, frames=3, out=tmp_path / "overlay.mp4")
     assert failure is None and summary["camera"]["fps"] == 15
     assert decoded(tmp_path / "overlay.mp4")[0].shape == (90, 160, 3)
+
+
+def test_a_camera_that_comes_back_in_another_size(
+    start: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The film keeps the size of its first frame, label maps have each frame's own."""
+
+    class Wide(Scripted):
+        def one_pass(self) -> Any:
+            for picture in super().one_pass():
+                yield picture._replace(image_HW3=picture.image_HW3.repeat(2, axis=1))
+
+    monkeypatch.setattr("edgeprune.runtime.cameras.reconnect.FIRST_PAUSE_S", 0.01)
+    first, wide = Scripted(1, then=CameraUnplugged("gone"), live=True), Wide(1, live=True)
+    capture = Reconnecting(first, lambda: wide, give_up_s=60)
+    monkeypatch.setattr("tests.runtime.loop.test_run.open_capture", lambda source: capture)
+    out, labels = tmp_path / "overlay.mp4", tmp_path / "labels"
+    summary, failure = start(first, out=out, labels=labels)
+    assert failure is None and (summary["frames"], summary["camera"]["reconnects"]) == (2, 1)
+    height, width = bundles.H, bundles.W
+    film = decoded(out)
+    assert [frame.shape for frame in film] == [(height, width, 3)] * 2
+    bars = film[1][[4, -5]].reshape(-1, 3)  # above and below the wide picture
+    assert np.ptp(bars.astype(int), axis=0).max() < 20
+    assert [Image.open(path).size for path in sorted(labels.iterdir())] == [(width, height), (2 * width, height)]
 
 
 def test_frames_and_seconds_end_a_run(start: Callable[..., Ended]) -> None:

@@ -15,7 +15,7 @@ from edgeprune.base.errors import InputError
 from edgeprune.bundle import Bundle
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.runtime.cameras import CameraUnplugged
-from edgeprune.runtime.cameras.capture import STALL_S, open_capture
+from edgeprune.runtime.cameras.capture import STALL_S, Reading, open_capture
 from edgeprune.runtime.choose import make_chooser
 from edgeprune.runtime.engines import ENGINES, Session
 from edgeprune.runtime.stream import Stream
@@ -99,7 +99,7 @@ def test_everything_is_given_back_at_the_end_of_the_camera(
     except CameraUnplugged as error:
         assert error is then
     assert seen == [0, 1, 2] and watched.closed == 1
-    assert stream.capture and not stream.capture._thread.is_alive()
+    assert isinstance(stream.capture, Reading) and not stream.capture.alive
 
 
 def test_frames_of_the_callers_own(bundle: Bundle, watched: Watched) -> None:
@@ -203,6 +203,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"threads": True}, "threads: input should be a valid integer, found True"),
     ({"loop": True}, "--loop is of a camera; give one, or leave it out"),
     ({"realtime": True}, "--realtime is of a camera; give one, or leave it out"),
+    ({"give_up": "5m"}, "--give-up is of a camera; give one, or leave it out"),
+    ({"give_up": -1}, "--give-up '-1' is no duration up to a year"),
     ({"loop": "no", "camera": 0}, "loop: input should be a valid boolean, found 'no'"),
     ({"precision": 8}, "precision: input should be a valid string, found 8"),
     ({"precision": "int4"}, "unknown precision 'int4'; choices: fp32, int8"),

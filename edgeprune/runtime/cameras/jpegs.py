@@ -1,0 +1,48 @@
+"""JPEGs of a camera, one by one: damaged ones are noticed, and those of a camera that never writes them whole are taken."""
+
+from typing import Any
+
+from edgeprune.runtime.cameras.pyav import MAX_PIXELS, load_av
+
+NEVER_WHOLE = (
+    3  # so many in a row from the beginning on: the camera's JPEGs are all like that, such as without their last bits
+)
+
+
+class JpegDecoder:
+    """The bytes of a JPEG -> PyAV's frame, or None where it is damaged.
+
+    FFmpeg conceals what is damaged in a JPEG without a flag, unless it is to raise at every error. But many webcams write JPEGs
+    that have errors from the first to the last: then what can be decoded is taken.
+    """
+
+    def __init__(self) -> None:
+        self._codec = self._open(strict=True)
+        self._refused: int | None = 0  # from the beginning on; None once it is known how this camera writes
+
+    def _open(self, strict: bool) -> Any:
+        codec = load_av().CodecContext.create("mjpeg", "r")
+        codec.thread_type = "NONE"
+        codec.options = {"max_pixels": str(MAX_PIXELS), **({"err_detect": "explode"} if strict else {})}
+        return codec
+
+    def __call__(self, data: bytes) -> Any | None:
+        frame = self._decoded(data)
+        if self._refused is None or frame is not None:
+            self._refused = None
+            return frame
+        self._refused += 1
+        if self._refused == NEVER_WHOLE:
+            self._codec, self._refused = self._open(strict=False), None
+            return self._decoded(data)
+        return None
+
+    def _decoded(self, data: bytes) -> Any | None:
+        if not data:  # PyAV's sign of the end
+            return None
+        av = load_av()
+        try:
+            frames = self._codec.decode(av.Packet(data))
+        except (av.error.FFmpegError, ValueError):
+            return None
+        return frames[-1] if frames else None

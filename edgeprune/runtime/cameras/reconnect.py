@@ -1,0 +1,161 @@
+"""A camera that one leaves running: where it stalls, is unplugged or lost, it is opened anew until it is given up."""
+
+import logging
+import random
+import time
+from dataclasses import replace
+
+from edgeprune.base.duration import shown_duration
+from edgeprune.base.ending import asked
+from edgeprune.base.errors import InputError, RunError
+from edgeprune.runtime.cameras.capture import Capture, NewestFrame, Opener
+from edgeprune.runtime.cameras.source import CameraLost, CameraStalled, CameraUnplugged, Frame, FrameSource
+
+logger = logging.getLogger(__name__)
+
+GIVE_UP_S = 300.0  # by default
+LOST = (CameraStalled, CameraUnplugged, CameraLost)  # what may pass
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0  # between two attempts: doubled from one to the next
+JITTER = 0.2  # of a pause, up and down: cameras that lost the same switch are not all asked at once
+STEADY_S = 10.0  # a connection that gave frames for as long lets the next pause be the first again
+OPENING_S = 10.0  # that opening may take, beside what the first frame may
+MOST_HANGING = 4  # threads in dead connections; none is begun beside as many
+PROGRESS_S = 60.0  # between two lines that say that it still is not there
+
+
+class CameraGivenUp(RunError):
+    """A live camera was lost and did not come back for as long as one waits."""
+
+
+class Reconnecting(Capture):
+    """The newest frame of a camera, whichever connection it came by. Indices count on from one to the next.
+
+    A camera that is lost before its first frame raises at once: nobody waits minutes for what was never there.
+
+    Args:
+        source: the first connection.
+        opener: opens another; its InputError and RunError are failures that may pass.
+        give_up_s: from a failure on, so long without a frame; then `CameraGivenUp`.
+    """
+
+    def __init__(self, source: FrameSource, opener: Opener, give_up_s: float):
+        super().__init__(source)
+        self._opener, self._give_up_s = opener, give_up_s
+        self._reading: NewestFrame | None = NewestFrame(source)  # of this connection
+        self._hanging: list[NewestFrame] = []  # what is left of those before
+        self._given_up: CameraGivenUp | None = None
+        self._damaged_before = self._dropped_before = 0
+        self._first_index = self._next_index = 0  # of this connection's first frame; of the next frame of all
+        self._first_s = self._last_s = 0.0  # when this connection gave its first and its last frame
+        self._pause_s = FIRST_PAUSE_S
+
+    @property
+    def damaged(self) -> int:
+        return self._damaged_before + (self._reading.damaged if self._reading else 0)
+
+    def get(self, timeout_s: float | None, until_ns: int | None = None) -> tuple[Frame, int] | None:
+        """See `Capture.get`.
+
+        Raises:
+            CameraGivenUp: it was lost, and no frame came for `give_up_s`.
+        """
+        if self._given_up:
+            raise self._given_up
+        if self._reading is None:  # interrupted while it was lost
+            return None
+        try:
+            return self._frame_of(self._reading, timeout_s, until_ns)
+        except LOST as error:
+            if not self._next_index:
+                raise
+            return self._reconnect(error, timeout_s, until_ns)
+
+    def _frame_of(
+        self, reading: NewestFrame, timeout_s: float | None, until_ns: int | None
+    ) -> tuple[Frame, int] | None:
+        """A frame of this connection as one of all."""
+        got = reading.get(timeout_s, until_ns)
+        if got is None:
+            return None
+        frame, dropped = got
+        self.dropped = self._dropped_before + reading.dropped
+        self._next_index = self._first_index + frame.index + 1
+        self._last_s = time.monotonic()
+        self._first_s = self._first_s or self._last_s
+        return replace(frame, index=self._next_index - 1), dropped
+
+    def _reconnect(self, lost: RunError, timeout_s: float | None, until_ns: int | None) -> tuple[Frame, int] | None:
+        """The first frame of the next connection that gives one; None: the end."""
+        if asked():  # a library may have swallowed Ctrl-C
+            raise KeyboardInterrupt
+        began_s = said_s = time.monotonic()
+        if self._last_s - self._first_s > STEADY_S:
+            self._pause_s = FIRST_PAUSE_S
+        last: Exception = lost
+        attempts = 0
+        logger.warning(f"{_what(lost)}; reconnecting for up to {shown_duration(self._give_up_s)}")
+        while self._pause(began_s + self._give_up_s, until_ns):
+            attempts += 1
+            try:
+                got = self._attempt(timeout_s, began_s + self._give_up_s, until_ns)
+            except (InputError, RunError) as error:
+                last = error
+                if time.monotonic() - said_s > PROGRESS_S:
+                    said_s = time.monotonic()
+                    logger.info(f"no frame for {shown_duration(said_s - began_s)}: {_what(last)}")
+                continue
+            if got:
+                self.reconnects += 1
+                away = shown_duration(time.monotonic() - began_s)
+                logger.info(f"camera {self.source.uri} is back after {away}, with frame {got[0].index}")
+            return got
+        if until_ns is not None and time.monotonic_ns() >= until_ns:
+            return None
+        attempted = f"{attempts} attempt{'s' if attempts != 1 else ''} to reconnect"
+        why = "" if last is lost else f", the last of which ended so: {_what(last)}"
+        self._given_up = CameraGivenUp(
+            f"{_what(lost)}; given up after {shown_duration(self._give_up_s)} and {attempted}{why}; check it and run again"
+        )
+        raise self._given_up from last
+
+    def _pause(self, end_s: float, until_ns: int | None) -> bool:
+        """Waits for the next attempt; whether there is time for one."""
+        until_s = end_s if until_ns is None else min(end_s, until_ns / 1e9)
+        # half of the time at most: there is an attempt, however short it is
+        pause_s = min(self._pause_s * random.uniform(1 - JITTER, 1 + JITTER), self._give_up_s / 2)
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+        time.sleep(max(0.0, min(pause_s, until_s - time.monotonic())))
+        return time.monotonic() < until_s
+
+    def _attempt(self, timeout_s: float | None, end_s: float, until_ns: int | None) -> tuple[Frame, int] | None:
+        """The first frame of another connection. What is left of the one before delivers nothing any more.
+
+        Raises:
+            InputError, RunError: it gives none.
+        """
+        self._leave()
+        if len(self._hanging) >= MOST_HANGING:
+            raise CameraStalled(f"{len(self._hanging)} connections to {self.source.uri} hang")
+        self._reading = NewestFrame(self.source, self._opener)
+        wait_s = end_s - time.monotonic()
+        return self._frame_of(self._reading, min(wait_s, OPENING_S + (timeout_s or wait_s)), until_ns)
+
+    def _leave(self) -> None:
+        """Ends this connection, if one is left."""
+        self._hanging = [each for each in self._hanging if each.alive]
+        if self._reading:
+            self._damaged_before, self._dropped_before = self.damaged, self.dropped
+            self._first_index, self._first_s, self._last_s = self._next_index, 0.0, 0.0
+            self._reading.close()
+            if self._reading.alive:
+                self._hanging.append(self._reading)
+            self._reading = None
+
+    def close(self) -> None:
+        if self._reading:
+            self._reading.close()
+
+
+def _what(error: Exception) -> str:
+    """What happened, without what to do about it."""
+    return str(error).partition("; ")[0]

@@ -1,0 +1,159 @@
+"""`edgeprune.open`, and what `run` opens its stream by: options, engine, buckets, camera, budget."""
+
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from edgeprune.base.duration import read_duration
+from edgeprune.base.errors import InputError, choose
+from edgeprune.base.reading import Strict, parse
+from edgeprune.bundle import MIXED, BucketEntry, Bundle, open_bundle
+from edgeprune.bundle.runtime_spec import MOST_THREADS
+from edgeprune.runtime.budget.start import refuse_unmetered, start_governor
+from edgeprune.runtime.budget.wanted import Budget, parse_budget
+from edgeprune.runtime.cameras import Wanted, open_source, what_to_type
+from edgeprune.runtime.cameras.capture import Capture, is_camera, open_capture
+from edgeprune.runtime.cameras.reconnect import GIVE_UP_S, Reconnecting
+from edgeprune.runtime.cameras.source import FrameSource
+from edgeprune.runtime.choose import CHOOSERS, Chooser, fixed, make_chooser
+from edgeprune.runtime.meters import Meter
+from edgeprune.runtime.preparing import prepare_run, refuse_threads, require_engine
+from edgeprune.runtime.stream import Stream
+from edgeprune.runtime.tasks import find_task
+
+Given = Annotated[str, Field(min_length=1)]
+Duration = Annotated[float, BeforeValidator(lambda given: read_duration(given, "--give-up"))]
+
+logger = logging.getLogger(__name__)
+
+
+class StreamOptions(Strict, frozen=True, strict=True):
+    """What of a bundle runs, and how a file is played; what can't be is refused, by `edgeprune.open` and `run` alike.
+
+    Attributes:
+        precision: that the bundle was built in; by default the fastest.
+        bucket: always this one; by default it is chosen for each frame.
+        chooser: a key of CHOOSERS; by default the first.
+        budget: what a frame or a second may take, such as `33ms` or `15fps,10W` (`budget/wanted.py`); by default anything.
+        engine: a key of ENGINES; by default the target's.
+        threads: of the engine; by default the target's.
+        realtime: paces a file at its own rate, and drops what comes too fast.
+        loop: starts a file again at its end.
+        give_up: a live camera that is lost is opened anew for so long, in seconds or as "5m"; 0: never. By default GIVE_UP_S.
+    """
+
+    precision: Given | None = None
+    bucket: Given | None = None
+    chooser: Given | None = None
+    budget: Given | None = None
+    engine: Given | None = None
+    threads: int | None = Field(None, ge=1, le=MOST_THREADS)
+    realtime: bool = False
+    loop: bool = False
+    give_up: Duration | None = None
+
+    @model_validator(mode="after")
+    def _refuse_pairs(self) -> "StreamOptions":
+        if self.bucket and self.chooser:
+            raise InputError("--bucket has no use for --chooser; leave one of the two out")
+        if self.bucket and self.budget:
+            raise InputError("--budget has no choice where --bucket leaves one bucket; leave one of the two out")
+        self.parse_budget()
+        return self
+
+    def parse_budget(self) -> Budget | None:
+        """Raises InputError for one that can't be read."""
+        return parse_budget(self.budget) if self.budget else None
+
+    def make_chooser(self, buckets: Sequence[BucketEntry]) -> Chooser:
+        """Raises InputError for an unknown chooser or bucket."""
+        return (
+            fixed(buckets, self.bucket) if self.bucket else make_chooser(self.chooser or next(iter(CHOOSERS)), buckets)
+        )
+
+
+def open(bundle: Path | str, camera: Path | str | int | None = None, **options: Any) -> Stream:
+    """Opens a camera and a bundle's graphs: `for result in edgeprune.open(bundle, camera): result.labels`.
+
+    Args:
+        bundle: its folder. Graphs that this device has to compile first are compiled, once; that takes minutes, in which the
+            logger `edgeprune` says what is done.
+        camera: what `run --camera` takes: 0, a file, a folder, rtsp://...; None where frames come by `Stream.segment`.
+        options: those of `StreamOptions`, by name: `precision`, `bucket`, `chooser`, `budget`, `engine`, `threads`, `realtime`,
+            `loop`, `give_up`.
+
+    Raises:
+        InputError: something of it isn't there, or can't be.
+        RunError: there is no memory for it, or nothing could be compiled.
+    """
+    for name in options:
+        choose(StreamOptions.model_fields, name, "option")
+    if not isinstance(bundle, str | Path):
+        raise InputError(f"{bundle!r:.80} is no bundle; give its folder, such as 'out/bundles/street-tiny-onnx-cpu'")
+    if not isinstance(camera, str | Path | int | None) or isinstance(camera, bool) or camera == "":
+        raise InputError(f"{camera!r:.80} is no camera; give {what_to_type()}, or none for frames of your own")
+    uri = None if camera is None else str(camera)
+    return open_stream(open_bundle(Path(bundle)), uri, parse(StreamOptions, options, "edgeprune.open"))
+
+
+def open_stream(bundle: Bundle, camera: str | None, options: StreamOptions, meter: Meter | None = None) -> Stream:
+    """Opens the camera first, then what takes longer; raises as `open`, and leaves nothing open.
+
+    Args:
+        meter: that a budget of power or energy is held by; who gives it starts and stops it.
+    """
+    manifest = bundle.manifest
+    engine = options.engine or manifest.target.engine
+    opener = require_engine(bundle, engine)
+    refuse_threads([engine], options.threads)
+    find_task(manifest.task)
+    # what is wrong is refused before minutes are spent on compiling; what is chosen from is known after that
+    options.make_chooser(manifest.buckets)
+    budget = options.parse_budget()
+    if budget:
+        refuse_unmetered(budget, meter)
+    if options.precision and not (options.precision == MIXED and manifest.target.compiled_on_device):
+        bundle.graphs(options.precision)
+    of_cameras = {"realtime": options.realtime, "loop": options.loop, "give-up": options.give_up is not None}
+    if camera is None and any(of_cameras.values()):
+        flag = next(name for name, given in of_cameras.items() if given)
+        raise InputError(f"--{flag} is of a camera; give one, or leave it out")
+    wanted = Wanted(options.realtime, options.loop, within=(manifest.height, manifest.width))
+    source = None if camera is None else open_source(camera, wanted)
+    with ExitStack() as opened:
+        if source:
+            opened.callback(source.close)
+            if options.give_up is not None and not is_camera(source):
+                raise InputError(f"{source.uri} is no live camera, which could be lost; leave --give-up out")
+            if source.note:
+                logger.info(source.note)
+        bundle = prepare_run(bundle, engine)
+        precision = options.precision or bundle.default_precision()
+        able, lines = ([options.bucket], []) if options.bucket else opener.able(bundle, precision)
+        for line in lines:
+            logger.warning(line)
+        chooser = options.make_chooser(
+            [each for each in bundle.manifest.buckets if options.bucket or each.name in able]
+        )
+        opened.pop_all()
+        capture = _capture(source, camera, wanted, options) if source and camera else None  # it closes the source
+        if capture:
+            opened.callback(capture.close)
+        session = opener.open(bundle, precision, buckets=able, threads=options.threads or manifest.target.threads)
+        opened.callback(session.close)
+        size = (manifest.height, manifest.width)
+        governor = start_governor(budget, session, able, size, meter) if budget else None
+        opened.pop_all()
+    return Stream(bundle, session, chooser, capture, governor)
+
+
+def _capture(source: FrameSource, camera: str, wanted: Wanted, options: StreamOptions) -> Capture:
+    """The frames of a source; of a camera that is opened anew where it is lost."""
+    give_up_s = GIVE_UP_S if options.give_up is None else options.give_up
+    if is_camera(source) and give_up_s:
+        return Reconnecting(source, lambda: open_source(camera, wanted), give_up_s)
+    return open_capture(source)

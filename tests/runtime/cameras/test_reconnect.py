@@ -1,0 +1,197 @@
+"""A live camera that is lost: opened anew with pauses, counted, and given up."""
+
+import itertools
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from edgeprune.base.errors import InputError
+from edgeprune.runtime.cameras import reconnect
+from edgeprune.runtime.cameras.reconnect import CameraGivenUp, Reconnecting
+from edgeprune.runtime.cameras.source import CameraLost, CameraStalled, CameraUnplugged, FrameSource
+
+MakeSource = Callable[..., Any]
+PATIENCE_S = 10.0
+GONE = CameraUnplugged("camera scripted is gone (ENODEV); plug it in, and run again")
+
+
+def opener(*connections: FrameSource | Exception) -> Callable[[], FrameSource]:
+    """Opens one after the other, the last again and again."""
+    left = iter(connections)
+    last: list[FrameSource | Exception] = []
+
+    def open_next() -> FrameSource:
+        last[:] = [next(left, *last)]
+        if isinstance(last[0], Exception):
+            raise last[0]
+        return last[0]
+
+    return open_next
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconnect, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(reconnect, "LONGEST_PAUSE_S", 0.02)
+
+
+def indices_of(capture: Reconnecting, timeout_s: float = PATIENCE_S) -> list[int]:
+    found = []
+    while (got := capture.get(timeout_s)) is not None:
+        found.append(got[0].index)
+    return found
+
+
+@pytest.mark.parametrize("lost", [GONE, CameraLost("hung up"), CameraStalled("silent")])
+def test_a_lost_camera_is_opened_anew_and_its_frames_count_on(
+    scripted: MakeSource, caplog: pytest.LogCaptureFixture, lost: Exception
+) -> None:
+    caplog.set_level(logging.INFO, "edgeprune")
+    first, second, third = scripted(1, live=True, then=lost), scripted(1, live=True, then=lost), scripted(1, live=True)
+    first.damaged, second.damaged = 2, 3
+    with Reconnecting(first, opener(InputError("not there yet; wait"), second, third), 60) as capture:
+        assert indices_of(capture) == [0, 1, 2]
+        assert (capture.reconnects, capture.damaged) == (2, 5)
+    assert all(each.closed.is_set() for each in (first, second, third))
+    begun = str(lost).partition(";")[0]
+    assert caplog.messages[0] == f"{begun}; reconnecting for up to 1 min"
+    assert caplog.messages[1].startswith("camera scripted is back after 0") and "with frame 1" in caplog.messages[1]
+
+
+def test_dropped_frames_of_every_connection_are_counted(scripted: MakeSource) -> None:
+    first = scripted(5, live=True, then=GONE)
+    capture = Reconnecting(first, opener(scripted(3, live=True)), 60)
+    assert first.closed.wait(PATIENCE_S)
+    got = capture.get(PATIENCE_S)
+    assert got is not None and (got[0].index, got[1]) == (4, 4)
+    rest, dropped = [], 0
+    while (got := capture.get(PATIENCE_S)) is not None:
+        rest.append(got[0].index)
+        dropped += got[1]
+    assert rest[-1] == 7 and len(rest) + dropped == 3 and capture.dropped == 4 + dropped
+
+
+def test_a_camera_that_does_not_come_back_is_given_up(scripted: MakeSource) -> None:
+    missing = InputError("no camera at /dev/video0; type another")
+    capture = Reconnecting(scripted(1, live=True, then=GONE), opener(missing), 0.2)
+    assert capture.get(PATIENCE_S) is not None
+    began_s = time.monotonic()
+    with pytest.raises(CameraGivenUp) as given_up:
+        capture.get(PATIENCE_S)
+    assert 0.2 <= time.monotonic() - began_s < PATIENCE_S
+    said = str(given_up.value)
+    assert said.startswith("camera scripted is gone (ENODEV); given up after 0.2 s and ")
+    assert said.endswith(
+        " attempts to reconnect, the last of which ended so: no camera at /dev/video0; check it and run again"
+    )
+    assert int(said.split(" and ")[1].split()[0]) >= 4 and given_up.value.exit_code == 3
+    with pytest.raises(CameraGivenUp, match="given up"):
+        capture.get(PATIENCE_S)
+
+
+def test_a_camera_that_opens_and_gives_nothing_is_given_up(scripted: MakeSource) -> None:
+    silent = (scripted(0, live=True, block=True) for _ in itertools.count())
+    capture = Reconnecting(scripted(1, live=True, then=GONE), lambda: next(silent), 0.3)
+    assert capture.get(0.05) is not None
+    with pytest.raises(
+        CameraGivenUp, match=r"given up after 0\.3 s and 1 attempt to reconnect, .*: no frame from scripted"
+    ):
+        capture.get(0.05)
+
+
+def test_what_is_lost_before_its_first_frame_is_an_error_at_once(scripted: MakeSource) -> None:
+    for then in (GONE, InputError("no such stream")):
+        capture = Reconnecting(scripted(0, live=True, then=then), opener(scripted(1, live=True)), 60)
+        with pytest.raises(type(then)) as raised:
+            capture.get(PATIENCE_S)
+        assert raised.value is then and capture.reconnects == 0
+
+
+def test_a_fault_of_ours_is_not_tried_again(scripted: MakeSource) -> None:
+    capture = Reconnecting(scripted(1, live=True, then=ZeroDivisionError()), opener(scripted(1, live=True)), 60)
+    with pytest.raises(ZeroDivisionError):
+        indices_of(capture)
+
+
+def test_what_hung_delivers_nothing_later(scripted: MakeSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread comes back when another connection is there already."""
+    monkeypatch.setattr("edgeprune.runtime.cameras.capture.CLOSE_TIMEOUT_S", 0.01)
+    hanging, second = scripted(2, live=True, block=True), scripted(1, live=True, block=True)
+    original = hanging.one_pass
+
+    def one_then_hang() -> Any:
+        pictures = original()
+        yield next(pictures)
+        hanging.release.wait()
+        yield from pictures
+
+    hanging._pictures = one_then_hang()
+    capture = Reconnecting(hanging, opener(second, scripted(1, live=True)), 60)
+    assert capture.get(PATIENCE_S) is not None
+    got = capture.get(0.05)
+    assert got is not None and (got[0].index, capture.reconnects) == (1, 1)
+    hanging.release.set()
+    assert hanging.closed.wait(PATIENCE_S) and hanging.read == 2
+    second.then = GONE
+    second.release.set()
+    got = capture.get(PATIENCE_S)
+    assert got is not None and got[0].index == 2 and capture.get(PATIENCE_S) is None
+
+
+def test_connections_that_hang_are_not_heaped_up(scripted: MakeSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeprune.runtime.cameras.capture.CLOSE_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(reconnect, "OPENING_S", 0.0)
+    begun = []
+
+    def open_hanging() -> FrameSource:
+        begun.append(scripted(0, live=True, block=True))
+        source: FrameSource = begun[-1]
+        return source
+
+    capture = Reconnecting(scripted(1, live=True, then=GONE), open_hanging, 1.0)
+    assert capture.get(0.02) is not None
+    with pytest.raises(CameraGivenUp, match="the last of which ended so: 4 connections to scripted hang"):
+        capture.get(0.02)
+    assert len(begun) == reconnect.MOST_HANGING
+
+
+def test_pauses_double_up_to_the_longest_and_begin_again_after_a_steady_connection(
+    scripted: MakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconnect, "FIRST_PAUSE_S", 0.5)
+    monkeypatch.setattr(reconnect, "LONGEST_PAUSE_S", 10.0)
+    clock_s, pauses_s = [1000.0], []
+
+    def sleep(pause_s: float) -> None:
+        pauses_s.append(pause_s)
+        clock_s[0] += pause_s
+
+    monkeypatch.setattr(reconnect.time, "sleep", sleep)
+    monkeypatch.setattr(reconnect.time, "monotonic", lambda: clock_s[0])
+    missing = InputError("not there")
+    steady = scripted(2, live=False, then=GONE)
+    capture = Reconnecting(scripted(1, live=True, then=GONE), opener(*[missing] * 7, steady, missing), 300)
+    assert capture.get(None) is not None and capture.get(None) is not None
+    nominal_s = [0.5, 1, 2, 4, 8, 10, 10, 10]
+    assert (
+        len(pauses_s) == 8
+        and len({pause_s / whole_s for pause_s, whole_s in zip(pauses_s, nominal_s, strict=True)}) > 4
+    )
+    assert all(0.8 * whole_s <= pause_s <= 1.2 * whole_s for pause_s, whole_s in zip(pauses_s, nominal_s, strict=True))
+    capture._first_s -= 11  # it had given frames for as long
+    with pytest.raises(CameraGivenUp, match=r"given up after 5 min and 3\d attempts"):
+        while True:
+            capture.get(None)
+    assert pauses_s[8] <= 0.6 and sum(pauses_s[8:]) == pytest.approx(300)
+
+
+def test_nobody_wants_a_frame_any_more(scripted: MakeSource) -> None:
+    """The end of `--seconds` comes while a camera is away."""
+    capture = Reconnecting(scripted(1, live=True, then=GONE), opener(InputError("not there")), 60)
+    assert capture.get(PATIENCE_S) is not None
+    began_ns = time.monotonic_ns()
+    assert capture.get(PATIENCE_S, began_ns + 100_000_000) is None
+    assert 0.1 <= (time.monotonic_ns() - began_ns) / 1e9 < PATIENCE_S
