@@ -56,7 +56,7 @@ def budget_figures(budget: Budget, rows: Ledger) -> BudgetFigures:
         held[unit] = float((known <= limit).mean()) if len(known) else None
         worst = percentiles(known).p95
         p95[unit] = 1000 / worst if unit == "fps" and worst else worst
-        longest[unit] = _longest_run(values > limit)
+        longest[unit] = longest_run(values > limit)
     capped = float(rows.capped().mean()) if len(rows) else None
     return BudgetFigures(str(budget), held, p95, longest, capped)
 
@@ -70,7 +70,8 @@ def _mean(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.where(missing[ends] > missing[begins], np.nan, (sums[ends] - sums[begins]) / (ends - begins))
 
 
-def _longest_run(over: npt.NDArray[np.bool_]) -> int:
+def longest_run(over: npt.NDArray[np.bool_]) -> int:
+    """The most in a row that are true."""
     longest = run = 0
     for each in over:
         run = run + 1 if each else 0
