@@ -21,7 +21,7 @@ from edgeprune.cli.verb import verb
 from edgeprune.runtime.cameras import camera_files, what_to_type
 from edgeprune.runtime.choose import CHOOSERS
 from edgeprune.runtime.engines import ENGINES
-from edgeprune.runtime.meters import measure_idle, meters
+from edgeprune.runtime.meters import measure_idle, meters_to_type
 from edgeprune.runtime.meters.none import NoMeter
 from edgeprune.runtime.preparing import open_sensor, require_engine
 from edgeprune.runtime.run import CutShort, Limits, Outcome
@@ -46,7 +46,7 @@ class RunOptions:
         "--realtime", default=False, help="Pace a file at its own rate and drop what comes too fast."
     )
     loop: bool = option("--loop", default=False, help="Start a file again at its end.")
-    meter: str | None = option("--meter", help=f"Energy meter: {', '.join(meters())}; default: the target's.")
+    meter: str | None = option("--meter", help=f"Energy meter: {meters_to_type()}; default: the target's.")
     idle_seconds: float = option("--idle", A_WHILE, default=0.0, help="Measure idle power for so many seconds first.")
     threads: int | None = threads_option()
     engine: str | None = option("--engine", help=f"{', '.join(ENGINES)}; default: the target's.")

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeprune.runtime.meters.meter import NoSensor, NotHere, check_rails, distinct
-from edgeprune.runtime.meters.sampling import PowerIntegral, SampledMeter
+from edgeprune.runtime.meters.sampling import SampledMeter
+from edgeprune.runtime.meters.sums import PowerIntegral
 
 # A conversion takes milliseconds and a reading several I2C transfers: faster sampling reads the same value again.
 SAMPLING_HZ = 50.0

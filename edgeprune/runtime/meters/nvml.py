@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.runtime.meters.meter import NoSensor, NotHere, check_rails
-from edgeprune.runtime.meters.sampling import CounterSum, PowerIntegral, SampledMeter
+from edgeprune.runtime.meters.sampling import SampledMeter
+from edgeprune.runtime.meters.sums import CounterSum, PowerIntegral
 
 SAMPLING_HZ = 20.0  # NVML renews its power value every 20 to 100 ms
 COUNTER_PERIOD_S = 0.5  # for `watts()`; it counts by itself between readings

@@ -1,13 +1,13 @@
 import math
-import time
-from collections.abc import Callable
 from itertools import chain, repeat
 
 import pytest
 
 from edgeprune.runtime.figures import energy_per_frame
 from edgeprune.runtime.meters import Energy
-from edgeprune.runtime.meters.sampling import STALE_S, CounterSum, PowerIntegral, SampledMeter
+from edgeprune.runtime.meters.sampling import SampledMeter
+from edgeprune.runtime.meters.sums import STALE_S, CounterSum, PowerIntegral, RailSum
+from tests.runtime.meters.waiting import wait_until
 
 
 def test_trapezoid_of_a_ramp_at_uneven_times() -> None:
@@ -52,6 +52,11 @@ def test_counter_without_a_range_does_not_wrap(range_j: float) -> None:
     assert counter.joules == {"gpu0": 0.0} and (counter.seconds, counter.left_out_s) == (0, 1)
 
 
+def sum_of(running: SampledMeter) -> RailSum:
+    assert running._now is not None
+    return running._now.taken
+
+
 def counted(readings: list[float]) -> Energy:
     """What a meter of one counter says of these readings, one second apart."""
     script = iter(readings)
@@ -59,9 +64,8 @@ def counted(readings: list[float]) -> Energy:
         "fake", "counted", lambda: {"gpu0": next(script)}, lambda: CounterSum({"gpu0": math.inf}), 1e9, ["gpu0"]
     )
     taken.start()
-    for time_s, reading in enumerate(readings[1:-1], 1):
-        taken._sum.add(taken._sum._before[0] + 1 if taken._sum._before else time_s, {"gpu0": next(script)})
-        assert reading is not None
+    for _ in readings[1:-1]:
+        sum_of(taken).add((sum_of(taken).newest_s or 0) + 1, {"gpu0": next(script)})
     return taken.stop()
 
 
@@ -96,7 +100,7 @@ def meter(readings: list[float | Exception]) -> SampledMeter:
 def test_reading_that_fails_is_bridged() -> None:
     fake = meter([5.0, OSError("busy"), ValueError("empty"), 5.0])
     fake.start()
-    while fake._sum.samples < 3:
+    while sum_of(fake).samples < 3:
         pass
     energy = fake.stop()
     assert energy.status == "measured"
@@ -122,13 +126,6 @@ def test_a_meter_measures_again_from_zero() -> None:
 
 
 # --- watts(): what is taken now, without being stopped ---
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    limit_s = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < limit_s
-        time.sleep(0.001)
 
 
 def test_power_is_told_while_it_is_measured() -> None:
