@@ -23,6 +23,7 @@ from edgeprune.runtime.meters.written import parse_watts
 RAIL = "power"
 BEGIN_S = 10.0  # until the first line: a script may have to find its meter in the network first
 RUN_AGAIN_S = 0.5  # from one beginning of a program that ends to the next: a process is started for each
+GAP_S = PATIENCE_S / 2  # from line to line; many meters say something once a second
 LINE_S = 0.01  # lines that come faster are not all taken
 LONGEST = 4096  # bytes of a line
 END_S = 1.0  # that a program has to end when it is asked to
@@ -38,7 +39,10 @@ class CommandMeter(SummingMeter):
     def __init__(self, words: list[str]):
         self.program = Path(words[0]).name
         super().__init__(
-            "command", f"measured by what {self.program} prints (a command of the user's)", PowerIntegral, [RAIL]
+            "command",
+            f"measured by what {self.program} prints (a command of the user's)",
+            lambda: PowerIntegral(GAP_S),
+            [RAIL],
         )
         self._words = words
         self._running: subprocess.Popen[bytes] | None = None

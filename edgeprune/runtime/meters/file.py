@@ -7,10 +7,10 @@ from edgeprune.base.errors import InputError
 from edgeprune.base.inputs import read_text
 from edgeprune.runtime.meters.meter import NoSensor
 from edgeprune.runtime.meters.sampling import SampledMeter
-from edgeprune.runtime.meters.sums import PowerIntegral
+from edgeprune.runtime.meters.sums import GAP_PERIODS, PowerIntegral
 from edgeprune.runtime.meters.written import parse_watts
 
-SAMPLING_HZ = 10.0
+SAMPLING_HZ = 9.1  # out of step with cameras, see ina3221.py
 MOST_BYTES = 65_536
 RAIL = "power"
 # what the kernel's interfaces name so is in microwatts (Documentation/hwmon/sysfs-interface, ABI/testing/sysfs-class-power)
@@ -33,7 +33,7 @@ def read_watts(path: Path) -> float:
 
 
 def open_file(typed: str) -> SampledMeter:
-    """A meter that reads the file `typed` ten times a second.
+    """A meter that reads the file `typed` nine times a second.
 
     Raises:
         InputError: no file is named.
@@ -51,7 +51,7 @@ def open_file(typed: str) -> SampledMeter:
         name="file",
         status=f"measured by what {path} says, read {SAMPLING_HZ:.0f} times a second",
         read=lambda: {RAIL: read_watts(path)},
-        new_sum=PowerIntegral,
+        new_sum=lambda: PowerIntegral(GAP_PERIODS / SAMPLING_HZ),
         period_s=1 / SAMPLING_HZ,
         total_of=[RAIL],
     )

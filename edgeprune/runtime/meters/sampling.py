@@ -118,6 +118,9 @@ class SummingMeter(ABC):
 
 def energy_of(taken: RailSum, status: str, total_of: Sequence[str]) -> Energy:
     """What a sum of at least two readings says. Where time was left out there is no total, and the status says why."""
+    sampled = isinstance(taken, PowerIntegral)
+    if isinstance(taken, PowerIntegral):
+        taken.settle(total_of)
     left_out_s = taken.left_out_s
     if left_out_s:
         if not taken.seconds:
@@ -131,18 +134,32 @@ def energy_of(taken: RailSum, status: str, total_of: Sequence[str]) -> Energy:
         total_of=tuple(total_of),
         samples=taken.samples,
         seconds=taken.seconds,
-        sampling_hz=(taken.samples - 1) / taken.seconds if isinstance(taken, PowerIntegral) else None,
+        sampling_hz=(taken.samples - 1) / (taken.seconds + left_out_s) if sampled else None,
         left_out_s=left_out_s,
     )
+
+
+class Clock:
+    """The time, and waiting for it; tests have one of their own."""
+
+    def now_s(self) -> float:
+        """Of a clock that only goes forward."""
+        return time.monotonic()
+
+    def wait(self, stopping: threading.Event, seconds: float) -> bool:
+        """Waits for as long, or until a measurement is to stop. Whether it is."""
+        return stopping.wait(max(0.0, seconds))
 
 
 class SampledMeter(SummingMeter):
     """A meter made of a function that reads every rail at once, called at a fixed rate.
 
     Args:
-        name, status, new_sum, total_of: see `SummingMeter`.
+        name, status, total_of: see `SummingMeter`.
         read: readings of every rail; raises OSError or ValueError where the sensor doesn't answer.
+        new_sum: makes the sum of one measurement.
         period_s: time between readings.
+        clock: of the readings.
     """
 
     def __init__(
@@ -153,22 +170,24 @@ class SampledMeter(SummingMeter):
         new_sum: Callable[[], RailSum],
         period_s: float,
         total_of: Sequence[str],
+        clock: Clock | None = None,
     ):
         super().__init__(name, status, new_sum, total_of)
         self._read = read
         self._period_s = period_s
+        self._clock = clock or Clock()
 
     def _take_all(self, measurement: Measurement) -> None:
         self._take(measurement)
-        due_s = time.monotonic() + self._period_s
-        while not measurement.stopping.wait(max(0.0, due_s - time.monotonic())):
+        due_s = self._clock.now_s() + self._period_s
+        while not self._clock.wait(measurement.stopping, due_s - self._clock.now_s()):
             self._take(measurement)
-            due_s = max(due_s + self._period_s, time.monotonic())
+            due_s = max(due_s + self._period_s, self._clock.now_s())
         self._take(measurement)  # the last one
 
     def _take(self, measurement: Measurement) -> None:
         try:
             readings = self._read()
-            measurement.add(time.monotonic(), readings)
+            measurement.add(self._clock.now_s(), readings)
         except (OSError, ValueError) as error:
             measurement.fail(str(error))

@@ -1,5 +1,6 @@
 """Sums of readings: energy from powers that were sampled, or from counters of energy. Seconds, watts and joules."""
 
+import math
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -8,6 +9,9 @@ Readings = Mapping[str, float]
 # The largest CPU packages of 2025 are made for 500 W, and take less than twice that for an instant. A counter that would have
 # had to count faster did not wrap: it was reset.
 MOST_W = 1000.0
+MOST_ERROR = 0.005  # of an energy; where it may be off by more, there is none
+SIGMAS = 3.0
+GAP_PERIODS = 3  # a sensor that is to be read at a rate, and is read so many times later, has a gap there
 LIVE_S = 1.0  # `watts()` is the mean over as long
 STALE_S = (
     3.0  # and None once the newest reading is older: a sensor that failed once is bridged, one that is lost is not
@@ -61,13 +65,17 @@ class RailSum(ABC):
                 self.left_out_s += passed_s
                 self.left_out_why = str(reset)
             else:
-                self.joules = {rail: self.joules[rail] + gain for rail, gain in gains_j.items()}
-                self.seconds += passed_s
+                self._gain(passed_s, gains_j)
                 self._recent.append((time_s, passed_s, gains_j))
                 while self._recent[0][0] <= time_s - LIVE_S:
                     self._recent.popleft()
         self._before = (time_s, readings)
         self.samples += 1
+
+    def _gain(self, passed_s: float, gains_j: Readings) -> None:
+        """Adds what an interval gave."""
+        self.joules = {rail: self.joules[rail] + gain for rail, gain in gains_j.items()}
+        self.seconds += passed_s
 
     @property
     def newest_s(self) -> float | None:
@@ -91,10 +99,64 @@ class RailSum(ABC):
 
 
 class PowerIntegral(RailSum):
-    """Readings in watts, integrated by the trapezoid rule."""
+    """Readings in watts, integrated by the trapezoid rule.
+
+    What power was in a gap is guessed from the reading before it and the one behind it. That guess is off by the standard
+    deviation of all readings, or so we take it, each gap's by itself. Where SIGMAS times what that makes of all gaps is within
+    MOST_ERROR of the energy, they are bridged by the trapezoid rule; else they are left out: nobody knows.
+
+    Args:
+        gap_s: a longer interval between two readings is a gap; a shorter one is jitter.
+    """
+
+    def __init__(self, gap_s: float) -> None:
+        super().__init__()
+        self._gap_s = gap_s
+        self._gaps_s: list[float] = []
+        self._bridged_j: dict[str, float] = {}
+        self._first: Readings | None = None
+        self._above: dict[
+            str, tuple[float, float]
+        ] = {}  # sum, and sum of squares, of what readings are above the first one
+
+    def add(self, time_s: float, readings: Readings) -> None:
+        super().add(time_s, readings)
+        self._first = first = self._first or readings
+        for rail, now in readings.items():
+            above, squared = self._above.get(rail, (0.0, 0.0))
+            difference = now - first[rail]
+            self._above[rail] = above + difference, squared + difference * difference
 
     def gain_j(self, rail: str, before: float, now: float, seconds: float) -> float:
         return (before + now) / 2 * seconds
+
+    def _gain(self, passed_s: float, gains_j: Readings) -> None:
+        if passed_s <= self._gap_s:
+            super()._gain(passed_s, gains_j)
+            return
+        self._gaps_s.append(passed_s)
+        self._bridged_j = {rail: self._bridged_j.get(rail, 0.0) + gain for rail, gain in gains_j.items()}
+
+    def _deviation_w(self, rail: str) -> float:
+        """Standard deviation of the readings of a rail."""
+        above, squared = self._above[rail]
+        return math.sqrt(max(0.0, squared / self.samples - (above / self.samples) ** 2))
+
+    def settle(self, rails: Sequence[str]) -> None:
+        """Ends the sum, of which `rails` are what is asked for: bridges the gaps or leaves them out, see the class."""
+        gaps_s, self._gaps_s = self._gaps_s, []
+        if not gaps_s:
+            return
+        rails = rails or list(self.joules)
+        whole_j = sum(self.joules[rail] + self._bridged_j[rail] for rail in rails)
+        doubt_j = SIGMAS * math.hypot(*gaps_s) * sum(map(self._deviation_w, rails))
+        if doubt_j <= MOST_ERROR * whole_j:
+            super()._gain(sum(gaps_s), self._bridged_j)
+            return
+        self.left_out_s += sum(gaps_s)
+        self.left_out_why = f"no reading for up to {max(gaps_s):.2f} s at a time"
+        if whole_j > 0:
+            self.left_out_why += f", which leaves {doubt_j / whole_j:.1%} of the energy in doubt"
 
 
 class CounterSum(RailSum):

@@ -1,17 +1,18 @@
 import math
+import threading
 from itertools import chain, repeat
 
 import pytest
 
 from edgeprune.runtime.figures import energy_per_frame
-from edgeprune.runtime.meters import Energy
+from edgeprune.runtime.meters import Energy, sampling
 from edgeprune.runtime.meters.sampling import SampledMeter
 from edgeprune.runtime.meters.sums import STALE_S, CounterSum, PowerIntegral, RailSum
 from tests.runtime.meters.waiting import wait_until
 
 
 def test_trapezoid_of_a_ramp_at_uneven_times() -> None:
-    integral = PowerIntegral()
+    integral = PowerIntegral(gap_s=math.inf)
     for time_s in (10.0, 10.5, 12.0):
         integral.add(time_s, {"VDD_IN": 4 * (time_s - 10), "VDD_SOC": 1.0})
     assert integral.joules == pytest.approx({"VDD_IN": 8.0, "VDD_SOC": 2.0})  # 4 W/s over 2 s: 4 * 2**2 / 2
@@ -94,7 +95,7 @@ def meter(readings: list[float | Exception]) -> SampledMeter:
             raise value
         return {"VDD_IN": value}
 
-    return SampledMeter("fake", "measured", read, PowerIntegral, 0.001, ["VDD_IN"])
+    return SampledMeter("fake", "measured", read, lambda: PowerIntegral(gap_s=math.inf), 0.001, ["VDD_IN"])
 
 
 def test_reading_that_fails_is_bridged() -> None:
@@ -115,6 +116,32 @@ def test_sensor_that_stops_answering_gives_no_number(readings: list[float | Exce
     energy = fake.stop()
     assert energy.status == "no energy sensor: fake stopped answering (No such device)"
     assert (energy.joules, energy.total_j) == ({}, None)
+
+
+def test_a_sensor_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither at the end nor at the beginning; and what it answers at last is of no later measurement."""
+    monkeypatch.setattr(sampling, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(SampledMeter, "begin_s", 0.1)
+    answers, hangs = threading.Event(), threading.Event()
+
+    def read() -> dict[str, float]:
+        if hangs.is_set():
+            answers.wait(10)
+            return {"VDD_IN": 1000.0}
+        return {"VDD_IN": 5.0}
+
+    fake = SampledMeter("fake", "measured", read, lambda: PowerIntegral(math.inf), 0.001, ["VDD_IN"])
+    fake.start()
+    hangs.set()
+    assert fake.stop().status == "no energy sensor: fake stopped answering (a reading takes longer than 0 s)"
+    fake.start()  # hangs at once
+    assert fake.stop().total_j is None
+    hangs.clear()
+    fake.start()
+    answers.set()
+    wait_until(lambda: fake.watts() is not None)
+    energy = fake.stop()
+    assert energy.total_j == pytest.approx(5.0 * energy.seconds)
 
 
 def test_a_meter_measures_again_from_zero() -> None:
@@ -143,7 +170,7 @@ def test_power_is_told_while_it_is_measured() -> None:
 
 def test_power_of_the_last_second_alone() -> None:
     """2 W for 10 s, then 8 W: a second later nothing of the 2 W is left, and the whole is untouched by that."""
-    integral = PowerIntegral()
+    integral = PowerIntegral(gap_s=math.inf)
     for tick in range(1001):
         integral.add(tick / 100, {"VDD_IN": 2.0, "VDD_SOC": 1.0})
     assert integral.recent_w(["VDD_IN", "VDD_SOC"], 10.0) == pytest.approx(3.0)
@@ -164,7 +191,7 @@ def test_power_of_a_counter_that_wraps() -> None:
 
 
 def test_power_of_a_sensor_that_is_read_every_two_seconds() -> None:
-    integral = PowerIntegral()
+    integral = PowerIntegral(gap_s=math.inf)
     for time_s, power_w in ((0.0, 1.0), (2.0, 3.0), (4.0, 5.0)):
         integral.add(time_s, {"wall": power_w})
     assert integral.recent_w(["wall"], 5.9) == pytest.approx(
@@ -173,14 +200,14 @@ def test_power_of_a_sensor_that_is_read_every_two_seconds() -> None:
 
 
 def test_no_power_without_a_total_or_of_a_sensor_that_is_lost() -> None:
-    integral = PowerIntegral()
+    integral = PowerIntegral(gap_s=math.inf)
     integral.add(0.0, {"VDD_IN": 5.0})
     assert integral.recent_w(["VDD_IN"], 0.0) is None  # of one reading no interval is known
     integral.add(0.5, {"VDD_IN": 5.0})
     assert integral.recent_w([], 0.5) is None
     assert integral.recent_w(["VDD_IN"], 0.5 + STALE_S) == 5.0
     assert integral.recent_w(["VDD_IN"], 0.6 + STALE_S) is None
-    at_once = PowerIntegral()
+    at_once = PowerIntegral(gap_s=math.inf)
     for _ in range(2):
         at_once.add(1.0, {"VDD_IN": 5.0})  # two readings, no time between
     assert at_once.recent_w(["VDD_IN"], 1.0) is None
