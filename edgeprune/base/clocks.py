@@ -1,4 +1,4 @@
-"""Clocks of a Jetson's GPU and memory (EMC), in MHz, as far as they can be read without root.
+"""Clocks of the CPU, and of a Jetson's GPU and memory (EMC), in MHz, as far as they can be read without root.
 
 The GPU's stand in /sys/class/devfreq (`17000000.gpu` on Orin, `gpu-gpc-0` on Thor); the memory's stand there as `bwmgr` on
 JetPack 7 for Thor. On JetPack 6 the memory's rate is in debugfs alone, which only root may read, and its cap (what the power
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgeprune.base.device import is_jetson
 
+CPUS = "sys/devices/system/cpu/cpu[0-9]*/cpufreq"
 DEVFREQ = "sys/class/devfreq"
 GPUS = ("*gpu*", "*ga10b*", "*gv11b*")
 MEMORIES = ("*bwmgr*", "*emc*")
@@ -33,13 +34,13 @@ class MemoryClock(Clock):
     why: str | None = None
 
 
-def _mhz(path: Path) -> float | None:
-    """None where the file isn't there, can't be read, or holds no positive number of Hz."""
+def _mhz(path: Path, per_mhz: float = 1e6) -> float | None:
+    """None where the file isn't there, can't be read, or holds no positive number, of Hz unless told."""
     try:
-        hz = int(path.read_text())
+        rate = int(path.read_text())
     except (OSError, ValueError):
         return None
-    return hz / 1e6 if hz > 0 else None
+    return rate / per_mhz if rate > 0 else None
 
 
 def _devfreq(folder: Path) -> Clock | None:
@@ -51,6 +52,24 @@ def _devfreq(folder: Path) -> Clock | None:
 def _found(root: Path, patterns: tuple[str, ...]) -> dict[str, Clock]:
     folders = sorted({folder for pattern in patterns for folder in (root / DEVFREQ).glob(pattern)})
     return {folder.name: clock for folder in folders if (clock := _devfreq(folder))}
+
+
+def cpu_clock(root: Path = Path("/")) -> Clock | None:
+    """The mean of the cores that are on, and the limits that are set for the fastest of them; None where no driver tells."""
+    cores = [
+        [_mhz(folder / f"scaling_{which}_freq", per_mhz=1e3) for which in ("cur", "min", "max")]
+        for folder in sorted(root.glob(CPUS))
+    ]
+    now, least, most = (
+        ([mhz for mhz in each if mhz is not None] for each in zip(*cores, strict=True)) if cores else [[]] * 3
+    )
+    return Clock(sum(now) / len(now), max(least, default=None), max(most, default=None)) if now else None
+
+
+def clocks_mhz(root: Path = Path("/")) -> dict[str, float]:
+    """What runs at how many MHz now: `cpu`, the GPU's clocks by their names, `memory`; those that can be read."""
+    found = {"cpu": cpu_clock(root), **gpu_clocks(root), "memory": memory_clock(root)}
+    return {name: clock.mhz for name, clock in found.items() if clock and clock.mhz is not None}
 
 
 def gpu_clocks(root: Path = Path("/")) -> dict[str, Clock]:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import PIL
 
-from edgeprune.base.clocks import gpu_clocks, memory_clock
-from edgeprune.base.power_mode import power_mode
+from edgeprune.base.clocks import cpu_clock, gpu_clocks, memory_clock
+from edgeprune.base.power_mode import governor, power_mode
 from edgeprune.base.table import plain
 from edgeprune.base.version import __version__
 
@@ -17,8 +17,8 @@ ZONES = "sys/class/thermal/thermal_zone*"
 
 
 def describe_machine(root: Path = Path("/")) -> dict[str, Any]:
-    """`edgeprune`, `python`, `numpy`, `pillow`, `system`, `cpu`, `cores` (those we may use), `power_mode`, and
-    `clocks`: {`gpu`, `memory`}, see `edgeprune.base.clocks`.
+    """`edgeprune`, `python`, `numpy`, `pillow`, `system`, `cpu`, `cores` (those we may use), `power_mode`, the CPU's
+    `governor`, and `clocks`: {`cpu`, `gpu`, `memory`}, see `edgeprune.base.clocks`.
 
     `root`: where /sys lies, for tests.
     """
@@ -31,7 +31,8 @@ def describe_machine(root: Path = Path("/")) -> dict[str, Any]:
         "cpu": _cpu_name(),
         "cores": len(os.sched_getaffinity(0)),
         "power_mode": power_mode(root),
-        "clocks": plain({"gpu": gpu_clocks(root), "memory": memory_clock(root)}),
+        "governor": governor(root),
+        "clocks": plain({"cpu": cpu_clock(root), "gpu": gpu_clocks(root), "memory": memory_clock(root)}),
     }
 
 

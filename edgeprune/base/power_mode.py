@@ -99,8 +99,14 @@ def power_mode(root: Path = Path("/")) -> str | None:
     """The mode of a Jetson, as `MAXN_SUPER (mode 2)`; elsewhere the CPU's frequency governor; None where neither tells."""
     if mode := current_mode(root):
         return str(mode)
+    which = governor(root)
+    return f"governor {which}" if which else None
+
+
+def governor(root: Path = Path("/")) -> str | None:
+    """What chooses the CPU's clock, such as `schedutil` or `performance`; None where nothing tells."""
     try:
-        return f"governor {(root / GOVERNOR).read_text().strip()}"
+        return (root / GOVERNOR).read_text().strip() or None
     except OSError:
         return None
 

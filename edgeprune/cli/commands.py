@@ -18,6 +18,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "run": "run:run",
         "eval": "measure:eval_",
         "bench": "measure:bench",
+        "energy": "energy:energy",
         "show": "tokens:show",
         "inspect": "inspect:inspect",
     },

@@ -165,7 +165,7 @@ class BenchOptions:
         help="A single graph of other making (`edgeprune baselines`), timed and scored beside; repeatable.",
     )
     threads: int | None = threads_option()
-    meter: str | None = option("--meter", help="Energy meter; default: the target's.")
+    meter: str | None = option("--meter", help="Energy meter, as of `run`; default: the target's.")
     out: Path | None = option("--out", help="Folder for CSV, JSON and a plot of mIoU against latency.")
     json: bool = json_option()
 

@@ -23,7 +23,7 @@ from edgeprune.runtime.budget.wanted import EXAMPLES
 from edgeprune.runtime.cameras import camera_files, what_to_type
 from edgeprune.runtime.choose import CHOOSERS
 from edgeprune.runtime.engines import ENGINES
-from edgeprune.runtime.meters import measure_idle, meters
+from edgeprune.runtime.meters import measure_idle, meters_to_type
 from edgeprune.runtime.meters.none import NoMeter
 from edgeprune.runtime.opening import StreamOptions, open_stream
 from edgeprune.runtime.preparing import open_sensor, require_engine
@@ -58,7 +58,7 @@ class RunOptions:
         metavar="TIME",
         help="Open a camera that is lost anew for so long: 30s, 5m, 2h; 0: never; default: 5m.",
     )
-    meter: str | None = option("--meter", help=f"Energy meter: {', '.join(meters())}; default: the target's.")
+    meter: str | None = option("--meter", help=f"Energy meter: {meters_to_type()}; default: the target's.")
     idle_seconds: float = option("--idle", A_WHILE, default=0.0, help="Measure idle power for so many seconds first.")
     threads: int | None = threads_option()
     engine: str | None = option("--engine", help=f"{', '.join(ENGINES)}; default: the target's.")

@@ -119,15 +119,9 @@ def bench(
     with tempfile.TemporaryDirectory(prefix="edgeprune-bench-") as folder:
         logger.info(f"preparing {frames} frames")
         source, frames_FHW3 = bench_frames(bundle, samples, frames)
-        frames_path = Path(folder) / "frames.npy"
-        np.save(frames_path, frames_FHW3)
-        manifest_path = Path(folder) / MANIFEST
-        manifest_path.write_text(manifest.model_dump_json())
-        seen = {"bundle": str(bundle.folder), "manifest": str(manifest_path)}
+        common = write_job(bundle, frames_FHW3, Path(folder), threads)
         entries = [
-            entry
-            for engine in engines
-            for entry in list_entries(bundle, Job("", engine, threads, str(frames_path), **seen), graphs)
+            entry for engine in engines for entry in list_entries(bundle, replace(common, engine=engine), graphs)
         ]
         time_entries(entries, rounds, meter)
         dense = next(entry for entry in entries if entry.bucket == DENSE)
@@ -143,6 +137,15 @@ def bench(
             machine=describe_machine(),
             rows=[row_of(entry, dense) for entry in entries],
         )
+
+
+def write_job(bundle: Bundle, frames_FHW3: np.ndarray, folder: Path, threads: int) -> Job:
+    """What all jobs over a bundle have in common, on the target's engine, but the kind of each; their files go to a folder."""
+    frames_path, manifest_path = folder / "frames.npy", folder / MANIFEST
+    np.save(frames_path, frames_FHW3)
+    manifest_path.write_text(bundle.manifest.model_dump_json())
+    engine = bundle.manifest.target.engine
+    return Job("", engine, threads, str(frames_path), bundle=str(bundle.folder), manifest=str(manifest_path))
 
 
 def bench_frames(bundle: Bundle, samples: Samples | None, count: int) -> tuple[str, np.ndarray]:

@@ -6,16 +6,18 @@ Whatever slows the machine down for a while (heat, other programs) slows every g
 import json
 import logging
 import os
+import select
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgeprune.base.errors import InputError, RunError
-from edgeprune.evaluate.worker import Job, Round
+from edgeprune.base.statistics import Latency
+from edgeprune.evaluate.worker import Job, Round, Window
 from edgeprune.runtime.meters import Energy, Meter
 
 logger = logging.getLogger(__name__)
@@ -36,6 +38,11 @@ class Entry:
     buckets: dict[str, int] = field(default_factory=dict)
     peak_mb: float | None = None
     _process: "subprocess.Popen[str] | None" = None
+
+    @property
+    def label(self) -> str:
+        """What a message calls it."""
+        return f"{self.bucket or self.graph} {self.job.precision}"
 
     def start(self) -> None:
         """Starts the worker."""
@@ -85,6 +92,22 @@ class Entry:
         self.rounds_ms.append(done.ms)
         self.buckets, self.peak_mb = done.buckets, done.peak_mb
 
+    def window(self, seconds: float, halfway: Callable[[], None] | None = None) -> Window:
+        """Lets the worker run frames for `seconds`.
+
+        Args:
+            halfway: is called when half of that has passed.
+        """
+        assert self._process is not None and self._process.stdin is not None and self._process.stdout is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(f"window {seconds}\n")
+            self._process.stdin.flush()
+        if halfway:
+            select.select([self._process.stdout], [], [], seconds / 2)
+            halfway()
+        done = self._answer()["window"]
+        return Window(**{**done, "latency_ms": Latency(**done["latency_ms"])})
+
     def close(self) -> None:
         """Ends the worker: its input ends."""
         if self._process is None:
@@ -100,8 +123,9 @@ class Entry:
         self._process.stdout.close()
 
 
-def time_entries(entries: Sequence[Entry], rounds: int, meter: Meter) -> None:
-    """Opens each graph in a process of its own and times them in interleaved rounds; each round starts with another.
+@contextmanager
+def open_entries(entries: Sequence[Entry]) -> Iterator[None]:
+    """Opens each graph in a process of its own, which ends with the block.
 
     Raises:
         InputError: what a worker refuses.
@@ -114,8 +138,19 @@ def time_entries(entries: Sequence[Entry], rounds: int, meter: Meter) -> None:
             entry.start()
         for entry in entries:
             entry.wait_until_warm()
+        yield
+
+
+def rotated(entries: Sequence[Any], number: int) -> list[Any]:
+    """The order of a round: each begins with another one."""
+    start = number % len(entries)
+    return [*entries[start:], *entries[:start]]
+
+
+def time_entries(entries: Sequence[Entry], rounds: int, meter: Meter) -> None:
+    """Opens each graph in a process of its own and times them in interleaved rounds. Raises as `open_entries`."""
+    with open_entries(entries):
         for number in range(rounds):
-            start = number % len(entries)
-            for entry in (*entries[start:], *entries[:start]):
+            for entry in rotated(entries, number):
                 entry.time_round(meter)
             logger.info(f"round {number + 1} of {rounds}")

@@ -5,13 +5,16 @@ Between requests it waits in a read: no thread of it spins beside the graph that
 
     (start)  -> {"ready": description of the engine}  or  {"error": one line}
     round    -> {"round": fields of `Round`}  or  {"error": one line}
+    window S -> {"window": fields of `Window`}, S seconds later, or an error
 """
 
 import json
 import sys
 import time
+from array import array
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ import numpy as np
 
 from edgeprune.base.errors import EdgepruneError, choose
 from edgeprune.base.machine import peak_mb
+from edgeprune.base.statistics import Latency, latency
+from edgeprune.base.table import plain
 from edgeprune.bundle import Bundle, Manifest
 from edgeprune.runtime.choose import in_frame
 from edgeprune.runtime.engines import ENGINES
@@ -126,6 +131,50 @@ def time_round(timed: Timed, frames_FHW3: np.ndarray) -> Round:
     return Round(times_ms, buckets, peak_mb())
 
 
+@dataclass(frozen=True)
+class Window:
+    """The frames again and again, one after the other, for so long.
+
+    Attributes:
+        frames: that were run, at least one.
+        seconds: from the first one's start to the last one's end.
+        latency_ms: of a frame.
+        buckets, peak_mb: as of `Round`.
+    """
+
+    frames: int
+    seconds: float
+    latency_ms: Latency
+    buckets: dict[str, int]
+    peak_mb: float | None
+
+
+def time_window(timed: Timed, frames_FHW3: np.ndarray, seconds: float) -> Window:
+    """Runs frames until `seconds` have passed; the last one ends behind that. A time takes eight bytes."""
+    times_ms = array("d")
+    buckets: dict[str, int] = {}
+    begin_ns = end_ns = time.perf_counter_ns()
+    until_ns = begin_ns + seconds * 1e9
+    for frame_HW3 in cycle(frames_FHW3):
+        start_ns = time.perf_counter_ns()
+        bucket = timed(frame_HW3)
+        end_ns = time.perf_counter_ns()
+        times_ms.append((end_ns - start_ns) / 1e6)
+        if bucket is not None:
+            buckets[bucket] = buckets.get(bucket, 0) + 1
+        if end_ns >= until_ns:
+            break
+    return Window(len(times_ms), (end_ns - begin_ns) / 1e9, latency([times_ms]), buckets, peak_mb())
+
+
+def answer_request(request: str, timed: Timed, frames_FHW3: np.ndarray) -> dict[str, Any]:
+    """What a line of the input asks for."""
+    what, _, seconds = request.strip().partition(" ")
+    if what == "window":
+        return {"window": plain(time_window(timed, frames_FHW3, float(seconds)))}
+    return {"round": plain(time_round(timed, frames_FHW3))}
+
+
 def main(job_json: str) -> None:
     """Opens the job, then answers requests until the input ends."""
 
@@ -140,9 +189,9 @@ def main(job_json: str) -> None:
         answer({"error": str(error)})
         return
     answer({"ready": description})
-    for _ in sys.stdin:
+    for request in sys.stdin:
         try:
-            answer({"round": asdict(time_round(timed, frames_FHW3))})
+            answer(answer_request(request, timed, frames_FHW3))
         except EdgepruneError as error:  # a graph of another input size
             answer({"error": str(error)})
 

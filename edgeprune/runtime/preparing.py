@@ -10,7 +10,7 @@ from edgeprune.bundle import Bundle
 from edgeprune.runtime.compiling import choose_on_device, graphs_of, refuse_unusable
 from edgeprune.runtime.engines import ENGINES, Engine
 from edgeprune.runtime.kept_choice import as_chosen, kept_choice
-from edgeprune.runtime.meters import Meter, NoSensor, open_meter
+from edgeprune.runtime.meters import Meter, NoSensor, open_meter, open_typed
 from edgeprune.runtime.meters.none import NoMeter
 
 logger = logging.getLogger(__name__)
@@ -45,11 +45,11 @@ def open_sensor(bundle: Bundle, meter: str | None) -> Meter:
         InputError: the one that was asked for is not here.
     """
     power = bundle.manifest.target.power
+    if meter is not None:
+        return open_typed(meter, rails=power.rails, total_of=power.total)
     try:
-        return open_meter(meter or power.meter, rails=power.rails, total_of=power.total)
+        return open_meter(power.meter, rails=power.rails, total_of=power.total)
     except NoSensor as error:
-        if meter:
-            raise
         return NoMeter(str(error))
 
 

@@ -1,16 +1,30 @@
-"""Energy meters: one per file behind `open_meter(name)`. Adding one is a new file and a row in SENSORS."""
+"""Energy meters: one per file. Adding one is a new file and a row: in SENSORS for a sensor that is found on the machine, in
+GIVEN for one that a person has to describe."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edgeprune.base.errors import choose
+from edgeprune.base.errors import InputError, choose, nearest
+from edgeprune.runtime.meters.command import open_command
+from edgeprune.runtime.meters.file import open_file
 from edgeprune.runtime.meters.ina3221 import open_ina3221
 from edgeprune.runtime.meters.meter import Energy, Meter, NoSensor, NotHere, measure_idle
 from edgeprune.runtime.meters.none import NoMeter, open_none
 from edgeprune.runtime.meters.nvml import open_nvml
 from edgeprune.runtime.meters.rapl import open_rapl
 
-__all__ = ["SENSORS", "Energy", "Meter", "NoSensor", "measure_idle", "meters", "open_meter"]
+__all__ = [
+    "GIVEN",
+    "SENSORS",
+    "Energy",
+    "Meter",
+    "NoSensor",
+    "measure_idle",
+    "meters",
+    "meters_to_type",
+    "open_meter",
+    "open_typed",
+]
 
 # (root of the file system, rails to read, rails that make the total) -> meter, or NoSensor
 OpenMeter = Callable[[Path, "Sequence[str] | None", "Sequence[str] | None"], Meter]
@@ -20,6 +34,12 @@ SENSORS: dict[str, tuple[str, OpenMeter]] = {
     "ina3221": ("INA3221 (Jetson)", open_ina3221),
     "rapl": ("RAPL (Intel and AMD CPUs)", open_rapl),
     "nvml": ("NVML (NVIDIA GPUs)", open_nvml),
+}
+# what a person types, and what opens it from what stands behind the colon. A bundle can't name one: it would choose a program
+# or a file of this machine
+GIVEN: dict[str, tuple[str, Callable[[str], Meter]]] = {
+    "command": ("'command:PROGRAM ...'", open_command),
+    "file": ("file:PATH", open_file),
 }
 
 
@@ -43,13 +63,41 @@ def meters() -> dict[str, OpenMeter]:
     return {"auto": open_auto, **sensors, "none": open_none}
 
 
+def meters_to_type() -> str:
+    """What a person can type: the names of `meters()`, and those that need more than a name."""
+    return ", ".join([*meters(), *(typed for typed, _ in GIVEN.values())])
+
+
+def open_typed(
+    typed: str,
+    root: Path = Path("/"),
+    rails: Sequence[str] | None = None,
+    total_of: Sequence[str] | None = None,
+) -> Meter:
+    """Opens the meter that a person typed: a sensor as `open_meter`, or one of GIVEN, which has one rail and no use for others.
+
+    Raises:
+        InputError: as `open_meter`; or what stands behind the colon is no meter.
+    """
+    kind, colon, given = typed.partition(":")
+    if kind in GIVEN:
+        what, open_given = GIVEN[kind]
+        if not colon:
+            raise InputError(f"--meter {kind}: type {what}")
+        return open_given(given)
+    if typed not in meters():
+        known = [*meters(), *GIVEN]
+        raise InputError(f"unknown energy meter {typed!r}; choices: {meters_to_type()}{nearest(kind, known)}")
+    return open_meter(typed, root, rails, total_of)
+
+
 def open_meter(
     name: str = "auto",
     root: Path = Path("/"),
     rails: Sequence[str] | None = None,
     total_of: Sequence[str] | None = None,
 ) -> Meter:
-    """Opens a meter.
+    """Opens a meter that is found on the machine.
 
     Args:
         name: a key of `meters()`; "auto" always succeeds.

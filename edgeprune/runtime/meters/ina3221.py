@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeprune.runtime.meters.meter import NoSensor, NotHere, check_rails, distinct
-from edgeprune.runtime.meters.sampling import PowerIntegral, SampledMeter
+from edgeprune.runtime.meters.sampling import SampledMeter
+from edgeprune.runtime.meters.sums import GAP_PERIODS, PowerIntegral
 
-# A conversion takes milliseconds and a reading several I2C transfers: faster sampling reads the same value again.
-SAMPLING_HZ = 50.0
+# A conversion takes milliseconds and a reading several I2C transfers: faster sampling reads the same value again. It keeps out
+# of step with the rates of cameras: at 50 Hz every reading of a 25 Hz stream would see the same part of a frame.
+SAMPLING_HZ = 46.1
 
 DRIVERS = "sys/bus/i2c/drivers"
 # (folders, label, millivolts, milliamperes, enabled, channels); `in7` of the first is a sum of the others.
@@ -110,7 +112,7 @@ def open_ina3221(root: Path, rails: Sequence[str] | None, total_of: Sequence[str
         name="ina3221",
         status=f"measured by INA3221, {total}",
         read=lambda: {rail.name: rail.watts() for rail in measured},
-        new_sum=PowerIntegral,
+        new_sum=lambda: PowerIntegral(GAP_PERIODS / SAMPLING_HZ),
         period_s=1 / SAMPLING_HZ,
         total_of=total_of,
     )

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.runtime.meters.meter import NoSensor, NotHere, check_rails
-from edgeprune.runtime.meters.sampling import CounterSum, PowerIntegral, SampledMeter
+from edgeprune.runtime.meters.sampling import SampledMeter
+from edgeprune.runtime.meters.sums import GAP_PERIODS, CounterSum, PowerIntegral
 
-SAMPLING_HZ = 20.0  # NVML renews its power value every 20 to 100 ms
+SAMPLING_HZ = 19.7  # NVML renews its power value every 20 to 100 ms; out of step with cameras, see ina3221.py
 COUNTER_PERIOD_S = 0.5  # for `watts()`; it counts by itself between readings
 GPU_SIGNS = ("proc/driver/nvidia", "dev/nvidia[0-9]*")  # of the kernel's driver; a container has the devices alone
 
@@ -91,7 +92,7 @@ def open_nvml(root: Path, rails: Sequence[str] | None, total_of: Sequence[str] |
         name="nvml",
         status=f"measured by NVML, sampled power, {total}",
         read=read_watts,
-        new_sum=PowerIntegral,
+        new_sum=lambda: PowerIntegral(GAP_PERIODS / SAMPLING_HZ),
         period_s=1 / SAMPLING_HZ,
         total_of=total_of,
     )

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from edgeprune.runtime.meters.meter import NoSensor, NotHere, check_rails, distinct
-from edgeprune.runtime.meters.sampling import CounterSum, SampledMeter
+from edgeprune.runtime.meters.sampling import SampledMeter
+from edgeprune.runtime.meters.sums import CounterSum
 
 Value = TypeVar("Value")
 

@@ -1,17 +1,18 @@
 import math
-import time
-from collections.abc import Callable
+import threading
 from itertools import chain, repeat
 
 import pytest
 
 from edgeprune.runtime.figures import energy_per_frame
-from edgeprune.runtime.meters import Energy
-from edgeprune.runtime.meters.sampling import STALE_S, CounterSum, PowerIntegral, SampledMeter
+from edgeprune.runtime.meters import Energy, sampling
+from edgeprune.runtime.meters.sampling import SampledMeter
+from edgeprune.runtime.meters.sums import STALE_S, CounterSum, PowerIntegral, RailSum
+from tests.runtime.meters.waiting import wait_until
 
 
 def test_trapezoid_of_a_ramp_at_uneven_times() -> None:
-    integral = PowerIntegral()
+    integral = PowerIntegral(gap_s=math.inf)
     for time_s in (10.0, 10.5, 12.0):
         integral.add(time_s, {"VDD_IN": 4 * (time_s - 10), "VDD_SOC": 1.0})
     assert integral.joules == pytest.approx({"VDD_IN": 8.0, "VDD_SOC": 2.0})  # 4 W/s over 2 s: 4 * 2**2 / 2
@@ -52,6 +53,11 @@ def test_counter_without_a_range_does_not_wrap(range_j: float) -> None:
     assert counter.joules == {"gpu0": 0.0} and (counter.seconds, counter.left_out_s) == (0, 1)
 
 
+def sum_of(running: SampledMeter) -> RailSum:
+    assert running._now is not None
+    return running._now.taken
+
+
 def counted(readings: list[float]) -> Energy:
     """What a meter of one counter says of these readings, one second apart."""
     script = iter(readings)
@@ -59,9 +65,8 @@ def counted(readings: list[float]) -> Energy:
         "fake", "counted", lambda: {"gpu0": next(script)}, lambda: CounterSum({"gpu0": math.inf}), 1e9, ["gpu0"]
     )
     taken.start()
-    for time_s, reading in enumerate(readings[1:-1], 1):
-        taken._sum.add(taken._sum._before[0] + 1 if taken._sum._before else time_s, {"gpu0": next(script)})
-        assert reading is not None
+    for _ in readings[1:-1]:
+        sum_of(taken).add((sum_of(taken).newest_s or 0) + 1, {"gpu0": next(script)})
     return taken.stop()
 
 
@@ -90,13 +95,13 @@ def meter(readings: list[float | Exception]) -> SampledMeter:
             raise value
         return {"VDD_IN": value}
 
-    return SampledMeter("fake", "measured", read, PowerIntegral, 0.001, ["VDD_IN"])
+    return SampledMeter("fake", "measured", read, lambda: PowerIntegral(gap_s=math.inf), 0.001, ["VDD_IN"])
 
 
 def test_reading_that_fails_is_bridged() -> None:
     fake = meter([5.0, OSError("busy"), ValueError("empty"), 5.0])
     fake.start()
-    while fake._sum.samples < 3:
+    while sum_of(fake).samples < 3:
         pass
     energy = fake.stop()
     assert energy.status == "measured"
@@ -113,6 +118,32 @@ def test_sensor_that_stops_answering_gives_no_number(readings: list[float | Exce
     assert (energy.joules, energy.total_j) == ({}, None)
 
 
+def test_a_sensor_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither at the end nor at the beginning; and what it answers at last is of no later measurement."""
+    monkeypatch.setattr(sampling, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(SampledMeter, "begin_s", 0.1)
+    answers, hangs = threading.Event(), threading.Event()
+
+    def read() -> dict[str, float]:
+        if hangs.is_set():
+            answers.wait(10)
+            return {"VDD_IN": 1000.0}
+        return {"VDD_IN": 5.0}
+
+    fake = SampledMeter("fake", "measured", read, lambda: PowerIntegral(math.inf), 0.001, ["VDD_IN"])
+    fake.start()
+    hangs.set()
+    assert fake.stop().status == "no energy sensor: fake stopped answering (a reading takes longer than 0 s)"
+    fake.start()  # hangs at once
+    assert fake.stop().total_j is None
+    hangs.clear()
+    fake.start()
+    answers.set()
+    wait_until(lambda: fake.watts() is not None)
+    energy = fake.stop()
+    assert energy.total_j == pytest.approx(5.0 * energy.seconds)
+
+
 def test_a_meter_measures_again_from_zero() -> None:
     fake = meter([5.0])
     for _ in range(2):
@@ -122,13 +153,6 @@ def test_a_meter_measures_again_from_zero() -> None:
 
 
 # --- watts(): what is taken now, without being stopped ---
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    limit_s = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < limit_s
-        time.sleep(0.001)
 
 
 def test_power_is_told_while_it_is_measured() -> None:
@@ -146,7 +170,7 @@ def test_power_is_told_while_it_is_measured() -> None:
 
 def test_power_of_the_last_second_alone() -> None:
     """2 W for 10 s, then 8 W: a second later nothing of the 2 W is left, and the whole is untouched by that."""
-    integral = PowerIntegral()
+    integral = PowerIntegral(gap_s=math.inf)
     for tick in range(1001):
         integral.add(tick / 100, {"VDD_IN": 2.0, "VDD_SOC": 1.0})
     assert integral.recent_w(["VDD_IN", "VDD_SOC"], 10.0) == pytest.approx(3.0)
@@ -167,7 +191,7 @@ def test_power_of_a_counter_that_wraps() -> None:
 
 
 def test_power_of_a_sensor_that_is_read_every_two_seconds() -> None:
-    integral = PowerIntegral()
+    integral = PowerIntegral(gap_s=math.inf)
     for time_s, power_w in ((0.0, 1.0), (2.0, 3.0), (4.0, 5.0)):
         integral.add(time_s, {"wall": power_w})
     assert integral.recent_w(["wall"], 5.9) == pytest.approx(
@@ -176,14 +200,14 @@ def test_power_of_a_sensor_that_is_read_every_two_seconds() -> None:
 
 
 def test_no_power_without_a_total_or_of_a_sensor_that_is_lost() -> None:
-    integral = PowerIntegral()
+    integral = PowerIntegral(gap_s=math.inf)
     integral.add(0.0, {"VDD_IN": 5.0})
     assert integral.recent_w(["VDD_IN"], 0.0) is None  # of one reading no interval is known
     integral.add(0.5, {"VDD_IN": 5.0})
     assert integral.recent_w([], 0.5) is None
     assert integral.recent_w(["VDD_IN"], 0.5 + STALE_S) == 5.0
     assert integral.recent_w(["VDD_IN"], 0.6 + STALE_S) is None
-    at_once = PowerIntegral()
+    at_once = PowerIntegral(gap_s=math.inf)
     for _ in range(2):
         at_once.add(1.0, {"VDD_IN": 5.0})  # two readings, no time between
     assert at_once.recent_w(["VDD_IN"], 1.0) is None
