@@ -60,7 +60,7 @@ class Page:
         }
         answers |= {path: _file(name, kind) for path, (name, kind) in FILES.items()}
         routes = [Route(path, answer, methods=METHODS) for path, answer in answers.items()]
-        self.app = Starlette(routes=routes, exception_handlers={404: _not_found})
+        self.app = Starlette(routes=routes, exception_handlers={404: _not_found, 500: _failed})
         self.app.router.redirect_slashes = False
 
     async def _stream(self, request: Request) -> Response:
@@ -98,6 +98,10 @@ def _file(name: str, kind: str) -> Answer:
 
 async def _not_found(request: Request, error: Exception) -> Response:
     return line(404, "no such page; there are /, /stream.mjpg, /snapshot.jpg, /stats, /metrics and /healthz")
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return line(500, "the page failed; the run goes on")
 
 
 class _Stream(Response):

@@ -59,7 +59,10 @@ class Connection(H11Protocol):
             self._fail(error)
 
     def send_400_response(self, msg: str) -> None:
-        """For no HTTP; in the midst of an answer there is nothing to say."""
+        """For no HTTP; in the midst of an answer there is nothing to say. A request before it gets none, for nobody listens."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         try:
             super().send_400_response(msg)
         except h11.LocalProtocolError as error:

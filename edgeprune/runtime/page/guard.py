@@ -58,12 +58,9 @@ class Guard:
         request = Request(scope, receive)
         refusal = self._refusal(request)
         new_cookie = not refusal and self._by_query(request)
-        began = False
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal began
             if message["type"] == "http.response.start":
-                began = True
                 headers = MutableHeaders(scope=message)
                 headers.update(HEADERS)
                 if message["status"] >= 400:
@@ -76,8 +73,6 @@ class Guard:
             await (refusal or self._app)(scope, receive, send_with_headers)
         except Exception as error:  # a flaw of ours is no concern of the loop
             logger.warning(f"live page: {type(error).__name__} in the answer to {scope['path']!r:.80}: {error}")
-            if not began:
-                await line(500, "the page failed; the run goes on")(scope, receive, send_with_headers)
 
     def _refusal(self, request: Request) -> PlainTextResponse | None:
         """Why it may not pass."""

@@ -6,6 +6,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,15 @@ FLAGS = (
     "--disable-background-networking --disable-component-update --disable-extensions --hide-scrollbars"
 )
 PATIENCE_S = 60.0  # a busy machine
+# it reads commands from descriptor 3 and answers on 4
+START = """
+import os, sys
+held = [os.dup(int(each)) for each in sys.argv[1:3]]  # neither is 3 or 4 any more
+while held[0] < 5 or held[1] < 5:
+    held = [os.dup(each) for each in held]
+os.dup2(held[0], 3), os.dup2(held[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 def find_chromium() -> str:
@@ -112,10 +122,9 @@ def browser(profile: Path, environment: Mapping[str, str] | None = None) -> Iter
     """A browser with a new profile, ended at the end."""
     program = find_chromium()
     to_browser, from_browser = os.pipe(), os.pipe()
-    # it reads commands from descriptor 3 and answers on 4
-    script = f'exec "$0" {FLAGS} --user-data-dir="$1" about:blank 3<&{to_browser[0]} 4>&{from_browser[1]}'
+    command = [program, *FLAGS.split(), f"--user-data-dir={profile}", "about:blank"]
     with subprocess.Popen(
-        ["sh", "-c", script, program, str(profile)],
+        [sys.executable, "-S", "-c", START, str(to_browser[0]), str(from_browser[1]), *command],
         pass_fds=(to_browser[0], from_browser[1]),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 from edgeprune.runtime.about import About
+from edgeprune.runtime.engines.engine import UInt8
 from edgeprune.runtime.page.publisher import Publisher
 from tests.runtime.loop.fakes import Scripted
 from tests.runtime.rows import row
@@ -70,6 +72,18 @@ def publish(publisher: Publisher, index: int, *, height: int = 6, width: int = 9
     now_ns = time.monotonic_ns()
     times = {"start_ns": now_ns - 10**6, "end_ns": now_ns}
     publisher.publish(Found(index, height=height, width=width), row(index, **times | values))
+
+
+class Noisy(Found):
+    """A picture whose JPEG takes some 100 KB."""
+
+    def overlay(self) -> UInt8:
+        random = np.random.default_rng(self.index)
+        return random.integers(0, 256, (240, 320, 3), np.uint8)
+
+
+def publish_noise(publisher: Publisher, index: int) -> None:
+    publisher.publish(Noisy(index % 6), row(index, end_ns=time.monotonic_ns()))
 
 
 Serve = Callable[..., Served]
