@@ -38,6 +38,9 @@ class OneJoule:
     def start(self) -> None:
         pass
 
+    def watts(self) -> float:
+        return 1.0
+
     def stop(self) -> Energy:
         return Energy("measured by a fake", {"IN": 1.0}, 1.0, ("IN",), 2, 1.0, None)
 

@@ -50,11 +50,18 @@ class Energy:
 
 
 class Meter(Protocol):
-    """Measures from `start()` to `stop()`, any number of times in turn."""
+    """Measures from `start()` to `stop()`, any number of times in turn; `watts()` may be asked in between.
+
+    `watts()` is the mean total power of the last second or so, in watts, of what `Energy.total_j` sums. None where there is
+    no sensor, no total, or no two readings yet; where the sensor has not answered for seconds; and while nothing is measured.
+    It takes no reading of its own, so that it costs microseconds and may be asked for each frame.
+    """
 
     name: str
 
     def start(self) -> None: ...
+
+    def watts(self) -> float | None: ...
 
     def stop(self) -> Energy: ...
 

@@ -17,6 +17,9 @@ class NoMeter:
     def start(self) -> None:
         """Nothing to start."""
 
+    def watts(self) -> None:
+        """None, always."""
+
     def stop(self) -> Energy:
         """A value without numbers, whose status holds the reason."""
         return no_energy(self._why)

@@ -11,8 +11,9 @@ from edgeprune.runtime.meters.sampling import CounterSum, SampledMeter
 Value = TypeVar("Value")
 
 DOMAINS = "sys/class/powercap/intel-rapl:*"
-# Counters wrap after as little as five minutes at full load: they are read often enough to see each wrap.
-PERIOD_S = 10.0
+# Counters wrap after as little as five minutes at full load, and are read far more often, for `watts()`. A reading takes
+# microseconds.
+PERIOD_S = 0.5
 
 
 @dataclass(frozen=True)

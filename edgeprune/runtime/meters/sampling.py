@@ -3,6 +3,7 @@
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from edgeprune.runtime.meters.meter import Energy, no_energy
@@ -11,6 +12,10 @@ Readings = Mapping[str, float]
 # The largest CPU packages of 2025 are made for 500 W, and take less than twice that for an instant. A counter that would have
 # had to count faster did not wrap: it was reset.
 MOST_W = 1000.0
+LIVE_S = 1.0  # `watts()` is the mean over as long
+STALE_S = (
+    3.0  # and None once the newest reading is older: a sensor that failed once is bridged, one that is lost is not
+)
 
 
 class CounterReset(Exception):
@@ -27,6 +32,7 @@ class RailSum(ABC):
         self.left_out_s = 0.0
         self.left_out_why = ""
         self._before: tuple[float, Readings] | None = None
+        self._recent: deque[tuple[float, float, Readings]] = deque()  # when an interval ended, its seconds, its joules
 
     @abstractmethod
     def gain_j(self, rail: str, before: float, now: float, seconds: float) -> float:
@@ -54,8 +60,20 @@ class RailSum(ABC):
             else:
                 self.joules = {rail: self.joules[rail] + gain for rail, gain in gains_j.items()}
                 self.seconds += passed_s
+                self._recent.append((time_s, passed_s, gains_j))
+                while self._recent[0][0] <= time_s - LIVE_S:
+                    self._recent.popleft()
         self._before = (time_s, readings)
         self.samples += 1
+
+    def recent_w(self, rails: Sequence[str], now_s: float) -> float | None:
+        """Mean power of the sum of `rails` over the intervals between readings that ended in the last LIVE_S, the newest one in
+        any case; None where that is older than STALE_S, or there is none yet, or no rail is given."""
+        if not rails or not self._recent or now_s - self._recent[-1][0] > STALE_S:
+            return None
+        seconds = sum(passed_s for _, passed_s, _ in self._recent)
+        joules = sum(gains_j[rail] for _, _, gains_j in self._recent for rail in rails)
+        return joules / seconds if seconds else None
 
 
 class PowerIntegral(RailSum):
@@ -112,12 +130,16 @@ class SampledMeter:
         self._new_sum = new_sum
         self._period_s = period_s
         self._total_of = tuple(total_of)
+        self._sum = new_sum()
+        self._stopping = threading.Event()
+        self._stopping.set()  # nothing is measured yet
+        self._adding = threading.Lock()  # the thread adds while `watts` reads
 
     def start(self) -> None:
         """Takes the first reading and starts the thread."""
         self._sum = self._new_sum()
         self._failure: Exception | None = None
-        self._stopping = threading.Event()
+        self._stopping.clear()
         self._take()
         self._thread = threading.Thread(target=self._sample, name=f"energy meter {self.name}", daemon=True)
         self._thread.start()
@@ -147,9 +169,18 @@ class SampledMeter:
             left_out_s=left_out_s,
         )
 
+    def watts(self) -> float | None:
+        """Mean power of the total over the last LIVE_S or so, while it measures; see `Meter`."""
+        if self._stopping.is_set():
+            return None
+        with self._adding:
+            return self._sum.recent_w(self._total_of, time.monotonic())
+
     def _take(self) -> None:
         try:
-            self._sum.add(time.monotonic(), self._read())
+            readings, now_s = self._read(), time.monotonic()
+            with self._adding:
+                self._sum.add(now_s, readings)
             self._failure = None
         except (OSError, ValueError) as error:
             self._failure = error

@@ -31,10 +31,12 @@ class TenWatts:
     name = "fake"
 
     def __init__(self) -> None:
-        self.watts = iter([4.0])
+        self._joules = iter([4.0])
 
     def start(self) -> None: ...
 
+    def watts(self) -> None: ...
+
     def stop(self) -> Energy:
-        joules = next(self.watts, 10.0)
+        joules = next(self._joules, 10.0)
         return Energy("measured by a fake", {"gpu0": joules}, joules, ("gpu0",), 2, 1.0, None)

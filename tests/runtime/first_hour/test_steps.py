@@ -220,6 +220,9 @@ class FakeMeter:
 
     def start(self) -> None: ...
 
+    def watts(self) -> float:
+        return 5.0
+
     def stop(self) -> Energy:
         return Energy("measured by INA3221", {"VDD_IN": 10.0, "VDD_SOC": 2.0}, 10.0, ("VDD_IN",), 100, 2.0, 50.0)
 

@@ -38,6 +38,9 @@ class CountingMeter:
     def start(self) -> None:
         self.started += 1
 
+    def watts(self) -> float:
+        return 2.0
+
     def stop(self) -> Energy:
         self.stopped += 1
         return Energy("measured by a fake", {"IN": 20.0, "CPU": 10.0}, 20.0, ("IN",), 11, 10.0, 1.0)

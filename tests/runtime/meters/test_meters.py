@@ -1,4 +1,5 @@
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -354,6 +355,9 @@ def test_no_sensor_is_a_value(bare: Path) -> None:
     assert (energy.joules, energy.total_j, energy.total_of, energy.samples) == ({}, None, (), 0)
     assert measure_idle(open_meter("auto", bare), 0.0) == {}
     assert energy.above_idle_j({}) is None
+    meter = open_meter("auto", bare)
+    meter.start()
+    assert meter.watts() is None
 
 
 @pytest.mark.parametrize("name", SENSORS)
@@ -384,7 +388,21 @@ def test_every_meter_carries_its_name_and_measures_twice(
     assert meter.name == ("ina3221" if name == "auto" else name)
     for _ in range(2):
         meter.start()
+        assert meter.watts() is None or meter.watts() >= 0  # type: ignore[operator]
         assert set(meter.stop().total_of) <= {"VDD_IN", "package-0", "gpu0"}
+
+
+def test_power_now_is_that_of_the_total(ina3221: Callable[..., Path]) -> None:
+    """Of an AGX Orin the four rails that are summed; where no total is known there is none."""
+    root = ina3221(**AGX_ORIN)
+    for total_of, watts_now in ((None, 10.0), (["VDD_GPU_SOC"], 4.0), ([], None)):
+        meter = open_meter("ina3221", root, None, total_of)
+        meter.start()
+        limit_s = time.monotonic() + 10
+        while (found := meter.watts()) is None and watts_now is not None and time.monotonic() < limit_s:
+            time.sleep(0.005)
+        assert found == (None if watts_now is None else pytest.approx(watts_now))
+        meter.stop()
 
 
 def test_idle_is_subtracted_from_the_total(ina3221: Callable[..., Path]) -> None:

@@ -1,11 +1,13 @@
 import math
+import time
+from collections.abc import Callable
 from itertools import chain, repeat
 
 import pytest
 
 from edgeprune.runtime.figures import energy_per_frame
 from edgeprune.runtime.meters import Energy
-from edgeprune.runtime.meters.sampling import CounterSum, PowerIntegral, SampledMeter
+from edgeprune.runtime.meters.sampling import STALE_S, CounterSum, PowerIntegral, SampledMeter
 
 
 def test_trapezoid_of_a_ramp_at_uneven_times() -> None:
@@ -117,3 +119,82 @@ def test_a_meter_measures_again_from_zero() -> None:
         fake.start()
         energy = fake.stop()
         assert energy.total_j == pytest.approx(5.0 * energy.seconds)
+
+
+# --- watts(): what is taken now, without being stopped ---
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    limit_s = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < limit_s
+        time.sleep(0.001)
+
+
+def test_power_is_told_while_it_is_measured() -> None:
+    fake = meter([5.0])
+    assert fake.watts() is None  # nothing is measured yet
+    fake.start()
+    wait_until(lambda: fake.watts() is not None)
+    assert fake.watts() == pytest.approx(5.0)
+    fake.stop()
+    assert fake.watts() is None
+    fake.start()
+    wait_until(lambda: fake.watts() is not None)
+    fake.stop()
+
+
+def test_power_of_the_last_second_alone() -> None:
+    """2 W for 10 s, then 8 W: a second later nothing of the 2 W is left, and the whole is untouched by that."""
+    integral = PowerIntegral()
+    for tick in range(1001):
+        integral.add(tick / 100, {"VDD_IN": 2.0, "VDD_SOC": 1.0})
+    assert integral.recent_w(["VDD_IN", "VDD_SOC"], 10.0) == pytest.approx(3.0)
+    for tick in range(1001, 1051):
+        integral.add(tick / 100, {"VDD_IN": 8.0, "VDD_SOC": 1.0})
+    assert integral.recent_w(["VDD_IN"], 10.5) == pytest.approx(5.0, rel=0.02)
+    for tick in range(1051, 1102):
+        integral.add(tick / 100, {"VDD_IN": 8.0, "VDD_SOC": 1.0})
+    assert integral.recent_w(["VDD_IN"], 11.01) == pytest.approx(8.0)
+    assert integral.joules["VDD_IN"] == pytest.approx(2 * 10 + 8 * 1.01, rel=0.002)
+
+
+def test_power_of_a_counter_that_wraps() -> None:
+    counter = CounterSum({"package-0": 100.0})
+    for time_s, counted in ((0.0, 98.0), (0.5, 99.5), (1.0, 1.0), (1.5, 4.0)):
+        counter.add(time_s, {"package-0": counted})
+    assert counter.recent_w(["package-0"], 1.5) == pytest.approx((1.5 + 3.0) / 1.0)
+
+
+def test_power_of_a_sensor_that_is_read_every_two_seconds() -> None:
+    integral = PowerIntegral()
+    for time_s, power_w in ((0.0, 1.0), (2.0, 3.0), (4.0, 5.0)):
+        integral.add(time_s, {"wall": power_w})
+    assert integral.recent_w(["wall"], 5.9) == pytest.approx(
+        4.0
+    )  # the newest interval, though it is longer than a second
+
+
+def test_no_power_without_a_total_or_of_a_sensor_that_is_lost() -> None:
+    integral = PowerIntegral()
+    integral.add(0.0, {"VDD_IN": 5.0})
+    assert integral.recent_w(["VDD_IN"], 0.0) is None  # of one reading no interval is known
+    integral.add(0.5, {"VDD_IN": 5.0})
+    assert integral.recent_w([], 0.5) is None
+    assert integral.recent_w(["VDD_IN"], 0.5 + STALE_S) == 5.0
+    assert integral.recent_w(["VDD_IN"], 0.6 + STALE_S) is None
+    at_once = PowerIntegral()
+    for _ in range(2):
+        at_once.add(1.0, {"VDD_IN": 5.0})  # two readings, no time between
+    assert at_once.recent_w(["VDD_IN"], 1.0) is None
+
+
+def test_power_is_asked_from_another_thread_all_the_time() -> None:
+    """Neither the thread that samples nor the one that asks ever sees the other's half."""
+    fake = meter([5.0])
+    fake.start()
+    wait_until(lambda: fake.watts() is not None)
+    answers = {fake.watts() for _ in range(20_000)}
+    energy = fake.stop()
+    assert all(answer == pytest.approx(5.0) for answer in answers)
+    assert energy.total_j == pytest.approx(5.0 * energy.seconds)
