@@ -47,7 +47,7 @@ class Figures:
             "viewers": viewers,
             "frames": taken.totals.frames,
             "dropped": taken.totals.dropped,
-            "damaged": source.damaged,
+            "damaged": self._publisher.damaged,
             "faults": {
                 "count": taken.totals.faults,
                 "last": [{"at_s": round(each.at_s, 3), "line": each.line} for each in taken.faults],
@@ -74,6 +74,7 @@ class Figures:
             "fps": round((len(recent) - 1) / spent_s, 2) if spent_s > 0 else None,
             "dropped": sum(each.dropped for each in recent),
             "latency_ms": {"p50": _short(latency.p50), "p95": _short(latency.p95)},
+            "watts": _mean([each.watts for each in recent]),
             "points": [
                 {"age_s": round(now_s - (second + 0.5) * BIN_S, 2), **point} for second, point in sorted(points.items())
             ],
@@ -131,7 +132,14 @@ def _point(recent: list[Recent]) -> dict[str, Any]:
         "p50_ms": _short(latency.p50),
         "p95_ms": _short(latency.p95),
         "token_share": round(sum(each.token_share for each in recent) / len(recent), 4),
+        "watts": _mean([each.watts for each in recent]),
     }
+
+
+def _mean(watts: list[float | None]) -> float | None:
+    """Of those that a sensor told."""
+    told = [each for each in watts if each is not None]
+    return round(sum(told) / len(told), 3) if told else None
 
 
 def _short(value: float | None) -> float | None:

@@ -44,7 +44,7 @@ class Metrics:
             "edgeprune_dropped_frames", "Frames of a live camera that came too fast.", totals.dropped
         )
         yield CounterMetricFamily(
-            "edgeprune_damaged_frames", "Frames left out because they decode badly.", self._publisher.source.damaged
+            "edgeprune_damaged_frames", "Frames left out because they decode badly.", self._publisher.damaged
         )
         yield CounterMetricFamily("edgeprune_faults", "Lines that the run warned of.", totals.faults)
         yield CounterMetricFamily("edgeprune_tokens", "Tokens processed, summed over the blocks.", totals.tokens)
@@ -61,6 +61,8 @@ class Metrics:
             yield GaugeMetricFamily(
                 "edgeprune_token_share", "Of the dense model's tokens, in the newest frame.", value=share
             )
+        if about and (watts := about.watts()) is not None:
+            yield GaugeMetricFamily("edgeprune_power_watts", "Power of the machine, a mean of a second.", value=watts)
         yield GaugeMetricFamily("edgeprune_viewers", "Who watch the stream.", value=self._viewers())
 
 

@@ -130,6 +130,7 @@ function update(stats) {
   const whole = points.slice(1, -1);
   chart("rate", whole, (each) => each.frames, (each) => each.dropped, "a second",
     `Frames per second of the last minute: ${number(past.fps)}, ${past.dropped} dropped`);
+  power(past);
   legend(stats.classes);
   buckets(stats);
   faults(stats.faults);
@@ -142,16 +143,26 @@ function round(value) {
 }
 
 function chart(id, points, first, second, unit, label) {
-  const svg = at(id), most = round(Math.max(0, ...points.map((each) => Math.max(first(each), second(each)))));
+  const svg = at(id), values = [first, ...(second ? [second] : [])];
+  const most = round(Math.max(0, ...points.flatMap((each) => values.map((value) => value(each)))));
   const line = (value) => points.map((each, index) => {
     const x = 600 * (1 - each.age_s / WINDOW_S), y = 97 - 94 * value(each) / most;
     const gap = index > 0 && points[index - 1].age_s - each.age_s > 3.5;  // no line over seconds without a frame
     return `${index === 0 || gap ? "M" : "L"}${x.toFixed(1)} ${y.toFixed(1)}`;
   }).join("");
   svg.querySelector(".first").setAttribute("d", line(first));
-  svg.querySelector(".second").setAttribute("d", line(second));
+  if (second) svg.querySelector(".second").setAttribute("d", line(second));
   svg.setAttribute("aria-label", label);
   show(`${id}-most`, points.length ? `0 to ${most} ${unit}` : "");
+}
+
+// Energy of a frame: power over the frames of a second. Both are means of the same minute.
+function power(past) {
+  const known = past.points.filter((each) => each.watts !== null);
+  at("power").hidden = !known.length;
+  show("watts", number(past.watts, 2));
+  show("frame-mj", past.watts !== null && past.fps ? number(1000 * past.watts / past.fps, 0) : "–");
+  chart("energy-chart", known, (each) => each.watts, null, "W", `Power of the last minute: ${number(past.watts, 2)} watts`);
 }
 
 // The children of `parent`, made anew where their number changed.

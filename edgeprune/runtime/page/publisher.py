@@ -33,12 +33,13 @@ class Shown(NamedTuple):
 
 
 class Recent(NamedTuple):
-    """What charts need of a row; at_s by the monotonic clock."""
+    """What charts need of a row; at_s by the monotonic clock; watts of the machine then, None where no sensor tells."""
 
     at_s: float
     latency_ms: float
     token_share: float
     dropped: int
+    watts: float | None
 
 
 class Fault(NamedTuple):
@@ -100,7 +101,8 @@ class Publisher:
 
     def publish(self, result: Result, row: Row) -> None:
         """Takes a frame, in the thread of the loop."""
-        recent = Recent(row.end_ns / 1e9, row.latency_ms, result.facts.token_share, row.dropped)
+        watts = self.about.watts() if self.about else None
+        recent = Recent(row.end_ns / 1e9, row.latency_ms, result.facts.token_share, row.dropped, watts)
         stages = [(stage, ms) for stage in STAGES if (ms := getattr(row, f"{stage}_ms")) is not None]
         with self._lock:
             totals = self._totals
@@ -137,6 +139,11 @@ class Publisher:
             shown = self._shown
         since_s = time.monotonic() - WINDOW_S
         return Taken(shown, totals, [each for each in recent if each.at_s >= since_s], faults)
+
+    @property
+    def damaged(self) -> int:
+        """Frames that were left out because they decode badly."""
+        return self.about.damaged() if self.about else 0
 
     def silence(self) -> str | None:
         """Why the run counts as silent; None while frames come."""

@@ -19,7 +19,13 @@ from tests.runtime.sinks.found import Found
 
 TOKEN = "a-token-of-the-tests"
 ABOUT = About(
-    "tiny", "reference 1 (numpy), fp32", ("road", "sky"), {"half": 0.5, "full": 1.0}, "no energy sensor: none"
+    "tiny",
+    "reference 1 (numpy), fp32",
+    ("road", "sky"),
+    {"half": 0.5, "full": 1.0},
+    "no energy sensor: none",
+    lambda: None,
+    lambda: 3,
 )
 
 

@@ -1,6 +1,7 @@
 """/stats."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -22,7 +23,6 @@ def test_before_the_first_frame(serve: Serve) -> None:
 
 def test_what_it_says_of_a_run(serve: Serve) -> None:
     served = serve()
-    served.publisher.source.damaged = 3
     served.publisher.warn("the camera is slow")
     now_ns = time.monotonic_ns()
     for index, (latency_ms, bucket, ago_ms) in enumerate(
@@ -38,6 +38,7 @@ def test_what_it_says_of_a_run(serve: Serve) -> None:
     assert stats["frame"]["index"] == 2 and stats["frame"]["bucket"] == "full" and stats["frame"]["latency_ms"] == 90
     assert stats["frame"]["stages_ms"]["encode"] is None and stats["frame"]["stages_ms"]["trunk"] == 3.25
     window = stats["window"]
+    assert window["watts"] is None and window["points"][0]["watts"] is None
     assert window["fps"] == 1.0 and window["latency_ms"] == {"p50": 20.0, "p95": 83.0} and window["dropped"] == 3
     assert sum(each["frames"] for each in window["points"]) == 3
     ages_s = [each["age_s"] for each in window["points"]]
@@ -48,6 +49,17 @@ def test_what_it_says_of_a_run(serve: Serve) -> None:
     ]
     assert [each["name"] for each in stats["classes"]] == ["road", "sky", "2", "3", "4", "5"]
     assert stats["classes"][2] == {"name": "2", "rgb": [80, 235, 7], "pixel_share": round(53 / 54, 4)}
+
+
+def test_power_where_a_sensor_tells(serve: Serve) -> None:
+    served = serve()
+    watts = iter([None, 4.0, 5.0])
+    served.publisher.about = replace(ABOUT, watts=lambda: next(watts))
+    for index in range(3):
+        served.publish(index)
+    window = served.ask("/stats").json["window"]
+    assert window["watts"] == 4.5
+    assert {each["watts"] for each in window["points"]} <= {None, 4.0, 4.5, 5.0}
 
 
 def test_many_who_ask_get_one_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,10 @@
 """/metrics, as Prometheus' own parser reads it."""
 
+from dataclasses import replace
+
 import pytest
 
-from tests.runtime.page.conftest import Answer, Serve
+from tests.runtime.page.conftest import ABOUT, Answer, Serve
 
 
 def samples_of(answer: Answer) -> dict[tuple[str, ...], float]:
@@ -18,13 +20,18 @@ def test_sums_of_a_run(serve: Serve) -> None:
     served = serve()
     before = samples_of(served.ask("/metrics"))
     assert before["edgeprune_frames_total", "half"] == 0 and before["edgeprune_up",] == 0
-    served.publisher.source.damaged = 4
+    assert ("edgeprune_power_watts",) not in before
+    served.publisher.about = replace(ABOUT, watts=lambda: 4.5)
     served.publisher.warn("slow")
     served.publish(0, bucket="half", latency_ms=12.0, fit_ms=500.0, tokens=7, dropped=2)
     served.publish(1, bucket='odd"\n', latency_ms=9000.0, fit_ms=500.0, tokens=7)
     samples = samples_of(served.ask("/metrics"))
     assert samples["edgeprune_frames_total", "half"] == samples["edgeprune_frames_total", 'odd"\n'] == 1
-    assert samples["edgeprune_dropped_frames_total",] == 2 and samples["edgeprune_damaged_frames_total",] == 4
+    assert (
+        samples["edgeprune_dropped_frames_total",] == 2
+        and samples["edgeprune_damaged_frames_total",] == 3
+        and samples["edgeprune_power_watts",] == 4.5
+    )
     assert samples["edgeprune_faults_total",] == 1 and samples["edgeprune_tokens_total",] == 14
     assert samples["edgeprune_stage_seconds_total", "fit"] == 1.0
     assert samples["edgeprune_latency_seconds_bucket", "0.01"] == 0

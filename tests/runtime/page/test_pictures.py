@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeprune.runtime.engines.engine import UInt8
 from edgeprune.runtime.page.pictures import MOST_PX, Pictures
 from edgeprune.runtime.page.publisher import Publisher
 from tests.runtime.loop.fakes import Scripted
@@ -21,9 +22,14 @@ def publisher() -> Publisher:
 def test_a_frame_is_drawn_once_and_only_when_somebody_asks(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn = []
+    drawn: list[int] = []
     overlay = Found.overlay
-    monkeypatch.setattr(Found, "overlay", lambda found: drawn.append(found.index) or overlay(found))
+
+    def drawing(found: Found) -> UInt8:
+        drawn.append(found.index)
+        return overlay(found)
+
+    monkeypatch.setattr(Found, "overlay", drawing)
     pictures = Pictures(publisher)
     assert pictures.newest() is None
     for index in range(4):

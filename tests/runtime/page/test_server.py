@@ -38,7 +38,7 @@ def test_a_slow_viewer_skips_frames_and_others_do_not_wait(serve: Serve) -> None
             publish_noise(served.publisher, index)
             seen += [number for number, _ in pictures_of(quick, 1)]
         assert seen == list(range(1, 61))
-        late = []
+        late: list[int] = []
         while not late or late[-1] < 60:
             late += [number for number, _ in pictures_of(slow, 1)]
             assert len(late) < 60, "it got every frame"
