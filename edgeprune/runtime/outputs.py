@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from edgeprune.base.ending import held
 from edgeprune.base.errors import RunError
+from edgeprune.runtime.about import About
 from edgeprune.runtime.cameras.source import Frame, FrameSource
 from edgeprune.runtime.row import Ledger, Row
 from edgeprune.runtime.sinks import SINKS, Sink, outputs_of
@@ -41,11 +42,13 @@ class Outputs:
             self.discard()
             raise
 
-    def begin(self, first: Frame) -> None:
-        """Readies the sinks for the first frame."""
+    def begin(self, first: Frame, about: About | None = None) -> None:
+        """Readies the sinks for the first frame. `about`: what the run is of."""
         for sink in self._sinks.values():
             if sink.note:
                 logger.info(sink.note)
+            if about:
+                sink.learn(about)
             sink.begin(first)
 
     def add(self, result: Result, row: Row) -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 from edgeprune.base.ending import asked, at_stop, ending
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.machine import describe_machine, temperatures_c
+from edgeprune.runtime.about import About
 from edgeprune.runtime.budget.kept import budget_figures
 from edgeprune.runtime.cameras.capture import Capture
 from edgeprune.runtime.cameras.source import Frame
@@ -83,7 +84,7 @@ def run(
             first = capture.get(stream.patience_s)
             if first is None:
                 raise InputError(f"{capture.source.uri} has no frames; name another camera, file or folder")
-            written.begin(first[0])
+            written.begin(first[0], About.of(stream, meter))
         except BaseException:
             written.discard()
             raise

@@ -1,5 +1,8 @@
-"""Label maps, and a function of the user's own."""
+"""Label maps, a function of the user's own, and a page."""
 
+import json
+import re
+import socket
 import sys
 from pathlib import Path
 
@@ -46,3 +49,15 @@ def test_a_file_that_is_there_is_replaced_and_that_is_said(edgeprune: Type, tiny
     said = edgeprune(*run)
     assert said.err.startswith("rows.csv is there already; it is replaced at the end\n")
     assert len(Path("rows.csv").read_text().splitlines()) == 2
+
+
+def test_run_with_a_page(edgeprune: Type, tiny: Path, frames: Path) -> None:
+    for library in ("starlette", "uvicorn", "prometheus_client"):
+        pytest.importorskip(library, reason="needs the extra `view`: pip install 'edgeprune[view]'")
+    run = ("run", "--bundle", tiny, "--camera", frames, "--meter", "none")
+    said = edgeprune(*run, "--view", "0", "--json")
+    assert said.code == 0 and json.loads(said.out)["frames"] == 6 and "view" not in json.loads(said.out)
+    assert re.search(r"^live page: http://127\.0\.0\.1:[1-9]\d*/$", said.err, re.MULTILINE)
+    assert_one_line(edgeprune(*run, "--view", "http://localhost"), "is no port, 0 to 65535")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert_one_line(edgeprune(*run, "--view", taken.getsockname()[1]), "is taken by another program")

@@ -8,6 +8,7 @@ from edgeprune.runtime.sinks.labels import label_output, open_labels
 from edgeprune.runtime.sinks.record import Record, record_output
 from edgeprune.runtime.sinks.sink import Output, Sink, SinkKind
 from edgeprune.runtime.sinks.video import OverlayVideo, video_output
+from edgeprune.runtime.sinks.view import View, check_view
 
 __all__ = ["SINKS", "Output", "Sink", "SinkKind", "outputs_of"]
 
@@ -15,6 +16,13 @@ __all__ = ["SINKS", "Output", "Sink", "SinkKind", "outputs_of"]
 SINKS: dict[str, SinkKind] = {
     "call": SinkKind(
         "MODULE:FUNCTION", "Call a function of yours with each result.", find_function, Call, writes=False
+    ),
+    "view": SinkKind(
+        "[HOST:]PORT",
+        "Serve a live page, such as 8080: to this machine alone, or with 0.0.0.0:8080 to its network, by a token.",
+        check_view,
+        View,
+        writes=False,
     ),
     "out": SinkKind(
         "FILE", "Overlay video (.mp4); one that is there is replaced at the end.", video_output, OverlayVideo

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from edgeprune.runtime.about import About
 from edgeprune.runtime.cameras.source import Frame, FrameSource
 from edgeprune.runtime.row import Row
 from edgeprune.runtime.tasks import Result
@@ -24,6 +25,9 @@ class Sink:
     def kept(self) -> Path | None:
         """Where what it wrote lies now; None where it writes nothing, or there is nothing any more."""
         return None
+
+    def learn(self, about: About) -> None:
+        """Hears what the run is of, before `begin`."""
 
     def begin(self, first: Frame) -> None:
         """Readies what depends on the first frame; it comes by `add`, too.

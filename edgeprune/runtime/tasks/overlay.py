@@ -4,6 +4,7 @@ Colour and blending are Pillow's, in C: 3 ms a frame of 768x432 in all on one x8
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -17,7 +18,7 @@ LEGEND_SHARE = 0.2  # a legend that would take more of the height is left out
 
 
 class Overlay:
-    """Draws over frames of any size; what depends on the size is drawn once per size.
+    """Draws over frames of any size; what depends on the size is drawn once per size. Several threads may draw at a time.
 
     Args:
         names: the classes, in the order of their ids.
@@ -29,35 +30,34 @@ class Overlay:
         flat = [channel for colour in palette for channel in colour]
         # an id without a class, such as one outside a region, is black: the frame shows through, dimmed
         self._flat_palette = flat + [0] * (3 * 256 - len(flat))
-        self._size = (0, 0)
-        self._bar: _Bar
-        self._legend: _Bar
+        self._layout: _Layout | None = None
 
     def draw(self, image_HW3: UInt8, label_HW: UInt8, status: str) -> UInt8:
         """The frame (uint8 RGB) with its labels (uint8, same height and width) and a status line; a new image."""
         frame = Image.fromarray(image_HW3)
-        if frame.size != self._size:
-            self._lay_out(frame.width, frame.height)
+        layout = self._layout_of(frame)
         labels = Image.fromarray(label_HW, mode="L")
         labels.putpalette(self._flat_palette)
         picture = Image.blend(frame, labels.convert("RGB"), COLOUR_SHARE)
-        self._bar.put(picture, 0, status)
-        if self._legend.height <= LEGEND_SHARE * frame.height:
-            self._legend.put(picture, frame.height - self._legend.height)
+        layout.bar.put(picture, 0, status)
+        if layout.legend.height <= LEGEND_SHARE * frame.height:
+            layout.legend.put(picture, frame.height - layout.legend.height)
         return np.asarray(picture)
 
     def caption(self, image_HW3: UInt8, text: str) -> UInt8:
         """A picture of that size (uint8 RGB) with a line of text alone; a new image."""
         picture = Image.fromarray(image_HW3)
-        if picture.size != self._size:
-            self._lay_out(picture.width, picture.height)
-        self._bar.put(picture, 0, text)
+        self._layout_of(picture).bar.put(picture, 0, text)
         return np.asarray(picture)
 
-    def _lay_out(self, width: int, height: int) -> None:
-        self._size = (width, height)
+    def _layout_of(self, picture: Image.Image) -> "_Layout":
+        layout = self._layout
+        if layout is None or layout.size != picture.size:
+            layout = self._layout = self._lay_out(picture.width, picture.height)
+        return layout
+
+    def _lay_out(self, width: int, height: int) -> "_Layout":
         font = ImageFont.load_default(size=max(9, min(height // 28, width // 40)))
-        self._bar = _Bar(width, 1, font)
         entries: list[list[tuple[int, str]]] = [[]]
         left = 0.0
         for index, name in enumerate(self._names):
@@ -67,12 +67,13 @@ class Overlay:
                 left = 0.0
             entries[-1].append((index, name))
             left += length
-        self._legend = _Bar(width, len(entries), font)
+        legend = _Bar(width, len(entries), font)
         for line, row in enumerate(entries):
             left = _font_px(font) / 2
             for index, name in row:
-                self._legend.chip(left, line, self._palette[index], name)
+                legend.chip(left, line, self._palette[index], name)
                 left += _entry_px(font, name)
+        return _Layout((width, height), _Bar(width, 1, font), legend)
 
 
 def _entry_px(font: "ImageFont.FreeTypeFont | ImageFont.ImageFont", name: str) -> float:
@@ -116,3 +117,11 @@ class _Bar:
             at = (self._font_px / 2, self._line_px / 2)
             ImageDraw.Draw(strip).text(at, text, TEXT_RGB, self._font, anchor="lm")
         picture.paste(strip, (0, top))
+
+
+class _Layout(NamedTuple):
+    """What is drawn over every frame of a size, (width, height): the bar for the status line, and the legend."""
+
+    size: tuple[int, int]
+    bar: _Bar
+    legend: _Bar

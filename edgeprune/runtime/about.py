@@ -1,0 +1,45 @@
+"""What a run is of, for those who look on: what stays the same until its end, and whom to ask for the rest."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from edgeprune.runtime.meters import Meter
+from edgeprune.runtime.meters.none import NoMeter
+from edgeprune.runtime.stream import Stream
+
+
+@dataclass(frozen=True)
+class About:
+    """A run.
+
+    Attributes:
+        model: its name in the bundle.
+        engine: what runs it, in words.
+        names: of the classes, by their ids.
+        shares: of the dense model's tokens that each bucket processes, by the bucket's name, in the bundle's order.
+        energy: what measures, or why nothing does.
+        watts: power of the machine this moment, as `Meter.watts`.
+        damaged: frames that were left out until now because they decode badly.
+    """
+
+    model: str
+    engine: str
+    names: tuple[str, ...]
+    shares: Mapping[str, float]
+    energy: str
+    watts: Callable[[], float | None]
+    damaged: Callable[[], int]
+
+    @classmethod
+    def of(cls, stream: Stream, meter: Meter) -> "About":
+        """`meter`: not started yet."""
+        manifest, engine, capture = stream.bundle.manifest, stream.session.describe(), stream.capture
+        return cls(
+            model=manifest.name,
+            engine=f"{engine['engine']} {engine['version']} ({engine['provider']}), {engine['precision']}",
+            names=tuple(stream.names),
+            shares={bucket.name: bucket.token_layers / stream.all_tokens for bucket in manifest.buckets},
+            energy=meter.stop().status if isinstance(meter, NoMeter) else f"measured by {meter.name}",
+            watts=meter.watts,
+            damaged=lambda: capture.source.damaged if capture else 0,
+        )

@@ -1,0 +1,153 @@
+"""What the page answers: itself, the stream, a snapshot, the figures, Prometheus' metrics, its health."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from edgeprune.runtime.page.figures import Figures
+from edgeprune.runtime.page.guard import METHODS, Access, Guard, line
+from edgeprune.runtime.page.metrics import CONTENT_TYPE, Metrics
+from edgeprune.runtime.page.pictures import Picture, Pictures
+from edgeprune.runtime.page.publisher import Publisher
+
+MOST_VIEWERS = 8
+LOOK_S = 0.025  # between two looks for a newer frame: 40 pictures a second at most
+AGAIN_S = 2.0  # the same picture is sent again: who is gone is noticed, and proxies hold the connection
+BOUNDARY = "edgeprune-frame"
+FOLDER = Path(__file__).parent
+FILES = {
+    "/": ("page.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+Answer = Callable[[Request], Awaitable[Response]]
+
+
+def make_app(publisher: Publisher, access: Access) -> Guard:
+    """The page of a run."""
+    return Guard(Page(publisher).app, access)
+
+
+class Page:
+    """Its routes. All runs in the server's thread.
+
+    Attributes:
+        app: without its guard.
+        pictures: of its viewers.
+        viewers: how many watch the stream.
+    """
+
+    def __init__(self, publisher: Publisher):
+        self._publisher = publisher
+        self.pictures = Pictures(publisher)
+        self.viewers = 0
+        self._figures = Figures(publisher, self.pictures)
+        self._metrics = Metrics(publisher, lambda: self.viewers)
+        answers: dict[str, Answer] = {
+            "/stream.mjpg": self._stream,
+            "/snapshot.jpg": self._snapshot,
+            "/stats": self._stats,
+            "/metrics": self._prometheus,
+            "/healthz": self._health,
+        }
+        answers |= {path: _file(name, kind) for path, (name, kind) in FILES.items()}
+        routes = [Route(path, answer, methods=METHODS) for path, answer in answers.items()]
+        self.app = Starlette(routes=routes, exception_handlers={404: _not_found, 500: _failed})
+        self.app.router.redirect_slashes = False
+
+    async def _stream(self, request: Request) -> Response:
+        if self.viewers >= MOST_VIEWERS:
+            return line(503, f"{MOST_VIEWERS} are watching, which is all that this page serves")
+        return _Stream(self)
+
+    async def _snapshot(self, request: Request) -> Response:
+        picture = self.pictures.newest()
+        if picture is None:
+            return line(503, "no frame yet")
+        headers = {"content-disposition": f'inline; filename="frame-{picture.number}.jpg"'}
+        return Response(picture.jpeg, media_type="image/jpeg", headers=headers)
+
+    async def _stats(self, request: Request) -> Response:
+        return Response(self._figures.json(self.viewers), media_type="application/json")
+
+    async def _prometheus(self, request: Request) -> Response:
+        return Response(self._metrics.text(), headers={"content-type": CONTENT_TYPE})
+
+    async def _health(self, request: Request) -> Response:
+        silence = self._publisher.silence()
+        return line(503, silence) if silence else line(200, "ok")
+
+
+def _file(name: str, kind: str) -> Answer:
+    """A file of the page, read once."""
+    content = (FOLDER / name).read_bytes()
+
+    async def answer(request: Request) -> Response:
+        return Response(content, headers={"content-type": kind})
+
+    return answer
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    return line(404, "no such page; there are /, /stream.mjpg, /snapshot.jpg, /stats, /metrics and /healthz")
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return line(500, "the page failed; the run goes on")
+
+
+class _Stream(Response):
+    """Pictures one after the other, each in place of the one before (multipart/x-mixed-replace, which every browser plays as an
+    image). A viewer who takes long gets the newest picture then, not those between."""
+
+    def __init__(self, page: Page):
+        super().__init__(headers={"content-type": f"multipart/x-mixed-replace; boundary={BOUNDARY}"})
+        del self.headers["content-length"]
+        self._page = page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.body", "body": b""})
+            return
+        self._page.viewers += 1
+        gone = asyncio.ensure_future(_gone(receive))
+        try:
+            await send({"type": "http.response.body", "body": f"--{BOUNDARY}\r\n".encode(), "more_body": True})
+            await self._play(send, gone)
+        finally:
+            self._page.viewers -= 1
+            gone.cancel()
+            with suppress(asyncio.CancelledError):
+                await gone
+
+    async def _play(self, send: Send, gone: "asyncio.Future[None]") -> None:
+        """Until the viewer is gone."""
+        clock = asyncio.get_running_loop().time
+        sent, sent_s = 0, 0.0
+        while not gone.done():
+            picture = self._page.pictures.newest()
+            if picture and (picture.number != sent or clock() - sent_s > AGAIN_S):
+                await send({"type": "http.response.body", "body": _part(picture), "more_body": True})
+                sent, sent_s = picture.number, clock()
+            await asyncio.sleep(LOOK_S)
+
+
+def _part(picture: Picture) -> bytes:
+    """With the boundary behind it: a browser shows a picture when it knows its end."""
+    head = f"Content-Type: image/jpeg\r\nContent-Length: {len(picture.jpeg)}\r\nX-Frame: {picture.number}\r\n\r\n"
+    return head.encode() + picture.jpeg + f"\r\n--{BOUNDARY}\r\n".encode()
+
+
+async def _gone(receive: Receive) -> None:
+    """Ends when the viewer has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,132 @@
+"""A page whose loop is the test: frames are published by hand, and asked for over a real connection."""
+
+import http.client
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from edgeprune.runtime.about import About
+from edgeprune.runtime.engines.engine import UInt8
+from edgeprune.runtime.page.publisher import Publisher
+from tests.runtime.loop.fakes import Scripted
+from tests.runtime.rows import row
+from tests.runtime.sinks.found import Found
+
+TOKEN = "a-token-of-the-tests"
+ABOUT = About(
+    "tiny",
+    "reference 1 (numpy), fp32",
+    ("road", "sky"),
+    {"half": 0.5, "full": 1.0},
+    "no energy sensor: none",
+    lambda: None,
+    lambda: 3,
+)
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Served(NamedTuple):
+    """A server and what it serves."""
+
+    publisher: Publisher
+    page: Any  # of `app`
+    server: Any
+    port: int
+
+    def ask(self, path: str, method: str = "GET", headers: Mapping[str, str] | None = None) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, path, headers=dict(headers or {}))
+            answer = connection.getresponse()
+            return Answer(answer.status, {key.lower(): value for key, value in answer.getheaders()}, answer.read())
+        finally:
+            connection.close()
+
+    def connect(self, sent: bytes = b"") -> socket.socket:
+        found = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        found.sendall(sent)
+        return found
+
+    def watch(self, path: str = "/stream.mjpg") -> socket.socket:
+        """A connection that has asked for the stream."""
+        return self.connect(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+
+    def publish(self, index: int, **values: Any) -> None:
+        publish(self.publisher, index, **values)
+
+
+def publish(publisher: Publisher, index: int, *, height: int = 6, width: int = 9, **values: Any) -> None:
+    """A frame that is done this moment."""
+    now_ns = time.monotonic_ns()
+    times = {"start_ns": now_ns - 10**6, "end_ns": now_ns}
+    publisher.publish(Found(index, height=height, width=width), row(index, **times | values))
+
+
+class Noisy(Found):
+    """A picture whose JPEG takes some 100 KB."""
+
+    def overlay(self) -> UInt8:
+        random = np.random.default_rng(self.index)
+        return random.integers(0, 256, (240, 320, 3), np.uint8)
+
+
+def publish_noise(publisher: Publisher, index: int) -> None:
+    publisher.publish(Noisy(index % 6), row(index, end_ns=time.monotonic_ns()))
+
+
+Serve = Callable[..., Served]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """serve(token=..., share=...): a page at a free port."""
+    reason = "needs the extra `view`: pip install 'edgeprune[view]'"
+    for library in ("starlette", "uvicorn", "prometheus_client"):
+        pytest.importorskip(library, reason=reason)
+    from edgeprune.runtime.page.address import Address
+    from edgeprune.runtime.page.app import Page
+    from edgeprune.runtime.page.guard import Access, Guard
+    from edgeprune.runtime.page.server import Server
+
+    began = []
+
+    def make(token: str | None = None, share: float = 1.0) -> Served:
+        publisher = Publisher(Scripted(0, fps=10))
+        publisher.about = ABOUT
+        page = Page(publisher)
+        listener = Address("127.0.0.1", 0).bind()
+        port = listener.getsockname()[1]
+        hosts = None if token else frozenset({"localhost", "127.0.0.1", "::1"})
+        server = Server(Guard(page.app, Access(token, hosts, f"edgeprune_{port}")), listener, share)
+        began.append(server)
+        return Served(publisher, page, server, port)
+
+    yield make
+    for server in began:
+        server.stop()
+
+
+def until(true: Callable[[], Any], patience_s: float = 30.0) -> None:
+    """Waits until it is, however slow the machine."""
+    deadline_s = time.monotonic() + patience_s
+    while not true():
+        assert time.monotonic() < deadline_s, "it never came to be"
+        time.sleep(0.01)

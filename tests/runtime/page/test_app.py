@@ -1,0 +1,121 @@
+"""What the page answers, asked over a real connection."""
+
+import io
+import re
+import socket
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeprune.runtime.page.publisher import SILENT_S
+from tests.runtime.page.conftest import Serve, until
+
+PART = re.compile(rb"Content-Type: image/jpeg\r\nContent-Length: (\d+)\r\nX-Frame: (\d+)\r\n\r\n")
+
+
+def pictures_of(connection: socket.socket, count: int) -> list[tuple[int, bytes]]:
+    """The next of a stream: their numbers and files."""
+    found: list[tuple[int, bytes]] = []
+    held = b""
+    while len(found) < count:
+        match = PART.search(held)
+        if match and len(held) >= match.end() + int(match[1]):
+            found.append((int(match[2]), held[match.end() : match.end() + int(match[1])]))
+            held = held[match.end() + int(match[1]) :]
+            continue
+        data = connection.recv(1 << 16)
+        assert data, "the stream has ended"
+        held += data
+    return found
+
+
+def test_the_stream_plays(serve: Serve) -> None:
+    served = serve()
+    with served.watch() as connection:
+        until(lambda: served.page.viewers == 1)
+        for index in range(3):
+            served.publish(index, height=40, width=60)
+            [(number, jpeg)] = pictures_of(connection, 1)
+            assert number == index + 1
+            shown = np.asarray(Image.open(io.BytesIO(jpeg))).astype(int)
+            assert shown.shape == (40, 60, 3) and abs(shown.mean() - index) < 2
+    until(lambda: served.page.viewers == 0)
+
+
+def test_the_head_of_the_stream(serve: Serve) -> None:
+    answer = serve().ask("/stream.mjpg", "HEAD")
+    assert answer.status == 200 and answer.body == b""
+    assert answer.headers["content-type"] == "multipart/x-mixed-replace; boundary=edgeprune-frame"
+
+
+def test_one_drawing_serves_all_viewers(serve: Serve) -> None:
+    served = serve()
+    viewers = [served.watch() for _ in range(5)]
+    try:
+        until(lambda: served.page.viewers == 5)
+        served.publish(2)
+        seen = [pictures_of(each, 1) for each in viewers]
+        assert all(each == seen[0] for each in seen) and served.page.pictures.drawn == 1
+    finally:
+        for each in viewers:
+            each.close()
+
+
+def test_as_many_viewers_as_it_serves(serve: Serve) -> None:
+    served = serve()
+    viewers = [served.watch() for _ in range(8)]
+    try:
+        until(lambda: served.page.viewers == 8)
+        answer = served.ask("/stream.mjpg")
+        assert (answer.status, answer.text) == (503, "8 are watching, which is all that this page serves\n")
+        assert served.ask("/stats").json["viewers"] == 8
+        viewers.pop().close()
+        until(lambda: served.page.viewers == 7)
+        viewers.append(served.watch())
+        until(lambda: served.page.viewers == 8)
+    finally:
+        for each in viewers:
+            each.close()
+
+
+def test_the_snapshot_is_the_newest_frame(serve: Serve) -> None:
+    served = serve()
+    assert (served.ask("/snapshot.jpg").status, served.ask("/snapshot.jpg").text) == (503, "no frame yet\n")
+    served.publish(4)
+    answer = served.ask("/snapshot.jpg")
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert answer.headers["content-disposition"] == 'inline; filename="frame-1.jpg"'
+    assert Image.open(io.BytesIO(answer.body)).size == (9, 6)
+
+
+def test_its_health(serve: Serve) -> None:
+    served = serve()
+    assert (served.ask("/healthz").status, served.ask("/healthz").text) == (503, "no frame yet\n")
+    served.publish(0)
+    assert (served.ask("/healthz").status, served.ask("/healthz").text) == (200, "ok\n")
+    shown = served.publisher.shown
+    assert shown
+    served.publish(1, end_ns=shown.row.end_ns - round((SILENT_S + 3) * 1e9))
+    assert re.fullmatch(r"no frame for \d+ s\n", served.ask("/healthz").text)
+
+
+def test_the_page_is_one_page_without_outside_resources(serve: Serve) -> None:
+    served = serve()
+    page = served.ask("/").text
+    for path in re.findall(r'(?:href|src)="([^"]+)"', page):
+        assert re.fullmatch(r"[a-z]+(\.[a-z]+)?", path), path  # of its own
+        if path not in ("stream.mjpg", "snapshot.jpg", "healthz"):
+            assert served.ask(f"/{path}").status == 200
+    whole = page + served.ask("/page.js").text + served.ask("/page.css").text
+    assert not re.findall(r"https?://[^\s\"']+|//[a-z.]+\.[a-z]+/", whole)
+    assert "url(" not in whole and not re.search(r"<[^>]+ (on[a-z]+|style)=", page)
+
+
+@pytest.mark.parametrize("path", ["/x", "/stats/", "//", "/..%2fpyproject.toml", "/page.py", "/static/", "/%00"])
+def test_nothing_else_is_there(serve: Serve, path: str) -> None:
+    answer = serve().ask(path)
+    assert (answer.status, answer.text) == (
+        404,
+        "no such page; there are /, /stream.mjpg, /snapshot.jpg, /stats, /metrics and /healthz\n",
+    )

@@ -1,0 +1,117 @@
+"""The page in a browser: it plays, its figures change, it is steered by keys, and it says what is wrong."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgeprune.runtime.page.publisher import SILENT_S
+from tests.runtime.page.chromium import Browser, browser, find_chromium
+from tests.runtime.page.conftest import TOKEN, Noisy, Serve, Served, until
+from tests.runtime.rows import row
+
+# what the picture shows this moment
+PIXELS = """(() => {
+  const canvas = document.createElement("canvas"), picture = document.getElementById("picture");
+  canvas.width = picture.naturalWidth; canvas.height = picture.naturalHeight;
+  const context = canvas.getContext("2d");
+  context.drawImage(picture, 0, 0);
+  return Array.from(context.getImageData(0, 0, 9, 6).data).join();
+})()"""
+
+
+@pytest.fixture
+def tab(tmp_path: Path) -> Iterator[Browser]:
+    find_chromium()
+    with browser(tmp_path / "profile") as opened:
+        yield opened
+
+
+class Loop(threading.Thread):
+    """Frames, 20 a second, until it is ended."""
+
+    def __init__(self, served: Served):
+        super().__init__(daemon=True)
+        self._served, self.done = served, threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        index = 0
+        while not self.done.wait(0.05):
+            values = {"end_ns": time.monotonic_ns(), "bucket": ("half", "full")[index % 2], "dropped": index % 3}
+            self._served.publisher.publish(Noisy(index % 6), row(index, **values))
+            index += 1
+
+    def end(self) -> None:
+        self.done.set()
+        self.join()
+
+
+def text(tab: Browser, name: str) -> str:
+    return str(tab.evaluate(f"document.getElementById('{name}').textContent"))
+
+
+def test_it_plays_and_is_steered_by_keys(serve: Serve, tab: Browser) -> None:
+    served = serve(TOKEN)
+    tab.open(f"http://127.0.0.1:{served.port}/?token={TOKEN}")
+    tab.until("document.getElementById('state')?.textContent === 'no frame yet'")
+    loop = Loop(served)
+    tab.until("document.getElementById('picture').naturalWidth === 320")
+    tab.until("document.getElementById('state').textContent === 'live'")
+    assert tab.evaluate("location.href").endswith(f":{served.port}/")  # the token has left the address
+    first = tab.evaluate(PIXELS)
+    tab.until(f"{PIXELS} !== '{first}'")
+    frames = text(tab, "frames")
+    tab.until(f"document.getElementById('frames').textContent !== '{frames}'")
+    assert text(tab, "model") == "tiny" and text(tab, "energy") == "no energy sensor: none"
+    tab.until("document.querySelectorAll('#legend li').length === 6")
+    assert (
+        tab.evaluate("[...document.querySelectorAll('#buckets tbody th')].map(each => each.textContent).join()")
+        == "half,full"
+    )
+    tab.until("(document.querySelector('#latency .first').getAttribute('d') || '').includes('L')")
+    tab.press(" ", "Space")
+    tab.until("document.getElementById('state').textContent === 'paused'")
+    until(lambda: served.page.viewers == 0)  # who does not look costs nothing
+    tab.until("document.getElementById('note').textContent === 'paused'")
+    frozen, frames = tab.evaluate(PIXELS), text(tab, "frames")
+    time.sleep(1.5)
+    assert tab.evaluate(PIXELS) == frozen and text(tab, "frames") == frames
+    tab.press(" ", "Space")
+    tab.until(f"{PIXELS} !== '{frozen}' && document.getElementById('state').textContent === 'live'")
+    order = []
+    for _ in range(2):
+        tab.press("Tab", "Tab")
+        order.append(tab.evaluate("document.activeElement.id"))
+    assert order == ["pause", "snapshot"]
+    loop.end()
+    assert not tab.said, tab.said  # no error, and nothing that the policy forbids
+
+
+def test_it_says_what_is_wrong(serve: Serve, tab: Browser) -> None:
+    served = serve()
+    served.publish(1, end_ns=time.monotonic_ns() - round((SILENT_S + 3) * 1e9))
+    served.publisher.warn("the camera <b>stalls</b>")
+    tab.open(f"http://localhost:{served.port}/")
+    tab.until("/^no frame for [0-9]+ s$/.test(document.getElementById('state')?.textContent)")
+    tab.until("document.querySelector('#faults .fault')?.textContent === 'the camera <b>stalls</b>'")
+    served.server.stop()
+    tab.until("document.getElementById('state').textContent === 'no connection'")
+    assert text(tab, "note") == "The run has ended, or the device is away."
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1280, 800), (320, 600)])
+def test_nothing_lies_outside_of_a_phone_or_a_desktop(serve: Serve, tab: Browser, width: int, height: int) -> None:
+    served = serve()
+    served.publish(1, height=60, width=90)
+    served.publisher.warn("x" * 300)
+    tab.size(width, height, phone=width < 500)
+    tab.open(f"http://localhost:{served.port}/")
+    tab.until("document.querySelectorAll('#legend li').length === 6")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    wide = (
+        "[...document.querySelectorAll('body *')].filter(each => each.getBoundingClientRect().right > innerWidth + 1)"
+    )
+    assert tab.evaluate(f"{wide}.map(each => each.id || each.tagName).join()") == ""

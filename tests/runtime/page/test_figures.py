@@ -1,0 +1,73 @@
+"""/stats."""
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from edgeprune.runtime.page.figures import FRESH_S, Figures
+from edgeprune.runtime.page.pictures import Pictures
+from edgeprune.runtime.page.publisher import Publisher
+from tests.runtime.loop.fakes import Scripted
+from tests.runtime.page.conftest import ABOUT, Serve, publish
+
+
+def test_before_the_first_frame(serve: Serve) -> None:
+    served = serve()
+    served.publisher.about = None
+    stats = served.ask("/stats").json
+    assert stats["frame"] is None and stats["silence"] == "no frame yet" and stats["classes"] == stats["buckets"] == []
+    assert stats["window"]["fps"] is None and stats["window"]["latency_ms"] == {"p50": None, "p95": None}
+    assert stats["camera"] == {"uri": "scripted", "fps": 10, "live": False}
+
+
+def test_what_it_says_of_a_run(serve: Serve) -> None:
+    served = serve()
+    served.publisher.warn("the camera is slow")
+    now_ns = time.monotonic_ns()
+    for index, (latency_ms, bucket, ago_ms) in enumerate(
+        [(10.0, "half", 2000), (20.0, "half", 1500), (90.0, "full", 0)]
+    ):
+        end_ns = now_ns - ago_ms * 10**6
+        served.publish(index, end_ns=end_ns, latency_ms=latency_ms, bucket=bucket, tokens=12, dropped=index)
+    served.ask("/snapshot.jpg")
+    stats = served.ask("/stats").json
+    assert (stats["model"], stats["engine"], stats["energy"]) == (ABOUT.model, ABOUT.engine, ABOUT.energy)
+    assert (stats["frames"], stats["dropped"], stats["damaged"], stats["silence"]) == (3, 3, 3, None)
+    assert [each["line"] for each in stats["faults"]["last"]] == ["the camera is slow"]
+    assert stats["frame"]["index"] == 2 and stats["frame"]["bucket"] == "full" and stats["frame"]["latency_ms"] == 90
+    assert stats["frame"]["stages_ms"]["encode"] is None and stats["frame"]["stages_ms"]["trunk"] == 3.25
+    window = stats["window"]
+    assert window["watts"] is None and window["points"][0]["watts"] is None
+    assert window["fps"] == 1.0 and window["latency_ms"] == {"p50": 20.0, "p95": 83.0} and window["dropped"] == 3
+    assert sum(each["frames"] for each in window["points"]) == 3
+    ages_s = [each["age_s"] for each in window["points"]]
+    assert ages_s == sorted(ages_s, reverse=True) and -0.6 < ages_s[-1] < 1.5
+    assert stats["buckets"] == [
+        {"name": "half", "token_share": 0.5, "frames": 2},
+        {"name": "full", "token_share": 1.0, "frames": 1},
+    ]
+    assert [each["name"] for each in stats["classes"]] == ["road", "sky", "2", "3", "4", "5"]
+    assert stats["classes"][2] == {"name": "2", "rgb": [80, 235, 7], "pixel_share": round(53 / 54, 4)}
+
+
+def test_power_where_a_sensor_tells(serve: Serve) -> None:
+    served = serve()
+    watts = iter([None, 4.0, 5.0])
+    served.publisher.about = replace(ABOUT, watts=lambda: next(watts))
+    for index in range(3):
+        served.publish(index)
+    window = served.ask("/stats").json["window"]
+    assert window["watts"] == 4.5
+    assert {each["watts"] for each in window["points"]} <= {None, 4.0, 4.5, 5.0}
+
+
+def test_many_who_ask_get_one_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    publisher = Publisher(Scripted(0))
+    figures = Figures(publisher, Pictures(publisher))
+    first = figures.json(0)
+    publish(publisher, 0)
+    assert figures.json(0) is first
+    now_s = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now_s + 2 * FRESH_S)
+    assert b'"frames": 1' in figures.json(0)
