@@ -8,7 +8,7 @@ from edgeprune.base.errors import InputError, choose, nearest
 from edgeprune.base.inputs import look_at
 from edgeprune.base.masking import masked_uri, show_values_of
 from edgeprune.data.image import IMAGE_SUFFIXES, is_image
-from edgeprune.runtime.cameras import csi, synthetic
+from edgeprune.runtime.cameras import csi, synthetic, v4l2
 from edgeprune.runtime.cameras.csi import open_csi
 from edgeprune.runtime.cameras.images import open_images
 from edgeprune.runtime.cameras.kind import AS_IT_COMES, CameraKind, Wanted
@@ -43,7 +43,7 @@ __all__ = [
 
 # A URI with a scheme names its row; `kind_of` tells the others apart.
 SOURCES: dict[str, CameraKind] = {
-    "v4l2": CameraKind(open_v4l2, "0, /dev/video0", endless=True),
+    "v4l2": CameraKind(open_v4l2, "0, /dev/video0", endless=True, options=v4l2.OPTIONS),
     "video": CameraKind(open_video, "a video file", files=lambda path: [Path(path)]),
     "images": CameraKind(open_images, "a folder of images", files=lambda path: [Path(path)]),
     "rtsp": CameraKind(open_rtsp, "rtsp://...", scheme=True, endless=True),
@@ -86,7 +86,7 @@ def _kind_of(uri: str) -> str:
     if scheme := SCHEME.match(uri):
         with_scheme = {name: name for name, kind in SOURCES.items() if kind.scheme}
         return choose(with_scheme, scheme[1].lower(), "camera scheme")
-    if uri.isdecimal() or uri.startswith("/dev/video"):
+    if v4l2.is_device(uri):
         return "v4l2"
     path = Path(uri)
     if os.path.isdir(path):

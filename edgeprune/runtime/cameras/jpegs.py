@@ -10,7 +10,7 @@ NEVER_WHOLE = (
 
 
 class JpegDecoder:
-    """The bytes of a JPEG -> PyAV's frame, or None where it is damaged.
+    """PyAV's packet of a JPEG -> its frame, or None where it is damaged.
 
     FFmpeg conceals what is damaged in a JPEG without a flag, unless it is to raise at every error. But many webcams write JPEGs
     that have errors from the first to the last: then what can be decoded is taken.
@@ -26,23 +26,22 @@ class JpegDecoder:
         codec.options = {"max_pixels": str(MAX_PIXELS), **({"err_detect": "explode"} if strict else {})}
         return codec
 
-    def __call__(self, data: bytes) -> Any | None:
-        frame = self._decoded(data)
+    def __call__(self, packet: Any) -> Any | None:
+        frame = self._decoded(packet)
         if self._refused is None or frame is not None:
             self._refused = None
             return frame
         self._refused += 1
         if self._refused == NEVER_WHOLE:
             self._codec, self._refused = self._open(strict=False), None
-            return self._decoded(data)
+            return self._decoded(packet)
         return None
 
-    def _decoded(self, data: bytes) -> Any | None:
-        if not data:  # PyAV's sign of the end
+    def _decoded(self, packet: Any) -> Any | None:
+        if not packet.size:  # PyAV's sign of the end
             return None
-        av = load_av()
         try:
-            frames = self._codec.decode(av.Packet(data))
-        except (av.error.FFmpegError, ValueError):
+            frames = self._codec.decode(packet)
+        except (load_av().error.FFmpegError, ValueError):
             return None
         return frames[-1] if frames else None

@@ -1,10 +1,9 @@
 """A row of SOURCES: a kind of camera."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from edgeprune.runtime.cameras.query import Option
 from edgeprune.runtime.cameras.source import FrameSource
 
 
@@ -36,7 +35,7 @@ class CameraKind(NamedTuple):
         typed: what to type for one, as `run --help` and errors say it.
         scheme: whether its URIs begin with the key of the row and `://`.
         endless: whether its frames are live and without an end anyway: `realtime` and `loop` are refused.
-        options: those of its URI's query (`read_options`): their values are shown where a URI is printed, others are hidden.
+        options: the names of those of its URI's query: their values are shown where a URI is printed, others are hidden.
         files: the files and folders that it reads, which no output may write over, or into.
     """
 
@@ -44,5 +43,5 @@ class CameraKind(NamedTuple):
     typed: str
     scheme: bool = False
     endless: bool = False
-    options: Mapping[str, Option] = {}
+    options: Collection[str] = ()
     files: Callable[[str], list[Path]] = lambda uri: []

@@ -172,11 +172,12 @@ class LiveStream(FrameSource):
             for packet in self.packets():
                 frames = held.before(packet)
                 try:
-                    frames += packet.decode()
+                    frames += self.decode(packet)
                 except av.error.InvalidDataError:
                     whole.lose()
+                captured_ns = self.captured_ns(packet)
                 for frame in whole.take(frames):
-                    yield Picture(to_rgb(frame))
+                    yield Picture(to_rgb(frame), captured_ns=captured_ns)
                 self.damaged = whole.damaged
         except (av.error.ExitError, TimeoutError) as error:
             raise CameraStalled(f"camera {self.uri} delivers no more frames; check it and run again") from error
@@ -188,6 +189,15 @@ class LiveStream(FrameSource):
         """What the device or the network delivers."""
         yield from self._container.demux(video=0)
         raise self.gone("it delivers nothing more")
+
+    def decode(self, packet: Any) -> list[Any]:
+        """The frames of a packet. Raises PyAV's InvalidDataError where it is damaged."""
+        frames: list[Any] = packet.decode()
+        return frames
+
+    def captured_ns(self, packet: Any) -> int | None:
+        """When a packet was captured, by the monotonic clock, where that is known better than by its arrival."""
+        return None
 
     def gone(self, reason: str) -> RunError:
         """What a failure in mid-stream is."""

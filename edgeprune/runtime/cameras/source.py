@@ -35,20 +35,23 @@ class Picture(NamedTuple):
     """What a source decodes: image_HW3 (uint8 RGB), a name where it has one, label_HW (uint8) where it is known.
 
     presentation_s: when a player shows it, in seconds from the start of a file; grows from picture to picture; None
-    where there are no such times (cameras, images).
+    where there are no such times (cameras, images). captured_ns: when a driver says that it was captured, by the monotonic
+    clock; None: now.
     """
 
     image_HW3: np.ndarray
     name: str | None = None
     label_HW: np.ndarray | None = None
     presentation_s: float | None = None
+    captured_ns: int | None = None
 
 
 @dataclass(frozen=True)
 class Frame:
     """One frame as the loop gets it.
 
-    capture_ns is `time.monotonic_ns()` at the moment the frame was decoded and due; index counts every frame of the
+    capture_ns is `time.monotonic_ns()` at the moment its driver captured the frame, or where no driver says, at the moment it
+    was decoded and due; index counts every frame of the
     source from 0, those included that a capture drops later. presentation_s is that of the picture; where a file starts
     again at its end, it counts on.
     """
@@ -115,7 +118,8 @@ class FrameSource(ABC):
         if shown_s is not None:
             self._interval_s = shown_s - self._last_s if shown_s > self._last_s else self._interval_s
             self._last_s = shown_s
-        frame = Frame(time.monotonic_ns(), picture.image_HW3, self._index, picture.name, picture.label_HW, shown_s)
+        captured_ns = time.monotonic_ns() if picture.captured_ns is None else picture.captured_ns
+        frame = Frame(captured_ns, picture.image_HW3, self._index, picture.name, picture.label_HW, shown_s)
         self._index += 1
         return frame
 

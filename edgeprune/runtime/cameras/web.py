@@ -183,11 +183,11 @@ class WebCamera(FrameSource):
         self._response = response
 
     def one_pass(self) -> Iterator[Picture]:
-        decode = JpegDecoder()
+        av, decode = load_av(), JpegDecoder()
         to_rgb = ToRgb(None)
         try:
             for part in parts_of(self._response):
-                frame = decode(part)
+                frame = decode(av.Packet(part))
                 if frame is None:
                     self.damaged += 1
                 else:
