@@ -91,8 +91,10 @@ def run_camera(bundle: Bundle, options: RunOptions, outputs: Mapping[str, str]) 
         raise InputError(f"--idle measures idle power: {sensor.stop().status}; leave it out")
     stream = open_stream(bundle, options.camera, options.of_stream(), sensor)
     try:
-        idle_w = measure_idle(sensor, options.idle_seconds) if options.idle_seconds else None
-        return run_loop(stream, sensor, Limits(options.frames, options.seconds), outputs, idle_w)
+        idle = measure_idle(sensor, options.idle_seconds) if options.idle_seconds else None
+        stream.know_idle(idle.total_w if idle else None)
+        limits = Limits(options.frames, options.seconds)
+        return run_loop(stream, sensor, limits, outputs, idle.rails_w if idle else None)
     finally:
         stream.close()
 

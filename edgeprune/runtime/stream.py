@@ -57,6 +57,11 @@ class Stream:
         """What it holds, or None."""
         return self._governor.budget if self._governor else None
 
+    def know_idle(self, watts: float | None) -> None:
+        """What the machine takes when idle, where it was measured: a budget of power leaves less room unused then."""
+        if self._governor and watts is not None:
+            self._governor.idle_w = watts
+
     @property
     def dropped(self) -> int:
         """Frames of a live camera that were replaced by newer ones before anybody took them."""

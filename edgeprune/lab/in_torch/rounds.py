@@ -84,7 +84,7 @@ def time_in_rounds(
         a row for each: what it says of itself, and `latency_ms` {p50, p95}, `speedup_vs_dense` (by round), `speedup_spread`,
         `mj_per_frame`, `mj_above_idle`, `energy_status`. Energies are None without a sensor.
     """
-    idle_w = measure_idle(meter, IDLE_S)
+    idle_w = measure_idle(meter, IDLE_S).rails_w
     for number in range(rounds.count):
         first = number % len(timed)
         for each in (*timed[first:], *timed[:first]):

@@ -30,8 +30,10 @@ class Governor:
         costs: measured at the start.
         watts: the power now, the mean of a meter's window; None without a meter, which a metered budget can't do without.
         throttled: which clock's limit the machine has lowered since it was asked before, and by how many times; None: none.
-        idle_w: power when idle, where it is known: without it a larger bucket is expected to take more power than it will.
         now: seconds by a monotonic clock.
+
+    Attributes:
+        idle_w: power when idle; while it is 0, not known, a larger bucket is expected to take more power than it will.
     """
 
     def __init__(
@@ -42,13 +44,12 @@ class Governor:
         watts: Callable[[], float | None] | None = None,
         throttled: Callable[[], tuple[str, float] | None] = lambda: None,
         *,
-        idle_w: float | None = None,
         now: Callable[[], float] = time.monotonic,
     ):
         self.budget, self.buckets, self.costs = budget, list(buckets), costs
         self._watts, self._throttled, self._now = watts or (lambda: None), throttled, now
         self._cap = Cap(len(self.buckets) - 1)
-        self._idle_w = idle_w or 0.0
+        self.idle_w = 0.0
         self._power = (
             None if budget.power_w is None else Metered(budget.power_w, len(buckets), self._expected_power, now)
         )
@@ -115,7 +116,7 @@ class Governor:
         """Of another bucket, where frames come at their own rate: what is above idle grows with the time of a frame."""
         before_ms = median(self._before_ms)
         now_ms, then_ms = (before_ms + self.costs.typical_ms(self.buckets[index]) for index in (here, there))
-        return self._idle_w + max(0.0, watts - self._idle_w) * then_ms / now_ms
+        return self.idle_w + max(0.0, watts - self.idle_w) * then_ms / now_ms
 
     def _expected_energy(self, mj: float, here: int, there: int) -> float:
         """Of another bucket, as `_expected_power`."""

@@ -25,7 +25,6 @@ def start_governor(
     buckets: list[str],
     frame_size: tuple[int, int],
     meter: Meter | None = None,
-    idle_w: float | None = None,
 ) -> Governor:
     """Measures trunk and tails on a grey frame, in turn, and begins with these times.
 
@@ -33,7 +32,6 @@ def start_governor(
         buckets: that can run here, smallest first.
         frame_size: height and width of the model's input.
         meter: that is started when the frames begin.
-        idle_w: of the rails that the meter sums, where it was measured.
 
     Raises:
         InputError: a budget of power or energy without a meter.
@@ -41,7 +39,7 @@ def start_governor(
     refuse_unmetered(budget, meter)
     trunk_ms, tails_ms = measure_costs(session, buckets, frame_size)
     costs = BucketCosts(tails_ms, trunk_ms)
-    return Governor(budget, buckets, costs, meter.watts if meter else None, Throttling().slower, idle_w=idle_w)
+    return Governor(budget, buckets, costs, meter.watts if meter else None, Throttling().slower)
 
 
 def refuse_unmetered(budget: Budget, meter: Meter | None) -> None:

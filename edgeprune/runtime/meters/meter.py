@@ -42,6 +42,16 @@ class Energy:
     sampling_hz: float | None
     left_out_s: float = 0.0
 
+    @property
+    def rails_w(self) -> dict[str, float]:
+        """Mean power of each rail; empty without a sensor."""
+        return {rail: joules / self.seconds for rail, joules in self.joules.items()}
+
+    @property
+    def total_w(self) -> float | None:
+        """Mean power of the total; None where there is none."""
+        return None if self.total_j is None else self.total_j / self.seconds
+
     def above_idle_j(self, idle_w: Mapping[str, float]) -> float | None:
         """total_j less what the same rails take in the same time when idle (`measure_idle`), in joules."""
         if self.total_j is None or not all(rail in idle_w for rail in self.total_of):
@@ -89,9 +99,8 @@ def check_rails(wanted: Sequence[str], present: Sequence[str], meter: str) -> No
             raise NoSensor(f"{meter} has no rail {rail!r}; rails: {', '.join(present)}{nearest(rail, list(present))}")
 
 
-def measure_idle(meter: Meter, seconds: float) -> dict[str, float]:
-    """Watts of each rail over `seconds` in which the caller does nothing; empty without a sensor."""
+def measure_idle(meter: Meter, seconds: float) -> Energy:
+    """The energy of `seconds` in which the caller does nothing: `rails_w` and `total_w` of it are idle powers."""
     meter.start()
     time.sleep(seconds)
-    energy = meter.stop()
-    return {rail: joules / energy.seconds for rail, joules in energy.joules.items()}
+    return meter.stop()

@@ -353,7 +353,7 @@ def test_no_sensor_is_a_value(bare: Path) -> None:
     kinds = ", ".join(what for what, _ in SENSORS.values())
     assert energy.status == f"no energy sensor: none of {kinds} is here" and "INA3221 (Jetson)" in kinds
     assert (energy.joules, energy.total_j, energy.total_of, energy.samples) == ({}, None, (), 0)
-    assert measure_idle(open_meter("auto", bare), 0.0) == {}
+    assert measure_idle(open_meter("auto", bare), 0.0).rails_w == {}
     assert energy.above_idle_j({}) is None
     meter = open_meter("auto", bare)
     meter.start()
@@ -408,7 +408,9 @@ def test_power_now_is_that_of_the_total(ina3221: Callable[..., Path]) -> None:
 def test_idle_is_subtracted_from_the_total(ina3221: Callable[..., Path]) -> None:
     root = ina3221(**AGX_ORIN)
     meter = open_meter("ina3221", root)
-    idle_w = measure_idle(meter, 0.02)
+    idle = measure_idle(meter, 0.02)
+    idle_w = idle.rails_w
+    assert idle.total_w == pytest.approx(10)
     assert idle_w == pytest.approx({"VDD_GPU_SOC": 4, "VDD_CPU_CV": 2, "VIN_SYS_5V0": 3, "VDDQ_VDD2_1V8AO": 1})
     for file in root.rglob("curr*_input"):
         file.write_text(str(2 * int(file.read_text())))  # under load every rail takes twice as much
