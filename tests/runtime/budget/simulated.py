@@ -112,6 +112,7 @@ def governed(device: Device, budget: str, idle_w: float | None = None) -> Govern
     """A governor that measured the device first, as a run does."""
     tails = {name: [ms * device.factor() for _ in range(START_RUNS)] for name, ms in TAILS_MS.items()}
     trunk = [TRUNK_MS * device.factor() for _ in range(START_RUNS)]
+    costs = BucketCosts(tails, trunk)
     governor = Governor(parse_budget(budget), list(TAILS_MS), costs, device.watts, now=lambda: device.now_s)
     governor.idle_w = idle_w or 0.0
     return governor
