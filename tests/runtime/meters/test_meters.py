@@ -47,6 +47,17 @@ def test_agx_orin_sums_its_rails_and_says_so(ina3221: Callable[..., Path]) -> No
     assert energy.status.endswith("total = VDD_GPU_SOC + VDD_CPU_CV + VIN_SYS_5V0 + VDDQ_VDD2_1V8AO")
 
 
+def test_how_often_the_chip_renews_its_values_is_said(ina3221: Callable[..., Path]) -> None:
+    """It averages meanwhile: readings at a higher rate see the same value again."""
+    root = ina3221(**AGX_ORIN)
+    for chip, ms in ((0, "35"), (1, "280")):
+        (folder,) = root.glob(f"sys/bus/i2c/drivers/ina3221/1-004{chip}/hwmon/*")
+        (folder / "update_interval").write_text(f"{ms}\n")
+    assert measure("ina3221", root).status.endswith("VDDQ_VDD2_1V8AO, renewed every 280 ms")
+    (folder / "update_interval").write_text("fast\n")
+    assert measure("ina3221", root).status.endswith("VDDQ_VDD2_1V8AO")
+
+
 def test_thor_has_its_input_on_an_ina238(ina3221: Callable[..., Path]) -> None:
     root = ina3221(VDD_GPU=(12000, 500), VDD_CPU_SOC_MSS=(12000, 250), VIN_SYS_5V0=(5000, 400))
     folder = root / "sys/bus/i2c/drivers/ina238/2-0044/hwmon/hwmon0"
