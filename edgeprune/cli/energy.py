@@ -108,6 +108,7 @@ def measure(bundle: Bundle, options: EnergyOptions) -> EnergyResult:
 def about_energy(result: EnergyResult) -> list[str]:
     """What stands under the table: by what and how it was measured, and in which state of the machine."""
     idle, machine, first = result.idle, result.machine, result.rows[0].figures
+    before_w, after_w = idle.total_before_w, idle.total_after_w
     rate = "counted by the hardware" if first.sampling_hz is None else f"{first.sampling_hz:.1f} readings a second"
     drift = "" if idle.drift is None else f" ({idle.drift:+.1%})"
     clocks = ", ".join(f"{name} {mhz:.0f} MHz" for name, mhz in first.clocks_mhz.items())
@@ -120,11 +121,11 @@ def about_energy(result: EnergyResult) -> list[str]:
     ]
     return [
         f"{result.status}; {rate}",
-        f"{result.rounds} rounds of {result.window_s:g} s a graph over {result.source}, {result.threads} threads; "
-        "one frame after the other, nothing else of a run: no camera, no overlay",
-        f"idle, graphs open: {idle.total_before_w:.2f} W before, {idle.total_after_w:.2f} W after{drift}; "
-        "above idle: mJ/frame less their mean",
-        "; ".join(filter(None, [*state, clocks and f"while {result.rows[0].bucket} ran: {clocks}"])),
+        f"{result.rounds} rounds of {result.window_s:g} s a graph, {result.threads} threads, over {result.source}",
+        "one frame after the other, and nothing else of a run: no camera, no overlay",
+        f"idle, graphs open: {before_w:.2f} W before, {after_w:.2f} W after{drift}; their mean is subtracted",
+        "; ".join(filter(None, state)),
+        *([f"while {result.rows[0].bucket} ran: {clocks}"] if clocks else []),
     ]
 
 

@@ -46,7 +46,8 @@ def open_sensor(bundle: Bundle, meter: str | None) -> Meter:
     """
     power = bundle.manifest.target.power
     if meter is not None:
-        return open_typed(meter, rails=power.rails, total_of=power.total)
+        its_own = power.meter in (meter, "auto")  # the rails of a board say nothing of another meter
+        return open_typed(meter, rails=power.rails if its_own else None, total_of=power.total if its_own else None)
     try:
         return open_meter(power.meter, rails=power.rails, total_of=power.total)
     except NoSensor as error:

@@ -113,11 +113,11 @@ def _add_lines(descriptor: int, measurement: Measurement) -> bool:
     said, rest = False, b""
     while True:
         block = os.read(descriptor, 65536)
-        *lines, rest = (rest + block).split(b"\n") if block else (rest, b"")
-        newest = next((line for line in reversed(lines) if line.strip()), None)
-        if newest is None and len(rest) > LONGEST:
-            newest, rest = rest, b""
-        if newest is not None:
+        whole, _, rest = (rest + block).rpartition(b"\n") if block else (rest, b"", b"")
+        if len(rest) > LONGEST:
+            whole, rest = rest, b""
+        newest = whole.rstrip().rpartition(b"\n")[2]
+        if newest:
             said = True
             try:
                 measurement.add(time.monotonic(), {RAIL: parse_watts(newest[:LONGEST].decode(errors="replace"))})

@@ -85,6 +85,15 @@ def find_rails(root: Path) -> dict[str, Rail]:
     return {name: Rail(name, inputs) for name, inputs in zip(distinct(found), files, strict=True)}
 
 
+def renewed(rails: Sequence[Rail]) -> str:
+    """How often the chips renew what they say, where the driver tells: it is the mean of what they saw in between."""
+    try:
+        intervals = {int((rail.files[0].parent / "update_interval").read_text()) for rail in rails}
+    except (OSError, ValueError):
+        return ""
+    return f", renewed every {max(intervals)} ms"
+
+
 def open_ina3221(root: Path, rails: Sequence[str] | None, total_of: Sequence[str] | None) -> SampledMeter:
     """The power monitors of this board; `rails` leaves out all others, total_of names those that are summed.
 
@@ -110,7 +119,7 @@ def open_ina3221(root: Path, rails: Sequence[str] | None, total_of: Sequence[str
         total = f"total unknown: which of {', '.join(present)} make it? name them in the target file"
     return SampledMeter(
         name="ina3221",
-        status=f"measured by INA3221, {total}",
+        status=f"measured by INA3221, {total}{renewed(measured)}",
         read=lambda: {rail.name: rail.watts() for rail in measured},
         new_sum=lambda: PowerIntegral(GAP_PERIODS / SAMPLING_HZ),
         period_s=1 / SAMPLING_HZ,

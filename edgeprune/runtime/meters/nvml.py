@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeprune.base.device import is_jetson
 from edgeprune.runtime.meters.meter import NoSensor, NotHere, check_rails
 from edgeprune.runtime.meters.sampling import SampledMeter
 from edgeprune.runtime.meters.sums import GAP_PERIODS, CounterSum, PowerIntegral
@@ -87,7 +88,8 @@ def open_nvml(root: Path, rails: Sequence[str] | None, total_of: Sequence[str] |
     try:
         read_watts()
     except OSError as error:
-        raise NoSensor(f"NVML reports neither energy nor power of {', '.join(gpus)} ({error})") from error
+        other = "; a Jetson's power is read by --meter ina3221" if is_jetson(root) else ""
+        raise NoSensor(f"NVML reports neither energy nor power of {', '.join(gpus)} ({error}){other}") from error
     return SampledMeter(
         name="nvml",
         status=f"measured by NVML, sampled power, {total}",

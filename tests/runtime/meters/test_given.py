@@ -5,16 +5,19 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edgeprune.base.errors import InputError
 from edgeprune.bundle import Bundle
 from edgeprune.bundle.runtime_spec import Power
 from edgeprune.runtime.meters import GIVEN, NoSensor, command, meters, open_typed
 from edgeprune.runtime.meters.command import CommandMeter
-from edgeprune.runtime.meters.written import parse_watts
+from edgeprune.runtime.meters.written import MOST_W, parse_watts
 from edgeprune.runtime.preparing import open_sensor
 from tests import bundles
 from tests.runtime.meters.waiting import wait_until
@@ -44,6 +47,7 @@ def no_program_is_left(tmp_path: Path) -> Iterator[None]:
             os.kill(int(pid), 0)
 
 
+FEW = settings(max_examples=100, deadline=None, database=None, derandomize=True)
 STEADY = "while :; do echo {}; sleep 0.02; done"
 
 
@@ -64,6 +68,22 @@ def test_powers(text: str, watts: float) -> None:
 def test_what_is_no_power(text: str) -> None:
     with pytest.raises(ValueError, match="expected watts, as 5.2, or with their unit, as 5200 mW"):
         parse_watts(text)
+
+
+@FEW
+@given(st.one_of(st.text(), st.from_regex(r"[-+0-9.eE]+ ?[muWµ]*"), st.floats().map(str)))
+def test_whatever_is_written_is_a_power_or_refused(text: str) -> None:
+    with suppress(ValueError):
+        assert abs(parse_watts(text)) <= MOST_W
+
+
+@FEW
+@given(st.binary(max_size=200))
+def test_whatever_a_file_holds_is_a_power_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    held = tmp_path_factory.getbasetemp() / "held"
+    held.write_bytes(content)
+    with suppress(InputError):
+        assert open_typed(f"file:{held}").name == "file"
 
 
 # --- a command ---
@@ -115,7 +135,7 @@ def test_lines_count_when_they_arrive_and_the_last_one_holds(tmp_path: Path) -> 
         ("echo 5000000", "printed '5000000' would be 5,000,000 W; expected watts"),
         ("exit 3", "ended with exit code 3"),
         ("kill -9 $$", "ended by signal 9"),
-        (":", "printed nothing"),
+        (":", "printed nothing$"),
         ("head -c 10000 /dev/zero | tr '\\0' x; sleep 60", "printed 'xxxx"),
         ("sleep 60", "printed nothing in 0 s; where it prints and nothing arrives, its output is buffered: python -u"),
         ("trap '' TERM; while :; do sleep 0.05; done", "printed nothing in 0 s"),
@@ -123,8 +143,9 @@ def test_lines_count_when_they_arrive_and_the_last_one_holds(tmp_path: Path) -> 
     ],
 )
 def test_a_program_that_is_no_meter(program: Program, monkeypatch: pytest.MonkeyPatch, text: str, why: str) -> None:
-    monkeypatch.setattr(CommandMeter, "begin_s", 0.4)
-    monkeypatch.setattr(command, "BEGIN_S", 0.4)
+    silent = "in 0 s" in why
+    monkeypatch.setattr(CommandMeter, "begin_s", 0.3 if silent else 10)
+    monkeypatch.setattr(command, "BEGIN_S", 0.3)
     monkeypatch.setattr(command, "END_S", 0.2)
     with pytest.raises(NoSensor, match=rf"^--meter command: .*{why}"):
         open_typed(program(text))
@@ -167,6 +188,7 @@ def test_a_program_that_stops_answering_gives_no_number(
     program: Program, monkeypatch: pytest.MonkeyPatch, then: str
 ) -> None:
     monkeypatch.setattr(command, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(command, "RUN_AGAIN_S", 60)
     meter = open_typed(program(f"echo 5; sleep 0.05; echo 5; sleep 0.05; {then}"))
     meter.start()
     wait_until(lambda: meter.watts() is not None)

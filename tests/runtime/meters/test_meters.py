@@ -7,8 +7,12 @@ from typing import Any
 import pytest
 
 from edgeprune.base.errors import InputError
+from edgeprune.bundle import Bundle
+from edgeprune.bundle.runtime_spec import Power
 from edgeprune.runtime.meters import SENSORS, Energy, NoSensor, measure_idle, meters, open_meter
 from edgeprune.runtime.meters.meter import NotHere
+from edgeprune.runtime.preparing import open_sensor
+from tests import bundles
 
 AGX_ORIN = {
     "VDD_GPU_SOC": (20000, 200),
@@ -45,6 +49,17 @@ def test_agx_orin_sums_its_rails_and_says_so(ina3221: Callable[..., Path]) -> No
     assert energy.total_j == pytest.approx(energy.seconds * (4 + 2 + 3 + 1))
     assert set(energy.total_of) == set(AGX_ORIN)
     assert energy.status.endswith("total = VDD_GPU_SOC + VDD_CPU_CV + VIN_SYS_5V0 + VDDQ_VDD2_1V8AO")
+
+
+def test_how_often_the_chip_renews_its_values_is_said(ina3221: Callable[..., Path]) -> None:
+    """It averages meanwhile: readings at a higher rate see the same value again."""
+    root = ina3221(**AGX_ORIN)
+    for chip, ms in ((0, "35"), (1, "280")):
+        (folder,) = root.glob(f"sys/bus/i2c/drivers/ina3221/1-004{chip}/hwmon/*")
+        (folder / "update_interval").write_text(f"{ms}\n")
+    assert measure("ina3221", root).status.endswith("VDDQ_VDD2_1V8AO, renewed every 280 ms")
+    (folder / "update_interval").write_text("fast\n")
+    assert measure("ina3221", root).status.endswith("VDDQ_VDD2_1V8AO")
 
 
 def test_thor_has_its_input_on_an_ina238(ina3221: Callable[..., Path]) -> None:
@@ -325,6 +340,28 @@ def test_no_gpu(
         open_meter("nvml", tmp_path)
     if not driver:  # nor a GPU: installed by whatever, it is no trouble of this machine's
         assert measure("auto", tmp_path).status.startswith("no energy sensor: none of INA3221")
+
+
+def test_orins_gpu_is_read_by_another_meter(nvml: Callable[..., Any], tmp_path: Path) -> None:
+    nvml([None], [None])
+    (tmp_path / "proc/device-tree").mkdir(parents=True)
+    (tmp_path / "proc/device-tree/model").write_text("NVIDIA Jetson Orin Nano Developer Kit\0")
+    with pytest.raises(NoSensor, match=r"\(Not Supported\); a Jetson's power is read by --meter ina3221$"):
+        open_meter("nvml", tmp_path)
+
+
+def test_the_rails_of_a_board_are_those_of_its_own_meter(nvml: Callable[..., Any], tmp_path: Path) -> None:
+    """A Jetson's bundle on a server: the GPU's meter has no VDD_IN, and none is asked of it."""
+    nvml([1000], [None])
+    bundle = bundles.write_bundle(tmp_path / "bundle")
+    for meter, refused in (("ina3221", False), ("nvml", True), ("auto", True)):
+        target = bundle.manifest.target.model_copy(update={"power": Power(meter=meter, total=["VDD_IN"])})
+        changed = Bundle(bundle.folder, bundle.manifest.model_copy(update={"target": target}))
+        if refused:
+            with pytest.raises(NoSensor, match="NVML has no rail 'VDD_IN'"):
+                open_sensor(changed, "nvml")
+        else:
+            assert open_sensor(changed, "nvml").name == "nvml"
 
 
 @pytest.mark.parametrize("sign", ["proc/driver/nvidia/version", "dev/nvidia0"])
