@@ -14,10 +14,9 @@ from tests.runtime.rows import row
 
 # what the picture shows this moment
 PIXELS = """(() => {
-  const canvas = document.createElement("canvas"), picture = document.getElementById("picture");
-  canvas.width = picture.naturalWidth; canvas.height = picture.naturalHeight;
+  const canvas = document.createElement("canvas"), still = document.getElementById("frame").classList.contains("still");
   const context = canvas.getContext("2d");
-  context.drawImage(picture, 0, 0);
+  context.drawImage(document.getElementById(still ? "still" : "picture"), 0, 0);
   return Array.from(context.getImageData(0, 0, 9, 6).data).join();
 })()"""
 
@@ -97,9 +96,12 @@ def test_it_says_what_is_wrong(serve: Serve, tab: Browser) -> None:
     tab.open(f"http://localhost:{served.port}/")
     tab.until("/^no frame for [0-9]+ s$/.test(document.getElementById('state')?.textContent)")
     tab.until("document.querySelector('#faults .fault')?.textContent === 'the camera <b>stalls</b>'")
+    tab.until("document.getElementById('picture').naturalWidth > 0")
     served.server.stop()
     tab.until("document.getElementById('state').textContent === 'no connection'")
     assert text(tab, "note") == "The run has ended, or the device is away."
+    tab.until("document.getElementById('frame').classList.contains('still')")  # the last picture stays
+    assert tab.evaluate("document.getElementById('still').width") == 9
 
 
 @pytest.mark.parametrize(("width", "height"), [(390, 844), (1280, 800), (320, 600)])
