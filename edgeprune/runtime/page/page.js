@@ -4,7 +4,7 @@
 const PERIOD_MS = 1000, PATIENCE_MS = 5000, AGAIN_MS = 2000, WINDOW_S = 60;
 const at = (id) => document.getElementById(id);
 const picture = at("picture"), still = at("still"), frame = at("frame"), note = at("note"), state = at("state"), pause = at("pause");
-let paused = false, lost = false, run = null, timer = 0, again = 0, serial = 0, viewers = 0;
+let paused = false, lost = false, run = null, timer = 0, again = 0, serial = 0;
 
 const number = (value, digits = 1) => (value === null || value === undefined ? "–" : value.toFixed(digits));
 const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}%`;
@@ -54,7 +54,7 @@ picture.addEventListener("error", () => {
   if (paused || document.hidden) return;
   frame.classList.add("still");
   if (lost) return;
-  remark(viewers > 0 ? "No place for one more viewer, or no picture yet. Trying again." : "Waiting for the first frame.");
+  remark("As many are watching as this page serves. Trying again.");
   clearTimeout(again);
   again = setTimeout(play, AGAIN_MS);
 });
@@ -106,7 +106,6 @@ async function poll() {
     if (lost || (run !== null && run !== stats.run)) play();
     lost = false;
     run = stats.run;
-    viewers = stats.viewers;
     if (!paused) update(stats);
   } catch (error) {
     if (!lost) stop();
@@ -123,7 +122,8 @@ async function poll() {
 function update(stats) {
   if (stats.silence) say(stats.silence, "silent"); else say("live", "live");
   keep();
-  if (note.textContent && picture.naturalWidth && !frame.classList.contains("still")) remark("");
+  if (!stats.frames) remark("Waiting for the first frame.");
+  else if (note.textContent && picture.naturalWidth && !frame.classList.contains("still")) remark("");
   show("model", stats.model || "");
   show("engine", stats.engine || "");
   const rate = stats.camera.fps ? `, ${number(stats.camera.fps, 0)} frames a second` : "";

@@ -56,6 +56,7 @@ def test_it_plays_and_is_steered_by_keys(serve: Serve, tab: Browser) -> None:
     served = serve(TOKEN)
     tab.open(f"http://127.0.0.1:{served.port}/?token={TOKEN}")
     tab.until("document.getElementById('state')?.textContent === 'no frame yet'")
+    assert text(tab, "note") == "Waiting for the first frame."
     loop = Loop(served)
     tab.until("document.getElementById('picture').naturalWidth === 320")
     tab.until("document.getElementById('state').textContent === 'live'")
@@ -87,6 +88,21 @@ def test_it_plays_and_is_steered_by_keys(serve: Serve, tab: Browser) -> None:
     assert order == ["pause", "snapshot"]
     loop.end()
     assert not tab.said, tab.said  # no error, and nothing that the policy forbids
+
+
+def test_one_viewer_too_many_waits_for_a_place(serve: Serve, tab: Browser) -> None:
+    served = serve()
+    served.publish(1)
+    others = [served.watch() for _ in range(8)]
+    until(lambda: served.page.viewers == 8)
+    tab.open(f"http://localhost:{served.port}/")
+    tab.until(
+        "document.getElementById('note')?.textContent === 'As many are watching as this page serves. Trying again.'"
+    )
+    others.pop().close()
+    tab.until("document.getElementById('picture').naturalWidth === 9 && document.getElementById('note').hidden")
+    for each in others:
+        each.close()
 
 
 def test_it_says_what_is_wrong(serve: Serve, tab: Browser) -> None:
