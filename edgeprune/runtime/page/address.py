@@ -32,7 +32,7 @@ class Address:
     port: int
 
     def bind(self) -> socket.socket:
-        """A socket that is bound to it and does not listen yet.
+        """A socket that listens there; the kernel holds who comes before anybody accepts.
 
         Raises:
             InputError: the host has no address here, or the port is taken or not for us.
@@ -48,6 +48,7 @@ class Address:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SENT_BYTES)  # a connection has that of its listener
             bound.bind(where)
+            bound.listen(WAITING)
         except OSError as error:
             bound.close()
             raise InputError(f"--view: {self._why(error)}") from error

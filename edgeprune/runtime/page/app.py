@@ -14,13 +14,15 @@ from starlette.types import Receive, Scope, Send
 from edgeprune.runtime.page.figures import Figures
 from edgeprune.runtime.page.guard import METHODS, Access, Guard, line
 from edgeprune.runtime.page.metrics import CONTENT_TYPE, Metrics
-from edgeprune.runtime.page.pictures import Picture, Pictures
+from edgeprune.runtime.page.pictures import Pictures
 from edgeprune.runtime.page.publisher import Publisher
 
 MOST_VIEWERS = 8
 LOOK_S = 0.025  # between two looks for a newer frame: 40 pictures a second at most
 AGAIN_S = 2.0  # the same picture is sent again: who is gone is noticed, and proxies hold the connection
 BOUNDARY = "edgeprune-frame"
+# Before the first picture, and behind each: a browser shows one when the next begins. So no length can be told beforehand.
+DIVIDER = f"\r\n--{BOUNDARY}\r\nContent-Type: image/jpeg\r\n\r\n".encode()
 FOLDER = Path(__file__).parent
 FILES = {
     "/": ("page.html", "text/html; charset=utf-8"),
@@ -121,7 +123,7 @@ class _Stream(Response):
         self._page.viewers += 1
         gone = asyncio.ensure_future(_gone(receive))
         try:
-            await send({"type": "http.response.body", "body": f"--{BOUNDARY}\r\n".encode(), "more_body": True})
+            await send({"type": "http.response.body", "body": DIVIDER, "more_body": True})
             await self._play(send, gone)
         finally:
             self._page.viewers -= 1
@@ -136,15 +138,9 @@ class _Stream(Response):
         while not gone.done():
             picture = self._page.pictures.newest()
             if picture and (picture.number != sent or clock() - sent_s > AGAIN_S):
-                await send({"type": "http.response.body", "body": _part(picture), "more_body": True})
+                await send({"type": "http.response.body", "body": picture.jpeg + DIVIDER, "more_body": True})
                 sent, sent_s = picture.number, clock()
             await asyncio.sleep(LOOK_S)
-
-
-def _part(picture: Picture) -> bytes:
-    """With the boundary behind it: a browser shows a picture when it knows its end."""
-    head = f"Content-Type: image/jpeg\r\nContent-Length: {len(picture.jpeg)}\r\nX-Frame: {picture.number}\r\n\r\n"
-    return head.encode() + picture.jpeg + f"\r\n--{BOUNDARY}\r\n".encode()
 
 
 async def _gone(receive: Receive) -> None:

@@ -3,8 +3,8 @@
 
 const PERIOD_MS = 1000, PATIENCE_MS = 5000, AGAIN_MS = 2000, WINDOW_S = 60;
 const at = (id) => document.getElementById(id);
-const picture = at("picture"), frame = at("frame"), note = at("note"), state = at("state"), pause = at("pause");
-let paused = false, lost = false, run = null, timer = 0, again = 0, serial = 0, viewers = 0;
+const picture = at("picture"), still = at("still"), frame = at("frame"), note = at("note"), state = at("state"), pause = at("pause");
+let paused = false, lost = false, run = null, timer = 0, again = 0, serial = 0;
 
 const number = (value, digits = 1) => (value === null || value === undefined ? "–" : value.toFixed(digits));
 const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}%`;
@@ -28,21 +28,33 @@ function play() {
   picture.src = `stream.mjpg?n=${serial}`;
 }
 
-function freeze() {
+// What is shown this moment is kept: a stream that ends takes its picture along.
+function keep() {
+  if (frame.classList.contains("still") || !picture.naturalWidth) return;
+  still.width = picture.naturalWidth;
+  still.height = picture.naturalHeight;
+  still.getContext("2d").drawImage(picture, 0, 0);
+}
+
+function stop() {
   clearTimeout(again);
-  serial += 1;
-  picture.src = `snapshot.jpg?n=${serial}`;
+  keep();
+  frame.classList.add("still");
+  picture.removeAttribute("src");  // who does not look costs nothing
 }
 
 picture.addEventListener("load", () => {
-  frame.classList.remove("empty");
-  remark(paused ? "paused" : "");
+  if (paused) return;
+  frame.classList.remove("still");
+  if (!still.width) keep();
+  if (!lost) remark("");
 });
 
 picture.addEventListener("error", () => {
-  if (paused || lost || document.hidden) return;
-  frame.classList.add("empty");
-  remark(viewers > 0 ? "No place for one more viewer, or no picture yet. Trying again." : "Waiting for the first frame.");
+  if (paused || document.hidden) return;
+  frame.classList.add("still");
+  if (lost) return;
+  remark("As many are watching as this page serves. Trying again.");
   clearTimeout(again);
   again = setTimeout(play, AGAIN_MS);
 });
@@ -52,8 +64,9 @@ function setPaused(value) {
   pause.setAttribute("aria-pressed", String(paused));
   pause.firstChild.textContent = paused ? "Play " : "Pause ";
   if (paused) {
-    freeze();
+    stop();
     say("paused", "waiting");
+    remark("paused");
   } else {
     remark("");
     play();
@@ -74,10 +87,10 @@ document.addEventListener("keydown", (event) => {
 });
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) {
-    picture.removeAttribute("src");  // who does not look costs nothing
+    stop();
     clearTimeout(timer);
   } else {
-    if (paused) freeze(); else play();
+    play();
     poll();
   }
 });
@@ -93,9 +106,9 @@ async function poll() {
     if (lost || (run !== null && run !== stats.run)) play();
     lost = false;
     run = stats.run;
-    viewers = stats.viewers;
     if (!paused) update(stats);
   } catch (error) {
+    if (!lost) stop();
     lost = true;
     say(error.message === "no token" ? "the token is no longer valid" : "no connection", "lost");
     remark(error.message === "no token" ? "Open the address that the run printed." : "The run has ended, or the device is away.");
@@ -108,7 +121,9 @@ async function poll() {
 
 function update(stats) {
   if (stats.silence) say(stats.silence, "silent"); else say("live", "live");
-  if (note.textContent && picture.naturalWidth && !frame.classList.contains("empty")) remark("");
+  keep();
+  if (!stats.frames) remark("Waiting for the first frame.");
+  else if (note.textContent && picture.naturalWidth && !frame.classList.contains("still")) remark("");
   show("model", stats.model || "");
   show("engine", stats.engine || "");
   const rate = stats.camera.fps ? `, ${number(stats.camera.fps, 0)} frames a second` : "";
@@ -136,10 +151,10 @@ function update(stats) {
   faults(stats.faults);
 }
 
-// The smallest of 1, 2, 3, 5, 10, ... that is no smaller: a scale that stays when values tremble.
+// The smallest of some round numbers that is no smaller: a scale that stays when values tremble.
 function round(value) {
   const power = 10 ** Math.floor(Math.log10(value || 1));
-  return power * [1, 2, 3, 5, 10].find((each) => each * power >= value);
+  return power * [1, 1.5, 2, 3, 4, 5, 6, 8, 10].find((each) => each * power >= value);
 }
 
 function chart(id, points, first, second, unit, label) {
@@ -221,7 +236,7 @@ function faults(found) {
   list.dataset.key = key;
   list.tabIndex = last.length ? 0 : -1;  // to scroll it by keys
   list.replaceChildren(...(last.length ? last.map((each) => {
-    const item = element("li"), when = element("time", "", new Date(1000 * each.at_s).toLocaleTimeString());
+    const item = element("li"), when = element("time", "", new Date(1000 * each.at_s).toLocaleTimeString([], { hour12: false }));
     item.append(when, element("span", "fault", each.line));
     return item;
   }) : [element("li", "", "none")]));

@@ -49,7 +49,7 @@ class Pictures:
         if (factor := -(-max(picture.size) // MOST_PX)) > 1:
             picture = picture.reduce(factor)
         data = io.BytesIO()
-        picture.save(data, "JPEG", quality=QUALITY)
+        picture.save(data, "JPEG", quality=QUALITY, comment=f"frame {shown.number}")
         pixels = tuple(Image.fromarray(shown.result.labels).histogram())
         self.drawn += 1
         self.last = Picture(

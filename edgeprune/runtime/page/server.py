@@ -1,6 +1,7 @@
-"""uvicorn in a thread of its own, on a socket that is bound already."""
+"""uvicorn in a thread of its own, on a socket that listens already."""
 
 import asyncio
+import logging
 import socket
 import threading
 from contextlib import suppress
@@ -13,6 +14,8 @@ from edgeprune.runtime.page.address import WAITING
 from edgeprune.runtime.page.connection import HEADER_BYTES, Connection, quietly
 from edgeprune.runtime.page.throttle import Throttled
 
+logger = logging.getLogger(__name__)
+
 SHARE = 0.08  # of one core
 START_S = 10.0  # a busy machine may take long to start a thread
 STOP_S = 0.5  # a run is ended within a second
@@ -24,7 +27,7 @@ class Server:
 
     Args:
         app: what answers.
-        listener: bound; the server's from here on.
+        listener: listens already; the server's from here on.
         share: of one core, that it may take.
 
     Raises:
@@ -51,18 +54,22 @@ class Server:
         self._loop = asyncio.SelectorEventLoop(self._selector)
         self._loop.set_exception_handler(quietly)
         self._started = threading.Event()
+        self._failed = False
         self._serving: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._run, name="live page", daemon=True)
         self._thread.start()
-        if not self._started.wait(START_S) or not self._thread.is_alive():
+        if not self._started.wait(START_S) or self._failed:
             self.stop()
             raise RunError("the live page did not start; leave --view out")
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
-            with suppress(asyncio.CancelledError):
+            with suppress(asyncio.CancelledError):  # the end
                 self._loop.run_until_complete(self._serve())
+        except Exception as error:
+            self._failed = True
+            logger.warning(f"live page: it ended ({type(error).__name__}: {error}); the run goes on")
         finally:
             self._started.set()
             self._end()

@@ -97,7 +97,7 @@ class Browser:
         """Waits until it is true, however slow the machine."""
         deadline_s = time.monotonic() + PATIENCE_S
         while not self.evaluate(expression):
-            assert time.monotonic() < deadline_s, (expression, self.evaluate("document.body.innerText"), self.said)
+            assert time.monotonic() < deadline_s, (expression, self.evaluate("document.body.innerText"), self.said[-3:])
             time.sleep(0.05)
 
     def press(self, key: str, code: str) -> None:

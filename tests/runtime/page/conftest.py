@@ -66,8 +66,8 @@ class Served(NamedTuple):
         return found
 
     def watch(self, path: str = "/stream.mjpg") -> socket.socket:
-        """A connection that has asked for the stream."""
-        return self.connect(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        """A connection that has asked for the stream, in a version of HTTP that does not cut it into chunks."""
+        return self.connect(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
 
     def publish(self, index: int, **values: Any) -> None:
         publish(self.publisher, index, **values)

@@ -11,23 +11,18 @@ from PIL import Image
 from edgeprune.runtime.page.publisher import SILENT_S
 from tests.runtime.page.conftest import Serve, until
 
-PART = re.compile(rb"Content-Type: image/jpeg\r\nContent-Length: (\d+)\r\nX-Frame: (\d+)\r\n\r\n")
+DIVIDER = b"\r\n--edgeprune-frame\r\nContent-Type: image/jpeg\r\n\r\n"
 
 
 def pictures_of(connection: socket.socket, count: int) -> list[tuple[int, bytes]]:
-    """The next of a stream: their numbers and files."""
-    found: list[tuple[int, bytes]] = []
+    """The next of a stream: their numbers and files. None of them has begun to come, or this is the first call."""
     held = b""
-    while len(found) < count:
-        match = PART.search(held)
-        if match and len(held) >= match.end() + int(match[1]):
-            found.append((int(match[2]), held[match.end() : match.end() + int(match[1])]))
-            held = held[match.end() + int(match[1]) :]
-            continue
+    while held.count(b"\xff\xd9" + DIVIDER) < count:  # what ends a JPEG
         data = connection.recv(1 << 16)
         assert data, "the stream has ended"
         held += data
-    return found
+    files = [part for part in held.split(DIVIDER) if part.startswith(b"\xff\xd8")]
+    return [(int(Image.open(io.BytesIO(each)).info["comment"].split()[1]), each) for each in files]
 
 
 def test_the_stream_plays(serve: Serve) -> None:
@@ -47,6 +42,18 @@ def test_the_head_of_the_stream(serve: Serve) -> None:
     answer = serve().ask("/stream.mjpg", "HEAD")
     assert answer.status == 200 and answer.body == b""
     assert answer.headers["content-type"] == "multipart/x-mixed-replace; boundary=edgeprune-frame"
+
+
+def test_others_play_it_too(serve: Serve) -> None:
+    """FFmpeg, and so OpenCV, VLC and what else is made of it."""
+    av = pytest.importorskip("av", reason="needs PyAV: pip install 'edgeprune[video]'")
+    served = serve()
+    served.publish(5, height=40, width=64)
+    with av.open(f"http://127.0.0.1:{served.port}/stream.mjpg", format="mpjpeg") as opened:
+        until(lambda: served.page.viewers == 1)
+        served.publish(3, height=40, width=64)
+        frame = next(opened.decode(video=0))
+        assert (frame.height, frame.width) == (40, 64)
 
 
 def test_one_drawing_serves_all_viewers(serve: Serve) -> None:

@@ -14,10 +14,9 @@ from tests.runtime.rows import row
 
 # what the picture shows this moment
 PIXELS = """(() => {
-  const canvas = document.createElement("canvas"), picture = document.getElementById("picture");
-  canvas.width = picture.naturalWidth; canvas.height = picture.naturalHeight;
+  const canvas = document.createElement("canvas"), still = document.getElementById("frame").classList.contains("still");
   const context = canvas.getContext("2d");
-  context.drawImage(picture, 0, 0);
+  context.drawImage(document.getElementById(still ? "still" : "picture"), 0, 0);
   return Array.from(context.getImageData(0, 0, 9, 6).data).join();
 })()"""
 
@@ -57,6 +56,7 @@ def test_it_plays_and_is_steered_by_keys(serve: Serve, tab: Browser) -> None:
     served = serve(TOKEN)
     tab.open(f"http://127.0.0.1:{served.port}/?token={TOKEN}")
     tab.until("document.getElementById('state')?.textContent === 'no frame yet'")
+    assert text(tab, "note") == "Waiting for the first frame."
     loop = Loop(served)
     tab.until("document.getElementById('picture').naturalWidth === 320")
     tab.until("document.getElementById('state').textContent === 'live'")
@@ -90,6 +90,21 @@ def test_it_plays_and_is_steered_by_keys(serve: Serve, tab: Browser) -> None:
     assert not tab.said, tab.said  # no error, and nothing that the policy forbids
 
 
+def test_one_viewer_too_many_waits_for_a_place(serve: Serve, tab: Browser) -> None:
+    served = serve()
+    served.publish(1)
+    others = [served.watch() for _ in range(8)]
+    until(lambda: served.page.viewers == 8)
+    tab.open(f"http://localhost:{served.port}/")
+    tab.until(
+        "document.getElementById('note')?.textContent === 'As many are watching as this page serves. Trying again.'"
+    )
+    others.pop().close()
+    tab.until("document.getElementById('picture').naturalWidth === 9 && document.getElementById('note').hidden")
+    for each in others:
+        each.close()
+
+
 def test_it_says_what_is_wrong(serve: Serve, tab: Browser) -> None:
     served = serve()
     served.publish(1, end_ns=time.monotonic_ns() - round((SILENT_S + 3) * 1e9))
@@ -97,9 +112,12 @@ def test_it_says_what_is_wrong(serve: Serve, tab: Browser) -> None:
     tab.open(f"http://localhost:{served.port}/")
     tab.until("/^no frame for [0-9]+ s$/.test(document.getElementById('state')?.textContent)")
     tab.until("document.querySelector('#faults .fault')?.textContent === 'the camera <b>stalls</b>'")
+    tab.until("document.getElementById('picture').naturalWidth > 0")
     served.server.stop()
     tab.until("document.getElementById('state').textContent === 'no connection'")
     assert text(tab, "note") == "The run has ended, or the device is away."
+    tab.until("document.getElementById('frame').classList.contains('still')")  # the last picture stays
+    assert tab.evaluate("document.getElementById('still').width") == 9
 
 
 @pytest.mark.parametrize(("width", "height"), [(390, 844), (1280, 800), (320, 600)])

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 
 import pytest
 
@@ -95,7 +96,7 @@ def mutated(whole: bytes, chance: random.Random) -> bytes:
 
 def answers(served: Served, numbers: Iterator[int], answer_s: float) -> Iterator[tuple[int, bytes]]:
     """Sends requests, many at a time, each on a connection of its own; the number and what came back within answer_s."""
-    while some := [number for number, _ in zip(numbers, range(TOGETHER), strict=False)]:
+    while some := list(islice(numbers, TOGETHER)):
         open_: dict[socket.socket, int] = {}
         for number in some:
             connection = served.connect()
@@ -134,6 +135,7 @@ def campaign(serve: Serve, first: int, count: int, token: str | None, caplog: py
                 assert answer[9:10] != b"2" and b"JFIF" not in answer and b'"frames"' not in answer, (number, answer)
         until(lambda: not served.server._server.server_state.connections)
         until(lambda: served.page.viewers == 0)
+    assert sum(found.values()) == count
     assert not caplog.records, [record.getMessage() for record in caplog.records]
     known = {"Authorization": f"Bearer {token}"} if token else {}
     assert served.ask("/stats", headers=known).json["frames"] == 1 and served.publisher.take().totals.faults == 0

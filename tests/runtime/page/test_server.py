@@ -1,10 +1,12 @@
 """The server's thread: it starts before the first frame, ends at once, and no viewer reaches the loop."""
 
+import os
 import threading
 import time
 
 import pytest
 
+from edgeprune.base.errors import RunError
 from edgeprune.runtime.page.address import Address
 from tests.runtime.page.conftest import Serve, publish_noise, until
 from tests.runtime.page.test_app import pictures_of
@@ -27,6 +29,15 @@ def test_it_ends_at_once_whatever_its_viewers_do(serve: Serve) -> None:
     with Address("127.0.0.1", served.port).bind() as again:  # the port is free
         again.listen()
     served.server.stop()
+
+
+def test_a_server_that_fails_leaves_no_thread_and_no_socket(serve: Serve, said: list[str]) -> None:
+    served = serve()  # skips where its libraries are missing
+    listener = Address("127.0.0.1", 0).bind()
+    os.close(listener.detach())  # as if it were gone
+    with pytest.raises(RunError, match="the live page did not start; leave --view out"):
+        type(served.server)(served.page.app, listener)
+    assert len(said) == 1 and said[0].startswith("live page: it ended (")
 
 
 def test_a_slow_viewer_skips_frames_and_others_do_not_wait(serve: Serve) -> None:
