@@ -113,7 +113,9 @@ def film(tmp_path: Path) -> Path:
     return path
 
 
-def test_outputs_that_are_inputs(edgeprune: Type, tiny: Path, film: Path, tmp_path: Path) -> None:
+def test_outputs_that_are_inputs(
+    edgeprune: Type, tiny: Path, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = film.read_bytes()
     (tmp_path / "link.mp4").symlink_to(film)
     run = ("run", "--bundle", tiny, "--meter", "none")
@@ -126,7 +128,8 @@ def test_outputs_that_are_inputs(edgeprune: Type, tiny: Path, film: Path, tmp_pa
     assert_one_line(edgeprune(*run, "--camera", "film.mp4", "--out", partial), "a run that failed has kept")
     os.mkfifo("pipe.mp4")
     assert_one_line(edgeprune(*run, "--camera", partial, "--out", "pipe.mp4"), "is neither a file nor a folder")
-    assert_one_line(edgeprune(*run, "--camera", "pipe.mp4"), "pipe.mp4 is a pipe; name a file")
+    monkeypatch.setattr("edgeprune.runtime.cameras.pipe.OPEN_TIMEOUT_S", 0.1)
+    assert_one_line(edgeprune(*run, "--camera", "pipe.mp4"), "came from pipe.mp4 within 0.1 s; start what writes to it")
     folder = tmp_path / "folder"
     folder.mkdir()
     Image.fromarray(bundles.frame_with(3)).save(folder / "0.png")

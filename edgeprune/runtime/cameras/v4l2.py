@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from edgeprune.base.errors import InputError, choose
-from edgeprune.runtime.cameras.jpegs import JpegDecoder
+from edgeprune.runtime.cameras.jpegs import LiveJpegs
 from edgeprune.runtime.cameras.kind import Wanted
-from edgeprune.runtime.cameras.pyav import LiveStream, load_av
+from edgeprune.runtime.cameras.pyav import load_av
 from edgeprune.runtime.cameras.source import FrameSource
 from edgeprune.runtime.cameras.v4l2_modes import COMPRESSED, FORMATS, Mode, modes_of
 
@@ -171,13 +171,12 @@ def _check(device: str, asked: Asked, camera: FrameSource, container: Any) -> No
         camera.note = f"{device} gives {camera.fps:g} frames a second for fps={asked.fps:g}"
 
 
-class V4l2Camera(LiveStream):
+class V4l2Camera(LiveJpegs):
     """Frames of a V4L2 device that is read without blocking, each captured when its driver says so."""
 
     def __init__(self, uri: str, container: Any):
         super().__init__(uri, container)
         self.uri = uri  # a device and its mode, in which nothing is secret
-        self._jpegs = JpegDecoder() if self._stream.codec_context.name == "mjpeg" else None
         self._last_ns = 0
 
     def packets(self) -> Iterator[Any]:
@@ -192,24 +191,14 @@ class V4l2Camera(LiveStream):
                     copied = av.Packet(bytes(packet))
                     copied.pts, copied.time_base = packet.pts, packet.time_base
                     del packet
-                    yield copied
+                    if copied.size:
+                        yield copied
             except BlockingIOError:
                 if time.monotonic() - last_s > READ_TIMEOUT_S:
                     raise TimeoutError from None
                 time.sleep(POLL_S)
             else:
                 raise self.gone("it delivers nothing more")
-
-    def decode(self, packet: Any) -> list[Any]:
-        if not packet.size:
-            return []
-        if self._jpegs is None:
-            frames: list[Any] = self._stream.codec_context.decode(packet)
-            return frames
-        frame = self._jpegs(packet)
-        if frame is None:
-            raise load_av().error.InvalidDataError(errno.EINVAL, "a damaged JPEG")
-        return [frame]
 
     def captured_ns(self, packet: Any) -> int | None:
         """The driver's time, which is of the monotonic clock in most drivers; None where it can't be."""
