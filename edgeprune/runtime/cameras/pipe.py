@@ -15,7 +15,7 @@ from typing import Any
 from edgeprune.base.errors import InputError
 from edgeprune.runtime.cameras.jpegs import LiveJpegs
 from edgeprune.runtime.cameras.kind import Wanted
-from edgeprune.runtime.cameras.pyav import METADATA, load_av
+from edgeprune.runtime.cameras.pyav import load_av, open_bytes
 from edgeprune.runtime.cameras.source import FrameSource
 
 STANDARD_INPUT = "-"
@@ -32,7 +32,7 @@ def open_pipe(uri: str, wanted: Wanted) -> FrameSource:
     shown = "standard input" if uri == STANDARD_INPUT else uri
     pipe = _Pipe(_descriptor(uri), OPEN_TIMEOUT_S)
     try:
-        container = av.open(pipe, **METADATA)
+        container = open_bytes(pipe.read)
         if not container.streams.video:
             container.close()
             raise InputError(f"no video in {shown}; write a video stream to it, such as MPEG-TS, Matroska or MJPEG")
@@ -74,7 +74,7 @@ def _descriptor(uri: str) -> int:
 
 
 class _Pipe:
-    """A file for PyAV: what is there, without waiting for more.
+    """What is there, without waiting for more.
 
     Attributes:
         end_s: by the monotonic clock, until when something has to come; None: it is waited for however long.

@@ -106,6 +106,21 @@ def said(stdin: int | None, data: bytes | None = None) -> str:
     return done.stdout.decode().strip()
 
 
+def test_ctrl_c_while_nothing_comes() -> None:
+    """PyAV prints the exception of a callback, and goes on."""
+    stop = "threading.Timer(0.5, lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)).start()"
+    code = f"import signal, threading\n{stop}\n{COUNT}"
+    reader, writer = os.pipe()
+    began_s = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdin=reader, cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    os.close(reader)
+    os.close(writer)
+    assert done.returncode != 0 and done.stderr.endswith("KeyboardInterrupt\n") and "ignored" not in done.stderr
+    assert time.monotonic() - began_s < 10
+
+
 def test_standard_input(make_video: Callable[..., Path], tmp_path: Path) -> None:
     path = make_video("a.ts", codec="mpeg2video")
     assert said(None, path.read_bytes()) == "30 -"
