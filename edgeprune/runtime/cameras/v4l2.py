@@ -22,7 +22,7 @@ DEVICES = "/dev/video*"
 NAMED = ("/dev/v4l/by-id/*", "/dev/v4l/by-path/*")  # links that stay when a camera is plugged in again
 OPTIONS = ("size", "fps", "format")
 MOST_PX, MOST_FPS = 16384, 1000.0
-OPEN_TIMEOUT_S = 10.0  # for the first frame
+OPEN_TIMEOUT_S = 10.0  # for the first frame; without one it opens all the same, and stalls
 READ_TIMEOUT_S = (
     5.0  # without a frame for as long, the camera counts as stalled; in the dark one may give 5 a second, or 1
 )
@@ -150,8 +150,6 @@ def _open(device: str, options: dict[str, str], others: list[str]) -> Any:
         raise InputError(
             f"no permission to open {device}; type: sudo usermod -aG video $USER, and log in again"
         ) from error
-    except av.error.ExitError as error:
-        raise InputError(f"{device} gives no frame within {OPEN_TIMEOUT_S:g} s; plug it in again") from error
     except (av.error.FFmpegError, OSError) as error:
         if error.errno == errno.EBUSY:
             raise InputError(f"{device} is in use by another program; close that one and run again") from error
