@@ -206,7 +206,7 @@ def test_sigterm_while_a_camera_is_away(start: Start, tmp_path: Path) -> None:
     time.sleep(0.7)  # in the second pause, or between two attempts
     began_s = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=600) == 0 and time.monotonic() - began_s < 1
+    assert process.wait(timeout=600) == 0 and time.monotonic() - began_s < 5  # 0.3 s where nothing else runs
     assert process.stdout is not None
     summary = json.loads(process.stdout.read())
     assert (summary["ended"], summary["failure"]) == ("interrupted", None)
@@ -217,6 +217,7 @@ def test_sigterm_while_a_camera_is_away(start: Start, tmp_path: Path) -> None:
     "rtsp:/me:secret@host/a", "rtp://me:secret@host/a", "rtsp://me:secret@127.0.0.1:1/a", "me:secret@host", "rtsp:me:secret@h",
     "rtsp//me:secret@h", "rtsp:\\\\me:secret@h", "me%3Asecret@h", "secret@host/live", "host/live?pin=secret",
     "synthetic://me:secret@street", "synthetic://me:secret", "synthetic://secret℀@street", "csi://me:secret@0",
+    "http://me:secret@127.0.0.1:1/a", "https://me:secret@[/a", "rtsps://me:secret@127.0.0.1:1/a", "0?pin=secret@1",
     "me:secret@rtsp://host", "me:secret" + "x" * 300 + "@host",
 ])  # fmt: skip
 def test_refusals_hide_the_password(edgeprune: Type, tiny: Path, uri: str) -> None:
