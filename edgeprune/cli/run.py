@@ -151,6 +151,12 @@ def show_summary(summary: RunSummary) -> None:
         f"latency  p50 {_number(latency_ms.p50)}, p95 {_number(latency_ms.p95)}, p99 {_number(latency_ms.p99)} ms "
         "(frame in hand to labels in hand)"
     )
+    if summary.camera.live:
+        age_ms = figures.age_ms
+        click.echo(
+            f"age      p50 {_number(age_ms.p50)}, p95 {_number(age_ms.p95)}, p99 {_number(age_ms.p99)} ms "
+            "(captured to labels in hand)"
+        )
     shown = [{"stage": stage, **vars(ms)} for stage, ms in figures.stages_ms.items() if ms.p50 is not None]
     show_table(shown, {"stage": ("stage, ms", ""), "p50": ("p50", ".2f"), "p95": ("p95", ".2f"), "p99": ("p99", ".2f")})
     buckets = ", ".join(f"{name} x{count}" for name, count in figures.buckets.items())

@@ -210,7 +210,7 @@ def refuse_few_samples(energy: Energy, seconds: float) -> None:
 
 def idle_of(before: Energy, after: Energy, temperature_c: dict[str, dict[str, float]]) -> Idle:
     """What two measurements of idle power say; a drift beyond MOST_DRIFT is said too."""
-    before_w, after_w = watts_of(before), watts_of(after)
+    before_w, after_w = before.rails_w, after.rails_w
     totals = [sum(each[rail] for rail in before.total_of) for each in (before_w, after_w)]
     drift = totals[1] / totals[0] - 1 if totals[0] else None
     if drift is not None and abs(drift) > MOST_DRIFT:
@@ -221,16 +221,11 @@ def idle_of(before: Energy, after: Energy, temperature_c: dict[str, dict[str, fl
     return Idle(before_w, after_w, totals[0], totals[1], drift, temperature_c)
 
 
-def watts_of(energy: Energy) -> dict[str, float]:
-    """Mean power by rail."""
-    return {rail: joules / energy.seconds for rail, joules in energy.joules.items()}
-
-
 def figures_of(measured: Measured, idle: Idle) -> EnergyFigures:
     """Mean power over all windows, weighted with their length, over the frames of the very same windows."""
     windows, energies = measured.windows, measured.energies
     frames, seconds = sum(window.frames for window in windows), sum(window.seconds for window in windows)
-    by_round = [watts_of(energy) for energy in energies]
+    by_round = [energy.rails_w for energy in energies]
     total_of = energies[0].total_of
 
     def rail_energy(rail: str) -> RailEnergy:

@@ -21,7 +21,8 @@ class Row:
     Attributes:
         index: of the frame in its source, from 0; dropped frames are counted.
         name: of the frame, where it has one: an image's file name.
-        capture_ns: when it was decoded and due, by the monotonic clock.
+        capture_ns: when its camera's driver captured it, or where none says, when it was decoded and due, by the monotonic
+            clock.
         presentation_s: when a player shows it, from the start of its file; None where there are no such times.
         start_ns, end_ns: frame in hand, labels in hand, by the monotonic clock.
         wait_ms: for the frame.
@@ -69,12 +70,12 @@ def milliseconds(start_ns: int, end_ns: int) -> float:
 
 
 class Ledger:
-    """What a summary needs of the rows of a run, column by column, 75 bytes a row (0.1 MB per 1,400 frames)."""
+    """What a summary needs of the rows of a run, column by column, 83 bytes a row (0.1 MB per 1,200 frames)."""
 
     def __init__(self) -> None:
         # in units of the last digit; -1: None. A frame of a time-lapse is waited for longer than 32 bits hold
         self._ms = {column: array("q" if column == "wait_ms" else "i") for column in MS_COLUMNS}
-        self._counts = {column: array("q") for column in ("start_ns", "end_ns", "tokens", "dropped")}
+        self._counts = {column: array("q") for column in ("capture_ns", "start_ns", "end_ns", "tokens", "dropped")}
         self._watts = array("f")  # NaN: None
         self._asked, self._buckets = array("H"), array("H")
         self._names: list[str] = []
@@ -98,7 +99,7 @@ class Ledger:
         return np.where(units < 0, np.nan, units / 10**DIGITS)
 
     def counts(self, column: str) -> npt.NDArray[np.int64]:
-        """`start_ns`, `end_ns`, `tokens` or `dropped`."""
+        """`capture_ns`, `start_ns`, `end_ns`, `tokens` or `dropped`."""
         return np.array(self._counts[column])
 
     def watts(self) -> npt.NDArray[np.float64]:

@@ -20,6 +20,7 @@ class RunFigures:
         dropped: lost between them.
         fps: frames over the time from the first start to the last end.
         latency_ms: frame in hand to labels in hand.
+        age_ms: how old a frame is when its labels are in hand: from its capture (`capture_ns`) on.
         stages_ms: of each of STAGES, over the frames for which it ran.
         tokens_mean: tokens per frame, summed over the blocks.
         buckets: how many frames each had.
@@ -29,6 +30,7 @@ class RunFigures:
     dropped: int
     fps: float | None
     latency_ms: Percentiles
+    age_ms: Percentiles
     stages_ms: dict[str, Percentiles]
     tokens_mean: float | None
     buckets: dict[str, int]
@@ -91,6 +93,7 @@ def summarise_run(rows: Ledger) -> RunFigures:
         dropped=int(rows.counts("dropped").sum()),
         fps=len(rows) / seconds if seconds > 0 else None,
         latency_ms=percentiles(rows.ms("latency_ms")),
+        age_ms=percentiles((rows.counts("end_ns") - rows.counts("capture_ns")) / 1e6),
         stages_ms={stage: _percentiles_of_stage(rows, stage) for stage in STAGES},
         tokens_mean=float(rows.counts("tokens").mean()) if len(rows) else None,
         buckets=rows.buckets(),

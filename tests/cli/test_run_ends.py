@@ -113,7 +113,9 @@ def film(tmp_path: Path) -> Path:
     return path
 
 
-def test_outputs_that_are_inputs(edgeprune: Type, tiny: Path, film: Path, tmp_path: Path) -> None:
+def test_outputs_that_are_inputs(
+    edgeprune: Type, tiny: Path, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = film.read_bytes()
     (tmp_path / "link.mp4").symlink_to(film)
     run = ("run", "--bundle", tiny, "--meter", "none")
@@ -126,7 +128,8 @@ def test_outputs_that_are_inputs(edgeprune: Type, tiny: Path, film: Path, tmp_pa
     assert_one_line(edgeprune(*run, "--camera", "film.mp4", "--out", partial), "a run that failed has kept")
     os.mkfifo("pipe.mp4")
     assert_one_line(edgeprune(*run, "--camera", partial, "--out", "pipe.mp4"), "is neither a file nor a folder")
-    assert_one_line(edgeprune(*run, "--camera", "pipe.mp4"), "pipe.mp4 is a pipe; name a file")
+    monkeypatch.setattr("edgeprune.runtime.cameras.pipe.OPEN_TIMEOUT_S", 0.1)
+    assert_one_line(edgeprune(*run, "--camera", "pipe.mp4"), "came from pipe.mp4 within 0.1 s; start what writes to it")
     folder = tmp_path / "folder"
     folder.mkdir()
     Image.fromarray(bundles.frame_with(3)).save(folder / "0.png")
@@ -203,7 +206,7 @@ def test_sigterm_while_a_camera_is_away(start: Start, tmp_path: Path) -> None:
     time.sleep(0.7)  # in the second pause, or between two attempts
     began_s = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=600) == 0 and time.monotonic() - began_s < 1
+    assert process.wait(timeout=600) == 0 and time.monotonic() - began_s < 5  # 0.3 s where nothing else runs
     assert process.stdout is not None
     summary = json.loads(process.stdout.read())
     assert (summary["ended"], summary["failure"]) == ("interrupted", None)
@@ -214,6 +217,7 @@ def test_sigterm_while_a_camera_is_away(start: Start, tmp_path: Path) -> None:
     "rtsp:/me:secret@host/a", "rtp://me:secret@host/a", "rtsp://me:secret@127.0.0.1:1/a", "me:secret@host", "rtsp:me:secret@h",
     "rtsp//me:secret@h", "rtsp:\\\\me:secret@h", "me%3Asecret@h", "secret@host/live", "host/live?pin=secret",
     "synthetic://me:secret@street", "synthetic://me:secret", "synthetic://secret℀@street", "csi://me:secret@0",
+    "http://me:secret@127.0.0.1:1/a", "https://me:secret@[/a", "rtsps://me:secret@127.0.0.1:1/a", "0?pin=secret@1",
     "me:secret@rtsp://host", "me:secret" + "x" * 300 + "@host",
 ])  # fmt: skip
 def test_refusals_hide_the_password(edgeprune: Type, tiny: Path, uri: str) -> None:

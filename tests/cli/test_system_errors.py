@@ -202,13 +202,14 @@ def test_sizes_that_are_built() -> None:
     assert parse_size("384x512") == (384, 512) and parse_size("2048X2048") == (2048, 2048)
 
 
-def test_inputs_that_would_block(edgeprune: Type, tiny: Path, tmp_path: Path) -> None:
+def test_inputs_that_would_block(edgeprune: Type, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeprune.runtime.cameras.pipe.OPEN_TIMEOUT_S", 0.1)
     os.mkfifo(tmp_path / "fifo.yaml")
     os.mkfifo(tmp_path / "fifo")
     said = "is a pipe; name a file"
     assert_one_line(edgeprune("data", "lint", "fifo.yaml"), said)
     assert_one_line(edgeprune("lint", "fifo"), said)
-    assert_one_line(edgeprune("run", "--bundle", tiny, "--camera", "fifo"), said)
+    assert_one_line(edgeprune("run", "--bundle", tiny, "--camera", "fifo"), "start what writes to it")
     assert_one_line(edgeprune("build", "--checkpoint", "fifo"), said)
     assert_one_line(edgeprune("bench", "--bundle", tiny, "--baseline", "fifo"), said)
     assert_one_line(edgeprune("train", "fifo.yaml"), said)

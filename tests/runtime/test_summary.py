@@ -56,6 +56,7 @@ def test_summary_by_hand(ledger: Ledger) -> None:
     assert figures.fps == pytest.approx(10 / 0.49)
     assert figures.latency_ms == percentiles([31.5 + index for index in range(10)])
     assert astuple(figures.latency_ms) == pytest.approx((36.0, 40.05, 40.41))
+    assert astuple(figures.age_ms) == pytest.approx((45.0, 45.0, 45.0))  # captured 5 ms before it was taken
     assert list(figures.stages_ms) == ["fit", "trunk", "choose", "tail", "overlay", "encode"]
     assert figures.stages_ms["trunk"].p50 == 14.5
     assert figures.stages_ms["encode"] == Percentiles(None, None, None)
@@ -82,7 +83,7 @@ def test_recomputed_from_the_record(tmp_path: Path, ledger: Ledger, name: str) -
 def test_run_of_no_frames() -> None:
     figures = summarise_run(Ledger())
     assert figures.frames == 0 and figures.fps is None and figures.tokens_mean is None
-    assert figures.latency_ms == Percentiles(None, None, None) and figures.buckets == {}
+    assert figures.latency_ms == figures.age_ms == Percentiles(None, None, None) and figures.buckets == {}
     assert overhead(Ledger()) == Overhead(None, None)
 
 

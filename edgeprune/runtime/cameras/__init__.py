@@ -12,6 +12,7 @@ from edgeprune.runtime.cameras import csi, synthetic, v4l2
 from edgeprune.runtime.cameras.csi import open_csi
 from edgeprune.runtime.cameras.images import open_images
 from edgeprune.runtime.cameras.kind import AS_IT_COMES, CameraKind, Wanted
+from edgeprune.runtime.cameras.pipe import STANDARD_INPUT, open_pipe
 from edgeprune.runtime.cameras.rtsp import open_rtsp
 from edgeprune.runtime.cameras.source import (
     CameraLost,
@@ -46,6 +47,7 @@ SOURCES: dict[str, CameraKind] = {
     "v4l2": CameraKind(open_v4l2, "0, /dev/video0", endless=True, options=v4l2.OPTIONS),
     "video": CameraKind(open_video, "a video file", files=lambda path: [Path(path)]),
     "images": CameraKind(open_images, "a folder of images", files=lambda path: [Path(path)]),
+    "pipe": CameraKind(open_pipe, "- for standard input", endless=True),
     "rtsp": CameraKind(open_rtsp, "rtsp://...", scheme=True, endless=True),
     "rtsps": CameraKind(open_rtsp, "rtsps://...", scheme=True, endless=True),
     "http": CameraKind(open_web, "http://...", scheme=True, endless=True),
@@ -89,13 +91,15 @@ def _kind_of(uri: str) -> str:
     if v4l2.is_device(uri):
         return "v4l2"
     path = Path(uri)
+    if uri == STANDARD_INPUT or path.is_fifo():
+        return "pipe"
     if os.path.isdir(path):
         return "images"
     if not os.path.exists(path):
         raise InputError(
             f"no camera, file or folder {masked_uri(uri)[:300]!r}{nearest(uri, _beside(path))}; a camera is {what_to_type()}"
         )
-    # a pipe would block until somebody writes, and so do some files of /proc
+    # some files of /proc would block
     if not look_at(path, "camera", VIDEO_BYTES):
         raise InputError(f"camera {uri[:300]!r} is an empty file; copy or record it again")
     suffix = path.suffix.lower()

@@ -49,8 +49,8 @@ class Capture(ABC):
 
         Args:
             timeout_s: the camera has stalled that gives no frame for so long; None: however long.
-            until_ns: by the monotonic clock, when no frame of a camera is wanted any more, which is the end too; None: never.
-                A file, which is waited for however long, gives its next frame.
+            until_ns: by the monotonic clock, when no frame of a live source is wanted any more, which is the end too; None:
+                never. What isn't live gives its next frame.
 
         Raises:
             CameraStalled: no frame for timeout_s.
@@ -131,8 +131,9 @@ class Reading(Capture):
 
     def get(self, timeout_s: float | None, until_ns: int | None = None) -> tuple[Frame, int] | None:
         wanted_for_s = timeout_s
-        if until_ns is not None and timeout_s is not None:
-            wanted_for_s = min(timeout_s, max(0.0, (until_ns - time.monotonic_ns()) / 1e9))
+        if until_ns is not None and self.source.live:
+            left_s = max(0.0, (until_ns - time.monotonic_ns()) / 1e9)
+            wanted_for_s = left_s if timeout_s is None else min(timeout_s, left_s)
         with self._changed:
             self._changed.wait_for(lambda: self._pending or self._ended, wanted_for_s)
             if self._pending:

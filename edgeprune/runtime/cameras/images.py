@@ -1,4 +1,4 @@
-"""A folder of images (in the order of their names), or a single image."""
+"""A folder of images (in the order of their names, frame9 before frame10), or a single image."""
 
 import os
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from PIL import Image
 from edgeprune.base.errors import InputError
 from edgeprune.data import spread
 from edgeprune.data.image import IMAGE_SUFFIXES, read_image
+from edgeprune.data.pairs import in_time
 from edgeprune.runtime.cameras.kind import Wanted
 from edgeprune.runtime.cameras.source import FrameSource, Picture
 
@@ -35,9 +36,13 @@ def open_images(uri: str, wanted: Wanted) -> FrameSource:
 
 
 def image_files(uri: str) -> list[Path]:
-    """The images of a folder in the order of their names, or the one that was named."""
+    """The images of a folder in the order of their names, numbers by their value, or the one that was named."""
     path = Path(uri)
-    return [path] if path.is_file() else sorted(each for each in path.iterdir() if _is_frame(each))
+    if path.is_file():
+        return [path]
+    return sorted(
+        (each for each in path.iterdir() if _is_frame(each)), key=lambda each: (in_time(each.stem), each.name)
+    )
 
 
 def folders_below(uri: str) -> list[Path]:

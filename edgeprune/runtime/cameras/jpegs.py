@@ -1,8 +1,9 @@
 """JPEGs of a camera, one by one: damaged ones are noticed, and those of a camera that never writes them whole are taken."""
 
+import errno
 from typing import Any
 
-from edgeprune.runtime.cameras.pyav import MAX_PIXELS, load_av
+from edgeprune.runtime.cameras.pyav import MAX_PIXELS, LiveStream, load_av
 
 NEVER_WHOLE = (
     3  # so many in a row from the beginning on: the camera's JPEGs are all like that, such as without their last bits
@@ -45,3 +46,22 @@ class JpegDecoder:
         except (load_av().error.FFmpegError, ValueError):
             return None
         return frames[-1] if frames else None
+
+
+class LiveJpegs(LiveStream):
+    """A live stream whose frames, where they are JPEGs, are held to be whole."""
+
+    def __init__(self, uri: str, container: Any):
+        super().__init__(uri, container)
+        self._jpegs = JpegDecoder() if self._stream.codec_context.name == "mjpeg" else None
+
+    def decode(self, packet: Any) -> list[Any]:
+        if self._jpegs is None:
+            frames: list[Any] = self._stream.codec_context.decode(packet if packet.size else None)
+            return frames
+        if not packet.size:  # the end
+            return []
+        frame = self._jpegs(packet)
+        if frame is None:
+            raise load_av().error.InvalidDataError(errno.EINVAL, "a damaged JPEG")
+        return [frame]

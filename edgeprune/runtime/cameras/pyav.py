@@ -3,7 +3,7 @@
 import errno
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,35 @@ def load_av() -> Any:
     if not libav.handlers:
         libav.addHandler(logging.NullHandler())
     return av
+
+
+class _Readable:
+    """A file for PyAV, which prints KeyboardInterrupt of its callbacks and goes on: so that ends the file here.
+
+    Attributes:
+        interrupted: whether it came.
+    """
+
+    def __init__(self, read: Callable[[int], bytes]):
+        self._read = read
+        self.interrupted = False
+
+    def read(self, count: int) -> bytes:
+        try:
+            return b"" if self.interrupted else self._read(count)
+        except KeyboardInterrupt:
+            self.interrupted = True
+            return b""
+
+
+def open_bytes(read: Callable[[int], bytes]) -> Any:
+    """A container of what `read(count)` gives: at most so many bytes, as soon as there are some, and none at the end."""
+    readable = _Readable(read)
+    try:
+        return load_av().open(readable, **METADATA)
+    finally:
+        if readable.interrupted:
+            raise KeyboardInterrupt
 
 
 def video_stream(container: Any, *, strict: bool = False) -> Any:

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from edgeprune.base.errors import InputError, choose
-from edgeprune.runtime.cameras.jpegs import JpegDecoder
+from edgeprune.runtime.cameras.jpegs import LiveJpegs
 from edgeprune.runtime.cameras.kind import Wanted
-from edgeprune.runtime.cameras.pyav import LiveStream, load_av
+from edgeprune.runtime.cameras.pyav import load_av
 from edgeprune.runtime.cameras.source import FrameSource
 from edgeprune.runtime.cameras.v4l2_modes import COMPRESSED, FORMATS, Mode, modes_of
 
@@ -22,7 +22,7 @@ DEVICES = "/dev/video*"
 NAMED = ("/dev/v4l/by-id/*", "/dev/v4l/by-path/*")  # links that stay when a camera is plugged in again
 OPTIONS = ("size", "fps", "format")
 MOST_PX, MOST_FPS = 16384, 1000.0
-OPEN_TIMEOUT_S = 10.0  # for the first frame
+OPEN_TIMEOUT_S = 10.0  # for the first frame; without one it opens all the same, and stalls
 READ_TIMEOUT_S = (
     5.0  # without a frame for as long, the camera counts as stalled; in the dark one may give 5 a second, or 1
 )
@@ -150,8 +150,6 @@ def _open(device: str, options: dict[str, str], others: list[str]) -> Any:
         raise InputError(
             f"no permission to open {device}; type: sudo usermod -aG video $USER, and log in again"
         ) from error
-    except av.error.ExitError as error:
-        raise InputError(f"{device} gives no frame within {OPEN_TIMEOUT_S:g} s; plug it in again") from error
     except (av.error.FFmpegError, OSError) as error:
         if error.errno == errno.EBUSY:
             raise InputError(f"{device} is in use by another program; close that one and run again") from error
@@ -171,13 +169,12 @@ def _check(device: str, asked: Asked, camera: FrameSource, container: Any) -> No
         camera.note = f"{device} gives {camera.fps:g} frames a second for fps={asked.fps:g}"
 
 
-class V4l2Camera(LiveStream):
+class V4l2Camera(LiveJpegs):
     """Frames of a V4L2 device that is read without blocking, each captured when its driver says so."""
 
     def __init__(self, uri: str, container: Any):
         super().__init__(uri, container)
         self.uri = uri  # a device and its mode, in which nothing is secret
-        self._jpegs = JpegDecoder() if self._stream.codec_context.name == "mjpeg" else None
         self._last_ns = 0
 
     def packets(self) -> Iterator[Any]:
@@ -192,24 +189,14 @@ class V4l2Camera(LiveStream):
                     copied = av.Packet(bytes(packet))
                     copied.pts, copied.time_base = packet.pts, packet.time_base
                     del packet
-                    yield copied
+                    if copied.size:
+                        yield copied
             except BlockingIOError:
                 if time.monotonic() - last_s > READ_TIMEOUT_S:
                     raise TimeoutError from None
                 time.sleep(POLL_S)
             else:
                 raise self.gone("it delivers nothing more")
-
-    def decode(self, packet: Any) -> list[Any]:
-        if not packet.size:
-            return []
-        if self._jpegs is None:
-            frames: list[Any] = self._stream.codec_context.decode(packet)
-            return frames
-        frame = self._jpegs(packet)
-        if frame is None:
-            raise load_av().error.InvalidDataError(errno.EINVAL, "a damaged JPEG")
-        return [frame]
 
     def captured_ns(self, packet: Any) -> int | None:
         """The driver's time, which is of the monotonic clock in most drivers; None where it can't be."""

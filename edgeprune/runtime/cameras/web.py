@@ -17,7 +17,7 @@ from edgeprune.base.masking import masked, masked_uri
 from edgeprune.runtime.cameras.jpegs import JpegDecoder
 from edgeprune.runtime.cameras.kind import Wanted
 from edgeprune.runtime.cameras.multipart import BadPart, parts_of
-from edgeprune.runtime.cameras.pyav import METADATA, LiveStream, ToRgb, load_av
+from edgeprune.runtime.cameras.pyav import LiveStream, ToRgb, load_av, open_bytes
 from edgeprune.runtime.cameras.source import CameraLost, CameraStalled, FrameSource, Picture
 
 TIMEOUT_S = 8.0  # for an answer, and without a byte of the stream, before the camera counts as stalled
@@ -133,7 +133,7 @@ def _unreachable(shown: str, error: Exception) -> InputError:
 def _other_stream(uri: str, shown: str, response: http.client.HTTPResponse) -> FrameSource:
     av = load_av()
     try:
-        container = av.open(_AsItComes(response), **METADATA)
+        container = open_bytes(response.read1)
     except (av.error.FFmpegError, OSError, ValueError, http.client.HTTPException) as error:
         raise InputError(
             f"no video in {shown} ({getattr(error, 'strerror', None) or error}); name the path of a video stream"
@@ -142,16 +142,6 @@ def _other_stream(uri: str, shown: str, response: http.client.HTTPResponse) -> F
         container.close()
         raise InputError(f"no video in {shown}; name the path of a video stream")
     return WebStream(uri, container, response)
-
-
-class _AsItComes:
-    """A file for PyAV: what is there, without waiting for more."""
-
-    def __init__(self, response: http.client.HTTPResponse):
-        self._response = response
-
-    def read(self, count: int) -> bytes:
-        return self._response.read1(count)
 
 
 def _lost(uri: str, reason: str) -> RunError:

@@ -40,7 +40,8 @@ def make_video(tmp_path: Path) -> Callable[..., Path]:
         options = {"movflags": movflags} if path.suffix == ".mp4" else {}
         with av.open(str(path), "w", options=options) as container:
             stream = container.add_stream(codec, rate=FPS)
-            stream.width, stream.height, stream.pix_fmt, stream.bit_rate = WIDTH, HEIGHT, "yuv420p", 2_000_000
+            stream.width, stream.height, stream.bit_rate = WIDTH, HEIGHT, 2_000_000
+            stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
             for index in range(frames):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(moving_stripes(index), format="rgb24")))
             container.mux(stream.encode(None))

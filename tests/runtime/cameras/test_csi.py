@@ -13,6 +13,7 @@ import pytest
 
 from edgeprune.base.errors import InputError
 from edgeprune.runtime.cameras import CameraStalled, CameraUnplugged, Wanted, open_source
+from edgeprune.runtime.cameras.reconnect import Reconnecting
 from tests import bundles
 
 
@@ -143,6 +144,15 @@ def test_what_is_lacking_of_gstreamer_is_named(monkeypatch: pytest.MonkeyPatch) 
         InputError, match="GStreamer has no nvarguscamerasrc, nvvidconv; .*: sudo apt install nvidia-l4t-gstreamer$"
     ):
         open_source("csi://0")
+
+
+def test_a_camera_that_fails_is_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeprune.runtime.cameras.reconnect.FIRST_PAUSE_S", 0.01)
+    gst = install(monkeypatch, FakeGst([picture(), None, picture()], error="Argus: the daemon ended"))
+    with Reconnecting(open_source("csi://0"), lambda: open_source("csi://0"), give_up_s=60) as capture:
+        got = [capture.get(10.0), capture.get(10.0)]
+        assert [each and each[0].index for each in got] == [0, 1] and capture.reconnects == 1
+    assert gst.states[:3] == ["playing", "null", "playing"]
 
 
 # A GStreamer whose plug-in prints from C, on descriptor 1, before, while and after frames come.

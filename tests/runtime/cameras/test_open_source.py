@@ -126,6 +126,14 @@ def test_folder_of_images_in_the_order_of_names(tmp_path: Path) -> None:
     assert all(frame.image_HW3.shape == (6, 8, 3) for frame in frames)
 
 
+def test_numbers_in_names_go_by_their_value(tmp_path: Path) -> None:
+    names = ["frame1.png", "frame2.png", "frame10.png", "frame0010.png", "frame11.jpg", "left.png"]
+    for name in names:
+        save(tmp_path / name, 10)
+    ordered = [frame.name for frame in open_source(str(tmp_path))]
+    assert ordered == ["frame1.png", "frame2.png", "frame0010.png", "frame10.png", "frame11.jpg", "left.png"]
+
+
 def test_single_image_looped(tmp_path: Path) -> None:
     save(tmp_path / "a.png", 10)
     source = open_source(str(tmp_path / "a.png"), Wanted(loop=True))

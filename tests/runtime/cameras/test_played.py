@@ -293,10 +293,9 @@ def test_metadata_that_is_not_utf8(tmp_path: Path) -> None:
     assert len(list(open_source(str(tmp_path / "a.avi")))) == 1
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
-def test_a_pipe_is_no_file(tmp_path: Path, make: Callable[[Path], None]) -> None:
-    make(tmp_path / "a.mp4")
-    with pytest.raises(InputError, match="is a (pipe|device); name a file"):
+def test_a_device_is_no_file(tmp_path: Path) -> None:
+    os.symlink("/dev/zero", tmp_path / "a.mp4")
+    with pytest.raises(InputError, match="is a device; name a file"):
         open_source(str(tmp_path / "a.mp4"))
 
 

@@ -119,6 +119,8 @@ def test_five_frames_a_second_in_the_dark_are_no_stall_and_damage_is_counted(fak
 def test_a_stall_and_a_device_that_is_gone_are_told_apart(fake: Fake) -> None:
     script = "v4l2.READ_TIMEOUT_S = 0.3; result = frames(device, 9)['frames']"
     assert "CameraStalled: camera " in fake(script, frames=2, then="stall")[2]
+    of_none = "v4l2.OPEN_TIMEOUT_S = v4l2.READ_TIMEOUT_S = 0.3; result = frames(device + '?size=96x64', 9)['frames']"
+    assert "CameraStalled: camera " in fake(of_none, frames=0, then="stall")[0]
     assert "is gone (ENODEV: No such device); plug it in" in fake(script, frames=2, then="unplug")[2]
 
 

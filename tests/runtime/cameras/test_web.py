@@ -122,6 +122,32 @@ def test_every_frame_of_a_body_that_ends(server: Server, kind: str, boundary: st
         assert np.abs(frame.image_HW3.astype(int) - moving_stripes(index)).mean() < 12
 
 
+@pytest.mark.parametrize("length", [True, False])
+def test_a_body_in_chunks(server: Server, length: bool) -> None:
+    """As servers of HTTP/1.1 send it: their borders are anywhere."""
+
+    def answer(handler: Handler) -> None:
+        handler.protocol_version = "HTTP/1.1"
+        handler.begin(Transfer_Encoding="chunked")
+        body = b"".join(part(jpeg(index), length=length) for index in range(20)) + END
+        for start in range(0, len(body), 1000):
+            block = body[start : start + 1000]
+            handler.wfile.write(f"{len(block):x}\r\n".encode() + block + b"\r\n")
+        handler.wfile.write(b"0\r\n\r\n")
+
+    server.answers["/"] = answer
+    source = open_source(f"http://{server.at}/")
+    assert (len(list(source)), source.damaged) == (20, 0)
+
+
+def test_a_camera_that_changes_its_size(server: Server) -> None:
+    data = io.BytesIO()
+    Image.fromarray(moving_stripes(0)[: HEIGHT // 2]).save(data, "JPEG", quality=90)
+    server.answers["/"] = jpegs(jpeg(0), data.getvalue(), jpeg(1), end=END)
+    source = open_source(f"http://{server.at}/")
+    assert [frame.image_HW3.shape[0] for frame in source] == [HEIGHT, HEIGHT // 2, HEIGHT] and not source.damaged
+
+
 def test_damaged_jpegs_are_left_out_and_counted(server: Server) -> None:
     half = jpeg(1)[:-800]
     scrambled = bytearray(jpeg(2))
