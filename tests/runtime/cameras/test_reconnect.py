@@ -119,7 +119,7 @@ def test_a_fault_of_ours_is_not_tried_again(scripted: MakeSource) -> None:
 def test_what_hung_delivers_nothing_later(scripted: MakeSource, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its thread comes back when another connection is there already."""
     monkeypatch.setattr("edgeprune.runtime.cameras.capture.CLOSE_TIMEOUT_S", 0.01)
-    hanging, second = scripted(2, live=True, block=True), scripted(1, live=True, block=True)
+    hanging, second = scripted(3, live=True, block=True), scripted(1, live=True, block=True)
     original = hanging.one_pass
 
     def one_then_hang() -> Any:
