@@ -1,0 +1,50 @@
+"""Lending between frames, on made-up answers."""
+
+import numpy as np
+import pytest
+
+from edgeprune.lab.lending import Answers, by_labels, lend, study
+
+FIRST_B, COST_B = np.array([100, 200, 300]), np.array([10.0, 20.0, 30.0])
+
+
+def test_a_mean_cost_is_kept_and_the_neediest_get_the_most() -> None:
+    need_F = np.tile([90, 90, 90, 290], 50)
+    chosen_F = lend(need_F, FIRST_B, COST_B, 15.0)
+    assert COST_B[chosen_F[64:]].mean() == pytest.approx(15.0, abs=0.3)
+    assert (chosen_F[3::4] == 2).all() and (chosen_F[64:][need_F[64:] == 90] == 0).all()
+
+
+def test_where_there_is_room_all_get_the_most_and_where_there_is_none_the_least() -> None:
+    need_F = np.array([90, 150, 290, 250])
+    assert lend(need_F, FIRST_B, COST_B, 30.0).tolist() == [2, 2, 2, 2]
+    assert lend(need_F, FIRST_B, COST_B, 5.0).tolist() == [0, 0, 0, 0]
+
+
+def answers(hard_gain: int) -> Answers:
+    """Two classes, 100 pixels; easy frames are right in 90 in every bucket, hard ones in 50 and more in larger ones."""
+    need_F = np.tile([90, 290], 64)
+    counts = np.zeros((128, 3, 2, 2), np.int64)
+    for frame, need in enumerate(need_F):
+        for bucket in range(3):
+            right = 90 if need < 200 else 50 + hard_gain * bucket
+            counts[frame, bucket] = [[right // 2, 50 - right // 2], [50 - right // 2, right // 2]]
+    return Answers(need_F, counts, COST_B, FIRST_B, ["a", "b", "c"])
+
+
+def test_lending_wins_where_larger_buckets_help_the_needy_and_random_does_not() -> None:
+    middle = study(answers(hard_gain=20))[1]
+    assert middle.lent_ms == pytest.approx(20.0, abs=0.5)
+    assert middle.lent > max(middle.fixed, middle.random) + 0.1
+    assert middle.lent == pytest.approx(middle.by_labels, abs=1e-3)
+
+
+def test_where_no_bucket_helps_all_are_equal() -> None:
+    for row in study(answers(hard_gain=0)):
+        assert row.fixed == row.lent == row.random == row.by_labels and row.random_spread == 0
+
+
+def test_the_best_choice_gives_out_the_same_buckets() -> None:
+    made = answers(hard_gain=20)
+    chosen_F = lend(made.need_F, made.first_B, made.cost_B, 20.0)
+    assert sorted(by_labels(made, chosen_F).tolist()) == sorted(chosen_F.tolist())
