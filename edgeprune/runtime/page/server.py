@@ -16,7 +16,7 @@ from edgeprune.runtime.page.throttle import Throttled
 
 logger = logging.getLogger(__name__)
 
-SHARE = 0.08  # of one core
+SHARE = 0.06  # of one core
 START_S = 10.0  # a busy machine may take long to start a thread
 STOP_S = 0.5  # a run is ended within a second
 KEEP_ALIVE_S = 5

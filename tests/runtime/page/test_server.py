@@ -40,6 +40,24 @@ def test_a_server_that_fails_leaves_no_thread_and_no_socket(serve: Serve, said: 
     assert len(said) == 1 and said[0].startswith("live page: it ended (")
 
 
+def test_the_loop_waits_for_nothing_in_the_page(serve: Serve) -> None:
+    """Even where the page's thread hangs."""
+    served = serve()
+    hanging, free = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        hanging.set()
+        free.wait(60)
+
+    served.server._loop.call_soon_threadsafe(hang)
+    assert hanging.wait(60)
+    for index in range(500):
+        served.publish(index % 6)
+    assert served.publisher.take().totals.frames == 500 and not free.is_set()
+    free.set()
+    assert served.ask("/stats").json["frames"] == 500
+
+
 def test_a_slow_viewer_skips_frames_and_others_do_not_wait(serve: Serve) -> None:
     served = serve()
     with served.watch() as slow, served.watch() as quick:

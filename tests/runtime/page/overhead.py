@@ -1,0 +1,154 @@
+"""What viewers cost a run: `python -m tests.runtime.page.overhead BUNDLE --rounds 60`.
+
+One run with a page; in each round it has nobody, one viewer and five for two seconds each, in random order. A viewer plays the
+stream and asks for the figures once a second, in this process, without decoding anything. Time and processor time of a frame
+stand beside those of the same round without viewers: trimmed means of the ratios, and their 95% bootstrap intervals. Where
+others use the machine, times spread; processor time does less.
+"""
+
+import argparse
+import csv
+import http.client
+import json
+import math
+import os
+import random
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, median
+from typing import NamedTuple
+
+VIEWERS = (0, 1, 5)
+BLOCK_S, SETTLE_S = 2.0, 0.3
+
+
+class Block(NamedTuple):
+    """So many viewers from begin_ns to end_ns, and the processor time that the run took, in milliseconds."""
+
+    viewers: int
+    begin_ns: int
+    end_ns: int
+    cpu_ms: float
+
+
+class Viewer(threading.Thread):
+    """Plays until it is ended."""
+
+    def __init__(self, port: int):
+        super().__init__(daemon=True)
+        self._port, self._done = port, threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        with socket.create_connection(("127.0.0.1", self._port)) as stream:
+            stream.sendall(b"GET /stream.mjpg HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            stream.settimeout(0.2)
+            asked_s = 0.0
+            while not self._done.is_set():
+                try:
+                    stream.recv(1 << 18)
+                except TimeoutError:
+                    continue
+                if time.monotonic() > asked_s + 1:
+                    asked_s = time.monotonic()
+                    ask(self._port, "/stats")
+
+    def end(self) -> None:
+        self._done.set()
+        self.join()
+
+
+def ask(port: int, path: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+    finally:
+        connection.close()
+
+
+def cpu_ms(process: int) -> float:
+    """Processor time of a process until now (Linux)."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return 1000 * (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(process: int, port: int, rounds: int) -> list[list[Block]]:
+    """The blocks of each round."""
+    found = []
+    for _ in range(rounds):
+        blocks = []
+        for count in random.sample(VIEWERS, len(VIEWERS)):
+            viewers = [Viewer(port) for _ in range(count)]
+            time.sleep(SETTLE_S)
+            begin_ns, before_ms = time.monotonic_ns(), cpu_ms(process)
+            time.sleep(BLOCK_S)
+            blocks.append(Block(count, begin_ns, time.monotonic_ns(), cpu_ms(process) - before_ms))
+            for viewer in viewers:
+                viewer.end()
+        found.append(blocks)
+    return found
+
+
+def figures(block: Block, rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
+    """Of a frame: milliseconds from one to the next, of latency, and of processor time."""
+    inside = [row for row in rows if block.begin_ns <= int(row["end_ns"]) <= block.end_ns]
+    period_ms = (int(inside[-1]["end_ns"]) - int(inside[0]["end_ns"])) / 1e6 / (len(inside) - 1)
+    frames = (block.end_ns - block.begin_ns) / 1e6 / period_ms
+    latency_ms = fmean(float(row["latency_ms"]) for row in inside)
+    return {"period": period_ms, "latency": latency_ms, "processor time": block.cpu_ms / frames}
+
+
+def trimmed(values: Sequence[float]) -> float:
+    """The mean without the tenth at either end."""
+    cut = len(values) // 10
+    return fmean(sorted(values)[cut : len(values) - cut])
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__)
+    words.add_argument("bundle")
+    words.add_argument("--camera", default="synthetic://street?seed=1")
+    words.add_argument("--rounds", type=int, default=60)
+    given = words.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        record = f"{folder}/rows.csv"
+        run = ["run", "--bundle", given.bundle, "--camera", given.camera, "--loop", "--view", "0", "--record", record]
+        command = [sys.executable, "-m", "edgeprune", *run, "--json"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr
+            port = int(
+                next(filter(None, (re.search(r"live page: http://[^:]+:(\d+)", line) for line in process.stderr)))[1]
+            )
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            while ask(port, "/healthz") != 200:
+                time.sleep(0.2)
+            time.sleep(3)
+            rounds = measure(process.pid, port, given.rounds)
+            process.terminate()
+            json.loads(process.communicate()[0])
+        rows = list(csv.DictReader(Path(record).read_text().splitlines()))
+    found = [{block.viewers: figures(block, rows) for block in blocks} for blocks in rounds]
+    for key in ("period", "latency", "processor time"):
+        print(
+            f"{key} of a frame, ms: "
+            + ", ".join(f"{n} viewers {median(each[n][key] for each in found):.1f}" for n in VIEWERS)
+        )
+        for count in VIEWERS[1:]:
+            ratios = [math.log(each[count][key] / each[0][key]) for each in found]
+            again = sorted(trimmed(random.choices(ratios, k=len(ratios))) for _ in range(2000))
+            low, middle, high = (100 * math.expm1(value) for value in (again[50], trimmed(ratios), again[-51]))
+            print(f"  {count} viewers: {middle:+.1f}% (95%: {low:+.1f} to {high:+.1f})")
+
+
+if __name__ == "__main__":
+    main()
