@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from edgeprune.base.errors import InputError, choose
 from edgeprune.runtime.sinks.call import Call, find_function
 from edgeprune.runtime.sinks.labels import label_output, open_labels
-from edgeprune.runtime.sinks.record import Record, record_output
+from edgeprune.runtime.sinks.record import open_record, record_output
 from edgeprune.runtime.sinks.sink import Output, Sink, SinkKind
 from edgeprune.runtime.sinks.video import OverlayVideo, video_output
 from edgeprune.runtime.sinks.view import View, check_view
@@ -36,9 +36,9 @@ SINKS: dict[str, SinkKind] = {
     ),
     "record": SinkKind(
         "FILE",
-        "A row per frame (.csv or .jsonl); one that is there is replaced at the end.",
+        "A row per frame (.csv or .jsonl), replaced at the end where it is there; FOLDER/ has files without an end.",
         record_output,
-        Record,
+        open_record,
     ),
 }
 
