@@ -7,7 +7,7 @@ from edgeprune.runtime.sinks.call import Call, find_function
 from edgeprune.runtime.sinks.labels import label_output, open_labels
 from edgeprune.runtime.sinks.record import open_record, record_output
 from edgeprune.runtime.sinks.sink import Output, Sink, SinkKind
-from edgeprune.runtime.sinks.video import OverlayVideo, video_output
+from edgeprune.runtime.sinks.video import open_video, video_output
 from edgeprune.runtime.sinks.view import View, check_view
 
 __all__ = ["SINKS", "Output", "Sink", "SinkKind", "outputs_of"]
@@ -25,7 +25,10 @@ SINKS: dict[str, SinkKind] = {
         writes=False,
     ),
     "out": SinkKind(
-        "FILE", "Overlay video (.mp4); one that is there is replaced at the end.", video_output, OverlayVideo
+        "FILE",
+        "Overlay video (.mp4), replaced at the end where it is there; FOLDER/ has a file a minute without an end.",
+        video_output,
+        open_video,
     ),
     "labels": SinkKind(
         "FOLDER",
