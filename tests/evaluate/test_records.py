@@ -12,6 +12,7 @@ from edgeprune.evaluate.record_figures import figures_of, ratios
 from edgeprune.evaluate.record_plot import MOST_POINTS, _chosen, plot_records, times_s
 from edgeprune.evaluate.record_rows import is_record, read_record
 from edgeprune.runtime.row import Row
+from edgeprune.runtime.sinks import lines
 from edgeprune.runtime.sinks import record as sink
 from edgeprune.runtime.sinks.record import Record, RecordFolder
 from edgeprune.runtime.summary import summarise_run
@@ -72,7 +73,7 @@ def test_figures_by_hand_and_those_that_the_run_printed(tmp_path: Path, suffix: 
 def test_a_folder_of_files_is_one_record_and_a_machine_that_was_started_anew_another_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sink, "SEGMENT_BYTES", 400)
+    monkeypatch.setattr(lines, "SEGMENT_BYTES", 400)
     folder = tmp_path / "rows"
     for begin_ns, count in (
         (START_NS, 8),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from edgeprune.base.errors import InputError, choose
+from edgeprune.runtime.sinks.areas import areas_output, open_areas
 from edgeprune.runtime.sinks.call import Call, find_function
 from edgeprune.runtime.sinks.labels import label_output, open_labels
 from edgeprune.runtime.sinks.record import open_record, record_output
@@ -36,6 +37,12 @@ SINKS: dict[str, SinkKind] = {
         "their confidence (.pgm) where the bundle has it.",
         label_output,
         open_labels,
+    ),
+    "areas": SinkKind(
+        "FILE",
+        "A line of JSON per frame with the share of each class (.jsonl), replaced at the end; FOLDER/ has no end.",
+        areas_output,
+        open_areas,
     ),
     "record": SinkKind(
         "FILE",

@@ -11,7 +11,7 @@ import pytest
 
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.runtime.outputs import Outputs
-from edgeprune.runtime.sinks import record, segments
+from edgeprune.runtime.sinks import lines, segments
 from edgeprune.runtime.sinks.record import ROWS, RecordFolder, record_output
 from tests.runtime.loop.fakes import Scripted
 from tests.runtime.rows import read, row
@@ -31,7 +31,7 @@ def indices(folder: Path) -> list[int]:
 
 @pytest.mark.parametrize("name", ["rows", "rows.jsonl"])
 def test_a_new_file_where_one_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(record, "SEGMENT_BYTES", 1000)
+    monkeypatch.setattr(lines, "SEGMENT_BYTES", 1000)
     folder = tmp_path / name
     outputs = Outputs({"record": f"{folder}/"}, Scripted(0))
     for index in range(20):
@@ -46,7 +46,7 @@ def test_a_new_file_where_one_is_full(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_new_file_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record, "SEGMENT_S", 0.0)
+    monkeypatch.setattr(lines, "SEGMENT_S", 0.0)
     sink = RecordFolder(tmp_path / "rows")
     for index in range(3):
         sink.write(row(index))
@@ -83,8 +83,8 @@ from pathlib import Path
 sys.path.insert(0, {root!r})
 from edgeprune.runtime.sinks.record import RecordFolder
 from tests.runtime.rows import row
-from edgeprune.runtime.sinks import record
-record.SEGMENT_BYTES = 3000
+from edgeprune.runtime.sinks import lines
+lines.SEGMENT_BYTES = 3000
 sink = RecordFolder(Path({folder!r}))
 for index in range(10**9):
     sink.write(row(index))
@@ -122,7 +122,7 @@ def test_what_is_written_is_on_the_disk_after_a_second_and_at_the_end_of_a_file(
 
     monkeypatch.setattr(os, "fsync", seen)
     monkeypatch.setattr(segments, "SYNC_S", 0.02)
-    monkeypatch.setattr(record, "SEGMENT_BYTES", 1000)
+    monkeypatch.setattr(lines, "SEGMENT_BYTES", 1000)
     sink = RecordFolder(tmp_path / "rows")
     sink.write(row(0))
     deadline = time.monotonic() + 10
