@@ -6,6 +6,7 @@ from edgeprune.base.errors import InputError, choose
 from edgeprune.runtime.sinks.areas import areas_output, open_areas
 from edgeprune.runtime.sinks.call import Call, find_function
 from edgeprune.runtime.sinks.labels import label_output, open_labels
+from edgeprune.runtime.sinks.mqtt import Mqtt, check_mqtt
 from edgeprune.runtime.sinks.record import open_record, record_output
 from edgeprune.runtime.sinks.sink import Output, Sink, SinkKind
 from edgeprune.runtime.sinks.video import open_video, video_output
@@ -23,6 +24,13 @@ SINKS: dict[str, SinkKind] = {
         "Serve a live page, such as 8080: to this machine alone, or with 0.0.0.0:8080 to its network, by a token.",
         check_view,
         View,
+        writes=False,
+    ),
+    "mqtt": SinkKind(
+        "URL",
+        "Publish the share of each class in each frame: mqtt://[USER@]HOST/TOPIC, or mqtts:// with TLS.",
+        check_mqtt,
+        Mqtt,
         writes=False,
     ),
     "out": SinkKind(
