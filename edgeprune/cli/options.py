@@ -19,6 +19,7 @@ from edgeprune.base.errors import InputError
 from edgeprune.cli.ranges import THREADS
 
 PATH = click.Path(path_type=Path)
+AS_TYPED = click.Path()  # a path whose last slash says something: `rows/` is a folder
 TYPED = "typed"  # the key of a field's metadata
 
 

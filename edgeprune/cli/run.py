@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
+from edgeprune.base.byte_size import read_bytes
 from edgeprune.base.ending import asked, ended, hard_stop
 from edgeprune.base.errors import EdgepruneError, InputError
 from edgeprune.bundle import GRAPH_SETS, Bundle
 from edgeprune.cli import STOPPED_RUN, STOPPED_RUN_JSON
 from edgeprune.cli.defaults import open_default
-from edgeprune.cli.options import bundle_option, json_option, option, threads_option
+from edgeprune.cli.options import AS_TYPED, bundle_option, json_option, option, threads_option
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import A_RUN, A_WHILE, FRAMES
 from edgeprune.cli.show import show_json, show_table
@@ -30,6 +31,7 @@ from edgeprune.runtime.preparing import open_sensor, require_engine
 from edgeprune.runtime.run import CutShort, Limits, Outcome
 from edgeprune.runtime.run import run as run_loop
 from edgeprune.runtime.sinks import SINKS, outputs_of
+from edgeprune.runtime.sinks.segments import KEEP_BYTES
 from edgeprune.runtime.summary import RunSummary
 
 logger = logging.getLogger(__name__)
@@ -60,6 +62,9 @@ class RunOptions:
     )
     meter: str | None = option("--meter", help=f"Energy meter: {meters_to_type()}; default: the target's.")
     idle_seconds: float = option("--idle", A_WHILE, default=0.0, help="Measure idle power for so many seconds first.")
+    keep: str | None = option(
+        "--keep", metavar="SIZE", help="Disk for each output that is a FOLDER/ without an end; default: 1GB."
+    )
     threads: int | None = threads_option()
     engine: str | None = option("--engine", help=f"{', '.join(ENGINES)}; default: the target's.")
     json: bool = json_option()
@@ -73,7 +78,11 @@ class RunOptions:
 OPTIONS: Any = make_dataclass(
     "OPTIONS",
     [
-        (key, Path | None if kind.writes else str | None, option(f"--{key}", metavar=kind.metavar, help=kind.help))
+        (
+            key,
+            str | None,
+            option(f"--{key}", AS_TYPED if kind.writes else None, metavar=kind.metavar, help=kind.help),
+        )
         for key, kind in SINKS.items()
     ],
     bases=(RunOptions,),
@@ -82,8 +91,11 @@ OPTIONS: Any = make_dataclass(
 )
 
 
-def run_camera(bundle: Bundle, options: RunOptions, outputs: Mapping[str, str]) -> Outcome:
-    """Opens camera, engine and meter, and runs the loop. `outputs`: names by the keys of SINKS."""
+def run_camera(
+    bundle: Bundle, options: RunOptions, outputs: Mapping[str, str], keep_bytes: int = KEEP_BYTES
+) -> Outcome:
+    """Opens camera, engine and meter, and runs the loop. `outputs`: names by the keys of SINKS; `keep_bytes`: of each
+    that is endless."""
     engine = options.engine or bundle.manifest.target.engine
     require_engine(bundle, engine)
     sensor = open_sensor(bundle, options.meter)
@@ -94,7 +106,7 @@ def run_camera(bundle: Bundle, options: RunOptions, outputs: Mapping[str, str]) 
         idle = measure_idle(sensor, options.idle_seconds) if options.idle_seconds else None
         stream.know_idle(idle.total_w if idle else None)
         limits = Limits(options.frames, options.seconds)
-        return run_loop(stream, sensor, limits, outputs, idle.rails_w if idle else None)
+        return run_loop(stream, sensor, limits, outputs, idle.rails_w if idle else None, keep_bytes)
     finally:
         stream.close()
 
@@ -109,13 +121,16 @@ def run(options: RunOptions) -> None:
     options.of_stream()  # refuses a pair of options before the bundle is read
     outputs = {key: str(name) for key in SINKS if (name := getattr(options, key))}
     written = outputs_of(outputs)
+    keep_bytes = read_bytes(options.keep, "--keep") if options.keep else KEEP_BYTES
+    if options.keep and not any(output.endless for output in written):
+        raise InputError("--keep bounds outputs without an end, such as --record rows/; name one, or leave --keep out")
     try:
         with hard_stop(0):
             opened = open_default(options.bundle)
             inputs = [opened.folder, *camera_files(options.camera)]
             own([output.path for output in written if not output.folder], inputs)
             own([output.path for output in written if output.folder], inputs, folders=True)
-            outcome = run_camera(opened, options, outputs)
+            outcome = run_camera(opened, options, outputs, keep_bytes)
     except (KeyboardInterrupt, EdgepruneError) as error:
         # SIGTERM is KeyboardInterrupt too, and what a library makes of it is an error of ours; once there are frames, the
         # loop ends by itself
@@ -142,6 +157,7 @@ def show_summary(summary: RunSummary) -> None:
     left_out = f", {damaged} damaged ones left out" if damaged else ""
     left_out += f", {reconnects} reconnection{'s' if reconnects != 1 else ''}" if reconnects else ""
     engine = summary.engine
+    newest = f"; percentiles are of the newest {figures.newest}" if figures.newest < figures.frames else ""
     click.echo(
         f"engine   {engine['engine']} {engine['version']} ({engine['provider']}), {engine['precision']}, "
         f"{engine['threads']} threads"
@@ -149,7 +165,7 @@ def show_summary(summary: RunSummary) -> None:
     click.echo(f"frames   {figures.frames} ({figures.dropped} dropped{left_out}), {_number(figures.fps)} per second")
     click.echo(
         f"latency  p50 {_number(latency_ms.p50)}, p95 {_number(latency_ms.p95)}, p99 {_number(latency_ms.p99)} ms "
-        "(frame in hand to labels in hand)"
+        f"(frame in hand to labels in hand{newest})"
     )
     if summary.camera.live:
         age_ms = figures.age_ms

@@ -10,6 +10,7 @@ from edgeprune.runtime.about import About
 from edgeprune.runtime.cameras.source import Frame, FrameSource
 from edgeprune.runtime.row import Ledger, Row
 from edgeprune.runtime.sinks import SINKS, Sink, outputs_of
+from edgeprune.runtime.sinks.segments import KEEP_BYTES
 from edgeprune.runtime.tasks import Result
 
 logger = logging.getLogger(__name__)
@@ -21,15 +22,16 @@ class Outputs:
     Args:
         names: of the outputs, by their keys in SINKS.
         source: whose frames they take.
+        keep_bytes: that each of those without an end may take of the disk.
 
     Attributes:
-        ledger: the rows.
+        ledger: the rows, of a long run the newest, and sums of all.
 
     Raises:
         InputError: one of them can't be written; nothing of the others is left.
     """
 
-    def __init__(self, names: Mapping[str, str], source: FrameSource):
+    def __init__(self, names: Mapping[str, str], source: FrameSource, keep_bytes: int = KEEP_BYTES):
         outputs_of(names)
         self.ledger = Ledger()
         self._one_at_a_time = threading.Lock()  # a hard stop ends the sinks from another thread
@@ -38,6 +40,7 @@ class Outputs:
             for key in SINKS:  # in its order
                 if key in names:
                     self._sinks[key] = SINKS[key].open(names[key], source)
+                    self._sinks[key].bound(keep_bytes)
         except BaseException:
             self.discard()
             raise

@@ -4,6 +4,7 @@ import math
 from array import array
 from collections import Counter
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import numpy.typing as npt
 STAGES = ("fit", "trunk", "choose", "tail", "overlay", "encode")
 # Times of a row are rounded to as much, in a file and in memory alike, so that both give the very same figures.
 DIGITS = 4  # of a millisecond
+LEDGER_ROWS = 500_000  # that are held in memory: nine hours of 15 frames a second
 MS_COLUMNS = ("wait_ms", *(f"{stage}_ms" for stage in STAGES), "latency_ms")
 
 
@@ -70,9 +72,20 @@ def milliseconds(start_ns: int, end_ns: int) -> float:
 
 
 class Ledger:
-    """What a summary needs of the rows of a run, column by column, 83 bytes a row (0.1 MB per 1,200 frames)."""
+    """What a summary needs of the rows of a run: sums over all, and the newest of them column by column, 83 bytes a row.
 
-    def __init__(self) -> None:
+    A run may last for months: beyond LEDGER_ROWS the oldest go, in one piece when an eighth more has come (50 MB at most).
+
+    Attributes:
+        frames, dropped, tokens: of all rows: how many there are, and the sums of two columns.
+        first_ns, last_ns: from the start of the first to the end of the last; 0 without one.
+    """
+
+    def __init__(self, most_rows: int = LEDGER_ROWS) -> None:
+        self._most_rows = most_rows
+        self.frames = self.dropped = self.tokens = 0
+        self.first_ns = self.last_ns = 0
+        self._bucket_frames: Counter[str] = Counter()
         # in units of the last digit; -1: None. A frame of a time-lapse is waited for longer than 32 bits hold
         self._ms = {column: array("q" if column == "wait_ms" else "i") for column in MS_COLUMNS}
         self._counts = {column: array("q") for column in ("capture_ns", "start_ns", "end_ns", "tokens", "dropped")}
@@ -92,6 +105,29 @@ class Ledger:
             if bucket not in self._names:
                 self._names.append(bucket)
             places.append(self._names.index(bucket))
+        self._sum(row)
+        if len(self) >= self._most_rows + max(1, self._most_rows // 8):
+            self._forget(len(self) - self._most_rows)
+
+    def _sum(self, row: Row) -> None:
+        self.first_ns = self.first_ns if self.frames else row.start_ns
+        self.last_ns = row.end_ns
+        self.frames += 1
+        self.dropped += row.dropped
+        self.tokens += row.tokens
+        self._bucket_frames[row.bucket] += 1
+
+    def _forget(self, rows: int) -> None:
+        """Removes so many of the oldest."""
+        columns: tuple[array[Any], ...] = (
+            *self._ms.values(),
+            *self._counts.values(),
+            self._watts,
+            self._asked,
+            self._buckets,
+        )
+        for column in columns:
+            del column[:rows]
 
     def ms(self, column: str) -> npt.NDArray[np.float64]:
         """One of MS_COLUMNS, in milliseconds, NaN where a row has none."""
@@ -111,8 +147,9 @@ class Ledger:
         return np.array(self._asked) != np.array(self._buckets)
 
     def buckets(self) -> dict[str, int]:
-        """How many frames each bucket had, by its name."""
-        return dict(sorted(Counter(self._names[each] for each in self._buckets).items()))
+        """How many frames of all each bucket had, by its name."""
+        return dict(sorted(self._bucket_frames.items()))
 
     def __len__(self) -> int:
+        """The rows that are held: the newest."""
         return len(self._buckets)

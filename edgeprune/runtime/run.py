@@ -21,6 +21,7 @@ from edgeprune.runtime.figures import energy_per_frame, overhead
 from edgeprune.runtime.meters import Energy, Meter
 from edgeprune.runtime.outputs import Outputs
 from edgeprune.runtime.row import Row, milliseconds
+from edgeprune.runtime.sinks.segments import KEEP_BYTES
 from edgeprune.runtime.stream import Stream
 from edgeprune.runtime.summary import CameraFigures, RunSummary, summarise_run
 from edgeprune.runtime.tasks import Result
@@ -57,6 +58,7 @@ def run(
     limits: Limits | None = None,
     outputs: Mapping[str, str] | None = None,
     idle_w: Mapping[str, float] | None = None,
+    keep_bytes: int = KEEP_BYTES,
 ) -> Outcome:
     """Runs until the stream ends, a limit is reached, Ctrl-C or SIGTERM, or a failure. Closes the camera, not the graphs.
 
@@ -64,6 +66,7 @@ def run(
         stream: with a camera.
         meter: runs from before the first row to after the last; waiting, decoding, overlay and encoding included.
         outputs: what is written, by the keys of SINKS: {"out": "overlay.mp4", "record": "rows.csv"}.
+        keep_bytes: that each output without an end, such as {"record": "rows/"}, may have on the disk.
         idle_w: what the machine takes when idle (`measure_idle`), to subtract.
 
     Returns:
@@ -79,7 +82,7 @@ def run(
     if capture is None:
         raise InputError("a run needs a camera; open the stream with one")
     try:
-        written = Outputs(outputs or {}, capture.source)
+        written = Outputs(outputs or {}, capture.source, keep_bytes)
         try:
             first = capture.get(stream.patience_s)
             if first is None:
@@ -206,7 +209,7 @@ class _Loop:
 
     def _with_what_is_left(self, failure: Failure) -> Failure:
         """The failure, and where what was recorded until then is."""
-        frames = len(self._outputs.ledger)
+        frames = self._outputs.ledger.frames
         if not frames:
             return type(failure)(f"{failure}; no frame was processed before")
         # a video whose disk was full has fewer; its own words say where it is
@@ -222,7 +225,7 @@ class _Loop:
         return RunSummary(
             figures=figures,
             budget=budget_figures(self._stream.budget, rows) if self._stream.budget else None,
-            energy=energy_per_frame(energy, len(rows), idle_w),
+            energy=energy_per_frame(energy, rows.frames, idle_w),
             outputs=self._outputs.paths(),
             token_share=None if figures.tokens_mean is None else figures.tokens_mean / self._stream.all_tokens,
             overhead=overhead(rows),

@@ -17,6 +17,7 @@ class RunFigures:
 
     Attributes:
         frames: processed.
+        newest: so many of them, the newest, are what percentiles, budget and overhead are of; a long run does not hold all.
         dropped: lost between them.
         fps: frames over the time from the first start to the last end.
         latency_ms: frame in hand to labels in hand.
@@ -27,6 +28,7 @@ class RunFigures:
     """
 
     frames: int
+    newest: int
     dropped: int
     fps: float | None
     latency_ms: Percentiles
@@ -86,16 +88,17 @@ class RunSummary:
 
 
 def summarise_run(rows: Ledger) -> RunFigures:
-    """The figures that rows give."""
-    seconds = float(rows.counts("end_ns")[-1] - rows.counts("start_ns")[0]) / 1e9 if len(rows) else 0.0
+    """The figures that rows give: sums over all of them, percentiles over those that the ledger holds."""
+    seconds = (rows.last_ns - rows.first_ns) / 1e9
     return RunFigures(
-        frames=len(rows),
-        dropped=int(rows.counts("dropped").sum()),
-        fps=len(rows) / seconds if seconds > 0 else None,
+        frames=rows.frames,
+        newest=len(rows),
+        dropped=rows.dropped,
+        fps=rows.frames / seconds if seconds > 0 else None,
         latency_ms=percentiles(rows.ms("latency_ms")),
         age_ms=percentiles((rows.counts("end_ns") - rows.counts("capture_ns")) / 1e6),
         stages_ms={stage: _percentiles_of_stage(rows, stage) for stage in STAGES},
-        tokens_mean=float(rows.counts("tokens").mean()) if len(rows) else None,
+        tokens_mean=rows.tokens / rows.frames if rows.frames else None,
         buckets=rows.buckets(),
     )
 

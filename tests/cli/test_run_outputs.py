@@ -61,3 +61,16 @@ def test_run_with_a_page(edgeprune: Type, tiny: Path, frames: Path) -> None:
     assert_one_line(edgeprune(*run, "--view", "http://localhost"), "is no port, 0 to 65535")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert_one_line(edgeprune(*run, "--view", taken.getsockname()[1]), "is taken by another program")
+
+
+def test_a_record_without_an_end(edgeprune: Type, tiny: Path, frames: Path) -> None:
+    run = ("run", "--bundle", tiny, "--camera", frames, "--meter", "none")
+    for count in (1, 2):
+        said = edgeprune(*run, "--record", "out/rows/", "--keep", "10MB", "--json")
+        assert said.code == 0 and json.loads(said.out)["record"] == "out/rows" and json.loads(said.out)["newest"] == 6
+        found = sorted(Path("out/rows").iterdir())
+        assert [re.sub(r"-\d+T\d+Z", "", path.name) for path in found] == [
+            f"rows-0000000{number}.csv" for number in range(1, count + 1)
+        ]
+    assert_one_line(edgeprune(*run, "--record", frames), "is a folder; name a file, such as")
+    assert not list(Path("out").glob(".*"))

@@ -26,9 +26,12 @@ from edgeprune.bundle.target import load_target
 from edgeprune.cli.compare import show_comparison
 from edgeprune.cli.inspect import inspect
 from edgeprune.cli.lint import lint_file
+from edgeprune.cli.report import show_records
 from edgeprune.cli.show import show_json
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
+from edgeprune.evaluate.record_figures import figures_of, ratios
+from edgeprune.evaluate.record_rows import read_record
 from edgeprune.lab.compare.comparison import Limits, TimingRun, read_comparison
 from edgeprune.lab.compare.plan import load_plan
 from edgeprune.lab.compare.verdict import conclude
@@ -37,11 +40,13 @@ from edgeprune.quantize.calib import read_calib
 from edgeprune.quantize.loading import load, read_card
 from edgeprune.runtime.cameras import kind_of, open_source
 from edgeprune.runtime.engines import ENGINES
+from edgeprune.runtime.sinks.record import Record
 from edgeprune.train.recipe_file import load_recipe
 from tests import bundles, models
 from tests.data.layouts.drawn import LAYOUTS
 from tests.fuzz.mutate import Mutate, mutate_bytes, mutate_json, mutate_text, mutate_tree
 from tests.lab.compare.rows import measured
+from tests.runtime.rows import row
 
 SEEDS = Path(__file__).parent / "seeds"
 FRAMES = 8  # of a video
@@ -265,6 +270,32 @@ def read_again(path: Path) -> None:
         show_json(result)
 
 
+def _records(work: Path) -> Sequence[Path]:
+    """Rows of a run in both formats."""
+    folder = work / "records"
+    paths = [folder / "rows.csv", folder / "rows.jsonl"]
+    for path in paths:
+        if not path.is_file():
+            record = Record(path)
+            for index in range(6):
+                record.write(row(index, name="a,b" if index else None, dropped=index % 2))
+            record.close()
+    return paths
+
+
+def mutate_record(draw: random.Random, data: bytes) -> bytes:
+    """Of its text, or of its bytes."""
+    return _as_text(draw, data) if draw.random() < 0.7 else mutate_bytes(draw, data)
+
+
+def read_rows(path: Path) -> None:
+    """`report FILE`, both ways of showing it."""
+    figures = [figures_of(read_record(path))]
+    with contextlib.redirect_stdout(io.StringIO()):
+        show_records(figures)
+        show_json({"records": figures, "ratios": ratios(figures)})
+
+
 # BUNDLE is a whole one, FOLDER the one whose manifest was mutated
 RUN = ("run", "--bundle", "BUNDLE", "--frames", "2", "--meter", "none", "--out", "overlay.mp4", "--camera")
 KINDS: dict[str, Kind] = {
@@ -276,5 +307,6 @@ KINDS: dict[str, Kind] = {
     "image": Kind(_committed("image"), mutate_bytes, read_frames, 16_000, (*RUN, "FILE")),
     "video": Kind(_committed("video"), mutate_bytes, read_frames, 4_000, (*RUN, "FILE")),
     "comparison": Kind(_comparisons, mutate_json, read_again, 2_000, ("compare", "FILE")),
+    "record": Kind(_records, mutate_record, read_rows, 4_000, ("report", "FILE")),
     "uri": Kind(_committed("uri"), _as_text, read_uri, 8_000, (*RUN, "TEXT")),
 }

@@ -11,7 +11,6 @@ from edgeprune.runtime.row import Ledger, Row
 from edgeprune.runtime.sinks.record import Record
 from edgeprune.runtime.summary import summarise_run
 from tests.runtime import rows
-from tests.runtime.loop.fakes import Scripted
 
 
 def row(index: int) -> Row:
@@ -72,12 +71,30 @@ def test_what_the_loop_costs_by_hand(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
 def test_recomputed_from_the_record(tmp_path: Path, ledger: Ledger, name: str) -> None:
-    record = Record(str(tmp_path / name), Scripted(0))
+    record = Record(tmp_path / name)
     for index in range(10):
         record.write(row(index))
     record.close()
     again = rows.ledger_of(rows.read(tmp_path / name))
     assert summarise_run(again) == summarise_run(ledger) and overhead(again) == overhead(ledger)
+
+
+def test_a_run_of_months_is_summed_over_all_and_ranked_over_the_newest_rows() -> None:
+    all_rows, newest = Ledger(), Ledger()
+    bounded = Ledger(most_rows=8)
+    for index in range(24):
+        all_rows.add(row(index))
+        bounded.add(row(index))
+        assert len(bounded) <= 8
+    for index in range(16, 24):
+        newest.add(row(index))
+    figures, exact = summarise_run(bounded), summarise_run(all_rows)
+    assert (figures.frames, figures.newest) == (24, 8) and exact.newest == 24
+    for name in ("dropped", "fps", "tokens_mean", "buckets"):
+        assert getattr(figures, name) == getattr(exact, name), name
+    assert figures.latency_ms == summarise_run(newest).latency_ms != exact.latency_ms
+    assert figures.stages_ms == summarise_run(newest).stages_ms and overhead(bounded) == overhead(newest)
+    assert bounded.capped().sum() == newest.capped().sum() and len(bounded.watts()) == 8
 
 
 def test_run_of_no_frames() -> None:

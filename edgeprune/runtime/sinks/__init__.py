@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 
 from edgeprune.base.errors import InputError, choose
+from edgeprune.runtime.sinks.areas import areas_output, open_areas
 from edgeprune.runtime.sinks.call import Call, find_function
 from edgeprune.runtime.sinks.labels import label_output, open_labels
-from edgeprune.runtime.sinks.record import Record, record_output
+from edgeprune.runtime.sinks.mqtt import Mqtt, check_mqtt
+from edgeprune.runtime.sinks.record import open_record, record_output
 from edgeprune.runtime.sinks.sink import Output, Sink, SinkKind
-from edgeprune.runtime.sinks.video import OverlayVideo, video_output
+from edgeprune.runtime.sinks.video import open_video, video_output
 from edgeprune.runtime.sinks.view import View, check_view
 
 __all__ = ["SINKS", "Output", "Sink", "SinkKind", "outputs_of"]
@@ -24,8 +26,18 @@ SINKS: dict[str, SinkKind] = {
         View,
         writes=False,
     ),
+    "mqtt": SinkKind(
+        "URL",
+        "Publish the share of each class in each frame: mqtt://[USER@]HOST/TOPIC, or mqtts:// with TLS.",
+        check_mqtt,
+        Mqtt,
+        writes=False,
+    ),
     "out": SinkKind(
-        "FILE", "Overlay video (.mp4); one that is there is replaced at the end.", video_output, OverlayVideo
+        "FILE",
+        "Overlay video (.mp4), replaced at the end where it is there; FOLDER/ has a file a minute without an end.",
+        video_output,
+        open_video,
     ),
     "labels": SinkKind(
         "FOLDER",
@@ -34,11 +46,17 @@ SINKS: dict[str, SinkKind] = {
         label_output,
         open_labels,
     ),
+    "areas": SinkKind(
+        "FILE",
+        "A line of JSON per frame with the share of each class (.jsonl), replaced at the end; FOLDER/ has no end.",
+        areas_output,
+        open_areas,
+    ),
     "record": SinkKind(
         "FILE",
-        "A row per frame (.csv or .jsonl); one that is there is replaced at the end.",
+        "A row per frame (.csv or .jsonl), replaced at the end where it is there; FOLDER/ has files without an end.",
         record_output,
-        Record,
+        open_record,
     ),
 }
 

@@ -25,8 +25,9 @@ THREADS = 2
 BITS_PER_PIXEL = 0.3
 TICKS_PER_S = 60000  # holds 15, 25, 30, 60 and 29.97 frames a second exactly, and fits MPEG-4's 16 bits
 SLOWEST_FPS, FASTEST_FPS = 0.2, 240.0  # what a film is written at; the rates that some files name are none
-# A fragment for each group of pictures, one second each: what is on the disk can be played, whatever happens next.
-FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+# Fragments of half a second at most, and one for each group of pictures, of a second: what is on the disk can be played,
+# whatever happens next.
+FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "500000"}
 BOXES = (b"moof", b"mfra")  # of a fragment, and of the index behind the last (ISO/IEC 14496-12, 8.8)
 
 
@@ -86,6 +87,15 @@ class VideoWriter:
         self._next_key_tick = 0
         self._first_s: float | None = None
         self._closed = False
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file until now."""
+        return self._disk.size
+
+    def fileno(self) -> int:
+        """The descriptor of the open file."""
+        return self._disk.file.fileno()
 
     def write(self, image_HW3: np.ndarray, time_s: float | None = None) -> None:
         """Appends image_HW3 (uint8 RGB, height x width).
@@ -184,25 +194,26 @@ class _Disk:
 
     Attributes:
         fragments: how many whole ones the file has.
+        size: in bytes.
     """
 
     def __init__(self, file: FileIO):
         self.file = file
         self.fragments = 0
         self._in_fragment = False
-        self._size = 0
+        self.size = 0
         self._whole = 0  # bytes before what is being written
 
     def write(self, data: bytes) -> int:
         if data[4:8] in BOXES:  # FFmpeg hands the beginning of a fragment over as the beginning of a write
             self.fragments += self._in_fragment
             self._in_fragment = data[4:8] == b"moof"
-            self._whole = self._size
+            self._whole = self.size
         view = memoryview(data)
         try:
             while view:
                 done = self.file.write(view)
-                self._size += done
+                self.size += done
                 view = view[done:]
         except OSError:
             self._in_fragment = False

@@ -1,17 +1,18 @@
-"""The record of a run: a row per frame, streamed to a file as the run goes."""
+"""The record of a run: a row per frame, streamed to a file as the run goes, or to a folder of files that has no end."""
 
 import csv
 import io
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
-from edgeprune.base.errors import InputError, RunError, choose
-from edgeprune.base.outputs import OutputRemoved, create_partial, finish_partial, refuse_remains, with_suffix
+from edgeprune.base.errors import InputError, choose
+from edgeprune.base.outputs import refuse_remains, with_suffix
 from edgeprune.runtime.cameras.source import FrameSource
 from edgeprune.runtime.row import Row
+from edgeprune.runtime.sinks.lines import LineFile, LineFolder
+from edgeprune.runtime.sinks.segments import Kind, Segments, folder_output, names_a_folder
 from edgeprune.runtime.sinks.sink import Output, Sink
 from edgeprune.runtime.tasks import Result
 
@@ -35,17 +36,24 @@ FORMATS: dict[str, tuple[str, Callable[[Row], str]]] = {
     ".csv": (",".join(COLUMNS) + "\n", csv_line),
     ".jsonl": ("", json_line),
 }
+ROWS = Kind("rows", tuple(FORMATS), "rows.csv")
+
+
+def open_record(name: str, source: FrameSource) -> Sink:
+    """The sink for that file or folder. Raises as `record_output`, `Record` and `RecordFolder`."""
+    output = record_output(name)
+    return RecordFolder(output.path) if output.endless else Record(output.path)
 
 
 def record_output(name: str) -> Output:
-    """The file of a record.
+    """The file of a record, or the folder: `rows.csv`, `rows/`; `rows.jsonl/` has files of that format.
 
     Raises:
-        InputError: it is a folder, its suffix is no format, or it is what a failed run kept.
+        InputError: its suffix is no format, it is what a failed run kept, or a folder that has other files.
     """
+    if names_a_folder(name):
+        return folder_output(name, ROWS)
     path = Path(name)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name a file, such as {path / 'rows.csv'}")
     if not path.suffix:
         raise InputError(
             f"a record is written as {' or '.join(FORMATS)}, not {path.name!r}; type {with_suffix(path, '.csv', 'rows')}"
@@ -55,90 +63,34 @@ def record_output(name: str) -> Output:
     return Output(path)
 
 
-class Record(Sink):
-    """Writes rows to `partial_path(path)` (numbered where it is taken), each as it comes, unbuffered: a process that is
-    killed loses none. `close()` gives the file its final name.
+class Record(LineFile):
+    """The rows in one file. Raises InputError and RunError as `LineFile`."""
 
-    Attributes:
-        partial: where the rows are until `close()`; after a failure they stay there, every one whole.
-
-    Raises:
-        InputError: as `record_output`, or the folder can't be written to.
-        RunError: the disk is full.
-    """
-
-    def __init__(self, name: str, source: FrameSource):
-        path = self.path = record_output(name).path
+    def __init__(self, path: Path):
         header, self._line = FORMATS[path.suffix]
-        self.partial, self._file = create_partial(path, "the record")
-        self._whole_bytes = self._rows = 0
-        self._kept: Path | None = self.partial
-        self._put(header)
-
-    @property
-    def kept(self) -> Path | None:
-        return self._kept
+        super().__init__(path, "the record", header)
 
     def add(self, result: Result, row: Row) -> Row:
         self.write(row)
         return row
 
     def write(self, row: Row) -> None:
-        """Appends a row.
+        """Appends a row. Raises RunError where the disk is full."""
+        self.write_line(self._line(row))
 
-        Raises:
-            RunError: the disk is full.
-        """
-        self._put(self._line(row))
-        self._rows += 1
 
-    def _put(self, text: str) -> None:
-        data = text.encode(errors="backslashreplace")  # a file may have a name that is no text
-        done = 0
-        try:
-            while done < len(data):
-                done += self._file.write(data[done:]) or 0
-        except OSError as error:
-            with suppress(OSError):
-                self._file.truncate(self._whole_bytes)  # half a row is no row
-            self._close_here()
-            raise RunError(
-                f"cannot write on to {self.path} ({error.strerror}); free some space or name another folder, and run again"
-            ) from error
-        self._whole_bytes += done
+class RecordFolder(LineFolder):
+    """The rows in the files of a folder. Raises InputError where it can't be written to."""
 
-    def _close_here(self) -> None:
-        """Ends the file after a failure; one without a row goes."""
-        with suppress(OSError):
-            self._file.close()
-            if not self._rows:
-                self._kept = None
-                self.partial.unlink()
+    def __init__(self, folder: Path):
+        suffix = folder.suffix if folder.suffix in FORMATS else next(iter(FORMATS))
+        self._line = FORMATS[suffix][1]
+        super().__init__(Segments(folder, ROWS, suffix, "the record"), Record)
 
-    def close(self) -> None:
-        """Ends the file and renames it to its final name; does nothing after a failure or a second time.
+    def add(self, result: Result, row: Row) -> Row:
+        self.write(row)
+        return row
 
-        Raises:
-            RunError: it can't be renamed, or is gone.
-        """
-        if not self._file.closed:
-            self._finish(self.path)
-
-    def abandon(self) -> None:
-        """Ends the file but leaves it under its partial name: the run failed. Without a row it goes.
-
-        Raises:
-            RunError: it is gone.
-        """
-        if self._rows and not self._file.closed:
-            self._finish(self.partial)
-        elif not self._file.closed:
-            self._close_here()
-
-    def _finish(self, name: Path) -> None:
-        try:
-            finish_partial(self.partial, self._file, name)
-        except OutputRemoved:
-            self._kept = None
-            raise
-        self._kept = name
+    def write(self, row: Row) -> None:
+        """Appends a row. Raises RunError as `write_line`."""
+        self.write_line(self._line(row))

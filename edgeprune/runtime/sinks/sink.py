@@ -29,6 +29,9 @@ class Sink:
     def learn(self, about: About) -> None:
         """Hears what the run is of, before `begin`."""
 
+    def bound(self, keep_bytes: int) -> None:
+        """Hears how much of the disk an endless output may take, before `begin`; others have no use for it."""
+
     def begin(self, first: Frame) -> None:
         """Readies what depends on the first frame; it comes by `add`, too.
 
@@ -63,10 +66,11 @@ class Sink:
 
 
 class Output(NamedTuple):
-    """What a sink writes: a file, or a folder that it has for itself."""
+    """What a sink writes: a file, or a folder that it has for itself; `endless`: of which it removes the oldest files."""
 
     path: Path
     folder: bool = False
+    endless: bool = False
 
 
 class SinkKind(NamedTuple):

@@ -106,5 +106,10 @@ class Result(ABC):
         """The colour of each class, RGB, by its id."""
 
     @abstractmethod
+    def areas(self) -> dict[str, float]:
+        """The share of the frame's pixels that each class has, 0 to 1, by its name, in the order of ids; of a region, of the
+        pixels inside. Things that overlap count wherever they are: the sum may be more than 1."""
+
+    @abstractmethod
     def overlay(self) -> UInt8:
         """picture_HW3: the frame, what was found in it, a status line, a legend."""

@@ -27,13 +27,14 @@ class Semantic(Task):
     Attributes:
         fit: from the labels' resolution back to a frame's.
         inside_hw: True for the pixels of the graphs' label maps that lie inside the bundle's region; None: all do.
+        names: of the classes, by their ids.
         palette: colours by class id, RGB.
         drawing: draws them.
     """
 
     def __init__(self, manifest: Manifest):
         self.fit, self.inside_hw = Preprocess.of(manifest), manifest.inside_hw
-        self.palette = manifest.palette
+        self.names, self.palette = manifest.names, manifest.palette
         self.drawing = Overlay(manifest.names, manifest.palette)
 
     def result(self, facts: result.FrameFacts, outputs: Outputs) -> "Result":
@@ -94,6 +95,12 @@ class Result(result.Result):
     @property
     def palette(self) -> Sequence[tuple[int, int, int]]:
         return self.task.palette
+
+    def areas(self) -> dict[str, float]:
+        names = self.task.names
+        counts = np.bincount(self.labels.reshape(-1), minlength=len(names))[: len(names)]
+        shares = counts / max(1, int(counts.sum()))
+        return dict(zip(names, shares.tolist(), strict=True))
 
     def overlay(self) -> UInt8:
         """picture_HW3: the frame, its classes in colour, a status line above and a legend below; a new image."""

@@ -34,5 +34,8 @@ class Found(Result):
     def palette(self) -> Sequence[tuple[int, int, int]]:
         return PALETTE
 
+    def areas(self) -> dict[str, float]:
+        return {f"class {index}": float(index == self.index % 6) for index in range(6)}
+
     def overlay(self) -> UInt8:
         return self.frame.image_HW3

@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 from edgeprune.base.errors import InputError, RunError
-from edgeprune.runtime.sinks.record import COLUMNS, Record
-from tests.runtime.loop.fakes import Scripted
+from edgeprune.runtime.sinks.record import COLUMNS, Record, record_output
 from tests.runtime.rows import read, row
 
 
 def open_record(path: Path) -> Record:
-    return Record(str(path), Scripted(0))
+    return Record(record_output(str(path)).path)
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
@@ -86,6 +85,7 @@ def test_paths_that_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"unknown format of a record: '.txt'; choices: .csv, .jsonl"):
         open_record(tmp_path / "rows.txt")
     (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "folder.csv" / "theirs").touch()
     for name in ("folder.csv", ".."):
         with pytest.raises(InputError, match=f"is a folder; name a file, such as .*{re.escape(name)}/rows.csv"):
             open_record(tmp_path / name)

@@ -59,6 +59,23 @@ def test_outside_a_region_there_are_no_labels(tmp_path: Path) -> None:
     assert (label_hw == 3).all() and (sure_hw == 51).all()  # an engine's own buffers stay as they are
 
 
+def test_areas_are_shares_of_what_has_a_class(tmp_path: Path) -> None:
+    """Of a region those inside; counted at the frame's own pixels."""
+    for region, inside in ((None, 48), (["......", "######", "######", "###..."], 30)):
+        folder = tmp_path / ("whole" if region is None else "part")
+        manifest = bundles.write_bundle(folder, region=region).manifest
+        label_hw = np.full((bundles.ROWS, bundles.COLUMNS), 3, np.uint8)
+        label_hw[1, :2] = 1  # two cells of 24, or of 15 that are inside
+        frame = Frame(0, np.zeros((32, 48, 3), np.uint8), 0, None)
+        facts = FrameFacts(frame, "full", "full", 1, 1.0, 1.0, 0, 1, 0.0, 0.0, 0.0, 0.0)
+        areas = find_task("semantic")(manifest).result(facts, {"labels": label_hw}).areas()
+        assert list(areas) == list(manifest.names)
+        assert areas[manifest.names[1]] == pytest.approx(4 / inside) and sum(areas.values()) == pytest.approx(1.0)
+        assert {name for name, share in areas.items() if share} == {manifest.names[1], manifest.names[3]}
+    nothing_hw = np.full_like(label_hw, 255)
+    assert set(find_task("semantic")(manifest).result(facts, {"labels": nothing_hw}).areas().values()) == {0.0}
+
+
 def test_an_unknown_task_is_answered_with_the_choices() -> None:
     with pytest.raises(InputError, match=r"unknown task 'semntic'.*did you mean 'semantic'"):
         find_task("semntic")

@@ -1,0 +1,152 @@
+"""What the rows of records say: figures of each, of each bucket, and how several compare."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeprune.base.statistics import Percentiles, percentiles
+from edgeprune.evaluate.record_rows import RunRecord
+
+
+@dataclass(frozen=True)
+class BucketFigures:
+    """The frames that got one bucket.
+
+    Attributes:
+        record, bucket: whose.
+        share: of the record's frames.
+        tokens: of a frame, the mean.
+        watts: the mean of those rows that have it; None where none has.
+    """
+
+    record: str
+    bucket: str
+    frames: int
+    share: float
+    tokens: float
+    latency_ms: Percentiles
+    watts: float | None
+
+
+@dataclass(frozen=True)
+class RecordFigures:
+    """A record; None where no row tells.
+
+    Attributes:
+        record: its path.
+        began: when, where the names of its files say so.
+        runs: that it has; another begins where a process was started anew.
+        frames, dropped: processed, and lost between them.
+        seconds: from the first start to the last end, summed over the runs.
+        fps: frames over that time.
+        latency_ms: frame in hand to labels in hand.
+        age_ms: from the frame's capture to its labels.
+        longest_gap_s: the longest from the end of a frame to the start of the next, within a run.
+        watts: the mean over time, where rows have it.
+        mj_per_frame: those times the time from a frame's start to that of the next; the last of a run to its end.
+        capped: share of frames that got another bucket than they asked for.
+        buckets: of each.
+        notes: what was left out of the record.
+    """
+
+    record: str
+    began: str | None
+    runs: int
+    frames: int
+    dropped: int
+    seconds: float
+    fps: float | None
+    latency_ms: Percentiles
+    age_ms: Percentiles
+    longest_gap_s: float | None
+    watts: float | None
+    mj_per_frame: float | None
+    capped: float
+    buckets: tuple[BucketFigures, ...]
+    notes: tuple[str, ...]
+
+
+def figures_of(record: RunRecord) -> RecordFigures:
+    """The figures of a record."""
+    start_ns, end_ns, watts = record.whole["start_ns"], record.whole["end_ns"], record.real["watts"]
+    seconds = sum(float(end_ns[last] - start_ns[first]) / 1e9 for first, last in spans(record))
+    interval_s = intervals_s(record)
+    gap_s = (start_ns[1:] - end_ns[:-1]) / 1e9
+    within = np.ones(len(gap_s), bool)
+    within[[begin - 1 for begin in record.begins if begin]] = False
+    known = ~np.isnan(watts)
+    joules, known_s = float((watts * interval_s)[known].sum()), float(interval_s[known].sum())
+    return RecordFigures(
+        record=str(record.path),
+        began=record.began,
+        runs=len(record.begins),
+        frames=len(record),
+        dropped=int(record.whole["dropped"].sum()),
+        seconds=seconds,
+        fps=len(record) / seconds if seconds > 0 else None,
+        latency_ms=percentiles(record.real["latency_ms"]),
+        age_ms=percentiles((end_ns - record.whole["capture_ns"]) / 1e6),
+        longest_gap_s=float(gap_s[within].max()) if within.any() else None,
+        watts=joules / known_s if known_s else None,
+        mj_per_frame=1000 * joules / int(known.sum()) if known.any() else None,
+        capped=float((record.asked != record.bucket).mean()),
+        buckets=tuple(_bucket(record, place) for place in by_tokens(record)),
+        notes=tuple(record.notes),
+    )
+
+
+def spans(record: RunRecord) -> list[tuple[int, int]]:
+    """The places of the first and the last row of each run."""
+    ends = [*record.begins[1:], len(record)]
+    return [(begin, end - 1) for begin, end in zip(record.begins, ends, strict=True)]
+
+
+def intervals_s(record: RunRecord) -> npt.NDArray[np.float64]:
+    """From the start of each frame to that of the next; of a run's last to its end."""
+    start_ns = record.whole["start_ns"]
+    after_ns = np.append(start_ns[1:], 0)
+    for _, last in spans(record):
+        after_ns[last] = record.whole["end_ns"][last]
+    intervals: npt.NDArray[np.float64] = (after_ns - start_ns) / 1e9
+    return intervals
+
+
+def by_tokens(record: RunRecord) -> list[int]:
+    """The places of the buckets that frames got, that of the fewest tokens first."""
+    found = np.unique(record.bucket).tolist()
+    return sorted(found, key=lambda place: float(record.whole["tokens"][record.bucket == place].mean()))
+
+
+def _bucket(record: RunRecord, place: int) -> BucketFigures:
+    of_it = record.bucket == place
+    watts = record.real["watts"][of_it]
+    watts = watts[~np.isnan(watts)]
+    return BucketFigures(
+        record=str(record.path),
+        bucket=record.names[place],
+        frames=int(of_it.sum()),
+        share=float(of_it.mean()),
+        tokens=float(record.whole["tokens"][of_it].mean()),
+        latency_ms=percentiles(record.real["latency_ms"][of_it]),
+        watts=float(watts.mean()) if len(watts) else None,
+    )
+
+
+def ratios(figures: Sequence[RecordFigures]) -> list[dict[str, str | float | None]]:
+    """Each record's figures over those of the first: 2 is twice as much."""
+    first = _compared(figures[0])
+    found: list[dict[str, str | float | None]] = []
+    for each in figures:
+        of_it: dict[str, str | float | None] = {"record": each.record}
+        for name, value in _compared(each).items():
+            base = first[name]
+            of_it[name] = value / base if value is not None and base else None
+        found.append(of_it)
+    return found
+
+
+def _compared(figures: RecordFigures) -> Mapping[str, float | None]:
+    times = {f"{name}_ms": getattr(figures.latency_ms, name) for name in ("p50", "p95", "p99")}
+    return {"fps": figures.fps, **times, "watts": figures.watts, "mj_per_frame": figures.mj_per_frame}

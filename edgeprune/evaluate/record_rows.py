@@ -1,0 +1,209 @@
+"""The record of a run as it is read back: a file of rows, or a folder of such files that follow each other.
+
+A file that was cut off, by `kill -9`, a power cut or a full disk, is read up to there, and that is said.
+"""
+
+import csv
+import json
+import math
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeprune.base.errors import InputError
+from edgeprune.base.inputs import open_regular
+from edgeprune.runtime.row import Row
+from edgeprune.runtime.sinks.record import FORMATS, ROWS
+
+MOST_BYTES = 1 << 40  # of a file: months of rows
+LINE_BYTES = 1 << 16
+BROKEN = "\0\n"  # no row of any format
+WHOLE = ("index", "capture_ns", "start_ns", "end_ns", "tokens", "dropped")  # columns of whole numbers
+REAL = ("wait_ms", "latency_ms", "watts")  # of numbers, NaN where a row has none
+WORDS = ("asked", "bucket")
+NEEDED = {each.name for each in fields(Row) if each.default is MISSING} & {*WHOLE, *REAL, *WORDS}
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The rows of a record, column by column.
+
+    Attributes:
+        path: of the file or folder.
+        whole, real: the columns WHOLE and REAL.
+        asked, bucket: of each row, the place of its bucket in `names`.
+        names: of the buckets.
+        begins: the places of the rows with which a run begins; the monotonic clock may begin anew there.
+        began: when the first file of a folder was begun, as `2026-01-31 23:59:59 UTC`; None of a single file.
+        notes: what was left out, a line each.
+    """
+
+    path: Path
+    whole: Mapping[str, npt.NDArray[np.int64]]
+    real: Mapping[str, npt.NDArray[np.float64]]
+    asked: npt.NDArray[np.int64]
+    bucket: npt.NDArray[np.int64]
+    names: Sequence[str]
+    begins: Sequence[int]
+    began: str | None
+    notes: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.bucket)
+
+
+def is_record(path: Path) -> bool:
+    """Whether it is named as a record: a file of one of FORMATS, or a folder that has files of rows."""
+    if path.is_dir():
+        return any(ROWS.number(each.name) is not None for each in path.iterdir())
+    return path.suffix in FORMATS
+
+
+def read_record(path: Path) -> RunRecord:
+    """Reads a record.
+
+    Raises:
+        InputError: it isn't there, is no record, has no rows, or rows that are damaged with good ones behind them.
+    """
+    files = [path]
+    if path.is_dir():
+        numbered = [
+            (ROWS.number(each.name) or 0, each) for each in path.iterdir() if ROWS.number(each.name) is not None
+        ]
+        files = [each for _, each in sorted(numbered)]
+    columns = _Columns()
+    for file in files:
+        columns.read(file)
+    if not columns.bucket:
+        raise InputError(f"{path} has no rows; name a record that `edgeprune run --record` wrote")
+    return RunRecord(
+        path,
+        {name: np.array(values) for name, values in columns.whole.items()},
+        {name: np.array(values) for name, values in columns.real.items()},
+        np.array(columns.asked, np.int64),
+        np.array(columns.bucket, np.int64),
+        list(columns.names),
+        columns.begins,
+        _began(files[0]) if path.is_dir() else None,
+        columns.notes,
+    )
+
+
+def _began(file: Path) -> str:
+    when = datetime.strptime(file.name.split("-")[2].partition(".")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+    return f"{when:%Y-%m-%d %H:%M:%S} UTC"
+
+
+class _Columns:
+    """What is read until now."""
+
+    def __init__(self) -> None:
+        self.whole = {name: array("q") for name in WHOLE}
+        self.real = {name: array("d") for name in REAL}
+        self.asked, self.bucket = array("l"), array("l")
+        self.names: dict[str, int] = {}
+        self.begins: list[int] = []
+        self.notes: list[str] = []
+
+    def read(self, file: Path) -> None:
+        """Appends the rows of a file; what is damaged at its end is left out."""
+        before, damaged = len(self.bucket), 0
+        for number, cells in enumerate(_rows_of(file), 1):
+            row = None if cells is None else _values(cells)
+            if row is None:
+                damaged += 1
+                continue
+            if damaged:
+                raise InputError(
+                    f"{file}: row {number - damaged} is damaged, and others follow it; take it out, or copy it again"
+                )
+            if len(self.bucket) == before and self._new_run(row):
+                self.begins.append(before)
+            self._add(row)
+        if damaged:
+            what = "row is" if damaged == 1 else f"{damaged} rows are"
+            self.notes.append(f"{file}: the last {what} cut off and left out")
+
+    def _new_run(self, row: Mapping[str, Any]) -> bool:
+        """Whether the row, the first of a file, is not what follows those before it."""
+        if not self.bucket:
+            return True
+        return bool(row["index"] <= self.whole["index"][-1] or row["start_ns"] < self.whole["end_ns"][-1])
+
+    def _add(self, row: Mapping[str, Any]) -> None:
+        for name, whole in self.whole.items():
+            whole.append(row[name])
+        for name, real in self.real.items():
+            real.append(row[name])
+        self.asked.append(self.names.setdefault(row["asked"], len(self.names)))
+        self.bucket.append(self.names.setdefault(row["bucket"], len(self.names)))
+
+
+def _rows_of(file: Path) -> Iterator[Mapping[str, Any] | None]:
+    """The cells of each row by their columns; None for one that can't be read."""
+    with open_regular(file, "record", MOST_BYTES) as (stream, _):
+        lines = _lines(stream)
+        if file.suffix == ".jsonl":
+            yield from map(_object, lines)
+            return
+        head = next(lines, None)
+        if head is None or head == BROKEN:
+            return
+        names = head.rstrip("\n").split(",")
+        if NEEDED - set(names):
+            missing = ", ".join(sorted(NEEDED - set(names)))
+            raise InputError(
+                f"{file} is no record of a run: it has no column {missing}; name what `run --record` wrote"
+            )
+        reader = csv.reader(lines)
+        while True:
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error:
+                yield None
+                continue
+            whole = len(cells) == len(names)
+            yield dict(zip(names, cells, strict=False)) if whole else None
+
+
+def _lines(stream: Any) -> Iterator[str]:
+    """Lines as text; BROKEN for one whose end is missing, or that is too long."""
+    while line := stream.readline(LINE_BYTES):
+        text = line.decode(errors="replace")
+        yield text if text.endswith("\n") else BROKEN
+
+
+def _object(line: str) -> Mapping[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _values(cells: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The numbers and words of a row; None where they are none of a row."""
+    row: dict[str, Any] = {}
+    try:
+        for name in WHOLE:
+            row[name] = int(cells[name])
+            if not 0 <= row[name] < 1 << 62:
+                return None
+        for name in REAL:
+            cell = cells.get(name)
+            row[name] = math.nan if cell in (None, "") else float(cell)
+            if not (0 <= row[name] < math.inf or math.isnan(row[name])):
+                return None
+        for name in WORDS:
+            row[name] = str(cells[name])
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return None
+    return None if math.isnan(row["latency_ms"]) or row["end_ns"] < row["start_ns"] else row

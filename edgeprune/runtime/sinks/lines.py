@@ -1,0 +1,168 @@
+"""Outputs of lines: a file that is written line by line, or a folder of such files that has no end."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from edgeprune.base.errors import RunError
+from edgeprune.base.outputs import OutputRemoved, create_partial, finish_partial
+from edgeprune.runtime.sinks.segments import Segments
+from edgeprune.runtime.sinks.sink import Sink
+
+SEGMENT_BYTES, SEGMENT_S = 16 * 10**6, 86_400.0  # of a folder's files, at most: hours of 15 frames a second, or a day
+
+
+class LineFile(Sink):
+    """Writes lines to `partial_path(path)` (numbered where it is taken), each as it comes, unbuffered: a process that is
+    killed loses none. `close()` gives the file its final name.
+
+    Attributes:
+        partial: where the lines are until `close()`; after a failure they stay there, every one whole.
+
+    Raises:
+        InputError: the folder can't be written to.
+        RunError: the disk is full.
+    """
+
+    def __init__(self, path: Path, what: str, header: str = ""):
+        """`what`: how a message calls it; `header`: stands above the lines."""
+        self.path = path
+        self.partial, self._file = create_partial(path, what)
+        self._whole_bytes = self._lines = 0
+        self._kept: Path | None = self.partial
+        self._put(header)
+
+    @property
+    def kept(self) -> Path | None:
+        return self._kept
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return self._whole_bytes
+
+    def fileno(self) -> int:
+        """The descriptor of the open file."""
+        return self._file.fileno()
+
+    def write_line(self, line: str) -> None:
+        """Appends a line, its end included.
+
+        Raises:
+            RunError: the disk is full.
+        """
+        self._put(line)
+        self._lines += 1
+
+    def _put(self, text: str) -> None:
+        data = text.encode(errors="backslashreplace")  # a file may have a name that is no text
+        done = 0
+        try:
+            while done < len(data):
+                done += self._file.write(data[done:]) or 0
+        except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(self._whole_bytes)  # half a line is none
+            self._close_here()
+            raise RunError(
+                f"cannot write on to {self.path} ({error.strerror}); free some space or name another folder, and run again"
+            ) from error
+        self._whole_bytes += done
+
+    def _close_here(self) -> None:
+        """Ends the file after a failure; one without a line goes."""
+        with suppress(OSError):
+            self._file.close()
+            if not self._lines:
+                self._kept = None
+                self.partial.unlink()
+
+    def close(self) -> None:
+        """Ends the file and renames it to its final name; does nothing after a failure or a second time.
+
+        Raises:
+            RunError: it can't be renamed, or is gone.
+        """
+        if not self._file.closed:
+            self._finish(self.path)
+
+    def abandon(self) -> None:
+        """Ends the file but leaves it under its partial name: the run failed. Without a row it goes.
+
+        Raises:
+            RunError: it is gone.
+        """
+        if self._lines and not self._file.closed:
+            self._finish(self.partial)
+        elif not self._file.closed:
+            self._close_here()
+
+    def _finish(self, name: Path) -> None:
+        try:
+            finish_partial(self.partial, self._file, name)
+        except OutputRemoved:
+            self._kept = None
+            raise
+        self._kept = name
+
+
+class LineFolder(Sink):
+    """Writes lines to the files of a folder, without an end: a new one after SEGMENT_BYTES or SEGMENT_S; the oldest go.
+
+    A line is with the kernel before the next frame: a process that is killed loses none. It is on the disk SYNC_S later: a
+    power cut loses as much.
+
+    Raises:
+        InputError: the folder can't be written to.
+    """
+
+    def __init__(self, segments: Segments, begin: Callable[[Path], LineFile]):
+        """`begin`: a new file of that name."""
+        self._segments, self._begin = segments, begin
+        self._file: LineFile | None = None
+        self._until_s = 0.0
+        self._lines = 0
+
+    @property
+    def kept(self) -> Path | None:
+        return self._segments.folder if self._lines else None
+
+    def bound(self, keep_bytes: int) -> None:
+        self._segments.keep_bytes = keep_bytes
+
+    def write_line(self, line: str) -> None:
+        """Appends a line, its end included.
+
+        Raises:
+            RunError: the disk is full or broken, or the oldest file can't be removed.
+        """
+        file = self._file
+        full = file and file.size >= min(SEGMENT_BYTES, self._segments.segment_bytes)
+        if file is None or full or time.monotonic() >= self._until_s:
+            file = self._next()
+        file.write_line(line)
+        self._lines += 1
+        self._segments.make_room(file.size)
+
+    def _next(self) -> LineFile:
+        """Ends the file that is written, and begins the next."""
+        if self._file:
+            self._file.close()
+        self._file = self._begin(self._segments.next_path())
+        self._segments.follow(self._file.fileno())
+        self._until_s = time.monotonic() + SEGMENT_S
+        return self._file
+
+    def close(self) -> None:
+        self._end(LineFile.close)
+
+    def abandon(self) -> None:
+        self._end(LineFile.abandon)
+
+    def _end(self, end: Callable[[LineFile], None]) -> None:
+        try:
+            if self._file:
+                end(self._file)
+        finally:
+            self._segments.close()

@@ -1,0 +1,191 @@
+"""Records of runs, read back: their figures, how they compare, and their picture."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeprune.base.errors import InputError
+from edgeprune.evaluate.record_figures import figures_of, ratios
+from edgeprune.evaluate.record_plot import MOST_POINTS, _chosen, plot_records, times_s
+from edgeprune.evaluate.record_rows import is_record, read_record
+from edgeprune.runtime.row import Row
+from edgeprune.runtime.sinks import lines
+from edgeprune.runtime.sinks import record as sink
+from edgeprune.runtime.sinks.record import Record, RecordFolder
+from edgeprune.runtime.summary import summarise_run
+from tests.cli.conftest import Type, edgeprune
+from tests.cli.test_bad_input import assert_one_line
+from tests.runtime import rows
+from tests.runtime.rows import ledger_of, read
+
+__all__ = ["edgeprune"]
+
+START_NS = 5 * 10**12
+
+
+def row(index: int, begin_ns: int = START_NS, **values: Any) -> Row:
+    """A frame every 100 ms that took 20 ms, and 40 in every fourth; captured 5 ms before; 2 W; the fourth asked for more."""
+    late = index % 4 == 3
+    start_ns = begin_ns + 10**8 * index
+    about: dict[str, Any] = {
+        "capture_ns": start_ns - 5 * 10**6,
+        "start_ns": start_ns,
+        "end_ns": start_ns + (40 if late else 20) * 10**6,
+        "latency_ms": 40.0 if late else 20.0,
+        "asked": "full" if late or index % 2 else "half",
+        "bucket": "full" if index % 2 and not late else "half",
+        "tokens": 5000 if index % 2 and not late else 2500,
+        "dropped": int(late),
+        "watts": 2.0,
+    }
+    return rows.row(index, **(about | values))
+
+
+def write(path: Path, given: list[Row]) -> Path:
+    record = Record(path)
+    for each in given:
+        record.write(each)
+    record.close()
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_figures_by_hand_and_those_that_the_run_printed(tmp_path: Path, suffix: str) -> None:
+    path = write(tmp_path / f"rows{suffix}", [row(index) for index in range(8)])
+    figures = figures_of(read_record(path))
+    assert (figures.runs, figures.frames, figures.dropped, figures.began) == (1, 8, 2, None)
+    assert figures.seconds == pytest.approx(0.74) and figures.fps == pytest.approx(8 / 0.74)
+    assert figures.age_ms.p50 == 25.0 and figures.longest_gap_s == pytest.approx(0.08)
+    assert figures.watts == pytest.approx(2.0) and figures.mj_per_frame == pytest.approx(1000 * 2 * 0.74 / 8)
+    assert figures.capped == 0.25
+    half, full = figures.buckets  # that of the fewest tokens first
+    assert (half.bucket, half.frames, half.share, half.tokens) == ("half", 6, 0.75, 2500.0)
+    assert (full.bucket, full.frames, full.latency_ms.p50, full.watts) == ("full", 2, 20.0, 2.0)
+    printed = summarise_run(ledger_of(read(path)))
+    assert (figures.frames, figures.dropped, figures.fps) == (printed.frames, printed.dropped, printed.fps)
+    assert figures.latency_ms == printed.latency_ms
+    assert {each.bucket: each.frames for each in figures.buckets} == printed.buckets
+
+
+def test_a_folder_of_files_is_one_record_and_a_machine_that_was_started_anew_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "SEGMENT_BYTES", 400)
+    folder = tmp_path / "rows"
+    for begin_ns, count in (
+        (START_NS, 8),
+        (10**9, 4),
+        (10**9 + 10**12, 4),
+    ):  # the second after a boot, the third is not
+        record = RecordFolder(folder)
+        for index in range(count):
+            record.write(row(index, begin_ns))
+        record.close()
+    assert len(list(folder.iterdir())) > 4
+    found = read_record(folder)
+    assert list(found.begins) == [0, 8, 12]
+    figures = figures_of(found)
+    assert (figures.runs, figures.frames) == (3, 16) and figures.seconds == pytest.approx(0.74 + 2 * 0.34)
+    assert figures.longest_gap_s == pytest.approx(0.08)  # what lies between two runs is none
+    assert figures.mj_per_frame == pytest.approx(1000 * 2 * figures.seconds / 16)
+    assert figures.began and figures.began.endswith(" UTC")
+    assert times_s(found)[[7, 8, 15]] == pytest.approx([0.74, 0.76, 1.42])
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+@pytest.mark.parametrize("tail", [b"7,", b'{"index": 7', b"\0" * 5000, b"a,b\nc,d\n", b'"'])
+def test_what_is_cut_off_at_the_end_is_left_out_and_said(tmp_path: Path, suffix: str, tail: bytes) -> None:
+    path = write(tmp_path / f"rows{suffix}", [row(index) for index in range(4)])
+    path.write_bytes(path.read_bytes() + tail)
+    figures = figures_of(read_record(path))
+    assert figures.frames == 4 and len(figures.notes) == 1
+    assert f"{path}: the last " in figures.notes[0] and "cut off and left out" in figures.notes[0]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_row_that_was_cut_anywhere(tmp_path: Path, suffix: str) -> None:
+    path = write(tmp_path / f"rows{suffix}", [row(index) for index in range(3)])
+    data = path.read_bytes()
+    last = data[:-1].rindex(b"\n") + 1
+    for cut in range(last + 1, len(data)):
+        path.write_bytes(data[:cut])
+        found = read_record(path)
+        assert len(found) == 2 and len(found.notes) == 1
+
+
+def test_what_is_no_record_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.csv", [row(index) for index in range(4)])
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[:2], "broken\n", *lines[2:]]))
+    with pytest.raises(InputError, match="rows.csv: row 2 is damaged, and others follow it; take it out"):
+        read_record(path)
+    path.write_text("step,loss\n1,2.5\n")
+    with pytest.raises(InputError, match="is no record of a run: it has no column asked, bucket, capture_ns, "):
+        read_record(path)
+    for text in ("", lines[0], lines[0][:20]):
+        path.write_text(text)
+        with pytest.raises(InputError, match="rows.csv has no rows; name a record"):
+            read_record(path)
+    with pytest.raises(InputError, match="gone.csv is not there"):
+        read_record(tmp_path / "gone.csv")
+    assert is_record(path) and not is_record(tmp_path) and not is_record(tmp_path / "street-short")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"latency_ms": None},
+        {"start_ns": 1 << 70},
+        {"tokens": -1},
+        {"end_ns": 0},
+        {"watts": float("nan")},
+        {"bucket": []},
+    ],
+)
+def test_values_that_no_run_writes(tmp_path: Path, values: dict[str, Any]) -> None:
+    path = tmp_path / "rows.jsonl"
+    cells = json.loads(sink.json_line(row(0)))
+    path.write_text(json.dumps(cells | values) + "\n")
+    try:
+        assert len(read_record(path)) == 1 and set(values) <= {"watts", "bucket"}  # unknown; a name like any other
+    except InputError as error:
+        assert "has no rows" in str(error)
+
+
+def test_ratios_are_of_the_first(tmp_path: Path) -> None:
+    first = write(tmp_path / "a.csv", [row(index) for index in range(8)])
+    twice = write(tmp_path / "b.csv", [row(index, latency_ms=50.0, watts=None) for index in range(8)])
+    found = ratios([figures_of(read_record(path)) for path in (first, twice)])
+    assert found[0] == {"record": str(first)} | dict.fromkeys(found[0].keys() - {"record"}, 1.0)
+    assert (found[1]["p50_ms"], found[1]["fps"], found[1]["watts"]) == (2.5, 1.0, None)
+
+
+def test_the_slowest_frames_are_drawn_however_long_a_record_is(tmp_path: Path) -> None:
+    found = read_record(write(tmp_path / "a.csv", [row(index) for index in range(9)]))
+    assert list(_chosen(found)) == list(range(9))
+    latency_ms = np.ones(3 * MOST_POINTS)
+    latency_ms[[1, 31_111, 3 * MOST_POINTS - 2]] = 9.0
+    long = type(found)(**(vars(found) | {"real": {"latency_ms": latency_ms}, "bucket": np.zeros(3 * MOST_POINTS, int)}))
+    chosen = _chosen(long)
+    assert len(chosen) <= MOST_POINTS and (latency_ms[chosen] == 9.0).sum() == 3
+
+
+def test_a_report_of_records(edgeprune: Type, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs the extra `plot`: pip install 'edgeprune[plot]'")
+    first = write(tmp_path / "a.csv", [row(index) for index in range(40)])
+    second = write(tmp_path / "b.jsonl", [row(index, dropped=0, watts=None) for index in range(1)])
+    second.write_text(second.read_text() + '{"index": 1')
+    said = edgeprune("report", first, second, "--out", tmp_path / "plot.png")
+    assert said.code == 0 and f"\nagainst {first}:\n" in said.out
+    assert f"note: {second}: the last row is cut off and left out" in said.out
+    assert (tmp_path / "plot.png").stat().st_size > 20_000
+    content = json.loads(edgeprune("report", first, second, "--json").out)
+    assert [each["frames"] for each in content["records"]] == [40, 1] and len(content["ratios"]) == 2
+    assert content["records"][0]["buckets"][0]["bucket"] == "half"
+    assert_one_line(edgeprune("report", first, tmp_path), f"{first} is a record of rows, and {tmp_path} is none")
+    assert_one_line(edgeprune("report", first, "--out", first), "is what is read from")
+    with pytest.raises(InputError, match="5 records have no room in one plot; name at most 4, or leave --out out"):
+        plot_records([read_record(first)] * 5, tmp_path / "many.png")
