@@ -12,6 +12,7 @@ from edgeprune.base.ending import asked, ended, hard_stop
 from edgeprune.base.errors import EdgepruneError, InputError
 from edgeprune.bundle import GRAPH_SETS, Bundle
 from edgeprune.cli import STOPPED_RUN, STOPPED_RUN_JSON
+from edgeprune.cli.config import naming_config, take_config, warn_of_others
 from edgeprune.cli.defaults import open_default
 from edgeprune.cli.options import bundle_option, json_option, option, threads_option
 from edgeprune.cli.owning import own
@@ -20,10 +21,10 @@ from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb
 from edgeprune.runtime.budget.kept import BudgetFigures
 from edgeprune.runtime.budget.wanted import EXAMPLES
-from edgeprune.runtime.cameras import camera_files, what_to_type
+from edgeprune.runtime.cameras import camera_files, seen_from, what_to_type
 from edgeprune.runtime.choose import CHOOSERS
 from edgeprune.runtime.engines import ENGINES
-from edgeprune.runtime.meters import measure_idle, meters_to_type
+from edgeprune.runtime.meters import measure_idle, meter_seen_from, meters_to_type
 from edgeprune.runtime.meters.none import NoMeter
 from edgeprune.runtime.opening import StreamOptions, open_stream
 from edgeprune.runtime.preparing import open_sensor, require_engine
@@ -33,6 +34,9 @@ from edgeprune.runtime.sinks import SINKS, outputs_of
 from edgeprune.runtime.summary import RunSummary
 
 logger = logging.getLogger(__name__)
+
+# options whose text may be a path, which a file means as seen from its own folder
+PLACES = {"camera": seen_from, "meter": meter_seen_from}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +67,12 @@ class RunOptions:
     threads: int | None = threads_option()
     engine: str | None = option("--engine", help=f"{', '.join(ENGINES)}; default: the target's.")
     json: bool = json_option()
+    config: Path | None = option(
+        "--config",
+        metavar="FILE",
+        help="Take options from a YAML file, by their names; what is typed wins.",
+        first=take_config(lambda: OPTIONS, PLACES),
+    )
 
     def of_stream(self) -> StreamOptions:
         """What of them a stream is opened with."""
@@ -104,6 +114,13 @@ def run_camera(bundle: Bundle, options: RunOptions, outputs: Mapping[str, str]) 
 )
 def run(options: RunOptions) -> None:
     """Segment a camera stream and measure it."""
+    if options.config:
+        warn_of_others(options.config, options.camera)
+    with naming_config(options.config, OPTIONS):
+        _run(options)
+
+
+def _run(options: Any) -> None:
     options.of_stream()  # refuses a pair of options before the bundle is read
     outputs = {key: str(name) for key in SINKS if (name := getattr(options, key))}
     written = outputs_of(outputs)
