@@ -8,13 +8,14 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import click
+from click.core import ParameterSource
 from pydantic import create_model
 
 from edgeprune.base.errors import InputError
@@ -108,15 +109,14 @@ def take_config(options: Callable[[], type], places: Mapping[str, Place]) -> Cal
 
 
 @contextmanager
-def naming_config(path: Path | None, options: type) -> Iterator[None]:
+def naming_config(path: Path | None, options: type, names: Collection[str]) -> Iterator[None]:
     """Bad input that an option of the file causes is said with the file's name and the option's key: where the message names
-    such options, those, else the first key that is a word of it."""
+    such options, those, else the first key that is a word of it. `names`: of the fields that the file gave."""
     try:
         yield
     except InputError as error:
-        context = click.get_current_context()
-        given = [each for each in fields(options) if is_from_file(each.name, context)]
-        flags = {each.metadata[TYPED].flag: key_of(each.metadata[TYPED]) for each in given}
+        given = [each.metadata[TYPED] for each in fields(options) if each.name in names]
+        flags = {typed.flag: key_of(typed) for typed in given}
         keys = [flags[flag] for flag in dict.fromkeys(re.findall(r"--[a-z][a-z-]*", str(error))) if flag in flags]
         if "--" not in str(error):
             keys = [word for word in re.findall(r"[a-z_]+", str(error)) if word in flags.values()][:1]
@@ -125,9 +125,10 @@ def naming_config(path: Path | None, options: type) -> Iterator[None]:
         raise InputError(f"{WHAT} {path}: {', '.join(keys)}: {error}") from error
 
 
-def is_from_file(name: str, context: click.Context) -> bool:
-    """Whether a field's option was given by the file, and not typed."""
-    return context.get_parameter_source(name) is click.core.ParameterSource.DEFAULT_MAP
+def names_from_file() -> list[str]:
+    """The fields that the file of this command line gave, and that are not typed beside it."""
+    context = click.get_current_context()
+    return [name for name in context.params if context.get_parameter_source(name) is ParameterSource.DEFAULT_MAP]
 
 
 def warn_of_others(path: Path, camera: str) -> None:

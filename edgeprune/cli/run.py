@@ -12,7 +12,7 @@ from edgeprune.base.ending import asked, ended, hard_stop
 from edgeprune.base.errors import EdgepruneError, InputError
 from edgeprune.bundle import GRAPH_SETS, Bundle
 from edgeprune.cli import STOPPED_RUN, STOPPED_RUN_JSON
-from edgeprune.cli.config import naming_config, take_config, warn_of_others
+from edgeprune.cli.config import names_from_file, naming_config, take_config, warn_of_others
 from edgeprune.cli.defaults import open_default
 from edgeprune.cli.options import bundle_option, json_option, option, threads_option
 from edgeprune.cli.owning import own
@@ -116,7 +116,7 @@ def run(options: RunOptions) -> None:
     """Segment a camera stream and measure it."""
     if options.config:
         warn_of_others(options.config, options.camera)
-    with naming_config(options.config, OPTIONS):
+    with naming_config(options.config, OPTIONS, names_from_file()):
         _run(options)
 
 
