@@ -99,7 +99,8 @@ def run_camera(bundle: Bundle, options: RunOptions, outputs: Mapping[str, str]) 
     sensor = open_sensor(bundle, options.meter)
     if options.idle_seconds and isinstance(sensor, NoMeter):
         raise InputError(f"--idle measures idle power: {sensor.stop().status}; leave it out")
-    stream = open_stream(bundle, options.camera, options.of_stream(), sensor)
+    # a file is how a service is started, whose bundle may be replaced while it runs
+    stream = open_stream(bundle, options.camera, options.of_stream(), sensor, renewed=options.config is not None)
     try:
         idle_w = measure_idle(sensor, options.idle_seconds) if options.idle_seconds else None
         return run_loop(stream, sensor, Limits(options.frames, options.seconds), outputs, idle_w)
@@ -172,6 +173,11 @@ def show_summary(summary: RunSummary) -> None:
     click.echo(f"tokens   {_number(figures.tokens_mean)} a frame over all blocks; buckets {buckets}")
     if summary.budget:
         show_budget(summary.budget)
+    if (renewals := summary.renewals) and (renewals.switched or renewals.refused):
+        click.echo(
+            f"bundles  {renewals.switched} switched to, {renewals.rolled_back} of them rolled back, {renewals.refused} "
+            f"refused; now {summary.bundle}"
+        )
     mj = energy.mj_per_frame
     click.echo(f"energy   {energy.status if mj is None else f'{mj:.1f} mJ a frame ({energy.status})'}")
     for path in summary.outputs.values():

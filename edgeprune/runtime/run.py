@@ -239,4 +239,5 @@ class _Loop:
             temperature_c={"before": before_c, "after": temperatures_c()},
             ended="failure" if failure else "interrupted" if self._interrupted else "finished",
             failure=str(failure) if failure else None,
+            renewals=self._stream.renewals,
         )

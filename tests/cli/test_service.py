@@ -1,5 +1,6 @@
 """`service`: the unit of a run, and how a run behaves under a service manager."""
 
+import csv
 import json
 import os
 import pwd
@@ -208,3 +209,31 @@ def test_the_manager_hears_of_a_run_whose_camera_is_away(tiny: Path, tmp_path: P
             assert process.wait(timeout=600) == 0
         finally:
             process.kill()
+
+
+def test_a_bundle_is_replaced_under_a_service(tiny: Path, tmp_path: Path) -> None:
+    """`bundle:` is a link, which leads elsewhere from one moment to the next."""
+    (tmp_path / "current").symlink_to(tiny)
+    shutil.copytree(tiny, tmp_path / "better")
+    (tmp_path / "run.yaml").write_text(
+        "bundle: current\ncamera: synthetic://street?height=64&width=96&ahead=4&fps=15\nrealtime: true\nmeter: none\n"
+        "budget: 500ms\nrecord: rows.csv\n"
+    )
+    with Listener(str(tmp_path / "notify")) as manager, start(tmp_path / "run.yaml", tmp_path) as process:
+        try:
+            manager.wait_for("READY=1")
+            (tmp_path / "new").symlink_to("better")
+            os.replace(tmp_path / "new", tmp_path / "current")
+            assert process.stderr
+            assert any("better takes the old one's place" in line for line in process.stderr)
+            began_s = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=600) == 0 and time.monotonic() - began_s < 1
+        finally:
+            process.kill()
+        assert process.stdout
+        summary = json.loads(process.stdout.read())
+    assert (summary["renewals"]["switched"], summary["renewals"]["rolled_back"]) == (1, 0)
+    with (tmp_path / "rows.csv").open() as file:
+        indices = [int(row["index"]) for row in csv.DictReader(file)]
+    assert len(indices) == summary["frames"] and indices == sorted(set(indices))
