@@ -198,7 +198,7 @@ def test_the_help_and_the_errors_name_them(folder: Path) -> None:
     )
     for words in ("--names FILE The names of the frames.", "or ramp://cells.", "nvml, steady, none", ", reference;"):
         assert words in helped, helped
-    assert "choices: rtsp, csi, synthetic, ramp; did you mean 'ramp'?" in mistyped
+    assert "choices: rtsp, rtsps, http, https, csi, synthetic, ramp; did you mean 'ramp'?" in mistyped
     assert "; a camera is 0, /dev/video0, " in gone and "or ramp://cells" in gone
 
 

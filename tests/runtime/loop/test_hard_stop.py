@@ -40,6 +40,10 @@ class Slow:
         return session.start(frame_HW3)
     def finish(self, bucket):
         return session.finish(bucket)
+    def describe(self):
+        return session.describe()
+    def close(self):
+        pass
 folder = Path({folder!r})
 names = {{"record": "rows.csv", "out": "overlay.mp4", "labels": "labels"}}
 with hard_stop(0):
