@@ -16,6 +16,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "demo": "demo:demo",
         "build": "build:build",
         "run": "run:run",
+        "service": "service:service",
         "eval": "measure:eval_",
         "bench": "measure:bench",
         "energy": "energy:energy",

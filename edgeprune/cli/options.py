@@ -7,7 +7,7 @@
 A field's annotation says the rest: `Path` is a path, `bool` a flag without a value, a tuple an option that may be repeated.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -32,6 +32,7 @@ class Typed:
         kind: range or choices of its value.
         help, metavar: as in click.
         needs: the field of an option that this one says something about.
+        first: what is done with its value before any other option is read.
     """
 
     flag: str | None
@@ -39,6 +40,7 @@ class Typed:
     help: str | None = None
     metavar: str | None = None
     needs: str | None = None
+    first: Callable[[click.Context, Any], None] | None = None
 
 
 def option(flag: str, kind: click.ParamType | None = None, *, default: Any = None, **about: Any) -> Any:
@@ -93,6 +95,13 @@ def _parameter(each: "Field[Any]", annotation: Any) -> click.Parameter:
         about["is_flag"] = True
     if repeats:
         about["multiple"] = True
+    if first := typed.first:
+
+        def take(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+            first(context, value)
+            return value
+
+        about |= {"is_eager": True, "callback": take}
     return click.Option([each.name, typed.flag], **about)
 
 
@@ -133,5 +142,5 @@ def refuse_typed(reason: str, *names: str) -> None:
 
 
 def is_typed(name: str, context: click.Context) -> bool:
-    """Whether a field's option stands on the command line."""
-    return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    """Whether a field's option stands on the command line, or in a file that stands there (`cli/config.py`)."""
+    return context.get_parameter_source(name) in (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)

@@ -13,6 +13,7 @@ from edgeprune.base.ending import asked, ended, hard_stop
 from edgeprune.base.errors import EdgepruneError, InputError
 from edgeprune.bundle import GRAPH_SETS, Bundle
 from edgeprune.cli import STOPPED_RUN, STOPPED_RUN_JSON
+from edgeprune.cli.config import names_from_file, naming_config, take_config, warn_of_others
 from edgeprune.cli.defaults import open_default
 from edgeprune.cli.options import AS_TYPED, bundle_option, json_option, option, threads_option
 from edgeprune.cli.owning import own
@@ -21,10 +22,10 @@ from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb
 from edgeprune.runtime.budget.kept import BudgetFigures
 from edgeprune.runtime.budget.wanted import EXAMPLES
-from edgeprune.runtime.cameras import camera_files, what_to_type
+from edgeprune.runtime.cameras import camera_files, seen_from, what_to_type
 from edgeprune.runtime.choose import CHOOSERS
 from edgeprune.runtime.engines import ENGINES
-from edgeprune.runtime.meters import measure_idle, meters_to_type
+from edgeprune.runtime.meters import measure_idle, meter_seen_from, meters_to_type
 from edgeprune.runtime.meters.none import NoMeter
 from edgeprune.runtime.opening import StreamOptions, open_stream
 from edgeprune.runtime.preparing import open_sensor, require_engine
@@ -35,6 +36,9 @@ from edgeprune.runtime.sinks.segments import KEEP_BYTES
 from edgeprune.runtime.summary import RunSummary
 
 logger = logging.getLogger(__name__)
+
+# options whose text may be a path, which a file means as seen from its own folder
+PLACES = {"camera": seen_from, "meter": meter_seen_from}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +72,12 @@ class RunOptions:
     threads: int | None = threads_option()
     engine: str | None = option("--engine", help=f"{', '.join(ENGINES)}; default: the target's.")
     json: bool = json_option()
+    config: Path | None = option(
+        "--config",
+        metavar="FILE",
+        help="Take options from a YAML file, by their names; what is typed wins.",
+        first=take_config(lambda: OPTIONS, PLACES),
+    )
 
     def of_stream(self) -> StreamOptions:
         """What of them a stream is opened with."""
@@ -101,7 +111,8 @@ def run_camera(
     sensor = open_sensor(bundle, options.meter)
     if options.idle_seconds and isinstance(sensor, NoMeter):
         raise InputError(f"--idle measures idle power: {sensor.stop().status}; leave it out")
-    stream = open_stream(bundle, options.camera, options.of_stream(), sensor)
+    # a file is how a service is started, whose bundle may be replaced while it runs
+    stream = open_stream(bundle, options.camera, options.of_stream(), sensor, renewed=options.config is not None)
     try:
         idle = measure_idle(sensor, options.idle_seconds) if options.idle_seconds else None
         stream.know_idle(idle.total_w if idle else None)
@@ -118,6 +129,13 @@ def run_camera(
 )
 def run(options: RunOptions) -> None:
     """Segment a camera stream and measure it."""
+    if options.config:
+        warn_of_others(options.config, options.camera)
+    with naming_config(options.config, OPTIONS, names_from_file()):
+        _run(options)
+
+
+def _run(options: Any) -> None:
     options.of_stream()  # refuses a pair of options before the bundle is read
     outputs = {key: str(name) for key in SINKS if (name := getattr(options, key))}
     written = outputs_of(outputs)
@@ -179,6 +197,11 @@ def show_summary(summary: RunSummary) -> None:
     click.echo(f"tokens   {_number(figures.tokens_mean)} a frame over all blocks; buckets {buckets}")
     if summary.budget:
         show_budget(summary.budget)
+    if (renewals := summary.renewals) and (renewals.switched or renewals.refused):
+        click.echo(
+            f"bundles  {renewals.switched} switched to, {renewals.rolled_back} of them rolled back, {renewals.refused} "
+            f"refused; now {summary.bundle}"
+        )
     mj = energy.mj_per_frame
     click.echo(f"energy   {energy.status if mj is None else f'{mj:.1f} mJ a frame ({energy.status})'}")
     for path in summary.outputs.values():

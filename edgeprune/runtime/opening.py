@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -20,8 +20,11 @@ from edgeprune.runtime.cameras.capture import Capture, is_camera, open_capture
 from edgeprune.runtime.cameras.reconnect import GIVE_UP_S, Reconnecting
 from edgeprune.runtime.cameras.source import FrameSource
 from edgeprune.runtime.choose import CHOOSERS, Chooser, fixed, make_chooser
+from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.meters import Meter
 from edgeprune.runtime.preparing import prepare_run, refuse_threads, require_engine
+from edgeprune.runtime.renewal import Renewal
+from edgeprune.runtime.running import Running
 from edgeprune.runtime.stream import Stream
 from edgeprune.runtime.tasks import find_task
 
@@ -100,24 +103,19 @@ def open(bundle: Path | str, camera: Path | str | int | None = None, **options: 
     return open_stream(open_bundle(Path(bundle)), uri, parse(StreamOptions, options, "edgeprune.open"))
 
 
-def open_stream(bundle: Bundle, camera: str | None, options: StreamOptions, meter: Meter | None = None) -> Stream:
+def open_stream(
+    bundle: Bundle, camera: str | None, options: StreamOptions, meter: Meter | None = None, renewed: bool = False
+) -> Stream:
     """Opens the camera first, then what takes longer; raises as `open`, and leaves nothing open.
 
     Args:
         meter: that a budget of power or energy is held by; who gives it starts and stops it.
+        renewed: whether a new bundle in the folder is taken while frames go on (`renewal.py`).
     """
-    manifest = bundle.manifest
-    engine = options.engine or manifest.target.engine
-    opener = require_engine(bundle, engine)
-    refuse_threads([engine], options.threads)
-    find_task(manifest.task)
-    # what is wrong is refused before minutes are spent on compiling; what is chosen from is known after that
-    options.make_chooser(manifest.buckets)
-    budget = options.parse_budget()
+    manifest, budget = bundle.manifest, options.parse_budget()
+    _refuse_unfit(bundle, options)
     if budget:
         refuse_unmetered(budget, meter)
-    if options.precision and not (options.precision == MIXED and manifest.target.compiled_on_device):
-        bundle.graphs(options.precision)
     of_cameras = {"realtime": options.realtime, "loop": options.loop, "give-up": options.give_up is not None}
     if camera is None and any(of_cameras.values()):
         flag = next(name for name, given in of_cameras.items() if given)
@@ -131,24 +129,68 @@ def open_stream(bundle: Bundle, camera: str | None, options: StreamOptions, mete
                 raise InputError(f"{source.uri} is no live camera, which could be lost; leave --give-up out")
             if source.note:
                 logger.info(source.note)
-        bundle = prepare_run(bundle, engine)
-        precision = options.precision or bundle.default_precision()
-        able, lines = ([options.bucket], []) if options.bucket else opener.able(bundle, precision)
-        for line in lines:
-            logger.warning(line)
-        chooser = options.make_chooser(
-            [each for each in bundle.manifest.buckets if options.bucket or each.name in able]
-        )
+        prepared = _prepare(bundle, options)
         opened.pop_all()
         capture = _capture(source, camera, wanted, options) if source and camera else None  # it closes the source
         if capture:
             opened.callback(capture.close)
-        session = opener.open(bundle, precision, buckets=able, threads=options.threads or manifest.target.threads)
+        running = _begin(prepared, options, meter)
+        opened.pop_all()
+    if not renewed:
+        return Stream.of(running, capture)
+
+    def begin_another(other: Bundle) -> Running:
+        _refuse_unfit(other, options)
+        return _begin(_prepare(other, options), options, meter)
+
+    return Stream.of(running, capture, Renewal(bundle, begin_another, budget))
+
+
+def _refuse_unfit(bundle: Bundle, options: StreamOptions) -> None:
+    """Refuses what is wrong before minutes are spent on compiling; what is chosen from is known after that."""
+    manifest = bundle.manifest
+    engine = options.engine or manifest.target.engine
+    require_engine(bundle, engine)
+    refuse_threads([engine], options.threads)
+    find_task(manifest.task)
+    options.make_chooser(manifest.buckets)
+    if options.precision and not (options.precision == MIXED and manifest.target.compiled_on_device):
+        bundle.graphs(options.precision)
+
+
+class _Prepared(NamedTuple):
+    """A bundle as this device runs it, the precision, the buckets that can run here, and what chooses among them."""
+
+    bundle: Bundle
+    precision: str
+    able: list[str]
+    chooser: Chooser
+
+
+def _prepare(bundle: Bundle, options: StreamOptions) -> _Prepared:
+    """Compiles what has to be compiled, and says what can't run here."""
+    engine = options.engine or bundle.manifest.target.engine
+    bundle = prepare_run(bundle, engine)
+    precision = options.precision or bundle.default_precision()
+    able, lines = ([options.bucket], []) if options.bucket else ENGINES[engine].able(bundle, precision)
+    for line in lines:
+        logger.warning(line)
+    buckets = [each for each in bundle.manifest.buckets if options.bucket or each.name in able]
+    return _Prepared(bundle, precision, able, options.make_chooser(buckets))
+
+
+def _begin(prepared: _Prepared, options: StreamOptions, meter: Meter | None) -> Running:
+    """Opens the graphs, and measures them where there is a budget."""
+    bundle, precision, able, chooser = prepared
+    manifest, budget = bundle.manifest, options.parse_budget()
+    opener = ENGINES[options.engine or manifest.target.engine]
+    session = opener.open(bundle, precision, buckets=able, threads=options.threads or manifest.target.threads)
+    with ExitStack() as opened:
         opened.callback(session.close)
         size = (manifest.height, manifest.width)
         governor = start_governor(budget, session, able, size, meter) if budget else None
         opened.pop_all()
-    return Stream(bundle, session, chooser, capture, governor)
+    return Running(bundle, session, chooser, governor, able)
 
 
 def _capture(source: FrameSource, camera: str, wanted: Wanted, options: StreamOptions) -> Capture:

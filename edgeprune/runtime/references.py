@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from edgeprune.bundle import Bundle, read_references
+from edgeprune.base.errors import InputError
+from edgeprune.bundle import MIXED, Bundle, read_references
 from edgeprune.bundle.references import FRAMES, answers_of
 from edgeprune.runtime.engines import Session
 from edgeprune.runtime.tasks import Agreement, find_task
@@ -29,3 +30,31 @@ def agreement_of(
     """The share that is equal to the references of a precision, such as that of labels, by bucket (all by default)."""
     names = [bucket.name for bucket in bundle.manifest.buckets] if buckets is None else buckets
     return {name: found.share for name, found in compare_with_references(session, bundle, precision, names).items()}
+
+
+def refuse_disagreeing(session: Session, bundle: Bundle, precision: str, buckets: Sequence[str]) -> None:
+    """Holds a session to the bundle's references, each bucket as its target holds that precision.
+
+    Args:
+        precision: what the session was opened in; of `mixed` each bucket is compared with its own.
+
+    Raises:
+        InputError: a bucket answers otherwise.
+    """
+    parity, graphs = bundle.manifest.target.parity, bundle.manifest.graphs
+    trunk = _origin(bundle, graphs[precision].trunk) if precision == MIXED else precision
+    for bucket in buckets:
+        own = _origin(bundle, graphs[precision].tails[bucket]) if precision == MIXED else precision
+        share = agreement_of(session, bundle, own, [bucket])[bucket]
+        least = min(parity.least(each) for each in (own, trunk))
+        if share < least:
+            raise InputError(
+                f"{bucket} in {own} gives {share:.2%} of the labels that the bundle's references have, at least "
+                f"{least:.2%} expected; build it again"
+            )
+
+
+def _origin(bundle: Bundle, path: str) -> str:
+    """The precision that a graph of a mixture was built in."""
+    graphs = bundle.manifest.graphs
+    return next(each for each in graphs if each != MIXED and path in (graphs[each].trunk, *graphs[each].tails.values()))

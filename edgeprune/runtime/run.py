@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 from edgeprune.base.ending import asked, at_stop, ending
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.machine import describe_machine, temperatures_c
+from edgeprune.base.service_manager import SERVICE_MANAGER
 from edgeprune.runtime.about import About
 from edgeprune.runtime.budget.kept import budget_figures
 from edgeprune.runtime.cameras.capture import Capture
@@ -122,6 +123,7 @@ class _Loop:
             finished = True
         finally:  # whatever comes: no meter's thread and no open file is left behind
             with ending():
+                SERVICE_MANAGER.stops()
                 try:
                     energy = self._meter.stop()
                 finally:
@@ -148,6 +150,7 @@ class _Loop:
         try:
             while got:
                 result = self._process(*got, wait_ms)
+                SERVICE_MANAGER.did_a_frame()
                 start_ns, end_ns = result.facts.start_ns, result.facts.end_ns
                 if until_ns is None and limits.seconds:
                     until_ns = start_ns + round(limits.seconds * 1e9)
@@ -155,7 +158,9 @@ class _Loop:
                     return None
                 if end_ns - said_ns > PROGRESS_S * 1e9:
                     said_ns = end_ns
-                    logger.info(f"frame {self._frames}  {result.status}  dropped {self._dropped}")
+                    line = f"frame {self._frames}  {result.status}  dropped {self._dropped}"
+                    logger.info(line)
+                    SERVICE_MANAGER.says(line)
                 asked_ns = time.monotonic_ns()
                 got = self._stream.take(until_ns)
                 wait_ms = milliseconds(asked_ns, time.monotonic_ns())
@@ -237,4 +242,5 @@ class _Loop:
             temperature_c={"before": before_c, "after": temperatures_c()},
             ended="failure" if failure else "interrupted" if self._interrupted else "finished",
             failure=str(failure) if failure else None,
+            renewals=self._stream.renewals,
         )

@@ -8,7 +8,6 @@ import numpy as np
 from edgeprune.base.ending import ending
 from edgeprune.base.errors import InputError
 from edgeprune.bundle import Bundle
-from edgeprune.data.preprocess import Preprocess
 from edgeprune.runtime.budget.governor import Governor
 from edgeprune.runtime.budget.wanted import Budget
 from edgeprune.runtime.cameras.capture import Capture
@@ -16,8 +15,10 @@ from edgeprune.runtime.cameras.source import Frame
 from edgeprune.runtime.choose import Chooser
 from edgeprune.runtime.engines import Session
 from edgeprune.runtime.engines.engine import UInt8
+from edgeprune.runtime.renewal import Renewal, Renewals
 from edgeprune.runtime.row import milliseconds
-from edgeprune.runtime.tasks import FrameFacts, Result, open_task
+from edgeprune.runtime.running import Counted, Running
+from edgeprune.runtime.tasks import Result
 
 
 class Stream:
@@ -27,11 +28,8 @@ class Stream:
     camera, with an error, and in `close()`. One thread at a time.
 
     Attributes:
-        bundle: what `session` was opened from.
-        session: opened, and so warmed up.
         capture: of the camera; None where frames come by `segment` alone.
         names: of the classes, by their ids.
-        all_tokens: what the dense model processes in a frame, summed over the blocks.
     """
 
     def __init__(
@@ -42,25 +40,50 @@ class Stream:
         capture: Capture | None = None,
         governor: Governor | None = None,
     ):
-        self.bundle, self.session, self.capture = bundle, session, capture
+        self.capture = capture
         self.names = list(bundle.manifest.names)
-        self._governor = governor
-        self._chooser, self._fit, self._task = chooser, Preprocess.of(bundle.manifest), open_task(bundle.manifest)
-        self._tokens_of = {bucket.name: bucket.token_layers for bucket in bundle.manifest.buckets}
-        self.all_tokens = bundle.manifest.depth * bundle.manifest.tokens
+        self._running = Running(bundle, session, chooser, governor)
+        self._renewal: Renewal | None = None
         self._frames = 0
         self._began_ns = self._ended_ns = 0
         self._closed = False
 
+    @classmethod
+    def of(cls, running: Running, capture: Capture | None, renewal: Renewal | None = None) -> "Stream":
+        """A stream of graphs that are at work. `renewal`: what may put others in their place."""
+        stream = cls(running.bundle, running.session, running.chooser, capture, running.governor)
+        stream._running, stream._renewal = running, renewal
+        return stream
+
+    @property
+    def bundle(self) -> Bundle:
+        """What runs now."""
+        return self._running.bundle
+
+    @property
+    def session(self) -> Session:
+        """Its graphs, opened, and so warmed up."""
+        return self._running.session
+
+    @property
+    def all_tokens(self) -> int:
+        """What the dense model processes in a frame, summed over the blocks."""
+        return self._running.all_tokens
+
     @property
     def budget(self) -> Budget | None:
         """What it holds, or None."""
-        return self._governor.budget if self._governor else None
+        return self._running.governor.budget if self._running.governor else None
+
+    @property
+    def renewals(self) -> Renewals | None:
+        """What became of new bundles; None where none are looked for."""
+        return self._renewal.renewals if self._renewal else None
 
     def know_idle(self, watts: float | None) -> None:
         """What the machine takes when idle, where it was measured: a budget of power leaves less room unused then."""
-        if self._governor and watts is not None:
-            self._governor.idle_w = watts
+        if self._running.governor and watts is not None:
+            self._running.governor.idle_w = watts
 
     @property
     def dropped(self) -> int:
@@ -92,8 +115,8 @@ class Stream:
         """The camera's next frame, and how many were dropped before it; None at its end, and at `until_ns` by the monotonic
         clock. A budget of a rate counts what was done since the last frame, not what is waited here. Raises as `__next__`."""
         assert self.capture is not None
-        if self._governor and self._ended_ns:
-            self._governor.between(milliseconds(self._ended_ns, time.monotonic_ns()))
+        if self._running.governor and self._ended_ns:
+            self._running.governor.between(milliseconds(self._ended_ns, time.monotonic_ns()))
         return self.capture.get(self.patience_s, until_ns)
 
     @property
@@ -126,39 +149,15 @@ class Stream:
         """
         if self._closed:
             raise InputError("this stream is closed, as it is when its camera ends; open another")
-        start_ns = time.monotonic_ns()
-        fitted_HW3 = self._fit.fit(frame.image_HW3)
-        fitted_ns = time.monotonic_ns()
-        count = self.session.start(fitted_HW3)
-        trunk_ns = time.monotonic_ns()
-        asked = bucket = self._chooser(count)
-        if self._governor:
-            bucket = self._governor.choose(
-                asked, milliseconds(fitted_ns, trunk_ns), milliseconds(start_ns, time.monotonic_ns())
-            )
-        chosen_ns = time.monotonic_ns()
-        outputs = self.session.finish(bucket)
-        end_ns = self._ended_ns = time.monotonic_ns()
-        if self._governor:
-            self._governor.learn(bucket, milliseconds(chosen_ns, end_ns), milliseconds(start_ns, end_ns))
+        before = Counted(self._frames, self._began_ns)
+        if self._renewal:
+            self._running, result = self._renewal.process(self._running, frame, before)
+        else:
+            result = self._running.process(frame, before)
+        self._ended_ns = result.facts.end_ns
         self._frames += 1
-        self._began_ns = self._began_ns or start_ns
-        tokens = self._tokens_of[bucket]
-        facts = FrameFacts(
-            frame=frame,
-            asked=asked,
-            bucket=bucket,
-            tokens=tokens,
-            token_share=tokens / self.all_tokens,
-            fps=self._frames / ((end_ns - self._began_ns) / 1e9),
-            start_ns=start_ns,
-            end_ns=end_ns,
-            fit_ms=milliseconds(start_ns, fitted_ns),
-            trunk_ms=milliseconds(fitted_ns, trunk_ns),
-            choose_ms=milliseconds(trunk_ns, chosen_ns),
-            tail_ms=milliseconds(chosen_ns, end_ns),
-        )
-        return self._task.result(facts, outputs)
+        self._began_ns = self._began_ns or result.facts.start_ns
+        return result
 
     def close(self) -> None:
         """Gives back the camera and what the graphs took; twice is no error."""
@@ -168,7 +167,9 @@ class Stream:
                 if self.capture:
                     self.capture.close()
             finally:
-                self.session.close()
+                if self._renewal:
+                    self._renewal.close()
+                self._running.close()
 
     def __enter__(self) -> "Stream":
         return self

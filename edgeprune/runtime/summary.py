@@ -8,6 +8,7 @@ import numpy as np
 from edgeprune.base.statistics import Percentiles, percentiles
 from edgeprune.runtime.budget.kept import BudgetFigures
 from edgeprune.runtime.figures import EnergyPerFrame, Overhead
+from edgeprune.runtime.renewal import Renewals
 from edgeprune.runtime.row import STAGES, Ledger
 
 
@@ -63,6 +64,8 @@ class RunSummary:
         temperature_c: of each sensor, `before` and `after`.
         ended: `finished`, `interrupted` or `failure`.
         failure: why, in a line.
+        renewals: what became of new bundles; None where none were looked for. What stands here of the bundle and the engine is
+            of the last that ran.
     """
 
     figures: RunFigures
@@ -79,6 +82,7 @@ class RunSummary:
     temperature_c: dict[str, dict[str, float]]
     ended: str
     failure: str | None
+    renewals: Renewals | None = None
 
     def to_json(self) -> dict[str, Any]:
         """One JSON object: figures and outputs are keys of their own."""

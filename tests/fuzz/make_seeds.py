@@ -30,6 +30,17 @@ frames/one.png
 C:\\frames
 file:///tmp/x.mp4
 """
+CONFIG = """bundle: bundles/street
+camera: rtsp://user:secret@camera.example:554/stream
+precision: int8
+budget: 33ms,10W
+give_up: 5m
+realtime: false
+view: 8080
+record: out/rows.csv
+frames: 100
+idle: 2.5
+"""
 PLAN = """name: two
 recipe: street-short
 dense: zoo:street-tiny/reference
@@ -98,6 +109,10 @@ def make_yaml(folder: Path) -> None:
     )
 
 
+def make_config(folder: Path) -> None:
+    (folder / "run.yaml").write_text(CONFIG)
+
+
 def make_checkpoints(folder: Path) -> None:
     """A card with too few tensors: the header is what is mutated. A whole model has megabytes; `targets.py` makes one."""
     names = ["road", "sky"]
@@ -128,6 +143,7 @@ def main() -> None:
         "image": make_images,
         "video": make_videos,
         "yaml": make_yaml,
+        "config": make_config,
         "checkpoint": make_checkpoints,
         "onnx": make_graphs,
     }

@@ -24,9 +24,11 @@ from edgeprune.bundle import MANIFEST
 from edgeprune.bundle.onnx_files import check_external
 from edgeprune.bundle.target import load_target
 from edgeprune.cli.compare import show_comparison
+from edgeprune.cli.config import read_config
 from edgeprune.cli.inspect import inspect
 from edgeprune.cli.lint import lint_file
 from edgeprune.cli.report import show_records
+from edgeprune.cli.run import OPTIONS, PLACES
 from edgeprune.cli.show import show_json
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
@@ -296,6 +298,12 @@ def read_rows(path: Path) -> None:
         show_json({"records": figures, "ratios": ratios(figures)})
 
 
+def read_options(path: Path) -> None:
+    """`run --config FILE`, up to the bundle."""
+    given = read_config(path, OPTIONS, PLACES)
+    OPTIONS(**given).of_stream()
+
+
 # BUNDLE is a whole one, FOLDER the one whose manifest was mutated
 RUN = ("run", "--bundle", "BUNDLE", "--frames", "2", "--meter", "none", "--out", "overlay.mp4", "--camera")
 KINDS: dict[str, Kind] = {
@@ -308,5 +316,6 @@ KINDS: dict[str, Kind] = {
     "video": Kind(_committed("video"), mutate_bytes, read_frames, 4_000, (*RUN, "FILE")),
     "comparison": Kind(_comparisons, mutate_json, read_again, 2_000, ("compare", "FILE")),
     "record": Kind(_records, mutate_record, read_rows, 4_000, ("report", "FILE")),
+    "config": Kind(_committed("config"), mutate_yaml, read_options, 3_000, ("run", "--config", "FILE")),
     "uri": Kind(_committed("uri"), _as_text, read_uri, 8_000, (*RUN, "TEXT")),
 }

@@ -48,7 +48,7 @@ def test_a_hundred_thousand_mutated_inputs(tmp_path: Path) -> None:
     check(result)
     assert sum(kind["cases"] for kind in result["kinds"].values()) >= 100_000
     # a campaign whose every case is refused at the door tests the door alone
-    for name in ("manifest", "yaml", "folder", "checkpoint", "image", "video", "comparison", "record", "uri"):
+    for name in ("manifest", "yaml", "folder", "checkpoint", "image", "video", "comparison", "record", "config", "uri"):
         assert result["kinds"][name]["accepted"] > 0.01 * result["kinds"][name]["cases"], name
 
 

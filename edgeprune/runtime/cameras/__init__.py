@@ -39,6 +39,7 @@ __all__ = [
     "Wanted",
     "camera_files",
     "open_source",
+    "seen_from",
     "what_to_type",
 ]
 
@@ -118,6 +119,11 @@ def _beside(path: Path) -> list[str]:
 def camera_files(uri: str) -> list[Path]:
     """What a camera reads: a video, an image, a folder of images. Raises InputError as `kind_of`."""
     return SOURCES[kind_of(uri)].files(uri)
+
+
+def seen_from(uri: str, folder: Path) -> str:
+    """What a file in `folder` says of a camera, as it is typed anywhere: a path is meant from there."""
+    return uri if SCHEME.match(uri) or v4l2.is_device(uri) else str(folder / uri)
 
 
 def open_source(uri: str, wanted: Wanted = AS_IT_COMES) -> FrameSource:

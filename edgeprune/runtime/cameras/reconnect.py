@@ -8,6 +8,7 @@ from dataclasses import replace
 from edgeprune.base.duration import shown_duration
 from edgeprune.base.ending import asked
 from edgeprune.base.errors import InputError, RunError
+from edgeprune.base.service_manager import SERVICE_MANAGER
 from edgeprune.runtime.cameras.capture import Capture, NewestFrame, Opener
 from edgeprune.runtime.cameras.source import CameraLost, CameraStalled, CameraUnplugged, Frame, FrameSource
 
@@ -124,6 +125,7 @@ class Reconnecting(Capture):
         # half of the time at most: there is an attempt, however short it is
         pause_s = min(self._pause_s * random.uniform(1 - JITTER, 1 + JITTER), self._give_up_s / 2)
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+        SERVICE_MANAGER.is_alive()
         time.sleep(max(0.0, min(pause_s, until_s - time.monotonic())))
         return time.monotonic() < until_s
 
@@ -133,6 +135,7 @@ class Reconnecting(Capture):
         Raises:
             InputError, RunError: it gives none.
         """
+        SERVICE_MANAGER.is_alive()
         self._leave()
         if len(self._hanging) >= MOST_HANGING:
             raise CameraStalled(f"{len(self._hanging)} connections to {self.source.uri} hang")

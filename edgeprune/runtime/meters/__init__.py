@@ -20,6 +20,7 @@ __all__ = [
     "Meter",
     "NoSensor",
     "measure_idle",
+    "meter_seen_from",
     "meters",
     "meters_to_type",
     "open_meter",
@@ -66,6 +67,12 @@ def meters() -> dict[str, OpenMeter]:
 def meters_to_type() -> str:
     """What a person can type: the names of `meters()`, and those that need more than a name."""
     return ", ".join([*meters(), *(typed for typed, _ in GIVEN.values())])
+
+
+def meter_seen_from(typed: str, folder: Path) -> str:
+    """What a file in `folder` says of a meter, as it is typed anywhere: the path of `file:PATH` is meant from there."""
+    kind, colon, given = typed.partition(":")
+    return f"{kind}:{folder / given}" if kind == "file" and colon and given else typed
 
 
 def open_typed(

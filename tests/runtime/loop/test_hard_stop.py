@@ -42,6 +42,8 @@ class Slow:
         return session.finish(bucket)
     def describe(self):
         return session.describe()
+    def close(self):
+        pass
 folder = Path({folder!r})
 names = {{"record": "rows.csv", "out": "overlay.mp4", "labels": "labels"}}
 with hard_stop(0):

@@ -1,0 +1,101 @@
+"""`service`: the systemd unit of a run, printed or installed."""
+
+import grp
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeprune.base.errors import InputError
+from edgeprune.base.files import write_atomic
+from edgeprune.base.inputs import read_text
+from edgeprune.cli.config import naming_config, read_config, warn_of_others
+from edgeprune.cli.options import option
+from edgeprune.cli.run import OPTIONS, PLACES
+from edgeprune.cli.verb import verb
+from edgeprune.runtime.sinks import SINKS, outputs_of
+from edgeprune.runtime.unit import Service
+
+logger = logging.getLogger(__name__)
+
+UNITS = Path("/etc/systemd/system")
+GROUPS = ("video",)  # of camera devices; a unit that names a group that there is not does not start
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceOptions:
+    config: Path = option("--config", default=MISSING, metavar="FILE", help="The run, as `run --config` takes it.")
+    user: str | None = option("--user", help="Who runs it, not root; default: a user that systemd makes up.")
+    install: bool = option("--install", default=False, help=f"Write it to {UNITS}; needs root.")
+
+
+@verb(
+    "service",
+    ServiceOptions,
+    ["edgeprune service --config run.yaml", "edgeprune service --config run.yaml --user me --install"],
+)
+def service(options: ServiceOptions) -> None:
+    """Print or install the systemd unit of a run.
+
+    It starts with the machine, is watched, restarted where it fails, and has no rights but what it needs.
+    """
+    config = Path(os.path.abspath(options.config))
+    given = read_config(options.config, OPTIONS, PLACES)
+    with naming_config(options.config, OPTIONS, given.keys()):
+        made = make_service(config, given, options.user)
+        text = made.unit()
+    warn_of_others(config, made.camera)
+    if not options.install:
+        click.echo(text, nl=False)
+        return
+    path = UNITS / f"{made.name}.service"
+    install(path, text, made)
+    click.echo(f"wrote {path}")
+    click.echo(f"next: sudo systemctl daemon-reload && sudo systemctl enable --now {made.name}")
+
+
+def make_service(config: Path, given: Mapping[str, Any], user: str | None) -> Service:
+    """What a unit of these options is made of.
+
+    Raises:
+        InputError: what `run` refuses before it opens anything, or no bundle.
+    """
+    values = OPTIONS(**given)
+    values.of_stream()
+    if values.bundle is None:
+        raise InputError(
+            f"{config} names no bundle, and a service has no folder of its own to find one in; add bundle:"
+        )
+    names = {key: str(name) for key in SINKS if SINKS[key].writes and (name := getattr(values, key))}
+    writes = [Path(os.path.abspath(output.path)) for output in outputs_of(names)]
+    groups = []
+    for name in GROUPS:
+        try:
+            groups.append(grp.getgrnam(name).gr_name)
+        except KeyError:
+            logger.info(f"this machine has no group {name}; the user needs the right to open the camera otherwise")
+    python = Path(os.path.abspath(sys.executable))
+    return Service(config, python, values.bundle, values.camera, writes, user, groups)
+
+
+def install(path: Path, text: str, made: Service) -> None:
+    """Writes the unit, in one step.
+
+    Raises:
+        InputError: it needs root, or a unit of that name is somebody else's.
+    """
+    if path.exists() and read_text(path, "unit").partition("\n")[0] != f"# {made.mark}":
+        raise InputError(f"{path} is there, and not of {made.config}; delete it, or call the configuration otherwise")
+    if not os.access(path.parent, os.W_OK):
+        user = f" --user {made.user}" if made.user else ""
+        raise InputError(
+            f"{path.parent} is root's; type: sudo {made.python} -m edgeprune service --config {made.config}{user} --install"
+        )
+    with write_atomic(path, "the unit") as partial:
+        partial.write_text(text)
+        partial.chmod(0o644)

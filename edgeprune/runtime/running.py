@@ -1,0 +1,89 @@
+"""What of a stream belongs to one bundle: its graphs, opened, and what decides about a frame's bucket. Another takes its place
+between two frames (`renewal.py`)."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgeprune.bundle import Bundle
+from edgeprune.data.preprocess import Preprocess
+from edgeprune.runtime.budget.governor import Governor
+from edgeprune.runtime.cameras.source import Frame
+from edgeprune.runtime.choose import Chooser
+from edgeprune.runtime.engines import Session
+from edgeprune.runtime.row import milliseconds
+from edgeprune.runtime.tasks import FrameFacts, Result, open_task
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What a stream has done before a frame: how many frames, and when the first began (0: none has)."""
+
+    frames: int
+    began_ns: int
+
+
+class Running:
+    """A bundle's graphs at work.
+
+    Attributes:
+        bundle: what `session` was opened from.
+        session: opened, and so warmed up.
+        chooser: of a frame's bucket.
+        governor: of a budget, or None.
+        buckets: that can run here, smallest first.
+        all_tokens: what the dense model processes in a frame, summed over the blocks.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        session: Session,
+        chooser: Chooser,
+        governor: Governor | None = None,
+        buckets: Sequence[str] | None = None,
+    ):
+        self.buckets = [bucket.name for bucket in bundle.manifest.buckets] if buckets is None else list(buckets)
+        self.bundle, self.session, self.chooser, self.governor = bundle, session, chooser, governor
+        self.all_tokens = bundle.manifest.depth * bundle.manifest.tokens
+        self._fit, self._task = Preprocess.of(bundle.manifest), open_task(bundle.manifest)
+        self._tokens_of = {bucket.name: bucket.token_layers for bucket in bundle.manifest.buckets}
+
+    def process(self, frame: Frame, before: Counted) -> Result:
+        """One frame: fit, trunk, choose, tail."""
+        governor = self.governor
+        start_ns = time.monotonic_ns()
+        fitted_HW3 = self._fit.fit(frame.image_HW3)
+        fitted_ns = time.monotonic_ns()
+        count = self.session.start(fitted_HW3)
+        trunk_ns = time.monotonic_ns()
+        asked = bucket = self.chooser(count)
+        if governor:
+            bucket = governor.choose(
+                asked, milliseconds(fitted_ns, trunk_ns), milliseconds(start_ns, time.monotonic_ns())
+            )
+        chosen_ns = time.monotonic_ns()
+        outputs = self.session.finish(bucket)
+        end_ns = time.monotonic_ns()
+        if governor:
+            governor.learn(bucket, milliseconds(chosen_ns, end_ns), milliseconds(start_ns, end_ns))
+        tokens = self._tokens_of[bucket]
+        facts = FrameFacts(
+            frame=frame,
+            asked=asked,
+            bucket=bucket,
+            tokens=tokens,
+            token_share=tokens / self.all_tokens,
+            fps=(before.frames + 1) / ((end_ns - (before.began_ns or start_ns)) / 1e9),
+            start_ns=start_ns,
+            end_ns=end_ns,
+            fit_ms=milliseconds(start_ns, fitted_ns),
+            trunk_ms=milliseconds(fitted_ns, trunk_ns),
+            choose_ms=milliseconds(trunk_ns, chosen_ns),
+            tail_ms=milliseconds(chosen_ns, end_ns),
+        )
+        return self._task.result(facts, outputs)
+
+    def close(self) -> None:
+        """Gives back what the graphs took; twice is no error."""
+        self.session.close()

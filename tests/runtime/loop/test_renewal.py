@@ -1,0 +1,301 @@
+"""A new bundle under a run that goes on: taken, refused, rolled back."""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from edgeprune.base.errors import RunError
+from edgeprune.bundle import Bundle, open_bundle, write_manifest
+from edgeprune.runtime.budget.wanted import Budget
+from edgeprune.runtime.cameras.capture import open_capture
+from edgeprune.runtime.cameras.source import Picture
+from edgeprune.runtime.choose import make_chooser
+from edgeprune.runtime.engines import ENGINES, Session
+from edgeprune.runtime.engines.bound import Outputs
+from edgeprune.runtime.meters import open_meter
+from edgeprune.runtime.opening import StreamOptions, open_stream
+from edgeprune.runtime.renewal import Renewal, identity_of
+from edgeprune.runtime.run import run
+from edgeprune.runtime.running import Running
+from edgeprune.runtime.stream import Stream
+from tests import bundles
+from tests.runtime.loop.fakes import Scripted, scripted_frame
+from tests.runtime.rows import read
+
+LOOKS_S, TRIAL = 0.02, 8
+
+
+class Watched:
+    """A session that knows whether it was closed; it fails at a frame, or takes its time."""
+
+    def __init__(self, session: Session, fails_at: int | None = None, takes_s: float = 0.0):
+        self._session, self._fails_at, self._takes_s = session, fails_at, takes_s
+        self.frames, self.closed = 0, False
+
+    def start(self, frame_HW3: np.ndarray) -> int:
+        assert not self.closed
+        self.frames += 1
+        if self.frames == self._fails_at:
+            raise RunError("the GPU is gone")
+        time.sleep(self._takes_s)
+        return self._session.start(frame_HW3)
+
+    def finish(self, bucket: str) -> Outputs:
+        return self._session.finish(bucket)
+
+    def describe(self) -> dict[str, Any]:
+        return self._session.describe()
+
+    def close(self) -> None:
+        self.closed = True
+        self._session.close()
+
+
+class Place:
+    """A link to a bundle, and the streams that are opened by it."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.link = folder, folder / "current"
+        self.begun: list[Watched] = []
+        self.faults: dict[str, Any] = {}  # of the sessions that are begun from here on
+        self.put("first")
+
+    def write(self, name: str) -> Bundle:
+        made = bundles.write_bundle(self.folder / name, precisions=("fp32",))
+        write_manifest(made.folder, made.manifest.model_copy(update={"name": name}))
+        return open_bundle(made.folder)
+
+    def put(self, name: str) -> Bundle:
+        """Another bundle, under the link from one moment to the next."""
+        bundle = self.write(name) if not (self.folder / name).exists() else open_bundle(self.folder / name)
+        self.lead_to(name)
+        return bundle
+
+    def lead_to(self, name: str) -> None:
+        new = self.folder / "new"
+        new.symlink_to(name)
+        os.replace(new, self.link)
+
+    def begin(self, bundle: Bundle) -> Running:
+        session = Watched(ENGINES["onnxruntime"].open(bundle, "fp32", threads=1), **self.faults)
+        self.begun.append(session)
+        return Running(bundle, cast(Session, session), make_chooser("in-frame", bundle.manifest.buckets))
+
+    def stream(self, budget: Budget | None = None, source: Scripted | None = None) -> Stream:
+        first = open_bundle(self.link)
+        running = self.begin(first)
+        renewal = Renewal(first, self.begin, budget, LOOKS_S, TRIAL)
+        return Stream.of(running, open_capture(source) if source else None, renewal)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    pytest.importorskip("onnxruntime", reason="needs ONNX Runtime: pip install onnxruntime")
+    return Place(tmp_path)
+
+
+def frames_until(stream: Stream, done: Callable[[], bool]) -> None:
+    """Frames whose answers are those that are known, until then."""
+    until_s = time.monotonic() + 60
+    index = 0
+    while not done():
+        assert time.monotonic() < until_s, stream.renewals
+        index += 1
+        frame_HW3 = scripted_frame(index)
+        expected = bundles.expected_labels(frame_HW3, bundles.expected_bucket(frame_HW3))
+        found = stream.segment(frame_HW3).labels[:: bundles.CELL, :: bundles.CELL]
+        assert np.array_equal(found, expected)
+        time.sleep(0.002)
+
+
+def test_a_new_bundle_is_taken_between_two_frames_and_the_old_one_closed(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with place.stream() as stream:
+        assert stream.renewals and stream.bundle.manifest.name == "first"
+        place.put("second")
+        frames_until(stream, lambda: stream.bundle.manifest.name == "second")
+        first, second = place.begun
+        assert not first.closed  # until the new one has proven itself
+        frames_until(stream, lambda: first.closed)
+        assert not second.closed and second.frames >= TRIAL
+        place.put("third")
+        frames_until(stream, lambda: second.closed)
+        renewals = stream.renewals
+    assert (renewals.switched, renewals.rolled_back, renewals.refused, renewals.reason) == (2, 0, 0, None)
+    assert all(session.closed for session in place.begun) and len(place.begun) == 3
+    assert sum("takes the old one's place" in line for line in caplog.messages) == 2
+    assert sum("has proven itself" in line for line in caplog.messages) == 2
+
+
+def damaged(place: Place) -> None:
+    bundle = place.write("second")
+    path = bundle.path(bundle.graphs("fp32").trunk)
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+
+
+def cut_off(place: Place) -> None:
+    place.write("second").path("references.npz").unlink()
+
+
+def disagreeing(place: Place) -> None:
+    bundle = place.write("second")
+    with np.load(bundle.path("references.npz")) as content:
+        arrays = {name: content[name] for name in content.files}
+    arrays["fp32/half"] = arrays["fp32/half"] + 1
+    np.savez(bundle.path("references.npz"), **arrays)
+    write_manifest(bundle.folder, bundle.manifest)
+
+
+def of_other_classes(place: Place) -> None:
+    bundle = place.write("second")
+    names = [f"other{name}" for name in bundle.manifest.names]
+    write_manifest(bundle.folder, bundle.manifest.model_copy(update={"names": names}))
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (damaged, "trunk.onnx does not match its hash"),
+        (cut_off, "lacks references.npz"),
+        (disagreeing, "half in fp32 gives 0.00% of the labels that the bundle's references have, at least 99.90%"),
+        (of_other_classes, "its names are others than those that the run began with"),
+    ],
+)
+def test_what_is_refused_is_said_once(
+    place: Place, caplog: pytest.LogCaptureFixture, make: Callable[[Place], None], reason: str
+) -> None:
+    with place.stream() as stream:
+        renewals = stream.renewals
+        assert renewals
+        make(place)
+        place.lead_to("second")
+        frames_until(stream, lambda: renewals.refused > 0)
+        until_s = time.monotonic() + 10 * LOOKS_S
+        frames_until(stream, lambda: time.monotonic() > until_s)
+        assert stream.bundle.manifest.name == "first" and (renewals.switched, renewals.refused) == (0, 1)
+        assert renewals.reason and reason in renewals.reason
+        assert [reason in line for line in caplog.messages] == [True]
+        assert not place.begun[0].closed and all(session.closed for session in place.begun[1:])
+        place.put("third")  # a better one is taken
+        frames_until(stream, lambda: place.begun[0].closed)
+        assert stream.bundle.manifest.name == "third"
+
+
+def test_one_that_fails_at_its_third_frame_is_rolled_back(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    with place.stream() as stream:
+        renewals = stream.renewals
+        assert renewals
+        parity_frames = 3  # one for each bucket
+        place.faults = {"fails_at": parity_frames + 3}
+        place.put("second")
+        frames_until(stream, lambda: renewals.rolled_back > 0)  # no frame is lost, and each is right
+        assert stream.bundle.manifest.name == "first" and place.begun[1].closed and not place.begun[0].closed
+        assert renewals.reason and renewals.reason.endswith("second failed at its frame 3: the GPU is gone")
+        assert [line for line in caplog.messages if "failed" in line] == [f"{renewals.reason}; the old one goes on"]
+        until_s = time.monotonic() + 10 * LOOKS_S
+        frames_until(stream, lambda: time.monotonic() > until_s)
+        assert (renewals.switched, renewals.rolled_back, len(place.begun)) == (1, 1, 2)  # it is not tried again
+
+
+def test_a_failure_after_the_trial_is_the_run_s(place: Place) -> None:
+    with place.stream() as stream:
+        place.faults = {"fails_at": 3 + TRIAL + 5}
+        place.put("second")
+        with pytest.raises(RunError, match="the GPU is gone"):
+            frames_until(stream, lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("limit_ms", "rolled_back"), [(60.0, True), (0.0001, False), (None, False)], ids=["held", "not held", "none"]
+)
+def test_one_that_is_over_the_budget_which_the_old_one_held(
+    place: Place, limit_ms: float | None, rolled_back: bool
+) -> None:
+    with place.stream(Budget(latency_ms=limit_ms) if limit_ms else None) as stream:
+        renewals = stream.renewals
+        assert renewals
+        place.faults = {"takes_s": 0.12}
+        place.put("second")
+        frames_until(stream, lambda: renewals.switched > 0)
+        frames_until(stream, lambda: renewals.rolled_back > 0 or place.begun[0].closed)
+        assert (renewals.rolled_back > 0) == rolled_back == place.begun[1].closed
+        assert not rolled_back or "ms, over the budget's 60.0, which the old one held with" in str(renewals.reason)
+
+
+def test_closing_a_stream_closes_what_is_on_trial(place: Place) -> None:
+    stream = place.stream()
+    place.put("second")
+    frames_until(stream, lambda: stream.bundle.manifest.name == "second")
+    stream.close()
+    assert [session.closed for session in place.begun] == [True, True]
+    place.put("third")
+    time.sleep(10 * LOOKS_S)
+    assert len(place.begun) == 2
+
+
+def test_what_was_replaced_before_it_was_watched_is_new(place: Place) -> None:
+    first = open_bundle(place.link)
+    place.put("second")
+    stream = Stream.of(place.begin(first), None, Renewal(first, place.begin, None, LOOKS_S, TRIAL))
+    with stream:
+        frames_until(stream, lambda: stream.bundle.manifest.name == "second")
+
+
+def test_a_folder_that_is_replaced_and_one_that_is_being_copied(place: Place) -> None:
+    os.remove(place.link)
+    os.rename(place.folder / "first", place.link)
+    before = identity_of(place.link)
+    assert before and before == identity_of(place.link)
+    with place.stream() as stream:
+        new = place.write("second").folder
+        os.rename(place.link, place.folder / "old")
+        assert identity_of(place.link) is None
+        frames_until(stream, lambda: True)
+        os.rename(new, place.link)
+        assert identity_of(place.link) != before
+        frames_until(stream, lambda: stream.bundle.manifest.name == "second")
+
+
+class Renewed(Scripted):
+    """Puts a new bundle in place at its twentieth frame."""
+
+    def __init__(self, place: Place):
+        super().__init__(400)
+        self._place = place
+
+    def one_pass(self) -> Iterator[Picture]:
+        for index, picture in enumerate(super().one_pass()):
+            if index == 20:
+                self._place.put("second")
+            time.sleep(0.005)
+            yield picture
+
+
+def test_the_record_goes_on_and_the_summary_counts(place: Place, tmp_path: Path) -> None:
+    record = tmp_path / "rows.csv"
+    stream = place.stream(source=Renewed(place))
+    summary, failure = run(stream, open_meter("none"), outputs={"record": str(record)})
+    stream.close()
+    assert failure is None and [int(row["index"]) for row in read(record)] == list(range(400))
+    content = summary.to_json()
+    assert content["renewals"] == {"switched": 1, "rolled_back": 0, "refused": 0, "reason": None}
+    assert content["bundle"] == str(place.folder / "second")
+
+
+def test_a_stream_is_renewed_where_that_is_wanted(place: Place) -> None:
+    bundle = open_bundle(place.link)
+    with open_stream(bundle, None, StreamOptions(budget="1000ms", threads=1)) as stream:
+        assert stream.renewals is None
+    with open_stream(bundle, None, StreamOptions(budget="1000ms", threads=1), renewed=True) as stream:
+        stream._renewal._looks_s = LOOKS_S  # type: ignore[union-attr]
+        place.put("second")
+        frames_until(stream, lambda: stream.bundle.manifest.name == "second")
+        assert str(stream.budget) == "1000ms"
