@@ -41,5 +41,5 @@ class About:
             shares={bucket.name: bucket.token_layers / stream.all_tokens for bucket in manifest.buckets},
             energy=meter.stop().status if isinstance(meter, NoMeter) else f"measured by {meter.name}",
             watts=meter.watts,
-            damaged=lambda: capture.source.damaged if capture else 0,
+            damaged=lambda: capture.damaged if capture else 0,
         )
