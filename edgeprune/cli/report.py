@@ -38,8 +38,10 @@ RECORD_COLUMNS = {
     "age_ms.p50": ("age p50, ms", ".1f"),
     "age_ms.p95": ("age p95", ".1f"),
     "longest_gap_s": ("longest gap, s", ".2f"),
+    "silences": ("silences", ",d"),
     "watts": ("W", ".2f"),
     "mj_per_frame": ("mJ a frame", ".1f"),
+    "hottest_c": ("hottest, C", ".0f"),
     "capped": ("capped", ".1%"),
 }
 BUCKET_COLUMNS = {

@@ -9,6 +9,8 @@ import numpy.typing as npt
 from edgeprune.base.statistics import Percentiles, percentiles
 from edgeprune.evaluate.record_rows import RunRecord
 
+SILENT_S = 5.0  # without a frame, as the live page counts it
+
 
 @dataclass(frozen=True)
 class BucketFigures:
@@ -46,6 +48,8 @@ class RecordFigures:
         longest_gap_s: the longest from the end of a frame to the start of the next, within a run.
         watts: the mean over time, where rows have it.
         mj_per_frame: those times the time from a frame's start to that of the next; the last of a run to its end.
+        hottest_c: the highest temperature of the machine in any row.
+        silences: how many gaps within a run are longer than SILENT_S: a camera that stalled, or was lost.
         capped: share of frames that got another bucket than they asked for.
         buckets: of each.
         notes: what was left out of the record.
@@ -63,6 +67,8 @@ class RecordFigures:
     longest_gap_s: float | None
     watts: float | None
     mj_per_frame: float | None
+    hottest_c: float | None
+    silences: int
     capped: float
     buckets: tuple[BucketFigures, ...]
     notes: tuple[str, ...]
@@ -76,7 +82,7 @@ def figures_of(record: RunRecord) -> RecordFigures:
     gap_s = (start_ns[1:] - end_ns[:-1]) / 1e9
     within = np.ones(len(gap_s), bool)
     within[[begin - 1 for begin in record.begins if begin]] = False
-    known = ~np.isnan(watts)
+    known, celsius = ~np.isnan(watts), record.real["celsius"]
     joules, known_s = float((watts * interval_s)[known].sum()), float(interval_s[known].sum())
     return RecordFigures(
         record=str(record.path),
@@ -91,6 +97,8 @@ def figures_of(record: RunRecord) -> RecordFigures:
         longest_gap_s=float(gap_s[within].max()) if within.any() else None,
         watts=joules / known_s if known_s else None,
         mj_per_frame=1000 * joules / int(known.sum()) if known.any() else None,
+        hottest_c=float(np.nanmax(celsius)) if not np.isnan(celsius).all() else None,
+        silences=int((gap_s[within] > SILENT_S).sum()),
         capped=float((record.asked != record.bucket).mean()),
         buckets=tuple(_bucket(record, place) for place in by_tokens(record)),
         notes=tuple(record.notes),

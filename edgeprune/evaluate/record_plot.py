@@ -19,7 +19,8 @@ MOST_RECORDS = 4  # side by side
 MOST_POINTS = 20_000  # of a record
 STRETCHES = 200  # of time, over which power and drops are taken together
 BARS = 60
-POWER, DROPS = "#8a5fa8", "#c0392b"
+MEANS = {"watts": "#8a5fa8", "celsius": "#d1602b"}  # columns that are drawn as lines
+DROPS = "#c0392b"
 UNITS = (
     ("days", 86_400.0, 3.0),
     ("hours", 3600.0, 3.0),
@@ -38,9 +39,9 @@ def plot_records(records: Sequence[RunRecord], path: Path) -> None:
         raise InputError(
             f"{len(records)} records have no room in one plot; name at most {MOST_RECORDS}, or leave --out out"
         )
-    powered = any(not np.isnan(record.real["watts"]).all() for record in records)
-    rows = ["latency", "spread", *(["power"] if powered else []), "drops"]
-    heights = {"latency": 2.4, "spread": 1.6, "power": 1.2, "drops": 1.0}
+    means = [name for name in MEANS if any(not np.isnan(record.real[name]).all() for record in records)]
+    rows = ["latency", "spread", *means, "drops"]
+    heights = {"latency": 2.4, "spread": 1.6, "watts": 1.2, "celsius": 1.0, "drops": 1.0}
     figure = new_figure(max(9.0, 5.2 * len(records)), 1.15 * sum(heights[row] for row in rows) + 0.6)
     grid = figure.subplots(
         len(rows), len(records), squeeze=False, sharey="row", height_ratios=[heights[row] for row in rows]
@@ -53,8 +54,8 @@ def plot_records(records: Sequence[RunRecord], path: Path) -> None:
         axes = dict(zip(rows, grid[:, column], strict=True))
         _draw_latency(axes["latency"], record, time_s / unit_s, colours)
         _draw_spread(axes["spread"], record, edges, colours)
-        if powered:
-            _draw_power(axes["power"], record, time_s / unit_s)
+        for name in means:
+            _draw_means(axes[name], record, name, time_s / unit_s)
         _draw_drops(axes["drops"], record, time_s / unit_s)
         for name in rows:
             style(axes[name])
@@ -64,6 +65,8 @@ def plot_records(records: Sequence[RunRecord], path: Path) -> None:
                     axes[name].axvline(time_s[begin] / unit_s, color=GREY, lw=0.8, ls=":")
         axes["spread"].set(xlabel="latency (ms); the last bar has all that are slower")
         axes["drops"].set(xlabel=f"{unit} since the first frame" + (f" (begun {record.began})" if record.began else ""))
+    if "watts" in means:
+        grid[rows.index("watts"), 0].set_ylim(bottom=0)
     _name_rows(dict(zip(rows, grid[:, 0], strict=True)))
     handles = [_dot(grid[0, 0], name, colour) for name, colour in colours.items()]
     figure.legend(
@@ -148,19 +151,21 @@ def _stretches(time: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int64], np
     return np.clip(np.searchsorted(edges, time, "right") - 1, 0, count - 1), edges
 
 
-def _draw_power(axes: "Axes", record: RunRecord, time: npt.NDArray[np.float64]) -> None:
-    """The mean of each stretch, by time; where no row has power there is a gap."""
-    watts, interval_s = record.real["watts"], intervals_s(record)
-    if np.isnan(watts).all():
+def _draw_means(axes: "Axes", record: RunRecord, column: str, time: npt.NDArray[np.float64]) -> None:
+    """The mean of each stretch, by time; where no row has a value there is a gap."""
+    values, interval_s = record.real[column], intervals_s(record)
+    known = ~np.isnan(values)
+    if not known.any():
         axes.annotate("no sensor", (0.5, 0.5), xycoords="axes fraction", ha="center", va="center", color=OTHER_COLOUR)
         return
     stretch, edges = _stretches(time)
-    known, count = ~np.isnan(watts), len(edges) - 1
-    joules = np.bincount(stretch[known], (watts * interval_s)[known], count)
+    count = len(edges) - 1
+    sums = np.bincount(stretch[known], (values * interval_s)[known], count)
     seconds = np.bincount(stretch[known], interval_s[known], count)
     with np.errstate(invalid="ignore", divide="ignore"):
-        axes.plot((edges[1:] + edges[:-1]) / 2, joules / seconds, color=POWER, lw=1.2)
-    axes.set_ylim(bottom=0)
+        axes.plot(
+            (edges[1:] + edges[:-1]) / 2, sums / seconds, color=MEANS[column], lw=1.2, marker="." if count == 1 else ""
+        )
 
 
 def _draw_drops(axes: "Axes", record: RunRecord, time: npt.NDArray[np.float64]) -> None:
@@ -176,7 +181,13 @@ def _draw_drops(axes: "Axes", record: RunRecord, time: npt.NDArray[np.float64]) 
 
 
 def _name_rows(axes: Mapping[str, "Axes"]) -> None:
-    labels = {"latency": "latency (ms)", "spread": "% of frames", "power": "power (W)", "drops": "dropped"}
+    labels = {
+        "latency": "latency (ms)",
+        "spread": "% of frames",
+        "watts": "power (W)",
+        "celsius": "hottest (°C)",
+        "drops": "dropped",
+    }
     for name, each in axes.items():
         each.set(ylabel=labels[name])
 

@@ -25,7 +25,8 @@ MOST_BYTES = 1 << 40  # of a file: months of rows
 LINE_BYTES = 1 << 16
 BROKEN = "\0\n"  # no row of any format
 WHOLE = ("index", "capture_ns", "start_ns", "end_ns", "tokens", "dropped")  # columns of whole numbers
-REAL = ("wait_ms", "latency_ms", "watts")  # of numbers, NaN where a row has none
+REAL = ("wait_ms", "latency_ms", "watts", "celsius")  # of numbers, NaN where a row has none
+ABSOLUTE_ZERO_C = -273.15
 WORDS = ("asked", "bucket")
 NEEDED = {each.name for each in fields(Row) if each.default is MISSING} & {*WHOLE, *REAL, *WORDS}
 
@@ -200,7 +201,8 @@ def _values(cells: Mapping[str, Any]) -> dict[str, Any] | None:
         for name in REAL:
             cell = cells.get(name)
             row[name] = math.nan if cell in (None, "") else float(cell)
-            if not (0 <= row[name] < math.inf or math.isnan(row[name])):
+            least = ABSOLUTE_ZERO_C if name == "celsius" else 0
+            if not (least <= row[name] < math.inf or math.isnan(row[name])):
                 return None
         for name in WORDS:
             row[name] = str(cells[name])

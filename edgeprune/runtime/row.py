@@ -38,6 +38,7 @@ class Row:
         confidence: mean over the frame's pixels, 0 to 1; None where the bundle was built without.
         dropped: frames lost since the row before.
         watts: power of the machine when the frame was done, the mean of the meter's last second; None where none shows it.
+        celsius: of the machine's hottest part, read every few seconds; None where it has no such sensor.
     """
 
     index: int
@@ -60,6 +61,7 @@ class Row:
     confidence: float | None
     dropped: int
     watts: float | None = None
+    celsius: float | None = None
 
     def after_encoding(self, milliseconds: float) -> "Row":
         """The row with so much more of `encode_ms`."""

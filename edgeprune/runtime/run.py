@@ -26,6 +26,7 @@ from edgeprune.runtime.sinks.segments import KEEP_BYTES
 from edgeprune.runtime.stream import Stream
 from edgeprune.runtime.summary import CameraFigures, RunSummary, summarise_run
 from edgeprune.runtime.tasks import Result
+from edgeprune.runtime.thermometer import Thermometer
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +117,7 @@ class _Loop:
         with ending():  # a signal is taken notice of at the first frame
             before_c = temperatures_c()
             self._meter.start()
+            self._thermometer = Thermometer(before_c)
         finished = False
         try:
             with at_stop(lambda: self._outputs.end(failed=False)):
@@ -124,6 +126,7 @@ class _Loop:
         finally:  # whatever comes: no meter's thread and no open file is left behind
             with ending():
                 SERVICE_MANAGER.stops()
+                self._thermometer.stop()
                 try:
                     energy = self._meter.stop()
                 finally:
@@ -202,6 +205,7 @@ class _Loop:
             confidence=result.mean_confidence,
             dropped=dropped,
             watts=None if watts is None else round(watts, 3),
+            celsius=self._thermometer.hottest_c,
         )
         self._frames += 1
         self._dropped += dropped

@@ -40,6 +40,7 @@ def row(index: int, begin_ns: int = START_NS, **values: Any) -> Row:
         "tokens": 5000 if index % 2 and not late else 2500,
         "dropped": int(late),
         "watts": 2.0,
+        "celsius": -3.0 + index,
     }
     return rows.row(index, **(about | values))
 
@@ -60,7 +61,7 @@ def test_figures_by_hand_and_those_that_the_run_printed(tmp_path: Path, suffix: 
     assert figures.seconds == pytest.approx(0.74) and figures.fps == pytest.approx(8 / 0.74)
     assert figures.age_ms.p50 == 25.0 and figures.longest_gap_s == pytest.approx(0.08)
     assert figures.watts == pytest.approx(2.0) and figures.mj_per_frame == pytest.approx(1000 * 2 * 0.74 / 8)
-    assert figures.capped == 0.25
+    assert figures.capped == 0.25 and figures.hottest_c == 4.0 and figures.silences == 0
     half, full = figures.buckets  # that of the fewest tokens first
     assert (half.bucket, half.frames, half.share, half.tokens) == ("half", 6, 0.75, 2500.0)
     assert (full.bucket, full.frames, full.latency_ms.p50, full.watts) == ("full", 2, 20.0, 2.0)
@@ -153,6 +154,19 @@ def test_values_that_no_run_writes(tmp_path: Path, values: dict[str, Any]) -> No
         assert len(read_record(path)) == 1 and set(values) <= {"watts", "bucket"}  # unknown; a name like any other
     except InputError as error:
         assert "has no rows" in str(error)
+
+
+def test_silences_are_gaps_of_more_than_five_seconds(tmp_path: Path) -> None:
+    late = [row(index, START_NS + seconds * 10**9) for index, seconds in enumerate((0, 4, 10, 15, 21))]
+    figures = figures_of(read_record(write(tmp_path / "rows.csv", late)))
+    assert figures.silences == 3 and figures.longest_gap_s == pytest.approx(6.08)
+
+
+def test_a_record_of_before_there_were_temperatures(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.csv", [row(index) for index in range(4)])
+    path.write_text("".join(f"{line.rpartition(',')[0]}\n" for line in path.read_text().splitlines()))
+    figures = figures_of(read_record(path))
+    assert figures.frames == 4 and figures.hottest_c is None and figures.watts == pytest.approx(2.0)
 
 
 def test_ratios_are_of_the_first(tmp_path: Path) -> None:

@@ -46,4 +46,4 @@ def _value(column: str, cell: Any) -> Any:
         return None
     if column in ("name", "asked", "bucket"):
         return cell
-    return float(cell) if column.endswith(("_ms", "_s", "confidence", "watts")) else int(cell)
+    return float(cell) if column.endswith(("_ms", "_s", "confidence", "watts", "celsius")) else int(cell)

@@ -20,6 +20,7 @@ from edgeprune.runtime.sinks.sink import Output
 
 KEEP_BYTES = 10**9  # that the files of one folder take in all, where nothing else is asked for
 SHARE = 8  # one file has at most so much of that: the oldest is removed as a whole
+FREE_BYTES = 64 * 10**6  # that are left on a disk which others fill: rather the oldest file goes than the run ends
 SYNC_S = 1.0  # between two times that what was written is put on the disk
 LAST_SYNC_S = 10.0  # that the end of a run waits for a disk
 
@@ -124,7 +125,7 @@ class Segments:
         self._syncing.follow(descriptor)
 
     def make_room(self, bytes_now: int) -> None:
-        """Removes the oldest files until all of them, with the one that is written, fit.
+        """Removes the oldest files until all of them, with the one that is written, fit, and the disk has some room.
 
         Args:
             bytes_now: that the file has that is written.
@@ -133,7 +134,7 @@ class Segments:
             RunError: one can't be removed, or what was written did not get onto the disk.
         """
         self._syncing.raise_failure()
-        while self._before and self._bytes_before + bytes_now > self.keep_bytes:
+        while self._before and (self._bytes_before + bytes_now > self.keep_bytes or self._disk_is_full()):
             path, size = self._before.popleft()
             try:
                 path.unlink(missing_ok=True)
@@ -144,6 +145,10 @@ class Segments:
                 ) from error
             self._bytes_before -= size
 
+    def _disk_is_full(self) -> bool:
+        """Whether others have left so little of the disk that the file that is written may not fit."""
+        return free_bytes(self.folder) < min(FREE_BYTES, self.segment_bytes)
+
     def close(self) -> None:
         """Puts the rest on the disk; a new folder in which nothing is goes. Raises RunError where the disk refuses."""
         self._syncing.close()
@@ -151,6 +156,15 @@ class Segments:
             with suppress(OSError):  # not empty, as it should be
                 self.folder.rmdir()
         self._syncing.raise_failure()
+
+
+def free_bytes(folder: Path) -> int:
+    """What this user may still write there; much where that can't be told."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return KEEP_BYTES
+    return found.f_bavail * found.f_frsize
 
 
 class _Syncing:

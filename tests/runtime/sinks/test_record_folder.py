@@ -77,6 +77,28 @@ def test_the_oldest_go_and_nothing_else(tmp_path: Path) -> None:
     assert min(number or 0 for number in numbers) > 8
 
 
+def test_a_disk_that_others_fill_takes_the_oldest_and_not_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, others = tmp_path / "rows", 0
+    monkeypatch.setattr(lines, "SEGMENT_BYTES", 2000)
+    room = 10**6 + 20_000
+
+    def free(at: Path) -> int:
+        return room - others - sum(path.stat().st_size for path in files(at))
+
+    monkeypatch.setattr(segments, "free_bytes", free)
+    sink = RecordFolder(folder)
+    sink.bound(8 * 10**6)  # of which a file's share, 1 MB, is to stay free
+    for index in range(100):
+        others = 12_000 if index >= 60 else 0
+        sink.write(row(index))
+        assert free(folder) >= 10**6 or len(files(folder)) == 1
+    sink.close()
+    kept = indices(folder)
+    assert kept == list(range(kept[0], 100)) and kept[0] > 30
+
+
 CHILD = """
 import sys
 from pathlib import Path
