@@ -10,11 +10,13 @@ import atexit
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INSISTS_S = 1.5  # a run is ended within a second
@@ -34,6 +36,7 @@ class _Ending:
         self.at_once = False
         self.last_words = "stopped"
         self.finishers: list[Callable[[], None]] = []
+        self.left: list[threading.Thread] = []
 
 
 _ending = _Ending()
@@ -141,6 +144,25 @@ def asked() -> bool:
 def ended() -> None:
     """From here on a signal changes nothing: what was to do is done, and the process is about to end."""
     _ending.holds += 1
+
+
+def leave_behind(thread: threading.Thread) -> None:
+    """A thread in native code that nobody waits for: where it is still there at the end, the process ends without it."""
+    _ending.left.append(thread)
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process, all being done, by SystemExit; at once where a thread was left behind.
+
+    A thread that comes out of a library's native code while the interpreter is being taken down is ended there and then,
+    which C++ answers with an abort.
+    """
+    if any(thread.is_alive() for thread in _ending.left):
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):  # nobody reads it, or there is none
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 @contextmanager

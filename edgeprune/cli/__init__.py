@@ -8,7 +8,7 @@ import os
 import sys
 from contextlib import suppress
 
-from edgeprune.base.ending import at_stop, end_on_signals, leave_at_once
+from edgeprune.base.ending import at_stop, end_on_signals, leave, leave_at_once
 
 STOPPED = (130, "stopped")
 # a run has no other end than this one, so it is no fault, however early it comes
@@ -27,7 +27,7 @@ def main() -> None:
         code = run_command()
     except KeyboardInterrupt:
         code = say_stopped()
-    sys.exit(code)
+    leave(code)
 
 
 def say_stopped() -> int:

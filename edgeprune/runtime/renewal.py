@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeprune.base.ending import leave_behind
 from edgeprune.base.errors import InputError, one_line
 from edgeprune.base.statistics import percentiles
 from edgeprune.bundle import Bundle, open_bundle
@@ -233,6 +234,8 @@ class Renewal:
             self._closing.set()
             left = [each for each in (self._ready, self._old) if each]
             self._ready = self._old = None
-        self._thread.join(CLOSE_TIMEOUT_S)  # one that opens a bundle goes on, and closes it itself
+        self._thread.join(CLOSE_TIMEOUT_S)
+        if self._thread.is_alive():  # it opens a bundle, and closes it itself where the process goes on
+            leave_behind(self._thread)
         for each in left:
             each.close()

@@ -183,3 +183,24 @@ def test_nohup_stays_nohup(tmp_path: Path) -> None:
     words = ["nohup", sys.executable, "-c", script]
     done = subprocess.run(words, capture_output=True, text=True, timeout=600, cwd=tmp_path)
     assert done.stdout == "went on\n", done.stderr
+
+
+@pytest.mark.parametrize(("rounds", "last"), [(500_000_000, "done"), (1, "at exit")], ids=["alive", "ended"])
+def test_a_thread_in_native_code_is_left_behind(
+    start: Callable[[str], "subprocess.Popen[str]"], rounds: int, last: str
+) -> None:
+    """Without the interpreter's own end, in which such a thread would abort the process."""
+    script = f"""
+import atexit
+from edgeprune.base.ending import leave, leave_behind
+atexit.register(print, "at exit")
+thread = threading.Thread(target=native, args=({rounds},), daemon=True)
+leave_behind(thread)
+thread.start()
+time.sleep(1)
+print("done")
+leave(5)
+"""
+    process = start(script)
+    out, complaint = process.communicate(timeout=60)
+    assert (process.returncode, out.splitlines()[-1], complaint) == (5, last, "")
