@@ -21,7 +21,7 @@ from pydantic import create_model
 from edgeprune.base.errors import InputError
 from edgeprune.base.masking import masked_uri
 from edgeprune.base.reading import Strict, parse, read_yaml
-from edgeprune.cli.options import TYPED, Typed
+from edgeprune.cli.options import AS_TYPED, TYPED, Typed
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def read_config(path: Path, options: type, places: Mapping[str, Place]) -> dict[
     """
     hints = get_type_hints(options)
     about = {key_of(each.metadata[TYPED]): each for each in fields(options) if each.name not in NOT_IN_FILES}
-    known: Any = {key: (_in_file(hints[each.name]) | None, None) for key, each in about.items()}
+    known: Any = {key: (_in_file(hints[each.name], each.metadata[TYPED]) | None, None) for key, each in about.items()}
     spec = create_model("Configuration", __base__=_Written, **known)
     where = f"{WHAT} {path}"
     given = parse(spec, read_yaml(path, WHAT), where).model_dump(exclude_none=True)
@@ -59,7 +59,9 @@ def read_config(path: Path, options: type, places: Mapping[str, Place]) -> dict[
         field = about[key]
         if value == "":
             raise InputError(f"{where}: {key} is empty; give it a value or leave it out")
-        if isinstance(value, str | int) and str in (*get_args(hints[field.name]), hints[field.name]):
+        if field.metadata[TYPED].kind is AS_TYPED:
+            value = os.path.join(folder, value)  # a last slash stays
+        elif isinstance(value, str | int) and str in (*get_args(hints[field.name]), hints[field.name]):
             value = places[key](str(value), folder) if key in places else str(value)
         if Path in get_args(hints[field.name]):
             value = folder / value
@@ -71,9 +73,9 @@ class _Written(Strict, strict=True):
     """What a file holds."""
 
 
-def _in_file(hint: Any) -> Any:
+def _in_file(hint: Any, typed: Typed) -> Any:
     """The type of a value in YAML: `camera: 0` and `view: 8080` are numbers there."""
-    kinds = set(get_args(hint) or (hint,))
+    kinds = {Path} if typed.kind is AS_TYPED else set(get_args(hint) or (hint,))
     if bool in kinds:
         return bool
     if float in kinds:

@@ -36,6 +36,13 @@ def test_options_come_from_the_file_paths_from_its_folder_and_what_is_typed_wins
     assert edgeprune("run", "--config", path).code == 0
 
 
+def test_a_restart_goes_on_with_a_record_in_a_folder(edgeprune: Type, tiny: Path, frames: Path) -> None:
+    path = write(tiny, "camera: ../frames", "record: rows/", "frames: 2")
+    for start in (1, 2):
+        assert edgeprune("run", "--config", path).code == 0
+        assert len(list(path.parent.glob("rows/rows-*.csv"))) == start
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     {
