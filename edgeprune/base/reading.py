@@ -53,6 +53,11 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]
 
 
+def _kind(content: Any) -> str:
+    """What somebody wrote in place of a mapping, in words."""
+    return "nothing" if content is None else type(content).__name__
+
+
 def parse(spec: type[Spec], content: Any, where: str) -> Spec:
     """Checks `content` against `spec`.
 
@@ -60,7 +65,7 @@ def parse(spec: type[Spec], content: Any, where: str) -> Spec:
         InputError: the first fault, with its place and, for an unknown key, the nearest known one.
     """
     if not isinstance(content, dict):
-        raise InputError(f"{where}: expected a mapping of keys to values, found {type(content).__name__}")
+        raise InputError(f"{where}: expected a mapping of keys to values, found {_kind(content)}")
     try:
         parsed = spec.model_validate(content)
     except ValidationError as error:

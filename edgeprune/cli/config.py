@@ -12,11 +12,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import click
 from click.core import ParameterSource
-from pydantic import create_model
+from pydantic import BeforeValidator, create_model
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.masking import masked_uri
@@ -60,11 +60,11 @@ def read_config(path: Path, options: type, places: Mapping[str, Place]) -> dict[
         if value == "":
             raise InputError(f"{where}: {key} is empty; give it a value or leave it out")
         if field.metadata[TYPED].kind is AS_TYPED:
-            value = os.path.join(folder, value)  # a last slash stays
+            value = os.path.join(folder, os.path.expanduser(value))  # a last slash stays
         elif isinstance(value, str | int) and str in (*get_args(hints[field.name]), hints[field.name]):
             value = places[key](str(value), folder) if key in places else str(value)
         if Path in get_args(hints[field.name]):
-            value = folder / value
+            value = folder / Path(value).expanduser()
         values[field.name] = _converted(field.metadata[TYPED], value, f"{where}: {key}")
     return values
 
@@ -82,7 +82,12 @@ def _in_file(hint: Any, typed: Typed) -> Any:
         return float
     if int in kinds:
         return int
-    return str if Path in kinds else str | int
+    return str if Path in kinds else Annotated[str, BeforeValidator(_as_typed)]
+
+
+def _as_typed(value: Any) -> Any:
+    """A number as it would be typed: `camera: 0`, `view: 8080`."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _converted(typed: Typed, value: Any, where: str) -> Any:

@@ -84,6 +84,11 @@ def report(options: ReportOptions) -> None:
 
     A run is the folder that `train` wrote, or what `run --record` did: a file of rows, or a folder of such files.
     """
+    for path in options.runs:
+        if not path.exists():
+            raise InputError(
+                f"{path} is not there; name a folder that `train` wrote, or a record that `run --record` did"
+            )
     records = [is_record(path) for path in options.runs]
     if any(records) and not all(records):
         record, other = options.runs[records.index(True)], options.runs[records.index(False)]

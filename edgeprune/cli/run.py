@@ -196,7 +196,7 @@ def show_summary(summary: RunSummary) -> None:
     buckets = ", ".join(f"{name} x{count}" for name, count in figures.buckets.items())
     click.echo(f"tokens   {_number(figures.tokens_mean)} a frame over all blocks; buckets {buckets}")
     if summary.budget:
-        show_budget(summary.budget)
+        show_budget(summary.budget, figures.newest or figures.frames)
     if (renewals := summary.renewals) and (renewals.switched or renewals.refused):
         click.echo(
             f"bundles  {renewals.switched} switched to, {renewals.rolled_back} of them rolled back, {renewals.refused} "
@@ -209,15 +209,17 @@ def show_summary(summary: RunSummary) -> None:
             click.echo(f"wrote    {path}")
 
 
-def show_budget(figures: BudgetFigures) -> None:
+def show_budget(figures: BudgetFigures, frames: int) -> None:
     """How far the budget was kept."""
-    kept = [
-        f"{unit} held in {'-' if share is None else f'{100 * share:.1f}%'} of the frames (p95 {_number(figures.p95[unit])}, "
-        f"{figures.longest_over[unit]} over in a row at most)"
-        for unit, share in figures.held.items()
-    ]
-    share = f"{100 * (figures.capped or 0.0):.0f}%"
-    capped = f"; {share} of the frames got a smaller bucket than they asked for" if figures.capped else ""
+    kept = []
+    for unit, share in figures.held.items():
+        judged = figures.judged[unit]
+        of = "the frames" if judged == frames else f"{judged} of {frames} frames, of the others nothing is known"
+        held = "-" if share is None else f"{100 * share:.1f}%"
+        over = f"{figures.longest_over[unit]} over in a row at most"
+        kept.append(f"{unit} held in {held} of {of} (p95 {_number(figures.p95[unit])}, {over})")
+    smaller = f"{100 * (figures.capped or 0.0):.0f}%"
+    capped = f"; {smaller} of the frames got a smaller bucket than they asked for" if figures.capped else ""
     click.echo(f"budget   {figures.budget}: {', '.join(kept)}{capped}")
 
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.inputs import open_regular
+from edgeprune.runtime.meters.written import MOST_W
 from edgeprune.runtime.row import Row
 from edgeprune.runtime.sinks.record import FORMATS, ROWS
 
@@ -26,7 +27,7 @@ LINE_BYTES = 1 << 16
 BROKEN = "\0\n"  # no row of any format
 WHOLE = ("index", "capture_ns", "start_ns", "end_ns", "tokens", "dropped")  # columns of whole numbers
 REAL = ("wait_ms", "latency_ms", "watts", "celsius")  # of numbers, NaN where a row has none
-ABSOLUTE_ZERO_C = -273.15
+LEAST = {"celsius": -273.15, "watts": -MOST_W}  # noise of a rail that takes nothing, and a battery that is charged
 WORDS = ("asked", "bucket")
 NEEDED = {each.name for each in fields(Row) if each.default is MISSING} & {*WHOLE, *REAL, *WORDS}
 
@@ -62,8 +63,13 @@ class RunRecord:
 def is_record(path: Path) -> bool:
     """Whether it is named as a record: a file of one of FORMATS, or a folder that has files of rows."""
     if path.is_dir():
-        return any(ROWS.number(each.name) is not None for each in path.iterdir())
+        return any(_is_of_a_record(each) for each in path.iterdir())
     return path.suffix in FORMATS
+
+
+def _is_of_a_record(file: Path) -> bool:
+    """Whether a run wrote it: a file, no folder and no link, of such a name."""
+    return ROWS.number(file.name) is not None and file.is_file() and not file.is_symlink()
 
 
 def read_record(path: Path) -> RunRecord:
@@ -74,13 +80,13 @@ def read_record(path: Path) -> RunRecord:
     """
     files = [path]
     if path.is_dir():
-        numbered = [
-            (ROWS.number(each.name) or 0, each) for each in path.iterdir() if ROWS.number(each.name) is not None
-        ]
+        numbered = [(ROWS.number(each.name) or 0, each) for each in path.iterdir() if _is_of_a_record(each)]
         files = [each for _, each in sorted(numbered)]
     columns = _Columns()
     for file in files:
         columns.read(file)
+    if columns.notes and not columns.bucket:
+        raise InputError(f"{path} has no row that can be read; name a record that `edgeprune run --record` wrote")
     if not columns.bucket:
         raise InputError(f"{path} has no rows; name a record that `edgeprune run --record` wrote")
     return RunRecord(
@@ -201,8 +207,7 @@ def _values(cells: Mapping[str, Any]) -> dict[str, Any] | None:
         for name in REAL:
             cell = cells.get(name)
             row[name] = math.nan if cell in (None, "") else float(cell)
-            least = ABSOLUTE_ZERO_C if name == "celsius" else 0
-            if not (least <= row[name] < math.inf or math.isnan(row[name])):
+            if not (LEAST.get(name, 0.0) <= row[name] < math.inf or math.isnan(row[name])):
                 return None
         for name in WORDS:
             row[name] = str(cells[name])

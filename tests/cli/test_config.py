@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from edgeprune.runtime.cameras import seen_from
+from edgeprune.runtime.meters import meter_seen_from
 from tests.cli.conftest import Type
 from tests.cli.test_bad_input import assert_one_line
 
@@ -60,8 +62,9 @@ def test_a_restart_goes_on_with_a_record_in_a_folder(edgeprune: Type, tiny: Path
         "frames: 0": ["run.yaml: frames: 0 is not in the range"],
         "frames: many": ["run.yaml: frames: input should be a valid integer", "found 'many'"],
         "idle: .nan": ["run.yaml: idle: "],
+        "budget: [33ms, 10W]": ["run.yaml: budget: input should be a valid string"],
         "loop: 1": ["run.yaml: loop: input should be a valid boolean"],
-        "view: true": ["run.yaml: view", "found True"],
+        "view: true": ["run.yaml: view: input should be a valid string, found True"],
         "precision: int9": ["run.yaml: precision: 'int9' is not one of"],
         "bucket: ''": ["run.yaml: bucket is empty"],
         "record: [a, b]": ["run.yaml: record: input should be a valid string"],
@@ -72,6 +75,18 @@ def test_what_is_wrong_in_a_file_is_said_with_its_place(
     edgeprune: Type, tiny: Path, line: str, words: list[str]
 ) -> None:
     assert_one_line(edgeprune("run", "--config", write(tiny, line)), *words)
+
+
+def test_what_stands_for_a_home_and_for_standard_input(
+    edgeprune: Type, tiny: Path, frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    said = edgeprune("run", "--config", write(tiny, "camera: ../frames", "record: ~/rows.csv", "frames: 2"))
+    assert said.code == 0 and (home / "rows.csv").is_file()
+    assert seen_from("-", tmp_path) == "-" and seen_from("~/clip.mp4", tmp_path) == str(home / "clip.mp4")
+    assert meter_seen_from("file:~/watts", tmp_path) == f"file:{home / 'watts'}"
 
 
 def test_a_pair_of_which_one_is_typed(edgeprune: Type, tiny: Path) -> None:

@@ -153,7 +153,22 @@ def test_values_that_no_run_writes(tmp_path: Path, values: dict[str, Any]) -> No
     try:
         assert len(read_record(path)) == 1 and set(values) <= {"watts", "bucket"}  # unknown; a name like any other
     except InputError as error:
-        assert "has no rows" in str(error)
+        assert "has no row that can be read" in str(error)
+
+
+def test_a_meter_may_say_less_than_nothing(tmp_path: Path) -> None:
+    """Noise of a rail that takes nothing, a battery that is charged: what a run writes is read again."""
+    path = write(tmp_path / "rows.csv", [row(index, watts=-0.114 if index == 1 else 5.0) for index in range(3)])
+    found = read_record(path)
+    assert found.real["watts"].tolist() == [5.0, -0.114, 5.0] and not found.notes
+
+
+def test_what_is_called_as_a_file_of_rows_and_is_none_is_left_alone(tmp_path: Path) -> None:
+    """As a run leaves it alone that goes on in the folder."""
+    write(tmp_path / "rows-00000001-20260131T235959Z.csv", [row(index) for index in range(4)])
+    (tmp_path / "rows-00000002-20260131T235959Z.csv").mkdir()
+    (tmp_path / "rows-00000003-20260131T235959Z.csv").symlink_to("/etc/passwd")
+    assert is_record(tmp_path) and len(read_record(tmp_path)) == 4
 
 
 def test_silences_are_gaps_of_more_than_five_seconds(tmp_path: Path) -> None:

@@ -89,4 +89,5 @@ class BucketCosts:
 
     def _renew(self) -> None:
         self._frames_until_renewed = RENEWED
-        self._high = max(LEAST_SCATTER, float(np.quantile(np.array(self._scatter), HELD)))
+        beyond = math.ceil((1 - HELD) * len(self._scatter))  # at least one: of few, the largest may be a mere accident
+        self._high = max(LEAST_SCATTER, float(np.partition(np.array(self._scatter), -1 - beyond)[-1 - beyond]))

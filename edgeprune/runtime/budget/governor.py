@@ -134,11 +134,16 @@ class Governor:
         return (self._ends_s[-1] - self._ends_s[0]) / (frames - 1) if frames > 1 else None
 
     def _say_where_it_fails(self, bucket: str, latency_ms: float) -> None:
-        """A line, once in a while, where the smallest bucket is over the budget in most frames."""
+        """A line, once in a while, where the smallest bucket is over the budget in most frames, or the meter is lost."""
         why = self._over_budget(latency_ms)
         self._over.append(bucket == self.buckets[0] and why is not None)
         due = self._said_s is None or self._now() - self._said_s > SAID_EVERY_S
-        if why and due and len(self._over) == SHORT_FRAMES and fmean(self._over) > 0.5:
+        if due and any(each and each.lost for each in (self._power, self._energy)):
+            self._said_s = self._now()
+            logger.warning(
+                f"budget {self.budget}: the meter says nothing; {self.buckets[0]}, the smallest bucket, until it does"
+            )
+        elif why and due and len(self._over) == SHORT_FRAMES and fmean(self._over) > 0.5:
             self._said_s = self._now()
             logger.warning(f"budget {self.budget} is not held: the smallest bucket, {bucket}, {why}; {HELP}")
 

@@ -19,7 +19,8 @@ class BudgetFigures:
 
     Attributes:
         budget: as it is typed.
-        held: by the units of the budget, the share of frames that were within; None where no row can tell.
+        held: by the units of the budget, the share of the judged frames that were within; None where there is none.
+        judged: by unit, how many frames: without a reading of the meter nobody knows.
         p95: of the quantity that each limits, by its unit.
         longest_over: by unit, the most frames in a row that were over.
         capped: share of frames that asked for a larger bucket than they got.
@@ -27,6 +28,7 @@ class BudgetFigures:
 
     budget: str
     held: dict[str, float | None]
+    judged: dict[str, int]
     p95: dict[str, float | None]
     longest_over: dict[str, int]
     capped: float | None
@@ -47,18 +49,20 @@ def budget_figures(budget: Budget, rows: Ledger) -> BudgetFigures:
         "mJ": (_mean(watts) * _mean(interval_ms), budget.energy_mj),
     }
     held: dict[str, float | None] = {}
+    count: dict[str, int] = {}
     p95: dict[str, float | None] = {}
     longest: dict[str, int] = {}
     for unit, (values, limit) in judged.items():
         known = values[~np.isnan(values)]
         if limit is None:
             continue
+        count[unit] = len(known)
         held[unit] = float((known <= limit).mean()) if len(known) else None
         worst = percentiles(known).p95
         p95[unit] = 1000 / worst if unit == "fps" and worst else worst
         longest[unit] = longest_run(values > limit)
     capped = float(rows.capped().mean()) if len(rows) else None
-    return BudgetFigures(str(budget), held, p95, longest, capped)
+    return BudgetFigures(str(budget), held, count, p95, longest, capped)
 
 
 def _mean(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 MEAN_S = 4.0  # that a value is smoothed over
 SETTLE_S = 2.0  # after a change of bucket the meter's mean still holds what was before
+LOST_S = 10.0  # without a value
 PATIENCE_S = 4.0  # under the limit for as long, before a larger bucket is tried; doubled by each one that did not hold
 MOST_PATIENCE_S = 256.0
 ROOM = 0.97  # of the limit, that a larger bucket is expected to take at most
@@ -29,10 +30,15 @@ class Metered:
         self.index = 0
         self._count, self._expects, self._now = count, expected, now
         self._seen: dict[int, tuple[float, float]] = {}  # what was measured at an index, and when
-        self._changed_s = self._noted_s = now()
+        self._changed_s = self._noted_s = self._heard_s = now()
         self._mean: float | None = None
         self._patience_s = PATIENCE_S
         self._advanced = False
+
+    @property
+    def lost(self) -> bool:
+        """Whether the meter has said nothing for LOST_S: the smallest bucket then, as nobody knows what is taken."""
+        return self._now() - self._heard_s > LOST_S
 
     def update(self, value: float | None) -> int:
         """One frame later.
@@ -45,7 +51,12 @@ class Metered:
         """
         now_s = self._now()
         here_s = now_s - self._changed_s
-        if value is None or here_s < SETTLE_S:
+        if value is None:
+            if self.lost and self.index > 0:
+                self._move(0, now_s, advanced=False)
+            return self.index
+        self._heard_s = now_s
+        if here_s < SETTLE_S:
             return self.index
         mean = self._smoothed(value, now_s)
         self._seen[self.index] = mean, now_s

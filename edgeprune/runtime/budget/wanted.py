@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from edgeprune.base.errors import InputError, choose
 
-LARGEST = 1e6  # of any unit: a larger number is a slip
+LEAST, LARGEST = 0.0001, 1e6  # of any unit: other numbers are slips
 TYPED = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([A-Za-z]+)\s*")
 
 
@@ -72,10 +72,8 @@ def parse_budget(typed: str, say: Callable[[str], str] = lambda part: f"--budget
         if not match:
             raise InputError(f"{say(repr(part.strip()[:40]))} is no budget; type a number and a unit: {EXAMPLES}")
         limit, unit = float(match[1]), choose(UNITS, match[2].lower(), "unit of a budget")
-        if not (math.isfinite(limit) and 0 < limit <= LARGEST):
-            raise InputError(
-                f"{say(part.strip())}: {limit:g} is not above 0 and up to {LARGEST:g}; type such as {EXAMPLES}"
-            )
+        if not (math.isfinite(limit) and LEAST <= limit <= LARGEST):
+            raise InputError(f"{say(part.strip())}: {limit:g} is not {LEAST} to {LARGEST:.0f}; type such as {EXAMPLES}")
         if unit.field in limits:
             raise InputError(f"{say(typed[:80])} names {unit.typed} twice; leave one of the two out")
         limits[unit.field] = limit

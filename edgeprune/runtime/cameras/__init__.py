@@ -123,7 +123,9 @@ def camera_files(uri: str) -> list[Path]:
 
 def seen_from(uri: str, folder: Path) -> str:
     """What a file in `folder` says of a camera, as it is typed anywhere: a path is meant from there."""
-    return uri if SCHEME.match(uri) or v4l2.is_device(uri) else str(folder / uri)
+    if uri == STANDARD_INPUT or SCHEME.match(uri) or v4l2.is_device(uri):
+        return uri
+    return str(folder / Path(uri).expanduser())
 
 
 def open_source(uri: str, wanted: Wanted = AS_IT_COMES) -> FrameSource:

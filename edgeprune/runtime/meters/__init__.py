@@ -72,7 +72,7 @@ def meters_to_type() -> str:
 def meter_seen_from(typed: str, folder: Path) -> str:
     """What a file in `folder` says of a meter, as it is typed anywhere: the path of `file:PATH` is meant from there."""
     kind, colon, given = typed.partition(":")
-    return f"{kind}:{folder / given}" if kind == "file" and colon and given else typed
+    return f"{kind}:{folder / Path(given).expanduser()}" if kind == "file" and colon and given else typed
 
 
 def open_typed(

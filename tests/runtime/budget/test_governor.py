@@ -99,6 +99,19 @@ def test_an_energy_is_held_with_the_largest_bucket_that_it_allows() -> None:
     assert seen.buckets[-1] == "k384"
 
 
+def test_where_the_meter_is_lost_the_smallest_bucket_runs_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    device = Device(seed=11)
+    governor = governed(device, "20W", idle_w=4.0)
+    before = play(device, governor, 900, fps=15)
+    governor._watts = lambda: None
+    with caplog.at_level(logging.WARNING):
+        after = play(device, governor, 450, fps=15)
+    assert before.buckets[-1] == "full" and set(after.buckets[200:]) == {"k256"}
+    assert [record.message for record in caplog.records] == [
+        "budget 20W: the meter says nothing; k256, the smallest bucket, until it does"
+    ]
+
+
 def test_of_several_limits_the_tightest_counts() -> None:
     device = Device(seed=8)
     seen = play(device, governed(device, "36ms,7.8W", idle_w=4.0), 600, fps=15)

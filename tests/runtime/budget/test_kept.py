@@ -39,7 +39,7 @@ def test_power_and_energy_are_judged_where_a_meter_has_shown_something() -> None
     """10 ms from frame to frame: 8 W are 80 mJ."""
     rows = ledger(*[{"watts": None}] * 30, *[{"watts": 8.0}] * 69)
     figures = budget_figures(parse_budget("7.9W,81mJ"), rows)
-    assert figures.held == {"W": 0.0, "mJ": 1.0}
+    assert figures.held == {"W": 0.0, "mJ": 1.0} and figures.judged == {"W": 40, "mJ": 40}
     assert figures.p95["W"] == pytest.approx(8.0) and figures.p95["mJ"] == pytest.approx(80.0, rel=0.01)
     assert budget_figures(parse_budget("9W"), ledger({}, {})).held == {"W": None}
 
