@@ -65,13 +65,16 @@ class BucketCosts:
         """What the tail takes usually, as the machine is."""
         return self._base_ms[bucket] * self.slowdown()
 
-    def slow_ms(self, bucket: str) -> float:
-        """What one tail in 200 exceeds, as the machine is in the slower of recent frames."""
-        return self._base_ms[bucket] * self._slow * self._high
+    def holds(self, bucket: str, smallest: str, left_ms: float, in_hand: bool) -> bool:
+        """Whether a tail ends in time, but for one in 200 of those frames in which the smallest bucket's would: a frame so late
+        that no bucket helps argues for none.
 
-    def high_in_hand_ms(self, bucket: str) -> float:
-        """What one tail in 200 exceeds, of the frame whose trunk was noticed."""
-        return self._base_ms[bucket] * self._trunk_slower * self._high
+        Args:
+            left_ms: what is left for it.
+            in_hand: of the frame whose trunk was noticed; else as the machine is in the slower of recent frames.
+        """
+        slower = self._trunk_slower if in_hand else self._slow
+        return self._base_ms[bucket] * slower * self._high(left_ms / (self._base_ms[smallest] * slower)) <= left_ms
 
     def learn(self, bucket: str, tail_ms: float) -> None:
         """The tail of the frame in hand."""
@@ -89,5 +92,10 @@ class BucketCosts:
 
     def _renew(self) -> None:
         self._frames_until_renewed = RENEWED
-        beyond = math.ceil((1 - HELD) * len(self._scatter))  # at least one: of few, the largest may be a mere accident
-        self._high = max(LEAST_SCATTER, float(np.partition(np.array(self._scatter), -1 - beyond)[-1 - beyond]))
+        self._ordered = np.sort(np.array(self._scatter))
+
+    def _high(self, most: float) -> float:
+        """The scatter that one tail in 200 exceeds, of those whose scatter is `most` or less."""
+        count = int(np.searchsorted(self._ordered, most, side="right"))
+        beyond = math.ceil((1 - HELD) * count)  # at least one: of few, the largest may be a mere accident
+        return max(LEAST_SCATTER, float(self._ordered[max(0, count - 1 - beyond)]))

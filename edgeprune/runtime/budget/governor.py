@@ -102,8 +102,8 @@ class Governor:
         limit_ms, fps = self.budget.latency_ms, self.budget.fps
         for index in reversed(range(len(self.buckets))):
             name = self.buckets[index]
-            high_ms = self.costs.high_in_hand_ms(name) if in_hand else self.costs.slow_ms(name)
-            if limit_ms is not None and before_ms + high_ms > limit_ms:
+            left_ms = None if limit_ms is None else limit_ms - before_ms
+            if left_ms is not None and not self.costs.holds(name, self.buckets[0], left_ms, in_hand):
                 continue
             busy_ms = before_ms + self.costs.typical_ms(name) + median(self._between_ms)
             # a frame that is late by itself says nothing of a mean
