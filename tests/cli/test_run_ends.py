@@ -36,8 +36,9 @@ def start(tiny: Path, tmp_path: Path) -> Iterator[Start]:
     def begin(*words: str, rows: int = 3) -> "subprocess.Popen[str]":
         command = [sys.executable, "-c", "from edgeprune.cli import main; main()", "run", "--bundle", str(tiny)]
         pipe = subprocess.PIPE
+        camera = () if "--camera" in words else ("--camera", STREET)
         process = subprocess.Popen(
-            [*command, "--camera", STREET, *OUTPUTS, *words], stdout=pipe, stderr=pipe, text=True, cwd=tmp_path
+            [*command, *camera, *OUTPUTS, *words], stdout=pipe, stderr=pipe, text=True, cwd=tmp_path
         )
         processes.append(process)
         record = tmp_path / "rows.partial.csv"

@@ -152,12 +152,12 @@ def test_a_clip_that_ends_in_a_failure_says_where_it_is(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--out", "tokens.gif"], "--out tokens.gif: pictures are .png"),
+        (["--camera", STREET, "--out", "tokens.gif"], "--out tokens.gif: pictures are .png"),
         (["--camera", "nowhere.mp4"], "no camera, file or folder 'nowhere.mp4'"),
-        (["--calib", "no.yaml"], "no.yaml is not there"),
+        (["--camera", STREET, "--calib", "no.yaml"], "no.yaml is not there"),
     ],
 )
 def test_bad_input(edgeprune: Type, checkpoint: Path, words: list[str], message: str) -> None:
-    said = edgeprune("show", checkpoint, "--camera", STREET, *words)
+    said = edgeprune("show", checkpoint, *words)
     assert said.code == 2 and message in said.err
     assert list(Path().iterdir()) == []
