@@ -11,6 +11,7 @@ from pathlib import Path
 from edgeprune.base.device import is_jetson
 
 CPUS = "sys/devices/system/cpu/cpu[0-9]*/cpufreq"
+CPU_LIMITS = "sys/devices/system/cpu/cpufreq/policy*/scaling_max_freq"
 DEVFREQ = "sys/class/devfreq"
 GPUS = ("*gpu*", "*ga10b*", "*gv11b*")
 MEMORIES = ("*bwmgr*", "*emc*")
@@ -70,6 +71,16 @@ def clocks_mhz(root: Path = Path("/")) -> dict[str, float]:
     """What runs at how many MHz now: `cpu`, the GPU's clocks by their names, `memory`; those that can be read."""
     found = {"cpu": cpu_clock(root), **gpu_clocks(root), "memory": memory_clock(root)}
     return {name: clock.mhz for name, clock in found.items() if clock and clock.mhz is not None}
+
+
+def clock_limits_mhz(root: Path = Path("/")) -> dict[str, float]:
+    """What each clock may be at most now, in MHz: of each CPU policy `scaling_max_freq` (admin-guide/pm/cpufreq.rst:
+    "Maximum frequency the CPUs belonging to this policy are allowed to be running at"), the GPU's clocks by their names,
+    `memory`; those that can be read."""
+    limits = {path.parent.name: _mhz(path, per_mhz=1e3) for path in sorted(root.glob(CPU_LIMITS))}
+    limits |= {name: clock.most_mhz for name, clock in gpu_clocks(root).items()}
+    limits["memory"] = memory_clock(root).most_mhz
+    return {name: mhz for name, mhz in limits.items() if mhz is not None}
 
 
 def gpu_clocks(root: Path = Path("/")) -> dict[str, Clock]:

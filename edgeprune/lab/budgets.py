@@ -250,4 +250,4 @@ def main(
 
 
 if __name__ == "__main__":
-    sys.exit(run_click(main, TYPED))
+    sys.exit(run_click(main, "budgets", TYPED))

@@ -181,4 +181,4 @@ def main(bundle: Path, data: str, frames: int | None, engine: str | None) -> Non
 
 
 if __name__ == "__main__":
-    sys.exit(run_click(main, TYPED))
+    sys.exit(run_click(main, "lending", TYPED))

@@ -12,7 +12,7 @@ from statistics import median
 
 import numpy as np
 
-RECENT = 31  # frames whose median is the machine's slowdown
+RECENT = 31  # frames, for what is usual now
 SCATTER_FRAMES = 512  # whose scatter is kept
 HELD = 0.995  # share of frames that the high estimate covers; a budget is to be held by 0.99
 RENEWED = 8  # frames between two looks at the scatter, which costs 30 microseconds

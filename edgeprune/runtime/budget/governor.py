@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 from statistics import fmean, median
 
 from edgeprune.runtime.budget.cap import Cap
-from edgeprune.runtime.budget.costs import BucketCosts, nearly_most
+from edgeprune.runtime.budget.costs import RECENT, BucketCosts, nearly_most
 from edgeprune.runtime.budget.metered import Metered
 from edgeprune.runtime.budget.wanted import Budget
 
 logger = logging.getLogger(__name__)
 
-RECENT = 31  # frames, for what is usual now
 MEAN_S = 1.0  # a rate and a frame's interval are means of so long
 FULL_RATE = 0.97  # of the time that a rate leaves: the loop is to keep up, not to fall behind by chance
 SAID_EVERY_S = 60.0  # that even the smallest bucket does not hold the budget
@@ -57,9 +56,8 @@ class Governor:
             None if budget.energy_mj is None else Metered(budget.energy_mj, len(buckets), self._expected_energy, now)
         )
         self._before_ms: deque[float] = deque([0.0], maxlen=RECENT)  # from the frame in hand to the choice
-        self._between_ms: deque[float] = deque(
-            [0.0], maxlen=RECENT
-        )  # the loop's own work, from labels to the next frame
+        # the loop's own work, from labels to the next frame
+        self._between_ms: deque[float] = deque([0.0], maxlen=RECENT)
         self._ends_s: deque[float] = deque()
         self._over: deque[bool] = deque(maxlen=SHORT_FRAMES)
         self._said_s: float | None = None

@@ -1,7 +1,6 @@
 """How far a run kept its budget, from its rows alone."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -32,9 +31,6 @@ class BudgetFigures:
     p95: dict[str, float | None]
     longest_over: dict[str, int]
     capped: float | None
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def budget_figures(budget: Budget, rows: Ledger) -> BudgetFigures:

@@ -30,7 +30,8 @@ class Metered:
         self.index = 0
         self._count, self._expects, self._now = count, expected, now
         self._seen: dict[int, tuple[float, float]] = {}  # what was measured at an index, and when
-        self._changed_s = self._noted_s = self._heard_s = now()
+        self._changed_s = self._noted_s = now()
+        self._heard_s: float | None = None  # the frames may begin long after this
         self._mean: float | None = None
         self._patience_s = PATIENCE_S
         self._advanced = False
@@ -38,7 +39,7 @@ class Metered:
     @property
     def lost(self) -> bool:
         """Whether the meter has said nothing for LOST_S: the smallest bucket then, as nobody knows what is taken."""
-        return self._now() - self._heard_s > LOST_S
+        return self._heard_s is not None and self._now() - self._heard_s > LOST_S
 
     def update(self, value: float | None) -> int:
         """One frame later.
@@ -51,11 +52,11 @@ class Metered:
         """
         now_s = self._now()
         here_s = now_s - self._changed_s
+        self._heard_s = now_s if value is not None or self._heard_s is None else self._heard_s
         if value is None:
             if self.lost and self.index > 0:
                 self._move(0, now_s, advanced=False)
             return self.index
-        self._heard_s = now_s
         if here_s < SETTLE_S:
             return self.index
         mean = self._smoothed(value, now_s)

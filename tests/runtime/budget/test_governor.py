@@ -112,6 +112,17 @@ def test_where_the_meter_is_lost_the_smallest_bucket_runs_and_that_is_said(caplo
     ]
 
 
+def test_a_meter_that_begins_with_the_frames_is_not_lost(caplog: pytest.LogCaptureFixture) -> None:
+    """Idle power may be measured, or a camera waited for, between the start and the first frame."""
+    device = Device(seed=12)
+    governor = governed(device, "20W")
+    device.wait(60)
+    governor._watts = lambda: None  # no two readings yet
+    with caplog.at_level(logging.WARNING):
+        play(device, governor, 15, fps=15)
+    assert not caplog.records
+
+
 def test_of_several_limits_the_tightest_counts() -> None:
     device = Device(seed=8)
     seen = play(device, governed(device, "36ms,7.8W", idle_w=4.0), 600, fps=15)

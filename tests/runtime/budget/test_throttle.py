@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from edgeprune.runtime.budget.throttle import Throttling, clock_limits_mhz
+from edgeprune.base.clocks import clock_limits_mhz
+from edgeprune.runtime.budget.throttle import Throttling
 
 
 def write(path: Path, text: str) -> None:

@@ -1,4 +1,6 @@
-"""What viewers cost a run: `python -m tests.runtime.page.overhead BUNDLE --rounds 60`.
+"""What viewers cost a run.
+
+    python -m edgeprune.lab.viewers out/bundles/street-tiny-onnx-cpu
 
 One run with a page; in each round it has nobody, one viewer and five for two seconds each, in random order. A viewer plays the
 stream and asks for the figures once a second, in this process, without decoding anything. Time and processor time of a frame
@@ -6,7 +8,6 @@ stand beside those of the same round without viewers: trimmed means of the ratio
 others use the machine, times spread; processor time does less.
 """
 
-import argparse
 import csv
 import http.client
 import json
@@ -25,6 +26,12 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import NamedTuple
 
+import click
+
+from edgeprune.base.exit_code import run_click
+from edgeprune.bundle import open_bundle
+
+TYPED = "python -m edgeprune.lab.viewers"
 VIEWERS = (0, 1, 5)
 BLOCK_S, SETTLE_S = 2.0, 0.3
 
@@ -114,15 +121,15 @@ def trimmed(values: Sequence[float]) -> float:
     return fmean(sorted(values)[cut : len(values) - cut])
 
 
-def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__)
-    words.add_argument("bundle")
-    words.add_argument("--camera", default="synthetic://street?seed=1")
-    words.add_argument("--rounds", type=int, default=60)
-    given = words.parse_args()
+@click.command(help=__doc__)
+@click.argument("bundle")
+@click.option("--camera", default="synthetic://street?seed=1", show_default=True)
+@click.option("--rounds", default=60, show_default=True, type=click.IntRange(1))
+def main(bundle: str, camera: str, rounds: int) -> None:
+    open_bundle(Path(bundle))  # what is wrong is said here, not by a run that never serves
     with tempfile.TemporaryDirectory() as folder:
         record = f"{folder}/rows.csv"
-        run = ["run", "--bundle", given.bundle, "--camera", given.camera, "--loop", "--view", "0", "--record", record]
+        run = ["run", "--bundle", bundle, "--camera", camera, "--loop", "--view", "0", "--record", record]
         command = [sys.executable, "-m", "edgeprune", *run, "--json"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr
@@ -133,13 +140,13 @@ def main() -> None:
             while ask(port, "/healthz") != 200:
                 time.sleep(0.2)
             time.sleep(3)
-            rounds = measure(process.pid, port, given.rounds)
+            measured = measure(process.pid, port, rounds)
             process.terminate()
             json.loads(process.communicate()[0])
         rows = list(csv.DictReader(Path(record).read_text().splitlines()))
-    found = [{block.viewers: figures(block, rows) for block in blocks} for blocks in rounds]
+    found = [{block.viewers: figures(block, rows) for block in blocks} for blocks in measured]
     for key in ("period", "latency", "processor time"):
-        print(
+        click.echo(
             f"{key} of a frame, ms: "
             + ", ".join(f"{n} viewers {median(each[n][key] for each in found):.1f}" for n in VIEWERS)
         )
@@ -147,8 +154,8 @@ def main() -> None:
             ratios = [math.log(each[count][key] / each[0][key]) for each in found]
             again = sorted(trimmed(random.choices(ratios, k=len(ratios))) for _ in range(2000))
             low, middle, high = (100 * math.expm1(value) for value in (again[50], trimmed(ratios), again[-51]))
-            print(f"  {count} viewers: {middle:+.1f}% (95%: {low:+.1f} to {high:+.1f})")
+            click.echo(f"  {count} viewers: {middle:+.1f}% (95%: {low:+.1f} to {high:+.1f})")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_click(main, "viewers", TYPED))
