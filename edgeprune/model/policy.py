@@ -166,6 +166,11 @@ class TokenPolicy(nn.Module):
         self.schedule = self.schedule.on(inside.grid)
 
     @property
+    def returning(self) -> Sequence[int]:
+        """The decisions after which tokens come back: each lets them skip a block, and the next may take them again."""
+        return ()
+
+    @property
     def tokens(self) -> int:
         """Tokens of the full grid."""
         return self.schedule.tokens

@@ -140,9 +140,9 @@ class EarlyExitState:
         self.frozen_N = torch.zeros_like(self.index.row_N)
         self.open_N = self.index.row_N < x_KD.shape[0]
 
-    def best(self, scores_K: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """The cells that TopK takes for a gate, and their rows; nobody leaves."""
-        kept_J = self.index.on_grid(scores_K).topk(count, sorted=False).indices
+    def best(self, scores_N: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """The cells that TopK takes for a gate of the scores that lie at them, and their rows; nobody leaves."""
+        kept_J = scores_N.topk(count, sorted=False).indices
         return kept_J, kept_J if self.index.in_order else self.index.rows_of(kept_J)
 
     def exit(self, x_KD: Tensor, logits_KK: Tensor, scores_K: Tensor, count: int, unsure: float) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from edgeprune.model.policy import EXCLUDED_SCORE, Select
 from edgeprune.model.schedule import Schedule
+from edgeprune.pruning.stagger import even_scores
 
 
 def select_top(candidates: Sequence[int]) -> Select:
@@ -58,6 +59,34 @@ def select_uniform(schedule: Schedule, counts: Sequence[int]) -> Select:
     return select
 
 
+def select_staggered(schedule: Schedule, counts: Sequence[int], gates: Sequence[int]) -> Select:
+    """As `select_uniform`, and from gate to gate the pattern moves on: no token misses a second block before all others have
+    missed one. What is the same everywhere starves the same tokens at every gate; this is the stronger control.
+
+    Args:
+        gates: the decisions, in their order, that let tokens skip a block and take them back; others are as in
+            `select_uniform`.
+    """
+    even = select_uniform(schedule, counts)
+    chosen = schedule.candidates(counts)
+    best = select_top(chosen)
+    moved: dict[int, float] = {}
+
+    def select(decision: int, scores_BS: Tensor) -> Tensor:
+        if decision not in gates:
+            return even(decision, scores_BS)
+        if decision == gates[0]:
+            moved.clear()
+        grid = schedule.candidate_grid(decision)
+        assert grid is not None  # what a gate chooses of are tokens
+        there_BS = scores_BS > EXCLUDED_SCORE
+        table_BS = ((even_scores(grid, scores_BS.device) + sum(moved.values())) % 1.0).expand_as(scores_BS)
+        moved[decision] = chosen[decision] / float(there_BS.sum(-1).float().mean())
+        return best(decision, table_BS.masked_fill(~there_BS, EXCLUDED_SCORE))
+
+    return select
+
+
 def select_none(decision: int, scores_BS: Tensor) -> Tensor:
     """Chooses nothing: no gated block runs on any token, which says what these blocks are worth."""
     return torch.zeros_like(scores_BS)
@@ -66,16 +95,3 @@ def select_none(decision: int, scores_BS: Tensor) -> Tensor:
 def select_all(decision: int, scores_BS: Tensor) -> Tensor:
     """Chooses everything: the dense model."""
     return torch.ones_like(scores_BS)
-
-
-def even_scores(grid: tuple[int, int], device: torch.device | None = None) -> Tensor:
-    """A score (N,) for each cell, all different, whose best K lie evenly over the grid for any K.
-
-    The fractional part of row / g + column / g^2, g the plastic number: the lattice of Roberts' R2 sequence, of which any
-    interval of values is spread evenly. Ranks instead of the values themselves, which float32 would round to ties.
-    """
-    plastic = 1.32471795724474602596
-    rows_H1 = torch.arange(grid[0], dtype=torch.float64, device=device)[:, None]
-    columns_W = torch.arange(grid[1], dtype=torch.float64, device=device)
-    values_N = ((rows_H1 / plastic + columns_W / plastic**2) % 1.0).flatten()
-    return (values_N.argsort().argsort() + 0.5).float() / values_N.numel()

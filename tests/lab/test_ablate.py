@@ -37,6 +37,7 @@ def test_selections_of_a_gated_model(street: str, said: list[str]) -> None:
         ("random", 0),
         ("random", 1),
         ("uniform", None),
+        ("staggered", None),
         ("bypass", None),
     }
     assert rows["all", None].tokens == 1.0
@@ -44,8 +45,9 @@ def test_selections_of_a_gated_model(street: str, said: list[str]) -> None:
     assert rows["random", 0].tokens == rows["learned", None].tokens < 1.0
     lost = rows["all", None].miou - rows["bypass", None].miou
     assert result.depth_is_worth_points == pytest.approx(100 * lost)
-    assert rows["uniform", None].tokens == rows["learned", None].tokens
-    assert len(said) == 7
+    assert rows["uniform", None].tokens == rows["staggered", None].tokens == rows["learned", None].tokens
+    assert rows["uniform", None].miou != rows["staggered", None].miou
+    assert len(said) == 8
     for row in rows.values():
         known = [iou for iou in (row.per_class_iou or {}).values() if iou is not None]
         assert sum(known) / len(known) == pytest.approx(row.miou, abs=1e-6)

@@ -31,6 +31,8 @@ FORMS: list[tuple[str, dict[str, Any]]] = [
     ("svit", {"preservation": False, "keep": [0.5]}),  # one gate for all
     ("svit", {"preservation": False}),
     ("svit", {"gate": "dynamicvit"}),
+    ("svit", {"stagger": 4.0}),
+    ("cts-svit", {"stagger": 4.0}),
     ("algm", {"proportional": True}),
     ("svit", {"gate": "dynamicvit", "reactivation": False}),
 ]

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from edgeprune.model.policy import EXCLUDED_SCORE
-from edgeprune.pruning.selection import even_scores, select_none, select_over, select_random, select_top
+from edgeprune.pruning.selection import select_none, select_over, select_random, select_top
+from edgeprune.pruning.stagger import even_scores
 
 
 def test_selections() -> None:

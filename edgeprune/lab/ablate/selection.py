@@ -2,7 +2,8 @@
 
 `all` runs every block on every token, `bypass` no gated block on any token: the distance between the two says how much
 the model needs its depth. `learned` keeps the policy's best tokens at the target counts, `threshold` cuts at calibrated
-thresholds, `random` draws as many tokens blindly, `uniform` takes as many at even distances.
+thresholds, `random` draws as many tokens blindly, `uniform` takes as many at even distances, the same at every gate, and
+`staggered` lets them take turns from gate to gate: a token that misses a block is first in the next.
 """
 
 import logging
@@ -23,6 +24,7 @@ from edgeprune.pruning.selection import (
     select_none,
     select_over,
     select_random,
+    select_staggered,
     select_top,
     select_uniform,
 )
@@ -111,6 +113,8 @@ def ablate_selection(scoring: Scoring, calib: Calib | None, seeds: int) -> Selec
         rows.append(row("random", drawn, seed))
     if any(schedule.candidate_grid(decision) for decision in range(len(schedule.gated))):
         rows.append(row("uniform", select_uniform(schedule, schedule.target_counts)))
+    if returning := model.policy.returning:
+        rows.append(row("staggered", select_staggered(schedule, schedule.target_counts, returning)))
     rows.append(row("bypass", select_none))
     of_random = [each.miou for each in rows if each.selection == "random"]
     keep_GBN = kept_masks(model, watched_frames(model, scoring.samples)) if scoring.detail else None

@@ -14,7 +14,6 @@ logits: classes), D width.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +22,7 @@ from edgeprune.model.inside import Inside
 from edgeprune.model.policy import Gathered, Masked, Select, Shape, TokenPolicy, View
 from edgeprune.pruning.cells import count_cells
 from edgeprune.pruning.exits import Canvas, EarlyExitState, ExitHead, exit_loss, exit_score, stay_scores
-from edgeprune.pruning.masking import attended, mix, offered, with_few_tokens, with_whole_images
+from edgeprune.pruning.masking import offered, with_few_tokens, with_whole_images
 from edgeprune.pruning.methods.decisions import CombinedSchedule, Decision, ExitOptions, Kind, Parts, schedule_parts
 from edgeprune.pruning.methods.svit import Gates, SViTOptions
 from edgeprune.pruning.schedules import spread
@@ -39,32 +38,9 @@ from edgeprune.pruning.superpatches import (
     tokens_left,
 )
 from edgeprune.pruning.token_index import run_on
+from edgeprune.pruning.walk import Walk, masked_block
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class Walk:
-    """What the training form gathers on its way through the blocks.
-
-    Attributes:
-        sharing: of the superpatches, whose patches share a token.
-        alive_BN: True for the tokens that are there, one of each merged group.
-        select: what decides.
-        sampled: those images of the batch that gates decide for; others keep everything, or the best few.
-        ratios: of each gate its mask, of which a mean of 1 is all that were there.
-        canvas: of the exits.
-    """
-
-    sharing: Sharing
-    alive_BN: Tensor
-    select: Select
-    sampled: slice
-    loss: Tensor
-    keeps: list[Tensor] = field(default_factory=list)
-    groups: list[Tensor] = field(default_factory=list)
-    ratios: list[Tensor] = field(default_factory=list)
-    canvas: Canvas | None = None
 
 
 class Combination(TokenPolicy):
@@ -95,7 +71,7 @@ class Combination(TokenPolicy):
         self.gate_options, self.exit_options = parts.gates or SViTOptions(), parts.exits or ExitOptions(exits=[])
         self.unsure = exit_score(self.exit_options.confidence)
         gates, exits = (sum(each.kind is kind for each in self.decisions) for kind in (Kind.GATE, Kind.EXIT))
-        self.gates = Gates(shape.width, self.gate_options, spread(self.gate_options.keep, gates))
+        self.gates = Gates(shape.width, self.gate_options, spread(self.gate_options.keep, gates), shape.grid)
         self.purity = Purity(self.sides) if self.sides else None
         self.heads = nn.ModuleList(ExitHead(shape) for _ in range(exits))
 
@@ -105,10 +81,15 @@ class Combination(TokenPolicy):
         covering = [side for side in self.sides if not any(size % side for size in self.shape.grid)]
         return max(covering, default=min(self.sides, default=1))
 
+    @property
+    def returning(self) -> Sequence[int]:
+        return [decision.place for decision in self.decisions if decision.kind is Kind.GATE]
+
     def restrict(self, inside: Inside) -> None:
         """The CNN sees the whole image; of its cells those inside count. There are none larger than the region's own: smaller
         ones merge in their place."""
         super().restrict(inside)
+        self.gates.restrict(inside.grid)
         for side in self.sides:
             if side > inside.side:
                 logger.info(
@@ -133,7 +114,7 @@ class Combination(TokenPolicy):
             return x_ND, -torch.cat(logits, dim=1)[0]
         if self.decisions[0].kind is Kind.EXIT:
             return x_ND, stay_scores(self.heads[0](x_ND), self.exit_options.context)
-        return x_ND, self.gates[0](x_ND)
+        return x_ND, self.gates.with_turn(0, self.gates[0](x_ND))
 
     @property
     def image_part(self) -> Purity | None:
@@ -242,7 +223,8 @@ class Combination(TokenPolicy):
     def _gate(self, walk: Walk, decision: Decision, x_BND: Tensor) -> Tensor:
         """The mask (B, N) of a gate, equal within a merged group."""
         alive_BN = walk.alive_BN
-        scores_BN = offered(self.gates[decision.number](x_BND), alive_BN)
+        scores_BN = self.gates.with_turn(decision.number, self.gates[decision.number](x_BND), walk.sharing.grid)
+        scores_BN = offered(scores_BN, alive_BN)
         kept_BN = walk.sharing.shared(walk.select(decision.place, scores_BN) * alive_BN)
         walk.keeps.append(kept_BN * alive_BN)
         there_B1 = alive_BN.to(kept_BN.dtype).mean(-1, keepdim=True)
@@ -270,12 +252,16 @@ class Combination(TokenPolicy):
                     x_KD = state.exit(x_KD, logits_KK, scores_K, count, self.unsure)
                     selected.append(state.index.cells_K)
                 else:
-                    scores_K = scores_S if from_trunk else self.gates[decision.number](x_KD)
-                    kept_K, rows_K = state.best(scores_K, count)
+                    scores_N = scores_S if from_trunk else self._gate_scores(decision.number, x_KD, state)
+                    kept_K, rows_K = state.best(scores_N, count)
                     selected.append(kept_K)
             x_KD = block(x_KD) if rows_K is None else run_on(rows_K, block, x_KD)
         x_ND, frozen_NK, open_N = state.finish(x_KD)
         return Gathered(x_ND, selected, frozen_NK, open_N)
+
+    def _gate_scores(self, gate: int, x_KD: Tensor, state: EarlyExitState) -> Tensor:
+        """Those of the rows at their cells (N,), each with its turn."""
+        return self.gates.with_turn(gate, state.index.on_grid(self.gates[gate](x_KD)))
 
     def _share(self, x_ND: Tensor, counts: Sequence[int], scores_S: Tensor, selected: list[Tensor]) -> Shared:
         """Superpatches of constant numbers; adds the cells that merge to `selected`."""
@@ -285,16 +271,3 @@ class Combination(TokenPolicy):
         chosen = choose_cells(self.by_side(scores_S), self.sides, self.shape.grid, merges)
         selected.extend(taken_R for taken_R in chosen if taken_R is not None)
         return merge_cells(x_ND, chosen, self.sides, self.shape.grid)
-
-
-def masked_block(block: nn.Module, x_BND: Tensor, walk: Walk, kept_BN: Tensor | None) -> Tensor:
-    """A block on the tokens that are there, and that a gate keeps; the others hold their features.
-
-    Args:
-        kept_BN: the gate's mask over the whole grid, equal within a group; None: no gate.
-    """
-    if kept_BN is None:
-        y_BND = block(x_BND, attended(walk.alive_BN))
-        return torch.where(walk.sharing.shared(walk.alive_BN)[..., None], y_BND, x_BND)
-    y_BND = block(x_BND, attended((kept_BN.detach() > 0.5) & walk.alive_BN))
-    return mix(kept_BN, y_BND, x_BND)

@@ -21,7 +21,7 @@ class Random(SViT):
 
     def __init__(self, shape: Shape, options: SViTOptions):
         super().__init__(shape, options)
-        if not options.comes_back or options.gate != "svit":
+        if not options.comes_back or options.gate != "svit" or options.stagger:
             raise InputError("policy: blind selection has no gate, and its tokens come back; take those options out")
         del self.gates[:]
         table_GN = torch.rand(len(self.gated), self.tokens, generator=torch.Generator().manual_seed(0))

@@ -12,8 +12,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from edgeprune.base.errors import InputError
 from edgeprune.model.blocks import gelu
 from edgeprune.model.global_batch import batch_mean
+from edgeprune.model.inside import Inside
 from edgeprune.model.policy import Gathered, Masked, Select, Shape, TokenPolicy, View
 from edgeprune.model.schedule import Schedule
 from edgeprune.pruning.masking import attended, mix, offered, with_few_tokens, with_whole_images
@@ -22,6 +24,7 @@ from edgeprune.pruning.sampling import FEW, WholeImagesOptions
 from edgeprune.pruning.schedules import FallingSchedule, blocks_from, spread
 from edgeprune.pruning.selection import select_top
 from edgeprune.pruning.stages import gather_stages
+from edgeprune.pruning.stagger import turns
 from edgeprune.pruning.token_index import run_on
 
 
@@ -50,7 +53,13 @@ class SViTOptions(WholeImagesOptions):
         "svit",
         description="the paper's MLP of two layers, or DynamicViT's of four, which sees the mean of all tokens too",
     )
-
+    stagger: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="added to a gate's log-odds: a constant pattern of that range, even over the grid, that moves on from gate "
+        "to gate, so that tokens which gates hold for the same take turns; 0: the paper's gates",
+    )
     least: float | None = Field(
         None,
         gt=0,
@@ -101,11 +110,49 @@ class Gates(nn.ModuleList):
 
     Args:
         ratios: the keep ratio that each gate is held at.
+        grid: the full one.
+
+    Raises:
+        InputError: tokens are to take turns that don't come back.
     """
 
-    def __init__(self, width: int, options: SViTOptions, ratios: Sequence[float]):
+    turns_GN: Tensor
+
+    def __init__(self, width: int, options: SViTOptions, ratios: Sequence[float], grid: tuple[int, int]):
         super().__init__(GATES[options.gate](width) for _ in ratios)
-        self.options, self.ratios = options, tuple(ratios)
+        self.options, self.ratios, self.grid = options, tuple(ratios), grid
+        if options.stagger and not options.comes_back:
+            raise InputError(
+                "policy: `stagger` is for tokens that come back; take it out, or the option that lets them go"
+            )
+        if self.staggered:
+            self.register_buffer("turns_GN", self._turns(grid), persistent=False)
+
+    @property
+    def staggered(self) -> bool:
+        """Whether tokens take turns."""
+        return bool(self.options.stagger and self.ratios)
+
+    def _turns(self, grid: tuple[int, int], device: torch.device | None = None) -> Tensor:
+        return self.options.stagger * (turns(grid, self.ratios, device) - 0.5)
+
+    def restrict(self, grid: tuple[int, int]) -> None:
+        """From here on the full grid is that one."""
+        self.grid = grid
+        if self.staggered:
+            self.turns_GN = self._turns(grid)
+
+    def with_turn(self, gate: int, scores_N: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
+        """Scores (..., N) of a gate, and the turn of each token.
+
+        Args:
+            grid: that the N tokens are of; None: the full one.
+        """
+        if not self.staggered:
+            return scores_N
+        if grid is None or grid == self.grid:
+            return scores_N + self.turns_GN[gate]
+        return scores_N + self._turns(grid, scores_N.device)[gate]
 
     def loss(self, keeps: Sequence[Tensor]) -> Tensor:
         """lambda * mean over gates of (mean keep ratio - target)^2; the mean runs over the batch of all processes, not per
@@ -145,16 +192,25 @@ class SViT(TokenPolicy):
             schedule = FallingSchedule(shape.depth, shape.grid, gated, ratios)
         super().__init__(shape, replace(schedule, least=options.least))
         self.options = options
-        self.gates = Gates(shape.width, options, schedule.target_shares)
+        self.gates = Gates(shape.width, options, schedule.target_shares, shape.grid)
         self.empty_1D = None if options.preservation else nn.Parameter(0.02 * torch.randn(1, shape.width))
 
+    @property
+    def returning(self) -> Sequence[int]:
+        return range(len(self.gated)) if self.options.comes_back else ()
+
     def scores(self, gate: int, x_ND: Tensor) -> Tensor:
-        """log p(keep) - log p(drop), (..., N)."""
-        return self.gates[gate](x_ND)
+        """log p(keep) - log p(drop), (..., N), and what `stagger` adds."""
+        return self.gates.with_turn(gate, self.gates[gate](x_ND))
+
+    def restrict(self, inside: Inside) -> None:
+        """Turns are those of the region's own grid."""
+        super().restrict(inside)
+        self.gates.restrict(inside.grid)
 
     def masked_scores(self, gate: int, x_BND: Tensor, there_BN: Tensor | None, view: View) -> Tensor:
         """What `masked` selects by. `there_BN`: ones for the tokens that remain, where those that left stay away."""
-        return self.gates[gate](x_BND, there_BN)
+        return self.gates.with_turn(gate, self.gates[gate](x_BND, there_BN), view.grid)
 
     def select_sampled(self, view: View) -> Select:
         """How gates decide in training."""

@@ -9,7 +9,8 @@ from torch import Tensor
 from edgeprune.model.policy import Select, Shape, View
 from edgeprune.pruning.methods.random import Random
 from edgeprune.pruning.methods.svit import SViTOptions
-from edgeprune.pruning.selection import even_scores, select_top
+from edgeprune.pruning.selection import select_top
+from edgeprune.pruning.stagger import even_scores
 
 
 class Uniform(Random):
