@@ -28,6 +28,7 @@ from edgeprune.runtime.choose import Chooser, fixed, make_chooser
 from edgeprune.runtime.engines import Session
 from edgeprune.runtime.figures import overhead
 from edgeprune.runtime.meters import Meter, open_meter
+from edgeprune.runtime.pipeline import PIPELINES
 from edgeprune.runtime.row import STAGES
 from edgeprune.runtime.run import CutShort, Limits, run
 from edgeprune.runtime.sinks import SINKS
@@ -47,9 +48,9 @@ class Ended(NamedTuple):
     failure: RunError | None
 
 
-@pytest.fixture
-def start(bundle: Bundle, session: Session) -> Callable[..., Ended]:
-    """start(source, meter=, chooser=, ...): a run."""
+@pytest.fixture(params=PIPELINES)
+def start(bundle: Bundle, session: Session, request: pytest.FixtureRequest) -> Callable[..., Ended]:
+    """start(source, meter=, chooser=, ...): a run, with each pipeline."""
 
     def start_run(
         source: Any, meter: Meter | None = None, chooser: str | Chooser = "in-frame", **options: Any
@@ -59,7 +60,7 @@ def start(bundle: Bundle, session: Session) -> Callable[..., Ended]:
         if isinstance(chooser, str):
             chooser = make_chooser(chooser, bundle.manifest.buckets)
         stream = Stream(bundle, session, chooser, open_capture(source))
-        summary, failure = run(stream, meter or open_meter("none"), limits, outputs, **options)
+        summary, failure = run(stream, meter or open_meter("none"), limits, outputs, pipeline=request.param, **options)
         return Ended(summary.to_json(), failure)
 
     return start_run
