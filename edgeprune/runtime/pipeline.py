@@ -28,11 +28,12 @@ CLOSE_TIMEOUT_S = 0.1  # for a thread that fits, or waits for a camera; a run is
 
 
 class Pipeline(NamedTuple):
-    """A row of PIPELINES, by its key: what is done beside the graphs."""
+    """A row of PIPELINES, by its key: what is done beside the graphs, and that in words."""
 
     name: str
     outputs: bool
     fit: bool
+    said: str
 
     def open(self, names: Mapping[str, str], source: FrameSource, keep_bytes: int) -> Outputs:
         """The outputs of a run. Raises as `Outputs`."""
@@ -46,25 +47,25 @@ class Pipeline(NamedTuple):
 # `off` is the plain loop, one frame after the other; `all` lets a frame wait, fitted, for the graphs: it is taken earlier,
 # and its latency counts from there
 PIPELINES: dict[str, Pipeline] = {
-    "off": Pipeline("off", outputs=False, fit=False),
-    "outputs": Pipeline("outputs", outputs=True, fit=False),
-    "all": Pipeline("all", outputs=True, fit=True),
+    "off": Pipeline("off", outputs=False, fit=False, said="one frame after the other"),
+    "outputs": Pipeline("outputs", outputs=True, fit=False, said="outputs beside the graphs"),
+    "all": Pipeline("all", outputs=True, fit=True, said="fit and outputs beside the graphs"),
 }
 DEFAULT = "outputs"
 
 
 def choose_pipeline(name: str | None, stream: Stream) -> Pipeline:
-    """A row of PIPELINES.
+    """A row of PIPELINES. Raises InputError for an unknown name, and as `refuse_pipeline`."""
+    refuse_pipeline(name, stream.budget is not None)
+    return choose(PIPELINES, name or DEFAULT, "pipeline")
 
-    Raises:
-        InputError: an unknown name, or one that the stream's budget does not go with.
-    """
-    pipeline = choose(PIPELINES, name or DEFAULT, "pipeline")
-    if pipeline.fit and stream.budget:
+
+def refuse_pipeline(name: str | None, budgeted: bool) -> None:
+    """Raises InputError for one that a budget does not go with: a frame that waits for the graphs is late by itself."""
+    if name and budgeted and choose(PIPELINES, name, "pipeline").fit:
         raise InputError(
-            "--pipeline all lets frames wait for the graphs, which --budget would count; type --pipeline outputs"
+            f"--pipeline {name} lets frames wait for the graphs, which --budget counts; type --pipeline outputs"
         )
-    return pipeline
 
 
 class Places:
