@@ -74,7 +74,7 @@ class RunOptions:
     pipeline: str | None = option(
         "--pipeline",
         click.Choice(list(PIPELINES)),
-        help="Beside the graphs: nothing, outputs, or outputs and the next frame's fit; default: outputs.",
+        help="Do outputs, or all but the graphs, beside those; default: outputs where a core is free.",
     )
     engine: str | None = option("--engine", help=f"{', '.join(ENGINES)}; default: the target's.")
     json: bool = json_option()

@@ -2,11 +2,11 @@
 
     python -m edgeprune.lab.pipelining out/bundles/street-tiny-onnx-cpu
 
-Each run is a process of its own: `edgeprune run` with each pipeline, in a new order in each round, on frames of 640x480 that are
-rendered before. A stream without a clock gives the throughput; one that is live, faster than the loop or slower, how old frames are
-when their labels are there. Throughput (frames a second) and latency (frame in hand to labels in hand, waiting in between included)
-are columns of their own: a pipeline that makes more of one may make the other worse. `x` is the throughput over that of the
-plain loop of the same round.
+Each run is a process of its own: `edgeprune run` with each pipeline, in a new order in each round, on frames of 640x480 that
+are rendered before. A stream without a clock gives the throughput; one that is played at its own rate, faster than the loop or
+slower, how old frames are when their labels are there. Throughput (frames a second) and latency (frame in hand to labels in
+hand, waiting in between included) are columns of their own: a pipeline that makes more of one may make the other worse. `x` is
+the throughput over that of the plain loop of the same round.
 """
 
 import json

@@ -38,6 +38,7 @@ class Outputs:
         outputs_of(names)
         self.ledger = Ledger()
         self.own_ms = self.beside_ms = 0.0
+        self._ended = False
         self._one_at_a_time = threading.Lock()  # a hard stop ends the sinks from another thread
         self._sinks: dict[str, Sink] = {}
         try:
@@ -90,8 +91,9 @@ class Outputs:
 
     def _write(self, result: Result, row: Row) -> Row:
         with self._one_at_a_time:
-            row = _hand(self._written, result, row)
-            self.ledger.add(row)
+            if not self._ended:  # else nobody waited for this frame
+                row = _hand(self._written, result, row)
+                self.ledger.add(row)
         return row
 
     def drain(self) -> None:
@@ -107,6 +109,7 @@ class Outputs:
         """
         failures: list[str] = []
         with self._one_at_a_time:
+            self._ended = True
             for sink in reversed(self._sinks.values()):
                 try:
                     sink.abandon() if failed or failures else sink.close()

@@ -7,15 +7,17 @@ between fit and the last sink: a sink that is slow holds the loop up, and a live
 a thread is nobody else's: outputs of graphs are copies (`engines/bound.py`), and frames are written to by nobody.
 """
 
+import os
 import threading
 from collections import deque
 from collections.abc import Mapping
 from queue import SimpleQueue
-from time import monotonic_ns
+from time import monotonic, monotonic_ns
 from typing import NamedTuple
 
-from edgeprune.base.ending import held
+from edgeprune.base.ending import asked, held, leave_behind
 from edgeprune.base.errors import InputError, RunError, choose
+from edgeprune.runtime.cameras.capture import is_camera
 from edgeprune.runtime.cameras.source import Frame, FrameSource
 from edgeprune.runtime.outputs import Outputs, taken_ms
 from edgeprune.runtime.row import Row, milliseconds
@@ -24,7 +26,9 @@ from edgeprune.runtime.stream import Stream
 from edgeprune.runtime.tasks import Result
 
 IN_FLIGHT = 2
-CLOSE_TIMEOUT_S = 0.1  # for a thread that fits, or waits for a camera; a run is ended within a second
+# a run is ended within a second
+CLOSE_TIMEOUT_S = 0.1  # for a thread that fits, or waits for a camera
+HANGING_S = 0.3  # for a sink that writes nothing
 
 
 class Pipeline(NamedTuple):
@@ -51,13 +55,29 @@ PIPELINES: dict[str, Pipeline] = {
     "outputs": Pipeline("outputs", outputs=True, fit=False, said="outputs beside the graphs"),
     "all": Pipeline("all", outputs=True, fit=True, said="fit and outputs beside the graphs"),
 }
-DEFAULT = "outputs"
 
 
-def choose_pipeline(name: str | None, stream: Stream) -> Pipeline:
-    """A row of PIPELINES. Raises InputError for an unknown name, and as `refuse_pipeline`."""
+def choose_pipeline(name: str | None, stream: Stream, cores: int | None = None) -> Pipeline:
+    """A row of PIPELINES. Without a name that of outputs beside the graphs, where a core is left for them; a frame is fitted
+    ahead only where that is asked for.
+
+    Args:
+        cores: of this process; None: counted.
+
+    Raises:
+        InputError: an unknown name, one that the stream's budget does not go with, or a camera, whose frames would be old.
+    """
+    if name is None:
+        left = (cores or len(os.sched_getaffinity(0))) - stream.session.describe()["threads"]
+        return PIPELINES["outputs" if left > 0 else "off"]
     refuse_pipeline(name, stream.budget is not None)
-    return choose(PIPELINES, name or DEFAULT, "pipeline")
+    pipeline = choose(PIPELINES, name, "pipeline")
+    if pipeline.fit and stream.capture and is_camera(stream.capture.source):
+        raise InputError(
+            f"--pipeline {name} takes frames before the graphs are free, and those of camera {stream.capture.source.uri} would "
+            "be old by then; type --pipeline outputs"
+        )
+    return pipeline
 
 
 def refuse_pipeline(name: str | None, budgeted: bool) -> None:
@@ -98,7 +118,8 @@ class OutputsBeside(Outputs):
     """Outputs whose sinks work in a thread of their own, each frame after the one before it.
 
     What a sink raises is raised by `add`, by `wait_for_place` or by `end`, whichever comes first; no later frame is in any of
-    them.
+    them. A run that is ended from outside waits for frames that are written, however long that takes, but not for a sink that
+    writes nothing and hangs.
     """
 
     def begin(self, *first: object) -> None:
@@ -106,7 +127,8 @@ class OutputsBeside(Outputs):
         self._places = Places()
         self._given: SimpleQueue[tuple[Result, Row] | None] = SimpleQueue()
         self._failure: BaseException | None = None
-        self._raised = False
+        self._raised = self._left_behind = False
+        self._showing_s: float | None = None  # since when a frame is in sinks that write nothing
         self._thread = threading.Thread(target=self._work, name="outputs", daemon=True)
         self._thread.start()
 
@@ -138,7 +160,10 @@ class OutputsBeside(Outputs):
         while given := self._given.get():
             start_ns, called_ms = monotonic_ns(), taken_ms(given[1])
             try:
-                row = self._write(given[0], self._show(*given))
+                self._showing_s = monotonic()
+                row = self._show(*given)
+                self._showing_s = None
+                row = self._write(given[0], row)
             except BaseException as error:  # it is raised in the loop's thread
                 self._failure = error
                 self._places.close()
@@ -149,7 +174,12 @@ class OutputsBeside(Outputs):
 
     def drain(self) -> None:
         self._given.put(None)
-        self._thread.join()
+        while self._thread.is_alive() and not self._left_behind:
+            self._thread.join(CLOSE_TIMEOUT_S)
+            since_s = self._showing_s
+            if asked() and since_s is not None and monotonic() - since_s > HANGING_S:
+                self._left_behind = True
+                leave_behind(self._thread)
 
     def end(self, failed: bool) -> None:
         """As `Outputs.end`, after the frames that were handed over.
