@@ -12,6 +12,7 @@ import pytest
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.bundle import Bundle
 from edgeprune.data.preprocess import Preprocess
+from edgeprune.runtime.budget.costs import BucketCosts
 from edgeprune.runtime.budget.governor import Governor
 from edgeprune.runtime.budget.wanted import parse_budget
 from edgeprune.runtime.cameras.capture import open_capture
@@ -19,7 +20,7 @@ from edgeprune.runtime.cameras.source import Frame, Picture
 from edgeprune.runtime.choose import Chooser, make_chooser
 from edgeprune.runtime.engines import Session
 from edgeprune.runtime.engines.bound import Outputs as Answers
-from edgeprune.runtime.pipeline import IN_FLIGHT, PIPELINES, Places, choose_pipeline
+from edgeprune.runtime.pipeline import PIPELINES, Places, choose_pipeline
 from edgeprune.runtime.row import Row
 from edgeprune.runtime.run import Limits, Outcome, run
 from edgeprune.runtime.running import Counted, Fitted, Running
@@ -162,12 +163,12 @@ def test_two_frames_are_in_flight_and_never_three(
             lambda: steps.done >= min(10, result.index + 2)
         )  # the next frame went through the graphs meanwhile
         time.sleep(0 if last else 0.005)
-        assert fitted[0] <= result.index + IN_FLIGHT
+        assert fitted[0] <= result.index + 2
 
     monkeypatch.setattr(Running, "fit", counted)
     sink, steps = log(wait), Steps(session)
     _, failure = go(pipeline, Scripted(10), steps, view="0")
-    assert failure is None and len(sink.rows) == 10 and most[0] == IN_FLIGHT
+    assert failure is None and len(sink.rows) == 10 and most[0] == 2
     assert sink.threads == {"outputs"}
 
 
@@ -409,6 +410,27 @@ def test_a_rate_is_judged_by_the_slower_of_graphs_and_outputs(
     assert go("outputs", Scripted(12), governor=governor, view="0").failure is None
     work_ms, beside_ms = np.median(heard, axis=0)
     assert beside_ms >= 50 and work_ms < 40
+
+
+@pytest.mark.parametrize(
+    ("between_ms", "beside_ms", "bucket"),
+    [
+        (1.0, 0.0, "large"),
+        (60.0, 0.0, "small"),  # one after the other
+        (1.0, 60.0, "large"),  # beside each other both are within 67 ms
+        (1.0, 100.0, "small"),  # which no bucket helps, as where even the smallest is over
+    ],
+)
+def test_a_rate_with_outputs_beside_the_graphs(between_ms: float, beside_ms: float, bucket: str) -> None:
+    costs = BucketCosts({"small": [10.0] * 8, "large": [50.0] * 8}, [5.0] * 8)
+    governor = Governor(parse_budget("15fps"), ["small", "large"], costs)
+    chosen = ""
+    for _ in range(100):
+        chosen = governor.choose("large", 5.0, 7.0)
+        tail_ms = {"small": 10.0, "large": 50.0}[chosen]
+        governor.learn(chosen, tail_ms, 7.0 + tail_ms)
+        governor.between(between_ms, beside_ms)
+    assert chosen == bucket
 
 
 def test_fitting_ahead_is_refused_where_it_would_do_harm(
