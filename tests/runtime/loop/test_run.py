@@ -140,6 +140,7 @@ def test_a_camera_that_comes_back_in_another_size(
 
     monkeypatch.setattr("edgeprune.runtime.cameras.reconnect.FIRST_PAUSE_S", 0.01)
     first, wide = Scripted(1, then=CameraUnplugged("gone"), live=True), Wide(1, live=True)
+    first.paced = True  # a camera's frames are not fitted ahead, and this is to be seen with every pipeline
     capture = Reconnecting(first, lambda: wide, give_up_s=60)
     monkeypatch.setattr("tests.runtime.loop.test_run.open_capture", lambda source: capture)
     out, labels = tmp_path / "overlay.mp4", tmp_path / "labels"
