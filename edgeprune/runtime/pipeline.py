@@ -118,8 +118,8 @@ class OutputsBeside(Outputs):
     """Outputs whose sinks work in a thread of their own, each frame after the one before it.
 
     What a sink raises is raised by `add`, by `wait_for_place` or by `end`, whichever comes first; no later frame is in any of
-    them. A run that is ended from outside waits for frames that are written, however long that takes, but not for a sink that
-    writes nothing and hangs.
+    them. A run that is ended from outside waits for frames that are written, until it is asked to end again, but not for a sink
+    that writes nothing and hangs.
     """
 
     def begin(self, *first: object) -> None:
@@ -127,7 +127,7 @@ class OutputsBeside(Outputs):
         self._places = Places()
         self._given: SimpleQueue[tuple[Result, Row] | None] = SimpleQueue()
         self._failure: BaseException | None = None
-        self._raised = self._left_behind = False
+        self._raised = self._left_behind = self._cut_short = False
         self._showing_s: float | None = None  # since when a frame is in sinks that write nothing
         self._thread = threading.Thread(target=self._work, name="outputs", daemon=True)
         self._thread.start()
@@ -174,12 +174,20 @@ class OutputsBeside(Outputs):
 
     def drain(self) -> None:
         self._given.put(None)
-        while self._thread.is_alive() and not self._left_behind:
-            self._thread.join(CLOSE_TIMEOUT_S)
-            since_s = self._showing_s
-            if asked() and since_s is not None and monotonic() - since_s > HANGING_S:
-                self._left_behind = True
-                leave_behind(self._thread)
+        try:
+            while self._thread.is_alive() and not self._left_behind:
+                self._thread.join(CLOSE_TIMEOUT_S)
+                since_s = self._showing_s
+                if asked() and since_s is not None and monotonic() - since_s > HANGING_S:
+                    self._leave_behind()
+        except KeyboardInterrupt:  # Ctrl-C again
+            self._leave_behind()
+            self._cut_short = True
+            raise
+
+    def _leave_behind(self) -> None:
+        self._left_behind = True
+        leave_behind(self._thread)
 
     def end(self, failed: bool) -> None:
         """As `Outputs.end`, after the frames that were handed over.
@@ -188,6 +196,8 @@ class OutputsBeside(Outputs):
             RunError: as there; or what a sink has raised, and nobody knows yet.
         """
         self.drain()
+        if self._cut_short:  # the thread may be writing still
+            return
         unknown = None if self._raised else self._failure
         try:
             super().end(failed or self._failure is not None)

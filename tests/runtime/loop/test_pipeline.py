@@ -1,5 +1,6 @@
 """Frames that are fitted, drawn and written beside the graphs: in order, as many as before, and no more than two at a time."""
 
+import _thread
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,9 +21,9 @@ from edgeprune.runtime.cameras.source import Frame, Picture
 from edgeprune.runtime.choose import Chooser, make_chooser
 from edgeprune.runtime.engines import Session
 from edgeprune.runtime.engines.bound import Outputs as Answers
-from edgeprune.runtime.pipeline import PIPELINES, Places, choose_pipeline
+from edgeprune.runtime.pipeline import PIPELINES, OutputsBeside, Places, choose_pipeline
 from edgeprune.runtime.row import Row
-from edgeprune.runtime.run import Limits, Outcome, run
+from edgeprune.runtime.run import CutShort, Limits, Outcome, run
 from edgeprune.runtime.running import Counted, Fitted, Running
 from edgeprune.runtime.sinks import SINKS, Sink
 from edgeprune.runtime.stream import Stream
@@ -294,6 +295,41 @@ def test_a_sink_that_writes_nothing_and_hangs_keeps_no_run_from_its_end(
     [thread] = left
     thread.join(WAIT_S)
     assert not thread.is_alive() and len(read(tmp_path / "rows.csv")) == 2
+
+
+@pytest.mark.parametrize("pipeline", BESIDE)
+def test_a_second_ctrl_c_waits_for_no_sink(
+    go: Callable[..., Outcome], log: Callable[..., Log], tmp_path: Path, pipeline: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging, draining, comes_back = threading.Event(), threading.Event(), threading.Event()
+    drain = OutputsBeside.drain
+
+    def drained(outputs: OutputsBeside) -> None:
+        draining.set()
+        drain(outputs)
+
+    def hang(result: Result, row: Row) -> None:
+        if result.index == 2:
+            hanging.set()
+            assert draining.wait(WAIT_S)
+            _thread.interrupt_main()
+            comes_back.wait(WAIT_S)
+
+    def interrupted(count: int) -> str:
+        if hanging.is_set():
+            raise KeyboardInterrupt
+        return "full"
+
+    monkeypatch.setattr(OutputsBeside, "drain", drained)
+    monkeypatch.setattr("edgeprune.runtime.pipeline.leave_behind", lambda thread: None)
+    log(hang, key="areas")
+    with pytest.raises(
+        CutShort, match=r"before its files were finished; 2 frames until then are in .*rows.partial.csv"
+    ):
+        chooser = make_slow(interrupted, hanging)
+        go(pipeline, Scripted(50), chooser=chooser, areas="areas.jsonl", record=tmp_path / "rows.csv")
+    assert len(read(tmp_path / "rows.partial.csv")) == 2
+    comes_back.set()
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
