@@ -28,6 +28,7 @@ from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.meters import measure_idle, meter_seen_from, meters_to_type
 from edgeprune.runtime.meters.none import NoMeter
 from edgeprune.runtime.opening import StreamOptions, open_stream
+from edgeprune.runtime.pipeline import PIPELINES, refuse_pipeline
 from edgeprune.runtime.preparing import open_sensor, require_engine
 from edgeprune.runtime.run import CutShort, Limits, Outcome
 from edgeprune.runtime.run import run as run_loop
@@ -70,6 +71,11 @@ class RunOptions:
         "--keep", metavar="SIZE", help="Disk for each output that is a FOLDER/ without an end; default: 1GB."
     )
     threads: int | None = threads_option()
+    pipeline: str | None = option(
+        "--pipeline",
+        click.Choice(list(PIPELINES)),
+        help="Do outputs, or all but the graphs, beside those; default: outputs where a core is free.",
+    )
     engine: str | None = option("--engine", help=f"{', '.join(ENGINES)}; default: the target's.")
     json: bool = json_option()
     config: Path | None = option(
@@ -116,8 +122,8 @@ def run_camera(
     try:
         idle = measure_idle(sensor, options.idle_seconds) if options.idle_seconds else None
         stream.know_idle(idle.total_w if idle else None)
-        limits = Limits(options.frames, options.seconds)
-        return run_loop(stream, sensor, limits, outputs, idle.rails_w if idle else None, keep_bytes)
+        limits, idle_w = Limits(options.frames, options.seconds), idle.rails_w if idle else None
+        return run_loop(stream, sensor, limits, outputs, idle_w, keep_bytes, options.pipeline)
     finally:
         stream.close()
 
@@ -137,6 +143,7 @@ def run(options: RunOptions) -> None:
 
 def _run(options: Any) -> None:
     options.of_stream()  # refuses a pair of options before the bundle is read
+    refuse_pipeline(options.pipeline, options.budget is not None)
     outputs = {key: str(name) for key in SINKS if (name := getattr(options, key))}
     written = outputs_of(outputs)
     keep_bytes = read_bytes(options.keep, "--keep") if options.keep else KEEP_BYTES
@@ -191,6 +198,9 @@ def show_summary(summary: RunSummary) -> None:
             f"age      p50 {_number(age_ms.p50)}, p95 {_number(age_ms.p95)}, p99 {_number(age_ms.p99)} ms "
             "(captured to labels in hand)"
         )
+    click.echo(
+        f"loop     {PIPELINES[summary.pipeline].said}; its own work {_number(summary.overhead.ms_per_frame, 2)} ms a frame"
+    )
     shown = [{"stage": stage, **vars(ms)} for stage, ms in figures.stages_ms.items() if ms.p50 is not None]
     show_table(shown, {"stage": ("stage, ms", ""), "p50": ("p50", ".2f"), "p95": ("p95", ".2f"), "p99": ("p99", ".2f")})
     buckets = ", ".join(f"{name} x{count}" for name, count in figures.buckets.items())
@@ -223,5 +233,5 @@ def show_budget(figures: BudgetFigures, frames: int) -> None:
     click.echo(f"budget   {figures.budget}: {', '.join(kept)}{capped}")
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
+def _number(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -1,7 +1,7 @@
 """The camera loop: one frame after the other through the graphs, on record; a failure keeps what was recorded.
 
 wait | fit -> trunk -> choose -> tail | overlay -> encode | record: `latency_ms` is from fit to tail, the frame in hand
-to its labels in hand.
+to its labels in hand. What is done beside the graphs of another frame stands in `pipeline.py`.
 """
 
 import logging
@@ -21,7 +21,9 @@ from edgeprune.runtime.cameras.source import Frame
 from edgeprune.runtime.figures import energy_per_frame, overhead
 from edgeprune.runtime.meters import Energy, Meter
 from edgeprune.runtime.outputs import Outputs
-from edgeprune.runtime.row import Row, milliseconds
+from edgeprune.runtime.own_time import OwnTime
+from edgeprune.runtime.pipeline import Pipeline, Took, choose_pipeline
+from edgeprune.runtime.row import Row
 from edgeprune.runtime.sinks.segments import KEEP_BYTES
 from edgeprune.runtime.stream import Stream
 from edgeprune.runtime.summary import CameraFigures, RunSummary, summarise_run
@@ -61,6 +63,7 @@ def run(
     outputs: Mapping[str, str] | None = None,
     idle_w: Mapping[str, float] | None = None,
     keep_bytes: int = KEEP_BYTES,
+    pipeline: str | None = "off",
 ) -> Outcome:
     """Runs until the stream ends, a limit is reached, Ctrl-C or SIGTERM, or a failure. Closes the camera, not the graphs.
 
@@ -70,6 +73,7 @@ def run(
         outputs: what is written, by the keys of SINKS: {"out": "overlay.mp4", "record": "rows.csv"}.
         keep_bytes: that each output without an end, such as {"record": "rows/"}, may have on the disk.
         idle_w: what the machine takes when idle (`measure_idle`), to subtract.
+        pipeline: a key of PIPELINES, what is done beside the graphs; None: as `choose_pipeline` has it.
 
     Returns:
         The summary, of what was processed even where a failure ended the run. Its files then stay under the partial
@@ -84,7 +88,8 @@ def run(
     if capture is None:
         raise InputError("a run needs a camera; open the stream with one")
     try:
-        written = Outputs(outputs or {}, capture.source, keep_bytes)
+        beside = choose_pipeline(pipeline, stream)
+        written = beside.open(outputs or {}, capture.source, keep_bytes)
         try:
             first = capture.get(stream.patience_s)
             if first is None:
@@ -93,7 +98,7 @@ def run(
         except BaseException:
             written.discard()
             raise
-        loop = _Loop(stream, capture, written, meter)
+        loop = _Loop(stream, capture, written, meter, beside)
         try:
             return loop.run(first, limits or Limits(), idle_w)
         except KeyboardInterrupt as error:  # Ctrl-C again, in the end that the first one made
@@ -103,11 +108,24 @@ def run(
             capture.close()
 
 
+def as_failure(error: RunError | InputError | OSError) -> RunError:
+    """What ends a run that has frames already: a source that can't be read any more, a file that was removed, a disk that was
+    taken out."""
+    if isinstance(error, RunError):
+        return error
+    if isinstance(error, InputError):
+        return RunError(str(error))
+    where = f"{error.filename}: " if error.filename else ""
+    return RunError(f"{where}{error.strerror or error}")
+
+
 class _Loop:
     """One run: the state that passes from frame to frame."""
 
-    def __init__(self, stream: Stream, capture: Capture, outputs: Outputs, meter: Meter):
+    def __init__(self, stream: Stream, capture: Capture, outputs: Outputs, meter: Meter, pipeline: Pipeline):
         self._stream, self._capture, self._outputs, self._meter = stream, capture, outputs, meter
+        self._pipeline, self._coming = pipeline, pipeline.frames(stream, outputs)
+        self._own = OwnTime(outputs)
         self._frames = self._dropped = 0
         self._interrupted = False
 
@@ -126,8 +144,10 @@ class _Loop:
         finally:  # whatever comes: no meter's thread and no open file is left behind
             with ending():
                 SERVICE_MANAGER.stops()
+                self._coming.end()
                 self._thermometer.stop()
                 try:
+                    self._outputs.drain()
                     energy = self._meter.stop()
                 finally:
                     failure = self._end_outputs(failure, failed=failure is not None or not finished)
@@ -140,19 +160,19 @@ class _Loop:
         """The failure that ended the stream, and that of the outputs at its end."""
         try:
             self._outputs.end(failed)
-        except RunError as error:
-            return type(failure)(f"{failure}; {error}") if failure else error
+        except (RunError, InputError, OSError) as error:
+            return type(failure)(f"{failure}; {error}") if failure else as_failure(error)
         return failure
 
     def _frames_until_the_end(self, first: tuple[Frame, int], limits: Limits) -> RunError | None:
         """Processes frames; returns the failure that ended the stream, if one did."""
         said_ns = time.monotonic_ns()
         until_ns: int | None = None
-        got: tuple[Frame, int] | None = first
-        wait_ms = 0.0
+        took: Took | None = Took(*first)
         try:
-            while got:
-                result = self._process(*got, wait_ms)
+            self._outputs.wait_for_place()
+            while took:
+                result = self._process(took)
                 SERVICE_MANAGER.did_a_frame()
                 start_ns, end_ns = result.facts.start_ns, result.facts.end_ns
                 if until_ns is None and limits.seconds:
@@ -164,25 +184,19 @@ class _Loop:
                     line = f"frame {self._frames}  {result.status}  dropped {self._dropped}"
                     logger.info(line)
                     SERVICE_MANAGER.says(line)
-                asked_ns = time.monotonic_ns()
-                got = self._stream.take(until_ns)
-                wait_ms = milliseconds(asked_ns, time.monotonic_ns())
+                took = self._coming.take(until_ns)
                 if asked():  # a library may have swallowed Ctrl-C
                     raise KeyboardInterrupt
         except KeyboardInterrupt:  # how a run without an end is ended
             self._interrupted = True
-        except RunError as error:
-            return error
-        except InputError as error:  # of a source that has given frames already
-            return RunError(str(error))
-        except OSError as error:  # as above: a file that was removed, a disk that was taken out
-            where = f"{error.filename}: " if error.filename else ""
-            return RunError(f"{where}{error.strerror or error}")
+        except (RunError, InputError, OSError) as error:
+            return as_failure(error)
         return None
 
-    def _process(self, frame: Frame, dropped: int, wait_ms: float) -> Result:
+    def _process(self, took: Took) -> Result:
         """One frame from fit to record."""
-        result = self._stream.process(frame)
+        frame, dropped = took.frame, took.dropped
+        result = self._stream.process(frame, took.ahead)
         facts, watts = result.facts, self._meter.watts()
         row = Row(
             index=frame.index,
@@ -191,7 +205,7 @@ class _Loop:
             presentation_s=None if frame.presentation_s is None else round(frame.presentation_s, 6),
             start_ns=facts.start_ns,
             end_ns=facts.end_ns,
-            wait_ms=wait_ms,
+            wait_ms=took.wait_ms,
             fit_ms=facts.fit_ms,
             trunk_ms=facts.trunk_ms,
             choose_ms=facts.choose_ms,
@@ -206,10 +220,11 @@ class _Loop:
             dropped=dropped,
             watts=None if watts is None else round(watts, 3),
             celsius=self._thermometer.hottest_c,
+            loop_ms=self._own.before(took, facts),
         )
         self._frames += 1
         self._dropped += dropped
-        self._outputs.add(result, row)
+        self._own.hand_over(result, row)
         return result
 
     def cut_short(self) -> CutShort:
@@ -247,4 +262,5 @@ class _Loop:
             ended="failure" if failure else "interrupted" if self._interrupted else "finished",
             failure=str(failure) if failure else None,
             renewals=self._stream.renewals,
+            pipeline=self._pipeline.name,
         )

@@ -17,7 +17,12 @@ __all__ = ["SINKS", "Output", "Sink", "SinkKind", "outputs_of"]
 # A frame goes to them in this order; the record comes last, for a row says what the others took.
 SINKS: dict[str, SinkKind] = {
     "call": SinkKind(
-        "MODULE:FUNCTION", "Call a function of yours with each result.", find_function, Call, writes=False
+        "MODULE:FUNCTION",
+        "Call a function of yours with each result.",
+        find_function,
+        Call,
+        writes=False,
+        in_loop=True,
     ),
     "view": SinkKind(
         "[HOST:]PORT",
