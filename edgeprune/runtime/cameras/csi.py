@@ -170,7 +170,7 @@ class CsiCamera(FrameSource):
                     f"camera {self.uri} is gone ({error.parse_error()[0]}); reconnect it and run again"
                 )
             if self._sink.get_property("eos"):
-                return
+                raise CameraUnplugged(f"camera {self.uri} ended its stream; check it and run again")
             raise CameraStalled(f"camera {self.uri} gave no frame for {READ_TIMEOUT_S:g} s; check it and run again")
 
     def _image(self, sample: Any) -> np.ndarray:

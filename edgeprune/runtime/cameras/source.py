@@ -24,7 +24,7 @@ class CameraUnplugged(RunError):
 
 
 class CameraLost(RunError):
-    """The connection to a network camera is lost: it ended without having announced its end."""
+    """The connection to a network camera is lost, or the camera ended its stream: one that is live has no end."""
 
 
 class StreamTruncated(RunError):

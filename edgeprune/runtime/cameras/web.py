@@ -166,7 +166,7 @@ class WebStream(LiveStream):
 
 
 class WebCamera(FrameSource):
-    """JPEGs as parts of a body. Damaged ones are left out and counted; where the body announces its end, it has ended."""
+    """JPEGs as parts of a body. Damaged ones are left out and counted; where the body ends, announced or not, it is lost."""
 
     def __init__(self, uri: str, response: http.client.HTTPResponse):
         super().__init__(uri, live=True, fps=None)
@@ -182,10 +182,11 @@ class WebCamera(FrameSource):
                     self.damaged += 1
                 else:
                     yield Picture(to_rgb(frame))
+            raise _lost(self.uri, "it ended the stream")
         except TimeoutError as error:
             raise CameraStalled(f"camera {self.uri} delivers no more frames; check it and run again") from error
         except EOFError as error:
-            raise _lost(self.uri, "it hung up without announcing an end") from error
+            raise _lost(self.uri, "it ended the stream") from error
         except (BadPart, OSError, http.client.HTTPException) as error:
             raise _lost(self.uri, getattr(error, "strerror", None) or str(error) or type(error).__name__) from error
 
