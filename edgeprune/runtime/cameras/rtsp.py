@@ -6,8 +6,10 @@ from typing import Any
 
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.masking import masked_uri
+from edgeprune.runtime.cameras.decoding import accel_of
 from edgeprune.runtime.cameras.kind import Wanted
-from edgeprune.runtime.cameras.pyav import METADATA, LiveStream, load_av
+from edgeprune.runtime.cameras.live import LiveStream
+from edgeprune.runtime.cameras.pyav import METADATA, load_av
 from edgeprune.runtime.cameras.source import CameraLost, FrameSource
 
 OPEN_TIMEOUT_S = 10.0
@@ -29,9 +31,10 @@ def open_rtsp(uri: str, wanted: Wanted) -> FrameSource:
     """
     av = load_av()
     shown = masked_uri(uri)
+    accel = accel_of(wanted.decoding)
     began_s = time.monotonic()
     try:
-        container = av.open(uri, options=OPTIONS, timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S), **METADATA)
+        container = av.open(uri, options=OPTIONS, timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S), **METADATA, **accel)
     except (av.error.FFmpegError, OSError, UnicodeError) as error:
         if time.monotonic() - began_s >= OPEN_TIMEOUT_S:  # FFmpeg's error for this differs with how far it got
             raise InputError(
@@ -43,7 +46,7 @@ def open_rtsp(uri: str, wanted: Wanted) -> FrameSource:
     if not container.streams.video:
         container.close()
         raise InputError(f"no video in {shown}; name the path of a video stream")
-    return NetworkCamera(uri, container)
+    return NetworkCamera(uri, container, wanted)
 
 
 class NetworkCamera(LiveStream):

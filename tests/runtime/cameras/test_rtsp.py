@@ -45,7 +45,8 @@ class Server:
     """Serves `frames` frames to one client, then holds its peace until `finish` is set, and hangs up.
 
     goodbye: it sends RTCP's BYE before; length_s: its SDP says how long the recording is; lost: so many clients before that
-    one are hung up on without a word; reboots: so many more are served likewise; certificate: of a server that speaks TLS alone.
+    one are hung up on without a word; reboots: so many more are served likewise; certificate: of one
+    that speaks TLS alone.
     """
 
     def __init__(

@@ -155,7 +155,11 @@ def test_a_camera_that_changes_its_size(server: Server) -> None:
     Image.fromarray(moving_stripes(0)[: HEIGHT // 2]).save(data, "JPEG", quality=90)
     server.answers["/"] = jpegs(jpeg(0), data.getvalue(), jpeg(1), end=END)
     source = open_source(f"http://{server.at}/")
-    assert [frame.image_HW3.shape[0] for frame in frames_of(source)] == [HEIGHT, HEIGHT // 2, HEIGHT] and not source.damaged
+    assert [frame.image_HW3.shape[0] for frame in frames_of(source)] == [
+        HEIGHT,
+        HEIGHT // 2,
+        HEIGHT,
+    ] and not source.damaged
 
 
 def test_damaged_jpegs_are_left_out_and_counted(server: Server) -> None:
