@@ -168,8 +168,8 @@ class JetsonDecoder:
             HardwareFailed: see there.
         """
         ended = not packet.size
-        for part in self._filter.filter(None if ended else packet):
-            self._push(part, packet)
+        for part in self._filter.filter(None if ended else _copy(packet)):
+            self._push(part)
         if ended:
             self._source.emit("end-of-stream")
         self._packets += 1
@@ -190,11 +190,11 @@ class JetsonDecoder:
             raise HardwareFailed(f"no frame of the last {self._behind} packets came out of it")
         return frames
 
-    def _push(self, part: Any, packet: Any) -> None:
+    def _push(self, packet: Any) -> None:
         ticks = packet.dts if packet.pts is None else packet.pts
         shown_ns = self._last_ns + 1 if ticks is None else EPOCH_NS + round(ticks * self._time_base * 10**9)
         self._last_ns = shown_ns
-        buffer = self._gst.Buffer.new_wrapped(bytes(part))
+        buffer = self._gst.Buffer.new_wrapped(bytes(packet))
         buffer.pts = shown_ns
         if packet.is_keyframe:
             self._keys.add(shown_ns)
@@ -219,3 +219,11 @@ class JetsonDecoder:
     def close(self) -> None:
         """Gives the decoder back."""
         self._pipeline.set_state(self._gst.State.NULL)
+
+
+def _copy(packet: Any) -> Any:
+    """A packet for a filter, which takes what it is given: who asks the packet for its time later finds none (PyAV 18)."""
+    copied = load_av().Packet(bytes(packet))
+    copied.pts, copied.dts, copied.time_base = packet.pts, packet.dts, packet.time_base
+    copied.is_keyframe = packet.is_keyframe
+    return copied
