@@ -14,18 +14,13 @@ from pathlib import Path
 from PIL import Image
 
 from edgeprune.base.errors import InputError, RunError
-from edgeprune.base.outputs import (
-    OutputRemoved,
-    create_partial_folder,
-    finish_partial_folder,
-    refuse_full_folder,
-    refuse_remains,
-)
+from edgeprune.base.outputs import OutputRemoved, refuse_full_folder, refuse_remains
 from edgeprune.data.image import IMAGE_SUFFIXES
 from edgeprune.data.samples import UInt8
 from edgeprune.runtime.cameras.source import FrameSource
 from edgeprune.runtime.row import Row, milliseconds
 from edgeprune.runtime.sinks.label_archive import ARCHIVE, LabelArchive, free_name, stem_of
+from edgeprune.runtime.sinks.partial import PartialFolder
 from edgeprune.runtime.sinks.sink import Output, Sink
 from edgeprune.runtime.tasks import Result
 
@@ -80,14 +75,14 @@ class LabelFolder(Sink):
 
     def __init__(self, folder: Path):
         self.path = folder
-        self.partial = create_partial_folder(folder, "label maps")
-        self._kept: Path | None = self.partial
+        self._output = PartialFolder(folder, "label maps")
+        self.partial = self._output.partial
         self._frames = 0
         self._ended = False
 
     @property
     def kept(self) -> Path | None:
-        return self._kept
+        return self._output.kept
 
     def add(self, result: Result, row: Row) -> Row:
         start_ns = time.monotonic_ns()
@@ -112,18 +107,13 @@ class LabelFolder(Sink):
         with suppress(OSError):
             (self.partial / UNFINISHED).unlink()
         if not self.partial.is_dir():
-            self._kept = None
+            self._output.kept = None
             return OutputRemoved(f"{self.partial} was removed or moved by another process while it was written")
         if not self._frames:
-            self._remove_empty()
+            self._output.remove()
         return RunError(
             f"cannot write on to {self.path} ({error.strerror}); free some space or name another folder, and run again"
         )
-
-    def _remove_empty(self) -> None:
-        self._kept = None
-        with suppress(OSError):
-            self.partial.rmdir()
 
     def close(self) -> None:
         self._end(self.path)
@@ -136,14 +126,9 @@ class LabelFolder(Sink):
             return
         self._ended = True
         if not self._frames:
-            self._remove_empty()
+            self._output.remove()
             return
-        try:
-            finish_partial_folder(self.partial, name)
-        except OutputRemoved:
-            self._kept = None
-            raise
-        self._kept = name
+        self._output.finish(name)
 
 
 def _png(result: Result) -> bytes:
