@@ -56,7 +56,7 @@ class LabelArchive(Sink):
             self.note = f"{before} was killed in writing; `zip -FF {before} --out FILE.npz` makes it readable"
         self._members: list[list[zipfile.ZipInfo]] = []  # of each frame
         self._names: set[str] = set()
-        self._whole_bytes = 0
+        self._whole_bytes = self._directory_bytes = 0
 
     @property
     def kept(self) -> Path | None:
@@ -64,8 +64,8 @@ class LabelArchive(Sink):
 
     @property
     def size(self) -> int:
-        """Its bytes, without the directory."""
-        return self._whole_bytes
+        """Its bytes, once it has its directory, at most."""
+        return self._whole_bytes + self._directory_bytes
 
     def fileno(self) -> int:
         """The descriptor of the open file."""
@@ -87,6 +87,7 @@ class LabelArchive(Sink):
             member.header_offset = self._whole_bytes
             self._whole_bytes += len(data)
         self._members.append([member for _, member in packed])
+        self._directory_bytes += _entry_bytes(self._members[-1])
         self._names.add(name)
         return row.after_encoding(milliseconds(start_ns, time.monotonic_ns()))
 
@@ -109,7 +110,7 @@ class LabelArchive(Sink):
     def _end_full(self) -> None:
         """Ends the file on a full disk, with as many frames as leave room for their directory."""
         room = self._whole_bytes
-        sizes = [sum(ENTRY_BYTES + len(member.filename.encode()) for member in frame) for frame in self._members]
+        sizes = [_entry_bytes(frame) for frame in self._members]
         while self._members and self._whole_bytes + sum(sizes) + ENTRY_BYTES > room:
             self._whole_bytes = self._members.pop()[0].header_offset
             sizes.pop()
@@ -145,6 +146,11 @@ class LabelArchive(Sink):
         except OSError as error:
             raise self._failure(error) from error
         self._output.finish(name)
+
+
+def _entry_bytes(frame: list[zipfile.ZipInfo]) -> int:
+    """What a frame takes in the directory, at most."""
+    return sum(ENTRY_BYTES + len(member.filename.encode()) for member in frame)
 
 
 class _Behind(io.BytesIO):
