@@ -211,9 +211,11 @@ def show_summary(summary: RunSummary) -> None:
         )
     mj = energy.mj_per_frame
     click.echo(f"energy   {energy.status if mj is None else f'{mj:.1f} mJ a frame ({energy.status})'}")
+    if summary.failure:  # before what was kept of it; with what to do it is the last line, on standard error
+        click.echo(f"failed   {summary.failure.partition('; ')[0]}")
     for path in summary.outputs.values():
         if path:
-            click.echo(f"wrote    {path}")
+            click.echo(f"{'kept' if summary.failure else 'wrote':8} {path}")
 
 
 def show_budget(figures: BudgetFigures, frames: int) -> None:
