@@ -307,3 +307,30 @@ def test_a_live_stream_falls_back_in_mid_stream(h264: Path, monkeypatch: pytest.
     frames = list(source)
     source.close()
     assert 35 <= len(frames) <= 47 and source.decoder == "h264 (software, 1 thread)"
+
+
+def test_real_gstreamer_around_a_decoder_in_software(h264: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are bindings: what a Jetson's elements are handed, and what is read back."""
+    gi = pytest.importorskip("gi", reason="needs GStreamer's Python bindings")
+    gi.require_version("Gst", "1.0")
+    from gi.repository import Gst
+
+    Gst.init(None)
+    elements = ("appsrc", "h264parse", "avdec_h264", "videoconvert", "appsink")
+    if lack := [name for name in elements if Gst.ElementFactory.find(name) is None]:
+        pytest.skip(f"this GStreamer has no {', '.join(lack)}")
+    launch = Gst.parse_launch
+    monkeypatch.setattr(gstreamer, "WAIT_S", 0.05)
+    monkeypatch.setattr(gstreamer, "OF_DECODER", elements)
+    monkeypatch.setattr(
+        Gst,
+        "parse_launch",
+        lambda text: launch(text.replace("nvv4l2decoder", "avdec_h264").replace("nvvidconv", "videoconvert")),
+    )
+    by_software = list(open_source(str(h264)))
+    source = open_source(str(h264), Wanted(decoding=Decoding(GSTREAMER)))
+    frames = list(source)
+    assert source.decoder == "h264 via gstreamer" and len(frames) == len(by_software)
+    for frame, other in zip(frames, by_software, strict=True):
+        assert frame.presentation_s == pytest.approx(other.presentation_s)
+        assert np.abs(frame.image_HW3.astype(int) - other.image_HW3).mean() < 12  # of noise; colours are GStreamer's
