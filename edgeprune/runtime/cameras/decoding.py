@@ -7,6 +7,7 @@ mostly does not report what is damaged, and `cameras/whole.py` then has nothing 
 from functools import cache
 from typing import Any, NamedTuple
 
+from edgeprune.base.device import is_jetson
 from edgeprune.base.errors import InputError, choose
 from edgeprune.runtime.cameras.gstreamer import missing_decoder
 from edgeprune.runtime.cameras.pyav import load_av
@@ -21,7 +22,11 @@ DEVICES = {
     "vulkan": "Vulkan Video",
     "videotoolbox": "macOS",
 }
-TRIED = ("vaapi", "cuda", "vdpau", "drm", "videotoolbox")  # by `auto`; Vulkan has devices that are the processor
+# By `auto`. Vulkan has devices that are the processor. A Jetson's decoder is reached by GStreamer (Jetson Linux Developer
+# Guide, "Accelerated GStreamer"), and a CUDA context for FFmpeg would take memory there that graphs need; elsewhere nobody's GStreamer
+# is loaded.
+TRIED = ("vaapi", "cuda", "vdpau", "drm", "videotoolbox")
+TRIED_ON_JETSON = (GSTREAMER,)
 WAYS = {AUTO: "what is there", SOFTWARE: "the processor", GSTREAMER: "a Jetson's nvv4l2decoder", **DEVICES}
 # What a device hands down is semi-planar, luma and then both chromas, of 8, 10 or 12 bits; FFmpeg's own decoders of the
 # same codecs give planes.
@@ -79,7 +84,9 @@ def find_device(decoding: Decoding) -> Device | None:
     """
     if decoding.by == SOFTWARE:
         return None
-    tried = (GSTREAMER, *TRIED) if decoding.by == AUTO else (decoding.by,)
+    tried: tuple[str, ...] = (decoding.by,)
+    if decoding.by == AUTO:
+        tried = TRIED_ON_JETSON if is_jetson() else TRIED
     for name in tried:
         if not (reason := _refusal(name)):
             return Device(name, None if name == GSTREAMER else _accel(name))

@@ -30,8 +30,9 @@ MakeVideo = Callable[..., Path]
 @pytest.fixture(autouse=True)
 def looked_for_anew() -> Iterator[None]:
     decoding._refusal.cache_clear()
+    looked_up = decoding._refusal
     yield
-    decoding._refusal.cache_clear()
+    looked_up.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -171,6 +172,20 @@ def test_what_is_not_here_is_refused_with_the_reason(monkeypatch: pytest.MonkeyP
     assert find_device(Decoding()) is None
 
 
+def test_gstreamer_is_looked_for_on_a_jetson_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def refuse(name: str) -> str:
+        asked.append(name)
+        return "none"
+
+    monkeypatch.setattr(decoding, "_refusal", refuse)
+    for jetson in (True, False):
+        monkeypatch.setattr(decoding, "is_jetson", lambda there=jetson: there)
+        assert find_device(Decoding(AUTO)) is None
+    assert asked == [GSTREAMER, *decoding.TRIED]
+
+
 # --- GStreamer ---
 
 
@@ -241,6 +256,7 @@ def h264(make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch) -> Path:
     if "libx264" not in av.codecs_available:
         pytest.skip("this PyAV has no libx264")
     monkeypatch.setattr(gstreamer, "WAIT_S", 0.0)
+    monkeypatch.setattr(decoding, "is_jetson", lambda: True)
     return make_video("a.mp4", codec="libx264", frames=40)
 
 
@@ -283,6 +299,7 @@ def test_a_jetson_that_fails_in_the_middle(h264: Path, monkeypatch: pytest.Monke
 
 def test_what_a_jetson_has_no_parser_for_is_softwares(make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch) -> None:
     gst: Any = install(monkeypatch, FakeJetson())  # type: ignore[arg-type]
+    monkeypatch.setattr(decoding, "is_jetson", lambda: True)
     path = str(make_video(frames=3))
     source = open_source(path, Wanted(decoding=Decoding(AUTO)))
     assert len(list(source)) == 3 and source.decoder == "mpeg4 (software, 1 thread)" and not gst.description
