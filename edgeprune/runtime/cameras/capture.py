@@ -42,9 +42,9 @@ class Capture(ABC):
         """Frames that were left out since the start because they decode badly."""
 
     @property
-    @abstractmethod
     def decoder(self) -> str | None:
         """What decodes the frames (`FrameSource.decoder`)."""
+        return self.source.decoder
 
     @abstractmethod
     def get(self, timeout_s: float | None, until_ns: int | None = None) -> tuple[Frame, int] | None:

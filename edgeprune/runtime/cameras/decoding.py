@@ -23,8 +23,8 @@ DEVICES = {
     "videotoolbox": "macOS",
 }
 # By `auto`. Vulkan has devices that are the processor. A Jetson's decoder is reached by GStreamer (Jetson Linux Developer
-# Guide, "Accelerated GStreamer"), and a CUDA context for FFmpeg would take memory there that graphs need; elsewhere nobody's GStreamer
-# is loaded.
+# Guide, "Accelerated GStreamer"), and a CUDA context for FFmpeg would take memory there that graphs need. Elsewhere nobody's
+# GStreamer is loaded.
 TRIED = ("vaapi", "cuda", "vdpau", "drm", "videotoolbox")
 TRIED_ON_JETSON = (GSTREAMER,)
 WAYS = {AUTO: "what is there", SOFTWARE: "the processor", GSTREAMER: "a Jetson's nvv4l2decoder", **DEVICES}
