@@ -145,13 +145,25 @@ class Decoder(Named):
             self._waiting += 1
             if self._waiting > MOST_WAITING:
                 raise HardwareFailed(f"no frame of {MOST_WAITING} packets")
-        # the empty packet itself, not None: frames have the time base of the packet that they came with
-        frames: list[Any] = self._jetson.decode(packet) if self._jetson else self._codec.decode(packet)
+        frames = self._frames_of(packet)
         if frames and self.name is None:
             if self._device and not self._device.of_frame(frames[0]):  # FFmpeg has fallen back
                 self._device = None
             stored = (self._codec.width, self._codec.height) if self._jetson else None
             self.settle(self._codec.name, frames[0], self._device.name if self._device else None, stored)
+        return frames
+
+    def _frames_of(self, packet: Any) -> list[Any]:
+        error = load_av().error
+        try:
+            # the empty packet itself, not None: frames have the time base of the packet that they came with
+            frames: list[Any] = self._jetson.decode(packet) if self._jetson else self._codec.decode(packet)
+        except error.InvalidDataError:  # what came is damaged, whoever decodes it
+            raise
+        except error.FFmpegError as failure:
+            if self._device and self.name is None:
+                raise HardwareFailed(failure.strerror or type(failure).__name__) from failure
+            raise
         return frames
 
     def close(self) -> None:

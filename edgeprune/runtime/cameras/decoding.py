@@ -113,7 +113,7 @@ def _refusal(name: str) -> str | None:
         if av.CodecContext.create(PROBE, "r", hwaccel=_accel(name)).is_hwaccel:
             return None
     except (av.error.FFmpegError, OSError) as error:
-        return error.strerror or str(error)
+        return f"it does not open: {error.strerror or error}"
     return f"it does not decode {PROBE}"
 
 

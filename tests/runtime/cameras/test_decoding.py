@@ -148,6 +148,30 @@ def test_a_device_that_falls_back_to_software(make_video: MakeVideo, monkeypatch
         next(open_source(path, Wanted(decoding=Decoding("vaapi"))))
 
 
+def test_a_device_that_fails_leaves_the_whole_file_to_software(
+    make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a driver that opens, and refuses the first frame."""
+
+    class Broken(decoder.Decoder):
+        def __init__(self, *given: Any, **named: Any):
+            super().__init__(*given, **named)
+            if self._device:
+                self._codec = SimpleNamespace(name="mpeg4", decode=self.refuse)
+
+        def refuse(self, packet: Any) -> None:
+            raise av.error.OSError(5, "Input/output error")
+
+    caplog.set_level(logging.INFO, "edgeprune")
+    fake_device(monkeypatch, "nv12")
+    monkeypatch.setattr(video, "Decoder", Broken)
+    path = str(make_video(frames=6))
+    source = open_source(path, Wanted(decoding=Decoding(AUTO)))
+    assert [frame.index for frame in source] == list(range(6)) and not source.damaged
+    assert source.decoder == "mpeg4 (software, 1 thread)"
+    assert caplog.messages == [f"{path}: hardware does not decode it (Input/output error); software does"]
+
+
 def test_jpegs_are_decoded_by_software_which_notices_damage(
     make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
