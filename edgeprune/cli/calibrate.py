@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -182,7 +183,8 @@ def on_data(options: CalibrateOptions, card: Card, mask: Mask | None) -> Measure
 
 def on_camera(options: CalibrateOptions, camera: str, card: Card, mask: Mask | None) -> Measure:
     """Calibrates on frames of a camera, which is open from here on. Raises InputError as `open_source`."""
-    source = open_source(camera, Wanted(within=(card.model.height, card.model.width), spread=options.frames))
+    opener = partial(open_source, camera, Wanted(within=(card.model.height, card.model.width), spread=options.frames))
+    source = opener()
     if source.note:
         logger.info(source.note)
     if source.live:
@@ -194,7 +196,7 @@ def on_camera(options: CalibrateOptions, camera: str, card: Card, mask: Mask | N
         from edgeprune.quantize.calibrate import Camera, calibrate_on_camera
 
         stay = before.thresholds if before and options.keep_thresholds else {}
-        place = Camera(source, options.frames, options.seconds)
+        place = Camera(source, options.frames, options.seconds, opener)
         calib, images_F3HW = calibrate_on_camera(model, place, card.name, stay, mask)
         return Measured(calib, choice_rows(model, images_F3HW, calib, before))
 

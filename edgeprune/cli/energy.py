@@ -10,18 +10,20 @@ from edgeprune.base.errors import InputError
 from edgeprune.base.table import plain, write_csv, write_json
 from edgeprune.bundle import GRAPH_SETS, MIXED, Bundle
 from edgeprune.cli.defaults import open_default
-from edgeprune.cli.options import bundle_option, json_option, option
+from edgeprune.cli.options import bundle_option, json_option, option, threads_option
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import A_WINDOW, ROUNDS
 from edgeprune.cli.show import show_json, show_table, show_wide_table
 from edgeprune.cli.verb import verb
 from edgeprune.evaluate.energy import Plan
 from edgeprune.evaluate.energy_table import EnergyResult, EnergyRow, frames_of_camera, measure_energy
+from edgeprune.evaluate.graphs import GraphSelection
 from edgeprune.runtime.cameras import camera_files, what_to_type
 from edgeprune.runtime.compiling import single_graphs
+from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.meters import Meter, meters_to_type
 from edgeprune.runtime.meters.none import NoMeter
-from edgeprune.runtime.preparing import open_sensor, prepare_run, require_engine
+from edgeprune.runtime.preparing import open_sensor, prepare_run, refuse_threads, require_engine
 
 COLUMNS = {
     "bucket": ("bucket", ""),
@@ -48,6 +50,8 @@ class EnergyOptions:
     precisions: tuple[str, ...] = option(
         "--precision", click.Choice(GRAPH_SETS), default=(), help="Repeatable; default: what a run takes."
     )
+    engine: str | None = option("--engine", help=f"{', '.join(ENGINES)}; default: the target's.")
+    threads: int | None = threads_option()
     meter: str | None = option("--meter", help=f"Energy meter: {meters_to_type()}; default: the target's.")
     out: Path | None = option("--out", help="Folder for energy.csv and energy.json.")
     json: bool = json_option()
@@ -93,8 +97,9 @@ def need_sensor(bundle: Bundle, meter: str | None) -> Meter:
 
 def measure(bundle: Bundle, options: EnergyOptions) -> EnergyResult:
     """Opens what is needed, and measures."""
-    engine = bundle.manifest.target.engine
+    engine = options.engine or bundle.manifest.target.engine
     require_engine(bundle, engine)
+    refuse_threads([engine], options.threads)
     sensor = need_sensor(bundle, options.meter)
     for precision in options.precisions:
         if not (precision == MIXED and bundle.manifest.target.compiled_on_device):  # that one is made here
@@ -102,12 +107,14 @@ def measure(bundle: Bundle, options: EnergyOptions) -> EnergyResult:
     frames = frames_of_camera(bundle, options.camera)
     bundle = prepare_run(bundle, engine, single_graphs(bundle))
     precisions = options.precisions or [bundle.default_precision()]
-    return measure_energy(bundle, sensor, Plan(options.rounds, options.seconds), frames, precisions)
+    graphs = GraphSelection(precisions, threads=options.threads)
+    return measure_energy(bundle, sensor, Plan(options.rounds, options.seconds), frames, graphs, engine)
 
 
 def about_energy(result: EnergyResult) -> list[str]:
     """What stands under the table: by what and how it was measured, and in which state of the machine."""
-    idle, machine, first = result.idle, result.machine, result.rows[0].figures
+    first_row = result.rows[0]
+    idle, machine, first = result.idle, result.machine, first_row.figures
     before_w, after_w = idle.total_before_w, idle.total_after_w
     rate = "counted by the hardware" if first.sampling_hz is None else f"{first.sampling_hz:.1f} readings a second"
     drift = "" if idle.drift is None else f" ({idle.drift:+.1%})"
@@ -121,11 +128,12 @@ def about_energy(result: EnergyResult) -> list[str]:
     ]
     return [
         f"{result.status}; {rate}",
-        f"{result.rounds} rounds of {result.window_s:g} s a graph, {result.threads} threads, over {result.source}",
+        f"{result.rounds} rounds of {result.window_s:g} s a graph, {first_row.engine}, {result.threads} threads, over "
+        f"{result.source}",
         "one frame after the other, and nothing else of a run: no camera, no overlay",
         f"idle, graphs open: {before_w:.2f} W before, {after_w:.2f} W after{drift}; their mean is subtracted",
         "; ".join(filter(None, state)),
-        *([f"while {result.rows[0].bucket} ran: {clocks}"] if clocks else []),
+        *([f"while {first_row.bucket} ran: {clocks}"] if clocks else []),
     ]
 
 

@@ -7,7 +7,7 @@
 A field's annotation says the rest: `Path` is a path, `bool` a flag without a value, a tuple an option that may be repeated.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -119,10 +119,27 @@ def check_pairs(options: type, context: click.Context) -> None:
         values = context.params[name]
         if isinstance(values, tuple) and len(set(values)) < len(values):
             twice = next(value for value in values if values.count(value) > 1)
-            shown = f"{typed.flag} {twice}" if typed.flag else twice
-            raise InputError(f"{shown} is there twice; leave one of the two out")
+            raise _twice(f"{typed.flag} {twice}" if typed.flag else str(twice))
         if typed.needs and not is_typed(typed.needs, context):
             raise InputError(f"{typed.flag} is of {flags[typed.needs].flag}; give that too, or leave it out")
+
+
+def refuse_twice(order: Sequence[click.Parameter]) -> None:
+    """Refuses an option that is typed twice and may not be: click would take the last, and ignore the first.
+
+    Args:
+        order: of what was typed, as click's parser gives it.
+
+    Raises:
+        InputError: names it.
+    """
+    for each in order:
+        if isinstance(each, click.Option) and not each.multiple and not each.is_flag and order.count(each) > 1:
+            raise _twice(each.opts[-1])
+
+
+def _twice(shown: str) -> InputError:
+    return InputError(f"{shown} is there twice; leave one of the two out")
 
 
 def refuse_typed(reason: str, *names: str) -> None:

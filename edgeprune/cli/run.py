@@ -60,6 +60,11 @@ class RunOptions:
         "--realtime", default=False, help="Pace a file at its own rate and drop what comes too fast."
     )
     loop: bool = option("--loop", default=False, help="Start a file again at its end.")
+    decode: str | None = option(
+        "--decode",
+        metavar="HOW",
+        help="auto, software or hardware by name; with ,scaled: frames scaled in decoding; default: auto.",
+    )
     give_up: str | None = option(
         "--give-up",
         metavar="TIME",
@@ -187,6 +192,8 @@ def show_summary(summary: RunSummary) -> None:
         f"engine   {engine['engine']} {engine['version']} ({engine['provider']}), {engine['precision']}, "
         f"{engine['threads']} threads"
     )
+    if summary.camera.decoder:
+        click.echo(f"decoder  {summary.camera.decoder}")
     click.echo(f"frames   {figures.frames} ({figures.dropped} dropped{left_out}), {_number(figures.fps)} per second")
     click.echo(
         f"latency  p50 {_number(latency_ms.p50)}, p95 {_number(latency_ms.p95)}, p99 {_number(latency_ms.p99)} ms "
@@ -214,9 +221,11 @@ def show_summary(summary: RunSummary) -> None:
         )
     mj = energy.mj_per_frame
     click.echo(f"energy   {energy.status if mj is None else f'{mj:.1f} mJ a frame ({energy.status})'}")
+    if summary.failure:  # before what was kept of it; with what to do it is the last line, on standard error
+        click.echo(f"failed   {summary.failure.partition('; ')[0]}")
     for path in summary.outputs.values():
         if path:
-            click.echo(f"wrote    {path}")
+            click.echo(f"{'kept' if summary.failure else 'wrote':8} {path}")
 
 
 def show_budget(figures: BudgetFigures, frames: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from edgeprune.base.errors import InputError
-from edgeprune.cli.options import check_pairs, parameters
+from edgeprune.cli.options import check_pairs, parameters, refuse_twice
 
 Options = TypeVar("Options")
 
@@ -29,7 +29,7 @@ class Verb(click.Command):
 
     def parse_args(self, context: click.Context, words: list[str]) -> list[str]:
         try:
-            self._refuse_twice(context, words)
+            refuse_twice(self.make_parser(context).parse_args(list(words))[2])
             left = super().parse_args(context, words)
         except click.NoSuchOption as error:
             if error.option_name not in self.moved:
@@ -38,13 +38,6 @@ class Verb(click.Command):
             raise InputError(f"{typed} is `{self.moved[error.option_name]}` now") from None
         check_pairs(self.options, context)
         return left
-
-    def _refuse_twice(self, context: click.Context, words: list[str]) -> None:
-        """Of an option that is typed twice click would take the last, and ignore the first."""
-        _, _, order = self.make_parser(context).parse_args(list(words))
-        for each in order:
-            if isinstance(each, click.Option) and not each.multiple and not each.is_flag and order.count(each) > 1:
-                raise InputError(f"{each.opts[-1]} is there twice; leave one of the two out")
 
     def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Examples"):

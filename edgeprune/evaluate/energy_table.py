@@ -1,8 +1,7 @@
 """The graphs of a bundle whose energy is measured, the frames that they run on, and the table."""
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,24 +84,33 @@ def frames_of_camera(bundle: Bundle, camera: str | None) -> Frames:
     return Frames(f"{len(fitted)} frames of {source.uri}", np.stack(fitted))
 
 
-def energy_entries(bundle: Bundle, frames_FHW3: np.ndarray, folder: Path, precisions: Sequence[str]) -> list[Entry]:
+def energy_entries(
+    bundle: Bundle, frames_FHW3: np.ndarray, folder: Path, graphs: GraphSelection, engine: str
+) -> list[Entry]:
     """Dense, and of each precision every bucket and `auto`; their files go to a folder."""
-    job = write_job(bundle, frames_FHW3, folder, bundle.manifest.target.threads)
-    return [entry for entry in list_entries(bundle, job, GraphSelection(precisions)) if entry.graph in MEASURED]
+    job = write_job(bundle, frames_FHW3, folder, graphs.threads or bundle.manifest.target.threads)
+    entries = list_entries(bundle, replace(job, engine=engine), graphs)
+    return [entry for entry in entries if entry.graph in MEASURED]
 
 
-def measure_energy(bundle: Bundle, meter: Meter, plan: Plan, frames: Frames, precisions: Sequence[str]) -> EnergyResult:
+def measure_energy(
+    bundle: Bundle, meter: Meter, plan: Plan, frames: Frames, graphs: GraphSelection, engine: str | None = None
+) -> EnergyResult:
     """Measures a bundle's graphs, each in a process of its own.
 
     Args:
         bundle: as this device runs it (`prepare_run`).
+        graphs: their precisions, and the engine's threads.
+        engine: a key of ENGINES; the target's by default.
 
     Raises:
         InputError, RunError: as `measure_windows` and `open_entries`.
     """
     machine = describe_machine()
     with tempfile.TemporaryDirectory(prefix="edgeprune-energy-") as folder:
-        entries = energy_entries(bundle, frames.frames_FHW3, Path(folder), precisions)
+        entries = energy_entries(
+            bundle, frames.frames_FHW3, Path(folder), graphs, engine or bundle.manifest.target.engine
+        )
         with open_entries(entries):
             idle, measured = measure_windows(entries, meter, plan)
     first = measured[0].energies[0]
@@ -113,7 +121,7 @@ def measure_energy(bundle: Bundle, meter: Meter, plan: Plan, frames: Frames, pre
         window_s=plan.seconds,
         source=frames.source,
         frames=len(frames.frames_FHW3),
-        threads=bundle.manifest.target.threads,
+        threads=graphs.threads or bundle.manifest.target.threads,
         idle=idle,
         engine=next((each for each in entries if each.graph != "dense"), entries[0]).description,
         machine=machine,

@@ -39,6 +39,7 @@ from edgeprune.quantize.calib import Calib
 from edgeprune.quantize.equalise import equalise
 from edgeprune.quantize.linear import quantized_linears, set_quantized
 from edgeprune.quantize.ranges import measure_ranges
+from edgeprune.runtime.cameras.capture import Opener
 from edgeprune.runtime.cameras.sampling import sample_frames
 from edgeprune.runtime.cameras.source import FrameSource
 
@@ -72,11 +73,13 @@ def calibration_frames(
 
 
 class Camera(NamedTuple):
-    """A camera to calibrate on: so many of its frames, over so many seconds where it is live."""
+    """A camera to calibrate on: so many of its frames, over so many seconds where it is live; `opener` opens it anew where it
+    is lost."""
 
     source: FrameSource
     frames: int
     seconds: float
+    opener: Opener | None = None
 
 
 def camera_frames(camera: Camera, preprocess: Preprocess, mask: Mask | None = None) -> tuple[list[str], Tensor]:
@@ -88,7 +91,7 @@ def camera_frames(camera: Camera, preprocess: Preprocess, mask: Mask | None = No
     Raises:
         InputError, RunError: see `sample_frames` and `keep_frames`.
     """
-    frames = sample_frames(*camera, LEAST_FRAMES)
+    frames = sample_frames(camera.source, camera.frames, camera.seconds, LEAST_FRAMES, camera.opener)
     named = (NamedImage(each.name or f"{each.index:08d}", each.image_HW3) for each in frames)
     return keep_frames(named, preprocess, mask)
 

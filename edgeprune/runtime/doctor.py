@@ -14,7 +14,8 @@ from edgeprune.base.device import JETPACKS, board_name, cache_folder, is_jetson,
 from edgeprune.base.errors import EdgepruneError, InputError
 from edgeprune.base.files import make_folder
 from edgeprune.base.power_mode import how_to_be_fastest, power_mode
-from edgeprune.runtime.cameras.csi import load_gst, missing_plugins
+from edgeprune.runtime.cameras.csi import ELEMENTS
+from edgeprune.runtime.cameras.gstreamer import load_gst, missing_elements
 from edgeprune.runtime.engines.cuda import open_cuda
 from edgeprune.runtime.engines.onnxruntime import load_onnxruntime
 from edgeprune.runtime.engines.openvino import load_openvino
@@ -130,7 +131,7 @@ def _training(root: Path) -> Finding:
 def _gstreamer(root: Path) -> Finding:
     def look() -> str:
         gst = load_gst()
-        if lack := missing_plugins(gst):
+        if lack := missing_elements(gst, ELEMENTS):
             raise InputError(lack)
         return str(gst.version_string())
 

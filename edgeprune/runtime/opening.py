@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -15,10 +16,10 @@ from edgeprune.bundle import MIXED, BucketEntry, Bundle, open_bundle
 from edgeprune.bundle.runtime_spec import MOST_THREADS
 from edgeprune.runtime.budget.start import refuse_unmetered, start_governor
 from edgeprune.runtime.budget.wanted import Budget, parse_budget
-from edgeprune.runtime.cameras import Wanted, open_source, what_to_type
-from edgeprune.runtime.cameras.capture import Capture, is_camera, open_capture
-from edgeprune.runtime.cameras.reconnect import GIVE_UP_S, Reconnecting
-from edgeprune.runtime.cameras.source import FrameSource
+from edgeprune.runtime.cameras import Wanted, open_source, refuse_undecoded, what_to_type
+from edgeprune.runtime.cameras.capture import Capture, is_camera
+from edgeprune.runtime.cameras.decoding import AUTO, Decoding, read_decoding
+from edgeprune.runtime.cameras.reconnect import GIVE_UP_S, open_lasting
 from edgeprune.runtime.choose import CHOOSERS, Chooser, fixed, make_chooser
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.meters import Meter
@@ -46,6 +47,8 @@ class StreamOptions(Strict, frozen=True, strict=True):
         threads: of the engine; by default the target's.
         realtime: paces a file at its own rate, and drops what comes too fast.
         loop: starts a file again at its end.
+        decode: by what video is decoded, and whether it comes scaled: "software", "auto,scaled" (`cameras/decoding.py`); by
+            default hardware where there is any, and as large as it is.
         give_up: a live camera that is lost is opened anew for so long, in seconds or as "5m"; 0: never. By default GIVE_UP_S.
     """
 
@@ -57,6 +60,7 @@ class StreamOptions(Strict, frozen=True, strict=True):
     threads: int | None = Field(None, ge=1, le=MOST_THREADS)
     realtime: bool = False
     loop: bool = False
+    decode: Given | None = None
     give_up: Duration | None = None
 
     @model_validator(mode="after")
@@ -66,7 +70,12 @@ class StreamOptions(Strict, frozen=True, strict=True):
         if self.bucket and self.budget:
             raise InputError("--budget has no choice where --bucket leaves one bucket; leave one of the two out")
         self.parse_budget()
+        self.parse_decode()
         return self
+
+    def parse_decode(self) -> Decoding:
+        """Raises InputError for what can't be read."""
+        return read_decoding(self.decode or AUTO)
 
     def parse_budget(self) -> Budget | None:
         """Raises InputError for one that can't be read."""
@@ -87,7 +96,7 @@ def open(bundle: Path | str, camera: Path | str | int | None = None, **options: 
             logger `edgeprune` says what is done.
         camera: what `run --camera` takes: 0, a file, a folder, rtsp://...; None where frames come by `Stream.segment`.
         options: those of `StreamOptions`, by name: `precision`, `bucket`, `chooser`, `budget`, `engine`, `threads`, `realtime`,
-            `loop`, `give_up`.
+            `loop`, `decode`, `give_up`.
 
     Raises:
         InputError: something of it isn't there, or can't be.
@@ -116,11 +125,19 @@ def open_stream(
     _refuse_unfit(bundle, options)
     if budget:
         refuse_unmetered(budget, meter)
-    of_cameras = {"realtime": options.realtime, "loop": options.loop, "give-up": options.give_up is not None}
+    of_cameras = {
+        "realtime": options.realtime,
+        "loop": options.loop,
+        "decode": options.decode is not None,
+        "give-up": options.give_up is not None,
+    }
     if camera is None and any(of_cameras.values()):
         flag = next(name for name, given in of_cameras.items() if given)
         raise InputError(f"--{flag} is of a camera; give one, or leave it out")
-    wanted = Wanted(options.realtime, options.loop, within=(manifest.height, manifest.width))
+    within = (manifest.height, manifest.width)
+    wanted = Wanted(options.realtime, options.loop, within=within, decoding=options.parse_decode())
+    if options.decode and camera is not None:
+        refuse_undecoded(camera)
     source = None if camera is None else open_source(camera, wanted)
     with ExitStack() as opened:
         if source:
@@ -131,7 +148,10 @@ def open_stream(
                 logger.info(source.note)
         prepared = _prepare(bundle, options)
         opened.pop_all()
-        capture = _capture(source, camera, wanted, options) if source and camera else None  # it closes the source
+        capture: Capture | None = None
+        if source and camera is not None:
+            give_up_s = GIVE_UP_S if options.give_up is None else options.give_up
+            capture = open_lasting(source, partial(open_source, camera, wanted), give_up_s)  # it closes the source
         if capture:
             opened.callback(capture.close)
         running = _begin(prepared, options, meter)
@@ -191,11 +211,3 @@ def _begin(prepared: _Prepared, options: StreamOptions, meter: Meter | None) -> 
         governor = start_governor(budget, session, able, size, meter) if budget else None
         opened.pop_all()
     return Running(bundle, session, chooser, governor, able)
-
-
-def _capture(source: FrameSource, camera: str, wanted: Wanted, options: StreamOptions) -> Capture:
-    """The frames of a source; of a camera that is opened anew where it is lost."""
-    give_up_s = GIVE_UP_S if options.give_up is None else options.give_up
-    if is_camera(source) and give_up_s:
-        return Reconnecting(source, lambda: open_source(camera, wanted), give_up_s)
-    return open_capture(source)

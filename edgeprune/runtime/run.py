@@ -244,7 +244,8 @@ class _Loop:
     def _summary(
         self, energy: Energy, idle_w: Mapping[str, float] | None, before_c: dict[str, float], failure: RunError | None
     ) -> RunSummary:
-        source, bundle, rows = self._capture.source, self._stream.bundle, self._outputs.ledger
+        capture, bundle, rows = self._capture, self._stream.bundle, self._outputs.ledger
+        source = capture.source
         figures = summarise_run(rows)
         return RunSummary(
             figures=figures,
@@ -253,7 +254,9 @@ class _Loop:
             outputs=self._outputs.paths(),
             token_share=None if figures.tokens_mean is None else figures.tokens_mean / self._stream.all_tokens,
             overhead=overhead(rows),
-            camera=CameraFigures(source.uri, source.fps, source.live, self._capture.damaged, self._capture.reconnects),
+            camera=CameraFigures(
+                source.uri, source.fps, source.live, capture.damaged, capture.reconnects, capture.decoder
+            ),
             bundle=str(bundle.folder),
             model=bundle.manifest.name,
             engine=self._stream.session.describe(),

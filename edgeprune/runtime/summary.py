@@ -41,14 +41,15 @@ class RunFigures:
 
 @dataclass(frozen=True)
 class CameraFigures:
-    """The camera of a run: its URI without secrets, its nominal rate, how many frames were left out as damaged, and how often
-    it was lost and came back."""
+    """The camera of a run: its URI without secrets, its nominal rate, how many frames were left out as damaged, how often
+    it was lost and came back, and what decoded its frames last (`h264 via vaapi`; None where nothing is decoded)."""
 
     uri: str
     fps: float | None
     live: bool
     damaged: int
     reconnects: int
+    decoder: str | None = None
 
 
 @dataclass(frozen=True)

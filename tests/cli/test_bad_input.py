@@ -125,6 +125,8 @@ def test_full_disk_while_recording(edgeprune: Type, tiny: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert_one_line(said, "rows.csv", code=3)
+    *_, failed, kept = said.out.splitlines()
+    assert failed == "failed   cannot write on to rows.csv (File too large)" and kept == "kept     rows.partial.csv"
     assert not Path("rows.csv").exists()
     with Path("rows.partial.csv").open() as file:
         rows = list(csv.DictReader(file))

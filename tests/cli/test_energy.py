@@ -67,8 +67,10 @@ def test_the_table(edgeprune: Type, tiny: Path, plug: str) -> None:
 
 def test_one_object_and_frames_of_a_folder(edgeprune: Type, tiny: Path, plug: str, frames: Path) -> None:
     words = ("--bundle", tiny, "--meter", plug, "--seconds", 0.6, "--rounds", 1, "--camera", frames, "--json")
-    content = json.loads(edgeprune("energy", *words).out)
+    content = json.loads(edgeprune("energy", *words, "--engine", "onnxruntime", "--threads", 1).out)
     assert content["source"] == f"6 frames of {frames}" and content["frames"] == 6
+    assert content["threads"] == content["engine"]["threads"] == 1 and content["engine"]["engine"] == "onnxruntime"
+    assert {row["engine"] for row in content["rows"]} == {"onnxruntime"}
     assert content["idle"]["total_before_w"] == pytest.approx(5) and content["window_s"] == 0.6
 
 

@@ -98,6 +98,9 @@ PAIRS = {
     "run --camera csi://0 --realtime": "camera csi://0 is live anyway; leave --realtime out",
     "run --camera FRAMES --realtime": "images have no frame rate",
     "run --camera FRAMES --give-up 5m": "is no live camera, which could be lost; leave --give-up out",
+    "run --camera FRAMES --decode software": "--decode is of compressed video, which ",
+    "run --camera csi://0 --decode auto": "csi://0 is not; scale=0 in its URI leaves its frames as large as they are; leave it",
+    "run --decode cude": "unknown --decode 'cude'; choices: auto, software, gstreamer, vaapi, cuda",
     "run --realtime --give-up 0": "synthetic://street?seed=1 is no live camera, which could be lost; leave --give-up out",
     "run --keep 5GB": "--keep bounds outputs without an end, such as --record rows/; name one, or leave --keep out",
     "run --record rows.csv --keep 5GB": "--keep bounds outputs without an end, such as --record rows/; name one",
@@ -111,6 +114,7 @@ PAIRS = {
     "bench --engine onnxruntime --engine onnxruntime": "--engine onnxruntime is there twice; leave one of the two out",
     "energy --meter none": "energy can't be measured: no energy sensor: none was asked for; a meter at the plug is one too",
     "energy --meter command:": "names no program; type it behind the colon",
+    "energy --engine tensorflow": "unknown engine 'tensorflow'; choices: ",
     "energy --precision fp16 --meter 'command:echo 5'": "holds fp32 and int8, no fp16",
     "scaling --bundle b/ --bundle b": "--bundle b is there twice; leave one of the two out",
     "bench --split train": "--split is of --data; give that too, or leave it out",
@@ -137,7 +141,7 @@ def test_no_option_is_accepted_and_ignored(edgeprune: Type, tiny: Path, tmp_path
     assert said.out == "" and "secret" not in said.err
 
 
-@pytest.mark.parametrize("verb", ["run", "bench", "scaling"])
+@pytest.mark.parametrize("verb", ["run", "bench", "energy", "scaling"])
 def test_threads_say_nothing_to_an_engine_on_a_gpu(jetson: Jetson, edgeprune: Type, folder: Path, verb: str) -> None:
     said = edgeprune(verb, "--bundle", folder, "--threads", 2)
     assert_one_line(said, "tensorrt has no use for --threads, its kernels run on a GPU; leave it out")

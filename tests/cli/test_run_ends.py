@@ -159,29 +159,28 @@ def test_damage_is_counted_and_a_failure(edgeprune: Type, tiny: Path, film: Path
     assert [row["presentation_s"] for row in read(Path("rows.partial.csv"))] == ["0.0", "0.1"]
 
 
-@pytest.mark.parametrize(("goodbye", "code"), [(True, 0), (False, 3)])
-def test_a_network_camera(edgeprune: Type, tiny: Path, goodbye: bool, code: int) -> None:
+@pytest.mark.parametrize("goodbye", [True, False])
+def test_a_network_camera(edgeprune: Type, tiny: Path, goodbye: bool) -> None:
     server = Server(40, goodbye=goodbye)
     server.finish.set()
     at = server.uri.removeprefix("rtsp://").removesuffix("/live")
     camera = f"rtsp://me:secret@{at}/user=me_password=secret_channel=1?pwd=secret"
     run = ("run", "--bundle", tiny, "--camera", camera, "--record", "rows.csv", "--meter", "none", "--json")
     said = edgeprune(*run, "--give-up", 0)
-    assert said.code == code and "secret" not in said.out + said.err, said
+    assert "secret" not in said.out + said.err, said
     summary = json.loads(said.out)
     shown = f"rtsp://***@{at}/user=***_password=***_channel=1?pwd=***"
-    assert summary["camera"]["uri"] == shown and (summary["failure"] is None) == goodbye
-    if not goodbye:
-        assert_one_line(said, f"the connection to camera {shown} is lost", "are in rows.partial.csv", code=3)
+    assert summary["camera"]["uri"] == shown and summary["failure"]
+    assert_one_line(said, f"the connection to camera {shown} is lost", "are in rows.partial.csv", code=3)
 
 
 def test_a_camera_that_is_lost_is_reconnected_and_given_up(edgeprune: Type, tiny: Path) -> None:
-    """One that hangs up twice, says goodbye at the third time, and is there no more."""
+    """One that hangs up twice, gives a recording of an announced length at the third time, and is there no more."""
     run = ("run", "--bundle", tiny, "--record", "rows.csv", "--meter", "none", "--json", "--give-up")
-    server = Server(40, goodbye=True, lost=1)
+    server = Server(40, length_s=1.6, lost=1)
     server.finish.set()
     said = edgeprune(*run, "30s", "--camera", server.uri)
-    assert said.code == 0 and said.err.count("without announcing an end); reconnecting for up to 30 s") == 1, said
+    assert said.code == 0 and said.err.count("it ended the stream); reconnecting for up to 30 s") == 1, said
     summary, rows = json.loads(said.out), read(Path("rows.csv"))
     assert (summary["camera"]["reconnects"], summary["ended"]) == (1, "finished")
     indices = [int(row["index"]) for row in rows]

@@ -74,3 +74,29 @@ def test_a_record_without_an_end(edgeprune: Type, tiny: Path, frames: Path) -> N
         ]
     assert_one_line(edgeprune(*run, "--record", frames), "is a folder; name a file, such as")
     assert not list(Path("out").glob(".*"))
+
+
+def test_the_summary_says_what_decoded_and_labels_have_the_size_that_frames_came_in(
+    edgeprune: Type, tiny: Path, tmp_path: Path
+) -> None:
+    av = pytest.importorskip("av", reason="needs PyAV: pip install 'edgeprune[video]'")
+    height, width = 4 * bundles.H, 4 * bundles.W
+    with av.open("film.mkv", "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for bright in range(3):
+            image_HW3 = bundles.frame_with(bright).repeat(4, 0).repeat(4, 1)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image_HW3, format="rgb24")))
+        container.mux(stream.encode(None))
+    run = ("run", "--bundle", tiny, "--camera", "film.mkv", "--meter", "none", "--decode")
+    said = edgeprune(*run, "software", "--labels", "maps/")
+    assert said.code == 0 and "\ndecoder  mpeg4 (software, 1 thread)\n" in said.out and "wrote    maps" in said.out
+    (folder,) = Path("maps").iterdir()
+    assert sorted(each.name for each in folder.iterdir()) == [f"{index:08d}.png" for index in range(3)]
+    assert np.asarray(Image.open(folder / "00000000.png")).shape == (height, width)
+    summary = json.loads(edgeprune(*run, "scaled", "--labels", "maps/", "--json").out)
+    assert summary["camera"]["decoder"] == (
+        f"mpeg4 (software, 1 thread), {width}x{height} scaled to {bundles.W}x{bundles.H}"
+    )
+    second = sorted(Path("maps").iterdir())[1]
+    assert np.asarray(Image.open(second / "00000000.png")).shape == (bundles.H, bundles.W)

@@ -13,6 +13,7 @@ from edgeprune.bundle import Bundle
 from edgeprune.evaluate import energy as module
 from edgeprune.evaluate.energy import EnergyFigures, Idle, Plan, figures_of, measure_windows
 from edgeprune.evaluate.energy_table import energy_entries, frames_of_camera
+from edgeprune.evaluate.graphs import GraphSelection
 from edgeprune.evaluate.worker import Window, time_window
 from edgeprune.runtime.meters import Energy, Meter
 from tests import bundles
@@ -196,7 +197,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def test_graphs_of_a_bundle_and_a_window_of_one_in_its_process(bundle: Bundle, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="needs ONNX Runtime: pip install onnxruntime")
     frames = frames_of_camera(bundle, None)
-    entries = energy_entries(bundle, frames.frames_FHW3, tmp_path, ["int8"])
+    entries = energy_entries(bundle, frames.frames_FHW3, tmp_path, GraphSelection(["int8"]), "onnxruntime")
     assert [entry.label for entry in entries] == [
         "dense fp32",
         *(f"{name} int8" for name in (*bundles.BUCKETS, "auto")),

@@ -39,20 +39,21 @@ __all__ = [
     "Wanted",
     "camera_files",
     "open_source",
+    "refuse_undecoded",
     "seen_from",
     "what_to_type",
 ]
 
 # A URI with a scheme names its row; `kind_of` tells the others apart.
 SOURCES: dict[str, CameraKind] = {
-    "v4l2": CameraKind(open_v4l2, "0, /dev/video0", endless=True, options=v4l2.OPTIONS),
-    "video": CameraKind(open_video, "a video file", files=lambda path: [Path(path)]),
+    "v4l2": CameraKind(open_v4l2, "0, /dev/video0", endless=True, options=v4l2.OPTIONS, decodes=True),
+    "video": CameraKind(open_video, "a video file", files=lambda path: [Path(path)], decodes=True),
     "images": CameraKind(open_images, "a folder of images", files=lambda path: [Path(path)]),
-    "pipe": CameraKind(open_pipe, "- for standard input", endless=True),
-    "rtsp": CameraKind(open_rtsp, "rtsp://...", scheme=True, endless=True),
-    "rtsps": CameraKind(open_rtsp, "rtsps://...", scheme=True, endless=True),
-    "http": CameraKind(open_web, "http://...", scheme=True, endless=True),
-    "https": CameraKind(open_web, "https://...", scheme=True, endless=True),
+    "pipe": CameraKind(open_pipe, "- for standard input", endless=True, decodes=True),
+    "rtsp": CameraKind(open_rtsp, "rtsp://...", scheme=True, endless=True, decodes=True),
+    "rtsps": CameraKind(open_rtsp, "rtsps://...", scheme=True, endless=True, decodes=True),
+    "http": CameraKind(open_web, "http://...", scheme=True, endless=True, decodes=True),
+    "https": CameraKind(open_web, "https://...", scheme=True, endless=True, decodes=True),
     "csi": CameraKind(open_csi, "csi://0", scheme=True, endless=True, options=csi.OPTIONS),
     "synthetic": CameraKind(open_synthetic, "synthetic://street?seed=1", scheme=True, options=synthetic.OPTIONS),
 }
@@ -119,6 +120,14 @@ def _beside(path: Path) -> list[str]:
 def camera_files(uri: str) -> list[Path]:
     """What a camera reads: a video, an image, a folder of images. Raises InputError as `kind_of`."""
     return SOURCES[kind_of(uri)].files(uri)
+
+
+def refuse_undecoded(uri: str) -> None:
+    """Raises InputError where `--decode` says nothing: the frames of that camera are no compressed video; or as `kind_of`."""
+    name = kind_of(uri)
+    if not SOURCES[name].decodes:
+        hint = "; scale=0 in its URI leaves its frames as large as they are" if name == "csi" else ""
+        raise InputError(f"--decode is of compressed video, which {masked_uri(uri)} is not{hint}; leave it out")
 
 
 def seen_from(uri: str, folder: Path) -> str:

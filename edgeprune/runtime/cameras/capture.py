@@ -41,6 +41,11 @@ class Capture(ABC):
     def damaged(self) -> int:
         """Frames that were left out since the start because they decode badly."""
 
+    @property
+    def decoder(self) -> str | None:
+        """What decodes the frames (`FrameSource.decoder`)."""
+        return self.source.decoder
+
     @abstractmethod
     def get(self, timeout_s: float | None, until_ns: int | None = None) -> tuple[Frame, int] | None:
         """The next frame and how many were dropped since the one before it; None at the end of the stream.
@@ -123,6 +128,10 @@ class Reading(Capture):
     @property
     def damaged(self) -> int:
         return self._opened.damaged if self._opened else 0
+
+    @property
+    def decoder(self) -> str | None:
+        return self._opened.decoder if self._opened else None
 
     @property
     def alive(self) -> bool:

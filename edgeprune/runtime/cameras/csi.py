@@ -4,8 +4,6 @@ Frames reach the CPU as large as the model's input needs them, scaled with their
 its own: on a CPU that takes some 50 ms of a 1280x720 frame. `csi://0?scale=0` leaves them as the sensor gives them.
 """
 
-import os
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +11,7 @@ import numpy as np
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.masking import masked_uri
+from edgeprune.runtime.cameras.gstreamer import HardwareFailed, load_gst, mapped, missing_elements
 from edgeprune.runtime.cameras.kind import Wanted
 from edgeprune.runtime.cameras.query import Option, read_options, split_uri
 from edgeprune.runtime.cameras.source import CameraStalled, CameraUnplugged, FrameSource, Picture
@@ -26,12 +25,7 @@ OPTIONS = {
     "scale": Option(1, least=0, most=1),  # down to what the model needs; 0: frames stay as large as the sensor's
 }
 TURNING = (1, 3, 5, 7)  # flip-methods that exchange width and height (gst-inspect-1.0 nvvidconv)
-PLUGINS = {  # element -> the package that brings it
-    "nvarguscamerasrc": "nvidia-l4t-gstreamer",
-    "nvvidconv": "nvidia-l4t-gstreamer",
-    "appsink": "gstreamer1.0-plugins-base",
-}
-STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
+ELEMENTS = ("nvarguscamerasrc", "nvvidconv", "appsink")
 READ_TIMEOUT_S = 5.0  # without a frame for as long, the camera counts as stalled
 
 
@@ -59,57 +53,6 @@ def pipeline(
     )
 
 
-def keep_output_ours() -> None:
-    """What libraries print from C goes to standard error from now on, and standard output is Python's alone.
-
-    nvarguscamerasrc prints on descriptor 1, from threads of its own and whenever it likes (`GST_ARGUS: Creating output
-    stream`), which would stand amid our JSON. So descriptor 1 becomes a second name of standard error, and `sys.stdout`
-    writes to what it was. For the rest of the process: a camera that hangs prints after it was closed.
-    """
-    try:
-        ours = sys.stdout is not None and sys.stdout.fileno() == STANDARD_OUTPUT
-    except (OSError, ValueError):  # somebody's own stream, without a descriptor
-        ours = False
-    if not ours:
-        return
-    sys.stdout.flush()
-    kept = os.dup(STANDARD_OUTPUT)
-    os.dup2(STANDARD_ERROR, STANDARD_OUTPUT)
-    sys.stdout = os.fdopen(
-        kept, "w", buffering=1 if sys.stdout.isatty() else -1, encoding=sys.stdout.encoding, errors=sys.stdout.errors
-    )
-
-
-def load_gst() -> Any:
-    """GStreamer's Python bindings, initialised.
-
-    Raises:
-        InputError: they aren't there, with the import's own reason.
-    """
-    try:
-        import gi
-
-        gi.require_version("Gst", "1.0")
-        from gi.repository import Gst
-    except (ImportError, ValueError) as error:
-        raise InputError(
-            f"CSI cameras need GStreamer's Python bindings, which cannot be imported ({error}); on a Jetson type: "
-            "sudo apt install python3-gi gir1.2-gstreamer-1.0, and make the environment with --system-site-packages"
-        ) from error
-    keep_output_ours()
-    Gst.init(None)
-    return Gst
-
-
-def missing_plugins(gst: Any) -> str | None:
-    """What a CSI camera needs and this GStreamer lacks, and what to type; None where it is all there."""
-    lacking = [name for name in PLUGINS if gst.ElementFactory.find(name) is None]
-    if not lacking:
-        return None
-    packages = " ".join(dict.fromkeys(PLUGINS[name] for name in lacking))
-    return f"GStreamer has no {', '.join(lacking)}; on a Jetson type: sudo apt install {packages}"
-
-
 def open_csi(uri: str, wanted: Wanted) -> FrameSource:
     """Starts the CSI camera with that sensor number; frames come as small as they are wanted.
 
@@ -125,7 +68,7 @@ def open_csi(uri: str, wanted: Wanted) -> FrameSource:
     seen = (height, width) if options["flip"] in TURNING else (width, height)
     size = scaled(*seen, wanted.within) if wanted.within and scale else seen
     gst = load_gst()
-    if lack := missing_plugins(gst):
+    if lack := missing_elements(gst, ELEMENTS):
         raise InputError(f"cannot open {shown}: {lack}")
     camera = CsiCamera(
         uri, gst, pipeline(int(sensor), **options, size=size if size != seen else None), fps=options["fps"]
@@ -170,22 +113,16 @@ class CsiCamera(FrameSource):
                     f"camera {self.uri} is gone ({error.parse_error()[0]}); reconnect it and run again"
                 )
             if self._sink.get_property("eos"):
-                return
+                raise CameraUnplugged(f"camera {self.uri} ended its stream; check it and run again")
             raise CameraStalled(f"camera {self.uri} gave no frame for {READ_TIMEOUT_S:g} s; check it and run again")
 
     def _image(self, sample: Any) -> np.ndarray:
         """A BGRx buffer, copied out of GStreamer's memory as RGB."""
-        shape = sample.get_caps().get_structure(0)
-        height, width = shape.get_value("height"), shape.get_value("width")
-        buffer = sample.get_buffer()
-        mapped, memory = buffer.map(self._gst.MapFlags.READ)
-        if not mapped:
-            raise CameraUnplugged(f"camera {self.uri}: a frame's memory cannot be read; run again")
         try:
-            bgrx_HW4 = np.frombuffer(memory.data, np.uint8).reshape(height, -1, 4)[:, :width]
-            return np.ascontiguousarray(bgrx_HW4[:, :, 2::-1])
-        finally:
-            buffer.unmap(memory)
+            with mapped(self._gst, sample) as bgrx_HW4:
+                return np.ascontiguousarray(bgrx_HW4[:, :, 2::-1])
+        except HardwareFailed as error:
+            raise CameraUnplugged(f"camera {self.uri}: {error}; run again") from error
 
     def close(self) -> None:
         super().close()

@@ -3,7 +3,9 @@
 import errno
 from typing import Any
 
-from edgeprune.runtime.cameras.pyav import MAX_PIXELS, LiveStream, load_av
+from edgeprune.runtime.cameras.kind import AS_IT_COMES, Wanted
+from edgeprune.runtime.cameras.live import LiveStream
+from edgeprune.runtime.cameras.pyav import MAX_PIXELS, load_av
 
 NEVER_WHOLE = (
     3  # so many in a row from the beginning on: the camera's JPEGs are all like that, such as without their last bits
@@ -51,17 +53,17 @@ class JpegDecoder:
 class LiveJpegs(LiveStream):
     """A live stream whose frames, where they are JPEGs, are held to be whole."""
 
-    def __init__(self, uri: str, container: Any):
-        super().__init__(uri, container)
+    def __init__(self, uri: str, container: Any, wanted: Wanted = AS_IT_COMES):
+        super().__init__(uri, container, wanted)
         self._jpegs = JpegDecoder() if self._stream.codec_context.name == "mjpeg" else None
 
     def decode(self, packet: Any) -> list[Any]:
         if self._jpegs is None:
-            frames: list[Any] = self._stream.codec_context.decode(packet if packet.size else None)
-            return frames
+            return super().decode(packet)
         if not packet.size:  # the end
             return []
         frame = self._jpegs(packet)
         if frame is None:
             raise load_av().error.InvalidDataError(errno.EINVAL, "a damaged JPEG")
+        self._decoder.settle("mjpeg", frame)
         return [frame]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
+from edgeprune.runtime.cameras.decoding import AS_STORED, Decoding
 from edgeprune.runtime.cameras.source import FrameSource
 
 
@@ -16,12 +17,14 @@ class Wanted(NamedTuple):
         within: (height, width) of the input that they are for: a source that scales for free may scale down to it.
         spread: so many of a file's or a folder's alone, evenly over the whole of it, or all where it has no more; what is live
             gives all.
+        decoding: by what compressed video is decoded, and whether its frames come scaled to `within`.
     """
 
     realtime: bool = False
     loop: bool = False
     within: tuple[int, int] | None = None
     spread: int | None = None
+    decoding: Decoding = AS_STORED
 
 
 AS_IT_COMES = Wanted()
@@ -37,6 +40,7 @@ class CameraKind(NamedTuple):
         endless: whether its frames are live and without an end anyway: `realtime` and `loop` are refused.
         options: the names of those of its URI's query: their values are shown where a URI is printed, others are hidden.
         files: the files and folders that it reads, which no output may write over, or into.
+        decodes: whether its frames are compressed video, whose decoder can be chosen.
     """
 
     open: Callable[[str, Wanted], FrameSource]
@@ -45,3 +49,4 @@ class CameraKind(NamedTuple):
     endless: bool = False
     options: Collection[str] = ()
     files: Callable[[str], list[Path]] = lambda uri: []
+    decodes: bool = False

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from edgeprune.base.errors import InputError
+from edgeprune.runtime.cameras.decoding import accel_of
 from edgeprune.runtime.cameras.jpegs import LiveJpegs
 from edgeprune.runtime.cameras.kind import Wanted
 from edgeprune.runtime.cameras.pyav import load_av, open_bytes
@@ -28,15 +29,15 @@ def open_pipe(uri: str, wanted: Wanted) -> FrameSource:
     Raises:
         InputError: nobody writes to it within OPEN_TIMEOUT_S, it is a terminal or a file, or no video is in it.
     """
-    av = load_av()
+    av, accel = load_av(), accel_of(wanted.decoding)
     shown = "standard input" if uri == STANDARD_INPUT else uri
     pipe = _Pipe(_descriptor(uri), OPEN_TIMEOUT_S)
     try:
-        container = open_bytes(pipe.read)
+        container = open_bytes(pipe.read, **accel)
         if not container.streams.video:
             container.close()
             raise InputError(f"no video in {shown}; write a video stream to it, such as MPEG-TS, Matroska or MJPEG")
-        source = PipeStream(uri, container, pipe)
+        source = PipeStream(uri, container, pipe, wanted)
     except TimeoutError:
         pipe.close()
         raise InputError(
@@ -106,8 +107,8 @@ class _Pipe:
 class PipeStream(LiveJpegs):
     """What comes out of a pipe, until its writer closes it."""
 
-    def __init__(self, uri: str, container: Any, pipe: _Pipe):
-        super().__init__(uri, container)
+    def __init__(self, uri: str, container: Any, pipe: _Pipe, wanted: Wanted):
+        super().__init__(uri, container, wanted)
         self.uri = uri  # a path, in which nothing is secret
         self.paced = True
         self._pipe = pipe

@@ -1,16 +1,14 @@
-"""PyAV (the optional extra `video`): imported when first needed; frames as players show them; live streams."""
+"""PyAV (the optional extra `video`): imported when first needed; frames as players show them."""
 
-import errno
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from edgeprune.base.errors import InputError, RunError
-from edgeprune.runtime.cameras.source import CameraStalled, CameraUnplugged, FrameSource, Picture
-from edgeprune.runtime.cameras.whole import WholeFrames
+from edgeprune.base.errors import InputError
+from edgeprune.data.preprocess import letterbox
 
 # Opening: metadata is not always UTF-8. Decoding: of one thread, as FFmpeg conceals and flags damage in H.264 only then
 # (with slice threads, PyAV's default, it does neither; measured, FFmpeg 8.1); pictures of at most 64 megapixels.
@@ -58,11 +56,13 @@ class _Readable:
             return b""
 
 
-def open_bytes(read: Callable[[int], bytes]) -> Any:
-    """A container of what `read(count)` gives: at most so many bytes, as soon as there are some, and none at the end."""
+def open_bytes(read: Callable[[int], bytes], **accel: Any) -> Any:
+    """A container of what `read(count)` gives: at most so many bytes, as soon as there are some, and none at the end.
+
+    `accel`: hardware that decodes it (`accel_of`)."""
     readable = _Readable(read)
     try:
-        return load_av().open(readable, **METADATA)
+        return load_av().open(readable, **METADATA, **accel)
     finally:
         if readable.interrupted:
             raise KeyboardInterrupt
@@ -128,21 +128,48 @@ class ToRgb:
     """Decoded video frames -> contiguous uint8 RGB as players show them: square pixels, turned, mirrored.
 
     One per stream: it keeps its scaler.
+
+    Args:
+        within: (height, width) of a model's input, to whose letterbox frames that are larger are scaled while their colours are
+            converted: a filter of swscale's (a triangle over the pixels that one replaces, as `Preprocess.fit` has it) on
+            luma and chroma by themselves. None: as large as they are.
     """
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, within: tuple[int, int] | None = None) -> None:
         self._reformatter = load_av().video.reformatter.VideoReformatter()
         self._pixel_aspect = plausible_aspect(getattr(stream, "sample_aspect_ratio", None))
+        self._within = within
 
     def __call__(self, frame: Any) -> np.ndarray:
         """A PyAV VideoFrame -> image_HW3."""
-        width, height = frame.width, frame.height
-        if self._pixel_aspect > 1:  # what is too small is scaled up, so that nothing is lost
-            width = round(width * self._pixel_aspect)
-        elif self._pixel_aspect < 1:
-            height = round(height / self._pixel_aspect)
-        image_HW3 = self._reformatter.reformat(frame, width, height, format="rgb24").to_ndarray()
+        scaled = self.scaled(frame)
+        how = {"interpolation": "BILINEAR"} if scaled else {}
+        size = scaled or self._square(frame)
+        image_HW3 = self._reformatter.reformat(frame, *size, format="rgb24", **how).to_ndarray()
         return as_displayed(image_HW3, display_matrix(frame))
+
+    def scaled(self, frame: Any) -> tuple[int, int] | None:
+        """(width, height) that it is scaled to, before it is turned; None where it is not."""
+        return (
+            inside(self._within, *self._square(frame), is_on_its_side(display_matrix(frame))) if self._within else None
+        )
+
+    def _square(self, frame: Any) -> tuple[int, int]:
+        """(width, height) of the frame with square pixels."""
+        if self._pixel_aspect > 1:  # what is too small is scaled up, so that nothing is lost
+            return round(frame.width * self._pixel_aspect), frame.height
+        if self._pixel_aspect < 1:
+            return frame.width, round(frame.height / self._pixel_aspect)
+        return frame.width, frame.height
+
+
+def inside(within: tuple[int, int], width: int, height: int, on_its_side: bool = False) -> tuple[int, int] | None:
+    """(width, height) that a frame is to be scaled to, before it is turned; None where it is no larger than the input."""
+    seen = (width, height) if on_its_side else (height, width)
+    placed = letterbox(*within, *seen)
+    if placed.height >= seen[0] or placed.width >= seen[1]:
+        return None
+    return (placed.height, placed.width) if on_its_side else (placed.width, placed.height)
 
 
 def plausible_aspect(ratio: Any) -> float:
@@ -165,13 +192,10 @@ def display_matrix(frame: Any) -> tuple[int, int, int, int] | None:
 
 def as_displayed(image_HW3: np.ndarray, matrix: tuple[int, int, int, int] | None) -> np.ndarray:
     """The image turned by quarters and mirrored; by other angles than quarters nothing is turned."""
-    if matrix is None:
-        return image_HW3
-    largest = max(map(abs, matrix))
-    a, b, c, d = (value if abs(value) > largest / 8 else 0 for value in matrix)  # cos 90 may be written as a 1
+    a, b, c, d = _rounded(matrix)
     if a and d and not b and not c:
         across, down = a, d
-    elif b and c and not a and not d:
+    elif is_on_its_side(matrix):
         image_HW3 = image_HW3.swapaxes(0, 1)
         across, down = c, b
     else:
@@ -179,59 +203,14 @@ def as_displayed(image_HW3: np.ndarray, matrix: tuple[int, int, int, int] | None
     return np.ascontiguousarray(image_HW3[:: 1 if down > 0 else -1, :: 1 if across > 0 else -1])
 
 
-class LiveStream(FrameSource):
-    """Frames of a container that PyAV keeps open: a V4L2 device or a network camera.
+def is_on_its_side(matrix: tuple[int, int, int, int] | None) -> bool:
+    """Whether what a file shows with that matrix is stored with width and height exchanged."""
+    a, b, c, d = _rounded(matrix)
+    return bool(b and c and not a and not d)
 
-    Packets that can't be decoded (webcams send such while they start) and damaged frames are passed over and counted:
-    newer ones follow. What fails is a `CameraUnplugged`; a subclass may know better.
-    """
 
-    def __init__(self, uri: str, container: Any):
-        self._stream = video_stream(container)
-        rate = self._stream.average_rate
-        super().__init__(uri, live=True, fps=float(rate) if rate else None)
-        self._container = container
-
-    def one_pass(self) -> Iterator[Picture]:
-        av = load_av()
-        to_rgb = ToRgb(self._stream)
-        whole = WholeFrames(references=not self._stream.codec_context.codec.intra_only, hold=False)
-        held = HeldBack(self._stream)
-        try:
-            for packet in self.packets():
-                frames = held.before(packet)
-                try:
-                    frames += self.decode(packet)
-                except av.error.InvalidDataError:
-                    whole.lose()
-                captured_ns = self.captured_ns(packet)
-                for frame in whole.take(frames):
-                    yield Picture(to_rgb(frame), captured_ns=captured_ns)
-                self.damaged = whole.damaged
-        except (av.error.ExitError, TimeoutError) as error:
-            raise CameraStalled(f"camera {self.uri} delivers no more frames; check it and run again") from error
-        except (av.error.FFmpegError, OSError) as error:
-            reason = errno.errorcode.get(error.errno or 0, "") or type(error).__name__
-            raise self.gone(f"{reason}: {error.strerror}") from error
-
-    def packets(self) -> Iterator[Any]:
-        """What the device or the network delivers."""
-        yield from self._container.demux(video=0)
-        raise self.gone("it delivers nothing more")
-
-    def decode(self, packet: Any) -> list[Any]:
-        """The frames of a packet. Raises PyAV's InvalidDataError where it is damaged."""
-        frames: list[Any] = packet.decode()
-        return frames
-
-    def captured_ns(self, packet: Any) -> int | None:
-        """When a packet was captured, by the monotonic clock, where that is known better than by its arrival."""
-        return None
-
-    def gone(self, reason: str) -> RunError:
-        """What a failure in mid-stream is."""
-        return CameraUnplugged(f"camera {self.uri} is gone ({reason}); plug it in or reconnect it, and run again")
-
-    def close(self) -> None:
-        super().close()
-        self._container.close()
+def _rounded(matrix: tuple[int, int, int, int] | None) -> tuple[int, ...]:
+    if matrix is None:
+        return 0, 0, 0, 0
+    largest = max(map(abs, matrix))
+    return tuple(value if abs(value) > largest / 8 else 0 for value in matrix)  # cos 90 may be written as a 1

@@ -9,7 +9,7 @@ from edgeprune.base.duration import shown_duration
 from edgeprune.base.ending import asked
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.service_manager import SERVICE_MANAGER
-from edgeprune.runtime.cameras.capture import Capture, NewestFrame, Opener
+from edgeprune.runtime.cameras.capture import Capture, NewestFrame, Opener, is_camera, open_capture
 from edgeprune.runtime.cameras.source import CameraLost, CameraStalled, CameraUnplugged, Frame, FrameSource
 
 logger = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ class Reconnecting(Capture):
         self._hanging: list[NewestFrame] = []  # what is left of those before
         self._given_up: CameraGivenUp | None = None
         self._damaged_before = self._dropped_before = 0
+        self._decoder_before: str | None = None
         self._first_index = self._next_index = 0  # of this connection's first frame; of the next frame of all
         self._first_s = self._last_s = 0.0  # when this connection gave its first and its last frame
         self._pause_s = FIRST_PAUSE_S
@@ -53,6 +54,10 @@ class Reconnecting(Capture):
     @property
     def damaged(self) -> int:
         return self._damaged_before + (self._reading.damaged if self._reading else 0)
+
+    @property
+    def decoder(self) -> str | None:
+        return (self._reading.decoder if self._reading else None) or self._decoder_before
 
     def get(self, timeout_s: float | None, until_ns: int | None = None) -> tuple[Frame, int] | None:
         """See `Capture.get`.
@@ -148,6 +153,7 @@ class Reconnecting(Capture):
         self._hanging = [each for each in self._hanging if each.alive]
         if self._reading:
             self._damaged_before, self._dropped_before = self.damaged, self.dropped
+            self._decoder_before = self.decoder
             self._first_index, self._first_s, self._last_s = self._next_index, 0.0, 0.0
             self._reading.close()
             if self._reading.alive:
@@ -157,6 +163,11 @@ class Reconnecting(Capture):
     def close(self) -> None:
         if self._reading:
             self._reading.close()
+
+
+def open_lasting(source: FrameSource, opener: Opener, give_up_s: float) -> Capture:
+    """The frames of a source; of a camera that is opened anew where it is lost, unless `give_up_s` is 0."""
+    return Reconnecting(source, opener, give_up_s) if is_camera(source) and give_up_s else open_capture(source)
 
 
 def _what(error: Exception) -> str:

@@ -6,8 +6,10 @@ from typing import Any
 
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.masking import masked_uri
+from edgeprune.runtime.cameras.decoding import accel_of
 from edgeprune.runtime.cameras.kind import Wanted
-from edgeprune.runtime.cameras.pyav import METADATA, LiveStream, load_av
+from edgeprune.runtime.cameras.live import LiveStream
+from edgeprune.runtime.cameras.pyav import METADATA, load_av
 from edgeprune.runtime.cameras.source import CameraLost, FrameSource
 
 OPEN_TIMEOUT_S = 10.0
@@ -15,26 +17,24 @@ READ_TIMEOUT_S = 5.0  # without a packet for as long, the camera counts as stall
 # TCP: lost UDP packets smear the picture. No buffering: it is the classic source of growing lag.
 OPTIONS = {"rtsp_transport": "tcp", "fflags": "nobuffer", "flags": "low_delay"}
 
-
-# RTCP's BYE (RFC 3550, 6.6) says that a sender ends. FFmpeg gives the end of the stream for it as for a connection that
-# is closed, and tells the two apart in a line for debugging alone (libavformat/rtsp.c, ff_rtsp_fetch_packet).
-ANNOUNCED = "Received BYE"
 LAST_S = 1.0  # of an announced length that may be missing: the duration of the last frame, and rounding
 
 
 def open_rtsp(uri: str, wanted: Wanted) -> FrameSource:
     """Connects to a network camera; its source raises CameraStalled after READ_TIMEOUT_S of silence.
 
-    A server that hangs up is lost, unless it had announced the end.
+    A server that ends the stream is lost, whether it says goodbye (RTCP's BYE, RFC 3550, 6.6: cameras send it when they are
+    rebooted) or not.
 
     Raises:
         InputError: no answer within OPEN_TIMEOUT_S, refused, wrong password, no such stream, no video in it.
     """
     av = load_av()
     shown = masked_uri(uri)
+    accel = accel_of(wanted.decoding)
     began_s = time.monotonic()
     try:
-        container = av.open(uri, options=OPTIONS, timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S), **METADATA)
+        container = av.open(uri, options=OPTIONS, timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S), **METADATA, **accel)
     except (av.error.FFmpegError, OSError, UnicodeError) as error:
         if time.monotonic() - began_s >= OPEN_TIMEOUT_S:  # FFmpeg's error for this differs with how far it got
             raise InputError(
@@ -46,31 +46,20 @@ def open_rtsp(uri: str, wanted: Wanted) -> FrameSource:
     if not container.streams.video:
         container.close()
         raise InputError(f"no video in {shown}; name the path of a video stream")
-    return NetworkCamera(uri, container)
+    return NetworkCamera(uri, container, wanted)
 
 
 class NetworkCamera(LiveStream):
-    """A stream that is over where its sender says so, or where all that it had announced has come; else it is lost."""
+    """A stream without an end: where it ends it is lost, unless all that it had announced has come."""
 
     def packets(self) -> Iterator[Any]:
-        av = load_av()
-        packets = self._container.demux(video=0)
-        announced, end_s = False, 0.0
-        av.logging.set_level(av.logging.DEBUG)
-        try:
-            while True:
-                with av.logging.Capture() as said:
-                    packet = next(packets, None)
-                announced = announced or any(ANNOUNCED in message for _, _, message in said)
-                if packet is None:
-                    break
-                if packet.pts is not None:
-                    end_s = max(end_s, float(packet.pts * packet.time_base))
-                yield packet
-        finally:
-            av.logging.set_level(av.logging.PANIC)
-        if not announced and not self._came_whole(end_s):
-            raise self.gone("it hung up without announcing an end")
+        end_s = 0.0
+        for packet in self._container.demux(video=0):
+            if packet.pts is not None:
+                end_s = max(end_s, float(packet.pts * packet.time_base))
+            yield packet
+        if not self._came_whole(end_s):
+            raise self.gone("it ended the stream")
 
     def _came_whole(self, end_s: float) -> bool:
         """Whether it is a recording of an announced length (SDP's `a=range`), and that was reached."""

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from edgeprune.base.ending import asked
 from edgeprune.base.errors import InputError, RunError
-from edgeprune.runtime.cameras.capture import Capture, open_capture
+from edgeprune.runtime.cameras.capture import Capture, Opener, open_capture
+from edgeprune.runtime.cameras.reconnect import GIVE_UP_S, open_lasting
 from edgeprune.runtime.cameras.source import Frame, FrameSource
 
 logger = logging.getLogger(__name__)
@@ -14,7 +15,9 @@ logger = logging.getLogger(__name__)
 PROGRESS_S = 10.0  # between two lines of progress
 
 
-def sample_frames(source: FrameSource, count: int, seconds: float, least: int) -> Iterator[Frame]:
+def sample_frames(
+    source: FrameSource, count: int, seconds: float, least: int, opener: Opener | None = None
+) -> Iterator[Frame]:
     """Frames of a camera, which is closed at their end.
 
     Args:
@@ -22,13 +25,15 @@ def sample_frames(source: FrameSource, count: int, seconds: float, least: int) -
         count: of frames that are wanted; a recording may have fewer.
         seconds: from the first frame to the last where the camera is live: neighbours show the same.
         least: fewer frames are an error.
+        opener: opens a live camera anew that is lost after its first frame, for up to GIVE_UP_S; without, that is an error.
 
     Raises:
         InputError: the recording has too few; what the source raises.
-        RunError: a live camera ended before it gave all; what the source raises: it stalls, is unplugged or lost.
+        RunError: a live camera ended before it gave all, or is given up; what the source raises: it stalls, is unplugged or
+            lost.
     """
     taken, said_s = 0, time.monotonic()
-    with open_capture(source) as capture:
+    with open_lasting(source, opener, GIVE_UP_S) if opener else open_capture(source) as capture:
         for frame in _over_time(capture, count, seconds) if source.live else _all(capture):
             yield frame
             taken += 1

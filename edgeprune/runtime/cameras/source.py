@@ -24,7 +24,7 @@ class CameraUnplugged(RunError):
 
 
 class CameraLost(RunError):
-    """The connection to a network camera is lost: it ended without having announced its end."""
+    """The connection to a network camera is lost, or the camera ended its stream: one that is live has no end."""
 
 
 class StreamTruncated(RunError):
@@ -73,6 +73,8 @@ class FrameSource(ABC):
         fps: nominal frame rate, or None where there is none.
         paced: a file that is played at its own times: a long wait for a frame is no stall.
         damaged: frames that were left out until now because they decode badly.
+        decoder: what decodes its frames, `h264 (software, 1 thread)` or `h264 via vaapi`, once there is one; None where nothing
+            is decoded.
         note: a line that a person should read before the first frame, or None.
 
     `next()` raises StopIteration at the end, and CameraStalled, CameraUnplugged, CameraLost or StreamTruncated instead of
@@ -85,6 +87,7 @@ class FrameSource(ABC):
         self.fps = fps
         self.paced = paced
         self.damaged = 0
+        self.decoder: str | None = None
         self.note: str | None = None
         self._loop = loop
         self._index = 0

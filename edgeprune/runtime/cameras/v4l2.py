@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from edgeprune.base.errors import InputError, choose
+from edgeprune.runtime.cameras.decoding import accel_of
 from edgeprune.runtime.cameras.jpegs import LiveJpegs
 from edgeprune.runtime.cameras.kind import Wanted
 from edgeprune.runtime.cameras.pyav import load_av
@@ -65,9 +66,10 @@ def open_v4l2(uri: str, wanted: Wanted) -> FrameSource:
         raise InputError(
             f"no camera at {device}; {listed}; type one of these, a video file or synthetic://street?seed=1"
         )
-    container = _open(device, _options(device, asked, wanted.within), [other for other in there if other != device])
+    others = [other for other in there if other != device]
+    container = _open(device, _options(device, asked, wanted.within), others, accel_of(wanted.decoding))
     try:
-        camera = V4l2Camera(uri, container)
+        camera = V4l2Camera(uri, container, wanted)
         _check(device, asked, camera, container)
     except BaseException:
         container.close()
@@ -140,12 +142,11 @@ def _shown(asked: Asked) -> str:
     return " ".join(word for word in (*words, f"at {asked.fps:g} fps" if asked.fps else "") if word)
 
 
-def _open(device: str, options: dict[str, str], others: list[str]) -> Any:
+def _open(device: str, options: dict[str, str], others: list[str], accel: dict[str, Any]) -> Any:
     av = load_av()
+    timeouts_s = (OPEN_TIMEOUT_S, READ_TIMEOUT_S)
     try:
-        return av.open(
-            device, format="v4l2", options={"fflags": NONBLOCK, **options}, timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S)
-        )
+        return av.open(device, format="v4l2", options={"fflags": NONBLOCK, **options}, timeout=timeouts_s, **accel)
     except PermissionError as error:
         raise InputError(
             f"no permission to open {device}; type: sudo usermod -aG video $USER, and log in again"
@@ -172,8 +173,8 @@ def _check(device: str, asked: Asked, camera: FrameSource, container: Any) -> No
 class V4l2Camera(LiveJpegs):
     """Frames of a V4L2 device that is read without blocking, each captured when its driver says so."""
 
-    def __init__(self, uri: str, container: Any):
-        super().__init__(uri, container)
+    def __init__(self, uri: str, container: Any, wanted: Wanted):
+        super().__init__(uri, container, wanted)
         self.uri = uri  # a device and its mode, in which nothing is secret
         self._last_ns = 0
 
@@ -188,6 +189,7 @@ class V4l2Camera(LiveJpegs):
                     last_s = time.monotonic()
                     copied = av.Packet(bytes(packet))
                     copied.pts, copied.time_base = packet.pts, packet.time_base
+                    copied.is_keyframe = packet.is_keyframe
                     del packet
                     if copied.size:
                         yield copied

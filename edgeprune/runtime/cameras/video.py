@@ -1,5 +1,6 @@
 """Video files, through PyAV: every whole frame in order and at its time, or paced like a camera."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from fractions import Fraction
@@ -7,13 +8,18 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
-from edgeprune.base.errors import InputError
+from edgeprune.base.errors import InputError, RunError
 from edgeprune.data import spread
+from edgeprune.runtime.cameras.decoder import Decoder, without_hardware
+from edgeprune.runtime.cameras.decoding import GSTREAMER, Device, accel_of, find_device
+from edgeprune.runtime.cameras.gstreamer import HardwareFailed
 from edgeprune.runtime.cameras.kind import Wanted
-from edgeprune.runtime.cameras.pyav import METADATA, HeldBack, ToRgb, load_av, video_stream
+from edgeprune.runtime.cameras.pyav import METADATA, HeldBack, display_matrix, load_av, video_stream
 from edgeprune.runtime.cameras.source import FrameSource, Picture, StreamTruncated
 from edgeprune.runtime.cameras.times import TS_DISCONTINUOUS, PresentationClock
 from edgeprune.runtime.cameras.whole import WholeFrames
+
+logger = logging.getLogger(__name__)
 
 SLOW_S = 5  # between frames: a time-lapse, whatever its header says
 
@@ -24,6 +30,7 @@ def open_video(uri: str, wanted: Wanted) -> FrameSource:
     Raises:
         InputError: it can't be read, isn't a video, or was cut off before its index (MP4 files keep it at one end).
     """
+    device = find_device(wanted.decoding)
     with _open(uri) as container:
         stream = video_stream(container, strict=True)
         packets = list(islice(_demux(uri, container, stream), 4))
@@ -32,6 +39,8 @@ def open_video(uri: str, wanted: Wanted) -> FrameSource:
         if wanted.realtime and not rate and first.pts is None:
             raise InputError(f"{uri} names no frame rate to play it at; leave --realtime out")
         strict = stream.codec_context.codec.intra_only and _decodes(first)
+        if device and (reason := _of_software(device, stream, packets)):
+            wanted = wanted._replace(decoding=without_hardware(wanted.decoding, uri, reason))
     fps = float(rate) if rate else None
     return VideoFile(uri, wanted, fps=fps, strict=strict)
 
@@ -76,11 +85,26 @@ def _decodes(packet: Any) -> bool:
     return True
 
 
-def _open(path: str) -> Any:
+def _of_software(device: Device, stream: Any, packets: list[Any]) -> str | None:
+    """Why hardware is not even tried; None where it is."""
+    if stream.codec_context.codec.intra_only:
+        return f"{stream.codec_context.name}: damage is noticed by software alone"
+    if device.name != GSTREAMER:
+        return None
+    with suppress(
+        load_av().error.FFmpegError
+    ):  # PyAV's decoder knows how a file wants to be shown, GStreamer's does not
+        for packet in packets:
+            if any(display_matrix(frame) for frame in packet.decode()):
+                return "its frames are turned"
+    return None
+
+
+def _open(path: str, **accel: Any) -> Any:
     av = load_av()
     try:
         # `file:`, as FFmpeg takes what stands before a colon for a protocol; from `file:` a playlist reaches files alone
-        container = av.open(f"file:{path}", **METADATA)
+        container = av.open(f"file:{path}", **METADATA, **accel)
     except (av.error.FFmpegError, OSError, UnicodeError) as error:
         raise InputError(
             f"cannot read {path} as a video ({getattr(error, 'strerror', error)}); an MP4 that was cut off before its "
@@ -108,26 +132,50 @@ class VideoFile(FrameSource):
         self._path = self.uri = uri  # a path, in which nothing is secret
         self._strict = strict
         self._picked = frozenset(spread(_count(uri), wanted.spread)) if wanted.spread else None
+        self._wanted = wanted
 
     def one_pass(self) -> Iterator[Picture]:
+        before = self.damaged
+        try:
+            yield from self._by(self._wanted)
+        except HardwareFailed as error:
+            if self.decoder:
+                raise RunError(
+                    f"{self.decoder} failed in {self.uri} ({error}); run again with --decode software"
+                ) from error
+            software = without_hardware(self._wanted.decoding, self.uri, str(error))
+            logger.info(f"{self.uri}: hardware does not decode it ({error}); software does")
+            self._wanted = self._wanted._replace(decoding=software)
+            self.damaged = before
+            yield from self._by(self._wanted)
+
+    def _by(self, wanted: Wanted) -> Iterator[Picture]:
+        """A pass by the decoder that is wanted. Raises HardwareFailed where it gives no frames, or no more."""
         av = load_av()
-        with _open(self._path) as container:
+        with _open(self._path, **accel_of(wanted.decoding)) as container:
             stream = video_stream(container, strict=self._strict)
-            shown, seen = _Shown(container, stream, self._picked), _Seen()
+            decoder = Decoder(self.uri, stream, wanted, said=self.decoder)
+            shown, seen = _Shown(container, stream, self._picked, decoder), _Seen()
             whole = WholeFrames(references=not stream.codec_context.codec.intra_only, hold=True)
-            held = HeldBack(stream)
             transport = bool(container.format.flags & TS_DISCONTINUOUS)
+            take = _Take(stream, decoder, whole, transport=transport)
             before = self.damaged
             try:
                 for packet in container.demux(stream):
                     seen.add(packet)
-                    yield from shown.pictures(whole.take(self._decode(packet, held, whole, transport)))
+                    frames = take(packet)
+                    self.decoder = decoder.name
+                    yield from shown.pictures(whole.take(frames))
                     self.damaged = before + whole.damaged
             except (av.error.FFmpegError, OSError):
                 whole.lose()
+            finally:
+                decoder.close()
             yield from shown.pictures(whole.end())
             self.damaged = before + whole.damaged
             short = seen.short_of(container, stream) and not _riff_ends_well(self._path)
+        if not shown.frames and decoder.hardware:
+            raise HardwareFailed("it gave no frame")
         if not shown.frames:
             raise InputError(f"no frame of {self.uri} can be decoded; copy or record it again")
         if short or (whole.damaged and not transport):
@@ -137,16 +185,26 @@ class VideoFile(FrameSource):
                 "copy or record the file again for the rest"
             )
 
-    def _decode(self, packet: Any, held: HeldBack, whole: WholeFrames, transport: bool) -> list[Any]:
-        """A packet's frames; none where it is cut off (in a transport stream the flag says only that one was lost)."""
+
+class _Take:
+    """A packet's frames; none where it is cut off.
+
+    transport: of a transport stream that flag says only that a packet was lost.
+    """
+
+    def __init__(self, stream: Any, decoder: Decoder, whole: WholeFrames, *, transport: bool):
+        self._decoder, self._whole, self._transport = decoder, whole, transport
+        self._held = HeldBack(stream)
+
+    def __call__(self, packet: Any) -> list[Any]:
         frames: list[Any] = []
         try:
-            frames += held.before(packet)
-            if not packet.is_corrupt or transport:
-                return frames + packet.decode()
+            frames += self._held.before(packet)
+            if not packet.is_corrupt or self._transport:
+                return frames + self._decoder.decode(packet)
         except load_av().error.FFmpegError:
             pass
-        whole.lose()
+        self._whole.lose()
         return frames
 
 
@@ -157,9 +215,9 @@ class _Shown:
         frames: how many there were until now, those included that were not picked.
     """
 
-    def __init__(self, container: Any, stream: Any, picked: frozenset[int] | None):
+    def __init__(self, container: Any, stream: Any, picked: frozenset[int] | None, decoder: Decoder):
         self.frames = 0
-        self._to_rgb, self._clock, self._picked = ToRgb(stream), PresentationClock(container, stream), picked
+        self._to_rgb, self._clock, self._picked = decoder.rgb, PresentationClock(container, stream), picked
 
     def pictures(self, frames: Iterable[Any]) -> Iterator[Picture]:
         """Of the frames that are picked, or of all."""

@@ -14,10 +14,13 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.masking import masked, masked_uri
+from edgeprune.runtime.cameras.decoder import Named
+from edgeprune.runtime.cameras.decoding import accel_of
 from edgeprune.runtime.cameras.jpegs import JpegDecoder
 from edgeprune.runtime.cameras.kind import Wanted
+from edgeprune.runtime.cameras.live import LiveStream
 from edgeprune.runtime.cameras.multipart import BadPart, parts_of
-from edgeprune.runtime.cameras.pyav import LiveStream, ToRgb, load_av, open_bytes
+from edgeprune.runtime.cameras.pyav import load_av, open_bytes
 from edgeprune.runtime.cameras.source import CameraLost, CameraStalled, FrameSource, Picture
 
 TIMEOUT_S = 8.0  # for an answer, and without a byte of the stream, before the camera counts as stalled
@@ -65,14 +68,14 @@ def open_web(uri: str, wanted: Wanted) -> FrameSource:
     try:
         kind = response.headers.get_content_type()
         if kind.startswith("multipart/"):
-            return WebCamera(uri, response)
+            return WebCamera(uri, response, wanted)
         if kind.startswith(("image/", "text/")) or response.length is not None:
             size = f", {response.length:,} bytes" if response.length is not None else ""
             raise InputError(
                 f"{shown} is no stream but {kind}{size}; name the path of the camera's stream, or download the file and give "
                 "its name"
             )
-        return _other_stream(uri, shown, response)
+        return _other_stream(uri, shown, response, wanted)
     except BaseException:
         response.close()
         raise
@@ -130,10 +133,10 @@ def _unreachable(shown: str, error: Exception) -> InputError:
     return InputError(f"cannot open {shown}: {text}; check the address, the port and the network")
 
 
-def _other_stream(uri: str, shown: str, response: http.client.HTTPResponse) -> FrameSource:
-    av = load_av()
+def _other_stream(uri: str, shown: str, response: http.client.HTTPResponse, wanted: Wanted) -> FrameSource:
+    av, accel = load_av(), accel_of(wanted.decoding)
     try:
-        container = open_bytes(response.read1)
+        container = open_bytes(response.read1, **accel)
     except (av.error.FFmpegError, OSError, ValueError, http.client.HTTPException) as error:
         raise InputError(
             f"no video in {shown} ({getattr(error, 'strerror', None) or error}); name the path of a video stream"
@@ -141,7 +144,7 @@ def _other_stream(uri: str, shown: str, response: http.client.HTTPResponse) -> F
     if not container.streams.video:
         container.close()
         raise InputError(f"no video in {shown}; name the path of a video stream")
-    return WebStream(uri, container, response)
+    return WebStream(uri, container, response, wanted)
 
 
 def _lost(uri: str, reason: str) -> RunError:
@@ -153,8 +156,8 @@ def _lost(uri: str, reason: str) -> RunError:
 class WebStream(LiveStream):
     """A stream of a container format over HTTP."""
 
-    def __init__(self, uri: str, container: Any, response: http.client.HTTPResponse):
-        super().__init__(uri, container)
+    def __init__(self, uri: str, container: Any, response: http.client.HTTPResponse, wanted: Wanted):
+        super().__init__(uri, container, wanted)
         self._response = response
 
     def gone(self, reason: str) -> RunError:
@@ -166,26 +169,29 @@ class WebStream(LiveStream):
 
 
 class WebCamera(FrameSource):
-    """JPEGs as parts of a body. Damaged ones are left out and counted; where the body announces its end, it has ended."""
+    """JPEGs as parts of a body. Damaged ones are left out and counted; where the body ends, announced or not, it is lost."""
 
-    def __init__(self, uri: str, response: http.client.HTTPResponse):
+    def __init__(self, uri: str, response: http.client.HTTPResponse, wanted: Wanted):
         super().__init__(uri, live=True, fps=None)
         self._response = response
+        self._named = Named(self.uri, None, wanted)
 
     def one_pass(self) -> Iterator[Picture]:
         av, decode = load_av(), JpegDecoder()
-        to_rgb = ToRgb(None)
         try:
             for part in parts_of(self._response):
                 frame = decode(av.Packet(part))
                 if frame is None:
                     self.damaged += 1
                 else:
-                    yield Picture(to_rgb(frame))
+                    self._named.settle("mjpeg", frame)
+                    self.decoder = self._named.name
+                    yield Picture(self._named.rgb(frame))
+            raise _lost(self.uri, "it ended the stream")
         except TimeoutError as error:
             raise CameraStalled(f"camera {self.uri} delivers no more frames; check it and run again") from error
         except EOFError as error:
-            raise _lost(self.uri, "it hung up without announcing an end") from error
+            raise _lost(self.uri, "it ended the stream") from error
         except (BadPart, OSError, http.client.HTTPException) as error:
             raise _lost(self.uri, getattr(error, "strerror", None) or str(error) or type(error).__name__) from error
 

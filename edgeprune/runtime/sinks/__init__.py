@@ -46,8 +46,8 @@ SINKS: dict[str, SinkKind] = {
     ),
     "labels": SinkKind(
         "FOLDER",
-        "Label maps: a new or empty folder of PNGs of class ids, one per frame, or a file (.npz), which is replaced; with "
-        "their confidence (.pgm) where the bundle has it.",
+        "Label maps: a new or empty folder of PNGs of class ids, one per frame, or a file (.npz), which is replaced; FOLDER/ "
+        "and FOLDER.npz/ have no end; with their confidence (.pgm) where the bundle has it.",
         label_output,
         open_labels,
     ),

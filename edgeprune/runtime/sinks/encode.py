@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from edgeprune.base.errors import InputError, RunError
-from edgeprune.base.outputs import OutputRemoved, create_partial, finish_partial, refuse_remains, with_suffix
+from edgeprune.base.outputs import refuse_remains, with_suffix
 from edgeprune.runtime.cameras.pyav import load_av
+from edgeprune.runtime.sinks.partial import PartialFile
 
 # The first that PyAV's FFmpeg offers. x264 and x265 are in its wheels too, under the GPL: never by default.
 # Measured on 768x432 street frames, two x86 cores, PyAV 18.1, conversion from RGB included: VP9 3.3 ms a frame,
@@ -72,9 +73,9 @@ class VideoWriter:
         self._encoding_error: type[Exception] = av.error.FFmpegError
         self._video_frame: Callable[..., Any] = av.VideoFrame.from_ndarray
         self._key_frame = av.video.frame.PictureType.I
-        self.partial, file = create_partial(path, "a video")
-        self.kept: Path | None = self.partial
-        self._disk = _Disk(file)
+        self._output = PartialFile(path, "a video")
+        self.partial = self._output.partial
+        self._disk = _Disk(self._output.file)
         self._container = av.open(self._disk, "w", format="mp4", options=FRAGMENTED)
         rate = Fraction(fps).limit_denominator(1001)
         self._stream = self._container.add_stream(self.encoder, rate=rate, options=ENCODERS[self.encoder])
@@ -87,6 +88,11 @@ class VideoWriter:
         self._next_key_tick = 0
         self._first_s: float | None = None
         self._closed = False
+
+    @property
+    def kept(self) -> Path | None:
+        """Where the video lies now; None where there is none any more."""
+        return self._output.kept
 
     @property
     def size(self) -> int:
@@ -138,9 +144,7 @@ class VideoWriter:
             with suppress(OSError, self._encoding_error):
                 close()
         if not self._disk.fragments:
-            self.kept = None
-            with suppress(OSError):
-                self.partial.unlink()
+            self._output.remove()
 
     def _end(self, name: Path) -> None:
         if self._closed:
@@ -151,12 +155,7 @@ class VideoWriter:
         self._put(lambda: self._container.mux(self._stream.encode(None)))
         self._put(self._container.close)
         self._closed = True
-        try:
-            finish_partial(self.partial, self._disk.file, name)
-        except OutputRemoved:
-            self.kept = None
-            raise
-        self.kept = name
+        self._output.finish(name)
 
     def close(self) -> None:
         """Ends the video and renames it to its final name; does nothing after a failure or a second time.

@@ -16,10 +16,10 @@ import numpy as np
 
 from edgeprune.base.errors import RunError
 from edgeprune.base.files import partial_path
-from edgeprune.base.outputs import OutputRemoved, create_partial, finish_partial
 from edgeprune.data.image import IMAGE_SUFFIXES
 from edgeprune.data.samples import UInt8
 from edgeprune.runtime.row import Row, milliseconds
+from edgeprune.runtime.sinks.partial import PartialFile
 from edgeprune.runtime.sinks.sink import Sink
 from edgeprune.runtime.tasks import Result
 
@@ -49,18 +49,27 @@ class LabelArchive(Sink):
 
     def __init__(self, path: Path):
         self.path = path
-        self.partial, self._file = create_partial(path, "label maps")
-        self._kept: Path | None = self.partial
+        self._output = PartialFile(path, "label maps")
+        self.partial, self._file = self._output.partial, self._output.file
         before = partial_path(path)
         if self.partial != before and not zipfile.is_zipfile(before):
             self.note = f"{before} was killed in writing; `zip -FF {before} --out FILE.npz` makes it readable"
         self._members: list[list[zipfile.ZipInfo]] = []  # of each frame
         self._names: set[str] = set()
-        self._whole_bytes = 0
+        self._whole_bytes = self._directory_bytes = 0
 
     @property
     def kept(self) -> Path | None:
-        return self._kept
+        return self._output.kept
+
+    @property
+    def size(self) -> int:
+        """Its bytes, once it has its directory, at most."""
+        return self._whole_bytes + self._directory_bytes
+
+    def fileno(self) -> int:
+        """The descriptor of the open file."""
+        return self._file.fileno()
 
     def add(self, result: Result, row: Row) -> Row:
         start_ns = time.monotonic_ns()
@@ -78,6 +87,7 @@ class LabelArchive(Sink):
             member.header_offset = self._whole_bytes
             self._whole_bytes += len(data)
         self._members.append([member for _, member in packed])
+        self._directory_bytes += _entry_bytes(self._members[-1])
         self._names.add(name)
         return row.after_encoding(milliseconds(start_ns, time.monotonic_ns()))
 
@@ -91,7 +101,7 @@ class LabelArchive(Sink):
     def _failure(self, error: OSError) -> RunError:
         """Ends the file, and says why, and how many frames are in it: fewer than were taken."""
         self._end_full()
-        kept = f"the first {len(self._members)} frames are in {self.partial}" if self._kept else "none is kept in it"
+        kept = f"the first {len(self._members)} frames are in {self.partial}" if self.kept else "none is kept in it"
         return RunError(
             f"cannot write on to {self.path} ({error.strerror}); {kept}; free some space or name another folder, and run "
             "again"
@@ -100,7 +110,7 @@ class LabelArchive(Sink):
     def _end_full(self) -> None:
         """Ends the file on a full disk, with as many frames as leave room for their directory."""
         room = self._whole_bytes
-        sizes = [sum(ENTRY_BYTES + len(member.filename.encode()) for member in frame) for frame in self._members]
+        sizes = [_entry_bytes(frame) for frame in self._members]
         while self._members and self._whole_bytes + sum(sizes) + ENTRY_BYTES > room:
             self._whole_bytes = self._members.pop()[0].header_offset
             sizes.pop()
@@ -110,14 +120,7 @@ class LabelArchive(Sink):
                 self._put(self._directory())
                 self._file.close()
                 return
-        self._remove()
-
-    def _remove(self) -> None:
-        """What holds nothing, or nothing that can be read, goes."""
-        self._kept = None
-        with suppress(OSError):
-            self._file.close()
-            self.partial.unlink()
+        self._output.remove()
 
     def _directory(self) -> bytes:
         """What stands behind the members."""
@@ -136,18 +139,18 @@ class LabelArchive(Sink):
         if self._file.closed:
             return
         if not self._members:
-            self._remove()
+            self._output.remove()
             return
         try:
             self._put(self._directory())
         except OSError as error:
             raise self._failure(error) from error
-        try:
-            finish_partial(self.partial, self._file, name)
-        except OutputRemoved:
-            self._kept = None
-            raise
-        self._kept = name
+        self._output.finish(name)
+
+
+def _entry_bytes(frame: list[zipfile.ZipInfo]) -> int:
+    """What a frame takes in the directory, at most."""
+    return sum(ENTRY_BYTES + len(member.filename.encode()) for member in frame)
 
 
 class _Behind(io.BytesIO):

@@ -14,34 +14,35 @@ from pathlib import Path
 from PIL import Image
 
 from edgeprune.base.errors import InputError, RunError
-from edgeprune.base.outputs import (
-    OutputRemoved,
-    create_partial_folder,
-    finish_partial_folder,
-    refuse_full_folder,
-    refuse_remains,
-)
+from edgeprune.base.outputs import OutputRemoved, refuse_full_folder, refuse_remains
 from edgeprune.data.image import IMAGE_SUFFIXES
 from edgeprune.data.samples import UInt8
 from edgeprune.runtime.cameras.source import FrameSource
 from edgeprune.runtime.row import Row, milliseconds
 from edgeprune.runtime.sinks.label_archive import ARCHIVE, LabelArchive, free_name, stem_of
+from edgeprune.runtime.sinks.partial import PartialFolder
+from edgeprune.runtime.sinks.segments import Kind, Segments, folder_output, on_disk
 from edgeprune.runtime.sinks.sink import Output, Sink
 from edgeprune.runtime.tasks import Result
 
 UNFINISHED = ".unfinished"  # name of the PNG that is being written
+SEGMENT_S = 86_400.0  # of the folders and archives that follow each other, at most
+FOLDERS = Kind("labels", ("",), "labels.npz", inner=(".png", ".pgm", UNFINISHED))
+ARCHIVES = Kind("labels", (ARCHIVE,), "labels.npz")
 # zlib's; of 768x432 street frames on an x86 core 3 takes 1.8 ms and 10 KB, 1 takes 2.3 ms, Pillow's own 6 takes 3.3 ms
 COMPRESSION = 3
 
 
 def label_output(name: str) -> Output:
-    """The folder, or the .npz file.
+    """The folder, or the .npz file; of a name with a slash at its end the folder that has no end.
 
     Raises:
         InputError: a folder that isn't empty, a file where a folder is wanted or the other way round, or what a failed run
             kept.
     """
     path = Path(name)
+    if name.endswith("/"):
+        return folder_output(name, kind_of(path))
     refuse_remains(path)
     if path.suffix == ARCHIVE:
         if path.is_dir():
@@ -69,6 +70,8 @@ def label_output(name: str) -> Output:
 def open_labels(name: str, source: FrameSource) -> Sink:
     """The sink for that folder or file. Raises InputError as `label_output`, or where it can't be written to."""
     output = label_output(name)
+    if output.endless:
+        return LabelSeries(output.path)
     return LabelFolder(output.path) if output.folder else LabelArchive(output.path)
 
 
@@ -80,14 +83,15 @@ class LabelFolder(Sink):
 
     def __init__(self, folder: Path):
         self.path = folder
-        self.partial = create_partial_folder(folder, "label maps")
-        self._kept: Path | None = self.partial
+        self._output = PartialFolder(folder, "label maps")
+        self.partial = self._output.partial
         self._frames = 0
+        self.size = 0  # that they take of the disk
         self._ended = False
 
     @property
     def kept(self) -> Path | None:
-        return self._kept
+        return self._output.kept
 
     def add(self, result: Result, row: Row) -> Row:
         start_ns = time.monotonic_ns()
@@ -104,6 +108,7 @@ class LabelFolder(Sink):
                 (self.partial / f"{name}.pgm").unlink()
             raise self._failure(error) from error
         self._frames += 1
+        self.size += sum(on_disk(len(data)) for data in maps.values())
         return row.after_encoding(milliseconds(start_ns, time.monotonic_ns()))
 
     def _failure(self, error: OSError) -> RunError:
@@ -112,18 +117,13 @@ class LabelFolder(Sink):
         with suppress(OSError):
             (self.partial / UNFINISHED).unlink()
         if not self.partial.is_dir():
-            self._kept = None
+            self._output.kept = None
             return OutputRemoved(f"{self.partial} was removed or moved by another process while it was written")
         if not self._frames:
-            self._remove_empty()
+            self._output.remove()
         return RunError(
             f"cannot write on to {self.path} ({error.strerror}); free some space or name another folder, and run again"
         )
-
-    def _remove_empty(self) -> None:
-        self._kept = None
-        with suppress(OSError):
-            self.partial.rmdir()
 
     def close(self) -> None:
         self._end(self.path)
@@ -136,14 +136,76 @@ class LabelFolder(Sink):
             return
         self._ended = True
         if not self._frames:
-            self._remove_empty()
+            self._output.remove()
             return
+        self._output.finish(name)
+
+
+def kind_of(folder: Path) -> Kind:
+    """What follows each other in a folder without an end: in `maps.npz/` archives, else folders of PNGs."""
+    return ARCHIVES if folder.suffix == ARCHIVE else FOLDERS
+
+
+class LabelSeries(Sink):
+    """Label maps without an end: folders of PNGs, or archives, each with an eighth of the disk that they may take, or of a day;
+    the oldest go.
+
+    A frame's map is with the kernel before the next frame. Archives are put on the disk as rows are; PNGs when the system does.
+
+    Raises:
+        InputError: the folder can't be written to.
+    """
+
+    def __init__(self, folder: Path):
+        kind = kind_of(folder)
+        self._segments = Segments(folder, kind, kind.suffixes[0], "label maps")
+        self._begin = LabelArchive if kind is ARCHIVES else LabelFolder
+        self._current: LabelFolder | LabelArchive | None = None
+        self._until_s = 0.0
+        self._frames = 0
+
+    @property
+    def kept(self) -> Path | None:
+        return self._segments.folder if self._frames else None
+
+    def bound(self, keep_bytes: int) -> None:
+        self._segments.keep_bytes = keep_bytes
+
+    def add(self, result: Result, row: Row) -> Row:
+        start_ns = time.monotonic_ns()
+        current = self._current
+        if current is None or current.size >= self._segments.segment_bytes or time.monotonic() >= self._until_s:
+            current = self._next()
+        begun_ns = time.monotonic_ns()
+        row = current.add(result, row)
+        added_ns = time.monotonic_ns()
+        self._frames += 1
+        self._segments.make_room(current.size)
+        return row.after_encoding(milliseconds(start_ns, begun_ns) + milliseconds(added_ns, time.monotonic_ns()))
+
+    def _next(self) -> LabelFolder | LabelArchive:
+        """Ends what is written, and begins the next."""
+        if self._current:
+            self._current.close()
+        self._current = self._begin(self._segments.next_path())
+        if isinstance(self._current, LabelArchive):
+            self._segments.follow(self._current.fileno())
+        self._until_s = time.monotonic() + SEGMENT_S
+        return self._current
+
+    def close(self) -> None:
         try:
-            finish_partial_folder(self.partial, name)
-        except OutputRemoved:
-            self._kept = None
-            raise
-        self._kept = name
+            if self._current:
+                self._current.close()
+        finally:
+            self._segments.close()
+
+    def abandon(self) -> None:
+        try:
+            if self._current:
+                self._current.abandon()
+        finally:
+            self._segments.close()
 
 
 def _png(result: Result) -> bytes:

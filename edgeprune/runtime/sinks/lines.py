@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from edgeprune.base.errors import RunError
-from edgeprune.base.outputs import OutputRemoved, create_partial, finish_partial
+from edgeprune.runtime.sinks.partial import PartialFile
 from edgeprune.runtime.sinks.segments import Segments
 from edgeprune.runtime.sinks.sink import Sink
 
@@ -28,14 +28,14 @@ class LineFile(Sink):
     def __init__(self, path: Path, what: str, header: str = ""):
         """`what`: how a message calls it; `header`: stands above the lines."""
         self.path = path
-        self.partial, self._file = create_partial(path, what)
+        self._output = PartialFile(path, what)
+        self.partial, self._file = self._output.partial, self._output.file
         self._whole_bytes = self._lines = 0
-        self._kept: Path | None = self.partial
         self._put(header)
 
     @property
     def kept(self) -> Path | None:
-        return self._kept
+        return self._output.kept
 
     @property
     def size(self) -> int:
@@ -72,11 +72,11 @@ class LineFile(Sink):
 
     def _close_here(self) -> None:
         """Ends the file after a failure; one without a line goes."""
+        if not self._lines:
+            self._output.remove()
+            return
         with suppress(OSError):
             self._file.close()
-            if not self._lines:
-                self._kept = None
-                self.partial.unlink()
 
     def close(self) -> None:
         """Ends the file and renames it to its final name; does nothing after a failure or a second time.
@@ -85,7 +85,7 @@ class LineFile(Sink):
             RunError: it can't be renamed, or is gone.
         """
         if not self._file.closed:
-            self._finish(self.path)
+            self._output.finish(self.path)
 
     def abandon(self) -> None:
         """Ends the file but leaves it under its partial name: the run failed. Without a row it goes.
@@ -94,17 +94,9 @@ class LineFile(Sink):
             RunError: it is gone.
         """
         if self._lines and not self._file.closed:
-            self._finish(self.partial)
+            self._output.finish(self.partial)
         elif not self._file.closed:
             self._close_here()
-
-    def _finish(self, name: Path) -> None:
-        try:
-            finish_partial(self.partial, self._file, name)
-        except OutputRemoved:
-            self._kept = None
-            raise
-        self._kept = name
 
 
 class LineFolder(Sink):

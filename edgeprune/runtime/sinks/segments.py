@@ -21,6 +21,7 @@ from edgeprune.runtime.sinks.sink import Output
 KEEP_BYTES = 10**9  # that the files of one folder take in all, where nothing else is asked for
 SHARE = 8  # one file has at most so much of that: the oldest is removed as a whole
 FREE_BYTES = 64 * 10**6  # that are left on a disk which others fill: rather the oldest file goes than the run ends
+BLOCK_BYTES = 4096  # of most file systems
 SYNC_S = 1.0  # between two times that what was written is put on the disk
 LAST_SYNC_S = 10.0  # that the end of a run waits for a disk
 
@@ -32,18 +33,45 @@ class Kind(NamedTuple):
         stem: what they begin with.
         suffixes: what they may end in.
         single: an example of a file that is no such folder.
+        inner: where not files follow each other but folders, the suffixes of what is written in one; nothing else in it is
+            touched.
     """
 
     stem: str
     suffixes: tuple[str, ...]
     single: str
+    inner: tuple[str, ...] = ()
 
     def number(self, name: str) -> int | None:
         """Of a file of that name; None of one that is none of ours."""
         found = re.fullmatch(
-            rf"{self.stem}-(\d{{8,12}})-\d{{8}}T\d{{6}}Z(?:\{PARTIAL}(?:-\d+)?)?(\.\w+)", name, re.ASCII
+            rf"{self.stem}-(\d{{8,12}})-\d{{8}}T\d{{6}}Z(?:\{PARTIAL}(?:-\d+)?)?(\.\w+)?", name, re.ASCII
         )
-        return int(found[1]) if found and found[2] in self.suffixes else None
+        return int(found[1]) if found and (found[2] or "") in self.suffixes else None
+
+    def size(self, entry: "os.DirEntry[str]") -> int | None:
+        """What it takes of the disk; None of what is no file, or folder, of ours, whatever its name is."""
+        if not self.inner:
+            return entry.stat(follow_symlinks=False).st_size if entry.is_file(follow_symlinks=False) else None
+        if not entry.is_dir(follow_symlinks=False):
+            return None
+        with os.scandir(entry.path) as files:
+            return sum(on_disk(file.stat(follow_symlinks=False).st_size) for file in files if self._writes(file))
+
+    def _writes(self, entry: "os.DirEntry[str]") -> bool:
+        return entry.is_file(follow_symlinks=False) and entry.name.endswith(self.inner)
+
+    def remove(self, path: Path) -> None:
+        """Removes it; of a folder what is ours, and itself where nothing else is in it. Raises OSError."""
+        if not self.inner:
+            path.unlink(missing_ok=True)
+            return
+        with suppress(FileNotFoundError), os.scandir(path) as files:
+            for file in files:
+                if self._writes(file):
+                    os.unlink(file.path)
+        with suppress(OSError):
+            path.rmdir()
 
 
 def names_a_folder(name: str) -> bool:
@@ -109,8 +137,8 @@ class Segments:
             with os.scandir(self.folder) as entries:
                 for entry in entries:
                     number = self._kind.number(entry.name)
-                    if number is not None and entry.is_file(follow_symlinks=False):
-                        found.append((number, Path(entry.path), entry.stat(follow_symlinks=False).st_size))
+                    if number is not None and (size := self._kind.size(entry)) is not None:
+                        found.append((number, Path(entry.path), size))
         except OSError as error:
             raise RunError(f"cannot look into {self.folder}: {error.strerror}; name another folder") from error
         found.sort()
@@ -137,7 +165,7 @@ class Segments:
         while self._before and (self._bytes_before + bytes_now > self.keep_bytes or self._disk_is_full()):
             path, size = self._before.popleft()
             try:
-                path.unlink(missing_ok=True)
+                self._kind.remove(path)
             except OSError as error:
                 raise RunError(
                     f"cannot remove {path}, the oldest, to hold {self.keep_bytes} bytes ({error.strerror}); give more to "
@@ -156,6 +184,11 @@ class Segments:
             with suppress(OSError):  # not empty, as it should be
                 self.folder.rmdir()
         self._syncing.raise_failure()
+
+
+def on_disk(size: int) -> int:
+    """What a small file takes, in whole blocks."""
+    return -(-size // BLOCK_BYTES) * BLOCK_BYTES
 
 
 def free_bytes(folder: Path) -> int:

@@ -98,7 +98,9 @@ def test_frames_are_rgb_and_the_sink_keeps_the_newest(monkeypatch: pytest.Monkey
     )
     assert "nvvidconv flip-method=2 !" in gst.description
     assert "drop=true max-buffers=1" in gst.description
-    frames = list(source)
+    frames = [next(source), next(source)]
+    with pytest.raises(CameraUnplugged, match="camera csi://1.* ended its stream"):
+        next(source)
     source.close()
     assert (source.live, source.fps) == (True, 60)
     assert frames[1].image_HW3.shape == (16, 24, 3) and tuple(frames[1].image_HW3[0, 0]) == (3, 2, 1)

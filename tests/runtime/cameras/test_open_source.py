@@ -8,7 +8,7 @@ from PIL import Image
 
 from edgeprune.base.errors import InputError
 from edgeprune.runtime.cameras import SOURCES, CameraStalled, CameraUnplugged, Wanted, open_source, v4l2
-from edgeprune.runtime.cameras.pyav import LiveStream
+from edgeprune.runtime.cameras.live import LiveStream
 from edgeprune.runtime.cameras.synthetic import there_and_back
 
 STREET = "synthetic://street?seed=3&height=64&width=96"
@@ -57,7 +57,9 @@ class FakeContainer:
     """A live camera that gives one frame and then fails."""
 
     def __init__(self, failure: BaseException | None):
-        codec = SimpleNamespace(name="mjpeg", codec=SimpleNamespace(intra_only=True))
+        codec = SimpleNamespace(
+            name="mjpeg", codec=SimpleNamespace(intra_only=True), decode=lambda packet: packet.decode()
+        )
         self.streams = SimpleNamespace(video=[SimpleNamespace(average_rate=30, codec_context=codec)])
         self.failure = failure
         self.closed = False

@@ -14,6 +14,7 @@ import pytest
 
 from edgeprune.base.errors import InputError
 from edgeprune.runtime.cameras import CameraLost, CameraStalled, open_source
+from edgeprune.runtime.cameras.reconnect import Reconnecting
 from tests.runtime.cameras.conftest import certificate, read_until_error
 
 av = pytest.importorskip("av", reason="needs PyAV: pip install 'edgeprune[video]'")
@@ -44,7 +45,8 @@ class Server:
     """Serves `frames` frames to one client, then holds its peace until `finish` is set, and hangs up.
 
     goodbye: it sends RTCP's BYE before; length_s: its SDP says how long the recording is; lost: so many clients before that
-    one are hung up on without a word; certificate: of a server that speaks TLS alone.
+    one are hung up on without a word; reboots: so many more are served likewise; certificate: of one
+    that speaks TLS alone.
     """
 
     def __init__(
@@ -53,9 +55,11 @@ class Server:
         goodbye: bool = False,
         length_s: float | None = None,
         lost: int = 0,
+        reboots: int = 0,
         certificate: Path | None = None,
     ):
-        self.goodbye, self.length_s, self.lost = goodbye, length_s, lost
+        self.goodbye, self.length_s, self.lost, self.reboots = goodbye, length_s, lost, reboots
+        self._announced_s: float | None = None
         self._tls: ssl.SSLContext | None = None
         if certificate:
             self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -69,7 +73,10 @@ class Server:
     def _serve(self) -> None:
         with self._listening:
             for left in range(self.lost, -1, -1):
+                self._announced_s = None if left else self.length_s
                 self._serve_one(goodbye=self.goodbye and not left)
+            for _ in range(self.reboots):
+                self._serve_one(goodbye=self.goodbye)
 
     def _serve_one(self, goodbye: bool) -> None:
         connection, _ = self._listening.accept()
@@ -97,7 +104,7 @@ class Server:
         elif method == "DESCRIBE":
             body = (
                 "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=stripes\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\n"
-                + (f"a=range:npt=0-{self.length_s}\r\n" if self.length_s else "")
+                + (f"a=range:npt=0-{self._announced_s}\r\n" if self._announced_s else "")
                 + "a=rtpmap:96 MP4V-ES/90000\r\n"
                 f"a=fmtp:96 profile-level-id=1; config={self.configuration.hex().upper()}\r\na=control:track0\r\n"
             )
@@ -157,16 +164,26 @@ def read_to_the_end(server: Server) -> tuple[int, BaseException | None]:
     return read_until_error(source)
 
 
-def test_camera_that_hangs_up_is_lost(serve: Callable[..., Server]) -> None:
-    count, error = read_to_the_end(serve(40))
+@pytest.mark.parametrize("goodbye", [False, True])
+def test_camera_that_ends_its_stream_is_lost(serve: Callable[..., Server], goodbye: bool) -> None:
+    """Also where it says so: a camera that is rebooted sends RTCP's BYE."""
+    count, error = read_to_the_end(serve(40, goodbye=goodbye))
     assert count >= 30
     assert isinstance(error, CameraLost) and error.exit_code == 3
-    assert "is lost (it hung up without announcing an end)" in str(error)
+    assert "is lost (it ended the stream)" in str(error)
 
 
-def test_camera_that_says_goodbye_has_ended(serve: Callable[..., Server]) -> None:
-    count, error = read_to_the_end(serve(40, goodbye=True))
-    assert count >= 30 and error is None
+def test_camera_that_is_rebooted_is_connected_anew(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeprune.runtime.cameras.reconnect.FIRST_PAUSE_S", 0.01)
+    server = serve(40, goodbye=True, reboots=1)
+    with Reconnecting(open_source(server.uri), lambda: open_source(server.uri), give_up_s=60) as capture:
+        got = capture.get(10.0)
+        server.finish.set()
+        while got and not capture.reconnects:
+            got = capture.get(10.0)
+    assert got is not None and got[0].index > 0 and capture.reconnects == 1
 
 
 @pytest.mark.parametrize(("length_s", "lost"), [(1.6, False), (60.0, True)])
@@ -200,7 +217,7 @@ def test_a_camera_that_speaks_tls(serve: Callable[..., Server], tmp_path: Path) 
     assert source.live and source.uri.startswith("rtsps://")
     count, error = read_until_error(source)
     source.close()
-    assert count >= 30 and error is None
+    assert count >= 30 and isinstance(error, CameraLost)
 
 
 def test_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:

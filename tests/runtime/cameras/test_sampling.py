@@ -103,3 +103,13 @@ def test_a_live_camera_that_stalls(scripted: Callable[..., FrameSource], monkeyp
     monkeypatch.setattr("edgeprune.runtime.cameras.capture.STALL_S", 0.05)
     with pytest.raises(CameraStalled, match=r"no frame from scripted for 0\.05 s"):
         list(sample_frames(scripted(3, live=True, block=True), 8, 600, least=8))
+
+
+def test_a_live_camera_that_is_lost_is_opened_anew(
+    scripted: Callable[..., FrameSource], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeprune.runtime.cameras.reconnect.FIRST_PAUSE_S", 0.01)
+    again = [scripted(1, live=True, then=CameraUnplugged("it is gone")) for _ in range(9)]
+    first = scripted(1, live=True, then=CameraUnplugged("it is gone"))
+    frames = list(sample_frames(first, 8, 0.0, least=8, opener=lambda: again.pop()))
+    assert [frame.index for frame in frames] == list(range(8)) and len(again) == 2
