@@ -1,7 +1,7 @@
 """`edgeprune.open`, and what `run` opens its stream by: options, engine, buckets, camera, budget."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from edgeprune.base.duration import read_duration
 from edgeprune.base.errors import InputError, choose
 from edgeprune.base.reading import Strict, parse
+from edgeprune.base.service_manager import SERVICE_MANAGER
 from edgeprune.bundle import MIXED, BucketEntry, Bundle, open_bundle
 from edgeprune.bundle.runtime_spec import MOST_THREADS
 from edgeprune.runtime.budget.start import refuse_unmetered, start_governor
@@ -131,7 +132,9 @@ def open_stream(
                 logger.info(source.note)
         prepared = _prepare(bundle, options)
         opened.pop_all()
-        capture = _capture(source, camera, wanted, options) if source and camera else None  # it closes the source
+        capture = (
+            begin_capture(source, camera, wanted, options.give_up) if source and camera else None
+        )  # it closes the source
         if capture:
             opened.callback(capture.close)
         running = _begin(prepared, options, meter)
@@ -193,9 +196,23 @@ def _begin(prepared: _Prepared, options: StreamOptions, meter: Meter | None) -> 
     return Running(bundle, session, chooser, governor, able)
 
 
-def _capture(source: FrameSource, camera: str, wanted: Wanted, options: StreamOptions) -> Capture:
-    """The frames of a source; of a camera that is opened anew where it is lost."""
-    give_up_s = GIVE_UP_S if options.give_up is None else options.give_up
+def begin_capture(
+    source: FrameSource,
+    camera: str,
+    wanted: Wanted,
+    give_up_s: float | None,
+    alive: Callable[[], None] = SERVICE_MANAGER.is_alive,
+    alone: bool = True,
+) -> Capture:
+    """The frames of a source; of a camera that is opened anew where it is lost.
+
+    Args:
+        camera: by which it is opened anew.
+        give_up_s: see `StreamOptions`.
+        alive: told where that is tried.
+        alone: whether nothing goes on without it.
+    """
+    give_up_s = GIVE_UP_S if give_up_s is None else give_up_s
     if is_camera(source) and give_up_s:
-        return Reconnecting(source, lambda: open_source(camera, wanted), give_up_s)
+        return Reconnecting(source, lambda: open_source(camera, wanted), give_up_s, alive, alone)
     return open_capture(source)

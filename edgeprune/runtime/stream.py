@@ -115,9 +115,13 @@ class Stream:
         """The camera's next frame, and how many were dropped before it; None at its end, and at `until_ns` by the monotonic
         clock. A budget of a rate counts what was done since the last frame, not what is waited here. Raises as `__next__`."""
         assert self.capture is not None
+        self.notice_work()
+        return self.capture.get(self.patience_s, until_ns)
+
+    def notice_work(self) -> None:
+        """What was done since the last frame was work on it; from here on the next is waited for."""
         if self._running.governor and self._ended_ns:
             self._running.governor.between(milliseconds(self._ended_ns, time.monotonic_ns()))
-        return self.capture.get(self.patience_s, until_ns)
 
     @property
     def patience_s(self) -> float | None:
@@ -141,15 +145,18 @@ class Stream:
             )
         return self.process(Frame(time.monotonic_ns(), image_HW3, self._frames, name))
 
-    def process(self, frame: Frame) -> Result:
+    def process(self, frame: Frame, before: Counted | None = None) -> Result:
         """One frame: fit, trunk, choose, tail.
+
+        Args:
+            before: what its camera's frames before it were, where the stream has those of several.
 
         Raises:
             InputError: the stream is closed.
         """
         if self._closed:
             raise InputError("this stream is closed, as it is when its camera ends; open another")
-        before = Counted(self._frames, self._began_ns)
+        before = before or Counted(self._frames, self._began_ns)
         if self._renewal:
             self._running, result = self._renewal.process(self._running, frame, before)
         else:
