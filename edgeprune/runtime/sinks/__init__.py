@@ -9,6 +9,7 @@ from edgeprune.runtime.sinks.labels import label_output, open_labels
 from edgeprune.runtime.sinks.mqtt import Mqtt, check_mqtt
 from edgeprune.runtime.sinks.record import open_record, record_output
 from edgeprune.runtime.sinks.sink import Output, Sink, SinkKind
+from edgeprune.runtime.sinks.split import shared, topic_of_camera
 from edgeprune.runtime.sinks.video import open_video, video_output
 from edgeprune.runtime.sinks.view import View, check_view
 
@@ -17,7 +18,12 @@ __all__ = ["SINKS", "Output", "Sink", "SinkKind", "outputs_of"]
 # A frame goes to them in this order; the record comes last, for a row says what the others took.
 SINKS: dict[str, SinkKind] = {
     "call": SinkKind(
-        "MODULE:FUNCTION", "Call a function of yours with each result.", find_function, Call, writes=False
+        "MODULE:FUNCTION",
+        "Call a function of yours with each result.",
+        find_function,
+        Call,
+        writes=False,
+        name_for=shared,
     ),
     "view": SinkKind(
         "[HOST:]PORT",
@@ -25,6 +31,7 @@ SINKS: dict[str, SinkKind] = {
         check_view,
         View,
         writes=False,
+        name_for=shared,
     ),
     "mqtt": SinkKind(
         "URL",
@@ -32,6 +39,7 @@ SINKS: dict[str, SinkKind] = {
         check_mqtt,
         Mqtt,
         writes=False,
+        name_for=topic_of_camera,
     ),
     "out": SinkKind(
         "FILE",
