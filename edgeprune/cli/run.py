@@ -37,6 +37,7 @@ from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.meters import Meter, measure_idle, meter_seen_from, meters_to_type
 from edgeprune.runtime.meters.none import NoMeter
 from edgeprune.runtime.opening import StreamOptions, open_stream
+from edgeprune.runtime.pipeline import PIPELINES, refuse_pipeline
 from edgeprune.runtime.preparing import open_sensor, require_engine
 from edgeprune.runtime.run import CutShort, Limits, Outcome
 from edgeprune.runtime.run import run as run_loop
@@ -84,6 +85,11 @@ class RunOptions:
         "--keep", metavar="SIZE", help="Disk for each output that is a FOLDER/ without an end; default: 1GB."
     )
     threads: int | None = threads_option()
+    pipeline: str | None = option(
+        "--pipeline",
+        click.Choice(list(PIPELINES)),
+        help="Do outputs, or all but the graphs, beside those; default: outputs where a core is free.",
+    )
     engine: str | None = option("--engine", help=f"{', '.join(ENGINES)}; default: the target's.")
     json: bool = json_option()
     config: Path | None = option(
@@ -137,7 +143,8 @@ def run_camera(
     stream = open_stream(bundle, options.camera, options.of_stream(), sensor, renewed=options.config is not None)
     try:
         idle_w = _idle_w(stream, sensor, options.idle_seconds)
-        return run_loop(stream, sensor, Limits(options.frames, options.seconds), outputs, idle_w, keep_bytes)
+        limits = Limits(options.frames, options.seconds)
+        return run_loop(stream, sensor, limits, outputs, idle_w, keep_bytes, options.pipeline)
     finally:
         stream.close()
 
@@ -187,11 +194,13 @@ def run(options: RunOptions) -> None:
     with naming_config(options.config, OPTIONS, names_from_file()):
         if options.cameras:
             refuse_typed("the configuration names several cameras", "camera")
+            refuse_typed("the frames of several cameras go through the loop one after the other", "pipeline")
         _run(options)
 
 
 def _run(options: Any) -> None:
     check_options(options)
+    refuse_pipeline(options.pipeline, options.budget is not None)
     cameras = options.cameras or {"": options.camera}
     names = {key: str(name) for key in SINKS if (name := getattr(options, key))}
     outputs = outputs_of_cameras(names, cameras) if options.cameras else {"": names}
@@ -254,6 +263,9 @@ def show_summary(summary: RunSummary) -> None:
             f"age      p50 {number(age_ms.p50)}, p95 {number(age_ms.p95)}, p99 {number(age_ms.p99)} ms "
             "(captured to labels in hand)"
         )
+    click.echo(
+        f"loop     {PIPELINES[summary.pipeline].said}; its own work {number(summary.overhead.ms_per_frame, 2)} ms a frame"
+    )
     shown = [{"stage": stage, **vars(ms)} for stage, ms in figures.stages_ms.items() if ms.p50 is not None]
     show_table(shown, {"stage": ("stage, ms", ""), "p50": ("p50", ".2f"), "p95": ("p95", ".2f"), "p99": ("p99", ".2f")})
     buckets = ", ".join(f"{name} x{count}" for name, count in figures.buckets.items())

@@ -29,6 +29,6 @@ def show_budget(figures: BudgetFigures, frames: int) -> None:
     click.echo(f"budget   {figures.budget}: {', '.join(kept)}{capped}")
 
 
-def number(value: float | None) -> str:
+def number(value: float | None, digits: int = 1) -> str:
     """Of a figure; `-` where there is none."""
-    return "-" if value is None else f"{value:.1f}"
+    return "-" if value is None else f"{value:.{digits}f}"

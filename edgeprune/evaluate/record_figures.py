@@ -45,7 +45,7 @@ class RecordFigures:
         fps: frames over that time.
         latency_ms: frame in hand to labels in hand.
         age_ms: from the frame's capture to its labels.
-        longest_gap_s: the longest from the end of a frame to the start of the next, within a run.
+        longest_gap_s: the longest from the end of a frame to the start of the next, within a run; 0 where all overlap.
         watts: the mean over time, where rows have it.
         mj_per_frame: those times the time from a frame's start to that of the next; the last of a run to its end.
         hottest_c: the highest temperature of the machine in any row.
@@ -94,7 +94,7 @@ def figures_of(record: RunRecord) -> RecordFigures:
         fps=len(record) / seconds if seconds > 0 else None,
         latency_ms=percentiles(record.real["latency_ms"]),
         age_ms=percentiles((end_ns - record.whole["capture_ns"]) / 1e6),
-        longest_gap_s=float(gap_s[within].max()) if within.any() else None,
+        longest_gap_s=max(0.0, float(gap_s[within].max())) if within.any() else None,
         watts=joules / known_s if known_s else None,
         mj_per_frame=1000 * joules / int(known.sum()) if known.any() else None,
         hottest_c=float(np.nanmax(celsius)) if not np.isnan(celsius).all() else None,

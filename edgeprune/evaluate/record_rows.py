@@ -141,7 +141,8 @@ class _Columns:
         """Whether the row, the first of a file, is not what follows those before it."""
         if not self.bucket:
             return True
-        return bool(row["index"] <= self.whole["index"][-1] or row["start_ns"] < self.whole["end_ns"][-1])
+        # by the ends: a frame may begin while the one before it is in the graphs (runtime/pipeline.py)
+        return bool(row["index"] <= self.whole["index"][-1] or row["end_ns"] < self.whole["end_ns"][-1])
 
     def _add(self, row: Mapping[str, Any]) -> None:
         for name, whole in self.whole.items():

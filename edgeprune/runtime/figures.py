@@ -32,7 +32,8 @@ class EnergyPerFrame:
 
 @dataclass(frozen=True)
 class Overhead:
-    """What the loop itself costs: everything but graphs, waiting for a frame (decoding), overlay and encoding.
+    """What the loop itself costs, in all of its threads: everything but waiting for a frame (decoding), fit, graphs, overlay
+    and encoding.
 
     Attributes:
         ms_per_frame: milliseconds; None without a frame.
@@ -63,12 +64,9 @@ def energy_per_frame(energy: Energy, frames: int, idle_w: Mapping[str, float] | 
 
 
 def overhead(rows: Ledger) -> Overhead:
-    """What the loop costs, in the frames and between them."""
+    """What the loop costs: the choice of a bucket, and what stands in `loop_ms`."""
     graphs_ms = float((rows.ms("trunk_ms") + rows.ms("tail_ms")).sum())
     if not graphs_ms:
         return Overhead(None, None)
-    between_ms = (rows.counts("start_ns")[1:] - rows.counts("end_ns")[:-1]) / 1e6
-    shown_ms = np.nan_to_num(rows.ms("overlay_ms")) + np.nan_to_num(rows.ms("encode_ms"))
-    outside_ms = float((between_ms - shown_ms[:-1] - rows.ms("wait_ms")[1:]).sum())
-    loop_ms = float(rows.ms("latency_ms").sum()) - graphs_ms + outside_ms
+    loop_ms = float((rows.ms("choose_ms") + np.nan_to_num(rows.ms("loop_ms"))).sum())
     return Overhead(loop_ms / len(rows), loop_ms / graphs_ms)

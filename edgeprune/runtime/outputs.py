@@ -2,13 +2,14 @@
 
 import logging
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 
 from edgeprune.base.ending import held
 from edgeprune.base.errors import RunError
 from edgeprune.runtime.about import About
 from edgeprune.runtime.cameras.source import Frame, FrameSource
-from edgeprune.runtime.row import LEDGER_ROWS, Ledger, Row
+from edgeprune.runtime.row import LEDGER_ROWS, Ledger, Row, milliseconds
 from edgeprune.runtime.sinks import SINKS, Sink, outputs_of
 from edgeprune.runtime.sinks.segments import KEEP_BYTES
 from edgeprune.runtime.tasks import Result
@@ -28,6 +29,8 @@ class Outputs:
 
     Attributes:
         ledger: the rows, of a long run the newest, and sums of all.
+        own_ms: what they took for themselves until now: all but drawing and encoding.
+        beside_ms: what the last frame took beside the graphs of the next: nothing here.
 
     Raises:
         InputError: one of them can't be written; nothing of the others is left.
@@ -43,6 +46,8 @@ class Outputs:
     ):
         outputs_of(names)
         self.ledger = Ledger(most_rows)
+        self.own_ms = self.beside_ms = 0.0
+        self._ended = False
         self._one_at_a_time = threading.Lock()  # a hard stop ends the sinks from another thread
         self._sinks: dict[str, Sink] = {}
         try:
@@ -55,6 +60,10 @@ class Outputs:
         except BaseException:
             self.discard()
             raise
+        kinds = [(SINKS[key], sink) for key, sink in self._sinks.items()]
+        self._called = [sink for kind, sink in kinds if kind.in_loop]
+        self._shown = [sink for kind, sink in kinds if not (kind.in_loop or kind.writes)]
+        self._written = [sink for kind, sink in kinds if kind.writes]
 
     def begin(self, first: Frame, about: About | None = None) -> None:
         """Readies the sinks for the first frame. `about`: what the run is of."""
@@ -65,6 +74,12 @@ class Outputs:
                 sink.learn(about)
             sink.begin(first)
 
+    def wait_for_place(self) -> None:
+        """Waits until another frame may be begun: here none is in the way."""
+
+    def wait_no_more(self) -> None:
+        """Who waits for a place waits no more."""
+
     def add(self, result: Result, row: Row) -> Row:
         """Hands a frame to every sink, then to the ledger. A signal waits until it is in all of them.
 
@@ -74,15 +89,30 @@ class Outputs:
         Raises:
             RunError: a sink can't take it. It is in those before, and not in the ledger.
         """
-        for key, sink in self._sinks.items():
-            if not SINKS[key].writes:
-                row = sink.add(result, row)
-        with held(), self._one_at_a_time:
-            for key, sink in self._sinks.items():
-                if SINKS[key].writes:
-                    row = sink.add(result, row)
-            self.ledger.add(row)
+        start_ns = time.monotonic_ns()
+        row = self._show(result, self._call(result, row))
+        with held():
+            row = self._write(result, row)
+        self.own_ms += milliseconds(start_ns, time.monotonic_ns()) - taken_ms(row)
         return row
+
+    def _call(self, result: Result, row: Row) -> Row:
+        """Those that belong to the loop's thread; the row, with what they took."""
+        return _hand(self._called, result, row)
+
+    def _show(self, result: Result, row: Row) -> Row:
+        """Those that write nothing: one that hangs keeps nobody from ending the others."""
+        return _hand(self._shown, result, row)
+
+    def _write(self, result: Result, row: Row) -> Row:
+        with self._one_at_a_time:
+            if not self._ended:  # else nobody waited for this frame
+                row = _hand(self._written, result, row)
+                self.ledger.add(row)
+        return row
+
+    def drain(self) -> None:
+        """Waits until all frames are in the outputs, as they are here."""
 
     def end(self, failed: bool) -> None:
         """Gives the files their final names, or leaves them under their partial ones; each whatever the others do.
@@ -94,6 +124,7 @@ class Outputs:
         """
         failures: list[str] = []
         with self._one_at_a_time:
+            self._ended = True
             for sink in reversed(self._sinks.values()):
                 try:
                     sink.abandon() if failed or failures else sink.close()
@@ -111,3 +142,15 @@ class Outputs:
         """Where the outputs are once they are ended, the record first; None for one that isn't, or isn't any more."""
         sinks = {key: self._sinks.get(key) for key, kind in reversed(SINKS.items()) if kind.writes}
         return {key: str(sink.kept) if sink and sink.kept else None for key, sink in sinks.items()}
+
+
+def taken_ms(row: Row) -> float:
+    """What drawing and encoding took of a frame."""
+    return (row.overlay_ms or 0.0) + (row.encode_ms or 0.0)
+
+
+def _hand(sinks: Iterable[Sink], result: Result, row: Row) -> Row:
+    """A frame to one sink after the other; the row, with what they took."""
+    for sink in sinks:
+        row = sink.add(result, row)
+    return row

@@ -27,24 +27,30 @@ class Recorded:
         self.capture, self.outputs = capture, outputs
         self.frames = self.dropped = 0
 
-    def add(
-        self, result: Result, dropped: int, wait_ms: float, watts: float | None = None, celsius: float | None = None
+    def row(
+        self,
+        result: Result,
+        dropped: int,
+        wait_ms: float,
+        watts: float | None = None,
+        celsius: float | None = None,
+        loop_ms: float | None = None,
     ) -> Row:
-        """Hands a frame to every output.
+        """Counts a frame, which then goes to the outputs.
 
         Args:
             dropped: frames lost since the one before.
             wait_ms: that this one was waited for.
             watts, celsius: of the machine, this moment.
+            loop_ms: what the loop took for itself.
 
         Returns:
-            its row, with what the outputs took.
-
-        Raises:
-            RunError: an output can't take it.
+            its row, before what the outputs take.
         """
         frame, facts = result.frame, result.facts
-        row = Row(
+        self.frames += 1
+        self.dropped += dropped
+        return Row(
             index=frame.index,
             name=frame.name,
             capture_ns=frame.capture_ns,
@@ -66,18 +72,16 @@ class Recorded:
             dropped=dropped,
             watts=None if watts is None else round(watts, 3),
             celsius=celsius,
+            loop_ms=loop_ms,
         )
-        self.frames += 1
-        self.dropped += dropped
-        return self.outputs.add(result, row)
 
     def end(self, failure: RunError | None, failed: bool) -> RunError | None:
         """Ends the outputs; `failed`: they stay under their partial names. Returns the failure that ended the stream, with that
         of the outputs at their end."""
         try:
             self.outputs.end(failed)
-        except RunError as error:
-            return type(failure)(f"{failure}; {error}") if failure else error
+        except (RunError, InputError, OSError) as error:
+            return type(failure)(f"{failure}; {error}") if failure else failure_of(error)
         return failure
 
     def with_what_is_left(self, failure: Failure) -> Failure:

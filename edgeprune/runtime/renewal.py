@@ -22,7 +22,7 @@ from edgeprune.bundle.opening import read_manifest
 from edgeprune.runtime.budget.wanted import Budget
 from edgeprune.runtime.cameras.source import Frame
 from edgeprune.runtime.references import refuse_disagreeing
-from edgeprune.runtime.running import Counted, Running
+from edgeprune.runtime.running import Counted, Fitted, Running
 from edgeprune.runtime.tasks import Result
 
 logger = logging.getLogger(__name__)
@@ -108,8 +108,10 @@ class Renewal:
         self._seen = identity_of(bundle.folder) if _is_there(bundle) else None  # it may have been replaced by now
         self._thread.start()
 
-    def process(self, running: Running, frame: Frame, before: Counted) -> tuple[Running, Result]:
-        """A frame, by what runs, or by what takes its place now.
+    def process(
+        self, running: Running, frame: Frame, before: Counted, ahead: Fitted | None = None
+    ) -> tuple[Running, Result]:
+        """A frame, by what runs, or by what takes its place now. `ahead`: see `Running.process`.
 
         Returns:
             what runs from here on, and the frame's result.
@@ -119,12 +121,12 @@ class Renewal:
         """
         running = self._next(running)
         try:
-            result = running.process(frame, before)
+            result = running.process(frame, before, ahead)
         except Exception as error:  # of any engine
             if self._old is None:
                 raise
             running = self._roll_back(running, str(error) or type(error).__name__)
-            return running, running.process(frame, before)
+            return running, running.process(frame, before, ahead)
         return self._judge(running, result.latency_ms), result
 
     def _next(self, running: Running) -> Running:

@@ -13,7 +13,7 @@ STAGES = ("fit", "trunk", "choose", "tail", "overlay", "encode")
 # Times of a row are rounded to as much, in a file and in memory alike, so that both give the very same figures.
 DIGITS = 4  # of a millisecond
 LEDGER_ROWS = 500_000  # that are held in memory: nine hours of 15 frames a second
-MS_COLUMNS = ("wait_ms", *(f"{stage}_ms" for stage in STAGES), "latency_ms")
+MS_COLUMNS = ("wait_ms", *(f"{stage}_ms" for stage in STAGES), "latency_ms", "loop_ms")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Row:
         fit_ms, trunk_ms, choose_ms, tail_ms: the stages from start to end.
         overlay_ms: drawing; None where nothing is drawn.
         encode_ms: what the outputs take besides: encoding, writing of label maps, a function that is called; None without.
-        latency_ms: from start to end.
+        latency_ms: from start to end, waiting in between included.
         asked: the bucket that the frame asked for.
         bucket: the one that it got: a smaller one where a budget left no more.
         tokens: processed, summed over the blocks.
@@ -39,6 +39,8 @@ class Row:
         dropped: frames lost since the row before.
         watts: power of the machine when the frame was done, the mean of the meter's last second; None where none shows it.
         celsius: of the machine's hottest part, read every few seconds; None where it has no such sensor.
+        loop_ms: what the loop itself took since the row before, in all its threads: neither a stage nor waiting; None where
+            nobody measured it.
     """
 
     index: int
@@ -62,6 +64,7 @@ class Row:
     dropped: int
     watts: float | None = None
     celsius: float | None = None
+    loop_ms: float | None = None
 
     def after_encoding(self, milliseconds: float) -> "Row":
         """The row with so much more of `encode_ms`."""
@@ -74,7 +77,7 @@ def milliseconds(start_ns: int, end_ns: int) -> float:
 
 
 class Ledger:
-    """What a summary needs of the rows of a run: sums over all, and the newest of them column by column, 83 bytes a row.
+    """What a summary needs of the rows of a run: sums over all, and the newest of them column by column, 87 bytes a row.
 
     A run may last for months: beyond LEDGER_ROWS the oldest go, in one piece when an eighth more has come (50 MB at most).
 

@@ -1,7 +1,7 @@
 """The camera loop: one frame after the other through the graphs, on record; a failure keeps what was recorded.
 
 wait | fit -> trunk -> choose -> tail | overlay -> encode | record: `latency_ms` is from fit to tail, the frame in hand
-to its labels in hand.
+to its labels in hand. What is done beside the graphs of another frame stands in `pipeline.py`.
 """
 
 import logging
@@ -21,8 +21,9 @@ from edgeprune.runtime.cameras.source import Frame
 from edgeprune.runtime.figures import energy_per_frame, overhead
 from edgeprune.runtime.meters import Energy, Meter
 from edgeprune.runtime.outputs import Outputs
+from edgeprune.runtime.own_time import OwnTime
+from edgeprune.runtime.pipeline import Pipeline, Took, choose_pipeline
 from edgeprune.runtime.recorded import Recorded, failure_of
-from edgeprune.runtime.row import milliseconds
 from edgeprune.runtime.sinks.segments import KEEP_BYTES
 from edgeprune.runtime.stream import Stream
 from edgeprune.runtime.summary import RunSummary, summarise_run
@@ -60,6 +61,7 @@ def run(
     outputs: Mapping[str, str] | None = None,
     idle_w: Mapping[str, float] | None = None,
     keep_bytes: int = KEEP_BYTES,
+    pipeline: str | None = "off",
 ) -> Outcome:
     """Runs until the stream ends, a limit is reached, Ctrl-C or SIGTERM, or a failure. Closes the camera, not the graphs.
 
@@ -69,6 +71,7 @@ def run(
         outputs: what is written, by the keys of SINKS: {"out": "overlay.mp4", "record": "rows.csv"}.
         keep_bytes: that each output without an end, such as {"record": "rows/"}, may have on the disk.
         idle_w: what the machine takes when idle (`measure_idle`), to subtract.
+        pipeline: a key of PIPELINES, what is done beside the graphs; None: as `choose_pipeline` has it.
 
     Returns:
         The summary, of what was processed even where a failure ended the run. Its files then stay under the partial
@@ -83,7 +86,8 @@ def run(
     if capture is None:
         raise InputError("a run needs a camera; open the stream with one")
     try:
-        written = Outputs(outputs or {}, capture.source, keep_bytes)
+        beside = choose_pipeline(pipeline, stream)
+        written = beside.open(outputs or {}, capture.source, keep_bytes)
         try:
             first = capture.get(stream.patience_s)
             if first is None:
@@ -92,7 +96,7 @@ def run(
         except BaseException:
             written.discard()
             raise
-        loop = _Loop(stream, capture, written, meter)
+        loop = _Loop(stream, capture, written, meter, beside)
         try:
             return loop.run(first, limits or Limits(), idle_w)
         except KeyboardInterrupt as error:  # Ctrl-C again, in the end that the first one made
@@ -105,9 +109,11 @@ def run(
 class _Loop:
     """One run: the state that passes from frame to frame."""
 
-    def __init__(self, stream: Stream, capture: Capture, outputs: Outputs, meter: Meter):
-        self._stream, self._meter = stream, meter
+    def __init__(self, stream: Stream, capture: Capture, outputs: Outputs, meter: Meter, pipeline: Pipeline):
+        self._stream, self._outputs, self._meter = stream, outputs, meter
         self._recorded = Recorded(capture, outputs)
+        self._pipeline, self._coming = pipeline, pipeline.frames(stream, outputs)
+        self._own = OwnTime(outputs)
         self._interrupted = False
 
     def run(self, first: tuple[Frame, int], limits: Limits, idle_w: Mapping[str, float] | None) -> Outcome:
@@ -125,8 +131,10 @@ class _Loop:
         finally:  # whatever comes: no meter's thread and no open file is left behind
             with ending():
                 SERVICE_MANAGER.stops()
+                self._coming.end()
                 self._thermometer.stop()
                 try:
+                    self._outputs.drain()
                     energy = self._meter.stop()
                 finally:
                     failure = self._recorded.end(failure, failed=failure is not None or not finished)
@@ -139,11 +147,11 @@ class _Loop:
         """Processes frames; returns the failure that ended the stream, if one did."""
         said_ns = time.monotonic_ns()
         until_ns: int | None = None
-        got: tuple[Frame, int] | None = first
-        wait_ms = 0.0
+        took: Took | None = Took(*first)
         try:
-            while got:
-                result = self._process(*got, wait_ms)
+            self._outputs.wait_for_place()
+            while took:
+                result = self._process(took)
                 SERVICE_MANAGER.did_a_frame()
                 start_ns, end_ns = result.facts.start_ns, result.facts.end_ns
                 if until_ns is None and limits.seconds:
@@ -155,9 +163,7 @@ class _Loop:
                     line = f"frame {self._recorded.frames}  {result.status}  dropped {self._recorded.dropped}"
                     logger.info(line)
                     SERVICE_MANAGER.says(line)
-                asked_ns = time.monotonic_ns()
-                got = self._stream.take(until_ns)
-                wait_ms = milliseconds(asked_ns, time.monotonic_ns())
+                took = self._coming.take(until_ns)
                 if asked():  # a library may have swallowed Ctrl-C
                     raise KeyboardInterrupt
         except KeyboardInterrupt:  # how a run without an end is ended
@@ -166,10 +172,12 @@ class _Loop:
             return failure_of(error)
         return None
 
-    def _process(self, frame: Frame, dropped: int, wait_ms: float) -> Result:
+    def _process(self, took: Took) -> Result:
         """One frame from fit to record."""
-        result = self._stream.process(frame)
-        self._recorded.add(result, dropped, wait_ms, self._meter.watts(), self._thermometer.hottest_c)
+        result = self._stream.process(took.frame, took.ahead)
+        loop_ms = self._own.before(took, result.facts)
+        watts, celsius = self._meter.watts(), self._thermometer.hottest_c
+        self._own.hand_over(result, self._recorded.row(result, took.dropped, took.wait_ms, watts, celsius, loop_ms))
         return result
 
     def cut_short(self) -> CutShort:
@@ -197,4 +205,5 @@ class _Loop:
             ended="failure" if failure else "interrupted" if self._interrupted else "finished",
             failure=str(failure) if failure else None,
             renewals=self._stream.renewals,
+            pipeline=self._pipeline.name,
         )

@@ -4,6 +4,7 @@ between two frames (`renewal.py`)."""
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from edgeprune.bundle import Bundle
 from edgeprune.data.preprocess import Preprocess
@@ -11,6 +12,7 @@ from edgeprune.runtime.budget.governor import Governor
 from edgeprune.runtime.cameras.source import Frame
 from edgeprune.runtime.choose import Chooser
 from edgeprune.runtime.engines import Session
+from edgeprune.runtime.engines.engine import UInt8
 from edgeprune.runtime.row import milliseconds
 from edgeprune.runtime.tasks import FrameFacts, Result, open_task
 
@@ -21,6 +23,16 @@ class Counted:
 
     frames: int
     began_ns: int
+
+
+class Fitted(NamedTuple):
+    """A frame at the size of an input: image_HW3 (uint8 RGB), what it was fitted by, and when that was begun and done, by the
+    monotonic clock."""
+
+    image_HW3: UInt8
+    preprocess: Preprocess
+    start_ns: int
+    end_ns: int
 
 
 class Running:
@@ -49,18 +61,25 @@ class Running:
         self._fit, self._task = Preprocess.of(bundle.manifest), open_task(bundle.manifest)
         self._tokens_of = {bucket.name: bucket.token_layers for bucket in bundle.manifest.buckets}
 
-    def process(self, frame: Frame, before: Counted) -> Result:
-        """One frame: fit, trunk, choose, tail."""
-        governor = self.governor
+    def fit(self, frame: Frame) -> Fitted:
+        """The frame at the size of the input; in any thread."""
         start_ns = time.monotonic_ns()
         fitted_HW3 = self._fit.fit(frame.image_HW3)
-        fitted_ns = time.monotonic_ns()
-        count = self.session.start(fitted_HW3)
+        return Fitted(fitted_HW3, self._fit, start_ns, time.monotonic_ns())
+
+    def process(self, frame: Frame, before: Counted, ahead: Fitted | None = None) -> Result:
+        """One frame: fit, trunk, choose, tail. `ahead`: the frame, fitted already; where it was fitted to another bundle's
+        input, it is fitted anew."""
+        governor = self.governor
+        fitted = ahead if ahead and ahead.preprocess == self._fit else self.fit(frame)
+        start_ns = (ahead or fitted).start_ns
+        begun_ns = time.monotonic_ns() if fitted is ahead else fitted.end_ns
+        count = self.session.start(fitted.image_HW3)
         trunk_ns = time.monotonic_ns()
         asked = bucket = self.chooser(count)
         if governor:
             bucket = governor.choose(
-                asked, milliseconds(fitted_ns, trunk_ns), milliseconds(start_ns, time.monotonic_ns())
+                asked, milliseconds(begun_ns, trunk_ns), milliseconds(start_ns, time.monotonic_ns())
             )
         chosen_ns = time.monotonic_ns()
         outputs = self.session.finish(bucket)
@@ -77,8 +96,8 @@ class Running:
             fps=(before.frames + 1) / ((end_ns - (before.began_ns or start_ns)) / 1e9),
             start_ns=start_ns,
             end_ns=end_ns,
-            fit_ms=milliseconds(start_ns, fitted_ns),
-            trunk_ms=milliseconds(fitted_ns, trunk_ns),
+            fit_ms=milliseconds(fitted.start_ns, fitted.end_ns),
+            trunk_ms=milliseconds(begun_ns, trunk_ns),
             choose_ms=milliseconds(trunk_ns, chosen_ns),
             tail_ms=milliseconds(chosen_ns, end_ns),
         )

@@ -17,7 +17,7 @@ from edgeprune.runtime.engines import Session
 from edgeprune.runtime.engines.engine import UInt8
 from edgeprune.runtime.renewal import Renewal, Renewals
 from edgeprune.runtime.row import milliseconds
-from edgeprune.runtime.running import Counted, Running
+from edgeprune.runtime.running import Counted, Fitted, Running
 from edgeprune.runtime.tasks import Result
 
 
@@ -111,17 +111,25 @@ class Stream:
             self.close()
             raise
 
-    def take(self, until_ns: int | None = None) -> tuple[Frame, int] | None:
+    def take(
+        self, until_ns: int | None = None, idle_ms: float = 0.0, beside_ms: float = 0.0
+    ) -> tuple[Frame, int] | None:
         """The camera's next frame, and how many were dropped before it; None at its end, and at `until_ns` by the monotonic
-        clock. A budget of a rate counts what was done since the last frame, not what is waited here. Raises as `__next__`."""
+        clock. A budget of a rate counts what was done since the last frame, not what is waited here. Raises as `__next__`.
+
+        Args:
+            idle_ms: of the time since the last frame, in which nothing was done for want of a place (`pipeline.py`).
+            beside_ms: what is done with a result beside the graphs.
+        """
         assert self.capture is not None
-        self.notice_work()
+        self.notice_work(idle_ms, beside_ms)
         return self.capture.get(self.patience_s, until_ns)
 
-    def notice_work(self) -> None:
-        """What was done since the last frame was work on it; from here on the next is waited for."""
+    def notice_work(self, idle_ms: float = 0.0, beside_ms: float = 0.0) -> None:
+        """What was done since the last frame was work on it; from here on the next is waited for. Arguments as of `take`."""
         if self._running.governor and self._ended_ns:
-            self._running.governor.between(milliseconds(self._ended_ns, time.monotonic_ns()))
+            work_ms = milliseconds(self._ended_ns, time.monotonic_ns()) - idle_ms
+            self._running.governor.between(work_ms, beside_ms)
 
     @property
     def patience_s(self) -> float | None:
@@ -145,10 +153,15 @@ class Stream:
             )
         return self.process(Frame(time.monotonic_ns(), image_HW3, self._frames, name))
 
-    def process(self, frame: Frame, before: Counted | None = None) -> Result:
+    def fit(self, frame: Frame) -> Fitted:
+        """The frame at the size that the graphs take now, for `process`; in any thread."""
+        return self._running.fit(frame)
+
+    def process(self, frame: Frame, ahead: Fitted | None = None, before: Counted | None = None) -> Result:
         """One frame: fit, trunk, choose, tail.
 
         Args:
+            ahead: what `fit` made of it before.
             before: what its camera's frames before it were, where the stream has those of several.
 
         Raises:
@@ -158,9 +171,9 @@ class Stream:
             raise InputError("this stream is closed, as it is when its camera ends; open another")
         before = before or Counted(self._frames, self._began_ns)
         if self._renewal:
-            self._running, result = self._renewal.process(self._running, frame, before)
+            self._running, result = self._renewal.process(self._running, frame, before, ahead)
         else:
-            result = self._running.process(frame, before)
+            result = self._running.process(frame, before, ahead)
         self._ended_ns = result.facts.end_ns
         self._frames += 1
         self._began_ns = self._began_ns or result.facts.start_ns

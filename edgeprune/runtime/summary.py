@@ -66,6 +66,7 @@ class RunSummary:
         failure: why, in a line.
         renewals: what became of new bundles; None where none were looked for. What stands here of the bundle and the engine is
             of the last that ran.
+        pipeline: what was done beside the graphs, a key of PIPELINES.
     """
 
     figures: RunFigures
@@ -83,6 +84,7 @@ class RunSummary:
     ended: str
     failure: str | None
     renewals: Renewals | None = None
+    pipeline: str = "off"
 
     def to_json(self) -> dict[str, Any]:
         """One JSON object: figures and outputs are keys of their own."""

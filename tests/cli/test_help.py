@@ -30,7 +30,7 @@ def test_verbs_stand_in_sections(edgeprune: Type) -> None:
 def test_the_command_line_stays_one_that_can_be_remembered() -> None:
     """A ceiling: who raises it has looked for an option that can go."""
     counts = {name: len(options_of(verb)) for name, verb in VERBS.items()}
-    assert len(counts) <= 27 and sum(counts.values()) <= 156 and max(counts.values()) <= 25
+    assert len(counts) <= 27 and sum(counts.values()) <= 156 and max(counts.values()) <= 26
 
 
 @pytest.mark.parametrize("name", VERBS)
@@ -103,6 +103,7 @@ PAIRS = {
     "run --record rows.csv --keep 5GB": "--keep bounds outputs without an end, such as --record rows/; name one",
     "run --record rows/ --keep 5": "--keep '5' is no size from 1MB to 1000TB; write one as 500MB, 1GB, 2TB",
     "run --budget 10W --budget 33ms": "--budget is there twice; leave one of the two out",
+    "run --pipeline all --budget 33ms": "--pipeline all lets frames wait for the graphs, which --budget counts; type",
     "run --frames 2 --frames=3": "--frames is there twice; leave one of the two out",
     "report gone.csv": "gone.csv is not there; name a folder that `train` wrote, or a record",
     "run --give-up soon": "--give-up 'soon' is no duration up to a year; write one as 30s, 5m, 2h, or 0",

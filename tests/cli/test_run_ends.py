@@ -60,10 +60,11 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.parametrize("pipeline", ["off", "all"])
 def test_a_run_that_is_killed_loses_no_row_and_a_second_of_video(
-    start: Start, tmp_path: Path, edgeprune: Type, tiny: Path
+    start: Start, tmp_path: Path, edgeprune: Type, tiny: Path, pipeline: str
 ) -> None:
-    process = start("--realtime", rows=45)
+    process = start("--realtime", "--pipeline", pipeline, rows=45)
     process.kill()
     process.communicate()
     rows = read(tmp_path / "rows.partial.csv")
@@ -82,10 +83,11 @@ def test_a_run_that_is_killed_loses_no_row_and_a_second_of_video(
     assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
+@pytest.mark.parametrize("pipeline", ["off", "all"])
 def test_a_second_run_is_refused_and_sigterm_ends_the_first_well(
-    start: Start, edgeprune: Type, tiny: Path, tmp_path: Path
+    start: Start, edgeprune: Type, tiny: Path, tmp_path: Path, pipeline: str
 ) -> None:
-    process = start("--realtime", "--json")
+    process = start("--realtime", "--json", "--pipeline", pipeline)
     run = ("run", "--bundle", tiny, "--camera", STREET, "--frames", 3, "--meter", "none")
     assert_one_line(
         edgeprune(*run, "--record", "rows.csv"), "rows.csv is being written by", f"process {process.pid} on"

@@ -96,6 +96,21 @@ def test_a_folder_of_files_is_one_record_and_a_machine_that_was_started_anew_ano
     assert times_s(found)[[7, 8, 15]] == pytest.approx([0.74, 0.76, 1.42])
 
 
+def test_frames_that_overlap_are_of_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fitted while the one before them is in the graphs."""
+    monkeypatch.setattr(lines, "SEGMENT_BYTES", 400)
+    record = RecordFolder(tmp_path / "rows")
+    for index in range(8):
+        end_ns = START_NS + 10**8 * index + 15 * 10**7
+        record.write(row(index, end_ns=end_ns, latency_ms=150.0))
+    record.close()
+    figures = figures_of(read_record(tmp_path / "rows"))
+    assert len(list((tmp_path / "rows").iterdir())) > 2
+    assert (figures.runs, figures.longest_gap_s, figures.silences) == (1, 0.0, 0)
+    # throughput and latency are figures of their own
+    assert figures.fps == pytest.approx(8 / 0.85) and figures.latency_ms.p50 == 150.0
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 @pytest.mark.parametrize("tail", [b"7,", b'{"index": 7', b"\0" * 5000, b"a,b\nc,d\n", b'"'])
 def test_what_is_cut_off_at_the_end_is_left_out_and_said(tmp_path: Path, suffix: str, tail: bytes) -> None:
@@ -179,7 +194,8 @@ def test_silences_are_gaps_of_more_than_five_seconds(tmp_path: Path) -> None:
 
 def test_a_record_of_before_there_were_temperatures(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.csv", [row(index) for index in range(4)])
-    path.write_text("".join(f"{line.rpartition(',')[0]}\n" for line in path.read_text().splitlines()))
+    until = sink.COLUMNS.index("celsius")
+    path.write_text("".join(f"{','.join(line.split(',')[:until])}\n" for line in path.read_text().splitlines()))
     figures = figures_of(read_record(path))
     assert figures.frames == 4 and figures.hottest_c is None and figures.watts == pytest.approx(2.0)
 

@@ -58,6 +58,7 @@ class Governor:
         self._before_ms: deque[float] = deque([0.0], maxlen=RECENT)  # from the frame in hand to the choice
         # the loop's own work, from labels to the next frame
         self._between_ms: deque[float] = deque([0.0], maxlen=RECENT)
+        self._beside_ms: deque[float] = deque([0.0], maxlen=RECENT)  # what is done with results beside the graphs
         self._ends_s: deque[float] = deque()
         self._over: deque[bool] = deque(maxlen=SHORT_FRAMES)
         self._said_s: float | None = None
@@ -91,9 +92,11 @@ class Governor:
             self._ends_s.popleft()
         self._say_where_it_fails(bucket, latency_ms)
 
-    def between(self, work_ms: float) -> None:
-        """What the loop worked on a result before it asked for the next frame: overlay, outputs, a caller's own."""
+    def between(self, work_ms: float, beside_ms: float = 0.0) -> None:
+        """What the loop worked on a result before it asked for the next frame: overlay, outputs, a caller's own; and what of it
+        is done beside the next frame's graphs, which no bucket makes less."""
         self._between_ms.append(work_ms)
+        self._beside_ms.append(beside_ms)
 
     def _fits(self, before_ms: float, in_hand: bool) -> int:
         """The place of the largest bucket whose latency and rate hold; -1: none does."""
@@ -103,12 +106,16 @@ class Governor:
             left_ms = None if limit_ms is None else limit_ms - before_ms
             if left_ms is not None and not self.costs.holds(name, self.buckets[0], left_ms, in_hand):
                 continue
-            busy_ms = before_ms + self.costs.typical_ms(name) + median(self._between_ms)
+            busy_ms = self._busy_ms(before_ms + self.costs.typical_ms(name))
             # a frame that is late by itself says nothing of a mean
             if fps is not None and not in_hand and busy_ms > FULL_RATE * 1000 / fps:
                 continue
             return index
         return -1
+
+    def _busy_ms(self, latency_ms: float) -> float:
+        """What the loop takes for a frame: the longer of two, where outputs are written beside the graphs."""
+        return max(latency_ms + median(self._between_ms), median(self._beside_ms))
 
     def _expected_power(self, watts: float, here: int, there: int) -> float:
         """Of another bucket, where frames come at their own rate: what is above idle grows with the time of a frame."""
@@ -148,7 +155,7 @@ class Governor:
     def _over_budget(self, latency_ms: float) -> str | None:
         """What of a frame just done is over, in words."""
         budget, watts, mj = self.budget, self._watts(), self._mj_per_frame()
-        busy_ms = latency_ms + median(self._between_ms)
+        busy_ms = self._busy_ms(latency_ms)
         if budget.latency_ms is not None and latency_ms > budget.latency_ms:
             return f"takes {latency_ms:.1f} ms"
         if budget.fps is not None and busy_ms > 1000 / budget.fps:

@@ -102,7 +102,7 @@ class Publisher:
         self._faults: deque[Fault] = deque(maxlen=MOST_FAULTS)
 
     def publish(self, result: Result, row: Row) -> None:
-        """Takes a frame, in the thread of the loop."""
+        """Takes a frame, in the thread that has the outputs."""
         watts = self.about.watts() if self.about else None
         recent = Recent(row.end_ns / 1e9, row.latency_ms, result.facts.token_share, row.dropped, watts)
         stages = [(stage, ms) for stage in STAGES if (ms := getattr(row, f"{stage}_ms")) is not None]

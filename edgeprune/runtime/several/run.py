@@ -19,9 +19,9 @@ from edgeprune.runtime.budget.wanted import Budget
 from edgeprune.runtime.cameras.source import Frame
 from edgeprune.runtime.figures import energy_per_frame, overhead
 from edgeprune.runtime.meters import Energy, Meter
-from edgeprune.runtime.outputs import Outputs
+from edgeprune.runtime.outputs import Outputs, taken_ms
 from edgeprune.runtime.recorded import Recorded, failure_of
-from edgeprune.runtime.row import LEDGER_ROWS, Ledger, milliseconds
+from edgeprune.runtime.row import DIGITS, LEDGER_ROWS, Ledger, milliseconds
 from edgeprune.runtime.run import PROGRESS_S, CutShort, Limits
 from edgeprune.runtime.running import Counted
 from edgeprune.runtime.several.opening import Opened
@@ -31,7 +31,7 @@ from edgeprune.runtime.sinks import Sink
 from edgeprune.runtime.sinks.segments import KEEP_BYTES
 from edgeprune.runtime.sinks.view import open_view_of_several
 from edgeprune.runtime.summary import summarise_run
-from edgeprune.runtime.tasks import Result
+from edgeprune.runtime.tasks import FrameFacts, Result
 from edgeprune.runtime.thermometer import Thermometer
 
 logger = logging.getLogger(__name__)
@@ -122,6 +122,7 @@ class _Loop:
         self._stream, self._turns, self._cameras, self._meter = opened.stream, turns, cameras, meter
         self._rows = Ledger()  # of all cameras
         self._waited_ns = 0  # since the last frame
+        self._last_ns, self._taken_ms = 0, 0.0  # the end of the last frame's tail, and what its outputs took
         self._interrupted = False
 
     def run(self, limits: Limits, idle_w: Mapping[str, float] | None) -> SeveralOutcome:
@@ -182,12 +183,14 @@ class _Loop:
     def _process(self, name: str, camera: _Camera, frame: Frame, dropped: int) -> Result | None:
         """One frame from fit to record; None where its camera ends with it."""
         begin_ns, recorded = time.monotonic_ns(), camera.recorded
-        result = self._stream.process(replace(frame, camera=name), camera.before)
+        result = self._stream.process(replace(frame, camera=name), before=camera.before)
         wait_ms = milliseconds(camera.done_ns, begin_ns) if camera.done_ns else 0.0
         try:
             if not recorded.frames:
                 recorded.outputs.begin(frame, About.of(self._stream, self._meter, recorded.capture))
-            row = recorded.add(result, dropped, wait_ms, self._meter.watts(), self._thermometer.hottest_c)
+            watts, celsius = self._meter.watts(), self._thermometer.hottest_c
+            row = recorded.row(result, dropped, wait_ms, watts, celsius, self._own_ms(result.facts))
+            row = recorded.outputs.add(result, row)
         except FAILURES as error:
             self._turns.leave(name)
             self._end(name, camera, failure_of(error), "failure")
@@ -195,10 +198,19 @@ class _Loop:
         waited_ms = milliseconds(0, self._waited_ns) if self._rows.frames else 0.0
         self._rows.add(replace(row, wait_ms=waited_ms))
         self._waited_ns = 0
+        self._last_ns, self._taken_ms = row.end_ns, taken_ms(row)
         camera.before = Counted(recorded.frames, camera.before.began_ns or result.facts.start_ns)
         camera.done_ns = time.monotonic_ns()
         self._stream.notice_work()
         return result
+
+    def _own_ms(self, facts: FrameFacts) -> float:
+        """What the loop took for itself since the last frame's labels: neither a stage nor waiting, nor outputs."""
+        if not self._last_ns:
+            return 0.0
+        stages_ms = facts.fit_ms + facts.trunk_ms + facts.choose_ms + facts.tail_ms + self._taken_ms
+        spent_ms = milliseconds(self._last_ns, facts.end_ns) - milliseconds(0, self._waited_ns)
+        return round(max(0.0, spent_ms - stages_ms), DIGITS)
 
     def _end_of_stream(self, turn: Turn, camera: _Camera) -> None:
         """A camera that has no more frames."""

@@ -23,6 +23,7 @@ SINKS: dict[str, SinkKind] = {
         find_function,
         Call,
         writes=False,
+        in_loop=True,
         name_for=shared,
     ),
     "view": SinkKind(

@@ -48,13 +48,14 @@ folder = Path({folder!r})
 names = {{"record": "rows.csv", "out": "overlay.mp4", "labels": "labels"}}
 with hard_stop(0):
     run(Stream(bundle, Slow(), make_chooser("in-frame", bundle.manifest.buckets), open_capture(Scripted(400))),
-        open_meter("none"), outputs={{key: str(folder / name) for key, name in names.items()}})
+        open_meter("none"), pipeline={pipeline!r}, outputs={{key: str(folder / name) for key, name in names.items()}})
 """
 
 
-def test_a_run_is_ended_within_a_slow_graph(bundle: Bundle, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pipeline", ["off", "all"])
+def test_a_run_is_ended_within_a_slow_graph(bundle: Bundle, tmp_path: Path, pipeline: str) -> None:
     root = str(Path(bundles.__file__).parents[1])
-    script = SLOW.format(root=root, bundle=str(bundle.folder), folder=str(tmp_path))
+    script = SLOW.format(root=root, bundle=str(bundle.folder), folder=str(tmp_path), pipeline=pipeline)
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGTERM)

@@ -28,6 +28,7 @@ from edgeprune.runtime.choose import Chooser, fixed, make_chooser
 from edgeprune.runtime.engines import Session
 from edgeprune.runtime.figures import overhead
 from edgeprune.runtime.meters import Meter, open_meter
+from edgeprune.runtime.pipeline import PIPELINES
 from edgeprune.runtime.row import STAGES
 from edgeprune.runtime.run import CutShort, Limits, run
 from edgeprune.runtime.sinks import SINKS
@@ -47,9 +48,9 @@ class Ended(NamedTuple):
     failure: RunError | None
 
 
-@pytest.fixture
-def start(bundle: Bundle, session: Session) -> Callable[..., Ended]:
-    """start(source, meter=, chooser=, ...): a run."""
+@pytest.fixture(params=PIPELINES)
+def start(bundle: Bundle, session: Session, request: pytest.FixtureRequest) -> Callable[..., Ended]:
+    """start(source, meter=, chooser=, ...): a run, with each pipeline."""
 
     def start_run(
         source: Any, meter: Meter | None = None, chooser: str | Chooser = "in-frame", **options: Any
@@ -59,7 +60,7 @@ def start(bundle: Bundle, session: Session) -> Callable[..., Ended]:
         if isinstance(chooser, str):
             chooser = make_chooser(chooser, bundle.manifest.buckets)
         stream = Stream(bundle, session, chooser, open_capture(source))
-        summary, failure = run(stream, meter or open_meter("none"), limits, outputs, **options)
+        summary, failure = run(stream, meter or open_meter("none"), limits, outputs, pipeline=request.param, **options)
         return Ended(summary.to_json(), failure)
 
     return start_run
@@ -139,6 +140,7 @@ def test_a_camera_that_comes_back_in_another_size(
 
     monkeypatch.setattr("edgeprune.runtime.cameras.reconnect.FIRST_PAUSE_S", 0.01)
     first, wide = Scripted(1, then=CameraUnplugged("gone"), live=True), Wide(1, live=True)
+    first.paced = True  # a camera's frames are not fitted ahead, and this is to be seen with every pipeline
     capture = Reconnecting(first, lambda: wide, give_up_s=60)
     monkeypatch.setattr("tests.runtime.loop.test_run.open_capture", lambda source: capture)
     out, labels = tmp_path / "overlay.mp4", tmp_path / "labels"
