@@ -43,7 +43,8 @@ from edgeprune.runtime.run import CutShort, Limits, Outcome
 from edgeprune.runtime.run import run as run_loop
 from edgeprune.runtime.several.names import check_cameras, outputs_of_cameras
 from edgeprune.runtime.several.opening import files_of, open_several, refuse_for_several
-from edgeprune.runtime.several.run import SeveralOutcome, run_several
+from edgeprune.runtime.several.run import run_several
+from edgeprune.runtime.several.summary import SeveralOutcome
 from edgeprune.runtime.sinks import SINKS, outputs_of
 from edgeprune.runtime.sinks.segments import KEEP_BYTES
 from edgeprune.runtime.stream import Stream

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import NamedTuple
 
 from edgeprune.base.ending import at_stop, ending
 from edgeprune.base.errors import InputError, RunError
@@ -25,7 +24,7 @@ from edgeprune.runtime.row import DIGITS, LEDGER_ROWS, Ledger, milliseconds
 from edgeprune.runtime.run import PROGRESS_S, CutShort, Limits
 from edgeprune.runtime.running import Counted
 from edgeprune.runtime.several.opening import Opened
-from edgeprune.runtime.several.summary import CameraSummary, SeveralSummary
+from edgeprune.runtime.several.summary import CameraSummary, SeveralOutcome, SeveralSummary
 from edgeprune.runtime.several.turns import Turn, Turns
 from edgeprune.runtime.sinks import Sink
 from edgeprune.runtime.sinks.segments import KEEP_BYTES
@@ -37,13 +36,6 @@ from edgeprune.runtime.thermometer import Thermometer
 logger = logging.getLogger(__name__)
 
 FAILURES = (RunError, InputError, OSError)  # of a camera or its outputs, that others go on after
-
-
-class SeveralOutcome(NamedTuple):
-    """What a run gives: its summary, and the failure of the cameras that were lost (exit code 3), if one was."""
-
-    summary: SeveralSummary
-    failure: RunError | None
 
 
 @dataclass

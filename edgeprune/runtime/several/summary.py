@@ -1,8 +1,9 @@
 """The summary of a run of several cameras: each one's own, and that of all of them together."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from edgeprune.base.errors import RunError
 from edgeprune.runtime.budget.kept import BudgetFigures
 from edgeprune.runtime.figures import EnergyPerFrame, Overhead
 from edgeprune.runtime.renewal import Renewals
@@ -69,3 +70,10 @@ class SeveralSummary:
         figures = content.pop("figures")
         content["cameras"] = {name: each.to_json() for name, each in self.cameras.items()}
         return {**figures, **content, "warm_up": self.engine["warm_up"]}
+
+
+class SeveralOutcome(NamedTuple):
+    """What a run gives: its summary, and the failure of the cameras that were lost (exit code 3), if one was."""
+
+    summary: SeveralSummary
+    failure: RunError | None

@@ -27,7 +27,8 @@ from edgeprune.runtime.opening import StreamOptions
 from edgeprune.runtime.run import Limits
 from edgeprune.runtime.several.names import outputs_of_cameras
 from edgeprune.runtime.several.opening import Opened, open_several
-from edgeprune.runtime.several.run import SeveralOutcome, run_several
+from edgeprune.runtime.several.run import run_several
+from edgeprune.runtime.several.summary import SeveralOutcome
 from edgeprune.runtime.stream import Stream
 from edgeprune.runtime.summary import summarise_run
 from edgeprune.runtime.tasks import Result
