@@ -8,11 +8,11 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import click
 from click.core import ParameterSource
@@ -57,8 +57,12 @@ def read_config(path: Path, options: type, places: Mapping[str, Place]) -> dict[
     folder, values = Path(os.path.abspath(path)).parent, {}
     for key, value in given.items():
         field = about[key]
-        if value == "":
+        if value in ("", {}):
             raise InputError(f"{where}: {key} is empty; give it a value or leave it out")
+        if isinstance(value, dict):
+            place = places.get(key, lambda text, folder: text)
+            values[field.name] = {name: text and place(text, folder) for name, text in value.items()}
+            continue
         if field.metadata[TYPED].kind is AS_TYPED:
             value = os.path.join(folder, os.path.expanduser(value))  # a last slash stays
         elif isinstance(value, str | int) and str in (*get_args(hints[field.name]), hints[field.name]):
@@ -74,7 +78,9 @@ class _Written(Strict, strict=True):
 
 
 def _in_file(hint: Any, typed: Typed) -> Any:
-    """The type of a value in YAML: `camera: 0` and `view: 8080` are numbers there."""
+    """The type of a value in YAML: `camera: 0` and `view: 8080` are numbers there, `cameras` is a mapping."""
+    if any(get_origin(each) is Mapping for each in get_args(hint)):
+        return dict[str, Annotated[str, BeforeValidator(_as_typed)]]
     kinds = {Path} if typed.kind is AS_TYPED else set(get_args(hint) or (hint,))
     if bool in kinds:
         return bool
@@ -129,7 +135,8 @@ def naming_config(path: Path | None, options: type, names: Collection[str]) -> I
             keys = [word for word in re.findall(r"[a-z_]+", str(error)) if word in flags.values()][:1]
         if path is None or not keys:
             raise
-        raise InputError(f"{WHAT} {path}: {', '.join(keys)}: {error}") from error
+        named = "" if str(error).startswith(keys[0]) else f"{', '.join(keys)}: "
+        raise InputError(f"{WHAT} {path}: {named}{error}") from error
 
 
 def names_from_file() -> list[str]:
@@ -138,10 +145,10 @@ def names_from_file() -> list[str]:
     return [name for name in context.params if context.get_parameter_source(name) is ParameterSource.DEFAULT_MAP]
 
 
-def warn_of_others(path: Path, camera: str) -> None:
-    """Says where other users may read a password of the camera, or write what is to run."""
+def warn_of_others(path: Path, cameras: Iterable[str]) -> None:
+    """Says where other users may read a password of a camera, or write what is to run."""
     mode = path.stat().st_mode
-    if masked_uri(camera) != camera and mode & (stat.S_IRGRP | stat.S_IROTH):
+    if any(masked_uri(camera) != camera for camera in cameras) and mode & (stat.S_IRGRP | stat.S_IROTH):
         logger.warning(f"{path} holds a camera's password, and others may read it; type: chmod 600 {path}")
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         logger.warning(f"others may write to {path}, which says what runs; type: chmod go-w {path}")

@@ -28,11 +28,13 @@ class Typed:
     """How an option is typed.
 
     Attributes:
-        flag: `--frames`; None: an argument, which goes by its place.
+        flag: `--frames`; None: an argument, which goes by its place. Of a key that a file alone may have (`cli/config.py`) it
+            is what it would be.
         kind: range or choices of its value.
         help, metavar: as in click.
         needs: the field of an option that this one says something about.
         first: what is done with its value before any other option is read.
+        in_file: whether it can't be typed, but stand in a file alone.
     """
 
     flag: str | None
@@ -41,6 +43,7 @@ class Typed:
     metavar: str | None = None
     needs: str | None = None
     first: Callable[[click.Context, Any], None] | None = None
+    in_file: bool = False
 
 
 def option(flag: str, kind: click.ParamType | None = None, *, default: Any = None, **about: Any) -> Any:
@@ -51,6 +54,23 @@ def option(flag: str, kind: click.ParamType | None = None, *, default: Any = Non
 def argument(*, default: Any = MISSING) -> Any:
     """A field that is typed by its place."""
     return field(default=default, metadata={TYPED: Typed(None, None)})
+
+
+def key_of_file(flag: str) -> Any:
+    """A field that a file of options may give, and nobody types: a mapping."""
+    return field(default=None, metadata={TYPED: Typed(flag, click.UNPROCESSED, in_file=True)})
+
+
+class _KeyOfFile(click.Parameter):
+    """What has no place on a command line: its value is that of the file."""
+
+    param_type_name = "key of a file"
+
+    def _parse_decls(self, decls: Sequence[str], expose_value: bool) -> tuple[str, list[str], list[str]]:
+        return decls[0], [], []
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """No word of the line is its."""
 
 
 def bundle_option() -> Any:
@@ -81,6 +101,8 @@ def parameters(options: type) -> list[click.Parameter]:
 
 def _parameter(each: "Field[Any]", annotation: Any) -> click.Parameter:
     typed: Typed = each.metadata[TYPED]
+    if typed.in_file:
+        return _KeyOfFile([each.name], type=typed.kind)
     about: dict[str, Any] = {"type": typed.kind or (PATH if Path in (annotation, *get_args(annotation)) else None)}
     about |= {"required": True} if each.default is MISSING else {"default": each.default}
     repeats = get_origin(annotation) is tuple

@@ -15,37 +15,52 @@ from edgeprune.bundle import GRAPH_SETS, Bundle
 from edgeprune.cli import STOPPED_RUN, STOPPED_RUN_JSON
 from edgeprune.cli.config import names_from_file, naming_config, take_config, warn_of_others
 from edgeprune.cli.defaults import open_default
-from edgeprune.cli.options import AS_TYPED, bundle_option, json_option, option, threads_option
+from edgeprune.cli.options import (
+    AS_TYPED,
+    bundle_option,
+    json_option,
+    key_of_file,
+    option,
+    refuse_typed,
+    threads_option,
+)
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import A_RUN, A_WHILE, FRAMES
+from edgeprune.cli.run_lines import number, show_budget, show_renewals
+from edgeprune.cli.several import show_several
 from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb
-from edgeprune.runtime.budget.kept import BudgetFigures
 from edgeprune.runtime.budget.wanted import EXAMPLES
-from edgeprune.runtime.cameras import camera_files, seen_from, what_to_type
+from edgeprune.runtime.cameras import seen_from, what_to_type
 from edgeprune.runtime.choose import CHOOSERS
 from edgeprune.runtime.engines import ENGINES
-from edgeprune.runtime.meters import measure_idle, meter_seen_from, meters_to_type
+from edgeprune.runtime.meters import Meter, measure_idle, meter_seen_from, meters_to_type
 from edgeprune.runtime.meters.none import NoMeter
 from edgeprune.runtime.opening import StreamOptions, open_stream
 from edgeprune.runtime.pipeline import PIPELINES, refuse_pipeline
 from edgeprune.runtime.preparing import open_sensor, require_engine
 from edgeprune.runtime.run import CutShort, Limits, Outcome
 from edgeprune.runtime.run import run as run_loop
+from edgeprune.runtime.several.names import check_cameras, outputs_of_cameras
+from edgeprune.runtime.several.opening import files_of, open_several, refuse_for_several
+from edgeprune.runtime.several.run import run_several
+from edgeprune.runtime.several.summary import SeveralOutcome
 from edgeprune.runtime.sinks import SINKS, outputs_of
 from edgeprune.runtime.sinks.segments import KEEP_BYTES
+from edgeprune.runtime.stream import Stream
 from edgeprune.runtime.summary import RunSummary
 
 logger = logging.getLogger(__name__)
 
 # options whose text may be a path, which a file means as seen from its own folder
-PLACES = {"camera": seen_from, "meter": meter_seen_from}
+PLACES = {"camera": seen_from, "cameras": seen_from, "meter": meter_seen_from}
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
     bundle: Path | None = bundle_option()
     camera: str = option("--camera", default="synthetic://street?seed=1", help=f"{what_to_type()}.")
+    cameras: Mapping[str, str] | None = key_of_file("--cameras")
     frames: int | None = option("--frames", FRAMES, help="Stop after so many frames.")
     seconds: float | None = option("--seconds", A_RUN, help="Stop after so long.")
     precision: str | None = option("--precision", click.Choice(GRAPH_SETS), help="Default: the fastest that was built.")
@@ -112,25 +127,65 @@ OPTIONS: Any = make_dataclass(
 )
 
 
+def check_options(options: RunOptions) -> None:
+    """Refuses pairs of options before the bundle is read.
+
+    Raises:
+        InputError: names them.
+    """
+    of_stream = options.of_stream()
+    if options.cameras:
+        check_cameras(options.cameras)
+        refuse_for_several(of_stream)
+
+
 def run_camera(
     bundle: Bundle, options: RunOptions, outputs: Mapping[str, str], keep_bytes: int = KEEP_BYTES
 ) -> Outcome:
     """Opens camera, engine and meter, and runs the loop. `outputs`: names by the keys of SINKS; `keep_bytes`: of each
     that is endless."""
-    engine = options.engine or bundle.manifest.target.engine
-    require_engine(bundle, engine)
-    sensor = open_sensor(bundle, options.meter)
-    if options.idle_seconds and isinstance(sensor, NoMeter):
-        raise InputError(f"--idle measures idle power: {sensor.stop().status}; leave it out")
+    sensor = _open_sensor(bundle, options)
     # a file is how a service is started, whose bundle may be replaced while it runs
     stream = open_stream(bundle, options.camera, options.of_stream(), sensor, renewed=options.config is not None)
     try:
-        idle = measure_idle(sensor, options.idle_seconds) if options.idle_seconds else None
-        stream.know_idle(idle.total_w if idle else None)
-        limits, idle_w = Limits(options.frames, options.seconds), idle.rails_w if idle else None
+        idle_w = _idle_w(stream, sensor, options.idle_seconds)
+        limits = Limits(options.frames, options.seconds)
         return run_loop(stream, sensor, limits, outputs, idle_w, keep_bytes, options.pipeline)
     finally:
         stream.close()
+
+
+def run_cameras(
+    bundle: Bundle,
+    cameras: Mapping[str, str],
+    options: RunOptions,
+    outputs: Mapping[str, Mapping[str, str]],
+    keep_bytes: int = KEEP_BYTES,
+) -> SeveralOutcome:
+    """The same with several cameras. `outputs`: of each camera by its name."""
+    sensor = _open_sensor(bundle, options)
+    opened = open_several(bundle, cameras, options.of_stream(), sensor, renewed=options.config is not None)
+    try:
+        idle_w = _idle_w(opened.stream, sensor, options.idle_seconds)
+        return run_several(opened, sensor, Limits(options.frames, options.seconds), outputs, idle_w, keep_bytes)
+    finally:
+        opened.close()
+
+
+def _open_sensor(bundle: Bundle, options: RunOptions) -> Meter:
+    """The meter that was asked for; refuses what has no use without one."""
+    require_engine(bundle, options.engine or bundle.manifest.target.engine)
+    sensor = open_sensor(bundle, options.meter)
+    if options.idle_seconds and isinstance(sensor, NoMeter):
+        raise InputError(f"--idle measures idle power: {sensor.stop().status}; leave it out")
+    return sensor
+
+
+def _idle_w(stream: Stream, sensor: Meter, seconds: float) -> dict[str, float] | None:
+    """What the machine takes when idle, by rail, where it is to be measured; a budget hears of it."""
+    idle = measure_idle(sensor, seconds) if seconds else None
+    stream.know_idle(idle.total_w if idle else None)
+    return idle.rails_w if idle else None
 
 
 @verb(
@@ -141,26 +196,35 @@ def run_camera(
 def run(options: RunOptions) -> None:
     """Segment a camera stream and measure it."""
     if options.config:
-        warn_of_others(options.config, options.camera)
+        warn_of_others(options.config, options.cameras.values() if options.cameras else [options.camera])
     with naming_config(options.config, OPTIONS, names_from_file()):
+        if options.cameras:
+            refuse_typed("the configuration names several cameras", "camera")
+            refuse_typed("the frames of several cameras go through the loop one after the other", "pipeline")
         _run(options)
 
 
 def _run(options: Any) -> None:
-    options.of_stream()  # refuses a pair of options before the bundle is read
+    check_options(options)
     refuse_pipeline(options.pipeline, options.budget is not None)
-    outputs = {key: str(name) for key in SINKS if (name := getattr(options, key))}
-    written = outputs_of(outputs)
+    cameras = options.cameras or {"": options.camera}
+    names = {key: str(name) for key in SINKS if (name := getattr(options, key))}
+    outputs = outputs_of_cameras(names, cameras) if options.cameras else {"": names}
+    written = [output for each in outputs.values() for output in outputs_of(each)]
     keep_bytes = read_bytes(options.keep, "--keep") if options.keep else KEEP_BYTES
     if options.keep and not any(output.endless for output in written):
         raise InputError("--keep bounds outputs without an end, such as --record rows/; name one, or leave --keep out")
     try:
         with hard_stop(0):
             opened = open_default(options.bundle)
-            inputs = [opened.folder, *camera_files(options.camera)]
+            inputs = [opened.folder, *files_of(cameras)]
             own([output.path for output in written if not output.folder], inputs)
             own([output.path for output in written if output.folder], inputs, folders=True)
-            outcome = run_camera(opened, options, outputs, keep_bytes)
+            outcome: Outcome | SeveralOutcome
+            if options.cameras:
+                outcome = run_cameras(opened, cameras, options, outputs, keep_bytes)
+            else:
+                outcome = run_camera(opened, options, names, keep_bytes)
     except (KeyboardInterrupt, EdgepruneError) as error:
         # SIGTERM is KeyboardInterrupt too, and what a library makes of it is an error of ours; once there are frames, the
         # loop ends by itself
@@ -174,8 +238,10 @@ def _run(options: Any) -> None:
     ended()
     if options.json:
         show_json(outcome.summary.to_json())
-    else:
+    elif isinstance(outcome.summary, RunSummary):
         show_summary(outcome.summary)
+    else:
+        show_several(outcome.summary)
     if outcome.failure:
         raise outcome.failure
 
@@ -194,31 +260,27 @@ def show_summary(summary: RunSummary) -> None:
     )
     if summary.camera.decoder:
         click.echo(f"decoder  {summary.camera.decoder}")
-    click.echo(f"frames   {figures.frames} ({figures.dropped} dropped{left_out}), {_number(figures.fps)} per second")
+    click.echo(f"frames   {figures.frames} ({figures.dropped} dropped{left_out}), {number(figures.fps)} per second")
     click.echo(
-        f"latency  p50 {_number(latency_ms.p50)}, p95 {_number(latency_ms.p95)}, p99 {_number(latency_ms.p99)} ms "
+        f"latency  p50 {number(latency_ms.p50)}, p95 {number(latency_ms.p95)}, p99 {number(latency_ms.p99)} ms "
         f"(frame in hand to labels in hand{newest})"
     )
     if summary.camera.live:
         age_ms = figures.age_ms
         click.echo(
-            f"age      p50 {_number(age_ms.p50)}, p95 {_number(age_ms.p95)}, p99 {_number(age_ms.p99)} ms "
+            f"age      p50 {number(age_ms.p50)}, p95 {number(age_ms.p95)}, p99 {number(age_ms.p99)} ms "
             "(captured to labels in hand)"
         )
     click.echo(
-        f"loop     {PIPELINES[summary.pipeline].said}; its own work {_number(summary.overhead.ms_per_frame, 2)} ms a frame"
+        f"loop     {PIPELINES[summary.pipeline].said}; its own work {number(summary.overhead.ms_per_frame, 2)} ms a frame"
     )
     shown = [{"stage": stage, **vars(ms)} for stage, ms in figures.stages_ms.items() if ms.p50 is not None]
     show_table(shown, {"stage": ("stage, ms", ""), "p50": ("p50", ".2f"), "p95": ("p95", ".2f"), "p99": ("p99", ".2f")})
     buckets = ", ".join(f"{name} x{count}" for name, count in figures.buckets.items())
-    click.echo(f"tokens   {_number(figures.tokens_mean)} a frame over all blocks; buckets {buckets}")
+    click.echo(f"tokens   {number(figures.tokens_mean)} a frame over all blocks; buckets {buckets}")
     if summary.budget:
         show_budget(summary.budget, figures.newest or figures.frames)
-    if (renewals := summary.renewals) and (renewals.switched or renewals.refused):
-        click.echo(
-            f"bundles  {renewals.switched} switched to, {renewals.rolled_back} of them rolled back, {renewals.refused} "
-            f"refused; now {summary.bundle}"
-        )
+    show_renewals(summary.renewals, summary.bundle)
     mj = energy.mj_per_frame
     click.echo(f"energy   {energy.status if mj is None else f'{mj:.1f} mJ a frame ({energy.status})'}")
     if summary.failure:  # before what was kept of it; with what to do it is the last line, on standard error
@@ -226,21 +288,3 @@ def show_summary(summary: RunSummary) -> None:
     for path in summary.outputs.values():
         if path:
             click.echo(f"{'kept' if summary.failure else 'wrote':8} {path}")
-
-
-def show_budget(figures: BudgetFigures, frames: int) -> None:
-    """How far the budget was kept."""
-    kept = []
-    for unit, share in figures.held.items():
-        judged = figures.judged[unit]
-        of = "the frames" if judged == frames else f"{judged} of {frames} frames, of the others nothing is known"
-        held = "-" if share is None else f"{100 * share:.1f}%"
-        over = f"{figures.longest_over[unit]} over in a row at most"
-        kept.append(f"{unit} held in {held} of {of} (p95 {_number(figures.p95[unit])}, {over})")
-    smaller = f"{100 * (figures.capped or 0.0):.0f}%"
-    capped = f"; {smaller} of the frames got a smaller bucket than they asked for" if figures.capped else ""
-    click.echo(f"budget   {figures.budget}: {', '.join(kept)}{capped}")
-
-
-def _number(value: float | None, digits: int = 1) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"

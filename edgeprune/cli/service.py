@@ -16,8 +16,9 @@ from edgeprune.base.files import write_atomic
 from edgeprune.base.inputs import read_text
 from edgeprune.cli.config import naming_config, read_config, warn_of_others
 from edgeprune.cli.options import option
-from edgeprune.cli.run import OPTIONS, PLACES
+from edgeprune.cli.run import OPTIONS, PLACES, check_options
 from edgeprune.cli.verb import verb
+from edgeprune.runtime.several.names import outputs_of_cameras
 from edgeprune.runtime.sinks import SINKS, outputs_of
 from edgeprune.runtime.unit import Service
 
@@ -49,7 +50,7 @@ def service(options: ServiceOptions) -> None:
     with naming_config(options.config, OPTIONS, given.keys()):
         made = make_service(config, given, options.user)
         text = made.unit()
-    warn_of_others(config, made.camera)
+    warn_of_others(config, made.cameras)
     if not options.install:
         click.echo(text, nl=False)
         return
@@ -66,13 +67,19 @@ def make_service(config: Path, given: Mapping[str, Any], user: str | None) -> Se
         InputError: what `run` refuses before it opens anything, or no bundle.
     """
     values = OPTIONS(**given)
-    values.of_stream()
+    check_options(values)
     if values.bundle is None:
         raise InputError(
             f"{config} names no bundle, and a service has no folder of its own to find one in; add bundle:"
         )
     names = {key: str(name) for key in SINKS if SINKS[key].writes and (name := getattr(values, key))}
-    writes = [Path(os.path.abspath(output.path)) for output in outputs_of(names)]
+    cameras = values.cameras
+    if cameras:  # a folder of each lies in one that the run makes itself
+        own = [outputs_of(each) for each in outputs_of_cameras(names, cameras).values()]
+        found = [output.path.parent if output.folder else output.path for each in own for output in each]
+    else:
+        found = [output.path for output in outputs_of(names)]
+    writes = list(dict.fromkeys(Path(os.path.abspath(path)) for path in found))
     groups = []
     for name in GROUPS:
         try:
@@ -80,7 +87,9 @@ def make_service(config: Path, given: Mapping[str, Any], user: str | None) -> Se
         except KeyError:
             logger.info(f"this machine has no group {name}; the user needs the right to open the camera otherwise")
     python = Path(os.path.abspath(sys.executable))
-    return Service(config, python, values.bundle, values.camera, writes, user, groups)
+    return Service(
+        config, python, values.bundle, list(cameras.values()) if cameras else [values.camera], writes, user, groups
+    )
 
 
 def install(path: Path, text: str, made: Service) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from edgeprune.runtime.cameras.capture import Capture
 from edgeprune.runtime.meters import Meter
 from edgeprune.runtime.meters.none import NoMeter
 from edgeprune.runtime.stream import Stream
@@ -31,9 +32,9 @@ class About:
     damaged: Callable[[], int]
 
     @classmethod
-    def of(cls, stream: Stream, meter: Meter) -> "About":
-        """`meter`: not started yet."""
-        manifest, engine, capture = stream.bundle.manifest, stream.session.describe(), stream.capture
+    def of(cls, stream: Stream, meter: Meter, capture: Capture | None = None) -> "About":
+        """`meter`: not started yet. `capture`: of the camera, by default the stream's own."""
+        manifest, engine, capture = stream.bundle.manifest, stream.session.describe(), capture or stream.capture
         return cls(
             model=manifest.name,
             engine=f"{engine['engine']} {engine['version']} ({engine['provider']}), {engine['precision']}",

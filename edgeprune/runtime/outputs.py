@@ -9,7 +9,7 @@ from edgeprune.base.ending import held
 from edgeprune.base.errors import RunError
 from edgeprune.runtime.about import About
 from edgeprune.runtime.cameras.source import Frame, FrameSource
-from edgeprune.runtime.row import Ledger, Row, milliseconds
+from edgeprune.runtime.row import LEDGER_ROWS, Ledger, Row, milliseconds
 from edgeprune.runtime.sinks import SINKS, Sink, outputs_of
 from edgeprune.runtime.sinks.segments import KEEP_BYTES
 from edgeprune.runtime.tasks import Result
@@ -24,6 +24,8 @@ class Outputs:
         names: of the outputs, by their keys in SINKS.
         source: whose frames they take.
         keep_bytes: that each of those without an end may take of the disk.
+        shared: sinks by their keys that are there already, and of several cameras.
+        most_rows: that the ledger holds.
 
     Attributes:
         ledger: the rows, of a long run the newest, and sums of all.
@@ -34,16 +36,25 @@ class Outputs:
         InputError: one of them can't be written; nothing of the others is left.
     """
 
-    def __init__(self, names: Mapping[str, str], source: FrameSource, keep_bytes: int = KEEP_BYTES):
+    def __init__(
+        self,
+        names: Mapping[str, str],
+        source: FrameSource,
+        keep_bytes: int = KEEP_BYTES,
+        shared: Mapping[str, Sink] | None = None,
+        most_rows: int = LEDGER_ROWS,
+    ):
         outputs_of(names)
-        self.ledger = Ledger()
+        self.ledger = Ledger(most_rows)
         self.own_ms = self.beside_ms = 0.0
         self._ended = False
         self._one_at_a_time = threading.Lock()  # a hard stop ends the sinks from another thread
         self._sinks: dict[str, Sink] = {}
         try:
             for key in SINKS:  # in its order
-                if key in names:
+                if shared and key in shared:
+                    self._sinks[key] = shared[key]
+                elif key in names:
                     self._sinks[key] = SINKS[key].open(names[key], source)
                     self._sinks[key].bound(keep_bytes)
         except BaseException:
@@ -69,8 +80,11 @@ class Outputs:
     def wait_no_more(self) -> None:
         """Who waits for a place waits no more."""
 
-    def add(self, result: Result, row: Row) -> None:
+    def add(self, result: Result, row: Row) -> Row:
         """Hands a frame to every sink, then to the ledger. A signal waits until it is in all of them.
+
+        Returns:
+            the row, with what the sinks took.
 
         Raises:
             RunError: a sink can't take it. It is in those before, and not in the ledger.
@@ -80,6 +94,7 @@ class Outputs:
         with held():
             row = self._write(result, row)
         self.own_ms += milliseconds(start_ns, time.monotonic_ns()) - taken_ms(row)
+        return row
 
     def _call(self, result: Result, row: Row) -> Row:
         """Those that belong to the loop's thread; the row, with what they took."""

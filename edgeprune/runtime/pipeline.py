@@ -140,8 +140,11 @@ class OutputsBeside(Outputs):
         self._places.take()
         self._raise()
 
-    def add(self, result: Result, row: Row) -> None:
+    def add(self, result: Result, row: Row) -> Row:
         """Hands a frame over to the thread, after a function of the user's own. A signal waits until it is handed over.
+
+        Returns:
+            the row, with what that function took.
 
         Raises:
             RunError: a sink could not take this frame, or one before it.
@@ -150,6 +153,7 @@ class OutputsBeside(Outputs):
         row = self._call(result, row)
         with held():
             self._given.put((result, row))
+        return row
 
     def _raise(self) -> None:
         if self._failure:

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from edgeprune.base.ending import asked, at_stop, ending
 from edgeprune.base.errors import InputError, RunError
@@ -23,18 +23,16 @@ from edgeprune.runtime.meters import Energy, Meter
 from edgeprune.runtime.outputs import Outputs
 from edgeprune.runtime.own_time import OwnTime
 from edgeprune.runtime.pipeline import Pipeline, Took, choose_pipeline
-from edgeprune.runtime.row import Row
+from edgeprune.runtime.recorded import Recorded, failure_of
 from edgeprune.runtime.sinks.segments import KEEP_BYTES
 from edgeprune.runtime.stream import Stream
-from edgeprune.runtime.summary import CameraFigures, RunSummary, summarise_run
+from edgeprune.runtime.summary import RunSummary, summarise_run
 from edgeprune.runtime.tasks import Result
 from edgeprune.runtime.thermometer import Thermometer
 
 logger = logging.getLogger(__name__)
 
 PROGRESS_S = 5.0  # between two lines of progress
-
-Failure = TypeVar("Failure", bound=RunError)
 
 
 class CutShort(RunError):
@@ -108,25 +106,14 @@ def run(
             capture.close()
 
 
-def as_failure(error: RunError | InputError | OSError) -> RunError:
-    """What ends a run that has frames already: a source that can't be read any more, a file that was removed, a disk that was
-    taken out."""
-    if isinstance(error, RunError):
-        return error
-    if isinstance(error, InputError):
-        return RunError(str(error))
-    where = f"{error.filename}: " if error.filename else ""
-    return RunError(f"{where}{error.strerror or error}")
-
-
 class _Loop:
     """One run: the state that passes from frame to frame."""
 
     def __init__(self, stream: Stream, capture: Capture, outputs: Outputs, meter: Meter, pipeline: Pipeline):
-        self._stream, self._capture, self._outputs, self._meter = stream, capture, outputs, meter
+        self._stream, self._outputs, self._meter = stream, outputs, meter
+        self._recorded = Recorded(capture, outputs)
         self._pipeline, self._coming = pipeline, pipeline.frames(stream, outputs)
         self._own = OwnTime(outputs)
-        self._frames = self._dropped = 0
         self._interrupted = False
 
     def run(self, first: tuple[Frame, int], limits: Limits, idle_w: Mapping[str, float] | None) -> Outcome:
@@ -138,7 +125,7 @@ class _Loop:
             self._thermometer = Thermometer(before_c)
         finished = False
         try:
-            with at_stop(lambda: self._outputs.end(failed=False)):
+            with at_stop(lambda: self._recorded.outputs.end(failed=False)):
                 failure = self._frames_until_the_end(first, limits)
             finished = True
         finally:  # whatever comes: no meter's thread and no open file is left behind
@@ -150,19 +137,11 @@ class _Loop:
                     self._outputs.drain()
                     energy = self._meter.stop()
                 finally:
-                    failure = self._end_outputs(failure, failed=failure is not None or not finished)
+                    failure = self._recorded.end(failure, failed=failure is not None or not finished)
         with ending():
             if failure:
-                failure = self._with_what_is_left(failure)
+                failure = self._recorded.with_what_is_left(failure)
             return Outcome(self._summary(energy, idle_w, before_c, failure), failure)
-
-    def _end_outputs(self, failure: RunError | None, failed: bool) -> RunError | None:
-        """The failure that ended the stream, and that of the outputs at its end."""
-        try:
-            self._outputs.end(failed)
-        except (RunError, InputError, OSError) as error:
-            return type(failure)(f"{failure}; {error}") if failure else as_failure(error)
-        return failure
 
     def _frames_until_the_end(self, first: tuple[Frame, int], limits: Limits) -> RunError | None:
         """Processes frames; returns the failure that ended the stream, if one did."""
@@ -177,11 +156,11 @@ class _Loop:
                 start_ns, end_ns = result.facts.start_ns, result.facts.end_ns
                 if until_ns is None and limits.seconds:
                     until_ns = start_ns + round(limits.seconds * 1e9)
-                if self._frames == limits.frames or (until_ns and end_ns >= until_ns):
+                if self._recorded.frames == limits.frames or (until_ns and end_ns >= until_ns):
                     return None
                 if end_ns - said_ns > PROGRESS_S * 1e9:
                     said_ns = end_ns
-                    line = f"frame {self._frames}  {result.status}  dropped {self._dropped}"
+                    line = f"frame {self._recorded.frames}  {result.status}  dropped {self._recorded.dropped}"
                     logger.info(line)
                     SERVICE_MANAGER.says(line)
                 took = self._coming.take(until_ns)
@@ -190,73 +169,34 @@ class _Loop:
         except KeyboardInterrupt:  # how a run without an end is ended
             self._interrupted = True
         except (RunError, InputError, OSError) as error:
-            return as_failure(error)
+            return failure_of(error)
         return None
 
     def _process(self, took: Took) -> Result:
         """One frame from fit to record."""
-        frame, dropped = took.frame, took.dropped
-        result = self._stream.process(frame, took.ahead)
-        facts, watts = result.facts, self._meter.watts()
-        row = Row(
-            index=frame.index,
-            name=frame.name,
-            capture_ns=frame.capture_ns,
-            presentation_s=None if frame.presentation_s is None else round(frame.presentation_s, 6),
-            start_ns=facts.start_ns,
-            end_ns=facts.end_ns,
-            wait_ms=took.wait_ms,
-            fit_ms=facts.fit_ms,
-            trunk_ms=facts.trunk_ms,
-            choose_ms=facts.choose_ms,
-            tail_ms=facts.tail_ms,
-            overlay_ms=None,
-            encode_ms=None,
-            latency_ms=result.latency_ms,
-            asked=facts.asked,
-            bucket=facts.bucket,
-            tokens=facts.tokens,
-            confidence=result.mean_confidence,
-            dropped=dropped,
-            watts=None if watts is None else round(watts, 3),
-            celsius=self._thermometer.hottest_c,
-            loop_ms=self._own.before(took, facts),
-        )
-        self._frames += 1
-        self._dropped += dropped
-        self._own.hand_over(result, row)
+        result = self._stream.process(took.frame, took.ahead)
+        loop_ms = self._own.before(took, result.facts)
+        watts, celsius = self._meter.watts(), self._thermometer.hottest_c
+        self._own.hand_over(result, self._recorded.row(result, took.dropped, took.wait_ms, watts, celsius, loop_ms))
         return result
 
     def cut_short(self) -> CutShort:
         """What a run is whose end did not come to its own."""
-        return self._with_what_is_left(CutShort("stopped before its files were finished"))
-
-    def _with_what_is_left(self, failure: Failure) -> Failure:
-        """The failure, and where what was recorded until then is."""
-        frames = self._outputs.ledger.frames
-        if not frames:
-            return type(failure)(f"{failure}; no frame was processed before")
-        # a video whose disk was full has fewer; its own words say where it is
-        left = [path for path in self._outputs.paths().values() if path and path not in str(failure)]
-        kept = f" are in {' and '.join(left)}" if left else " were processed"
-        return type(failure)(f"{failure}; {frames} frames until then{kept}")
+        return self._recorded.with_what_is_left(CutShort("stopped before its files were finished"))
 
     def _summary(
         self, energy: Energy, idle_w: Mapping[str, float] | None, before_c: dict[str, float], failure: RunError | None
     ) -> RunSummary:
-        capture, bundle, rows = self._capture, self._stream.bundle, self._outputs.ledger
-        source = capture.source
+        bundle, rows = self._stream.bundle, self._recorded.outputs.ledger
         figures = summarise_run(rows)
         return RunSummary(
             figures=figures,
             budget=budget_figures(self._stream.budget, rows) if self._stream.budget else None,
             energy=energy_per_frame(energy, rows.frames, idle_w),
-            outputs=self._outputs.paths(),
+            outputs=self._recorded.outputs.paths(),
             token_share=None if figures.tokens_mean is None else figures.tokens_mean / self._stream.all_tokens,
             overhead=overhead(rows),
-            camera=CameraFigures(
-                source.uri, source.fps, source.live, capture.damaged, capture.reconnects, capture.decoder
-            ),
+            camera=self._recorded.camera(),
             bundle=str(bundle.folder),
             model=bundle.manifest.name,
             engine=self._stream.session.describe(),

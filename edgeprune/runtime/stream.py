@@ -122,10 +122,14 @@ class Stream:
             beside_ms: what is done with a result beside the graphs.
         """
         assert self.capture is not None
+        self.notice_work(idle_ms, beside_ms)
+        return self.capture.get(self.patience_s, until_ns)
+
+    def notice_work(self, idle_ms: float = 0.0, beside_ms: float = 0.0) -> None:
+        """What was done since the last frame was work on it; from here on the next is waited for. Arguments as of `take`."""
         if self._running.governor and self._ended_ns:
             work_ms = milliseconds(self._ended_ns, time.monotonic_ns()) - idle_ms
             self._running.governor.between(work_ms, beside_ms)
-        return self.capture.get(self.patience_s, until_ns)
 
     @property
     def patience_s(self) -> float | None:
@@ -153,15 +157,19 @@ class Stream:
         """The frame at the size that the graphs take now, for `process`; in any thread."""
         return self._running.fit(frame)
 
-    def process(self, frame: Frame, ahead: Fitted | None = None) -> Result:
-        """One frame: fit, trunk, choose, tail. `ahead`: what `fit` made of it before.
+    def process(self, frame: Frame, ahead: Fitted | None = None, before: Counted | None = None) -> Result:
+        """One frame: fit, trunk, choose, tail.
+
+        Args:
+            ahead: what `fit` made of it before.
+            before: what its camera's frames before it were, where the stream has those of several.
 
         Raises:
             InputError: the stream is closed.
         """
         if self._closed:
             raise InputError("this stream is closed, as it is when its camera ends; open another")
-        before = Counted(self._frames, self._began_ns)
+        before = before or Counted(self._frames, self._began_ns)
         if self._renewal:
             self._running, result = self._renewal.process(self._running, frame, before, ahead)
         else:

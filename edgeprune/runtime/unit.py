@@ -59,7 +59,7 @@ class Service:
         config: the file of the run's options.
         python: the interpreter that has edgeprune.
         bundle: its folder.
-        camera: as the file names it.
+        cameras: as the file names them, without the names of several.
         writes: the outputs.
         user: who runs it; None: a user that systemd makes up.
         groups: that the machine has, of devices.
@@ -68,7 +68,7 @@ class Service:
     config: Path
     python: Path
     bundle: Path
-    camera: str
+    cameras: Sequence[str]
     writes: Sequence[Path] = ()
     user: str | None = None
     groups: Sequence[str] = ()
@@ -126,8 +126,8 @@ class Service:
     @property
     def _needs_tmp(self) -> str | None:
         """What of it lies in the machine's own /tmp: NVIDIA's camera daemon is reached by /tmp/argus_socket."""
-        if self.camera.startswith("csi:"):
-            return f"{self.camera} is reached by /tmp/argus_socket, which"
+        if csi := next((camera for camera in self.cameras if camera.startswith("csi:")), None):
+            return f"{csi} is reached by /tmp/argus_socket, which"
         used = (self.config, self.python, self.bundle, *self.writes)
         return next((str(path) for path in used if any(Path(tmp) in path.parents for tmp in TMP)), None)
 

@@ -80,7 +80,7 @@ def test_a_user_that_systemd_makes_up(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(unit, "TMP", ())
     config, python, bundle = tmp_path / "front.yaml", Path(sys.executable), tmp_path
     state = Path("/var/lib/edgeprune-front/rows.csv")
-    text = Service(config, python, bundle, "0", [state], groups=["video"]).unit()
+    text = Service(config, python, bundle, ["0"], [state], groups=["video"]).unit()
     found = settings(text)
     assert found["DynamicUser"] == "yes" and "User" not in found and "ReadWritePaths" not in found
     assert (found["SupplementaryGroups"], found["PrivateTmp"]) == ("video", "yes")
@@ -89,8 +89,8 @@ def test_a_user_that_systemd_makes_up(tmp_path: Path, monkeypatch: pytest.Monkey
         ("csi://0", [], "/tmp/argus_socket, which a dynamic user does not see"),
     ]:
         with pytest.raises(InputError, match=words):
-            Service(config, python, bundle, camera, writes).unit()
-    assert settings(Service(config, python, bundle, "csi://0", user=USER).unit())["PrivateTmp"] == "no"
+            Service(config, python, bundle, [camera], writes).unit()
+    assert settings(Service(config, python, bundle, ["csi://0"], user=USER).unit())["PrivateTmp"] == "no"
 
 
 def test_what_a_dynamic_user_may_not_read(tmp_path: Path) -> None:

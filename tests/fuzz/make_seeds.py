@@ -41,6 +41,17 @@ record: out/rows.csv
 frames: 100
 idle: 2.5
 """
+CAMERAS = """\
+bundle: bundles/street
+cameras:
+  front: rtsp://user:password@192.168.1.20/stream1
+  rear: 0
+  yard: clips/yard.mp4
+budget: 33ms,15fps
+record: rows/
+out: overlay.mp4
+give_up: 2h
+"""
 PLAN = """name: two
 recipe: street-short
 dense: zoo:street-tiny/reference
@@ -111,6 +122,7 @@ def make_yaml(folder: Path) -> None:
 
 def make_config(folder: Path) -> None:
     (folder / "run.yaml").write_text(CONFIG)
+    (folder / "cameras.yaml").write_text(CAMERAS)
 
 
 def make_checkpoints(folder: Path) -> None:

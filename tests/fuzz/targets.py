@@ -28,7 +28,7 @@ from edgeprune.cli.config import read_config
 from edgeprune.cli.inspect import inspect
 from edgeprune.cli.lint import lint_file
 from edgeprune.cli.report import show_records
-from edgeprune.cli.run import OPTIONS, PLACES
+from edgeprune.cli.run import OPTIONS, PLACES, check_options
 from edgeprune.cli.show import show_json
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
@@ -301,7 +301,7 @@ def read_rows(path: Path) -> None:
 def read_options(path: Path) -> None:
     """`run --config FILE`, up to the bundle."""
     given = read_config(path, OPTIONS, PLACES)
-    OPTIONS(**given).of_stream()
+    check_options(OPTIONS(**given))
 
 
 # BUNDLE is a whole one, FOLDER the one whose manifest was mutated

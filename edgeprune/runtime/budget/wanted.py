@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 from edgeprune.base.errors import InputError, choose
@@ -18,7 +18,8 @@ class Budget:
 
     Attributes:
         latency_ms: of each frame, in hand to labels in hand; held by 99 frames of 100.
-        fps: frames a second that the loop could process, overlay and outputs included, on the mean of a second or so.
+        fps: frames a second that the loop could process, overlay and outputs included, on the mean of a second or so. Where a
+            run has several cameras, each is to have as many: see `for_cameras`.
         power_w: of the machine, gross, on the mean of the meter's window.
         energy_mj: of each frame, gross, on the mean of the meter's window: power times the time from frame to frame.
     """
@@ -32,6 +33,11 @@ class Budget:
     def metered(self) -> bool:
         """Whether it can be held with an energy sensor alone."""
         return self.power_w is not None or self.energy_mj is not None
+
+    def for_cameras(self, count: int) -> "Budget":
+        """What one engine holds so that each of so many cameras has this budget: the rates add up; latency and energy are of a
+        frame, and power is the machine's."""
+        return self if self.fps is None else replace(self, fps=count * self.fps)
 
     def __str__(self) -> str:
         """As it is typed."""

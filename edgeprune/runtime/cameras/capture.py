@@ -158,8 +158,11 @@ class Reading(Capture):
         raise CameraStalled(f"no frame from {self.source.uri} for {timeout_s:g} s; check the camera and run again")
 
     def close(self) -> None:
-        """Stops reading. A thread that hangs in a dead camera is left behind: it is a daemon and ends with us."""
+        """Stops reading. A thread that hangs in a dead camera is left behind: it is a daemon and ends with us. Nor is it waited
+        for a second time."""
         with self._changed:
+            if self._closing:
+                return
             self._closing = True
             self._changed.notify_all()
         self._thread.join(CLOSE_TIMEOUT_S)

@@ -3,6 +3,7 @@
 import logging
 import random
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from edgeprune.base.duration import shown_duration
@@ -31,17 +32,28 @@ class CameraGivenUp(RunError):
 class Reconnecting(Capture):
     """The newest frame of a camera, whichever connection it came by. Indices count on from one to the next.
 
-    A camera that is lost before its first frame raises at once: nobody waits minutes for what was never there.
+    A camera that is lost before its first frame raises at once, where it is alone: nobody waits minutes for what was never
+    there.
 
     Args:
         source: the first connection.
         opener: opens another; its InputError and RunError are failures that may pass.
         give_up_s: from a failure on, so long without a frame; then `CameraGivenUp`.
+        alive: told at each attempt that somebody is at work.
+        alone: whether nothing goes on without it.
     """
 
-    def __init__(self, source: FrameSource, opener: Opener, give_up_s: float):
+    def __init__(
+        self,
+        source: FrameSource,
+        opener: Opener,
+        give_up_s: float,
+        alive: Callable[[], None] = SERVICE_MANAGER.is_alive,
+        alone: bool = True,
+    ):
         super().__init__(source)
-        self._opener, self._give_up_s = opener, give_up_s
+        self._opener, self._give_up_s, self._alive, self._alone = opener, give_up_s, alive, alone
+        self._closed = False
         self._reading: NewestFrame | None = NewestFrame(source)  # of this connection
         self._hanging: list[NewestFrame] = []  # what is left of those before
         self._given_up: CameraGivenUp | None = None
@@ -72,7 +84,7 @@ class Reconnecting(Capture):
         try:
             return self._frame_of(self._reading, timeout_s, until_ns)
         except LOST as error:
-            if not self._next_index:
+            if self._alone and not self._next_index:
                 raise
             return self._reconnect(error, timeout_s, until_ns)
 
@@ -94,6 +106,8 @@ class Reconnecting(Capture):
         """The first frame of the next connection that gives one; None: the end."""
         if asked():  # a library may have swallowed Ctrl-C
             raise KeyboardInterrupt
+        if self._closed:
+            return None
         began_s = said_s = time.monotonic()
         if self._last_s - self._first_s > STEADY_S:
             self._pause_s = FIRST_PAUSE_S
@@ -115,7 +129,7 @@ class Reconnecting(Capture):
                 away = shown_duration(time.monotonic() - began_s)
                 logger.info(f"camera {self.source.uri} is back after {away}, with frame {got[0].index}")
             return got
-        if until_ns is not None and time.monotonic_ns() >= until_ns:
+        if self._closed or (until_ns is not None and time.monotonic_ns() >= until_ns):
             return None
         attempted = f"{attempts} attempt{'s' if attempts != 1 else ''} to reconnect"
         why = "" if last is lost else f", the last of which ended so: {_what(last)}"
@@ -130,9 +144,9 @@ class Reconnecting(Capture):
         # half of the time at most: there is an attempt, however short it is
         pause_s = min(self._pause_s * random.uniform(1 - JITTER, 1 + JITTER), self._give_up_s / 2)
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
-        SERVICE_MANAGER.is_alive()
+        self._alive()
         time.sleep(max(0.0, min(pause_s, until_s - time.monotonic())))
-        return time.monotonic() < until_s
+        return time.monotonic() < until_s and not self._closed
 
     def _attempt(self, timeout_s: float | None, end_s: float, until_ns: int | None) -> tuple[Frame, int] | None:
         """The first frame of another connection. What is left of the one before delivers nothing any more.
@@ -140,7 +154,7 @@ class Reconnecting(Capture):
         Raises:
             InputError, RunError: it gives none.
         """
-        SERVICE_MANAGER.is_alive()
+        self._alive()
         self._leave()
         if len(self._hanging) >= MOST_HANGING:
             raise CameraStalled(f"{len(self._hanging)} connections to {self.source.uri} hang")
@@ -161,13 +175,23 @@ class Reconnecting(Capture):
             self._reading = None
 
     def close(self) -> None:
+        self._closed = True
         if self._reading:
             self._reading.close()
 
 
-def open_lasting(source: FrameSource, opener: Opener, give_up_s: float) -> Capture:
-    """The frames of a source; of a camera that is opened anew where it is lost, unless `give_up_s` is 0."""
-    return Reconnecting(source, opener, give_up_s) if is_camera(source) and give_up_s else open_capture(source)
+def open_lasting(
+    source: FrameSource,
+    opener: Opener,
+    give_up_s: float,
+    alive: Callable[[], None] = SERVICE_MANAGER.is_alive,
+    alone: bool = True,
+) -> Capture:
+    """The frames of a source; of a camera that is opened anew where it is lost, unless `give_up_s` is 0. Else as
+    `Reconnecting`."""
+    if is_camera(source) and give_up_s:
+        return Reconnecting(source, opener, give_up_s, alive, alone)
+    return open_capture(source)
 
 
 def _what(error: Exception) -> str:

@@ -53,7 +53,7 @@ class Frame:
     capture_ns is `time.monotonic_ns()` at the moment its driver captured the frame, or where no driver says, at the moment it
     was decoded and due; index counts every frame of the
     source from 0, those included that a capture drops later. presentation_s is that of the picture; where a file starts
-    again at its end, it counts on.
+    again at its end, it counts on. camera: what its camera is called in a run of several.
     """
 
     capture_ns: int
@@ -62,6 +62,7 @@ class Frame:
     name: str | None = None
     label_HW: np.ndarray | None = None
     presentation_s: float | None = None
+    camera: str | None = None
 
 
 class FrameSource(ABC):

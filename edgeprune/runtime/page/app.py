@@ -1,7 +1,7 @@
 """What the page answers: itself, the stream, a snapshot, the figures, Prometheus' metrics, its health."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from edgeprune.base.errors import nearest
 from edgeprune.runtime.page.figures import Figures
 from edgeprune.runtime.page.guard import METHODS, Access, Guard, line
 from edgeprune.runtime.page.metrics import CONTENT_TYPE, Metrics
@@ -33,26 +34,29 @@ FILES = {
 Answer = Callable[[Request], Awaitable[Response]]
 
 
-def make_app(publisher: Publisher, access: Access) -> Guard:
-    """The page of a run."""
-    return Guard(Page(publisher).app, access)
+def make_app(cameras: Mapping[str, Publisher], access: Access) -> Guard:
+    """The page of a run, of its cameras by their names."""
+    return Guard(Page(cameras).app, access)
 
 
 class Page:
     """Its routes. All runs in the server's thread.
 
+    Args:
+        cameras: by their names, in the order in which they are chosen from; of a run of one camera that one, without a name.
+
     Attributes:
         app: without its guard.
-        pictures: of its viewers.
-        viewers: how many watch the stream.
+        pictures: of each camera, for its viewers.
+        viewers: how many watch a stream.
     """
 
-    def __init__(self, publisher: Publisher):
-        self._publisher = publisher
-        self.pictures = Pictures(publisher)
+    def __init__(self, cameras: Mapping[str, Publisher]):
+        self._cameras = dict(cameras)
+        self.pictures = {name: Pictures(publisher) for name, publisher in cameras.items()}
         self.viewers = 0
-        self._figures = Figures(publisher, self.pictures)
-        self._metrics = Metrics(publisher, lambda: self.viewers)
+        self._figures = {name: Figures(name, self._cameras, pictures) for name, pictures in self.pictures.items()}
+        self._metrics = Metrics(self._cameras, lambda: self.viewers)
         answers: dict[str, Answer] = {
             "/stream.mjpg": self._stream,
             "/snapshot.jpg": self._snapshot,
@@ -65,27 +69,50 @@ class Page:
         self.app = Starlette(routes=routes, exception_handlers={404: _not_found, 500: _failed})
         self.app.router.redirect_slashes = False
 
+    def _camera(self, request: Request) -> str | Response:
+        """The name of the camera that is asked for, by default the first; or what is answered to one that there is not."""
+        first = next(iter(self._cameras))
+        name = request.query_params.get("camera", first)
+        if name in self._cameras:
+            return name
+        known = [each for each in self._cameras if each]
+        if not known:
+            return line(404, "this run has one camera; leave camera= out")
+        return line(404, f"no such camera{nearest(name, known)}; there are {', '.join(known)}")
+
     async def _stream(self, request: Request) -> Response:
+        name = self._camera(request)
+        if isinstance(name, Response):
+            return name
         if self.viewers >= MOST_VIEWERS:
             return line(503, f"{MOST_VIEWERS} are watching, which is all that this page serves")
-        return _Stream(self)
+        return _Stream(self, self.pictures[name])
 
     async def _snapshot(self, request: Request) -> Response:
-        picture = self.pictures.newest()
+        name = self._camera(request)
+        if isinstance(name, Response):
+            return name
+        picture = self.pictures[name].newest()
         if picture is None:
             return line(503, "no frame yet")
-        headers = {"content-disposition": f'inline; filename="frame-{picture.number}.jpg"'}
+        headers = {"content-disposition": f'inline; filename="{name or "frame"}-{picture.number}.jpg"'}
         return Response(picture.jpeg, media_type="image/jpeg", headers=headers)
 
     async def _stats(self, request: Request) -> Response:
-        return Response(self._figures.json(self.viewers), media_type="application/json")
+        name = self._camera(request)
+        if isinstance(name, Response):
+            return name
+        return Response(self._figures[name].json(self.viewers), media_type="application/json")
 
     async def _prometheus(self, request: Request) -> Response:
         return Response(self._metrics.text(), headers={"content-type": CONTENT_TYPE})
 
     async def _health(self, request: Request) -> Response:
-        silence = self._publisher.silence()
-        return line(503, silence) if silence else line(200, "ok")
+        silences = {name: publisher.silence() for name, publisher in self._cameras.items()}
+        silent = "; ".join(f"{name}: {why}" if name else why for name, why in silences.items() if why)
+        if all(silences.values()):
+            return line(503, silent)
+        return line(200, f"ok; {silent}" if silent else "ok")
 
 
 def _file(name: str, kind: str) -> Answer:
@@ -110,10 +137,10 @@ class _Stream(Response):
     """Pictures one after the other, each in place of the one before (multipart/x-mixed-replace, which every browser plays as an
     image). A viewer who takes long gets the newest picture then, not those between."""
 
-    def __init__(self, page: Page):
+    def __init__(self, page: Page, pictures: Pictures):
         super().__init__(headers={"content-type": f"multipart/x-mixed-replace; boundary={BOUNDARY}"})
         del self.headers["content-length"]
-        self._page = page
+        self._page, self._pictures = page, pictures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -136,7 +163,7 @@ class _Stream(Response):
         clock = asyncio.get_running_loop().time
         sent, sent_s = 0, 0.0
         while not gone.done():
-            picture = self._page.pictures.newest()
+            picture = self._pictures.newest()
             if picture and (picture.number != sent or clock() - sent_s > AGAIN_S):
                 await send({"type": "http.response.body", "body": picture.jpeg + DIVIDER, "more_body": True})
                 sent, sent_s = picture.number, clock()

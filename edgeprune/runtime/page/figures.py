@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from edgeprune.base.statistics import percentiles
@@ -17,12 +18,14 @@ class Figures:
     """What `/stats` answers; one thread at a time.
 
     Args:
-        publisher: of the run.
+        camera: the name of the camera that they are of.
+        cameras: of the run, by their names.
         pictures: of its viewers.
     """
 
-    def __init__(self, publisher: Publisher, pictures: Pictures):
-        self._publisher, self._pictures = publisher, pictures
+    def __init__(self, camera: str, cameras: Mapping[str, Publisher], pictures: Pictures):
+        self._cameras, self._publisher, self._pictures = cameras, cameras[camera], pictures
+        self._chosen: dict[str, Any] = {"name": camera} if camera else {}
         self._points: dict[int, dict[str, Any]] = {}  # of the seconds that are over
         self._made_s = float("-inf")
         self._json = b""
@@ -43,7 +46,8 @@ class Figures:
             "model": about and about.model,
             "engine": about and about.engine,
             "energy": about and about.energy,
-            "camera": {"uri": source.uri, "fps": source.fps, "live": source.live},
+            "camera": self._chosen | {"uri": source.uri, "fps": source.fps, "live": source.live},
+            "cameras": [_camera(name, publisher) for name, publisher in self._cameras.items() if name],
             "viewers": viewers,
             "frames": taken.totals.frames,
             "dropped": taken.totals.dropped,
@@ -104,6 +108,17 @@ class Figures:
             }
             for index, colour in enumerate(picture.palette)
         ]
+
+
+def _camera(name: str, publisher: Publisher) -> dict[str, Any]:
+    """One of several: enough to choose it, and to see that it lives."""
+    shown = publisher.shown
+    return {
+        "name": name,
+        "uri": publisher.source.uri,
+        "frames": shown.number if shown else 0,
+        "silence": publisher.silence(),
+    }
 
 
 def _frame(taken: Taken) -> dict[str, Any] | None:

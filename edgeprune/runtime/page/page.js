@@ -4,7 +4,8 @@
 const PERIOD_MS = 1000, PATIENCE_MS = 5000, AGAIN_MS = 2000, WINDOW_S = 60;
 const at = (id) => document.getElementById(id);
 const picture = at("picture"), still = at("still"), frame = at("frame"), note = at("note"), state = at("state"), pause = at("pause");
-let paused = false, lost = false, run = null, timer = 0, again = 0, serial = 0;
+const chooser = at("cameras");
+let paused = false, lost = false, run = null, timer = 0, again = 0, serial = 0, camera = location.hash.slice(1);
 
 const number = (value, digits = 1) => (value === null || value === undefined ? "–" : value.toFixed(digits));
 const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}%`;
@@ -20,12 +21,14 @@ function remark(text) {
   note.textContent = text || "";
 }
 
+const ofCamera = () => (camera ? `camera=${encodeURIComponent(camera)}` : "");
+
 // Another address each time, or the browser would show what it has.
 function play() {
   clearTimeout(again);
   if (paused || document.hidden) return;
   serial += 1;
-  picture.src = `stream.mjpg?n=${serial}`;
+  picture.src = `stream.mjpg?n=${serial}${camera ? `&${ofCamera()}` : ""}`;
 }
 
 // What is shown this moment is kept: a stream that ends takes its picture along.
@@ -74,6 +77,18 @@ function setPaused(value) {
   }
 }
 
+// A run of several cameras shows one of them; which one stands behind the # of the address.
+function choose(name) {
+  camera = name;
+  history.replaceState(null, "", `${location.pathname}#${camera}`);
+  at("snapshot").href = `snapshot.jpg?${ofCamera()}`;
+  stop();
+  still.width = still.height = 0;  // that was of another camera
+  setPaused(false);
+}
+
+chooser.addEventListener("change", () => choose(chooser.value));
+addEventListener("hashchange", () => choose(location.hash.slice(1)));
 pause.addEventListener("click", () => setPaused(!paused));
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey) return;
@@ -83,6 +98,9 @@ document.addEventListener("keydown", (event) => {
     setPaused(!paused);
   } else if (event.key === "s" || event.key === "S") {
     at("snapshot").click();
+  } else if ((event.key === "c" || event.key === "C") && !chooser.hidden) {
+    chooser.selectedIndex = (chooser.selectedIndex + 1) % chooser.options.length;
+    choose(chooser.value);
   }
 });
 document.addEventListener("visibilitychange", () => {
@@ -100,13 +118,15 @@ async function poll() {
   const ending = new AbortController();
   const late = setTimeout(() => ending.abort(), PATIENCE_MS);
   try {
-    const answer = await fetch("stats", { signal: ending.signal, cache: "no-store" });
+    const asked = camera;
+    const answer = await fetch(`stats?${ofCamera()}`, { signal: ending.signal, cache: "no-store" });
+    if (answer.status === 404 && camera) camera = "";  // another run, with other cameras
     if (!answer.ok) throw new Error(answer.status === 401 ? "no token" : `answer ${answer.status}`);
     const stats = await answer.json();
     if (lost || (run !== null && run !== stats.run)) play();
     lost = false;
     run = stats.run;
-    if (!paused) update(stats);
+    if (!paused && camera === asked) update(stats);
   } catch (error) {
     if (!lost) stop();
     lost = true;
@@ -128,6 +148,7 @@ function update(stats) {
   show("engine", stats.engine || "");
   const rate = stats.camera.fps ? `, ${number(stats.camera.fps, 0)} frames a second` : "";
   show("camera", `${stats.camera.uri}${rate}`);
+  cameras(stats);
   document.title = stats.model ? `${stats.model} – edgeprune` : "edgeprune";
   const past = stats.window, points = past.points;
   show("p50", number(past.latency_ms.p50));
@@ -149,6 +170,18 @@ function update(stats) {
   legend(stats.classes);
   buckets(stats);
   faults(stats.faults);
+}
+
+function cameras(stats) {
+  const names = stats.cameras.map((each) => each.name);
+  chooser.hidden = !names.length;
+  const options = rows(chooser, names.length, () => element("option"));
+  stats.cameras.forEach((each, index) => {
+    options[index].value = each.name;
+    const text = each.silence ? `${each.name}: ${each.silence}` : each.name;
+    if (options[index].textContent !== text) options[index].textContent = text;
+  });
+  if (names.length && chooser.value !== stats.camera.name) chooser.value = stats.camera.name;
 }
 
 // The smallest of some round numbers that is no smaller: a scale that stays when values tremble.
@@ -243,6 +276,7 @@ function faults(found) {
 }
 
 // The token has become a cookie by now; it need not stand in the address, which people send each other.
-if (location.search) history.replaceState(null, "", location.pathname);
+if (location.search) history.replaceState(null, "", `${location.pathname}${location.hash}`);
+if (camera) at("snapshot").href = `snapshot.jpg?${ofCamera()}`;
 play();
 poll();

@@ -87,12 +87,14 @@ class Publisher:
     Attributes:
         about: what the run is of; None until that is known.
         began_s: when it was made, in seconds since 1970: what tells one run from the next on the same port.
+        ended: whether its camera gives no more frames, while others of the run may.
     """
 
     def __init__(self, source: FrameSource):
         self.source = source
         self.about: About | None = None
         self.began_s = time.time()
+        self.ended = False
         self._lock = threading.Lock()
         self._shown: Shown | None = None
         self._totals = Totals()
@@ -148,6 +150,8 @@ class Publisher:
     def silence(self) -> str | None:
         """Why the run counts as silent; None while frames come."""
         shown = self._shown
+        if self.ended:
+            return "it has ended"
         if shown is None:
             return "no frame yet"
         silent_s = time.monotonic() - shown.row.end_ns / 1e9

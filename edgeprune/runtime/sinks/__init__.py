@@ -9,6 +9,7 @@ from edgeprune.runtime.sinks.labels import label_output, open_labels
 from edgeprune.runtime.sinks.mqtt import Mqtt, check_mqtt
 from edgeprune.runtime.sinks.record import open_record, record_output
 from edgeprune.runtime.sinks.sink import Output, Sink, SinkKind
+from edgeprune.runtime.sinks.split import shared, topic_of_camera
 from edgeprune.runtime.sinks.video import open_video, video_output
 from edgeprune.runtime.sinks.view import View, check_view
 
@@ -23,6 +24,7 @@ SINKS: dict[str, SinkKind] = {
         Call,
         writes=False,
         in_loop=True,
+        name_for=shared,
     ),
     "view": SinkKind(
         "[HOST:]PORT",
@@ -30,6 +32,7 @@ SINKS: dict[str, SinkKind] = {
         check_view,
         View,
         writes=False,
+        name_for=shared,
     ),
     "mqtt": SinkKind(
         "URL",
@@ -37,6 +40,7 @@ SINKS: dict[str, SinkKind] = {
         check_mqtt,
         Mqtt,
         writes=False,
+        name_for=topic_of_camera,
     ),
     "out": SinkKind(
         "FILE",

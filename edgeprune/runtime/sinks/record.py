@@ -12,8 +12,9 @@ from edgeprune.base.outputs import refuse_remains, with_suffix
 from edgeprune.runtime.cameras.source import FrameSource
 from edgeprune.runtime.row import Row
 from edgeprune.runtime.sinks.lines import LineFile, LineFolder
-from edgeprune.runtime.sinks.segments import Kind, Segments, folder_output, names_a_folder
+from edgeprune.runtime.sinks.segments import Kind, Segments, folder_output
 from edgeprune.runtime.sinks.sink import Output, Sink
+from edgeprune.runtime.sinks.split import names_a_folder
 from edgeprune.runtime.tasks import Result
 
 COLUMNS = tuple(field.name for field in fields(Row))

@@ -74,11 +74,6 @@ class Kind(NamedTuple):
             path.rmdir()
 
 
-def names_a_folder(name: str) -> bool:
-    """Whether an output is a folder of files: `out/rows/`, or one that is there."""
-    return bool(name) and (name.endswith("/") or Path(name).is_dir())
-
-
 def folder_output(name: str, kind: Kind) -> Output:
     """The folder: a new or empty one, or one that has files of the kind already.
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from edgeprune.runtime.about import About
 from edgeprune.runtime.cameras.source import Frame, FrameSource
 from edgeprune.runtime.row import Row
+from edgeprune.runtime.sinks.split import file_of_camera
 from edgeprune.runtime.tasks import Result
 
 
@@ -83,6 +84,8 @@ class SinkKind(NamedTuple):
         open: the sink of that name, for the frames of a source. Raises InputError where it can't be written.
         writes: whether its sinks write anything. A frame is in all that do or in none, and the end of a run waits for it.
         in_loop: whether they stay in the thread of the loop, where others work beside it (`pipeline.py`); they come first.
+        name_for: from the name that a run gives and a camera's, what that camera's own output is called where there are
+            several (`split.py`).
     """
 
     metavar: str
@@ -91,3 +94,4 @@ class SinkKind(NamedTuple):
     open: Callable[[str, FrameSource], Sink]
     writes: bool = True
     in_loop: bool = False
+    name_for: Callable[[str, str], str] = file_of_camera

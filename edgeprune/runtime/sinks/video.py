@@ -12,8 +12,9 @@ from edgeprune.runtime.engines.engine import UInt8
 from edgeprune.runtime.row import Row, milliseconds
 from edgeprune.runtime.sinks.encode import VideoWriter, check_video_name
 from edgeprune.runtime.sinks.film import FilmTimes
-from edgeprune.runtime.sinks.segments import Kind, Segments, folder_output, names_a_folder
+from edgeprune.runtime.sinks.segments import Kind, Segments, folder_output
 from edgeprune.runtime.sinks.sink import Output, Sink
+from edgeprune.runtime.sinks.split import names_a_folder
 from edgeprune.runtime.tasks import Result
 
 FILMS = Kind("video", (".mp4",), "overlay.mp4")

@@ -1,6 +1,7 @@
 """A page that shows a run while it runs: `run --view 8080`."""
 
 import logging
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -44,29 +45,50 @@ def check_view(name: str) -> None:
         make_token(listener)
 
 
-class View(Sink):
-    """Leaves each frame where the page finds it; drawing and serving is done in the page's thread.
+class Site:
+    """The page of a run, served from here on.
+
+    Args:
+        name: its address, as it was typed.
+        cameras: by their names, what is known of each; of a run of one camera that one, without a name.
 
     Attributes:
         note: the address to open.
+
+    Raises:
+        InputError: as `check_view`.
     """
 
-    def __init__(self, name: str, source: FrameSource):
+    def __init__(self, name: str, cameras: Mapping[str, Publisher]):
         address = read_address(name)
         app, guard, server = load_page()
-        self._publisher = Publisher(source)
-        self._faults = _Faults(self._publisher)
+        self._faults = [_Faults(publisher) for publisher in cameras.values()]
         listener = address.bind()
         try:
             token, local = make_token(listener), is_loopback(listener)
             hosts = frozenset({*HOSTS, address.host.lower()}) if local and token is None else None
             access = guard.Access(token, hosts, f"edgeprune_{listener.getsockname()[1]}")
             self.note = f"live page: {address_to_open(listener, address.host, token)}"
-            self._server: Any = server.Server(app.make_app(self._publisher, access), listener)
+            self._server: Any = server.Server(app.make_app(cameras, access), listener)
         except BaseException:
             listener.close()
             raise
-        FAULTS.addHandler(self._faults)
+        for faults in self._faults:
+            FAULTS.addHandler(faults)
+
+    def close(self) -> None:
+        """Ends it; a second time it does nothing."""
+        for faults in self._faults:
+            FAULTS.removeHandler(faults)
+        self._server.stop()
+
+
+class CameraView(Sink):
+    """Leaves each frame of a camera where the page finds it; drawing and serving is done in the page's thread. The page goes on
+    where the camera ends."""
+
+    def __init__(self, publisher: Publisher):
+        self._publisher = publisher
 
     def learn(self, about: About) -> None:
         self._publisher.about = about
@@ -76,11 +98,32 @@ class View(Sink):
         return row
 
     def close(self) -> None:
-        FAULTS.removeHandler(self._faults)
-        self._server.stop()
+        self._publisher.ended = True
 
     def abandon(self) -> None:
         self.close()
+
+
+class View(CameraView):
+    """The page of one camera, which ends with it.
+
+    Attributes:
+        note: the address to open.
+    """
+
+    def __init__(self, name: str, source: FrameSource):
+        super().__init__(Publisher(source))
+        self._site = Site(name, {"": self._publisher})
+        self.note = self._site.note
+
+    def close(self) -> None:
+        self._site.close()
+
+
+def open_view_of_several(name: str, sources: Mapping[str, FrameSource]) -> tuple[Site, dict[str, Sink]]:
+    """The page of several cameras, and what takes each one's frames, by its name. Raises InputError as `Site`."""
+    publishers = {camera: Publisher(source) for camera, source in sources.items()}
+    return Site(name, publishers), {camera: CameraView(publisher) for camera, publisher in publishers.items()}
 
 
 class _Faults(logging.Handler):

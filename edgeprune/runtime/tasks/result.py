@@ -66,6 +66,11 @@ class Result(ABC):
         return self.facts.frame.name
 
     @property
+    def camera(self) -> str | None:
+        """What its camera is called; None where a run has one alone."""
+        return self.facts.frame.camera
+
+    @property
     def bucket(self) -> str:
         """The bucket that the frame got."""
         return self.facts.bucket

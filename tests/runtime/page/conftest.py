@@ -4,7 +4,7 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,12 +44,13 @@ class Answer(NamedTuple):
 
 
 class Served(NamedTuple):
-    """A server and what it serves."""
+    """A server and what it serves: the camera alone, or the first of `cameras`."""
 
     publisher: Publisher
     page: Any  # of `app`
     server: Any
     port: int
+    cameras: Mapping[str, Publisher]
 
     def ask(self, path: str, method: str = "GET", headers: Mapping[str, str] | None = None) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
@@ -97,7 +98,7 @@ Serve = Callable[..., Served]
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """serve(token=..., share=...): a page at a free port."""
+    """serve(token=..., share=..., cameras=...): a page at a free port."""
     reason = "needs the extra `view`: pip install 'edgeprune[view]'"
     for library in ("starlette", "uvicorn", "prometheus_client"):
         pytest.importorskip(library, reason=reason)
@@ -108,16 +109,17 @@ def serve() -> Iterator[Serve]:
 
     began = []
 
-    def make(token: str | None = None, share: float = 1.0) -> Served:
-        publisher = Publisher(Scripted(0, fps=10))
-        publisher.about = ABOUT
-        page = Page(publisher)
+    def make(token: str | None = None, share: float = 1.0, cameras: Sequence[str] = ("",)) -> Served:
+        publishers = {name: Publisher(Scripted(0, fps=10)) for name in cameras}
+        for publisher in publishers.values():
+            publisher.about = ABOUT
+        page = Page(publishers)
         listener = Address("127.0.0.1", 0).bind()
         port = listener.getsockname()[1]
         hosts = None if token else frozenset({"localhost", "127.0.0.1", "::1"})
         server = Server(Guard(page.app, Access(token, hosts, f"edgeprune_{port}")), listener, share)
         began.append(server)
-        return Served(publisher, page, server, port)
+        return Served(publishers[cameras[0]], page, server, port, publishers)
 
     yield make
     for server in began:

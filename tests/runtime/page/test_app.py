@@ -63,7 +63,7 @@ def test_one_drawing_serves_all_viewers(serve: Serve) -> None:
         until(lambda: served.page.viewers == 5)
         served.publish(2)
         seen = [pictures_of(each, 1) for each in viewers]
-        assert all(each == seen[0] for each in seen) and served.page.pictures.drawn == 1
+        assert all(each == seen[0] for each in seen) and served.page.pictures[""].drawn == 1
     finally:
         for each in viewers:
             each.close()

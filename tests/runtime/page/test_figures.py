@@ -64,7 +64,7 @@ def test_power_where_a_sensor_tells(serve: Serve) -> None:
 
 def test_many_who_ask_get_one_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     publisher = Publisher(Scripted(0))
-    figures = Figures(publisher, Pictures(publisher))
+    figures = Figures("", {"": publisher}, Pictures(publisher))
     first = figures.json(0)
     publish(publisher, 0)
     assert figures.json(0) is first

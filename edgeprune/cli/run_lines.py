@@ -1,0 +1,34 @@
+"""Lines that the summaries of runs share, of one camera and of several."""
+
+import click
+
+from edgeprune.runtime.budget.kept import BudgetFigures
+from edgeprune.runtime.renewal import Renewals
+
+
+def show_renewals(renewals: Renewals | None, bundle: str) -> None:
+    """What became of new bundles, where there were some."""
+    if renewals and (renewals.switched or renewals.refused):
+        click.echo(
+            f"bundles  {renewals.switched} switched to, {renewals.rolled_back} of them rolled back, {renewals.refused} "
+            f"refused; now {bundle}"
+        )
+
+
+def show_budget(figures: BudgetFigures, frames: int) -> None:
+    """How far the budget was kept."""
+    kept = []
+    for unit, share in figures.held.items():
+        judged = figures.judged[unit]
+        of = "the frames" if judged == frames else f"{judged} of {frames} frames, of the others nothing is known"
+        held = "-" if share is None else f"{100 * share:.1f}%"
+        over = f"{figures.longest_over[unit]} over in a row at most"
+        kept.append(f"{unit} held in {held} of {of} (p95 {number(figures.p95[unit])}, {over})")
+    smaller = f"{100 * (figures.capped or 0.0):.0f}%"
+    capped = f"; {smaller} of the frames got a smaller bucket than they asked for" if figures.capped else ""
+    click.echo(f"budget   {figures.budget}: {', '.join(kept)}{capped}")
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """Of a figure; `-` where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"

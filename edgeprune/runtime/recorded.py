@@ -1,0 +1,110 @@
+"""What becomes of one camera's frames in a run, whether it has that one or several: counted, and in all of its outputs."""
+
+from typing import TypeVar
+
+from edgeprune.base.errors import InputError, RunError
+from edgeprune.runtime.cameras.capture import Capture
+from edgeprune.runtime.outputs import Outputs
+from edgeprune.runtime.row import Row
+from edgeprune.runtime.summary import CameraFigures
+from edgeprune.runtime.tasks import Result
+
+Failure = TypeVar("Failure", bound=RunError)
+
+
+class Recorded:
+    """The record of a camera.
+
+    Args:
+        capture: whose frames they are.
+        outputs: begun, or to be begun before the first of them.
+
+    Attributes:
+        frames, dropped: until now.
+    """
+
+    def __init__(self, capture: Capture, outputs: Outputs):
+        self.capture, self.outputs = capture, outputs
+        self.frames = self.dropped = 0
+
+    def row(
+        self,
+        result: Result,
+        dropped: int,
+        wait_ms: float,
+        watts: float | None = None,
+        celsius: float | None = None,
+        loop_ms: float | None = None,
+    ) -> Row:
+        """Counts a frame, which then goes to the outputs.
+
+        Args:
+            dropped: frames lost since the one before.
+            wait_ms: that this one was waited for.
+            watts, celsius: of the machine, this moment.
+            loop_ms: what the loop took for itself.
+
+        Returns:
+            its row, before what the outputs take.
+        """
+        frame, facts = result.frame, result.facts
+        self.frames += 1
+        self.dropped += dropped
+        return Row(
+            index=frame.index,
+            name=frame.name,
+            capture_ns=frame.capture_ns,
+            presentation_s=None if frame.presentation_s is None else round(frame.presentation_s, 6),
+            start_ns=facts.start_ns,
+            end_ns=facts.end_ns,
+            wait_ms=wait_ms,
+            fit_ms=facts.fit_ms,
+            trunk_ms=facts.trunk_ms,
+            choose_ms=facts.choose_ms,
+            tail_ms=facts.tail_ms,
+            overlay_ms=None,
+            encode_ms=None,
+            latency_ms=result.latency_ms,
+            asked=facts.asked,
+            bucket=facts.bucket,
+            tokens=facts.tokens,
+            confidence=result.mean_confidence,
+            dropped=dropped,
+            watts=None if watts is None else round(watts, 3),
+            celsius=celsius,
+            loop_ms=loop_ms,
+        )
+
+    def end(self, failure: RunError | None, failed: bool) -> RunError | None:
+        """Ends the outputs; `failed`: they stay under their partial names. Returns the failure that ended the stream, with that
+        of the outputs at their end."""
+        try:
+            self.outputs.end(failed)
+        except (RunError, InputError, OSError) as error:
+            return type(failure)(f"{failure}; {error}") if failure else failure_of(error)
+        return failure
+
+    def with_what_is_left(self, failure: Failure) -> Failure:
+        """The failure, and where what was recorded until then is."""
+        frames = self.outputs.ledger.frames
+        if not frames:
+            return type(failure)(f"{failure}; no frame was processed before")
+        # a video whose disk was full has fewer; its own words say where it is
+        left = [path for path in self.outputs.paths().values() if path and path not in str(failure)]
+        kept = f" are in {' and '.join(left)}" if left else " were processed"
+        return type(failure)(f"{failure}; {frames} frames until then{kept}")
+
+    def camera(self) -> CameraFigures:
+        """The camera's own figures."""
+        capture, source = self.capture, self.capture.source
+        return CameraFigures(source.uri, source.fps, source.live, capture.damaged, capture.reconnects, capture.decoder)
+
+
+def failure_of(error: RunError | InputError | OSError) -> RunError:
+    """What ends the stream of a source that has given frames already: a file that was removed, a disk that was taken out."""
+    if isinstance(error, RunError):
+        return error
+    if isinstance(error, InputError):
+        return RunError(str(error))
+    where = f"{error.filename}: " if error.filename else ""
+    return RunError(f"{where}{error.strerror or error}")
