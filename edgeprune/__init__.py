@@ -10,6 +10,7 @@ What is used is loaded when it is used: `import edgeprune` alone loads nothing, 
 """
 
 import logging
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from edgeprune.runtime.opening import open
 
 __all__ = ["EdgepruneError", "InputError", "RunError", "__version__", "open", "train"]
+
+# ONNX Runtime's wheels (1.29 and later) tell Microsoft of each session where nobody has decided that, and leave a file in the
+# temporary folder; it looks at this when it is loaded
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # a library is silent until it is listened to
 
