@@ -2,12 +2,12 @@
 
     python -m edgeprune.lab.faults --faults 300 --seed 0
 
-A trial is an `edgeprune run` in a process of its own: a live camera (HTTP on loopback, or a V4L2 device), a record, a video, a page
-that is watched, a power sensor. Some seconds after its first frame a fault comes. Then frames have to come again, or the run has to
-end as documented, in time; rows and video from before have to be readable; nothing may be left behind.
+A trial is an `edgeprune run` in a process of its own: a live camera (HTTP on loopback, or a V4L2 device), a record, a video, a
+page that is watched, a power sensor. Some seconds after its first frame a fault comes. Then frames have to come again, or the
+run has to end as documented, in time; rows and video from before have to be readable; nothing may be left behind.
 
-Disks need root (ext4 in a file, mounted where no other process sees it), V4L2 cameras and steps of the clock a C compiler; where
-they can't be, that is said, and the other kinds take their share.
+Disks need root (ext4 in a file, mounted where no other process sees it), V4L2 cameras and steps of the clock a C compiler;
+where they can't be, that is said, and the other kinds take their share.
 """
 
 import dataclasses
@@ -31,6 +31,7 @@ from edgeprune.lab.faults.preloaded import compiled
 from edgeprune.lab.faults.trial import Result, Tools, Trial
 
 TYPED = "python -m edgeprune.lab.faults"
+TRIALS = "trials.jsonl"
 COLUMNS = {
     "kind": ("kind", ""),
     "trials": ("trials", "d"),
@@ -48,7 +49,9 @@ def prepare(folder: Path, bundle: Path | None) -> tuple[Tools, list[str]]:
         try:
             libraries[name] = compiled(name, folder)
         except (OSError, subprocess.CalledProcessError) as error:
-            click.echo(f"no {name} that can be preloaded: it needs a C compiler and Linux's headers ({error})", err=True)
+            click.echo(
+                f"no {name} that can be preloaded: it needs a C compiler and Linux's headers ({error})", err=True
+            )
     able = [kind for kind, about in KINDS.items() if not about.clock or "clock" in libraries]
     try:
         own_mounts()
@@ -81,12 +84,20 @@ def summarise(results: Sequence[Result]) -> list[dict[str, object]]:
 @click.option("--kind", "kinds", multiple=True, help=f"These alone: {', '.join(KINDS)}.")
 @click.option("--number", type=click.IntRange(0), help="The trial of this number alone.")
 @click.option("--bundle", type=click.Path(path_type=Path), help="Default: one of random weights, which is built.")
-@click.option("--out", type=click.Path(path_type=Path), help="A line of JSON for each trial.")
-@click.option("--keep", type=click.Path(path_type=Path), help="A new folder, in which what failed is left.")
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path),
+    help="A new folder: a line of JSON for each trial, and all of those that failed.",
+)
 def main(
-    faults: int, seed: int, jobs: int, kinds: Sequence[str], number: int | None, bundle: Path | None,
-    out: Path | None, keep: Path | None,
-) -> None:  # fmt: skip
+    faults: int,
+    seed: int,
+    jobs: int,
+    kinds: Sequence[str],
+    number: int | None,
+    bundle: Path | None,
+    keep: Path | None,
+) -> None:
     for kind in kinds:
         choose(KINDS, kind, "kind of faults")
     if keep:
@@ -99,25 +110,27 @@ def main(
             raise RunError("none of these faults can be injected here")
         numbers = range(faults) if number is None else [number]
         trials = [Trial(each, able[each % len(able)], seed, folder / f"{each:05d}", tools) for each in numbers]
-        results = run_all(trials, jobs, out)
+        results = run_all(trials, jobs, folder / TRIALS)
     click.echo(render_table(summarise(results), COLUMNS))
     if failed := sum(result.ended == "failed" for result in results):
         raise RunError(f"{failed} of {len(results)} trials failed")
 
 
-def run_all(trials: Sequence[Trial], jobs: int, out: Path | None) -> list[Result]:
+def run_all(trials: Sequence[Trial], jobs: int, out: Path) -> list[Result]:
     """Their results, each said and written as it comes."""
     results = []
     with ThreadPoolExecutor(jobs) as pool:
         running = [pool.submit(trial.run) for trial in trials]
-        for done in as_completed(running):
-            result = done.result()
-            results.append(result)
-            line = f"{len(results)}/{len(trials)} {result.kind} {result.number}: {result.ended}, {result.seconds:.1f} s"
-            click.echo(f"{line} ({result.about}) {'; '.join(result.problems)}".strip(), err=True)
-            if out:
+        try:
+            for done in as_completed(running):
+                result = done.result()
+                results.append(result)
+                line = f"{len(results)}/{len(trials)} {result.kind} {result.number}: {result.ended}, {result.seconds:.1f} s"
+                click.echo(f"{line} ({result.about}) {'; '.join(result.problems)}".strip(), err=True)
                 with out.open("a") as file:
                     file.write(json.dumps(dataclasses.asdict(result)) + "\n")
+        finally:
+            pool.shutdown(cancel_futures=True)  # after Ctrl-C those that run are waited for alone
     return results
 
 

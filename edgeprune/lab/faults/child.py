@@ -5,6 +5,7 @@ import http.client
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -37,6 +38,7 @@ class Child:
         self._out, self._err = folder / f"{self.mark}.out", folder / f"{self.mark}.err"
         command = [sys.executable, "-m", "edgeprune", "run", *words, "--json"]
         whole = {**os.environ, **environment, MARK: self.mark, "TMPDIR": str(self.temporary), "OMP_NUM_THREADS": "1"}
+        whole["PYTHONFAULTHANDLER"] = "1"
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(command, stdout=out, stderr=err, stdin=subprocess.DEVNULL, env=whole)
 
@@ -91,11 +93,20 @@ class Child:
             time.sleep(POLL_S)
 
     def wait(self, limit_s: float) -> int:
-        """Its exit code. Raises Failed where it does not end within limit_s; it is killed then."""
+        """Its exit code.
+
+        Raises:
+            Failed: it does not end within limit_s. It is killed then; its `.err` says where it was.
+        """
         try:
             return self.process.wait(limit_s)
         except subprocess.TimeoutExpired:
+            threads = [(task / "wchan").read_text() for task in Path(f"/proc/{self.process.pid}/task").iterdir()]
+            self.process.send_signal(signal.SIGABRT)  # Python's faulthandler writes every thread's stack
+            time.sleep(1)
             self.kill()
+            with self._err.open("a") as file:
+                file.write(f"waits in: {', '.join(threads)}")
             raise Failed(f"it did not end within {limit_s:g} s") from None
 
     def kill(self) -> None:

@@ -52,8 +52,8 @@ class Disk:
                         file.write(bytes(size))
 
     def fail(self) -> None:
-        """As after an error of its hardware: the kernel ends the journal, and it is read-only from there on, with files open for
-        writing (ext4(5), `abort`)."""
+        """As after an error of its hardware: the kernel ends the journal, and it is read-only from there on, whatever is open
+        (ext4(5), `abort`)."""
         _call("mount", "-o", "remount,abort", self.folder)
 
     def close(self) -> None:

@@ -1,11 +1,12 @@
 """The kinds of faults: how each is injected, and what is expected then.
 
-`inject` returns when the fault is over, or at once where it stays. From there on frames have to come, or the run has to end, within
-`within_s`: how long a camera may be away before it is asked for again (12 s, reconnect.py), how long a part of a body is waited for
-(10 s, multipart.py), or a few seconds on a machine that does other things as well.
+`inject` returns when the fault is over, or at once where it stays. From there on frames have to come, or the run has to end,
+within `within_s`: as long as a camera that is away is not asked for (12 s, reconnect.py) or a part of a body is waited for (10
+s, multipart.py), with some seconds more; else a few seconds on a machine that does other things as well.
 """
 
 import os
+import shlex
 import signal
 import socket
 import time
@@ -44,8 +45,8 @@ class Sensor:
 
     def meter(self, kind: str) -> str:
         """What is typed behind --meter."""
-        script = f"while cat {self.path}; do sleep 0.1; done"
-        return {"file": f"file:{self.path}", "command": f'command:sh -c "{script}"', "none": "none"}[kind]
+        script = f"while cat {shlex.quote(str(self.path))}; do sleep 0.1; done"
+        return {"file": f"file:{self.path}", "command": f"command:sh -c {shlex.quote(script)}", "none": "none"}[kind]
 
     def says(self, text: str) -> None:
         new = self.path.with_suffix(".new")
@@ -144,11 +145,22 @@ def step_clock(world: World) -> None:
 
 
 def terminate(world: World) -> None:
-    """One time in four while the camera is away."""
-    if world.chance.random() < 0.25:
+    """Half of the time beside something else: the camera is away or silent, viewers hang, or the process was stopped."""
+    beside = world.chance.randrange(8)
+    if beside == 0:
         world.camera.unplug()
+    elif beside == 1:
+        world.camera.silence(True)
+    elif beside == 2:
+        world.hanging += hang(world.child.port(), world.chance)
+    if beside < 3:
         time.sleep(world.chance.uniform(0, 3))
+    if beside == 3:
+        world.child.process.send_signal(signal.SIGSTOP)
     world.child.process.send_signal(signal.SIGTERM)
+    if beside == 3:
+        time.sleep(world.chance.uniform(0, 3))
+        world.child.process.send_signal(signal.SIGCONT)
 
 
 def kill(world: World) -> None:

@@ -1,4 +1,4 @@
-"""Libraries in C that a process preloads, by their names: `camera`, a V4L2 camera that is a file, and `clock`, the time of day."""
+"""Libraries in C that a process preloads: `camera`, a V4L2 camera that is a file, and `clock`, a time of day that is set."""
 
 import subprocess
 from pathlib import Path
