@@ -1,6 +1,7 @@
 """Live cameras that a campaign starts and lets fail: one behind HTTP on loopback, and a V4L2 device that is a file."""
 
 import io
+import itertools
 import os
 import random
 import socket
@@ -34,7 +35,7 @@ def jpegs(count: int) -> list[bytes]:
 
 
 def damaged(data: bytes, chance: random.Random) -> bytes:
-    """Random bytes in a JPEG: some, a block of them, its end, or all."""
+    """Random bytes in a frame: some, a block of them, its end, or all."""
     bad = bytearray(data)
     how = chance.randrange(4)
     if how == 0:
@@ -76,18 +77,20 @@ class Camera(ABC):
         self.unplug()
 
 
-class WebCamera(Camera):
-    """JPEGs as parts of a body, to as many as ask."""
+class Server(Camera):
+    """One on loopback, for as many as ask.
 
-    def __init__(self) -> None:
-        self._jpegs = jpegs(8)
+    reset: ends every connection by RST; whoever asks again is answered.
+    """
+
+    def __init__(self, path: str):
+        """`path`: its URI with `PORT` in it."""
         self._silent = threading.Event()
-        self._instead: deque[bytes] = deque()  # of the next parts
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []
         self._port = 0
         self._listening = self._listen()
-        self.uri = f"http://127.0.0.1:{self._port}/video"
+        self.uri = path.replace("PORT", str(self._port))
 
     def _listen(self) -> socket.socket:
         listening = socket.create_server(("127.0.0.1", self._port))
@@ -101,29 +104,19 @@ class WebCamera(Camera):
                 connection, _ = listening.accept()
                 with self._lock:
                     self._open.append(connection)
-                threading.Thread(target=self._serve, args=[connection], daemon=True).start()
+                threading.Thread(target=self._answer, args=[connection], daemon=True).start()
 
-    def _serve(self, connection: socket.socket) -> None:
+    def _answer(self, connection: socket.socket) -> None:
         with suppress(OSError):
-            connection.recv(4096)
-            self._wait_while_silent()
-            connection.sendall(BEGIN)
-            index = 0
-            while True:
-                self._wait_while_silent()
-                connection.sendall(self._next(index))
-                index += 1
-                time.sleep(1 / FPS)
+            self.serve(connection)
 
-    def _wait_while_silent(self) -> None:
+    @abstractmethod
+    def serve(self, connection: socket.socket) -> None:
+        """Sends frames, until it raises OSError as the connection is closed."""
+
+    def wait_while_silent(self) -> None:
         while self._silent.is_set():
             time.sleep(0.02)
-
-    def _next(self, index: int) -> bytes:
-        with self._lock:
-            if self._instead:
-                return self._instead.popleft()
-        return part(self._jpegs[index % len(self._jpegs)])
 
     def unplug(self) -> None:
         with suppress(OSError):
@@ -135,7 +128,6 @@ class WebCamera(Camera):
         self._listening = self._listen()
 
     def reset(self) -> None:
-        """Ends every connection by RST; whoever asks again is answered."""
         self._hang_up(reset=True)
 
     def _hang_up(self, reset: bool) -> None:
@@ -152,6 +144,29 @@ class WebCamera(Camera):
     def silence(self, silent: bool) -> None:
         self._silent.set() if silent else self._silent.clear()
 
+
+class WebCamera(Server):
+    """JPEGs as parts of a body."""
+
+    def __init__(self) -> None:
+        self._jpegs = jpegs(8)
+        self._instead: deque[bytes] = deque()  # of the next parts
+        super().__init__("http://127.0.0.1:PORT/video")
+
+    def serve(self, connection: socket.socket) -> None:
+        connection.recv(4096)
+        self.wait_while_silent()
+        connection.sendall(BEGIN)
+        for index in itertools.count():
+            self.wait_while_silent()
+            connection.sendall(self._next(index))
+            time.sleep(1 / FPS)
+
+    def _next(self, index: int) -> bytes:
+        with suppress(IndexError):
+            return self._instead.popleft()
+        return part(self._jpegs[index % len(self._jpegs)])
+
     def damage(self, chance: random.Random) -> None:
         for _ in range(chance.randint(1, 5)):
             data = damaged(chance.choice(self._jpegs), chance)
@@ -163,8 +178,7 @@ class WebCamera(Camera):
                 sent += chance.randbytes(chance.randint(1, 300))
             elif how == 3:  # anywhere, its headers included
                 sent = damaged(sent, chance)
-            with self._lock:
-                self._instead.append(sent)
+            self._instead.append(sent)
 
 
 def part(data: bytes, length: int | None = None) -> bytes:

@@ -56,7 +56,7 @@ def check_rows(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def check_video(child: Child, rows: Sequence[Row], fault_ns: int) -> Iterator[str]:
-    """Videos open, and have all but the last second of what was before the fault."""
+    """Videos open, and have all of what was before the fault but its last second."""
     av = load_av()
     shown = 0
     for path in child.video_files():
@@ -66,7 +66,8 @@ def check_video(child: Child, rows: Sequence[Row], fault_ns: int) -> Iterator[st
         except av.error.FFmpegError as error:
             if b"moof" in path.read_bytes():  # else it was just begun
                 yield f"{path.name} can't be played ({error})"
-    expected = sum(int(row["end_ns"]) < fault_ns - LOST_S * 1e9 for row in rows)
+    ends_ns = [int(row["end_ns"]) for row in rows if int(row["end_ns"]) <= fault_ns]
+    expected = sum(end_ns < ends_ns[-1] - LOST_S * 1e9 for end_ns in ends_ns)
     if shown < expected:
         yield f"the video has {shown} frames, at least {expected} expected"
 
@@ -84,19 +85,21 @@ def check_words(child: Child, code: int) -> Iterator[str]:
         yield f"it ended with exit code {code}, and said {ours[0]!r}"
 
 
-def check_summary(child: Child, rows: Sequence[Row], code: int) -> Iterator[str]:
-    """It agrees with the record."""
+def check_summary(child: Child, rows: Sequence[Row], code: int, least_reconnects: int = 0) -> Iterator[str]:
+    """It agrees with the record, and counts reconnections."""
     try:
         summary: dict[str, Any] = json.loads(child.printed)
     except ValueError:
         yield f"the summary is no JSON: {child.printed[:80]!r}"
         return
-    if summary["frames"] != len(rows) or summary["dropped"] != sum(int(row["dropped"]) for row in rows):
+    if summary["frames"] != len(rows) or summary.get("dropped", 0) != sum(int(row["dropped"]) for row in rows):
         yield f"the summary has {summary['frames']} frames ({summary['dropped']} dropped), the record {len(rows)}"
+    if least_reconnects and summary["camera"]["reconnects"] < least_reconnects:
+        yield f"the summary counts {summary['camera']['reconnects']} reconnections, at least {least_reconnects} expected"
     ended = "failure" if code == 3 else "interrupted"
     if summary["ended"] != ended:
         yield f"ended {summary['ended']}, {ended} expected"
-    for name in (summary["record"], summary["out"]):
+    for name in (summary.get("record"), summary.get("out")):
         if name is not None and not Path(name).exists():
             yield f"{name} of the summary is not there"
         if name is not None and code == 3 and Path(name).is_file() and PARTIAL not in name:

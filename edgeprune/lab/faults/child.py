@@ -92,6 +92,17 @@ class Child:
                 raise Failed(f"{len(new)} frames within {limit_s:g} s, {count} expected")
             time.sleep(POLL_S)
 
+    def wait_until_it_hears(self, number: signal.Signals, limit_s: float) -> None:
+        """Waits until it has a handler for a signal (Linux): its Python is up, its libraries are not read."""
+        until_s = time.monotonic() + limit_s
+        while time.monotonic() < until_s:
+            with suppress(OSError):
+                caught = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{self.process.pid}/status").read_text())
+                if caught and int(caught[1], 16) >> (number - 1) & 1:
+                    return
+            time.sleep(0.01)
+        raise Failed(f"no handler for {number.name} within {limit_s:g} s")
+
     def wait(self, limit_s: float) -> int:
         """Its exit code.
 

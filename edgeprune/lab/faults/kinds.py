@@ -1,8 +1,9 @@
 """The kinds of faults: how each is injected, and what is expected then.
 
 `inject` returns when the fault is over, or at once where it stays. From there on frames have to come, or the run has to end,
-within `within_s`: as long as a camera that is away is not asked for (12 s, reconnect.py) or a part of a body is waited for (10
-s, multipart.py), with some seconds more; else a few seconds on a machine that does other things as well.
+within `within_s`: as long as a camera that is away is not asked for (12 s, reconnect.py) or a part of a body is waited for
+(10 s, multipart.py), with some seconds more; ten seconds for SIGTERM, after which systemd kills (docs/service.md); else some
+seconds, for a machine that does other things as well.
 """
 
 import os
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from edgeprune.lab.faults.cameras import Camera, WebCamera
+from edgeprune.lab.faults.cameras import Camera, Server
 from edgeprune.lab.faults.child import Child
 from edgeprune.lab.faults.disk import Disk
 from edgeprune.lab.faults.viewers import hang
@@ -71,16 +72,18 @@ class Kind:
         meters: of them one is taken.
         disk: whether the outputs lie on a disk of their own.
         clock: whether the run preloads a clock that can be set.
+        counted: whether the summary has to count a reconnection.
         again: whether a run is started anew in the same folder, which has to go on.
     """
 
     inject: Callable[[World], None]
     within_s: float
     ends: int | None = None
-    cameras: tuple[str, ...] = ("web", "device")
+    cameras: tuple[str, ...] = ("http", "rtsp", "v4l2")
     meters: tuple[str, ...] = ("none", "file", "command")
     disk: bool = False
     clock: bool = False
+    counted: bool = False
     again: bool = False
 
 
@@ -101,7 +104,7 @@ def corrupt(world: World) -> None:
 
 
 def reset(world: World) -> None:
-    assert isinstance(world.camera, WebCamera)
+    assert isinstance(world.camera, Server)
     for _ in range(world.chance.randint(1, 4)):
         world.camera.reset()
         time.sleep(world.chance.uniform(0, 1))
@@ -146,7 +149,7 @@ def step_clock(world: World) -> None:
 
 def terminate(world: World) -> None:
     """Half of the time beside something else: the camera is away or silent, viewers hang, or the process was stopped."""
-    beside = world.chance.randrange(8)
+    beside = world.chance.randrange(8) if world.child.rows() else 9
     if beside == 0:
         world.camera.unplug()
     elif beside == 1:
@@ -174,16 +177,16 @@ def stop(world: World) -> None:
 
 
 KINDS: dict[str, Kind] = {
-    "unplug": Kind(unplug, 25),
+    "unplug": Kind(unplug, 25, counted=True),
     "stall": Kind(stall, 25),
     "corrupt frame": Kind(corrupt, 25),
-    "server reset": Kind(reset, 25, cameras=("web",)),
+    "server reset": Kind(reset, 25, cameras=("http", "rtsp"), counted=True),
     "disk full": Kind(fill_disk, 10, ends=3, disk=True),
     "read-only disk": Kind(fail_disk, 10, ends=3, disk=True),
     "viewer hang": Kind(hang_viewers, 5),
     "sensor error": Kind(fail_sensor, 5, meters=("file", "command")),
     "clock step": Kind(step_clock, 5, clock=True),
-    "SIGTERM": Kind(terminate, 5, ends=0),
+    "SIGTERM": Kind(terminate, 10, ends=0),
     "SIGKILL": Kind(kill, 5, ends=-signal.SIGKILL, again=True),
     "SIGSTOP": Kind(stop, 25),
 }

@@ -13,6 +13,6 @@ def compiled(name: str, folder: Path) -> Path:
     """
     path = folder / f"{name}.so"
     source = Path(__file__).with_name(f"{name}.c")
-    command = ["cc", "-O1", "-shared", "-fPIC", "-o", path, source, "-ldl"]
+    command = ["cc", "-O1", "-shared", "-fPIC", "-o", str(path), str(source), "-ldl"]
     subprocess.run(command, check=True, capture_output=True, text=True)
     return path
