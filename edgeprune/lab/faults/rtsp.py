@@ -42,14 +42,13 @@ class RtspCamera(Server):
         super().__init__("rtsp://127.0.0.1:PORT/live")
 
     def serve(self, connection: socket.socket) -> None:
-        with connection.makefile("rb") as requests:
-            while lines := list(iter(lambda: requests.readline().decode().strip(), "")):
-                self.wait_while_silent()
-                method = lines[0].split()[0]
-                sequence = next(line for line in lines if line.lower().startswith("cseq"))
-                connection.sendall(self._response(method, sequence))
-                if method == "PLAY":
-                    self._play(connection)
+        while request := connection.recv(4096).decode():  # whole: a client waits for each answer
+            self.wait_while_silent()
+            method = request.split()[0]
+            sequence = next(line for line in request.splitlines() if line.lower().startswith("cseq"))
+            connection.sendall(self._response(method, sequence))
+            if method == "PLAY":
+                self._play(connection)
 
     def _response(self, method: str, sequence: str) -> bytes:
         headers, body = [sequence, "Session: 1"], ""
