@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["EdgepruneError", "InputError", "RunError", "__version__", "open", "train"]
 
-# ONNX Runtime's wheels (1.29 and later) tell Microsoft of each session where nobody has decided that, and leave a file in the
-# temporary folder; it looks at this when it is loaded
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# Where nobody has decided it, ONNX Runtime's wheels (1.29 and later) tell Microsoft of each session, and NNCF tells Google
+# Analytics when it is used; both look at these when they are loaded.
+for _name in ("ORT_DISABLE_TELEMETRY", "NNCF_CI"):
+    os.environ.setdefault(_name, "1")
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # a library is silent until it is listened to
 

@@ -204,3 +204,19 @@ leave(5)
     process = start(script)
     out, complaint = process.communicate(timeout=60)
     assert (process.returncode, out.splitlines()[-1], complaint) == (5, last, "")
+
+
+def test_a_process_that_leaves_does_not_look_for_garbage() -> None:
+    """A fifth of a second of a core, in which a service manager waits."""
+    garbage = """
+from edgeprune.base.ending import leave
+class Found:
+    def __del__(self):
+        print("looked through")
+found = Found()
+found.itself = found
+del found
+leave(4)
+"""
+    done = subprocess.run([sys.executable, "-c", garbage], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (4, "", "")

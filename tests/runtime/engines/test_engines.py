@@ -222,3 +222,20 @@ def test_onnxruntime_reports_to_nobody(tmp_path: Path) -> None:
         )
         assert done.stdout.strip() == used
         assert used == "0" or not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_nncf_reports_to_nobody(tmp_path: Path) -> None:
+    """It tells Google Analytics where nobody has decided that; what it says goes to a stub."""
+    pytest.importorskip("nncf", reason="needs NNCF: pip install 'edgeprune[train]'")
+    environment = {name: value for name, value in os.environ.items() if name not in ("NNCF_CI", "NNCF_DEV", "CI")}
+    code = "import edgeprune; from nncf.telemetry import telemetry; print(type(telemetry).__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**environment, "HOME": str(tmp_path)},
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "MagicMock"
