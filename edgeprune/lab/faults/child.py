@@ -3,6 +3,7 @@
 import csv
 import http.client
 import io
+import json
 import os
 import re
 import signal
@@ -112,12 +113,9 @@ class Child:
         try:
             return self.process.wait(limit_s)
         except subprocess.TimeoutExpired:
-            threads = [(task / "wchan").read_text() for task in Path(f"/proc/{self.process.pid}/task").iterdir()]
             self.process.send_signal(signal.SIGABRT)  # Python's faulthandler writes every thread's stack
             time.sleep(1)
             self.kill()
-            with self._err.open("a") as file:
-                file.write(f"waits in: {', '.join(threads)}")
             raise Failed(f"it did not end within {limit_s:g} s") from None
 
     def kill(self) -> None:
@@ -137,14 +135,21 @@ class Child:
 
     def health(self) -> str:
         """What its page says; `well` where frames come."""
+        status, said = self._ask("/healthz")
+        return "well" if status == 200 else f"{status} {said[:200]}"
+
+    def frames_shown(self) -> int:
+        """How many frames its page counts: those before the newest are with the kernel, row for row."""
+        return int(json.loads(self._ask("/stats")[1])["frames"])
+
+    def _ask(self, path: str) -> tuple[int, str]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port(), timeout=10)
         try:
-            connection.request("GET", "/healthz")
+            connection.request("GET", path)
             answer = connection.getresponse()
-            said = answer.read(200).decode(errors="replace")
-            return "well" if answer.status == 200 else f"{answer.status} {said}"
+            return answer.status, answer.read().decode(errors="replace")
         except (OSError, http.client.HTTPException) as error:
-            return str(error) or type(error).__name__
+            raise Failed(f"the page does not answer {path}: {error or type(error).__name__}") from error
         finally:
             connection.close()
 

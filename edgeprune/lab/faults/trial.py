@@ -72,13 +72,15 @@ class Trial:
         self._folder.mkdir()
         problems: list[str] = []
         outputs = self._folder / "disk"
-        disk = Disk(self._folder / "disk.img", outputs) if self._kind.disk else None
-        outputs.mkdir(exist_ok=True)
+        disk: Disk | None = None
         camera = self._camera()
         try:
-            problems += self._trial(camera, disk, outputs)
-        except Failed as failure:
-            problems.append(str(failure))
+            disk = Disk(self._folder / "disk.img", outputs) if self._kind.disk else None
+            outputs.mkdir(exist_ok=True)
+            for problem in self._trial(camera, disk, outputs):
+                problems.append(problem)  # those before a failure count too
+        except (Failed, OSError, ValueError) as failure:
+            problems.append(f"{type(failure).__name__}: {failure}")
         finally:
             for child in self._clean_up:
                 with suppress(ProcessLookupError):
@@ -87,7 +89,8 @@ class Trial:
             camera.close()
             if disk:
                 if problems:
-                    shutil.copytree(outputs, self._folder / "kept", dirs_exist_ok=True)
+                    with suppress(OSError):  # of what can't be read
+                        shutil.copytree(outputs, self._folder / "kept", dirs_exist_ok=True)
                 disk.close()
         if not problems:
             shutil.rmtree(self._folder)
@@ -121,7 +124,10 @@ class Trial:
             Viewer(child.port())
         time.sleep(self._after_s)
         world = World(self._chance, camera, child, disk, sensor, clock, [])
-        shared, before, fault_ns = child.shared(), child.lines(), time.monotonic_ns()
+        shown = 0 if self._early else child.frames_shown()
+        shared, before, recorded, fault_ns = child.shared(), child.lines(), len(child.rows()), time.monotonic_ns()
+        if recorded < shown - 1:
+            yield f"{recorded} rows were with the kernel, where the page showed {shown} frames"
         self._kind.inject(world)
         over_ns = time.monotonic_ns()
         if self._kind.ends is None:
