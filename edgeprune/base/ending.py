@@ -165,7 +165,19 @@ def leave(code: int) -> NoReturn:
             with suppress(OSError, ValueError, AttributeError):  # nobody reads it, or there is none
                 stream.flush()
         os._exit(code)
+    if _ending.raised:
+        _forget_ctrl_c()
     sys.exit(code)
+
+
+def _forget_ctrl_c() -> None:
+    """Python ends itself by SIGINT, whatever the exit code, where KeyboardInterrupt came out of code that a library ran by
+    PyRun_String, also where it was caught then; any that is run so later takes that back (run_eval_code_obj of CPython's
+    Python/pythonrun.c)."""
+    with suppress(ImportError, AttributeError):
+        import ctypes
+
+        ctypes.pythonapi.PyRun_SimpleString(b"")
 
 
 @contextmanager
