@@ -10,6 +10,7 @@ What is used is loaded when it is used: `import edgeprune` alone loads nothing, 
 """
 
 import logging
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from edgeprune.runtime.opening import open
 
 __all__ = ["EdgepruneError", "InputError", "RunError", "__version__", "open", "train"]
+
+# Where nobody has decided it, ONNX Runtime's wheels (1.29 and later) tell Microsoft of each session, and NNCF tells Google
+# Analytics when it is used; both look at these when they are loaded.
+for _name in ("ORT_DISABLE_TELEMETRY", "NNCF_CI"):
+    os.environ.setdefault(_name, "1")
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # a library is silent until it is listened to
 

@@ -7,6 +7,7 @@ without an exception, which an import may swallow or make another of.
 """
 
 import atexit
+import gc
 import os
 import signal
 import socket
@@ -155,14 +156,28 @@ def leave(code: int) -> NoReturn:
     """Ends the process, all being done, by SystemExit; at once where a thread was left behind.
 
     A thread that comes out of a library's native code while the interpreter is being taken down is ended there and then,
-    which C++ answers with an abort.
+    which C++ answers with an abort. Python would look through all objects once more for garbage, a fifth of a second of a core
+    and seconds on a busy machine, in which a service is waited for: what is there then goes with the process.
     """
+    atexit.register(gc.freeze)
     if any(thread.is_alive() for thread in _ending.left):
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError, AttributeError):  # nobody reads it, or there is none
                 stream.flush()
         os._exit(code)
+    if _ending.raised:
+        _forget_ctrl_c()
     sys.exit(code)
+
+
+def _forget_ctrl_c() -> None:
+    """Python ends itself by SIGINT, whatever the exit code, where KeyboardInterrupt came out of code that a library ran by
+    PyRun_String, also where it was caught then; any that is run so later takes that back (run_eval_code_obj of CPython's
+    Python/pythonrun.c)."""
+    with suppress(ImportError, AttributeError):
+        import ctypes
+
+        ctypes.pythonapi.PyRun_SimpleString(b"")
 
 
 @contextmanager

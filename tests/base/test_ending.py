@@ -1,5 +1,6 @@
 """Signals, sent to real processes."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -204,3 +205,41 @@ leave(5)
     process = start(script)
     out, complaint = process.communicate(timeout=60)
     assert (process.returncode, out.splitlines()[-1], complaint) == (5, last, "")
+
+
+def test_a_process_that_leaves_does_not_look_for_garbage() -> None:
+    """A fifth of a second of a core, in which a service manager waits."""
+    garbage = """
+from edgeprune.base.ending import leave
+class Found:
+    def __del__(self):
+        print("looked through")
+found = Found()
+found.itself = found
+del found
+leave(4)
+"""
+    done = subprocess.run([sys.executable, "-c", garbage], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (4, "", "")
+
+
+def test_ctrl_c_in_code_that_a_library_runs_is_no_death_by_a_signal(tmp_path: Path) -> None:
+    """CPython keeps it in mind, though it was caught, and would end itself by SIGINT."""
+    script = """
+import ctypes, sys
+from edgeprune.base.ending import end_on_signals, leave
+end_on_signals()
+run, names = ctypes.pythonapi.PyRun_String, ctypes.py_object({})
+run.restype = ctypes.py_object
+try:
+    run(b"import os, signal, time; os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)", 257, names, names)
+except KeyboardInterrupt:
+    print("caught", flush=True)
+leave(0)
+"""
+    (tmp_path / "stopped.py").write_text(script)
+    command = [sys.executable, "-m", "stopped"]  # with -c Python does not look
+    root = str(Path(__file__).parents[2])
+    environment = os.environ | {"PYTHONPATH": root}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "caught\n", "")

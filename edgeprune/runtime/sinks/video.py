@@ -94,7 +94,8 @@ class VideoFolder(Sink):
 
     @property
     def kept(self) -> Path | None:
-        return self._segments.folder if self._frames else None
+        # a disk that was full from the first second on has left none
+        return self._segments.folder if self._frames and self._segments.folder.is_dir() else None
 
     def bound(self, keep_bytes: int) -> None:
         self._segments.keep_bytes = keep_bytes

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from edgeprune.base.errors import InputError
+from edgeprune.lab.faults.preloaded import compiled
 from edgeprune.runtime.cameras import Wanted, kind_of, open_source
 from edgeprune.runtime.cameras.v4l2 import Asked, read_asked
 from edgeprune.runtime.cameras.v4l2_modes import Mode
 from tests.runtime.cameras.conftest import moving_stripes
 
-FAKE = Path(__file__).parent / "fake_v4l2.c"
 ROOT = Path(__file__).parents[3]
 # what each test runs: `device` is the fake one, `frames(uri, count)` reads and tells of each (shape, age in ms)
 BEGIN = """
@@ -54,12 +54,10 @@ Fake = Callable[..., Any]
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("av", reason="needs PyAV: pip install 'edgeprune[video]'")
-    path = tmp_path_factory.mktemp("v4l2") / "fake.so"
     try:
-        subprocess.run(["cc", "-shared", "-fPIC", "-o", path, FAKE, "-ldl"], check=True, capture_output=True, text=True)
+        return compiled("camera", tmp_path_factory.mktemp("v4l2"))
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"no C compiler, or no headers of Linux ({error})")
-    return path
 
 
 @pytest.fixture

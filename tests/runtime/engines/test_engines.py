@@ -1,6 +1,7 @@
 """Every engine of this machine on a bundle whose answers are known, and on bundles that are damaged."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -204,3 +205,37 @@ def test_a_fall_back_to_the_cpu_is_refused(bundle: Bundle, name: str, monkeypatc
     assert [each for each, _ in asked[0]] == ([CUDA] if name.endswith("cuda") else [TENSORRT, CUDA])
     assert asked[0][-1] == (CUDA, {"use_tf32": "0"})
     assert name.endswith("cuda") or os.environ["NVIDIA_TF32_OVERRIDE"] == "0"
+
+
+def test_onnxruntime_reports_to_nobody(tmp_path: Path) -> None:
+    """From 1.29 on its wheels tell Microsoft of each session; what they begin with is a file in the temporary folder."""
+    code = "import edgeprune, onnxruntime, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    environment = {name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "CI")}
+    for given, used in (({}, "1"), ({"ORT_DISABLE_TELEMETRY": "0"}, "0")):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**environment, **given, "TMPDIR": str(tmp_path)},
+            cwd=Path(__file__).parents[3],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == used
+        assert used == "0" or not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_nncf_reports_to_nobody(tmp_path: Path) -> None:
+    """It tells Google Analytics where nobody has decided that; what it says goes to a stub."""
+    pytest.importorskip("nncf", reason="needs NNCF: pip install 'edgeprune[train]'")
+    environment = {name: value for name, value in os.environ.items() if name not in ("NNCF_CI", "NNCF_DEV", "CI")}
+    code = "import edgeprune; from nncf.telemetry import telemetry; print(type(telemetry).__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**environment, "HOME": str(tmp_path)},
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "MagicMock"

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeprune.base.errors import InputError
+from edgeprune.base.errors import InputError, RunError
 from edgeprune.runtime.sinks import encode, video
 from edgeprune.runtime.sinks.video import FILMS, OverlayVideo, VideoFolder, open_video
 from tests.runtime.loop.fakes import Scripted
 from tests.runtime.rows import row
 from tests.runtime.sinks.found import Found
+from tests.runtime.sinks.test_encode import largest_file
 
 av = pytest.importorskip("av", reason="needs PyAV: pip install 'edgeprune[video]'")
 
@@ -89,6 +90,7 @@ from edgeprune.runtime.sinks import encode, video
 from tests.runtime.loop.fakes import Scripted
 from tests.runtime.rows import row
 from tests.runtime.sinks.found import Found
+from tests.runtime.sinks.test_encode import largest_file
 video.SEGMENT_S = 2.0
 sink = video.VideoFolder(Path({folder!r}), Scripted(0, fps={fps}))
 for index in range(10**9):
@@ -137,3 +139,12 @@ def test_a_file_or_a_folder(tmp_path: Path) -> None:
     assert isinstance(open_video(str(tmp_path / "a.mp4"), Scripted(0)), OverlayVideo)
     with pytest.raises(InputError, match=r"is a folder; name a file, such as .*/overlay.mp4, or a new folder"):
         open_video(str(tmp_path), Scripted(0))
+
+
+def test_a_folder_that_is_gone_is_not_said_to_be_there(tmp_path: Path) -> None:
+    """The disk was full before the first second was on it: a new folder goes with its only file."""
+    sink = VideoFolder(tmp_path / "video", Scripted(0, fps=FPS))
+    write(sink, range(3))
+    with largest_file(0), pytest.raises(RunError, match="nothing of it was recorded"):
+        sink.close()
+    assert sink.kept is None and not (tmp_path / "video").exists()

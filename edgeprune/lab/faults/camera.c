@@ -1,9 +1,11 @@
-/* A V4L2 camera for tests, for a process that preloads this: the file FAKE_V4L2 answers the ioctls of a UVC webcam.
+/* A V4L2 camera that is a file, for a process that preloads this: the file FAKE_V4L2 answers the ioctls of a UVC webcam.
 
    FAKE_JPEGS: a folder of 0.jpg, 1.jpg, ... that it sends in turn. FAKE_FPS: what it really gives, whatever it says.
-   FAKE_FRAMES, FAKE_THEN: after so many it is silent ("stall"), or gone ("unplug") for as long as FAKE_V4L2.gone is there.
+   FAKE_FRAMES, FAKE_THEN: after so many it is silent ("stall"), or gone ("unplug"). It is also silent for as long as
+   FAKE_V4L2.silent is there, and gone for as long as FAKE_V4L2.gone is. FAKE_BY_ID: a folder that stands for /dev/v4l/by-id.
    Buffers lie in the file itself, which FFmpeg maps. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -42,11 +44,13 @@ static int ours(int fd) {
 
 static int fail(int error) { errno = error; return -1; }
 
-static int gone(void) {
+static int is(const char *what) {
     char path[4096];
-    snprintf(path, sizeof path, "%s.gone", getenv("FAKE_V4L2"));
+    snprintf(path, sizeof path, "%s.%s", getenv("FAKE_V4L2"), what);
     return access(path, F_OK) == 0;
 }
+
+static int gone(void) { return is("gone"); }
 
 static void set_format(struct v4l2_pix_format *pix) {
     int best = -1;
@@ -79,8 +83,9 @@ static int dequeue(int fd, struct v4l2_buffer *buffer) {
     const char *frames = getenv("FAKE_FRAMES"), *fps = getenv("FAKE_FPS");
     double due_s = first_s + sent / (fps ? atof(fps) : 30.0);
     if (gone()) return fail(ENODEV);
-    int over = frames && sent >= atoi(frames);
-    if (over && !strcmp(getenv("FAKE_THEN"), "unplug")) return fail(ENODEV);
+    int over = (frames && sent >= atoi(frames)) || is("silent");
+    const char *then = getenv("FAKE_THEN");
+    if (over && then && !strcmp(then, "unplug")) return fail(ENODEV);
     if (over || !queued || clock_s() < due_s) {
         if (fcntl(fd, F_GETFL) & O_NONBLOCK) return fail(EAGAIN);
         while (over || clock_s() < due_s) usleep(1000);
@@ -174,3 +179,31 @@ int ioctl(int fd, unsigned long request, ...) {
     int (*real)(int, unsigned long, ...) = dlsym(RTLD_NEXT, "ioctl");
     return real(fd, request, argument);
 }
+
+/* The name under /dev/v4l/by-id as one in FAKE_BY_ID; others as they are. */
+static const char *named(const char *path, char *room, size_t size) {
+    static const char by_id[] = "/dev/v4l/by-id";
+    const char *folder = getenv("FAKE_BY_ID");
+    if (!folder || strncmp(path, by_id, sizeof by_id - 1)) return path;
+    snprintf(room, size, "%s%s", folder, path + sizeof by_id - 1);
+    return room;
+}
+
+DIR *opendir(const char *path) {
+    char room[4096];
+    DIR *(*real)(const char *) = dlsym(RTLD_NEXT, "opendir");
+    return real(named(path, room, sizeof room));
+}
+
+static int open_as(const char *name, const char *path, int flags, unsigned mode) {
+    char room[4096];
+    int (*real)(const char *, int, unsigned) = dlsym(RTLD_NEXT, name);
+    return real(named(path, room, sizeof room), flags, mode);
+}
+
+#define MODE(flags, mode) \
+    unsigned mode = 0; \
+    if (flags & (O_CREAT | O_TMPFILE)) { va_list arguments; va_start(arguments, flags); mode = va_arg(arguments, unsigned); va_end(arguments); }
+
+int open(const char *path, int flags, ...) { MODE(flags, mode) return open_as("open", path, flags, mode); }
+int open64(const char *path, int flags, ...) { MODE(flags, mode) return open_as("open64", path, flags, mode); }
