@@ -80,12 +80,13 @@ class Ledger:
 
     Attributes:
         frames, dropped, tokens: of all rows: how many there are, and the sums of two columns.
+        offered: frames that the source gave until the last row's, that one included, by its index.
         first_ns, last_ns: from the start of the first to the end of the last; 0 without one.
     """
 
     def __init__(self, most_rows: int = LEDGER_ROWS) -> None:
         self._most_rows = most_rows
-        self.frames = self.dropped = self.tokens = 0
+        self.frames = self.dropped = self.tokens = self.offered = 0
         self.first_ns = self.last_ns = 0
         self._bucket_frames: Counter[str] = Counter()
         # in units of the last digit; -1: None. A frame of a time-lapse is waited for longer than 32 bits hold
@@ -115,6 +116,7 @@ class Ledger:
         self.first_ns = self.first_ns if self.frames else row.start_ns
         self.last_ns = row.end_ns
         self.frames += 1
+        self.offered = row.index + 1
         self.dropped += row.dropped
         self.tokens += row.tokens
         self._bucket_frames[row.bucket] += 1
