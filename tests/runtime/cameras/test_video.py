@@ -168,3 +168,17 @@ def test_road_clip_cut_off(tmp_path: Path) -> None:
     (tmp_path / "cut.mp4").write_bytes(CLIP.read_bytes()[:300_000])
     count, error = read_until_error(open_source(str(tmp_path / "cut.mp4")))
     assert isinstance(error, StreamTruncated) and count > 10
+
+
+def test_decoded_frames_go_when_they_are_done_with(make_video: Callable[..., Path]) -> None:
+    """Without waiting for the cycle collector, which comes by hundreds of frames later."""
+    source = open_source(str(make_video(frames=30)))
+    gc.collect()
+    gc.disable()
+    try:
+        most = 0
+        for _ in source:
+            most = max(most, sum(type(each).__name__ == "VideoFrame" for each in gc.get_objects()))
+    finally:
+        gc.enable()
+    assert most <= 4  # what the decoder gave at once, and the one in hand
