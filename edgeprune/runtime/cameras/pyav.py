@@ -159,9 +159,10 @@ def display_matrix(frame: Any) -> tuple[int, int, int, int] | None:
     What `frame.side_data` gives is kept by the frame, and keeps the frame: such pairs are freed by Python's cycle collector
     alone, hundreds of frames later (120 MB of 768x432, of 4K some gigabytes). One of our own goes at once.
     """
-    from av.sidedata.sidedata import SideDataContainer  # whoever has a frame has PyAV
+    from av.sidedata import sidedata  # whoever has a frame has PyAV
 
-    for data in SideDataContainer(frame):
+    container: Any = sidedata.SideDataContainer  # its stub leaves the constructor out
+    for data in container(frame):
         if getattr(data.type, "name", "") == "DISPLAYMATRIX":
             a, b, _, c, d, *_ = np.frombuffer(bytes(data), np.int32).tolist()
             return a, b, c, d

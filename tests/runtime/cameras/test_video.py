@@ -2,7 +2,7 @@ import gc
 import re
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -121,16 +121,7 @@ def test_loop_starts_again_and_counts_on(make_video: Callable[..., Path]) -> Non
     assert list(source) == []
 
 
-@pytest.fixture
-def collection_as_by_default() -> Iterator[None]:
-    """Of garbage, which the suite looks for less often than a run does."""
-    of_the_suite = gc.get_threshold()
-    gc.set_threshold(700, 10, 10)
-    yield
-    gc.set_threshold(*of_the_suite)
-
-
-def test_memory_is_flat_over_a_loop(make_video: Callable[..., Path], collection_as_by_default: None) -> None:
+def test_memory_is_flat_over_a_loop(make_video: Callable[..., Path]) -> None:
     def resident_kb() -> int:
         found = re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())
         assert found
