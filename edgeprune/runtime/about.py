@@ -18,7 +18,6 @@ class About:
         names: of the classes, by their ids.
         shares: of the dense model's tokens that each bucket processes, by the bucket's name, in the bundle's order.
         energy: what measures, or why nothing does.
-        watts: power of the machine this moment, as `Meter.watts`.
         damaged: frames that were left out until now because they decode badly.
     """
 
@@ -27,7 +26,6 @@ class About:
     names: tuple[str, ...]
     shares: Mapping[str, float]
     energy: str
-    watts: Callable[[], float | None]
     damaged: Callable[[], int]
 
     @classmethod
@@ -40,6 +38,5 @@ class About:
             names=tuple(stream.names),
             shares={bucket.name: bucket.token_layers / stream.all_tokens for bucket in manifest.buckets},
             energy=meter.stop().status if isinstance(meter, NoMeter) else f"measured by {meter.name}",
-            watts=meter.watts,
             damaged=lambda: capture.damaged if capture else 0,
         )

@@ -61,8 +61,12 @@ class Metrics:
             yield GaugeMetricFamily(
                 "edgeprune_token_share", "Of the dense model's tokens, in the newest frame.", value=share
             )
-        if about and (watts := about.watts()) is not None:
-            yield GaugeMetricFamily("edgeprune_power_watts", "Power of the machine, a mean of a second.", value=watts)
+            if (watts := taken.shown.row.watts) is not None:
+                yield GaugeMetricFamily(
+                    "edgeprune_power_watts",
+                    "Power of the machine, a mean of the second before the newest frame.",
+                    value=watts,
+                )
         yield GaugeMetricFamily("edgeprune_viewers", "Who watch the stream.", value=self._viewers())
 
 

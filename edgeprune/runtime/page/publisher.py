@@ -101,8 +101,8 @@ class Publisher:
 
     def publish(self, result: Result, row: Row) -> None:
         """Takes a frame, in the thread of the loop."""
-        watts = self.about.watts() if self.about else None
-        recent = Recent(row.end_ns / 1e9, row.latency_ms, result.facts.token_share, row.dropped, watts)
+        at_s = row.end_ns / 1e9
+        recent = Recent(at_s, row.latency_ms, result.facts.token_share, row.dropped, row.watts)
         stages = [(stage, ms) for stage in STAGES if (ms := getattr(row, f"{stage}_ms")) is not None]
         with self._lock:
             totals = self._totals
@@ -115,6 +115,8 @@ class Publisher:
             for stage, ms in stages:
                 totals.stages_ms[stage] += ms
             self._recent.append(recent)
+            while self._recent[0].at_s < at_s - WINDOW_S:
+                self._recent.popleft()
             self._shown = Shown(totals.frames, result, row)
 
     def warn(self, line: str) -> None:

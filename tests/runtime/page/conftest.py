@@ -24,7 +24,6 @@ ABOUT = About(
     ("road", "sky"),
     {"half": 0.5, "full": 1.0},
     "no energy sensor: none",
-    lambda: None,
     lambda: 3,
 )
 

@@ -1,7 +1,6 @@
 """/stats."""
 
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -53,10 +52,8 @@ def test_what_it_says_of_a_run(serve: Serve) -> None:
 
 def test_power_where_a_sensor_tells(serve: Serve) -> None:
     served = serve()
-    watts = iter([None, 4.0, 5.0])
-    served.publisher.about = replace(ABOUT, watts=lambda: next(watts))
-    for index in range(3):
-        served.publish(index)
+    for index, watts in enumerate([None, 4.0, 5.0]):
+        served.publish(index, watts=watts)
     window = served.ask("/stats").json["window"]
     assert window["watts"] == 4.5
     assert {each["watts"] for each in window["points"]} <= {None, 4.0, 4.5, 5.0}
