@@ -19,6 +19,7 @@ class About:
         shares: of the dense model's tokens that each bucket processes, by the bucket's name, in the bundle's order.
         energy: what measures, or why nothing does.
         damaged: frames that were left out until now because they decode badly.
+        map_tokens: asks for what becomes of the tokens of the frames of the next so many seconds, as `Stream.map_tokens`.
     """
 
     model: str
@@ -27,6 +28,7 @@ class About:
     shares: Mapping[str, float]
     energy: str
     damaged: Callable[[], int]
+    map_tokens: Callable[[float], bool]
 
     @classmethod
     def of(cls, stream: Stream, meter: Meter) -> "About":
@@ -39,4 +41,5 @@ class About:
             shares={bucket.name: bucket.token_layers / stream.all_tokens for bucket in manifest.buckets},
             energy=meter.stop().status if isinstance(meter, NoMeter) else f"measured by {meter.name}",
             damaged=lambda: capture.damaged if capture else 0,
+            map_tokens=stream.map_tokens,
         )

@@ -67,7 +67,7 @@ def overhead(rows: Ledger) -> Overhead:
     graphs_ms = float((rows.ms("trunk_ms") + rows.ms("tail_ms")).sum())
     if not graphs_ms:
         return Overhead(None, None)
-    between_ms = (rows.counts("start_ns")[1:] - rows.counts("end_ns")[:-1]) / 1e6
+    between_ms = (rows.ns("start_ns")[1:] - rows.ns("end_ns")[:-1]) / 1e6
     shown_ms = np.nan_to_num(rows.ms("overlay_ms")) + np.nan_to_num(rows.ms("encode_ms"))
     outside_ms = float((between_ms - shown_ms[:-1] - rows.ms("wait_ms")[1:]).sum())
     loop_ms = float(rows.ms("latency_ms").sum()) - graphs_ms + outside_ms

@@ -104,7 +104,7 @@ def summarise_run(rows: Ledger) -> RunFigures:
         dropped=rows.dropped,
         fps=rows.frames / seconds if seconds > 0 else None,
         latency_ms=percentiles(rows.ms("latency_ms")),
-        age_ms=percentiles((rows.counts("end_ns") - rows.counts("capture_ns")) / 1e6),
+        age_ms=percentiles((rows.ns("end_ns") - rows.ns("capture_ns")) / 1e6),
         stages_ms={stage: _percentiles_of_stage(rows, stage) for stage in STAGES},
         tokens_mean=rows.tokens / rows.frames if rows.frames else None,
         buckets=rows.buckets(),

@@ -4,7 +4,8 @@
 const PERIOD_MS = 1000, PATIENCE_MS = 5000, AGAIN_MS = 2000, WINDOW_S = 60;
 const at = (id) => document.getElementById(id);
 const picture = at("picture"), still = at("still"), frame = at("frame"), note = at("note"), state = at("state"), pause = at("pause");
-let paused = false, lost = false, run = null, timer = 0, again = 0, serial = 0;
+const tokens = at("tokens"), tokenNote = at("token-note");
+let paused = false, mapped = false, lost = false, run = null, timer = 0, again = 0, serial = 0;
 
 const number = (value, digits = 1) => (value === null || value === undefined ? "–" : value.toFixed(digits));
 const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}%`;
@@ -25,7 +26,7 @@ function play() {
   clearTimeout(again);
   if (paused || document.hidden) return;
   serial += 1;
-  picture.src = `stream.mjpg?n=${serial}`;
+  picture.src = `stream.mjpg?n=${serial}${mapped ? "&tokens=1" : ""}`;
 }
 
 // What is shown this moment is kept: a stream that ends takes its picture along.
@@ -74,7 +75,28 @@ function setPaused(value) {
   }
 }
 
+// What the first decision made of the tokens, over the picture.
+function setMapped(value) {
+  mapped = value;
+  tokens.setAttribute("aria-pressed", String(mapped));
+  tokenNote.hidden = !mapped;
+  at("snapshot").href = mapped ? "snapshot.jpg?tokens=1" : "snapshot.jpg";
+  play();
+}
+
+function tokenMap(found) {
+  tokens.hidden = !found;
+  if (!found && mapped) setMapped(false);
+  if (!mapped) return;
+  const count = (value) => value.toLocaleString("en");
+  const left = found.left === null ? "" : `: ${count(found.left)} of ${count(found.of)}`;
+  show("token-note", found.merges === false
+    ? `Tokens after the first decision${left}. Dark ones are let go.`
+    : `Tokens after the first decision${left}. Each box is one.`);
+}
+
 pause.addEventListener("click", () => setPaused(!paused));
+tokens.addEventListener("click", () => setMapped(!mapped));
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey) return;
   const own = event.target.closest("a, button");  // which the key itself presses
@@ -83,6 +105,8 @@ document.addEventListener("keydown", (event) => {
     setPaused(!paused);
   } else if (event.key === "s" || event.key === "S") {
     at("snapshot").click();
+  } else if ((event.key === "t" || event.key === "T") && !tokens.hidden) {
+    setMapped(!mapped);
   }
 });
 document.addEventListener("visibilitychange", () => {
@@ -146,6 +170,7 @@ function update(stats) {
   chart("rate", whole, (each) => each.frames, (each) => each.dropped, "a second",
     `Frames per second of the last minute: ${number(past.fps)}, ${past.dropped} dropped`);
   power(past);
+  tokenMap(stats.token_map);
   legend(stats.classes);
   buckets(stats);
   faults(stats.faults);

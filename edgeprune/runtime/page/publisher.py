@@ -142,6 +142,10 @@ class Publisher:
         since_s = time.monotonic() - WINDOW_S
         return Taken(shown, totals, [each for each in recent if each.at_s >= since_s], faults)
 
+    def map_tokens(self, seconds: float = 0.0) -> bool:
+        """Whether frames have a map of their tokens; asks for those of the next so many seconds."""
+        return self.about.map_tokens(seconds) if self.about else False
+
     @property
     def damaged(self) -> int:
         """Frames that were left out because they decode badly."""
