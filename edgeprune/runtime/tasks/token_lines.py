@@ -12,7 +12,7 @@ from edgeprune.runtime.engines.engine import UInt8
 from edgeprune.runtime.first_decision import TokenMap
 
 LINE_RGB, LINE_SHARE = (255, 255, 255), 0.6  # between two tokens
-LET_GO_RGB, LET_GO_SHARE = (0, 0, 0), 0.7  # over one that is let go
+LET_GO_RGB, LET_GO_SHARE = (0, 0, 0), 0.55  # over one that is let go
 WIDE_PX = 900  # from here on a line is two pixels wide: a page shows the picture smaller
 
 
