@@ -46,17 +46,17 @@ def plot_records(records: Sequence[RunRecord], path: Path) -> None:
     grid = figure.subplots(
         len(rows), len(records), squeeze=False, sharey="row", height_ratios=[heights[row] for row in rows]
     )
-    colours = _colours(records)
+    colours = bucket_colours(records)
     edges = _edges(records)
     for column, record in enumerate(records):
         time_s = times_s(record)
-        unit, unit_s = _unit(float(time_s[-1]))
+        unit, unit_s = time_unit(float(time_s[-1]))
         axes = dict(zip(rows, grid[:, column], strict=True))
-        _draw_latency(axes["latency"], record, time_s / unit_s, colours)
+        draw_latency(axes["latency"], record, time_s / unit_s, colours)
         _draw_spread(axes["spread"], record, edges, colours)
         for name in means:
             _draw_means(axes[name], record, name, time_s / unit_s)
-        _draw_drops(axes["drops"], record, time_s / unit_s)
+        draw_drops(axes["drops"], record, time_s / unit_s)
         for name in rows:
             style(axes[name])
             if name != "spread":
@@ -68,7 +68,7 @@ def plot_records(records: Sequence[RunRecord], path: Path) -> None:
     if "watts" in means:
         grid[rows.index("watts"), 0].set_ylim(bottom=0)
     _name_rows(dict(zip(rows, grid[:, 0], strict=True)))
-    handles = [_dot(grid[0, 0], name, colour) for name, colour in colours.items()]
+    handles = [bucket_dot(grid[0, 0], name, colour) for name, colour in colours.items()]
     figure.legend(
         handles=handles, title="bucket", fontsize=8, title_fontsize=8, frameon=False, loc="outside upper right", ncols=8
     )
@@ -86,12 +86,12 @@ def times_s(record: RunRecord) -> npt.NDArray[np.float64]:
     return times
 
 
-def _unit(seconds: float) -> tuple[str, float]:
+def time_unit(seconds: float) -> tuple[str, float]:
     """What a time axis of that length is in."""
     return next((name, size) for name, size, least in UNITS if seconds >= least * size)
 
 
-def _colours(records: Sequence[RunRecord]) -> dict[str, Any]:
+def bucket_colours(records: Sequence[RunRecord]) -> dict[str, Any]:
     """Of the buckets of all records, from few tokens to many."""
     from matplotlib import colormaps
 
@@ -120,7 +120,7 @@ def _chosen(record: RunRecord) -> npt.NDArray[np.int64]:
     return np.unique(np.concatenate([even, slowest]))
 
 
-def _draw_latency(axes: "Axes", record: RunRecord, time: npt.NDArray[np.float64], colours: Mapping[str, Any]) -> None:
+def draw_latency(axes: "Axes", record: RunRecord, time: npt.NDArray[np.float64], colours: Mapping[str, Any]) -> None:
     chosen = _chosen(record)
     kinds = [colours[record.names[place]] for place in record.bucket[chosen]]
     size = 14 if len(chosen) < 500 else 5 if len(chosen) < 5000 else 2
@@ -168,7 +168,7 @@ def _draw_means(axes: "Axes", record: RunRecord, column: str, time: npt.NDArray[
         )
 
 
-def _draw_drops(axes: "Axes", record: RunRecord, time: npt.NDArray[np.float64]) -> None:
+def draw_drops(axes: "Axes", record: RunRecord, time: npt.NDArray[np.float64]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     stretch, edges = _stretches(time)
@@ -192,5 +192,5 @@ def _name_rows(axes: Mapping[str, "Axes"]) -> None:
         each.set(ylabel=labels[name])
 
 
-def _dot(axes: "Axes", name: str, colour: Any) -> Any:
+def bucket_dot(axes: "Axes", name: str, colour: Any) -> Any:
     return axes.scatter([], [], s=30, color=colour, linewidths=0, label=name)

@@ -24,7 +24,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
@@ -73,12 +73,22 @@ class Viewer(threading.Thread):
 
 
 def ask(port: int, path: str) -> int:
+    """The status of the page's answer."""
+    return answer(port, path)[0]
+
+
+def stats(port: int) -> dict[str, Any]:
+    """The page's figures."""
+    return dict(json.loads(answer(port, "/stats")[1]))
+
+
+def answer(port: int, path: str) -> tuple[int, bytes]:
+    """Status and body of what a page on this machine answers."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", path)
-        answer = connection.getresponse()
-        answer.read()
-        return answer.status
+        found = connection.getresponse()
+        return found.status, found.read()
     finally:
         connection.close()
 

@@ -19,8 +19,8 @@ class About:
         names: of the classes, by their ids.
         shares: of the dense model's tokens that each bucket processes, by the bucket's name, in the bundle's order.
         energy: what measures, or why nothing does.
-        watts: power of the machine this moment, as `Meter.watts`.
         damaged: frames that were left out until now because they decode badly.
+        map_tokens: asks for what becomes of the tokens of the frames of the next so many seconds, as `Stream.map_tokens`.
     """
 
     model: str
@@ -28,8 +28,8 @@ class About:
     names: tuple[str, ...]
     shares: Mapping[str, float]
     energy: str
-    watts: Callable[[], float | None]
     damaged: Callable[[], int]
+    map_tokens: Callable[[float], bool]
 
     @classmethod
     def of(cls, stream: Stream, meter: Meter, capture: Capture | None = None) -> "About":
@@ -41,6 +41,6 @@ class About:
             names=tuple(stream.names),
             shares={bucket.name: bucket.token_layers / stream.all_tokens for bucket in manifest.buckets},
             energy=meter.stop().status if isinstance(meter, NoMeter) else f"measured by {meter.name}",
-            watts=meter.watts,
             damaged=lambda: capture.damaged if capture else 0,
+            map_tokens=stream.map_tokens,
         )

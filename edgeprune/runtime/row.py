@@ -12,7 +12,7 @@ import numpy.typing as npt
 STAGES = ("fit", "trunk", "choose", "tail", "overlay", "encode")
 # Times of a row are rounded to as much, in a file and in memory alike, so that both give the very same figures.
 DIGITS = 4  # of a millisecond
-LEDGER_ROWS = 500_000  # that are held in memory: nine hours of 15 frames a second
+LEDGER_ROWS = 50_000  # that are held in memory: an hour of 15 frames a second
 MS_COLUMNS = ("wait_ms", *(f"{stage}_ms" for stage in STAGES), "latency_ms", "loop_ms")
 
 
@@ -77,23 +77,25 @@ def milliseconds(start_ns: int, end_ns: int) -> float:
 
 
 class Ledger:
-    """What a summary needs of the rows of a run: sums over all, and the newest of them column by column, 87 bytes a row.
+    """What a summary needs of the rows of a run: sums over all, and the newest of them column by column, 72 bytes a row.
 
-    A run may last for months: beyond LEDGER_ROWS the oldest go, in one piece when an eighth more has come (50 MB at most).
+    A run may last for months, and what it holds in memory should not grow meanwhile: beyond LEDGER_ROWS the oldest go, in one
+    piece when an eighth more has come (4 MB at most).
 
     Attributes:
         frames, dropped, tokens: of all rows: how many there are, and the sums of two columns.
+        offered: frames that the source gave until the last row's, that one included, by its index.
         first_ns, last_ns: from the start of the first to the end of the last; 0 without one.
     """
 
     def __init__(self, most_rows: int = LEDGER_ROWS) -> None:
         self._most_rows = most_rows
-        self.frames = self.dropped = self.tokens = 0
+        self.frames = self.dropped = self.tokens = self.offered = 0
         self.first_ns = self.last_ns = 0
         self._bucket_frames: Counter[str] = Counter()
         # in units of the last digit; -1: None. A frame of a time-lapse is waited for longer than 32 bits hold
         self._ms = {column: array("q" if column == "wait_ms" else "i") for column in MS_COLUMNS}
-        self._counts = {column: array("q") for column in ("capture_ns", "start_ns", "end_ns", "tokens", "dropped")}
+        self._ns = {column: array("q") for column in ("capture_ns", "start_ns", "end_ns")}
         self._watts = array("f")  # NaN: None
         self._asked, self._buckets = array("H"), array("H")
         self._names: list[str] = []
@@ -103,7 +105,7 @@ class Ledger:
         for column, units in self._ms.items():
             value: float | None = getattr(row, column)
             units.append(-1 if value is None else round(value * 10**DIGITS))
-        for column, numbers in self._counts.items():
+        for column, numbers in self._ns.items():
             numbers.append(getattr(row, column))
         self._watts.append(math.nan if row.watts is None else row.watts)
         for bucket, places in ((row.asked, self._asked), (row.bucket, self._buckets)):
@@ -118,6 +120,7 @@ class Ledger:
         self.first_ns = self.first_ns if self.frames else row.start_ns
         self.last_ns = row.end_ns
         self.frames += 1
+        self.offered = row.index + 1
         self.dropped += row.dropped
         self.tokens += row.tokens
         self._bucket_frames[row.bucket] += 1
@@ -126,7 +129,7 @@ class Ledger:
         """Removes so many of the oldest."""
         columns: tuple[array[Any], ...] = (
             *self._ms.values(),
-            *self._counts.values(),
+            *self._ns.values(),
             self._watts,
             self._asked,
             self._buckets,
@@ -139,9 +142,9 @@ class Ledger:
         units = np.array(self._ms[column])
         return np.where(units < 0, np.nan, units / 10**DIGITS)
 
-    def counts(self, column: str) -> npt.NDArray[np.int64]:
-        """`capture_ns`, `start_ns`, `end_ns`, `tokens` or `dropped`."""
-        return np.array(self._counts[column])
+    def ns(self, column: str) -> npt.NDArray[np.int64]:
+        """`capture_ns`, `start_ns` or `end_ns`."""
+        return np.array(self._ns[column])
 
     def watts(self) -> npt.NDArray[np.float64]:
         """Of each row, NaN where it has none."""

@@ -13,6 +13,7 @@ from edgeprune.runtime.cameras.source import Frame
 from edgeprune.runtime.choose import Chooser
 from edgeprune.runtime.engines import Session
 from edgeprune.runtime.engines.engine import UInt8
+from edgeprune.runtime.first_decision import FirstDecision, TokenMap
 from edgeprune.runtime.row import milliseconds
 from edgeprune.runtime.tasks import FrameFacts, Result, open_task
 
@@ -59,6 +60,7 @@ class Running:
         self.bundle, self.session, self.chooser, self.governor = bundle, session, chooser, governor
         self.all_tokens = bundle.manifest.depth * bundle.manifest.tokens
         self._fit, self._task = Preprocess.of(bundle.manifest), open_task(bundle.manifest)
+        self._first, self._map_tokens_until_ns = FirstDecision.of(bundle.manifest), 0
         self._tokens_of = {bucket.name: bucket.token_layers for bucket in bundle.manifest.buckets}
 
     def fit(self, frame: Frame) -> Fitted:
@@ -76,6 +78,7 @@ class Running:
         begun_ns = time.monotonic_ns() if fitted is ahead else fitted.end_ns
         count = self.session.start(fitted.image_HW3)
         trunk_ns = time.monotonic_ns()
+        scores_S = self.session.scores() if start_ns < self._map_tokens_until_ns else None
         asked = bucket = self.chooser(count)
         if governor:
             bucket = governor.choose(
@@ -100,8 +103,17 @@ class Running:
             trunk_ms=milliseconds(begun_ns, trunk_ns),
             choose_ms=milliseconds(trunk_ns, chosen_ns),
             tail_ms=milliseconds(chosen_ns, end_ns),
+            token_map=TokenMap(self._first, scores_S, bucket) if self._first and scores_S is not None else None,
         )
         return self._task.result(facts, outputs)
+
+    def map_tokens(self, seconds: float) -> bool:
+        """From any thread: frames of the next so many seconds have a `token_map`. False where this bundle's have none."""
+        if self._first is None:
+            return False
+        until_ns = time.monotonic_ns() + round(seconds * 1e9)
+        self._map_tokens_until_ns = max(self._map_tokens_until_ns, until_ns)
+        return True
 
     def close(self) -> None:
         """Gives back what the graphs took; twice is no error."""

@@ -85,6 +85,11 @@ class Stream:
         if self._running.governor and watts is not None:
             self._running.governor.idle_w = watts
 
+    def map_tokens(self, seconds: float) -> bool:
+        """From any thread: frames of the next so many seconds say what the first decision made of their tokens
+        (`result.facts.token_map`); whoever wants more asks again. False where this bundle's have nothing to say."""
+        return self._running.map_tokens(seconds)
+
     @property
     def dropped(self) -> int:
         """Frames of a live camera that were replaced by newer ones before anybody took them."""

@@ -19,6 +19,8 @@ class RunFigures:
     Attributes:
         frames: processed.
         newest: so many of them, the newest, are what percentiles, budget and overhead are of; a long run does not hold all.
+        offered: that the source gave until the last one was taken, as it numbers them: `frames` and `dropped` together, if
+            every one that is lost is counted.
         dropped: lost between them.
         fps: frames over the time from the first start to the last end.
         latency_ms: frame in hand to labels in hand.
@@ -30,6 +32,7 @@ class RunFigures:
 
     frames: int
     newest: int
+    offered: int
     dropped: int
     fps: float | None
     latency_ms: Percentiles
@@ -100,10 +103,11 @@ def summarise_run(rows: Ledger) -> RunFigures:
     return RunFigures(
         frames=rows.frames,
         newest=len(rows),
+        offered=rows.offered,
         dropped=rows.dropped,
         fps=rows.frames / seconds if seconds > 0 else None,
         latency_ms=percentiles(rows.ms("latency_ms")),
-        age_ms=percentiles((rows.counts("end_ns") - rows.counts("capture_ns")) / 1e6),
+        age_ms=percentiles((rows.ns("end_ns") - rows.ns("capture_ns")) / 1e6),
         stages_ms={stage: _percentiles_of_stage(rows, stage) for stage in STAGES},
         tokens_mean=rows.tokens / rows.frames if rows.frames else None,
         buckets=rows.buckets(),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -187,9 +188,9 @@ def test_a_frame_has_the_same_labels_in_eval_and_in_a_run(
     shown: list[np.ndarray] = []
     draw = Overlay.draw
 
-    def draw_and_keep(overlay: Overlay, image_HW3: np.ndarray, label_HW: np.ndarray, status: str) -> np.ndarray:
+    def draw_and_keep(overlay: Overlay, image_HW3: np.ndarray, label_HW: np.ndarray, *rest: Any) -> np.ndarray:
         shown.append(label_HW)
-        return draw(overlay, image_HW3, label_HW, status)
+        return draw(overlay, image_HW3, label_HW, *rest)
 
     monkeypatch.setattr(Overlay, "draw", draw_and_keep)
     with closing(ENGINES["onnxruntime"].open(bundle, "int8")) as session:

@@ -25,7 +25,7 @@ def row(index: int) -> Row:
         "encode_ms": None,
     }
     return rows.row(
-        index,
+        index + (index >= 4),
         name=f"{index:06d}",
         capture_ns=start_ns - 5_000_000,
         presentation_s=None,
@@ -53,6 +53,7 @@ def ledger() -> Ledger:
 def test_summary_by_hand(ledger: Ledger) -> None:
     figures = summarise_run(ledger)
     assert figures.frames == len(ledger) == 10 and figures.dropped == 1
+    assert figures.offered == 11  # the frame that was dropped has a number, too
     assert figures.fps == pytest.approx(10 / 0.49)
     assert figures.latency_ms == percentiles([31.5 + index for index in range(10)])
     assert astuple(figures.latency_ms) == pytest.approx((36.0, 40.05, 40.41))

@@ -35,7 +35,7 @@ class BudgetFigures:
 
 def budget_figures(budget: Budget, rows: Ledger) -> BudgetFigures:
     """Judges the latency of each frame; of the others the mean of RATE_FRAMES frames, as they are budgets of a mean."""
-    interval_ms = np.diff(rows.counts("start_ns"), append=rows.counts("end_ns")[-1:]) / 1e6
+    interval_ms = np.diff(rows.ns("start_ns"), append=rows.ns("end_ns")[-1:]) / 1e6
     busy_ms = interval_ms - np.append(rows.ms("wait_ms")[1:], 0.0)[: len(interval_ms)]
     watts = rows.watts()
     judged = {

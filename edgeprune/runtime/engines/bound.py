@@ -13,7 +13,7 @@ Array = npt.NDArray[Any]
 # class ids (H, W) at the bundle's label size. `runtime/tasks` knows what to make of them.
 Outputs = Mapping[str, Array]
 
-FRAME, COUNT = "frame", "count"
+FRAME, COUNT, SCORES = "frame", "count", "scores"
 
 
 class HostInput(NamedTuple):

@@ -20,6 +20,7 @@ from edgeprune.runtime.page.publisher import Publisher
 
 MOST_VIEWERS = 8
 LOOK_S = 0.025  # between two looks for a newer frame: 40 pictures a second at most
+LOOKS_FOR_TOKENS = 40  # of a snapshot, for a frame that has them: a second
 AGAIN_S = 2.0  # the same picture is sent again: who is gone is noticed, and proxies hold the connection
 BOUNDARY = "edgeprune-frame"
 # Before the first picture, and behind each: a browser shows one when the next begins. So no length can be told beforehand.
@@ -86,13 +87,19 @@ class Page:
             return name
         if self.viewers >= MOST_VIEWERS:
             return line(503, f"{MOST_VIEWERS} are watching, which is all that this page serves")
-        return _Stream(self, self.pictures[name])
+        return _Stream(self, self.pictures[name], _wants_tokens(request))
 
     async def _snapshot(self, request: Request) -> Response:
         name = self._camera(request)
         if isinstance(name, Response):
             return name
-        picture = self.pictures[name].newest()
+        pictures, tokens = self.pictures[name], _wants_tokens(request)
+        picture = pictures.newest(tokens)
+        for _ in range(LOOKS_FOR_TOKENS if tokens and self._cameras[name].map_tokens() else 0):
+            if picture and picture.mapped:
+                break
+            await asyncio.sleep(LOOK_S)
+            picture = pictures.newest(tokens)
         if picture is None:
             return line(503, "no frame yet")
         headers = {"content-disposition": f'inline; filename="{name or "frame"}-{picture.number}.jpg"'}
@@ -113,6 +120,11 @@ class Page:
         if all(silences.values()):
             return line(503, silent)
         return line(200, f"ok; {silent}" if silent else "ok")
+
+
+def _wants_tokens(request: Request) -> bool:
+    """`?tokens=1`: the picture with what the first decision made of its tokens."""
+    return request.query_params.get("tokens") == "1"
 
 
 def _file(name: str, kind: str) -> Answer:
@@ -137,10 +149,10 @@ class _Stream(Response):
     """Pictures one after the other, each in place of the one before (multipart/x-mixed-replace, which every browser plays as an
     image). A viewer who takes long gets the newest picture then, not those between."""
 
-    def __init__(self, page: Page, pictures: Pictures):
+    def __init__(self, page: Page, pictures: Pictures, tokens: bool):
         super().__init__(headers={"content-type": f"multipart/x-mixed-replace; boundary={BOUNDARY}"})
         del self.headers["content-length"]
-        self._page, self._pictures = page, pictures
+        self._page, self._pictures, self._tokens = page, pictures, tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -163,7 +175,7 @@ class _Stream(Response):
         clock = asyncio.get_running_loop().time
         sent, sent_s = 0, 0.0
         while not gone.done():
-            picture = self._pictures.newest()
+            picture = self._pictures.newest(self._tokens)
             if picture and (picture.number != sent or clock() - sent_s > AGAIN_S):
                 await send({"type": "http.response.body", "body": picture.jpeg + DIVIDER, "more_body": True})
                 sent, sent_s = picture.number, clock()

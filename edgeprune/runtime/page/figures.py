@@ -57,6 +57,7 @@ class Figures:
                 "last": [{"at_s": round(each.at_s, 3), "line": each.line} for each in taken.faults],
             },
             "frame": _frame(taken),
+            "token_map": _token_map(taken) if self._publisher.map_tokens() else None,
             "window": self._window(taken.recent),
             "buckets": self._buckets(taken),
             "classes": self._classes(),
@@ -136,6 +137,15 @@ def _frame(taken: Taken) -> dict[str, Any] | None:
         "token_share": round(taken.shown.result.facts.token_share, 4),
         "confidence": row.confidence,
     }
+
+
+def _token_map(taken: Taken) -> dict[str, Any]:
+    """What the first decision made of the tokens, where the newest frame has it: how many are left, of how many, and whether
+    cells merge, or tokens are let go."""
+    found = taken.shown.result.facts.token_map if taken.shown else None
+    if found is None:
+        return {"left": None, "of": None, "merges": None}
+    return {"left": found.left, "of": found.tokens, "merges": found.decision.merges}
 
 
 def _point(recent: list[Recent]) -> dict[str, Any]:

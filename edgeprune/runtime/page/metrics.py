@@ -40,10 +40,13 @@ class Metrics:
         for name, publisher in self._cameras.items():
             self._collect(families, [name] if self._several else [], publisher)
         yield from families.values()
-        watts = [about.watts() for publisher in self._cameras.values() if (about := publisher.about)][:1]
-        if watts and watts[0] is not None:
+        rows = [shown.row for publisher in self._cameras.values() if (shown := publisher.shown)]
+        watts = max(rows, key=lambda row: row.end_ns).watts if rows else None
+        if watts is not None:
             yield GaugeMetricFamily(
-                "edgeprune_power_watts", "Power of the machine, a mean of a second.", value=watts[0]
+                "edgeprune_power_watts",
+                "Power of the machine, a mean of the second before the newest frame.",
+                value=watts,
             )
         yield GaugeMetricFamily("edgeprune_viewers", "Who watch the stream.", value=self._viewers())
 

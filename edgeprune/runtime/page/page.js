@@ -4,8 +4,8 @@
 const PERIOD_MS = 1000, PATIENCE_MS = 5000, AGAIN_MS = 2000, WINDOW_S = 60;
 const at = (id) => document.getElementById(id);
 const picture = at("picture"), still = at("still"), frame = at("frame"), note = at("note"), state = at("state"), pause = at("pause");
-const chooser = at("cameras");
-let paused = false, lost = false, run = null, timer = 0, again = 0, serial = 0, camera = location.hash.slice(1);
+const chooser = at("cameras"), tokens = at("tokens"), tokenNote = at("token-note");
+let paused = false, mapped = false, lost = false, run = null, timer = 0, again = 0, serial = 0, camera = location.hash.slice(1);
 
 const number = (value, digits = 1) => (value === null || value === undefined ? "–" : value.toFixed(digits));
 const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}%`;
@@ -22,13 +22,14 @@ function remark(text) {
 }
 
 const ofCamera = () => (camera ? `camera=${encodeURIComponent(camera)}` : "");
+const asked = (...own) => [...own, ofCamera(), mapped ? "tokens=1" : ""].filter(Boolean).join("&");
 
 // Another address each time, or the browser would show what it has.
 function play() {
   clearTimeout(again);
   if (paused || document.hidden) return;
   serial += 1;
-  picture.src = `stream.mjpg?n=${serial}${camera ? `&${ofCamera()}` : ""}`;
+  picture.src = `stream.mjpg?${asked(`n=${serial}`)}`;
 }
 
 // What is shown this moment is kept: a stream that ends takes its picture along.
@@ -81,7 +82,7 @@ function setPaused(value) {
 function choose(name) {
   camera = name;
   history.replaceState(null, "", `${location.pathname}#${camera}`);
-  at("snapshot").href = `snapshot.jpg?${ofCamera()}`;
+  linkSnapshot();
   stop();
   still.width = still.height = 0;  // that was of another camera
   setPaused(false);
@@ -89,7 +90,33 @@ function choose(name) {
 
 chooser.addEventListener("change", () => choose(chooser.value));
 addEventListener("hashchange", () => choose(location.hash.slice(1)));
+
+// What the first decision made of the tokens, over the picture.
+function setMapped(value) {
+  mapped = value;
+  tokens.setAttribute("aria-pressed", String(mapped));
+  tokenNote.hidden = !mapped;
+  linkSnapshot();
+  play();
+}
+
+function linkSnapshot() {
+  at("snapshot").href = `snapshot.jpg${asked() && `?${asked()}`}`;
+}
+
+function tokenMap(found) {
+  tokens.hidden = !found;
+  if (!found && mapped) setMapped(false);
+  if (!mapped) return;
+  const count = (value) => value.toLocaleString("en");
+  const left = found.left === null ? "" : `: ${count(found.left)} of ${count(found.of)}`;
+  show("token-note", found.merges === false
+    ? `Tokens after the first decision${left}. Dark ones are let go.`
+    : `Tokens after the first decision${left}. Each box is one.`);
+}
+
 pause.addEventListener("click", () => setPaused(!paused));
+tokens.addEventListener("click", () => setMapped(!mapped));
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey) return;
   const own = event.target.closest("a, button");  // which the key itself presses
@@ -101,6 +128,8 @@ document.addEventListener("keydown", (event) => {
   } else if ((event.key === "c" || event.key === "C") && !chooser.hidden) {
     chooser.selectedIndex = (chooser.selectedIndex + 1) % chooser.options.length;
     choose(chooser.value);
+  } else if ((event.key === "t" || event.key === "T") && !tokens.hidden) {
+    setMapped(!mapped);
   }
 });
 document.addEventListener("visibilitychange", () => {
@@ -167,6 +196,7 @@ function update(stats) {
   chart("rate", whole, (each) => each.frames, (each) => each.dropped, "a second",
     `Frames per second of the last minute: ${number(past.fps)}, ${past.dropped} dropped`);
   power(past);
+  tokenMap(stats.token_map);
   legend(stats.classes);
   buckets(stats);
   faults(stats.faults);
@@ -277,6 +307,6 @@ function faults(found) {
 
 // The token has become a cookie by now; it need not stand in the address, which people send each other.
 if (location.search) history.replaceState(null, "", `${location.pathname}${location.hash}`);
-if (camera) at("snapshot").href = `snapshot.jpg?${ofCamera()}`;
+linkSnapshot();
 play();
 poll();

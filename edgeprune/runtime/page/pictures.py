@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from edgeprune.runtime.page.publisher import Publisher
+from edgeprune.runtime.page.publisher import Publisher, Shown
 
 QUALITY = 80
+MAPPED_S = 3.0  # a viewer who wants tokens asks for those of so long; one who is gone costs no longer
 MOST_PX = 1280  # of the longer side; a larger picture is halved, or divided by three, ...
 
 
@@ -19,12 +20,14 @@ class Picture(NamedTuple):
         jpeg: the file.
         pixels: how many each class id has, 256 of them.
         palette: the colour of each class, RGB, by its id.
+        mapped: whether it shows what became of the tokens.
     """
 
     number: int
     jpeg: bytes
     pixels: tuple[int, ...]
     palette: tuple[tuple[int, int, int], ...]
+    mapped: bool
 
 
 class Pictures:
@@ -39,23 +42,30 @@ class Pictures:
         self._publisher = publisher
         self.drawn = 0
         self.last: Picture | None = None
+        self._made: dict[bool, Picture] = {}  # the newest without and with tokens
 
-    def newest(self) -> Picture | None:
-        """That of the newest frame; None before the first."""
-        shown = self._publisher.shown
-        if shown is None or (self.last and self.last.number == shown.number):
-            return self.last
-        picture = Image.fromarray(shown.result.overlay())
+    def newest(self, tokens: bool = False) -> Picture | None:
+        """That of the newest frame; None before the first.
+
+        Args:
+            tokens: with what the first decision made of its tokens. The loop is asked for it, so the first one or two have
+                nothing of it yet.
+        """
+        if tokens:
+            self._publisher.map_tokens(MAPPED_S)
+        shown, made = self._publisher.shown, self._made.get(tokens)
+        if shown is None or (made and made.number == shown.number):
+            return made
+        self.last = self._made[tokens] = self._draw(shown, tokens and shown.result.facts.token_map is not None)
+        return self.last
+
+    def _draw(self, shown: Shown, tokens: bool) -> Picture:
+        picture = Image.fromarray(shown.result.overlay(tokens=True) if tokens else shown.result.overlay())
         if (factor := -(-max(picture.size) // MOST_PX)) > 1:
             picture = picture.reduce(factor)
         data = io.BytesIO()
         picture.save(data, "JPEG", quality=QUALITY, comment=f"frame {shown.number}")
         pixels = tuple(Image.fromarray(shown.result.labels).histogram())
         self.drawn += 1
-        self.last = Picture(
-            shown.number,
-            data.getvalue(),
-            pixels,
-            tuple((red, green, blue) for red, green, blue in shown.result.palette),
-        )
-        return self.last
+        palette = tuple((red, green, blue) for red, green, blue in shown.result.palette)
+        return Picture(shown.number, data.getvalue(), pixels, palette, tokens)

@@ -103,8 +103,8 @@ class Publisher:
 
     def publish(self, result: Result, row: Row) -> None:
         """Takes a frame, in the thread that has the outputs."""
-        watts = self.about.watts() if self.about else None
-        recent = Recent(row.end_ns / 1e9, row.latency_ms, result.facts.token_share, row.dropped, watts)
+        at_s = row.end_ns / 1e9
+        recent = Recent(at_s, row.latency_ms, result.facts.token_share, row.dropped, row.watts)
         stages = [(stage, ms) for stage in STAGES if (ms := getattr(row, f"{stage}_ms")) is not None]
         with self._lock:
             totals = self._totals
@@ -117,6 +117,8 @@ class Publisher:
             for stage, ms in stages:
                 totals.stages_ms[stage] += ms
             self._recent.append(recent)
+            while self._recent[0].at_s < at_s - WINDOW_S:
+                self._recent.popleft()
             self._shown = Shown(totals.frames, result, row)
 
     def warn(self, line: str) -> None:
@@ -141,6 +143,10 @@ class Publisher:
             shown = self._shown
         since_s = time.monotonic() - WINDOW_S
         return Taken(shown, totals, [each for each in recent if each.at_s >= since_s], faults)
+
+    def map_tokens(self, seconds: float = 0.0) -> bool:
+        """Whether frames have a map of their tokens; asks for those of the next so many seconds."""
+        return self.about.map_tokens(seconds) if self.about else False
 
     @property
     def damaged(self) -> int:

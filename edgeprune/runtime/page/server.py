@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from edgeprune.base.errors import RunError
 from edgeprune.runtime.page.address import WAITING
 from edgeprune.runtime.page.connection import HEADER_BYTES, Connection, quietly
-from edgeprune.runtime.page.throttle import Throttled
+from edgeprune.runtime.page.processor_share import BoundedSelector
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Server:
             h11_max_incomplete_event_size=HEADER_BYTES,
         )
         self._server, self._listener = uvicorn.Server(config), listener
-        self._selector = Throttled(share)
+        self._selector = BoundedSelector(share)
         self._loop = asyncio.SelectorEventLoop(self._selector)
         self._loop.set_exception_handler(quietly)
         self._started = threading.Event()

@@ -262,9 +262,11 @@ class _Loop:
         failure: RunError | None,
     ) -> SeveralSummary:
         stream, rows = self._stream, self._rows
-        figures = summarise_run(rows)
+        cameras = {name: self._summary_of(camera) for name, camera in self._cameras.items()}
+        # each camera numbers its own frames
+        figures = replace(summarise_run(rows), offered=sum(each.figures.offered for each in cameras.values()))
         return SeveralSummary(
-            cameras={name: self._summary_of(camera) for name, camera in self._cameras.items()},
+            cameras=cameras,
             figures=figures,
             budget=budget_figures(stream.budget, rows) if stream.budget else None,
             energy=energy_per_frame(energy, rows.frames, idle_w),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from edgeprune.runtime.cameras.source import Frame
 from edgeprune.runtime.engines.engine import UInt8
+from edgeprune.runtime.first_decision import TokenMap
 from edgeprune.runtime.row import milliseconds
 
 
@@ -25,6 +26,7 @@ class FrameFacts:
         fps: frames per second since the first.
         start_ns, end_ns: frame in hand, labels in hand, by the monotonic clock.
         fit_ms, trunk_ms, choose_ms, tail_ms: the stages from start to end.
+        token_map: what the first decision made of the tokens, where somebody asked for it (`Stream.map_tokens`).
     """
 
     frame: Frame
@@ -39,6 +41,7 @@ class FrameFacts:
     trunk_ms: float
     choose_ms: float
     tail_ms: float
+    token_map: TokenMap | None = None
 
 
 class Result(ABC):
@@ -116,5 +119,6 @@ class Result(ABC):
         pixels inside. Things that overlap count wherever they are: the sum may be more than 1."""
 
     @abstractmethod
-    def overlay(self) -> UInt8:
-        """picture_HW3: the frame, what was found in it, a status line, a legend."""
+    def overlay(self, tokens: bool = False) -> UInt8:
+        """picture_HW3: the frame, what was found in it, a status line, a legend. `tokens`: with what the first decision made of
+        its tokens, where the facts have it."""

@@ -6,7 +6,7 @@ at the frame's own pixels), picture_HW3 (uint8 RGB).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from edgeprune.runtime.engines.engine import Outputs, UInt8
 from edgeprune.runtime.tasks import result
 from edgeprune.runtime.tasks.overlay import Overlay
 from edgeprune.runtime.tasks.task import Agreement, Task
+from edgeprune.runtime.tasks.token_lines import draw_tokens
 
 NO_CLASS = np.uint8(255)  # the label of a pixel outside the region
 
@@ -102,6 +103,8 @@ class Result(result.Result):
         shares = counts / max(1, int(counts.sum()))
         return dict(zip(names, shares.tolist(), strict=True))
 
-    def overlay(self) -> UInt8:
+    def overlay(self, tokens: bool = False) -> UInt8:
         """picture_HW3: the frame, its classes in colour, a status line above and a legend below; a new image."""
-        return self.task.drawing.draw(self.frame.image_HW3, self.labels, self.status)
+        token_map, fit = self.facts.token_map, self.task.fit
+        between = partial(draw_tokens, tokens=token_map, fit=fit) if tokens and token_map else None
+        return self.task.drawing.draw(self.frame.image_HW3, self.labels, self.status, between)

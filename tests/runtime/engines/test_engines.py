@@ -39,6 +39,20 @@ def test_counts_and_labels(engine: Engine, bundle: Bundle, precision: str) -> No
     session.close()
 
 
+def test_scores_are_a_copy_and_there_where_something_is_gated(engine: Engine, bundle: Bundle, tmp_path: Path) -> None:
+    session = engine.open(bundle, "fp32")
+    frame_HW3, other_HW3 = bundles.frame_with(4, seed=1), bundles.frame_with(20, seed=2)
+    session.start(frame_HW3)
+    scores_S = session.scores()
+    session.start(other_HW3)
+    session.finish("half")
+    assert scores_S is not None
+    np.testing.assert_allclose(scores_S, bundles.cells(frame_HW3).ravel(), rtol=1e-5)
+    dense = engine.open(bundles.write_bundle(tmp_path / "dense", gated=False), "fp32")
+    dense.start(frame_HW3)
+    assert dense.scores() is None
+
+
 def test_labels_and_frames_of_earlier_calls_stay_as_they_were(engine: Engine, bundle: Bundle) -> None:
     session, dense = engine.open(bundle, "fp32"), engine.open_graph(bundle.path("graphs/dense.onnx"))
     frame_HW3, other_HW3 = bundles.frame_with(4, seed=1), bundles.frame_with(20, seed=2)

@@ -3,6 +3,7 @@
 import inspect
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -74,6 +75,26 @@ def test_a_budget_takes_the_smaller_bucket(bundle: Bundle, make_png_folder: Call
             facts = [result.facts for result in stream]
         assert [each.asked for each in facts] == asked
         assert [each.bucket for each in facts] == expected
+
+
+def test_what_becomes_of_tokens_is_known_for_as_long_as_somebody_asks(
+    bundle: Bundle, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later_ns, clock = 0, time.monotonic_ns
+    monkeypatch.setattr("edgeprune.runtime.running.time.monotonic_ns", lambda: clock() + later_ns)
+    stream = stream_of(bundle, cast(Watched, session))
+    frame_HW3 = bundles.frame_with(4, seed=1)
+    assert stream.segment(frame_HW3).facts.token_map is None
+    assert stream.map_tokens(60.0) and stream.map_tokens(0.0)  # who asks for less takes nothing away
+    found = stream.segment(frame_HW3).facts.token_map
+    assert found is not None and found.level_GG is not None and found.left == bundles.BUCKETS["quarter"]
+    brightest = np.argsort(-bundles.cells(frame_HW3).ravel())[: found.left]
+    np.testing.assert_array_equal(np.flatnonzero(found.level_GG), np.sort(brightest))
+    later_ns = 61 * 10**9
+    assert stream.segment(frame_HW3).facts.token_map is None
+    dense = bundles.write_bundle(tmp_path / "dense", gated=False)
+    with edgeprune.open(dense.folder, threads=1) as other:
+        assert not other.map_tokens(3.0) and other.segment(frame_HW3).facts.token_map is None
 
 
 def test_labels_are_mapped_back_when_they_are_asked_for(

@@ -96,3 +96,10 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         return fake
 
     return install
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine without any sensor."""
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    return tmp_path

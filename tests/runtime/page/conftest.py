@@ -5,6 +5,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from edgeprune.runtime.about import About
 from edgeprune.runtime.engines.engine import UInt8
+from edgeprune.runtime.first_decision import FirstDecision, TokenMap
 from edgeprune.runtime.page.publisher import Publisher
 from tests.runtime.loop.fakes import Scripted
 from tests.runtime.rows import row
@@ -24,8 +26,8 @@ ABOUT = About(
     ("road", "sky"),
     {"half": 0.5, "full": 1.0},
     "no energy sensor: none",
-    lambda: None,
     lambda: 3,
+    lambda seconds: False,
 )
 
 
@@ -81,12 +83,37 @@ def publish(publisher: Publisher, index: int, *, height: int = 6, width: int = 9
     publisher.publish(Found(index, height=height, width=width), row(index, **times | values))
 
 
+class Mapped(Found):
+    """A frame whose tokens are known: two of a grid of 2x3 stay. Its picture is lighter where it was asked to show them."""
+
+    def __init__(self, index: int, known: bool = True):
+        super().__init__(index, height=48, width=72)
+        if known:
+            token_map = TokenMap(FirstDecision((2, 3), False, {"full": [2]}), np.arange(6.0), "full")
+            self.facts = replace(self.facts, token_map=token_map)
+
+    def overlay(self, tokens: bool = False) -> UInt8:
+        return np.full_like(self.frame.image_HW3, 200 if tokens else 50)
+
+
 class Noisy(Found):
     """A picture whose JPEG takes some 100 KB."""
 
-    def overlay(self) -> UInt8:
+    def overlay(self, tokens: bool = False) -> UInt8:
         random = np.random.default_rng(self.index)
         return random.integers(0, 256, (240, 320, 3), np.uint8)
+
+
+class Asked(list[float]):
+    """What was asked for: an `About.map_tokens` of a bundle that has maps."""
+
+    def __call__(self, seconds: float) -> bool:
+        self.append(seconds)
+        return True
+
+
+def publish_mapped(publisher: Publisher, index: int, known: bool = True) -> None:
+    publisher.publish(Mapped(index, known), row(index, end_ns=time.monotonic_ns()))
 
 
 def publish_noise(publisher: Publisher, index: int) -> None:

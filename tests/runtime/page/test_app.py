@@ -3,13 +3,15 @@
 import io
 import re
 import socket
+import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from edgeprune.runtime.page.publisher import SILENT_S
-from tests.runtime.page.conftest import Serve, until
+from tests.runtime.page.conftest import ABOUT, Asked, Serve, publish_mapped, until
 
 DIVIDER = b"\r\n--edgeprune-frame\r\nContent-Type: image/jpeg\r\n\r\n"
 
@@ -36,6 +38,30 @@ def test_the_stream_plays(serve: Serve) -> None:
             shown = np.asarray(Image.open(io.BytesIO(jpeg))).astype(int)
             assert shown.shape == (40, 60, 3) and abs(shown.mean() - index) < 2
     until(lambda: served.page.viewers == 0)
+
+
+def test_tokens_in_the_stream_and_in_a_snapshot(serve: Serve) -> None:
+    def level(jpeg: bytes) -> int:
+        return int(np.asarray(Image.open(io.BytesIO(jpeg))).mean().round())
+
+    served = serve()
+    asked = Asked()
+    served.publisher.about = replace(ABOUT, map_tokens=asked)
+    publish_mapped(served.publisher, 0)
+    assert level(served.ask("/snapshot.jpg").body) == 50 and not asked
+    with served.watch("/stream.mjpg?tokens=1") as mapped, served.watch() as plain:
+        assert [level(pictures_of(each, 1)[0][1]) for each in (mapped, plain)] == [200, 50]
+    until(lambda: served.page.viewers == 0)
+    publish_mapped(served.publisher, 1, known=False)
+    waiting = threading.Timer(0.2, publish_mapped, (served.publisher, 2))
+    waiting.start()
+    assert (
+        level(served.ask("/snapshot.jpg?tokens=1").body) == 200
+    )  # of the frame that comes, which the loop was asked for
+    waiting.join()
+    served.publisher.about = ABOUT
+    publish_mapped(served.publisher, 3, known=False)
+    assert level(served.ask("/snapshot.jpg?tokens=1").body) == 50  # at once: there is nothing to wait for
 
 
 def test_the_head_of_the_stream(serve: Serve) -> None:

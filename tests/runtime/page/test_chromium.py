@@ -3,13 +3,14 @@
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgeprune.runtime.page.publisher import SILENT_S
 from tests.runtime.page.chromium import Browser, browser, find_chromium
-from tests.runtime.page.conftest import TOKEN, Noisy, Serve, Served, until
+from tests.runtime.page.conftest import ABOUT, TOKEN, Noisy, Serve, Served, publish_mapped, until
 from tests.runtime.rows import row
 
 # what the picture shows this moment
@@ -88,6 +89,34 @@ def test_it_plays_and_is_steered_by_keys(serve: Serve, tab: Browser) -> None:
     assert order == ["pause", "snapshot"]
     loop.end()
     assert not tab.said, tab.said  # no error, and nothing that the policy forbids
+
+
+def test_tokens_are_shown_at_the_press_of_a_key(serve: Serve, tab: Browser) -> None:
+    served = serve()
+    publish_mapped(served.publisher, 0)
+    tab.open(f"http://localhost:{served.port}/")
+    tab.until("document.getElementById('state')?.textContent === 'live'")
+    hidden, corner = "document.getElementById('tokens').hidden", f"{PIXELS}.split(',')[0] >> 4"
+    assert tab.evaluate(hidden)  # this bundle has nothing to show
+    tab.press("t", "KeyT")
+    served.publisher.about = replace(ABOUT, map_tokens=lambda seconds: True)
+    tab.until(f"!{hidden} && {corner} === {50 >> 4}")
+    assert tab.evaluate("document.getElementById('token-note').hidden")
+    tab.press("t", "KeyT")
+    tab.until(f"{corner} === {200 >> 4}")
+    tab.until(
+        "document.getElementById('token-note').textContent === "
+        "'Tokens after the first decision: 2 of 6. Dark ones are let go.'"
+    )
+    assert tab.evaluate("document.getElementById('tokens').getAttribute('aria-pressed')") == "true"
+    assert tab.evaluate("document.getElementById('snapshot').href").endswith("/snapshot.jpg?tokens=1")
+    tab.evaluate("document.getElementById('tokens').click()")
+    tab.until(f"{corner} === {50 >> 4} && document.getElementById('token-note').hidden")
+    tab.press("t", "KeyT")
+    tab.until(f"{corner} === {200 >> 4}")
+    served.publisher.about = ABOUT  # another bundle, which has none
+    tab.until(f"{hidden} && {corner} === {50 >> 4}")
+    assert not tab.said, tab.said
 
 
 def test_one_viewer_too_many_waits_for_a_place(serve: Serve, tab: Browser) -> None:

@@ -9,7 +9,7 @@ from edgeprune.runtime.page.figures import FRESH_S, Figures
 from edgeprune.runtime.page.pictures import Pictures
 from edgeprune.runtime.page.publisher import Publisher
 from tests.runtime.loop.fakes import Scripted
-from tests.runtime.page.conftest import ABOUT, Serve, publish
+from tests.runtime.page.conftest import ABOUT, Serve, publish, publish_mapped
 
 
 def test_before_the_first_frame(serve: Serve) -> None:
@@ -53,13 +53,22 @@ def test_what_it_says_of_a_run(serve: Serve) -> None:
 
 def test_power_where_a_sensor_tells(serve: Serve) -> None:
     served = serve()
-    watts = iter([None, 4.0, 5.0])
-    served.publisher.about = replace(ABOUT, watts=lambda: next(watts))
-    for index in range(3):
-        served.publish(index)
+    for index, watts in enumerate([None, 4.0, 5.0]):
+        served.publish(index, watts=watts)
     window = served.ask("/stats").json["window"]
     assert window["watts"] == 4.5
     assert {each["watts"] for each in window["points"]} <= {None, 4.0, 4.5, 5.0}
+
+
+def test_tokens_where_frames_have_a_map_of_them(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeprune.runtime.page.figures.FRESH_S", 0.0)
+    served = serve()
+    served.publish(0)
+    assert served.ask("/stats").json["token_map"] is None
+    served.publisher.about = replace(ABOUT, map_tokens=lambda seconds: True)
+    assert served.ask("/stats").json["token_map"] == {"left": None, "of": None, "merges": None}
+    publish_mapped(served.publisher, 1)
+    assert served.ask("/stats").json["token_map"] == {"left": 2, "of": 6, "merges": False}
 
 
 def test_many_who_ask_get_one_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,7 +94,7 @@ def test_every_answer_keeps_strangers_out(serve: Serve) -> None:
 
 def test_a_flaw_of_ours_is_an_answer_and_a_line(serve: Serve, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     served = serve()
-    monkeypatch.setattr(served.page.pictures[""], "newest", lambda: 1 / 0)
+    monkeypatch.setattr(served.page.pictures[""], "newest", lambda tokens: 1 / 0)
     answer = served.ask("/snapshot.jpg")
     assert (answer.status, answer.text) == (500, "the page failed; the run goes on\n")
     until(lambda: said)  # after the answer

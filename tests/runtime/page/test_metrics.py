@@ -1,10 +1,8 @@
 """/metrics, as Prometheus' own parser reads it."""
 
-from dataclasses import replace
-
 import pytest
 
-from tests.runtime.page.conftest import ABOUT, Answer, Serve
+from tests.runtime.page.conftest import Answer, Serve
 
 
 def samples_of(answer: Answer) -> dict[tuple[str, ...], float]:
@@ -21,10 +19,9 @@ def test_sums_of_a_run(serve: Serve) -> None:
     before = samples_of(served.ask("/metrics"))
     assert before["edgeprune_frames_total", "half"] == 0 and before["edgeprune_up",] == 0
     assert ("edgeprune_power_watts",) not in before
-    served.publisher.about = replace(ABOUT, watts=lambda: 4.5)
     served.publisher.warn("slow")
     served.publish(0, bucket="half", latency_ms=12.0, fit_ms=500.0, tokens=7, dropped=2)
-    served.publish(1, bucket='odd"\n', latency_ms=9000.0, fit_ms=500.0, tokens=7)
+    served.publish(1, bucket='odd"\n', latency_ms=9000.0, fit_ms=500.0, tokens=7, watts=4.5)
     samples = samples_of(served.ask("/metrics"))
     assert samples["edgeprune_frames_total", "half"] == samples["edgeprune_frames_total", 'odd"\n'] == 1
     assert (

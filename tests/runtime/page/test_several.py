@@ -1,14 +1,13 @@
 """A page of several cameras."""
 
 import io
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from tests.runtime.page.chromium import browser, find_chromium
-from tests.runtime.page.conftest import ABOUT, Serve, publish
+from tests.runtime.page.conftest import Serve, publish
 from tests.runtime.page.test_metrics import samples_of
 
 CAMERAS = ("front", "rear", "yard")
@@ -58,9 +57,7 @@ def test_health_and_metrics_are_of_each(serve: Serve) -> None:
     served = serve(cameras=CAMERAS)
     answer = served.ask("/healthz")
     assert (answer.status, answer.text) == (503, "front: no frame yet; rear: no frame yet; yard: no frame yet\n")
-    for publisher in served.cameras.values():
-        publisher.about = replace(ABOUT, watts=lambda: 4.5)
-    publish(served.cameras["rear"], 0, bucket="half", dropped=2)
+    publish(served.cameras["rear"], 0, bucket="half", dropped=2, watts=4.5)
     served.cameras["front"].ended = True
     answer = served.ask("/healthz")
     assert (answer.status, answer.text) == (200, "ok; front: it has ended; yard: no frame yet\n")

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from edgeprune.runtime.page.throttle import BURST_S, Throttled
+from edgeprune.runtime.page.processor_share import BURST_S, BoundedSelector
 
 
 class Clock:
@@ -28,14 +28,14 @@ def clock() -> Clock:
     return Clock()
 
 
-def throttled(clock: Clock, share: float) -> Throttled:
-    return Throttled(share, lambda: clock.now_s, lambda: clock.spent_s, clock.sleep)
+def bounded(clock: Clock, share: float) -> BoundedSelector:
+    return BoundedSelector(share, lambda: clock.now_s, lambda: clock.spent_s, clock.sleep)
 
 
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.5])
 @pytest.mark.parametrize("round_s", [0.0001, 0.002, 0.02])
 def test_work_without_end_takes_its_share(clock: Clock, share: float, round_s: float) -> None:
-    selector = throttled(clock, share)
+    selector = bounded(clock, share)
     while clock.now_s < 20:
         selector.select(0)
         clock.work(round_s)
@@ -43,7 +43,7 @@ def test_work_without_end_takes_its_share(clock: Clock, share: float, round_s: f
 
 
 def test_the_end_waits_for_no_debt(clock: Clock) -> None:
-    selector = Throttled(0.0001, lambda: clock.now_s, lambda: clock.spent_s)
+    selector = BoundedSelector(0.0001, lambda: clock.now_s, lambda: clock.spent_s)
     selector.select(0)
     clock.work(1.0)  # of which hours would be slept off
     threading.Timer(0.05, selector.hurry).start()
@@ -52,7 +52,7 @@ def test_the_end_waits_for_no_debt(clock: Clock) -> None:
 
 
 def test_who_works_little_never_sleeps(clock: Clock) -> None:
-    selector = throttled(clock, 0.1)
+    selector = bounded(clock, 0.1)
     for _ in range(1000):
         selector.select(0)
         clock.work(0.001)
@@ -61,7 +61,7 @@ def test_who_works_little_never_sleeps(clock: Clock) -> None:
 
 
 def test_rest_is_no_store_of_work(clock: Clock) -> None:
-    selector = throttled(clock, 0.1)
+    selector = bounded(clock, 0.1)
     selector.select(0)
     clock.now_s += 1000
     spent_s = 0.0

@@ -14,7 +14,7 @@ from typing import Any
 BURST_S = 0.03  # of processor time, which may come at once after a rest
 
 
-class Throttled(selectors.DefaultSelector):
+class BoundedSelector(selectors.DefaultSelector):
     """A selector for `asyncio.SelectorEventLoop`.
 
     Args:
