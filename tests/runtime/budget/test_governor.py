@@ -1,25 +1,15 @@
 """Budgets held on simulated devices: quiet and scattering ones, throttling, another process, steps of the clocks."""
 
 import logging
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from edgeprune.runtime.budget.costs import BucketCosts
-from tests.runtime.budget.simulated import TAILS_MS, TRUNK_MS, Device, governed, play
+from tests.runtime.budget.simulated import SLOWDOWNS, TAILS_MS, TRUNK_MS, Device, Slowdown, governed, play
 
 FRAMES = 900
 SMALLEST_MS = TRUNK_MS + TAILS_MS["k256"]
-Slowdown = Callable[[float], float]
-SLOWDOWNS: dict[str, Slowdown] = {
-    "quiet": lambda s: 1.0,
-    "it becomes hot": lambda s: 1.0 + 0.6 * min(1.0, max(0.0, (s - 5) / 10)),
-    "clocks fall and rise": lambda s: 1.5 if 5 < s < 15 else 1.0,
-    "a process every half second": lambda s: 1.7 if s % 1 < 0.5 else 1.0,
-    "a process ten times a second": lambda s: 1.7 if s % 0.1 < 0.05 else 1.0,
-    "a process for three seconds": lambda s: 1.7 if s % 6 < 3 else 1.0,
-}
 
 
 @pytest.mark.parametrize("limit_ms", [1.1 * SMALLEST_MS, 31.0, 40.0, 50.0, 62.0])
