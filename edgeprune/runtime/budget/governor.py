@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from statistics import fmean, median
 
 from edgeprune.runtime.budget.cap import Cap
-from edgeprune.runtime.budget.costs import RECENT, BucketCosts, nearly_most
+from edgeprune.runtime.budget.costs import RECENT, BucketCosts
 from edgeprune.runtime.budget.metered import Metered
+from edgeprune.runtime.budget.risk import Risk
+from edgeprune.runtime.budget.steady import Steady
 from edgeprune.runtime.budget.wanted import Budget
 
 logger = logging.getLogger(__name__)
@@ -47,7 +49,7 @@ class Governor:
     ):
         self.budget, self.buckets, self.costs = budget, list(buckets), costs
         self._watts, self._throttled, self._now = watts or (lambda: None), throttled, now
-        self._cap = Cap(len(self.buckets) - 1)
+        self._steady, self._cap = Steady(len(self.buckets) - 1), Cap(len(self.buckets) - 1)
         self.idle_w = 0.0
         self._power = (
             None if budget.power_w is None else Metered(budget.power_w, len(buckets), self._expected_power, now)
@@ -55,6 +57,7 @@ class Governor:
         self._energy = (
             None if budget.energy_mj is None else Metered(budget.energy_mj, len(buckets), self._expected_energy, now)
         )
+        self._risk = Risk()
         self._before_ms: deque[float] = deque([0.0], maxlen=RECENT)  # from the frame in hand to the choice
         # the loop's own work, from labels to the next frame
         self._between_ms: deque[float] = deque([0.0], maxlen=RECENT)
@@ -70,22 +73,26 @@ class Governor:
             trunk_ms: what its trunk took.
             spent_ms: all that it has taken so far.
         """
+        self.costs.notice_trunk(trunk_ms)
+        self._before_ms.append(spent_ms)
+        in_time = self._in_time(spent_ms)
         if lowered := self._throttled():
             logger.warning(f"the machine lowered its clock {lowered[0]} to {100 / lowered[1]:.0f}%")
             self.costs.notice_slower(lowered[1])
             self._before_ms.extend([median(self._before_ms) * lowered[1]] * RECENT)
-        self.costs.notice_trunk(trunk_ms)
-        self._before_ms.append(spent_ms)
-        most = self._cap.update(self._fits(nearly_most(self._before_ms), in_hand=False))
+            in_time = self._in_time(median(self._before_ms))
+        most = min(self._steady.update(in_time), self._cap.update(self._keeps_up()))
         for metered, value in ((self._power, self._watts), (self._energy, self._mj_per_frame)):
             if metered:
                 most = min(most, metered.update(value()))
-        most = min(most, self.buckets.index(asked), max(self._fits(spent_ms, in_hand=True), 0))
-        return self.buckets[most]
+        return self.buckets[min(most, self.buckets.index(asked))]
 
     def learn(self, bucket: str, tail_ms: float, latency_ms: float) -> None:
         """What the chosen tail, and the frame, took."""
         self.costs.learn(bucket, tail_ms)
+        if (limit_ms := self.budget.latency_ms) is not None:
+            smallest_ms = latency_ms - tail_ms + self.costs.smallest_would_ms(bucket, self.buckets[0], tail_ms)
+            self._risk.learn(late=latency_ms > limit_ms >= smallest_ms)
         self._ends_s.append(self._now())
         while self._ends_s[-1] - self._ends_s[0] > MEAN_S and len(self._ends_s) > 2:
             self._ends_s.popleft()
@@ -95,20 +102,30 @@ class Governor:
         """What the loop worked on a result before it asked for the next frame: overlay, outputs, a caller's own."""
         self._between_ms.append(work_ms)
 
-    def _fits(self, before_ms: float, in_hand: bool) -> int:
-        """The place of the largest bucket whose latency and rate hold; -1: none does."""
-        limit_ms, fps = self.budget.latency_ms, self.budget.fps
+    def _in_time(self, before_ms: float) -> int:
+        """The place of the largest bucket that would end the frame in hand within the latency; -1: none would.
+
+        Args:
+            before_ms: from the frame in hand until the bucket is chosen.
+        """
+        if self.budget.latency_ms is None:
+            return len(self.buckets) - 1
+        left_ms = self.budget.latency_ms - before_ms
         for index in reversed(range(len(self.buckets))):
-            name = self.buckets[index]
-            left_ms = None if limit_ms is None else limit_ms - before_ms
-            if left_ms is not None and not self.costs.holds(name, self.buckets[0], left_ms, in_hand):
-                continue
-            busy_ms = before_ms + self.costs.typical_ms(name) + median(self._between_ms)
-            # a frame that is late by itself says nothing of a mean
-            if fps is not None and not in_hand and busy_ms > FULL_RATE * 1000 / fps:
-                continue
-            return index
+            may = self._risk.to_stay if index <= self._steady.index else self._risk.to_go_up
+            if self.costs.late(self.buckets[index], self.buckets[0], left_ms) <= may:
+                return index
         return -1
+
+    def _keeps_up(self) -> int:
+        """The place of the largest bucket that allows the rate, by what is usual (a frame that is late by itself says nothing
+        of a mean); -1: none does."""
+        if self.budget.fps is None:
+            return len(self.buckets) - 1
+        own_ms = median(self._before_ms) + median(self._between_ms)
+        most_ms = FULL_RATE * 1000 / self.budget.fps - own_ms
+        places = reversed(range(len(self.buckets)))
+        return next((index for index in places if self.costs.typical_ms(self.buckets[index]) <= most_ms), -1)
 
     def _expected_power(self, watts: float, here: int, there: int) -> float:
         """Of another bucket, where frames come at their own rate: what is above idle grows with the time of a frame."""
