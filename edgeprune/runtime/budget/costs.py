@@ -51,6 +51,10 @@ class BucketCosts:
         """How many times slower than at the start the machine is."""
         return median(self._slower)
 
+    def least_ms(self) -> float:
+        """What the trunk and the smallest bucket's tail took at the start."""
+        return self._trunk_ms + min(self._base_ms.values())
+
     def notice_trunk(self, trunk_ms: float) -> None:
         """The trunk of the frame in hand."""
         self._trunk_slower = trunk_ms / self._trunk_ms

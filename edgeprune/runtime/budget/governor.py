@@ -19,7 +19,15 @@ MEAN_S = 1.0  # a rate and a frame's interval are means of so long
 FULL_RATE = 0.97  # of the time that a rate leaves: the loop is to keep up, not to fall behind by chance
 SAID_EVERY_S = 60.0  # that even the smallest bucket does not hold the budget
 SHORT_FRAMES = 32  # of which more than half were over, before that is said
-HELP = "what would help: a faster precision or engine (`edgeprune bench`), the fastest power mode, a lower input, fewer outputs"
+HELP = "what would help: a faster precision or engine (`edgeprune bench`), {}a model of a lower input"
+FASTEST = "the fastest power mode, "
+# by limit, what else would help
+HELPS = {
+    "ms": HELP.format(FASTEST),
+    "fps": HELP.format(FASTEST + "fewer outputs, "),
+    "W": HELP.format("a power mode that takes less, a camera of fewer frames a second, "),
+    "mJ": HELP.format("another power mode (`edgeprune energy`), "),
+}
 
 
 class Governor:
@@ -63,7 +71,11 @@ class Governor:
         self._between_ms: deque[float] = deque([0.0], maxlen=RECENT)
         self._ends_s: deque[float] = deque()
         self._over: deque[bool] = deque(maxlen=SHORT_FRAMES)
+        self._took_ms: deque[float] = deque(maxlen=SHORT_FRAMES)
         self._said_s: float | None = None
+        least_ms = costs.least_ms()
+        if budget.latency_ms is not None and least_ms > budget.latency_ms:  # there is no need to wait for frames
+            self._say_not_held("ms", f"takes {least_ms:.1f} ms without fitting a frame")
 
     def choose(self, asked: str, trunk_ms: float, spent_ms: float) -> str:
         """The bucket of a frame whose trunk has run.
@@ -150,28 +162,47 @@ class Governor:
 
     def _say_where_it_fails(self, bucket: str, latency_ms: float) -> None:
         """A line, once in a while, where the smallest bucket is over the budget in most frames, or the meter is lost."""
-        why = self._over_budget(latency_ms)
-        self._over.append(bucket == self.buckets[0] and why is not None)
+        self._took_ms.append(latency_ms)
+        over = self._over_budget(latency_ms)
+        self._over.append(bucket == self.buckets[0] and over is not None)
         due = self._said_s is None or self._now() - self._said_s > SAID_EVERY_S
         if due and any(each and each.lost for each in (self._power, self._energy)):
             self._said_s = self._now()
             logger.warning(
                 f"budget {self.budget}: the meter says nothing; {self.buckets[0]}, the smallest bucket, until it does"
             )
-        elif why and due and len(self._over) == SHORT_FRAMES and fmean(self._over) > 0.5:
-            self._said_s = self._now()
-            logger.warning(f"budget {self.budget} is not held: the smallest bucket, {bucket}, {why}; {HELP}")
+        elif over and due and len(self._over) == SHORT_FRAMES and fmean(self._over) > 0.5:
+            frames = f"over it in {sum(self._over)} of {SHORT_FRAMES} frames; "
+            self._say_not_held(over, self._usual(over), frames)
+
+    def _say_not_held(self, limit: str, usual: str, frames: str = "") -> None:
+        self._said_s = self._now()
+        logger.warning(
+            f"budget {self.budget} is not held: the smallest bucket, {self.buckets[0]}, {usual}; {frames}{HELPS[limit]}"
+        )
 
     def _over_budget(self, latency_ms: float) -> str | None:
-        """What of a frame just done is over, in words."""
+        """The limit, by its unit, that a frame just done is over."""
         budget, watts, mj = self.budget, self._watts(), self._mj_per_frame()
         busy_ms = latency_ms + median(self._between_ms)
         if budget.latency_ms is not None and latency_ms > budget.latency_ms:
-            return f"takes {latency_ms:.1f} ms"
+            return "ms"
         if budget.fps is not None and busy_ms > 1000 / budget.fps:
-            return f"and what is done with its result let {1000 / busy_ms:.1f} frames a second through"
+            return "fps"
         if budget.power_w is not None and watts is not None and watts > budget.power_w:
-            return f"runs at {watts:.1f} W"
+            return "W"
         if budget.energy_mj is not None and mj is not None and mj > budget.energy_mj:
-            return f"takes {mj:.0f} mJ a frame"
+            return "mJ"
         return None
+
+    def _usual(self, limit: str) -> str:
+        """What the smallest bucket takes of a limit, in words, by the recent frames."""
+        took_ms, before_ms, between_ms = (median(each) for each in (self._took_ms, self._before_ms, self._between_ms))
+        if limit == "ms":
+            return f"takes {took_ms:.1f} ms, {before_ms:.1f} of them for fitting and the trunk"
+        if limit == "fps":
+            return (
+                f"and what is done with its result let {1000 / (took_ms + between_ms):.1f} frames a second through, "
+                f"{took_ms:.1f} ms and {between_ms:.1f} ms each"
+            )
+        return f"runs at {self._watts():.1f} W" if limit == "W" else f"takes {self._mj_per_frame():.0f} mJ a frame"

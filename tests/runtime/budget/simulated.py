@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,11 @@ SLOWDOWNS: dict[str, Slowdown] = {
     "a process ten times a second": lambda s: 1.7 if s % 0.1 < 0.05 else 1.0,
     "a process for three seconds": lambda s: 1.7 if s % 6 < 3 else 1.0,
 }
-SHARED = {"scatter": 0.05, "spikes": 0.01, "spike": (1.3, 2.0)}  # a machine that others use too: of a `Device`
+SHARED: dict[str, Any] = {
+    "scatter": 0.05,
+    "spikes": 0.01,
+    "spike": (1.3, 2.0),
+}  # a machine that others use too: of a `Device`
 
 
 def bursts(seed: int, every_s: float = 6.0, lasting_s: float = 0.15) -> Slowdown:

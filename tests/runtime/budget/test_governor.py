@@ -160,6 +160,26 @@ def test_a_budget_that_even_the_smallest_bucket_misses_is_said_once_in_a_while(
     assert "what would help: a faster precision or engine" in said[0]
 
 
+def test_a_budget_that_becomes_impossible_is_said_with_what_is_usual(caplog: pytest.LogCaptureFixture) -> None:
+    """A minute apart; of latency, outputs are no part."""
+    device = Device(seed=13, scatter=0.0, spikes=0.0, slowdown=lambda s: 1.0 if s < 10 else 2.0)
+    with caplog.at_level(logging.WARNING):
+        seen = play(device, governed(device, "40ms"), 2000)
+    lines = [record.message for record in caplog.records]
+    assert len(lines) == 2 and seen.at_s[-1] < 130
+    assert "the smallest bucket, k256, takes 44." in lines[1] and "over it in 32 of 32 frames" in lines[1]
+    assert all("of them for fitting and the trunk" in line and "outputs" not in line for line in lines)
+
+
+def test_of_a_rate_that_is_not_reached_the_outputs_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    device = Device(seed=14, scatter=0.0, spikes=0.0)
+    with caplog.at_level(logging.WARNING):
+        play(device, governed(device, "40fps"), 100, between_ms=8.0)
+    (line,) = [record.message for record in caplog.records]
+    assert "let 33.4 frames a second through, 22.0 ms and 8.0 ms each; over it in 31 of 32 frames" in line
+    assert "fewer outputs" in line
+
+
 def test_clocks_that_fall_are_taken_notice_of_before_a_frame_is_late(caplog: pytest.LogCaptureFixture) -> None:
     device = Device(seed=10, scatter=0.0, spikes=0.0)
     governor = governed(device, "42ms")

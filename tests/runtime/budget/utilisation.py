@@ -8,7 +8,7 @@ given where a fixed bucket would do (it is in time in 99% of the frames that the
 frames, in which scatter is learned, do not count for `used`; for `held` all do.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -63,13 +63,18 @@ def machines(seed: int) -> Mapping[str, Mapping[str, Any]]:
     return quiet | {"shared": {**SHARED}, "shared, bursts": {**SHARED, "slowdown": bursts(seed)}}
 
 
+def always(bucket: str) -> Callable[[int], str]:
+    """What every frame asks for."""
+    return lambda index: bucket
+
+
 def runs(machine: str) -> Iterator[tuple[float, Seen]]:
     """Every bucket at every budget, with every seed."""
     for seed in SEEDS:
         for limit_ms in LIMITS_MS:
             for asked in list(TAILS_MS)[1:]:
                 device = Device(seed=seed, **machines(seed)[machine])
-                yield limit_ms, play(device, governed(device, f"{limit_ms}ms"), FRAMES, lambda _, asked=asked: asked)
+                yield limit_ms, play(device, governed(device, f"{limit_ms}ms"), FRAMES, always(asked))
 
 
 def row_of(machine: str) -> UsedRow:
