@@ -73,9 +73,7 @@ class Governor:
         self._over: deque[bool] = deque(maxlen=SHORT_FRAMES)
         self._took_ms: deque[float] = deque(maxlen=SHORT_FRAMES)
         self._said_s: float | None = None
-        least_ms = costs.least_ms()
-        if budget.latency_ms is not None and least_ms > budget.latency_ms:  # there is no need to wait for frames
-            self._say_not_held("ms", f"takes {least_ms:.1f} ms without fitting a frame")
+        self._say_what_cannot_be_held()
 
     def choose(self, asked: str, trunk_ms: float, spent_ms: float) -> str:
         """The bucket of a frame whose trunk has run.
@@ -174,6 +172,14 @@ class Governor:
         elif over and due and len(self._over) == SHORT_FRAMES and fmean(self._over) > 0.5:
             frames = f"over it in {sum(self._over)} of {SHORT_FRAMES} frames; "
             self._say_not_held(over, self._usual(over), frames)
+
+    def _say_what_cannot_be_held(self) -> None:
+        """A line where the graphs alone take longer by what was measured at the start: there is no need to wait for frames."""
+        least_ms, fps = self.costs.least_ms(), self.budget.fps
+        for limit, most_ms in {"ms": self.budget.latency_ms, "fps": 1000 / fps if fps else None}.items():
+            if most_ms is not None and least_ms > most_ms:
+                self._say_not_held(limit, f"takes {least_ms:.1f} ms without fitting a frame")
+                return
 
     def _say_not_held(self, limit: str, usual: str, frames: str = "") -> None:
         self._said_s = self._now()

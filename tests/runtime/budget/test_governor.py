@@ -160,6 +160,16 @@ def test_a_budget_that_even_the_smallest_bucket_misses_is_said_once_in_a_while(
     assert "what would help: a faster precision or engine" in said[0]
 
 
+@pytest.mark.parametrize(("budget", "said"), [("2ms", True), ("60fps", True), ("30ms", False), ("40fps", False)])
+def test_what_the_graphs_alone_are_over_is_said_before_the_first_frame(
+    budget: str, said: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        governed(Device(seed=15), budget)
+    line = f"budget {budget} is not held: the smallest bucket, k256, takes 2"
+    assert [record.message.startswith(line) for record in caplog.records] == [True] * said
+
+
 def test_a_budget_that_becomes_impossible_is_said_with_what_is_usual(caplog: pytest.LogCaptureFixture) -> None:
     """A minute apart; of latency, outputs are no part."""
     device = Device(seed=13, scatter=0.0, spikes=0.0, slowdown=lambda s: 1.0 if s < 10 else 2.0)
