@@ -9,6 +9,7 @@ trunks were most like it: a trunk that was slow by itself says less of its tail 
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from statistics import median
 
 RECENT = 31  # frames, for what is usual now
@@ -107,11 +108,16 @@ class BucketCosts:
 
     def _renew(self) -> None:
         self._frames_until_renewed = RENEWED
-        ordered = sorted(self._scatter)
+        ordered = sorted(self._scatter, key=itemgetter(0))
         self._trunks, self._by_trunk = [trunk for trunk, _ in ordered], [scatter for _, scatter in ordered]
 
     def _alike_to(self, trunk_slower: float) -> list[float]:
         """The scatter of the frames with the nearest trunks, in order."""
-        after = len(self._trunks) - ALIKE
-        first = max(0, min(bisect_right(self._trunks, trunk_slower) - ALIKE // 2, after))
+        trunks, first, last = self._trunks, 0, max(0, len(self._trunks) - ALIKE)
+        while first < last:  # bisection: the window whose ends are equally far
+            middle = (first + last) // 2
+            if trunk_slower - trunks[middle] > trunks[middle + ALIKE] - trunk_slower:
+                first = middle + 1
+            else:
+                last = middle
         return sorted(self._by_trunk[first : first + ALIKE])
