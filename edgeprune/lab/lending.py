@@ -93,20 +93,12 @@ def answer_all(bundle: Bundle, engine: str, frames: Frames) -> Answers:
         needs, counts = [], []
         for sample in frames.samples:
             needs.append(session.start(fitted(frames, sample)))
-            counts.append([_confusion(frames, session.finish(name)["labels"], sample.label_HW) for name in names])
+            counts.append([frames.confusion(session.finish(name)["labels"], sample.label_HW) for name in names])
     finally:
         session.close()
     cost_B = np.array([median(trunk_ms) + median(tails_ms[name]) for name in names])
     first_B = np.array([bundle.bucket(name).first for name in names])
     return Answers(np.array(needs), np.array(counts), cost_B, first_B, names)
-
-
-def _confusion(
-    frames: Frames, label_hw: npt.NDArray[np.uint8], label_HW: npt.NDArray[np.uint8]
-) -> npt.NDArray[np.int64]:
-    matrix = ConfusionMatrix(len(frames.data_set.names), frames.data_set.ignore_index)
-    matrix.update(frames.preprocess.back(label_hw, *label_HW.shape), label_HW)
-    return matrix.counts_CC
 
 
 def lend(

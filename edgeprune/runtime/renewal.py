@@ -136,6 +136,8 @@ class Renewal:
             return running
         with self._lock:
             self._old, self._ready = running, None
+        if new.governor and running.governor:  # the machine's idle power was measured before the first bundle
+            new.governor.idle_w = running.governor.idle_w
         self._trial_ms = []
         self.renewals.switched += 1
         logger.info(f"bundle {new.bundle.folder} takes the old one's place, for {self._trial} frames on trial")

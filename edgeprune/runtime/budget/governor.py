@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from statistics import fmean, median
 
 from edgeprune.runtime.budget.cap import Cap
-from edgeprune.runtime.budget.costs import RECENT, BucketCosts, nearly_most
+from edgeprune.runtime.budget.costs import RECENT, BucketCosts
 from edgeprune.runtime.budget.metered import Metered
+from edgeprune.runtime.budget.risk import Risk
+from edgeprune.runtime.budget.steady import Steady
 from edgeprune.runtime.budget.wanted import Budget
 
 logger = logging.getLogger(__name__)
@@ -17,7 +19,15 @@ MEAN_S = 1.0  # a rate and a frame's interval are means of so long
 FULL_RATE = 0.97  # of the time that a rate leaves: the loop is to keep up, not to fall behind by chance
 SAID_EVERY_S = 60.0  # that even the smallest bucket does not hold the budget
 SHORT_FRAMES = 32  # of which more than half were over, before that is said
-HELP = "what would help: a faster precision or engine (`edgeprune bench`), the fastest power mode, a lower input, fewer outputs"
+HELP = "what would help: a faster precision or engine (`edgeprune bench`), {}a model of a lower input"
+FASTEST = "the fastest power mode, "
+# by limit, what else would help
+HELPS = {
+    "ms": HELP.format(FASTEST),
+    "fps": HELP.format(FASTEST + "fewer outputs, "),
+    "W": HELP.format("a power mode that takes less, a camera of fewer frames a second, "),
+    "mJ": HELP.format("another power mode (`edgeprune energy`), "),
+}
 
 
 class Governor:
@@ -47,7 +57,7 @@ class Governor:
     ):
         self.budget, self.buckets, self.costs = budget, list(buckets), costs
         self._watts, self._throttled, self._now = watts or (lambda: None), throttled, now
-        self._cap = Cap(len(self.buckets) - 1)
+        self._steady, self._cap = Steady(len(self.buckets) - 1), Cap(len(self.buckets) - 1)
         self.idle_w = 0.0
         self._power = (
             None if budget.power_w is None else Metered(budget.power_w, len(buckets), self._expected_power, now)
@@ -55,13 +65,16 @@ class Governor:
         self._energy = (
             None if budget.energy_mj is None else Metered(budget.energy_mj, len(buckets), self._expected_energy, now)
         )
+        self._risk = Risk()
         self._before_ms: deque[float] = deque([0.0], maxlen=RECENT)  # from the frame in hand to the choice
         # the loop's own work, from labels to the next frame
         self._between_ms: deque[float] = deque([0.0], maxlen=RECENT)
         self._beside_ms: deque[float] = deque([0.0], maxlen=RECENT)  # what is done with results beside the graphs
         self._ends_s: deque[float] = deque()
         self._over: deque[bool] = deque(maxlen=SHORT_FRAMES)
+        self._took_ms: deque[float] = deque(maxlen=SHORT_FRAMES)
         self._said_s: float | None = None
+        self._say_what_cannot_be_held()
 
     def choose(self, asked: str, trunk_ms: float, spent_ms: float) -> str:
         """The bucket of a frame whose trunk has run.
@@ -71,22 +84,26 @@ class Governor:
             trunk_ms: what its trunk took.
             spent_ms: all that it has taken so far.
         """
+        self.costs.notice_trunk(trunk_ms)
+        self._before_ms.append(spent_ms)
+        in_time = self._in_time(spent_ms)
         if lowered := self._throttled():
             logger.warning(f"the machine lowered its clock {lowered[0]} to {100 / lowered[1]:.0f}%")
             self.costs.notice_slower(lowered[1])
             self._before_ms.extend([median(self._before_ms) * lowered[1]] * RECENT)
-        self.costs.notice_trunk(trunk_ms)
-        self._before_ms.append(spent_ms)
-        most = self._cap.update(self._fits(nearly_most(self._before_ms), in_hand=False))
+            in_time = self._in_time(median(self._before_ms))
+        most = min(self._steady.update(in_time), self._cap.update(self._keeps_up()))
         for metered, value in ((self._power, self._watts), (self._energy, self._mj_per_frame)):
             if metered:
                 most = min(most, metered.update(value()))
-        most = min(most, self.buckets.index(asked), max(self._fits(spent_ms, in_hand=True), 0))
-        return self.buckets[most]
+        return self.buckets[min(most, self.buckets.index(asked))]
 
     def learn(self, bucket: str, tail_ms: float, latency_ms: float) -> None:
         """What the chosen tail, and the frame, took."""
         self.costs.learn(bucket, tail_ms)
+        if (limit_ms := self.budget.latency_ms) is not None:
+            smallest_ms = latency_ms - tail_ms + self.costs.smallest_would_ms(bucket, self.buckets[0], tail_ms)
+            self._risk.learn(late=latency_ms > limit_ms >= smallest_ms)
         self._ends_s.append(self._now())
         while self._ends_s[-1] - self._ends_s[0] > MEAN_S and len(self._ends_s) > 2:
             self._ends_s.popleft()
@@ -98,20 +115,32 @@ class Governor:
         self._between_ms.append(work_ms)
         self._beside_ms.append(beside_ms)
 
-    def _fits(self, before_ms: float, in_hand: bool) -> int:
-        """The place of the largest bucket whose latency and rate hold; -1: none does."""
-        limit_ms, fps = self.budget.latency_ms, self.budget.fps
+    def _in_time(self, before_ms: float) -> int:
+        """The place of the largest bucket that would end the frame in hand within the latency; -1: none would.
+
+        Args:
+            before_ms: from the frame in hand until the bucket is chosen.
+        """
+        if self.budget.latency_ms is None:
+            return len(self.buckets) - 1
+        left_ms = self.budget.latency_ms - before_ms
         for index in reversed(range(len(self.buckets))):
-            name = self.buckets[index]
-            left_ms = None if limit_ms is None else limit_ms - before_ms
-            if left_ms is not None and not self.costs.holds(name, self.buckets[0], left_ms, in_hand):
-                continue
-            busy_ms = self._busy_ms(before_ms + self.costs.typical_ms(name))
-            # a frame that is late by itself says nothing of a mean
-            if fps is not None and not in_hand and busy_ms > FULL_RATE * 1000 / fps:
-                continue
-            return index
+            may = self._risk.to_stay if index <= self._steady.index else self._risk.to_go_up
+            if self.costs.late(self.buckets[index], self.buckets[0], left_ms) <= may:
+                return index
         return -1
+
+    def _keeps_up(self) -> int:
+        """The place of the largest bucket that allows the rate, by what is usual (a frame that is late by itself says nothing
+        of a mean); -1: none does."""
+        if self.budget.fps is None:
+            return len(self.buckets) - 1
+        period_ms = FULL_RATE * 1000 / self.budget.fps
+        if median(self._beside_ms) > period_ms:  # which no bucket makes less
+            return -1
+        most_ms = period_ms - median(self._before_ms) - median(self._between_ms)
+        places = reversed(range(len(self.buckets)))
+        return next((index for index in places if self.costs.typical_ms(self.buckets[index]) <= most_ms), -1)
 
     def _busy_ms(self, latency_ms: float) -> float:
         """What the loop takes for a frame: the longer of two, where outputs are written beside the graphs."""
@@ -140,28 +169,55 @@ class Governor:
 
     def _say_where_it_fails(self, bucket: str, latency_ms: float) -> None:
         """A line, once in a while, where the smallest bucket is over the budget in most frames, or the meter is lost."""
-        why = self._over_budget(latency_ms)
-        self._over.append(bucket == self.buckets[0] and why is not None)
+        self._took_ms.append(latency_ms)
+        over = self._over_budget(latency_ms)
+        self._over.append(bucket == self.buckets[0] and over is not None)
         due = self._said_s is None or self._now() - self._said_s > SAID_EVERY_S
         if due and any(each and each.lost for each in (self._power, self._energy)):
             self._said_s = self._now()
             logger.warning(
                 f"budget {self.budget}: the meter says nothing; {self.buckets[0]}, the smallest bucket, until it does"
             )
-        elif why and due and len(self._over) == SHORT_FRAMES and fmean(self._over) > 0.5:
-            self._said_s = self._now()
-            logger.warning(f"budget {self.budget} is not held: the smallest bucket, {bucket}, {why}; {HELP}")
+        elif over and due and len(self._over) == SHORT_FRAMES and fmean(self._over) > 0.5:
+            frames = f"over it in {sum(self._over)} of {SHORT_FRAMES} frames; "
+            self._say_not_held(over, self._usual(over), frames)
+
+    def _say_what_cannot_be_held(self) -> None:
+        """A line where the graphs alone take longer by what was measured at the start: there is no need to wait for frames."""
+        least_ms, fps = self.costs.least_ms(), self.budget.fps
+        for limit, most_ms in {"ms": self.budget.latency_ms, "fps": 1000 / fps if fps else None}.items():
+            if most_ms is not None and least_ms > most_ms:
+                self._say_not_held(limit, f"takes {least_ms:.1f} ms without fitting a frame")
+                return
+
+    def _say_not_held(self, limit: str, usual: str, frames: str = "") -> None:
+        self._said_s = self._now()
+        logger.warning(
+            f"budget {self.budget} is not held: the smallest bucket, {self.buckets[0]}, {usual}; {frames}{HELPS[limit]}"
+        )
 
     def _over_budget(self, latency_ms: float) -> str | None:
-        """What of a frame just done is over, in words."""
+        """The limit, by its unit, that a frame just done is over."""
         budget, watts, mj = self.budget, self._watts(), self._mj_per_frame()
         busy_ms = self._busy_ms(latency_ms)
         if budget.latency_ms is not None and latency_ms > budget.latency_ms:
-            return f"takes {latency_ms:.1f} ms"
+            return "ms"
         if budget.fps is not None and busy_ms > 1000 / budget.fps:
-            return f"and what is done with its result let {1000 / busy_ms:.1f} frames a second through"
+            return "fps"
         if budget.power_w is not None and watts is not None and watts > budget.power_w:
-            return f"runs at {watts:.1f} W"
+            return "W"
         if budget.energy_mj is not None and mj is not None and mj > budget.energy_mj:
-            return f"takes {mj:.0f} mJ a frame"
+            return "mJ"
         return None
+
+    def _usual(self, limit: str) -> str:
+        """What the smallest bucket takes of a limit, in words, by the recent frames."""
+        took_ms, before_ms, between_ms = (median(each) for each in (self._took_ms, self._before_ms, self._between_ms))
+        if limit == "ms":
+            return f"takes {took_ms:.1f} ms, {before_ms:.1f} of them for fitting and the trunk"
+        if limit == "fps":
+            return (
+                f"and what is done with its result let {1000 / self._busy_ms(took_ms):.1f} frames a second through, "
+                f"{took_ms:.1f} ms and {max(between_ms, median(self._beside_ms)):.1f} ms each"
+            )
+        return f"runs at {self._watts():.1f} W" if limit == "W" else f"takes {self._mj_per_frame():.0f} mJ a frame"

@@ -12,6 +12,8 @@ import pytest
 
 from edgeprune.base.errors import RunError
 from edgeprune.bundle import Bundle, open_bundle, write_manifest
+from edgeprune.runtime.budget.costs import BucketCosts
+from edgeprune.runtime.budget.governor import Governor
 from edgeprune.runtime.budget.wanted import Budget
 from edgeprune.runtime.cameras.capture import open_capture
 from edgeprune.runtime.cameras.source import Picture
@@ -100,15 +102,16 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def frames_until(stream: Stream, done: Callable[[], bool]) -> None:
-    """Frames whose answers are those that are known, until then."""
+def frames_until(stream: Stream, done: Callable[[], bool], smallest: bool = False) -> None:
+    """Frames whose answers are those that are known, until then; in the smallest bucket, or the one that each asks for."""
     until_s = time.monotonic() + 60
     index = 0
     while not done():
         assert time.monotonic() < until_s, stream.renewals
         index += 1
         frame_HW3 = scripted_frame(index)
-        expected = bundles.expected_labels(frame_HW3, bundles.expected_bucket(frame_HW3))
+        bucket = stream.bundle.manifest.buckets[0].name if smallest else bundles.expected_bucket(frame_HW3)
+        expected = bundles.expected_labels(frame_HW3, bucket)
         found = stream.segment(frame_HW3).labels[:: bundles.CELL, :: bundles.CELL]
         assert np.array_equal(found, expected)
         time.sleep(0.002)
@@ -133,6 +136,25 @@ def test_a_new_bundle_is_taken_between_two_frames_and_the_old_one_closed(
     assert all(session.closed for session in place.begun) and len(place.begun) == 3
     assert sum("takes the old one's place" in line for line in caplog.messages) == 2
     assert sum("has proven itself" in line for line in caplog.messages) == 2
+
+
+def test_idle_power_that_was_measured_holds_for_the_next_bundle(place: Place) -> None:
+    """It is the machine's; a budget of power would leave room unused without it."""
+    begin = place.begin
+
+    def governed(bundle: Bundle) -> Running:
+        running = begin(bundle)
+        costs = BucketCosts({name: [1.0] for name in running.buckets}, [1.0])
+        running.governor = Governor(Budget(power_w=10.0), running.buckets, costs, lambda: 5.0)
+        return running
+
+    place.begin = governed  # type: ignore[method-assign]
+    with place.stream() as stream:
+        stream.know_idle(4.5)
+        place.put("second")
+        frames_until(stream, lambda: stream.bundle.manifest.name == "second", smallest=True)
+        governor = stream._running.governor
+    assert governor and governor.idle_w == 4.5
 
 
 def damaged(place: Place) -> None:
