@@ -1,7 +1,6 @@
 """A row of a run's record: what is known of one frame; and the rows of a run in memory."""
 
 import math
-from array import array
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +13,18 @@ STAGES = ("fit", "trunk", "choose", "tail", "overlay", "encode")
 DIGITS = 4  # of a millisecond
 LEDGER_ROWS = 50_000  # that are held in memory: an hour of 15 frames a second
 MS_COLUMNS = ("wait_ms", *(f"{stage}_ms" for stage in STAGES), "latency_ms", "loop_ms")
+NS_COLUMNS = ("capture_ns", "start_ns", "end_ns")
+# what a ledger holds of a row. Milliseconds in units of the last digit, -1: None; a frame of a time-lapse is waited for longer
+# than 32 bits hold. Watts: NaN for None. Buckets by their numbers.
+HELD = np.dtype(
+    [
+        *((column, np.int64 if column == "wait_ms" else np.int32) for column in MS_COLUMNS),
+        *((column, np.int64) for column in NS_COLUMNS),
+        ("watts", np.float32),
+        ("asked", np.uint16),
+        ("bucket", np.uint16),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -79,8 +90,8 @@ def milliseconds(start_ns: int, end_ns: int) -> float:
 class Ledger:
     """What a summary needs of the rows of a run: sums over all, and the newest of them column by column, 72 bytes a row.
 
-    A run may last for months, and what it holds in memory should not grow meanwhile: beyond LEDGER_ROWS the oldest go, in one
-    piece when an eighth more has come (4 MB at most).
+    A run may last for months, and what it holds in memory should not grow meanwhile: room for `most_rows` is taken at the start
+    (4 MB), and a row more takes the place of the oldest.
 
     Attributes:
         frames, dropped, tokens: of all rows: how many there are, and the sums of two columns.
@@ -89,32 +100,29 @@ class Ledger:
     """
 
     def __init__(self, most_rows: int = LEDGER_ROWS) -> None:
-        self._most_rows = most_rows
         self.frames = self.dropped = self.tokens = self.offered = 0
         self.first_ns = self.last_ns = 0
         self._bucket_frames: Counter[str] = Counter()
-        # in units of the last digit; -1: None. A frame of a time-lapse is waited for longer than 32 bits hold
-        self._ms = {column: array("q" if column == "wait_ms" else "i") for column in MS_COLUMNS}
-        self._ns = {column: array("q") for column in ("capture_ns", "start_ns", "end_ns")}
-        self._watts = array("f")  # NaN: None
-        self._asked, self._buckets = array("H"), array("H")
+        self._rows = np.empty(most_rows, HELD)
+        self._rows.fill(0)  # takes the pages now
         self._names: list[str] = []
 
     def add(self, row: Row) -> None:
         """Keeps a row."""
-        for column, units in self._ms.items():
-            value: float | None = getattr(row, column)
-            units.append(-1 if value is None else round(value * 10**DIGITS))
-        for column, numbers in self._ns.items():
-            numbers.append(getattr(row, column))
-        self._watts.append(math.nan if row.watts is None else row.watts)
-        for bucket, places in ((row.asked, self._asked), (row.bucket, self._buckets)):
-            if bucket not in self._names:
-                self._names.append(bucket)
-            places.append(self._names.index(bucket))
+        values: list[float | None] = [getattr(row, column) for column in MS_COLUMNS]
+        self._rows[self.frames % len(self._rows)] = (
+            *(-1 if value is None else round(value * 10**DIGITS) for value in values),
+            *(getattr(row, column) for column in NS_COLUMNS),
+            math.nan if row.watts is None else row.watts,
+            self._number(row.asked),
+            self._number(row.bucket),
+        )
         self._sum(row)
-        if len(self) >= self._most_rows + max(1, self._most_rows // 8):
-            self._forget(len(self) - self._most_rows)
+
+    def _number(self, bucket: str) -> int:
+        if bucket not in self._names:
+            self._names.append(bucket)
+        return self._names.index(bucket)
 
     def _sum(self, row: Row) -> None:
         self.first_ns = self.first_ns if self.frames else row.start_ns
@@ -125,34 +133,29 @@ class Ledger:
         self.tokens += row.tokens
         self._bucket_frames[row.bucket] += 1
 
-    def _forget(self, rows: int) -> None:
-        """Removes so many of the oldest."""
-        columns: tuple[array[Any], ...] = (
-            *self._ms.values(),
-            *self._ns.values(),
-            self._watts,
-            self._asked,
-            self._buckets,
-        )
-        for column in columns:
-            del column[:rows]
+    def _column(self, name: str) -> npt.NDArray[Any]:
+        """Of the rows that are held, the oldest first."""
+        oldest = self.frames % len(self._rows) if self.frames > len(self._rows) else 0
+        column = self._rows[name]
+        return np.concatenate((column[oldest:], column[:oldest]))[: len(self)]
 
     def ms(self, column: str) -> npt.NDArray[np.float64]:
         """One of MS_COLUMNS, in milliseconds, NaN where a row has none."""
-        units = np.array(self._ms[column])
+        units = self._column(column)
         return np.where(units < 0, np.nan, units / 10**DIGITS)
 
     def ns(self, column: str) -> npt.NDArray[np.int64]:
         """`capture_ns`, `start_ns` or `end_ns`."""
-        return np.array(self._ns[column])
+        return self._column(column)
 
     def watts(self) -> npt.NDArray[np.float64]:
         """Of each row, NaN where it has none."""
-        return np.array(self._watts, np.float64)
+        return self._column("watts").astype(np.float64)
 
     def capped(self) -> npt.NDArray[np.bool_]:
         """Which rows got another bucket than they asked for."""
-        return np.array(self._asked) != np.array(self._buckets)
+        different: npt.NDArray[np.bool_] = self._column("asked") != self._column("bucket")
+        return different
 
     def buckets(self) -> dict[str, int]:
         """How many frames of all each bucket had, by its name."""
@@ -160,4 +163,4 @@ class Ledger:
 
     def __len__(self) -> int:
         """The rows that are held: the newest."""
-        return len(self._buckets)
+        return min(self.frames, len(self._rows))
