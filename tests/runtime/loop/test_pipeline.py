@@ -1,6 +1,7 @@
 """Frames that are fitted, drawn and written beside the graphs: in order, as many as before, and no more than two at a time."""
 
 import _thread
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -297,7 +298,16 @@ def test_a_sink_that_writes_nothing_and_hangs_keeps_no_run_from_its_end(
     assert not thread.is_alive() and len(read(tmp_path / "rows.csv")) == 2
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Python's own handler of Ctrl-C, whatever a verb has installed in this process before."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("pipeline", BESIDE)
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_second_ctrl_c_waits_for_no_sink(
     go: Callable[..., Outcome], log: Callable[..., Log], tmp_path: Path, pipeline: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
