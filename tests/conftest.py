@@ -65,7 +65,9 @@ def no_signal_is_left() -> Iterator[None]:
     yield
     left = ending.asked()
     ending.forget()
-    assert not left, "this test leaves a signal taken notice of; send it to a process of its own, or to a handler of its own"
+    assert not left, (
+        "this test leaves a signal taken notice of; send it to a process of its own, or to a handler of its own"
+    )
 
 
 @pytest.fixture

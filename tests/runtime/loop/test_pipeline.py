@@ -419,16 +419,16 @@ def test_what_is_done_beside_the_graphs_is_no_cost_of_the_loop(
     go: Callable[..., Outcome], log: Callable[..., Log], tmp_path: Path, session: Session, pipeline: str
 ) -> None:
     """Neither what encoding takes nor waiting for it; the latency is of the frame alone, and what it waited is in that."""
-    log(lambda result, row: time.sleep(0.02) or row.after_encoding(20.0))  # type: ignore[func-returns-value]
+    log(lambda result, row: time.sleep(0.05) or row.after_encoding(50.0))  # type: ignore[func-returns-value]
     summary, _ = go(pipeline, Scripted(12), view="0", record=tmp_path / "rows.csv")
     rows = ledger_of(read(tmp_path / "rows.csv"))
-    assert np.median(rows.ms("loop_ms")) < 15 and rows.ms("loop_ms").min() >= 0
+    assert np.median(rows.ms("loop_ms")) < 40 and rows.ms("loop_ms").min() >= 0
     assert summary.overhead.ms_per_frame is not None
     stages_ms = sum(rows.ms(f"{stage}_ms") for stage in ("fit", "trunk", "choose", "tail"))
     waited_ms = rows.ms("latency_ms") - stages_ms
     assert (waited_ms > -0.01).all()
     assert (
-        summary.figures.fps is not None and summary.figures.fps < 1000 / 20 * 1.5
+        summary.figures.fps is not None and summary.figures.fps < 1000 / 50 * 1.5
     )  # throughput is of the slowest stage
 
 
