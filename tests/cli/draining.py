@@ -7,7 +7,7 @@ import resource
 import signal
 import subprocess
 
-from edgeprune.lab.viewers import cpu_ms
+from edgeprune.lab.served import cpu_ms
 
 PROCESSOR_MS = 1000  # of its own, in all of its threads, from the signal to its end
 CLOCK_S = 10.0  # then systemd kills it (docs/service.md)
