@@ -376,5 +376,5 @@ def test_the_whole_list_on_a_board_of_fakes(
     }  # fmt: skip
     assert rows["doctor"]["found"]["TensorRT"]["found"] == VERSIONS[0]
     assert rows["latency full"]["found"]["bucket"] == "full" and rows["compile"]["found"]["rows"]
-    assert "CSI cameras need GStreamer's Python bindings" in rows["CSI"]["reason"]
+    assert "CSI cameras and a Jetson's decoder need GStreamer's Python bindings" in rows["CSI"]["reason"]
     assert all(row["reason"] for name, row in rows.items() if name in short)
