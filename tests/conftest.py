@@ -9,6 +9,7 @@ from types import FrameType
 
 import pytest
 
+from edgeprune.base import ending
 from tests.hearing import hearing
 
 
@@ -56,6 +57,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="takes minutes; run with --slow"))
+
+
+@pytest.fixture(autouse=True)
+def no_signal_is_left() -> Iterator[None]:
+    """A verb that ran in this process has its end behind it; a signal that a test sent itself would end each run after it."""
+    yield
+    left = ending.asked()
+    ending.forget()
+    assert not left, (
+        "this test leaves a signal taken notice of; send it to a process of its own, or to a handler of its own"
+    )
 
 
 @pytest.fixture

@@ -18,6 +18,13 @@ def test_every_package_is_listed() -> None:
     assert listed == found | {"edgeprune.calib", "edgeprune.targets"}
 
 
+def test_the_package_alone_loads_no_library() -> None:
+    done = subprocess.run(  # -S: there is none
+        [sys.executable, "-S", "-c", "import edgeprune"], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_command_line_starts_without_torch() -> None:
     code = (
         "import sys; import edgeprune.cli.commands; "

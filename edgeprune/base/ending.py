@@ -50,9 +50,7 @@ def end_on_signals() -> None:
     """
     if threading.current_thread() is not threading.main_thread():
         return
-    _ending.asked = _ending.raised = False
-    _ending.seen.clear()
-    _ending.holds = 0
+    forget()
     if _ending.installed:
         return
     _ending.installed = True
@@ -69,6 +67,13 @@ def end_on_signals() -> None:
     atexit.register(lambda: [signal.signal(number, signal.SIG_IGN) for number in taken])  # what was to do is done
     for number in taken:
         signal.signal(number, _stop)
+
+
+def forget() -> None:
+    """Where a process does more than one thing: what ended the last of them is no end of the next."""
+    _ending.asked = _ending.raised = False
+    _ending.seen.clear()
+    _ending.holds = 0
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

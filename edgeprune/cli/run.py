@@ -26,7 +26,7 @@ from edgeprune.cli.options import (
 )
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import A_RUN, A_WHILE, FRAMES
-from edgeprune.cli.run_lines import number, show_budget, show_renewals
+from edgeprune.cli.run_lines import number, show_engine, show_held, show_latency
 from edgeprune.cli.several import show_several
 from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb
@@ -248,23 +248,15 @@ def _run(options: Any) -> None:
 
 def show_summary(summary: RunSummary) -> None:
     """The summary as a person reads it."""
-    figures, energy, latency_ms = summary.figures, summary.energy, summary.figures.latency_ms
+    figures = summary.figures
     damaged, reconnects = summary.camera.damaged, summary.camera.reconnects
     left_out = f", {damaged} damaged ones left out" if damaged else ""
     left_out += f", {reconnects} reconnection{'s' if reconnects != 1 else ''}" if reconnects else ""
-    engine = summary.engine
-    newest = f"; percentiles are of the newest {figures.newest}" if figures.newest < figures.frames else ""
-    click.echo(
-        f"engine   {engine['engine']} {engine['version']} ({engine['provider']}), {engine['precision']}, "
-        f"{engine['threads']} threads"
-    )
+    show_engine(summary)
     if summary.camera.decoder:
         click.echo(f"decoder  {summary.camera.decoder}")
     click.echo(f"frames   {figures.frames} ({figures.dropped} dropped{left_out}), {number(figures.fps)} per second")
-    click.echo(
-        f"latency  p50 {number(latency_ms.p50)}, p95 {number(latency_ms.p95)}, p99 {number(latency_ms.p99)} ms "
-        f"(frame in hand to labels in hand{newest})"
-    )
+    show_latency(figures)
     if summary.camera.live:
         age_ms = figures.age_ms
         click.echo(
@@ -276,13 +268,7 @@ def show_summary(summary: RunSummary) -> None:
     )
     shown = [{"stage": stage, **vars(ms)} for stage, ms in figures.stages_ms.items() if ms.p50 is not None]
     show_table(shown, {"stage": ("stage, ms", ""), "p50": ("p50", ".2f"), "p95": ("p95", ".2f"), "p99": ("p99", ".2f")})
-    buckets = ", ".join(f"{name} x{count}" for name, count in figures.buckets.items())
-    click.echo(f"tokens   {number(figures.tokens_mean)} a frame over all blocks; buckets {buckets}")
-    if summary.budget:
-        show_budget(summary.budget, figures.newest or figures.frames)
-    show_renewals(summary.renewals, summary.bundle)
-    mj = energy.mj_per_frame
-    click.echo(f"energy   {energy.status if mj is None else f'{mj:.1f} mJ a frame ({energy.status})'}")
+    show_held(summary)
     if summary.failure:  # before what was kept of it; with what to do it is the last line, on standard error
         click.echo(f"failed   {summary.failure.partition('; ')[0]}")
     for path in summary.outputs.values():

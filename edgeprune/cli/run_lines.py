@@ -4,6 +4,38 @@ import click
 
 from edgeprune.runtime.budget.kept import BudgetFigures
 from edgeprune.runtime.renewal import Renewals
+from edgeprune.runtime.summary import RunFigures, WholeRun
+
+
+def show_engine(run: WholeRun) -> None:
+    """What ran the graphs."""
+    engine = run.engine
+    click.echo(
+        f"engine   {engine['engine']} {engine['version']} ({engine['provider']}), {engine['precision']}, "
+        f"{engine['threads']} threads"
+    )
+
+
+def show_latency(figures: RunFigures) -> None:
+    """Of all frames, or of the newest that a long run holds."""
+    newest = f"; percentiles are of the newest {figures.newest}" if figures.newest < figures.frames else ""
+    ms = figures.latency_ms
+    click.echo(
+        f"latency  p50 {number(ms.p50)}, p95 {number(ms.p95)}, p99 {number(ms.p99)} ms (frame in hand to labels in "
+        f"hand{newest})"
+    )
+
+
+def show_held(run: WholeRun) -> None:
+    """Tokens and buckets, how far the budget was kept, new bundles, energy."""
+    figures, energy = run.figures, run.energy
+    buckets = ", ".join(f"{name} x{count}" for name, count in figures.buckets.items())
+    click.echo(f"tokens   {number(figures.tokens_mean)} a frame over all blocks; buckets {buckets}")
+    if run.budget:
+        show_budget(run.budget, figures.newest or figures.frames)
+    show_renewals(run.renewals, run.bundle)
+    mj = energy.mj_per_frame
+    click.echo(f"energy   {energy.status if mj is None else f'{mj:.1f} mJ a frame ({energy.status})'}")
 
 
 def show_renewals(renewals: Renewals | None, bundle: str) -> None:

@@ -2,7 +2,7 @@
 
 import click
 
-from edgeprune.cli.run_lines import number, show_budget, show_renewals
+from edgeprune.cli.run_lines import number, show_engine, show_held, show_latency
 from edgeprune.cli.show import show_table
 from edgeprune.runtime.several.summary import SeveralSummary
 
@@ -21,11 +21,8 @@ COLUMNS = {
 
 def show_several(summary: SeveralSummary) -> None:
     """The summary as a person reads it: a line for each camera, then what is of all."""
-    engine, figures, energy = summary.engine, summary.figures, summary.energy
-    click.echo(
-        f"engine   {engine['engine']} {engine['version']} ({engine['provider']}), {engine['precision']}, "
-        f"{engine['threads']} threads"
-    )
+    figures = summary.figures
+    show_engine(summary)
     rows = [
         {
             "camera": name,
@@ -41,20 +38,9 @@ def show_several(summary: SeveralSummary) -> None:
         for name, each in summary.cameras.items()
     ]
     show_table(rows, COLUMNS)
-    newest = f"; percentiles are of the newest {figures.newest}" if figures.newest < figures.frames else ""
-    latency_ms = figures.latency_ms
     click.echo(f"all      {figures.frames} frames ({figures.dropped} dropped), {number(figures.fps)} per second")
-    click.echo(
-        f"latency  p50 {number(latency_ms.p50)}, p95 {number(latency_ms.p95)}, p99 "
-        f"{number(latency_ms.p99)} ms (frame in hand to labels in hand{newest})"
-    )
-    buckets = ", ".join(f"{name} x{count}" for name, count in figures.buckets.items())
-    click.echo(f"tokens   {number(figures.tokens_mean)} a frame over all blocks; buckets {buckets}")
-    if summary.budget:
-        show_budget(summary.budget, figures.newest or figures.frames)
-    show_renewals(summary.renewals, summary.bundle)
-    mj = energy.mj_per_frame
-    click.echo(f"energy   {energy.status if mj is None else f'{mj:.1f} mJ a frame ({energy.status})'}")
+    show_latency(figures)
+    show_held(summary)
     for name, each in summary.cameras.items():
         for path in each.outputs.values():
             if path:

@@ -28,6 +28,7 @@ from edgeprune.base.exit_code import run_click
 from edgeprune.base.statistics import extremes
 from edgeprune.base.table import render_table, write_csv
 from edgeprune.bundle import open_bundle
+from edgeprune.lab.served import command_of_run
 from edgeprune.runtime.pipeline import PIPELINES
 
 TYPED = "python -m edgeprune.lab.pipelining"
@@ -99,9 +100,9 @@ def run_once(bundle: Path, setting: Setting, pipeline: str, seconds: float) -> d
     """The summary of a run. Raises RunError where it has none."""
     with tempfile.TemporaryDirectory() as folder:
         words = ["--bundle", str(bundle), *setting.words, "--pipeline", pipeline, "--threads", str(setting.threads)]
-        words += ["--seconds", str(seconds), "--record", f"{folder}/rows.csv", "--meter", "none", "--json"]
+        words += ["--seconds", str(seconds), "--record", f"{folder}/rows.csv", "--meter", "none"]
         words += ["--out", f"{folder}/overlay.mp4"] if setting.video else []
-        done = subprocess.run([sys.executable, "-m", "edgeprune", "run", *words], capture_output=True, text=True)
+        done = subprocess.run(command_of_run(words), capture_output=True, text=True)
     if done.returncode:
         raise RunError(f"a run failed: {done.stderr.strip()[-300:]}")
     summary: dict[str, Any] = json.loads(done.stdout)

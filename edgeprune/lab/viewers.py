@@ -9,14 +9,10 @@ others use the machine, times spread; processor time does less.
 """
 
 import csv
-import http.client
 import json
 import math
-import os
 import random
-import re
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -24,12 +20,13 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 
 from edgeprune.base.exit_code import run_click
 from edgeprune.bundle import open_bundle
+from edgeprune.lab.served import STREAM, ask, command_of_run, cpu_ms, served
 
 TYPED = "python -m edgeprune.lab.viewers"
 VIEWERS = (0, 1, 5)
@@ -55,7 +52,7 @@ class Viewer(threading.Thread):
 
     def run(self) -> None:
         with socket.create_connection(("127.0.0.1", self._port)) as stream:
-            stream.sendall(b"GET /stream.mjpg HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            stream.sendall(STREAM)
             stream.settimeout(0.2)
             asked_s = 0.0
             while not self._done.is_set():
@@ -70,33 +67,6 @@ class Viewer(threading.Thread):
     def end(self) -> None:
         self._done.set()
         self.join()
-
-
-def ask(port: int, path: str) -> int:
-    """The status of the page's answer."""
-    return answer(port, path)[0]
-
-
-def stats(port: int) -> dict[str, Any]:
-    """The page's figures."""
-    return dict(json.loads(answer(port, "/stats")[1]))
-
-
-def answer(port: int, path: str) -> tuple[int, bytes]:
-    """Status and body of what a page on this machine answers."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    try:
-        connection.request("GET", path)
-        found = connection.getresponse()
-        return found.status, found.read()
-    finally:
-        connection.close()
-
-
-def cpu_ms(process: int) -> float:
-    """Processor time of a process until now (Linux)."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return 1000 * (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def measure(process: int, port: int, rounds: int) -> list[list[Block]]:
@@ -139,16 +109,8 @@ def main(bundle: str, camera: str, rounds: int) -> None:
     open_bundle(Path(bundle))  # what is wrong is said here, not by a run that never serves
     with tempfile.TemporaryDirectory() as folder:
         record = f"{folder}/rows.csv"
-        run = ["run", "--bundle", bundle, "--camera", camera, "--loop", "--view", "0", "--record", record]
-        command = [sys.executable, "-m", "edgeprune", *run, "--json"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            assert process.stderr
-            port = int(
-                next(filter(None, (re.search(r"live page: http://[^:]+:(\d+)", line) for line in process.stderr)))[1]
-            )
-            threading.Thread(target=process.stderr.read, daemon=True).start()
-            while ask(port, "/healthz") != 200:
-                time.sleep(0.2)
+        command = command_of_run(["--bundle", bundle, "--camera", camera, "--loop", "--view", "0", "--record", record])
+        with served(command, Path(folder) / "run.log") as (process, port):
             time.sleep(3)
             measured = measure(process.pid, port, rounds)
             process.terminate()

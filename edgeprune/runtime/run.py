@@ -12,23 +12,20 @@ from typing import NamedTuple
 
 from edgeprune.base.ending import asked, at_stop, ending
 from edgeprune.base.errors import InputError, RunError
-from edgeprune.base.machine import describe_machine, temperatures_c
 from edgeprune.base.service_manager import SERVICE_MANAGER
 from edgeprune.runtime.about import About
-from edgeprune.runtime.budget.kept import budget_figures
 from edgeprune.runtime.cameras.capture import Capture
 from edgeprune.runtime.cameras.source import Frame
-from edgeprune.runtime.figures import energy_per_frame, overhead
-from edgeprune.runtime.meters import Energy, Meter
+from edgeprune.runtime.measured import Measured
+from edgeprune.runtime.meters import Meter
 from edgeprune.runtime.outputs import Outputs
 from edgeprune.runtime.own_time import OwnTime
 from edgeprune.runtime.pipeline import Pipeline, Took, choose_pipeline
 from edgeprune.runtime.recorded import Recorded, failure_of
 from edgeprune.runtime.sinks.segments import KEEP_BYTES
 from edgeprune.runtime.stream import Stream
-from edgeprune.runtime.summary import RunSummary, summarise_run
+from edgeprune.runtime.summary import RunSummary
 from edgeprune.runtime.tasks import Result
-from edgeprune.runtime.thermometer import Thermometer
 
 logger = logging.getLogger(__name__)
 
@@ -96,9 +93,9 @@ def run(
         except BaseException:
             written.discard()
             raise
-        loop = _Loop(stream, capture, written, meter, beside)
+        loop = _Loop(stream, capture, written, Measured(meter, idle_w), beside)
         try:
-            return loop.run(first, limits or Limits(), idle_w)
+            return loop.run(first, limits or Limits())
         except KeyboardInterrupt as error:  # Ctrl-C again, in the end that the first one made
             raise loop.cut_short() from error
     finally:
@@ -109,20 +106,18 @@ def run(
 class _Loop:
     """One run: the state that passes from frame to frame."""
 
-    def __init__(self, stream: Stream, capture: Capture, outputs: Outputs, meter: Meter, pipeline: Pipeline):
-        self._stream, self._outputs, self._meter = stream, outputs, meter
+    def __init__(self, stream: Stream, capture: Capture, outputs: Outputs, measured: Measured, pipeline: Pipeline):
+        self._stream, self._outputs, self._measured = stream, outputs, measured
         self._recorded = Recorded(capture, outputs)
         self._pipeline, self._coming = pipeline, pipeline.frames(stream, outputs)
         self._own = OwnTime(outputs)
         self._interrupted = False
 
-    def run(self, first: tuple[Frame, int], limits: Limits, idle_w: Mapping[str, float] | None) -> Outcome:
+    def run(self, first: tuple[Frame, int], limits: Limits) -> Outcome:
         """Frames, then the summary; see `run`."""
         failure: RunError | None = None
         with ending():  # a signal is taken notice of at the first frame
-            before_c = temperatures_c()
-            self._meter.start()
-            self._thermometer = Thermometer(before_c)
+            self._measured.begin()
         finished = False
         try:
             with at_stop(lambda: self._recorded.outputs.end(failed=False)):
@@ -132,16 +127,17 @@ class _Loop:
             with ending():
                 SERVICE_MANAGER.stops()
                 self._coming.end()
-                self._thermometer.stop()
                 try:
                     self._outputs.drain()
-                    energy = self._meter.stop()
                 finally:
-                    failure = self._recorded.end(failure, failed=failure is not None or not finished)
+                    try:
+                        self._measured.end()
+                    finally:
+                        failure = self._recorded.end(failure, failed=failure is not None or not finished)
         with ending():
             if failure:
                 failure = self._recorded.with_what_is_left(failure)
-            return Outcome(self._summary(energy, idle_w, before_c, failure), failure)
+            return Outcome(self._summary(failure), failure)
 
     def _frames_until_the_end(self, first: tuple[Frame, int], limits: Limits) -> RunError | None:
         """Processes frames; returns the failure that ended the stream, if one did."""
@@ -176,34 +172,19 @@ class _Loop:
         """One frame from fit to record."""
         result = self._stream.process(took.frame, took.ahead)
         loop_ms = self._own.before(took, result.facts)
-        watts, celsius = self._meter.watts(), self._thermometer.hottest_c
-        self._own.hand_over(result, self._recorded.row(result, took.dropped, took.wait_ms, watts, celsius, loop_ms))
+        self._own.hand_over(
+            result, self._recorded.row(result, took.dropped, took.wait_ms, *self._measured.now(), loop_ms)
+        )
         return result
 
     def cut_short(self) -> CutShort:
         """What a run is whose end did not come to its own."""
         return self._recorded.with_what_is_left(CutShort("stopped before its files were finished"))
 
-    def _summary(
-        self, energy: Energy, idle_w: Mapping[str, float] | None, before_c: dict[str, float], failure: RunError | None
-    ) -> RunSummary:
-        bundle, rows = self._stream.bundle, self._recorded.outputs.ledger
-        figures = summarise_run(rows)
+    def _summary(self, failure: RunError | None) -> RunSummary:
+        recorded = self._recorded
+        ended = "interrupted" if self._interrupted else "finished"
+        whole = self._measured.whole(self._stream, recorded.outputs.ledger, ended, failure)
         return RunSummary(
-            figures=figures,
-            budget=budget_figures(self._stream.budget, rows) if self._stream.budget else None,
-            energy=energy_per_frame(energy, rows.frames, idle_w),
-            outputs=self._recorded.outputs.paths(),
-            token_share=None if figures.tokens_mean is None else figures.tokens_mean / self._stream.all_tokens,
-            overhead=overhead(rows),
-            camera=self._recorded.camera(),
-            bundle=str(bundle.folder),
-            model=bundle.manifest.name,
-            engine=self._stream.session.describe(),
-            machine=describe_machine(),
-            temperature_c={"before": before_c, "after": temperatures_c()},
-            ended="failure" if failure else "interrupted" if self._interrupted else "finished",
-            failure=str(failure) if failure else None,
-            renewals=self._stream.renewals,
-            pipeline=self._pipeline.name,
+            **vars(whole), outputs=recorded.outputs.paths(), camera=recorded.camera(), pipeline=self._pipeline.name
         )

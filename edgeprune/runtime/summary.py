@@ -55,13 +55,12 @@ class CameraFigures:
     decoder: str | None = None
 
 
-@dataclass(frozen=True)
-class RunSummary:
-    """A run.
+@dataclass(frozen=True, kw_only=True)
+class WholeRun:
+    """What the summary of every run says, of one camera or of several.
 
     Attributes:
         budget: how far it was kept; None without one.
-        outputs: where each output lies, by its key in SINKS; None for one that was not asked for, or is gone.
         token_share: of the tokens that the dense model processes.
         engine: `Session.describe()`.
         machine: `describe_machine()`.
@@ -70,16 +69,13 @@ class RunSummary:
         failure: why, in a line.
         renewals: what became of new bundles; None where none were looked for. What stands here of the bundle and the engine is
             of the last that ran.
-        pipeline: what was done beside the graphs, a key of PIPELINES.
     """
 
     figures: RunFigures
     budget: BudgetFigures | None
     energy: EnergyPerFrame
-    outputs: dict[str, str | None]
     token_share: float | None
     overhead: Overhead
-    camera: CameraFigures
     bundle: str
     model: str
     engine: dict[str, Any]
@@ -88,6 +84,19 @@ class RunSummary:
     ended: str
     failure: str | None
     renewals: Renewals | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSummary(WholeRun):
+    """A run of one camera.
+
+    Attributes:
+        outputs: where each output lies, by its key in SINKS; None for one that was not asked for, or is gone.
+        pipeline: what was done beside the graphs, a key of PIPELINES.
+    """
+
+    outputs: dict[str, str | None]
+    camera: CameraFigures
     pipeline: str = "off"
 
     def to_json(self) -> dict[str, Any]:

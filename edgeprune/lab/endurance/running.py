@@ -1,30 +1,24 @@
 """`edgeprune run` in a process of its own: on a looped clip at a camera's rate, with a viewer, a record and a video."""
 
 import json
-import re
 import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.evaluate.record_rows import read_record
 from edgeprune.lab.endurance.checks import Seen
 from edgeprune.lab.endurance.watching import PERIOD_S, Player, Sample, take_sample
-from edgeprune.lab.viewers import ask, stats
+from edgeprune.lab.served import command_of_run, served, stats
 from edgeprune.runtime.cameras import open_source
 from edgeprune.runtime.sinks.encode import VideoWriter
 
 CLIP_FRAMES = 600  # 40 seconds of 15 frames
-START_S = 300.0  # a device may compile first
 END_S = 60.0  # that a run may take to end after its last frame
 LEAVE_S = 3.0  # before that the viewer leaves, and nothing more is sampled
-ADDRESS = re.compile(r"live page: http://[^:]+:(\d+)")
 
 
 class Place(NamedTuple):
@@ -75,9 +69,9 @@ def write_clip(camera: str, path: Path, fps: float) -> None:
 
 def command_of(bundle: Path, place: Place, seconds: float, keep: str, more: Sequence[str] = ()) -> list[str]:
     """What is run. `more`: options of `run`."""
-    run = ["run", "--bundle", str(bundle), "--camera", str(place.clip), "--loop", "--realtime", "--view", "0"]
+    run = ["--bundle", str(bundle), "--camera", str(place.clip), "--loop", "--realtime", "--view", "0"]
     run += ["--record", f"{place.rows}/", "--out", f"{place.video}/", "--keep", keep, "--seconds", f"{seconds:g}"]
-    return [sys.executable, "-m", "edgeprune", *run, "--json", *more]
+    return command_of_run([*run, *more])
 
 
 def watch(command: Sequence[str], place: Place, seconds: float, keep_bytes: int, quiet: bool) -> Seen:
@@ -87,7 +81,7 @@ def watch(command: Sequence[str], place: Place, seconds: float, keep_bytes: int,
         RunError: it did not begin, or did not end.
     """
     folders = {"rows": place.rows, "video": place.video}
-    with _started(command, place.log) as (process, port):
+    with served(command, place.log) as (process, port):
         samples = []
         player = Player(port)
         faults = 0
@@ -128,45 +122,6 @@ def _samples(process: int, folders: dict[str, Path], seconds: float) -> Iterator
         except (OSError, IndexError):  # it has ended too early, and its exit code will say so
             return
         due_s += period_s
-
-
-@contextmanager
-def _started(command: Sequence[str], log: Path) -> Iterator[tuple["subprocess.Popen[str]", int]]:
-    """The process, from its first frame on, and the port of its page. It is ended whatever happens."""
-    with (
-        log.open("w", encoding="utf-8") as file,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
-    ):
-        try:
-            assert process.stderr
-            port = _port(process.stderr, file, log)
-            threading.Thread(target=_copy, args=(process.stderr, file), daemon=True).start()
-            deadline_s = time.monotonic() + START_S
-            while ask(port, "/healthz") != 200:
-                if time.monotonic() > deadline_s:
-                    raise RunError(f"the run has no frame after {START_S:g} s; see {log}")
-                time.sleep(0.05)
-            yield process, port
-        finally:
-            if process.poll() is None:
-                process.kill()
-
-
-def _port(said: IO[str], file: TextIO, log: Path) -> int:
-    """That of the page, by the line that the run says."""
-    for line in said:
-        file.write(line)
-        if found := ADDRESS.search(line):
-            return int(found[1])
-    file.flush()
-    lines = log.read_text().splitlines() or ["it said nothing"]
-    raise RunError(f"the run did not begin: {lines[-1]}")
-
-
-def _copy(said: IO[str], file: TextIO) -> None:
-    for line in said:
-        file.write(line)
-        file.flush()
 
 
 def _summary(said: str, log: Path) -> dict[str, Any]:

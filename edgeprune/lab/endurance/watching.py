@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeprune.base.errors import InputError
-from edgeprune.lab.viewers import ask
+from edgeprune.lab.served import STREAM, ask
 
 PERIOD_S = 10.0  # between two samples
 PATIENCE_S = 10.0  # of the viewer, without a byte: the page sends a picture again after two seconds
@@ -107,7 +107,7 @@ class Player(threading.Thread):
     def _play(self) -> None:
         """One connection, until it ends."""
         with socket.create_connection(("127.0.0.1", self._port), timeout=PATIENCE_S) as stream:
-            stream.sendall(b"GET /stream.mjpg HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            stream.sendall(STREAM)
             held, divider = b"", b""
             while not self._done.is_set():
                 data = stream.recv(1 << 18)

@@ -8,11 +8,12 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+
+from edgeprune.lab.served import answer, command_of_run, port_of
 
 MARK = "EDGEPRUNE_FAULT_TRIAL"  # in the environment of the process, and so of all that it starts
 POLL_S = 0.05
@@ -37,11 +38,12 @@ class Child:
         self.temporary = folder / "tmp"
         self.temporary.mkdir(exist_ok=True)
         self._out, self._err = folder / f"{self.mark}.out", folder / f"{self.mark}.err"
-        command = [sys.executable, "-m", "edgeprune", "run", *words, "--json"]
         whole = {**os.environ, **environment, MARK: self.mark, "TMPDIR": str(self.temporary), "OMP_NUM_THREADS": "1"}
         whole["PYTHONFAULTHANDLER"] = "1"
         with self._out.open("wb") as out, self._err.open("wb") as err:
-            self.process = subprocess.Popen(command, stdout=out, stderr=err, stdin=subprocess.DEVNULL, env=whole)
+            self.process = subprocess.Popen(
+                command_of_run(words), stdout=out, stderr=err, stdin=subprocess.DEVNULL, env=whole
+            )
 
     @property
     def said(self) -> str:
@@ -128,10 +130,10 @@ class Child:
 
     def port(self) -> int:
         """Of its page, once it serves one."""
-        found = re.search(r"live page: http://[^:]+:(\d+)", self.said)
-        if not found:
+        port = port_of(self.said)
+        if port is None:
             raise Failed("no page is served")
-        return int(found[1])
+        return port
 
     def health(self) -> str:
         """What its page says; `well` where frames come."""
@@ -143,15 +145,11 @@ class Child:
         return int(json.loads(self._ask("/stats")[1])["frames"])
 
     def _ask(self, path: str) -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port(), timeout=10)
         try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode(errors="replace")
+            status, said = answer(self.port(), path, patience_s=10)
         except (OSError, http.client.HTTPException) as error:
             raise Failed(f"the page does not answer {path}: {error or type(error).__name__}") from error
-        finally:
-            connection.close()
+        return status, said.decode(errors="replace")
 
     def shared(self) -> set[str]:
         """What it has of /dev/shm."""

@@ -56,8 +56,9 @@ def load_gst() -> Any:
         from gi.repository import Gst
     except (ImportError, ValueError) as error:
         raise InputError(
-            f"CSI cameras need GStreamer's Python bindings, which cannot be imported ({error}); on a Jetson type: "
-            "sudo apt install python3-gi gir1.2-gstreamer-1.0, and make the environment with --system-site-packages"
+            f"CSI cameras and a Jetson's decoder need GStreamer's Python bindings, which cannot be imported ({error}); "
+            "on a Jetson type: sudo apt install python3-gi gir1.2-gstreamer-1.0, and make the environment with "
+            "--system-site-packages"
         ) from error
     keep_output_ours()
     Gst.init(None)

@@ -20,6 +20,7 @@ from typing import Any
 
 from edgeprune import __version__
 from edgeprune.base.device import CACHE_VARIABLE, JETPACKS, board_name, l4t_release
+from edgeprune.base.ending import held
 from edgeprune.base.errors import EdgepruneError, InputError
 from edgeprune.base.files import make_folder, write_atomic
 from edgeprune.base.machine import describe_machine, temperatures_c
@@ -141,20 +142,22 @@ def _run(step: Step, folder: Path, command: Sequence[str]) -> Outcome:
     log = folder / f"{''.join(letter if letter.isalnum() else '-' for letter in step.name)}.log"
     # engines of the check list are its own: nothing that was compiled before makes a step look fast
     environment = os.environ | {CACHE_VARIABLE: str(folder / "cache")}
-    with log.open("w") as output:
-        child = subprocess.Popen(
-            command,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            env=environment,
-            start_new_session=True,
-        )
-        try:
-            code: int | None = child.wait(step.minutes * 60)
-        except subprocess.TimeoutExpired:
-            code = None
-        finally:  # trtexec and the like too, also after Ctrl-C
+    child: subprocess.Popen[bytes] | None = None
+    code: int | None = None
+    try:
+        with log.open("w") as output, held():  # a signal finds a process that is known, or none
+            child = subprocess.Popen(
+                command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,
+            )
+        with suppress(subprocess.TimeoutExpired):
+            code = child.wait(step.minutes * 60)
+    finally:  # trtexec and the like too, also after Ctrl-C
+        if child:
             _end(child)
     if code is None:
         return Outcome(LATE, f"not done after {step.minutes:g} min; see {log}")

@@ -10,14 +10,13 @@ from functools import partial
 
 from edgeprune.base.ending import at_stop, ending
 from edgeprune.base.errors import InputError, RunError
-from edgeprune.base.machine import describe_machine, temperatures_c
 from edgeprune.base.service_manager import SERVICE_MANAGER
 from edgeprune.runtime.about import About
 from edgeprune.runtime.budget.kept import budget_figures
 from edgeprune.runtime.budget.wanted import Budget
 from edgeprune.runtime.cameras.source import Frame
-from edgeprune.runtime.figures import energy_per_frame, overhead
-from edgeprune.runtime.meters import Energy, Meter
+from edgeprune.runtime.measured import Measured
+from edgeprune.runtime.meters import Meter
 from edgeprune.runtime.outputs import Outputs, taken_ms
 from edgeprune.runtime.recorded import Recorded, failure_of
 from edgeprune.runtime.row import DIGITS, LEDGER_ROWS, Ledger, milliseconds
@@ -31,7 +30,6 @@ from edgeprune.runtime.sinks.segments import KEEP_BYTES
 from edgeprune.runtime.sinks.view import open_view_of_several
 from edgeprune.runtime.summary import summarise_run
 from edgeprune.runtime.tasks import FrameFacts, Result
-from edgeprune.runtime.thermometer import Thermometer
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +97,7 @@ def run_several(
                 camera.recorded.outputs.discard()
             raise
         try:
-            return _Loop(opened, turns, cameras, meter).run(limits or Limits(), idle_w)
+            return _Loop(opened, turns, cameras, Measured(meter, idle_w)).run(limits or Limits())
         except KeyboardInterrupt as error:  # Ctrl-C again, in the end that the first one made
             raise CutShort("stopped before the files of all cameras were finished") from error
         finally:
@@ -110,19 +108,17 @@ def run_several(
 class _Loop:
     """One run: the state that passes from turn to turn."""
 
-    def __init__(self, opened: Opened, turns: Turns, cameras: Mapping[str, _Camera], meter: Meter):
-        self._stream, self._turns, self._cameras, self._meter = opened.stream, turns, cameras, meter
+    def __init__(self, opened: Opened, turns: Turns, cameras: Mapping[str, _Camera], measured: Measured):
+        self._stream, self._turns, self._cameras, self._measured = opened.stream, turns, cameras, measured
         self._rows = Ledger()  # of all cameras
         self._waited_ns = 0  # since the last frame
         self._last_ns, self._taken_ms = 0, 0.0  # the end of the last frame's tail, and what its outputs took
         self._interrupted = False
 
-    def run(self, limits: Limits, idle_w: Mapping[str, float] | None) -> SeveralOutcome:
+    def run(self, limits: Limits) -> SeveralOutcome:
         """Frames, then the summary; see `run_several`."""
         with ending():  # a signal is taken notice of at the first frame
-            before_c = temperatures_c()
-            self._meter.start()
-            self._thermometer = Thermometer(before_c)
+            self._measured.begin()
         finished = False
         try:
             with ExitStack() as stack:
@@ -136,14 +132,13 @@ class _Loop:
         finally:  # whatever comes: no meter's thread and no open file is left behind
             with ending():
                 SERVICE_MANAGER.stops()
-                self._thermometer.stop()
                 try:
-                    energy = self._meter.stop()
+                    self._measured.end()
                 finally:
-                    self._end_all("interrupted" if self._interrupted else "finished", failed=not finished)
+                    self._end_all(failed=not finished)
         with ending():
             failure = self._failure()
-            return SeveralOutcome(self._summary(energy, idle_w, before_c, failure), failure)
+            return SeveralOutcome(self._summary(failure), failure)
 
     def _turns_until_the_end(self, limits: Limits) -> None:
         said_ns = time.monotonic_ns()
@@ -179,9 +174,8 @@ class _Loop:
         wait_ms = milliseconds(camera.done_ns, begin_ns) if camera.done_ns else 0.0
         try:
             if not recorded.frames:
-                recorded.outputs.begin(frame, About.of(self._stream, self._meter, recorded.capture))
-            watts, celsius = self._meter.watts(), self._thermometer.hottest_c
-            row = recorded.row(result, dropped, wait_ms, watts, celsius, self._own_ms(result.facts))
+                recorded.outputs.begin(frame, About.of(self._stream, self._measured.meter, recorded.capture))
+            row = recorded.row(result, dropped, wait_ms, *self._measured.now(), self._own_ms(result.facts))
             row = recorded.outputs.add(result, row)
         except FAILURES as error:
             self._turns.leave(name)
@@ -230,11 +224,16 @@ class _Loop:
             go_on = f"; {', '.join(left)} {'goes' if len(left) == 1 else 'go'} on" if left and how == "failure" else ""
             logger.warning(f"camera {name} is lost: {camera.failure}{go_on}")
 
-    def _end_all(self, how: str, failed: bool) -> None:
+    @property
+    def _how(self) -> str:
+        """How what goes on until now ends."""
+        return "interrupted" if self._interrupted else "finished"
+
+    def _end_all(self, failed: bool) -> None:
         """Ends those that go on, all at once: each waits for the disk, and a run is ended within a second."""
         with ThreadPoolExecutor(len(self._cameras)) as pool:
             for ending_one in [
-                pool.submit(self._end, name, camera, None, how, failed) for name, camera in self._cameras.items()
+                pool.submit(self._end, name, camera, None, self._how, failed) for name, camera in self._cameras.items()
             ]:
                 ending_one.result()
 
@@ -254,33 +253,12 @@ class _Loop:
             f"{len(lost)} of {len(self._cameras)} cameras {'was' if len(lost) == 1 else 'were'} lost: {reasons}"
         )
 
-    def _summary(
-        self,
-        energy: Energy,
-        idle_w: Mapping[str, float] | None,
-        before_c: dict[str, float],
-        failure: RunError | None,
-    ) -> SeveralSummary:
-        stream, rows = self._stream, self._rows
+    def _summary(self, failure: RunError | None) -> SeveralSummary:
         cameras = {name: self._summary_of(camera) for name, camera in self._cameras.items()}
+        whole = self._measured.whole(self._stream, self._rows, self._how, failure)
         # each camera numbers its own frames
-        figures = replace(summarise_run(rows), offered=sum(each.figures.offered for each in cameras.values()))
-        return SeveralSummary(
-            cameras=cameras,
-            figures=figures,
-            budget=budget_figures(stream.budget, rows) if stream.budget else None,
-            energy=energy_per_frame(energy, rows.frames, idle_w),
-            token_share=None if figures.tokens_mean is None else figures.tokens_mean / stream.all_tokens,
-            overhead=overhead(rows),
-            bundle=str(stream.bundle.folder),
-            model=stream.bundle.manifest.name,
-            engine=stream.session.describe(),
-            machine=describe_machine(),
-            temperature_c={"before": before_c, "after": temperatures_c()},
-            ended="failure" if failure else "interrupted" if self._interrupted else "finished",
-            failure=str(failure) if failure else None,
-            renewals=stream.renewals,
-        )
+        figures = replace(whole.figures, offered=sum(each.figures.offered for each in cameras.values()))
+        return SeveralSummary(**vars(replace(whole, figures=figures)), cameras=cameras)
 
     def _summary_of(self, camera: _Camera) -> CameraSummary:
         rows, recorded = camera.recorded.outputs.ledger, camera.recorded

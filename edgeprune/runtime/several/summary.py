@@ -5,9 +5,7 @@ from typing import Any, NamedTuple
 
 from edgeprune.base.errors import RunError
 from edgeprune.runtime.budget.kept import BudgetFigures
-from edgeprune.runtime.figures import EnergyPerFrame, Overhead
-from edgeprune.runtime.renewal import Renewals
-from edgeprune.runtime.summary import CameraFigures, RunFigures
+from edgeprune.runtime.summary import CameraFigures, RunFigures, WholeRun
 
 
 @dataclass(frozen=True)
@@ -36,8 +34,8 @@ class CameraSummary:
         return {**figures, **outputs, **content}
 
 
-@dataclass(frozen=True)
-class SeveralSummary:
+@dataclass(frozen=True, kw_only=True)
+class SeveralSummary(WholeRun):
     """All of them together.
 
     Attributes:
@@ -46,23 +44,10 @@ class SeveralSummary:
         budget: as the engine held it: its rate is that of all cameras. None without one.
         energy: the machine's, over the frames of all cameras.
         failure: of each camera that was lost, in a line.
-        others: as of `RunSummary`.
+        others: as of `WholeRun`.
     """
 
     cameras: dict[str, CameraSummary]
-    figures: RunFigures
-    budget: BudgetFigures | None
-    energy: EnergyPerFrame
-    token_share: float | None
-    overhead: Overhead
-    bundle: str
-    model: str
-    engine: dict[str, Any]
-    machine: dict[str, Any]
-    temperature_c: dict[str, dict[str, float]]
-    ended: str
-    failure: str | None
-    renewals: Renewals | None = None
 
     def to_json(self) -> dict[str, Any]:
         """One JSON object: the figures of all are keys of its own, those of a camera stand under `cameras`."""

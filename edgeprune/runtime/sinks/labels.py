@@ -22,6 +22,7 @@ from edgeprune.runtime.row import Row, milliseconds
 from edgeprune.runtime.sinks.label_archive import ARCHIVE, LabelArchive, free_name, stem_of
 from edgeprune.runtime.sinks.partial import PartialFolder
 from edgeprune.runtime.sinks.segments import Kind, Segments, folder_output, on_disk
+from edgeprune.runtime.sinks.series import Series
 from edgeprune.runtime.sinks.sink import Output, Sink
 from edgeprune.runtime.tasks import Result
 
@@ -146,7 +147,7 @@ def kind_of(folder: Path) -> Kind:
     return ARCHIVES if folder.suffix == ARCHIVE else FOLDERS
 
 
-class LabelSeries(Sink):
+class LabelSeries(Series["LabelFolder | LabelArchive"]):
     """Label maps without an end: folders of PNGs, or archives, each with an eighth of the disk that they may take, or of a day;
     the oldest go.
 
@@ -158,54 +159,24 @@ class LabelSeries(Sink):
 
     def __init__(self, folder: Path):
         kind = kind_of(folder)
-        self._segments = Segments(folder, kind, kind.suffixes[0], "label maps")
+        super().__init__(Segments(folder, kind, kind.suffixes[0], "label maps"))
         self._begin = LabelArchive if kind is ARCHIVES else LabelFolder
-        self._current: LabelFolder | LabelArchive | None = None
         self._until_s = 0.0
-        self._frames = 0
-
-    @property
-    def kept(self) -> Path | None:
-        return self._segments.folder if self._frames else None
-
-    def bound(self, keep_bytes: int) -> None:
-        self._segments.keep_bytes = keep_bytes
 
     def add(self, result: Result, row: Row) -> Row:
         start_ns = time.monotonic_ns()
-        current = self._current
+        current = self._part
         if current is None or current.size >= self._segments.segment_bytes or time.monotonic() >= self._until_s:
-            current = self._next()
+            current = self._next(self._begin)
+            if isinstance(current, LabelArchive):
+                self._segments.follow(current.fileno())
+            self._until_s = time.monotonic() + SEGMENT_S
         begun_ns = time.monotonic_ns()
         row = current.add(result, row)
         added_ns = time.monotonic_ns()
-        self._frames += 1
+        self._added += 1
         self._segments.make_room(current.size)
         return row.after_encoding(milliseconds(start_ns, begun_ns) + milliseconds(added_ns, time.monotonic_ns()))
-
-    def _next(self) -> LabelFolder | LabelArchive:
-        """Ends what is written, and begins the next."""
-        if self._current:
-            self._current.close()
-        self._current = self._begin(self._segments.next_path())
-        if isinstance(self._current, LabelArchive):
-            self._segments.follow(self._current.fileno())
-        self._until_s = time.monotonic() + SEGMENT_S
-        return self._current
-
-    def close(self) -> None:
-        try:
-            if self._current:
-                self._current.close()
-        finally:
-            self._segments.close()
-
-    def abandon(self) -> None:
-        try:
-            if self._current:
-                self._current.abandon()
-        finally:
-            self._segments.close()
 
 
 def _png(result: Result) -> bytes:

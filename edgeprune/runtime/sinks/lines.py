@@ -8,6 +8,7 @@ from pathlib import Path
 from edgeprune.base.errors import RunError
 from edgeprune.runtime.sinks.partial import PartialFile
 from edgeprune.runtime.sinks.segments import Segments
+from edgeprune.runtime.sinks.series import Series
 from edgeprune.runtime.sinks.sink import Sink
 
 SEGMENT_BYTES, SEGMENT_S = 16 * 10**6, 86_400.0  # of a folder's files, at most: hours of 15 frames a second, or a day
@@ -99,7 +100,7 @@ class LineFile(Sink):
             self._close_here()
 
 
-class LineFolder(Sink):
+class LineFolder(Series[LineFile]):
     """Writes lines to the files of a folder, without an end: a new one after SEGMENT_BYTES or SEGMENT_S; the oldest go.
 
     A line is with the kernel before the next frame: a process that is killed loses none. It is on the disk SYNC_S later: a
@@ -111,17 +112,9 @@ class LineFolder(Sink):
 
     def __init__(self, segments: Segments, begin: Callable[[Path], LineFile]):
         """`begin`: a new file of that name."""
-        self._segments, self._begin = segments, begin
-        self._file: LineFile | None = None
+        super().__init__(segments)
+        self._begin = begin
         self._until_s = 0.0
-        self._lines = 0
-
-    @property
-    def kept(self) -> Path | None:
-        return self._segments.folder if self._lines else None
-
-    def bound(self, keep_bytes: int) -> None:
-        self._segments.keep_bytes = keep_bytes
 
     def write_line(self, line: str) -> None:
         """Appends a line, its end included.
@@ -129,32 +122,12 @@ class LineFolder(Sink):
         Raises:
             RunError: the disk is full or broken, or the oldest file can't be removed.
         """
-        file = self._file
+        file = self._part
         full = file and file.size >= min(SEGMENT_BYTES, self._segments.segment_bytes)
         if file is None or full or time.monotonic() >= self._until_s:
-            file = self._next()
+            file = self._next(self._begin)
+            self._segments.follow(file.fileno())
+            self._until_s = time.monotonic() + SEGMENT_S
         file.write_line(line)
-        self._lines += 1
+        self._added += 1
         self._segments.make_room(file.size)
-
-    def _next(self) -> LineFile:
-        """Ends the file that is written, and begins the next."""
-        if self._file:
-            self._file.close()
-        self._file = self._begin(self._segments.next_path())
-        self._segments.follow(self._file.fileno())
-        self._until_s = time.monotonic() + SEGMENT_S
-        return self._file
-
-    def close(self) -> None:
-        self._end(LineFile.close)
-
-    def abandon(self) -> None:
-        self._end(LineFile.abandon)
-
-    def _end(self, end: Callable[[LineFile], None]) -> None:
-        try:
-            if self._file:
-                end(self._file)
-        finally:
-            self._segments.close()

@@ -1,7 +1,6 @@
 """The overlay video of a run: a file, or a folder of files that has no end."""
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from edgeprune.runtime.row import Row, milliseconds
 from edgeprune.runtime.sinks.encode import VideoWriter, check_video_name
 from edgeprune.runtime.sinks.film import FilmTimes
 from edgeprune.runtime.sinks.segments import Kind, Segments, folder_output
+from edgeprune.runtime.sinks.series import Series
 from edgeprune.runtime.sinks.sink import Output, Sink
 from edgeprune.runtime.sinks.split import names_a_folder
 from edgeprune.runtime.tasks import Result
@@ -71,7 +71,7 @@ class OverlayVideo(Sink):
             self._writer.abandon()
 
 
-class VideoFolder(Sink):
+class VideoFolder(Series[VideoWriter]):
     """The same in the files of a folder, without an end: a new one after SEGMENT_S of film, with a frame of another size, or
     where the file has its share of the folder's disk; the oldest are removed.
 
@@ -84,63 +84,38 @@ class VideoFolder(Sink):
 
     def __init__(self, folder: Path, source: FrameSource):
         load_av()
+        super().__init__(Segments(folder, FILMS, ".mp4", "a video"))
         self._times = FilmTimes(source)
         self.note = self._times.note
-        self._segments = Segments(folder, FILMS, ".mp4", "a video")
-        self._writer: VideoWriter | None = None
         self._shape: tuple[int, ...] = ()
         self._began_s = 0.0  # of the film, the file that is written
-        self._frames = 0
-
-    @property
-    def kept(self) -> Path | None:
-        # a disk that was full from the first second on has left none
-        return self._segments.folder if self._frames and self._segments.folder.is_dir() else None
-
-    def bound(self, keep_bytes: int) -> None:
-        self._segments.keep_bytes = keep_bytes
 
     def add(self, result: Result, row: Row) -> Row:
         start_ns = time.monotonic_ns()
         picture_HW3 = result.overlay()
         drawn_ns = time.monotonic_ns()
         time_s = self._times(result.frame)
-        film_s = self._frames / self._times.fps if time_s is None else time_s
-        if not self._has_room(picture_HW3, film_s):
-            self._begin(picture_HW3, film_s)
-        assert self._writer is not None
-        self._writer.write(picture_HW3, time_s)
-        self._frames += 1
-        self._segments.make_room(self._writer.size)
+        film_s = self._added / self._times.fps if time_s is None else time_s
+        writer = self._part
+        if writer is None or not self._has_room(writer, picture_HW3, film_s):
+            writer = self._begin(picture_HW3, film_s)
+        writer.write(picture_HW3, time_s)
+        self._added += 1
+        self._segments.make_room(writer.size)
         drawn = replace(row, overlay_ms=milliseconds(start_ns, drawn_ns))
         return drawn.after_encoding(milliseconds(drawn_ns, time.monotonic_ns()))
 
-    def _has_room(self, picture_HW3: UInt8, film_s: float) -> bool:
-        """Whether the file that is written, if one is, takes this frame."""
+    def _has_room(self, writer: VideoWriter, picture_HW3: UInt8, film_s: float) -> bool:
+        """Whether the file that is written takes this frame."""
         return (
-            self._writer is not None
-            and picture_HW3.shape == self._shape
+            picture_HW3.shape == self._shape
             and 0 <= film_s - self._began_s < SEGMENT_S
-            and self._writer.size < self._segments.segment_bytes
+            and writer.size < self._segments.segment_bytes
         )
 
-    def _begin(self, picture_HW3: UInt8, film_s: float) -> None:
-        if self._writer:
-            self._writer.close()
+    def _begin(self, picture_HW3: UInt8, film_s: float) -> VideoWriter:
         height, width = picture_HW3.shape[:2]
-        self._writer = VideoWriter(self._segments.next_path(), self._times.fps, height, width)
-        self._segments.follow(self._writer.fileno())
+        writer = self._next(lambda path: VideoWriter(path, self._times.fps, height, width))
+        self._segments.follow(writer.fileno())
         self._shape, self._began_s = picture_HW3.shape, film_s
-
-    def close(self) -> None:
-        self._end(VideoWriter.close)
-
-    def abandon(self) -> None:
-        self._end(VideoWriter.abandon)
-
-    def _end(self, end: Callable[[VideoWriter], None]) -> None:
-        try:
-            if self._writer:
-                end(self._writer)
-        finally:
-            self._segments.close()
+        return writer

@@ -323,15 +323,33 @@ first_hour.main()
 """
 
 
-def test_sigterm_ends_the_step_too(folder: Path, tmp_path: Path) -> None:
-    script = ENDLESS.replace("REPOSITORY", repr(str(Path(__file__).parents[3]))).replace("BUNDLE", repr(str(folder)))
-    script = script.replace("OUT", repr(str(tmp_path / "x.json")))
+# the signal comes before the check list knows the process
+EARLY = """
+import os, signal, subprocess, time
+popen = subprocess.Popen
+def start(command, **options):
+    process = popen(command, **options)
+    if "-S" in command:
+        while not open(OUT.replace(".json", "/doctor.log")).read().endswith("\\n"):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+    return process
+subprocess.Popen = start
+"""
+
+
+@pytest.mark.parametrize("before", ["", EARLY])
+def test_sigterm_ends_the_step_too(folder: Path, tmp_path: Path, before: str) -> None:
+    script = before + ENDLESS.replace("REPOSITORY", repr(str(Path(__file__).parents[3])))
+    script = script.replace("BUNDLE", repr(str(folder))).replace("OUT", repr(str(tmp_path / "x.json")))
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
     log = tmp_path / "x" / "doctor.log"
     try:
         while process.poll() is None and not (log.is_file() and log.read_text().endswith("\n")):
             time.sleep(0.05)
-        process.terminate()
+        if not before:
+            process.terminate()
         _, said = process.communicate(timeout=600)
     finally:
         process.kill()
@@ -376,5 +394,5 @@ def test_the_whole_list_on_a_board_of_fakes(
     }  # fmt: skip
     assert rows["doctor"]["found"]["TensorRT"]["found"] == VERSIONS[0]
     assert rows["latency full"]["found"]["bucket"] == "full" and rows["compile"]["found"]["rows"]
-    assert "CSI cameras need GStreamer's Python bindings" in rows["CSI"]["reason"]
+    assert "CSI cameras and a Jetson's decoder need GStreamer's Python bindings" in rows["CSI"]["reason"]
     assert all(row["reason"] for name, row in rows.items() if name in short)

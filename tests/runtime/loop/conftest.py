@@ -1,15 +1,39 @@
-"""A tiny bundle, its session, and a folder of images."""
+"""A tiny bundle, its session, a folder of images, and a run."""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from edgeprune.base.errors import RunError
 from edgeprune.bundle import Bundle
+from edgeprune.runtime.cameras.capture import open_capture
+from edgeprune.runtime.choose import Chooser, make_chooser
 from edgeprune.runtime.engines import ENGINES, Session
+from edgeprune.runtime.meters import Meter, open_meter
+from edgeprune.runtime.pipeline import PIPELINES
+from edgeprune.runtime.run import Limits, run
+from edgeprune.runtime.sinks import SINKS
+from edgeprune.runtime.stream import Stream
 from tests import bundles
 from tests.runtime.loop.fakes import scripted_frame
+
+
+class Ended(NamedTuple):
+    """An `Outcome` whose summary is as JSON has it."""
+
+    summary: dict[str, Any]
+    failure: RunError | None
+
+
+def decoded(path: str | Path) -> list[np.ndarray]:
+    """The frames of a film, H x W x 3."""
+    av = pytest.importorskip("av", reason="needs PyAV: pip install 'edgeprune[video]'")
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +59,21 @@ def make_png_folder(tmp_path: Path) -> Callable[[int], Path]:
         return folder
 
     return make
+
+
+@pytest.fixture(params=PIPELINES)
+def start(bundle: Bundle, session: Session, request: pytest.FixtureRequest) -> Callable[..., Ended]:
+    """start(source, meter=, chooser=, ...): a run, with each pipeline."""
+
+    def start_run(
+        source: Any, meter: Meter | None = None, chooser: str | Chooser = "in-frame", **options: Any
+    ) -> Ended:
+        outputs = {key: str(options.pop(key)) for key in SINKS if key in options}
+        limits = Limits(options.pop("frames", None), options.pop("seconds", None))
+        if isinstance(chooser, str):
+            chooser = make_chooser(chooser, bundle.manifest.buckets)
+        stream = Stream(bundle, session, chooser, open_capture(source))
+        summary, failure = run(stream, meter or open_meter("none"), limits, outputs, pipeline=request.param, **options)
+        return Ended(summary.to_json(), failure)
+
+    return start_run

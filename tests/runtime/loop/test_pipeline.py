@@ -1,6 +1,7 @@
 """Frames that are fitted, drawn and written beside the graphs: in order, as many as before, and no more than two at a time."""
 
 import _thread
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -297,7 +298,16 @@ def test_a_sink_that_writes_nothing_and_hangs_keeps_no_run_from_its_end(
     assert not thread.is_alive() and len(read(tmp_path / "rows.csv")) == 2
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Python's own handler of Ctrl-C, whatever a verb has installed in this process before."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("pipeline", BESIDE)
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_second_ctrl_c_waits_for_no_sink(
     go: Callable[..., Outcome], log: Callable[..., Log], tmp_path: Path, pipeline: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -409,16 +419,16 @@ def test_what_is_done_beside_the_graphs_is_no_cost_of_the_loop(
     go: Callable[..., Outcome], log: Callable[..., Log], tmp_path: Path, session: Session, pipeline: str
 ) -> None:
     """Neither what encoding takes nor waiting for it; the latency is of the frame alone, and what it waited is in that."""
-    log(lambda result, row: time.sleep(0.02) or row.after_encoding(20.0))  # type: ignore[func-returns-value]
+    log(lambda result, row: time.sleep(0.05) or row.after_encoding(50.0))  # type: ignore[func-returns-value]
     summary, _ = go(pipeline, Scripted(12), view="0", record=tmp_path / "rows.csv")
     rows = ledger_of(read(tmp_path / "rows.csv"))
-    assert np.median(rows.ms("loop_ms")) < 15 and rows.ms("loop_ms").min() >= 0
+    assert np.median(rows.ms("loop_ms")) < 40 and rows.ms("loop_ms").min() >= 0
     assert summary.overhead.ms_per_frame is not None
     stages_ms = sum(rows.ms(f"{stage}_ms") for stage in ("fit", "trunk", "choose", "tail"))
     waited_ms = rows.ms("latency_ms") - stages_ms
     assert (waited_ms > -0.01).all()
     assert (
-        summary.figures.fps is not None and summary.figures.fps < 1000 / 20 * 1.5
+        summary.figures.fps is not None and summary.figures.fps < 1000 / 50 * 1.5
     )  # throughput is of the slowest stage
 
 

@@ -5,13 +5,12 @@ import tracemalloc
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from edgeprune.base.errors import RunError
 from edgeprune.bundle import Bundle
 from edgeprune.runtime.budget.kept import budget_figures
 from edgeprune.runtime.budget.start import start_governor
@@ -19,51 +18,19 @@ from edgeprune.runtime.budget.wanted import parse_budget
 from edgeprune.runtime.cameras import CameraUnplugged, Wanted, open_source
 from edgeprune.runtime.cameras.capture import open_capture
 from edgeprune.runtime.cameras.reconnect import Reconnecting
-from edgeprune.runtime.choose import Chooser, fixed, make_chooser
+from edgeprune.runtime.choose import fixed, make_chooser
 from edgeprune.runtime.engines import Session
 from edgeprune.runtime.figures import overhead
-from edgeprune.runtime.meters import Meter, open_meter
-from edgeprune.runtime.pipeline import PIPELINES
 from edgeprune.runtime.row import STAGES
-from edgeprune.runtime.run import Limits, run
-from edgeprune.runtime.sinks import SINKS
+from edgeprune.runtime.run import run
 from edgeprune.runtime.stream import Stream
 from edgeprune.runtime.summary import summarise_run
 from tests import bundles
+from tests.runtime.loop.conftest import Ended, decoded
 from tests.runtime.loop.fakes import CountingMeter, Scripted, scripted_frame
 from tests.runtime.rows import ledger_of, read
 
 av = pytest.importorskip("av", reason="needs PyAV: pip install 'edgeprune[video]'")
-
-
-class Ended(NamedTuple):
-    """An `Outcome` whose summary is as JSON has it."""
-
-    summary: dict[str, Any]
-    failure: RunError | None
-
-
-@pytest.fixture(params=PIPELINES)
-def start(bundle: Bundle, session: Session, request: pytest.FixtureRequest) -> Callable[..., Ended]:
-    """start(source, meter=, chooser=, ...): a run, with each pipeline."""
-
-    def start_run(
-        source: Any, meter: Meter | None = None, chooser: str | Chooser = "in-frame", **options: Any
-    ) -> Ended:
-        outputs = {key: str(options.pop(key)) for key in SINKS if key in options}
-        limits = Limits(options.pop("frames", None), options.pop("seconds", None))
-        if isinstance(chooser, str):
-            chooser = make_chooser(chooser, bundle.manifest.buckets)
-        stream = Stream(bundle, session, chooser, open_capture(source))
-        summary, failure = run(stream, meter or open_meter("none"), limits, outputs, pipeline=request.param, **options)
-        return Ended(summary.to_json(), failure)
-
-    return start_run
-
-
-def decoded(path: str | Path) -> list[np.ndarray]:
-    with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
@@ -137,7 +104,7 @@ def test_a_camera_that_comes_back_in_another_size(
     first, wide = Scripted(1, then=CameraUnplugged("gone"), live=True), Wide(1, live=True)
     first.paced = True  # a camera's frames are not fitted ahead, and this is to be seen with every pipeline
     capture = Reconnecting(first, lambda: wide, give_up_s=60)
-    monkeypatch.setattr("tests.runtime.loop.test_run.open_capture", lambda source: capture)
+    monkeypatch.setattr("tests.runtime.loop.conftest.open_capture", lambda source: capture)
     out, labels = tmp_path / "overlay.mp4", tmp_path / "labels"
     summary, failure = start(first, out=out, labels=labels)
     assert failure is None and (summary["frames"], summary["camera"]["reconnects"]) == (2, 1)

@@ -20,11 +20,10 @@ from edgeprune.runtime.cameras import CameraUnplugged, open_source
 from edgeprune.runtime.run import CutShort
 from edgeprune.runtime.summary import summarise_run
 from tests import bundles
+from tests.runtime.loop.conftest import Ended, decoded
 from tests.runtime.loop.fakes import CountingMeter, Scripted
-from tests.runtime.loop.test_run import Ended, decoded, start
 from tests.runtime.rows import ledger_of, read
 
-__all__ = ["start"]
 av = pytest.importorskip("av", reason="needs PyAV: pip install 'edgeprune[video]'")
 
 

@@ -195,7 +195,7 @@ def test_a_program_that_stops_answering_gives_no_number(
     time.sleep(0.4)
     began_s = time.monotonic()
     energy = meter.stop()
-    assert time.monotonic() - began_s < 2
+    assert time.monotonic() - began_s < 10
     assert energy.total_j is None and energy.joules == {}
     assert energy.status.startswith("no energy sensor: command stopped answering (")
 
@@ -227,7 +227,7 @@ def test_a_program_that_will_not_end_is_ended(program: Program, monkeypatch: pyt
     wait_until(lambda: meter.watts() is not None)
     began_s = time.monotonic()
     assert meter.stop().total_j is not None
-    assert time.monotonic() - began_s < 2
+    assert time.monotonic() - began_s < 10
 
 
 # --- a file ---

@@ -127,11 +127,13 @@ def test_the_end_of_all_and_that_of_time() -> None:
     with turns_of(silent=Simulated("silent", 1, hangs_after=0)) as turns:
         began_s = time.monotonic()
         assert turns.take(time.monotonic_ns() + 200_000_000) is None
-        assert 0.2 <= time.monotonic() - began_s < 2
+        assert 0.2 <= time.monotonic() - began_s < 10
 
 
-def test_closing_is_quick_and_opens_nothing_anew() -> None:
-    """As a signal may come while a camera is away, and another hangs."""
+def test_closing_is_quick_and_opens_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a signal may come while a camera is away, and another hangs: all are waited for at once."""
+    for module in ("several.turns", "cameras.capture"):
+        monkeypatch.setattr(f"edgeprune.runtime.{module}.CLOSE_TIMEOUT_S", 1.0)
     opened = []
 
     def opener() -> FrameSource:
@@ -145,7 +147,7 @@ def test_closing_is_quick_and_opens_nothing_anew() -> None:
     began_s = time.monotonic()
     turns.close()
     closed_s = time.monotonic()
-    assert closed_s - began_s < 0.8
+    assert closed_s - began_s < 3.5
     for source in hung:
         source.closed.set()
     for thread in threading.enumerate():

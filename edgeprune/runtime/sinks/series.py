@@ -1,0 +1,61 @@
+"""Outputs without an end: parts that follow each other in a folder, each as an output of one run; the oldest go."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+from edgeprune.runtime.sinks.segments import Segments
+from edgeprune.runtime.sinks.sink import Sink
+
+
+class Part(Protocol):
+    """What `close` and `abandon` of a `Sink` say."""
+
+    def close(self) -> None: ...
+
+    def abandon(self) -> None: ...
+
+
+APart = TypeVar("APart", bound=Part)
+
+
+class Series(Sink, Generic[APart]):
+    """A folder whose newest part is written.
+
+    Attributes:
+        kept: the folder; None where nothing was added, or where it is gone.
+    """
+
+    def __init__(self, segments: Segments):
+        self._segments = segments
+        self._part: APart | None = None
+        self._added = 0  # frames
+
+    @property
+    def kept(self) -> Path | None:
+        # a disk that was full from the first frame on has left none
+        return self._segments.folder if self._added and self._segments.folder.is_dir() else None
+
+    def bound(self, keep_bytes: int) -> None:
+        self._segments.keep_bytes = keep_bytes
+
+    def _next(self, begin: Callable[[Path], APart]) -> APart:
+        """Ends the part that is written, and begins the next; `begin`: one of that name."""
+        if self._part is not None:
+            self._part.close()
+        self._part = begin(self._segments.next_path())
+        return self._part
+
+    def close(self) -> None:
+        try:
+            if self._part is not None:
+                self._part.close()
+        finally:
+            self._segments.close()
+
+    def abandon(self) -> None:
+        try:
+            if self._part is not None:
+                self._part.abandon()
+        finally:
+            self._segments.close()
