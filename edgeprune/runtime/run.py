@@ -175,6 +175,7 @@ class _Loop:
     def _process(self, took: Took) -> Result:
         """One frame from fit to record."""
         result = self._stream.process(took.frame, took.ahead)
+        self._recorded.learn(self._stream, self._meter)
         loop_ms = self._own.before(took, result.facts)
         watts, celsius = self._meter.watts(), self._thermometer.hottest_c
         self._own.hand_over(result, self._recorded.row(result, took.dropped, took.wait_ms, watts, celsius, loop_ms))
@@ -194,7 +195,7 @@ class _Loop:
             budget=budget_figures(self._stream.budget, rows) if self._stream.budget else None,
             energy=energy_per_frame(energy, rows.frames, idle_w),
             outputs=self._recorded.outputs.paths(),
-            token_share=None if figures.tokens_mean is None else figures.tokens_mean / self._stream.all_tokens,
+            token_share=self._stream.token_share(figures.tokens_mean),
             overhead=overhead(rows),
             camera=self._recorded.camera(),
             bundle=str(bundle.folder),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from edgeprune.base.ending import at_stop, ending
-from edgeprune.base.errors import InputError, RunError
+from edgeprune.base.errors import InputError, RunError, one_line
 from edgeprune.base.machine import describe_machine, temperatures_c
 from edgeprune.base.service_manager import SERVICE_MANAGER
 from edgeprune.runtime.about import About
@@ -180,6 +180,7 @@ class _Loop:
         try:
             if not recorded.frames:
                 recorded.outputs.begin(frame, About.of(self._stream, self._meter, recorded.capture))
+            recorded.learn(self._stream, self._meter)
             watts, celsius = self._meter.watts(), self._thermometer.hottest_c
             row = recorded.row(result, dropped, wait_ms, watts, celsius, self._own_ms(result.facts))
             row = recorded.outputs.add(result, row)
@@ -228,7 +229,7 @@ class _Loop:
             camera.failure = recorded.with_what_is_left(failure)
             left = [other for other, each in self._cameras.items() if not each.ended]
             go_on = f"; {', '.join(left)} {'goes' if len(left) == 1 else 'go'} on" if left and how == "failure" else ""
-            logger.warning(f"camera {name} is lost: {camera.failure}{go_on}")
+            logger.warning(one_line(f"camera {name} is lost: {camera.failure}{go_on}"))
 
     def _end_all(self, how: str, failed: bool) -> None:
         """Ends those that go on, all at once: each waits for the disk, and a run is ended within a second."""
@@ -270,7 +271,7 @@ class _Loop:
             figures=figures,
             budget=budget_figures(stream.budget, rows) if stream.budget else None,
             energy=energy_per_frame(energy, rows.frames, idle_w),
-            token_share=None if figures.tokens_mean is None else figures.tokens_mean / stream.all_tokens,
+            token_share=stream.token_share(figures.tokens_mean),
             overhead=overhead(rows),
             bundle=str(stream.bundle.folder),
             model=stream.bundle.manifest.name,
