@@ -67,6 +67,8 @@ def test_a_restart_goes_on_with_a_record_in_a_folder(edgeprune: Type, tiny: Path
         "view: true": ["run.yaml: view: input should be a valid string, found True"],
         "precision: int9": ["run.yaml: precision: 'int9' is not one of"],
         "bucket: ''": ["run.yaml: bucket is empty"],
+        "record:": ["run.yaml: record is empty; give it a value or leave it out"],
+        "camera: ~": ["run.yaml: camera is empty"],
         "record: [a, b]": ["run.yaml: record: input should be a valid string"],
         "meter: none": ["'meter' is there twice"],
     }.items(),
