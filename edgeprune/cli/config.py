@@ -56,6 +56,7 @@ def read_config(path: Path, options: type, places: Mapping[str, Place]) -> dict[
     content = read_yaml(path, WHAT)
     for key in (key for key, each in about.items() if _is_mapping(hints[each.name])):
         _check_names(content, key, where)
+    _take_off(content, {key: each.metadata[TYPED] for key, each in about.items()})
     given = parse(spec, content, where).model_dump(exclude_unset=True)
     folder, values = Path(os.path.abspath(path)).parent, {}
     for key, value in given.items():
@@ -102,6 +103,13 @@ def _check_names(content: Any, key: str, where: str) -> None:
             )
         if value is None:
             named[name] = ""  # it is empty, which is said with what to give
+
+
+def _take_off(content: Any, about: Mapping[str, Typed]) -> None:
+    """`pipeline: off` is what was meant, of whose `off` YAML makes false."""
+    for key, typed in about.items():
+        if isinstance(content, dict) and content.get(key) is False and "off" in getattr(typed.kind, "choices", ()):
+            content[key] = "off"
 
 
 def _in_file(hint: Any, typed: Typed) -> Any:
