@@ -101,7 +101,7 @@ def open_several(
     captures = {
         # the loop itself gives signs of life: a thread that opens a camera anew would while the loop hangs
         name: open_lasting(
-            source, partial(open_source, cameras[name], wanted[name]), give_up_s, alive=lambda: None, alone=False
+            source, partial(open_source, cameras[name], wanted[name]), give_up_s, alive=lambda: None, name=name
         )
         for name, source in sources.items()
     }

@@ -241,7 +241,9 @@ def test_an_output_that_can_not_be_begun_leaves_nothing(start: Start, tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
-def test_a_camera_that_is_not_there_yet_comes_later(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_camera_that_is_not_there_yet_comes_later(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
     """As after a power cut: its network is slower than this machine."""
     asked: list[float] = []
 
@@ -263,6 +265,8 @@ def test_a_camera_that_is_not_there_yet_comes_later(bundle: Bundle, monkeypatch:
     assert late.figures.frames + late.figures.dropped == 20 and late.camera.reconnects == 1
     assert summary.cameras["steady"].figures.frames > 45 and summary.cameras["steady"].ended == "finished"
     assert str(failure).startswith("1 of 2 cameras was lost: late: it is gone; given up after 1.5 s")
+    assert "camera late: nobody answers; reconnecting for up to 1.5 s" in said
+    assert any(line.startswith("camera late: late://") and " is back after " in line for line in said)
 
 
 def test_where_all_are_away_that_is_an_error(bundle: Bundle, said: list[str]) -> None:
