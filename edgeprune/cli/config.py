@@ -53,11 +53,19 @@ def read_config(path: Path, options: type, places: Mapping[str, Place]) -> dict[
     known: Any = {key: (_in_file(hints[each.name], each.metadata[TYPED]) | None, None) for key, each in about.items()}
     spec = create_model("Configuration", __base__=_Written, **known)
     where = f"{WHAT} {path}"
-    given = parse(spec, read_yaml(path, WHAT), where).model_dump(exclude_none=True)
+    content = read_yaml(path, WHAT)
+    for key in (key for key, each in about.items() if _is_mapping(hints[each.name])):
+        _check_names(content, key, where)
+    _take_off(content, {key: each.metadata[TYPED] for key, each in about.items()})
+    given = parse(spec, content, where).model_dump(exclude_unset=True)
     folder, values = Path(os.path.abspath(path)).parent, {}
     for key, value in given.items():
         field = about[key]
-        if value in ("", {}):
+        if value in (
+            None,
+            "",
+            {},
+        ):  # `cameras:` with every line below it commented out would be a run of the default one
             raise InputError(f"{where}: {key} is empty; give it a value or leave it out")
         if isinstance(value, dict):
             place = places.get(key, lambda text, folder: text)
@@ -77,9 +85,36 @@ class _Written(Strict, strict=True):
     """What a file holds."""
 
 
+def _is_mapping(hint: Any) -> bool:
+    return any(get_origin(each) is Mapping for each in get_args(hint))
+
+
+def _check_names(content: Any, key: str, where: str) -> None:
+    """Refuses what can't be names and their values, before pydantic says so in its own words."""
+    named = content.get(key) if isinstance(content, dict) else None
+    if named is None:
+        return
+    if not isinstance(named, dict):
+        raise InputError(f"{where}: {key}: expected a name for each, such as front: ..., found {type(named).__name__}")
+    for name, value in named.items():
+        if not isinstance(name, str):  # a number, yes and no, a date
+            raise InputError(
+                f"{where}: {key}: {name!s:.80} is no text in YAML; write it in quotes, '{name!s:.80}', or call it cam-1"
+            )
+        if value is None:
+            named[name] = ""  # it is empty, which is said with what to give
+
+
+def _take_off(content: Any, about: Mapping[str, Typed]) -> None:
+    """`pipeline: off` is what was meant, of whose `off` YAML makes false."""
+    for key, typed in about.items():
+        if isinstance(content, dict) and content.get(key) is False and "off" in getattr(typed.kind, "choices", ()):
+            content[key] = "off"
+
+
 def _in_file(hint: Any, typed: Typed) -> Any:
     """The type of a value in YAML: `camera: 0` and `view: 8080` are numbers there, `cameras` is a mapping."""
-    if any(get_origin(each) is Mapping for each in get_args(hint)):
+    if _is_mapping(hint):
         return dict[str, Annotated[str, BeforeValidator(_as_typed)]]
     kinds = {Path} if typed.kind is AS_TYPED else set(get_args(hint) or (hint,))
     if bool in kinds:

@@ -13,7 +13,7 @@ from edgeprune.cli.show import show_json, show_table, show_wide_table
 from edgeprune.cli.verb import verb
 from edgeprune.evaluate.record_figures import RecordFigures, figures_of, ratios
 from edgeprune.evaluate.record_plot import plot_records
-from edgeprune.evaluate.record_rows import is_record, read_record
+from edgeprune.evaluate.record_rows import is_record, read_record, records_in
 
 REPORT_COLUMNS = {
     "run": ("run", ""),
@@ -88,6 +88,10 @@ def report(options: ReportOptions) -> None:
         if not path.exists():
             raise InputError(
                 f"{path} is not there; name a folder that `train` wrote, or a record that `run --record` did"
+            )
+        if inside := records_in(path):
+            raise InputError(
+                f"{path} has a folder for each camera; name these: edgeprune report {' '.join(map(str, inside[:16]))}"
             )
     records = [is_record(path) for path in options.runs]
     if any(records) and not all(records):

@@ -67,6 +67,13 @@ def is_record(path: Path) -> bool:
     return path.suffix in FORMATS
 
 
+def records_in(folder: Path) -> list[Path]:
+    """The records in a folder that is none itself: of a run of several cameras it has one for each."""
+    if not folder.is_dir() or is_record(folder):
+        return []
+    return sorted(each for each in folder.iterdir() if each.is_dir() and is_record(each))
+
+
 def _is_of_a_record(file: Path) -> bool:
     """Whether a run wrote it: a file, no folder and no link, of such a name."""
     return ROWS.number(file.name) is not None and file.is_file() and not file.is_symlink()

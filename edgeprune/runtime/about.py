@@ -1,4 +1,4 @@
-"""What a run is of, for those who look on: what stays the same until its end, and whom to ask for the rest."""
+"""What a run is of, for those who look on: what stays the same while a bundle runs, and whom to ask for the rest."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -44,7 +44,7 @@ class Measured:
             figures=figures,
             budget=budget_figures(stream.budget, rows) if stream.budget else None,
             energy=energy_per_frame(self._energy, rows.frames, self._idle_w),
-            token_share=None if figures.tokens_mean is None else figures.tokens_mean / stream.all_tokens,
+            token_share=stream.token_share(figures.tokens_mean),
             overhead=overhead(rows),
             bundle=str(stream.bundle.folder),
             model=stream.bundle.manifest.name,

@@ -74,6 +74,11 @@ class Outputs:
                 sink.learn(about)
             sink.begin(first)
 
+    def learn(self, about: About) -> None:
+        """Another bundle runs from here on, of the same classes."""
+        for sink in self._sinks.values():
+            sink.learn(about)
+
     def wait_for_place(self) -> None:
         """Waits until another frame may be begun: here none is in the way."""
 

@@ -3,9 +3,13 @@
 from typing import TypeVar
 
 from edgeprune.base.errors import InputError, RunError
+from edgeprune.bundle import Bundle
+from edgeprune.runtime.about import About
 from edgeprune.runtime.cameras.capture import Capture
+from edgeprune.runtime.meters import Meter
 from edgeprune.runtime.outputs import Outputs
 from edgeprune.runtime.row import Row
+from edgeprune.runtime.stream import Stream
 from edgeprune.runtime.summary import CameraFigures
 from edgeprune.runtime.tasks import Result
 
@@ -26,6 +30,13 @@ class Recorded:
     def __init__(self, capture: Capture, outputs: Outputs):
         self.capture, self.outputs = capture, outputs
         self.frames = self.dropped = 0
+        self._learned: Bundle | None = None
+
+    def learn(self, stream: Stream, meter: Meter) -> None:
+        """Tells the outputs what runs, where that is another bundle than at the frame before."""
+        if self._learned is not stream.bundle:
+            self._learned = stream.bundle
+            self.outputs.learn(About.of(stream, meter, self.capture))
 
     def row(
         self,

@@ -171,6 +171,7 @@ class _Loop:
     def _process(self, took: Took) -> Result:
         """One frame from fit to record."""
         result = self._stream.process(took.frame, took.ahead)
+        self._recorded.learn(self._stream, self._measured.meter)
         loop_ms = self._own.before(took, result.facts)
         self._own.hand_over(
             result, self._recorded.row(result, took.dropped, took.wait_ms, *self._measured.now(), loop_ms)

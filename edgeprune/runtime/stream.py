@@ -44,7 +44,7 @@ class Stream:
         self.names = list(bundle.manifest.names)
         self._running = Running(bundle, session, chooser, governor)
         self._renewal: Renewal | None = None
-        self._frames = 0
+        self._frames = self._dense_tokens = 0
         self._began_ns = self._ended_ns = 0
         self._closed = False
 
@@ -67,8 +67,12 @@ class Stream:
 
     @property
     def all_tokens(self) -> int:
-        """What the dense model processes in a frame, summed over the blocks."""
+        """What the dense model of what runs now processes in a frame, summed over the blocks."""
         return self._running.all_tokens
+
+    def token_share(self, tokens_mean: float | None) -> float | None:
+        """What of the dense model's tokens a mean of all frames until now is; of several bundles each counts by its frames."""
+        return None if tokens_mean is None else tokens_mean * self._frames / self._dense_tokens
 
     @property
     def budget(self) -> Budget | None:
@@ -181,6 +185,7 @@ class Stream:
             result = self._running.process(frame, before, ahead)
         self._ended_ns = result.facts.end_ns
         self._frames += 1
+        self._dense_tokens += self._running.all_tokens
         self._began_ns = self._began_ns or result.facts.start_ns
         return result
 

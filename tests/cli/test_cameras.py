@@ -48,6 +48,10 @@ def test_a_restart_goes_on_with_each_record_folder(edgeprune: Type, tiny: Path, 
     ]  # fmt: skip
     report = json.loads(edgeprune("report", "etc/rows/front", "etc/rows/rear", "--json").out)
     assert [each["frames"] for each in report["records"]] == [12, 8]
+    said = edgeprune("report", "etc/rows/")
+    assert_one_line(
+        said, "etc/rows has a folder for each camera; name these: edgeprune report etc/rows/front etc/rows/rear"
+    )
 
 
 def test_they_are_shown(edgeprune: Type, tiny: Path, frames: Path) -> None:
@@ -86,14 +90,19 @@ def test_exit_code_3_where_one_was_lost(edgeprune: Type, tiny: Path, frames: Pat
     ("line", "words"),
     {
         "cameras: {}": ["run.yaml: cameras is empty"],
-        "cameras: [0, 1]": ["run.yaml: cameras: input should be a valid dictionary"],
-        "cameras: 0": ["run.yaml: cameras: input should be a valid dictionary"],
+        "cameras:": ["run.yaml: cameras is empty; give it a value or leave it out"],
+        "cameras: [0, 1]": ["run.yaml: cameras: expected a name for each, such as front: ..., found list"],
+        "cameras: 0": ["run.yaml: cameras: expected a name for each, such as front: ..., found int"],
+        "cameras: {yes: 0}": ["run.yaml: cameras: True is no text in YAML; write it in quotes"],
+        "cameras: {2026-11-27: 0}": ["run.yaml: cameras: 2026-11-27 is no text in YAML"],
         "cameras: {a: 0, a: 1}": ["'a' is there twice"],
         "cameras: {a/b: 0}": ["run.yaml: cameras: 'a/b' is no name"],
         "cameras: {a=b: 0}": ["run.yaml: cameras: ", "'a=b' is no name"],
-        "cameras: {a: }": ["run.yaml: cameras.a: input should be a valid string, found None"],
+        "cameras: {a: }": ["run.yaml: cameras.a is empty; give it a camera"],
         "cameras: {a: ''}": ["run.yaml: cameras.a is empty; give it a camera"],
-        "cameras: {0: /dev/video0}": ["run.yaml: cameras", "0"],
+        "cameras: {0: /dev/video0}": [
+            "run.yaml: cameras: 0 is no text in YAML; write it in quotes, '0', or call it cam-1"
+        ],
         "cameras: {a: nowhere.mp4}": ["run.yaml: cameras.a: no camera, file or folder", "etc/nowhere.mp4"],
         "cameras: {a: ../frames}\ncamera: 0": [
             "run.yaml: camera: the configuration names several",

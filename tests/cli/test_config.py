@@ -38,6 +38,11 @@ def test_options_come_from_the_file_paths_from_its_folder_and_what_is_typed_wins
     assert edgeprune("run", "--config", path).code == 0
 
 
+def test_off_is_a_word(edgeprune: Type, tiny: Path, frames: Path) -> None:
+    path = write(tiny, "camera: ../frames", "frames: 2", "pipeline: off")  # YAML's false
+    assert json.loads(edgeprune("run", "--config", path, "--json").out)["pipeline"] == "off"
+
+
 def test_a_restart_goes_on_with_a_record_in_a_folder(edgeprune: Type, tiny: Path, frames: Path) -> None:
     path = write(tiny, "camera: ../frames", "record: rows/", "frames: 2")
     for start in (1, 2):
@@ -65,8 +70,11 @@ def test_a_restart_goes_on_with_a_record_in_a_folder(edgeprune: Type, tiny: Path
         "budget: [33ms, 10W]": ["run.yaml: budget: input should be a valid string"],
         "loop: 1": ["run.yaml: loop: input should be a valid boolean"],
         "view: true": ["run.yaml: view: input should be a valid string, found True"],
+        "pipeline: on": ["run.yaml: pipeline: input should be a valid string, found True"],
         "precision: int9": ["run.yaml: precision: 'int9' is not one of"],
         "bucket: ''": ["run.yaml: bucket is empty"],
+        "record:": ["run.yaml: record is empty; give it a value or leave it out"],
+        "camera: ~": ["run.yaml: camera is empty"],
         "record: [a, b]": ["run.yaml: record: input should be a valid string"],
         "meter: none": ["'meter' is there twice"],
     }.items(),

@@ -100,3 +100,10 @@ def test_the_summary_says_what_decoded_and_labels_have_the_size_that_frames_came
     )
     second = sorted(Path("maps").iterdir())[1]
     assert np.asarray(Image.open(second / "00000000.png")).shape == (bundles.H, bundles.W)
+    cameras = "{film: film.mkv, street: 'synthetic://street?height=32&width=48&frames=2'}"
+    Path("run.yaml").write_text(f"bundle: {tiny}\nmeter: none\ndecode: scaled\ncameras: {cameras}\n")
+    own = json.loads(edgeprune("run", "--config", "run.yaml", "--json").out)["cameras"]
+    assert {name: each["camera"]["decoder"] for name, each in own.items()} == {
+        "film": summary["camera"]["decoder"],
+        "street": None,
+    }

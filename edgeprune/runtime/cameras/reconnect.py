@@ -40,7 +40,7 @@ class Reconnecting(Capture):
         opener: opens another; its InputError and RunError are failures that may pass.
         give_up_s: from a failure on, so long without a frame; then `CameraGivenUp`.
         alive: told at each attempt that somebody is at work.
-        alone: whether nothing goes on without it.
+        name: among several, which go on without it; their addresses may look alike once passwords are hidden.
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class Reconnecting(Capture):
         opener: Opener,
         give_up_s: float,
         alive: Callable[[], None] = SERVICE_MANAGER.is_alive,
-        alone: bool = True,
+        name: str = "",
     ):
         super().__init__(source)
-        self._opener, self._give_up_s, self._alive, self._alone = opener, give_up_s, alive, alone
+        self._opener, self._give_up_s, self._alive, self._name = opener, give_up_s, alive, name
         self._closed = False
         self._reading: NewestFrame | None = NewestFrame(source)  # of this connection
         self._hanging: list[NewestFrame] = []  # what is left of those before
@@ -84,7 +84,7 @@ class Reconnecting(Capture):
         try:
             return self._frame_of(self._reading, timeout_s, until_ns)
         except LOST as error:
-            if self._alone and not self._next_index:
+            if not self._name and not self._next_index:
                 raise
             return self._reconnect(error, timeout_s, until_ns)
 
@@ -109,11 +109,12 @@ class Reconnecting(Capture):
         if self._closed:
             return None
         began_s = said_s = time.monotonic()
+        of = f"camera {self._name}: " if self._name else ""
         if self._last_s - self._first_s > STEADY_S:
             self._pause_s = FIRST_PAUSE_S
         last: Exception = lost
         attempts = 0
-        logger.warning(f"{_what(lost)}; reconnecting for up to {shown_duration(self._give_up_s)}")
+        logger.warning(f"{of}{_what(lost)}; reconnecting for up to {shown_duration(self._give_up_s)}")
         while self._pause(began_s + self._give_up_s, until_ns):
             attempts += 1
             try:
@@ -122,12 +123,12 @@ class Reconnecting(Capture):
                 last = error
                 if time.monotonic() - said_s > PROGRESS_S:
                     said_s = time.monotonic()
-                    logger.info(f"no frame for {shown_duration(said_s - began_s)}: {_what(last)}")
+                    logger.info(f"{of}no frame for {shown_duration(said_s - began_s)}: {_what(last)}")
                 continue
             if got:
                 self.reconnects += 1
                 away = shown_duration(time.monotonic() - began_s)
-                logger.info(f"camera {self.source.uri} is back after {away}, with frame {got[0].index}")
+                logger.info(f"{of or 'camera '}{self.source.uri} is back after {away}, with frame {got[0].index}")
             return got
         if self._closed or (until_ns is not None and time.monotonic_ns() >= until_ns):
             return None
@@ -185,12 +186,12 @@ def open_lasting(
     opener: Opener,
     give_up_s: float,
     alive: Callable[[], None] = SERVICE_MANAGER.is_alive,
-    alone: bool = True,
+    name: str = "",
 ) -> Capture:
     """The frames of a source; of a camera that is opened anew where it is lost, unless `give_up_s` is 0. Else as
     `Reconnecting`."""
     if is_camera(source) and give_up_s:
-        return Reconnecting(source, opener, give_up_s, alive, alone)
+        return Reconnecting(source, opener, give_up_s, alive, name)
     return open_capture(source)
 
 

@@ -93,14 +93,15 @@ def open_several(
             opened.callback(source.close)
         if options.give_up is not None and not any(map(is_camera, sources.values())):
             raise InputError("no camera is a live one, which could be lost; leave --give-up out")
-        of_all = {"realtime": False, "loop": False, "give_up": None, "budget": _budget_of_all(options, len(cameras))}
+        of_cameras = {"realtime": False, "loop": False, "decode": None, "give_up": None}
+        of_all = of_cameras | {"budget": _budget_of_all(options, len(cameras))}
         stream = open_stream(bundle, None, options.model_copy(update=of_all), meter, renewed)
         opened.pop_all()
     give_up_s = GIVE_UP_S if options.give_up is None else options.give_up
     captures = {
         # the loop itself gives signs of life: a thread that opens a camera anew would while the loop hangs
         name: open_lasting(
-            source, partial(open_source, cameras[name], wanted[name]), give_up_s, alive=lambda: None, alone=False
+            source, partial(open_source, cameras[name], wanted[name]), give_up_s, alive=lambda: None, name=name
         )
         for name, source in sources.items()
     }

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from edgeprune.base.ending import at_stop, ending
-from edgeprune.base.errors import InputError, RunError
+from edgeprune.base.errors import InputError, RunError, one_line
 from edgeprune.base.service_manager import SERVICE_MANAGER
 from edgeprune.runtime.about import About
 from edgeprune.runtime.budget.kept import budget_figures
@@ -175,6 +175,7 @@ class _Loop:
         try:
             if not recorded.frames:
                 recorded.outputs.begin(frame, About.of(self._stream, self._measured.meter, recorded.capture))
+            recorded.learn(self._stream, self._measured.meter)
             row = recorded.row(result, dropped, wait_ms, *self._measured.now(), self._own_ms(result.facts))
             row = recorded.outputs.add(result, row)
         except FAILURES as error:
@@ -222,7 +223,7 @@ class _Loop:
             camera.failure = recorded.with_what_is_left(failure)
             left = [other for other, each in self._cameras.items() if not each.ended]
             go_on = f"; {', '.join(left)} {'goes' if len(left) == 1 else 'go'} on" if left and how == "failure" else ""
-            logger.warning(f"camera {name} is lost: {camera.failure}{go_on}")
+            logger.warning(one_line(f"camera {name} is lost: {camera.failure}{go_on}"))
 
     @property
     def _how(self) -> str:

@@ -10,7 +10,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from edgeprune.base.errors import InputError, RunError, nearest
+from edgeprune.base.errors import InputError, RunError, nearest, one_line
 from edgeprune.runtime.cameras.source import FrameSource
 from edgeprune.runtime.row import Row, milliseconds
 from edgeprune.runtime.sinks.sink import Sink
@@ -84,4 +84,4 @@ class Call(Sink):
 def _said(error: BaseException) -> str:
     """`robot.py:12: ValueError: bad`."""
     at = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{Path(at.filename).name}:{at.lineno}: {type(error).__name__}: {error}"
+    return one_line(f"{Path(at.filename).name}:{at.lineno}: {type(error).__name__}: {error}")

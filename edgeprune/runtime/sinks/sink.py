@@ -28,7 +28,7 @@ class Sink:
         return None
 
     def learn(self, about: About) -> None:
-        """Hears what the run is of, before `begin`."""
+        """Hears what the run is of, before `begin`, and again where another bundle runs: in the thread of the loop."""
 
     def bound(self, keep_bytes: int) -> None:
         """Hears how much of the disk an endless output may take, before `begin`; others have no use for it."""

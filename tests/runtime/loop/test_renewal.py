@@ -22,6 +22,7 @@ from edgeprune.runtime.engines import ENGINES, Session
 from edgeprune.runtime.engines.bound import Outputs
 from edgeprune.runtime.meters import open_meter
 from edgeprune.runtime.opening import StreamOptions, open_stream
+from edgeprune.runtime.outputs import Outputs as AllOutputs
 from edgeprune.runtime.renewal import Renewal, identity_of
 from edgeprune.runtime.run import run
 from edgeprune.runtime.running import Running
@@ -301,7 +302,11 @@ class Renewed(Scripted):
             yield picture
 
 
-def test_the_record_goes_on_and_the_summary_counts(place: Place, tmp_path: Path) -> None:
+def test_the_record_goes_on_and_the_summary_counts(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    monkeypatch.setattr(AllOutputs, "learn", lambda self, about: heard.append(about.model))
     record = tmp_path / "rows.csv"
     stream = place.stream(source=Renewed(place))
     summary, failure = run(stream, open_meter("none"), outputs={"record": str(record)})
@@ -309,7 +314,17 @@ def test_the_record_goes_on_and_the_summary_counts(place: Place, tmp_path: Path)
     assert failure is None and [int(row["index"]) for row in read(record)] == list(range(400))
     content = summary.to_json()
     assert content["renewals"] == {"switched": 1, "rolled_back": 0, "refused": 0, "reason": None}
-    assert content["bundle"] == str(place.folder / "second")
+    assert content["bundle"] == str(place.folder / "second") and heard == ["first", "second"]  # the page says what runs
+
+
+def test_the_share_of_tokens_is_of_each_bundle_by_its_frames(place: Place) -> None:
+    with place.stream() as stream:
+        dense = stream.all_tokens
+        stream.segment(scripted_frame(0))
+        assert stream.token_share(None) is None and stream.token_share(dense / 2) == 0.5
+        stream._running.all_tokens = 3 * dense  # as of a larger input
+        stream.segment(scripted_frame(1))
+        assert stream.token_share(dense) == 0.5
 
 
 def test_a_stream_is_renewed_where_that_is_wanted(place: Place) -> None:

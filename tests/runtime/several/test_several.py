@@ -24,6 +24,7 @@ from edgeprune.runtime.choose import make_chooser
 from edgeprune.runtime.engines import Session
 from edgeprune.runtime.meters import open_meter
 from edgeprune.runtime.opening import StreamOptions
+from edgeprune.runtime.outputs import Outputs
 from edgeprune.runtime.run import Limits
 from edgeprune.runtime.several.names import outputs_of_cameras
 from edgeprune.runtime.several.opening import Opened, open_several
@@ -150,15 +151,17 @@ def test_one_that_is_lost_ends_by_itself_and_its_record_stays(start: Start, tmp_
     assert summary.cameras["lost"].outputs["record"] == str(tmp_path / "rows-lost.partial.csv")
 
 
-def test_an_output_that_fails_ends_its_camera_alone(start: Start) -> None:
+def test_an_output_that_fails_ends_its_camera_alone(start: Start, said: list[str]) -> None:
     def refuse(result: Result) -> None:
         if result.camera == "rear" and result.index == 2:
-            raise ValueError("enough")
+            raise ValueError("enough\nof it")
 
     _Calls.called = refuse
     summary, failure = start({"front": Scripted(10), "rear": Scripted(10)}, {"call": f"{__name__}:called"})
     assert {name: each.figures.frames for name, each in summary.cameras.items()} == {"front": 10, "rear": 2}
     assert "1 of 2 cameras was lost: rear: " in str(failure) and "failed on frame 2: " in str(failure)
+    assert not any("\n" in line for line in (*said, str(summary.cameras["rear"].failure)))
+    assert any("enough of it" in line for line in said)
 
 
 def test_a_flaw_of_ours_is_no_lost_camera(start: Start, tmp_path: Path) -> None:
@@ -241,7 +244,9 @@ def test_an_output_that_can_not_be_begun_leaves_nothing(start: Start, tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
-def test_a_camera_that_is_not_there_yet_comes_later(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_camera_that_is_not_there_yet_comes_later(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
     """As after a power cut: its network is slower than this machine."""
     asked: list[float] = []
 
@@ -263,6 +268,8 @@ def test_a_camera_that_is_not_there_yet_comes_later(bundle: Bundle, monkeypatch:
     assert late.figures.frames + late.figures.dropped == 20 and late.camera.reconnects == 1
     assert summary.cameras["steady"].figures.frames > 45 and summary.cameras["steady"].ended == "finished"
     assert str(failure).startswith("1 of 2 cameras was lost: late: it is gone; given up after 1.5 s")
+    assert "camera late: nobody answers; reconnecting for up to 1.5 s" in said
+    assert any(line.startswith("camera late: late://") and " is back after " in line for line in said)
 
 
 def test_where_all_are_away_that_is_an_error(bundle: Bundle, said: list[str]) -> None:
@@ -302,7 +309,12 @@ def test_opening(bundle: Bundle, said: list[str], tmp_path: Path) -> None:
     assert threading.active_count() <= before
 
 
-def test_a_new_bundle_is_switched_to_for_all_at_once(place: Place, tmp_path: Path) -> None:
+def test_a_new_bundle_is_switched_to_for_all_at_once(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    monkeypatch.setattr(Outputs, "learn", lambda self, about: heard.append(about.model))
+
     def put(result: Result) -> None:
         if result.camera == "b" and result.index == 3:
             place.put("second")
@@ -317,4 +329,4 @@ def test_a_new_bundle_is_switched_to_for_all_at_once(place: Place, tmp_path: Pat
     assert failure is None and summary.renewals
     assert (summary.renewals.switched, summary.renewals.rolled_back, summary.renewals.refused) == (1, 0, 0)
     assert [int(row["index"]) for row in read(tmp_path / "a.csv")] == list(range(summary.cameras["a"].figures.frames))
-    assert summary.cameras["b"].figures.frames > 30
+    assert summary.cameras["b"].figures.frames > 30 and sorted(heard) == ["first", "first", "second", "second"]
