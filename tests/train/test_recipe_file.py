@@ -8,6 +8,7 @@ import yaml
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.reading import ROOT, parse
+from edgeprune.lab.peers import PEERS
 from edgeprune.train.leave_out import leave_out
 from edgeprune.train.named import check_named
 from edgeprune.train.recipe import Recipe
@@ -124,6 +125,9 @@ def test_a_shipped_recipe_is_one(name: str) -> None:
 
 def is_left_by_another(path: str) -> bool:
     out, train, recipe, checkpoint = path.split("/")
+    if (out, train) == ("out", "peers"):  # of `python -m edgeprune.lab.peers`
+        peer = load_recipe(ROOT / "lab" / "peers" / "recipes" / "camvid-peer.yaml")
+        return recipe in PEERS and Path(checkpoint).stem in peer.phases
     return (
         (out, train) == ("out", "train") and recipe in SHIPPED and Path(checkpoint).stem in load_recipe(recipe).phases
     )
