@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edgeprune.model.policy import EXCLUDED_SCORE, Select
 from edgeprune.model.schedule import Schedule
-from edgeprune.pruning.stagger import even_scores
+from edgeprune.pruning.stagger import even_scores, turns
 
 
 def select_top(candidates: Sequence[int]) -> Select:
@@ -64,25 +64,25 @@ def select_staggered(schedule: Schedule, counts: Sequence[int], gates: Sequence[
     missed one. What is the same everywhere starves the same tokens at every gate; this is the stronger control.
 
     Args:
-        gates: the decisions, in their order, that let tokens skip a block and take them back; others are as in
-            `select_uniform`.
+        gates: the decisions, in their order, that let tokens skip a block and take them back (`TokenPolicy.returning`); others
+            are as in `select_uniform`.
     """
-    even = select_uniform(schedule, counts)
-    chosen = schedule.candidates(counts)
-    best = select_top(chosen)
-    moved: dict[int, float] = {}
+    even, best = select_uniform(schedule, counts), select_top(schedule.candidates(counts))
+    there, shares = schedule.tokens, []
+    for decision, count in enumerate(counts):
+        if decision in gates:
+            shares.append(count / there)
+        else:  # what it takes away stays away
+            there = count
+    grid = schedule.candidate_grid(gates[0])
+    assert grid is not None  # what a gate chooses of are tokens
+    turn_of = dict(zip(gates, turns(grid, shares), strict=True))
 
     def select(decision: int, scores_BS: Tensor) -> Tensor:
-        if decision not in gates:
+        if decision not in turn_of:
             return even(decision, scores_BS)
-        if decision == gates[0]:
-            moved.clear()
-        grid = schedule.candidate_grid(decision)
-        assert grid is not None  # what a gate chooses of are tokens
-        there_BS = scores_BS > EXCLUDED_SCORE
-        table_BS = ((even_scores(grid, scores_BS.device) + sum(moved.values())) % 1.0).expand_as(scores_BS)
-        moved[decision] = chosen[decision] / float(there_BS.sum(-1).float().mean())
-        return best(decision, table_BS.masked_fill(~there_BS, EXCLUDED_SCORE))
+        table_BS = turn_of[decision].to(scores_BS.device).expand_as(scores_BS)
+        return best(decision, table_BS.masked_fill(scores_BS <= EXCLUDED_SCORE, EXCLUDED_SCORE))
 
     return select
 

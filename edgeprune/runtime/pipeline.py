@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from edgeprune.base.ending import asked, held, leave_behind
 from edgeprune.base.errors import InputError, RunError, choose
+from edgeprune.runtime.about import About
 from edgeprune.runtime.cameras.capture import is_camera
 from edgeprune.runtime.cameras.source import Frame, FrameSource
 from edgeprune.runtime.outputs import Outputs, taken_ms
@@ -122,8 +123,8 @@ class OutputsBeside(Outputs):
     that writes nothing and hangs.
     """
 
-    def begin(self, *first: object) -> None:
-        super().begin(*first)  # type: ignore[arg-type]
+    def begin(self, first: Frame, about: About | None = None) -> None:
+        super().begin(first, about)
         self._places = Places()
         self._given: SimpleQueue[tuple[Result, Row] | None] = SimpleQueue()
         self._failure: BaseException | None = None

@@ -9,7 +9,8 @@ from edgeprune.export.parity import measure_parity
 from edgeprune.model.policy import Bucket
 from edgeprune.pruning.methods.random import Random
 from edgeprune.pruning.methods.uniform import Uniform
-from edgeprune.pruning.selection import even_scores, select_top, select_uniform
+from edgeprune.pruning.selection import select_top, select_uniform
+from edgeprune.pruning.stagger import even_scores
 from tests import models
 
 

@@ -1,5 +1,6 @@
 """What a sink writes, under its partial name until it has its final one; and where it lies meanwhile."""
 
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
@@ -13,7 +14,7 @@ from edgeprune.base.outputs import (
 )
 
 
-class Partial:
+class Partial(ABC):
     """A file or a folder that is being written.
 
     Attributes:
@@ -25,8 +26,9 @@ class Partial:
         self.partial = partial
         self.kept: Path | None = partial
 
+    @abstractmethod
     def _rename(self, name: Path) -> None:
-        raise NotImplementedError
+        """Closes it and gives it a name. Raises as `finish`."""
 
     def finish(self, name: Path) -> None:
         """Ends it and gives it `name`: its final one, or `partial` where it stays unfinished.

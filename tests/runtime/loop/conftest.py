@@ -15,11 +15,13 @@ from edgeprune.runtime.choose import Chooser, make_chooser
 from edgeprune.runtime.engines import ENGINES, Session
 from edgeprune.runtime.meters import Meter, open_meter
 from edgeprune.runtime.pipeline import PIPELINES
-from edgeprune.runtime.run import Limits, run
+from edgeprune.runtime.row import Row
+from edgeprune.runtime.run import Limits, Outcome, run
 from edgeprune.runtime.sinks import SINKS
 from edgeprune.runtime.stream import Stream
+from edgeprune.runtime.tasks import Result
 from tests import bundles
-from tests.runtime.loop.fakes import scripted_frame
+from tests.runtime.loop.fakes import CountingMeter, Log, Scripted, scripted_frame
 
 
 class Ended(NamedTuple):
@@ -77,3 +79,36 @@ def start(bundle: Bundle, session: Session, request: pytest.FixtureRequest) -> C
         return Ended(summary.to_json(), failure)
 
     return start_run
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Log]:
+    """log(act): what takes the place of the page in the runs that follow."""
+
+    def make(act: Callable[[Result, Row], Row | None] = lambda result, row: None, key: str = "view") -> Log:
+        made = Log(act)
+        monkeypatch.setitem(SINKS, key, SINKS[key]._replace(output=lambda name: None, open=lambda *_: made))
+        return made
+
+    return make
+
+
+@pytest.fixture
+def go(bundle: Bundle, session: Session) -> Callable[..., Outcome]:
+    """go(pipeline, source, session=, chooser=, frames=, record=...): a run."""
+
+    def begin(
+        pipeline: str | None,
+        source: Scripted,
+        graphs: Any = None,
+        chooser: Chooser | None = None,
+        governor: Any = None,
+        frames: int | None = None,
+        **outputs: Any,
+    ) -> Outcome:
+        chooser = chooser or make_chooser("in-frame", bundle.manifest.buckets)
+        stream = Stream(bundle, graphs or session, chooser, open_capture(source), governor)
+        names = {key: str(name) for key, name in outputs.items()}
+        return run(stream, CountingMeter(), Limits(frames), names, pipeline=pipeline)
+
+    return begin

@@ -1,12 +1,22 @@
-"""A source that ends or fails on cue, and a meter that counts."""
+"""A source that ends or fails on cue, a sink that does as it is told, a session that counts, and a meter."""
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
 from edgeprune.runtime.cameras.source import FrameSource, Picture
+from edgeprune.runtime.engines import Session
+from edgeprune.runtime.engines.bound import Outputs as Answers
 from edgeprune.runtime.meters import Energy
+from edgeprune.runtime.row import Row
+from edgeprune.runtime.sinks import Sink
+from edgeprune.runtime.tasks import Result
 from tests import bundles
+
+WAIT_S = 60.0  # for another thread, on a machine that is slow
 
 
 class Scripted(FrameSource):
@@ -44,3 +54,47 @@ class CountingMeter:
     def stop(self) -> Energy:
         self.stopped += 1
         return Energy("measured by a fake", {"IN": 20.0, "CPU": 10.0}, 20.0, ("IN",), 11, 10.0, 1.0)
+
+
+class Log(Sink):
+    """A sink that does as it is told, in place of the page; it is told of each frame."""
+
+    def __init__(self, act: Callable[[Result, Row], Row | None]):
+        self._act = act
+        self.rows: list[Row] = []
+        self.threads: set[str] = set()
+
+    def add(self, result: Result, row: Row) -> Row:
+        self.threads.add(threading.current_thread().name)
+        row = self._act(result, row) or row
+        self.rows.append(row)
+        return row
+
+
+class Steps:
+    """A session that counts the frames that were begun and done, and may wait before one."""
+
+    def __init__(self, session: Session, before: Callable[[int], object] = lambda index: None):
+        self._session, self._before = session, before
+        self.begun = self.done = 0
+
+    def start(self, frame_HW3: np.ndarray) -> int:
+        self._before(self.begun)
+        self.begun += 1
+        return self._session.start(frame_HW3)
+
+    def finish(self, bucket: str) -> Answers:
+        found = self._session.finish(bucket)
+        self.done += 1
+        return found
+
+    def describe(self) -> dict[str, Any]:
+        return self._session.describe()
+
+
+def until(condition: Callable[[], bool]) -> bool:
+    """Whether it comes true, in time."""
+    end_s = time.monotonic() + WAIT_S
+    while not condition() and time.monotonic() < end_s:
+        time.sleep(0.001)
+    return condition()

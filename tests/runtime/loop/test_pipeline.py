@@ -1,7 +1,5 @@
 """Frames that are fitted, drawn and written beside the graphs: in order, as many as before, and no more than two at a time."""
 
-import _thread
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,119 +9,26 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from edgeprune.base.errors import InputError, RunError
+from edgeprune.base.errors import InputError
 from edgeprune.bundle import Bundle
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.runtime.budget.costs import BucketCosts
 from edgeprune.runtime.budget.governor import Governor
 from edgeprune.runtime.budget.wanted import parse_budget
-from edgeprune.runtime.cameras.capture import open_capture
 from edgeprune.runtime.cameras.source import Frame, Picture
-from edgeprune.runtime.choose import Chooser, make_chooser
+from edgeprune.runtime.choose import make_chooser
 from edgeprune.runtime.engines import Session
-from edgeprune.runtime.engines.bound import Outputs as Answers
-from edgeprune.runtime.pipeline import PIPELINES, OutputsBeside, Places, choose_pipeline
+from edgeprune.runtime.pipeline import PIPELINES, Places, choose_pipeline
 from edgeprune.runtime.row import Row
-from edgeprune.runtime.run import CutShort, Limits, Outcome, run
+from edgeprune.runtime.run import Outcome
 from edgeprune.runtime.running import Counted, Fitted, Running
-from edgeprune.runtime.sinks import SINKS, Sink
 from edgeprune.runtime.stream import Stream
 from edgeprune.runtime.tasks import Result
 from tests import bundles
-from tests.runtime.loop.fakes import CountingMeter, Scripted, scripted_frame
+from tests.runtime.loop.fakes import WAIT_S, Log, Scripted, Steps, scripted_frame, until
 from tests.runtime.rows import ledger_of, read
 
-WAIT_S = 60.0  # for another thread, on a machine that is slow
 BESIDE = [name for name, pipeline in PIPELINES.items() if pipeline.outputs]
-
-
-class Log(Sink):
-    """A sink that does as it is told, in place of the page; it is told of each frame."""
-
-    def __init__(self, act: Callable[[Result, Row], Row | None]):
-        self._act = act
-        self.rows: list[Row] = []
-        self.threads: set[str] = set()
-
-    def add(self, result: Result, row: Row) -> Row:
-        self.threads.add(threading.current_thread().name)
-        row = self._act(result, row) or row
-        self.rows.append(row)
-        return row
-
-
-class Steps:
-    """A session that counts the frames that were begun and done, and may wait before one."""
-
-    def __init__(self, session: Session, before: Callable[[int], object] = lambda index: None):
-        self._session, self._before = session, before
-        self.begun = self.done = 0
-
-    def start(self, frame_HW3: np.ndarray) -> int:
-        self._before(self.begun)
-        self.begun += 1
-        return self._session.start(frame_HW3)
-
-    def finish(self, bucket: str) -> Answers:
-        found = self._session.finish(bucket)
-        self.done += 1
-        return found
-
-    def describe(self) -> dict[str, Any]:
-        return self._session.describe()
-
-
-@pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Log]:
-    """log(act): what takes the place of the page in the runs that follow."""
-
-    def make(act: Callable[[Result, Row], Row | None] = lambda result, row: None, key: str = "view") -> Log:
-        made = Log(act)
-        monkeypatch.setitem(SINKS, key, SINKS[key]._replace(output=lambda name: None, open=lambda *_: made))
-        return made
-
-    return make
-
-
-@pytest.fixture
-def go(bundle: Bundle, session: Session) -> Callable[..., Outcome]:
-    """go(pipeline, source, session=, chooser=, frames=, record=...): a run."""
-
-    def begin(
-        pipeline: str | None,
-        source: Scripted,
-        graphs: Any = None,
-        chooser: Chooser | None = None,
-        governor: Any = None,
-        frames: int | None = None,
-        **outputs: Any,
-    ) -> Outcome:
-        chooser = chooser or make_chooser("in-frame", bundle.manifest.buckets)
-        stream = Stream(bundle, graphs or session, chooser, open_capture(source), governor)
-        names = {key: str(name) for key, name in outputs.items()}
-        return run(stream, CountingMeter(), Limits(frames), names, pipeline=pipeline)
-
-    return begin
-
-
-def make_slow(chooser: Chooser, hanging: threading.Event) -> Chooser:
-    """The fourth frame is in the graphs until the third hangs in its sink."""
-    calls = iter(range(100))
-
-    def choose(count: int) -> str:
-        if next(calls) == 3:
-            assert hanging.wait(WAIT_S)
-        return chooser(count)
-
-    return choose
-
-
-def until(condition: Callable[[], bool]) -> bool:
-    """Whether it comes true, in time."""
-    end_s = time.monotonic() + WAIT_S
-    while not condition() and time.monotonic() < end_s:
-        time.sleep(0.001)
-    return condition()
 
 
 def test_every_pipeline_finds_and_writes_the_same(go: Callable[..., Outcome], tmp_path: Path) -> None:
@@ -201,153 +106,6 @@ def test_a_result_outlives_the_next_frames_graphs(
         assert np.array_equal(image_HW3, scripted_frame(index))
         expected_hw = bundles.expected_labels(image_HW3, bucket)
         assert np.array_equal(label_HW, expected_hw.repeat(bundles.CELL, 0).repeat(bundles.CELL, 1))
-
-
-@pytest.mark.parametrize("pipeline", PIPELINES)
-@pytest.mark.parametrize("at", [0, 3, 7])
-def test_a_sink_that_fails_ends_the_run_with_what_came_before(
-    go: Callable[..., Outcome], log: Callable[..., Log], tmp_path: Path, pipeline: str, at: int
-) -> None:
-    """The last frame's failure, too, which only the end of the run hears of."""
-
-    def fail(result: Result, row: Row) -> None:
-        if result.index == at:
-            raise RunError("the broker is gone")
-
-    sink = log(fail)
-    summary, failure = go(pipeline, Scripted(8), view="0", record=tmp_path / "rows.csv")
-    kept = tmp_path / "rows.partial.csv"
-    left = f"{at} frames until then are in {kept}" if at else "no frame was processed before"
-    assert str(failure) == f"the broker is gone; {left}" and isinstance(failure, RunError)
-    assert (summary.ended, summary.figures.frames, len(sink.rows)) == ("failure", at, at)
-    assert not at or len(read(kept)) == at
-    assert [path.name for path in tmp_path.iterdir()] == ([kept.name] if at else [])
-
-
-@pytest.mark.parametrize("pipeline", PIPELINES)
-def test_a_file_that_the_system_refuses_is_a_failure(
-    go: Callable[..., Outcome], log: Callable[..., Log], pipeline: str
-) -> None:
-    def fail(result: Result, row: Row) -> None:
-        if result.index == 4:
-            raise OSError(5, "Input/output error", "a.bin")
-
-    log(fail)
-    _, failure = go(pipeline, Scripted(5), view="0")
-    assert str(failure) == "a.bin: Input/output error; 4 frames until then were processed"
-
-
-@pytest.mark.parametrize("pipeline", PIPELINES)
-def test_what_nobody_foresaw_reaches_the_caller(
-    go: Callable[..., Outcome], log: Callable[..., Log], pipeline: str
-) -> None:
-    """And keeps nobody waiting."""
-
-    def fail(result: Result, row: Row) -> None:
-        raise SystemExit(7)
-
-    log(fail)
-    with pytest.raises(SystemExit):
-        go(pipeline, Scripted(50), view="0")
-
-
-@pytest.mark.parametrize("pipeline", PIPELINES)
-def test_ctrl_c_loses_no_frame_that_was_handed_over(
-    go: Callable[..., Outcome], log: Callable[..., Log], tmp_path: Path, pipeline: str
-) -> None:
-    calls = iter(range(100))
-
-    def interrupted(count: int) -> str:
-        if next(calls) == 4:
-            raise KeyboardInterrupt
-        return "full"
-
-    log(lambda result, row: time.sleep(0.03))
-    summary, failure = go(pipeline, Scripted(50), chooser=interrupted, view="0", record=tmp_path / "rows.csv")
-    assert failure is None and summary.ended == "interrupted"
-    assert len(read(tmp_path / "rows.csv")) == summary.figures.frames == 4
-
-
-@pytest.mark.parametrize("pipeline", BESIDE)
-def test_a_sink_that_writes_nothing_and_hangs_keeps_no_run_from_its_end(
-    go: Callable[..., Outcome], log: Callable[..., Log], tmp_path: Path, pipeline: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where the run is ended from outside. Its frame is in no file, then or later."""
-    hanging, comes_back = threading.Event(), threading.Event()
-
-    def hang(result: Result, row: Row) -> None:
-        if result.index == 2:
-            hanging.set()
-            comes_back.wait(WAIT_S)
-
-    def interrupted(count: int) -> str:
-        if hanging.is_set():
-            raise KeyboardInterrupt
-        return "full"
-
-    monkeypatch.setattr("edgeprune.runtime.pipeline.asked", hanging.is_set)
-    left: list[threading.Thread] = []
-    monkeypatch.setattr("edgeprune.runtime.pipeline.leave_behind", left.append)
-    log(hang)
-    slow = make_slow(interrupted, hanging)
-    summary, failure = go(pipeline, Scripted(50), chooser=slow, view="0", record=tmp_path / "rows.csv")
-    assert failure is None and summary.ended == "interrupted" and summary.figures.frames == 2
-    comes_back.set()
-    [thread] = left
-    thread.join(WAIT_S)
-    assert not thread.is_alive() and len(read(tmp_path / "rows.csv")) == 2
-
-
-@pytest.fixture
-def ctrl_c() -> Iterator[None]:
-    """Python's own handler of Ctrl-C, whatever a verb has installed in this process before."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.parametrize("pipeline", BESIDE)
-@pytest.mark.usefixtures("ctrl_c")
-def test_a_second_ctrl_c_waits_for_no_sink(
-    go: Callable[..., Outcome], log: Callable[..., Log], tmp_path: Path, pipeline: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hanging, draining, comes_back = threading.Event(), threading.Event(), threading.Event()
-    drain = OutputsBeside.drain
-
-    def drained(outputs: OutputsBeside) -> None:
-        draining.set()
-        drain(outputs)
-
-    def hang(result: Result, row: Row) -> None:
-        if result.index == 2:
-            hanging.set()
-            assert draining.wait(WAIT_S)
-            _thread.interrupt_main()
-            comes_back.wait(WAIT_S)
-
-    def interrupted(count: int) -> str:
-        if hanging.is_set():
-            raise KeyboardInterrupt
-        return "full"
-
-    monkeypatch.setattr(OutputsBeside, "drain", drained)
-    monkeypatch.setattr("edgeprune.runtime.pipeline.leave_behind", lambda thread: None)
-    log(hang, key="areas")
-    with pytest.raises(
-        CutShort, match=r"before its files were finished; 2 frames until then are in .*rows.partial.csv"
-    ):
-        chooser = make_slow(interrupted, hanging)
-        go(pipeline, Scripted(50), chooser=chooser, areas="areas.jsonl", record=tmp_path / "rows.csv")
-    assert len(read(tmp_path / "rows.partial.csv")) == 2
-    comes_back.set()
-
-
-@pytest.mark.parametrize("pipeline", PIPELINES)
-def test_no_thread_is_left(go: Callable[..., Outcome], log: Callable[..., Log], pipeline: str) -> None:
-    log()
-    go(pipeline, Scripted(50), frames=3, view="0")
-    go(pipeline, Scripted(4), view="0")
-    assert until(lambda: not {"outputs", "fit"} & {thread.name for thread in threading.enumerate()})
 
 
 class Fast(Scripted):
