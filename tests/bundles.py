@@ -147,9 +147,10 @@ def write_bundle(
     compiled_on_device: bool = False,
     meter: str = "auto",
     region: list[str] | None = None,
+    for_budgets: tuple[str, ...] = (),
 ) -> Bundle:
     """Writes and opens a bundle of the graphs above; one that isn't `gated` has the one bucket `full`. With a `region` the
-    manifest says that they process so many cells."""
+    manifest says that they process so many cells; buckets `for_budgets` are marked so."""
     most = "".join(region).count("#") if region else N
     graphs = {}
     for precision in precisions:
@@ -173,7 +174,7 @@ def write_bundle(
     }
     np.savez(folder / "references.npz", frames=frame_HW3[None], **labels)  # type: ignore[arg-type]
     manifest = Manifest(
-        schema_version=schema_of(region, precisions),
+        schema_version=schema_of(region, precisions, bool(for_budgets)),
         name="tiny",
         target=RuntimeSpec(
             name="test", engine=engine, compiled_on_device=compiled_on_device, power=Power(meter=meter)
@@ -191,7 +192,13 @@ def write_bundle(
         policy="svit" if gated else "dense",
         precisions=list(precisions),
         buckets=[
-            BucketEntry(name=name, counts=[first] * 9, first=first, token_layers=3 * most + 9 * first)
+            BucketEntry(
+                name=name,
+                counts=[first] * 9,
+                first=first,
+                token_layers=3 * most + 9 * first,
+                for_budgets=name in for_budgets,
+            )
             for name, first in names.items()
         ],
         graphs=graphs,

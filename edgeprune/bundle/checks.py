@@ -7,7 +7,7 @@ further look: every name leads to something, every count fits the grid.
 from collections.abc import Callable, Iterable, Sequence
 
 from edgeprune.base.errors import InputError
-from edgeprune.bundle.manifest import MANIFEST, MIXED, SCHEMA_OF_REGIONS, Manifest, named_files
+from edgeprune.bundle.manifest import MANIFEST, MIXED, SCHEMA_OF_BUDGETS, SCHEMA_OF_REGIONS, Manifest, named_files
 from edgeprune.bundle.onnx_files import is_inside
 from edgeprune.bundle.precisions import PRECISIONS
 from edgeprune.data.region import Region
@@ -84,6 +84,11 @@ def _check_buckets(manifest: Manifest, refuse: Refuse) -> None:
         if len(bucket.counts) != len(manifest.buckets[0].counts):
             raise refuse(f"bucket {bucket.name!r} has {len(bucket.counts)} counts, others another number")
         before = bucket.first
+    marks = [bucket.for_budgets for bucket in manifest.buckets]
+    if any(marks) and manifest.schema_version < SCHEMA_OF_BUDGETS:
+        raise refuse(f"buckets for budgets in a manifest of schema {manifest.schema_version}")
+    if marks[-1] or marks != sorted(marks, reverse=True):
+        raise refuse("buckets for budgets that are not the smallest ones")
     if before != most:
         raise refuse(f"the last bucket holds {before} tokens, expected the full {full}, {most}")
 

@@ -13,7 +13,7 @@ def inspect(bundle: Bundle) -> dict[str, Any]:
         `bundle`, `name`, `policy`, `target` (a `RuntimeSpec`: {name, engine, threads, ...}), `input` [H, W], `preprocess`,
         `labels` [H, W], `classes`, `depth`, `tokens` (of the whole input), `region` ({share, rows}; null: the whole frame),
         `precisions`,
-        `buckets` [{name, first, counts, token_layers, token_share}],
+        `buckets` [{name, first, counts, token_layers, token_share, for_budgets}],
         `engine_choice` and `precision_choice` (what was measured), `run` (the graph set that a run takes),
         `parity` (rows of the build), `graphs` [{graph, precision, file, bytes}], `files` [{file, bytes}], `bytes` (of all),
         `provenance`, `schema_version`.

@@ -29,8 +29,10 @@ from edgeprune.data.region import Region, Rows
 
 # 2: one_tail, which no later version writes or reads; 3: buckets.most of the target; 4: preprocess; 5: of the target what a
 # device needs, without `accuracy` and `lint`; the task, which no manifest before names; 6: region, of a bundle that has one;
-# 7: precision `int8-mlp`, likewise. The others are of the oldest that can say them, for an older runtime to read (`schema_of`)
-SCHEMA, SCHEMA_OF_REGIONS, SCHEMA_OF_WHOLE_FRAMES = 7, 6, 5
+# 7: precision `int8-mlp`, likewise; 8: buckets for budgets, likewise. A manifest without these three has the oldest schema that
+# can say it, for an older runtime to read (`schema_of`)
+SCHEMA, SCHEMA_OF_REGIONS, SCHEMA_OF_WHOLE_FRAMES = 8, 6, 5
+SCHEMA_OF_BUDGETS = 8
 PREPROCESS_BEFORE = "letterbox"  # up to schema 3 no manifest names it, and a run fitted frames so
 MANIFEST = "manifest.json"
 MIXED = "mixed"  # the name of a graph set whose buckets are of several precisions
@@ -52,6 +54,9 @@ class BucketEntry(Strict, frozen=True, strict=True):
     counts: list[Tokens] = Field(max_length=1000, description="tokens of each gated block")
     first: Tokens = Field(description="tokens at the first decision; the smallest bucket that holds the count is taken")
     token_layers: int = Field(ge=1, description="tokens processed, summed over all blocks")
+    for_budgets: bool = Field(
+        False, description="smaller than those that frames ask for: a frame gets it from a budget, or by its name"
+    )
 
 
 class GraphSet(Strict, frozen=True, strict=True):
@@ -152,9 +157,11 @@ class Manifest(Strict, frozen=True, strict=True):
         return self.tokens if region is None else region.tokens
 
 
-def schema_of(region: Sequence[str] | None, precisions: Iterable[str]) -> int:
-    """The schema of a manifest with this region and these precisions: the oldest that can say it."""
+def schema_of(region: Sequence[str] | None, precisions: Iterable[str], for_budgets: bool = False) -> int:
+    """The schema of a manifest with this region, these precisions, and buckets for budgets or none: the oldest that can
+    say it."""
     oldest = SCHEMA_OF_WHOLE_FRAMES if region is None else SCHEMA_OF_REGIONS
+    oldest = SCHEMA_OF_BUDGETS if for_budgets else oldest
     return max([oldest, *(PRECISIONS[each].schema for each in precisions)])
 
 
@@ -212,8 +219,10 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     hashes = {name: sha256(path) for name, path in files.items()}
     sizes = {name: path.stat().st_size for name, path in files.items()}
     hashed = manifest.model_copy(update={"files": hashes, "sizes": sizes})
-    # older runtimes know no such key, and refuse a manifest that has it
-    unsaid = {"region"} if hashed.region is None else None
+    # older runtimes know no such keys, and refuse a manifest that has them
+    unsaid: dict[str, Any] = {"region": True} if hashed.region is None else {}
+    if hashed.schema_version < SCHEMA_OF_BUDGETS:
+        unsaid["buckets"] = {"__all__": {"for_budgets"}}
     (folder / MANIFEST).write_text(hashed.model_dump_json(indent=1, exclude=unsaid) + "\n")
     return hashed
 

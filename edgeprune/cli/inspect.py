@@ -69,6 +69,8 @@ def inspect(options: InspectOptions) -> None:
         click.echo(f"a region of the frame matters, {content['region']['share']:.1%} of its patches:")
         click.echo("\n".join(content["region"]["rows"]))
     show_table(content["buckets"], BUCKET_COLUMNS)
+    if marked := [bucket["name"] for bucket in content["buckets"] if bucket["for_budgets"]]:
+        click.echo(f"for budgets alone, a frame asks for none of them: {', '.join(marked)}")
     show_table(parity_rows(opened.manifest), PARITY_COLUMNS)
     if content["engine_choice"]:
         show_table(content["engine_choice"], ENGINE_COLUMNS)

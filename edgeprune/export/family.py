@@ -76,11 +76,20 @@ def place_buckets(schedule: Schedule, spec: BucketFamily, occupancy_FG: list[lis
             # two cuts that round to the same deciding count are one bucket, with the larger need at every gate
             before = chosen.get(found[by], found)
             chosen[found[by]] = in_rows(schedule, [max(pair) for pair in zip(before, found, strict=True)])
-    for scale in small_scales(schedule):
-        small_counts = in_rows(schedule, _all_beyond(spec.most, schedule.counts_at(scale), schedule))
-        if small_counts[by] < min(chosen, default=schedule.tokens):
-            chosen[small_counts[by]] = small_counts
-    return [Bucket(f"k{first}", counts) for first, counts in sorted(chosen.items())] + [full]
+    asked = [Bucket(f"k{first}", counts) for first, counts in sorted(chosen.items())] + [full]
+    return [*_for_budgets(schedule, spec, asked[0]), *asked]
+
+
+def _for_budgets(schedule: Schedule, spec: BucketFamily, smallest: Bucket) -> list[Bucket]:
+    """The buckets at `small_scales` that are smaller than the smallest that frames ask for, smallest first."""
+    by = schedule.chosen_by
+    small = {
+        counts[by]: counts
+        for scale in small_scales(schedule)
+        for counts in [in_rows(schedule, _all_beyond(spec.most, schedule.counts_at(scale), schedule))]
+        if counts[by] < smallest.counts[by]
+    }
+    return [Bucket(f"k{first}", counts, for_budgets=True) for first, counts in sorted(small.items())]
 
 
 def small_scales(schedule: Schedule) -> list[float]:
@@ -92,10 +101,11 @@ def small_scales(schedule: Schedule) -> list[float]:
 def buckets_of_frames(
     schedule: Schedule, buckets: Sequence[Bucket], occupancy_FG: Sequence[Sequence[float]]
 ) -> list[int]:
-    """The number of the smallest bucket that holds what each frame asks for."""
+    """The number of the smallest bucket that holds what each frame asks for; none that is for budgets."""
     by = schedule.chosen_by
     needs_F = np.rint(np.asarray(occupancy_FG)[:, by] * schedule.tokens)
-    numbers_F: list[int] = np.searchsorted([bucket.counts[by] for bucket in buckets], needs_F).tolist()
+    asked = [bucket.counts[by] for bucket in buckets if not bucket.for_budgets]
+    numbers_F: list[int] = (np.searchsorted(asked, needs_F) + len(buckets) - len(asked)).tolist()
     return numbers_F
 
 

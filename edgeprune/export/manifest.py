@@ -34,7 +34,7 @@ def describe_bundle(
     model, card = spec.model, spec.card
     region = list(model.inside.region.rows) if model.inside else None
     return Manifest(
-        schema_version=schema_of(region, spec.precisions),
+        schema_version=schema_of(region, spec.precisions, any(bucket.for_budgets for bucket in spec.buckets)),
         name=card.name,
         task=model.spec.task,
         outputs=list(model.head.outputs),
@@ -69,6 +69,7 @@ def bucket_entry(bucket: Bucket, model: Segmenter) -> BucketEntry:
         counts=list(bucket.counts),
         first=bucket.counts[model.policy.schedule.chosen_by] if bucket.counts else model.policy.tokens,
         token_layers=model.policy.schedule.token_layers(bucket.counts),
+        for_budgets=bucket.for_budgets,
     )
 
 

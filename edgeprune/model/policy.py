@@ -74,10 +74,15 @@ class View:
 
 @dataclass(frozen=True)
 class Bucket:
-    """A whole schedule: one constant for each decision of the policy. Constant in the graph that is made of it."""
+    """A whole schedule: one constant for each decision of the policy. Constant in the graph that is made of it.
+
+    Attributes:
+        for_budgets: smaller than those that frames ask for: a frame gets it from a budget alone.
+    """
 
     name: str
     counts: tuple[int, ...]
+    for_budgets: bool = False
 
 
 @dataclass

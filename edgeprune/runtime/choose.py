@@ -21,7 +21,17 @@ def smallest_holding(buckets: Sequence[BucketEntry], count: int) -> BucketEntry:
 
 def in_frame(buckets: Sequence[BucketEntry]) -> Chooser:
     """The smallest bucket that holds this frame's own count: nothing over the threshold is ever lost."""
-    return lambda count: smallest_holding(buckets, count).name
+    asked = asked_for(buckets)
+    return lambda count: smallest_holding(asked, count).name
+
+
+def asked_for(buckets: Sequence[BucketEntry]) -> list[BucketEntry]:
+    """The buckets that a frame may ask for: those for budgets are left to a budget, where there are others.
+
+    A frame unlike those of the calibration may have few tokens over the threshold because the model does not know what it
+    sees, and would lose most in the smallest buckets (`docs/budgets.md`).
+    """
+    return [bucket for bucket in buckets if not bucket.for_budgets] or list(buckets)
 
 
 class PreviousFrame:
@@ -31,7 +41,7 @@ class PreviousFrame:
     """
 
     def __init__(self, buckets: Sequence[BucketEntry]):
-        self._buckets = buckets
+        self._buckets = asked_for(buckets)
         self._next = buckets[-1].name
 
     def __call__(self, count: int) -> str:

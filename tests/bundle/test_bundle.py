@@ -100,9 +100,19 @@ def test_a_bundle_with_a_region_says_so(tmp_path: Path) -> None:
 
 def test_a_precision_that_an_older_runtime_does_not_know_is_of_a_newer_schema(tmp_path: Path) -> None:
     bundle = bundles.write_bundle(tmp_path / "bundle", precisions=("fp16", "int8-mlp", "int8"))
-    assert bundle.manifest.schema_version == SCHEMA == 7
+    assert bundle.manifest.schema_version == 7
     assert bundle.default_precision() == "int8" and bundle.graphs("int8-mlp").trunk == "graphs/int8-mlp-trunk.onnx"
     assert bundles.write_bundle(tmp_path / "float", precisions=("fp16", "int8-mlp")).default_precision() == "int8-mlp"
+
+
+def test_buckets_for_budgets_are_of_a_newer_schema(tmp_path: Path) -> None:
+    """A runtime that does not know them would give them to frames; one that reads a bundle without them is as before."""
+    marked = bundles.write_bundle(tmp_path / "marked", for_budgets=("quarter",))
+    assert marked.manifest.schema_version == SCHEMA == 8
+    assert [bucket.for_budgets for bucket in marked.manifest.buckets] == [True, False, False]
+    assert [bucket["for_budgets"] for bucket in inspect(marked)["buckets"]] == [True, False, False]
+    without = bundles.write_bundle(tmp_path / "without")
+    assert without.manifest.schema_version == 5 and "for_budgets" not in (without.folder / MANIFEST).read_text()
 
 
 def test_what_older_bundles_say_and_nobody_reads_is_dropped(folder: Path) -> None:

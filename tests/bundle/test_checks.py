@@ -45,6 +45,15 @@ def with_region(rows: list[str]) -> Change:
     return lambda content: content.update(schema_version=6, region=rows)
 
 
+def with_marks(*marks: bool) -> Change:
+    def how(content: dict[str, Any]) -> None:
+        content["schema_version"] = 8
+        for bucket, mark in zip(content["buckets"], marks, strict=True):
+            bucket["for_budgets"] = mark
+
+    return how
+
+
 ROW = {"bucket": "half", "precision": "int8", "p50_ms": 2.0, "loss_points": None, "chosen": True}
 ENGINE = {"engine": "openvino", "agreement": None, "p50_ms": None, "chosen": False, "reason": "it is not here"}
 
@@ -76,6 +85,9 @@ CONTRADICTIONS: dict[str, tuple[Change, str]] = {
     "a region on its side": (with_region(["####"] * 6), "a region of 6x4 patches, 24 tokens of 32x48 pixels"),
     "a region smaller than buckets": (with_region(["#....."] * 4), "bucket 'quarter' has more tokens than the region, 4"),
     "a region of nothing": (with_region(["......"] * 4), "region: no patch is inside"),
+    "buckets for budgets of an older schema": (put("buckets.0.for_budgets", True), "for budgets in a manifest of schema 5"),
+    "a larger bucket for budgets": (with_marks(False, True, False), "buckets for budgets that are not the smallest ones"),
+    "all buckets for budgets": (with_marks(True, True, True), "buckets for budgets that are not the smallest ones"),
     "a huge height": (put("height", 10**9), "height: input should be less than or equal to"),
     "more tokens than pixels": (put("tokens", 2000), "2000 tokens of 32x48 pixels"),
     "a colour too few": (lambda content: content["palette"].pop(), "7 colours for 8 class names"),

@@ -104,6 +104,16 @@ def test_a_region_is_shown_and_the_share_that_is_scored_is_said(edgeprune: Type,
     assert "scored:" not in edgeprune("eval", "--bundle", tiny, *measured).out
 
 
+def test_buckets_for_budgets_are_named(edgeprune: Type, tmp_path: Path) -> None:
+    bundle = bundles.write_bundle(tmp_path / "bundle", precisions=("fp32",), for_budgets=("quarter",)).folder
+    assert "\nfor budgets alone, a frame asks for none of them: quarter\n" in edgeprune("inspect", bundle).out
+    rows = json.loads(
+        edgeprune("eval", "--bundle", bundle, "--data", write_data_set(tmp_path), "--frames", 2, "--json").out
+    )["rows"]
+    assert {row["bucket"]: row["tokens"] for row in rows}.keys() >= {"quarter", "half", "full", "auto"}
+    assert "quarter" not in next(row["buckets"] for row in rows if row["bucket"] == "auto")
+
+
 def test_eval_of_two_engines(edgeprune: Type, tiny: Path, tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="needs openvino: pip install openvino")
     data = write_data_set(tmp_path)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgeprune.bundle.target import BucketFamily, load_target
-from edgeprune.export.family import FULL, ROWS, in_rows, place_buckets, rising
+from edgeprune.export.family import FULL, ROWS, buckets_of_frames, in_rows, place_buckets, rising
 from edgeprune.export.inputs import BuildInputs
 from edgeprune.export.lint.rules import MAX_TOPK
 from edgeprune.model.policy import Shape
@@ -113,6 +113,9 @@ def test_a_policy_that_was_trained_with_few_tokens_has_two_buckets_more(name: st
     assert others == place_buckets(without, family, occupancy)
     assert smallest.counts == in_rows(schedule, schedule.counts_at(0.5))
     assert sum(smallest.counts) < sum(small.counts) < sum(others[0].counts)
+    assert smallest.for_budgets and small.for_budgets and not any(bucket.for_budgets for bucket in others)
+    few = [[1 / schedule.tokens] * len(schedule.gated)]
+    assert buckets_of_frames(schedule, [smallest, small, *others], [*few, *occupancy[:1]]) == [2, 2]
 
 
 @pytest.mark.parametrize("with_occupancy", [True, False])

@@ -26,6 +26,17 @@ def test_previous_frame_is_one_behind_and_begins_with_the_full_grid() -> None:
     assert [chooser(count) for count in (10, 100, 200, 1)] == ["full", "small", "middle", "full"]
 
 
+def test_buckets_for_budgets_are_none_that_a_frame_asks_for() -> None:
+    """Few tokens over the threshold may be a frame that the model does not know; a budget, or a name, takes them."""
+    marked = [BUCKETS[0].model_copy(update={"for_budgets": True}), *BUCKETS[1:]]
+    chooser, behind = make_chooser("in-frame", marked), make_chooser("previous-frame", marked)
+    assert [chooser(count) for count in (0, 64, 129)] == ["middle", "middle", "full"]
+    assert [behind(count) for count in (0, 64, 129, 0)] == ["full", "middle", "middle", "full"]
+    assert fixed(marked, "small")(200) == "small"
+    # a device that dropped the others
+    assert make_chooser("in-frame", marked[:1])(200) == "small"
+
+
 def test_fixed() -> None:
     chooser = fixed(BUCKETS, "middle")
     assert {chooser(count) for count in (0, 100, 200)} == {"middle"}

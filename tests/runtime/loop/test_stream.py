@@ -77,6 +77,26 @@ def test_a_budget_takes_the_smaller_bucket(bundle: Bundle, make_png_folder: Call
         assert [each.bucket for each in facts] == expected
 
 
+def test_a_bucket_for_budgets_is_taken_by_a_budget_and_by_no_frame(
+    make_png_folder: Callable[[int], Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    marked, folder = (
+        bundles.write_bundle(tmp_path / "marked", for_budgets=("quarter",)).folder,
+        str(make_png_folder(25)),
+    )
+    alone = [bundles.expected_bucket(scripted_frame(index)) for index in range(25)]
+    asked = ["half" if name == "quarter" else name for name in alone]
+    assert "quarter" in alone
+    for options, expected in (
+        ({}, asked),
+        ({"budget": "0.0001ms"}, ["quarter"] * 25),
+        ({"bucket": "quarter"}, ["quarter"] * 25),
+    ):
+        with edgeprune.open(marked, folder, threads=1, **options) as stream:
+            assert [result.facts.bucket for result in stream] == expected
+
+
 def test_what_becomes_of_tokens_is_known_for_as_long_as_somebody_asks(
     bundle: Bundle, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
