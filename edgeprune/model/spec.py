@@ -32,6 +32,9 @@ class ModelSpec(Strict):
     label_stride: Literal[2, 4] = Field(
         2, description="pixels of the input for one label, each way: 4 costs less where few things are thinner"
     )
+    queries: int = Field(
+        64, ge=1, le=300, description="of the instance task: at most so many things are found in a frame"
+    )
     classes: int = Field(11, ge=2, le=255, description="as many as the data set has names")
     extra_tokens: int = Field(
         0,

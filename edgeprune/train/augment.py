@@ -40,10 +40,15 @@ class Augment(nn.Module):
         )
 
     @torch.no_grad()
+    def with_planes(self, images_B3HW: Tensor, labels_BHW: Tensor, planes_BPHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `forward`, and bytes (B, P, H, W) that move along with the labels; 0 is nothing in each."""
+        # kornia fills with zeros, so labels travel one higher and zero comes back as "ignore"
+        stack_BCHW = torch.cat((labels_BHW[:, None].float() + 1, planes_BPHW.float()), dim=1)
+        images_B3HW, stack_BCHW = self.steps(images_B3HW.float() / 255, stack_BCHW)
+        labels_BHW = stack_BCHW[:, 0].round().long() - 1
+        labels_BHW = labels_BHW.masked_fill(labels_BHW < 0, self.ignore_index)
+        return images_B3HW.clamp(0, 1) * 255, labels_BHW, stack_BCHW[:, 1:].round().to(torch.uint8)
+
     def forward(self, images_B3HW: Tensor, labels_BHW: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 images and uint8 labels -> float levels 0-255 and int64 labels."""
-        # kornia fills with zeros, so labels travel one higher and zero comes back as "ignore"
-        shifted_B1HW = labels_BHW[:, None].float() + 1
-        images_B3HW, shifted_B1HW = self.steps(images_B3HW.float() / 255, shifted_B1HW)
-        labels_BHW = shifted_B1HW[:, 0].round().long() - 1
-        return images_B3HW.clamp(0, 1) * 255, labels_BHW.masked_fill(labels_BHW < 0, self.ignore_index)
+        return self.with_planes(images_B3HW, labels_BHW, labels_BHW[:, None][:, :0])[:2]

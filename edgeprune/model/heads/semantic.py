@@ -20,13 +20,13 @@ MARGIN = 1e-3  # two best logits of a pixel closer than this may swap by roundin
 FAR_BELOW = -1e4  # of a logit under another: its exponential is 0, and FP16 holds it
 
 
-def _upsample(x_BCHW: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+def upsample(x_BCHW: Tensor, size: tuple[int, int] | None = None) -> Tensor:
     """To twice the size, or to a given one."""
     scale = 2.0 if size is None else None
     return F.interpolate(x_BCHW, size, scale, mode="bilinear", align_corners=False)
 
 
-def _smooth(channels: int) -> nn.Sequential:
+def smooth(channels: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU())
 
 
@@ -43,9 +43,9 @@ class PyramidHead(Head):
         self.reduce = nn.Linear(width, at8)
         self.skip8 = nn.Conv2d(skip_channels[1], at8, 1) if skip_channels else None
         self.skip4 = nn.Conv2d(skip_channels[0], at4, 1) if skip_channels else None
-        self.smooth8 = _smooth(at8)
+        self.smooth8 = smooth(at8)
         self.narrow = nn.Conv2d(at8, at4, 1)
-        self.smooth4 = _smooth(at4)
+        self.smooth4 = smooth(at4)
         self.classify = nn.Conv2d(at4, spec.classes, 1)
 
     @property
@@ -56,14 +56,14 @@ class PyramidHead(Head):
         """Logits (B, K, H, W)."""
         size8, size4, size2 = self._sizes(grid)
         x_BCHW = self.reduce(x_BND).transpose(1, 2).unflatten(2, grid)
-        x_BCHW = _upsample(x_BCHW, size8)
+        x_BCHW = upsample(x_BCHW, size8)
         if self.skip8 is not None:
             x_BCHW = x_BCHW + self.skip8(skips[1])
-        x_BCHW = _upsample(self.narrow(self.smooth8(x_BCHW)), size4)
+        x_BCHW = upsample(self.narrow(self.smooth8(x_BCHW)), size4)
         if self.skip4 is not None:
             x_BCHW = x_BCHW + self.skip4(skips[0])
         logits_BKHW = self.classify(self.smooth4(x_BCHW))
-        return logits_BKHW if self.label_stride == 4 else _upsample(logits_BKHW, size2)
+        return logits_BKHW if self.label_stride == 4 else upsample(logits_BKHW, size2)
 
     def _sizes(self, grid: tuple[int, int]) -> list[tuple[int, int] | None]:
         """Of the maps at strides 8, 4 and 2; None where each is twice the one before."""

@@ -8,10 +8,11 @@ from edgeprune.base.errors import choose
 from edgeprune.data.datasets import DataSet
 from edgeprune.train.recipe import Phase, Recipe
 from edgeprune.train.tasks.policy_alone import LabelsForPolicy
+from edgeprune.train.tasks.instance import Instance
 from edgeprune.train.tasks.semantic import Semantic
 from edgeprune.train.tasks.task import Task
 
-TASKS: dict[str, Callable[[Recipe, Phase, DataSet, list[float], torch.device], Task]] = {"semantic": Semantic}
+TASKS: dict[str, Callable[[Recipe, Phase, DataSet, list[float], torch.device], Task]] = {"semantic": Semantic, "instance": Instance}
 
 
 def make_task(recipe: Recipe, phase: Phase, data_set: DataSet, histogram: list[float], device: torch.device) -> Task:

@@ -1,0 +1,231 @@
+"""The instance task: tokens -> things, each with a class, a score, a box and a mask, by queries (Cheng 2022, "Masked-attention
+Mask Transformer", Mask2Former) that read the tokens and are multiplied with pixel embeddings at stride 4.
+
+Without NMS: two queries learn not to say the same thing, for a label is given to one of them alone (`train/matching.py`). Masked
+attention (section 3.2.1 there) helps the queries to find their things while they learn, and is annealed away (Kerssies 2025, "Your
+ViT is Secretly an Image Segmentation Model", section 3.2): the graph has plain attention, and no mask in the middle.
+
+Shapes: B batch, N tokens of the grid (Gh x Gw), D width, Q queries, C channels of a query, E of a pixel embedding, K classes, T
+things that a graph gives, h w pixels at stride 4.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, log10, pi
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgeprune.model.blocks import gelu
+from edgeprune.model.heads.head import Head
+from edgeprune.model.heads.semantic import CHANNELS, smooth, upsample
+from edgeprune.model.spec import ModelSpec
+
+STRIDE = 4  # of the masks
+LAYERS = 3
+WIDTH, HEADS = 128, 2  # of the queries; a head has 64, which every engine fuses
+MOST_THINGS = 100  # that a graph gives, as COCO's metric counts
+LEAST_WAVES, MOST_WAVES = 0.5, 16.0  # over the input, of the positions of tokens
+
+
+@dataclass
+class Answers:
+    """What the head computes, before the first layer of the decoder and after each: the last is its answer, the others are
+    learnt from too.
+
+    Attributes:
+        logits: (B, Q, K + 1) of each; the last class is "none".
+        boxes: (B, Q, 4) of each: x and y of the centre, width and height, as shares of the input.
+        masks: (B, Q, h, w) of each, logits.
+    """
+
+    logits: list[Tensor]
+    boxes: list[Tensor]
+    masks: list[Tensor]
+
+
+class QueryHead(Head):
+    """Q learnt queries through LAYERS layers: each reads the tokens, then the other queries, then thinks for itself."""
+
+    query_numbers: Tensor
+    class_numbers: Tensor
+
+    def __init__(self, width: int, spec: ModelSpec, skip_channels: Sequence[int]):
+        super().__init__(width, spec, skip_channels)
+        self.label_stride = STRIDE  # a label map is drawn of the masks
+        self.patch, (at8, at4) = spec.patch, CHANNELS[spec.convolutions]
+        self.classes, queries = spec.classes, spec.queries
+        self.reduce = nn.Linear(width, WIDTH)
+        self.coarse = nn.Conv2d(WIDTH, at8, 1)
+        self.skip8 = nn.Conv2d(skip_channels[1], at8, 1) if skip_channels else None
+        self.skip4 = nn.Conv2d(skip_channels[0], at4, 1) if skip_channels else None
+        self.smooth8 = smooth(at8)
+        self.narrow = nn.Conv2d(at8, at4, 1)
+        self.smooth4 = smooth(at4)
+        self.embed = nn.Conv2d(at4, at4, 1)
+        self.query = nn.Parameter(torch.empty(queries, WIDTH))
+        self.query_position = nn.Parameter(torch.empty(queries, WIDTH))
+        self.layers = nn.ModuleList(QueryLayer() for _ in range(LAYERS))
+        self.norm = nn.LayerNorm(WIDTH, eps=1e-6)
+        self.classify = nn.Linear(WIDTH, spec.classes + 1)
+        self.place = _perceptron(4)
+        self.outline = _perceptron(at4)
+        nn.init.normal_(self.query)
+        nn.init.normal_(self.query_position)
+        # of each pair of query and class, in the order of a flattened (Q, K), which no graph has to divide for
+        numbers = torch.arange(queries * spec.classes)
+        self.register_buffer("query_numbers", numbers // spec.classes, persistent=False)
+        self.register_buffer("class_numbers", (numbers % spec.classes).int(), persistent=False)
+        self.masked = 0.0  # the probability that a layer's attention is masked in training; see `train/tasks/instance.py`
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return ("classes", "scores", "boxes", "masks")
+
+    def forward(self, x_BND: Tensor, grid: tuple[int, int], skips: Sequence[Tensor]) -> Answers:
+        memory_BNC = self.reduce(x_BND)
+        pixels_BEhw = self._pixels(memory_BNC, grid, skips)
+        keys_BNC = memory_BNC + sine_positions(grid, WIDTH, memory_BNC)
+        queries_BQC = self.query.expand(x_BND.shape[0], -1, -1)
+        answers = Answers([], [], [])
+        for number in range(LAYERS + 1):
+            # a graph has no use for what is learnt on the way, but for attention that is masked
+            if self.training or number == LAYERS:
+                self._answer(answers, queries_BQC, pixels_BEhw)
+            if number < LAYERS:
+                attended_BQN = self._attended(answers, grid)
+                queries_BQC = self.layers[number](queries_BQC, self.query_position, keys_BNC, memory_BNC, attended_BQN)
+        return answers
+
+    def _pixels(self, memory_BNC: Tensor, grid: tuple[int, int], skips: Sequence[Tensor]) -> Tensor:
+        """The embedding of each pixel at stride 4, (B, E, h, w): the path of the semantic head."""
+        height, width = grid[0] * self.patch, grid[1] * self.patch
+        size8, size4 = ((ceil(height / stride), ceil(width / stride)) for stride in (8, STRIDE))
+        even = self.patch == 16  # each is twice the one before
+        x_BCHW = self.coarse(memory_BNC.transpose(1, 2).unflatten(2, grid))
+        x_BCHW = upsample(x_BCHW, None if even else size8)
+        if self.skip8 is not None:
+            x_BCHW = x_BCHW + self.skip8(skips[1])
+        x_BCHW = upsample(self.narrow(self.smooth8(x_BCHW)), None if even else size4)
+        if self.skip4 is not None:
+            x_BCHW = x_BCHW + self.skip4(skips[0])
+        pixels_BEhw: Tensor = self.embed(self.smooth4(x_BCHW))
+        return pixels_BEhw
+
+    def _answer(self, answers: Answers, queries_BQC: Tensor, pixels_BEhw: Tensor) -> None:
+        """Adds what the queries say as they are."""
+        x_BQC = self.norm(queries_BQC)
+        masks_BQP = self.outline(x_BQC) @ pixels_BEhw.flatten(2)
+        answers.logits.append(self.classify(x_BQC))
+        answers.boxes.append(self.place(x_BQC).sigmoid())
+        answers.masks.append(masks_BQP.unflatten(2, pixels_BEhw.shape[-2:]))
+
+    def _attended(self, answers: Answers, grid: tuple[int, int]) -> Tensor | None:
+        """True for the tokens (B, Q, N) that a query may read: where its mask is, or everywhere if it is nowhere; None: all.
+        Drawn anew for each layer, on the host."""
+        if not self.training or self.masked == 0.0 or torch.rand(()).item() >= self.masked:
+            return None
+        with torch.no_grad():
+            coarse_BQhw = F.interpolate(answers.masks[-1].float(), grid, mode="bilinear", align_corners=False)
+            inside_BQN = coarse_BQhw.flatten(2) > 0
+            return inside_BQN | ~inside_BQN.any(dim=-1, keepdim=True)
+
+    def with_early_exits(self, raw: Answers, frozen_BNK: Tensor, open_BN: Tensor, grid: tuple[int, int]) -> Answers:
+        """The queries read the features that tokens left with; which class those would have had is no thing's."""
+        return raw
+
+    def decide(self, raw: Answers) -> tuple[Tensor, ...]:
+        """`classes` (T) ids, `scores` (T), `boxes` (T, 4) left, top, right, bottom as shares of the input, `masks` (T, h, w) in
+        steps of 1/255, best score first.
+
+        A thing is a query and a class; its score the class's probability times the mask's mean one inside (Cheng 2021,
+        "MaskFormer", section 3.4).
+        """
+        inside_QP, of_class_QK = self._mask_probabilities(raw), raw.logits[-1][0].softmax(-1)[:, :-1]
+        covered_QP = (inside_QP > 0.5).to(inside_QP.dtype)
+        sure_Q = (inside_QP * covered_QP).sum(-1) / (covered_QP.sum(-1) + 1e-6)
+        score_QK = of_class_QK * sure_Q[:, None]
+        score_T, place_T = score_QK.flatten().topk(min(MOST_THINGS, score_QK.shape[0]))
+        query_T, class_T = self.query_numbers[place_T], self.class_numbers[place_T]
+        levels_TP = (255 * inside_QP[query_T]).round().to(torch.int32)
+        return class_T, score_T, corners(raw.boxes[-1][0])[query_T], levels_TP.unflatten(1, raw.masks[-1].shape[-2:])
+
+    def _mask_probabilities(self, raw: Answers) -> Tensor:
+        """Of the first frame, (Q, h w)."""
+        return raw.masks[-1][0].flatten(1).float().sigmoid()
+
+    def decided_from(self, raw: Answers) -> tuple[Tensor, ...]:
+        """The outputs themselves: which of them belong together is the task's to say (`runtime/tasks/instance.py`)."""
+        return self.decide(raw)
+
+    def sure(self, raw: Answers) -> None:
+        return None
+
+
+class QueryLayer(nn.Module):
+    """Queries read the tokens, then each other, then go through a perceptron; each a residual of normed queries."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(WIDTH, eps=1e-6) for _ in range(3))
+        self.tokens, self.queries = QueryAttention(), QueryAttention()
+        self.fc1, self.fc2 = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
+
+    def forward(
+        self, x_BQC: Tensor, position_QC: Tensor, keys_BNC: Tensor, memory_BNC: Tensor, attended_BQN: Tensor | None
+    ) -> Tensor:
+        x_BQC = x_BQC + self.tokens(self.norm1(x_BQC) + position_QC, keys_BNC, memory_BNC, attended_BQN)
+        y_BQC = self.norm2(x_BQC)
+        x_BQC = x_BQC + self.queries(y_BQC + position_QC, y_BQC + position_QC, y_BQC)
+        return x_BQC + self.fc2(gelu(self.fc1(self.norm3(x_BQC))))
+
+
+class QueryAttention(nn.Module):
+    """Multi-head attention of queries to tokens or to each other (Vaswani 2017)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.proj = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
+
+    def forward(self, query_BQC: Tensor, key_BNC: Tensor, value_BNC: Tensor, attended_BQN: Tensor | None = None) -> Tensor:
+        """`attended_BQN`: True for what a query may read; None: all."""
+        q_BHQE, k_BHNE, v_BHNE = (
+            linear(x_BNC).unflatten(-1, (HEADS, -1)).transpose(1, 2)
+            for linear, x_BNC in ((self.q, query_BQC), (self.k, key_BNC), (self.v, value_BNC))
+        )
+        logits_BHQN = (q_BHQE * (WIDTH // HEADS) ** -0.5) @ k_BHNE.transpose(-2, -1)
+        if attended_BQN is not None:
+            logits_BHQN = logits_BHQN.masked_fill(~attended_BQN[:, None], -1e4)
+        out_BHQE = logits_BHQN.softmax(-1).to(v_BHNE.dtype) @ v_BHNE
+        read_BQC: Tensor = self.proj(out_BHQE.transpose(1, 2).flatten(2))
+        return read_BQC
+
+
+def _perceptron(outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, outputs))
+
+
+def sine_positions(grid: tuple[int, int], width: int, like: Tensor) -> Tensor:
+    """Where each token of a grid is, (N, C): sines and cosines of y and x, the same for a place at every size of the grid
+    (Vaswani 2017, section 3.5, of two coordinates).
+
+    Args:
+        width: C, a multiple of four.
+        like: of whose type and device they are.
+    """
+    count = width // 4
+    wave_F = torch.logspace(log10(LEAST_WAVES), log10(MOST_WAVES), count, device=like.device)
+    waves = []
+    for size in grid:
+        angle_SF = 2 * pi * ((torch.arange(size, device=like.device) + 0.5) / size)[:, None] * wave_F
+        waves.append(torch.cat((angle_SF.sin(), angle_SF.cos()), dim=-1))
+    rows_GhC, columns_GwC = waves
+    both = (rows_GhC[:, None].expand(-1, grid[1], -1), columns_GwC[None].expand(grid[0], -1, -1))
+    return torch.cat(both, dim=-1).flatten(0, 1).to(like.dtype)
+
+
+def corners(box_Q4: Tensor) -> Tensor:
+    """Centre, width and height -> left, top, right, bottom; on the last axis."""
+    middle, half = box_Q4[..., :2], box_Q4[..., 2:] / 2
+    return torch.cat((middle - half, middle + half), dim=-1)
