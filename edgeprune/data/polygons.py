@@ -1,4 +1,4 @@
-"""Polygons and run lengths -> the pixels that they cover.
+"""Polygons and run lengths -> the pixels that they cover, and pixels -> run lengths.
 
 A pixel is inside where its centre is, by the even-odd rule: a hole that is drawn as a bridge to the outline stays one.
 (Pillow's `polygon` cuts coordinates to whole pixels and paints the border too, which makes objects up to a pixel fatter.
@@ -84,3 +84,28 @@ def decode_runs(text: str) -> list[int]:
     if shift:
         raise ValueError("its run lengths are cut off")
     return runs
+
+
+def runs_of(mask_HW: Mask) -> list[int]:
+    """The run lengths of a mask, as `from_runs` takes them: pixels outside, inside, outside ... down the columns."""
+    pixel_N = np.ascontiguousarray(mask_HW.T).reshape(-1)
+    ends_R = np.flatnonzero(pixel_N[1:] != pixel_N[:-1]) + 1
+    begins_inside = pixel_N.size > 0 and bool(pixel_N[0])
+    ends = [0] * begins_inside + [*ends_R.tolist(), pixel_N.size]
+    return [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
+
+
+def encode_runs(runs: Sequence[int]) -> str:
+    """COCO's compressed form of run lengths, which `decode_runs` reads.
+
+    Source: `rleToString` of cocoapi, common/maskApi.c.
+    """
+    text = []
+    for place, run in enumerate(runs):
+        value = run - runs[place - 2] if place > 2 else run
+        more = True
+        while more:
+            code, value = value & 0x1F, value >> 5
+            more = value != (-1 if code & 0x10 else 0)  # the fifth bit is the sign
+            text.append(chr((code | 0x20 if more else code) + 48))
+    return "".join(text)

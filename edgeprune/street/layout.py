@@ -26,7 +26,7 @@ class Builder:
     """Lays out one stretch."""
 
     def __init__(self, world: World, k: int) -> None:
-        self.world, self.start = world, k * CHUNK
+        self.world, self.number, self.start = world, k, k * CHUNK
         self.rng = world.rng(k, 2)
         self.district = world.district(k)
         self.walls: list[Wall] = []
@@ -47,6 +47,8 @@ class Builder:
             self.street_side(side)
         self.crossing()
         ground = pave(self.world, self.start, self.rng, self.mouths, self.verge, shadows)
+        for place, thing in enumerate(self.things):
+            thing.key = ("stretch", self.number, place)
         return Chunk(ground, self.walls, self.things)
 
     def x(self, side: int, s: float, beyond: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgeprune.street.owners import Key, Owners
 from edgeprune.street.skin import GAP, paint
 
 
@@ -45,11 +46,12 @@ def halve(image: np.ndarray, thin: bool) -> np.ndarray:
 
 def blit(
     canvas: np.ndarray, depth: np.ndarray, sprite: Sprite, column: float, row: float, scale: float, distance: float,
-    table: np.ndarray, mirrored: bool,
+    table: np.ndarray, mirrored: bool, owners: Owners | None, key: Key,
 ) -> None:  # fmt: skip
     """Draw a sprite standing at pixel (row, column), `scale` pixels per metre, hidden where `depth` is nearer.
 
     canvas: (H, W) uint32 packed pixels; depth: (H, W) float32 metres of the walls; table: (256,) packed pixels.
+    owners: where they are asked for, they are told that these are pixels of the thing `key`.
     """
     left, right = (-sprite.right, -sprite.left) if mirrored else (sprite.left, sprite.right)
     x0, width = column + left * scale, (right - left) * scale
@@ -68,4 +70,6 @@ def blit(
     indexed = level.ravel().take(source_rows[:, None] + source_columns, mode="clip")
     visible = indexed != 0
     visible &= depth[r0:r1, c0:c1] > distance
+    if owners is not None:
+        owners.draw(key, table, indexed, visible, r0, c0)
     paint(canvas[r0:r1, c0:c1], table.take(indexed), indexed, visible, sprite.gaps)

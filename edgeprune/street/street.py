@@ -8,6 +8,7 @@ from edgeprune.street.camera import NEAR, Camera
 from edgeprune.street.classes import BUILDING, TREE
 from edgeprune.street.facades import bank
 from edgeprune.street.ground import ALONG, CHUNK, COLUMNS, RING, ROWS, colour_tables, draw_ground
+from edgeprune.street.owners import Frame, Owners
 from edgeprune.street.people import crowd
 from edgeprune.street.population import POPULATIONS
 from edgeprune.street.skin import Skin
@@ -76,8 +77,22 @@ class Street:
             rows=self.height, columns=self.width,
         )  # fmt: skip
 
+    @property
+    def moment(self) -> int:
+        """The frame that is the scene of this seed."""
+        return self.world.rng(0, 6).randrange(100_000)
+
     def frame(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Frame `index` >= 0: picture (height, width, 3) uint8 RGB and labels (height, width) uint8."""
+        return self._draw(index, None)
+
+    def frame_with_things(self, index: int) -> Frame:
+        """The same frame, and which thing each pixel belongs to."""
+        owners = Owners(self.height, self.width)
+        image_HW3, label_HW = self._draw(index, owners)
+        return Frame(image_HW3, label_HW, *owners.seen(label_HW))
+
+    def _draw(self, index: int, owners: Owners | None) -> tuple[np.ndarray, np.ndarray]:
         time = index / FRAMES_PER_SECOND
         camera = self.camera(time)
         light = self.world.light
@@ -125,7 +140,7 @@ class Street:
                 wall, ends = where
                 draw_wall(canvas, depth, camera, wall, ends, levels, light.table(wall.skin, z, wall.lit))
             else:
-                self._draw_thing(canvas, depth, camera, item, where[0], z)
+                self._draw_thing(canvas, depth, camera, item, where[0], z, owners)
         labels = (canvas >> 24).astype(np.uint8)
         return light.develop(canvas, self.world.rng(index, 5)), labels
 
@@ -137,7 +152,14 @@ class Street:
             things.append((z, thing, (x,)))
 
     def _draw_thing(
-        self, canvas: np.ndarray, depth: np.ndarray, camera: Camera, thing: Thing, x: float, z: float
+        self,
+        canvas: np.ndarray,
+        depth: np.ndarray,
+        camera: Camera,
+        thing: Thing,
+        x: float,
+        z: float,
+        owners: Owners | None,
     ) -> None:
         """Draw one sprite, choosing the view of vehicles and riders."""
         column = self.width / 2 + camera.focal * x / z
@@ -156,7 +178,7 @@ class Street:
         if (sprite.top - sprite.bottom) * scale < 2.0:
             return
         table = self.world.light.table(thing.skin, z, thing.lit)
-        blit(canvas, depth, sprite, column, row, scale, z, table, mirrored)
+        blit(canvas, depth, sprite, column, row, scale, z, table, mirrored, owners, thing.key)
 
     def _draw_backdrop(self, canvas: np.ndarray, camera: Camera) -> None:
         """Distant trees and roofs along the horizon."""
@@ -190,4 +212,4 @@ class Street:
 def scene(seed: int, height: int = 384, width: int = 512, population: str = "street") -> tuple[np.ndarray, np.ndarray]:
     """One picture and its labels; every seed is another street, light, camera and moment. `population`: of POPULATIONS."""
     street = Street(seed, height, width, population)
-    return street.frame(street.world.rng(0, 6).randrange(100_000))
+    return street.frame(street.moment)

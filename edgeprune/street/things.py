@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from edgeprune.street.owners import Key
 from edgeprune.street.population import FARTHEST
 from edgeprune.street.skin import Skin
 from edgeprune.street.sprites import Sprite
@@ -15,7 +16,7 @@ from edgeprune.street.walls import Wall
 @dataclass
 class Thing:
     """Something upright at (x, s), world metres, drawn up to `seen` metres ahead of the camera. A vehicle is named by `model`
-    and has a heading, radians."""
+    and has a heading, radians. `key`: who it is, in every frame."""
 
     x: float
     s: float
@@ -27,6 +28,7 @@ class Thing:
     heading: float = 0.0
     lit: float = 1.0
     seen: float = FARTHEST
+    key: Key = ("", 0, 0)
 
 
 @dataclass

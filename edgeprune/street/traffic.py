@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from edgeprune.street import colours
+from edgeprune.street.owners import Key
 from edgeprune.street.people import PHASES, crowd
 from edgeprune.street.skin import Skin
 from edgeprune.street.things import Thing
@@ -81,9 +82,11 @@ class Traffic:
         for k in range(self.leads):
             sway = 1.0 + 0.5 * np.sin(0.11 * time + self.lead_phase + k)
             gap = self.lead_gap * sway + 5.0 + k * (self.lead_gap + 7.0) + 150.0 * away**2
-            who = self.occupant(0, k + 10 * int(turn), "vehicle", 0.85)
+            slot = k + 10 * int(turn)
+            who = self.occupant(0, slot, "vehicle", 0.85)
             if who is not None:
-                self._vehicle(things, who, camera_s + gap + (4.0 if "b" in who.model else 0.0), camera_lane, 0.0)
+                s = camera_s + gap + (4.0 if "b" in who.model else 0.0)
+                self._vehicle(things, who, s, camera_lane, 0.0, ("stream", 0, slot))
         self._stream(things, 1, "vehicle", time, -self.oncoming_speed, self.gap, 0.55, camera_s, lane * half * 0.5, 0.2)
         self._stream(things, 2, "cyclist", time, 4.5, 22.0, self.cycle_share, camera_s, -lane * (half - 1.0), 0.5)
         self._stream(things, 3, "cyclist", time, -4.5, 28.0, self.cycle_share, camera_s, lane * (half - 1.0), 0.5)
@@ -118,8 +121,9 @@ class Traffic:
                 continue
             l = lateral + who.lateral * width
             heading = 0.0 if speed > 0 else np.pi
+            key: Key = ("stream", stream, slot)
             if kind == "vehicle":
-                self._vehicle(things, who, s, l, heading)
+                self._vehicle(things, who, s, l, heading, key)
                 continue
             x = self.world.bend(s) + l
             phase = int((time * who.pace + who.offset) * PHASES) % PHASES
@@ -127,12 +131,12 @@ class Traffic:
             if kind == "walker":
                 sprite = figures["along"][who.figure % len(figures["along"])][phase]
                 seen = self.world.population.people_range
-                things.append(Thing(x, s, who.skin, who.size, who.lateral < 0, sprite, seen=seen))
+                things.append(Thing(x, s, who.skin, who.size, who.lateral < 0, sprite, seen=seen, key=key))
             else:
                 # The view angle of a rider is settled when the frame is drawn, from model "rider".
                 seen, model = self.world.population.people_range, f"rider {who.figure % 2} {phase}"
-                things.append(Thing(x, s, who.skin, who.size, model=model, heading=heading, seen=seen))
+                things.append(Thing(x, s, who.skin, who.size, model=model, heading=heading, seen=seen, key=key))
 
-    def _vehicle(self, things: list[Thing], who: Occupant, s: float, l: float, heading: float) -> None:
-        x = self.world.bend(s) + l
-        things.append(Thing(x, s, who.skin, who.size, model=who.model, heading=heading + self.world.bend_slope(s)))
+    def _vehicle(self, things: list[Thing], who: Occupant, s: float, l: float, heading: float, key: Key) -> None:
+        x, turned = self.world.bend(s) + l, heading + self.world.bend_slope(s)
+        things.append(Thing(x, s, who.skin, who.size, model=who.model, heading=turned, key=key))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from edgeprune.data.polygons import decode_runs, from_runs, paint
+from edgeprune.data.polygons import decode_runs, encode_runs, from_runs, paint, runs_of
 from tests.data.layouts.drawn import compress
 
 
@@ -118,3 +118,35 @@ def test_compressed_run_lengths_are_those_that_were_written() -> None:
         decode_runs("o")
     with pytest.raises(ValueError, match="is no character"):
         decode_runs("!")
+
+
+def test_masks_become_the_run_lengths_that_pycocotools_writes() -> None:
+    for points, runs, _ in OF_PYCOCOTOOLS:
+        mask_HW = np.zeros((10, 16), np.uint8)
+        paint(mask_HW, np.array(points), 1)
+        assert encode_runs(runs_of(mask_HW == 1)) == runs
+
+
+def test_masks_come_back_from_their_run_lengths() -> None:
+    draw = np.random.default_rng(0)
+    shapes = [(1, 1), (1, 7), (9, 1), (13, 17), (60, 80)]
+    for height, width in shapes:
+        for share in (0.0, 0.02, 0.5, 1.0):
+            mask_HW = draw.random((height, width)) < share
+            runs = runs_of(mask_HW)
+            assert sum(runs) == height * width and all(run > 0 for run in runs[1:])
+            text = encode_runs(runs)
+            assert decode_runs(text) == runs
+            assert np.array_equal(from_runs(decode_runs(text), height, width), mask_HW)
+    large_HW = np.zeros((700, 900), bool)
+    large_HW[100:650, 3:890] = True
+    large_HW[300, 300] = False
+    assert np.array_equal(from_runs(decode_runs(encode_runs(runs_of(large_HW))), 700, 900), large_HW)
+
+
+def test_run_lengths_are_compressed_as_cocoapi_does() -> None:
+    draw = np.random.default_rng(1)
+    for _ in range(20):
+        runs = [int(run) for run in draw.integers(0, 10 ** int(draw.integers(1, 7)), 30)]
+        assert encode_runs(runs) == compress(runs)
+    assert encode_runs([]) == ""
