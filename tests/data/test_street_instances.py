@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgeprune.base.errors import InputError
-from edgeprune.data import open_split
+from edgeprune.data import open_split, street_instances
 from edgeprune.data.datasets import DataSet, load_data_set
 from edgeprune.data.instances import box_of
 from edgeprune.data.polygons import decode_runs, from_runs
@@ -121,6 +121,15 @@ def test_a_track_is_of_one_drive_and_one_class(drives: Path) -> None:
     assert sorted(tracks) == list(range(1, len(tracks) + 1))
     whole = [each for each in tracks.values() if len(each) == 3]
     assert len(whole) > len(tracks) / 4
+
+
+def test_another_drive_has_other_tracks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where things of both have the same keys."""
+    monkeypatch.setattr(street_instances, "Street", lambda seed, *size: Street(7, *size))
+    write(tmp_path / "set", 2, 1, 1)
+    found = content(tmp_path / "set", "train")["annotations"]
+    one, other = ([each["track_id"] for each in found if each["image_id"] == image] for image in (1, 2))
+    assert len(one) == len(other) > 0 and not set(one) & set(other)
 
 
 def test_the_same_plan_writes_the_same_files(scenes: Path, tmp_path: Path) -> None:
