@@ -46,9 +46,8 @@ class LintOptions:
 def lint(options: LintOptions) -> None:
     """Check the labels of DATA (a name, a folder or a YAML file).
 
-    A histogram of ids, ids outside the classes, sizes, unreadable files, in every split; of polygons and run lengths areas,
-    what leaves the image, what crosses itself, duplicates, categories; frames of val that are all but in
-    train.
+    A histogram of ids, ids outside the classes, sizes, unreadable files, in every split; of outlines areas, what leaves the
+    image or crosses itself, duplicates and categories; frames of val that are all but in train.
     """
     data_set = load_data_set(options.data)
     if options.split is not None:
@@ -117,7 +116,9 @@ def show_reports(data: str, reports: Mapping[str, LabelReport], problems: Mappin
     for line, name in problems.items() if len(problems) > 1 else ():
         click.echo(f"{name}: {line}")
     if not problems:
-        click.echo(f"{data}: nothing wrong found in {', '.join(reports)}")
+        odd = any(report.outlines is not None and report.outlines.lines() for report in reports.values())
+        what = "nothing that keeps labels from being used was found" if odd else "nothing wrong found"
+        click.echo(f"{data}: {what} in {', '.join(reports)}")
 
 
 @dataclass(frozen=True, kw_only=True)

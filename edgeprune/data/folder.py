@@ -150,17 +150,16 @@ class FolderSamples:
         return len(self._names)
 
     def __getitem__(self, index: int) -> Sample:
-        image_HW3, things = read_image(self.files(index)[0]), None
+        image_HW3 = read_image(self.files(index)[0])
         if self._things:
             outlines = self._labels.outlines(index, _shape(image_HW3))
             assert outlines is not None
-            label_HW, things = outlines.label_and_things()
-        else:
-            read = self._labels.read(index, _shape(image_HW3))
-            assert read is not None
-            label_HW = read
-        self._check_size(index, image_HW3, label_HW)
-        return Sample(self._names[index], image_HW3, label_HW, things)
+            self._check_size(index, _shape(image_HW3), outlines.size)
+            return Sample(self._names[index], image_HW3, *outlines.label_and_things())
+        label_HW = self._labels.read(index, _shape(image_HW3))
+        assert label_HW is not None
+        self._check_size(index, _shape(image_HW3), _shape(label_HW))
+        return Sample(self._names[index], image_HW3, label_HW)
 
     def look_at(self, index: int) -> Look:
         """Sample `index` as far as it can be read: `[index]` ends at the first fault, and a lint wants the others too."""
@@ -173,8 +172,8 @@ class FolderSamples:
         try:
             look.outlines = self._labels.outlines(index, size)
             look.label_HW = look.outlines.label() if look.outlines is not None else self._labels.read(index, size)
-            if look.image_HW3 is not None and look.label_HW is not None:
-                self._check_size(index, look.image_HW3, look.label_HW)
+            if size is not None and look.label_HW is not None:
+                self._check_size(index, size, _shape(look.label_HW))
         except InputError as error:
             look.faults.append(error)
         return look
@@ -183,13 +182,14 @@ class FolderSamples:
         """What a lint has to say of a file of all labels, a line each."""
         return self._labels.remarks()
 
-    def _check_size(self, index: int, image_HW3: UInt8, label_HW: UInt8) -> None:
-        if image_HW3.shape[:2] == label_HW.shape:
+    def _check_size(self, index: int, of_image: tuple[int, int], of_label: tuple[int, int]) -> None:
+        """Raises WrongSize where the two, height and width, differ."""
+        if of_image == of_label:
             return
         image_path, label_path = self.files(index)
-        turned = image_HW3.shape[1::-1] == label_HW.shape
+        turned = of_image[::-1] == of_label
         raise WrongSize(
-            f"{image_path} is {_size(image_HW3)} but its label {label_path} is {_size(label_HW)}; a label needs the size "
+            f"{image_path} is {_size(of_image)} but its label {label_path} is {_size(of_label)}; a label needs the size "
             f"of its image{', upright as its EXIF orientation turns it' if turned else ''}"
         )
 
@@ -204,9 +204,9 @@ class FolderSamples:
         return self._folder / self._images[index], self._labels.file(index)
 
 
-def _shape(image_HW3: UInt8) -> tuple[int, int]:
-    return image_HW3.shape[0], image_HW3.shape[1]
+def _shape(pixels: UInt8) -> tuple[int, int]:
+    return pixels.shape[0], pixels.shape[1]
 
 
-def _size(pixels: UInt8) -> str:
-    return f"{pixels.shape[1]}x{pixels.shape[0]}"
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[1]}x{size[0]}"

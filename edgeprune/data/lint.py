@@ -213,7 +213,7 @@ def lint_labels(
             report.add_fault(error)
         if look.label_HW is not None:
             report.add(look.label_HW, samples.origin(index))
-        if outlines and look.outlines is not None and look.label_HW is not None:
+        if outlines and look.outlines is not None and not look.faults:
             report.outlines = report.outlines or OutlineReport(remarks=_remarks(samples))
             report.outlines.add(samples.names[index], look.outlines)
     return report

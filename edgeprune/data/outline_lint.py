@@ -42,6 +42,10 @@ RULES: dict[str, tuple[str, str]] = {
         "boxes are taken from outlines here, other tools read `bbox`: export it again",
     ),
     "crossing": ("cross themselves", "what is inside twice counts as outside; outline them again"),
+    "number": (
+        "have a `track_id` or `id` that is no whole number, or that of another of their frame",
+        "things are told apart by it; number them",
+    ),
     "duplicate": (
         f"cover what another of their class covers (IoU of {ALIKE:g} or more)",
         "one thing is learnt and scored as two; keep one of them",
@@ -108,6 +112,7 @@ class OutlineReport:
         drawn = _draw(outlines)
         alike = list(_alike(drawn, outlines.size))
         first, again = {pair[0] for pair in alike}, {pair[1] for pair in alike}
+        numbers: set[int | None] = {None}
         for number, each in enumerate(drawn):
             outline = each.outline
             self.outlines += 1
@@ -115,6 +120,10 @@ class OutlineReport:
                 self.crowds += outline.crowd
                 self.things_256[outline.class_id] += not outline.crowd
             broken = [*_of_one(each, outlines.size)]
+            if outline.thing and outline.identity in numbers:
+                broken.append("number")
+            if outline.thing:
+                numbers.add(outline.identity)
             if number in again:
                 broken.append("duplicate")
             elif each.pixels and not each.left and number not in first:
@@ -128,7 +137,7 @@ class OutlineReport:
 
 def _draw(outlines: Outlines) -> list[Drawn]:
     """Each outline, drawn by its number into one map of the frame."""
-    owner_HW = np.full(outlines.size, -1, np.int32)
+    owner_HW = np.full(outlines.size, -1, np.int16 if len(outlines.each) < 1 << 15 else np.int32)
     seen: list[tuple[Outline, int, tuple[slice, slice]]] = []
     for number, (outline, patch) in enumerate(outlines.patches()):
         if patch is None:
