@@ -175,9 +175,7 @@ def _of_one(drawn: Drawn, size: tuple[int, int]) -> Iterator[str]:
 def _leaves(least_xy: Iterable[float], most_xy: Iterable[float], size: tuple[int, int]) -> bool:
     """Whether what lies between two points lies outside an image (H, W) in part."""
     (left, top), (right, bottom) = least_xy, most_xy
-    return not (
-        min(left, top) >= -OUTSIDE_PX and right <= size[1] + OUTSIDE_PX and bottom <= size[0] + OUTSIDE_PX
-    )
+    return not (min(left, top) >= -OUTSIDE_PX and right <= size[1] + OUTSIDE_PX and bottom <= size[0] + OUTSIDE_PX)
 
 
 def _alike(drawn: Sequence[Drawn], size: tuple[int, int]) -> Iterator[tuple[int, int]]:

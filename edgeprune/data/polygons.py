@@ -76,7 +76,9 @@ def union(patches: Sequence[Patch]) -> Patch:
     inside_hw = np.zeros((bottom - top, right - left), np.bool_)
     for each in patches:
         height, width = each.inside_hw.shape
-        inside_hw[each.top - top : each.top - top + height, each.left - left : each.left - left + width] |= each.inside_hw
+        inside_hw[each.top - top : each.top - top + height, each.left - left : each.left - left + width] |= (
+            each.inside_hw
+        )
     return Patch(top, left, inside_hw)
 
 
@@ -88,7 +90,8 @@ def in_common(one: Patch, other: Patch) -> int:
     if bottom <= top or right <= left:
         return 0
     ours_hw, theirs_hw = (
-        each.inside_hw[top - each.top : bottom - each.top, left - each.left : right - each.left] for each in (one, other)
+        each.inside_hw[top - each.top : bottom - each.top, left - each.left : right - each.left]
+        for each in (one, other)
     )
     return int(np.count_nonzero(ours_hw & theirs_hw))
 
@@ -100,7 +103,7 @@ def paint(label_HW: UInt8, points_N2: Floats, index: int) -> None:
         patch.within(label_HW)[patch.inside_hw] = index
 
 
-def runs_of(counts: Sequence[int], height: int, width: int) -> Runs:
+def runs_of(counts: Sequence[int] | Runs, height: int, width: int) -> Runs:
     """COCO's run lengths as numbers.
 
     Raises:
