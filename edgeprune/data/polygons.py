@@ -61,8 +61,9 @@ def patch_of(points_N2: Floats, height: int, width: int) -> Patch | None:
     crossings_hw = np.bincount(
         (row_E - top) * (right - left) + column_E - left, minlength=(bottom - top) * (right - left)
     )
-    inside_hw = np.cumsum(crossings_hw.reshape(bottom - top, right - left), axis=1) % 2 == 1
-    inside_hw = inside_hw[:, : width - left]
+    # odd or even is all that counts, and a byte says that of any number
+    odd_hw = crossings_hw.astype(np.uint8).reshape(bottom - top, right - left)[:, : width - left]
+    inside_hw = (np.cumsum(odd_hw, axis=1, dtype=np.uint8) & 1).astype(np.bool_)
     return Patch(top, left, inside_hw) if inside_hw.any() else None
 
 

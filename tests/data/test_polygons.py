@@ -43,6 +43,13 @@ def test_what_leaves_the_image_is_cut_off() -> None:
     assert painted([(1, 1), (1, 1), (1, 1)], 3, 4) == ["...."] * 3
 
 
+@pytest.mark.parametrize("times", [1, 127, 128, 257])
+def test_an_edge_that_goes_to_and_fro_counts_as_often_as_it_does(times: int) -> None:
+    """2 x times - 1 crossings in one pixel, which is odd however many they are."""
+    assert painted([(2.2, 0), (2.2, 1)] * times + [(7, 1), (7, 0)], 1, 8) == ["..#####."]
+    assert painted([(2.2, 0), (2.2, 1)] * times + [(2.2, 0), (7, 1), (7, 0)], 1, 8) == [".....##."]
+
+
 def test_a_hole_on_a_bridge_stays_one() -> None:
     outline = [(0, 0), (6, 0), (6, 6), (0, 6), (0, 0)]
     hole = [(2, 2), (4, 2), (4, 4), (2, 4), (2, 2)]
