@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from edgeprune.data.instances import box_of
 from edgeprune.data.samples import UInt8
 
 Floats = npt.NDArray[np.float64]
@@ -104,7 +103,7 @@ def paint(label_HW: UInt8, points_N2: Floats, index: int) -> None:
         patch.within(label_HW)[patch.inside_hw] = index
 
 
-def runs_of(counts: Sequence[int] | Runs, height: int, width: int) -> Runs:
+def checked_runs(counts: Sequence[int] | Runs, height: int, width: int) -> Runs:
     """COCO's run lengths as numbers.
 
     Raises:
@@ -124,18 +123,25 @@ def from_runs(counts: Sequence[int] | Runs, height: int, width: int) -> Mask:
     Raises:
         ValueError: they don't cover the image.
     """
-    runs = runs_of(counts, height, width)
+    runs = checked_runs(counts, height, width)
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
 
 
 def patch_of_runs(runs: Runs, height: int, width: int) -> Patch | None:
-    """The pixels that run lengths cover; None where there are none. See `from_runs`."""
-    mask_HW = from_runs(runs, height, width)
-    box = box_of(mask_HW)
-    if box is None:
+    """The pixels that run lengths cover, as `from_runs` has them; None where there are none. What is computed is the window."""
+    ends_R = np.cumsum(checked_runs(runs, height, width))
+    end_I = ends_R[1::2]
+    begin_I = ends_R[::2][: len(end_I)]
+    begin_I, end_I = begin_I[end_I > begin_I], end_I[end_I > begin_I]
+    if not len(end_I):
         return None
-    left, top, right, bottom = box
-    return Patch(top, left, mask_HW[top:bottom, left:right])
+    left, right = int(begin_I[0]) // height, (int(end_I[-1]) - 1) // height + 1
+    top, bottom = int((begin_I % height).min()), int(((end_I - 1) % height).max()) + 1
+    if ((end_I - 1) // height > begin_I // height).any():  # one goes on at the top of the next column
+        top, bottom = 0, height
+    within_R = np.diff(ends_R.clip(left * height, right * height), prepend=left * height)
+    inside_wH = np.repeat(np.arange(len(runs)) % 2 == 1, within_R).reshape(right - left, height)
+    return Patch(top, left, np.ascontiguousarray(inside_wH.T[top:bottom]))
 
 
 def decode_runs(text: str) -> list[int]:

@@ -4,17 +4,19 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from edgeprune.data.instances import box_of
 from edgeprune.data.polygons import (
     Patch,
+    checked_runs,
     decode_runs,
     from_runs,
     in_common,
     paint,
     patch_of,
     patch_of_runs,
-    runs_of,
     union,
 )
+from tests.data.coco_files import runs
 from tests.data.layouts.drawn import compress
 
 
@@ -150,13 +152,33 @@ def test_a_patch_is_the_window_that_an_outline_covers() -> None:
     assert patch_of(np.array([(9, 1), (12, 1), (12, 3)], np.float64), 6, 8) is None  # beside the image
     assert patch_of(np.array([(2.6, 1), (3.4, 1), (3.4, 3), (2.6, 3)], np.float64), 6, 8) is None  # between two centres
     mask_HW = np.array(whole(square, 6, 8), bool)
-    runs = patch_of_runs(runs_of([13, 2, 4, 2, 4, 2, 21], 6, 8), 6, 8)
-    assert runs is not None and whole(runs, 6, 8) == mask_HW.astype(int).tolist()
-    assert (runs.top, runs.left, runs.inside_hw.shape) == (1, 2, (2, 3))
-    assert patch_of_runs(runs_of([48], 6, 8), 6, 8) is None
+    same = patch_of_runs(checked_runs([13, 2, 4, 2, 4, 2, 21], 6, 8), 6, 8)
+    assert same is not None and whole(same, 6, 8) == mask_HW.astype(int).tolist()
+    assert (same.top, same.left, same.inside_hw.shape) == (1, 2, (2, 3))
+    assert patch_of_runs(checked_runs([48], 6, 8), 6, 8) is None
     for wrong in ([[48]], 48):
         with pytest.raises(ValueError, match="no list of numbers"):
-            runs_of(wrong, 6, 8)  # type: ignore[arg-type]
+            checked_runs(wrong, 6, 8)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99, 1.0])
+def test_the_patch_of_run_lengths_is_the_smallest_window_of_the_same_pixels(share: float) -> None:
+    """Of masks in windows of the image, and of whole columns, in which one run goes on from column to column."""
+    draw = np.random.default_rng(0)
+    for _ in range(60):
+        mask_HW = np.zeros((9, 12), bool)
+        top, left = int(draw.integers(0, 9)), int(draw.integers(0, 12))
+        window_hw = mask_HW[top : int(draw.integers(top, 10)), left : int(draw.integers(left, 13))]
+        window_hw[:] = draw.random(window_hw.shape) < share
+        lengths = checked_runs(runs(mask_HW), 9, 12)
+        np.testing.assert_array_equal(from_runs(lengths, 9, 12), mask_HW)
+        patch, box = patch_of_runs(lengths, 9, 12), box_of(mask_HW)
+        assert whole(patch, 9, 12) == mask_HW.astype(int).tolist() and (patch is None) == (box is None)
+        if patch is not None and box is not None:
+            height, width = patch.inside_hw.shape
+            left, top, right, bottom = box
+            assert (patch.left, patch.left + width) == (left, right)
+            assert (patch.top, patch.top + height) in ((top, bottom), (0, 9))
 
 
 def test_patches_put_together_and_compared() -> None:

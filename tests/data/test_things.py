@@ -231,5 +231,7 @@ def test_label_maps_and_scenes_have_no_things(tmp_path: Path) -> None:
         open_split(load_data_set(str(tmp_path)), "train", things=True)
     assert "\n" not in str(said.value)
     street = {"name": "tiny", "train": {"seed": 0, "frames": 1}, "val": {"seed": 0, "frames": 1}, "names": ["a", "b"]}
-    with pytest.raises(InputError, match="is rendered as label maps, .*; write its scenes as COCO's JSON"):
+    with pytest.raises(
+        InputError, match="is rendered as label maps, .*; write its scenes .*street_instances FOLDER`, and name"
+    ):
         open_split(DataSet.model_validate(street), "val", things=True)
