@@ -1,5 +1,7 @@
 """Polygons and run lengths: the pixels whose centres are inside, by the even-odd rule."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -20,7 +22,7 @@ from tests.data.coco_files import runs
 from tests.data.layouts.drawn import compress
 
 
-def painted(points: list[tuple[float, float]], height: int = 6, width: int = 8) -> list[str]:
+def painted(points: Sequence[tuple[float, float]], height: int = 6, width: int = 8) -> list[str]:
     label_HW = np.zeros((height, width), np.uint8)
     paint(label_HW, np.array(points, np.float64), 1)
     return ["".join(".#"[pixel] for pixel in row) for row in label_HW]
@@ -179,6 +181,12 @@ def test_the_patch_of_run_lengths_is_the_smallest_window_of_the_same_pixels(shar
             left, top, right, bottom = box
             assert (patch.left, patch.left + width) == (left, right)
             assert (patch.top, patch.top + height) in ((top, bottom), (0, 9))
+
+
+def test_a_run_goes_on_at_the_top_of_the_next_column() -> None:
+    patch = patch_of_runs(checked_runs([7, 4, 16], 9, 3), 9, 3)
+    assert patch is not None and (patch.top, patch.left, patch.inside_hw.shape) == (0, 0, (9, 2))
+    assert [row for row in whole(patch, 9, 3) if any(row)] == [[0, 1, 0], [0, 1, 0], [1, 0, 0], [1, 0, 0]]
 
 
 def test_patches_put_together_and_compared() -> None:
