@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from edgeprune.data.crossings import crosses_itself
 from edgeprune.data.outlines import Outline, Outlines
-from edgeprune.data.polygons import Patch, in_common
+from edgeprune.data.patches import Patch, in_common
 
 LEAST_PIXELS = 16  # of a thing that a network is likely to see: a patch has 196 and more
 OUTSIDE_PX = 1.0  # tools round

@@ -7,7 +7,8 @@ import numpy as np
 
 from edgeprune.base.errors import InputError
 from edgeprune.data.instances import PER_PLANE, Instances
-from edgeprune.data.polygons import Floats, Patch, Runs, patch_of, patch_of_runs, union
+from edgeprune.data.patches import Patch, union
+from edgeprune.data.polygons import Floats, Runs, patch_of, patch_of_runs
 from edgeprune.data.samples import UInt8
 
 

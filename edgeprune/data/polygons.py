@@ -7,34 +7,16 @@ much more as less, all but 18 pixels of it on the border. Run lengths are exact.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from edgeprune.data.patches import Mask, Patch
 from edgeprune.data.samples import UInt8
 
 Floats = npt.NDArray[np.float64]
 Runs = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 LEAST_POINTS = 3
-
-
-class Patch(NamedTuple):
-    """The pixels that an outline covers, in a window of the image that begins at row `top` and column `left`."""
-
-    top: int
-    left: int
-    inside_hw: Mask
-
-    def within(self, map_HW: UInt8) -> UInt8:
-        """The window of a map of the whole image, a view."""
-        height, width = self.inside_hw.shape
-        return map_HW[self.top : self.top + height, self.left : self.left + width]
-
-    @property
-    def pixels(self) -> int:
-        return int(np.count_nonzero(self.inside_hw))
 
 
 def patch_of(points_N2: Floats, height: int, width: int) -> Patch | None:
@@ -64,36 +46,6 @@ def patch_of(points_N2: Floats, height: int, width: int) -> Patch | None:
     odd_hw = crossings_hw.astype(np.uint8).reshape(bottom - top, right - left)[:, : width - left]
     inside_hw = (np.cumsum(odd_hw, axis=1, dtype=np.uint8) & 1).astype(np.bool_)
     return Patch(top, left, inside_hw) if inside_hw.any() else None
-
-
-def union(patches: Sequence[Patch]) -> Patch:
-    """The pixels that are in one or more of them."""
-    if len(patches) == 1:
-        return patches[0]
-    top, left = min(each.top for each in patches), min(each.left for each in patches)
-    bottom = max(each.top + each.inside_hw.shape[0] for each in patches)
-    right = max(each.left + each.inside_hw.shape[1] for each in patches)
-    inside_hw = np.zeros((bottom - top, right - left), np.bool_)
-    for each in patches:
-        height, width = each.inside_hw.shape
-        inside_hw[each.top - top : each.top - top + height, each.left - left : each.left - left + width] |= (
-            each.inside_hw
-        )
-    return Patch(top, left, inside_hw)
-
-
-def in_common(one: Patch, other: Patch) -> int:
-    """How many pixels are in both."""
-    top, left = max(one.top, other.top), max(one.left, other.left)
-    bottom = min(each.top + each.inside_hw.shape[0] for each in (one, other))
-    right = min(each.left + each.inside_hw.shape[1] for each in (one, other))
-    if bottom <= top or right <= left:
-        return 0
-    ours_hw, theirs_hw = (
-        each.inside_hw[top - each.top : bottom - each.top, left - each.left : right - each.left]
-        for each in (one, other)
-    )
-    return int(np.count_nonzero(ours_hw & theirs_hw))
 
 
 def paint(label_HW: UInt8, points_N2: Floats, index: int) -> None:
