@@ -11,20 +11,20 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from edgeprune.data.patches import Mask, Patch
 from edgeprune.data.samples import UInt8
 
 Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
+Runs = npt.NDArray[np.int64]
 LEAST_POINTS = 3
 
 
-def paint(label_HW: UInt8, points_N2: Floats, index: int) -> None:
-    """Gives the pixels within a polygon the class `index`.
+def patch_of(points_N2: Floats, height: int, width: int) -> Patch | None:
+    """The pixels of an image that are inside a polygon; None where there are none.
 
     Args:
         points_N2: x, y in pixels; (0, 0) is the corner of the first pixel.
     """
-    height, width = label_HW.shape
     below_N2 = np.roll(points_N2, -1, axis=0)
     y_2N = np.sort(np.stack((points_N2[:, 1], below_N2[:, 1])), axis=0)
     # the rows whose centre line an edge crosses
@@ -32,7 +32,7 @@ def paint(label_HW: UInt8, points_N2: Floats, index: int) -> None:
     counts_N = last_N - first_N
     edge_E = np.repeat(np.arange(len(points_N2)), counts_N)
     if not len(edge_E):
-        return
+        return None
     row_E = np.arange(len(edge_E)) - np.repeat(np.cumsum(counts_N) - counts_N, counts_N) + first_N[edge_E]
     along_E = (row_E + 0.5 - points_N2[edge_E, 1]) / (below_N2[edge_E, 1] - points_N2[edge_E, 1])
     x_E = points_N2[edge_E, 0] + along_E * (below_N2[edge_E, 0] - points_N2[edge_E, 0])
@@ -42,20 +42,58 @@ def paint(label_HW: UInt8, points_N2: Floats, index: int) -> None:
     crossings_hw = np.bincount(
         (row_E - top) * (right - left) + column_E - left, minlength=(bottom - top) * (right - left)
     )
-    inside_hw = np.cumsum(crossings_hw.reshape(bottom - top, right - left), axis=1) % 2 == 1
-    label_HW[top:bottom, left : min(right, width)][inside_hw[:, : width - left]] = index
+    # odd or even is all that counts, and a byte says that of any number
+    odd_hw = crossings_hw.astype(np.uint8).reshape(bottom - top, right - left)[:, : width - left]
+    inside_hw = (np.cumsum(odd_hw, axis=1, dtype=np.uint8) & 1).astype(np.bool_)
+    return Patch(top, left, inside_hw) if inside_hw.any() else None
 
 
-def from_runs(counts: Sequence[int], height: int, width: int) -> Mask:
-    """COCO's run lengths: pixels outside, inside, outside ... down the columns.
+def paint(label_HW: UInt8, points_N2: Floats, index: int) -> None:
+    """Gives the pixels within a polygon the class `index`; see `patch_of`."""
+    patch = patch_of(points_N2, *label_HW.shape)
+    if patch is not None:
+        patch.within(label_HW)[patch.inside_hw] = index
+
+
+def checked_runs(counts: Sequence[int] | Runs, height: int, width: int) -> Runs:
+    """COCO's run lengths as numbers.
 
     Raises:
         ValueError: they don't cover the image.
     """
     runs = np.asarray(counts, dtype=np.int64)
+    if runs.ndim != 1:
+        raise ValueError("its run lengths are no list of numbers")
     if (runs < 0).any() or int(runs.sum()) != height * width:
         raise ValueError(f"its runs cover {int(runs.sum())} pixels of {height * width}")
+    return runs
+
+
+def from_runs(counts: Sequence[int] | Runs, height: int, width: int) -> Mask:
+    """COCO's run lengths: pixels outside, inside, outside ... down the columns.
+
+    Raises:
+        ValueError: they don't cover the image.
+    """
+    runs = checked_runs(counts, height, width)
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
+
+
+def patch_of_runs(runs: Runs, height: int, width: int) -> Patch | None:
+    """The pixels that run lengths cover, as `from_runs` has them; None where there are none. What is computed is the window."""
+    ends_R = np.cumsum(checked_runs(runs, height, width))
+    end_I = ends_R[1::2]
+    begin_I = ends_R[::2][: len(end_I)]
+    begin_I, end_I = begin_I[end_I > begin_I], end_I[end_I > begin_I]
+    if not len(end_I):
+        return None
+    left, right = int(begin_I[0]) // height, (int(end_I[-1]) - 1) // height + 1
+    top, bottom = int((begin_I % height).min()), int(((end_I - 1) % height).max()) + 1
+    if ((end_I - 1) // height > begin_I // height).any():  # one goes on at the top of the next column
+        top, bottom = 0, height
+    within_R = np.diff(ends_R.clip(left * height, right * height), prepend=left * height)
+    inside_wH = np.repeat(np.arange(len(runs)) % 2 == 1, within_R).reshape(right - left, height)
+    return Patch(top, left, np.ascontiguousarray(inside_wH.T[top:bottom]))
 
 
 def decode_runs(text: str) -> list[int]:
