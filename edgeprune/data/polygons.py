@@ -16,6 +16,7 @@ from edgeprune.data.samples import UInt8
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 LEAST_POINTS = 3
+GROUPS = 12  # of five bits, which a run length has at most
 
 
 def paint(label_HW: UInt8, points_N2: Floats, index: int) -> None:
@@ -84,3 +85,49 @@ def decode_runs(text: str) -> list[int]:
     if shift:
         raise ValueError("its run lengths are cut off")
     return runs
+
+
+def encode_runs(mask_HW: Mask, top: int = 0, left: int = 0, size: tuple[int, int] | None = None) -> str:
+    """The pixels of a mask as COCO's compressed run lengths, as pycocotools writes and reads them.
+
+    Args:
+        mask_HW: of the whole image, or of the part that begins at row `top` and column `left`; elsewhere nothing is inside.
+        size: height and width of the image; by default those of the mask.
+    """
+    return compress_runs(_runs_of(mask_HW, top, left, size or mask_HW.shape))
+
+
+def _runs_of(mask_hw: Mask, top: int, left: int, size: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """Pixels outside, inside, outside ... down the columns of the image."""
+    height, width = size
+    pixels = height * width
+    if not mask_hw.any():
+        return np.array([pixels], np.int64)
+    steps_wh = np.diff(
+        np.pad(mask_hw.T.astype(np.int8), ((0, 0), (1, 1))), axis=1
+    )  # 1: begins with that row; -1: ended before
+    (begin_column, begin_row), (end_column, end_row) = np.nonzero(steps_wh == 1), np.nonzero(steps_wh == -1)
+    begins = (left + begin_column) * height + top + begin_row
+    ends = (left + end_column) * height + top + end_row
+    apart = ends[:-1] != begins[1:]  # a run to the foot of a column goes on at the head of the next
+    begins, ends = begins[np.r_[True, apart]], ends[np.r_[apart, True]]
+    borders = np.r_[0, np.stack((begins, ends), axis=1).reshape(-1), pixels]
+    runs: npt.NDArray[np.int64] = np.diff(borders[:-1] if borders[-2] == pixels else borders)
+    return runs
+
+
+def compress_runs(runs: Sequence[int] | npt.NDArray[np.int64]) -> str:
+    """The compressed form of run lengths, see `decode_runs`.
+
+    Source: `rleToString` of cocoapi, common/maskApi.c.
+    """
+    values_R = np.array(runs, np.int64)
+    values_R[3:] -= np.asarray(runs, np.int64)[1:-2]
+    # the fewest groups of five bits that hold it with its sign
+    rest_RG = values_R[:, None] >> (5 * np.arange(1, GROUPS + 1) - 1)
+    groups_R = 1 + ((rest_RG != 0) & (rest_RG != -1)).sum(1)
+    place_G = np.arange(groups_R.max(initial=1))
+    more_RG = place_G < groups_R[:, None] - 1
+    codes_RG = ((values_R[:, None] >> (5 * place_G)) & 0x1F) | (0x20 * more_RG)
+    text: str = (codes_RG[place_G < groups_R[:, None]] + 48).astype(np.uint8).tobytes().decode("ascii")
+    return text

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from edgeprune.data.polygons import decode_runs, from_runs, paint
+from edgeprune.data.polygons import compress_runs, decode_runs, encode_runs, from_runs, paint
 from tests.data.layouts.drawn import compress
 
 
@@ -118,3 +118,39 @@ def test_compressed_run_lengths_are_those_that_were_written() -> None:
         decode_runs("o")
     with pytest.raises(ValueError, match="is no character"):
         decode_runs("!")
+
+
+def test_compressed_run_lengths_are_those_of_cocoapi() -> None:
+    draw = np.random.default_rng(1)
+    for count in (0, 1, 2, 3, 4, 30):
+        for _ in range(20):
+            runs = [int(run) for run in draw.integers(0, 10 ** int(draw.integers(1, 8)), count)]
+            assert compress_runs(runs) == compress(runs)
+
+
+@pytest.mark.parametrize(("points", "runs", "drawn"), OF_PYCOCOTOOLS)
+def test_a_mask_is_written_as_pycocotools_writes_it(points: list[tuple[float, float]], runs: str, drawn: str) -> None:
+    mask_HW = np.array([[pixel == "#" for pixel in row] for row in drawn.split()])
+    assert encode_runs(mask_HW) == runs
+
+
+def test_what_is_encoded_is_read_back_whatever_touches_the_border() -> None:
+    draw = np.random.default_rng(2)
+    masks = [np.zeros((5, 7), bool), np.ones((5, 7), bool), np.ones((1, 1), bool)]
+    masks += [draw.random((int(draw.integers(1, 12)), int(draw.integers(1, 12)))) < draw.random() for _ in range(60)]
+    for mask_HW in masks:
+        text = encode_runs(mask_HW)
+        runs = decode_runs(text)
+        assert np.array_equal(from_runs(runs, *mask_HW.shape), mask_HW)
+        assert all(runs[1:]), "only the first run may be of no pixel"
+
+
+def test_a_part_of_an_image_is_encoded_as_the_image_would_be() -> None:
+    draw = np.random.default_rng(3)
+    for _ in range(60):
+        whole_HW = np.zeros((9, 11), bool)
+        (top, bottom), (left, right) = (sorted(draw.choice(size + 1, 2, replace=False)) for size in whole_HW.shape)
+        whole_HW[top:bottom, left:right] = draw.random((bottom - top, right - left)) < 0.7
+        part = whole_HW[top:bottom, left:right]
+        assert encode_runs(part, int(top), int(left), (9, 11)) == encode_runs(whole_HW)
+    assert encode_runs(np.zeros((0, 0), bool), 0, 0, (9, 11)) == encode_runs(np.zeros((9, 11), bool))
