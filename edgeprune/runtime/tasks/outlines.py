@@ -27,7 +27,9 @@ SHADES = (
     0.65,
     0.32,
 )  # of things of a class: how far from its colour to white, or of a light one to black
-LEAST_LIGHT, LIGHT = 70, 140  # of a colour, 0 to 255: one that is darker is not seen on a street; one that is light
+LEAST_LIGHT, LIGHT = 95, 140  # of a colour, 0 to 255: one that is darker is not seen on a street; one that is light
+TO_BLACK = 0.6  # of a way to white, as long as that to black is
+INSIDE_FROM = 3  # so many lines high a box has its name inside, where there is no room above
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 
@@ -59,13 +61,19 @@ def shades(things: Sequence[Thing], palette: Sequence[Colour]) -> list[Colour]:
 def _shade(colour: Colour, share: float) -> Colour:
     """A colour so far on the way to white, or to black; never too dark to be seen."""
     seen = _lifted(colour)
-    return _lifted(_mixed(seen, BLACK if _light(seen) > LIGHT else WHITE, share))
+    if _light(seen) > LIGHT:
+        return _lifted(_mixed(seen, BLACK, TO_BLACK * share))
+    return _mixed(seen, WHITE, share)
 
 
 def _lifted(colour: Colour) -> Colour:
-    """A colour that is light enough to be seen."""
-    light = _light(colour)
-    return colour if light >= LEAST_LIGHT else _mixed(colour, WHITE, (LEAST_LIGHT - light) / (255 - light))
+    """A colour that is light enough to be seen: of the same hue, and where that is not enough, on the way to white."""
+    if (light := _light(colour)) >= LEAST_LIGHT:
+        return colour
+    scale = min(LEAST_LIGHT / max(light, 1), 255 / max(1, *colour))
+    red, green, blue = (min(255, round(scale * channel)) for channel in colour)
+    light = _light((red, green, blue))
+    return _mixed((red, green, blue), WHITE, max(0.0, LEAST_LIGHT - light) / (255 - light))
 
 
 def _mixed(colour: Colour, other: Colour, share: float) -> Colour:
@@ -92,22 +100,23 @@ def eroded(mask_cd: Mask, pixels: int) -> Mask:
 
 
 def _write_name(picture: Image.Image, thing: Thing, colour: Colour, layout: Layout, taken: list[Rectangle]) -> None:
-    """Name and score on a ground of the thing's colour: above its box, else inside at its top, else below it; nowhere where
-    others are written there already."""
+    """Name and score on a ground of the thing's colour: above its box, else at its top in one that is high enough, else below
+    it; nowhere where others are written there already."""
     text = f"{thing.name} {100 * thing.score:.0f}%"
-    high = round(1.3 * font_px(layout.font))
-    wide = layout.font.getlength(text) + 0.6 * font_px(layout.font)
+    high = round(1.3 * font_px(layout.small))
+    wide = layout.small.getlength(text) + 0.6 * font_px(layout.small)
     first, end = layout.rows
     box_left, box_top, _, box_bottom = thing.box
     left = max(0.0, min(box_left, picture.width - wide))
-    for top in (box_top - high, min(max(box_top, first), end - high), box_bottom):
+    inside = [max(box_top, first)] if box_bottom - box_top >= INSIDE_FROM * high else []
+    for top in (box_top - high, *inside, box_bottom):
         place = (left, top, left + wide, top + high)
         if first <= top and top + high <= end and not any(_overlap(place, other) for other in taken):
             taken.append(place)
             ink = ImageDraw.Draw(picture)
             ink.rectangle((left, top, left + wide - 1, top + high - 1), colour)
-            at = (left + 0.3 * font_px(layout.font), top + high / 2)
-            ink.text(at, text, BLACK if _light(colour) > LIGHT else WHITE, layout.font, anchor="lm")
+            at = (left + 0.3 * font_px(layout.small), top + high / 2)
+            ink.text(at, text, BLACK if _light(colour) > LIGHT else WHITE, layout.small, anchor="lm")
             return
 
 

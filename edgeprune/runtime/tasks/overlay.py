@@ -14,6 +14,7 @@ from edgeprune.runtime.engines.engine import UInt8
 COLOUR_SHARE = 0.5  # of a class's colour in a pixel
 BAR_RGB, TEXT_RGB = (16, 18, 22), (240, 240, 236)
 BAR_SHARE = 0.72  # of the bar's colour in a pixel under it
+LEAST_FONT, SMALL = 9, 0.75  # pixels; of the size of line and legend, what is written beside them
 LEGEND_SHARE = 0.2  # a legend that would take more of the height is left out
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Layer = Callable[[Image.Image], None]  # draws over a picture
@@ -70,7 +71,8 @@ class Overlay:
         return layout
 
     def _lay_out(self, width: int, height: int) -> "Layout":
-        font = ImageFont.load_default(size=max(9, min(height // 28, width // 40)))
+        size = max(LEAST_FONT, min(height // 28, width // 40))
+        font, small = (ImageFont.load_default(each) for each in (size, max(LEAST_FONT, round(SMALL * size))))
         entries: list[list[tuple[int, str]]] = [[]]
         left = 0.0
         for index, name in enumerate(self._names):
@@ -86,7 +88,7 @@ class Overlay:
             for index, name in row:
                 legend.chip(left, line, self._palette[index], name)
                 left += _entry_px(font, name)
-        return Layout((width, height), font, Bar(width, 1, font), legend)
+        return Layout((width, height), small, Bar(width, 1, font), legend)
 
 
 def _entry_px(font: Font, name: str) -> float:
@@ -136,11 +138,11 @@ class Layout(NamedTuple):
     """What is drawn over every frame of a size, (width, height): the bar for the status line, and the legend.
 
     Attributes:
-        font: of both, and of what else is written.
+        small: the font of what else is written.
     """
 
     size: tuple[int, int]
-    font: Font
+    small: Font
     bar: Bar
     legend: Bar
 

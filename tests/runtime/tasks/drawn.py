@@ -12,7 +12,7 @@ from edgeprune.runtime.cameras.source import Frame
 from edgeprune.runtime.tasks import FrameFacts
 from edgeprune.runtime.tasks.instance import Instance, Result
 
-NAMES, PALETTE = ("road", "car", "person"), [(128, 64, 128), (0, 0, 142), (220, 20, 60)]
+NAMES, PALETTE = ("road", "car", "person"), [(150, 90, 150), (0, 0, 142), (255, 60, 90)]
 ROAD, CAR, PERSON = range(3)
 Drawn = tuple[int, float, np.ndarray]  # class, score, and where its mask is (h, w), or its levels
 
