@@ -99,21 +99,19 @@ def encode_runs(mask_HW: Mask, top: int = 0, left: int = 0, size: tuple[int, int
 
 def _runs_of(mask_hw: Mask, top: int, left: int, size: tuple[int, ...]) -> npt.NDArray[np.int64]:
     """Pixels outside, inside, outside ... down the columns of the image."""
-    height, width = size
-    pixels = height * width
-    if not mask_hw.any():
-        return np.array([pixels], np.int64)
-    steps_wh = np.diff(
-        np.pad(mask_hw.T.astype(np.int8), ((0, 0), (1, 1))), axis=1
-    )  # 1: begins with that row; -1: ended before
-    (begin_column, begin_row), (end_column, end_row) = np.nonzero(steps_wh == 1), np.nonzero(steps_wh == -1)
-    begins = (left + begin_column) * height + top + begin_row
-    ends = (left + end_column) * height + top + end_row
-    apart = ends[:-1] != begins[1:]  # a run to the foot of a column goes on at the head of the next
-    begins, ends = begins[np.r_[True, apart]], ends[np.r_[apart, True]]
-    borders = np.r_[0, np.stack((begins, ends), axis=1).reshape(-1), pixels]
-    runs: npt.NDArray[np.int64] = np.diff(borders[:-1] if borders[-2] == pixels else borders)
-    return runs
+    (rows, columns), (height, width) = mask_hw.shape, size
+    apart_CR = np.zeros((columns + 1, rows + 1), np.bool_)  # columns with a pixel outside above each
+    apart_CR[:columns, 1:] = mask_hw.T
+    flat = apart_CR.reshape(-1)
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1  # where a run begins, and where it has ended, in turn
+    column, row = np.divmod(np.stack((edges[::2], edges[1::2] - 1)), rows + 1)
+    begins, lasts = (left + column) * height + top + row - 1
+    ends = lasts + 1
+    between = ends[:-1] != begins[1:]  # a run to the foot of a column goes on at the head of the next
+    begins, ends = begins[np.r_[True, between][: len(begins)]], ends[np.r_[between, True][: len(ends)]]
+    borders = np.r_[0, np.stack((begins, ends), axis=1).reshape(-1), height * width]
+    runs: npt.NDArray[np.int64] = np.diff(borders)
+    return runs[:-1] if len(runs) > 1 and not runs[-1] else runs
 
 
 def compress_runs(runs: Sequence[int] | npt.NDArray[np.int64]) -> str:
