@@ -165,7 +165,7 @@ def read_things(
 
 def _around(mask_Khw: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     """The smallest boxes around masks that have a pixel, (K, 4): `box_of` of all of them at once."""
-    filled_Kh, filled_Kw = mask_Khw.any(2), mask_Khw.any(1)
+    filled_Kh, filled_Kw = np.asarray(mask_Khw.any(2)), np.asarray(mask_Khw.any(1))
     ends = (filled.shape[1] - filled[:, ::-1].argmax(1) for filled in (filled_Kw, filled_Kh))
     return np.stack((filled_Kw.argmax(1), filled_Kh.argmax(1), *ends), axis=1)
 
