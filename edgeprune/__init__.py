@@ -2,7 +2,7 @@
 
     with edgeprune.open("out/bundles/street-tiny-onnx-cpu", camera=0) as stream:
         for result in stream:
-            result.labels, result.overlay(), result.latency_ms
+            result.labels, result.overlay(), result.latency_ms  # and result.things of a bundle that finds things
 
     edgeprune.train("my-set", "hub:timm/vit_small_patch14_dinov2.lvd142m")
 

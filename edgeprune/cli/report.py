@@ -54,6 +54,12 @@ BUCKET_COLUMNS = {
     "latency_ms.p99": ("p99", ".2f"),
     "watts": ("W", ".2f"),
 }
+THING_COLUMNS = {
+    "class": ("class", ""),
+    "mean": ("a frame", ".2f"),
+    "most": ("at most", "d"),
+    "frames": ("frames with one", ",d"),
+}
 RATIO_COLUMNS = {
     "fps": ("x fps", ".3f"),
     "p50_ms": ("x p50", ".3f"),
@@ -124,6 +130,14 @@ def show_records(figures: Sequence[RecordFigures]) -> None:
     show_wide_table(figures, RECORD, RECORD_COLUMNS)
     click.echo()
     show_table([bucket for each in figures for bucket in each.buckets], {**RECORD, **BUCKET_COLUMNS})
+    things = [
+        {"record": each.record, "class": name, **vars(found)}
+        for each in figures
+        for name, found in (each.things or {}).items()
+    ]
+    if things:
+        click.echo()
+        show_table(things, {**RECORD, **THING_COLUMNS})
     if len(figures) > 1:
         click.echo(f"\nagainst {figures[0].record}:")
         show_table(ratios(figures), {**RECORD, **RATIO_COLUMNS})

@@ -5,6 +5,9 @@ import click
 from edgeprune.runtime.budget.kept import BudgetFigures
 from edgeprune.runtime.renewal import Renewals
 from edgeprune.runtime.summary import RunFigures, WholeRun
+from edgeprune.runtime.thing_counts import ThingFigures
+
+MOST_SHOWN = 8  # classes of things, those of which there are most
 
 
 def show_engine(run: WholeRun) -> None:
@@ -31,11 +34,22 @@ def show_held(run: WholeRun) -> None:
     figures, energy = run.figures, run.energy
     buckets = ", ".join(f"{name} x{count}" for name, count in figures.buckets.items())
     click.echo(f"tokens   {number(figures.tokens_mean)} a frame over all blocks; buckets {buckets}")
+    show_things(figures.things)
     if run.budget:
         show_budget(run.budget, figures.newest or figures.frames)
     show_renewals(run.renewals, run.bundle)
     mj = energy.mj_per_frame
     click.echo(f"energy   {energy.status if mj is None else f'{mj:.1f} mJ a frame ({energy.status})'}")
+
+
+def show_things(things: dict[str, ThingFigures] | None) -> None:
+    """How many things of each class a frame has, where they are counted."""
+    if things is None:
+        return
+    ordered = sorted(things.items(), key=lambda item: -item[1].mean)
+    said = [f"{name} {number(each.mean, 2)} ({each.most} at most)" for name, each in ordered[:MOST_SHOWN]]
+    more = f", {len(ordered) - MOST_SHOWN} more classes" if len(ordered) > MOST_SHOWN else ""
+    click.echo(f"things   {', '.join(said) or 'none'}{more}{' a frame' if said else ''}")
 
 
 def show_renewals(renewals: Renewals | None, bundle: str) -> None:

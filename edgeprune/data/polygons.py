@@ -17,6 +17,7 @@ from edgeprune.data.samples import UInt8
 Floats = npt.NDArray[np.float64]
 Runs = npt.NDArray[np.int64]
 LEAST_POINTS = 3
+GROUPS = 12  # of five bits, which a run length has at most
 
 
 def patch_of(points_N2: Floats, height: int, width: int) -> Patch | None:
@@ -124,26 +125,45 @@ def decode_runs(text: str) -> list[int]:
     return runs
 
 
-def runs_of(mask_HW: Mask) -> list[int]:
-    """The run lengths of a mask, as `from_runs` takes them: pixels outside, inside, outside ... down the columns."""
-    pixel_N = np.ascontiguousarray(mask_HW.T).reshape(-1)
-    ends_R = np.flatnonzero(pixel_N[1:] != pixel_N[:-1]) + 1
-    begins_inside = pixel_N.size > 0 and bool(pixel_N[0])
-    ends = [0] * begins_inside + [*ends_R.tolist(), pixel_N.size]
-    return [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
+def encode_runs(mask_HW: Mask, top: int = 0, left: int = 0, size: tuple[int, int] | None = None) -> str:
+    """The pixels of a mask as COCO's compressed run lengths, as pycocotools writes and reads them.
+
+    Args:
+        mask_HW: of the whole image, or of the part that begins at row `top` and column `left`; elsewhere nothing is inside.
+        size: height and width of the image; by default those of the mask.
+    """
+    return compress_runs(_runs_of(mask_HW, top, left, size or mask_HW.shape))
 
 
-def encode_runs(runs: Sequence[int]) -> str:
-    """COCO's compressed form of run lengths, which `decode_runs` reads.
+def _runs_of(mask_hw: Mask, top: int, left: int, size: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """Pixels outside, inside, outside ... down the columns of the image."""
+    (rows, columns), (height, width) = mask_hw.shape, size
+    apart_CR = np.zeros((columns + 1, rows + 1), np.bool_)  # columns with a pixel outside above each
+    apart_CR[:columns, 1:] = mask_hw.T
+    flat = apart_CR.reshape(-1)
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1  # where a run begins, and where it has ended, in turn
+    column, row = np.divmod(np.stack((edges[::2], edges[1::2] - 1)), rows + 1)
+    begins, lasts = (left + column) * height + top + row - 1
+    ends = lasts + 1
+    between = ends[:-1] != begins[1:]  # a run to the foot of a column goes on at the head of the next
+    begins, ends = begins[np.r_[True, between][: len(begins)]], ends[np.r_[between, True][: len(ends)]]
+    borders = np.r_[0, np.stack((begins, ends), axis=1).reshape(-1), height * width]
+    runs: npt.NDArray[np.int64] = np.diff(borders)
+    return runs[:-1] if len(runs) > 1 and not runs[-1] else runs
+
+
+def compress_runs(runs: Sequence[int] | npt.NDArray[np.int64]) -> str:
+    """The compressed form of run lengths, see `decode_runs`.
 
     Source: `rleToString` of cocoapi, common/maskApi.c.
     """
-    text = []
-    for place, run in enumerate(runs):
-        value = run - runs[place - 2] if place > 2 else run
-        more = True
-        while more:
-            code, value = value & 0x1F, value >> 5
-            more = value != (-1 if code & 0x10 else 0)  # the fifth bit is the sign
-            text.append(chr((code | 0x20 if more else code) + 48))
-    return "".join(text)
+    values_R = np.array(runs, np.int64)
+    values_R[3:] -= np.asarray(runs, np.int64)[1:-2]
+    # the fewest groups of five bits that hold it with its sign
+    rest_RG = values_R[:, None] >> (5 * np.arange(1, GROUPS + 1) - 1)
+    groups_R = 1 + ((rest_RG != 0) & (rest_RG != -1)).sum(1)
+    place_G = np.arange(groups_R.max(initial=1))
+    more_RG = place_G < groups_R[:, None] - 1
+    codes_RG = ((values_R[:, None] >> (5 * place_G)) & 0x1F) | (0x20 * more_RG)
+    text: str = (codes_RG[place_G < groups_R[:, None]] + 48).astype(np.uint8).tobytes().decode("ascii")
+    return text

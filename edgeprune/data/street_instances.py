@@ -19,7 +19,7 @@ from edgeprune.base.errors import InputError, nearest
 from edgeprune.data.classes import BACKGROUND
 from edgeprune.data.datasets import DataSet, StreetSplit
 from edgeprune.data.instances import box_of
-from edgeprune.data.polygons import encode_runs, runs_of
+from edgeprune.data.polygons import encode_runs
 from edgeprune.data.split import splits_of
 from edgeprune.data.street import renderer_version
 from edgeprune.street.owners import COUNTED, Frame, Key
@@ -165,7 +165,7 @@ def _annotations(
         yield {
             "image_id": image,
             "category_id": category_of[thing.label],
-            "segmentation": {"size": list(mask_HW.shape), "counts": encode_runs(runs_of(mask_HW))},
+            "segmentation": {"size": list(mask_HW.shape), "counts": encode_runs(mask_HW)},
             "area": thing.pixels,
             "bbox": [left, top, right - left, bottom - top],
             "iscrowd": 0,

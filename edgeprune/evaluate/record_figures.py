@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from edgeprune.base.statistics import Percentiles, percentiles
 from edgeprune.evaluate.record_rows import RunRecord
+from edgeprune.runtime.thing_counts import ThingFigures
 
 SILENT_S = 5.0  # without a frame, as the live page counts it
 
@@ -53,6 +54,7 @@ class RecordFigures:
         capped: share of frames that got another bucket than they asked for.
         buckets: of each.
         notes: what was left out of the record.
+        things: of each class, by its name; None where no row counts any.
     """
 
     record: str
@@ -72,6 +74,7 @@ class RecordFigures:
     capped: float
     buckets: tuple[BucketFigures, ...]
     notes: tuple[str, ...]
+    things: Mapping[str, ThingFigures] | None = None
 
 
 def figures_of(record: RunRecord) -> RecordFigures:
@@ -102,6 +105,7 @@ def figures_of(record: RunRecord) -> RecordFigures:
         capped=float((record.asked != record.bucket).mean()),
         buckets=tuple(_bucket(record, place) for place in by_tokens(record)),
         notes=tuple(record.notes),
+        things=record.things,
     )
 
 

@@ -21,6 +21,7 @@ from edgeprune.base.inputs import open_regular
 from edgeprune.runtime.meters.written import MOST_W
 from edgeprune.runtime.row import Row
 from edgeprune.runtime.sinks.record import FORMATS, ROWS
+from edgeprune.runtime.thing_counts import ThingCounts, ThingFigures
 
 MOST_BYTES = 1 << 40  # of a file: months of rows
 LINE_BYTES = 1 << 16
@@ -29,6 +30,8 @@ WHOLE = ("index", "capture_ns", "start_ns", "end_ns", "tokens", "dropped")  # co
 REAL = ("wait_ms", "latency_ms", "watts", "celsius")  # of numbers, NaN where a row has none
 LEAST = {"celsius": -273.15, "watts": -MOST_W}  # noise of a rail that takes nothing, and a battery that is charged
 WORDS = ("asked", "bucket")
+MOST_THINGS = 1 << 20  # of a class in a frame: more than it has pixels to tell apart
+MOST_CLASSES = 10_000  # in all: a folder may have runs of many bundles
 NEEDED = {each.name for each in fields(Row) if each.default is MISSING} & {*WHOLE, *REAL, *WORDS}
 
 
@@ -44,6 +47,7 @@ class RunRecord:
         begins: the places of the rows with which a run begins; the monotonic clock may begin anew there.
         began: when the first file of a folder was begun, as `2026-01-31 23:59:59 UTC`; None of a single file.
         notes: what was left out, a line each.
+        things: of each class, as the summary of a run has them; None where no row counts any.
     """
 
     path: Path
@@ -55,6 +59,7 @@ class RunRecord:
     begins: Sequence[int]
     began: str | None
     notes: Sequence[str]
+    things: Mapping[str, ThingFigures] | None = None
 
     def __len__(self) -> int:
         return len(self.bucket)
@@ -106,6 +111,7 @@ def read_record(path: Path) -> RunRecord:
         columns.begins,
         _began(files[0]) if path.is_dir() else None,
         columns.notes,
+        columns.things.figures(),
     )
 
 
@@ -124,6 +130,7 @@ class _Columns:
         self.names: dict[str, int] = {}
         self.begins: list[int] = []
         self.notes: list[str] = []
+        self.things = ThingCounts()
 
     def read(self, file: Path) -> None:
         """Appends the rows of a file; what is damaged at its end is left out."""
@@ -140,6 +147,10 @@ class _Columns:
             if len(self.bucket) == before and self._new_run(row):
                 self.begins.append(before)
             self._add(row)
+            if len(self.things) > MOST_CLASSES:
+                raise InputError(
+                    f"{file}: things of more than {MOST_CLASSES} classes, as no run counts; name what `run --record` wrote"
+                )
         if damaged:
             what = "row is" if damaged == 1 else f"{damaged} rows are"
             self.notes.append(f"{file}: the last {what} cut off and left out")
@@ -158,6 +169,7 @@ class _Columns:
             real.append(row[name])
         self.asked.append(self.names.setdefault(row["asked"], len(self.names)))
         self.bucket.append(self.names.setdefault(row["bucket"], len(self.names)))
+        self.things.add(row["things"])
 
 
 def _rows_of(file: Path) -> Iterator[Mapping[str, Any] | None]:
@@ -219,6 +231,19 @@ def _values(cells: Mapping[str, Any]) -> dict[str, Any] | None:
                 return None
         for name in WORDS:
             row[name] = str(cells[name])
-    except (KeyError, ValueError, TypeError, OverflowError):
+        row["things"] = _things(cells.get("things"))
+    except (KeyError, ValueError, TypeError, OverflowError, RecursionError):
         return None
     return None if math.isnan(row["latency_ms"]) or row["end_ns"] < row["start_ns"] else row
+
+
+def _things(cell: Any) -> dict[str, int] | None:
+    """The counts of a row, JSON within JSON lines or a cell of a table; None where it has none. Raises ValueError."""
+    if cell is None or cell == "":
+        return None
+    found = json.loads(cell) if isinstance(cell, str) else cell
+    if not isinstance(found, dict) or len(found) > MOST_CLASSES:
+        raise ValueError("no counts of things")
+    if not all(type(count) is int and 0 <= count <= MOST_THINGS for count in found.values()):
+        raise ValueError("no counts of things")
+    return found

@@ -198,12 +198,13 @@ def check_parity(target: Target, parity: Sequence[ParityRow]) -> None:
     """Raises RunError where a bucket does not answer as PyTorch does."""
     for row in parity:
         key, least = target.parity.key(row.precision), target.parity.least(row.precision)
-        if not row.label_agreement >= least:
+        share = 0.0 if row.excluded == 1 else row.label_agreement  # nothing was sure, as in a network that gives NaN
+        if not share >= least:
             raise RunError(
-                f"parity of bucket {row.bucket} in {row.precision}: {row.label_agreement:.2%} equal labels, at least "
+                f"parity of bucket {row.bucket} in {row.precision}: {share:.2%} equal labels, at least "
                 f"{least:.2%} expected (largest logit error {row.max_abs:.3g}); no bundle was written. Where a short training "
                 "left many pixels undecided train longer, take --precision fp32, or a target of your own that extends "
-                f"{target.name} with `parity: {{{key}: {floor(100 * row.label_agreement) / 100:g}}}`"
+                f"{target.name} with `parity: {{{key}: {floor(100 * share) / 100:g}}}`"
             )
 
 

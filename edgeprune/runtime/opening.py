@@ -27,7 +27,7 @@ from edgeprune.runtime.preparing import prepare_run, refuse_threads, require_eng
 from edgeprune.runtime.renewal import Renewal
 from edgeprune.runtime.running import Running
 from edgeprune.runtime.stream import Stream
-from edgeprune.runtime.tasks import find_task
+from edgeprune.runtime.tasks import open_task
 
 Given = Annotated[str, Field(min_length=1)]
 Duration = Annotated[float, BeforeValidator(lambda given: read_duration(given, "--give-up"))]
@@ -172,7 +172,7 @@ def _refuse_unfit(bundle: Bundle, options: StreamOptions) -> None:
     engine = options.engine or manifest.target.engine
     require_engine(bundle, engine)
     refuse_threads([engine], options.threads)
-    find_task(manifest.task)
+    open_task(manifest)
     options.make_chooser(manifest.buckets)
     if options.precision and not (options.precision == MIXED and manifest.target.compiled_on_device):
         bundle.graphs(options.precision)

@@ -84,6 +84,7 @@ class Recorded:
             watts=None if watts is None else round(watts, 3),
             celsius=celsius,
             loop_ms=loop_ms,
+            things=result.counts(),
         )
 
     def end(self, failure: RunError | None, failed: bool) -> RunError | None:

@@ -2,11 +2,14 @@
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from edgeprune.runtime.thing_counts import ThingCounts
 
 STAGES = ("fit", "trunk", "choose", "tail", "overlay", "encode")
 # Times of a row are rounded to as much, in a file and in memory alike, so that both give the very same figures.
@@ -52,6 +55,7 @@ class Row:
         celsius: of the machine's hottest part, read every few seconds; None where it has no such sensor.
         loop_ms: what the loop itself took since the row before, in all its threads: neither a stage nor waiting; None where
             nobody measured it.
+        things: how many of each class there are, by its name, those of which there is one; None of a task that counts none.
     """
 
     index: int
@@ -76,6 +80,7 @@ class Row:
     watts: float | None = None
     celsius: float | None = None
     loop_ms: float | None = None
+    things: Mapping[str, int] | None = None
 
     def after_encoding(self, milliseconds: float) -> "Row":
         """The row with so much more of `encode_ms`."""
@@ -97,11 +102,13 @@ class Ledger:
         frames, dropped, tokens: of all rows: how many there are, and the sums of two columns.
         offered: frames that the source gave until the last row's, that one included, by its index.
         first_ns, last_ns: from the start of the first to the end of the last; 0 without one.
+        things: of all rows.
     """
 
     def __init__(self, most_rows: int = LEDGER_ROWS) -> None:
         self.frames = self.dropped = self.tokens = self.offered = 0
         self.first_ns = self.last_ns = 0
+        self.things = ThingCounts()
         self._bucket_frames: Counter[str] = Counter()
         self._rows = np.empty(most_rows, HELD)
         self._rows.fill(0)  # takes the pages now
@@ -132,6 +139,7 @@ class Ledger:
         self.dropped += row.dropped
         self.tokens += row.tokens
         self._bucket_frames[row.bucket] += 1
+        self.things.add(row.things)
 
     def _column(self, name: str) -> npt.NDArray[Any]:
         """Of the rows that are held, the oldest first."""

@@ -10,6 +10,7 @@ from edgeprune.runtime.budget.kept import BudgetFigures
 from edgeprune.runtime.figures import EnergyPerFrame, Overhead
 from edgeprune.runtime.renewal import Renewals
 from edgeprune.runtime.row import STAGES, Ledger
+from edgeprune.runtime.thing_counts import ThingFigures
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class RunFigures:
         stages_ms: of each of STAGES, over the frames for which it ran.
         tokens_mean: tokens per frame, summed over the blocks.
         buckets: how many frames each had.
+        things: of each class of which there was one, by its name; None where the task counts none.
     """
 
     frames: int
@@ -40,6 +42,7 @@ class RunFigures:
     stages_ms: dict[str, Percentiles]
     tokens_mean: float | None
     buckets: dict[str, int]
+    things: dict[str, ThingFigures] | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ def summarise_run(rows: Ledger) -> RunFigures:
         stages_ms={stage: _percentiles_of_stage(rows, stage) for stage in STAGES},
         tokens_mean=rows.tokens / rows.frames if rows.frames else None,
         buckets=rows.buckets(),
+        things=rows.things.figures(),
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from edgeprune.data.polygons import decode_runs, encode_runs, from_runs, paint, runs_of
+from edgeprune.data.polygons import compress_runs, decode_runs, encode_runs, from_runs, paint
 from tests.data.layouts.drawn import compress
 
 
@@ -129,33 +129,37 @@ def test_compressed_run_lengths_are_those_that_were_written() -> None:
         decode_runs("!")
 
 
-def test_masks_become_the_run_lengths_that_pycocotools_writes() -> None:
-    for points, runs, _ in OF_PYCOCOTOOLS:
-        mask_HW = np.zeros((10, 16), np.uint8)
-        paint(mask_HW, np.array(points), 1)
-        assert encode_runs(runs_of(mask_HW == 1)) == runs
-
-
-def test_masks_come_back_from_their_run_lengths() -> None:
-    draw = np.random.default_rng(0)
-    shapes = [(1, 1), (1, 7), (9, 1), (13, 17), (60, 80)]
-    for height, width in shapes:
-        for share in (0.0, 0.02, 0.5, 1.0):
-            mask_HW = draw.random((height, width)) < share
-            runs = runs_of(mask_HW)
-            assert sum(runs) == height * width and all(run > 0 for run in runs[1:])
-            text = encode_runs(runs)
-            assert decode_runs(text) == runs
-            assert np.array_equal(from_runs(decode_runs(text), height, width), mask_HW)
-    large_HW = np.zeros((700, 900), bool)
-    large_HW[100:650, 3:890] = True
-    large_HW[300, 300] = False
-    assert np.array_equal(from_runs(decode_runs(encode_runs(runs_of(large_HW))), 700, 900), large_HW)
-
-
-def test_run_lengths_are_compressed_as_cocoapi_does() -> None:
+def test_compressed_run_lengths_are_those_of_cocoapi() -> None:
     draw = np.random.default_rng(1)
-    for _ in range(20):
-        runs = [int(run) for run in draw.integers(0, 10 ** int(draw.integers(1, 7)), 30)]
-        assert encode_runs(runs) == compress(runs)
-    assert encode_runs([]) == ""
+    for count in (0, 1, 2, 3, 4, 30):
+        for _ in range(20):
+            runs = [int(run) for run in draw.integers(0, 10 ** int(draw.integers(1, 8)), count)]
+            assert compress_runs(runs) == compress(runs)
+
+
+@pytest.mark.parametrize(("points", "runs", "drawn"), OF_PYCOCOTOOLS)
+def test_a_mask_is_written_as_pycocotools_writes_it(points: list[tuple[float, float]], runs: str, drawn: str) -> None:
+    mask_HW = np.array([[pixel == "#" for pixel in row] for row in drawn.split()])
+    assert encode_runs(mask_HW) == runs
+
+
+def test_what_is_encoded_is_read_back_whatever_touches_the_border() -> None:
+    draw = np.random.default_rng(2)
+    masks = [np.zeros((5, 7), bool), np.ones((5, 7), bool), np.ones((1, 1), bool)]
+    masks += [draw.random((int(draw.integers(1, 12)), int(draw.integers(1, 12)))) < draw.random() for _ in range(60)]
+    for mask_HW in masks:
+        text = encode_runs(mask_HW)
+        runs = decode_runs(text)
+        assert np.array_equal(from_runs(runs, *mask_HW.shape), mask_HW)
+        assert all(runs[1:]), "only the first run may be of no pixel"
+
+
+def test_a_part_of_an_image_is_encoded_as_the_image_would_be() -> None:
+    draw = np.random.default_rng(3)
+    for _ in range(60):
+        whole_HW = np.zeros((9, 11), bool)
+        (top, bottom), (left, right) = (sorted(draw.choice(size + 1, 2, replace=False)) for size in whole_HW.shape)
+        whole_HW[top:bottom, left:right] = draw.random((bottom - top, right - left)) < 0.7
+        part = whole_HW[top:bottom, left:right]
+        assert encode_runs(part, int(top), int(left), (9, 11)) == encode_runs(whole_HW)
+    assert encode_runs(np.zeros((0, 0), bool), 0, 0, (9, 11)) == encode_runs(np.zeros((9, 11), bool))

@@ -16,6 +16,7 @@ from edgeprune.runtime.sinks import lines
 from edgeprune.runtime.sinks import record as sink
 from edgeprune.runtime.sinks.record import Record, RecordFolder
 from edgeprune.runtime.summary import summarise_run
+from edgeprune.runtime.thing_counts import ThingFigures
 from tests.cli.conftest import Type, edgeprune
 from tests.cli.test_bad_input import assert_one_line
 from tests.runtime import rows
@@ -234,3 +235,38 @@ def test_a_report_of_records(edgeprune: Type, tmp_path: Path) -> None:
     assert_one_line(edgeprune("report", first, "--out", first), "is what is read from")
     with pytest.raises(InputError, match="5 records have no room in one plot; name at most 4, or leave --out out"):
         plot_records([read_record(first)] * 5, tmp_path / "many.png")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_things_are_those_that_the_run_printed(tmp_path: Path, suffix: str) -> None:
+    counts = [{"car": 2, "person": 1}, {}, {"car": 4}]
+    path = write(tmp_path / f"rows{suffix}", [row(index, things=things) for index, things in enumerate(counts)])
+    figures = figures_of(read_record(path))
+    assert figures.things == summarise_run(ledger_of(read(path))).things
+    assert figures.things == {"car": ThingFigures(2.0, 4, 2), "person": ThingFigures(1 / 3, 1, 1)}
+    assert figures_of(read_record(write(tmp_path / f"none{suffix}", [row(0)]))).things is None
+
+
+@pytest.mark.parametrize(
+    "cell", ['"3"', "[1]", '{"car": -1}', '{"car": 1.5}', '{"car": true}', '{"car": 2', "car", "[" * 9999]
+)
+def test_counts_that_are_none_are_damage(tmp_path: Path, cell: str) -> None:
+    path = write(tmp_path / "rows.csv", [row(0, things={"car": 1}), row(1, name="NAME")])
+    lines = path.read_text().splitlines()
+    quoted = cell.replace('"', '""')
+    path.write_text("\n".join([*lines[:2], f'{lines[2]}"{quoted}"']) + "\n")
+    found = read_record(path)
+    assert len(found) == 1 and len(found.notes) == 1
+    content = json.loads(json.dumps({**read(write(tmp_path / "rows.jsonl", [row(1)]))[0], "things": cell}))
+    good = (tmp_path / "rows.jsonl").read_text()
+    (tmp_path / "rows.jsonl").write_text(good + json.dumps(content | {"index": 2}) + "\n")
+    assert len(read_record(tmp_path / "rows.jsonl")) == 1
+
+
+def test_a_record_of_more_classes_than_any_run_counts_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeprune.evaluate.record_rows.MOST_CLASSES", 3)
+    path = write(tmp_path / "rows.csv", [row(index, things={f"class{index}": 1}) for index in range(4)])
+    with pytest.raises(InputError, match="things of more than 3 classes, as no run counts"):
+        read_record(path)

@@ -59,6 +59,14 @@ def test_parity_that_fails_leaves_nothing(inputs: BuildInputs, exported: Callabl
     check_parity(small("onnx-cpu", 3).model_copy(update={"parity": lower}), [row_of(str(found.value))])
 
 
+def test_where_nothing_is_sure_nothing_agrees() -> None:
+    """A share of nothing is 1, and no proof."""
+    row = row_of("bucket full in fp32: 100%")
+    check_parity(small("onnx-cpu", 3), [row])
+    with pytest.raises(RunError, match=r"parity of bucket full in fp32: 0.00% equal labels"):
+        check_parity(small("onnx-cpu", 3), [row.model_copy(update={"excluded": 1.0})])
+
+
 def test_parity_that_fails_keeps_the_bundle_of_before(
     inputs: BuildInputs, exported: Callable[..., None], tmp_path: Path
 ) -> None:

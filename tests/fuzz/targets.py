@@ -287,7 +287,8 @@ def _records(work: Path) -> Sequence[Path]:
         if not path.is_file():
             record = Record(path)
             for index in range(6):
-                record.write(row(index, name="a,b" if index else None, dropped=index % 2))
+                things = {"car": index, "a, b": 1} if index else None
+                record.write(row(index, name="a,b" if index else None, dropped=index % 2, things=things))
             record.close()
     return paths
 

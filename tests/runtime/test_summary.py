@@ -10,6 +10,7 @@ from edgeprune.runtime.figures import Overhead, overhead
 from edgeprune.runtime.row import Ledger, Row
 from edgeprune.runtime.sinks.record import Record
 from edgeprune.runtime.summary import summarise_run
+from edgeprune.runtime.thing_counts import ThingFigures
 from tests.runtime import rows
 
 
@@ -110,3 +111,17 @@ def test_a_frame_that_is_waited_for_for_days(ledger: Ledger) -> None:
     """As of a time-lapse that is played at its own pace."""
     ledger.add(rows.row(10, wait_ms=3e8))
     assert ledger.ms("wait_ms")[-1] == 3e8
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
+def test_things_are_summed_over_all_rows_and_recomputed_from_the_record(tmp_path: Path, name: str) -> None:
+    counts: list[dict[str, int] | None] = [{"car": 2, 'a, "b"': 1}, {}, None, {"car": 4}, {"car": 1}]
+    ledger, record = Ledger(most_rows=2), Record(tmp_path / name)
+    for index, things in enumerate(counts):
+        ledger.add(rows.row(index, things=things))
+        record.write(rows.row(index, things=things))
+    record.close()
+    things_of = summarise_run(ledger).things
+    assert things_of == {'a, "b"': ThingFigures(0.25, 1, 1), "car": ThingFigures(7 / 4, 4, 3)}
+    assert summarise_run(rows.ledger_of(rows.read(tmp_path / name))).things == things_of
+    assert summarise_run(Ledger()).things is None

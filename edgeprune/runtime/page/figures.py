@@ -95,20 +95,19 @@ class Figures:
         ]
 
     def _classes(self) -> list[dict[str, Any]]:
-        """Of the newest picture that was drawn; shares of all its pixels, those without a class included."""
+        """Of the newest picture that was drawn: shares of all its pixels, those without a class included, and how many things
+        there are of each, where they are counted."""
         picture, about = self._pictures.last, self._publisher.about
         if picture is None:
             return []
         names = about.names if about else ()
         every = sum(picture.pixels)
-        return [
-            {
-                "name": names[index] if index < len(names) else str(index),
-                "rgb": list(colour),
-                "pixel_share": round(picture.pixels[index] / every, 4),
-            }
-            for index, colour in enumerate(picture.palette)
-        ]
+        classes: list[dict[str, Any]] = []
+        for index, colour in enumerate(picture.palette):
+            name = names[index] if index < len(names) else str(index)
+            said = {"name": name, "rgb": list(colour), "pixel_share": round(picture.pixels[index] / every, 4)}
+            classes.append(said if picture.counts is None else said | {"count": picture.counts.get(name, 0)})
+        return classes
 
 
 def _camera(name: str, publisher: Publisher) -> dict[str, Any]:
@@ -136,6 +135,7 @@ def _frame(taken: Taken) -> dict[str, Any] | None:
         "tokens": row.tokens,
         "token_share": round(taken.shown.result.facts.token_share, 4),
         "confidence": row.confidence,
+        "things": row.things and dict(row.things),
     }
 
 

@@ -85,6 +85,10 @@ class Metrics:
             share = taken.shown.result.facts.token_share
             said = "Of the dense model's tokens, in the newest frame."
             family(GaugeMetricFamily, "token_share", said).add_metric(own, share)
+            if (things := taken.shown.row.things) is not None:
+                of_class = family(GaugeMetricFamily, "things", "Things in the newest frame, by class.", "class")
+                for name in about.names if about else things:
+                    of_class.add_metric([*own, name], things.get(name, 0))
 
 
 def _bounds(totals: Totals) -> list[tuple[str, float]]:

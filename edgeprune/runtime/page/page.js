@@ -266,8 +266,9 @@ function legend(classes) {
     const [chip, name, share] = items[index].children;
     chip.style.backgroundColor = `rgb(${each.rgb.join(",")})`;
     name.textContent = each.name;
-    share.textContent = percent(each.pixel_share, 1);
-    items[index].className = each.pixel_share ? "" : "none";
+    const counted = each.count !== undefined;  // a task that finds things says how many
+    share.textContent = counted && each.count ? `${each.count} (${percent(each.pixel_share, 1)})` : counted ? "0" : percent(each.pixel_share, 1);
+    items[index].className = (counted ? each.count : each.pixel_share) ? "" : "none";
   });
 }
 

@@ -1,6 +1,7 @@
 """The overlay of the newest frame as a JPEG: drawn when somebody asks, once per frame however many do."""
 
 import io
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from PIL import Image
@@ -21,6 +22,7 @@ class Picture(NamedTuple):
         pixels: how many each class id has, 256 of them.
         palette: the colour of each class, RGB, by its id.
         mapped: whether it shows what became of the tokens.
+        counts: how many things of each class it has, by its name; None where they are not counted.
     """
 
     number: int
@@ -28,6 +30,7 @@ class Picture(NamedTuple):
     pixels: tuple[int, ...]
     palette: tuple[tuple[int, int, int], ...]
     mapped: bool
+    counts: Mapping[str, int] | None
 
 
 class Pictures:
@@ -68,4 +71,4 @@ class Pictures:
         pixels = tuple(Image.fromarray(shown.result.labels).histogram())
         self.drawn += 1
         palette = tuple((red, green, blue) for red, green, blue in shown.result.palette)
-        return Picture(shown.number, data.getvalue(), pixels, palette, tokens)
+        return Picture(shown.number, data.getvalue(), pixels, palette, tokens, shown.result.counts())

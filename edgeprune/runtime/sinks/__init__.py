@@ -36,7 +36,7 @@ SINKS: dict[str, SinkKind] = {
     ),
     "mqtt": SinkKind(
         "URL",
-        "Publish the share of each class in each frame: mqtt://[USER@]HOST/TOPIC, or mqtts:// with TLS.",
+        "Publish the share of each class in each frame, and things: mqtt://[USER@]HOST/TOPIC, or mqtts:// with TLS.",
         check_mqtt,
         Mqtt,
         writes=False,
@@ -57,7 +57,8 @@ SINKS: dict[str, SinkKind] = {
     ),
     "areas": SinkKind(
         "FILE",
-        "A line of JSON per frame with the share of each class (.jsonl), replaced at the end; FOLDER/ has no end.",
+        "A line of JSON per frame with the share of each class, and each thing with its mask where the bundle finds things "
+        "(.jsonl), replaced at the end; FOLDER/ has no end.",
         areas_output,
         open_areas,
     ),

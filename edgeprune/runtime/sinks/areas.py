@@ -1,4 +1,5 @@
-"""The share of each class in each frame, as JSON lines: for plots, alarms, other programs."""
+"""The share of each class in each frame, and each thing where the bundle finds things, as JSON lines: for plots, alarms, other
+programs."""
 
 import json
 import time
@@ -44,8 +45,9 @@ def open_areas(name: str, source: FrameSource) -> Sink:
     return AreasFolder(output.path) if output.endless else AreasFile(output.path)
 
 
-def areas_of(result: Result) -> dict[str, Any]:
-    """What is said of a frame: its index, name, times, and the share of each class; JSON.
+def areas_of(result: Result, masks: bool = True) -> dict[str, Any]:
+    """What is said of a frame: its index, name, times, the share of each class, and the things of a task that finds some, with
+    their `masks`; JSON.
 
     `time` is when it was captured, by this machine's clock, in UTC; `presentation_s` when a file shows it.
     """
@@ -57,7 +59,7 @@ def areas_of(result: Result) -> dict[str, Any]:
         "time": f"{captured:%Y-%m-%dT%H:%M:%S}.{captured.microsecond // 1000:03d}Z",
         "name": result.name,
         "presentation_s": None if frame.presentation_s is None else round(frame.presentation_s, 6),
-        "areas": {name: round(share, 5) for name, share in result.areas().items()},
+        **result.to_json(masks),
     }
 
 

@@ -1,4 +1,4 @@
-"""The areas of each frame to an MQTT broker: `run --mqtt mqtt://HOST/TOPIC`.
+"""The areas of each frame, and its things without their masks, to an MQTT broker: `run --mqtt mqtt://HOST/TOPIC`.
 
 The section numbers are those of MQTT 3.1.1 (OASIS, 2014). The client is paho's, whose thread connects, sends and comes back
 after a loss; the loop only leaves messages with it. They go with QoS 0 (4.3.1, at most once): what cannot be sent now is of no
@@ -143,7 +143,9 @@ class Mqtt(Sink):
         if len(self._waiting) >= MOST_WAITING or not self._client.is_connected():
             self._left_out += 1
         else:
-            self._waiting.append(self._client.publish(self._broker.topic, json.dumps(areas_of(result)), qos=0))
+            self._waiting.append(
+                self._client.publish(self._broker.topic, json.dumps(areas_of(result, masks=False)), qos=0)
+            )
         return row.after_encoding(milliseconds(start_ns, time.monotonic_ns()))
 
     def close(self) -> None:

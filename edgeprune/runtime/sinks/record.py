@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from edgeprune.base.errors import InputError, choose
 from edgeprune.base.outputs import refuse_remains, with_suffix
@@ -21,10 +22,14 @@ COLUMNS = tuple(field.name for field in fields(Row))
 
 
 def csv_line(row: Row) -> str:
-    """One line; None is an empty cell."""
+    """One line; None is an empty cell, counts of things are JSON."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow([getattr(row, column) for column in COLUMNS])
+    csv.writer(text, lineterminator="\n").writerow([_cell(getattr(row, column)) for column in COLUMNS])
     return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, dict) else value
 
 
 def json_line(row: Row) -> str:

@@ -6,11 +6,13 @@ Array shapes: label_HW (uint8 class ids), confidence_HW (uint8), picture_HW3 (ui
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from edgeprune.runtime.cameras.source import Frame
 from edgeprune.runtime.engines.engine import UInt8
 from edgeprune.runtime.first_decision import TokenMap
 from edgeprune.runtime.row import milliseconds
+from edgeprune.runtime.tasks.things import Thing
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,22 @@ class Result(ABC):
     def areas(self) -> dict[str, float]:
         """The share of the frame's pixels that each class has, 0 to 1, by its name, in the order of ids; of a region, of the
         pixels inside. Things that overlap count wherever they are: the sum may be more than 1."""
+
+    @property
+    def things(self) -> tuple[Thing, ...]:
+        """What was found that can be counted, best score first, each with its class, box and mask; none of a task that finds no
+        things."""
+        return ()
+
+    def counts(self) -> dict[str, int] | None:
+        """How many things of each class there are, by its name: those alone of which there is one, in the order of ids; None of
+        a task that finds no things."""
+        return None
+
+    def to_json(self, masks: bool = True) -> dict[str, Any]:
+        """What a line of JSON says of the frame: the areas, and what else the task finds. `masks`: with the pixels of things,
+        which are most of it."""
+        return {"areas": {name: round(share, 5) for name, share in self.areas().items()}}
 
     @abstractmethod
     def overlay(self, tokens: bool = False) -> UInt8:

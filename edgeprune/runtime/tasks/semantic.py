@@ -106,5 +106,5 @@ class Result(result.Result):
     def overlay(self, tokens: bool = False) -> UInt8:
         """picture_HW3: the frame, its classes in colour, a status line above and a legend below; a new image."""
         token_map, fit = self.facts.token_map, self.task.fit
-        between = partial(draw_tokens, tokens=token_map, fit=fit) if tokens and token_map else None
-        return self.task.drawing.draw(self.frame.image_HW3, self.labels, self.status, between)
+        layers = [partial(draw_tokens, tokens=token_map, fit=fit)] if tokens and token_map else []
+        return self.task.drawing.draw(self.frame.image_HW3, self.labels, self.status, layers)

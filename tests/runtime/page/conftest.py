@@ -96,6 +96,17 @@ class Mapped(Found):
         return np.full_like(self.frame.image_HW3, 200 if tokens else 50)
 
 
+class Counted(Found):
+    """A frame whose things are counted."""
+
+    def __init__(self, index: int, things: dict[str, int]):
+        super().__init__(index)
+        self._things = things
+
+    def counts(self) -> dict[str, int]:
+        return self._things
+
+
 class Noisy(Found):
     """A picture whose JPEG takes some 100 KB."""
 
@@ -114,6 +125,10 @@ class Asked(list[float]):
 
 def publish_mapped(publisher: Publisher, index: int, known: bool = True) -> None:
     publisher.publish(Mapped(index, known), row(index, end_ns=time.monotonic_ns()))
+
+
+def publish_counted(publisher: Publisher, index: int, things: dict[str, int]) -> None:
+    publisher.publish(Counted(index, things), row(index, end_ns=time.monotonic_ns(), things=things))
 
 
 def publish_noise(publisher: Publisher, index: int) -> None:

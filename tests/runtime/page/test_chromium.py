@@ -10,7 +10,7 @@ import pytest
 
 from edgeprune.runtime.page.publisher import SILENT_S
 from tests.runtime.page.chromium import Browser, browser, find_chromium
-from tests.runtime.page.conftest import ABOUT, TOKEN, Noisy, Serve, Served, publish_mapped, until
+from tests.runtime.page.conftest import ABOUT, TOKEN, Noisy, Serve, Served, publish_counted, publish_mapped, until
 from tests.runtime.rows import row
 
 # what the picture shows this moment
@@ -162,3 +162,16 @@ def test_nothing_lies_outside_of_a_phone_or_a_desktop(serve: Serve, tab: Browser
         "[...document.querySelectorAll('body *')].filter(each => each.getBoundingClientRect().right > innerWidth + 1)"
     )
     assert tab.evaluate(f"{wide}.map(each => each.id || each.tagName).join()") == ""
+
+
+def test_the_legend_says_how_many_things_there_are(serve: Serve, tab: Browser) -> None:
+    served = serve()
+    publish_counted(served.publisher, 1, {"sky": 3})
+    tab.open(f"http://127.0.0.1:{served.port}/")
+    tab.until("document.querySelectorAll('#legend li').length === 6")
+    said = tab.evaluate("[...document.querySelectorAll('#legend li')].slice(0, 2).map(each => each.innerText).join()")
+    assert "".join(str(said).split()) == "road0,sky3(98.2%)"
+    assert (
+        tab.evaluate("[...document.querySelectorAll('#legend li')].map(each => each.className).join()")
+        == "none,,none,none,none,none"
+    )

@@ -9,7 +9,7 @@ from edgeprune.runtime.page.figures import FRESH_S, Figures
 from edgeprune.runtime.page.pictures import Pictures
 from edgeprune.runtime.page.publisher import Publisher
 from tests.runtime.loop.fakes import Scripted
-from tests.runtime.page.conftest import ABOUT, Serve, publish, publish_mapped
+from tests.runtime.page.conftest import ABOUT, Serve, publish, publish_counted, publish_mapped
 
 
 def test_before_the_first_frame(serve: Serve) -> None:
@@ -80,3 +80,19 @@ def test_many_who_ask_get_one_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now_s + 2 * FRESH_S)
     assert b'"frames": 1' in figures.json(0)
+
+
+def test_how_many_things_of_each_class_there_are(serve: Serve) -> None:
+    served = serve()
+    served.publish(0)
+    served.ask("/snapshot.jpg")
+    stats = served.ask("/stats").json
+    assert stats["frame"]["things"] is None and all("count" not in each for each in stats["classes"])
+    served = serve()
+    publish_counted(served.publisher, 1, {"sky": 3})
+    served.ask("/snapshot.jpg")
+    stats = served.ask("/stats").json
+    assert stats["frame"]["things"] == {"sky": 3}
+    assert [(each["name"], each["count"]) for each in stats["classes"]][:3] == [("road", 0), ("sky", 3), ("2", 0)]
+    publish_counted(served.publisher, 2, {})
+    assert Pictures(served.publisher).newest() is not None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.runtime.page.conftest import Answer, Serve
+from tests.runtime.page.conftest import Answer, Serve, publish_counted
 
 
 def samples_of(answer: Answer) -> dict[tuple[str, ...], float]:
@@ -43,3 +43,12 @@ def test_sums_of_a_run(serve: Serve) -> None:
 
 def test_nothing_of_the_process_is_in_it(serve: Serve) -> None:
     assert all(name.startswith("edgeprune_") for name, *_ in samples_of(serve().ask("/metrics")))
+
+
+def test_things_of_the_newest_frame_where_they_are_counted(serve: Serve) -> None:
+    served = serve()
+    served.publish(0)
+    assert ("edgeprune_things", "road") not in samples_of(served.ask("/metrics"))
+    publish_counted(served.publisher, 1, {"sky": 3})
+    samples = samples_of(served.ask("/metrics"))
+    assert samples["edgeprune_things", "sky"] == 3 and samples["edgeprune_things", "road"] == 0

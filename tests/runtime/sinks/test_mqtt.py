@@ -13,6 +13,7 @@ from edgeprune.runtime.sinks.mqtt import MOST_WAITING, PASSWORD_VARIABLE, Mqtt, 
 from tests.runtime.loop.fakes import Scripted
 from tests.runtime.rows import row
 from tests.runtime.sinks.found import Found
+from tests.runtime.tasks.drawn import CAR, answer, mask, result, task
 
 
 class Message:
@@ -226,3 +227,14 @@ def test_without_the_library_or_with_an_old_one(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setitem(sys.modules, "paho.mqtt", None)
     with pytest.raises(InputError, match=r"--mqtt needs paho-mqtt .*; pip install 'edgeprune\[mqtt\]'"):
         check_mqtt("mqtt://b/t")
+
+
+def test_things_are_published_without_their_masks() -> None:
+    sink, client = opened()
+    client.accept()
+    things = [(CAR, 0.9, mask(slice(0, 8), slice(0, 6)))]
+    sink.add(result(task(32, 48), answer(things), 32, 48), row(0))
+    sink.close()
+    said = json.loads(client.published[1][1])
+    assert said["counts"] == {"car": 1} and said["areas"]["car"] == 0.5
+    assert said["things"] == [{"class": CAR, "name": "car", "score": 0.9, "box": [0, 0, 24, 32]}]
