@@ -7,24 +7,44 @@ much more as less, all but 18 pixels of it on the border. Run lengths are exact.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from edgeprune.data.instances import box_of
 from edgeprune.data.samples import UInt8
 
 Floats = npt.NDArray[np.float64]
+Runs = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 LEAST_POINTS = 3
+GROUPS = 12  # of five bits, which a run length has at most
 
 
-def paint(label_HW: UInt8, points_N2: Floats, index: int) -> None:
-    """Gives the pixels within a polygon the class `index`.
+class Patch(NamedTuple):
+    """The pixels that an outline covers, in a window of the image that begins at row `top` and column `left`."""
+
+    top: int
+    left: int
+    inside_hw: Mask
+
+    def within(self, map_HW: UInt8) -> UInt8:
+        """The window of a map of the whole image, a view."""
+        height, width = self.inside_hw.shape
+        return map_HW[self.top : self.top + height, self.left : self.left + width]
+
+    @property
+    def pixels(self) -> int:
+        return int(np.count_nonzero(self.inside_hw))
+
+
+def patch_of(points_N2: Floats, height: int, width: int) -> Patch | None:
+    """The pixels of an image that are inside a polygon; None where there are none.
 
     Args:
         points_N2: x, y in pixels; (0, 0) is the corner of the first pixel.
     """
-    height, width = label_HW.shape
     below_N2 = np.roll(points_N2, -1, axis=0)
     y_2N = np.sort(np.stack((points_N2[:, 1], below_N2[:, 1])), axis=0)
     # the rows whose centre line an edge crosses
@@ -32,7 +52,7 @@ def paint(label_HW: UInt8, points_N2: Floats, index: int) -> None:
     counts_N = last_N - first_N
     edge_E = np.repeat(np.arange(len(points_N2)), counts_N)
     if not len(edge_E):
-        return
+        return None
     row_E = np.arange(len(edge_E)) - np.repeat(np.cumsum(counts_N) - counts_N, counts_N) + first_N[edge_E]
     along_E = (row_E + 0.5 - points_N2[edge_E, 1]) / (below_N2[edge_E, 1] - points_N2[edge_E, 1])
     x_E = points_N2[edge_E, 0] + along_E * (below_N2[edge_E, 0] - points_N2[edge_E, 0])
@@ -43,19 +63,76 @@ def paint(label_HW: UInt8, points_N2: Floats, index: int) -> None:
         (row_E - top) * (right - left) + column_E - left, minlength=(bottom - top) * (right - left)
     )
     inside_hw = np.cumsum(crossings_hw.reshape(bottom - top, right - left), axis=1) % 2 == 1
-    label_HW[top:bottom, left : min(right, width)][inside_hw[:, : width - left]] = index
+    inside_hw = inside_hw[:, : width - left]
+    return Patch(top, left, inside_hw) if inside_hw.any() else None
 
 
-def from_runs(counts: Sequence[int], height: int, width: int) -> Mask:
-    """COCO's run lengths: pixels outside, inside, outside ... down the columns.
+def union(patches: Sequence[Patch]) -> Patch:
+    """The pixels that are in one or more of them."""
+    if len(patches) == 1:
+        return patches[0]
+    top, left = min(each.top for each in patches), min(each.left for each in patches)
+    bottom = max(each.top + each.inside_hw.shape[0] for each in patches)
+    right = max(each.left + each.inside_hw.shape[1] for each in patches)
+    inside_hw = np.zeros((bottom - top, right - left), np.bool_)
+    for each in patches:
+        height, width = each.inside_hw.shape
+        inside_hw[each.top - top : each.top - top + height, each.left - left : each.left - left + width] |= each.inside_hw
+    return Patch(top, left, inside_hw)
+
+
+def in_common(one: Patch, other: Patch) -> int:
+    """How many pixels are in both."""
+    top, left = max(one.top, other.top), max(one.left, other.left)
+    bottom = min(each.top + each.inside_hw.shape[0] for each in (one, other))
+    right = min(each.left + each.inside_hw.shape[1] for each in (one, other))
+    if bottom <= top or right <= left:
+        return 0
+    ours_hw, theirs_hw = (
+        each.inside_hw[top - each.top : bottom - each.top, left - each.left : right - each.left] for each in (one, other)
+    )
+    return int(np.count_nonzero(ours_hw & theirs_hw))
+
+
+def paint(label_HW: UInt8, points_N2: Floats, index: int) -> None:
+    """Gives the pixels within a polygon the class `index`; see `patch_of`."""
+    patch = patch_of(points_N2, *label_HW.shape)
+    if patch is not None:
+        patch.within(label_HW)[patch.inside_hw] = index
+
+
+def runs_of(counts: Sequence[int], height: int, width: int) -> Runs:
+    """COCO's run lengths as numbers.
 
     Raises:
         ValueError: they don't cover the image.
     """
     runs = np.asarray(counts, dtype=np.int64)
+    if runs.ndim != 1:
+        raise ValueError("its run lengths are no list of numbers")
     if (runs < 0).any() or int(runs.sum()) != height * width:
         raise ValueError(f"its runs cover {int(runs.sum())} pixels of {height * width}")
+    return runs
+
+
+def from_runs(counts: Sequence[int] | Runs, height: int, width: int) -> Mask:
+    """COCO's run lengths: pixels outside, inside, outside ... down the columns.
+
+    Raises:
+        ValueError: they don't cover the image.
+    """
+    runs = runs_of(counts, height, width)
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
+
+
+def patch_of_runs(runs: Runs, height: int, width: int) -> Patch | None:
+    """The pixels that run lengths cover; None where there are none. See `from_runs`."""
+    mask_HW = from_runs(runs, height, width)
+    box = box_of(mask_HW)
+    if box is None:
+        return None
+    left, top, right, bottom = box
+    return Patch(top, left, mask_HW[top:bottom, left:right])
 
 
 def decode_runs(text: str) -> list[int]:
@@ -84,3 +161,49 @@ def decode_runs(text: str) -> list[int]:
     if shift:
         raise ValueError("its run lengths are cut off")
     return runs
+
+
+def encode_runs(mask_HW: Mask, top: int = 0, left: int = 0, size: tuple[int, int] | None = None) -> str:
+    """The pixels of a mask as COCO's compressed run lengths, as pycocotools writes and reads them.
+
+    Args:
+        mask_HW: of the whole image, or of the part of it that begins at row `top` and column `left`; nothing is inside elsewhere.
+        size: height and width of the image; by default those of the mask.
+    """
+    return compress_runs(_runs_of(mask_HW, top, left, size or mask_HW.shape))
+
+
+def _runs_of(mask_hw: Mask, top: int, left: int, size: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """Pixels outside, inside, outside ... down the columns of the image."""
+    height, width = size
+    pixels = height * width
+    if not mask_hw.any():
+        return np.array([pixels], np.int64)
+    steps_wh = np.diff(
+        np.pad(mask_hw.T.astype(np.int8), ((0, 0), (1, 1))), axis=1
+    )  # 1: begins with that row; -1: ended before
+    (begin_column, begin_row), (end_column, end_row) = np.nonzero(steps_wh == 1), np.nonzero(steps_wh == -1)
+    begins = (left + begin_column) * height + top + begin_row
+    ends = (left + end_column) * height + top + end_row
+    apart = ends[:-1] != begins[1:]  # a run to the foot of a column goes on at the head of the next
+    begins, ends = begins[np.r_[True, apart]], ends[np.r_[apart, True]]
+    borders = np.r_[0, np.stack((begins, ends), axis=1).reshape(-1), pixels]
+    runs: npt.NDArray[np.int64] = np.diff(borders[:-1] if borders[-2] == pixels else borders)
+    return runs
+
+
+def compress_runs(runs: Sequence[int] | npt.NDArray[np.int64]) -> str:
+    """The compressed form of run lengths, see `decode_runs`.
+
+    Source: `rleToString` of cocoapi, common/maskApi.c.
+    """
+    values_R = np.array(runs, np.int64)
+    values_R[3:] -= np.asarray(runs, np.int64)[1:-2]
+    # the fewest groups of five bits that hold it with its sign
+    rest_RG = values_R[:, None] >> (5 * np.arange(1, GROUPS + 1) - 1)
+    groups_R = 1 + ((rest_RG != 0) & (rest_RG != -1)).sum(1)
+    place_G = np.arange(groups_R.max(initial=1))
+    more_RG = place_G < groups_R[:, None] - 1
+    codes_RG = ((values_R[:, None] >> (5 * place_G)) & 0x1F) | (0x20 * more_RG)
+    text: str = (codes_RG[place_G < groups_R[:, None]] + 48).astype(np.uint8).tobytes().decode("ascii")
+    return text

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from edgeprune.data.polygons import decode_runs, from_runs, paint
+from edgeprune.data.polygons import (
+    Patch,
+    decode_runs,
+    from_runs,
+    in_common,
+    paint,
+    patch_of,
+    patch_of_runs,
+    runs_of,
+    union,
+)
 from tests.data.layouts.drawn import compress
 
 
@@ -118,3 +128,38 @@ def test_compressed_run_lengths_are_those_that_were_written() -> None:
         decode_runs("o")
     with pytest.raises(ValueError, match="is no character"):
         decode_runs("!")
+
+
+def whole(patch: Patch | None, height: int, width: int) -> list[list[int]]:
+    mask_HW = np.zeros((height, width), np.uint8)
+    if patch is not None:
+        patch.within(mask_HW)[patch.inside_hw] = 1
+    return mask_HW.tolist()
+
+
+def test_a_patch_is_the_window_that_an_outline_covers() -> None:
+    square = patch_of(np.array([(2, 1), (5, 1), (5, 3), (2, 3)], np.float64), 6, 8)
+    assert square is not None and square.pixels == 6
+    assert patch_of(np.array([(9, 1), (12, 1), (12, 3)], np.float64), 6, 8) is None  # beside the image
+    assert patch_of(np.array([(2.6, 1), (3.4, 1), (3.4, 3), (2.6, 3)], np.float64), 6, 8) is None  # between two centres
+    mask_HW = np.array(whole(square, 6, 8), bool)
+    runs = patch_of_runs(runs_of([13, 2, 4, 2, 4, 2, 21], 6, 8), 6, 8)
+    assert runs is not None and whole(runs, 6, 8) == mask_HW.astype(int).tolist()
+    assert (runs.top, runs.left, runs.inside_hw.shape) == (1, 2, (2, 3))
+    assert patch_of_runs(runs_of([48], 6, 8), 6, 8) is None
+    for wrong in ([[48]], 48):
+        with pytest.raises(ValueError, match="no list of numbers"):
+            runs_of(wrong, 6, 8)  # type: ignore[arg-type]
+
+
+def test_patches_put_together_and_compared() -> None:
+    draw = np.random.default_rng(0)
+    for _ in range(50):
+        polygons = [draw.uniform(-4, 24, (4, 2)) for _ in range(3)]
+        patches = [patch for each in polygons if (patch := patch_of(each, 16, 20)) is not None]
+        masks = [np.array(whole(each, 16, 20), bool) for each in patches]
+        for one, ours_HW in zip(patches, masks, strict=True):
+            for other, theirs_HW in zip(patches, masks, strict=True):
+                assert in_common(one, other) == int((ours_HW & theirs_HW).sum())
+        if patches:
+            assert whole(union(patches), 16, 20) == np.any(masks, axis=0).astype(int).tolist()
