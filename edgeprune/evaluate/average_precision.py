@@ -104,8 +104,6 @@ def _as_coco(library: Any, classes: Mapping[int, str], frames: Sequence[Regions]
     annotations: list[dict[str, Any]] = []
     for image, regions in enumerate(frames, 1):
         for place, class_id in enumerate(regions.classes_T.tolist()):
-            if class_id not in classes:
-                continue
             left, top, width, height = regions.boxes_T4[place].tolist()
             by_box = kind == "box" and regions.scores_T is not None
             annotation = {
