@@ -17,7 +17,7 @@ from edgeprune.data.folder import FolderSamples
 from edgeprune.data.json_records import parse_record
 from edgeprune.data.outlines import Outline, Outlines
 from edgeprune.data.pairs import Choice, listed, read_list
-from edgeprune.data.polygons import LEAST_POINTS, Floats, Runs, decode_runs, runs_of
+from edgeprune.data.polygons import LEAST_POINTS, Floats, Runs, checked_runs, decode_runs
 from edgeprune.data.samples import UInt8, WrongIds
 
 MOST_PIXELS = 1 << 28
@@ -124,7 +124,7 @@ def _shape(shape: Any, height: int, width: int) -> tuple[list[Floats], Runs | No
         if (of_height, of_width) != (height, width):
             raise ValueError(f"its run lengths are of {of_width}x{of_height}")
         counts = shape["counts"]
-        return [], runs_of(decode_runs(counts) if isinstance(counts, str) else counts, height, width)
+        return [], checked_runs(decode_runs(counts) if isinstance(counts, str) else counts, height, width)
     if not shape:
         raise ValueError("it has a box and no outline; label outlines, or leave the image out with `exclude`")
     parts = []

@@ -40,7 +40,9 @@ def crosses_itself(points_N2: Floats) -> bool:
 def _with_columns_in_common(low_N: Floats, high_N: Floats) -> Iterator[tuple[Ints, Ints]]:
     """The pairs of edges whose ranges from `low_N`, ascending, to `high_N` have something in common, about PAIRS at once."""
     number_N = np.arange(len(low_N))
-    counts_N = np.maximum(np.searchsorted(low_N, high_N) - number_N - 1, 0)  # those behind an edge that begin before it ends
+    counts_N = np.maximum(
+        np.searchsorted(low_N, high_N) - number_N - 1, 0
+    )  # those behind an edge that begin before it ends
     total_N = np.cumsum(counts_N)
     start = 0
     while start < len(low_N) and (done := int(total_N[start] - counts_N[start])) < MOST_PAIRS:

@@ -122,9 +122,7 @@ class FolderSamples:
         things: whether samples have things too; labels then have outlines.
     """
 
-    def __init__(
-        self, folder: Path, names: list[str], images: list[str], labels: Labels, things: bool = False
-    ) -> None:
+    def __init__(self, folder: Path, names: list[str], images: list[str], labels: Labels, things: bool = False) -> None:
         self._folder, self._names, self._images, self._labels = folder, names, images, labels
         self._things = things
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from edgeprune.data.crossings import crosses_itself
 from edgeprune.data.outlines import Outline, Outlines
-from edgeprune.data.polygons import Patch, in_common
+from edgeprune.data.patches import Patch, in_common
 
 LEAST_PIXELS = 16  # of a thing that a network is likely to see: a patch has 196 and more
 OUTSIDE_PX = 1.0  # tools round
@@ -175,9 +175,7 @@ def _of_one(drawn: Drawn, size: tuple[int, int]) -> Iterator[str]:
 def _leaves(least_xy: Iterable[float], most_xy: Iterable[float], size: tuple[int, int]) -> bool:
     """Whether what lies between two points lies outside an image (H, W) in part."""
     (left, top), (right, bottom) = least_xy, most_xy
-    return not (
-        min(left, top) >= -OUTSIDE_PX and right <= size[1] + OUTSIDE_PX and bottom <= size[0] + OUTSIDE_PX
-    )
+    return not (min(left, top) >= -OUTSIDE_PX and right <= size[1] + OUTSIDE_PX and bottom <= size[0] + OUTSIDE_PX)
 
 
 def _alike(drawn: Sequence[Drawn], size: tuple[int, int]) -> Iterator[tuple[int, int]]:

@@ -7,7 +7,8 @@ import numpy as np
 
 from edgeprune.base.errors import InputError
 from edgeprune.data.instances import PER_PLANE, Instances
-from edgeprune.data.polygons import Floats, Patch, Runs, patch_of, patch_of_runs, union
+from edgeprune.data.patches import Patch, union
+from edgeprune.data.polygons import Floats, Runs, patch_of, patch_of_runs
 from edgeprune.data.samples import UInt8
 
 
@@ -45,7 +46,8 @@ class Outline:
         """
         if self.runs is not None:
             return patch_of_runs(self.runs, height, width)
-        patches = [patch for part in self.parts if (patch := patch_of(part, height, width)) is not None]
+        with np.errstate(over="ignore", invalid="ignore"):  # of points at 1e308, which raise
+            patches = [patch for part in self.parts if (patch := patch_of(part, height, width)) is not None]
         return union(patches) if patches else None
 
 
@@ -73,8 +75,10 @@ class Outlines:
         for outline in self.each:
             try:
                 patch = outline.patch(*self.size)
-            except (ValueError, OverflowError) as error:
-                raise InputError(f"{self.where}, {outline.name}: {error}") from None
+            except (ValueError, OverflowError):
+                raise InputError(
+                    f"{self.where}, {outline.name}: its points lie too far outside the image to be drawn; outline it again"
+                ) from None
             yield outline, patch
 
     def label(self) -> UInt8:

@@ -7,36 +7,17 @@ much more as less, all but 18 pixels of it on the border. Run lengths are exact.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from edgeprune.data.instances import box_of
+from edgeprune.data.patches import Mask, Patch
 from edgeprune.data.samples import UInt8
 
 Floats = npt.NDArray[np.float64]
 Runs = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 LEAST_POINTS = 3
 GROUPS = 12  # of five bits, which a run length has at most
-
-
-class Patch(NamedTuple):
-    """The pixels that an outline covers, in a window of the image that begins at row `top` and column `left`."""
-
-    top: int
-    left: int
-    inside_hw: Mask
-
-    def within(self, map_HW: UInt8) -> UInt8:
-        """The window of a map of the whole image, a view."""
-        height, width = self.inside_hw.shape
-        return map_HW[self.top : self.top + height, self.left : self.left + width]
-
-    @property
-    def pixels(self) -> int:
-        return int(np.count_nonzero(self.inside_hw))
 
 
 def patch_of(points_N2: Floats, height: int, width: int) -> Patch | None:
@@ -62,36 +43,10 @@ def patch_of(points_N2: Floats, height: int, width: int) -> Patch | None:
     crossings_hw = np.bincount(
         (row_E - top) * (right - left) + column_E - left, minlength=(bottom - top) * (right - left)
     )
-    inside_hw = np.cumsum(crossings_hw.reshape(bottom - top, right - left), axis=1) % 2 == 1
-    inside_hw = inside_hw[:, : width - left]
+    # odd or even is all that counts, and a byte says that of any number
+    odd_hw = crossings_hw.astype(np.uint8).reshape(bottom - top, right - left)[:, : width - left]
+    inside_hw = (np.cumsum(odd_hw, axis=1, dtype=np.uint8) & 1).astype(np.bool_)
     return Patch(top, left, inside_hw) if inside_hw.any() else None
-
-
-def union(patches: Sequence[Patch]) -> Patch:
-    """The pixels that are in one or more of them."""
-    if len(patches) == 1:
-        return patches[0]
-    top, left = min(each.top for each in patches), min(each.left for each in patches)
-    bottom = max(each.top + each.inside_hw.shape[0] for each in patches)
-    right = max(each.left + each.inside_hw.shape[1] for each in patches)
-    inside_hw = np.zeros((bottom - top, right - left), np.bool_)
-    for each in patches:
-        height, width = each.inside_hw.shape
-        inside_hw[each.top - top : each.top - top + height, each.left - left : each.left - left + width] |= each.inside_hw
-    return Patch(top, left, inside_hw)
-
-
-def in_common(one: Patch, other: Patch) -> int:
-    """How many pixels are in both."""
-    top, left = max(one.top, other.top), max(one.left, other.left)
-    bottom = min(each.top + each.inside_hw.shape[0] for each in (one, other))
-    right = min(each.left + each.inside_hw.shape[1] for each in (one, other))
-    if bottom <= top or right <= left:
-        return 0
-    ours_hw, theirs_hw = (
-        each.inside_hw[top - each.top : bottom - each.top, left - each.left : right - each.left] for each in (one, other)
-    )
-    return int(np.count_nonzero(ours_hw & theirs_hw))
 
 
 def paint(label_HW: UInt8, points_N2: Floats, index: int) -> None:
@@ -101,7 +56,7 @@ def paint(label_HW: UInt8, points_N2: Floats, index: int) -> None:
         patch.within(label_HW)[patch.inside_hw] = index
 
 
-def runs_of(counts: Sequence[int], height: int, width: int) -> Runs:
+def checked_runs(counts: Sequence[int] | Runs, height: int, width: int) -> Runs:
     """COCO's run lengths as numbers.
 
     Raises:
@@ -121,18 +76,25 @@ def from_runs(counts: Sequence[int] | Runs, height: int, width: int) -> Mask:
     Raises:
         ValueError: they don't cover the image.
     """
-    runs = runs_of(counts, height, width)
+    runs = checked_runs(counts, height, width)
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
 
 
 def patch_of_runs(runs: Runs, height: int, width: int) -> Patch | None:
-    """The pixels that run lengths cover; None where there are none. See `from_runs`."""
-    mask_HW = from_runs(runs, height, width)
-    box = box_of(mask_HW)
-    if box is None:
+    """The pixels that run lengths cover, as `from_runs` has them; None where there are none. What is computed is the window."""
+    ends_R = np.cumsum(checked_runs(runs, height, width))
+    end_I = ends_R[1::2]
+    begin_I = ends_R[::2][: len(end_I)]
+    begin_I, end_I = begin_I[end_I > begin_I], end_I[end_I > begin_I]
+    if not len(end_I):
         return None
-    left, top, right, bottom = box
-    return Patch(top, left, mask_HW[top:bottom, left:right])
+    left, right = int(begin_I[0]) // height, (int(end_I[-1]) - 1) // height + 1
+    top, bottom = int((begin_I % height).min()), int(((end_I - 1) % height).max()) + 1
+    if ((end_I - 1) // height > begin_I // height).any():  # one goes on at the top of the next column
+        top, bottom = 0, height
+    within_R = np.diff(ends_R.clip(left * height, right * height), prepend=left * height)
+    inside_wH = np.repeat(np.arange(len(runs)) % 2 == 1, within_R).reshape(right - left, height)
+    return Patch(top, left, np.ascontiguousarray(inside_wH.T[top:bottom]))
 
 
 def decode_runs(text: str) -> list[int]:
@@ -167,7 +129,7 @@ def encode_runs(mask_HW: Mask, top: int = 0, left: int = 0, size: tuple[int, int
     """The pixels of a mask as COCO's compressed run lengths, as pycocotools writes and reads them.
 
     Args:
-        mask_HW: of the whole image, or of the part of it that begins at row `top` and column `left`; nothing is inside elsewhere.
+        mask_HW: of the whole image, or of the part that begins at row `top` and column `left`; elsewhere nothing is inside.
         size: height and width of the image; by default those of the mask.
     """
     return compress_runs(_runs_of(mask_HW, top, left, size or mask_HW.shape))
@@ -175,21 +137,19 @@ def encode_runs(mask_HW: Mask, top: int = 0, left: int = 0, size: tuple[int, int
 
 def _runs_of(mask_hw: Mask, top: int, left: int, size: tuple[int, ...]) -> npt.NDArray[np.int64]:
     """Pixels outside, inside, outside ... down the columns of the image."""
-    height, width = size
-    pixels = height * width
-    if not mask_hw.any():
-        return np.array([pixels], np.int64)
-    steps_wh = np.diff(
-        np.pad(mask_hw.T.astype(np.int8), ((0, 0), (1, 1))), axis=1
-    )  # 1: begins with that row; -1: ended before
-    (begin_column, begin_row), (end_column, end_row) = np.nonzero(steps_wh == 1), np.nonzero(steps_wh == -1)
-    begins = (left + begin_column) * height + top + begin_row
-    ends = (left + end_column) * height + top + end_row
-    apart = ends[:-1] != begins[1:]  # a run to the foot of a column goes on at the head of the next
-    begins, ends = begins[np.r_[True, apart]], ends[np.r_[apart, True]]
-    borders = np.r_[0, np.stack((begins, ends), axis=1).reshape(-1), pixels]
-    runs: npt.NDArray[np.int64] = np.diff(borders[:-1] if borders[-2] == pixels else borders)
-    return runs
+    (rows, columns), (height, width) = mask_hw.shape, size
+    apart_CR = np.zeros((columns + 1, rows + 1), np.bool_)  # columns with a pixel outside above each
+    apart_CR[:columns, 1:] = mask_hw.T
+    flat = apart_CR.reshape(-1)
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1  # where a run begins, and where it has ended, in turn
+    column, row = np.divmod(np.stack((edges[::2], edges[1::2] - 1)), rows + 1)
+    begins, lasts = (left + column) * height + top + row - 1
+    ends = lasts + 1
+    between = ends[:-1] != begins[1:]  # a run to the foot of a column goes on at the head of the next
+    begins, ends = begins[np.r_[True, between][: len(begins)]], ends[np.r_[between, True][: len(ends)]]
+    borders = np.r_[0, np.stack((begins, ends), axis=1).reshape(-1), height * width]
+    runs: npt.NDArray[np.int64] = np.diff(borders)
+    return runs[:-1] if len(runs) > 1 and not runs[-1] else runs
 
 
 def compress_runs(runs: Sequence[int] | npt.NDArray[np.int64]) -> str:

@@ -130,7 +130,9 @@ class Preprocess:
     def fit_sample(self, sample: Sample, ignore_index: int) -> Sample:
         """Image, label and things of a sample at the input's size."""
         image_HW3, label_HW = self.fit(sample.image_HW3), self.fit_label(sample.label_HW, ignore_index)
-        return Sample(sample.name, image_HW3, label_HW, None if sample.things is None else self.fit_things(sample.things))
+        return Sample(
+            sample.name, image_HW3, label_HW, None if sample.things is None else self.fit_things(sample.things)
+        )
 
     def back(self, label_hw: npt.NDArray[Id], height: int, width: int) -> npt.NDArray[Id]:
         """Labels of a fitted image -> labels of the frame: nearest neighbour, what the frame does not cover cut away.

@@ -89,7 +89,7 @@ def _check_outlined(data_set: DataSet, split: str, spec: FolderSplit | StreetSpl
     if isinstance(spec, StreetSplit):
         raise InputError(
             f"split {split!r} of data set {data_set.name!r} is rendered as label maps, which tell no thing of a class from the "
-            "next; write its scenes as COCO's JSON, and name that folder as data"
+            "next; write its scenes as COCO's JSON, `python -m edgeprune.lab.street_instances FOLDER`, and name FOLDER as data"
         )
     if spec.format not in OUTLINED:
         raise InputError(

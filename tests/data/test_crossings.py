@@ -49,7 +49,10 @@ def test_outlines_and_stars() -> None:
 
 
 def test_bridges_repeated_points_and_touching_corners_are_no_crossings() -> None:
-    outline, hole = [(0, 0), (60, 0), (60, 60), (0, 60), (0, 0)], [(20.3, 20.1), (40, 20), (40, 40), (20, 40), (20.3, 20.1)]
+    outline, hole = (
+        [(0, 0), (60, 0), (60, 60), (0, 60), (0, 0)],
+        [(20.3, 20.1), (40, 20), (40, 40), (20, 40), (20.3, 20.1)],
+    )
     assert not crosses_itself(np.array([*outline, *hole], np.float64))
     assert not crosses_itself(np.array([(0, 0), (0, 0), (5, 0), (5, 5), (5, 5)], np.float64))
     assert not crosses_itself(np.array([(0, 0), (10, 10), (20, 0), (20, 20), (10, 10), (0, 20)], np.float64))

@@ -64,7 +64,9 @@ def test_every_rule_has_a_case() -> None:
     assert set(BROKEN) == set(RULES)
 
 
-@pytest.mark.parametrize(("rule", "case"), [(rule, case) for rule, cases in BROKEN.items() for case in range(len(cases))])
+@pytest.mark.parametrize(
+    ("rule", "case"), [(rule, case) for rule, cases in BROKEN.items() for case in range(len(cases))]
+)
 def test_a_rule_that_is_broken_is_told_with_its_count_and_where(tmp_path: Path, rule: str, case: int) -> None:
     annotations, where = BROKEN[rule][case]
     found = report(tmp_path, [*WHOLE, *annotations])
@@ -130,7 +132,7 @@ def test_yolo_is_told_by_lines(tmp_path: Path) -> None:
     LAYOUTS["yolo"].make(tmp_path)
     (tmp_path / "train/labels/a.txt").write_text("0 0 0 0.5 0 0.5 0.5 0 0.5\n0 0 0 0.5 0 0.5 0.5 0 0.5\n")
     found = lint_split(load_data_set(str(tmp_path)), "train").outlines
-    assert found is not None and found.examples == {"duplicate": ["a, line 2"]} and found.remarks == []
+    assert found is not None and found.examples["duplicate"] == ["a, line 2"] and found.remarks == []
 
 
 def test_json_has_the_counts(tmp_path: Path) -> None:

@@ -1,24 +1,16 @@
 """Polygons and run lengths: the pixels whose centres are inside, by the even-odd rule."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from edgeprune.data.polygons import (
-    Patch,
-    decode_runs,
-    from_runs,
-    in_common,
-    paint,
-    patch_of,
-    patch_of_runs,
-    runs_of,
-    union,
-)
+from edgeprune.data.polygons import decode_runs, from_runs, paint
 from tests.data.layouts.drawn import compress
 
 
-def painted(points: list[tuple[float, float]], height: int = 6, width: int = 8) -> list[str]:
+def painted(points: Sequence[tuple[float, float]], height: int = 6, width: int = 8) -> list[str]:
     label_HW = np.zeros((height, width), np.uint8)
     paint(label_HW, np.array(points, np.float64), 1)
     return ["".join(".#"[pixel] for pixel in row) for row in label_HW]
@@ -41,6 +33,13 @@ def test_what_leaves_the_image_is_cut_off() -> None:
         == ["...."] * 3
     )
     assert painted([(1, 1), (1, 1), (1, 1)], 3, 4) == ["...."] * 3
+
+
+@pytest.mark.parametrize("times", [1, 127, 128, 257])
+def test_an_edge_that_goes_to_and_fro_counts_as_often_as_it_does(times: int) -> None:
+    """2 x times - 1 crossings in one pixel, which is odd however many they are."""
+    assert painted([(2.2, 0), (2.2, 1)] * times + [(7, 1), (7, 0)], 1, 8) == ["..#####."]
+    assert painted([(2.2, 0), (2.2, 1)] * times + [(2.2, 0), (7, 1), (7, 0)], 1, 8) == [".....##."]
 
 
 def test_a_hole_on_a_bridge_stays_one() -> None:
@@ -128,38 +127,3 @@ def test_compressed_run_lengths_are_those_that_were_written() -> None:
         decode_runs("o")
     with pytest.raises(ValueError, match="is no character"):
         decode_runs("!")
-
-
-def whole(patch: Patch | None, height: int, width: int) -> list[list[int]]:
-    mask_HW = np.zeros((height, width), np.uint8)
-    if patch is not None:
-        patch.within(mask_HW)[patch.inside_hw] = 1
-    return mask_HW.tolist()
-
-
-def test_a_patch_is_the_window_that_an_outline_covers() -> None:
-    square = patch_of(np.array([(2, 1), (5, 1), (5, 3), (2, 3)], np.float64), 6, 8)
-    assert square is not None and square.pixels == 6
-    assert patch_of(np.array([(9, 1), (12, 1), (12, 3)], np.float64), 6, 8) is None  # beside the image
-    assert patch_of(np.array([(2.6, 1), (3.4, 1), (3.4, 3), (2.6, 3)], np.float64), 6, 8) is None  # between two centres
-    mask_HW = np.array(whole(square, 6, 8), bool)
-    runs = patch_of_runs(runs_of([13, 2, 4, 2, 4, 2, 21], 6, 8), 6, 8)
-    assert runs is not None and whole(runs, 6, 8) == mask_HW.astype(int).tolist()
-    assert (runs.top, runs.left, runs.inside_hw.shape) == (1, 2, (2, 3))
-    assert patch_of_runs(runs_of([48], 6, 8), 6, 8) is None
-    for wrong in ([[48]], 48):
-        with pytest.raises(ValueError, match="no list of numbers"):
-            runs_of(wrong, 6, 8)  # type: ignore[arg-type]
-
-
-def test_patches_put_together_and_compared() -> None:
-    draw = np.random.default_rng(0)
-    for _ in range(50):
-        polygons = [draw.uniform(-4, 24, (4, 2)) for _ in range(3)]
-        patches = [patch for each in polygons if (patch := patch_of(each, 16, 20)) is not None]
-        masks = [np.array(whole(each, 16, 20), bool) for each in patches]
-        for one, ours_HW in zip(patches, masks, strict=True):
-            for other, theirs_HW in zip(patches, masks, strict=True):
-                assert in_common(one, other) == int((ours_HW & theirs_HW).sum())
-        if patches:
-            assert whole(union(patches), 16, 20) == np.any(masks, axis=0).astype(int).tolist()

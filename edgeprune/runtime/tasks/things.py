@@ -1,10 +1,10 @@
 """The things that graphs found in a frame, at the frame's own pixels.
 
-A mask leaves the graph at a quarter of the input's height and width, of the whole input. It is enlarged when somebody asks for it,
-by Pillow, in C, and only where it can be: in the rectangle that its pixels above one half reach.
+A mask leaves the graph at a quarter of the input's height and width, of the whole input. It is enlarged when somebody asks for
+it, by Pillow, in C, and only where it can be: in the rectangle that its pixels above one half reach.
 
-Shapes: T things that the graphs give, K of them that are kept, h w pixels of a mask of the whole input, H W pixels of the frame,
-c d of a rectangle in it.
+Shapes: T things that the graphs give, K of them that are kept, h w pixels of a mask of the whole input, H W pixels of the
+frame, c d of a rectangle in it.
 """
 
 from collections.abc import Sequence
@@ -83,7 +83,8 @@ class Thing:
         score: 0 to 1.
         box: left, top, right and bottom in pixels of the frame, (0, 0) its corner; cut to the frame, and to a region.
         level_hw: its mask as the graphs gave it: of the whole input, in steps of 1/255.
-        down, across: how the frame lies on that.
+        around: the smallest box around the pixels of that which are inside: left, top, right, bottom, the last two beyond it.
+        down, across: how the frame lies on it.
     """
 
     class_id: int
@@ -91,17 +92,15 @@ class Thing:
     score: float
     box: tuple[float, float, float, float]
     level_hw: UInt8
+    around: tuple[int, int, int, int]
     down: Axis
     across: Axis
 
     @cached_property
     def part(self) -> Part:
         """Its pixels; the mask is enlarged when they are first asked for."""
-        found = box_of(self.level_hw >= INSIDE)
-        left, top, right, bottom = found or (0, 0, 0, 0)
+        left, top, right, bottom = self.around
         (top, bottom), (left, right) = self.down.reached(top, bottom), self.across.reached(left, right)
-        if found is None or top >= bottom or left >= right:
-            return Part(0, 0, np.zeros((0, 0), np.bool_))
         (first_row, end_row), (first_column, end_column) = self.down.span(top, bottom), self.across.span(left, right)
         enlarged = Image.fromarray(self.level_hw).resize(
             (right - left, bottom - top), Image.Resampling.BILINEAR, (first_column, first_row, end_column, end_row)
@@ -151,14 +150,24 @@ def read_things(
     if inside_hw is not None:
         level_Khw = level_Khw * inside_hw
     down, across = axes_of(fit, size, level_Khw.shape[1:])
-    seen_K = (level_Khw[:, down.covered, across.covered] >= INSIDE).any((1, 2))
+    inside_Khw = level_Khw >= INSIDE
+    seen_K, around_K4 = inside_Khw[:, down.covered, across.covered].any((1, 2)), _around(inside_Khw)
     box_K4 = _boxes(outputs[BOXES][kept_K], down, across, inside_hw)
     things = []
     for index in np.flatnonzero(seen_K):
         class_id, (left, top, right, bottom) = int(outputs[CLASSES][kept_K[index]]), box_K4[index].tolist()
         score, box = float(score_T[kept_K[index]]), (left, top, right, bottom)
-        things.append(Thing(class_id, names[class_id], score, box, level_Khw[index], down, across))
+        first_column, first_row, end_column, end_row = around_K4[index].tolist()
+        around = (first_column, first_row, end_column, end_row)
+        things.append(Thing(class_id, names[class_id], score, box, level_Khw[index], around, down, across))
     return tuple(things)
+
+
+def _around(mask_Khw: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """The smallest boxes around masks that have a pixel, (K, 4): `box_of` of all of them at once."""
+    filled_Kh, filled_Kw = mask_Khw.any(2), mask_Khw.any(1)
+    ends = (filled.shape[1] - filled[:, ::-1].argmax(1) for filled in (filled_Kw, filled_Kh))
+    return np.stack((filled_Kw.argmax(1), filled_Kh.argmax(1), *ends), axis=1)
 
 
 def axes_of(fit: Preprocess, size: tuple[int, int], mask_size: tuple[int, ...]) -> tuple[Axis, Axis]:
