@@ -29,7 +29,6 @@ LABEL_COLUMNS = {
     "pixels": ("pixels", ",d"),
     "frames": ("frames", ""),
 }
-THING_COLUMNS = LABEL_COLUMNS | {"things": ("things", ",d")}  # of labels that have outlines
 LEAKS = 0.05  # of val: fewer near frames are those on either side of a cut
 MOST_SHOWN = 48  # frames on a sheet
 
@@ -46,8 +45,8 @@ class LintOptions:
 def lint(options: LintOptions) -> None:
     """Check the labels of DATA (a name, a folder or a YAML file).
 
-    A histogram of ids, ids outside the classes, sizes, unreadable files, in every split; of outlines areas, what leaves the
-    image or crosses itself, duplicates and categories; frames of val that are all but in train.
+    A histogram of ids, ids outside the classes, sizes, unreadable files, in every split; frames of val that are all but in
+    train.
     """
     data_set = load_data_set(options.data)
     if options.split is not None:
@@ -101,7 +100,6 @@ def _as_json(name: str, report: LabelReport) -> dict[str, object]:
         "classes": report.rows(),
         "problems": report.problems(),
         "warnings": report.warnings,
-        "outlines": None if report.outlines is None else report.outlines.as_json(),
     }
 
 
@@ -110,15 +108,13 @@ def show_reports(data: str, reports: Mapping[str, LabelReport], problems: Mappin
     for name, report in reports.items():
         click.echo(f"{name}: {report.frames} of {report.total} labels read")
         if report.frames:
-            show_table(report.rows(), LABEL_COLUMNS if report.outlines is None else THING_COLUMNS)
-        for line in [*report.warnings, *(report.outlines.lines() if report.outlines else [])]:
+            show_table(report.rows(), LABEL_COLUMNS)
+        for line in report.warnings:
             click.echo(line)
     for line, name in problems.items() if len(problems) > 1 else ():
         click.echo(f"{name}: {line}")
     if not problems:
-        odd = any(report.outlines is not None and report.outlines.lines() for report in reports.values())
-        what = "nothing that keeps labels from being used was found" if odd else "nothing wrong found"
-        click.echo(f"{data}: {what} in {', '.join(reports)}")
+        click.echo(f"{data}: nothing wrong found in {', '.join(reports)}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What ids of polygons mean, which class the pixels of none are, and which classes are of things."""
+"""What ids of polygons mean, and which class the pixels of none are."""
 
 from edgeprune.data.datasets import IGNORE, DataSet
 
@@ -12,10 +12,3 @@ def class_table(data_set: DataSet) -> tuple[dict[int, int], int]:
     ids = data_set.ids or dict(enumerate(data_set.names))
     of_name = places | {IGNORE: data_set.ignore_index}
     return {index: of_name[name] for index, name in ids.items()}, places.get(BACKGROUND, data_set.ignore_index)
-
-
-def thing_classes(data_set: DataSet) -> frozenset[int]:
-    """The classes whose outlines are things, which are counted; the others are stuff, which is in label maps alone. Where
-    `things` names none, all but `background` are."""
-    named = data_set.things or [name for name in data_set.names if name != BACKGROUND]
-    return frozenset(index for index, name in enumerate(data_set.names) if name in named)

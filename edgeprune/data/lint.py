@@ -12,8 +12,7 @@ import numpy.typing as npt
 from edgeprune.base.errors import InputError
 from edgeprune.data.datasets import IGNORE, DataSet
 from edgeprune.data.duplicates import FrameHashes
-from edgeprune.data.folder import FolderSamples, Look, MissingLabels
-from edgeprune.data.outline_lint import OutlineReport
+from edgeprune.data.folder import FolderSamples, MissingLabels
 from edgeprune.data.samples import Samples, UInt8, WrongIds, WrongSize
 from edgeprune.data.split import open_split, spread
 
@@ -36,7 +35,6 @@ class LabelReport:
     strays: dict[int, str] = field(default_factory=dict)
     # by kind, the line of the first frame that is of no use, and how many there are
     faults: dict[type[InputError], tuple[str, int]] = field(default_factory=dict)
-    outlines: OutlineReport | None = None  # where labels have outlines, and they were to be looked at
 
     @property
     def warnings(self) -> list[str]:
@@ -49,8 +47,7 @@ class LabelReport:
         return absent + self._doubtful()
 
     def rows(self) -> list[dict[str, Any]]:
-        """The histogram as a table: for each class and the ignored pixels, their share and the frames with them, and how many
-        things where there are outlines."""
+        """The histogram as a table: for each class and the ignored pixels, their share and the frames with them."""
         names = dict(enumerate(self.data_set.names)) | {self.data_set.ignore_index: "(ignore)"}
         total = max(int(self.pixels_256.sum()), 1)
         return [
@@ -61,7 +58,6 @@ class LabelReport:
                 "share": float(self.pixels_256[index]) / total,
                 "frames": int(self.frames_256[index]),
             }
-            | ({} if self.outlines is None else {"things": int(self.outlines.things_256[index])})
             for index, name in names.items()
         ]
 
@@ -192,54 +188,41 @@ def _ids_line(classes: Sequence[str] | Mapping[int, str]) -> str:
 
 
 def lint_labels(
-    samples: Samples,
-    data_set: DataSet,
-    limit: int | None = None,
-    hashes: FrameHashes | None = None,
-    outlines: bool = False,
+    samples: Samples, data_set: DataSet, limit: int | None = None, hashes: FrameHashes | None = None
 ) -> LabelReport:
     """Reads every frame, or `limit` frames spread evenly over the split, and reports; `LabelReport.check` refuses.
 
     Args:
         hashes: takes a hash of each image that can be read.
-        outlines: looks at the outlines that labels are drawn from, too, where they are.
     """
     report = LabelReport(data_set, len(samples))
     for index in spread(len(samples), limit):
-        look = _look_at(samples, index)
-        if hashes is not None and look.image_HW3 is not None:
-            hashes.add(samples.names[index], look.image_HW3)
-        for error in look.faults:
+        image_HW3, label_HW, faults = _look_at(samples, index)
+        if hashes is not None and image_HW3 is not None:
+            hashes.add(samples.names[index], image_HW3)
+        for error in faults:
             report.add_fault(error)
-        if look.label_HW is not None:
-            report.add(look.label_HW, samples.origin(index))
-        if outlines and look.outlines is not None and not look.faults:
-            report.outlines = report.outlines or OutlineReport(remarks=_remarks(samples))
-            report.outlines.add(samples.names[index], look.outlines)
+        if label_HW is not None:
+            report.add(label_HW, samples.origin(index))
     return report
 
 
-def _look_at(samples: Samples, index: int) -> Look:
+def _look_at(samples: Samples, index: int) -> tuple[UInt8 | None, UInt8 | None, list[InputError]]:
     if isinstance(samples, FolderSamples):
         return samples.look_at(index)
     try:
         sample = samples[index]
-        return Look(sample.image_HW3, sample.label_HW)
+        return sample.image_HW3, sample.label_HW, []
     except InputError as error:
-        return Look(faults=[error])
-
-
-def _remarks(samples: Samples) -> list[str]:
-    return samples.remarks() if isinstance(samples, FolderSamples) else []
+        return None, None, [error]
 
 
 def lint_split(
     data_set: DataSet, split: str, limit: int | None = None, hashes: FrameHashes | None = None
 ) -> LabelReport:
-    """`lint_labels` of a split by name, with its outlines. Images without labels, and folders that can't be read, are problems
-    among others."""
+    """`lint_labels` of a split by name. Images without labels, and folders that can't be read, are problems among others."""
     try:
-        return lint_labels(open_split(data_set, split), data_set, limit, hashes, outlines=True)
+        return lint_labels(open_split(data_set, split), data_set, limit, hashes)
     except MissingLabels as error:
         report = lint_labels(error.rest, data_set, limit, hashes)
         report.faults[InputError] = str(error), report.faults.get(InputError, ("", 0))[1] + 1

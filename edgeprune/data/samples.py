@@ -1,4 +1,4 @@
-"""What a data set gives: an image, the class of each of its pixels and, where they are asked for, its things."""
+"""What a data set gives: an image and the class of each of its pixels."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,20 +8,17 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeprune.base.errors import InputError
-from edgeprune.data.instances import Instances
 
 UInt8 = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled frame: RGB image and class ids, of equal height and width, and things of that size; None where nobody asked
-    for them (`open_split`)."""
+    """One labelled frame: RGB image and class ids, of equal height and width."""
 
     name: str
     image_HW3: UInt8
     label_HW: UInt8
-    things: Instances | None = None
 
 
 class WrongSize(InputError):

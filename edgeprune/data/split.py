@@ -49,9 +49,7 @@ def folders_of(data_set: DataSet, split: str) -> list[Path]:
     return [folder_of(data_set.path / place) for place in (spec.images, spec.labels)]
 
 
-def open_split(
-    data_set: DataSet, split: str, include: Sequence[str] = ("*",), exclude: Sequence[str] = (), *, things: bool = False
-) -> Split:
+def open_split(data_set: DataSet, split: str, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> Split:
     """The samples of a split; no image is read before it is asked for.
 
     Args:
@@ -59,14 +57,11 @@ def open_split(
         split: `train`, `val` or `test`.
         include: globs over the file stem; a sample must match one of these and one of the split's own.
         exclude: globs over the file stem, added to the split's own. Scenes of the street have no stems to select by.
-        things: whether samples have things too, which labels of the formats in OUTLINED tell apart.
 
     Raises:
-        InputError: no such split, folders missing or empty, images without labels; or things of labels that have none.
+        InputError: no such split, folders missing or empty, images without labels.
     """
     spec = spec_of(data_set, split)
-    if things:
-        _check_outlined(data_set, split, spec)
     if isinstance(spec, StreetSplit):
         if list(include) != ["*"] or exclude:
             raise InputError(
@@ -80,22 +75,7 @@ def open_split(
         )
     file_list = None if spec.file_list is None else data_set.path / spec.file_list
     choice = Choice([spec.include, include], [*spec.exclude, *exclude], spec.part, file_list)
-    samples = FORMATS[spec.format](data_set, spec, choice)
-    return samples.with_things() if things else samples
-
-
-def _check_outlined(data_set: DataSet, split: str, spec: FolderSplit | StreetSplit) -> None:
-    """Raises InputError where labels do not tell the things of a class from each other."""
-    if isinstance(spec, StreetSplit):
-        raise InputError(
-            f"split {split!r} of data set {data_set.name!r} is rendered as label maps, which tell no thing of a class from the "
-            "next; write its scenes as COCO's JSON, `python -m edgeprune.lab.street_instances FOLDER`, and name FOLDER as data"
-        )
-    if spec.format not in OUTLINED:
-        raise InputError(
-            f"split {split!r} of data set {data_set.name!r} has label maps, which tell no thing of a class from the next; "
-            "export outlines, as COCO's JSON or YOLO's polygons, and name their folder as data, or train with `task: semantic`"
-        )
+    return FORMATS[spec.format](data_set, spec, choice)
 
 
 def _open_masks(data_set: DataSet, spec: FolderSplit, choice: Choice) -> FolderSamples:
@@ -121,7 +101,6 @@ def _open_yolo(data_set: DataSet, spec: FolderSplit, choice: Choice) -> FolderSa
     return open_yolo(data_set, spec, choice)
 
 
-OUTLINED = ("coco", "yolo")  # the formats that tell things apart
 # by a split's `format`
 FORMATS: dict[str, Callable[[DataSet, FolderSplit, Choice], FolderSamples]] = {
     "masks": _open_masks,

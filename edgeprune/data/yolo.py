@@ -1,4 +1,4 @@
-"""YOLO's polygons as outlines: a text file an image, in each line a class and x y x y ... as shares of width and height."""
+"""YOLO's polygons as label maps: a text file an image, in each line a class and x y x y ... as shares of width and height."""
 
 from pathlib import Path
 
@@ -6,14 +6,13 @@ import numpy as np
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.inputs import read_text
-from edgeprune.data.classes import class_table, thing_classes
+from edgeprune.data.classes import class_table
 from edgeprune.data.datasets import DataSet, FolderSplit
 from edgeprune.data.folder import FolderSamples
 from edgeprune.data.image import IMAGE_SUFFIXES
 from edgeprune.data.layout import find_by_stem, folder_of
-from edgeprune.data.outlines import Outline, Outlines
 from edgeprune.data.pairs import Choice, listed, read_list
-from edgeprune.data.polygons import LEAST_POINTS, Floats
+from edgeprune.data.polygons import LEAST_POINTS, Floats, paint
 from edgeprune.data.samples import UInt8, WrongIds
 
 MOST_BYTES = 16 << 20  # of one text file
@@ -22,30 +21,24 @@ ABOUT = 1e-3  # by which a point may lie outside the image: tools round
 
 
 class YoloLabels:
-    """Outlines from text files, in the order of their lines; `stems` lie below `folder`. An image without a file, or with an
-    empty one, is all background."""
+    """Label maps drawn from text files, in the order of their lines; `stems` lie below `folder`. An image without a file, or
+    with an empty one, is all background."""
 
     coloured = False
 
     def __init__(self, folder: Path, stems: list[str], data_set: DataSet) -> None:
         self._folder, self._stems = folder, stems
         self._class_of, self._ground = class_table(data_set)
-        self._things = thing_classes(data_set)
 
     def file(self, index: int) -> Path:
         return self._folder / f"{self._stems[index]}.txt"
 
     def read(self, index: int, size: tuple[int, int] | None) -> UInt8 | None:
         """See `Labels.read`."""
-        outlines = self.outlines(index, size)
-        return None if outlines is None else outlines.label()
-
-    def outlines(self, index: int, size: tuple[int, int] | None) -> Outlines | None:
-        """See `Labels.outlines`. A thing is called by the number of its line, from 1 on."""
         if size is None:
             return None
         path = self.file(index)
-        each: list[Outline] = []
+        label_HW = np.full(size, self._ground, np.uint8)
         lines = read_text(path, "label", MOST_BYTES).splitlines() if path.is_file() else []
         for number, line in enumerate(lines, start=1):
             if line.strip():
@@ -55,12 +48,8 @@ class YoloLabels:
                         f"label {path}, line {number} has class {category}, which `ids` of the data-set YAML does not name; "
                         f"add it, or `{category}: ignore`"
                     )
-                class_id, parts = self._class_of[category], [points_N2 * (size[1], size[0])]
-                each.append(Outline(f"line {number}", class_id, class_id in self._things, parts, identity=number))
-        return Outlines(f"label {path}", size, self._ground, each)
-
-    def remarks(self) -> list[str]:
-        return []
+                paint(label_HW, points_N2 * (size[1], size[0]), self._class_of[category])
+        return label_HW
 
 
 def _polygon(line: str, where: str) -> tuple[int, Floats]:

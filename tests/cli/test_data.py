@@ -116,23 +116,3 @@ def test_a_folder_is_a_data_set_to_eval_and_to_a_recipe(edgeprune: Type, tiny: P
     assert_one_line(edgeprune("train", recipe), "classes")
     (tmp_path / "recipes" / "set").rename(tmp_path / "set")
     assert_one_line(edgeprune("train", recipe), "data: set is not in recipes, but in the working folder", "../set")
-
-
-def test_lint_tells_what_is_odd_about_outlines_and_lets_them_pass(edgeprune: Type, tmp_path: Path) -> None:
-    LAYOUTS["coco polygons"].make(tmp_path / "set")
-    said = edgeprune("data", "lint", "set", "--split", "train")
-    assert said.code == 0 and "things" in said.out
-    assert f"categories without an annotation: 1 of 3 in {tmp_path}/set/train/annotations.json (unused)" in said.out
-    assert "set: nothing that keeps labels from being used was found in train" in said.out
-    path = tmp_path / "set/train/annotations.json"
-    content = json.loads(path.read_text())
-    content["annotations"].append(content["annotations"][0] | {"id": 77})
-    path.write_text(json.dumps(content))
-    said = edgeprune("data", "lint", "set", "--split", "train")
-    assert said.code == 0 and "(IoU of 0.9 or more): 1 of 7 (a, annotation 77); one thing is" in said.out
-    (split,) = json.loads(edgeprune("data", "lint", "set", "--split", "train", "--json").out)["splits"]
-    found = {each["rule"]: each for each in split["outlines"]["found"]}
-    assert found["duplicate"] == {"rule": "duplicate", "count": 1, "examples": ["a, annotation 77"]}
-    assert [row["things"] for row in split["classes"]] == [0, 4, 3, 0] and split["problems"] == []
-    LAYOUTS["split/kind"].make(tmp_path / "masks")
-    assert json.loads(edgeprune("data", "lint", "masks", "--json").out)["splits"][0]["outlines"] is None

@@ -8,7 +8,6 @@ import pytest
 
 from edgeprune.base.errors import InputError
 from edgeprune.data import Sample
-from edgeprune.data.instances import Instances
 from edgeprune.data.preprocess import FILL_RGB, FITS, Preprocess, PreprocessName
 from edgeprune.model.spec import ModelSpec
 
@@ -80,30 +79,6 @@ def test_labels_of_a_frame_lie_where_its_picture_lies() -> None:
     back_HW = Preprocess(384, 512).back(fitted.label_HW, 432, 768)
     np.testing.assert_array_equal(back_HW, label_HW)
     assert Preprocess(432, 768).fit_label(label_HW, 255) is label_HW
-
-
-@pytest.mark.parametrize("size", [(384, 512), (96, 128), (300, 90), (90, 300), (381, 512)])
-def test_things_lie_where_their_labels_lie(size: tuple[int, int]) -> None:
-    """Each thing alone, fitted as a label map, is what is left of it among the others; bars are nobody's."""
-    draw, masks = np.random.default_rng(0), []
-    for _ in range(11):
-        mask_HW = np.zeros(size, bool)
-        top, left = int(draw.integers(0, size[0] - 20)), int(draw.integers(0, size[1] - 20))
-        mask_HW[top : top + int(draw.integers(1, 60)), left : left + int(draw.integers(1, 60))] = True
-        masks.append(mask_HW)
-    things = Instances.of([1] * 11, masks, size, ids=list(range(50, 61)))
-    fit = Preprocess(96, 128)
-    fitted = fit.fit_sample(Sample("a", np.zeros((*size, 3), np.uint8), np.zeros(size, np.uint8), things), 255)
-    assert fitted.things is not None and fitted.things.size == fitted.label_HW.shape == (96, 128)
-    assert fitted.things.ids_I.tolist() == list(range(50, 61))
-    for index, mask_HW in enumerate(masks):
-        np.testing.assert_array_equal(fitted.things.mask(index), fit.fit_label(mask_HW.astype(np.uint8), 0) > 0)
-        assert not fitted.things.mask(index)[fitted.label_HW == 255].any()
-
-
-def test_a_sample_without_things_has_none_when_it_is_fitted() -> None:
-    sample = Sample("a", np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9), np.uint8))
-    assert Preprocess(8, 16).fit_sample(sample, 255).things is None
 
 
 @pytest.mark.parametrize(("count", "labels"), [(360, 192), (480, 256), (101, 7), (7, 101), (3000, 128)])

@@ -31,9 +31,7 @@ from edgeprune.cli.report import show_records
 from edgeprune.cli.run import OPTIONS, PLACES, check_options
 from edgeprune.cli.show import show_json
 from edgeprune.data import open_split
-from edgeprune.data.datasets import FolderSplit, load_data_set
-from edgeprune.data.lint import lint_split
-from edgeprune.data.split import OUTLINED
+from edgeprune.data.datasets import load_data_set
 from edgeprune.evaluate.record_figures import figures_of, ratios
 from edgeprune.evaluate.record_rows import read_record
 from edgeprune.lab.compare.comparison import Limits, TimingRun, read_comparison
@@ -163,15 +161,10 @@ def mutate_folder(draw: random.Random, data: bytes) -> bytes:
 
 
 def read_folder(path: Path) -> None:
-    """What a verb does with `--data FOLDER`, to the last label; of outlines to the last thing, and what lint says of them."""
+    """What a verb does with `--data FOLDER`, to the last label."""
     path.replace(path.with_name(path.name.replace("-case", "")))
     folder = next(each for each in path.parents if each.parent.name == "folders")
-    data_set = load_data_set(str(folder))
-    if isinstance(data_set.train, FolderSplit) and data_set.train.format in OUTLINED:
-        lint_split(data_set, "train")
-        with contextlib.suppress(EdgepruneError):
-            list(open_split(data_set, "train", things=True))
-    list(open_split(data_set, "train"))
+    list(open_split(load_data_set(str(folder)), "train"))
 
 
 def mutate_header(draw: random.Random, data: bytes) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgeprune.base.errors import InputError
 from edgeprune.data.classes import BACKGROUND
-from edgeprune.data.coco_index import Index, index_of
+from edgeprune.data.coco import Index, index_of
 from edgeprune.data.json_records import has_keys
 from edgeprune.data.layouts.found import Content, Found
 from edgeprune.data.layouts.tree import SPLIT_NAMES, Tree, join

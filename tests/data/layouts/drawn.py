@@ -383,18 +383,6 @@ LAYOUTS: dict[str, Layout] = {
         renamed(coco("{split}/{stem}.jpg", "{split}/_annotations.coco.json", "compressed"), val="valid"),
         ["background", "büchse", "crate"],
     ),
-    "coco as downloaded": Layout(
-        "coco",
-        with_files(
-            coco("{split}2017/{stem}.jpg", "annotations/instances_{split}2017.json", "polygon"),
-            {
-                f"annotations/{kind}_{split}2017.json": '{"images": [], "annotations": [], "categories": []}'
-                for kind in ("captions", "person_keypoints")
-                for split in FRAMES
-            },
-        ),
-        ["background", "büchse", "crate"],
-    ),
     "yolo": Layout("yolo", yolo, BOXES),
 }
 
