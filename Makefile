@@ -12,7 +12,7 @@ setup: .venv/installed
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "found Python %d.%d, constraints.txt has pins for 3.11 or later; type: make $(MAKECMDGOALS) PYTHON=python3.11" % sys.version_info[:2])'
 	@echo "setting up .venv: packages from PyPI, 2 GB or more on the disk, a minute or more"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[train,video,view,plot,openvino,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[train,video,view,plot,coco,openvino,test]'
 	$(BIN)/python -m compileall -q -j 0 -x $(NOT_IMPORTED) .venv/lib  # as pip would, but on every core
 	touch $@
 

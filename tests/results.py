@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from edgeprune.base.statistics import Extremes, Latency
 from edgeprune.evaluate.accuracy import AccuracyRow
 from edgeprune.evaluate.bench import BenchResult, BenchRow
+from edgeprune.evaluate.tasks import METRICS
+
+FIGURES = METRICS["semantic"].brief
 
 
 def bench_row(
@@ -12,7 +15,7 @@ def bench_row(
 ) -> BenchRow:
     """A row of `bench`, as fast as dense."""
     taken_ms, none = Latency(p50_ms, p50_ms), Extremes(1.0, 1.0)
-    return BenchRow(graph, bucket, precision, engine, taken_ms, 1.0, none, None, peak_mb, None, None, None, {})
+    return BenchRow(graph, bucket, precision, engine, taken_ms, 1.0, none, None, peak_mb, dict.fromkeys(FIGURES), {})
 
 
 def bench_result(rows: Sequence[BenchRow]) -> BenchResult:

@@ -14,6 +14,9 @@ MISSING = "-"
 OPTIONAL = {
     "optional": True
 }  # metadata of a dataclass's field that is no key of its JSON where it is None: was not asked for
+INLINE = {
+    "inline": True
+}  # metadata of a field with a mapping whose keys stand in JSON in its place, among the row's own
 
 
 def render_table(rows: Sequence[Row], columns: Mapping[str, tuple[str, str]]) -> str:
@@ -50,7 +53,13 @@ def plain(value: Any) -> Any:
     """A result as JSON has it: a dataclass by the names of its fields, a tuple as a list."""
     if is_dataclass(value):
         held = [(each, getattr(value, each.name)) for each in fields(value)]
-        return {each.name: plain(deep) for each, deep in held if deep is not None or "optional" not in each.metadata}
+        found: dict[str, Any] = {}
+        for each, deep in held:
+            if "inline" in each.metadata:
+                found |= plain(deep)
+            elif deep is not None or "optional" not in each.metadata:
+                found[each.name] = plain(deep)
+        return found
     if isinstance(value, Mapping):
         return {key: plain(deep) for key, deep in value.items()}
     return [plain(deep) for deep in value] if isinstance(value, list | tuple) else value

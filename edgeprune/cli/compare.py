@@ -15,9 +15,10 @@ from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import LATENCY, POINTS
 from edgeprune.cli.show import show_json, show_wide_table
 from edgeprune.cli.verb import verb
-from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
+from edgeprune.evaluate.accuracy import metric_of, open_scored
 from edgeprune.evaluate.plot import Point, plot_latency
+from edgeprune.evaluate.tasks import Metric
 from edgeprune.lab.compare.comparison import MEASURES, Limits, Measure, read_comparison
 from edgeprune.lab.compare.spec import read_plan
 from edgeprune.lab.compare.verdict import Choice, Comparison, Gap, Payoff, Standing, Verdict, conclude
@@ -25,15 +26,15 @@ from edgeprune.train.recipe_file import load_recipe
 
 logger = logging.getLogger(__name__)
 
+MAIN, OTHERS = "main", "others"
 KEYS = {"row": ("row", ""), "precision": ("precision", ""), "engine": ("engine", "")}
 COMPARE_COLUMNS = {
     "kind": ("kind", ""),
     "policy": ("policy", ""),
     "seeds": ("seeds", "d"),
-    "miou": ("mIoU", ".4f"),
+    MAIN: ("", ""),  # the figures of the rows' task: what precisions are chosen by, and below the others
     "points_under_dense": ("points under dense", ".2f"),
-    "boundary_f": ("boundary F", ".4f"),
-    "small_things_miou": ("small things", ".4f"),
+    OTHERS: ("", ""),
     "latency_ms.p50": ("p50 ms", ".1f"),
     "latency_ms.p95": ("p95 ms", ".1f"),
     "speedup_vs_dense": ("x dense", ".2f"),
@@ -101,9 +102,8 @@ def _again(options: CompareOptions) -> tuple[Comparison, Path | None]:
 def _run(options: CompareOptions) -> tuple[Comparison, Path]:
     """The comparison of a plan, and its folder."""
     _, written = read_plan(options.plan)
-    load_recipe(written.recipe)
-    target = load_target(written.target)
-    open_split(load_data_set(written.score.data), written.score.split, written.score.include, written.score.exclude)
+    recipe, target, score = load_recipe(written.recipe), load_target(written.target), written.score
+    open_scored(recipe.model.task, load_data_set(score.data), score.split, score.include, score.exclude)
     # torch takes seconds: what was given has been read
     from edgeprune.lab.compare.plan import load_plan
     from edgeprune.lab.compare.run import run_comparison
@@ -137,11 +137,24 @@ def write_comparison(result: Comparison, folder: Path) -> list[Path]:
     return paths
 
 
+def columns_of(metric: type[Metric]) -> dict[str, tuple[str, str]]:
+    """Of the table, with the figures of a metric in their places."""
+    main, *others = metric.brief
+    placed = {MAIN: [main], OTHERS: others}
+    return {
+        name: metric.columns.get(name, column)
+        for key, column in COMPARE_COLUMNS.items()
+        for name in placed.get(key, [key])
+    }
+
+
 def show_comparison(result: Comparison) -> None:
     """The table, what its columns are, what it says, and the rows to deploy."""
     one_group = len({row.key for row in result.rows if row.latency_ms}) < 2
     left_out = {"fronts_of_all": one_group, "note": not any(row.note for row in result.rows)}
-    columns = {name: column for name, column in COMPARE_COLUMNS.items() if not left_out.get(name)}
+    metric = metric_of(result.rows[0].by_seed)
+    assert metric is not None  # a comparison without is refused
+    columns = {name: column for name, column in columns_of(metric).items() if not left_out.get(name)}
     named = [
         vars(row) | {key: [MEASURES[name] for name in getattr(row, key)] for key in ("fronts", "fronts_of_all")}
         for row in result.rows
@@ -153,7 +166,8 @@ def show_comparison(result: Comparison) -> None:
         f"same precision and engine; {about.energy_status}"
     )
     click.echo("dense of its latency: between the plan's dense rows (fewer blocks, lower input), trained as long")
-    if "small_things_miou" not in {verdict.measure for verdict in result.verdicts}:
+    unjudged = set(metric.brief) - {verdict.measure for verdict in result.verdicts}
+    if "small_things_miou" in unjudged:
         click.echo("small things: not measured, or the data set names no `things` (docs/data.md)")
     for line in verdict_lines(result):
         click.echo(line)

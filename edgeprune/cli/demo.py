@@ -16,7 +16,7 @@ from edgeprune.base.table import render_table, write_json
 from edgeprune.bundle import DENSE, Bundle, open_bundle
 from edgeprune.bundle.target import load_target
 from edgeprune.cli.defaults import DEMO_BUNDLE, MODEL, TARGET, default_checkpoint
-from edgeprune.cli.measure import BENCH_COLUMNS, BenchOptions, about_bench, measure, show_bench, write_bench
+from edgeprune.cli.measure import BenchOptions, about_bench, bench_columns, measure, show_bench, write_bench
 from edgeprune.cli.options import json_option, option
 from edgeprune.cli.owning import own
 from edgeprune.cli.run import RunOptions, run_camera, show_summary
@@ -99,8 +99,8 @@ def auto_against_dense(result: BenchResult) -> str:
     rows = {row.bucket: row for row in result.rows}
     auto, dense = rows[AUTO], rows[DENSE]
     return (
-        f"auto: {auto.speedup_vs_dense_fp32:.2f} times as fast as dense FP32; mIoU {auto.miou:.4f} against "
-        f"{dense.miou:.4f} on {SCORED} scenes"
+        f"auto: {auto.speedup_vs_dense_fp32:.2f} times as fast as dense FP32; mIoU {auto.figures['miou']:.4f} against "
+        f"{dense.figures['miou']:.4f} on {SCORED} scenes"
     )
 
 
@@ -129,7 +129,7 @@ def run_and_measure(bundle: Bundle, out: Path, as_json: bool) -> None:
         "INT8 against dense FP32; `edgeprune bench` times every precision.",
         "",
         "```",
-        render_table(result.rows, BENCH_COLUMNS),
+        render_table(result.rows, bench_columns(result)),
         "```",
         "",
         *(f"{line}." for line in (*about_bench(result), against)),

@@ -16,36 +16,28 @@ from edgeprune.cli.engines import known_engines
 from edgeprune.cli.options import bundle_option, json_option, option, threads_option
 from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import FRAMES, ROUNDS
-from edgeprune.cli.show import show_json, show_table, show_wide_table
+from edgeprune.cli.show import Columns, show_json, show_table, show_wide_table
 from edgeprune.cli.verb import verb
-from edgeprune.data import Samples, open_split
+from edgeprune.data import Samples
 from edgeprune.data.datasets import load_data_set
 from edgeprune.data.split import folders_of
-from edgeprune.evaluate.accuracy import AccuracyRow, evaluate
+from edgeprune.evaluate.accuracy import AccuracyRow, evaluate, metric_of, open_scored
 from edgeprune.evaluate.bench import BenchResult, with_accuracy
 from edgeprune.evaluate.bench import bench as run_bench
 from edgeprune.evaluate.graphs import AUTO, GraphSelection
 from edgeprune.evaluate.plot import Point, plot_latency
-from edgeprune.evaluate.small_things import SMALL_PX
+from edgeprune.evaluate.tasks import METRICS
 from edgeprune.runtime.compiling import single_graphs
 from edgeprune.runtime.preparing import open_sensor, prepare_run, refuse_threads, require_engine
 
-EVAL_COLUMNS = {
+EVAL_COLUMNS = {  # then those of the metric
     "bucket": ("bucket", ""),
     "precision": ("precision", ""),
     "engine": ("engine", ""),
     "tokens": ("tokens", ",.0f"),
     "token_share": ("of dense", ".1%"),
-    "miou": ("mIoU", ".4f"),
-    "pixel_accuracy": ("pixel acc", ".4f"),
-    "boundary_f": ("boundary F", ".4f"),
-    "small_things_miou": ("small things", ".4f"),
 }
-NO_THINGS = (
-    f"small things: mIoU of things of under {SMALL_PX:,} pixels; the data set names no classes that are things: "
-    "`things: [car, person]` in its YAML (docs/data.md)"
-)
-BENCH_COLUMNS = {
+BENCH_COLUMNS = {  # then those of the metric
     "graph": ("graph", ""),
     "bucket": ("bucket", ""),
     "precision": ("precision", ""),
@@ -57,9 +49,6 @@ BENCH_COLUMNS = {
     "speedup_spread.most": ("max", ".2f"),
     "mj_per_frame": ("mJ/frame", ".1f"),
     "peak_mb": ("peak MB", ".0f"),
-    "miou": ("mIoU", ".4f"),
-    "boundary_f": ("boundary F", ".4f"),
-    "small_things_miou": ("small things", ".4f"),
 }
 
 
@@ -106,7 +95,7 @@ def eval_(options: EvalOptions) -> None:
     opened = open_default(options.bundle)
     data_set = load_data_set(options.data)
     own([options.out], [opened.folder], among=[options.data, *folders_of(data_set, options.split)])
-    samples = open_split(data_set, options.split, list(options.include) or ["*"])
+    samples = open_scored(opened.manifest.task, data_set, options.split, list(options.include) or ["*"])
     engines = known_engines(options.engines) or [opened.manifest.target.engine]
     for engine in engines:
         require_engine(opened, engine)
@@ -124,8 +113,8 @@ def eval_(options: EvalOptions) -> None:
         show_json(about | {"engines": described, "rows": rows})
         return
     show_scores(rows)
-    if not data_set.things:
-        click.echo(NO_THINGS)
+    for line in METRICS[opened.manifest.task].notes(data_set):
+        click.echo(line)
     if first.scored_share is not None:
         click.echo(f"scored: {first.scored_share:.1%} of the pixels, those inside the bundle's region")
     if options.out:
@@ -134,16 +123,18 @@ def eval_(options: EvalOptions) -> None:
 
 def show_scores(rows: Sequence[Mapping[str, Any]]) -> None:
     """The table, and one of the classes."""
-    show_table(rows, EVAL_COLUMNS)
-    names = list(rows[0]["per_class_iou"])
+    metric = metric_of(rows[0])
+    assert metric is not None  # `evaluate` made them by one
+    show_table(rows, {**EVAL_COLUMNS, **metric.columns})
+    figure, called = metric.by_class
+    names = list(rows[0][figure])
     by_class = [
-        {"bucket": row["bucket"], "precision": row["precision"], "engine": row["engine"], **row["per_class_iou"]}
-        for row in rows
+        {"bucket": row["bucket"], "precision": row["precision"], "engine": row["engine"], **row[figure]} for row in rows
     ]
     keys = {"bucket": ("bucket", ""), "precision": ("precision", "")}
     if len({row["engine"] for row in rows}) > 1:
         keys |= {"engine": ("engine", "")}
-    click.echo("IoU by class:")
+    click.echo(f"{called} by class:")
     show_wide_table(by_class, keys, {name: (name[:16], ".3f") for name in names})
 
 
@@ -153,7 +144,7 @@ class BenchOptions:
     rounds: int = option("--rounds", ROUNDS, default=5, help="Interleaved rounds over all graphs.")
     frames: int = option("--frames", FRAMES, default=20, help="Frames of a round.")
     data: str | None = option(
-        "--data", help="Frames, and mIoU, of a data set; default: the synthetic street, without mIoU."
+        "--data", help="Frames, and accuracy, of a data set; default: the synthetic street, without accuracy."
     )
     split: str = option("--split", default="val", needs="data")
     engines: tuple[str, ...] = option(
@@ -166,7 +157,7 @@ class BenchOptions:
     )
     threads: int | None = threads_option()
     meter: str | None = option("--meter", help="Energy meter, as of `run`; default: the target's.")
-    out: Path | None = option("--out", help="Folder for CSV, JSON and a plot of mIoU against latency.")
+    out: Path | None = option("--out", help="Folder for CSV, JSON and a plot of accuracy against latency.")
     json: bool = json_option()
 
 
@@ -184,7 +175,7 @@ def bench(options: BenchOptions) -> None:
     opened = open_default(options.bundle)
     own([options.out], [opened.folder, *options.baselines], folders=True, among=[options.data])
     if options.data is not None:
-        open_split(load_data_set(options.data), options.split)  # before minutes of compiling
+        open_scored(opened.manifest.task, load_data_set(options.data), options.split)  # before minutes of compiling
     result = measure(opened, options)
     paths = write_bench(result, options.out) if options.out else []
     if options.json:
@@ -217,7 +208,7 @@ def measure(
     scores: list[AccuracyRow] = []
     if options.data is not None:
         data_set = load_data_set(options.data)
-        samples = open_split(data_set, options.split)
+        samples = open_scored(bundle.manifest.task, data_set, options.split)
         for engine in engines:
             scores += evaluate(bundle, samples, data_set, graphs, engine=engine, frames=scored).rows
     timed = run_bench(bundle, options.rounds, sensor, graphs, engines=engines, samples=samples, frames=options.frames)
@@ -233,26 +224,38 @@ def about_bench(result: BenchResult) -> list[str]:
     ]
 
 
+def bench_columns(result: BenchResult) -> Columns:
+    """Times, then the figures that the metric of the bundle's task has beside them."""
+    metric = metric_of(result.rows[0].figures)
+    if metric is None:
+        return BENCH_COLUMNS
+    return BENCH_COLUMNS | {f"figures.{name}": metric.columns[name] for name in metric.brief}
+
+
 def show_bench(result: BenchResult) -> None:
     """The table, and what there is to say of it."""
-    show_table(result.rows, BENCH_COLUMNS)
+    show_table(result.rows, bench_columns(result))
     for line in about_bench(result):
         click.echo(line)
 
 
 def write_bench(result: BenchResult, folder: Path) -> list[Path]:
-    """Table as CSV, everything as JSON, and, where mIoU is known, mIoU against latency as a plot for each engine."""
+    """Table as CSV, everything as JSON, and, where it is known, accuracy against latency as a plot for each engine."""
     paths = [folder / "bench.csv", folder / "bench.json"]
     spreads = [{"speedup_min": row.speedup_spread.least, "speedup_max": row.speedup_spread.most} for row in result.rows]
     write_csv(paths[0], [plain(row) | spread for row, spread in zip(result.rows, spreads, strict=True)])
     write_json(paths[1], result)
+    metric = metric_of(result.rows[0].figures)
+    if metric is None:
+        return paths
     points: dict[str, list[Point]] = {}
     for row in result.rows:
-        if row.bucket and row.miou is not None:
+        accuracy = row.figures[metric.figure]
+        if row.bucket and accuracy is not None:
             mark = row.bucket if row.bucket in (DENSE, AUTO) else "graph"
-            point = Point(row.latency_ms.p50, 100 * row.miou, row.bucket, row.precision, mark)
+            point = Point(row.latency_ms.p50, 100 * accuracy, row.bucket, row.precision, mark)
             points.setdefault(row.engine, []).append(point)
     for engine, of_engine in points.items():
         paths.append(folder / (f"bench-{engine}.png" if len(paths) > 2 else "bench.png"))
-        plot_latency({"mIoU (%)": of_engine}, paths[-1])
+        plot_latency({f"{metric.columns[metric.figure][0]} (%)": of_engine}, paths[-1])
     return paths

@@ -1,18 +1,19 @@
 """Accuracy of the compiled graphs: the dense reference, every bucket, and `auto`, the choice that a run makes."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edgeprune.base.errors import InputError, choose
 from edgeprune.bundle import Bundle
-from edgeprune.data import Sample, Samples, spread
+from edgeprune.data import Sample, Samples, open_split, spread
 from edgeprune.data.datasets import DataSet
 from edgeprune.data.preprocess import Preprocess
+from edgeprune.data.samples import Split
 from edgeprune.evaluate.graphs import ALL_GRAPHS, Answer, GraphSelection, open_graphs
 from edgeprune.evaluate.tasks import METRICS
-from edgeprune.evaluate.tasks.metric import RowScores
+from edgeprune.evaluate.tasks.metric import Metric, RowScores
 from edgeprune.runtime.engines import ENGINES
 
 logger = logging.getLogger(__name__)
@@ -62,6 +63,19 @@ class AccuracyResult:
     scored_share: float | None = None
 
 
+def open_scored(
+    task: str, data_set: DataSet, split: str, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()
+) -> Split:
+    """The samples of a split with what the metric of a task scores, label maps or things.
+
+    Raises:
+        InputError: see `open_split`; an unknown task; or what computes its metric can't be imported here.
+    """
+    metric = choose(METRICS, task, "task")
+    metric.check_library()
+    return open_split(data_set, split, include, exclude, things=metric.things)
+
+
 def evaluate(
     bundle: Bundle,
     samples: Samples,
@@ -75,7 +89,7 @@ def evaluate(
 
     Args:
         bundle: from `open_bundle`.
-        samples: a split of the data set.
+        samples: a split of the data set, from `open_scored`.
         data_set: its classes, its ignore index, and the size at which it is scored.
         graphs: which are scored, beside dense FP32.
         engine: a key of ENGINES; the target's by default.
@@ -148,4 +162,10 @@ def figures_of(rows: Iterable[AccuracyRow], bucket: str | None, precision: str, 
 def accuracy_of(rows: Iterable[AccuracyRow], bucket: str, precision: str, engine: str) -> float | None:
     """The figure that precisions are chosen by, of a bucket, precision and engine; None where there is none."""
     figures = figures_of(rows, bucket, precision, engine)
-    return next((figures[metric.figure] for metric in METRICS.values() if metric.figure in figures), None)
+    metric = metric_of(figures)
+    return None if metric is None else figures[metric.figure]
+
+
+def metric_of(figures: Collection[str]) -> type[Metric] | None:
+    """The metric whose figures have these names; None: they are none's."""
+    return next((metric for metric in METRICS.values() if metric.figure in figures), None)

@@ -6,21 +6,24 @@ quotients within a round, and their median is reported with their spread.
 
 import logging
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeprune import street as synthetic
+from edgeprune.base.errors import choose
 from edgeprune.base.machine import describe_machine
 from edgeprune.base.statistics import Extremes, Latency, latency, ratio_by_round
+from edgeprune.base.table import INLINE
 from edgeprune.bundle import DENSE, MANIFEST, Bundle
 from edgeprune.data import Samples, spread
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.evaluate.accuracy import AccuracyRow, figures_of
 from edgeprune.evaluate.graphs import ALL_GRAPHS, AUTO, GraphSelection, precision_of
+from edgeprune.evaluate.tasks import METRICS
 from edgeprune.evaluate.timing import Entry, time_entries
 from edgeprune.evaluate.worker import Job
 from edgeprune.runtime.meters import Meter
@@ -42,7 +45,7 @@ class BenchRow:
         speedup_vs_dense_fp32: the median over the rounds.
         speedup_spread: of it, over the rounds.
         peak_mb: of the graph's process, resident: engine, graphs and frames.
-        miou, boundary_f, small_things_miou: 0 to 1; `with_accuracy` fills them in.
+        figures: the metric's brief ones by name, 0 to 1; `with_accuracy` fills them in.
         buckets: how many frames of a round each bucket had.
     """
 
@@ -55,9 +58,7 @@ class BenchRow:
     speedup_spread: Extremes
     mj_per_frame: float | None
     peak_mb: float | None
-    miou: float | None
-    boundary_f: float | None
-    small_things_miou: float | None
+    figures: Mapping[str, float | None] = field(metadata=INLINE)
     buckets: dict[str, int]
 
     @property
@@ -115,6 +116,7 @@ def bench(
         RunError: a worker died.
     """
     manifest = bundle.manifest
+    figures = choose(METRICS, manifest.task, "task").brief
     engines, threads = engines or [manifest.target.engine], graphs.threads or manifest.target.threads
     with tempfile.TemporaryDirectory(prefix="edgeprune-bench-") as folder:
         logger.info(f"preparing {frames} frames")
@@ -135,7 +137,7 @@ def bench(
             stem_head_share=ratio_by_round(stem_head.rounds_ms, dense.rounds_ms).median,
             engines={entry.job.engine: entry.description for entry in entries},
             machine=describe_machine(),
-            rows=[row_of(entry, dense) for entry in entries],
+            rows=[row_of(entry, dense, figures) for entry in entries],
         )
 
 
@@ -183,8 +185,8 @@ def list_entries(bundle: Bundle, job: Job, graphs: GraphSelection = ALL_GRAPHS) 
     return entries
 
 
-def row_of(entry: Entry, dense: Entry) -> BenchRow:
-    """What was measured, against the dense FP32 graph of the same rounds."""
+def row_of(entry: Entry, dense: Entry, figures: Sequence[str] = ()) -> BenchRow:
+    """What was measured, against the dense FP32 graph of the same rounds; `figures`: names of those that may be known later."""
     faster = ratio_by_round(dense.rounds_ms, entry.rounds_ms)
     return BenchRow(
         graph=entry.graph,
@@ -196,9 +198,7 @@ def row_of(entry: Entry, dense: Entry) -> BenchRow:
         speedup_spread=faster.extremes,
         mj_per_frame=mj_per_frame([energy.total_j for energy in entry.energies], sum(map(len, entry.rounds_ms))),
         peak_mb=entry.peak_mb,
-        miou=None,
-        boundary_f=None,
-        small_things_miou=None,
+        figures=dict.fromkeys(figures),
         buckets=entry.buckets,
     )
 
@@ -207,9 +207,8 @@ def with_accuracy(result: BenchResult, scored: Sequence[AccuracyRow]) -> BenchRe
     """A result with the accuracy of each graph that `evaluate` scored."""
     rows = []
     for row in result.rows:
-        figures = figures_of(scored, row.bucket, row.precision, row.engine)
-        miou, boundary_f, small_things_miou = map(figures.get, ("miou", "boundary_f", "small_things_miou"))
-        rows.append(replace(row, miou=miou, boundary_f=boundary_f, small_things_miou=small_things_miou))
+        known = figures_of(scored, row.bucket, row.precision, row.engine)
+        rows.append(replace(row, figures={name: known.get(name) for name in row.figures}))
     return replace(result, rows=rows)
 
 

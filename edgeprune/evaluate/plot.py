@@ -89,7 +89,7 @@ def plot_latency(panels: Mapping[str, Sequence[Point]], path: Path) -> None:
     """
     filled = {name: points for name, points in panels.items() if points}
     if not filled:
-        raise InputError("nothing to plot: no row has both mIoU and latency; bench with --data gives both")
+        raise InputError("nothing to plot: no row has both accuracy and latency; bench with --data gives both")
     crowded = len(filled) > 1 or max(map(len, filled.values())) > CROWD
     width_in, height_in = (9.6, 6.0) if crowded else (7.2, 4.4)
     figure = new_figure(width_in, height_in * (1 if len(filled) == 1 else 0.8 * len(filled)))

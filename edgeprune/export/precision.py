@@ -9,9 +9,8 @@ from collections.abc import Sequence
 
 from edgeprune.base.errors import InputError, choose
 from edgeprune.bundle import Bundle, Manifest
-from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
-from edgeprune.evaluate.accuracy import AccuracyRow, accuracy_of, evaluate
+from edgeprune.evaluate.accuracy import AccuracyRow, accuracy_of, evaluate, open_scored
 from edgeprune.evaluate.bench import BenchRow, bench
 from edgeprune.evaluate.graphs import AUTO
 from edgeprune.quantize.calib import Calib
@@ -53,9 +52,11 @@ def _score(bundle: Bundle, calib: Calib | None) -> list[AccuracyRow]:
         return []
     try:
         data_set = load_data_set(calib.data)
-        samples = open_split(data_set, calib.split)
-    except InputError:
-        logger.warning(f"{calib.data} is not here: precisions are chosen by time among those that passed parity")
+        samples = open_scored(bundle.manifest.task, data_set, calib.split)
+    except InputError as error:
+        logger.warning(
+            f"{calib.data} can't be scored here ({error}): precisions are chosen by time among those that passed parity"
+        )
         return []
     return evaluate(bundle, samples, data_set, frames=SCORED).rows
 
@@ -63,8 +64,8 @@ def _score(bundle: Bundle, calib: Calib | None) -> list[AccuracyRow]:
 def pick(manifest: Manifest, timed: Sequence[BenchRow], accuracy: Sequence[AccuracyRow]) -> Choice:
     """The fastest precisions that hold the target's accuracy limit. The one that every tail would share decides the trunk's.
 
-    The loss of a precision is mIoU points under FP32 of the same bucket; unknown where FP32 or labels are missing, and
-    then no reason against it.
+    The loss of a precision is points under FP32 of the same bucket, by the figure of the task's metric; unknown where FP32 or
+    labels are missing, and then no reason against it.
 
     Args:
         timed: rows of `bench`.

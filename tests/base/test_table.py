@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgeprune.base.errors import InputError
-from edgeprune.base.table import OPTIONAL, plain, render_table, write_csv, write_json
+from edgeprune.base.table import INLINE, OPTIONAL, plain, render_table, write_csv, write_json
 
 ROWS: list[dict[str, Any]] = [
     {"bucket": "dense", "latency_ms": {"p50": 310.25, "p95": 340.0}, "miou": 0.624},
@@ -25,6 +25,7 @@ class Inner:
 @dataclass(frozen=True)
 class Outer:
     latency_ms: Inner
+    figures: dict[str, float | None] = field(default_factory=dict, metadata=INLINE)
     spread: tuple[float, float] = (1.0, 2.0)
     unknown: float | None = None
     not_asked_for: float | None = field(default=None, metadata=OPTIONAL)
@@ -34,6 +35,13 @@ def test_a_dataclass_is_json_table_and_csv_by_the_names_of_its_fields(tmp_path: 
     row = Outer(Inner(3.0))
     assert plain(row) == {"latency_ms": {"p50": 3.0}, "spread": [1.0, 2.0], "unknown": None}
     assert plain(Outer(Inner(3.0), not_asked_for=0.0))["not_asked_for"] == 0.0
+    scored = plain(Outer(Inner(3.0), {"miou": 0.5, "boundary_f": None}))
+    assert list(scored.items())[:4] == [
+        ("latency_ms", {"p50": 3.0}),
+        ("miou", 0.5),
+        ("boundary_f", None),
+        ("spread", [1.0, 2.0]),
+    ]
     columns = {"latency_ms.p50": ("ms", ".1f"), "unknown": ("u", ".1f"), "elsewhere": ("e", "")}
     assert render_table([row], columns).splitlines()[-1].split() == ["3.0", "-", "-"]
     write_csv(tmp_path / "rows.csv", [row])

@@ -271,8 +271,9 @@ def write_data_set(folder: Path) -> Path:
 
 def test_a_plot_for_each_engine(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    row = replace(bench_row("single", "full", "fp32", 9.0), miou=0.5)
-    rows = [row, replace(row, engine="openvino"), replace(row, engine="x", miou=None)]
+    unknown = bench_row("single", "full", "fp32", 9.0)
+    row = replace(unknown, figures={**unknown.figures, "miou": 0.5})
+    rows = [row, replace(row, engine="openvino"), replace(unknown, engine="x")]
     paths = write_bench(bench_result(rows), tmp_path)
     assert [path.name for path in paths] == ["bench.csv", "bench.json", "bench.png", "bench-openvino.png"]
     assert all(path.stat().st_size > 0 for path in paths)

@@ -63,7 +63,8 @@ def test_every_graph_in_a_process_of_its_own(bundle: Bundle, said: list[str]) ->
         assert 30 < (row.peak_mb or 0) < 1000  # Python, numpy and the engine at least; the graphs are tiny
     assert rows["dense", "dense"].speedup_vs_dense_fp32 == 1
     half, auto = rows["trunk+tail", "half"], rows["trunk+tail", "auto"]
-    assert (half.miou, half.boundary_f, half.small_things_miou, auto.miou) == (0.7, 0.6, 0.2, None)
+    assert half.figures == {"miou": 0.7, "boundary_f": 0.6, "small_things_miou": 0.2}
+    assert auto.figures == dict.fromkeys(half.figures)
     assert sum(rows["trunk+tail", "auto"].buckets.values()) == 4
     json.dumps(plain(result), allow_nan=False)
 
@@ -92,7 +93,7 @@ def test_a_peer_is_timed_and_scored_beside_the_bundle(bundle: Bundle, tmp_path: 
     timed = bench(bundle, 1, OneJoule(), GraphSelection(["int8"], [theirs], threads=1), frames=2)
     result = with_accuracy(timed, [accuracy_row("theirs", "fp32", 0.4)])
     (row,) = [row for row in result.rows if row.graph == "baseline"]
-    assert (row.bucket, row.precision, row.miou) == ("theirs", "fp32", 0.4)  # what its operators say
+    assert (row.bucket, row.precision, row.figures["miou"]) == ("theirs", "fp32", 0.4)  # what its operators say
     assert row.speedup_vs_dense_fp32 > 0
 
 
@@ -111,7 +112,7 @@ def test_engines_side_by_side_are_measured_against_the_first_ones_dense(bundle: 
     assert rows["openvino", "dense", "dense"].speedup_vs_dense_fp32 == pytest.approx(
         dense["onnxruntime"] / dense["openvino"], rel=1e-6
     )
-    assert [rows[name, "trunk+tail", "half"].miou for name in engines] == [0.7, 0.6]
+    assert [rows[name, "trunk+tail", "half"].figures["miou"] for name in engines] == [0.7, 0.6]
 
 
 def test_unknown_figures_are_none(tmp_path: Path) -> None:
@@ -120,7 +121,7 @@ def test_unknown_figures_are_none(tmp_path: Path) -> None:
     assert [(row.graph, row.bucket) for row in result.rows] == [
         ("dense", "dense"), ("stem+head", None), ("single", "full"),
     ]  # fmt: skip
-    assert (result.rows[-1].mj_per_frame, result.rows[-1].miou) == (None, None)
+    assert (result.rows[-1].mj_per_frame, result.rows[-1].figures["miou"]) == (None, None)
     assert result.energy_status.startswith("no energy sensor")
 
 

@@ -100,7 +100,7 @@ def test_labels_do_not_overlap() -> None:
 
 
 def test_nothing_to_plot(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no row has both mIoU and latency"):
+    with pytest.raises(InputError, match="no row has both accuracy and latency"):
         plot([], tmp_path / "plot.png")
 
 

@@ -1,12 +1,16 @@
 """How a task is scored: targets are looked at once a frame, outputs once a frame and row."""
 
 from abc import ABC, abstractmethod
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
+from edgeprune.base.errors import InputError
 from edgeprune.bundle import Bundle
 from edgeprune.data import Sample
 from edgeprune.data.datasets import DataSet
 from edgeprune.runtime.engines.engine import Outputs
+
+Columns = Mapping[str, tuple[str, str]]
 
 
 class RowScores(Protocol):
@@ -28,11 +32,19 @@ class Metric(ABC):
 
     Attributes:
         figure: the name of the one that precisions are chosen by, 0 to 1, more is better.
+        columns: the figures that a table of scores has, in order, each with its header and the format of its values.
+        brief: those of them that stand beside times, in `bench`; `figure` is the first.
+        by_class: the figure that has a value for each class by its name, and what a person calls it.
+        things: whether it scores the things of a frame (`Sample.things`), which a split has to be opened with.
         scored_share: of the frames looked at, the share of pixels that lies inside the bundle's region, which alone is scored;
             None: it has none, and all is scored.
     """
 
     figure: str
+    columns: ClassVar[Columns]
+    brief: Sequence[str]
+    by_class: tuple[str, str]
+    things: bool = False
     scored_share: float | None = None
 
     @abstractmethod
@@ -45,6 +57,16 @@ class Metric(ABC):
             InputError: classes that aren't the model's.
         """
 
+    @staticmethod
+    def check_library() -> None:
+        """Raises InputError where what computes it can't be imported here; by default there is nothing to import."""
+        return
+
+    @staticmethod
+    def notes(data_set: DataSet) -> list[str]:
+        """What a person has to know who reads a table of its figures, in lines."""
+        return []
+
     @abstractmethod
     def look_at(self, sample: Sample, origin: str) -> None:
         """Counts what the targets of a frame hold."""
@@ -56,3 +78,23 @@ class Metric(ABC):
     @abstractmethod
     def scores(self) -> RowScores:
         """The scores of a new row."""
+
+
+def check_classes(bundle: Bundle, data_set: DataSet) -> None:
+    """Refuses a data set whose classes aren't the model's.
+
+    Raises:
+        InputError: names the first difference.
+    """
+    model, data = bundle.manifest.names, data_set.names
+    if len(model) != len(data):
+        raise InputError(
+            f"data set {data_set.name!r} has {len(data)} classes, bundle {bundle.folder} {len(model)}; "
+            "score it on data with the classes that it was trained on"
+        )
+    for index, (ours, theirs) in enumerate(zip(model, data, strict=True)):
+        if ours != theirs:
+            raise InputError(
+                f"class {index} is {theirs!r} in data set {data_set.name!r} but {ours!r} in bundle {bundle.folder}; "
+                "put the names of the data-set YAML in the order of the bundle's"
+            )

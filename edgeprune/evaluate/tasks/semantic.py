@@ -3,22 +3,27 @@
 Array shapes: H W pixels of a frame, h w of the label maps that graphs give.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from edgeprune.base.errors import InputError, choose
+from edgeprune.base.errors import choose
 from edgeprune.bundle import Bundle
 from edgeprune.data import Sample
 from edgeprune.data.datasets import DataSet
 from edgeprune.data.lint import LabelReport
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.evaluate.metrics import Scores
-from edgeprune.evaluate.tasks.metric import Metric
+from edgeprune.evaluate.small_things import SMALL_PX
+from edgeprune.evaluate.tasks.metric import Columns, Metric, check_classes
 from edgeprune.runtime.engines.engine import Outputs
 
 Bool = npt.NDArray[np.bool_]
+NO_THINGS = (
+    f"small things: mIoU of things of under {SMALL_PX:,} pixels; the data set names no classes that are things: "
+    "`things: [car, person]` in its YAML (docs/data.md)"
+)
 
 
 class Semantic(Metric):
@@ -26,6 +31,14 @@ class Semantic(Metric):
     (`LabelReport`). Pixels outside the bundle's region are scored of no graph, the dense reference's neither."""
 
     figure = "miou"
+    columns: ClassVar[Columns] = {
+        "miou": ("mIoU", ".4f"),
+        "pixel_accuracy": ("pixel acc", ".4f"),
+        "boundary_f": ("boundary F", ".4f"),
+        "small_things_miou": ("small things", ".4f"),
+    }
+    brief = ("miou", "boundary_f", "small_things_miou")
+    by_class = ("per_class_iou", "IoU")
 
     def __init__(self, bundle: Bundle, data_set: DataSet, frames: int):
         check_classes(bundle, data_set)
@@ -33,6 +46,10 @@ class Semantic(Metric):
         self._inside_hw = bundle.manifest.inside_hw
         self._report = LabelReport(data_set, frames)
         self._inside_px = self._all_px = 0
+
+    @staticmethod
+    def notes(data_set: DataSet) -> list[str]:
+        return [] if data_set.things else [NO_THINGS]
 
     def look_at(self, sample: Sample, origin: str) -> None:
         self._report.add(sample.label_HW, origin)
@@ -72,23 +89,3 @@ class LabelScores:
 
     def result(self) -> dict[str, Any]:
         return self._scores.result()
-
-
-def check_classes(bundle: Bundle, data_set: DataSet) -> None:
-    """Refuses a data set whose classes aren't the model's.
-
-    Raises:
-        InputError: names the first difference.
-    """
-    model, data = bundle.manifest.names, data_set.names
-    if len(model) != len(data):
-        raise InputError(
-            f"data set {data_set.name!r} has {len(data)} classes, bundle {bundle.folder} {len(model)}; "
-            "score it on data with the classes that it was trained on"
-        )
-    for index, (ours, theirs) in enumerate(zip(model, data, strict=True)):
-        if ours != theirs:
-            raise InputError(
-                f"class {index} is {theirs!r} in data set {data_set.name!r} but {ours!r} in bundle {bundle.folder}; "
-                "put the names of the data-set YAML in the order of the bundle's"
-            )

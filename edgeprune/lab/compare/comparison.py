@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field
 
@@ -11,11 +11,16 @@ from edgeprune.base.inputs import read_text
 from edgeprune.base.reading import Strict, parse
 from edgeprune.base.statistics import Extremes, Latency
 from edgeprune.base.strict_json import parse_json
+from edgeprune.base.table import OPTIONAL
 from edgeprune.bundle import DENSE
+from edgeprune.evaluate.accuracy import metric_of
+from edgeprune.evaluate.tasks import METRICS
 
-Measure = Literal["miou", "boundary_f", "small_things_miou"]
-# what rows are judged by, and what a person calls it; "small things": their mIoU
-MEASURES: dict[Measure, str] = {"miou": "mIoU", "boundary_f": "boundary F", "small_things_miou": "small things"}
+Measure = Literal["miou", "boundary_f", "small_things_miou", "mask_ap", "mask_ap50", "mask_ap_small", "box_ap"]
+# what rows of each task are judged by, its metric's brief figures, and what a person calls it; "small things": their mIoU
+MEASURES: dict[Measure, str] = {
+    cast(Measure, name): metric.columns[name][0] for metric in METRICS.values() for name in metric.brief
+}
 Kind = Literal["dense", "pruned", "peer"]
 Share = Annotated[float, Field(ge=0, le=1)]
 MOST_MS = 1e9  # of a frame: eleven days
@@ -27,14 +32,15 @@ class ComparedRow:
 
     Attributes:
         kind: `pruned` by a policy, `dense`, or a `peer`, a network of another making.
-        miou, boundary_f, small_things_miou: 0 to 1, and so are those `by_seed`, in the order of the plan's seeds.
-        points_under_dense: mIoU of the dense row less its own, paired by seed.
+        miou, boundary_f, small_things_miou, mask_ap, mask_ap50, mask_ap_small, box_ap: 0 to 1, and so are those `by_seed`, in
+            the order of the plan's seeds; of one task alone.
+        points_under_dense: mIoU, or mask AP, of the dense row less its own, paired by seed.
         token_share, gmacs, mj_per_frame: of a frame; `gmacs` in 1e9 multiply-adds.
         parameters: of the network, quantizers not counted.
         note: why the method has no graphs, and so no times.
         speedup_vs_dense: over the dense row of the same precision and engine, the median over the rounds.
         peak_mb: of the process that was timed, resident: engine, graphs and frames.
-        points_over_controls: its mIoU less that of a dense model of its latency, see `add_controls`.
+        points_over_controls: its mIoU, or mask AP, less that of a dense model of its latency, see `add_controls`.
         points_spread, speedup_spread, controls_spread: the extremes, over seeds or rounds.
         fronts: the measures by which it is on the Pareto front of its precision and engine; `fronts_of_all`: of all rows.
         bundle: the folder of the first seed's.
@@ -45,7 +51,7 @@ class ComparedRow:
     kind: Kind
     precision: str
     seeds: int
-    miou: float
+    miou: float | None
     points_under_dense: float
     points_spread: Extremes
     by_seed: dict[Measure, Annotated[list[Share], Field(min_length=1)]]
@@ -66,6 +72,17 @@ class ComparedRow:
     fronts: list[Measure] = field(default_factory=list)
     fronts_of_all: list[Measure] = field(default_factory=list)
     bundle: str | None = None
+    mask_ap: float | None = field(default=None, metadata=OPTIONAL)
+    mask_ap50: float | None = field(default=None, metadata=OPTIONAL)
+    mask_ap_small: float | None = field(default=None, metadata=OPTIONAL)
+    box_ap: float | None = field(default=None, metadata=OPTIONAL)
+
+    @property
+    def main(self) -> list[float]:
+        """By seed the figure that precisions are chosen by: mIoU, or mask AP."""
+        metric = metric_of(self.by_seed)
+        assert metric is not None  # every row has it, or is refused
+        return self.by_seed[cast(Measure, metric.figure)]
 
     @property
     def key(self) -> tuple[str, str | None]:
@@ -116,11 +133,13 @@ def read_comparison(path: Path) -> Measured:
     for measure in MEASURES:
         if len({len(row.by_seed[measure]) for row in measured.rows if measure in row.by_seed}) > 1:
             raise InputError(f"comparison {path}: rows have {measure} of different seeds; compare the plan again")
+    metric = metric_of(measured.rows[0].by_seed) or METRICS["semantic"]
+    called = metric.columns[metric.figure][0]
     for row in measured.rows:
         taken = row.latency_ms
-        if "miou" not in row.by_seed or (taken and not (row.engine and 0 < taken.p50 <= MOST_MS)):
+        if metric_of(row.by_seed) is not metric or (taken and not (row.engine and 0 < taken.p50 <= MOST_MS)):
             raise InputError(
-                f"comparison {path}: row {row.row} lacks its mIoU or its engine, or takes no time that can be"
+                f"comparison {path}: row {row.row} lacks its {called} or its engine, or takes no time that can be"
             )
     return measured
 

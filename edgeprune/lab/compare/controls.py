@@ -10,7 +10,7 @@ from edgeprune.lab.compare.comparison import ComparedRow
 
 
 def add_controls(rows: Sequence[ComparedRow]) -> list[ComparedRow]:
-    """The rows, each with its mIoU less that of a dense model of its latency, for each seed.
+    """The rows, each with its mIoU (or mask AP) less that of a dense model of its latency, for each seed.
 
     That dense model lies between two of the plan's (fewer blocks, lower input), by linear interpolation along those that no
     other dense row beats in both. None for dense rows, for what was not timed, and where no dense row is as fast.
@@ -22,21 +22,17 @@ def _with_controls(row: ComparedRow, alike: Sequence[ComparedRow]) -> ComparedRo
     if row.kind == "dense" or row.latency_ms is None:
         return row
     over = []
-    for seed, miou in enumerate(row.by_seed["miou"]):
-        dense = [
-            (each.latency_ms.p50, each.by_seed["miou"][seed])
-            for each in alike
-            if each.kind == "dense" and each.latency_ms
-        ]
+    for seed, accuracy in enumerate(row.main):
+        dense = [(each.latency_ms.p50, each.main[seed]) for each in alike if each.kind == "dense" and each.latency_ms]
         control = front_at(dense, row.latency_ms.p50)
-        over += [] if control is None else [100 * (miou - control)]
+        over += [] if control is None else [100 * (accuracy - control)]
     if not over:
         return row
     return replace(row, points_over_controls=statistics.mean(over), controls_spread=extremes(over))
 
 
 def front_at(points: Sequence[tuple[float, float]], latency_ms: float) -> float | None:
-    """mIoU at a latency along the (latency, mIoU) that no other point beats in both; None under the fastest."""
+    """Accuracy at a latency along the (latency, accuracy) that no other point beats in both; None under the fastest."""
     front = pareto_front(points)
     if not front or latency_ms < front[0][0]:
         return None

@@ -16,12 +16,12 @@ from edgeprune.base.errors import InputError, choose
 from edgeprune.base.files import sha256
 from edgeprune.base.progress import headed
 from edgeprune.base.statistics import extremes
-from edgeprune.base.table import write_json
+from edgeprune.base.table import OPTIONAL, write_json
 from edgeprune.bundle import MANIFEST, Bundle, open_bundle
 from edgeprune.bundle.target import load_target
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
-from edgeprune.evaluate.accuracy import evaluate
+from edgeprune.evaluate.accuracy import evaluate, metric_of, open_scored
 from edgeprune.evaluate.graphs import GraphSelection
 from edgeprune.export.build import build
 from edgeprune.export.graphs import blank_frame
@@ -48,12 +48,16 @@ logger = logging.getLogger(__name__)
 class PrecisionScore:
     """What `auto` (of a dense model, its one graph) scores in one precision; `gmacs`: 1e9 multiply-adds of a frame."""
 
-    miou: float
+    miou: float | None
     boundary_f: float | None
     token_share: float
     buckets: dict[str, int]
     gmacs: float | None
     small_things_miou: float | None = None
+    mask_ap: float | None = field(default=None, metadata=OPTIONAL)
+    mask_ap50: float | None = field(default=None, metadata=OPTIONAL)
+    mask_ap_small: float | None = field(default=None, metadata=OPTIONAL)
+    box_ap: float | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True)
@@ -194,8 +198,9 @@ def score_graphs(plan: Plan, model: Segmenter, checkpoint: Path, folder: Path) -
         build(target, inputs, plan.precisions, bundle_folder)
     bundle = open_bundle(bundle_folder)
     data_set = load_data_set(plan.score.data)
-    samples = open_split(data_set, plan.score.split, plan.score.include, plan.score.exclude)
-    result = evaluate(bundle, samples, data_set, GraphSelection(plan.precisions), frames=plan.score.frames)
+    spec = plan.score
+    samples = open_scored(bundle.manifest.task, data_set, spec.split, spec.include, spec.exclude)
+    result = evaluate(bundle, samples, data_set, GraphSelection(plan.precisions), frames=spec.frames)
     gmacs = {bucket.name: count_gmacs(model, bucket.counts) for bucket in bundle.manifest.buckets}
     found = {}
     for row in result.rows:
@@ -203,13 +208,9 @@ def score_graphs(plan: Plan, model: Segmenter, checkpoint: Path, folder: Path) -
             continue
         frames, figures = sum(row.buckets.values()), row.figures
         mean = sum(gmacs[bucket] * count for bucket, count in row.buckets.items()) / frames
+        measured = {measure: figures.get(measure) for measure in MEASURES}
         found[row.precision] = PrecisionScore(
-            miou=figures["miou"],
-            boundary_f=figures["boundary_f"],
-            token_share=row.token_share,
-            buckets=dict(row.buckets),
-            gmacs=mean,
-            small_things_miou=figures["small_things_miou"],
+            token_share=row.token_share, buckets=dict(row.buckets), gmacs=mean, **measured
         )
     return found
 
@@ -263,10 +264,13 @@ def _row_of_seeds(
     if len(runs) < len(plan.seeds):
         return None
     dense = [found[DENSE, seed].precisions[precision] for seed in plan.seeds]
-    under = [100 * (each.miou - run.miou) for each, run in zip(dense, runs, strict=True)]
     by_seed = {measure: [getattr(run, measure) for run in runs] for measure in MEASURES}
     known = {measure: values for measure, values in by_seed.items() if None not in values}
-    means = {measure: statistics.mean(values) for measure, values in known.items()}
+    means = {"miou": None} | {measure: statistics.mean(values) for measure, values in known.items()}
+    metric = metric_of(known)
+    assert metric is not None  # each run was scored by one
+    main = metric.figure
+    under = [100 * (getattr(each, main) - getattr(run, main)) for each, run in zip(dense, runs, strict=True)]
     kind: Kind = "dense" if of_seeds[0].policy == DENSE else "pruned"
     return ComparedRow(
         row=name,

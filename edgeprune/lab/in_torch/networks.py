@@ -19,11 +19,11 @@ from edgeprune.data import Sample, spread
 from edgeprune.data.datasets import DataSet
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.evaluate.graphs import AUTO
+from edgeprune.evaluate.tasks import METRICS
 from edgeprune.evaluate.tasks.semantic import LabelScores
 from edgeprune.export.family import place_buckets
 from edgeprune.export.graphs import DenseGraph, blank_frame
 from edgeprune.export.manifest import bucket_entry
-from edgeprune.lab.compare.comparison import MEASURES
 from edgeprune.lab.in_torch.gpu import place, place_frame
 from edgeprune.lab.in_torch.rounds import Timed
 from edgeprune.lab.in_torch.runners import DIALECT, EAGER, MODES, FamilyRunner, WholeRunner
@@ -69,7 +69,7 @@ class ScoredFrames:
         for sample, frame_HW3 in zip(self.samples, self.levels, strict=True):
             scores.add({"labels": run(frame_HW3)[0].numpy()}, sample)
         result = scores.result()
-        return {measure: result[measure] for measure in MEASURES}
+        return {measure: result[measure] for measure in METRICS["semantic"].brief}
 
 
 def list_networks(

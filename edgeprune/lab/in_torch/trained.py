@@ -25,7 +25,7 @@ from edgeprune.base.machine import describe_machine
 from edgeprune.base.outputs import locked
 from edgeprune.base.strict_json import parse_json
 from edgeprune.base.table import plain, render_table, write_csv, write_json
-from edgeprune.lab.compare.comparison import MEASURES
+from edgeprune.evaluate.tasks import METRICS
 from edgeprune.lab.in_torch.gpu import describe_gpu, fastest_inference, find_gpu, open_gpu_meter
 from edgeprune.lab.in_torch.networks import ScoredFrames, list_networks
 from edgeprune.lab.in_torch.rounds import MEASURED, Rounds, time_in_rounds
@@ -43,7 +43,7 @@ SECONDS = 1.0  # a round of one graph lasts so long or longer
 COLUMNS: dict[str, tuple[str, str]] = {
     "network": ("network", ""),
     **MEASURED,
-    **{measure: (header, ".4f") for measure, header in MEASURES.items()},
+    **{name: METRICS["semantic"].columns[name] for name in METRICS["semantic"].brief},
 }
 
 

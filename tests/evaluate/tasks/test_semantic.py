@@ -20,4 +20,6 @@ def test_a_peer_without_labels_is_refused() -> None:
 
 
 def test_every_metric_names_the_figure_that_precisions_are_chosen_by() -> None:
-    assert METRICS["semantic"].figure == "miou" and all(metric.figure for metric in METRICS.values())
+    assert [metric.figure for metric in METRICS.values()] == ["miou", "mask_ap"]
+    for metric in METRICS.values():
+        assert metric.brief[0] == metric.figure and set(metric.brief) <= set(metric.columns)

@@ -217,6 +217,23 @@ def test_differences_are_paired_by_seed() -> None:
     assert row.latency_ms is None and row.engine is None
 
 
+def test_rows_of_instances_have_the_figures_of_things() -> None:
+    plan = Plan.model_validate(
+        {"name": "p", "recipe": "r", "dense": "d", "score": {"data": "street"}, "rows": {"dense": {}, "svit": SVIT}}
+    )
+
+    def scored(policy: str, **figures: float) -> TrainedRow:
+        score = PrecisionScore(miou=None, boundary_f=None, token_share=0.5, buckets={}, gmacs=1.0, **figures)
+        return TrainedRow({}, policy, None, 7, {"fp32": score})
+
+    found = {("dense", 0): scored("dense", mask_ap=0.30, box_ap=0.35, mask_ap50=0.5, mask_ap_small=0.1)}
+    found |= {("svit", 0): scored("svit", mask_ap=0.29, box_ap=0.36, mask_ap50=0.5)}
+    dense, row = tabulate(plan, found, [])
+    assert list(dense.by_seed) == ["mask_ap", "mask_ap50", "mask_ap_small", "box_ap"] and dense.miou is None
+    assert (row.mask_ap, row.box_ap, row.mask_ap_small) == (0.29, 0.36, None)
+    assert row.points_under_dense == pytest.approx(1.0)
+
+
 def test_controls_are_added_where_a_plan_has_none(tmp_path: Path) -> None:
     """Half of the three blocks, three quarters of 64x96 in whole pairs of patches; neither beside one of its own."""
     added = load_plan(write_plan(tmp_path, rows={"dense": {}, "svit": SVIT})).rows

@@ -1,7 +1,9 @@
 """A compare.json that is there is judged anew, and nothing is timed again; a damaged one is refused in a line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from edgeprune.base.errors import InputError
 from edgeprune.base.table import plain, write_json
 from edgeprune.cli.commands import edgeprune
 from edgeprune.cli.compare import verdict_lines
-from edgeprune.lab.compare.comparison import Limits, TimingRun, read_comparison
+from edgeprune.lab.compare.comparison import ComparedRow, Limits, TimingRun, read_comparison
 from edgeprune.lab.compare.verdict import Comparison, conclude
 from tests.lab.compare.rows import measured
 
@@ -119,3 +121,31 @@ def test_a_damaged_comparison_is_refused(tmp_path: Path, change: dict[str, Any],
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match=message):
         read_comparison(path)
+
+
+def things_in(row: ComparedRow) -> ComparedRow:
+    """The same row of instances: mask AP in place of mIoU, box AP in place of boundary F."""
+    boxes = row.by_seed.get("boundary_f")
+    by_seed: dict[Any, list[float]] = {"mask_ap": row.by_seed["miou"]} | ({"box_ap": boxes} if boxes else {})
+    means: dict[str, Any] = {measure: mean(values) for measure, values in by_seed.items()}
+    return replace(row, miou=None, boundary_f=None, by_seed=by_seed, **means)
+
+
+def test_instances_are_compared_by_their_own_measures(tmp_path: Path) -> None:
+    path, expected = tmp_path / "compare.json", compared(Limits(0.5))
+    result = conclude({"name": "p"}, TIMING, [things_in(row) for row in ROWS], Limits(0.5))
+    write_json(path, result)
+    again = read_comparison(path)
+    assert conclude(again.plan, again.timing, again.rows, again.limits) == result
+    assert [row.points_over_controls for row in result.rows] == [row.points_over_controls for row in expected.rows]
+    said = CliRunner().invoke(edgeprune, ["compare", str(path)], standalone_mode=False).stdout
+    assert "mask AP" in said and "mIoU" not in said and "boundary F" not in said and "small things" not in said
+    assert [line.replace("mask AP", "mIoU").replace("box AP", "boundary F") for line in verdict_lines(result)] == (
+        verdict_lines(expected)
+    )
+
+
+def test_a_comparison_of_two_tasks_is_refused(tmp_path: Path) -> None:
+    write_json(tmp_path / "compare.json", replace(compared(Limits(0.5)), rows=[things_in(ROWS[0]), *ROWS[1:]]))
+    with pytest.raises(InputError, match="row input lacks its mask AP or its engine"):
+        read_comparison(tmp_path / "compare.json")

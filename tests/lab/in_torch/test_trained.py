@@ -10,9 +10,9 @@ import torch
 
 from edgeprune.base.errors import InputError
 from edgeprune.bundle.target import BucketFamily
+from edgeprune.evaluate.tasks import METRICS
 from edgeprune.export.family import buckets_of_frames, place_buckets
 from edgeprune.export.graphs import DenseGraph, blank_frame
-from edgeprune.lab.compare.comparison import MEASURES
 from edgeprune.lab.in_torch import networks, rounds, trained
 from edgeprune.lab.in_torch.networks import ScoredFrames, family, list_networks
 from edgeprune.lab.in_torch.rounds import Rounds
@@ -31,6 +31,7 @@ from tests.lab.in_torch.replays import TenWatts
 from tests.lab.peers import small
 
 CPU = torch.device("cpu")
+MEASURES = METRICS["semantic"].brief
 
 
 def recipe(folder: Path, **changes: Any) -> Recipe:
