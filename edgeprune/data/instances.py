@@ -100,6 +100,27 @@ class Instances:
         planes_PHW[:, top : top + self.size[0], left : left + self.size[1]] = self.planes_PHW
         return Instances(self.classes_I, planes_PHW, self.crowd_I, self.ids_I)
 
+    def padded(self, planes: int, ignore_index: int) -> tuple[UInt8, UInt8]:
+        """Arrays whose shapes no frame changes, to be put together to a batch. Crowds are left out; of more things than there is
+        room for the largest are kept, in their order.
+
+        Args:
+            planes: how many, P.
+
+        Returns:
+            planes_PHW, with P planes, and classes_I, with 8 P ids: `ignore_index` where there is no thing.
+        """
+        most = planes * PER_PLANE
+        chosen = np.flatnonzero(~self.crowd_I)
+        if len(chosen) > most:
+            largest = np.argsort(-self.areas()[chosen], kind="stable")[:most]
+            chosen = chosen[np.sort(largest)]
+        kept = self if len(chosen) == len(self) else self.some(chosen.tolist())
+        planes_PHW, classes_I = np.zeros((planes, *self.size), np.uint8), np.full(most, ignore_index, np.uint8)
+        planes_PHW[: len(kept.planes_PHW)] = kept.planes_PHW
+        classes_I[: len(kept)] = kept.classes_I
+        return planes_PHW, classes_I
+
 
 def box_of(mask_HW: Mask) -> tuple[int, int, int, int] | None:
     """The smallest box around the pixels of a mask: left, top, right, bottom, the last two beyond it; None: there is no pixel."""

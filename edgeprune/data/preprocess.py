@@ -17,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from edgeprune.base.errors import choose
+from edgeprune.data.instances import Instances
 from edgeprune.data.nearest import nearest_index
 from edgeprune.data.samples import Sample, UInt8
 
@@ -120,8 +121,14 @@ class Preprocess:
         return fitted_HW
 
     def fit_sample(self, sample: Sample, ignore_index: int) -> Sample:
-        """Image and label of a sample at the input's size."""
-        return Sample(sample.name, self.fit(sample.image_HW3), self.fit_label(sample.label_HW, ignore_index))
+        """Image, label and things of a sample at the input's size."""
+        things = None if sample.things is None else self._fit_things(sample.things)
+        label_HW = self.fit_label(sample.label_HW, ignore_index)
+        return Sample(sample.name, self.fit(sample.image_HW3), label_HW, things)
+
+    def _fit_things(self, things: Instances) -> Instances:
+        top, left, inner_height, inner_width = self.placement(*things.size)
+        return things.resized(inner_height, inner_width).placed(self.height, self.width, top, left)
 
     def back(self, label_hw: npt.NDArray[Id], height: int, width: int) -> npt.NDArray[Id]:
         """Labels of a fitted image -> labels of the frame: nearest neighbour, what the frame does not cover cut away.

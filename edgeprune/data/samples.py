@@ -8,17 +8,19 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeprune.base.errors import InputError
+from edgeprune.data.instances import Instances
 
 UInt8 = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled frame: RGB image and class ids, of equal height and width."""
+    """One labelled frame: RGB image and class ids, of equal height and width; its things where the split was opened with them."""
 
     name: str
     image_HW3: UInt8
     label_HW: UInt8
+    things: Instances | None = None
 
 
 class WrongSize(InputError):

@@ -49,7 +49,13 @@ def folders_of(data_set: DataSet, split: str) -> list[Path]:
     return [folder_of(data_set.path / place) for place in (spec.images, spec.labels)]
 
 
-def open_split(data_set: DataSet, split: str, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> Split:
+def open_split(
+    data_set: DataSet,
+    split: str,
+    include: Sequence[str] = ("*",),
+    exclude: Sequence[str] = (),
+    things: bool = False,
+) -> Split:
     """The samples of a split; no image is read before it is asked for.
 
     Args:
@@ -57,6 +63,7 @@ def open_split(data_set: DataSet, split: str, include: Sequence[str] = ("*",), e
         split: `train`, `val` or `test`.
         include: globs over the file stem; a sample must match one of these and one of the split's own.
         exclude: globs over the file stem, added to the split's own. Scenes of the street have no stems to select by.
+        things: whether samples have their things, see `Sample`.
 
     Raises:
         InputError: no such split, folders missing or empty, images without labels.
