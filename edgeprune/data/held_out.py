@@ -47,14 +47,14 @@ class HeldOut:
             )
         return samples.some(left)
 
-    def take(self) -> Split:
-        """The part itself."""
-        samples = self._all()
+    def take(self, things: bool = False) -> Split:
+        """The part itself, with its things where these are asked for."""
+        samples = self._all(things)
         held_out = set(held_out_names(samples, self.share))
         return samples.some([index for index, name in enumerate(samples.names) if name in held_out])
 
-    def _all(self) -> Split:
-        return open_split(load_data_set(self.of.data), self.of.split, self.of.include, self.of.exclude)
+    def _all(self, things: bool = False) -> Split:
+        return open_split(load_data_set(self.of.data), self.of.split, self.of.include, self.of.exclude, things)
 
 
 def held_out_names(samples: Samples, share: float) -> list[str]:
