@@ -101,7 +101,7 @@ def load_network(path: Path) -> tuple[Network, Card]:
 
 def load_start(model: Segmenter, path: Path, names: list[str]) -> list[str]:
     """Copies a checkpoint's weights into a model that is trained on from there: one of other gates, fewer blocks, other
-    classes, another number of convolution channels or another input size, to which positions are resized.
+    classes, another task, another number of convolution channels or another input size, to which positions are resized.
 
     Args:
         names: of the model's classes. Where the checkpoint's are others, as many or not, last layers begin anew: its third

@@ -210,8 +210,9 @@ def as_they_are(
     augment: Augment, images_B3HW: torch.Tensor, labels_BHW: torch.Tensor, planes_BPHW: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """No augmentation; of some frames a thing is lost, and of some all are."""
-    kept = torch.tensor([0, 1, 3])[images_B3HW.flatten(1).long().sum(1) % 3]
-    return images_B3HW.float(), labels_BHW.long(), planes_BPHW & kept.to(torch.uint8)[:, None, None, None]
+    first_B = (labels_BHW > 0).flatten(1).long().argmax(1)  # where the box begins
+    kept_B = torch.tensor([0, 1, 3], dtype=torch.uint8)[first_B % 3]
+    return images_B3HW.float(), labels_BHW.long(), planes_BPHW & kept_B[:, None, None, None]
 
 
 def losses_of(recipe: Recipe, out: Path) -> list[float]:

@@ -73,7 +73,7 @@ class Instance:
         """A random window, flip and colours; the things that still have LEAST_PIXELS."""
         labels_BHW, planes_BPHW, classes_BI = targets
         most = int((classes_BI != self.ignore_index).sum(1).max())
-        planes_BPHW = planes_BPHW[:, : -(-most // PER_PLANE)]  # the others are empty
+        planes_BPHW = planes_BPHW[:, : max(1, -(-most // PER_PLANE))]  # the others are empty
         images_B3HW, labels_BHW, planes_BPHW = self._augment.with_planes(images_B3HW, labels_BHW, planes_BPHW)
         return images_B3HW, Targets(labels_BHW, things_in(planes_BPHW, classes_BI, self.ignore_index))
 
