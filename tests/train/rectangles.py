@@ -137,6 +137,6 @@ def stand_in(patch: pytest.MonkeyPatch) -> list[Scores]:
     module = ModuleType("edgeprune.evaluate.tasks.instance")
     module.InstanceScores = Scores  # type: ignore[attr-defined]
     patch.setitem(sys.modules, module.__name__, module)
-    patch.setattr("edgeprune.train.tasks.instance_checks.METRICS", ("numpy",))
+    patch.setattr("edgeprune.train.tasks.instance_checks.METRIC", "numpy")
     patch.setattr(Scores, "made", [], raising=False)
     return Scores.made

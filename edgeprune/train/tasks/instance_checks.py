@@ -9,7 +9,7 @@ from edgeprune.quantize.loading import read_card
 from edgeprune.train.recipe import SUFFIX, Phase, Recipe
 
 OF_PIXELS = ("class_balance", "label_smoothing", "jaccard", "dice", "ohem", "auxiliary")  # keys of a phase
-METRICS = ("faster_coco_eval", "pycocotools")  # packages, one of which the extra `coco` installs
+METRIC = "faster_coco_eval"  # the package that the extra `coco` installs
 
 
 def check_things(recipe: Recipe, name: str, phase: Phase) -> None:
@@ -27,7 +27,7 @@ def check_things(recipe: Recipe, name: str, phase: Phase) -> None:
             )
     if phase.distill:
         _check_teacher(recipe, name, phase)
-    if recipe.validation is not None and recipe.validation.times and not any(map(find_spec, METRICS)):
+    if recipe.validation is not None and recipe.validation.times and find_spec(METRIC) is None:
         raise InputError(
             "validation: things are scored by COCO's metric, which is not installed; install it with: pip install "
             "'edgeprune[coco]', or set validation: null"

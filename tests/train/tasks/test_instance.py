@@ -265,7 +265,7 @@ def test_queries_of_labels_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_validation_without_its_metric_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeprune.train.tasks.instance_checks.METRICS", ("no_such_package",))
+    monkeypatch.setattr("edgeprune.train.tasks.instance_checks.METRIC", "no_such_package")
     made = rectangles.recipe(tmp_path, validation={"data": rectangles.write_set(tmp_path), "frames": 2})
     with pytest.raises(InputError, match=r"pip install 'edgeprune\[coco\]', or set validation: null"):
         check_recipe(made, 1)
@@ -275,7 +275,7 @@ def test_a_validation_without_its_metric_is_refused(tmp_path: Path, monkeypatch:
 
 
 def test_the_shipped_recipe_asks_for_nothing_that_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeprune.train.tasks.instance_checks.METRICS", ("numpy",))
+    monkeypatch.setattr("edgeprune.train.tasks.instance_checks.METRIC", "numpy")
     made = load_recipe("car-damage-instances")
     check_recipe(made, 1)
     assert [reads_things(made, phase) for phase in made.phases.values()] == [True] * 3
