@@ -48,13 +48,13 @@ class HeldOut:
         return samples.some(left)
 
     def take(self, things: bool = False) -> Split:
-        """The part itself, with its things where these are asked for."""
+        """The part itself. `things`: see `open_split`."""
         samples = self._all(things)
         held_out = set(held_out_names(samples, self.share))
         return samples.some([index for index, name in enumerate(samples.names) if name in held_out])
 
     def _all(self, things: bool = False) -> Split:
-        return open_split(load_data_set(self.of.data), self.of.split, self.of.include, self.of.exclude, things)
+        return open_split(load_data_set(self.of.data), self.of.split, self.of.include, self.of.exclude, things=things)
 
 
 def held_out_names(samples: Samples, share: float) -> list[str]:

@@ -3,7 +3,7 @@
 Shapes: I things, H W pixels, P planes of eight things each.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +37,7 @@ class Instances:
     def of(
         cls,
         classes: Sequence[int],
-        masks: Sequence[Mask],
+        masks: Iterable[Mask],
         size: tuple[int, int],
         crowd: Sequence[bool] | None = None,
         ids: Sequence[int] | None = None,
@@ -47,14 +47,15 @@ class Instances:
             masks: of each thing, (H, W).
             size: H and W, which no mask says where there is none.
         """
-        planes_PHW = np.zeros((-(-len(masks) // PER_PLANE), *size), np.uint8)
+        count = len(classes)
+        planes_PHW = np.zeros((-(-count // PER_PLANE), *size), np.uint8)
         for index, mask_HW in enumerate(masks):
             planes_PHW[index // PER_PLANE] |= mask_HW.astype(np.uint8) << np.uint8(index % PER_PLANE)
         return cls(
             np.asarray(classes, np.uint8),
             planes_PHW,
-            np.asarray([False] * len(masks) if crowd is None else crowd, np.bool_),
-            np.asarray(range(len(masks)) if ids is None else ids, np.int64),
+            np.asarray([False] * count if crowd is None else crowd, np.bool_),
+            np.asarray(range(count) if ids is None else ids, np.int64),
         )
 
     def __len__(self) -> int:
@@ -73,14 +74,14 @@ class Instances:
 
     def areas(self) -> npt.NDArray[np.int64]:
         """How many pixels each covers, (I,)."""
-        return np.array([int(self.mask(index).sum()) for index in range(len(self))], np.int64)
+        return np.array([np.count_nonzero(self.mask(index)) for index in range(len(self))], np.int64)
 
     def some(self, indices: Sequence[int]) -> "Instances":
         """Some of them, in that order."""
-        chosen = list(indices)
+        chosen = np.asarray(indices, np.int64)
         return Instances.of(
             self.classes_I[chosen].tolist(),
-            [self.mask(index) for index in chosen],
+            (self.mask(int(index)) for index in chosen),
             self.size,
             self.crowd_I[chosen].tolist(),
             self.ids_I[chosen].tolist(),
@@ -90,25 +91,28 @@ class Instances:
         """At another size, by nearest neighbour; a thing may be left without a pixel."""
         if (height, width) == self.size:
             return self
-        planes = [Image.fromarray(plane_HW).resize((width, height), Image.Resampling.NEAREST) for plane_HW in self.planes_PHW]
-        planes_PHW = np.stack([np.asarray(each) for each in planes]) if planes else np.zeros((0, height, width), np.uint8)
+        planes_PHW = np.zeros((len(self.planes_PHW), height, width), np.uint8)
+        for plane_HW, resized_HW in zip(self.planes_PHW, planes_PHW, strict=True):
+            resized_HW[:] = np.asarray(Image.fromarray(plane_HW).resize((width, height), Image.Resampling.NEAREST))
         return Instances(self.classes_I, planes_PHW, self.crowd_I, self.ids_I)
 
     def placed(self, height: int, width: int, top: int, left: int) -> "Instances":
-        """Inside a larger frame of height x width, from row `top` and column `left` on; nothing covers the rest."""
+        """Inside a frame of height x width, from row `top` and column `left` on; nothing covers the rest."""
+        if (height, width) == self.size:
+            return self
         planes_PHW = np.zeros((len(self.planes_PHW), height, width), np.uint8)
         planes_PHW[:, top : top + self.size[0], left : left + self.size[1]] = self.planes_PHW
         return Instances(self.classes_I, planes_PHW, self.crowd_I, self.ids_I)
 
-    def padded(self, planes: int, ignore_index: int) -> tuple[UInt8, UInt8]:
-        """Arrays whose shapes no frame changes, to be put together to a batch. Crowds are left out; of more things than there is
+    def padded(self, planes: int, ignore_index: int) -> tuple[UInt8, npt.NDArray[np.int64]]:
+        """Arrays whose shapes no frame changes, for a batch. Crowds are left out; of more things than there is
         room for the largest are kept, in their order.
 
         Args:
             planes: how many, P.
 
         Returns:
-            planes_PHW, with P planes, and classes_I, with 8 P ids: `ignore_index` where there is no thing.
+            planes_PHW, of P planes, and classes_I, 8 P ids in int64: `ignore_index` where there is no thing.
         """
         most = planes * PER_PLANE
         chosen = np.flatnonzero(~self.crowd_I)
@@ -116,14 +120,14 @@ class Instances:
             largest = np.argsort(-self.areas()[chosen], kind="stable")[:most]
             chosen = chosen[np.sort(largest)]
         kept = self if len(chosen) == len(self) else self.some(chosen.tolist())
-        planes_PHW, classes_I = np.zeros((planes, *self.size), np.uint8), np.full(most, ignore_index, np.uint8)
+        planes_PHW, classes_I = np.zeros((planes, *self.size), np.uint8), np.full(most, ignore_index, np.int64)
         planes_PHW[: len(kept.planes_PHW)] = kept.planes_PHW
         classes_I[: len(kept)] = kept.classes_I
         return planes_PHW, classes_I
 
 
 def box_of(mask_HW: Mask) -> tuple[int, int, int, int] | None:
-    """The smallest box around the pixels of a mask: left, top, right, bottom, the last two beyond it; None: there is no pixel."""
+    """The smallest box around the pixels of a mask: left, top, right, bottom, the last two beyond it; None: it has no pixel."""
     rows, columns = np.flatnonzero(mask_HW.any(1)), np.flatnonzero(mask_HW.any(0))
     if not len(rows):
         return None

@@ -120,15 +120,19 @@ class Preprocess:
         )
         return fitted_HW
 
-    def fit_sample(self, sample: Sample, ignore_index: int) -> Sample:
-        """Image, label and things of a sample at the input's size."""
-        things = None if sample.things is None else self._fit_things(sample.things)
-        label_HW = self.fit_label(sample.label_HW, ignore_index)
-        return Sample(sample.name, self.fit(sample.image_HW3), label_HW, things)
-
-    def _fit_things(self, things: Instances) -> Instances:
+    def fit_things(self, things: Instances) -> Instances:
+        """A frame's things -> (height, width), by nearest neighbour as its labels; a small one may be left without a pixel."""
+        if things.size == (self.height, self.width):
+            return things
         top, left, inner_height, inner_width = self.placement(*things.size)
         return things.resized(inner_height, inner_width).placed(self.height, self.width, top, left)
+
+    def fit_sample(self, sample: Sample, ignore_index: int) -> Sample:
+        """Image, label and things of a sample at the input's size."""
+        image_HW3, label_HW = self.fit(sample.image_HW3), self.fit_label(sample.label_HW, ignore_index)
+        return Sample(
+            sample.name, image_HW3, label_HW, None if sample.things is None else self.fit_things(sample.things)
+        )
 
     def back(self, label_hw: npt.NDArray[Id], height: int, width: int) -> npt.NDArray[Id]:
         """Labels of a fitted image -> labels of the frame: nearest neighbour, what the frame does not cover cut away.

@@ -1,4 +1,4 @@
-"""What a data set gives: an image and the class of each of its pixels."""
+"""What a data set gives: an image, the class of each of its pixels and, where they are asked for, its things."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,8 @@ UInt8 = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled frame: RGB image and class ids, of equal height and width; its things where the split was opened with them."""
+    """One labelled frame: RGB image and class ids, of equal height and width, and things of that size; None where nobody asked
+    for them (`open_split`)."""
 
     name: str
     image_HW3: UInt8

@@ -50,11 +50,7 @@ def folders_of(data_set: DataSet, split: str) -> list[Path]:
 
 
 def open_split(
-    data_set: DataSet,
-    split: str,
-    include: Sequence[str] = ("*",),
-    exclude: Sequence[str] = (),
-    things: bool = False,
+    data_set: DataSet, split: str, include: Sequence[str] = ("*",), exclude: Sequence[str] = (), *, things: bool = False
 ) -> Split:
     """The samples of a split; no image is read before it is asked for.
 
@@ -63,7 +59,7 @@ def open_split(
         split: `train`, `val` or `test`.
         include: globs over the file stem; a sample must match one of these and one of the split's own.
         exclude: globs over the file stem, added to the split's own. Scenes of the street have no stems to select by.
-        things: whether samples have their things, see `Sample`.
+        things: whether samples have things too, which labels of the formats in OUTLINED tell apart.
 
     Raises:
         InputError: no such split, folders missing or empty, images without labels.

@@ -35,8 +35,8 @@ PLANES = 8  # of eight things each: so many of a frame are learnt, the largest
 class Mixture(Dataset[tuple[Tensor, Targets]]):
     """Several splits side by side, fitted to the model's input; an item is (which split, which sample).
 
-    Of each sample it gives the image (3, H, W) and what is learnt from it: the label (H, W); with things the label, their planes
-    (PLANES, H, W) of bits, and their classes (8 PLANES), int64, `ignore_index` where there is none.
+    Of each sample it gives the image (3, H, W) and what is learnt from it: the label (H, W); with things the label, their
+    planes (PLANES, H, W) of bits, and their classes (8 PLANES), int64, `ignore_index` where there is none.
 
     Args:
         things: whether the splits were opened with things, and a task learns from them.
@@ -62,7 +62,7 @@ class Mixture(Dataset[tuple[Tensor, Targets]]):
             return image_3HW, label_HW
         assert sample.things is not None  # `open_mix`
         planes_PHW, classes_I = sample.things.padded(PLANES, self.ignore_index)
-        return image_3HW, (label_HW, torch.from_numpy(planes_PHW), torch.from_numpy(classes_I).long())
+        return image_3HW, (label_HW, torch.from_numpy(planes_PHW), torch.from_numpy(classes_I))
 
 
 def open_mix(
@@ -98,7 +98,7 @@ def open_part(part: Mix, data_set: DataSet, held_out: HeldOut | None, things: bo
     Raises:
         InputError: see `open_split`; or there are fewer than `part.images`.
     """
-    samples = open_split(data_set, part.split, part.include, part.exclude, things)
+    samples = open_split(data_set, part.split, part.include, part.exclude, things=things)
     if held_out is not None:
         samples = held_out.leave(part, samples)
     if part.images is None:

@@ -1,8 +1,8 @@
 """Which query a thing is learnt by, and how far its answer is from it: Mask2Former's matching and losses (Cheng 2022, sections
 3.2.3 and 3.3), with boxes as DETR has them (Carion 2020, section 3.2).
 
-Shapes: B batch, Q queries, I things of a batch, K classes, M pairs of a query and a thing, P points of a frame, h w pixels of mask
-logits, H W of the input.
+Shapes: B batch, Q queries, I things of a batch, K classes, M pairs of a query and a thing, P points of a frame, h w pixels of
+mask logits, H W of the input.
 """
 
 from collections.abc import Sequence
@@ -166,8 +166,8 @@ def truth_at(masks_IHW: Tensor, points_IP2: Tensor) -> Tensor:
 
 
 def uncertain_points(masks_Mhw: Tensor) -> Tensor:
-    """LEARNT_POINTS points (M, P, 2) of each mask: UNCERTAIN_SHARE of them those where its logit is nearest to 0, of OVERSAMPLED
-    times as many drawn at random, the rest at random (Kirillov 2020, "PointRend", section 4.3)."""
+    """LEARNT_POINTS points (M, P, 2) of each mask: UNCERTAIN_SHARE of them those where its logit is nearest to 0, of
+    OVERSAMPLED times as many drawn at random, the rest at random (Kirillov 2020, "PointRend", section 4.3)."""
     masks, device = len(masks_Mhw), masks_Mhw.device
     sure = round(UNCERTAIN_SHARE * LEARNT_POINTS)
     drawn_MP2 = torch.rand(masks, OVERSAMPLED * LEARNT_POINTS, 2, device=device)

@@ -133,8 +133,8 @@ class Phase(Strict):
     distill: float = Field(
         0.0,
         ge=0,
-        description="weight of the distance to the teacher's class probabilities, or of things to its answers, query by query; it "
-        "needs the same classes",
+        description="weight of the distance to the teacher's class probabilities, or of things to its answers, query by query; "
+        "it needs the same classes",
     )
     distill_tokens: float = Field(
         0.0,

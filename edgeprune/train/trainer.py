@@ -107,8 +107,8 @@ class Trainer:
                 break
 
     def step(self, step: int, batch: Batch) -> None:
-        """One step of gradient descent. The host issues it and waits for nothing: no value is read from the device, but by a task
-        that learns things, which are matched on the host."""
+        """One step of gradient descent. The host issues it and waits for nothing: no value is read from the device, but by a
+        task that learns things, which are matched on the host."""
         torch.manual_seed(self.run.seed_of(step, self.backend.index))
         self.task.before_step(self.model, step / self.steps)
         batch = [self.task.augment(images_B3HW, targets) for images_B3HW, targets in batch]

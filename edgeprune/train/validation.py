@@ -140,4 +140,4 @@ def open_validation(spec: Validation, things: bool = False) -> tuple[DataSet, Sa
     data_set = load_data_set(spec.data)
     if spec.held_out is not None:
         return data_set, spec.held_out.take(things)
-    return data_set, open_split(data_set, spec.split, spec.include, spec.exclude, things)
+    return data_set, open_split(data_set, spec.split, spec.include, spec.exclude, things=things)

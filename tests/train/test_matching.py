@@ -64,7 +64,9 @@ def test_the_pairs_are_the_cheapest_of_all_permutations(queries: int, counts: li
 def cheapest(cost_QI: torch.Tensor) -> float:
     matrix = cost_QI.numpy() if len(cost_QI) >= cost_QI.shape[1] else cost_QI.numpy().T
     rows, columns = matrix.shape
-    return min(sum(matrix[row, column] for column, row in enumerate(chosen)) for chosen in permutations(range(rows), columns))
+    return min(
+        sum(matrix[row, column] for column, row in enumerate(chosen)) for chosen in permutations(range(rows), columns)
+    )
 
 
 def test_a_thing_is_learnt_by_the_query_that_says_it() -> None:
@@ -130,7 +132,9 @@ def test_overlap_of_boxes_is_that_of_known_ones() -> None:
 
 def test_the_truth_of_a_point_is_that_of_the_pixel_under_it() -> None:
     masks_IHW = rectangles((0, 0, 1, 1), (WIDTH - 1, HEIGHT - 1, WIDTH, HEIGHT))
-    points_P2 = torch.tensor([[0.0, 0.0], [0.99 / WIDTH, 0.5 / HEIGHT], [1.01 / WIDTH, 0.5 / HEIGHT], [0.9999, 0.9999], [1.0, 1.0]])
+    points_P2 = torch.tensor(
+        [[0.0, 0.0], [0.99 / WIDTH, 0.5 / HEIGHT], [1.01 / WIDTH, 0.5 / HEIGHT], [0.9999, 0.9999], [1.0, 1.0]]
+    )
     found = truth_at(masks_IHW, points_P2.expand(2, -1, -1))
     assert found.tolist() == [[1, 1, 0, 0, 0], [0, 0, 0, 1, 1]]
 
@@ -140,7 +144,7 @@ def test_uncertain_points_lie_where_the_mask_ends() -> None:
     columns = torch.linspace(-10, 10, 24).expand(16, 24)
     torch.manual_seed(0)
     points_MP2 = uncertain_points(torch.stack((columns, columns)))
-    assert points_MP2.shape == (2, matching.LEARNT_POINTS, 2) and 0 <= points_MP2.min() and points_MP2.max() <= 1
+    assert points_MP2.shape == (2, matching.LEARNT_POINTS, 2) and points_MP2.min() >= 0 and points_MP2.max() <= 1
     near = ((points_MP2[..., 0] - 0.5).abs() < 0.2).float().mean(1)
     assert (near > 0.75).all() and (near < 0.95).all()
     assert not np.array_equal(points_MP2[0].numpy(), points_MP2[1].numpy())

@@ -1,4 +1,4 @@
-"""Training of the instance task from end to end: what is read for a step, whole phases, a phase that was killed, two processes."""
+"""Training of the instance task from end to end: what a step reads, whole phases, one that was killed, two processes."""
 
 import json
 import os

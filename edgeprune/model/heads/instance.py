@@ -1,9 +1,10 @@
 """The instance task: tokens -> things, each with a class, a score, a box and a mask, by queries (Cheng 2022, "Masked-attention
 Mask Transformer", Mask2Former) that read the tokens and are multiplied with pixel embeddings at stride 4.
 
-Without NMS: two queries learn not to say the same thing, for a label is given to one of them alone (`train/matching.py`). Masked
-attention (section 3.2.1 there) helps the queries to find their things while they learn, and is annealed away (Kerssies 2025, "Your
-ViT is Secretly an Image Segmentation Model", mask annealing): the graph has plain attention, and no mask in the middle.
+Without NMS: two queries learn not to say the same thing, for a label is given to one of them alone (`train/matching.py`).
+Masked attention (section 3.2.1 there) helps the queries to find their things while they learn, and is annealed away (Kerssies
+2025, "Your ViT is Secretly an Image Segmentation Model", mask annealing): the graph has plain attention, and no mask in the
+middle.
 
 Shapes: B batch, N tokens of the grid (Gh x Gw), D width, Q queries, C channels of a query, E of a pixel embedding, K classes, T
 things that a graph gives, h w pixels at stride 4.
@@ -82,7 +83,9 @@ class QueryHead(Head):
         numbers = torch.arange(self.queries * spec.classes)
         self.register_buffer("query_numbers", numbers // spec.classes, persistent=False)
         self.register_buffer("class_numbers", (numbers % spec.classes).int(), persistent=False)
-        self.masked = 0.0  # the probability that a query's attention is masked in training; see `train/tasks/instance.py`
+        self.masked = (
+            0.0  # the probability that a query's attention is masked in training; see `train/tasks/instance.py`
+        )
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -23,9 +23,7 @@ def reads_things(recipe: Recipe, phase: Phase) -> bool:
     return phase.kind != "policy" and find_task(recipe).things
 
 
-def make_task(
-    recipe: Recipe, phase: Phase, data_set: DataSet, histogram: list[float], device: torch.device
-) -> Task:
+def make_task(recipe: Recipe, phase: Phase, data_set: DataSet, histogram: list[float], device: torch.device) -> Task:
     """The task of the recipe's model, or of a phase that trains the policy alone.
 
     Args:

@@ -89,8 +89,8 @@ class Instance:
         return torch.tensor([weight, float(learnt)], device=targets.labels_BHW.device)
 
     def loss(self, prediction: Prediction, targets: Targets) -> Tensor:
-        """Two terms, (2,), each the sum over all answers on the way: the cross-entropy of the queries' classes, a mean by weight,
-        and how far masks and boxes of those that have a thing are off, a mean over these."""
+        """Two terms, (2,), each the sum over all answers on the way: the cross-entropy of the queries' classes, a mean by
+        weight, and how far masks and boxes of those that have a thing are off, a mean over these."""
         raw: Answers = prediction.raw
         each = zip(raw.logits, raw.boxes, raw.masks, match(raw, targets.things), strict=True)
         count = self.counted(targets)[1].clamp_min(1)

@@ -35,8 +35,8 @@ def check_things(recipe: Recipe, name: str, phase: Phase) -> None:
 
 
 def begins_anew(recipe: Recipe, phase: Phase) -> bool:
-    """Whether the queries of a phase begin without having learnt: it begins with a ViT's weights, with none, or with a checkpoint
-    of another task."""
+    """Whether the queries of a phase begin without having learnt: it begins with a ViT's weights, with none, or with a
+    checkpoint of another task."""
     start = recipe.start_of(_name_of(recipe, phase))
     if start is None:
         return True
@@ -47,8 +47,8 @@ def _check_teacher(recipe: Recipe, name: str, phase: Phase) -> None:
     """A pupil learns query by query, so its queries must be its teacher's: those that it begins with."""
     if len(phase.teachers) > 1:
         raise InputError(
-            f"phase {name}: {len(phase.teachers)} teachers have queries of their own, and a pupil has those of one; name the one "
-            "that it begins with, or set distill: 0"
+            f"phase {name}: {len(phase.teachers)} teachers have queries of their own, and a pupil has those of one; name the "
+            "one that it begins with, or set distill: 0"
         )
     (teacher,) = phase.teachers
     if teacher.endswith(SUFFIX):
@@ -57,15 +57,15 @@ def _check_teacher(recipe: Recipe, name: str, phase: Phase) -> None:
             theirs, ours = getattr(found, key), getattr(wanted, key)
             if theirs != ours:
                 raise InputError(
-                    f"phase {name}: teacher {teacher} has {key} {theirs}, the model {ours}, so it can teach by its tokens alone; "
-                    "set distill: 0 and distill_tokens: 1.0"
+                    f"phase {name}: teacher {teacher} has {key} {theirs}, the model {ours}, so it can teach by its tokens "
+                    "alone; set distill: 0 and distill_tokens: 1.0"
                 )
     lineage = _lineage(recipe, name)
     if not any(_same(teacher, each) for each in lineage):
         begins = f"begins with {', '.join(lineage)}" if lineage else "begins anew"
         raise InputError(
-            f"phase {name}: teacher {teacher} teaches query by query, and the phase {begins}, whose queries are others; start from "
-            f"{teacher}, or set distill: 0 and distill_tokens: 1.0"
+            f"phase {name}: teacher {teacher} teaches query by query, and the phase {begins}, whose queries are others; start "
+            f"from {teacher}, or set distill: 0 and distill_tokens: 1.0"
         )
 
 

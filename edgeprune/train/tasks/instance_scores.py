@@ -45,7 +45,9 @@ def score_things(model: Network, data_set: DataSet, samples: Samples, frames: in
                 scores.add({name: as_graphs_give(output) for name, output in outputs}, sample)
     found = scores.result()["mask_ap"]
     if found is None:
-        raise InputError(f"no frame of data set {data_set.name!r} that is scored has a thing; see `edgeprune data lint`")
+        raise InputError(
+            f"no frame of data set {data_set.name!r} that is scored has a thing; see `edgeprune data lint`"
+        )
     return float(found)
 
 

@@ -68,8 +68,8 @@ class Task(Protocol):
         ...
 
     def counted(self, targets: Targets) -> Tensor:
-        """How much of the targets there is to learn: what the mean in `loss` divides by. A scalar, or one number for each of the
-        terms of `loss`."""
+        """How much of the targets there is to learn: what the mean in `loss` divides by. A scalar, or one number for each of
+        the terms of `loss`."""
         ...
 
     def loss(self, prediction: Prediction, targets: Targets) -> Tensor:

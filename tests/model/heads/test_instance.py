@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from edgeprune.model.heads.instance import LAYERS, MOST_THINGS, WIDTH, Answers, QueryHead, sine_positions
+from edgeprune.model.heads.instance import LAYERS, MOST_THINGS, WIDTH, Answers, QueryHead, QueryLayer, sine_positions
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.spec import ModelSpec
 from edgeprune.quantize.loading import make_model
@@ -61,8 +60,8 @@ def test_shapes_and_order_of_the_outputs(queries: int, things: int) -> None:
     assert class_T.shape == score_T.shape == (things,) and box_T4.shape == (things, 4)
     assert levels_Thw.shape == (things, models.HEIGHT // 4, models.WIDTH // 4)
     assert not class_T.is_floating_point() and not levels_Thw.is_floating_point()
-    assert 0 <= class_T.min() and class_T.max() < CLASSES and 0 <= levels_Thw.min() and levels_Thw.max() <= 255
-    assert (score_T[1:] <= score_T[:-1]).all() and 0 <= score_T.min() and score_T.max() <= 1
+    assert class_T.min() >= 0 and class_T.max() < CLASSES and levels_Thw.min() >= 0 and levels_Thw.max() <= 255
+    assert (score_T[1:] <= score_T[:-1]).all() and score_T.min() >= 0 and score_T.max() <= 1
     assert (box_T4[:, 2:] >= box_T4[:, :2]).all()
 
 
@@ -104,7 +103,8 @@ def test_of_a_batch_each_frame_has_its_own_outputs() -> None:
 def test_attention_is_masked_while_it_learns_and_never_while_it_answers() -> None:
     """Where a query may read is where its mask is; one whose mask is nowhere reads everywhere."""
     model = network()
-    part: QueryHead = model.head
+    part = model.head
+    assert isinstance(part, QueryHead)
     images_B3HW = models.images(2)
     with torch.no_grad():
         plain = model(images_B3HW).raw
@@ -122,7 +122,7 @@ def test_attention_is_masked_while_it_learns_and_never_while_it_answers() -> Non
 
 
 def test_a_masked_query_reads_nothing_from_outside_its_mask() -> None:
-    layer = head().layers[0].eval()
+    layer = QueryLayer().eval()
     torch.manual_seed(0)
     query_BQC, position_QC, memory_BNC = torch.randn(1, 2, WIDTH), torch.randn(2, WIDTH), torch.randn(1, 6, WIDTH)
     attended_BQN = torch.tensor([[[True, True, False, False, False, False], [True] * 6]])
@@ -156,13 +156,11 @@ def test_positions_are_of_a_place_and_not_of_a_size() -> None:
 
 
 def test_what_it_begins_with_tells_queries_apart() -> None:
-    """Weights as a training begins with them: the small ones of a ViT's linears would give all queries one mask."""
+    """Weights as a training begins with them: with the small ones of a ViT's linears masks differ by 0.02, boxes by 0.006."""
     torch.manual_seed(0)
     card = models.card("dense")
     spec = ModelSpec.model_validate(card.model.model_dump() | {"task": "instance", "queries": 16})
     model = make_model(card.model_copy(update={"model": spec})).eval()
     with torch.no_grad():
         raw = model(models.images(1)).raw
-    inside_Qhw = (raw.masks[-1][0] > 0).numpy()
-    assert len({each.tobytes() for each in inside_Qhw}) > 8
-    assert np.ptp(raw.boxes[-1][0, :, 0].numpy()) > 0.05
+    assert raw.masks[-1][0].std(0).mean() > 0.1 and raw.boxes[-1][0].std(0).min() > 0.05

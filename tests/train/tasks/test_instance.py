@@ -231,10 +231,10 @@ def test_masked_attention_is_annealed_where_queries_begin_anew(tmp_path: Path) -
         ("dense", {"ohem": {}}, "phase dense: ohem is for .* set ohem: null, or take it out"),
         ("dense", {"auxiliary": {"blocks": [1]}}, "phase dense: auxiliary is for .* set auxiliary: null"),
         ("qat", {"distill": 1.0, "teacher": ["dense", "sparse"]}, "phase qat: 2 teachers have queries of their own"),
-        ("sparse", {"start": "FILE"}, "teacher dense teaches query by query, and the phase begins with .*FILE.safetensors, whose "
-                                      "queries are others; start from dense, or set distill: 0"),
-        ("sparse", {"teacher": "FEWER"}, "teacher .*FEWER.safetensors has queries 4, the model 8, so it can teach by its tokens "
-                                         "alone; set distill: 0 and distill_tokens: 1.0"),
+        ("sparse", {"start": "FILE"}, "teacher dense teaches query by query, and the phase begins with .*FILE.safetensors, "
+                                      "whose queries are others; start from dense, or set distill: 0"),
+        ("sparse", {"teacher": "FEWER"}, "teacher .*FEWER.safetensors has queries 4, the model 8, so it can teach by its "
+                                         "tokens alone; set distill: 0 and distill_tokens: 1.0"),
         ("sparse", {"teacher": "LABELS"}, "teacher .*LABELS.safetensors has task semantic, the model instance"),
     ],
 )  # fmt: skip
@@ -284,17 +284,22 @@ def test_the_shipped_recipe_asks_for_nothing_that_is_refused(monkeypatch: pytest
 # ------------------------------------------------------------------------------------------------ it learns
 
 
-def test_it_learns_two_frames_of_overlapping_rectangles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that each thing of both is found by one query, of its class, with nearly all of its mask: IoU over 0.8."""
+@pytest.mark.parametrize("steps", [60, pytest.param(240, marks=pytest.mark.slow)])
+def test_it_learns_two_frames_of_overlapping_rectangles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    """So that the best two answers are each thing of a frame, of its class, with nearly all of its mask: IoU over 0.8. No query
+    that is left says one of them again, which takes longer to learn."""
     rectangles.give(monkeypatch)
     monkeypatch.setattr(rectangles, "FRAMES", 2)
-    model = overfitted(rectangles.recipe(tmp_path), tmp_path, steps=200)
+    model = overfitted(rectangles.recipe(tmp_path), tmp_path, steps)
     for index in range(2):
         sample = rectangles.opened(None, "train")[index]
         with torch.no_grad():
             raw = model(torch.from_numpy(sample.image_HW3).permute(2, 0, 1)[None].float()).raw
             class_T, score_T, _, levels_Thw = model.head.decide(raw)
-        assert (score_T > 0.5).sum() == 2 and sorted(class_T[:2].tolist()) == [1, 2]
+        assert sorted(class_T[:2].tolist()) == [1, 2] and score_T[1] > 0.5
+        assert steps == 60 or score_T[2] < 0.5
         for class_id, level_hw in zip(class_T[:2].tolist(), levels_Thw[:2].numpy(), strict=True):
             found_HW = np.kron(level_hw >= 128, np.ones((4, 4), bool))
             mask_HW = rectangles.masks_of(index)[class_id - 1]
