@@ -15,8 +15,9 @@ from safetensors.torch import load_file
 
 from edgeprune.data.instances import PER_PLANE
 from edgeprune.data.preprocess import Preprocess
+from edgeprune.model.checkpoint import save
 from edgeprune.pruning.one_frame import select_tokens
-from edgeprune.quantize.loading import load
+from edgeprune.quantize.loading import load, make_model
 from edgeprune.train import batches
 from edgeprune.train.augment import Augment
 from edgeprune.train.backend import make_backend
@@ -215,8 +216,8 @@ def as_they_are(
     return images_B3HW.float(), labels_BHW.long(), planes_BPHW & kept_B[:, None, None, None]
 
 
-def losses_of(recipe: Recipe, out: Path) -> list[float]:
-    """Of every step of the dense phase, the mean over processes."""
+def losses_of(recipe: Recipe, out: Path) -> dict[str, list[float]]:
+    """Of every step of each phase the mean over processes."""
     losses: list[torch.Tensor] = []
     add = History.add
 
@@ -229,8 +230,11 @@ def losses_of(recipe: Recipe, out: Path) -> list[float]:
         patch.setattr(torch, "rand", same_points)
         patch.setattr(Augment, "with_planes", as_they_are)
         patch.setattr(History, "add", listen)
-        Trainer(PhaseRun(recipe, "dense", out), make_backend("cpu", False), [1 / 3] * 3, None).train()
-    return torch.stack(losses).tolist()
+        backend = make_backend("cpu", False)
+        for name in recipe.phases:
+            Trainer(PhaseRun(recipe, name, out), backend, [1 / 3] * 3, None).train()
+    parts = torch.stack(losses).split([phase.steps for phase in recipe.phases.values()])
+    return {name: part.tolist() for name, part in zip(recipe.phases, parts, strict=True)}
 
 
 def write_losses(recipe: Recipe, out: Path) -> None:
@@ -240,12 +244,29 @@ def write_losses(recipe: Recipe, out: Path) -> None:
 
 
 def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
-    """Every loss within 1e-5 of itself, of batches whose halves have one, three or no things."""
-    recipe = models.changed(rectangles.recipe(tmp_path), "dense", frames=32, batch=4, lr=2e-4)
+    """Every loss within 1e-5 of itself, of batches whose frames have two things, one or none: in a phase that begins anew, with
+    masked attention, and in one that learns from a teacher, of batches in two parts."""
+    recipe = rectangles.recipe(tmp_path)
+    teacher = tmp_path / "teacher.safetensors"
+    torch.manual_seed(1)
+    card = rectangles.card(recipe)
+    save(teacher, card, make_model(card).state_dict())
+    content = recipe.model_dump()
+    anew = content["phases"]["dense"] | {"frames": 32, "batch": 4, "lr": 2e-4}
+    taught = {
+        "start": "anew",
+        "teacher": str(teacher),
+        "distill": 1.0,
+        "distill_tokens": 1.0,
+        "accumulate": 2,
+        "lr": 5e-5,
+    }
+    recipe = Recipe.model_validate(content | {"phases": {"anew": anew, "taught": anew | taught}})
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     with shares.launched(2, write_losses, recipe, tmp_path / "two"):
         one = losses_of(recipe, tmp_path / "one")
     two = json.loads((tmp_path / "two" / "losses.json").read_text())
-    assert len(one) == len(two) == 8 and one[-1] < one[0]
-    assert two == pytest.approx(one, rel=1e-5)
+    for name in ("anew", "taught"):
+        assert len(one[name]) == len(two[name]) == 8 and two[name] == pytest.approx(one[name], rel=1e-5)
+    assert one["anew"][-1] < one["anew"][0]

@@ -13,9 +13,12 @@ from edgeprune.data.instances import Instances
 from edgeprune.model.checkpoint import save
 from edgeprune.model.heads.instance import Answers, QueryHead
 from edgeprune.model.network import Prediction
-from edgeprune.quantize.loading import make_model
+from edgeprune.model.spec import ModelSpec
+from edgeprune.pruning.methods import POLICIES
+from edgeprune.quantize.loading import load_start, make_model
 from edgeprune.train.backend import OneProcess
 from edgeprune.train.checks import check_recipe
+from edgeprune.train.matching import Things, distances, match
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.recipe import Recipe
 from edgeprune.train.recipe_file import load_recipe
@@ -279,6 +282,46 @@ def test_the_shipped_recipe_asks_for_nothing_that_is_refused(monkeypatch: pytest
     made = load_recipe("car-damage-instances")
     check_recipe(made, 1)
     assert [reads_things(made, phase) for phase in made.phases.values()] == [True] * 3
+
+
+# ------------------------------------------------------------------------------------------------ beside policies
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_policy_learns_things(policy: str) -> None:
+    """Forward and backward of its training form, with its own loss, from labels and things; and a label map."""
+    card = models.card(policy)
+    spec = ModelSpec.model_validate(card.model.model_dump() | {"task": "instance", "queries": 4})
+    torch.manual_seed(0)
+    model = make_model(card.model_copy(update={"model": spec})).train()
+    labels_BHW = torch.randint(0, 11, (2, 4, 6)).repeat_interleave(16, 1).repeat_interleave(16, 2)
+    prediction = model(models.images(2), labels_BHW=labels_BHW, progress=0.5)
+    masks_IHW = torch.stack([labels_HW == labels_HW[0, 0] for labels_HW in labels_BHW]).to(torch.uint8)
+    things = Things([1, 1], labels_BHW[:, 0, 0], masks_IHW, boxes_of(masks_IHW))
+    raw = prediction.raw
+    (*_, pairs) = match(raw, things)
+    (distances(raw.boxes[-1], raw.masks[-1], things, pairs) + prediction.masked.loss).backward()
+    assert model.head.reduce.weight.grad is not None and model.blocks[0].attn.qkv.weight.grad.abs().sum() > 0
+    assert model.label_map(raw).shape == (16, 24)
+
+
+def test_a_semantic_model_starts_one_of_things(tmp_path: Path) -> None:
+    """Its head begins anew; and where there are others, so do the queries alone."""
+    made = rectangles.recipe(tmp_path)
+    semantic, fewer, ours = (rectangles.card(made, **of) for of in ({"task": "semantic"}, {"queries": 4}, {}))
+    for name, card in (("semantic", semantic), ("fewer", fewer)):
+        save(tmp_path / f"{name}.safetensors", card, models.model(card, seed=1).state_dict())
+    model = models.model(ours)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    assert load_start(model, tmp_path / "semantic.safetensors", rectangles.NAMES) == [
+        "is of task semantic, so the head begins anew"
+    ]
+    same = {key for key, value in model.state_dict().items() if torch.equal(value, before[key])}
+    assert "blocks.0.attn.qkv.weight" not in same
+    assert {key for key in before if key.startswith("head.")} <= same
+    assert load_start(model, tmp_path / "fewer.safetensors", rectangles.NAMES) == ["has 4 queries, so ours begin anew"]
+    same = {key for key, value in model.state_dict().items() if torch.equal(value, before[key])}
+    assert {"head.query", "head.query_position"} <= same and "head.layers.0.fc1.weight" not in same
 
 
 # ------------------------------------------------------------------------------------------------ it learns
