@@ -126,12 +126,13 @@ class BareLoop:
     def step(self, batch: Batch) -> None:
         """Augmentation, forward, backward, clipping, AdamW."""
         task, backend, phase = self.trainer.task, self.trainer.backend, self.trainer.phase
+        task.before_step(self.model, 0.0)
         self.optimiser.zero_grad(set_to_none=True)
         for part in batch:
             images_B3HW, targets = task.augment(*part)
             with backend.autocast():
                 prediction = self.model(images_B3HW, labels_BHW=task.labels(targets), ignore_index=task.ignore_index)
-            loss = task.loss(prediction, targets) + prediction.masked.loss.float()
+            loss = task.loss(prediction, targets).sum() + prediction.masked.loss.float()
             with backend.autocast():
                 taught = self.trainer.teachers.teach(images_B3HW)
             if taught is not None:

@@ -75,6 +75,11 @@ class Network(nn.Module, ABC):
         """The layer that a parameter belongs to, of L blocks: 0 the embedding, i the i-th block, L + 1 the head and what it
         alone sees, L + 2 the policy. Learning rates and what is frozen go by it."""
 
+    def label_map(self, raw: Raw) -> Tensor:
+        """The class of each pixel of the first frame, (h, w); see `Head`. Here of logits (B, K, h, w), as networks without a
+        head of edgeprune's give."""
+        return raw[:1].argmax(dim=1)[0]
+
 
 # networks that are no ViT of edgeprune's, by the name that `Card.network` has, untrained: a study puts its own here when it is
 # imported, so that what reads checkpoints need not import the study

@@ -67,6 +67,7 @@ class Segmenter(Network):
                 nn.init.zeros_(module.bias)
         if self.extra_tokens is not None:
             nn.init.trunc_normal_(self.extra_tokens, std=0.02)
+        self.head.initialise()
 
     def layer_of(self, name: str) -> int:
         for_the_head = tuple(f"stem.{part}." for part in self.stem.for_the_head)
@@ -75,6 +76,10 @@ class Segmenter(Network):
         if name.startswith(("stem.", "pos_embed", "extra_tokens")) and not name.startswith(for_the_head):
             return 0
         return len(self.blocks) + (2 if name.startswith("policy.") else 1)
+
+    def label_map(self, raw: Raw) -> Tensor:
+        found: Tensor = self.head.label_map(raw)
+        return found
 
     def share_of_dense(self, bucket: Bucket) -> float:
         """Tokens that the blocks process at a bucket, as a share of those of the dense model on the whole frame."""

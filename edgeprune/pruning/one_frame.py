@@ -17,7 +17,8 @@ from edgeprune.runtime.tasks.semantic import NO_CLASS
 
 
 def select_tokens(model: Network, frame_HW3: UInt8, thresholds: Sequence[float] | None) -> tuple[Selection, UInt8]:
-    """The policy's decisions on a frame of the model's input size, and its label map (H/2, W/2), 255 outside a region.
+    """The policy's decisions on a frame of the model's input size, and its label map at the label stride, 255
+    outside a region and where there is no thing.
 
     Args:
         thresholds: what gates are cut at, as a run does; None: the best tokens at the target ratios stay.
@@ -44,7 +45,7 @@ def select_tokens(model: Network, frame_HW3: UInt8, thresholds: Sequence[float] 
         blocks_N += here_N
     before = [gate + 1 for gate in policy.gated]
     selection = Selection(model.grid, before, keep_GN, blocks_N, groups_GN)
-    label_HW = prediction.raw.argmax(dim=1)[0].to(torch.uint8).numpy()
+    label_HW = model.label_map(prediction.raw).to(torch.uint8).numpy()
     if model.inside is not None:
         selection = in_frame(selection, model.inside)
         label_HW = np.where(model.inside.region.pixels(*label_HW.shape), label_HW, NO_CLASS)

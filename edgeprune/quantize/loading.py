@@ -101,7 +101,7 @@ def load_network(path: Path) -> tuple[Network, Card]:
 
 def load_start(model: Segmenter, path: Path, names: list[str]) -> list[str]:
     """Copies a checkpoint's weights into a model that is trained on from there: one of other gates, fewer blocks, other
-    classes, another number of convolution channels or another input size, to which positions are resized.
+    classes, another task, another number of convolution channels or another input size, to which positions are resized.
 
     Args:
         names: of the model's classes. Where the checkpoint's are others, as many or not, last layers begin anew: its third
@@ -123,6 +123,10 @@ def load_start(model: Segmenter, path: Path, names: list[str]) -> list[str]:
     anew: dict[str, list[str]] = {}
     if card.names != names:
         anew["has other classes, so its last layer begins anew"] = [".classify."]
+    if card.model.task != model.spec.task:
+        anew[f"is of task {card.model.task}, so the head begins anew"] = ["head."]
+    elif card.model.queries != model.spec.queries:
+        anew[f"has {card.model.queries} queries, so ours begin anew"] = ["head.query"]
     if card.model.convolutions != model.spec.convolutions:
         parts = [f"stem.{part}." for part in model.stem.convolutions]
         anew["has other convolutions, so the head and what it sees of the stem begin anew"] = ["head.", *parts]

@@ -40,7 +40,9 @@ class Augment(nn.Module):
         )
 
     @torch.no_grad()
-    def with_planes(self, images_B3HW: Tensor, labels_BHW: Tensor, planes_BPHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def with_planes(
+        self, images_B3HW: Tensor, labels_BHW: Tensor, planes_BPHW: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """As `forward`, and bytes (B, P, H, W) that move along with the labels; 0 is nothing in each."""
         # kornia fills with zeros, so labels travel one higher and zero comes back as "ignore"
         stack_BCHW = torch.cat((labels_BHW[:, None].float() + 1, planes_BPHW.float()), dim=1)

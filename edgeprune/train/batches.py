@@ -18,35 +18,61 @@ from edgeprune.base.errors import EdgepruneError, InputError, RunError
 from edgeprune.data import Samples, open_split, spread
 from edgeprune.data.datasets import DataSet, load_data_set
 from edgeprune.data.held_out import HeldOut
+from edgeprune.data.instances import PER_PLANE
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.samples import Split
 from edgeprune.data.street import CachedStreet, StreetSamples
 from edgeprune.train.recipe import Mix
+from edgeprune.train.tasks.task import Targets
 
 logger = logging.getLogger(__name__)
 
 SHARED = "/dev/shm"
 AHEAD = 4  # batches that each worker prepares
+PLANES = 8  # of eight things each: so many of a frame are learnt, the largest
 
 
-class Mixture(Dataset[tuple[Tensor, Tensor]]):
-    """Several splits side by side, fitted to the model's input; an item is (which split, which sample)."""
+class Mixture(Dataset[tuple[Tensor, Targets]]):
+    """Several splits side by side, fitted to the model's input; an item is (which split, which sample).
 
-    def __init__(self, splits: Sequence[Samples], preprocess: Preprocess, ignore_index: int):
-        self.splits, self.preprocess, self.ignore_index = splits, preprocess, ignore_index
+    Of each sample it gives the image (3, H, W) and what is learnt from it: the label (H, W); with things the label, their
+    planes (PLANES, H, W) of bits, and their classes (8 PLANES), int64, `ignore_index` where there is none.
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    Args:
+        things: whether the splits were opened with things, and a task learns from them.
+    """
+
+    def __init__(
+        self, splits: Sequence[Samples], preprocess: Preprocess, ignore_index: int, things: bool = False
+    ) -> None:
+        self.splits, self.preprocess, self.ignore_index, self.things = splits, preprocess, ignore_index, things
+
+    @property
+    def sample_bytes(self) -> int:
+        """Of one sample: three colours, a label, and planes and classes of things."""
+        pixels = self.preprocess.height * self.preprocess.width
+        return 4 * pixels + (PLANES * (pixels + 8 * PER_PLANE) if self.things else 0)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Targets]:
         split, index = key
         sample = self.preprocess.fit_sample(self.splits[split][index], self.ignore_index)
         image_HW3, label_HW = torch.from_numpy(sample.image_HW3.copy()), torch.from_numpy(sample.label_HW.copy())
-        return image_HW3.permute(2, 0, 1).contiguous(), label_HW
+        image_3HW = image_HW3.permute(2, 0, 1).contiguous()
+        if not self.things:
+            return image_3HW, label_HW
+        assert sample.things is not None  # `open_mix`
+        planes_PHW, classes_I = sample.things.padded(PLANES, self.ignore_index)
+        return image_3HW, (label_HW, torch.from_numpy(planes_PHW), torch.from_numpy(classes_I))
 
 
 def open_mix(
-    mix: list[Mix], cache: Path | None, held_out: HeldOut | None = None
+    mix: list[Mix], cache: Path | None, held_out: HeldOut | None = None, things: bool = False
 ) -> tuple[list[DataSet], list[Samples]]:
     """The data sets and splits that a phase names, without what is held out; the street's scenes are kept in `cache` once
     rendered.
+
+    Args:
+        things: whether samples have their things.
 
     Raises:
         InputError: the data sets don't agree on their classes; or see `open_part`.
@@ -57,19 +83,22 @@ def open_mix(
             raise InputError(f"data sets {sets[0].name} and {other.name} have different classes and can't be mixed")
     splits: list[Samples] = []
     for part, data_set in zip(mix, sets, strict=True):
-        split = open_part(part, data_set, held_out)
+        split = open_part(part, data_set, held_out, things)
         splits.append(CachedStreet(split, cache) if cache and isinstance(split, StreetSamples) else split)
     return sets, splits
 
 
-def open_part(part: Mix, data_set: DataSet, held_out: HeldOut | None) -> Split:
+def open_part(part: Mix, data_set: DataSet, held_out: HeldOut | None, things: bool = False) -> Split:
     """The samples of one source of a phase: what its globs choose, without what is held out, and of these `part.images`, evenly
     spread. Scenes of the street are no neighbours of each other: of these it takes the first.
+
+    Args:
+        things: whether samples have their things.
 
     Raises:
         InputError: see `open_split`; or there are fewer than `part.images`.
     """
-    samples = open_split(data_set, part.split, part.include, part.exclude)
+    samples = open_split(data_set, part.split, part.include, part.exclude, things=things)
     if held_out is not None:
         samples = held_out.leave(part, samples)
     if part.images is None:
@@ -137,8 +166,8 @@ class OwnParts:
 
 def load_batches(
     mixture: Mixture, sampler: MixtureSampler | OwnParts, workers: int, pinned: bool = False
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The sampler's batches: images (B, 3, H, W) and labels (B, H, W), both uint8.
+) -> Iterator[tuple[Tensor, Targets]]:
+    """The sampler's batches: images (B, 3, H, W), uint8, and what is learnt from them, see `Mixture`.
 
     Workers hand them over in shared memory. Where that is too small (a container has 64 MB unless told), fewer batches are
     prepared ahead, and none where not even one fits: a batch that finds no room kills its worker.
@@ -151,8 +180,7 @@ def load_batches(
     """
     ahead = AHEAD
     if workers:
-        free, fit = free_shared_bytes(), mixture.preprocess
-        each = sampler.batch * 4 * fit.height * fit.width  # bytes of a batch: three colours and a label
+        free, each = free_shared_bytes(), sampler.batch * mixture.sample_bytes
         # those that each worker prepares, the one that it fills, and the one that is trained on
         fitting = [ahead for ahead in range(AHEAD, 0, -1) if free is None or ((ahead + 1) * workers + 1) * each <= free]
         if not fitting:
@@ -164,7 +192,7 @@ def load_batches(
             workers = 0
         else:
             ahead = fitting[0]
-    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+    loader: DataLoader[tuple[Tensor, Targets]] = DataLoader(
         mixture,
         batch_sampler=sampler,
         num_workers=workers,
@@ -172,6 +200,13 @@ def load_batches(
         pin_memory=pinned,
     )
     return _as_raised(loader)
+
+
+def to_device(part: Targets, device: torch.device) -> Targets:
+    """A part of a batch, a tensor or several, on the device."""
+    if isinstance(part, Tensor):
+        return part.to(device, non_blocking=True)
+    return tuple(to_device(each, device) for each in part)
 
 
 def free_shared_bytes() -> int | None:
@@ -184,7 +219,7 @@ def free_shared_bytes() -> int | None:
         return 0
 
 
-def _as_raised(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+def _as_raised(batches: Iterable[tuple[Tensor, Targets]]) -> Iterator[tuple[Tensor, Targets]]:
     """With the one line that a worker raised in place of its traceback, and a word on why a worker was killed."""
     try:
         yield from batches

@@ -17,6 +17,7 @@ from edgeprune.train.fingerprint import CLASSES, Contents, as_compared, choice_o
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.policy_alone import check_policy_alone
 from edgeprune.train.recipe import QUANTIZED, SPARSE, SUFFIX, Phase, Recipe
+from edgeprune.train.tasks import find_task
 from edgeprune.train.teachers import check_teachers
 from edgeprune.train.tensorboard import check_tensorboard
 
@@ -49,6 +50,7 @@ def check_phase(recipe: Recipe, name: str, phase: Phase) -> None:
                 f"phase {name}: {key} is {value!r}, which must be an earlier phase or a {SUFFIX} file; {found}"
             )
     check_teachers(recipe, name, phase)
+    find_task(recipe).check(recipe, name, phase)
     for key, crop, size in (
         ("crop_height", phase.crop_height, recipe.model.height),
         ("crop_width", phase.crop_width, recipe.model.width),

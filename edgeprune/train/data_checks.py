@@ -14,6 +14,7 @@ from edgeprune.quantize.loading import read_card
 from edgeprune.train.batches import open_mix
 from edgeprune.train.fingerprint import other_classes
 from edgeprune.train.recipe import SUFFIX, Phase, Recipe
+from edgeprune.train.tasks import find_task, reads_things
 from edgeprune.train.validation import open_validation
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def check_data(recipe: Recipe, phases: dict[str, Phase], cache: Path | None) -> 
     histograms: dict[str, list[float]] = {}
     named: dict[str, list[str]] = {}  # who names the classes, the first one first
     for name, phase in phases.items():
-        sets, splits = open_mix(phase.data, cache, recipe.held_out)
+        sets, splits = open_mix(phase.data, cache, recipe.held_out, reads_things(recipe, phase))
         _check_classes(recipe, sets[0], named)
         named.setdefault(f"phase {name}", sets[0].names)
         _check_teachers(name, phase, sets[0].names)
@@ -53,7 +54,7 @@ def check_data(recipe: Recipe, phases: dict[str, Phase], cache: Path | None) -> 
             )
     if phases and recipe.validation is not None:
         spec = recipe.validation
-        data_set, samples = open_validation(spec)
+        data_set, samples = open_validation(spec, find_task(recipe).things)
         _check_classes(recipe, data_set, named)
         if spec.chooses:
             _check_apart(recipe, phases, set(samples.names))

@@ -30,7 +30,11 @@ from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.recipe import QUANTIZED, SUFFIX, Recipe
 
 CLASSES = "classes"
-NEWER = ("convolutions", "label_stride", "queries")  # keys of a model, which had the default's value before there was a key
+NEWER = (
+    "convolutions",
+    "label_stride",
+    "queries",
+)  # keys of a model, which had the default's value before there was a key
 Contents = dict[str, str]  # what -> its digest; of `classes` their names as JSON
 
 

@@ -1,17 +1,22 @@
 """Which query a thing is learnt by, and how far its answer is from it: Mask2Former's matching and losses (Cheng 2022, sections
 3.2.3 and 3.3), with boxes as DETR has them (Carion 2020, section 3.2).
 
-Shapes: Q queries, I things, K classes, P points of a frame, h w pixels of mask logits.
+Shapes: B batch, Q queries, I things of a batch, K classes, M pairs of a query and a thing, P points of a frame, h w pixels of
+mask logits, H W of the input.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from edgeprune.model.heads.instance import corners
+from edgeprune.model.heads.instance import Answers, corners
 
 CLASS_WEIGHT, MASK_WEIGHT, DICE_WEIGHT, BOX_WEIGHT, OVERLAP_WEIGHT = 2.0, 5.0, 5.0, 5.0, 2.0
 MATCHED_POINTS, LEARNT_POINTS = 4096, 2048
@@ -21,68 +26,112 @@ FAR = 1e4  # a cost that is no number, or larger
 
 @dataclass
 class Things:
-    """What there is to be found in one frame.
+    """What there is to be found in a batch, frame after frame.
 
     Attributes:
+        counts: how many there are in each frame.
         classes_I: int64.
         masks_IHW: 0 or 1, bytes, at the input's own pixels.
         boxes_I4: centre, width and height as shares of the input.
     """
 
+    counts: list[int]
     classes_I: Tensor
     masks_IHW: Tensor
     boxes_I4: Tensor
 
+    @cached_property
+    def frame_I(self) -> Tensor:
+        """The frame of each."""
+        frames = np.repeat(np.arange(len(self.counts)), self.counts)
+        return torch.from_numpy(frames).to(self.classes_I.device)
+
+
+@dataclass
+class Pairs:
+    """Queries and the things that they are to find: query `query_M` of frame `frame_M`, thing `thing_M` of the batch's."""
+
+    frame_M: Tensor
+    query_M: Tensor
+    thing_M: Tensor
+
 
 @torch.no_grad()
-def match(logits_QK1: Tensor, boxes_Q4: Tensor, masks_Qhw: Tensor, things: Things) -> tuple[Tensor, Tensor]:
-    """The queries and the things that belong together at the least cost, as two rows of indices: min(Q, I) pairs.
+def match(answers: Answers, things: Things) -> list[Pairs]:
+    """For each of the answers the queries and the things that belong together at the least cost: of each frame as many pairs as
+    it has things, or as there are queries where these are fewer (Kuhn 1955, by scipy on the host, which waits for the device
+    once).
 
-    Costs are those of `distances`, at points that all pairs share, with the class's probability in place of its logarithm; what is
-    no number costs FAR, so that a diverging model is matched and its loss says so.
+    Costs are those of `distances`, at points that all pairs of a frame share, with the class's probability in place of its
+    logarithm; what is no number costs FAR, so that a diverging model is matched and its loss says so.
     """
-    if not len(things.classes_I):
-        none = torch.zeros(0, dtype=torch.int64, device=logits_QK1.device)
-        return none, none
-    points_P2 = torch.rand(MATCHED_POINTS, 2, device=masks_Qhw.device)
-    said_QP, truth_IP = mask_at(masks_Qhw.float(), points_P2), truth_at(things.masks_IHW, points_P2)
-    cost_QI = -CLASS_WEIGHT * logits_QK1.float().softmax(-1)[:, things.classes_I]
-    cost_QI = cost_QI + MASK_WEIGHT * _cross_entropies(said_QP, truth_IP)
-    cost_QI = cost_QI + DICE_WEIGHT * _dice_distances(said_QP.sigmoid(), truth_IP)
-    cost_QI = cost_QI + BOX_WEIGHT * torch.cdist(boxes_Q4.float(), things.boxes_I4, p=1)
-    cost_QI = cost_QI - OVERLAP_WEIGHT * overlap(boxes_Q4.float()[:, None], things.boxes_I4[None])
-    finite_QI = torch.nan_to_num(cost_QI, nan=FAR, posinf=FAR, neginf=-FAR).clamp(-FAR, FAR)
-    queries, found = linear_sum_assignment(finite_QI.cpu().numpy())
-    device = logits_QK1.device
-    return torch.as_tensor(queries, device=device), torch.as_tensor(found, device=device)
+    each = zip(answers.logits, answers.boxes, answers.masks, strict=True)
+    found = _assign([cost_QI for answer in each for cost_QI in costs(*answer, things)])
+    frames, firsts = len(things.counts), np.cumsum([0, *things.counts[:-1]])
+    pairs = []
+    for start in range(0, len(found), frames):
+        own = found[start : start + frames]
+        frame_M = np.repeat(np.arange(frames), [len(queries) for queries, _ in own])
+        query_M = np.concatenate([queries for queries, _ in own])
+        thing_M = np.concatenate([first + indices for first, (_, indices) in zip(firsts, own, strict=True)])
+        on_device = torch.from_numpy(np.stack((frame_M, query_M, thing_M))).to(things.classes_I.device)
+        pairs.append(Pairs(*on_device.unbind()))
+    return pairs
 
 
-def distances(boxes_M4: Tensor, masks_Mhw: Tensor, things: Things, found_M: Tensor) -> Tensor:
-    """How far M queries are from the things that they are matched with, the sum over them: masks by cross-entropy and Dice at the
-    points where they are least sure, boxes by their corners' distance and overlap."""
-    if not len(found_M):
+def costs(logits_BQK1: Tensor, boxes_BQ4: Tensor, masks_BQhw: Tensor, things: Things) -> list[Tensor]:
+    """Of each frame what every query costs for every one of its things, (Q, I), finite."""
+    points_BP2 = torch.rand(len(logits_BQK1), MATCHED_POINTS, 2, device=logits_BQK1.device)
+    said_BQP = masks_at(masks_BQhw.float(), points_BP2)
+    truth_IP = truth_at(things.masks_IHW, points_BP2[things.frame_I])
+    p_BQK1, boxes_BQ4 = logits_BQK1.float().softmax(-1), boxes_BQ4.float()
+    of_frames = zip(*(of_I.split(things.counts) for of_I in (things.classes_I, things.boxes_I4, truth_IP)), strict=True)
+    found = []
+    for index, (class_I, box_I4, of_frame_IP) in enumerate(of_frames):
+        cost_QI = -CLASS_WEIGHT * p_BQK1[index][:, class_I]
+        cost_QI = cost_QI + MASK_WEIGHT * cross_entropies(said_BQP[index], of_frame_IP)
+        cost_QI = cost_QI + DICE_WEIGHT * dice_distances(said_BQP[index].sigmoid(), of_frame_IP)
+        cost_QI = cost_QI + BOX_WEIGHT * (boxes_BQ4[index][:, None] - box_I4).abs().sum(-1)
+        cost_QI = cost_QI - OVERLAP_WEIGHT * overlap(boxes_BQ4[index][:, None], box_I4[None])
+        found.append(torch.nan_to_num(cost_QI, nan=FAR, posinf=FAR, neginf=-FAR).clamp(-FAR, FAR))
+    return found
+
+
+def _assign(costs: Sequence[Tensor]) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Of each matrix (Q, I) the rows and columns of its cheapest pairs."""
+    flat = torch.cat([cost_QI.flatten() for cost_QI in costs]).cpu().numpy()
+    ends = np.cumsum([cost_QI.numel() for cost_QI in costs])
+    parts = zip(costs, np.split(flat, ends[:-1]), strict=True)
+    return [linear_sum_assignment(part.reshape(cost_QI.shape)) for cost_QI, part in parts]
+
+
+def distances(boxes_BQ4: Tensor, masks_BQhw: Tensor, things: Things, pairs: Pairs) -> Tensor:
+    """How far queries are from the things that they are to find, the sum over the pairs: masks by cross-entropy and Dice at the
+    points where they are least sure, boxes by their sides' distance and overlap."""
+    boxes_M4 = boxes_BQ4[pairs.frame_M, pairs.query_M].float()
+    masks_Mhw = masks_BQhw[pairs.frame_M, pairs.query_M].float()
+    if not len(pairs.thing_M):
         return (boxes_M4.sum() + masks_Mhw.sum()) * 0.0
-    truth_MHW, box_M4 = things.masks_IHW[found_M], things.boxes_I4[found_M]
     with torch.no_grad():
-        points_MP2 = uncertain_points(masks_Mhw.float())
-        truth_MP = truth_of_each(truth_MHW, points_MP2)
-    said_MP = mask_of_each(masks_Mhw.float(), points_MP2)
+        points_MP2 = uncertain_points(masks_Mhw)
+        truth_MP = truth_at(things.masks_IHW[pairs.thing_M], points_MP2)
+    said_MP = masks_at(masks_Mhw[:, None], points_MP2)[:, 0]
     entropy_M = F.binary_cross_entropy_with_logits(said_MP, truth_MP, reduction="none").mean(1)
     p_MP = said_MP.sigmoid()
     dice_M = 1 - (2 * (p_MP * truth_MP).sum(1) + 1) / (p_MP.sum(1) + truth_MP.sum(1) + 1)
-    corner_M = (boxes_M4.float() - box_M4).abs().sum(1)
-    overlap_M = overlap(boxes_M4.float(), box_M4)
-    each_M = MASK_WEIGHT * entropy_M + DICE_WEIGHT * dice_M + BOX_WEIGHT * corner_M + OVERLAP_WEIGHT * (1 - overlap_M)
+    box_M4 = things.boxes_I4[pairs.thing_M]
+    side_M, overlap_M = (boxes_M4 - box_M4).abs().sum(1), overlap(boxes_M4, box_M4)
+    each_M = MASK_WEIGHT * entropy_M + DICE_WEIGHT * dice_M + BOX_WEIGHT * side_M + OVERLAP_WEIGHT * (1 - overlap_M)
     return each_M.sum()
 
 
-def _cross_entropies(said_QP: Tensor, truth_IP: Tensor) -> Tensor:
-    """Binary cross-entropy of every query with every thing, mean over the points: (Q, I)."""
+def cross_entropies(said_QP: Tensor, truth_IP: Tensor) -> Tensor:
+    """Binary cross-entropy of every query's logits with every thing, mean over the points: (Q, I)."""
     inside_QP, outside_QP = F.softplus(-said_QP), F.softplus(said_QP)
     return (inside_QP @ truth_IP.T + outside_QP @ (1 - truth_IP).T) / said_QP.shape[1]
 
 
-def _dice_distances(p_QP: Tensor, truth_IP: Tensor) -> Tensor:
+def dice_distances(p_QP: Tensor, truth_IP: Tensor) -> Tensor:
     """1 - Dice of every query with every thing (Milletari 2016, with one added above and below): (Q, I)."""
     both_QI = 2 * (p_QP @ truth_IP.T)
     return 1 - (both_QI + 1) / (p_QP.sum(1)[:, None] + truth_IP.sum(1)[None] + 1)
@@ -91,46 +140,38 @@ def _dice_distances(p_QP: Tensor, truth_IP: Tensor) -> Tensor:
 def overlap(ours_4: Tensor, theirs_4: Tensor) -> Tensor:
     """Generalized intersection over union of boxes (..., 4), -1 to 1 (Rezatofighi 2019)."""
     a_4, b_4 = corners(ours_4), corners(theirs_4)
-    inner = (torch.minimum(a_4[..., 2:], b_4[..., 2:]) - torch.maximum(a_4[..., :2], b_4[..., :2])).clamp_min(0).prod(-1)
-    outer = (torch.maximum(a_4[..., 2:], b_4[..., 2:]) - torch.minimum(a_4[..., :2], b_4[..., :2])).prod(-1)
-    union = ours_4[..., 2:].prod(-1) + theirs_4[..., 2:].prod(-1) - inner
+    inner = _area((torch.minimum(a_4[..., 2:], b_4[..., 2:]) - torch.maximum(a_4[..., :2], b_4[..., :2])).clamp_min(0))
+    outer = _area(torch.maximum(a_4[..., 2:], b_4[..., 2:]) - torch.minimum(a_4[..., :2], b_4[..., :2]))
+    union = _area(ours_4[..., 2:]) + _area(theirs_4[..., 2:]) - inner
     return inner / union.clamp_min(1e-6) - (outer - union) / outer.clamp_min(1e-6)
 
 
-def mask_at(masks_Qhw: Tensor, points_P2: Tensor) -> Tensor:
-    """Logits (Q, P) at points x, y in 0 to 1 that all share, bilinearly."""
-    grid_11P2 = (2 * points_P2 - 1)[None, None]
-    return F.grid_sample(masks_Qhw[None], grid_11P2, align_corners=False)[0, :, 0]
+def _area(sides_2: Tensor) -> Tensor:
+    return sides_2[..., 0] * sides_2[..., 1]  # the gradient of `prod` reads whether there is a zero
 
 
-def mask_of_each(masks_Mhw: Tensor, points_MP2: Tensor) -> Tensor:
-    """Logits (M, P), each mask at points of its own."""
-    return F.grid_sample(masks_Mhw[:, None], (2 * points_MP2 - 1)[:, None], align_corners=False)[:, 0, 0]
+def masks_at(masks_NChw: Tensor, points_NP2: Tensor) -> Tensor:
+    """Logits (N, C, P) of C masks of each of N at points x, y in 0 to 1 that they share, bilinearly; at the edge of the frame
+    those of the last pixel."""
+    grid_N1P2 = (2 * points_NP2 - 1)[:, None]
+    return F.grid_sample(masks_NChw, grid_N1P2, padding_mode="border", align_corners=False)[:, :, 0]
 
 
-def truth_at(masks_IHW: Tensor, points_P2: Tensor) -> Tensor:
-    """Of the pixel under each point 0 or 1, (I, P), in float."""
+def truth_at(masks_IHW: Tensor, points_IP2: Tensor) -> Tensor:
+    """0 or 1 of the pixel under each point of each mask, (I, P), in float."""
     height, width = masks_IHW.shape[-2:]
-    row_P = (points_P2[:, 1] * height).long().clamp_max(height - 1)
-    column_P = (points_P2[:, 0] * width).long().clamp_max(width - 1)
-    return masks_IHW[:, row_P, column_P].float()
-
-
-def truth_of_each(masks_MHW: Tensor, points_MP2: Tensor) -> Tensor:
-    """As `truth_at`, each mask at points of its own."""
-    height, width = masks_MHW.shape[-2:]
-    row_MP = (points_MP2[..., 1] * height).long().clamp_max(height - 1)
-    column_MP = (points_MP2[..., 0] * width).long().clamp_max(width - 1)
-    return masks_MHW.flatten(1).gather(1, row_MP * width + column_MP).float()
+    row_IP = (points_IP2[..., 1] * height).long().clamp_max(height - 1)
+    column_IP = (points_IP2[..., 0] * width).long().clamp_max(width - 1)
+    return masks_IHW.flatten(1).gather(1, row_IP * width + column_IP).float()
 
 
 def uncertain_points(masks_Mhw: Tensor) -> Tensor:
-    """LEARNT_POINTS points (M, P, 2) of each mask: UNCERTAIN_SHARE of them those where its logit is nearest to 0, of OVERSAMPLED
-    times as many drawn at random, the rest at random (Kirillov 2020, "PointRend", section 4.3)."""
+    """LEARNT_POINTS points (M, P, 2) of each mask: UNCERTAIN_SHARE of them those where its logit is nearest to 0, of
+    OVERSAMPLED times as many drawn at random, the rest at random (Kirillov 2020, "PointRend", section 4.3)."""
     masks, device = len(masks_Mhw), masks_Mhw.device
     sure = round(UNCERTAIN_SHARE * LEARNT_POINTS)
     drawn_MP2 = torch.rand(masks, OVERSAMPLED * LEARNT_POINTS, 2, device=device)
-    near_MP = -mask_of_each(masks_Mhw, drawn_MP2).abs()
+    near_MP = -masks_at(masks_Mhw[:, None], drawn_MP2)[:, 0].abs()
     place_MP = near_MP.topk(sure, dim=1).indices
     chosen_MP2 = drawn_MP2.gather(1, place_MP[..., None].expand(-1, -1, 2))
     return torch.cat((chosen_MP2, torch.rand(masks, LEARNT_POINTS - sure, 2, device=device)), dim=1)

@@ -8,6 +8,8 @@ from torch import nn
 from edgeprune.model.network import Network
 from edgeprune.train.recipe import Phase
 
+EMBEDDINGS = ("pos_embed", "extra_tokens", "head.query", "head.query_position")
+
 
 def make_optimiser(model: Network, phase: Phase) -> torch.optim.AdamW:
     """Parameter groups by (layer, weight decay or none), of what is not frozen. Layer i of L learns at lr * layer_decay **
@@ -18,8 +20,8 @@ def make_optimiser(model: Network, phase: Phase) -> torch.optim.AdamW:
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        # norms, biases, scales and positions are not pulled toward zero
-        decays = parameter.ndim > 1 and name not in ("pos_embed", "extra_tokens") and "_quantizer" not in name
+        # norms, biases, scales, positions and queries are not pulled toward zero
+        decays = parameter.ndim > 1 and name not in EMBEDDINGS and "_quantizer" not in name
         groups.setdefault((model.layer_of(name), decays), []).append(parameter)
     return torch.optim.AdamW(
         [

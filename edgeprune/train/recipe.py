@@ -116,7 +116,7 @@ class Phase(Strict):
         le=1,
         description="each block learns at so many times the rate of the next; 0.65 to 0.8 for pretrained",
     )
-    weight_decay: float = Field(0.05, ge=0, description="AdamW's; not of norms, biases, scales and positions")
+    weight_decay: float = Field(0.05, ge=0, description="AdamW's; not of norms, biases, scales, positions and queries")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the phase")
     clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; null: as it comes")
     drop_path: float = Field(
@@ -131,7 +131,10 @@ class Phase(Strict):
     ohem: OhemSpec | None = Field(None, description="see below; null: the cross-entropy sees every labelled pixel")
     auxiliary: AuxiliarySpec | None = Field(None, description="see below; null: the main head alone")
     distill: float = Field(
-        0.0, ge=0, description="weight of the distance to the teacher's class probabilities; it needs the same classes"
+        0.0,
+        ge=0,
+        description="weight of the distance to the teacher's class probabilities, or of things to its answers, query by query; "
+        "it needs the same classes",
     )
     distill_tokens: float = Field(
         0.0,

@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 RECIPE, ENVIRONMENT, METRICS, CURVES = "recipe.yaml", "environment.json", "metrics.csv", "curves.png"
 COLOURS = ("#3b6fb6", "#d1602b", "#4c9a6a", "#8a5fa8", "#b8912c", "#555555")  # of phases, in turn
 
+FIGURES = {"miou": "mIoU", "mask_ap": "mask AP"}  # of validations, by the names that rows have them under
+
 Rows = Sequence[Mapping[str, float]]
 
 
@@ -130,12 +132,14 @@ def plot_histories(runs: Mapping[str, Mapping[str, Rows]], path: Path) -> None:
             label = phase if len(runs) == 1 else run if not index else None
             steps = [begun + row["step"] for row in rows]
             above.plot(steps, [row["loss"] for row in rows], "-o", ms=2.5, lw=1.2, color=colour, label=label)
-            scored = [(begun + row["step"], 100 * row["miou"]) for row in rows if "miou" in row]
+            scored = [(begun + row["step"], 100 * row[key]) for row in rows for key in FIGURES if key in row]
             if scored:
                 below.plot(*zip(*scored, strict=True), "-o", ms=3.5, lw=1.2, color=colour)
             begun = int(steps[-1])
     above.set(ylabel="loss")
-    below.set(ylabel="mIoU (%)", xlabel="step")
+    every = [row for histories in runs.values() for rows in histories.values() for row in rows]
+    found = [name for key, name in FIGURES.items() if any(key in row for row in every)]
+    below.set(ylabel=f"{' and '.join(found) or 'score'} (%)", xlabel="step")
     for axes in (above, below):
         style(axes)
     above.legend(frameon=False, fontsize=8, ncols=6, loc="lower right", bbox_to_anchor=(1, 1))  # over no point

@@ -21,7 +21,7 @@ from edgeprune.data.preprocess import Preprocess
 from edgeprune.model.network import Network
 from edgeprune.train.average import WeightAverage
 from edgeprune.train.backend import Backend
-from edgeprune.train.batches import Mixture, MixtureSampler, OwnParts, load_batches, open_mix
+from edgeprune.train.batches import Mixture, MixtureSampler, OwnParts, load_batches, open_mix, to_device
 from edgeprune.train.best import Best
 from edgeprune.train.divergence import LossWatch
 from edgeprune.train.fingerprint import contents_of, difference, settings_digest
@@ -42,7 +42,7 @@ from edgeprune.train.resume import (
 )
 from edgeprune.train.run_folder import write_metrics
 from edgeprune.train.start import card_of, start_model
-from edgeprune.train.tasks import make_task
+from edgeprune.train.tasks import make_task, reads_things
 from edgeprune.train.tasks.task import Targets
 from edgeprune.train.teachers import load_teachers
 from edgeprune.train.tensorboard import EventFile
@@ -69,7 +69,8 @@ class Trainer:
         self.run, self.recipe, self.phase, self.steps = run, run.recipe, run.phase, run.phase.steps
         self.backend = backend
         self.state, saved = self._find_state()
-        sets, self.splits = open_mix(self.phase.data, cache, self.recipe.held_out)
+        things = reads_things(self.recipe, self.phase)
+        sets, self.splits = open_mix(self.phase.data, cache, self.recipe.held_out, things)
         self.card = card_of(run, sets[0])
         self.model, self.started_from = self._start(resumes=saved is not None)
         net = learner(self.model, self.phase)
@@ -106,8 +107,10 @@ class Trainer:
                 break
 
     def step(self, step: int, batch: Batch) -> None:
-        """One step of gradient descent. The host issues it and waits for nothing: no value is read from the device."""
+        """One step of gradient descent. The host issues it and waits for nothing: no value is read from the device, but by a
+        task that learns things, which are matched on the host."""
         torch.manual_seed(self.run.seed_of(step, self.backend.index))
+        self.task.before_step(self.model, step / self.steps)
         batch = [self.task.augment(images_B3HW, targets) for images_B3HW, targets in batch]
         self.optimiser.zero_grad(set_to_none=True)
         losses: list[Tensor] = []
@@ -122,7 +125,7 @@ class Trainer:
                         progress=step / self.steps if self.phase.kind == "sparse" else 1.0,
                     )
                     taught = self.teachers.teach(images_B3HW)
-                loss = share * self.task.loss(prediction, targets)
+                loss = (share * self.task.loss(prediction, targets)).sum()
                 if taught is not None:
                     loss = loss + self.task.distance(prediction, taught)
                 loss = loss + prediction.masked.loss.float()
@@ -139,9 +142,10 @@ class Trainer:
 
     def _shares(self, batch: Batch) -> Tensor:
         """What each part's loss counts for, (A,), with a mean of 1 over all parts of all processes: the more of its targets
-        there is to learn, the more. A mean over labelled pixels is then one over those of the whole batch."""
+        there is to learn, the more. A mean over labelled pixels is then one over those of the whole batch. Where a task counts
+        for each of its terms, so it is of each: (A, terms)."""
         counted_A = torch.stack([self.task.counted(targets) for _, targets in batch])
-        return counted_A / self.backend.gather(counted_A).mean().clamp_min(1e-6)
+        return counted_A / self.backend.gather(counted_A).mean((0, 1)).clamp_min(1e-6)
 
     def _rate(self, step: int) -> float:
         return self.state.rate * learning_rate(self.phase, step, self.steps)
@@ -153,10 +157,10 @@ class Trainer:
             self.phase.data, sizes, self.phase.batch, self.steps, self.recipe.seed, self.state.step
         )
         own = OwnParts(sampler, accumulate, self.backend.index, self.backend.processes)
-        mixture = Mixture(self.splits, Preprocess.of(self.recipe.model), self.task.ignore_index)
+        mixture = Mixture(self.splits, Preprocess.of(self.recipe.model), self.task.ignore_index, self.task.things)
         loaded = load_batches(mixture, own, self.recipe.workers, device.type == "cuda")
         while parts := list(islice(loaded, accumulate)):
-            yield [tuple(part.to(device, non_blocking=True) for part in pair) for pair in parts]  # type: ignore[misc]
+            yield [(to_device(images_B3HW, device), to_device(targets, device)) for images_B3HW, targets in parts]
 
     def _start(self, resumes: bool) -> tuple[Network, str]:
         """What is trained, on the device, with the weights that the phase begins with; and where these are from."""

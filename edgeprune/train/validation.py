@@ -4,6 +4,7 @@ Shapes: B batch, K classes, H W pixels.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -59,17 +60,14 @@ def score(
     """
     device = next(model.parameters()).device
     metric = _jaccard(data_set).to(device)
-    if select is None and model.policy.gated:
-        select = select_top(model.policy.schedule.target_candidates)
+    select = select or best_tokens(model)
     chosen = spread(len(samples), frames)
     preprocess = Preprocess.of(model.spec)
-    training = [module for module in model.modules() if module.training]  # what is frozen is not
-    model.eval()
     processed: list[float] = []
     exact = Scores(data_set.names, data_set.ignore_index, None, data_set.things)
     seen = torch.zeros(len(data_set.names), dtype=torch.bool)
     fitted = (preprocess.fit_sample(samples[index], data_set.ignore_index) for index in chosen)
-    with torch.no_grad():
+    with evaluating(model):
         for images_B3HW, labels_BHW in batches(fitted, batch):
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 prediction = model(images_B3HW.to(device), select)
@@ -85,8 +83,6 @@ def score(
             processed += [
                 model.policy.schedule.relative_token_layers(shares_G) for shares_G in zip(*shares_GB, strict=True)
             ]
-    for module in training:
-        module.training = True
     if not seen.any():
         raise InputError(
             f"no pixel of {len(chosen)} labels of data set {data_set.name!r} is of a class; see `edgeprune data lint`"
@@ -99,6 +95,22 @@ def score(
         boundary_f=result["boundary_f"],
         small_things_miou=result["small_things_miou"],
     )
+
+
+@contextmanager
+def evaluating(model: Network) -> Iterator[None]:
+    """The model in evaluation mode, without gradients; what of it was in training mode is so again after."""
+    training = [module for module in model.modules() if module.training]  # what is frozen is not
+    model.eval()
+    with torch.no_grad():
+        yield
+    for module in training:
+        module.training = True
+
+
+def best_tokens(model: Network) -> Select | None:
+    """Gates keep the best tokens at the target ratios; None where there are none."""
+    return select_top(model.policy.schedule.target_candidates) if model.policy.gated else None
 
 
 def _jaccard(data_set: DataSet) -> "MulticlassJaccardIndex":
@@ -123,9 +135,9 @@ def upscale_labels(classes_BHW: Tensor, size: tuple[int, int] | torch.Size) -> T
     return torch.nn.functional.interpolate(classes_BHW[:, None].float(), size=tuple(size), mode="nearest")[:, 0].long()
 
 
-def open_validation(spec: Validation) -> tuple[DataSet, Samples]:
-    """The frames that training is watched on."""
+def open_validation(spec: Validation, things: bool = False) -> tuple[DataSet, Samples]:
+    """The frames that training is watched on, with their things where these are asked for."""
     data_set = load_data_set(spec.data)
     if spec.held_out is not None:
-        return data_set, spec.held_out.take()
-    return data_set, open_split(data_set, spec.split, spec.include, spec.exclude)
+        return data_set, spec.held_out.take(things)
+    return data_set, open_split(data_set, spec.split, spec.include, spec.exclude, things=things)

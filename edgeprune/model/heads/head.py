@@ -39,6 +39,10 @@ class Head(nn.Module, ABC):
         super().__init__()
         self.label_stride = spec.label_stride
 
+    def initialise(self) -> None:
+        """Weights to begin with of what is not to begin as the network's other linears, which have theirs before."""
+        return
+
     @property
     @abstractmethod
     def outputs(self) -> tuple[str, ...]:
@@ -68,3 +72,7 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def sure(self, raw: Raw) -> Tensor | None:
         """True for the entries of the first frame's outputs that rounding alone does not change; None: for all."""
+
+    @abstractmethod
+    def label_map(self, raw: Raw) -> Tensor:
+        """The class of each pixel of the first frame, (h, w), at the label stride; 255 where it has none. For pictures."""

@@ -1,9 +1,10 @@
 """The instance task: tokens -> things, each with a class, a score, a box and a mask, by queries (Cheng 2022, "Masked-attention
 Mask Transformer", Mask2Former) that read the tokens and are multiplied with pixel embeddings at stride 4.
 
-Without NMS: two queries learn not to say the same thing, for a label is given to one of them alone (`train/matching.py`). Masked
-attention (section 3.2.1 there) helps the queries to find their things while they learn, and is annealed away (Kerssies 2025, "Your
-ViT is Secretly an Image Segmentation Model", section 3.2): the graph has plain attention, and no mask in the middle.
+Without NMS: two queries learn not to say the same thing, for a label is given to one of them alone (`train/matching.py`).
+Masked attention (section 3.2.1 there) helps the queries to find their things while they learn, and is annealed away (Kerssies
+2025, "Your ViT is Secretly an Image Segmentation Model", mask annealing): the graph has plain attention, and no mask in the
+middle.
 
 Shapes: B batch, N tokens of the grid (Gh x Gw), D width, Q queries, C channels of a query, E of a pixel embedding, K classes, T
 things that a graph gives, h w pixels at stride 4.
@@ -21,12 +22,14 @@ from edgeprune.model.blocks import gelu
 from edgeprune.model.heads.head import Head
 from edgeprune.model.heads.semantic import CHANNELS, smooth, upsample
 from edgeprune.model.spec import ModelSpec
+from edgeprune.runtime.tasks.semantic import NO_CLASS
 
 STRIDE = 4  # of the masks
 LAYERS = 3
 WIDTH, HEADS = 128, 2  # of the queries; a head has 64, which every engine fuses
 MOST_THINGS = 100  # that a graph gives, as COCO's metric counts
 LEAST_WAVES, MOST_WAVES = 0.5, 16.0  # over the input, of the positions of tokens
+SHOWN_SCORE, INSIDE = 0.5, 128  # of a thing in a label map, and of a pixel in its mask, from which on they count
 
 
 @dataclass
@@ -44,6 +47,11 @@ class Answers:
     boxes: list[Tensor]
     masks: list[Tensor]
 
+    def of_frame(self, index: int) -> "Answers":
+        """The last answer to one frame of the batch, as a batch of one."""
+        one = slice(index, index + 1)
+        return Answers([self.logits[-1][one]], [self.boxes[-1][one]], [self.masks[-1][one]])
+
 
 class QueryHead(Head):
     """Q learnt queries through LAYERS layers: each reads the tokens, then the other queries, then thinks for itself."""
@@ -55,7 +63,7 @@ class QueryHead(Head):
         super().__init__(width, spec, skip_channels)
         self.label_stride = STRIDE  # a label map is drawn of the masks
         self.patch, (at8, at4) = spec.patch, CHANNELS[spec.convolutions]
-        self.classes, queries = spec.classes, spec.queries
+        self.classes, self.queries = spec.classes, spec.queries
         self.reduce = nn.Linear(width, WIDTH)
         self.coarse = nn.Conv2d(WIDTH, at8, 1)
         self.skip8 = nn.Conv2d(skip_channels[1], at8, 1) if skip_channels else None
@@ -64,24 +72,31 @@ class QueryHead(Head):
         self.narrow = nn.Conv2d(at8, at4, 1)
         self.smooth4 = smooth(at4)
         self.embed = nn.Conv2d(at4, at4, 1)
-        self.query = nn.Parameter(torch.empty(queries, WIDTH))
-        self.query_position = nn.Parameter(torch.empty(queries, WIDTH))
+        self.query = nn.Parameter(torch.randn(self.queries, WIDTH))
+        self.query_position = nn.Parameter(torch.randn(self.queries, WIDTH))
         self.layers = nn.ModuleList(QueryLayer() for _ in range(LAYERS))
         self.norm = nn.LayerNorm(WIDTH, eps=1e-6)
         self.classify = nn.Linear(WIDTH, spec.classes + 1)
         self.place = _perceptron(4)
         self.outline = _perceptron(at4)
-        nn.init.normal_(self.query)
-        nn.init.normal_(self.query_position)
         # of each pair of query and class, in the order of a flattened (Q, K), which no graph has to divide for
-        numbers = torch.arange(queries * spec.classes)
+        numbers = torch.arange(self.queries * spec.classes)
         self.register_buffer("query_numbers", numbers // spec.classes, persistent=False)
         self.register_buffer("class_numbers", (numbers % spec.classes).int(), persistent=False)
-        self.masked = 0.0  # the probability that a layer's attention is masked in training; see `train/tasks/instance.py`
+        self.masked = (
+            0.0  # the probability that a query's attention is masked in training; see `train/tasks/instance.py`
+        )
 
     @property
     def outputs(self) -> tuple[str, ...]:
         return ("classes", "scores", "boxes", "masks")
+
+    def initialise(self) -> None:
+        """Linears as those of Mask2Former's decoder (Glorot 2010): with the small weights of a ViT's all queries would say the
+        same for long."""
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear) and name != "reduce":
+                nn.init.xavier_uniform_(module.weight)
 
     def forward(self, x_BND: Tensor, grid: tuple[int, int], skips: Sequence[Tensor]) -> Answers:
         memory_BNC = self.reduce(x_BND)
@@ -118,18 +133,19 @@ class QueryHead(Head):
         x_BQC = self.norm(queries_BQC)
         masks_BQP = self.outline(x_BQC) @ pixels_BEhw.flatten(2)
         answers.logits.append(self.classify(x_BQC))
-        answers.boxes.append(self.place(x_BQC).sigmoid())
+        answers.boxes.append(self.place(x_BQC).float().sigmoid())  # bfloat16 has two digits for a coordinate
         answers.masks.append(masks_BQP.unflatten(2, pixels_BEhw.shape[-2:]))
 
     def _attended(self, answers: Answers, grid: tuple[int, int]) -> Tensor | None:
-        """True for the tokens (B, Q, N) that a query may read: where its mask is, or everywhere if it is nowhere; None: all.
-        Drawn anew for each layer, on the host."""
-        if not self.training or self.masked == 0.0 or torch.rand(()).item() >= self.masked:
+        """True for the tokens (B, Q, N) that a query may read: where its mask is, or everywhere if it is nowhere; a query whose
+        attention is not masked, which is drawn anew for each layer, reads them all. None: so does every query."""
+        if not self.training or self.masked == 0.0:
             return None
         with torch.no_grad():
             coarse_BQhw = F.interpolate(answers.masks[-1].float(), grid, mode="bilinear", align_corners=False)
             inside_BQN = coarse_BQhw.flatten(2) > 0
-            return inside_BQN | ~inside_BQN.any(dim=-1, keepdim=True)
+            plain_BQ = torch.rand(inside_BQN.shape[:2], device=inside_BQN.device) >= self.masked
+            return inside_BQN | (plain_BQ | ~inside_BQN.any(dim=-1))[..., None]
 
     def with_early_exits(self, raw: Answers, frozen_BNK: Tensor, open_BN: Tensor, grid: tuple[int, int]) -> Answers:
         """The queries read the features that tokens left with; which class those would have had is no thing's."""
@@ -137,16 +153,16 @@ class QueryHead(Head):
 
     def decide(self, raw: Answers) -> tuple[Tensor, ...]:
         """`classes` (T) ids, `scores` (T), `boxes` (T, 4) left, top, right, bottom as shares of the input, `masks` (T, h, w) in
-        steps of 1/255, best score first.
+        steps of 1/255, best score first; T is the number of queries, at most MOST_THINGS.
 
-        A thing is a query and a class; its score the class's probability times the mask's mean one inside (Cheng 2021,
-        "MaskFormer", section 3.4).
+        A thing is a query and a class; its score the class's probability times the mask's mean one inside, as Mask2Former's
+        code scores (`instance_inference`).
         """
-        inside_QP, of_class_QK = self._mask_probabilities(raw), raw.logits[-1][0].softmax(-1)[:, :-1]
+        inside_QP, of_class_QK = self._mask_probabilities(raw), raw.logits[-1][0].float().softmax(-1)[:, :-1]
         covered_QP = (inside_QP > 0.5).to(inside_QP.dtype)
         sure_Q = (inside_QP * covered_QP).sum(-1) / (covered_QP.sum(-1) + 1e-6)
         score_QK = of_class_QK * sure_Q[:, None]
-        score_T, place_T = score_QK.flatten().topk(min(MOST_THINGS, score_QK.shape[0]))
+        score_T, place_T = score_QK.flatten().topk(min(MOST_THINGS, self.queries))
         query_T, class_T = self.query_numbers[place_T], self.class_numbers[place_T]
         levels_TP = (255 * inside_QP[query_T]).round().to(torch.int32)
         return class_T, score_T, corners(raw.boxes[-1][0])[query_T], levels_TP.unflatten(1, raw.masks[-1].shape[-2:])
@@ -161,6 +177,14 @@ class QueryHead(Head):
 
     def sure(self, raw: Answers) -> None:
         return None
+
+    def label_map(self, raw: Answers) -> Tensor:
+        """Things of a score of at least SHOWN_SCORE, the best over the others; NO_CLASS where there is none."""
+        class_T, score_T, _, levels_Thw = self.decide(raw)
+        label_hw = torch.full_like(levels_Thw[0], int(NO_CLASS), dtype=torch.uint8)
+        for index in reversed(range(int((score_T >= SHOWN_SCORE).sum()))):
+            label_hw[levels_Thw[index] >= INSIDE] = class_T[index].to(torch.uint8)
+        return label_hw
 
 
 class QueryLayer(nn.Module):
@@ -188,7 +212,9 @@ class QueryAttention(nn.Module):
         super().__init__()
         self.q, self.k, self.v, self.proj = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
 
-    def forward(self, query_BQC: Tensor, key_BNC: Tensor, value_BNC: Tensor, attended_BQN: Tensor | None = None) -> Tensor:
+    def forward(
+        self, query_BQC: Tensor, key_BNC: Tensor, value_BNC: Tensor, attended_BQN: Tensor | None = None
+    ) -> Tensor:
         """`attended_BQN`: True for what a query may read; None: all."""
         q_BHQE, k_BHNE, v_BHNE = (
             linear(x_BNC).unflatten(-1, (HEADS, -1)).transpose(1, 2)

@@ -94,6 +94,9 @@ class PyramidHead(Head):
         best_2HW = raw[0].topk(2, dim=0).values
         return best_2HW[0] - best_2HW[1] > MARGIN
 
+    def label_map(self, raw: Tensor) -> Tensor:
+        return raw[:1].argmax(dim=1)[0]
+
 
 def confidence(raw: Tensor, best_BHW: Tensor) -> Tensor:
     """How far each pixel's most probable class is before the next, p1 - p2 of the softmax over classes: (B, H, W) in whole

@@ -3,6 +3,9 @@
 Shapes: B batch, I things, P planes of eight things each, Q queries, K classes, H W pixels, h w of mask logits.
 """
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,92 +17,108 @@ from edgeprune.model.heads.instance import Answers, QueryHead
 from edgeprune.model.network import Network, Prediction
 from edgeprune.train.augment import Augment
 from edgeprune.train.losses import distance_to_tokens
-from edgeprune.train.matching import Things, distances, match
+from edgeprune.train.matching import BOX_WEIGHT, CLASS_WEIGHT, MASK_WEIGHT, Pairs, Things, distances, match
 from edgeprune.train.recipe import Phase, Recipe
+from edgeprune.train.tasks.instance_checks import begins_anew, check_things
+from edgeprune.train.tasks.instance_scores import score_things
 from edgeprune.train.tasks.task import Taught
+from edgeprune.train.validation import open_validation
 
-MOST_THINGS = 64  # of a frame that are learnt, the largest
 LEAST_PIXELS = 4  # of a thing, at the input, to be one
 NONE_WEIGHT = 0.1  # of a query that has no thing, which most have not (Cheng 2022, section 4.1)
-CLASS_WEIGHT = 2.0
 MASKED_UNTIL = 0.75  # of a phase: until there the probability of masked attention falls from 1 to 0
 
 
+@dataclass
+class Targets:
+    """Of a batch: `labels_BHW` (int64) and the things of its frames."""
+
+    labels_BHW: Tensor
+    things: Things
+
+
 class Instance:
-    """Targets are `labels` (B, H, W), `planes` (B, P, H, W) of bits, and `classes` (B, I), `ignore_index` where there is no thing.
+    """What the loader gives is `labels` (B, H, W), `planes` (B, P, H, W) of bits, and `classes` (B, 8 P), `ignore_index` where
+    there is no thing; what the losses take is `Targets`.
 
     Args:
         histogram: of the pixels' classes; nothing hangs on it.
         device: what the phase trains on.
     """
 
-    def __init__(self, recipe: Recipe, phase: Phase, data_set: DataSet, histogram: list[float], device: torch.device):
+    things: ClassVar[bool] = True
+
+    def __init__(
+        self, recipe: Recipe, phase: Phase, data_set: DataSet, histogram: list[float], device: torch.device
+    ) -> None:
         self.recipe, self.phase, self.ignore_index = recipe, phase, data_set.ignore_index
         size = (recipe.model.height, recipe.model.width)
         self._augment = Augment(phase.augment, size, phase.crop, data_set.ignore_index)
         weights_K1 = torch.ones(recipe.model.classes + 1)
         weights_K1[-1] = NONE_WEIGHT
         self._weights_K1 = weights_K1.to(device)
+        self._masks_attention = phase.kind == "dense" and begins_anew(recipe, phase)
+
+    @staticmethod
+    def check(recipe: Recipe, name: str, phase: Phase) -> None:
+        """See `check_things`."""
+        check_things(recipe, name, phase)
 
     def before_step(self, model: Network, progress: float) -> None:
-        """Masked attention is for the beginning of a dense phase: a network that has learnt to do without is not masked again."""
+        """Masked attention is for queries that begin anew: those that have learnt to do without it are not masked again."""
         assert isinstance(model.head, QueryHead)
-        model.head.masked = max(0.0, 1 - progress / MASKED_UNTIL) if self.phase.kind == "dense" else 0.0
+        model.head.masked = max(0.0, 1 - progress / MASKED_UNTIL) if self._masks_attention else 0.0
 
-    def augment(self, images_B3HW: Tensor, targets: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, "Targets"]:
+    def augment(self, images_B3HW: Tensor, targets: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Targets]:
+        """A random window, flip and colours; the things that still have LEAST_PIXELS."""
         labels_BHW, planes_BPHW, classes_BI = targets
+        most = int((classes_BI != self.ignore_index).sum(1).max())
+        planes_BPHW = planes_BPHW[:, : max(1, -(-most // PER_PLANE))]  # the others are empty
         images_B3HW, labels_BHW, planes_BPHW = self._augment.with_planes(images_B3HW, labels_BHW, planes_BPHW)
-        things = [
-            self._things(planes_PHW, classes_I) for planes_PHW, classes_I in zip(planes_BPHW, classes_BI, strict=True)
-        ]
-        return images_B3HW, Targets(labels_BHW, things)
+        return images_B3HW, Targets(labels_BHW, things_in(planes_BPHW, classes_BI, self.ignore_index))
 
-    def _things(self, planes_PHW: Tensor, classes_I: Tensor) -> Things:
-        """Those that still have pixels."""
-        index_I = torch.arange(len(classes_I), device=classes_I.device)[classes_I != self.ignore_index]
-        bits_I = (index_I % PER_PLANE).to(torch.uint8)
-        masks_IHW = (planes_PHW[index_I // PER_PLANE] >> bits_I[:, None, None]) & 1
-        kept_I = masks_IHW.flatten(1).sum(1, dtype=torch.int64) >= LEAST_PIXELS
-        masks_IHW = masks_IHW[kept_I]
-        return Things(classes_I[index_I][kept_I].long(), masks_IHW, boxes_of(masks_IHW))
-
-    def labels(self, targets: "Targets") -> Tensor:
+    def labels(self, targets: Targets) -> Tensor:
         """The class of each pixel, for policies that learn from it."""
         return targets.labels_BHW
 
-    def counted(self, targets: "Targets") -> Tensor:
-        """Things."""
-        count = sum(len(each.classes_I) for each in targets.things)
-        return torch.tensor(float(max(1, count)), device=targets.labels_BHW.device)
+    def counted(self, targets: Targets) -> Tensor:
+        """The weights of all queries by the classes that they are to say, and how many of them have a thing: (2,)."""
+        counts, queries = targets.things.counts, self.recipe.model.queries
+        learnt = sum(min(queries, count) for count in counts)
+        weight = NONE_WEIGHT * (queries * len(counts) - learnt) + learnt
+        return torch.tensor([weight, float(learnt)], device=targets.labels_BHW.device)
 
-    def loss(self, prediction: Prediction, targets: "Targets") -> Tensor:
-        """Of each answer on the way the cross-entropy of the queries' classes, and what masks and boxes of those that have a thing
-        are off by, the mean over the things."""
+    def loss(self, prediction: Prediction, targets: Targets) -> Tensor:
+        """Two terms, (2,), each the sum over all answers on the way: the cross-entropy of the queries' classes, a mean by
+        weight, and how far masks and boxes of those that have a thing are off, a mean over these."""
         raw: Answers = prediction.raw
-        return sum(
-            (self._loss_of(*answer, targets) for answer in zip(raw.logits, raw.boxes, raw.masks, strict=True)),
-            start=raw.logits[-1].new_zeros((), dtype=torch.float32),
-        )
+        each = zip(raw.logits, raw.boxes, raw.masks, match(raw, targets.things), strict=True)
+        count = self.counted(targets)[1].clamp_min(1)
+        terms = [
+            torch.stack(
+                (
+                    CLASS_WEIGHT * self._classes(logits_BQK1, targets.things, pairs),
+                    distances(boxes_BQ4, masks_BQhw, targets.things, pairs) / count,
+                )
+            )
+            for logits_BQK1, boxes_BQ4, masks_BQhw, pairs in each
+        ]
+        return torch.stack(terms).sum(0)
 
-    def _loss_of(self, logits_BQK1: Tensor, boxes_BQ4: Tensor, masks_BQhw: Tensor, targets: "Targets") -> Tensor:
-        wanted_BQ = torch.full(logits_BQK1.shape[:2], logits_BQK1.shape[2] - 1, device=logits_BQK1.device)
-        distance = logits_BQK1.new_zeros((), dtype=torch.float32)
-        for index, things in enumerate(targets.things):
-            queries_M, found_M = match(logits_BQK1[index], boxes_BQ4[index], masks_BQhw[index], things)
-            wanted_BQ[index, queries_M] = things.classes_I[found_M]
-            distance = distance + distances(boxes_BQ4[index, queries_M], masks_BQhw[index, queries_M], things, found_M)
-        classes = F.cross_entropy(logits_BQK1.float().flatten(0, 1), wanted_BQ.flatten(), self._weights_K1)
-        return CLASS_WEIGHT * classes + distance / self.counted(targets)
+    def _classes(self, logits_BQK1: Tensor, things: Things, pairs: Pairs) -> Tensor:
+        none = logits_BQK1.shape[2] - 1
+        wanted_BQ = torch.full(logits_BQK1.shape[:2], none, device=logits_BQK1.device)
+        wanted_BQ[pairs.frame_M, pairs.query_M] = things.classes_I[pairs.thing_M]
+        return F.cross_entropy(logits_BQK1.float().flatten(0, 1), wanted_BQ.flatten(), self._weights_K1)
 
     def distance(self, prediction: Prediction, taught: Taught) -> Tensor:
-        """Query by query, for a pupil that begins with its teacher's weights has its teacher's queries: the KL divergence of the
-        classes, and where the teacher has a thing the cross-entropy of the masks and the distance of the boxes; and that of the
-        final tokens."""
+        """Query by query from the one teacher, whose queries the pupil begins with (`check_things`), see `distance_to_answers`;
+        and that of the final tokens."""
         phase, raw = self.phase, prediction.raw
         distance = raw.logits[-1].new_zeros((), dtype=torch.float32)
         if phase.distill:
-            each = [distance_to_answers(raw, theirs) for theirs in taught.raws]
-            distance = distance + phase.distill * torch.stack(each).mean()
+            (theirs,) = taught.raws
+            distance = distance + phase.distill * distance_to_answers(raw, theirs)
         if phase.distill_tokens:
             assert taught.x_BND is not None  # `check_teachers`
             distance = distance + phase.distill_tokens * distance_to_tokens(prediction.x_BND, taught.x_BND)
@@ -107,14 +126,22 @@ class Instance:
 
     def score(self, model: Network) -> dict[str, float]:
         """Mask AP on the recipe's validation frames."""
-        raise NotImplementedError
+        spec = self.recipe.validation
+        if spec is None:
+            return {}
+        data_set, samples = open_validation(spec, things=True)
+        return {"mask_ap": score_things(model, data_set, samples, spec.frames)}
 
 
-class Targets:
-    """Of a batch: `labels_BHW` (int64) and the things of each frame."""
-
-    def __init__(self, labels_BHW: Tensor, things: list[Things]):
-        self.labels_BHW, self.things = labels_BHW, things
+def things_in(planes_BPHW: Tensor, classes_BI: Tensor, ignore_index: int) -> Things:
+    """The things of a batch that have LEAST_PIXELS."""
+    frame_I, number_I = (classes_BI != ignore_index).nonzero(as_tuple=True)
+    bit_I = (number_I % PER_PLANE).to(torch.uint8)
+    masks_IHW = (planes_BPHW[frame_I, number_I // PER_PLANE] >> bit_I[:, None, None]) & 1
+    is_one_I = masks_IHW.flatten(1).sum(1, dtype=torch.int64) >= LEAST_PIXELS
+    frame_I, number_I, masks_IHW = frame_I[is_one_I], number_I[is_one_I], masks_IHW[is_one_I]
+    counts = torch.bincount(frame_I, minlength=len(classes_BI)).tolist()
+    return Things(counts, classes_BI[frame_I, number_I].long(), masks_IHW, boxes_of(masks_IHW))
 
 
 def boxes_of(masks_IHW: Tensor) -> Tensor:
@@ -131,13 +158,26 @@ def boxes_of(masks_IHW: Tensor) -> Tensor:
 
 
 def distance_to_answers(ours: Answers, theirs: Answers) -> Tensor:
-    """How far the last answers of a pupil's queries are from its teacher's, see `Instance.distance`; means over all queries, or
-    over those with a thing by the teacher's probability of one."""
+    """How far the last answers of a pupil's queries are from its teacher's; 0 where they are the same. The KL divergence of the
+    classes, and that of each mask pixel's two together with the distance of the boxes, weighed as in the losses: classes by
+    NONE_WEIGHT where the teacher has no thing and 1 where it is sure of one, the rest by its probability of one. Means over the
+    batch of all processes.
+
+    Args:
+        theirs: at the same stride or another.
+    """
     log_p, log_q = (each.logits[-1].float().log_softmax(-1) for each in (ours, theirs))
-    classes = F.kl_div(log_p, log_q, reduction="none", log_target=True).sum(-1).mean()
     thing_BQ = 1 - log_q[..., -1].exp()
-    things = batch_sum(thing_BQ.sum()).clamp_min(1e-6)
-    masks_BQhw = F.interpolate(theirs.masks[-1].float(), ours.masks[-1].shape[-2:], mode="bilinear").sigmoid()
-    entropy_BQ = F.binary_cross_entropy_with_logits(ours.masks[-1].float(), masks_BQhw, reduction="none").mean((2, 3))
+    weight_BQ = NONE_WEIGHT + (1 - NONE_WEIGHT) * thing_BQ
+    class_BQ = F.kl_div(log_p, log_q, reduction="none", log_target=True).sum(-1)
+    said_BQhw = ours.masks[-1].float()
+    taught_BQhw = F.interpolate(theirs.masks[-1].float(), said_BQhw.shape[-2:], mode="bilinear", align_corners=False)
+    mask_BQ = torch.zeros_like(class_BQ)
+    for logits_BQhw, sign in ((said_BQhw, 1), (taught_BQhw, -1)):  # cross-entropy minus entropy
+        entropy_BQhw = F.binary_cross_entropy_with_logits(logits_BQhw, taught_BQhw.sigmoid(), reduction="none")
+        mask_BQ = mask_BQ + sign * entropy_BQhw.mean((2, 3))
     box_BQ = (ours.boxes[-1].float() - theirs.boxes[-1].float()).abs().sum(-1)
-    return classes + (thing_BQ * (entropy_BQ + box_BQ)).sum() / things
+    of_thing_BQ = thing_BQ * (MASK_WEIGHT * mask_BQ + BOX_WEIGHT * box_BQ)
+    sums = torch.stack(((weight_BQ * class_BQ).sum(), weight_BQ.sum(), of_thing_BQ.sum(), thing_BQ.sum()))
+    classes, weight, of_things, things = batch_sum(sums).unbind()
+    return CLASS_WEIGHT * classes / weight + of_things / things.clamp_min(1e-6)

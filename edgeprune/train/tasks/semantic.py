@@ -3,10 +3,13 @@
 Shapes: B batch, K classes, H W pixels.
 """
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from edgeprune.base.errors import InputError
 from edgeprune.data.datasets import DataSet
 from edgeprune.model.network import Network, Prediction
 from edgeprune.train.augment import Augment
@@ -33,13 +36,26 @@ class Semantic:
         device: what the phase trains on.
     """
 
-    def __init__(self, recipe: Recipe, phase: Phase, data_set: DataSet, histogram: list[float], device: torch.device):
+    things: ClassVar[bool] = False
+
+    def __init__(
+        self, recipe: Recipe, phase: Phase, data_set: DataSet, histogram: list[float], device: torch.device
+    ) -> None:
         self.recipe, self.phase, self.ignore_index = recipe, phase, data_set.ignore_index
         self._augment = Augment(
             phase.augment, (recipe.model.height, recipe.model.width), phase.crop, data_set.ignore_index
         )
         weights_K = class_weights(histogram, phase.class_balance)
         self.weights_K = None if weights_K is None else weights_K.to(device)
+
+    @staticmethod
+    def check(recipe: Recipe, name: str, phase: Phase) -> None:
+        """Queries are of no use here."""
+        if recipe.model.queries != type(recipe.model)().queries:
+            raise InputError(f"model.queries is of task instance, and the model's is {recipe.model.task}; take it out")
+
+    def before_step(self, model: Network, progress: float) -> None:
+        """Nothing."""
 
     def augment(self, images_B3HW: Tensor, labels_BHW: Tensor) -> tuple[Tensor, Tensor]:
         """A random window, flip and colours; labels become int64."""

@@ -5,12 +5,15 @@ Shapes: B batch, H W pixels, N tokens, D width.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
+import torch
 from torch import Tensor
 
+from edgeprune.data.datasets import DataSet
 from edgeprune.model.heads.head import Raw
 from edgeprune.model.network import Network, Prediction
+from edgeprune.train.recipe import Phase, Recipe
 
 Targets = Any  # a batch's, as the task's data has them: of the semantic task labels (B, H, W)
 
@@ -29,9 +32,32 @@ class Taught:
 
 
 class Task(Protocol):
-    """One task in one phase. `ignore_index` marks pixels without a class in `labels`."""
+    """One task in one phase. `ignore_index` marks pixels without a class in `labels`.
 
+    Attributes:
+        things: whether its targets hold the things of a frame beside the labels; see `Mixture`.
+    """
+
+    things: ClassVar[bool]
     ignore_index: int
+
+    def __init__(
+        self, recipe: Recipe, phase: Phase, data_set: DataSet, histogram: list[float], device: torch.device
+    ) -> None:
+        """
+        Args:
+            histogram: share of each class among the pixels of the phase's data.
+            device: what the phase trains on.
+        """
+
+    @staticmethod
+    def check(recipe: Recipe, name: str, phase: Phase) -> None:
+        """Refuses what of a phase means nothing to the task, by the recipe alone. Raises InputError."""
+        ...
+
+    def before_step(self, model: Network, progress: float) -> None:
+        """Sets what of the model changes while the phase goes on. `progress`: the share of its steps that is done."""
+        ...
 
     def augment(self, images_B3HW: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
         """uint8 images and targets as they were read -> levels 0-255 as float, with targets that moved along."""
@@ -42,11 +68,13 @@ class Task(Protocol):
         ...
 
     def counted(self, targets: Targets) -> Tensor:
-        """How much of the targets there is to learn, as a scalar: what the mean in `loss` divides by."""
+        """How much of the targets there is to learn: what the mean in `loss` divides by. A scalar, or one number for each of
+        the terms of `loss`."""
         ...
 
     def loss(self, prediction: Prediction, targets: Targets) -> Tensor:
-        """What is wrong with the prediction, as a scalar."""
+        """What is wrong with the prediction, as a scalar, or as terms that are added up: each is a mean over what `counted`
+        counts for it."""
         ...
 
     def distance(self, prediction: Prediction, taught: Taught) -> Tensor:

@@ -1,0 +1,89 @@
+"""What a recipe may not ask of an instance model, and what its phases begin with."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from edgeprune.base.errors import InputError
+from edgeprune.model.card import ANY
+from edgeprune.quantize.loading import read_card
+from edgeprune.train.recipe import SUFFIX, Phase, Recipe
+
+OF_PIXELS = ("class_balance", "label_smoothing", "jaccard", "dice", "ohem", "auxiliary")  # keys of a phase
+METRIC = "faster_coco_eval"  # the package that the extra `coco` installs
+
+
+def check_things(recipe: Recipe, name: str, phase: Phase) -> None:
+    """Refuses keys that speak of the classes of pixels, teachers of other queries, and a validation without its metric.
+
+    Raises:
+        InputError: as one line.
+    """
+    for key in OF_PIXELS:
+        if getattr(phase, key):
+            nothing = "null" if Phase.model_fields[key].default is None else "0"
+            raise InputError(
+                f"phase {name}: {key} is for the classes of pixels, and a model of task {recipe.model.task} learns things; set "
+                f"{key}: {nothing}, or take it out"
+            )
+    if phase.distill:
+        _check_teacher(recipe, name, phase)
+    if recipe.validation is not None and recipe.validation.times and find_spec(METRIC) is None:
+        raise InputError(
+            "validation: things are scored by COCO's metric, which is not installed; install it with: pip install "
+            "'edgeprune[coco]', or set validation: null"
+        )
+
+
+def begins_anew(recipe: Recipe, phase: Phase) -> bool:
+    """Whether the queries of a phase begin without having learnt: it begins with a ViT's weights, with none, or with a
+    checkpoint of another task."""
+    start = recipe.start_of(_name_of(recipe, phase))
+    if start is None:
+        return True
+    return start.endswith(SUFFIX) and read_card(Path(start)).model.task != recipe.model.task
+
+
+def _check_teacher(recipe: Recipe, name: str, phase: Phase) -> None:
+    """A pupil learns query by query, so its queries must be its teacher's: those that it begins with."""
+    if len(phase.teachers) > 1:
+        raise InputError(
+            f"phase {name}: {len(phase.teachers)} teachers have queries of their own, and a pupil has those of one; name the "
+            "one that it begins with, or set distill: 0"
+        )
+    (teacher,) = phase.teachers
+    if teacher.endswith(SUFFIX):
+        found, wanted = read_card(Path(teacher), ANY).model, recipe.model
+        for key in ("task", "queries"):
+            theirs, ours = getattr(found, key), getattr(wanted, key)
+            if theirs != ours:
+                raise InputError(
+                    f"phase {name}: teacher {teacher} has {key} {theirs}, the model {ours}, so it can teach by its tokens "
+                    "alone; set distill: 0 and distill_tokens: 1.0"
+                )
+    lineage = _lineage(recipe, name)
+    if not any(_same(teacher, each) for each in lineage):
+        begins = f"begins with {', '.join(lineage)}" if lineage else "begins anew"
+        raise InputError(
+            f"phase {name}: teacher {teacher} teaches query by query, and the phase {begins}, whose queries are others; start "
+            f"from {teacher}, or set distill: 0 and distill_tokens: 1.0"
+        )
+
+
+def _lineage(recipe: Recipe, name: str) -> list[str]:
+    """The phases and checkpoints that a phase begins with, the last first."""
+    found: list[str] = []
+    start = recipe.start_of(name)
+    while start is not None:
+        found.append(start)
+        start = None if start.endswith(SUFFIX) else recipe.start_of(start)
+    if recipe.weights is not None and not (found and found[-1].endswith(SUFFIX)):
+        found.append(recipe.weights)
+    return found
+
+
+def _same(one: str, other: str) -> bool:
+    return one == other or (one.endswith(SUFFIX) and Path(one).resolve() == Path(other).resolve())
+
+
+def _name_of(recipe: Recipe, phase: Phase) -> str:
+    return next(name for name, each in recipe.phases.items() if each is phase)

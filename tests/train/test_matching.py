@@ -1,0 +1,150 @@
+"""Which query learns which thing: the cheapest pairs, by brute force; costs that stay finite; how far answers are off."""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from edgeprune.model.heads.instance import Answers
+from edgeprune.train import matching
+from edgeprune.train.matching import Things, costs, distances, match, overlap, truth_at, uncertain_points
+from edgeprune.train.tasks.instance import boxes_of
+
+HEIGHT, WIDTH, CLASSES = 32, 48, 3
+
+
+def rectangles(*corners: tuple[int, int, int, int]) -> torch.Tensor:
+    """Masks (I, H, W) of left, top, right, bottom."""
+    masks_IHW = torch.zeros(len(corners), HEIGHT, WIDTH, dtype=torch.uint8)
+    for mask_HW, (left, top, right, bottom) in zip(masks_IHW, corners, strict=True):
+        mask_HW[top:bottom, left:right] = 1
+    return masks_IHW
+
+
+def things(masks_IHW: torch.Tensor, counts: list[int]) -> Things:
+    classes_I = torch.arange(len(masks_IHW)) % CLASSES
+    return Things(counts, classes_I, masks_IHW, boxes_of(masks_IHW))
+
+
+def random_answers(frames: int, queries: int, seed: int, answers: int = 1) -> Answers:
+    generator = torch.Generator().manual_seed(seed)
+
+    def drawn(*shape: int) -> list[torch.Tensor]:
+        return [3 * torch.randn(frames, queries, *shape, generator=generator) for _ in range(answers)]
+
+    return Answers(drawn(CLASSES + 1), [each.sigmoid() for each in drawn(4)], drawn(HEIGHT // 4, WIDTH // 4))
+
+
+@pytest.mark.parametrize(("queries", "counts"), [(4, [3, 2]), (3, [3, 0]), (2, [4, 1]), (5, [0, 0])])
+def test_the_pairs_are_the_cheapest_of_all_permutations(queries: int, counts: list[int]) -> None:
+    """Of each frame on its own, and of each answer; with more things than queries, and with none."""
+    total = sum(counts)
+    masks_IHW = rectangles(*((3 * index, 2 * index, 3 * index + 9, 2 * index + 7) for index in range(total)))
+    targets = things(masks_IHW, counts)
+    raw = random_answers(2, queries, seed=queries, answers=2)
+    torch.manual_seed(1)
+    expected = [costs(*each, targets) for each in zip(raw.logits, raw.boxes, raw.masks, strict=True)]
+    torch.manual_seed(1)
+    found = match(raw, targets)
+    assert len(found) == 2
+    for pairs, of_answer in zip(found, expected, strict=True):
+        assert len(pairs.frame_M) == sum(min(queries, count) for count in counts)
+        first = 0
+        for frame, (count, cost_QI) in enumerate(zip(counts, of_answer, strict=True)):
+            own = pairs.frame_M == frame
+            query_M, thing_M = pairs.query_M[own], pairs.thing_M[own] - first
+            assert len(set(query_M.tolist())) == len(set(thing_M.tolist())) == min(queries, count)
+            assert all(0 <= index < count for index in thing_M.tolist())
+            assert cost_QI[query_M, thing_M].sum().item() == pytest.approx(cheapest(cost_QI), abs=1e-5)
+            first += count
+
+
+def cheapest(cost_QI: torch.Tensor) -> float:
+    matrix = cost_QI.numpy() if len(cost_QI) >= cost_QI.shape[1] else cost_QI.numpy().T
+    rows, columns = matrix.shape
+    return min(
+        sum(matrix[row, column] for column, row in enumerate(chosen)) for chosen in permutations(range(rows), columns)
+    )
+
+
+def test_a_thing_is_learnt_by_the_query_that_says_it() -> None:
+    """Three things of one class side by side, said by the queries in another order, each by its mask and its box alone."""
+    masks_IHW = rectangles((0, 0, 12, 32), (16, 0, 28, 32), (32, 0, 48, 32))
+    targets = Things([3], torch.zeros(3, dtype=torch.int64), masks_IHW, boxes_of(masks_IHW))
+    order = [2, 0, 1]
+    masks_Qhw = 20 * F.avg_pool2d(masks_IHW[order].float(), 4) - 10
+    raw = Answers([torch.zeros(1, 3, 2)], [targets.boxes_I4[order][None]], [masks_Qhw[None]])
+    (pairs,) = match(raw, targets)
+    assert pairs.thing_M[pairs.query_M.argsort()].tolist() == order
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e30])
+@pytest.mark.parametrize("part", ["logits", "boxes", "masks"])
+def test_costs_stay_finite_and_everything_is_matched(part: str, value: float) -> None:
+    targets = things(rectangles((0, 0, 9, 9), (20, 4, 40, 30)), [2])
+    raw = random_answers(1, 4, seed=0)
+    getattr(raw, part)[0][0, 1] = value
+    (cost_QI,) = costs(raw.logits[0], raw.boxes[0], raw.masks[0], targets)
+    assert cost_QI.isfinite().all() and cost_QI.abs().max() <= matching.FAR
+    (pairs,) = match(raw, targets)
+    assert sorted(pairs.thing_M.tolist()) == [0, 1]
+    getattr(raw, part)[0][:] = value
+    (pairs,) = match(raw, targets)
+    assert sorted(pairs.thing_M.tolist()) == [0, 1]
+
+
+def test_answers_that_are_right_are_near_and_learn_nothing_more() -> None:
+    """Masks of whole blocks of 4x4 pixels, which the logits' own pixels can say."""
+    masks_IHW = rectangles((4, 8, 20, 24), (12, 0, 44, 32))
+    targets = things(masks_IHW, [1, 1])
+    said_Mhw = 60 * F.avg_pool2d(masks_IHW.float(), 4) - 30
+    raw = Answers([torch.zeros(2, 1, CLASSES + 1)], [targets.boxes_I4[:, None]], [said_Mhw[:, None]])
+    (pairs,) = match(raw, targets)
+    right = distances(raw.boxes[0], raw.masks[0], targets, pairs)
+    assert right < 0.2 * distances(raw.boxes[0], -raw.masks[0], targets, pairs)
+    moved = targets.boxes_I4[:, None] + torch.tensor([0.1, 0.0, 0.0, 0.0])
+    torch.manual_seed(0)
+    here = distances(raw.boxes[0], raw.masks[0], targets, pairs)
+    torch.manual_seed(0)
+    there = distances(moved, raw.masks[0], targets, pairs)
+    least = 2 * (matching.BOX_WEIGHT * 0.1)
+    assert there - here > least  # and they overlap less
+
+
+def test_without_a_thing_there_is_a_gradient_of_zero() -> None:
+    boxes_BQ4, masks_BQhw = torch.rand(2, 3, 4, requires_grad=True), torch.randn(2, 3, 8, 12, requires_grad=True)
+    targets = things(rectangles(), [0, 0])
+    (pairs,) = match(Answers([torch.zeros(2, 3, CLASSES + 1)], [boxes_BQ4], [masks_BQhw]), targets)
+    distances(boxes_BQ4, masks_BQhw, targets, pairs).backward()
+    assert boxes_BQ4.grad is not None and masks_BQhw.grad is not None
+    assert not boxes_BQ4.grad.any() and not masks_BQhw.grad.any()
+
+
+def test_overlap_of_boxes_is_that_of_known_ones() -> None:
+    """The same; half of one; apart, where it says how far; one that has no area."""
+    box = [0.5, 0.5, 0.2, 0.2]
+    others = [box, [0.6, 0.5, 0.2, 0.2], [0.9, 0.5, 0.2, 0.2], [0.5, 0.5, 0.0, 0.0]]
+    found = overlap(torch.tensor([box]), torch.tensor(others))
+    assert found.tolist() == pytest.approx([1.0, 1 / 3, -1 / 3, 0.0], abs=1e-5)
+
+
+def test_the_truth_of_a_point_is_that_of_the_pixel_under_it() -> None:
+    masks_IHW = rectangles((0, 0, 1, 1), (WIDTH - 1, HEIGHT - 1, WIDTH, HEIGHT))
+    points_P2 = torch.tensor(
+        [[0.0, 0.0], [0.99 / WIDTH, 0.5 / HEIGHT], [1.01 / WIDTH, 0.5 / HEIGHT], [0.9999, 0.9999], [1.0, 1.0]]
+    )
+    found = truth_at(masks_IHW, points_P2.expand(2, -1, -1))
+    assert found.tolist() == [[1, 1, 0, 0, 0], [0, 0, 0, 1, 1]]
+
+
+def test_uncertain_points_lie_where_the_mask_ends() -> None:
+    """A mask that ends in the middle: three quarters of the points are near there, the rest anywhere."""
+    columns = torch.linspace(-10, 10, 24).expand(16, 24)
+    torch.manual_seed(0)
+    points_MP2 = uncertain_points(torch.stack((columns, columns)))
+    assert points_MP2.shape == (2, matching.LEARNT_POINTS, 2) and points_MP2.min() >= 0 and points_MP2.max() <= 1
+    near = ((points_MP2[..., 0] - 0.5).abs() < 0.2).float().mean(1)
+    assert (near > 0.75).all() and (near < 0.95).all()
+    assert not np.array_equal(points_MP2[0].numpy(), points_MP2[1].numpy())
