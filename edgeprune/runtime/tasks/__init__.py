@@ -2,13 +2,14 @@
 
 from edgeprune.base.errors import choose
 from edgeprune.bundle import Manifest
+from edgeprune.runtime.tasks.instance import Instance
 from edgeprune.runtime.tasks.result import FrameFacts, Result
 from edgeprune.runtime.tasks.semantic import Semantic
 from edgeprune.runtime.tasks.task import Agreement, Task
 
 __all__ = ["TASKS", "Agreement", "FrameFacts", "Result", "Task", "find_task", "open_task"]
 
-TASKS: dict[str, type[Task]] = {"semantic": Semantic}
+TASKS: dict[str, type[Task]] = {"semantic": Semantic, "instance": Instance}
 
 
 def find_task(name: str) -> type[Task]:

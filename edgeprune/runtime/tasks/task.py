@@ -23,8 +23,8 @@ class Agreement:
 
     @property
     def share(self) -> float:
-        """0 to 1."""
-        return self.equal / max(1, self.of)
+        """0 to 1; of nothing all is equal."""
+        return self.equal / self.of if self.of else 1.0
 
 
 class Task(ABC):

@@ -19,7 +19,7 @@ def test_pixels_that_count_are_compared() -> None:
     assert agreement({"labels": expected_hw}, {"labels": got_hw}) == Agreement(3, 6)
     sure_hw = np.array([[True, True, True], [False, False, False]])
     assert agreement({"labels": expected_hw}, {"labels": got_hw}, sure_hw) == Agreement(2, 3)
-    assert (Agreement(3, 6) + Agreement(2, 3)).share == 5 / 9 and Agreement(0, 0).share == 0
+    assert (Agreement(3, 6) + Agreement(2, 3)).share == 5 / 9 and Agreement(0, 0).share == 1
 
 
 def test_confidence_is_of_the_frames_own_pixels_and_there_where_the_bundle_has_it(
