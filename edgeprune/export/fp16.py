@@ -113,7 +113,9 @@ class _Typing:
             for node in self.nodes:
                 node.output[:] = [f"{name}_fp16" if name == value.name else name for name in node.output]
                 node.input[:] = [f"{name}_fp16" if name == value.name else name for name in node.input]
-            self.nodes.append(helper.make_node("Cast", [f"{value.name}_fp16"], [value.name], f"cast_{value.name}", to=FP32))
+            self.nodes.append(
+                helper.make_node("Cast", [f"{value.name}_fp16"], [value.name], f"cast_{value.name}", to=FP32)
+            )
             found = FP32
         value.type.tensor_type.elem_type = found
 

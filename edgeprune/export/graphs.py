@@ -136,9 +136,10 @@ def export_graph(
     graph: nn.Module, inputs: tuple[Tensor, ...], names_in: Sequence[str], names_out: Sequence[str]
 ) -> onnx.ModelProto:
     """A module as a graph of constant shapes, by torch's exporter, without what it notes of its own work."""
-    exporter = logging.getLogger("torch.onnx")
-    level = exporter.level
-    exporter.setLevel(logging.ERROR)  # it reports at length which torchvision operators it does without
+    # they report at length which torchvision operators they do without, and which constants they do not fold
+    levels = {each: each.level for each in map(logging.getLogger, ("torch.onnx", "onnxscript"))}
+    for each in levels:
+        each.setLevel(logging.ERROR)
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -153,7 +154,8 @@ def export_graph(
                 verbose=False,
             )
     finally:
-        exporter.setLevel(level)
+        for each, level in levels.items():
+            each.setLevel(level)
     assert program is not None
     proto = program.model_proto
     proto.ir_version = IR_VERSION

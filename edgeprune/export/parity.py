@@ -28,7 +28,8 @@ from edgeprune.runtime.tasks import Agreement, find_task
 
 logger = logging.getLogger(__name__)
 
-Bool, UInt8 = npt.NDArray[np.bool_], npt.NDArray[np.uint8]
+Bool = npt.NDArray[np.bool_]
+UInt8 = npt.NDArray[np.uint8]
 
 
 @dataclass

@@ -30,7 +30,7 @@ OUTPUTS = ["classes", "scores", "boxes", "masks"]
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> BuildInputs:
     def train(folder: Path) -> None:
-        card = instances.card(stem="conv")
+        card = instances.card(depth=3, stem="conv", keep=[0.6, 0.4])
         model = instances.model(card)
         save(folder / "sparse.safetensors", card, model.state_dict())
         spec = CalibrationFrames(data=models.write_street(folder, frames=16), frames=16)
@@ -41,7 +41,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> BuildInputs:
 
 @pytest.fixture(scope="session")
 def things(trained: BuildInputs, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    target = small("onnx-cpu", 2)
+    target = small("onnx-cpu", 3)
     made = made_once(tmp_path_factory, "things", lambda folder: build(target, trained, ["fp32"], folder / "bundle"))
     return open_bundle(made / "bundle")
 
@@ -50,7 +50,7 @@ def test_the_bundle_says_what_it_answers(things: Bundle) -> None:
     manifest = things.manifest
     assert (manifest.task, manifest.outputs, manifest.names) == ("instance", OUTPUTS, models.STREET.names)
     assert (manifest.label_height, manifest.label_width) == (models.HEIGHT // 4, models.WIDTH // 4)  # of masks
-    assert len(manifest.buckets) == 2
+    assert len(manifest.buckets) > 1
     for row in manifest.parity:
         assert row.label_agreement == 1 and row.max_abs < 0.01 and row.excluded == 0
         assert (row.selection_agreement is None) == (row.bucket == "full")
@@ -73,7 +73,9 @@ def test_references_hold_what_was_found_and_are_small(things: Bundle) -> None:
 def test_references_of_another_form_are_refused(things: Bundle, tmp_path: Path, changed: str) -> None:
     references = dict(read_references(things))
     name = reference_name("fp32", "full", changed)
-    references[name] = references[name][:, :0].astype(np.int32) if changed == "classes" else references[name][:, :, None]
+    references[name] = (
+        references[name][:, :0].astype(np.int32) if changed == "classes" else references[name][:, :, None]
+    )
     np.savez(tmp_path / "references.npz", **references)  # type: ignore[arg-type]
     copy = Bundle(tmp_path, things.manifest)
     with pytest.raises(InputError, match=rf"{name} is \w+ \(4, .*expected .*copy or build the bundle again"):
@@ -108,14 +110,14 @@ def test_a_stream_finds_things(things: Bundle) -> None:
 
 
 def test_a_confidence_map_beside_things_is_refused(trained: BuildInputs) -> None:
-    with pytest.raises(InputError, match="task instance has no confidence beside its classes, scores, boxes, masks; leave"):
+    with pytest.raises(
+        InputError, match="task instance has no confidence beside its classes, scores, boxes, masks; leave"
+    ):
         describe_build(small("onnx-cpu", 2), replace(trained, confidence=True), ["fp32"])
 
 
 def test_a_dense_reference_of_another_task_is_refused(trained: BuildInputs, tmp_path: Path) -> None:
-    labels = models.card("dense", depth=2, stem="conv")
+    labels = models.card("dense", depth=3, stem="conv")
     save(tmp_path / "reference.safetensors", labels, models.model(labels).state_dict())
     with pytest.raises(InputError, match=r"reference.safetensors has task semantic, .*sparse.safetensors instance"):
-        describe_build(
-            small("onnx-cpu", 2), replace(trained, reference=tmp_path / "reference.safetensors"), ["fp32"]
-        )
+        describe_build(small("onnx-cpu", 2), replace(trained, reference=tmp_path / "reference.safetensors"), ["fp32"])

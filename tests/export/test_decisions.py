@@ -24,7 +24,9 @@ def graph() -> onnx.ModelProto:
         helper.make_tensor_value_info("classes", TensorProto.UINT8, [4]),
         helper.make_tensor_value_info("labels", TensorProto.UINT8, []),
     ]
-    constants = [helper.make_tensor(name, TensorProto.INT64, [size], [4] * size) for name, size in (("k", 1), ("numbers", 8))]
+    constants = [
+        helper.make_tensor(name, TensorProto.INT64, [size], [4] * size) for name, size in (("k", 1), ("numbers", 8))
+    ]
     return helper.make_model(helper.make_graph(nodes, "tail", floats, outputs, constants))
 
 

@@ -1,4 +1,4 @@
-"""Graphs of the instance task: their outputs, those of PyTorch thing by thing, in each dialect's types, by every target's rules."""
+"""Graphs of the instance task: their outputs, those of PyTorch thing by thing, in each dialect's types, by targets' rules."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -206,7 +206,7 @@ def some(seed: int = 0) -> list[np.ndarray]:
     return [np.array([1, 2, 2, 0, 1, 1], np.uint8), scores, boxes, masks]
 
 
-def changed(index: int, at: int, value: Any) -> list[np.ndarray]:
+def changed(index: int, at: int | tuple[int, int], value: Any) -> list[np.ndarray]:
     """With what output number `index` says of one thing changed."""
     things = [each.copy() for each in some()]
     things[index][at] = value

@@ -46,11 +46,18 @@ def test_training_form_equals_inference_form(name: str, region: Region | None) -
             raw = model.tail(*model.trunk(image_3HW.permute(1, 2, 0).to(torch.uint8)), counts)
             for expected_B, got_1 in zip(together, last(raw), strict=True):
                 torch.testing.assert_close(got_1[0], expected_B[index], rtol=1e-3, atol=2e-3)
-            assert named_outputs(model, raw)["masks"].shape == (instances.QUERIES, models.HEIGHT // 4, models.WIDTH // 4)
+            assert named_outputs(model, raw)["masks"].shape == (
+                instances.QUERIES,
+                models.HEIGHT // 4,
+                models.WIDTH // 4,
+            )
 
 
 # superpatches, an exit and a gate in one; the others are alike but for what `test_graphs.py` holds
-FORMS: list[Any] = ["combined", *(pytest.param(name, marks=pytest.mark.slow) for name in POLICIES if name != "combined")]
+FORMS: list[Any] = [
+    "combined",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in POLICIES if name != "combined"),
+]
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -73,8 +73,8 @@ class Head(nn.Module, ABC):
         """True for the entries of the first frame's outputs that rounding alone does not change; None: for all."""
 
     def error(self, expected: Sequence[Array], got: Sequence[Array]) -> float:
-        """The largest difference between two answers to a frame, of what each of their outputs is decided from; bytes, such as a
-        confidence, follow from the rest."""
+        """The largest difference between two answers to a frame, of what each of their outputs is decided from; bytes, such as
+        a confidence, follow from the rest."""
         floats = [pair for pair in zip(expected, got, strict=True) if np.issubdtype(pair[0].dtype, np.floating)]
         return max((float(np.abs(ours - theirs).max()) for ours, theirs in floats), default=0.0)
 

@@ -1,9 +1,9 @@
 """The instance task: tokens -> things, each with a class, a score, a box and a mask, by queries (Cheng 2022, "Masked-attention
 Mask Transformer", Mask2Former) that read the tokens and are multiplied with pixel embeddings at stride 4.
 
-Without NMS: two queries learn not to say the same thing, for a label is given to one of them alone (`train/matching.py`). Masked
-attention (section 3.2.1 there) helps the queries to find their things while they learn, and is annealed away (Kerssies 2025, "Your
-ViT is Secretly an Image Segmentation Model", section 3.2): the graph has plain attention, and no mask in the middle.
+Without NMS: two queries learn not to say the same thing, for a label is given to one of them alone (`train/matching.py`).
+Masked attention (section 3.2.1 there) helps the queries to find their things while they learn, and is annealed away (Kerssies
+2025, "Your ViT is Secretly an Image Segmentation Model", section 3.2): the graph has plain attention, no mask in the middle.
 
 Shapes: B batch, N tokens of the grid (Gh x Gw), D width, Q queries, C channels of a query, E of a pixel embedding, K classes, T
 things that a graph gives, h w pixels at stride 4.
@@ -30,6 +30,7 @@ LAYERS = 3
 WIDTH, HEADS = 128, 2  # of the queries; a head has 64, which every engine fuses
 MOST_THINGS = 100  # that a graph gives, as COCO's metric counts
 INSIDE = 128  # the first level of a mask that is inside, of 0 to 255
+LEVELS = 255.99  # times a probability, and cut: 128 is the first above one half, and no rounding is a pass over all masks more
 LEAST_WAVES, MOST_WAVES = 0.5, 16.0  # over the input, of the positions of tokens
 KEPT_FROM = 0.3  # the score of things that a bundle's references keep; what is compared has more
 
@@ -90,7 +91,9 @@ class QueryHead(Head):
         self.register_buffer("class_numbers", (numbers % spec.classes).int(), persistent=False)
         self.grid = spec.grid
         self.register_buffer("positions_NC", sine_positions(spec.grid, WIDTH), persistent=False)
-        self.masked = 0.0  # the probability that a layer's attention is masked in training; see `train/tasks/instance.py`
+        self.masked = (
+            0.0  # the probability that a layer's attention is masked in training; see `train/tasks/instance.py`
+        )
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -155,24 +158,17 @@ class QueryHead(Head):
 
     def decide(self, raw: Answers) -> tuple[Tensor, ...]:
         """`classes` (T) ids, `scores` (T), `boxes` (T, 4) left, top, right, bottom as shares of the input, `masks` (T, h, w) in
-        steps of 1/255, best score first.
+        LEVELS, best score first; T is the number of queries, at most MOST_THINGS.
 
         A thing is a query and a class; its score the class's probability times the mask's mean one inside (Cheng 2021,
         "MaskFormer", section 3.4).
         """
-        inside_QP, of_class_QK = self._mask_probabilities(raw), first(raw.logits[-1]).float().softmax(-1)[:, :-1]
-        covered_QP = (inside_QP > 0.5).to(inside_QP.dtype)
-        sure_Q = (inside_QP * covered_QP).sum(-1) / (covered_QP.sum(-1) + 1e-6)
-        score_QK = of_class_QK * sure_Q[:, None]
+        masks_Qhw, of_class_QK = first(raw.masks[-1]).float(), first(raw.logits[-1]).float().softmax(-1)[:, :-1]
+        score_QK = of_class_QK * mean_inside(masks_Qhw)[:, None]
         score_T, place_T = score_QK.flatten().topk(min(MOST_THINGS, score_QK.shape[0]))
         query_T, class_T = self.query_numbers.index_select(0, place_T), self.class_numbers.index_select(0, place_T)
-        levels_TP = (255 * inside_QP.index_select(0, query_T)).round().to(torch.int32)
-        box_T4 = corners(first(raw.boxes[-1])).index_select(0, query_T)
-        return class_T, score_T, box_T4, levels_TP.unflatten(1, raw.masks[-1].shape[-2:])
-
-    def _mask_probabilities(self, raw: Answers) -> Tensor:
-        """Of the first frame, (Q, h w)."""
-        return first(raw.masks[-1]).flatten(1).float().sigmoid()
+        levels_Thw = (LEVELS * masks_Qhw.index_select(0, query_T).sigmoid()).to(torch.int32)
+        return class_T, score_T, corners(first(raw.boxes[-1])).index_select(0, query_T), levels_Thw
 
     def decided_from(self, raw: Answers) -> tuple[Tensor, ...]:
         """The outputs themselves: which of them belong together is the task's to say (`runtime/tasks/instance.py`)."""
@@ -218,7 +214,9 @@ class QueryAttention(nn.Module):
         super().__init__()
         self.q, self.k, self.v, self.proj = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
 
-    def forward(self, query_BQC: Tensor, key_BNC: Tensor, value_BNC: Tensor, attended_BQN: Tensor | None = None) -> Tensor:
+    def forward(
+        self, query_BQC: Tensor, key_BNC: Tensor, value_BNC: Tensor, attended_BQN: Tensor | None = None
+    ) -> Tensor:
         """`attended_BQN`: True for what a query may read; None: all."""
         q_BHQE, k_BHNE, v_BHNE = (
             linear(x_BNC).unflatten(-1, (HEADS, -1)).transpose(1, 2)
@@ -252,6 +250,14 @@ def sine_positions(grid: tuple[int, int], width: int, device: torch.device | Non
     rows_GhC, columns_GwC = waves
     both = (rows_GhC[:, None].expand(-1, grid[1], -1), columns_GwC[None].expand(grid[0], -1, -1))
     return torch.cat(both, dim=-1).flatten(0, 1)
+
+
+def mean_inside(masks_Qhw: Tensor) -> Tensor:
+    """The mean probability of the pixels that are inside each mask, of logits: (Q,); 0 where there is none. Of every two by two
+    pixels the most probable one stands for all: a quarter of the work, and no thing is too small to be seen."""
+    inside_QP = F.max_pool2d(masks_Qhw[None], 2, ceil_mode=True).squeeze(0).flatten(1).sigmoid()
+    covered_QP = (inside_QP > 0.5).to(inside_QP.dtype)
+    return (inside_QP * covered_QP).sum(-1) / (covered_QP.sum(-1) + 1e-6)
 
 
 def first(of_B: Tensor) -> Tensor:
