@@ -11,15 +11,24 @@ import numpy as np
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.inputs import look_at
-from edgeprune.bundle.manifest import Bundle
+from edgeprune.bundle.manifest import Bundle, Manifest
 
+Kind = tuple[type, tuple[int, ...] | None]  # type and shape of an array; None: of frames, of any shape
 MOST_BYTES = 1 << 30  # of all arrays; a build keeps a few frames and their answers
 FRAMES, LABELS = "frames", "labels"
+CLASSES = "classes"
+# of answers that are things what an array says of each of them; None: a map as labels are
+OF_A_THING: dict[str, Kind] = {
+    CLASSES: (np.uint8, ()),
+    "scores": (np.float32, ()),
+    "boxes": (np.float32, (4,)),
+    "masks": (np.uint8, None),
+}
 
 
 def read_references(bundle: Bundle) -> dict[str, np.ndarray]:
     """`frames` (F, H, W, 3) uint8, and by `reference_name` what each bucket answered in each precision, (F, ...); labels are
-    (F, label H, label W) uint8.
+    (F, label H, label W) uint8, of things there are as many in every frame of a bucket, best score first.
 
     Raises:
         InputError: no such file, one of another bundle, or larger than any that is built.
@@ -32,27 +41,39 @@ def read_references(bundle: Bundle) -> dict[str, np.ndarray]:
     except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} can't be read ({error}); {again}") from None
     frames = len(references.get(FRAMES, ()))
-    labels = (frames, manifest.label_height, manifest.label_width)
-    expected = {FRAMES: (frames, manifest.height, manifest.width, 3)} | {
-        reference_name(precision, bucket.name, output): labels if output == LABELS else None
-        for precision in manifest.precisions
-        for bucket in manifest.buckets
-        for output in manifest.outputs
-    }
-    for name, shape in expected.items():
+    expected: dict[str, Kind] = {FRAMES: (np.uint8, (frames, manifest.height, manifest.width, 3))}
+    for precision in manifest.precisions:
+        for bucket in manifest.buckets:
+            expected |= _of_a_bucket(manifest, references, frames, precision, bucket.name)
+    for name, (dtype, shape) in expected.items():
         found = references.get(name)
-        if found is None or not frames or not is_of(found, frames, shape):
+        if found is None or not frames or not is_of(found, frames, dtype, shape):
             said = "is not there" if found is None else f"is {found.dtype} {found.shape}"
-            wanted = f"uint8 {shape}" if shape else f"{frames} frames"
+            wanted = f"{np.dtype(dtype)} {shape}" if shape else f"{frames} frames"
             raise InputError(f"{path}: {name} {said}, expected {wanted}; {again}")
     return references
 
 
-def is_of(array: np.ndarray, frames: int, shape: tuple[int, ...] | None) -> bool:
-    """Whether an array is uint8 of a shape; without one, whether it holds so many frames."""
+def _of_a_bucket(
+    manifest: Manifest, references: Mapping[str, np.ndarray], frames: int, precision: str, bucket: str
+) -> dict[str, Kind]:
+    """What each array of a bucket's answers has to be, by its name; how many things there are its classes say."""
+    classes = references.get(reference_name(precision, bucket, CLASSES))
+    things = 0 if classes is None or classes.ndim < 2 else classes.shape[1]
+    labels = (manifest.label_height, manifest.label_width)
+    kinds: dict[str, Kind] = {LABELS: (np.uint8, (frames, *labels))}
+    for output, (dtype, each) in OF_A_THING.items():
+        kinds[output] = (dtype, (frames, things, *(labels if each is None else each)))
+    return {
+        reference_name(precision, bucket, output): kinds.get(output, (np.uint8, None)) for output in manifest.outputs
+    }
+
+
+def is_of(array: np.ndarray, frames: int, dtype: type, shape: tuple[int, ...] | None) -> bool:
+    """Whether an array is of a type and shape; without a shape, whether it holds so many frames."""
     if shape is None:
         return array.shape[:1] == (frames,)
-    return array.dtype == np.uint8 and array.shape == shape
+    return array.dtype == dtype and array.shape == shape
 
 
 def reference_name(precision: str, bucket: str, output: str) -> str:

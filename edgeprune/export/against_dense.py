@@ -13,7 +13,7 @@ from torch import Tensor
 from edgeprune.bundle.target import BucketFamily
 from edgeprune.data import spread
 from edgeprune.export.family import buckets_of_frames, place_buckets
-from edgeprune.export.graphs import named_outputs
+from edgeprune.export.graphs import inside_of, named_outputs
 from edgeprune.model.policy import Select
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.pruning.selection import select_all, select_top
@@ -55,10 +55,9 @@ def _hold(
     buckets = place_buckets(schedule, family, calib.placing)
     shares_FG = measure_occupancy(model, images_F3HW, model_thresholds(model, calib))
     chosen = [buckets[number] for number in buckets_of_frames(schedule, buckets, shares_FG)]
-    agreed = Agreement(0, 0)
+    agreed, inside = Agreement(0, 0), inside_of(model)
     for image_3HW, bucket, dense in zip(images_F3HW, chosen, expected, strict=True):
         got = _answer(model, image_3HW, select_top(schedule.candidates(bucket.counts)))
-        inside = model.inside.region.pixels(*next(iter(dense.values())).shape) if model.inside else None
         agreed += agreement(dense, got, inside)
     tokens = np.mean([model.share_of_dense(bucket) for bucket in chosen])
     return AgainstDense(tokens=float(tokens), equal=agreed.share)

@@ -211,7 +211,7 @@ def check_parity(target: Target, parity: Sequence[ParityRow]) -> None:
 def write_references(spec: BuildSpec, graphs: dict[str, GraphSet], folder: Path) -> None:
     """Writes a few frames, and what the written graphs say of them."""
     frames_FHW3 = spec.frames_FHW3[:REFERENCE_FRAMES]
-    outputs = reference_outputs(folder, graphs, spec.buckets, frames_FHW3, spec.target.threads)
+    outputs = reference_outputs(folder, graphs, spec.buckets, frames_FHW3, spec.target.threads, spec.model.head)
     np.savez_compressed(folder / REFERENCES, **{FRAMES: frames_FHW3}, **outputs)  # type: ignore[arg-type]
 
 

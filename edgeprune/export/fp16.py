@@ -2,10 +2,10 @@
 
 What stays in FP32: LayerNormalization (its sums overflow half a float's range), what turns the frame into network input, the
 gates and whatever makes scores of them or of attention, from the trunk to each TopK (scores are compared with thresholds and
-with each other: the attention that one of 768 tokens receives is about 0.0013, of which FP16 has three digits), and what
-follows the final ArgMax. Softmax is in FP16 between its two products, where TensorRT fuses all three and sums in FP32. A Cast
-stands where the type changes, once per tensor and type: a converter that puts Casts around every node of a region rounds
-inside of it.
+with each other: the attention that one of 768 tokens receives is about 0.0013, of which FP16 has three digits), what makes
+answers in floats of the last products, and what follows the ArgMax or TopK of the answer. Softmax is in FP16 between its two
+products, where TensorRT fuses all three and sums in FP32. A Cast stands where the type changes, once per tensor and type: a
+converter that puts Casts around every node of a region rounds inside of it.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,12 +14,16 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
+from edgeprune.export.decisions import answering, selecting
+from edgeprune.runtime.engines.bound import COUNT, SCORES, TOKEN_SCORES
+
 FP32, FP16 = TensorProto.FLOAT, TensorProto.FLOAT16
 OPSET = 19  # the first whose QuantizeLinear takes FP16; TensorRT 10.3's parser reads up to 20
 IN_FP32 = ("LayerNormalization", "TopK")
 PRODUCTS = ("Conv", "Gemm", "MatMul")
 ALWAYS_FP32 = {"Resize": (1, 2)}  # inputs that the standard has in FP32: `roi` and `scales`
-SCORES = "scores"  # an input and output that stays in FP32
+OF_GATES = (SCORES, TOKEN_SCORES)  # inputs and outputs that stay in FP32
+STATE = ("tokens", "skip")  # how the names of the others begin that a trunk hands to its tails
 GATES = "policy."  # how the names of a policy's parameters begin
 
 Edges = dict[str, list[onnx.NodeProto]]
@@ -61,7 +65,7 @@ class _Typing:
         kept = _kept_in_fp32(graph)
         for value in graph.input:
             if value.name in self.floats:
-                self._declare(value, FP32 if value.name == SCORES else FP16)
+                self._declare(value, FP32 if value.name in OF_GATES else FP16)
         for node in graph.node:
             exact = node.op_type == "ArgMax" and self.type_of.get(node.input[0]) == FP32  # an exit's logits
             self._node(node, FP32 if exact or node.output[0] in kept or node.op_type in IN_FP32 else FP16)
@@ -103,13 +107,15 @@ class _Typing:
         return self.made[key]
 
     def _output(self, value: onnx.ValueInfoProto) -> None:
-        """The scores leave in FP32, everything else as it was computed."""
+        """Scores and answers leave in FP32, the state as it was computed."""
         found = self.type_of.get(value.name, FP32)
-        if value.name == SCORES and found != FP32:
+        if not value.name.startswith(STATE) and found != FP32:
             for node in self.nodes:
                 node.output[:] = [f"{name}_fp16" if name == value.name else name for name in node.output]
                 node.input[:] = [f"{name}_fp16" if name == value.name else name for name in node.input]
-            self.nodes.append(helper.make_node("Cast", [f"{value.name}_fp16"], [value.name], "cast_scores", to=FP32))
+            self.nodes.append(
+                helper.make_node("Cast", [f"{value.name}_fp16"], [value.name], f"cast_{value.name}", to=FP32)
+            )
             found = FP32
         value.type.tensor_type.elem_type = found
 
@@ -132,9 +138,11 @@ def _kept_in_fp32(graph: onnx.GraphProto) -> set[str]:
     frame = _reach(["frame"], readers, lambda node: node.output, stop=_of("Conv"))
     parameters = [tensor.name for tensor in graph.initializer if tensor.name.startswith(f"model.{GATES}")]
     after_gates = _reach(parameters, readers, lambda node: node.output, stop=ends)
-    decided = [name for node in graph.node if node.op_type == "TopK" for name in node.input[:1]]
-    decided += [value.name for value in graph.output if value.name in (SCORES, "count")]
-    before_choice = _reach(decided, writers, lambda node: node.input, stop=_of("LayerNormalization", "TopK", "ArgMax"))
+    chosen = [node.input[0] for node in selecting(graph)]
+    chosen += [value.name for value in graph.output if value.name in (*OF_GATES, COUNT)]
+    before_choice = _reach(chosen, writers, lambda node: node.input, stop=_of("LayerNormalization", "TopK", "ArgMax"))
+    answers = answering(graph)
+    decided = [*chosen, *(node.input[0] for node in answers), *_float_answers(graph)]
     # what the blocks themselves hand on is no score: the residual stream, the trunk's tokens and skips
     handed_on = {node.input[0] for node in graph.node if node.op_type == "LayerNormalization"}
     handed_on |= {value.name for value in graph.output} - set(decided)
@@ -148,9 +156,15 @@ def _kept_in_fp32(graph: onnx.GraphProto) -> set[str]:
         )
 
     scores = _reach(decided, writers, lambda node: node.input, stop=made_by_a_block)
-    labels = [name for node in graph.node if node.op_type == "ArgMax" for name in node.output]
+    labels = [name for node in graph.node if node.op_type == "ArgMax" or node in answers for name in node.output]
     after_labels = _reach(labels, readers, lambda node: node.output, stop=_of())
     return frame | (after_gates & before_choice) | scores | after_labels
+
+
+def _float_answers(graph: onnx.GraphProto) -> list[str]:
+    """The outputs in floats that are no state."""
+    floats = (value.name for value in graph.output if value.type.tensor_type.elem_type == FP32)
+    return [name for name in floats if not name.startswith(STATE)]
 
 
 def _of(*operators: str) -> Callable[[onnx.NodeProto], bool]:

@@ -12,6 +12,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 import torch
 from torch import Tensor, nn
@@ -23,7 +25,7 @@ from edgeprune.model.network import Network
 from edgeprune.model.policy import Bucket
 from edgeprune.model.segmenter import Segmenter, as_image
 from edgeprune.model.stem import Stem
-from edgeprune.runtime.engines.engine import Outputs
+from edgeprune.runtime.engines.bound import SCORES, TOKEN_SCORES, Outputs
 
 OPSET = 18
 IR_VERSION = 10  # the newest that ONNX Runtime 1.18 and TensorRT 10.3's parser read
@@ -115,6 +117,14 @@ def named_outputs(model: Segmenter, raw: Raw) -> Outputs:
     return {name: each.cpu().numpy() for name, each in outputs}
 
 
+def inside_of(model: Segmenter) -> npt.NDArray[np.bool_] | None:
+    """True for the pixels of an answer, at its own resolution, inside the model's region; None: all."""
+    if model.inside is None:
+        return None
+    stride = model.head.label_stride
+    return model.inside.region.pixels(model.spec.height // stride, model.spec.width // stride)
+
+
 def to_bytes(numbers: Tensor, dialect: str) -> Tensor:
     """Whole numbers as uint8. TensorRT casts to it from float alone; Torch-TensorRT does not, so there they are int32."""
     if dialect == "torch-tensorrt":
@@ -126,9 +136,10 @@ def export_graph(
     graph: nn.Module, inputs: tuple[Tensor, ...], names_in: Sequence[str], names_out: Sequence[str]
 ) -> onnx.ModelProto:
     """A module as a graph of constant shapes, by torch's exporter, without what it notes of its own work."""
-    exporter = logging.getLogger("torch.onnx")
-    level = exporter.level
-    exporter.setLevel(logging.ERROR)  # it reports at length which torchvision operators it does without
+    # they report at length which torchvision operators they do without, and which constants they do not fold
+    levels = {each: each.level for each in map(logging.getLogger, ("torch.onnx", "onnxscript"))}
+    for each in levels:
+        each.setLevel(logging.ERROR)
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -143,7 +154,8 @@ def export_graph(
                 verbose=False,
             )
     finally:
-        exporter.setLevel(level)
+        for each, level in levels.items():
+            each.setLevel(level)
     assert program is not None
     proto = program.model_proto
     proto.ir_version = IR_VERSION
@@ -169,8 +181,9 @@ def skip_channels(model: Segmenter) -> tuple[int, ...]:
 
 
 def trunk_outputs(model: Segmenter) -> list[str]:
-    """Names of what the trunk hands to a tail, in order."""
-    return ["tokens", *(f"skip{index}" for index in range(len(skip_channels(model)))), "scores"]
+    """Names of what the trunk hands to a tail, in order; an answer that is called as the scores are keeps its name."""
+    scores = TOKEN_SCORES if SCORES in model.head.outputs else SCORES
+    return ["tokens", *(f"skip{index}" for index in range(len(skip_channels(model)))), scores]
 
 
 def export_trunk(model: Segmenter, thresholds: Sequence[float]) -> onnx.ModelProto:

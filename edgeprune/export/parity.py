@@ -18,7 +18,8 @@ import onnx
 import torch
 
 from edgeprune.bundle import ParityRow
-from edgeprune.export.graphs import GraphFamily, named_outputs
+from edgeprune.export.decisions import decided_from, selecting
+from edgeprune.export.graphs import GraphFamily, inside_of, named_outputs
 from edgeprune.export.onnx_session import OnnxSession, Tensors
 from edgeprune.model.policy import Bucket
 from edgeprune.model.segmenter import Segmenter
@@ -27,7 +28,7 @@ from edgeprune.runtime.tasks import Agreement, find_task
 
 logger = logging.getLogger(__name__)
 
-PASSING = ("Cast", "Gather", "Reshape", "Squeeze")  # what a graph does to the ids of an ArgMax
+Bool = npt.NDArray[np.bool_]
 UInt8 = npt.NDArray[np.uint8]
 
 
@@ -46,8 +47,8 @@ class Answer:
     outputs: Outputs
     decided_from: list[npt.NDArray[Any]]
     kept: list[set[int]]
-    inside: npt.NDArray[np.bool_] | None = None
-    sure: npt.NDArray[np.bool_] | None = None
+    inside: Bool | None = None
+    sure: Bool | None = None
 
 
 def ask_torch(model: Segmenter, buckets: Sequence[Bucket], frame_HW3: UInt8) -> Iterator[Answer]:
@@ -56,19 +57,19 @@ def ask_torch(model: Segmenter, buckets: Sequence[Bucket], frame_HW3: UInt8) -> 
         x_ND, skips, scores_N = model.trunk(torch.from_numpy(frame_HW3))
         for bucket in buckets:
             raw, selected = model.tail_with_selections(x_ND, skips, scores_N, bucket.counts)
-            head, inside, sure = model.head, None, None
-            if (found := head.sure(raw)) is not None:
-                sure = found.numpy()
-                if model.inside is not None:
-                    inside = model.inside.region.pixels(*sure.shape)
-                    sure &= inside
+            sure, inside = model.head.sure(raw), inside_of(model)
             yield Answer(
                 named_outputs(model, raw),
-                [each.numpy() for each in head.decided_from(raw)],
+                [each.numpy() for each in model.head.decided_from(raw)],
                 [set(selected_K.tolist()) for selected_K in selected],
                 inside,
-                sure,
+                inside if sure is None else both(sure.numpy(), inside),
             )
+
+
+def both(sure: Bool, inside: Bool | None) -> Bool:
+    """The entries that rounding alone does not change, of those inside."""
+    return sure if inside is None else sure & inside
 
 
 class WatchedGraph:
@@ -79,7 +80,7 @@ class WatchedGraph:
         watched.CopyFrom(proto)
         self.outputs = [value.name for value in proto.graph.output]
         self.decided_from = [decided_from(proto, name) for name in self.outputs]
-        self.kept = [node.output[1] for node in watched.graph.node if node.op_type == "TopK"]
+        self.kept = [node.output[1] for node in selecting(proto.graph)]
         watched.graph.output.extend(
             onnx.helper.make_empty_tensor_value_info(name)
             for name in (*self.decided_from, *self.kept)
@@ -94,15 +95,6 @@ class WatchedGraph:
             [found[name] for name in self.decided_from],
             [set(found[name].tolist()) for name in self.kept],
         )
-
-
-def decided_from(proto: onnx.ModelProto, output: str) -> str:
-    """The input of the ArgMax whose ids an output holds; of any other output itself."""
-    made_by = {name: node for node in proto.graph.node for name in node.output}
-    node = made_by.get(output)
-    while node is not None and node.op_type in PASSING:
-        node = made_by.get(node.input[0])
-    return str(node.input[0]) if node is not None and node.op_type == "ArgMax" else output
 
 
 def ask_engine(trunk: WatchedGraph, tails: Sequence[WatchedGraph], frame_HW3: UInt8) -> Iterator[Answer]:
@@ -142,9 +134,7 @@ def measure_parity(
             ask_torch(model, buckets, frame_HW3), ask_engine(engine_trunk, engine_tails, frame_HW3), strict=True
         )
         for index, (expected, got) in enumerate(pairs):
-            for ours, theirs in zip(expected.decided_from, got.decided_from, strict=True):
-                if np.issubdtype(ours.dtype, np.floating):  # bytes, such as a confidence, follow from these
-                    max_abs[index] = max(max_abs[index], float(np.abs(ours - theirs).max()))
+            max_abs[index] = max(max_abs[index], model.head.error(expected.decided_from, got.decided_from))
             agreed[index] += agreement(expected.outputs, got.outputs, expected.sure)
             entries[index] += agreement(expected.outputs, got.outputs, expected.inside).of
             # equal selections, as `uniform` makes them, are one node of a graph
@@ -152,13 +142,18 @@ def measure_parity(
                 selected[index] += [
                     len(ours & theirs) / len(ours) for ours, theirs in zip(expected.kept, got.kept, strict=True)
                 ]
+    if not any(each.of for each in agreed):
+        logger.warning(
+            f"{precision}: nothing was found on {len(frames_FHW3)} frames, by PyTorch or by graphs, so no answer was compared; "
+            "calibrate on frames in which there is something"
+        )
     return [
         ParityRow(
             bucket=bucket.name,
             precision=precision,  # type: ignore[arg-type]  # the row refuses what is none
             max_abs=max_abs[index],
             label_agreement=agreed[index].share,
-            excluded=1 - agreed[index].of / entries[index],
+            excluded=1 - Agreement(agreed[index].of, entries[index]).share,
             selection_agreement=float(np.mean(selected[index])) if selected[index] else None,
             frames=len(frames_FHW3),
         )

@@ -14,6 +14,7 @@ import onnx
 from edgeprune.bundle import GraphSet
 from edgeprune.bundle.references import reference_name
 from edgeprune.export.onnx_session import OnnxSession, Tensors
+from edgeprune.model.heads.head import Head
 from edgeprune.model.policy import Bucket
 from edgeprune.runtime.engines.fp16_rounded import round_fp16
 
@@ -26,12 +27,14 @@ def reference_outputs(
     buckets: Sequence[Bucket],
     frames_FHW3: npt.NDArray[np.uint8],
     threads: int,
+    head: Head,
 ) -> dict[str, npt.NDArray[Any]]:
     """Outputs (F, ...) by `reference_name`, of the graphs as they were written; FP16 is rounded.
 
     Args:
         folder: of the bundle.
         graphs: by precision, paths relative to it.
+        head: in which they end; it says what is kept.
     """
     outputs: dict[str, npt.NDArray[Any]] = {}
     for precision, graph_set in graphs.items():
@@ -45,11 +48,16 @@ def reference_outputs(
             for name, tail in tails.items():
                 found[name].append(tail.run(state))
         outputs |= {
-            reference_name(precision, bucket, output): np.stack([answer[output] for answer in answers])
+            reference_name(precision, bucket, output): kept
             for bucket, answers in found.items()
-            for output in answers[0]
+            for output, kept in head.reference(_stacked(answers)).items()
         }
     return outputs
+
+
+def _stacked(answers: Sequence[Tensors]) -> Tensors:
+    """Of several frames each output (F, ...)."""
+    return {output: np.stack([answer[output] for answer in answers]) for output in answers[0]}
 
 
 def _open(path: Path, threads: int) -> OnnxSession:

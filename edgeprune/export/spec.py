@@ -75,6 +75,10 @@ def describe_build(target: Target, inputs: BuildInputs, precisions: Sequence[str
     dense = load_dense(inputs, model)
     for each in (model, dense):
         each.head.with_confidence = inputs.confidence
+    if inputs.confidence and "confidence" not in model.head.outputs:
+        raise InputError(
+            f"task {card.model.task} has no confidence beside its {', '.join(model.head.outputs)}; leave --confidence out"
+        )
     if any(PRECISIONS[each].quantized for each in precisions) and not any(True for _ in quantized_linears(model)):
         raise InputError(
             f"{inputs.checkpoint} has no quantization scales; train a qat phase or build with --precision fp32"
@@ -124,7 +128,7 @@ def load_dense(inputs: BuildInputs, model: Segmenter) -> Segmenter:
     """The dense FP32 reference: its own checkpoint, or the model's own weights on every token."""
     if inputs.reference is not None:
         dense, card = load(inputs.reference, inputs.size)
-        for what in ("height", "width", "classes"):
+        for what in ("task", "height", "width", "classes"):
             theirs, ours = getattr(card.model, what), getattr(model.spec, what)
             if theirs != ours:
                 raise InputError(f"reference {inputs.reference} has {what} {theirs}, {inputs.checkpoint} {ours}")

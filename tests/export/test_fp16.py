@@ -123,17 +123,17 @@ def test_a_region_is_cast_at_its_borders_alone() -> None:
             helper.make_node("Mul", ["tokens", "one"], ["y"]),
             helper.make_node("LayerNormalization", ["y", "one"], ["z"], axis=-1),
             helper.make_node("TopK", ["z", "k"], ["values", "kept"]),
-            helper.make_node("Mul", ["values", "values"], ["out"]),
+            helper.make_node("Mul", ["values", "values"], ["skip0"]),
         ],
         "region",
         [helper.make_tensor_value_info("tokens", FP32, [3, 4])],
-        [helper.make_tensor_value_info("out", FP32, [3, 2])],
+        [helper.make_tensor_value_info("skip0", FP32, [3, 2])],
         constants,
     )
     model = to_fp16(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10))
     assert [node.op_type for node in model.graph.node] == ["Mul", "Cast", "LayerNormalization", "TopK", "Cast", "Mul"]
     types = typed(model)
-    assert (types["tokens"], types["out"], types["z"], types["values"]) == (FP16, FP16, FP32, FP32)
+    assert (types["tokens"], types["skip0"], types["z"], types["values"]) == (FP16, FP16, FP32, FP32)
     assert {each.name: each.data_type for each in model.graph.initializer} == {"one": FP32, "one_fp16": FP16, "k": 7}
 
 

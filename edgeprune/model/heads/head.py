@@ -4,13 +4,16 @@ Shapes: B batch, N tokens of the grid, D width, C channels, K classes.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor, nn
 
 from edgeprune.model.spec import ModelSpec
 
+Array = npt.NDArray[Any]
 Raw = (
     Any  # what a head computes and losses are made of: of the semantic task logits (B, K, H/S, W/S), S the label stride
 )
@@ -76,3 +79,13 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def label_map(self, raw: Raw) -> Tensor:
         """The class of each pixel of the first frame, (h, w), at the label stride; 255 where it has none. For pictures."""
+
+    def error(self, expected: Sequence[Array], got: Sequence[Array]) -> float:
+        """The largest difference between two answers to a frame, of what each of their outputs is decided from; bytes, such as
+        a confidence, follow from the rest."""
+        floats = [pair for pair in zip(expected, got, strict=True) if np.issubdtype(pair[0].dtype, np.floating)]
+        return max((float(np.abs(ours - theirs).max()) for ours, theirs in floats), default=0.0)
+
+    def reference(self, outputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Of answers (F, ...) to a bundle's reference frames what it keeps: enough to say how alike those of an engine are."""
+        return outputs

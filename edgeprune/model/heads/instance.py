@@ -10,16 +10,19 @@ Shapes: B batch, N tokens of the grid (Gh x Gw), D width, Q queries, C channels 
 things that a graph gives, h w pixels at stride 4.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, log10, pi
+from math import ceil, lcm, log10, pi
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgeprune.base.errors import InputError
 from edgeprune.model.blocks import gelu
-from edgeprune.model.heads.head import Head
+from edgeprune.model.heads.head import Array, Head
+from edgeprune.model.heads.likeness import largest_difference
 from edgeprune.model.heads.semantic import CHANNELS, smooth, upsample
 from edgeprune.model.spec import ModelSpec
 from edgeprune.runtime.tasks.semantic import NO_CLASS
@@ -28,8 +31,11 @@ STRIDE = 4  # of the masks
 LAYERS = 3
 WIDTH, HEADS = 128, 2  # of the queries; a head has 64, which every engine fuses
 MOST_THINGS = 100  # that a graph gives, as COCO's metric counts
+INSIDE = 128  # the first level of a mask that is inside, of 0 to 255
+LEVELS = 255.99  # times a probability, and cut: 128 is the first above one half, and no rounding is a pass over all masks more
 LEAST_WAVES, MOST_WAVES = 0.5, 16.0  # over the input, of the positions of tokens
-SHOWN_SCORE, INSIDE = 0.5, 128  # of a thing in a label map, and of a pixel in its mask, from which on they count
+SHOWN_SCORE = 0.5  # of a thing in a label map, from which on it counts
+KEPT_FROM = 0.3  # the score of things that a bundle's references keep; what is compared has more
 
 
 @dataclass
@@ -58,8 +64,14 @@ class QueryHead(Head):
 
     query_numbers: Tensor
     class_numbers: Tensor
+    positions_NC: Tensor
 
     def __init__(self, width: int, spec: ModelSpec, skip_channels: Sequence[int]):
+        if spec.height % STRIDE or spec.width % STRIDE:
+            raise InputError(
+                f"model input {spec.height}x{spec.width}: a mask has a pixel for {STRIDE} of the input each way, both must be "
+                f"multiples of {STRIDE}, and of the patch: of {lcm(STRIDE, spec.patch)}"
+            )
         super().__init__(width, spec, skip_channels)
         self.label_stride = STRIDE  # a label map is drawn of the masks
         self.patch, (at8, at4) = spec.patch, CHANNELS[spec.convolutions]
@@ -83,8 +95,10 @@ class QueryHead(Head):
         numbers = torch.arange(self.queries * spec.classes)
         self.register_buffer("query_numbers", numbers // spec.classes, persistent=False)
         self.register_buffer("class_numbers", (numbers % spec.classes).int(), persistent=False)
+        self.grid = spec.grid
+        self.register_buffer("positions_NC", sine_positions(spec.grid, WIDTH), persistent=False)
         self.masked = (
-            0.0  # the probability that a query's attention is masked in training; see `train/tasks/instance.py`
+            0.0  # the probability that a layer's attention is masked in training; see `train/tasks/instance.py`
         )
 
     @property
@@ -101,7 +115,7 @@ class QueryHead(Head):
     def forward(self, x_BND: Tensor, grid: tuple[int, int], skips: Sequence[Tensor]) -> Answers:
         memory_BNC = self.reduce(x_BND)
         pixels_BEhw = self._pixels(memory_BNC, grid, skips)
-        keys_BNC = memory_BNC + sine_positions(grid, WIDTH, memory_BNC)
+        keys_BNC = memory_BNC + self._positions(grid, memory_BNC)
         queries_BQC = self.query.expand(x_BND.shape[0], -1, -1)
         answers = Answers([], [], [])
         for number in range(LAYERS + 1):
@@ -112,6 +126,11 @@ class QueryHead(Head):
                 attended_BQN = self._attended(answers, grid)
                 queries_BQC = self.layers[number](queries_BQC, self.query_position, keys_BNC, memory_BNC, attended_BQN)
         return answers
+
+    def _positions(self, grid: tuple[int, int], like: Tensor) -> Tensor:
+        """Where the tokens are, (N, C), in the type of `like`; a constant of a graph, whose grid is the model's own."""
+        positions_NC = self.positions_NC if grid == self.grid else sine_positions(grid, WIDTH, like.device)
+        return positions_NC.to(like.dtype)
 
     def _pixels(self, memory_BNC: Tensor, grid: tuple[int, int], skips: Sequence[Tensor]) -> Tensor:
         """The embedding of each pixel at stride 4, (B, E, h, w): the path of the semantic head."""
@@ -153,23 +172,17 @@ class QueryHead(Head):
 
     def decide(self, raw: Answers) -> tuple[Tensor, ...]:
         """`classes` (T) ids, `scores` (T), `boxes` (T, 4) left, top, right, bottom as shares of the input, `masks` (T, h, w) in
-        steps of 1/255, best score first; T is the number of queries, at most MOST_THINGS.
+        LEVELS, best score first; T is the number of queries, at most MOST_THINGS.
 
         A thing is a query and a class; its score the class's probability times the mask's mean one inside, as Mask2Former's
         code scores (`instance_inference`).
         """
-        inside_QP, of_class_QK = self._mask_probabilities(raw), raw.logits[-1][0].float().softmax(-1)[:, :-1]
-        covered_QP = (inside_QP > 0.5).to(inside_QP.dtype)
-        sure_Q = (inside_QP * covered_QP).sum(-1) / (covered_QP.sum(-1) + 1e-6)
-        score_QK = of_class_QK * sure_Q[:, None]
-        score_T, place_T = score_QK.flatten().topk(min(MOST_THINGS, self.queries))
-        query_T, class_T = self.query_numbers[place_T], self.class_numbers[place_T]
-        levels_TP = (255 * inside_QP[query_T]).round().to(torch.int32)
-        return class_T, score_T, corners(raw.boxes[-1][0])[query_T], levels_TP.unflatten(1, raw.masks[-1].shape[-2:])
-
-    def _mask_probabilities(self, raw: Answers) -> Tensor:
-        """Of the first frame, (Q, h w)."""
-        return raw.masks[-1][0].flatten(1).float().sigmoid()
+        masks_Qhw, of_class_QK = first(raw.masks[-1]).float(), first(raw.logits[-1]).float().softmax(-1)[:, :-1]
+        score_QK = of_class_QK * mean_inside(masks_Qhw)[:, None]
+        score_T, place_T = score_QK.flatten().topk(min(MOST_THINGS, score_QK.shape[0]))
+        query_T, class_T = self.query_numbers.index_select(0, place_T), self.class_numbers.index_select(0, place_T)
+        levels_Thw = (LEVELS * masks_Qhw.index_select(0, query_T).sigmoid()).to(torch.int32)
+        return class_T, score_T, corners(first(raw.boxes[-1])).index_select(0, query_T), levels_Thw
 
     def decided_from(self, raw: Answers) -> tuple[Tensor, ...]:
         """The outputs themselves: which of them belong together is the task's to say (`runtime/tasks/instance.py`)."""
@@ -185,6 +198,17 @@ class QueryHead(Head):
         for index in reversed(range(int((score_T >= SHOWN_SCORE).sum()))):
             label_hw[levels_Thw[index] >= INSIDE] = class_T[index].to(torch.uint8)
         return label_hw
+
+    def error(self, expected: Sequence[Array], got: Sequence[Array]) -> float:
+        """Of things, whatever their order."""
+        return largest_difference(expected, got)
+
+    def reference(self, outputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        """The things of each frame that may be compared, as many as the frame with most has, their masks inside or outside:
+        the others' masks are noise, which no archive makes small."""
+        most = max(1, int((outputs["scores"] >= KEPT_FROM).sum(axis=1).max()))
+        kept = {name: array[:, :most] for name, array in outputs.items()}
+        return kept | {"masks": np.where(kept["masks"] < INSIDE, 0, 255).astype(np.uint8)}
 
 
 class QueryLayer(nn.Module):
@@ -232,23 +256,35 @@ def _perceptron(outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, outputs))
 
 
-def sine_positions(grid: tuple[int, int], width: int, like: Tensor) -> Tensor:
+def sine_positions(grid: tuple[int, int], width: int, device: torch.device | None = None) -> Tensor:
     """Where each token of a grid is, (N, C): sines and cosines of y and x, the same for a place at every size of the grid
     (Vaswani 2017, section 3.5, of two coordinates).
 
     Args:
         width: C, a multiple of four.
-        like: of whose type and device they are.
     """
     count = width // 4
-    wave_F = torch.logspace(log10(LEAST_WAVES), log10(MOST_WAVES), count, device=like.device)
+    wave_F = torch.logspace(log10(LEAST_WAVES), log10(MOST_WAVES), count, device=device)
     waves = []
     for size in grid:
-        angle_SF = 2 * pi * ((torch.arange(size, device=like.device) + 0.5) / size)[:, None] * wave_F
+        angle_SF = 2 * pi * ((torch.arange(size, device=device) + 0.5) / size)[:, None] * wave_F
         waves.append(torch.cat((angle_SF.sin(), angle_SF.cos()), dim=-1))
     rows_GhC, columns_GwC = waves
     both = (rows_GhC[:, None].expand(-1, grid[1], -1), columns_GwC[None].expand(grid[0], -1, -1))
-    return torch.cat(both, dim=-1).flatten(0, 1).to(like.dtype)
+    return torch.cat(both, dim=-1).flatten(0, 1)
+
+
+def mean_inside(masks_Qhw: Tensor) -> Tensor:
+    """The mean probability of the pixels that are inside each mask, of logits: (Q,); 0 where there is none. Of every two by two
+    pixels the most probable one stands for all: a quarter of the work, and no thing is too small to be seen."""
+    inside_QP = F.max_pool2d(masks_Qhw[None], 2, ceil_mode=True).squeeze(0).flatten(1).sigmoid()
+    covered_QP = (inside_QP > 0.5).to(inside_QP.dtype)
+    return (inside_QP * covered_QP).sum(-1) / (covered_QP.sum(-1) + 1e-6)
+
+
+def first(of_B: Tensor) -> Tensor:
+    """What is said of the first frame of a batch; of a graph's only frame without a copy."""
+    return of_B.squeeze(0) if of_B.shape[0] == 1 else of_B[0]
 
 
 def corners(box_Q4: Tensor) -> Tensor:

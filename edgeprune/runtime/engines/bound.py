@@ -14,6 +14,7 @@ Array = npt.NDArray[Any]
 Outputs = Mapping[str, Array]
 
 FRAME, COUNT, SCORES = "frame", "count", "scores"
+TOKEN_SCORES = "token_scores"  # what a trunk calls its SCORES where an answer has that name
 
 
 class HostInput(NamedTuple):
@@ -45,6 +46,11 @@ class Bound(Protocol):
 
     def close(self) -> None:
         """Gives back what it took; raises nothing, twice is no error."""
+
+
+def scores_of(outputs: Collection[str]) -> str | None:
+    """What the scores of the first decision are called among a trunk's outputs; None: nothing is gated."""
+    return next((name for name in (TOKEN_SCORES, SCORES) if name in outputs), None) if COUNT in outputs else None
 
 
 def answers(outputs: Collection[str]) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgeprune.base.errors import InputError, choose
 from edgeprune.bundle import Bundle
-from edgeprune.runtime.engines.bound import COUNT, FRAME, SCORES, Array, Bound, Outputs, UInt8, answers
+from edgeprune.runtime.engines.bound import COUNT, FRAME, Array, Bound, Outputs, UInt8, answers, scores_of
 
 # a graph's file, threads, and the outputs of the graph whose state it reads -> the graph, opened
 Bind = Callable[[Path, int, Mapping[str, Any] | None], Bound]
@@ -57,7 +57,8 @@ class Session:
     def scores(self) -> Array | None:
         """A copy of the scores that the last `start()` left for the tails, in the policy's own layout; None where nothing is
         gated. It is made on demand, and waits for the device."""
-        return self._trunk.read(SCORES) if SCORES in self._trunk.outputs else None
+        name = scores_of(self._trunk.outputs)
+        return None if name is None else self._trunk.read(name)
 
     def finish(self, bucket: str) -> Outputs:
         """Runs the tail of a bucket on the state of the last `start()`; any number of buckets in turn.

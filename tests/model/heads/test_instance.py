@@ -147,8 +147,7 @@ def test_half_of_the_queries_are_masked_at_a_half() -> None:
 
 def test_positions_are_of_a_place_and_not_of_a_size() -> None:
     """The middle of a grid of three is the middle of a grid of five, and no two places are alike."""
-    like = torch.zeros(1)
-    small_NC, large_NC = sine_positions((3, 3), WIDTH, like), sine_positions((5, 5), WIDTH, like)
+    small_NC, large_NC = sine_positions((3, 3), WIDTH), sine_positions((5, 5), WIDTH)
     assert small_NC.shape == (9, WIDTH)
     torch.testing.assert_close(small_NC[4], large_NC[12])
     distance_NN = torch.cdist(large_NC, large_NC) + 1e3 * torch.eye(25)

@@ -1,0 +1,75 @@
+"""Every policy of POLICIES with the instance task's head: both of its forms see the same things, and so do graphs.
+
+What a policy's graphs are by themselves `test_graphs.py` holds; here that a head of another kind follows them.
+"""
+
+from typing import Any
+
+import pytest
+import torch
+
+from edgeprune.bundle.target import load_target
+from edgeprune.data.region import Region
+from edgeprune.export.fp16 import to_fp16
+from edgeprune.export.graphs import export_family, named_outputs
+from edgeprune.export.lint import lint_graph
+from edgeprune.export.parity import measure_parity
+from edgeprune.model.heads.instance import Answers
+from edgeprune.model.policy import Bucket
+from edgeprune.pruning.methods import POLICIES
+from edgeprune.pruning.selection import select_top
+from tests import models
+from tests.export import instances
+
+ORIN = load_target("jetson-orin")
+COUNTS = [20, 12, 5, 3]
+
+
+def last(raw: Answers) -> tuple[torch.Tensor, ...]:
+    return raw.logits[-1], raw.boxes[-1], raw.masks[-1]
+
+
+@pytest.mark.parametrize("region", [None, Region(("......", "..##..", ".#####", "####.."))], ids=["whole", "region"])
+@pytest.mark.parametrize("name", [name for name in POLICIES if not models.policy(name).not_exportable])
+def test_training_form_equals_inference_form(name: str, region: Region | None) -> None:
+    model = instances.model(instances.card(name, depth=4))
+    if region is not None:
+        if model.policy.not_in_region:
+            pytest.skip(model.policy.not_in_region)
+        model.restrict(region)
+    schedule = model.policy.schedule
+    counts = list(schedule.round_up([min(count, model.policy.tokens) for count in COUNTS[: len(schedule.gated)]]))
+    images_B3HW = models.images(2)
+    with torch.no_grad():
+        together = last(model(images_B3HW, select_top(schedule.candidates(counts))).raw)
+        for index, image_3HW in enumerate(images_B3HW):
+            raw = model.tail(*model.trunk(image_3HW.permute(1, 2, 0).to(torch.uint8)), counts)
+            for expected_B, got_1 in zip(together, last(raw), strict=True):
+                torch.testing.assert_close(got_1[0], expected_B[index], rtol=1e-3, atol=2e-3)
+            assert named_outputs(model, raw)["masks"].shape == (
+                instances.QUERIES,
+                models.HEIGHT // 4,
+                models.WIDTH // 4,
+            )
+
+
+# superpatches, an exit and a gate in one; the others are alike but for what `test_graphs.py` holds
+FORMS: list[Any] = [
+    "combined",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in POLICIES if name != "combined"),
+]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_graphs_find_what_pytorch_finds_and_lint_finds_nothing(name: str) -> None:
+    if models.policy(name).not_exportable:
+        pytest.skip(str(models.policy(name).not_exportable))
+    model = instances.model(instances.card(name, depth=4))
+    schedule = model.policy.schedule
+    bucket = Bucket("few", tuple(schedule.round_up(schedule.target_counts)) if schedule.gated else ())
+    family = export_family(model, [bucket], [0.0] * len(schedule.gated), ORIN.dialect)
+    [row] = measure_parity(model, [bucket], "fp32", family, models.frames(4), threads=1)
+    assert row.label_agreement == 1 and row.max_abs < 0.05 and row.selection_agreement in (None, 1), row
+    assert (row.selection_agreement is None) == (name in ("dense", "uniform"))
+    for graph, proto in family.named().items():
+        assert lint_graph(graph, to_fp16(proto), ORIN.lint) == lint_graph(graph, proto, ORIN.lint) == []
