@@ -75,8 +75,9 @@ def test_every_head_answers_under_its_names(task: str) -> None:
         raw = model(models.images(2)).raw
         answers, first = model.head.decide(raw), model.head.decide(model(models.images(1)).raw)
     assert len(answers) == len(model.head.outputs) == len(model.head.decided_from(raw))
-    for answer, alone in zip(answers, first, strict=True):
-        torch.testing.assert_close(answer, alone, rtol=1e-4, atol=1e-4)
+    for name, answer, alone in zip(model.head.outputs, answers, first, strict=True):
+        # rounding moves a level of a mask, of 0 to 255, over its limit to the next
+        torch.testing.assert_close(answer, alone, rtol=1e-4, atol=1 if name == "masks" else 1e-4)
     assert models.HEIGHT % model.head.label_stride == models.WIDTH % model.head.label_stride == 0
 
 
