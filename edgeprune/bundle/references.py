@@ -62,8 +62,9 @@ def _of_a_bucket(
     things = 0 if classes is None or classes.ndim < 2 else classes.shape[1]
     labels = (manifest.label_height, manifest.label_width)
     kinds: dict[str, Kind] = {LABELS: (np.uint8, (frames, *labels))}
-    for output, (dtype, each) in OF_A_THING.items():
-        kinds[output] = (dtype, (frames, things, *(labels if each is None else each)))
+    if OF_A_THING.keys() <= set(manifest.outputs):  # another task may have a `boxes` of its own
+        for output, (dtype, each) in OF_A_THING.items():
+            kinds[output] = (dtype, (frames, things, *(labels if each is None else each)))
     return {
         reference_name(precision, bucket, output): kinds.get(output, (np.uint8, None)) for output in manifest.outputs
     }

@@ -69,7 +69,8 @@ def test_graphs_find_what_pytorch_finds_and_lint_finds_nothing(name: str) -> Non
     bucket = Bucket("few", tuple(schedule.round_up(schedule.target_counts)) if schedule.gated else ())
     family = export_family(model, [bucket], [0.0] * len(schedule.gated), ORIN.dialect)
     [row] = measure_parity(model, [bucket], "fp32", family, models.frames(4), threads=1)
-    assert row.label_agreement == 1 and row.max_abs < 0.05 and row.selection_agreement in (None, 1), row
-    assert (row.selection_agreement is None) == (name in ("dense", "uniform"))
+    assert row.label_agreement == 1 and row.max_abs < 0.05, row
+    # equal selections, as `uniform` makes them, may be one node of a graph
+    assert row.selection_agreement == 1 or (row.selection_agreement is None and name in ("dense", "uniform")), row
     for graph, proto in family.named().items():
         assert lint_graph(graph, to_fp16(proto), ORIN.lint) == lint_graph(graph, proto, ORIN.lint) == []
