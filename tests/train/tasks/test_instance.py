@@ -340,13 +340,13 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Segmenter]:
 
 
 def test_it_learns_two_frames_of_overlapping_rectangles(learnt: Segmenter) -> None:
-    """So that the best two answers are each thing of a frame, of its class, with nearly all of its mask: IoU over 0.8."""
+    """So that the best answer of each class is the thing of that class, with nearly all of its mask: IoU over 0.8."""
     for index in range(2):
         class_T, score_T, masks_THW = answer_to(learnt, index)
-        assert sorted(class_T[:2].tolist()) == [1, 2] and score_T[1] > 0.5
-        for class_id, found_HW in zip(class_T[:2].tolist(), masks_THW[:2], strict=True):
-            mask_HW = rectangles.masks_of(index)[class_id - 1]
-            assert (found_HW & mask_HW).sum() / (found_HW | mask_HW).sum() > 0.8
+        for class_id in (1, 2):
+            best = class_T.tolist().index(class_id)
+            mask_HW, found_HW = rectangles.masks_of(index)[class_id - 1], masks_THW[best]
+            assert score_T[best] > 0.5 and (found_HW & mask_HW).sum() / (found_HW | mask_HW).sum() > 0.8
 
 
 def test_what_it_has_learnt_scores_as_much_by_cocos_metric(learnt: Segmenter, tmp_path: Path) -> None:
