@@ -98,7 +98,7 @@ class QueryHead(Head):
         self.grid = spec.grid
         self.register_buffer("positions_NC", sine_positions(spec.grid, WIDTH), persistent=False)
         self.masked = (
-            0.0  # the probability that a layer's attention is masked in training; see `train/tasks/instance.py`
+            0.0  # the probability that a query's attention is masked in training; see `train/tasks/instance.py`
         )
 
     @property
