@@ -113,10 +113,12 @@ class QueryHead(Head):
                 nn.init.xavier_uniform_(module.weight)
 
     def forward(self, x_BND: Tensor, grid: tuple[int, int], skips: Sequence[Tensor]) -> Answers:
-        memory_BNC = self.reduce(x_BND)
+        # in a graph rows of two dimensions: a linear is then one product with its bias, and no shape changes before and after
+        one = torch.compiler.is_exporting()
+        memory_BNC = self.reduce(x_BND.squeeze(0) if one else x_BND)
         pixels_BEhw = self._pixels(memory_BNC, grid, skips)
         keys_BNC = memory_BNC + self._positions(grid, memory_BNC)
-        queries_BQC = self.query.expand(x_BND.shape[0], -1, -1)
+        queries_BQC = self.query if one else self.query.expand(x_BND.shape[0], -1, -1)
         answers = Answers([], [], [])
         for number in range(LAYERS + 1):
             # a graph has no use for what is learnt on the way, but for attention that is masked
@@ -137,7 +139,7 @@ class QueryHead(Head):
         height, width = grid[0] * self.patch, grid[1] * self.patch
         size8, size4 = ((ceil(height / stride), ceil(width / stride)) for stride in (8, STRIDE))
         even = self.patch == 16  # each is twice the one before
-        x_BCHW = self.coarse(memory_BNC.transpose(1, 2).unflatten(2, grid))
+        x_BCHW = self.coarse(batched(memory_BNC).transpose(1, 2).unflatten(2, grid))
         x_BCHW = upsample(x_BCHW, None if even else size8)
         if self.skip8 is not None:
             x_BCHW = x_BCHW + self.skip8(skips[1])
@@ -150,9 +152,9 @@ class QueryHead(Head):
     def _answer(self, answers: Answers, queries_BQC: Tensor, pixels_BEhw: Tensor) -> None:
         """Adds what the queries say as they are."""
         x_BQC = self.norm(queries_BQC)
-        masks_BQP = self.outline(x_BQC) @ pixels_BEhw.flatten(2)
-        answers.logits.append(self.classify(x_BQC))
-        answers.boxes.append(self.place(x_BQC).float().sigmoid())  # bfloat16 has two digits for a coordinate
+        masks_BQP = batched(self.outline(x_BQC)) @ pixels_BEhw.flatten(2)
+        answers.logits.append(batched(self.classify(x_BQC)))
+        answers.boxes.append(batched(self.place(x_BQC)).float().sigmoid())  # bfloat16 has two digits for it
         answers.masks.append(masks_BQP.unflatten(2, pixels_BEhw.shape[-2:]))
 
     def _attended(self, answers: Answers, grid: tuple[int, int]) -> Tensor | None:
@@ -240,15 +242,16 @@ class QueryAttention(nn.Module):
         self, query_BQC: Tensor, key_BNC: Tensor, value_BNC: Tensor, attended_BQN: Tensor | None = None
     ) -> Tensor:
         """`attended_BQN`: True for what a query may read; None: all."""
+        *lead, queries, width = query_BQC.shape
         q_BHQE, k_BHNE, v_BHNE = (
-            linear(x_BNC).unflatten(-1, (HEADS, -1)).transpose(1, 2)
+            linear(x_BNC).reshape(*(lead or [1]), x_BNC.shape[-2], HEADS, -1).transpose(1, 2)
             for linear, x_BNC in ((self.q, query_BQC), (self.k, key_BNC), (self.v, value_BNC))
         )
         logits_BHQN = (q_BHQE * (WIDTH // HEADS) ** -0.5) @ k_BHNE.transpose(-2, -1)
         if attended_BQN is not None:
             logits_BHQN = logits_BHQN.masked_fill(~attended_BQN[:, None], -1e4)
         out_BHQE = logits_BHQN.softmax(-1).to(v_BHNE.dtype) @ v_BHNE
-        read_BQC: Tensor = self.proj(out_BHQE.transpose(1, 2).flatten(2))
+        read_BQC: Tensor = self.proj(out_BHQE.transpose(1, 2).reshape(*lead, queries, width))
         return read_BQC
 
 
@@ -280,6 +283,11 @@ def mean_inside(masks_Qhw: Tensor) -> Tensor:
     inside_QP = F.max_pool2d(masks_Qhw[None], 2, ceil_mode=True).squeeze(0).flatten(1).sigmoid()
     covered_QP = (inside_QP > 0.5).to(inside_QP.dtype)
     return (inside_QP * covered_QP).sum(-1) / (covered_QP.sum(-1) + 1e-6)
+
+
+def batched(x_BNC: Tensor) -> Tensor:
+    """With the batch of one that the rows of a graph have not."""
+    return x_BNC if x_BNC.ndim == 3 else x_BNC[None]
 
 
 def first(of_B: Tensor) -> Tensor:
