@@ -53,24 +53,30 @@ def main(
     more = ["--engine", engine] if engine else []
     seen = watch(command_of(bundle, place, 60 * minutes, keep, more), place, 60 * minutes, keep_bytes, not busy)
     checks = check(seen)
+    for each in checks:  # an hour of measuring is said before anything else may fail
+        click.echo(f"{each.verdict:10}{each.line()}")
     write_csv(out / "memory.csv", seen.samples)
     typed = shlex.join([*TYPED.split(), *sys.argv[1:]])
     title = f"{minutes:g} minutes of {opened.manifest.name}"
-    write_report(out / "endurance.md", title, typed, seen, checks, tables_of(place.rows))
-    for each in checks:
-        click.echo(f"{each.verdict:10}{each.line()}")
+    tables, failed = tables_of(place.rows)
+    write_report(out / "endurance.md", title, typed, seen, checks, tables)
     click.echo(f"wrote {out / 'endurance.md'}")
+    if failed:
+        raise RunError(tables)
     if any(each.asked and not each.holds for each in checks):
         click.get_current_context().exit(1)
 
 
-def tables_of(rows: Path) -> str:
-    """What `edgeprune report` says of a record."""
+def tables_of(rows: Path) -> tuple[str, bool]:
+    """What `edgeprune report` says of a record; or why it says nothing, and that it failed."""
     command = [sys.executable, "-m", "edgeprune", "report", rows.name]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=rows.parent)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, cwd=rows.parent)
+    except OSError as error:
+        return f"`edgeprune report {rows}` did not begin: {error}", True
     if done.returncode:
-        raise RunError(f"`edgeprune report {rows}` failed: {done.stderr.strip()[-300:]}")
-    return done.stdout
+        return f"`edgeprune report {rows}` failed: {done.stderr.strip()[-300:]}", True
+    return done.stdout, False
 
 
 if __name__ == "__main__":
