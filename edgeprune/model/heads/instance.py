@@ -3,8 +3,7 @@ Mask Transformer", Mask2Former) that read the tokens and are multiplied with pix
 
 Without NMS: two queries learn not to say the same thing, for a label is given to one of them alone (`train/matching.py`).
 Masked attention (section 3.2.1 there) helps the queries to find their things while they learn, and is annealed away (Kerssies
-2025, "Your ViT is Secretly an Image Segmentation Model", mask annealing): the graph has plain attention, and no mask in the
-middle.
+2025, "Your ViT is Secretly an Image Segmentation Model", mask annealing): the graph has plain attention alone.
 
 Shapes: B batch, N tokens of the grid (Gh x Gw), D width, Q queries, C channels of a query, E of a pixel embedding, K classes, T
 things that a graph gives, h w pixels at stride 4.
