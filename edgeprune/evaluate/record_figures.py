@@ -48,7 +48,7 @@ class RecordFigures:
         seconds: from the first start to the last end, summed over the runs.
         fps: frames over that time.
         latency_ms: frame in hand to labels in hand.
-        age_ms: from the frame's capture to its labels.
+        age_ms: from the frame's capture to its labels, of rows whose source is live: others are read ahead.
         longest_gap_s: the longest time without labels, within a run: from one frame's labels to those of the next, whether the
             frame was waited for or the loop hung in it. A run's first counts from its start.
         watts: the mean over time, where rows have it.
@@ -100,7 +100,7 @@ def figures_of(record: RunRecord) -> RecordFigures:
         seconds=seconds,
         fps=len(record) / seconds if seconds > 0 else None,
         latency_ms=percentiles(record.real["latency_ms"]),
-        age_ms=percentiles((end_ns - record.whole["capture_ns"]) / 1e6),
+        age_ms=percentiles((end_ns - record.whole["capture_ns"])[record.live] / 1e6),
         longest_gap_s=float(gap_s.max()),
         watts=joules / known_s if known_s else None,
         mj_per_frame=1000 * joules / int(known.sum()) if known.any() else None,

@@ -162,6 +162,8 @@ def test_what_is_no_record_is_refused(tmp_path: Path) -> None:
         {"end_ns": 0},
         {"watts": float("nan")},
         {"bucket": []},
+        {"live": "perhaps"},
+        {"live": [True]},
     ],
 )
 def test_values_that_no_run_writes(tmp_path: Path, values: dict[str, Any]) -> None:
@@ -215,6 +217,17 @@ def test_a_machine_that_is_slow_is_not_silent(tmp_path: Path, latency_s: int, si
     given = [row(index, start_ns=end - latency_s * 10**9, end_ns=end, **about) for index, end in enumerate(ends_ns)]
     given[0] = replace(given[0], start_ns=START_NS)
     assert figures_of(read_record(write(tmp_path / "rows.csv", given))).silences == silences
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_what_is_read_ahead_has_no_age(tmp_path: Path, suffix: str) -> None:
+    """Of a folder whose runs had a file and then a camera, the camera's; of rows that do not say so, as before."""
+    for number, (live, p50) in enumerate([(False, None), (True, 25.0), (None, 25.0)]):
+        path = write(tmp_path / f"rows{number}{suffix}", [row(index, live=live) for index in range(4)])
+        assert figures_of(read_record(path)).age_ms.p50 == p50
+    given = [row(index, live=index > 2, capture_ns=START_NS) for index in range(4)]
+    age_ms = figures_of(read_record(write(tmp_path / f"both{suffix}", given))).age_ms
+    assert age_ms.p50 == age_ms.p99 == 340.0  # the fourth alone
 
 
 def test_a_record_of_before_there_were_temperatures(tmp_path: Path) -> None:
