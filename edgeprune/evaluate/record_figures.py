@@ -8,12 +8,8 @@ import numpy.typing as npt
 
 from edgeprune.base.statistics import Percentiles, percentiles
 from edgeprune.evaluate.record_rows import RunRecord
+from edgeprune.runtime.page.publisher import SILENT_FRAMES, SILENT_S
 from edgeprune.runtime.thing_counts import ThingFigures
-
-SILENT_S, SILENT_FRAMES = (
-    5.0,
-    3,
-)  # without labels for that long, or as long as so many frames take: as the live page counts it
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class RecordFigures:
         mj_per_frame: those times the time from a frame's start to that of the next; the last of a run to its end.
         hottest_c: the highest temperature of the machine in any row.
         silences: how many gaps are longer than SILENT_S, and than SILENT_FRAMES frames of the median latency: a camera that
-            stalled or was lost, or a loop that hung.
+            stalled or was lost, or a loop that hung; as the live page counts them.
         capped: share of frames that got another bucket than they asked for.
         buckets: of each.
         notes: what was left out of the record.
