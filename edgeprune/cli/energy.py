@@ -21,7 +21,7 @@ from edgeprune.evaluate.graphs import GraphSelection
 from edgeprune.runtime.cameras import camera_files, what_to_type
 from edgeprune.runtime.compiling import single_graphs
 from edgeprune.runtime.engines import ENGINES
-from edgeprune.runtime.meters import Meter, meters_to_type
+from edgeprune.runtime.meters import OTHER_METER, Meter, meters_to_type
 from edgeprune.runtime.meters.none import NoMeter
 from edgeprune.runtime.preparing import open_sensor, prepare_run, refuse_threads, require_engine
 
@@ -36,7 +36,6 @@ COLUMNS = {
     "figures.mj_spread.most": ("max", ".2f"),
     "figures.mj_above_idle": ("above idle", ".2f"),
 }
-OTHER_METER = "a meter at the plug is one too: --meter 'command:PROGRAM ...', which prints watts (docs/measuring.md)"
 
 
 @dataclass(frozen=True, kw_only=True)

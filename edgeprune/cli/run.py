@@ -34,7 +34,7 @@ from edgeprune.runtime.budget.wanted import EXAMPLES
 from edgeprune.runtime.cameras import seen_from, what_to_type
 from edgeprune.runtime.choose import CHOOSERS
 from edgeprune.runtime.engines import ENGINES
-from edgeprune.runtime.meters import Meter, measure_idle, meter_seen_from, meters_to_type
+from edgeprune.runtime.meters import OTHER_METER, Meter, measure_idle, meter_seen_from, meters_to_type
 from edgeprune.runtime.meters.none import NoMeter
 from edgeprune.runtime.opening import StreamOptions, open_stream
 from edgeprune.runtime.pipeline import PIPELINES, refuse_pipeline
@@ -177,7 +177,7 @@ def _open_sensor(bundle: Bundle, options: RunOptions) -> Meter:
     require_engine(bundle, options.engine or bundle.manifest.target.engine)
     sensor = open_sensor(bundle, options.meter)
     if options.idle_seconds and isinstance(sensor, NoMeter):
-        raise InputError(f"--idle measures idle power: {sensor.stop().status}; leave it out")
+        raise InputError(f"--idle measures idle power: {sensor.stop().status}; leave it out; {OTHER_METER}")
     return sensor
 
 

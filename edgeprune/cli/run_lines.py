@@ -2,7 +2,8 @@
 
 import click
 
-from edgeprune.runtime.budget.kept import BudgetFigures
+from edgeprune.runtime.budget.kept import RATE_FRAMES, BudgetFigures
+from edgeprune.runtime.figures import EnergyPerFrame
 from edgeprune.runtime.renewal import Renewals
 from edgeprune.runtime.summary import RunFigures, WholeRun
 from edgeprune.runtime.thing_counts import ThingFigures
@@ -31,15 +32,26 @@ def show_latency(figures: RunFigures) -> None:
 
 def show_held(run: WholeRun) -> None:
     """Tokens and buckets, how far the budget was kept, new bundles, energy."""
-    figures, energy = run.figures, run.energy
+    figures = run.figures
     buckets = ", ".join(f"{name} x{count}" for name, count in figures.buckets.items())
     click.echo(f"tokens   {number(figures.tokens_mean)} a frame over all blocks; buckets {buckets}")
     show_things(figures.things)
     if run.budget:
         show_budget(run.budget, figures.newest or figures.frames)
     show_renewals(run.renewals, run.bundle)
-    mj = energy.mj_per_frame
-    click.echo(f"energy   {energy.status if mj is None else f'{mj:.1f} mJ a frame ({energy.status})'}")
+    show_energy(run.energy)
+
+
+def show_energy(energy: EnergyPerFrame) -> None:
+    """Of a frame, gross, and where idle power was measured less that, and idle power itself."""
+    mj, above_mj = energy.mj_per_frame, energy.mj_per_frame_above_idle
+    idle = "" if energy.idle_w is None else f"; {energy.idle_w:.2f} W when idle"
+    above = "" if above_mj is None else f", {above_mj:.1f} above idle"
+    click.echo(
+        f"energy   {energy.status}{idle}"
+        if mj is None
+        else f"energy   {mj:.1f} mJ a frame{above}{idle} ({energy.status})"
+    )
 
 
 def show_things(things: dict[str, ThingFigures] | None) -> None:
@@ -66,13 +78,24 @@ def show_budget(figures: BudgetFigures, frames: int) -> None:
     kept = []
     for unit, share in figures.held.items():
         judged = figures.judged[unit]
+        if share is None:
+            kept.append(f"{unit} not judged: {_not_judged(unit, frames)}")
+            continue
         of = "the frames" if judged == frames else f"{judged} of {frames} frames, of the others nothing is known"
-        held = "-" if share is None else f"{100 * share:.1f}%"
         over = f"{figures.longest_over[unit]} over in a row at most"
-        kept.append(f"{unit} held in {held} of {of} (p95 {number(figures.p95[unit])}, {over})")
+        kept.append(f"{unit} held in {100 * share:.1f}% of {of} (p95 {number(figures.p95[unit])}, {over})")
     smaller = f"{100 * (figures.capped or 0.0):.0f}%"
     capped = f"; {smaller} of the frames got a smaller bucket than they asked for" if figures.capped else ""
     click.echo(f"budget   {figures.budget}: {', '.join(kept)}{capped}")
+
+
+def _not_judged(unit: str, frames: int) -> str:
+    """Why no frame was. A latency and a rate are known of any frame; a power and an energy are means of readings."""
+    if not frames or unit in ("ms", "fps"):
+        return "there was no frame"
+    if frames < RATE_FRAMES:
+        return f"too few frames ({frames}; a mean is of {RATE_FRAMES} that each have a reading of the meter)"
+    return f"no {RATE_FRAMES} frames in a row have a reading of the meter"
 
 
 def number(value: float | None, digits: int = 1) -> str:

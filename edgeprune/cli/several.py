@@ -31,7 +31,7 @@ def show_several(summary: SeveralSummary) -> None:
             "fps": each.figures.fps,
             "p50": each.figures.latency_ms.p50,
             "p95": each.figures.latency_ms.p95,
-            "age": each.figures.age_ms.p50,
+            "age": each.figures.age_ms.p50 if each.camera.live else None,
             "reconnects": each.camera.reconnects,
             "ended": each.ended,
         }

@@ -8,9 +8,8 @@ import numpy.typing as npt
 
 from edgeprune.base.statistics import Percentiles, percentiles
 from edgeprune.evaluate.record_rows import RunRecord
+from edgeprune.runtime.page.publisher import SILENT_FRAMES, SILENT_S
 from edgeprune.runtime.thing_counts import ThingFigures
-
-SILENT_S = 5.0  # without a frame, as the live page counts it
 
 
 @dataclass(frozen=True)
@@ -45,12 +44,14 @@ class RecordFigures:
         seconds: from the first start to the last end, summed over the runs.
         fps: frames over that time.
         latency_ms: frame in hand to labels in hand.
-        age_ms: from the frame's capture to its labels.
-        longest_gap_s: the longest from the end of a frame to the start of the next, within a run; 0 where all overlap.
+        age_ms: from the frame's capture to its labels, of rows whose source is live: others are read ahead.
+        longest_gap_s: the longest time without labels, within a run: from one frame's labels to those of the next, whether the
+            frame was waited for or the loop hung in it. A run's first counts from its start.
         watts: the mean over time, where rows have it.
         mj_per_frame: those times the time from a frame's start to that of the next; the last of a run to its end.
         hottest_c: the highest temperature of the machine in any row.
-        silences: how many gaps within a run are longer than SILENT_S: a camera that stalled, or was lost.
+        silences: how many gaps are longer than SILENT_S, and than SILENT_FRAMES frames of the median latency: a camera that
+            stalled or was lost, or a loop that hung; as the live page counts them.
         capped: share of frames that got another bucket than they asked for.
         buckets: of each.
         notes: what was left out of the record.
@@ -66,7 +67,7 @@ class RecordFigures:
     fps: float | None
     latency_ms: Percentiles
     age_ms: Percentiles
-    longest_gap_s: float | None
+    longest_gap_s: float
     watts: float | None
     mj_per_frame: float | None
     hottest_c: float | None
@@ -82,9 +83,8 @@ def figures_of(record: RunRecord) -> RecordFigures:
     start_ns, end_ns, watts = record.whole["start_ns"], record.whole["end_ns"], record.real["watts"]
     seconds = sum(float(end_ns[last] - start_ns[first]) / 1e9 for first, last in spans(record))
     interval_s = intervals_s(record)
-    gap_s = (start_ns[1:] - end_ns[:-1]) / 1e9
-    within = np.ones(len(gap_s), bool)
-    within[[begin - 1 for begin in record.begins if begin]] = False
+    gap_s = gaps_s(record)
+    silent_s = max(SILENT_S, SILENT_FRAMES * float(np.median(record.real["latency_ms"])) / 1e3)
     known, celsius = ~np.isnan(watts), record.real["celsius"]
     joules, known_s = float((watts * interval_s)[known].sum()), float(interval_s[known].sum())
     return RecordFigures(
@@ -96,12 +96,12 @@ def figures_of(record: RunRecord) -> RecordFigures:
         seconds=seconds,
         fps=len(record) / seconds if seconds > 0 else None,
         latency_ms=percentiles(record.real["latency_ms"]),
-        age_ms=percentiles((end_ns - record.whole["capture_ns"]) / 1e6),
-        longest_gap_s=max(0.0, float(gap_s[within].max())) if within.any() else None,
+        age_ms=percentiles((end_ns - record.whole["capture_ns"])[record.live] / 1e6),
+        longest_gap_s=float(gap_s.max()),
         watts=joules / known_s if known_s else None,
         mj_per_frame=1000 * joules / int(known.sum()) if known.any() else None,
         hottest_c=float(np.nanmax(celsius)) if not np.isnan(celsius).all() else None,
-        silences=int((gap_s[within] > SILENT_S).sum()),
+        silences=int((gap_s > silent_s).sum()),
         capped=float((record.asked != record.bucket).mean()),
         buckets=tuple(_bucket(record, place) for place in by_tokens(record)),
         notes=tuple(record.notes),
@@ -123,6 +123,16 @@ def intervals_s(record: RunRecord) -> npt.NDArray[np.float64]:
         after_ns[last] = record.whole["end_ns"][last]
     intervals: npt.NDArray[np.float64] = (after_ns - start_ns) / 1e9
     return intervals
+
+
+def gaps_s(record: RunRecord) -> npt.NDArray[np.float64]:
+    """From the labels of the frame before to those of each; of a run's first from its start. Together the time of all runs."""
+    end_ns = record.whole["end_ns"]
+    before_ns = np.append(0, end_ns[:-1])
+    for first, _ in spans(record):
+        before_ns[first] = record.whole["start_ns"][first]
+    gaps: npt.NDArray[np.float64] = (end_ns - before_ns) / 1e9
+    return gaps
 
 
 def by_tokens(record: RunRecord) -> list[int]:

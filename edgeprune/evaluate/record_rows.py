@@ -29,6 +29,7 @@ BROKEN = "\0\n"  # no row of any format
 WHOLE = ("index", "capture_ns", "start_ns", "end_ns", "tokens", "dropped")  # columns of whole numbers
 REAL = ("wait_ms", "latency_ms", "watts", "celsius")  # of numbers, NaN where a row has none
 LEAST = {"celsius": -273.15, "watts": -MOST_W}  # noise of a rail that takes nothing, and a battery that is charged
+LIVE = {"True": True, "False": False, "None": True, "": True}  # by the text of a cell; records of before have none
 WORDS = ("asked", "bucket")
 MOST_THINGS = 1 << 20  # of a class in a frame: more than it has pixels to tell apart
 MOST_CLASSES = 10_000  # in all: a folder may have runs of many bundles
@@ -47,6 +48,7 @@ class RunRecord:
         begins: the places of the rows with which a run begins; the monotonic clock may begin anew there.
         began: when the first file of a folder was begun, as `2026-01-31 23:59:59 UTC`; None of a single file.
         notes: what was left out, a line each.
+        live: whether each row's source was, which has an age; true of rows that do not say so.
         things: of each class, as the summary of a run has them; None where no row counts any.
     """
 
@@ -59,6 +61,7 @@ class RunRecord:
     begins: Sequence[int]
     began: str | None
     notes: Sequence[str]
+    live: npt.NDArray[np.bool_]
     things: Mapping[str, ThingFigures] | None = None
 
     def __len__(self) -> int:
@@ -111,6 +114,7 @@ def read_record(path: Path) -> RunRecord:
         columns.begins,
         _began(files[0]) if path.is_dir() else None,
         columns.notes,
+        np.array(columns.live, np.bool_),
         columns.things.figures(),
     )
 
@@ -127,6 +131,7 @@ class _Columns:
         self.whole = {name: array("q") for name in WHOLE}
         self.real = {name: array("d") for name in REAL}
         self.asked, self.bucket = array("l"), array("l")
+        self.live = array("b")
         self.names: dict[str, int] = {}
         self.begins: list[int] = []
         self.notes: list[str] = []
@@ -169,6 +174,7 @@ class _Columns:
             real.append(row[name])
         self.asked.append(self.names.setdefault(row["asked"], len(self.names)))
         self.bucket.append(self.names.setdefault(row["bucket"], len(self.names)))
+        self.live.append(row["live"])
         self.things.add(row["things"])
 
 
@@ -231,6 +237,7 @@ def _values(cells: Mapping[str, Any]) -> dict[str, Any] | None:
                 return None
         for name in WORDS:
             row[name] = str(cells[name])
+        row["live"] = LIVE[str(cells.get("live"))]
         row["things"] = _things(cells.get("things"))
     except (KeyError, ValueError, TypeError, OverflowError, RecursionError):
         return None

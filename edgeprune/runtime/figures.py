@@ -15,6 +15,7 @@ class EnergyPerFrame:
 
     Attributes:
         status: as of `Energy`.
+        idle_w: watts that the rails of the total take when idle; None where that was not measured.
         rails: of each rail.
         total_of: the rails that are summed.
         samples, seconds, sampling_hz: as of `Energy`.
@@ -23,6 +24,7 @@ class EnergyPerFrame:
     status: str
     mj_per_frame: float | None
     mj_per_frame_above_idle: float | None
+    idle_w: float | None
     rails: dict[str, float | None]
     total_of: list[str]
     samples: int
@@ -46,6 +48,7 @@ class Overhead:
 
 def energy_per_frame(energy: Energy, frames: int, idle_w: Mapping[str, float] | None) -> EnergyPerFrame:
     """Energy over frames. No figure of a frame where time was left out: the frames in it are counted, their energy isn't."""
+    of_total = [idle_w[rail] for rail in energy.total_of if rail in idle_w] if idle_w else []
     above_idle_j = energy.above_idle_j(idle_w) if idle_w else None
 
     def per_frame(joules: float | None) -> float | None:
@@ -55,6 +58,7 @@ def energy_per_frame(energy: Energy, frames: int, idle_w: Mapping[str, float] | 
         status=energy.status,
         mj_per_frame=per_frame(energy.total_j),
         mj_per_frame_above_idle=per_frame(above_idle_j),
+        idle_w=sum(of_total) if of_total and len(of_total) == len(energy.total_of) else None,
         rails={rail: per_frame(joules) for rail, joules in energy.joules.items()},
         total_of=list(energy.total_of),
         samples=energy.samples,

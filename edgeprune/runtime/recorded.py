@@ -85,6 +85,7 @@ class Recorded:
             celsius=celsius,
             loop_ms=loop_ms,
             things=result.counts(),
+            live=self.capture.source.live,
         )
 
     def end(self, failure: RunError | None, failed: bool) -> RunError | None:

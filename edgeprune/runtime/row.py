@@ -56,6 +56,7 @@ class Row:
         loop_ms: what the loop itself took since the row before, in all its threads: neither a stage nor waiting; None where
             nobody measured it.
         things: how many of each class there are, by its name, those of which there is one; None of a task that counts none.
+        live: whether the source is: one that is not is read ahead, and its frames have no age. None where nobody said so.
     """
 
     index: int
@@ -81,6 +82,7 @@ class Row:
     celsius: float | None = None
     loop_ms: float | None = None
     things: Mapping[str, int] | None = None
+    live: bool | None = None
 
     def after_encoding(self, milliseconds: float) -> "Row":
         """The row with so much more of `encode_ms`."""

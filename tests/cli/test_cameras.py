@@ -60,9 +60,18 @@ def test_they_are_shown(edgeprune: Type, tiny: Path, frames: Path) -> None:
     )
     assert said.code == 0, said
     assert re.search(r"^left +6 +0 ", said.out, re.MULTILINE) and re.search(r"^right +3 +0 ", said.out, re.MULTILINE)
+    assert re.search(r"^right( +[0-9.]+){5} +- +0 +finished$", said.out, re.MULTILINE)  # read ahead: of no age
     assert "all      9 frames (0 dropped)" in said.out and "wrote    r-left.csv (left)" in said.out
     assert "camera right has ended after 3 frames" in said.err
     assert sorted(each.name for each in Path().iterdir()) == ["etc", "frames", "r-left.csv", "r-right.csv"]
+
+
+def test_frames_of_live_ones_have_an_age(edgeprune: Type, tiny: Path) -> None:
+    street = f"'{STREET}&frames=3'"
+    said = edgeprune("run", "--config", write(tiny, f"cameras: {{left: {street}, right: {street}}}\nrealtime: true"))
+    assert said.code == 0, said
+    for name in ("left", "right"):
+        assert re.search(rf"^{name}( +[0-9.]+){{6}} +0 +finished$", said.out, re.MULTILINE), said.out
 
 
 def test_none_is_typed_beside_them(edgeprune: Type, tiny: Path, frames: Path) -> None:

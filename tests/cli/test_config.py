@@ -59,7 +59,7 @@ def test_a_restart_goes_on_with_a_record_in_a_folder(edgeprune: Type, tiny: Path
         "camera: nowhere.mp4": ["run.yaml: camera: no camera, file or folder", "etc/nowhere.mp4"],
         "camera: synthetic://street\ngive_up: 5m": ["run.yaml: give_up: ", "no live camera", "leave --give-up out"],
         "camera: 0\nloop: true": ["run.yaml: loop: camera 0 has no end to start again at"],
-        "idle: 5": ["run.yaml: idle: --idle measures idle power"],
+        "idle: 5": ["run.yaml: idle, meter: --idle measures idle power"],
         "bugdet: 33ms": ["unknown key 'bugdet'", "budget, realtime", "did you mean 'budget'?"],
         "give-up: 5m": ["unknown key 'give-up'", "did you mean 'give_up'?"],
         "json: true": ["unknown key 'json'"],

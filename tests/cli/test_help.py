@@ -92,7 +92,7 @@ def test_a_missing_argument_is_a_sentence(edgeprune: Type) -> None:
 PAIRS = {
     "run --bucket half --chooser previous-frame": "--bucket has no use for --chooser; leave one of the two out",
     "run --bucket half --chooser nonsense": "--bucket has no use for --chooser; leave one of the two out",
-    "run --idle 5 --meter none": "--idle measures idle power: no energy sensor: none was asked for; leave it out",
+    "run --idle 5 --meter none": "--idle measures idle power: no energy sensor: none was asked for; leave it out; a meter",
     "run --camera 0 --loop": "camera 0 has no end to start again at; leave --loop out",
     "run --camera rtsp://me:secret@host/live --loop": "camera rtsp://***@host/live has no end to start again at",
     "run --camera csi://0 --realtime": "camera csi://0 is live anyway; leave --realtime out",

@@ -1,6 +1,7 @@
 """Records of runs, read back: their figures, how they compare, and their picture."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgeprune.base.errors import InputError
-from edgeprune.evaluate.record_figures import figures_of, ratios
+from edgeprune.evaluate.record_figures import figures_of, gaps_s, ratios
 from edgeprune.evaluate.record_plot import MOST_POINTS, _chosen, plot_records, times_s
 from edgeprune.evaluate.record_rows import is_record, read_record
 from edgeprune.runtime.row import Row
@@ -60,7 +61,7 @@ def test_figures_by_hand_and_those_that_the_run_printed(tmp_path: Path, suffix: 
     figures = figures_of(read_record(path))
     assert (figures.runs, figures.frames, figures.dropped, figures.began) == (1, 8, 2, None)
     assert figures.seconds == pytest.approx(0.74) and figures.fps == pytest.approx(8 / 0.74)
-    assert figures.age_ms.p50 == 25.0 and figures.longest_gap_s == pytest.approx(0.08)
+    assert figures.age_ms.p50 == 25.0 and figures.longest_gap_s == pytest.approx(0.12)  # to the fourth's labels
     assert figures.watts == pytest.approx(2.0) and figures.mj_per_frame == pytest.approx(1000 * 2 * 0.74 / 8)
     assert figures.capped == 0.25 and figures.hottest_c == 4.0 and figures.silences == 0
     half, full = figures.buckets  # that of the fewest tokens first
@@ -91,7 +92,7 @@ def test_a_folder_of_files_is_one_record_and_a_machine_that_was_started_anew_ano
     assert list(found.begins) == [0, 8, 12]
     figures = figures_of(found)
     assert (figures.runs, figures.frames) == (3, 16) and figures.seconds == pytest.approx(0.74 + 2 * 0.34)
-    assert figures.longest_gap_s == pytest.approx(0.08)  # what lies between two runs is none
+    assert figures.longest_gap_s == pytest.approx(0.12)  # what lies between two runs is none
     assert figures.mj_per_frame == pytest.approx(1000 * 2 * figures.seconds / 16)
     assert figures.began and figures.began.endswith(" UTC")
     assert times_s(found)[[7, 8, 15]] == pytest.approx([0.74, 0.76, 1.42])
@@ -107,7 +108,8 @@ def test_frames_that_overlap_are_of_one_run(tmp_path: Path, monkeypatch: pytest.
     record.close()
     figures = figures_of(read_record(tmp_path / "rows"))
     assert len(list((tmp_path / "rows").iterdir())) > 2
-    assert (figures.runs, figures.longest_gap_s, figures.silences) == (1, 0.0, 0)
+    # the first from its start, the others every 100 ms
+    assert (figures.runs, figures.longest_gap_s, figures.silences) == (1, 0.15, 0)
     # throughput and latency are figures of their own
     assert figures.fps == pytest.approx(8 / 0.85) and figures.latency_ms.p50 == 150.0
 
@@ -160,6 +162,8 @@ def test_what_is_no_record_is_refused(tmp_path: Path) -> None:
         {"end_ns": 0},
         {"watts": float("nan")},
         {"bucket": []},
+        {"live": "perhaps"},
+        {"live": [True]},
     ],
 )
 def test_values_that_no_run_writes(tmp_path: Path, values: dict[str, Any]) -> None:
@@ -190,7 +194,40 @@ def test_what_is_called_as_a_file_of_rows_and_is_none_is_left_alone(tmp_path: Pa
 def test_silences_are_gaps_of_more_than_five_seconds(tmp_path: Path) -> None:
     late = [row(index, START_NS + seconds * 10**9) for index, seconds in enumerate((0, 4, 10, 15, 21))]
     figures = figures_of(read_record(write(tmp_path / "rows.csv", late)))
-    assert figures.silences == 3 and figures.longest_gap_s == pytest.approx(6.08)
+    assert figures.silences == 3 and figures.longest_gap_s == pytest.approx(6.1)
+
+
+@pytest.mark.parametrize("hung", [0, 1, 2])
+def test_a_loop_that_hung_in_a_frame_is_a_silence(tmp_path: Path, hung: int) -> None:
+    """`kill -STOP` for 8.5 seconds while the graphs run: the next frame begins right after it."""
+    ns = 8_500 * 10**6
+    given = [row(index, START_NS + ns * (index > hung)) for index in range(5)]
+    given[hung] = replace(given[hung], end_ns=given[hung].end_ns + ns, latency_ms=given[hung].latency_ms + 8_500)
+    found = read_record(write(tmp_path / "rows.csv", given))
+    figures = figures_of(found)
+    assert figures.silences == 1 and figures.longest_gap_s == pytest.approx(8.5 + (0.1 if hung else 0.02))
+    assert gaps_s(found).sum() == pytest.approx(figures.seconds)
+
+
+@pytest.mark.parametrize(("latency_s", "silences"), [(1, 5), (6, 0)])
+def test_a_machine_that_is_slow_is_not_silent(tmp_path: Path, latency_s: int, silences: int) -> None:
+    """As the live page has it: 7 s without labels are many for frames of a second, and none for frames of six."""
+    about: dict[str, Any] = {"capture_ns": START_NS, "latency_ms": 1e3 * latency_s}
+    ends_ns = [START_NS + 7 * 10**9 * (index + 1) for index in range(5)]
+    given = [row(index, start_ns=end - latency_s * 10**9, end_ns=end, **about) for index, end in enumerate(ends_ns)]
+    given[0] = replace(given[0], start_ns=START_NS)
+    assert figures_of(read_record(write(tmp_path / "rows.csv", given))).silences == silences
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_what_is_read_ahead_has_no_age(tmp_path: Path, suffix: str) -> None:
+    """Of a folder whose runs had a file and then a camera, the camera's; of rows that do not say so, as before."""
+    for number, (live, p50) in enumerate([(False, None), (True, 25.0), (None, 25.0)]):
+        path = write(tmp_path / f"rows{number}{suffix}", [row(index, live=live) for index in range(4)])
+        assert figures_of(read_record(path)).age_ms.p50 == p50
+    given = [row(index, live=index > 2, capture_ns=START_NS) for index in range(4)]
+    age_ms = figures_of(read_record(write(tmp_path / f"both{suffix}", given))).age_ms
+    assert age_ms.p50 == age_ms.p99 == 340.0  # the fourth alone
 
 
 def test_a_record_of_before_there_were_temperatures(tmp_path: Path) -> None:

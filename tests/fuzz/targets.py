@@ -288,7 +288,9 @@ def _records(work: Path) -> Sequence[Path]:
             record = Record(path)
             for index in range(6):
                 things = {"car": index, "a, b": 1} if index else None
-                record.write(row(index, name="a,b" if index else None, dropped=index % 2, things=things))
+                record.write(
+                    row(index, name="a,b" if index else None, dropped=index % 2, things=things, live=not index)
+                )
             record.close()
     return paths
 

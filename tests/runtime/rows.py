@@ -46,6 +46,8 @@ def _value(column: str, cell: Any) -> Any:
         return None
     if column in ("name", "asked", "bucket"):
         return cell
+    if column == "live":
+        return str(cell) == "True"
     if column == "things":
         return json.loads(cell) if isinstance(cell, str) else cell
     return float(cell) if column.endswith(("_ms", "_s", "confidence", "watts", "celsius")) else int(cell)

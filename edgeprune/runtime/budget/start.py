@@ -11,7 +11,7 @@ from edgeprune.runtime.budget.governor import Governor
 from edgeprune.runtime.budget.throttle import Throttling
 from edgeprune.runtime.budget.wanted import Budget
 from edgeprune.runtime.engines import Session
-from edgeprune.runtime.meters import Meter
+from edgeprune.runtime.meters import OTHER_METER, Meter
 from edgeprune.runtime.row import milliseconds
 
 ROUNDS = 8  # of the trunk and each tail
@@ -46,13 +46,13 @@ def refuse_unmetered(budget: Budget, meter: Meter | None) -> None:
     """Raises InputError where a budget of power or energy has no sensor, with the reason."""
     if not budget.metered:
         return
-    why = "frames of `edgeprune.open` are not metered, those of `edgeprune run` are"
+    why, instead = "frames of `edgeprune.open` are not metered, those of `edgeprune run` are", ""
     if meter is not None:
         energy = meter.stop() if meter.name == "none" else None
         if energy is None:
             return
-        why = energy.status
-    raise InputError(f"--budget {budget} is held by what a meter shows: {why}; give a budget in ms or fps")
+        why, instead = energy.status, f"; {OTHER_METER}"
+    raise InputError(f"--budget {budget} is held by what a meter shows: {why}; give a budget in ms or fps{instead}")
 
 
 def measure_costs(

@@ -15,6 +15,7 @@ from edgeprune.runtime.meters.rapl import open_rapl
 
 __all__ = [
     "GIVEN",
+    "OTHER_METER",
     "SENSORS",
     "Energy",
     "Meter",
@@ -42,6 +43,8 @@ GIVEN: dict[str, tuple[str, Callable[[str], Meter]]] = {
     "command": ("'command:PROGRAM ...'", open_command),
     "file": ("file:PATH", open_file),
 }
+# what to do where no sensor is found
+OTHER_METER = "a meter at the plug is one too: --meter 'command:PROGRAM ...', which prints watts (docs/measuring.md)"
 
 
 def open_auto(root: Path, rails: Sequence[str] | None, total_of: Sequence[str] | None) -> Meter:

@@ -39,7 +39,14 @@ def test_every_graph_is_measured_in_rounds_until_it_takes_too_long(slow: int, ro
 
 def test_without_a_sensor_a_budget_of_power_is_refused_with_the_reason() -> None:
     meter = open_meter("none")
-    with pytest.raises(InputError, match=r"--budget 33ms,10W is held by .*: no energy sensor: none was asked for"):
+    with pytest.raises(
+        InputError, match=r"--budget 33ms,10W is held by .*: no energy sensor: none was asked for"
+    ) as refused:
         refuse_unmetered(parse_budget("10W,33ms"), meter)
+    assert "; give a budget in ms or fps; a meter at the plug is one too: --meter 'command:PROGRAM ...'" in str(
+        refused.value
+    )
+    with pytest.raises(InputError, match=r"`edgeprune.open` are not metered.*; give a budget in ms or fps$"):
+        refuse_unmetered(parse_budget("10W"), None)
     refuse_unmetered(parse_budget("33ms"), meter)
     refuse_unmetered(parse_budget("20fps"), None)

@@ -147,8 +147,10 @@ def test_energy_per_frame(start: Callable[..., Ended]) -> None:
     assert (meter.started, meter.stopped) == (1, 1)
     assert energy["mj_per_frame"] == 2500  # 20 J over 8 frames
     assert energy["mj_per_frame_above_idle"] == 1875  # less 0.5 W for 10 s
+    assert energy["idle_w"] == 0.5  # of the rails that are summed
     assert energy["rails"] == {"IN": 2500, "CPU": 1250} and energy["total_of"] == ["IN"]
-    assert start(Scripted(8), meter=CountingMeter()).summary["energy"]["mj_per_frame_above_idle"] is None
+    without = start(Scripted(8), meter=CountingMeter()).summary["energy"]
+    assert (without["mj_per_frame_above_idle"], without["idle_w"]) == (None, None)
 
 
 def test_memory_stays_flat(start: Callable[..., Ended], tmp_path: Path) -> None:
