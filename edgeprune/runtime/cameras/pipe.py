@@ -116,6 +116,10 @@ class PipeStream(LiveJpegs):
         super().__init__(uri, container, wanted)
         self.uri = uri  # a path, in which nothing is secret
         self.paced = True
+        self.unpaced = (
+            f"{_shown(uri)} is live, and what writes to it paces it; write as `ffmpeg -re -i FILE -c copy -f mpegts -` does, "
+            "or give the file itself to --camera for each of its frames"
+        )
         self._pipe = pipe
 
     def _wait(self, shown_s: float) -> None:

@@ -77,6 +77,8 @@ class FrameSource(ABC):
         decoder: what decodes its frames, `h264 (software, 1 thread)` or `h264 via vaapi`, once there is one; None where nothing
             is decoded.
         note: a line that a person should read before the first frame, or None.
+        unpaced: what a person should read where its frames came faster than at their own rate, and so were dropped; None
+            where that can't be.
 
     `next()` raises StopIteration at the end, and CameraStalled, CameraUnplugged, CameraLost or StreamTruncated instead of
     an end.
@@ -90,6 +92,7 @@ class FrameSource(ABC):
         self.damaged = 0
         self.decoder: str | None = None
         self.note: str | None = None
+        self.unpaced: str | None = None
         self._loop = loop
         self._index = 0
         self._first_due_s = 0.0

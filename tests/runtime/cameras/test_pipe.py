@@ -52,6 +52,9 @@ def test_a_stream_by_a_named_pipe(make_video: Callable[..., Path], fifo: Path, n
     assert kind_of(str(fifo)) == "pipe" and camera_files(str(fifo)) == []
     source = open_source(str(fifo))
     assert (source.live, source.uri) == (True, str(fifo))
+    assert source.unpaced and source.unpaced.startswith(
+        f"{fifo} is live, and what writes to it paces it; write as `ffmpeg -re"
+    )
     assert next(source).image_HW3.shape == (HEIGHT, WIDTH, 3)
     count, error = read_until_error(source)
     source.close()
