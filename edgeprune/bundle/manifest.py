@@ -182,6 +182,10 @@ class Bundle:
         """These files under a manifest of which some values are others."""
         return Bundle(self.folder, self.manifest.model_copy(update=changes), self.led_to)
 
+    def where_it_led(self) -> "Bundle":
+        """The same by the folder that its link led to when it was verified: nothing else is read from here on."""
+        return Bundle(self.led_to or self.folder, self.manifest, self.led_to)
+
     def path(self, relative: str) -> Path:
         return self.folder / relative
 

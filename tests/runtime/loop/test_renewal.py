@@ -272,6 +272,16 @@ def test_what_was_replaced_before_it_was_watched_is_new(place: Place) -> None:
         frames_until(stream, lambda: stream.bundle.manifest.name == "second")
 
 
+def test_what_is_opened_is_what_was_verified_wherever_the_link_leads_by_then(place: Place) -> None:
+    verified = open_bundle(place.link)
+    bundle = place.write("second")
+    bundle.path(bundle.graphs("fp32").trunk).write_bytes(b"no graph")
+    place.lead_to("second")
+    with open_stream(verified, None, StreamOptions(threads=1), renewed=True) as stream:
+        assert stream.bundle.folder == place.folder / "first"
+        stream.segment(scripted_frame(0))
+
+
 def test_a_folder_that_is_replaced_and_one_that_is_being_copied(place: Place) -> None:
     os.remove(place.link)
     os.rename(place.folder / "first", place.link)
