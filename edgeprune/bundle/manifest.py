@@ -167,14 +167,24 @@ def schema_of(region: Sequence[str] | None, precisions: Iterable[str], for_budge
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A folder and what is read of it. `open_bundle` verifies it against its hashes."""
+    """A folder and what is read of it. `open_bundle` verifies it against its hashes.
+
+    Attributes:
+        folder: as it was named; where that is a link, it may lead elsewhere by now.
+        led_to: the folder that it led to when it was opened, without links and `..`; None where nobody looked.
+    """
 
     folder: Path
     manifest: Manifest
+    led_to: Path | None = None
 
     def seen_with(self, **changes: Any) -> "Bundle":
         """These files under a manifest of which some values are others."""
-        return Bundle(self.folder, self.manifest.model_copy(update=changes))
+        return Bundle(self.folder, self.manifest.model_copy(update=changes), self.led_to)
+
+    def where_it_led(self) -> "Bundle":
+        """The same by the folder that its link led to when it was verified: nothing else is read from here on."""
+        return Bundle(self.led_to or self.folder, self.manifest, self.led_to)
 
     def path(self, relative: str) -> Path:
         return self.folder / relative

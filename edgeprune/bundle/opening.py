@@ -27,9 +27,10 @@ def open_bundle(folder: Path) -> Bundle:
         InputError: it isn't there, is truncated, was changed, contradicts itself, reaches out of its folder, or is of a
             newer schema.
     """
+    led_to = Path(os.path.realpath(folder))
     manifest = read_manifest(folder)
     check_files(folder, manifest)
-    return Bundle(folder, manifest)
+    return Bundle(folder, manifest, led_to)
 
 
 def read_manifest(folder: Path) -> Manifest:

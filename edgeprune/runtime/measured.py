@@ -46,7 +46,7 @@ class Measured:
             energy=energy_per_frame(self._energy, rows.frames, self._idle_w),
             token_share=stream.token_share(figures.tokens_mean),
             overhead=overhead(rows),
-            bundle=str(stream.bundle.folder),
+            bundle=str(stream.bundle.led_to or stream.bundle.folder),
             model=stream.bundle.manifest.name,
             engine=stream.session.describe(),
             machine=describe_machine(),

@@ -146,7 +146,7 @@ def open_stream(
                 raise InputError(f"{source.uri} is no live camera, which could be lost; leave --give-up out")
             if source.note:
                 logger.info(source.note)
-        prepared = _prepare(bundle, options)
+        prepared = _prepare(bundle.where_it_led() if renewed else bundle, options)  # a link may lead elsewhere by now
         opened.pop_all()
         capture: Capture | None = None
         if source and camera is not None:

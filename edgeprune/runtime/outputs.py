@@ -65,17 +65,15 @@ class Outputs:
         self._shown = [sink for kind, sink in kinds if not (kind.in_loop or kind.writes)]
         self._written = [sink for kind, sink in kinds if kind.writes]
 
-    def begin(self, first: Frame, about: About | None = None) -> None:
-        """Readies the sinks for the first frame. `about`: what the run is of."""
+    def begin(self, first: Frame) -> None:
+        """Readies the sinks for the first frame."""
         for sink in self._sinks.values():
             if sink.note:
                 logger.info(sink.note)
-            if about:
-                sink.learn(about)
             sink.begin(first)
 
     def learn(self, about: About) -> None:
-        """Another bundle runs from here on, of the same classes."""
+        """What the run is of, before `begin`; then that another bundle runs from here on, of the same classes."""
         for sink in self._sinks.values():
             sink.learn(about)
 

@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from edgeprune.base.ending import asked, held, leave_behind
 from edgeprune.base.errors import InputError, RunError, choose
-from edgeprune.runtime.about import About
 from edgeprune.runtime.cameras.capture import is_camera
 from edgeprune.runtime.cameras.source import Frame, FrameSource
 from edgeprune.runtime.outputs import Outputs, taken_ms
@@ -123,8 +122,8 @@ class OutputsBeside(Outputs):
     that writes nothing and hangs.
     """
 
-    def begin(self, first: Frame, about: About | None = None) -> None:
-        super().begin(first, about)
+    def begin(self, first: Frame) -> None:
+        super().begin(first)
         self._places = Places()
         self._given: SimpleQueue[tuple[Result, Row] | None] = SimpleQueue()
         self._failure: BaseException | None = None

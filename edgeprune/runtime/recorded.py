@@ -1,5 +1,6 @@
 """What becomes of one camera's frames in a run, whether it has that one or several: counted, and in all of its outputs."""
 
+import logging
 from typing import TypeVar
 
 from edgeprune.base.errors import InputError, RunError
@@ -13,7 +14,12 @@ from edgeprune.runtime.stream import Stream
 from edgeprune.runtime.summary import CameraFigures
 from edgeprune.runtime.tasks import Result
 
+logger = logging.getLogger(__name__)
+
 Failure = TypeVar("Failure", bound=RunError)
+
+NEARLY_ALL, MANY = 0.9, 30  # of the frames that were dropped: that share and that many are worth a line
+TOO_FAST = 2.0  # times its own rate: nobody paced the stream
 
 
 class Recorded:
@@ -31,6 +37,7 @@ class Recorded:
         self.capture, self.outputs = capture, outputs
         self.frames = self.dropped = 0
         self._learned: Bundle | None = None
+        self._first = self._last = (0, 0)  # index and capture_ns of the first frame and of the last
 
     def learn(self, stream: Stream, meter: Meter) -> None:
         """Tells the outputs what runs, where that is another bundle than at the frame before."""
@@ -59,6 +66,8 @@ class Recorded:
             its row, before what the outputs take.
         """
         frame, facts = result.frame, result.facts
+        self._last = frame.index, frame.capture_ns
+        self._first = self._first if self.frames else self._last
         self.frames += 1
         self.dropped += dropped
         return Row(
@@ -89,13 +98,31 @@ class Recorded:
         )
 
     def end(self, failure: RunError | None, failed: bool) -> RunError | None:
-        """Ends the outputs; `failed`: they stay under their partial names. Returns the failure that ended the stream, with that
-        of the outputs at their end."""
+        """Ends the outputs, and says why nearly all frames were dropped where nobody paced them.
+
+        Args:
+            failed: the outputs stay under their partial names.
+
+        Returns:
+            the failure that ended the stream, with that of the outputs at their end.
+        """
+        if why := self._why_dropped():
+            logger.warning(why)
         try:
             self.outputs.end(failed)
         except (RunError, InputError, OSError) as error:
             return type(failure)(f"{failure}; {error}") if failure else failure_of(error)
         return failure
+
+    def _why_dropped(self) -> str | None:
+        """A line where nearly all frames were dropped of a stream that nobody paced; None where this machine is but slow."""
+        source, offered = self.capture.source, self.frames + self.dropped
+        if source.unpaced is None or self.dropped < max(MANY, NEARLY_ALL * offered):
+            return None
+        frames, spent_ns = (last - first for last, first in zip(self._last, self._first, strict=True))
+        if source.fps and spent_ns and frames / spent_ns * 1e9 < TOO_FAST * source.fps:
+            return None
+        return f"{self.dropped} of {offered} frames were dropped, as they came all at once: {source.unpaced}"
 
     def with_what_is_left(self, failure: Failure) -> Failure:
         """The failure, and where what was recorded until then is."""

@@ -13,12 +13,9 @@ from typing import NamedTuple
 from edgeprune.base.ending import asked, at_stop, ending
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.service_manager import SERVICE_MANAGER
-from edgeprune.runtime.about import About
-from edgeprune.runtime.cameras.capture import Capture
 from edgeprune.runtime.cameras.source import Frame
 from edgeprune.runtime.measured import Measured
 from edgeprune.runtime.meters import Meter
-from edgeprune.runtime.outputs import Outputs
 from edgeprune.runtime.own_time import OwnTime
 from edgeprune.runtime.pipeline import Pipeline, Took, choose_pipeline
 from edgeprune.runtime.recorded import Recorded, failure_of
@@ -85,15 +82,17 @@ def run(
     try:
         beside = choose_pipeline(pipeline, stream)
         written = beside.open(outputs or {}, capture.source, keep_bytes)
+        recorded = Recorded(capture, written)
         try:
+            recorded.learn(stream, meter)
             first = capture.get(stream.patience_s)
             if first is None:
                 raise InputError(f"{capture.source.uri} has no frames; name another camera, file or folder")
-            written.begin(first[0], About.of(stream, meter))
+            written.begin(first[0])
         except BaseException:
             written.discard()
             raise
-        loop = _Loop(stream, capture, written, Measured(meter, idle_w), beside)
+        loop = _Loop(stream, recorded, Measured(meter, idle_w), beside)
         try:
             return loop.run(first, limits or Limits())
         except KeyboardInterrupt as error:  # Ctrl-C again, in the end that the first one made
@@ -106,11 +105,11 @@ def run(
 class _Loop:
     """One run: the state that passes from frame to frame."""
 
-    def __init__(self, stream: Stream, capture: Capture, outputs: Outputs, measured: Measured, pipeline: Pipeline):
-        self._stream, self._outputs, self._measured = stream, outputs, measured
-        self._recorded = Recorded(capture, outputs)
-        self._pipeline, self._coming = pipeline, pipeline.frames(stream, outputs)
-        self._own = OwnTime(outputs)
+    def __init__(self, stream: Stream, recorded: Recorded, measured: Measured, pipeline: Pipeline):
+        self._stream, self._recorded, self._measured = stream, recorded, measured
+        self._outputs = recorded.outputs
+        self._pipeline, self._coming = pipeline, pipeline.frames(stream, self._outputs)
+        self._own = OwnTime(self._outputs)
         self._interrupted = False
 
     def run(self, first: tuple[Frame, int], limits: Limits) -> Outcome:

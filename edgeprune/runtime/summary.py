@@ -65,6 +65,7 @@ class WholeRun:
     Attributes:
         budget: how far it was kept; None without one.
         token_share: of the tokens that the dense model processes.
+        bundle: the folder that was opened, without links: where one leads now may be another bundle, which was refused.
         engine: `Session.describe()`.
         machine: `describe_machine()`.
         temperature_c: of each sensor, `before` and `after`.

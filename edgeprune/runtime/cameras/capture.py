@@ -79,7 +79,8 @@ def is_camera(source: FrameSource) -> bool:
 
 
 class Reading(Capture):
-    """Reads a source in a daemon thread.
+    """Reads a source in a daemon thread. It begins at once, but with a file that is played when its first frame is asked for:
+    nobody misses the beginning of a clip while graphs are opened and warmed up.
 
     Args:
         source: what is read.
@@ -97,7 +98,15 @@ class Reading(Capture):
         self._closing = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._read, name=f"capture {source.uri}", daemon=True)
-        self._thread.start()
+        self._begun = False
+        if not source.played:
+            self._begin()
+
+    def _begin(self) -> None:
+        with self._changed:
+            if not self._begun:
+                self._begun = True
+                self._thread.start()
 
     @abstractmethod
     def _admit(self, frame: Frame) -> None:
@@ -139,6 +148,7 @@ class Reading(Capture):
         return self._thread.is_alive()
 
     def get(self, timeout_s: float | None, until_ns: int | None = None) -> tuple[Frame, int] | None:
+        self._begin()
         wanted_for_s = timeout_s
         if until_ns is not None and self.source.live:
             left_s = max(0.0, (until_ns - time.monotonic_ns()) / 1e9)
@@ -165,7 +175,12 @@ class Reading(Capture):
                 return
             self._closing = True
             self._changed.notify_all()
-        self._thread.join(CLOSE_TIMEOUT_S)
+            begun, self._begun = self._begun, True
+            self._ended = self._ended or not begun
+        if begun:
+            self._thread.join(CLOSE_TIMEOUT_S)
+        else:
+            self.source.close()
 
 
 class NewestFrame(Reading):

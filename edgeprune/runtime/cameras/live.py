@@ -4,7 +4,7 @@ import errno
 from collections.abc import Iterator
 from typing import Any
 
-from edgeprune.base.errors import RunError
+from edgeprune.base.errors import EdgepruneError
 from edgeprune.runtime.cameras.decoder import Decoder
 from edgeprune.runtime.cameras.gstreamer import HardwareFailed
 from edgeprune.runtime.cameras.kind import AS_IT_COMES, Wanted
@@ -66,7 +66,7 @@ class LiveStream(FrameSource):
         """When a packet was captured, by the monotonic clock, where that is known better than by its arrival."""
         return None
 
-    def gone(self, reason: str) -> RunError:
+    def gone(self, reason: str) -> EdgepruneError:
         """What a failure in mid-stream is."""
         return CameraUnplugged(f"camera {self.uri} is gone ({reason}); plug it in or reconnect it, and run again")
 

@@ -12,12 +12,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from edgeprune.base.errors import InputError
+from edgeprune.base.errors import EdgepruneError, InputError
 from edgeprune.runtime.cameras.decoding import accel_of
 from edgeprune.runtime.cameras.jpegs import LiveJpegs
 from edgeprune.runtime.cameras.kind import Wanted
 from edgeprune.runtime.cameras.pyav import load_av, open_bytes
-from edgeprune.runtime.cameras.source import FrameSource
+from edgeprune.runtime.cameras.source import CameraLost, FrameSource
 
 STANDARD_INPUT = "-"
 OPEN_TIMEOUT_S = 30.0  # for what shows which format it is: its writer may have to start first
@@ -30,7 +30,7 @@ def open_pipe(uri: str, wanted: Wanted) -> FrameSource:
         InputError: nobody writes to it within OPEN_TIMEOUT_S, it is a terminal or a file, or no video is in it.
     """
     av, accel = load_av(), accel_of(wanted.decoding)
-    shown = "standard input" if uri == STANDARD_INPUT else uri
+    shown = _shown(uri)
     pipe = _Pipe(_descriptor(uri), OPEN_TIMEOUT_S)
     try:
         container = open_bytes(pipe.read, **accel)
@@ -54,6 +54,11 @@ def open_pipe(uri: str, wanted: Wanted) -> FrameSource:
         raise
     pipe.end_s = None
     return source
+
+
+def _shown(uri: str) -> str:
+    """What a person calls it."""
+    return "standard input" if uri == STANDARD_INPUT else uri
 
 
 def _descriptor(uri: str) -> int:
@@ -111,6 +116,10 @@ class PipeStream(LiveJpegs):
         super().__init__(uri, container, wanted)
         self.uri = uri  # a path, in which nothing is secret
         self.paced = True
+        self.unpaced = (
+            f"{_shown(uri)} is live, and what writes to it paces it; write as `ffmpeg -re -i FILE -c copy -f mpegts -` does, "
+            "or give the file itself to --camera for each of its frames"
+        )
         self._pipe = pipe
 
     def _wait(self, shown_s: float) -> None:
@@ -118,6 +127,17 @@ class PipeStream(LiveJpegs):
 
     def packets(self) -> Iterator[Any]:
         yield from self._container.demux(video=0)
+
+    def gone(self, reason: str) -> EdgepruneError:
+        """Before the first frame the stream is none for a pipe: an MP4 has its index behind its frames, and a pipe does not go
+        back to them."""
+        shown = _shown(self.uri)
+        if self._index:
+            return CameraLost(f"the stream from {shown} breaks off ({reason}); check what writes it and run again")
+        return InputError(
+            f"this stream can't be read from a pipe ({reason}), as most MP4 and MOV files can't; write MPEG-TS or Matroska to "
+            f"{shown}, or give the file itself to --camera"
+        )
 
     def close(self) -> None:
         super().close()

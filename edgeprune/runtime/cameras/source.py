@@ -72,11 +72,14 @@ class FrameSource(ABC):
         uri: what the user typed, secrets hidden.
         live: frames come whether or not somebody takes them, so that a late consumer must drop some.
         fps: nominal frame rate, or None where there is none.
-        paced: a file that is played at its own times: a long wait for a frame is no stall.
+        paced: frames come at times of their own, of a file or a pipe: a long wait for one is no stall.
+        played: a file that is played at its own times, from when its first frame is wanted: its clock waits for that.
         damaged: frames that were left out until now because they decode badly.
         decoder: what decodes its frames, `h264 (software, 1 thread)` or `h264 via vaapi`, once there is one; None where nothing
             is decoded.
         note: a line that a person should read before the first frame, or None.
+        unpaced: what a person should read where its frames came faster than at their own rate, and so were dropped; None
+            where that can't be.
 
     `next()` raises StopIteration at the end, and CameraStalled, CameraUnplugged, CameraLost or StreamTruncated instead of
     an end.
@@ -86,10 +89,11 @@ class FrameSource(ABC):
         self.uri = masked_uri(uri)
         self.live = live
         self.fps = fps
-        self.paced = paced
+        self.paced = self.played = paced
         self.damaged = 0
         self.decoder: str | None = None
         self.note: str | None = None
+        self.unpaced: str | None = None
         self._loop = loop
         self._index = 0
         self._first_due_s = 0.0

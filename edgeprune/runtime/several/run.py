@@ -11,7 +11,6 @@ from functools import partial
 from edgeprune.base.ending import at_stop, ending
 from edgeprune.base.errors import InputError, RunError, one_line
 from edgeprune.base.service_manager import SERVICE_MANAGER
-from edgeprune.runtime.about import About
 from edgeprune.runtime.budget.kept import budget_figures
 from edgeprune.runtime.budget.wanted import Budget
 from edgeprune.runtime.cameras.source import Frame
@@ -143,6 +142,7 @@ class _Loop:
     def _turns_until_the_end(self, limits: Limits) -> None:
         said_ns = time.monotonic_ns()
         until_ns: int | None = None
+        self._learn()
         while turn := self._take(until_ns):
             camera = self._cameras[turn.camera]
             if turn.frame is None:
@@ -161,6 +161,12 @@ class _Loop:
                 said_ns = end_ns
                 self._say(result)
 
+    def _learn(self) -> None:
+        """Tells the outputs of every camera what runs, whether it has a frame or not: a page shows that of each."""
+        for camera in self._cameras.values():
+            if not camera.ended:
+                camera.recorded.learn(self._stream, self._measured.meter)
+
     def _take(self, until_ns: int | None) -> Turn | None:
         asked_ns = time.monotonic_ns()
         turn = self._turns.take(until_ns)
@@ -171,11 +177,11 @@ class _Loop:
         """One frame from fit to record; None where its camera ends with it."""
         begin_ns, recorded = time.monotonic_ns(), camera.recorded
         result = self._stream.process(replace(frame, camera=name), before=camera.before)
+        self._learn()
         wait_ms = milliseconds(camera.done_ns, begin_ns) if camera.done_ns else 0.0
         try:
             if not recorded.frames:
-                recorded.outputs.begin(frame, About.of(self._stream, self._measured.meter, recorded.capture))
-            recorded.learn(self._stream, self._measured.meter)
+                recorded.outputs.begin(frame)
             row = recorded.row(result, dropped, wait_ms, *self._measured.now(), self._own_ms(result.facts))
             row = recorded.outputs.add(result, row)
         except FAILURES as error:
@@ -218,7 +224,8 @@ class _Loop:
             return
         recorded = camera.recorded
         failure = recorded.end(failure, failed or failure is not None or not recorded.frames)
-        camera.ended = "failure" if failure else how
+        cut_off = how == "finished" and not recorded.frames  # by the run's end, before its first frame
+        camera.ended = "failure" if failure else "no frame" if cut_off else how
         if failure:
             camera.failure = recorded.with_what_is_left(failure)
             left = [other for other, each in self._cameras.items() if not each.ended]

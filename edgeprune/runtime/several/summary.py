@@ -16,7 +16,7 @@ class CameraSummary:
         figures: of its frames; recomputable from its own record.
         budget: how far the latency of its frames was kept; None without such a limit. Of the others see all cameras'.
         outputs: where each of its outputs lies, by its key in SINKS; None for one that was not asked for, or is gone.
-        ended: `finished`, `interrupted` or `failure`.
+        ended: `finished`, `interrupted`, `failure`, or `no frame`: the run finished before this camera had its first.
         failure: why, in a line.
     """
 

@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -101,3 +102,21 @@ def test_close_in_the_middle_of_a_file(scripted: MakeSource) -> None:
 def test_live_sources_get_the_newest_frame(scripted: MakeSource) -> None:
     with open_capture(scripted(1, live=True)) as live, open_capture(scripted(1, live=False)) as file:
         assert isinstance(live, NewestFrame) and isinstance(file, EveryFrame)
+
+
+def test_the_clock_of_a_file_that_is_played_waits_for_who_wants_its_first_frame(scripted: MakeSource) -> None:
+    """Graphs are opened and warmed up meanwhile: the beginning of a clip was dropped."""
+    source = scripted(3, live=True)
+    source.paced = source.played = True
+    source.fps = 4.0
+    with NewestFrame(source) as capture:
+        time.sleep(0.6)
+        got = capture.get(PATIENCE_S)
+        assert got is not None and (got[0].index, got[1]) == (0, 0)
+        drain(capture)
+    unread = scripted(3, live=True)
+    unread.played = True
+    with NewestFrame(unread) as capture:
+        pass
+    assert unread.closed.is_set() and unread.read == 0 and not capture.alive
+    assert capture.get(PATIENCE_S) is None  # closed; nothing is begun

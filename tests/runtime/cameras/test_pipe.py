@@ -5,14 +5,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgeprune.base.errors import InputError
 from edgeprune.runtime.cameras import Wanted, camera_files, kind_of, open_source, pipe
 from edgeprune.runtime.cameras.capture import NewestFrame
+from edgeprune.runtime.cameras.source import CameraLost
 from tests.runtime.cameras.conftest import HEIGHT, WIDTH, read_until_error
 
 av = pytest.importorskip("av", reason="needs PyAV: pip install 'edgeprune[video]'")
@@ -49,6 +52,9 @@ def test_a_stream_by_a_named_pipe(make_video: Callable[..., Path], fifo: Path, n
     assert kind_of(str(fifo)) == "pipe" and camera_files(str(fifo)) == []
     source = open_source(str(fifo))
     assert (source.live, source.uri) == (True, str(fifo))
+    assert source.unpaced and source.unpaced.startswith(
+        f"{fifo} is live, and what writes to it paces it; write as `ffmpeg -re"
+    )
     assert next(source).image_HW3.shape == (HEIGHT, WIDTH, 3)
     count, error = read_until_error(source)
     source.close()
@@ -79,6 +85,38 @@ def test_what_is_no_video(fifo: Path) -> None:
     write(fifo, b"no video" * 1000)
     with pytest.raises(InputError, match="cannot read .*camera.fifo as video"):
         open_source(str(fifo))
+
+
+def test_a_file_whose_index_comes_last_is_none_for_a_pipe(make_video: Callable[..., Path], fifo: Path) -> None:
+    data = make_video("a.mov", frames=300).read_bytes()
+    assert data.index(b"mdat") < data.index(b"moov")
+    write(fifo, data)
+    count, error = read_until_error(open_source(str(fifo)))
+    assert count == 0 and isinstance(error, InputError)  # exit code 2: no frame ever came
+    assert str(error) == (
+        "this stream can't be read from a pipe (InvalidDataError: Invalid data found when processing input), as most MP4 and "
+        f"MOV files can't; write MPEG-TS or Matroska to {fifo}, or give the file itself to --camera"
+    )
+
+
+def test_a_stream_that_breaks_off_is_no_camera_to_plug_in(
+    make_video: Callable[..., Path], fifo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(fifo, make_video("a.ts", codec="mpeg2video").read_bytes())
+    source = open_source(str(fifo))
+    packets = source.packets  # type: ignore[attr-defined]
+
+    def broken() -> Iterator[Any]:
+        yield from islice(packets(), 8)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(source, "packets", broken)
+    count, error = read_until_error(source)
+    source.close()
+    assert count > 0 and isinstance(error, CameraLost)
+    assert (
+        str(error) == f"the stream from {fifo} breaks off (EIO: Input/output error); check what writes it and run again"
+    )
 
 
 def test_a_pipe_is_live_anyway(fifo: Path) -> None:

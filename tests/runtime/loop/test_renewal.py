@@ -272,6 +272,16 @@ def test_what_was_replaced_before_it_was_watched_is_new(place: Place) -> None:
         frames_until(stream, lambda: stream.bundle.manifest.name == "second")
 
 
+def test_what_is_opened_is_what_was_verified_wherever_the_link_leads_by_then(place: Place) -> None:
+    verified = open_bundle(place.link)
+    bundle = place.write("second")
+    bundle.path(bundle.graphs("fp32").trunk).write_bytes(b"no graph")
+    place.lead_to("second")
+    with open_stream(verified, None, StreamOptions(threads=1), renewed=True) as stream:
+        assert stream.bundle.folder == place.folder / "first"
+        stream.segment(scripted_frame(0))
+
+
 def test_a_folder_that_is_replaced_and_one_that_is_being_copied(place: Place) -> None:
     os.remove(place.link)
     os.rename(place.folder / "first", place.link)
@@ -288,16 +298,16 @@ def test_a_folder_that_is_replaced_and_one_that_is_being_copied(place: Place) ->
 
 
 class Renewed(Scripted):
-    """Puts a new bundle in place at its twentieth frame."""
+    """Puts a new bundle in place at its twentieth frame, by `put`."""
 
-    def __init__(self, place: Place):
-        super().__init__(400)
-        self._place = place
+    def __init__(self, put: Callable[[], object], count: int = 400):
+        super().__init__(count)
+        self._put = put
 
     def one_pass(self) -> Iterator[Picture]:
         for index, picture in enumerate(super().one_pass()):
             if index == 20:
-                self._place.put("second")
+                self._put()
             time.sleep(0.005)
             yield picture
 
@@ -308,13 +318,28 @@ def test_the_record_goes_on_and_the_summary_counts(
     heard: list[str] = []
     monkeypatch.setattr(AllOutputs, "learn", lambda self, about: heard.append(about.model))
     record = tmp_path / "rows.csv"
-    stream = place.stream(source=Renewed(place))
+    stream = place.stream(source=Renewed(lambda: place.put("second")))
     summary, failure = run(stream, open_meter("none"), outputs={"record": str(record)})
     stream.close()
     assert failure is None and [int(row["index"]) for row in read(record)] == list(range(400))
     content = summary.to_json()
     assert content["renewals"] == {"switched": 1, "rolled_back": 0, "refused": 0, "reason": None}
     assert content["bundle"] == str(place.folder / "second") and heard == ["first", "second"]  # the page says what runs
+
+
+def test_the_summary_names_what_runs_and_not_where_the_link_leads(place: Place) -> None:
+    def put_what_is_refused() -> None:
+        damaged(place)
+        place.lead_to("second")
+
+    (place.folder / "configuration").mkdir()
+    place.link = place.folder / "configuration" / ".." / "current"
+    stream = place.stream(source=Renewed(put_what_is_refused, 100))
+    summary, _ = run(stream, open_meter("none"))
+    stream.close()
+    assert summary.renewals and (summary.renewals.switched, summary.renewals.refused) == (0, 1)
+    assert summary.bundle == str(place.folder / "first")
+    assert summary.renewals.reason and f"bundle {place.folder / 'second'} is refused" in summary.renewals.reason
 
 
 def test_the_share_of_tokens_is_of_each_bundle_by_its_frames(place: Place) -> None:

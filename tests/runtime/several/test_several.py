@@ -176,10 +176,19 @@ def test_limits_are_of_the_run(start: Start) -> None:
     summary, _ = start({"a": Scripted(50), "b": Scripted(50)}, frames=20)
     frames = {name: each.figures.frames for name, each in summary.cameras.items()}
     assert sum(frames.values()) == 20 and min(frames.values()) >= 8 and summary.ended == "finished"
-    silent = {"a": Simulated("a", 50), "b": Simulated("b", 50, hangs_after=2)}
+    silent = {
+        "a": Simulated("a", 50),
+        "b": Simulated("b", 50, hangs_after=2),
+        "none": Simulated("none", 50, hangs_after=0),
+    }
     began_s = time.monotonic()
     summary, failure = start(silent, seconds=0.5)
-    assert failure is None and 0.5 <= time.monotonic() - began_s < 10 and summary.cameras["b"].ended == "finished"
+    assert failure is None and 0.5 <= time.monotonic() - began_s < 10 and summary.ended == "finished"
+    assert {name: each.ended for name, each in summary.cameras.items()} == {
+        "a": "finished",
+        "b": "finished",
+        "none": "no frame",
+    }
 
 
 def test_a_budget_is_for_all_and_a_rate_for_each(start: Start, said: list[str]) -> None:
@@ -312,6 +321,7 @@ def test_opening(bundle: Bundle, said: list[str], tmp_path: Path) -> None:
 def test_a_new_bundle_is_switched_to_for_all_at_once(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The outputs of a camera that has no frame yet, such as its page, hear of it as well."""
     heard: list[str] = []
     monkeypatch.setattr(Outputs, "learn", lambda self, about: heard.append(about.model))
 
@@ -320,13 +330,14 @@ def test_a_new_bundle_is_switched_to_for_all_at_once(
             place.put("second")
 
     _Calls.called = put
-    sources = {"a": Simulated("a", None), "b": Simulated("b", 60)}
+    sources = {"a": Simulated("a", None), "b": Simulated("b", 60), "none": Simulated("none", 60, hangs_after=0)}
     with closing(place.stream()) as stream:
         opened = Opened(stream, {name: open_capture(source) for name, source in sources.items()})
         own = {name: {"record": str(tmp_path / f"{name}.csv"), "call": f"{__name__}:called"} for name in sources}
         summary, failure = run_several(opened, open_meter("none"), Limits(seconds=4.0), own)
+        sources["none"].closed.set()
         assert stream.bundle.manifest.name == summary.model == "second"
     assert failure is None and summary.renewals
     assert (summary.renewals.switched, summary.renewals.rolled_back, summary.renewals.refused) == (1, 0, 0)
     assert [int(row["index"]) for row in read(tmp_path / "a.csv")] == list(range(summary.cameras["a"].figures.frames))
-    assert summary.cameras["b"].figures.frames > 30 and sorted(heard) == ["first", "first", "second", "second"]
+    assert summary.cameras["b"].figures.frames > 30 and heard == 3 * ["first"] + 3 * ["second"]
