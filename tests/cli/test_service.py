@@ -249,6 +249,24 @@ def test_the_manager_hears_of_a_run_whose_camera_is_away(tiny: Path, tmp_path: P
             process.kill()
 
 
+def test_a_service_waits_for_a_camera_that_is_not_there_yet(tiny: Path, tmp_path: Path) -> None:
+    """As after a power cut. Its manager hears that the start goes on, and ends it at any time."""
+    pytest.importorskip("av", reason="needs PyAV: pip install 'edgeprune[video]'")
+    (tmp_path / "run.yaml").write_text(
+        f"bundle: {tiny}\ncamera: rtsp://127.0.0.1:1/live\nmeter: none\ngive_up: 2h\nrecord: rows.csv\n"
+    )
+    with Listener(str(tmp_path / "notify")) as manager, start(tmp_path / "run.yaml", tmp_path) as process:
+        try:
+            assert process.stderr
+            assert any("; trying again for up to 2 h" in line for line in process.stderr)
+            told = manager.wait_for("WATCHDOG=1") + manager.wait_for("WATCHDOG=1")
+            assert set(told) == {"EXTEND_TIMEOUT_USEC=60000000", "WATCHDOG=1"}
+            drain(process)
+        finally:
+            process.kill()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notify", "run.yaml"]
+
+
 def test_a_bundle_is_replaced_under_a_service(tiny: Path, tmp_path: Path) -> None:
     """`bundle:` is a link, which leads elsewhere from one moment to the next."""
     (tmp_path / "current").symlink_to(tiny)
