@@ -132,8 +132,8 @@ class Service:
         """What of it lies in the machine's own /tmp: NVIDIA's camera daemon is reached by /tmp/argus_socket."""
         if csi := next((camera for camera in self.cameras if camera.startswith("csi:")), None):
             return f"{csi} is reached by /tmp/argus_socket, which"
-        used = (self.config, self.python, self.bundle, *self.writes)
-        return next((str(path) for path in used if any(Path(tmp) in path.parents for tmp in TMP)), None)
+        used = [*self._reads(), *((f"{key}:", path) for path, key in self.writes.items())]
+        return next((f"{what} {path}" for what, path in used if any(Path(tmp) in path.parents for tmp in TMP)), None)
 
     def _is_state(self, path: Path) -> bool:
         return STATE / self.name in path.parents

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,19 @@ def test_what_the_user_of_a_service_may_not(tmp_path: Path, monkeypatch: pytest.
             with pytest.raises(InputError) as refused:
                 Service(config, python, bundle, [str(clip)], writes, user).unit()
             assert str(refused.value).startswith(words.replace("WHO", user or "a dynamic user"))
+
+
+def test_what_lies_in_tmp_is_said_with_what_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clip that is played, too: a service with a /tmp of its own would not find it."""
+    monkeypatch.setattr(Somebody, "stopped_at", lambda *given, **kinds: None)
+    monkeypatch.setattr(unit, "TMP", (str(tmp_path / "tmp"),))
+    clip = tmp_path / "tmp" / "clip.mp4"
+    clip.parent.mkdir()
+    clip.write_text("")
+    made = partial(Service, tmp_path / "front.yaml", Path(sys.executable), tmp_path / "bundle", [str(clip)])
+    with pytest.raises(InputError, match=rf"^camera: {clip} a dynamic user does not see, whose /tmp is its own; give"):
+        made().unit()
+    assert settings(made(user=USER).unit())["PrivateTmp"] == "no"
 
 
 def test_a_service_writes_where_its_outputs_lie_alone(edgeprune: Type, config: Path, tmp_path: Path) -> None:
