@@ -113,7 +113,7 @@ def _request(uri: str, shown: str) -> http.client.HTTPResponse:
     except urllib.error.HTTPError as error:
         error.close()
         hint = REFUSED.get(error.code, "check the address and the path of the stream")
-        refusal = InputError if error.code in (401, 403) else CameraAway
+        refusal = CameraAway if error.code == 404 or error.code >= 500 else InputError
         raise refusal(f"cannot open {shown}: HTTP {error.code} {masked(str(error.reason))}; {hint}") from None
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise _unreachable(shown, error) from None
