@@ -12,6 +12,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 SOCKET_VARIABLE = "NOTIFY_SOCKET"
+START_GOES_ON_US = (
+    60_000_000  # a start that is told so may last beyond TimeoutStartSec=; it is told again before that is over
+)
 EVERY_S = 1.0  # between two signs of life; a watchdog waits for many seconds
 
 
@@ -35,6 +38,8 @@ class ServiceManager:
         now_s = self._now()
         if now_s - self._told_s >= EVERY_S:
             self._told_s = now_s
+            if not self._ready:
+                self._tell(f"EXTEND_TIMEOUT_USEC={START_GOES_ON_US}")
             self._tell("WATCHDOG=1")
 
     def says(self, line: str) -> None:

@@ -163,11 +163,12 @@ def naming_config(path: Path | None, options: type, names: Collection[str]) -> I
     try:
         yield
     except InputError as error:
+        said = re.sub(r"\([^()]*\)", "", str(error))  # in brackets are reasons and advice
         given = [each.metadata[TYPED] for each in fields(options) if each.name in names]
         flags = {typed.flag: key_of(typed) for typed in given}
-        keys = [flags[flag] for flag in dict.fromkeys(re.findall(r"--[a-z][a-z-]*", str(error))) if flag in flags]
-        if "--" not in str(error):
-            keys = [word for word in re.findall(r"[a-z_]+", str(error)) if word in flags.values()][:1]
+        keys = [flags[flag] for flag in dict.fromkeys(re.findall(r"--[a-z][a-z-]*", said)) if flag in flags]
+        if "--" not in said:
+            keys = [word for word in re.findall(r"[a-z_]+", said) if word in flags.values()][:1]
         if path is None or not keys:
             raise
         named = "" if str(error).startswith(keys[0]) else f"{', '.join(keys)}: "

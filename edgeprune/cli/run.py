@@ -83,7 +83,8 @@ class RunOptions:
     give_up: str | None = option(
         "--give-up",
         metavar="TIME",
-        help="Open a camera that is lost anew for so long: 30s, 5m, 2h; 0: never; default: 5m.",
+        help="Open a camera that is lost, or not there yet, anew for so long: 30s, 5m, 2h; 0: never; default: 5m where it was "
+        "there.",
     )
     meter: str | None = option("--meter", help=f"Energy meter: {meters_to_type()}; default: the target's.")
     idle_seconds: float = option("--idle", A_WHILE, default=0.0, help="Measure idle power for so many seconds first.")

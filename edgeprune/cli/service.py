@@ -19,7 +19,7 @@ from edgeprune.cli.options import option
 from edgeprune.cli.run import OPTIONS, PLACES, check_options
 from edgeprune.cli.verb import verb
 from edgeprune.runtime.several.names import outputs_of_cameras
-from edgeprune.runtime.sinks import SINKS, outputs_of
+from edgeprune.runtime.sinks import SINKS, Output, outputs_of
 from edgeprune.runtime.unit import Service
 
 logger = logging.getLogger(__name__)
@@ -51,6 +51,11 @@ def service(options: ServiceOptions) -> None:
         made = make_service(config, given, options.user)
         text = made.unit()
     warn_of_others(config, made.cameras)
+    if key := made.opened_by():
+        logger.warning(
+            f"{key}: lies in the folder of {config.name}, all of which the service may write to, but for that file itself; "
+            f"give its outputs a folder of their own, such as {key}: out/..., where mkdir has made out"
+        )
     if not options.install:
         click.echo(text, nl=False)
         return
@@ -74,12 +79,11 @@ def make_service(config: Path, given: Mapping[str, Any], user: str | None) -> Se
         )
     names = {key: str(name) for key in SINKS if SINKS[key].writes and (name := getattr(values, key))}
     cameras = values.cameras
-    if cameras:  # a folder of each lies in one that the run makes itself
-        own = [outputs_of(each) for each in outputs_of_cameras(names, cameras).values()]
-        found = [output.path.parent if output.folder else output.path for each in own for output in each]
-    else:
-        found = [output.path for output in outputs_of(names)]
-    writes = list(dict.fromkeys(Path(os.path.abspath(path)) for path in found))
+    writes: dict[Path, str] = {}
+    for each in outputs_of_cameras(names, cameras).values() if cameras else [names]:
+        for key, output in zip(each, outputs_of(each), strict=True):
+            path = _to_make(output) if cameras else output.path
+            writes.setdefault(Path(os.path.abspath(path)), key)
     groups = []
     for name in GROUPS:
         try:
@@ -90,6 +94,11 @@ def make_service(config: Path, given: Mapping[str, Any], user: str | None) -> Se
     return Service(
         config, python, values.bundle, list(cameras.values()) if cameras else [values.camera], writes, user, groups
     )
+
+
+def _to_make(output: Output) -> Path:
+    """What a run makes first of a camera's own output: a folder of each lies in one that it makes itself."""
+    return output.path.parent if output.folder and not output.path.parent.is_dir() else output.path
 
 
 def install(path: Path, text: str, made: Service) -> None:

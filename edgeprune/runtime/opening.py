@@ -19,7 +19,7 @@ from edgeprune.runtime.budget.wanted import Budget, parse_budget
 from edgeprune.runtime.cameras import Wanted, open_source, refuse_undecoded, what_to_type
 from edgeprune.runtime.cameras.capture import Capture, is_camera
 from edgeprune.runtime.cameras.decoding import AUTO, Decoding, read_decoding
-from edgeprune.runtime.cameras.reconnect import GIVE_UP_S, open_lasting
+from edgeprune.runtime.cameras.reconnect import GIVE_UP_S, open_lasting, open_or_wait
 from edgeprune.runtime.choose import CHOOSERS, Chooser, fixed, make_chooser
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.meters import Meter
@@ -49,7 +49,8 @@ class StreamOptions(Strict, frozen=True, strict=True):
         loop: starts a file again at its end.
         decode: by what video is decoded, and whether it comes scaled: "software", "auto,scaled" (`cameras/decoding.py`); by
             default hardware where there is any, and as large as it is.
-        give_up: a live camera that is lost is opened anew for so long, in seconds or as "5m"; 0: never. By default GIVE_UP_S.
+        give_up: a live camera that is lost, or not there yet, is opened anew for so long, in seconds or as "5m"; 0: never. By
+            default GIVE_UP_S for one that is lost, and never for one that is not there.
     """
 
     precision: Given | None = None
@@ -138,7 +139,8 @@ def open_stream(
     wanted = Wanted(options.realtime, options.loop, within=within, decoding=options.parse_decode())
     if options.decode and camera is not None:
         refuse_undecoded(camera)
-    source = None if camera is None else open_source(camera, wanted)
+    opener = partial(open_source, camera or "", wanted)
+    source = None if camera is None else open_or_wait(camera, opener, options.give_up)
     with ExitStack() as opened:
         if source:
             opened.callback(source.close)
@@ -149,9 +151,10 @@ def open_stream(
         prepared = _prepare(bundle.where_it_led() if renewed else bundle, options)  # a link may lead elsewhere by now
         opened.pop_all()
         capture: Capture | None = None
-        if source and camera is not None:
+        if source:
             give_up_s = GIVE_UP_S if options.give_up is None else options.give_up
-            capture = open_lasting(source, partial(open_source, camera, wanted), give_up_s)  # it closes the source
+            # it closes the source
+            capture = open_lasting(source, opener, give_up_s, from_start=options.give_up is not None)
         if capture:
             opened.callback(capture.close)
         running = _begin(prepared, options, meter)

@@ -3,11 +3,11 @@
 import os
 import pwd
 import re
-import stat
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgeprune.base.access import Somebody
 from edgeprune.base.device import CACHE_VARIABLE
 from edgeprune.base.errors import InputError
 
@@ -60,7 +60,7 @@ class Service:
         python: the interpreter that has edgeprune.
         bundle: its folder.
         cameras: as the file names them, without the names of several.
-        writes: the outputs.
+        writes: the outputs, each with its key in the file. A run makes files in the folder around each: its lock, at least.
         user: who runs it; None: a user that systemd makes up.
         groups: that the machine has, of devices.
     """
@@ -69,7 +69,7 @@ class Service:
     python: Path
     bundle: Path
     cameras: Sequence[str]
-    writes: Sequence[Path] = ()
+    writes: Mapping[Path, str] = field(default_factory=dict)
     user: str | None = None
     groups: Sequence[str] = ()
 
@@ -96,17 +96,21 @@ class Service:
         Raises:
             InputError: who runs it is root or nobody here, can't read what it needs, or may not write an output.
         """
+        somebody = self._somebody()
         if self.user is None:
             self._refuse_what_a_dynamic_user_lacks()
-        elif _uid_of(self.user) == 0:
-            raise InputError(f"--user {self.user} is root, whom a camera service does not need; name another user")
         for path in (self.config, self.python, *self.writes):
             if not str(path).isprintable():
                 raise InputError(f"{str(path)!r} has characters that no unit can hold; rename it")
-        folders = sorted({str(path.parent) for path in self.writes if not self._is_state(path)})
-        for folder in folders:
-            if not os.path.isdir(folder):
+        written = {path.parent for path in self.writes if not self._is_state(path)}
+        for folder in sorted(written):
+            if not folder.is_dir():
                 raise InputError(f"{folder} is not there, where the run is to write; make it first: mkdir -p {folder}")
+        self._refuse_what_may_not_be_opened(somebody)
+        outermost = sorted(str(folder) for folder in written if written.isdisjoint(folder.parents))
+        writes = f"ReadWritePaths={' '.join(map(_word, outermost))}\n" if outermost else ""
+        if self.opened_by():
+            writes += f"ReadOnlyPaths={_word(str(self.config))}\n"
         return UNIT.format(
             mark=self.mark,
             config=_specifiers(str(self.config)),
@@ -120,7 +124,7 @@ class Service:
             start_s=START_S,
             private_tmp="no" if self._needs_tmp else "yes",
             name=self.name,
-            writes=f"ReadWritePaths={' '.join(map(_word, folders))}\n" if folders else "",
+            writes=writes,
         )
 
     @property
@@ -128,47 +132,69 @@ class Service:
         """What of it lies in the machine's own /tmp: NVIDIA's camera daemon is reached by /tmp/argus_socket."""
         if csi := next((camera for camera in self.cameras if camera.startswith("csi:")), None):
             return f"{csi} is reached by /tmp/argus_socket, which"
-        used = (self.config, self.python, self.bundle, *self.writes)
-        return next((str(path) for path in used if any(Path(tmp) in path.parents for tmp in TMP)), None)
+        used = [*self._reads(), *((f"{key}:", path) for path, key in self.writes.items())]
+        return next((f"{what} {path}" for what, path in used if any(Path(tmp) in path.parents for tmp in TMP)), None)
 
     def _is_state(self, path: Path) -> bool:
         return STATE / self.name in path.parents
+
+    def opened_by(self) -> str | None:
+        """The key of an output beside or above the configuration, in whose folder the service could write that, too."""
+        here = self.config.parent.resolve()
+        above = (here, *here.parents)
+        return next((key for path, key in self.writes.items() if path.parent.resolve() in above), None)
+
+    def _somebody(self) -> Somebody:
+        if self.user is None:
+            return Somebody("a dynamic user")
+        try:
+            found = pwd.getpwnam(self.user)
+        except KeyError:
+            raise InputError(
+                f"--user {self.user} is nobody on this machine; type an existing user, or make one: "
+                f"sudo useradd --system {self.user}"
+            ) from None
+        if found.pw_uid == 0:
+            raise InputError(f"--user {self.user} is root, whom a camera service does not need; name another user")
+        return Somebody(self.user, found.pw_uid, frozenset(os.getgrouplist(self.user, found.pw_gid)))
 
     def _refuse_what_a_dynamic_user_lacks(self) -> None:
         other = "give --user NAME, one who may"
         if self._needs_tmp:
             raise InputError(f"{self._needs_tmp} a dynamic user does not see, whose /tmp is its own; {other}")
-        for path in self.writes:
+        for path, key in self.writes.items():
             if not self._is_state(path):
                 raise InputError(
-                    f"{path} can't be written by a dynamic user, who owns {STATE / self.name} alone; {other}, or put it there"
+                    f"{key}: {path} can't be written by a dynamic user, who owns {STATE / self.name} alone; {other}, "
+                    "or put it there"
                 )
-        for path in (self.config, self.python, Path(__file__), self.bundle):
-            if closed := _closed_to_others(path):
-                raise InputError(f"{closed} can't be read by a dynamic user, but by its owner or group alone; {other}")
 
+    def _refuse_what_may_not_be_opened(self, somebody: Somebody) -> None:
+        other = "give --user NAME, one who may, or give this one the right"
+        for what, path in self._reads():
+            if closed := somebody.stopped_at(path):
+                at = "" if closed == path else f", who may not {'enter' if closed.is_dir() else 'read'} {closed}"
+                raise InputError(f"{what} {path} can't be read by {somebody.name}{at}; {other}")
+        for path, key in self.writes.items():
+            folders = [path.parent, *([path] if path.is_dir() else [])]
+            for folder in [] if self._is_state(path) else folders:
+                if closed := somebody.stopped_at(folder, write=True):
+                    may_not = "write to" if closed == folder else "enter"
+                    raise InputError(
+                        f"{key}: {path} can't be written by {somebody.name}, who may not {may_not} {closed}; {other}"
+                    )
 
-def _closed_to_others(path: Path) -> Path | None:
-    """The path, where it leads to, or a folder above, that others than its owner and group may not read or pass."""
-    for each in dict.fromkeys((path, Path(os.path.realpath(path)))):
-        for part in (each, *each.parents):
-            try:
-                mode = part.stat().st_mode
-            except OSError:  # it is refused where it is opened
-                return None
-            needed = stat.S_IROTH if part == each and not stat.S_ISDIR(mode) else stat.S_IXOTH
-            if not mode & needed:
-                return part
-    return None
-
-
-def _uid_of(user: str) -> int:
-    try:
-        return pwd.getpwnam(user).pw_uid
-    except KeyError:
-        raise InputError(
-            f"--user {user} is nobody on this machine; type an existing user, or make one: sudo useradd --system {user}"
-        ) from None
+    def _reads(self) -> Iterator[tuple[str, Path]]:
+        """What a run reads, and what of the configuration needs it."""
+        yield "the configuration", self.config
+        yield "the Python", self.python
+        yield "edgeprune's own", Path(__file__)
+        yield "bundle:", self.bundle
+        for path in sorted(self.bundle.rglob("*")):
+            yield "bundle:", path
+        for camera in self.cameras:
+            if os.path.isfile(camera) or os.path.isdir(camera):
+                yield "camera:", Path(camera)
 
 
 def _specifiers(text: str) -> str:

@@ -199,6 +199,31 @@ def test_a_camera_that_is_lost_is_reconnected_and_given_up(edgeprune: Type, tiny
     assert json.loads(said.out)["camera"]["reconnects"] == 0
 
 
+@pytest.mark.parametrize("uri", ["rtsp://127.0.0.1:1/live", "http://127.0.0.1:1/live", "/dev/video98"])
+def test_a_camera_that_is_not_there_at_the_start(edgeprune: Type, tiny: Path, uri: str) -> None:
+    run = ("run", "--bundle", tiny, "--record", "rows.csv", "--meter", "none", "--camera", uri)
+    assert_one_line(edgeprune(*run), "(at the start it is not tried again, unless you type --give-up 5m)")
+    said = edgeprune(*run, "--give-up", "0.3s")
+    assert said.code == 3 and "given up after 0.3 s and " in said.err.splitlines()[-1], said
+    assert said.err.count("; trying again for up to 0.3 s") == 1 and not list(Path.cwd().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("uri", "refused"),
+    [
+        ("rstp://127.0.0.1:1/live", "unknown camera scheme 'rstp'"),
+        ("/dev/video98?siez=2x2", "did you mean 'size'?"),
+        ("http://127.0.0.1:port/live", "check its port"),
+        ("csi://0?widht=3", "did you mean 'width'?"),
+        ("nowhere.mp4", "no camera, file or folder"),
+    ],
+)
+def test_what_is_wrong_with_a_cameras_name_is_not_waited_for(
+    edgeprune: Type, tiny: Path, uri: str, refused: str
+) -> None:
+    assert_one_line(edgeprune("run", "--bundle", tiny, "--camera", uri, "--give-up", "1h"), refused)
+
+
 def test_sigterm_while_a_camera_is_away(start: Start, tmp_path: Path) -> None:
     server = Server(40)
     process = start("--camera", server.uri, "--json", rows=1)

@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import sys
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from edgeprune.base.access import Somebody
 from edgeprune.base.errors import InputError
 from edgeprune.runtime import unit
 from edgeprune.runtime.unit import Service
@@ -28,6 +30,7 @@ USER = next(each.pw_name for each in pwd.getpwall() if each.pw_uid and each.pw_n
 @pytest.fixture
 def config(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(unit, "TMP", ())  # where the tests' own files are
+    monkeypatch.setattr(Somebody, "stopped_at", lambda *given, **kinds: None)  # which are the tester's alone
     path = tmp_path / "front.yaml"
     path.write_text(f"bundle: {tiny}\ncamera: 0\nrecord: rows.csv\n")
     path.chmod(0o600)
@@ -44,6 +47,8 @@ def test_the_unit_of_a_run(edgeprune: Type, config: Path, tmp_path: Path) -> Non
     found = settings(said.out)
     assert found["ExecStart"] == f"{sys.executable} -m edgeprune run --config {config}"
     assert (found["User"], found["WorkingDirectory"], found["ReadWritePaths"]) == (USER, str(tmp_path), str(tmp_path))
+    assert found["ReadOnlyPaths"] == str(config)
+    assert "record: lies in the folder of front.yaml, all of which the service may write to" in said.err
     assert (found["Type"], found["NoNewPrivileges"], found["ProtectSystem"]) == ("notify", "yes", "strict")
     assert (found["Restart"], found["KillSignal"], found["StateDirectory"]) == (
         "on-failure", "SIGTERM", "edgeprune-front"
@@ -75,36 +80,88 @@ def test_a_word_of_a_command_line() -> None:
 
 
 def test_a_user_that_systemd_makes_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unit, "_closed_to_others", lambda path: None)
+    monkeypatch.setattr(Somebody, "stopped_at", lambda *given, **kinds: None)
     monkeypatch.setattr(unit, "TMP", ())
     config, python, bundle = tmp_path / "front.yaml", Path(sys.executable), tmp_path
     state = Path("/var/lib/edgeprune-front/rows.csv")
-    text = Service(config, python, bundle, ["0"], [state], groups=["video"]).unit()
+    text = Service(config, python, bundle, ["0"], {state: "record"}, groups=["video"]).unit()
     found = settings(text)
     assert found["DynamicUser"] == "yes" and "User" not in found and "ReadWritePaths" not in found
     assert (found["SupplementaryGroups"], found["PrivateTmp"]) == ("video", "yes")
+    rows = tmp_path / "rows.csv"
     for camera, writes, words in [
-        ("0", [tmp_path / "rows.csv"], "who owns /var/lib/edgeprune-front alone"),
-        ("csi://0", [], "/tmp/argus_socket, which a dynamic user does not see"),
+        ("0", {rows: "record"}, f"record: {rows} can't be written by a .*, who owns /var/lib/edgeprune-front alone"),
+        ("csi://0", {}, "/tmp/argus_socket, which a dynamic user does not see"),
     ]:
         with pytest.raises(InputError, match=words):
             Service(config, python, bundle, [camera], writes).unit()
     assert settings(Service(config, python, bundle, ["csi://0"], user=USER).unit())["PrivateTmp"] == "no"
 
 
-def test_what_a_dynamic_user_may_not_read(tmp_path: Path) -> None:
-    path = tmp_path / "a" / "front.yaml"
-    path.parent.mkdir()
-    path.write_text("")
-    for part in (path, path.parent):
-        part.chmod(0o755)
-    opened = [part for part in path.parents if not part.stat().st_mode & 0o001]
-    assert unit._closed_to_others(path) == (opened[0] if opened else None)
-    path.chmod(0o640)
-    assert unit._closed_to_others(path) == path
-    path.chmod(0o644)
-    path.parent.chmod(0o750)
-    assert unit._closed_to_others(path) == path.parent
+def test_what_the_user_of_a_service_may_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever it is: systemd's own, or one of the machine. What needs it is said with it."""
+    stopped: dict[Path, Path] = {}
+    monkeypatch.setattr(Somebody, "stopped_at", lambda somebody, path, write=False: stopped.get(path))
+    monkeypatch.setattr(unit, "TMP", ())
+    config, python, bundle, clip = (tmp_path / name for name in ("front.yaml", "python", "bundle", "clip.mp4"))
+    bundle.mkdir()
+    for file in (config, python, clip, bundle / "manifest.json"):
+        file.write_text("")
+    rows = tmp_path / "out" / "rows"
+    rows.mkdir(parents=True)
+    for path, at, words in [
+        (config, config, f"the configuration {config} can't be read by WHO; give --user NAME, one who may"),
+        (python, tmp_path, f"the Python {python} can't be read by WHO, who may not enter {tmp_path}; give"),
+        (bundle, python, f"bundle: {bundle} can't be read by WHO, who may not read {python}; give"),
+        (
+            bundle / "manifest.json",
+            bundle / "manifest.json",
+            f"bundle: {bundle / 'manifest.json'} can't be read by WHO; ",
+        ),
+        (clip, clip, f"camera: {clip} can't be read by WHO; give"),
+        (rows.parent, rows.parent, f"record: {rows} can't be written by WHO, who may not write to {rows.parent}; give"),
+        (rows, rows, f"record: {rows} can't be written by WHO, who may not write to {rows}; give"),
+        (rows.parent, tmp_path, f"record: {rows} can't be written by WHO, who may not enter {tmp_path}; give"),
+    ]:
+        stopped = {path: at}
+        for user in (USER, None):
+            if user is None and words.startswith("record"):
+                continue  # nothing but the service's own folder can be written
+            writes = {rows: "record"} if user else {}
+            with pytest.raises(InputError) as refused:
+                Service(config, python, bundle, [str(clip)], writes, user).unit()
+            assert str(refused.value).startswith(words.replace("WHO", user or "a dynamic user"))
+
+
+def test_what_lies_in_tmp_is_said_with_what_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clip that is played, too: a service with a /tmp of its own would not find it."""
+    monkeypatch.setattr(Somebody, "stopped_at", lambda *given, **kinds: None)
+    monkeypatch.setattr(unit, "TMP", (str(tmp_path / "tmp"),))
+    clip = tmp_path / "tmp" / "clip.mp4"
+    clip.parent.mkdir()
+    clip.write_text("")
+    made = partial(Service, tmp_path / "front.yaml", Path(sys.executable), tmp_path / "bundle", [str(clip)])
+    with pytest.raises(InputError, match=rf"^camera: {clip} a dynamic user does not see, whose /tmp is its own; give"):
+        made().unit()
+    assert settings(made(user=USER).unit())["PrivateTmp"] == "no"
+
+
+def test_a_service_writes_where_its_outputs_lie_alone(edgeprune: Type, config: Path, tmp_path: Path) -> None:
+    """The folder around each: a lock lies beside an output. Of several cameras it is the folder of their folders."""
+    (tmp_path / "out" / "rows").mkdir(parents=True)
+    (tmp_path / "film").mkdir()
+    text = config.read_text().replace("record: rows.csv", "record: out/rows/\nout: film/a.mp4\n")
+    config.write_text(text)
+    said = edgeprune("service", "--config", config, "--user", USER)
+    found = settings(said.out)
+    assert found["ReadWritePaths"] == f"{tmp_path / 'film'} {tmp_path / 'out'}"
+    assert "ReadOnlyPaths" not in found and "may write to" not in said.err
+    config.write_text(text.replace("camera: 0", "cameras: {front: 0, back: 1}"))
+    found = settings(edgeprune("service", "--config", config, "--user", USER).out)
+    assert found["ReadWritePaths"] == f"{tmp_path / 'film'} {tmp_path / 'out' / 'rows'}"
+    (tmp_path / "out" / "rows").rmdir()  # the run makes it
+    found = settings(edgeprune("service", "--config", config, "--user", USER).out)
+    assert found["ReadWritePaths"] == f"{tmp_path / 'film'} {tmp_path / 'out'}"
 
 
 @pytest.mark.parametrize(
@@ -204,6 +261,24 @@ def test_the_manager_hears_of_a_run_whose_camera_is_away(tiny: Path, tmp_path: P
             drain(process)
         finally:
             process.kill()
+
+
+def test_a_service_waits_for_a_camera_that_is_not_there_yet(tiny: Path, tmp_path: Path) -> None:
+    """As after a power cut. Its manager hears that the start goes on, and ends it at any time."""
+    pytest.importorskip("av", reason="needs PyAV: pip install 'edgeprune[video]'")
+    (tmp_path / "run.yaml").write_text(
+        f"bundle: {tiny}\ncamera: rtsp://127.0.0.1:1/live\nmeter: none\ngive_up: 2h\nrecord: rows.csv\n"
+    )
+    with Listener(str(tmp_path / "notify")) as manager, start(tmp_path / "run.yaml", tmp_path) as process:
+        try:
+            assert process.stderr
+            assert any("; trying again for up to 2 h" in line for line in process.stderr)
+            told = manager.wait_for("WATCHDOG=1") + manager.wait_for("WATCHDOG=1")
+            assert set(told) == {"EXTEND_TIMEOUT_USEC=60000000", "WATCHDOG=1"}
+            drain(process)
+        finally:
+            process.kill()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notify", "run.yaml"]
 
 
 def test_a_bundle_is_replaced_under_a_service(tiny: Path, tmp_path: Path) -> None:

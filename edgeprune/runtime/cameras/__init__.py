@@ -15,6 +15,7 @@ from edgeprune.runtime.cameras.kind import AS_IT_COMES, CameraKind, Wanted
 from edgeprune.runtime.cameras.pipe import STANDARD_INPUT, open_pipe
 from edgeprune.runtime.cameras.rtsp import open_rtsp
 from edgeprune.runtime.cameras.source import (
+    CameraAway,
     CameraLost,
     CameraStalled,
     CameraUnplugged,
@@ -29,6 +30,7 @@ from edgeprune.runtime.cameras.web import open_web
 
 __all__ = [
     "SOURCES",
+    "CameraAway",
     "CameraKind",
     "CameraLost",
     "CameraStalled",
@@ -146,7 +148,7 @@ def open_source(uri: str, wanted: Wanted = AS_IT_COMES) -> FrameSource:
 
     Raises:
         InputError: it isn't there, can't be read, or an option of it is unknown; or `realtime` or `loop` of a camera, which is
-            live and has no end.
+            live and has no end. CameraAway: it is live, and may be there later.
     """
     kind = SOURCES[kind_of(uri)]
     if kind.endless and (wanted.realtime or wanted.loop):

@@ -14,7 +14,7 @@ from edgeprune.base.masking import masked_uri
 from edgeprune.runtime.cameras.gstreamer import HardwareFailed, load_gst, mapped, missing_elements
 from edgeprune.runtime.cameras.kind import Wanted
 from edgeprune.runtime.cameras.query import Option, read_options, split_uri
-from edgeprune.runtime.cameras.source import CameraStalled, CameraUnplugged, FrameSource, Picture
+from edgeprune.runtime.cameras.source import CameraAway, CameraStalled, CameraUnplugged, FrameSource, Picture
 
 OPTIONS = {
     "width": Option(1280, least=16, most=16384),
@@ -97,7 +97,7 @@ class CsiCamera(FrameSource):
         started = self._pipeline.set_state(gst.State.PLAYING)
         if started == gst.StateChangeReturn.FAILURE:
             self._pipeline.set_state(gst.State.NULL)
-            raise InputError(
+            raise CameraAway(
                 f"{self.uri} does not start; is the sensor connected? to look closer: gst-launch-1.0 {description}"
             )
 

@@ -3,7 +3,7 @@
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from edgeprune.base.duration import shown_duration
@@ -11,7 +11,15 @@ from edgeprune.base.ending import asked
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.service_manager import SERVICE_MANAGER
 from edgeprune.runtime.cameras.capture import Capture, NewestFrame, Opener, is_camera, open_capture
-from edgeprune.runtime.cameras.source import CameraLost, CameraStalled, CameraUnplugged, Frame, FrameSource
+from edgeprune.runtime.cameras.source import (
+    CameraAway,
+    CameraLost,
+    CameraStalled,
+    CameraUnplugged,
+    Frame,
+    FrameSource,
+    Picture,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -29,11 +37,22 @@ class CameraGivenUp(RunError):
     """A live camera was lost and did not come back for as long as one waits."""
 
 
+class Away(FrameSource):
+    """A live camera that could not be opened: lost, until it is opened anew. `error`: why."""
+
+    def __init__(self, uri: str, error: BaseException):
+        super().__init__(uri, live=True, fps=None)
+        self._error = error
+
+    def one_pass(self) -> Iterator[Picture]:
+        raise CameraLost(str(self._error))
+
+
 class Reconnecting(Capture):
     """The newest frame of a camera, whichever connection it came by. Indices count on from one to the next.
 
-    A camera that is lost before its first frame raises at once, where it is alone: nobody waits minutes for what was never
-    there.
+    A camera that is lost before its first frame raises at once, where it is alone and nobody said how long it is waited for:
+    a name may be a wrong one.
 
     Args:
         source: the first connection.
@@ -41,6 +60,7 @@ class Reconnecting(Capture):
         give_up_s: from a failure on, so long without a frame; then `CameraGivenUp`.
         alive: told at each attempt that somebody is at work.
         name: among several, which go on without it; their addresses may look alike once passwords are hidden.
+        from_start: whether it is opened anew also where its first frame never came.
     """
 
     def __init__(
@@ -50,8 +70,10 @@ class Reconnecting(Capture):
         give_up_s: float,
         alive: Callable[[], None] = SERVICE_MANAGER.is_alive,
         name: str = "",
+        from_start: bool = False,
     ):
         super().__init__(source)
+        self._from_start = from_start or bool(name)
         self._opener, self._give_up_s, self._alive, self._name = opener, give_up_s, alive, name
         self._closed = False
         self._reading: NewestFrame | None = NewestFrame(source)  # of this connection
@@ -84,7 +106,7 @@ class Reconnecting(Capture):
         try:
             return self._frame_of(self._reading, timeout_s, until_ns)
         except LOST as error:
-            if not self._name and not self._next_index:
+            if not self._from_start and not self._next_index:
                 raise
             return self._reconnect(error, timeout_s, until_ns)
 
@@ -114,7 +136,8 @@ class Reconnecting(Capture):
             self._pause_s = FIRST_PAUSE_S
         last: Exception = lost
         attempts = 0
-        logger.warning(f"{of}{_what(lost)}; reconnecting for up to {shown_duration(self._give_up_s)}")
+        doing, there = ("reconnecting", "back") if self._next_index or self._name else ("trying again", "there")
+        logger.warning(f"{of}{_what(lost)}; {doing} for up to {shown_duration(self._give_up_s)}")
         while self._pause(began_s + self._give_up_s, until_ns):
             attempts += 1
             try:
@@ -128,12 +151,12 @@ class Reconnecting(Capture):
             if got:
                 self.reconnects += 1
                 away = shown_duration(time.monotonic() - began_s)
-                logger.info(f"{of or 'camera '}{self.source.uri} is back after {away}, with frame {got[0].index}")
+                logger.info(f"{of or 'camera '}{self.source.uri} is {there} after {away}, with frame {got[0].index}")
             return got
         if self._closed or (until_ns is not None and time.monotonic_ns() >= until_ns):
             return None
         attempted = f"{attempts} attempt{'s' if attempts != 1 else ''} to reconnect"
-        why = "" if last is lost else f", the last of which ended so: {_what(last)}"
+        why = "" if _what(last) == _what(lost) else f", the last of which ended so: {_what(last)}"
         self._given_up = CameraGivenUp(
             f"{_what(lost)}; given up after {shown_duration(self._give_up_s)} and {attempted}{why}; check it and run again"
         )
@@ -181,17 +204,34 @@ class Reconnecting(Capture):
             self._reading.close()
 
 
+def open_or_wait(uri: str, opener: Opener, give_up_s: float | None) -> FrameSource:
+    """A source; or what stands for a live camera that is not there, where it was said for how long that is waited for.
+
+    Raises:
+        InputError: what `opener` raises; of a camera that is not there with what to type.
+    """
+    try:
+        return opener()
+    except CameraAway as error:
+        if give_up_s:
+            return Away(uri, error)
+        if give_up_s is None:
+            raise CameraAway(f"{error} (at the start it is not tried again, unless you type --give-up 5m)") from error
+        raise
+
+
 def open_lasting(
     source: FrameSource,
     opener: Opener,
     give_up_s: float,
     alive: Callable[[], None] = SERVICE_MANAGER.is_alive,
     name: str = "",
+    from_start: bool = False,
 ) -> Capture:
     """The frames of a source; of a camera that is opened anew where it is lost, unless `give_up_s` is 0. Else as
     `Reconnecting`."""
     if is_camera(source) and give_up_s:
-        return Reconnecting(source, opener, give_up_s, alive, name)
+        return Reconnecting(source, opener, give_up_s, alive, name, from_start)
     return open_capture(source)
 
 

@@ -10,7 +10,7 @@ from edgeprune.runtime.cameras.decoding import accel_of
 from edgeprune.runtime.cameras.kind import Wanted
 from edgeprune.runtime.cameras.live import LiveStream
 from edgeprune.runtime.cameras.pyav import METADATA, load_av
-from edgeprune.runtime.cameras.source import CameraLost, FrameSource
+from edgeprune.runtime.cameras.source import CameraAway, CameraLost, FrameSource
 
 OPEN_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 5.0  # without a packet for as long, the camera counts as stalled
@@ -27,7 +27,8 @@ def open_rtsp(uri: str, wanted: Wanted) -> FrameSource:
     rebooted) or not.
 
     Raises:
-        InputError: no answer within OPEN_TIMEOUT_S, refused, wrong password, no such stream, no video in it.
+        InputError: wrong password, no video in it. CameraAway: no answer within OPEN_TIMEOUT_S, refused, no such stream, which
+            one that is still starting says as well.
     """
     av = load_av()
     shown = masked_uri(uri)
@@ -37,10 +38,12 @@ def open_rtsp(uri: str, wanted: Wanted) -> FrameSource:
         container = av.open(uri, options=OPTIONS, timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S), **METADATA, **accel)
     except (av.error.FFmpegError, OSError, UnicodeError) as error:
         if time.monotonic() - began_s >= OPEN_TIMEOUT_S:  # FFmpeg's error for this differs with how far it got
-            raise InputError(
+            raise CameraAway(
                 f"no answer from {shown} within {OPEN_TIMEOUT_S:g} s; check the address, the port and the network"
             ) from error
-        raise InputError(
+        refused = (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError, UnicodeError)
+        refusal = InputError if isinstance(error, refused) else CameraAway
+        raise refusal(
             f"cannot open {shown}: {getattr(error, 'strerror', error)}; check the address, user:password and stream path"
         ) from error
     if not container.streams.video:

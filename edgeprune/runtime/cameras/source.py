@@ -11,8 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edgeprune.base.errors import RunError
+from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.masking import masked_uri
+
+
+class CameraAway(InputError):
+    """A live camera can't be opened, and may be there later: switched off, not plugged in, still starting, in use. What is
+    wrong with its name, its options, its password or this machine is another `InputError`."""
 
 
 class CameraStalled(RunError):

@@ -16,7 +16,7 @@ from edgeprune.runtime.cameras.decoding import accel_of
 from edgeprune.runtime.cameras.jpegs import LiveJpegs
 from edgeprune.runtime.cameras.kind import Wanted
 from edgeprune.runtime.cameras.pyav import load_av
-from edgeprune.runtime.cameras.source import FrameSource
+from edgeprune.runtime.cameras.source import CameraAway, FrameSource
 from edgeprune.runtime.cameras.v4l2_modes import COMPRESSED, FORMATS, Mode, modes_of
 
 DEVICES = "/dev/video*"
@@ -32,6 +32,7 @@ NONBLOCK = (
     "4"  # AVFMT_FLAG_NONBLOCK of libavformat/avformat.h: else a camera that stalls holds its thread, and the device
 )
 SHOWN_MODES = 12
+GOING = (errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.EIO)  # of a device that is just being plugged in, or out
 
 
 class Asked(NamedTuple):
@@ -52,8 +53,8 @@ def open_v4l2(uri: str, wanted: Wanted) -> FrameSource:
     """Opens camera `N`, `/dev/videoN` or a link to one.
 
     Raises:
-        InputError: no such camera (names those that exist), no permission, in use, not a camera, or a mode that it does not
-            offer (names those that it does).
+        InputError: no permission, not a camera, or a mode that it does not offer (names those that it does). CameraAway: no
+            such camera (names those that exist), or in use.
     """
     typed, _, query = uri.partition("?")
     device = f"/dev/video{typed.lstrip('0') or 0}" if typed.isdecimal() else typed
@@ -63,7 +64,7 @@ def open_v4l2(uri: str, wanted: Wanted) -> FrameSource:
     if device not in (*there, *named):
         listed = ", ".join((*there, *named[:SHOWN_MODES]))
         listed = f"cameras here: {listed}" if listed else f"no camera is connected (nothing at {DEVICES})"
-        raise InputError(
+        raise CameraAway(
             f"no camera at {device}; {listed}; type one of these, a video file or synthetic://street?seed=1"
         )
     others = [other for other in there if other != device]
@@ -153,9 +154,10 @@ def _open(device: str, options: dict[str, str], others: list[str], accel: dict[s
         ) from error
     except (av.error.FFmpegError, OSError) as error:
         if error.errno == errno.EBUSY:
-            raise InputError(f"{device} is in use by another program; close that one and run again") from error
+            raise CameraAway(f"{device} is in use by another program; close that one and run again") from error
         hint = f"; try {' or '.join(others)}" if others else ""
-        raise InputError(f"{device} gives no video ({error.strerror}); it may be a metadata node{hint}") from error
+        refusal = CameraAway if error.errno in GOING else InputError
+        raise refusal(f"{device} gives no video ({error.strerror}); it may be a metadata node{hint}") from error
 
 
 def _check(device: str, asked: Asked, camera: FrameSource, container: Any) -> None:

@@ -21,7 +21,7 @@ from edgeprune.runtime.cameras.kind import Wanted
 from edgeprune.runtime.cameras.live import LiveStream
 from edgeprune.runtime.cameras.multipart import BadPart, parts_of
 from edgeprune.runtime.cameras.pyav import load_av, open_bytes
-from edgeprune.runtime.cameras.source import CameraLost, CameraStalled, FrameSource, Picture
+from edgeprune.runtime.cameras.source import CameraAway, CameraLost, CameraStalled, FrameSource, Picture
 
 TIMEOUT_S = 8.0  # for an answer, and without a byte of the stream, before the camera counts as stalled
 MOST_REDIRECTS = 5
@@ -59,8 +59,8 @@ def open_web(uri: str, wanted: Wanted) -> FrameSource:
     """Connects to a camera's stream; its source raises CameraStalled after TIMEOUT_S of silence.
 
     Raises:
-        InputError: no answer within TIMEOUT_S, refused, wrong password, a certificate that nobody vouches for, no
-            stream, or no video in it.
+        InputError: wrong password, a certificate that nobody vouches for, no stream, or no video in it. CameraAway: no answer
+            within TIMEOUT_S, refused, or no such path, which one that is still starting says as well.
     """
     load_av()
     shown = masked_uri(uri)
@@ -113,7 +113,8 @@ def _request(uri: str, shown: str) -> http.client.HTTPResponse:
     except urllib.error.HTTPError as error:
         error.close()
         hint = REFUSED.get(error.code, "check the address and the path of the stream")
-        raise InputError(f"cannot open {shown}: HTTP {error.code} {masked(str(error.reason))}; {hint}") from None
+        refusal = CameraAway if error.code == 404 or error.code >= 500 else InputError
+        raise refusal(f"cannot open {shown}: HTTP {error.code} {masked(str(error.reason))}; {hint}") from None
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise _unreachable(shown, error) from None
     return response
@@ -122,15 +123,17 @@ def _request(uri: str, shown: str) -> http.client.HTTPResponse:
 def _unreachable(shown: str, error: Exception) -> InputError:
     reason = getattr(error, "reason", error)  # of URLError: another exception, or text
     if isinstance(reason, TimeoutError):
-        return InputError(f"no answer from {shown} within {TIMEOUT_S:g} s; check the address, the port and the network")
+        return CameraAway(f"no answer from {shown} within {TIMEOUT_S:g} s; check the address, the port and the network")
     if isinstance(reason, ssl.SSLCertVerificationError):
         return InputError(
             f"cannot open {shown}: {reason.verify_message}; set SSL_CERT_FILE to the camera's certificate, or type http://"
         )
     if isinstance(error, http.client.HTTPException):
-        return InputError(f"{shown} does not answer in HTTP; check the address, the port and the path")
+        refusal = CameraAway if isinstance(error, OSError) else InputError  # it hung up
+        return refusal(f"{shown} does not answer in HTTP; check the address, the port and the path")
     text = reason.strerror if isinstance(reason, OSError) and reason.strerror else masked(str(reason))
-    return InputError(f"cannot open {shown}: {text}; check the address, the port and the network")
+    refusal = CameraAway if isinstance(reason, OSError) else InputError
+    return refusal(f"cannot open {shown}: {text}; check the address, the port and the network")
 
 
 def _other_stream(uri: str, shown: str, response: http.client.HTTPResponse, wanted: Wanted) -> FrameSource:

@@ -11,8 +11,8 @@ from edgeprune.base.errors import InputError, RunError
 from edgeprune.bundle import Bundle
 from edgeprune.runtime.cameras import AS_IT_COMES, SOURCES, CameraKind, Wanted, camera_files, kind_of, open_source
 from edgeprune.runtime.cameras.capture import Capture, is_camera
-from edgeprune.runtime.cameras.reconnect import GIVE_UP_S, open_lasting
-from edgeprune.runtime.cameras.source import CameraLost, FrameSource, Picture
+from edgeprune.runtime.cameras.reconnect import GIVE_UP_S, Away, open_lasting
+from edgeprune.runtime.cameras.source import FrameSource
 from edgeprune.runtime.choose import CHOOSERS, PreviousFrame
 from edgeprune.runtime.meters import Meter
 from edgeprune.runtime.opening import StreamOptions, open_stream
@@ -38,17 +38,6 @@ class Opened(NamedTuple):
         """Gives back the cameras and what the graphs took; twice is no error."""
         self.close_cameras()
         self.stream.close()
-
-
-class Away(FrameSource):
-    """A live camera that could not be opened: lost, until it is opened anew. `error`: why."""
-
-    def __init__(self, uri: str, error: BaseException):
-        super().__init__(uri, live=True, fps=None)
-        self._error = error
-
-    def one_pass(self) -> Iterator[Picture]:
-        raise CameraLost(str(self._error))
 
 
 def open_several(

@@ -4,14 +4,15 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from edgeprune.base.errors import InputError
 from edgeprune.runtime.cameras import reconnect
-from edgeprune.runtime.cameras.reconnect import CameraGivenUp, Reconnecting
-from edgeprune.runtime.cameras.source import CameraLost, CameraStalled, CameraUnplugged, FrameSource
+from edgeprune.runtime.cameras.reconnect import Away, CameraGivenUp, Reconnecting, open_lasting, open_or_wait
+from edgeprune.runtime.cameras.source import CameraAway, CameraLost, CameraStalled, CameraUnplugged, FrameSource
 
 MakeSource = Callable[..., Any]
 PATIENCE_S = 10.0
@@ -108,6 +109,51 @@ def test_what_is_lost_before_its_first_frame_is_an_error_at_once(scripted: MakeS
         with pytest.raises(type(then)) as raised:
             capture.get(PATIENCE_S)
         assert raised.value is then and capture.reconnects == 0
+
+
+AWAY = CameraAway("no camera at /dev/video7; cameras here: none")
+
+
+def test_a_camera_that_is_not_there_at_the_start_is_tried_again_where_that_was_said(
+    scripted: MakeSource, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "edgeprune")
+    for first in (AWAY, scripted(0, live=True, then=CameraStalled("it is silent; look at it"))):
+        caplog.clear()
+        told: list[float] = []
+        coming = opener(first, AWAY, scripted(0, live=True, then=GONE), scripted(2, live=True, block=True))
+        source = open_or_wait("/dev/video7", coming, 60)
+        with open_lasting(source, coming, 60, alive=partial(told.append, 0.0), from_start=True) as capture:
+            got = capture.get(PATIENCE_S)
+            assert got is not None and got[0].index == got[1] and capture.reconnects == 1
+        what = "no camera at /dev/video7" if first is AWAY else "it is silent"
+        assert caplog.messages[0] == f"{what}; trying again for up to 1 min"
+        assert len(caplog.messages) == 2 and " is there after " in caplog.messages[1]
+        assert len(told) >= 6  # of the service's watchdog: before each pause and each attempt
+
+
+def test_a_camera_that_never_comes_is_given_up_in_one_line(scripted: MakeSource) -> None:
+    source = open_or_wait("/dev/video7", opener(AWAY), 0.1)
+    assert isinstance(source, Away) and source.live
+    capture = open_lasting(source, opener(AWAY), 0.1, from_start=True)
+    with pytest.raises(CameraGivenUp) as given_up:
+        capture.get(PATIENCE_S)
+    said = str(given_up.value)
+    assert said.startswith("no camera at /dev/video7; given up after 0.1 s and ")
+    assert said.endswith(" attempts to reconnect; check it and run again") and given_up.value.exit_code == 3
+
+
+def test_without_being_told_nobody_waits_for_what_is_not_there() -> None:
+    with pytest.raises(CameraAway) as at_once:
+        open_or_wait("/dev/video7", opener(AWAY), None)
+    hint = "at the start it is not tried again, unless you type --give-up 5m"
+    assert str(at_once.value) == f"{AWAY} ({hint})" and at_once.value.exit_code == 2
+    with pytest.raises(CameraAway, match="cameras here: none$"):
+        open_or_wait("/dev/video7", opener(AWAY), 0.0)  # never
+    wrong = InputError("unknown option")
+    with pytest.raises(InputError) as refused:
+        open_or_wait("/dev/video7?siez=1x1", opener(wrong), 60)
+    assert refused.value is wrong
 
 
 def test_a_fault_of_ours_is_not_tried_again(scripted: MakeSource) -> None:

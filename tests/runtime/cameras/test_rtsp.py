@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgeprune.base.errors import InputError
-from edgeprune.runtime.cameras import CameraLost, CameraStalled, open_source
+from edgeprune.runtime.cameras import CameraAway, CameraLost, CameraStalled, open_source
 from edgeprune.runtime.cameras.reconnect import Reconnecting
 from tests.runtime.cameras.conftest import certificate, read_until_error
 
@@ -199,6 +199,25 @@ def test_refused_connection_hides_the_password() -> None:
     shown = rf"cannot open rtsp://\*\*\*@127.0.0.1:{port}/live\?pwd=\*\*\*: Connection refused"
     with pytest.raises(InputError, match=shown):
         open_source(f"rtsp://me:secret@127.0.0.1:{port}/live?pwd=secret")
+
+
+@pytest.mark.parametrize(("status", "may_come"), [(401, False), (403, False), (404, True), (503, True)])
+def test_what_one_that_is_still_starting_may_say(status: int, may_come: bool) -> None:
+    """It is waited for where that was said; a wrong password is not."""
+
+    def answer() -> None:
+        connection, _ = listening.accept()
+        with connection, connection.makefile("rb") as requests:
+            while lines := list(iter(lambda: requests.readline().decode().strip(), "")):
+                sequence = next(line for line in lines if line.lower().startswith("cseq"))
+                said = "200 OK" if lines[0].startswith("OPTIONS") else f"{status} No"
+                connection.sendall(f"RTSP/1.0 {said}\r\n{sequence}\r\n\r\n".encode())
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=answer, daemon=True).start()
+        with pytest.raises(InputError, match="cannot open rtsp://") as refused:
+            open_source(f"rtsp://127.0.0.1:{listening.getsockname()[1]}/live")
+    assert isinstance(refused.value, CameraAway) is may_come
 
 
 def test_a_scheme_in_capitals(serve: Callable[..., Server]) -> None:

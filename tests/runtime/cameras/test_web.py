@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from edgeprune.base.errors import InputError
-from edgeprune.runtime.cameras import CameraLost, CameraStalled, Wanted, open_source
+from edgeprune.runtime.cameras import CameraAway, CameraLost, CameraStalled, Wanted, open_source
 from edgeprune.runtime.cameras.capture import NewestFrame
 from edgeprune.runtime.cameras.multipart import BadPart, parts_of
 from edgeprune.runtime.cameras.reconnect import Reconnecting
@@ -332,6 +332,17 @@ def test_what_is_no_stream_is_one_line(server: Server, answer: Body, line: str) 
 def test_addresses_that_cannot_be(uri: str) -> None:
     with pytest.raises(InputError, match=r"is no URI|no host in|does not answer|cannot open"):
         open_source(uri)
+
+
+@pytest.mark.parametrize(
+    ("status", "may_come"), [(401, False), (403, False), (302, False), (404, True), (500, True), (503, True)]
+)
+def test_what_one_that_is_still_starting_may_say(server: Server, status: int, may_come: bool) -> None:
+    """It is waited for where that was said; a wrong password is not."""
+    server.answers["/a"] = lambda handler: handler.begin(status=status, Location="file:///a")
+    with pytest.raises(InputError, match=f"HTTP {status}") as refused:
+        open_source(f"http://{server.at}/a")
+    assert isinstance(refused.value, CameraAway) is may_come
 
 
 def test_a_server_that_never_answers(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
