@@ -143,7 +143,9 @@ def test_a_list_is_no_data_set(tmp_path: Path) -> None:
 def test_missing_file_and_unknown_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="none.yaml is not there; check the path"):
         load_data_set(str(tmp_path / "none.yaml"))
-    with pytest.raises(InputError, match="unknown data set 'camvit'; choices: camvid, car-damage, .*street.*did you mean 'camvid'"):
+    with pytest.raises(
+        InputError, match="unknown data set 'camvit'; choices: camvid, car-damage, .*street.*did you mean 'camvid'"
+    ):
         load_data_set("camvit")
 
 
