@@ -25,13 +25,13 @@ from edgeprune.model.heads.likeness import largest_difference
 from edgeprune.model.heads.semantic import CHANNELS, smooth, upsample
 from edgeprune.model.spec import ModelSpec
 from edgeprune.runtime.tasks.semantic import NO_CLASS
+from edgeprune.runtime.tasks.things import INSIDE
 
 STRIDE = 4  # of the masks
 LAYERS = 3
 WIDTH, HEADS = 128, 2  # of the queries; a head has 64, which every engine fuses
 MOST_THINGS = 100  # that a graph gives, as COCO's metric counts
-INSIDE = 128  # the first level of a mask that is inside, of 0 to 255
-LEVELS = 255.99  # times a probability, and cut: 128 is the first above one half, and no rounding is a pass over all masks more
+LEVELS = 255.99  # times a probability, and cut, for rounding is a pass over all masks more; INSIDE is the first above one half
 LEAST_WAVES, MOST_WAVES = 0.5, 16.0  # over the input, of the positions of tokens
 SHOWN_SCORE = 0.5  # of a thing in a label map, from which on it counts
 KEPT_FROM = 0.3  # the score of things that a bundle's references keep; what is compared has more
