@@ -24,6 +24,7 @@ from edgeprune.model.heads.head import Array, Head
 from edgeprune.model.heads.likeness import largest_difference
 from edgeprune.model.heads.semantic import CHANNELS, smooth, upsample
 from edgeprune.model.spec import ModelSpec
+from edgeprune.runtime.tasks.instance import LEAST_SCORE
 from edgeprune.runtime.tasks.semantic import NO_CLASS
 from edgeprune.runtime.tasks.things import INSIDE
 
@@ -33,7 +34,6 @@ WIDTH, HEADS = 128, 2  # of the queries; a head has 64, which every engine fuses
 MOST_THINGS = 100  # that a graph gives, as COCO's metric counts
 LEVELS = 255.99  # times a probability, and cut, for rounding is a pass over all masks more; INSIDE is the first above one half
 LEAST_WAVES, MOST_WAVES = 0.5, 16.0  # over the input, of the positions of tokens
-SHOWN_SCORE = 0.5  # of a thing in a label map, from which on it counts
 KEPT_FROM = 0.3  # the score of things that a bundle's references keep; what is compared has more
 
 
@@ -193,10 +193,10 @@ class QueryHead(Head):
         return None
 
     def label_map(self, raw: Answers) -> Tensor:
-        """Things of a score of at least SHOWN_SCORE, the best over the others; NO_CLASS where there is none."""
+        """Things of a score of at least LEAST_SCORE, the best over the others; NO_CLASS where there is none."""
         class_T, score_T, _, levels_Thw = self.decide(raw)
         label_hw = torch.full_like(levels_Thw[0], int(NO_CLASS), dtype=torch.uint8)
-        for index in reversed(range(int((score_T >= SHOWN_SCORE).sum()))):
+        for index in reversed(range(int((score_T >= LEAST_SCORE).sum()))):
             label_hw[levels_Thw[index] >= INSIDE] = class_T[index].to(torch.uint8)
         return label_hw
 

@@ -4,12 +4,11 @@ Shapes: T things of one answer, S of the other, h w pixels.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from edgeprune.model.heads.head import Array
+
 FAR = 1.0  # of a thing whose class the other answer does not have: no score, box or mask is farther off
 CUT = 0.1  # a thing whose score is no more than this over the last one may have had no room in the other answer
 NEAR = 0.01  # things of one class this near to each other are told apart by their masks
