@@ -11,7 +11,7 @@ things that a graph gives, h w pixels at stride 4.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, lcm, log10, pi
+from math import lcm, log10, pi
 
 import numpy as np
 import torch
@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from edgeprune.base.errors import InputError
 from edgeprune.model.blocks import gelu
-from edgeprune.model.heads.head import Array, Head
+from edgeprune.model.heads.head import Array
 from edgeprune.model.heads.likeness import largest_difference
-from edgeprune.model.heads.semantic import CHANNELS, smooth, upsample
+from edgeprune.model.heads.semantic import CHANNELS, Pyramid
 from edgeprune.model.spec import ModelSpec
 from edgeprune.runtime.tasks.instance import LEAST_SCORE
 from edgeprune.runtime.tasks.semantic import NO_CLASS
@@ -58,7 +58,7 @@ class Answers:
         return Answers([self.logits[-1][one]], [self.boxes[-1][one]], [self.masks[-1][one]])
 
 
-class QueryHead(Head):
+class QueryHead(Pyramid):
     """Q learnt queries through LAYERS layers: each reads the tokens, then the other queries, then thinks for itself."""
 
     query_numbers: Tensor
@@ -73,15 +73,11 @@ class QueryHead(Head):
             )
         super().__init__(width, spec, skip_channels)
         self.label_stride = STRIDE  # a label map is drawn of the masks
-        self.patch, (at8, at4) = spec.patch, CHANNELS[spec.convolutions]
+        at8, at4 = CHANNELS[spec.convolutions]
         self.classes, self.queries = spec.classes, spec.queries
         self.reduce = nn.Linear(width, WIDTH)
         self.coarse = nn.Conv2d(WIDTH, at8, 1)
-        self.skip8 = nn.Conv2d(skip_channels[1], at8, 1) if skip_channels else None
-        self.skip4 = nn.Conv2d(skip_channels[0], at4, 1) if skip_channels else None
-        self.smooth8 = smooth(at8)
-        self.narrow = nn.Conv2d(at8, at4, 1)
-        self.smooth4 = smooth(at4)
+        self._add_pyramid(spec, skip_channels)
         self.embed = nn.Conv2d(at4, at4, 1)
         self.query = nn.Parameter(torch.randn(self.queries, WIDTH))
         self.query_position = nn.Parameter(torch.randn(self.queries, WIDTH))
@@ -134,18 +130,9 @@ class QueryHead(Head):
         return positions_NC.to(like.dtype)
 
     def _pixels(self, memory_BNC: Tensor, grid: tuple[int, int], skips: Sequence[Tensor]) -> Tensor:
-        """The embedding of each pixel at stride 4, (B, E, h, w): the path of the semantic head."""
-        height, width = grid[0] * self.patch, grid[1] * self.patch
-        size8, size4 = ((ceil(height / stride), ceil(width / stride)) for stride in (8, STRIDE))
-        even = self.patch == 16  # each is twice the one before
+        """The embedding of each pixel at stride 4, (B, E, h, w)."""
         x_BCHW = self.coarse(batched(memory_BNC).transpose(1, 2).unflatten(2, grid))
-        x_BCHW = upsample(x_BCHW, None if even else size8)
-        if self.skip8 is not None:
-            x_BCHW = x_BCHW + self.skip8(skips[1])
-        x_BCHW = upsample(self.narrow(self.smooth8(x_BCHW)), None if even else size4)
-        if self.skip4 is not None:
-            x_BCHW = x_BCHW + self.skip4(skips[0])
-        pixels_BEhw: Tensor = self.embed(self.smooth4(x_BCHW))
+        pixels_BEhw: Tensor = self.embed(self._to_stride4(x_BCHW, grid, skips))
         return pixels_BEhw
 
     def _answer(self, answers: Answers, queries_BQC: Tensor, pixels_BEhw: Tensor) -> None:

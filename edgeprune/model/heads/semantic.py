@@ -20,17 +20,46 @@ MARGIN = 1e-3  # two best logits of a pixel closer than this may swap by roundin
 FAR_BELOW = -1e4  # of a logit under another: its exponential is 0, and FP16 holds it
 
 
-def upsample(x_BCHW: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+def _upsample(x_BCHW: Tensor, size: tuple[int, int] | None = None) -> Tensor:
     """To twice the size, or to a given one."""
     scale = 2.0 if size is None else None
     return F.interpolate(x_BCHW, size, scale, mode="bilinear", align_corners=False)
 
 
-def smooth(channels: int) -> nn.Sequential:
+def _smooth(channels: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU())
 
 
-class PyramidHead(Head):
+class Pyramid(Head):
+    """A head that goes from the tokens to stride 4 over stride 8, where it adds the stem's features, if there are any."""
+
+    def _add_pyramid(self, spec: ModelSpec, skip_channels: Sequence[int]) -> None:
+        self.patch, (at8, at4) = spec.patch, CHANNELS[spec.convolutions]
+        self.skip8 = nn.Conv2d(skip_channels[1], at8, 1) if skip_channels else None
+        self.skip4 = nn.Conv2d(skip_channels[0], at4, 1) if skip_channels else None
+        self.smooth8 = _smooth(at8)
+        self.narrow = nn.Conv2d(at8, at4, 1)
+        self.smooth4 = _smooth(at4)
+
+    def _to_stride4(self, x_BCHW: Tensor, grid: tuple[int, int], skips: Sequence[Tensor]) -> Tensor:
+        """Features at stride 4, of features on the grid of the tokens that have the channels of stride 8."""
+        size8, size4, _ = self._sizes(grid)
+        x_BCHW = _upsample(x_BCHW, size8)
+        if self.skip8 is not None:
+            x_BCHW = x_BCHW + self.skip8(skips[1])
+        x_BCHW = _upsample(self.narrow(self.smooth8(x_BCHW)), size4)
+        if self.skip4 is not None:
+            x_BCHW = x_BCHW + self.skip4(skips[0])
+        fine_BCHW: Tensor = self.smooth4(x_BCHW)
+        return fine_BCHW
+
+    def _sizes(self, grid: tuple[int, int]) -> list[tuple[int, int] | None]:
+        """Of the maps at strides 8, 4 and 2; None where each is twice the one before."""
+        height, width = grid[0] * self.patch, grid[1] * self.patch
+        return [None if self.patch == 16 else (ceil(height / stride), ceil(width / stride)) for stride in (8, 4, 2)]
+
+
+class PyramidHead(Pyramid):
     """Stride 16 -> 8 -> 4, one 3x3 convolution at each finer stride, logits at stride 4, doubled where labels are at stride 2.
 
     Without skips (a patch stem) the same path runs on the tokens alone. Where a patch is no 16 pixels the path goes from
@@ -39,13 +68,9 @@ class PyramidHead(Head):
 
     def __init__(self, width: int, spec: ModelSpec, skip_channels: Sequence[int]):
         super().__init__(width, spec, skip_channels)
-        self.patch, (at8, at4) = spec.patch, CHANNELS[spec.convolutions]
+        at8, at4 = CHANNELS[spec.convolutions]
         self.reduce = nn.Linear(width, at8)
-        self.skip8 = nn.Conv2d(skip_channels[1], at8, 1) if skip_channels else None
-        self.skip4 = nn.Conv2d(skip_channels[0], at4, 1) if skip_channels else None
-        self.smooth8 = smooth(at8)
-        self.narrow = nn.Conv2d(at8, at4, 1)
-        self.smooth4 = smooth(at4)
+        self._add_pyramid(spec, skip_channels)
         self.classify = nn.Conv2d(at4, spec.classes, 1)
 
     @property
@@ -54,21 +79,9 @@ class PyramidHead(Head):
 
     def forward(self, x_BND: Tensor, grid: tuple[int, int], skips: Sequence[Tensor]) -> Tensor:
         """Logits (B, K, H, W)."""
-        size8, size4, size2 = self._sizes(grid)
         x_BCHW = self.reduce(x_BND).transpose(1, 2).unflatten(2, grid)
-        x_BCHW = upsample(x_BCHW, size8)
-        if self.skip8 is not None:
-            x_BCHW = x_BCHW + self.skip8(skips[1])
-        x_BCHW = upsample(self.narrow(self.smooth8(x_BCHW)), size4)
-        if self.skip4 is not None:
-            x_BCHW = x_BCHW + self.skip4(skips[0])
-        logits_BKHW = self.classify(self.smooth4(x_BCHW))
-        return logits_BKHW if self.label_stride == 4 else upsample(logits_BKHW, size2)
-
-    def _sizes(self, grid: tuple[int, int]) -> list[tuple[int, int] | None]:
-        """Of the maps at strides 8, 4 and 2; None where each is twice the one before."""
-        height, width = grid[0] * self.patch, grid[1] * self.patch
-        return [None if self.patch == 16 else (ceil(height / stride), ceil(width / stride)) for stride in (8, 4, 2)]
+        logits_BKHW = self.classify(self._to_stride4(x_BCHW, grid, skips))
+        return logits_BKHW if self.label_stride == 4 else _upsample(logits_BKHW, self._sizes(grid)[2])
 
     def with_early_exits(self, raw: Tensor, frozen_BNK: Tensor, open_BN: Tensor, grid: tuple[int, int]) -> Tensor:
         """The head's logits where a token is open, its own, enlarged, where it left."""
