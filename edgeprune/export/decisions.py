@@ -6,6 +6,8 @@ import onnx
 
 # what a graph does to what an ArgMax or a TopK gives, on its way to an output
 PASSING = ("Cast", "Gather", "Reshape", "Squeeze")
+PRODUCTS = ("Conv", "Gemm", "MatMul")
+HEAD = "model.head."  # how the names of the head's parameters begin
 
 
 def decided_from(proto: onnx.ModelProto, output: str) -> str:
@@ -23,9 +25,25 @@ def answering(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
 
 
 def selecting(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """The TopK that select tokens, or cells of them."""
-    others = {node.output[0] for node in answering(graph)}
-    return [node for node in _topk(graph) if node.output[0] not in others]
+    """The TopK that select tokens, or cells of them: none that chooses among answers or among the head's places."""
+    others, makers = {node.output[0] for node in answering(graph)}, _makers(graph)
+    return [node for node in _topk(graph) if node.output[0] not in others and not _scored_by_head(node, makers)]
+
+
+def _scored_by_head(node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> bool:
+    """Whether what a TopK compares is a product with the head's parameters."""
+    names, seen = [node.input[0]], set[str]()
+    while names:
+        name = names.pop()
+        maker = makers.get(name)
+        if maker is None or name in seen:
+            continue
+        seen.add(name)
+        if maker.op_type not in PRODUCTS:
+            names.extend(maker.input)
+        elif any(each.startswith(HEAD) for each in maker.input):
+            return True
+    return False
 
 
 def _topk(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:

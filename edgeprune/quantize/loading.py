@@ -125,8 +125,6 @@ def load_start(model: Segmenter, path: Path, names: list[str]) -> list[str]:
         anew["has other classes, so its last layer begins anew"] = [".classify."]
     if card.model.task != model.spec.task:
         anew[f"is of task {card.model.task}, so the head begins anew"] = ["head."]
-    elif card.model.queries != model.spec.queries:
-        anew[f"has {card.model.queries} queries, so ours begin anew"] = ["head.query"]
     if card.model.convolutions != model.spec.convolutions:
         parts = [f"stem.{part}." for part in model.stem.convolutions]
         anew["has other convolutions, so the head and what it sees of the stem begin anew"] = ["head.", *parts]

@@ -19,8 +19,8 @@ from torch import Tensor
 from edgeprune.model.heads.instance import Answers, corners
 
 CLASS_WEIGHT, MASK_WEIGHT, DICE_WEIGHT, BOX_WEIGHT, OVERLAP_WEIGHT = 2.0, 5.0, 5.0, 5.0, 2.0
-MATCHED_POINTS, LEARNT_POINTS = 4096, 2048
-OVERSAMPLED, UNCERTAIN_SHARE = 3, 0.75  # Kirillov 2020, "PointRend", section 4.3
+MATCHED_POINTS, LEARNT_POINTS = 512, 512
+NEAR_SHARE, REACH = 0.75, 1.5  # of the points lie in a thing's box, made so much larger; the others anywhere
 FAR = 1e4  # a cost that is no number, or larger
 
 
@@ -81,7 +81,7 @@ def match(answers: Answers, things: Things) -> list[Pairs]:
 
 def costs(logits_BQK1: Tensor, boxes_BQ4: Tensor, masks_BQhw: Tensor, things: Things) -> list[Tensor]:
     """Of each frame what every query costs for every one of its things, (Q, I), finite."""
-    points_BP2 = torch.rand(len(logits_BQK1), MATCHED_POINTS, 2, device=logits_BQK1.device)
+    points_BP2 = shared_points(things)
     said_BQP = masks_at(masks_BQhw.float(), points_BP2)
     truth_IP = truth_at(things.masks_IHW, points_BP2[things.frame_I])
     p_BQK1, boxes_BQ4 = logits_BQK1.float().softmax(-1), boxes_BQ4.float()
@@ -106,20 +106,19 @@ def _assign(costs: Sequence[Tensor]) -> list[tuple[npt.NDArray[np.int64], npt.ND
 
 
 def distances(boxes_BQ4: Tensor, masks_BQhw: Tensor, things: Things, pairs: Pairs) -> Tensor:
-    """How far queries are from the things that they are to find, the sum over the pairs: masks by cross-entropy and Dice at the
-    points where they are least sure, boxes by their sides' distance and overlap."""
+    """How far queries are from the things that they are to find, the sum over the pairs: masks by cross-entropy and Dice at
+    points in and around their boxes, boxes by their sides' distance and overlap."""
     boxes_M4 = boxes_BQ4[pairs.frame_M, pairs.query_M].float()
     masks_Mhw = masks_BQhw[pairs.frame_M, pairs.query_M].float()
     if not len(pairs.thing_M):
         return (boxes_M4.sum() + masks_Mhw.sum()) * 0.0
-    with torch.no_grad():
-        points_MP2 = uncertain_points(masks_Mhw)
-        truth_MP = truth_at(things.masks_IHW[pairs.thing_M], points_MP2)
+    box_M4 = things.boxes_I4[pairs.thing_M]
+    points_MP2 = points_near(box_M4[:, None].expand(-1, LEARNT_POINTS, -1))
+    truth_MP = truth_at(things.masks_IHW[pairs.thing_M], points_MP2)
     said_MP = masks_at(masks_Mhw[:, None], points_MP2)[:, 0]
     entropy_M = F.binary_cross_entropy_with_logits(said_MP, truth_MP, reduction="none").mean(1)
     p_MP = said_MP.sigmoid()
     dice_M = 1 - (2 * (p_MP * truth_MP).sum(1) + 1) / (p_MP.sum(1) + truth_MP.sum(1) + 1)
-    box_M4 = things.boxes_I4[pairs.thing_M]
     side_M, overlap_M = (boxes_M4 - box_M4).abs().sum(1), overlap(boxes_M4, box_M4)
     each_M = MASK_WEIGHT * entropy_M + DICE_WEIGHT * dice_M + BOX_WEIGHT * side_M + OVERLAP_WEIGHT * (1 - overlap_M)
     return each_M.sum()
@@ -165,13 +164,26 @@ def truth_at(masks_IHW: Tensor, points_IP2: Tensor) -> Tensor:
     return masks_IHW.flatten(1).gather(1, row_IP * width + column_IP).float()
 
 
-def uncertain_points(masks_Mhw: Tensor) -> Tensor:
-    """LEARNT_POINTS points (M, P, 2) of each mask: UNCERTAIN_SHARE of them those where its logit is nearest to 0, of
-    OVERSAMPLED times as many drawn at random, the rest at random (Kirillov 2020, "PointRend", section 4.3)."""
-    masks, device = len(masks_Mhw), masks_Mhw.device
-    sure = round(UNCERTAIN_SHARE * LEARNT_POINTS)
-    drawn_MP2 = torch.rand(masks, OVERSAMPLED * LEARNT_POINTS, 2, device=device)
-    near_MP = -masks_at(masks_Mhw[:, None], drawn_MP2)[:, 0].abs()
-    place_MP = near_MP.topk(sure, dim=1).indices
-    chosen_MP2 = drawn_MP2.gather(1, place_MP[..., None].expand(-1, -1, 2))
-    return torch.cat((chosen_MP2, torch.rand(masks, LEARNT_POINTS - sure, 2, device=device)), dim=1)
+def shared_points(things: Things) -> Tensor:
+    """MATCHED_POINTS points of each frame, (B, P, 2), near its things, as many for a small one as for a large one; anywhere in
+    a frame without things."""
+    boxes_BP4 = []
+    for box_I4 in things.boxes_I4.split(things.counts):
+        if not len(box_I4):
+            box_I4 = box_I4.new_tensor([[0.5, 0.5, 1.0, 1.0]])
+        boxes_BP4.append(box_I4[torch.randint(len(box_I4), (MATCHED_POINTS,), device=box_I4.device)])
+    return points_near(torch.stack(boxes_BP4))
+
+
+def points_near(boxes_NP4: Tensor) -> Tensor:
+    """A point for each box (N, P, 2): NEAR_SHARE of them in the box REACH times as large, the last ones anywhere. Points drawn
+    over the whole frame would miss most things: half of a street's have less than a thousandth of it.
+
+    Args:
+        boxes_NP4: centre, width and height as shares of the input.
+    """
+    points_NP2 = torch.rand(*boxes_NP4.shape[:2], 2, device=boxes_NP4.device)
+    near = round(NEAR_SHARE * boxes_NP4.shape[1])
+    box_NS4 = boxes_NP4[:, :near]
+    inside_NS2 = box_NS4[..., :2] + (points_NP2[:, :near] - 0.5) * REACH * box_NS4[..., 2:]
+    return torch.cat((inside_NS2.clamp(0.0, 1.0), points_NP2[:, near:]), dim=1)

@@ -8,7 +8,7 @@ from torch import nn
 from edgeprune.model.network import Network
 from edgeprune.train.recipe import Phase
 
-EMBEDDINGS = ("pos_embed", "extra_tokens", "head.query", "head.query_position")
+EMBEDDINGS = ("pos_embed", "extra_tokens")
 
 
 def make_optimiser(model: Network, phase: Phase) -> torch.optim.AdamW:
@@ -20,7 +20,7 @@ def make_optimiser(model: Network, phase: Phase) -> torch.optim.AdamW:
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        # norms, biases, scales, positions and queries are not pulled toward zero
+        # norms, biases, scales and positions are not pulled toward zero
         decays = parameter.ndim > 1 and name not in EMBEDDINGS and "_quantizer" not in name
         groups.setdefault((model.layer_of(name), decays), []).append(parameter)
     return torch.optim.AdamW(

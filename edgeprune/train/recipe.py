@@ -116,7 +116,7 @@ class Phase(Strict):
         le=1,
         description="each block learns at so many times the rate of the next; 0.65 to 0.8 for pretrained",
     )
-    weight_decay: float = Field(0.05, ge=0, description="AdamW's; not of norms, biases, scales, positions and queries")
+    weight_decay: float = Field(0.05, ge=0, description="AdamW's; not of norms, biases, scales and positions")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the phase")
     clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; null: as it comes")
     drop_path: float = Field(

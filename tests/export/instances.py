@@ -25,7 +25,8 @@ def model(described: Card | None = None, seed: int = 0) -> Segmenter:
     built = models.model(described or card(), seed)
     assert isinstance(built.head, QueryHead)
     with torch.no_grad():
-        built.head.query.normal_(std=1.0)
+        built.head.begin.weight.mul_(8.0)
+        built.head.peaks.weight.mul_(8.0)
         built.head.classify.weight.mul_(8.0)
         built.head.outline[2].weight.mul_(4.0)  # type: ignore[union-attr,operator]
     return built

@@ -156,7 +156,7 @@ class Decide(nn.Module):
         self.head, self.dialect = head, dialect
 
     def forward(self, logits_BQK1: Tensor, boxes_BQ4: Tensor, masks_BQhw: Tensor) -> tuple[Tensor, ...]:
-        decided = self.head.decide(Answers([logits_BQK1], [boxes_BQ4], [masks_BQhw]))
+        decided = self.head.decide(Answers([logits_BQK1], [boxes_BQ4], [masks_BQhw], logits_BQK1, logits_BQK1))
         return tuple(each if each.is_floating_point() else to_bytes(each, self.dialect) for each in decided)
 
 

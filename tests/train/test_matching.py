@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from edgeprune.model.heads.instance import Answers
 from edgeprune.train import matching
-from edgeprune.train.matching import Things, costs, distances, match, overlap, truth_at, uncertain_points
+from edgeprune.train.matching import Things, costs, distances, match, overlap, points_near, shared_points, truth_at
 from edgeprune.train.tasks.instance import boxes_of
 
 HEIGHT, WIDTH, CLASSES = 32, 48, 3
@@ -34,7 +34,12 @@ def random_answers(frames: int, queries: int, seed: int, answers: int = 1) -> An
     def drawn(*shape: int) -> list[torch.Tensor]:
         return [3 * torch.randn(frames, queries, *shape, generator=generator) for _ in range(answers)]
 
-    return Answers(drawn(CLASSES + 1), [each.sigmoid() for each in drawn(4)], drawn(HEIGHT // 4, WIDTH // 4))
+    return said(drawn(CLASSES + 1), [each.sigmoid() for each in drawn(4)], drawn(HEIGHT // 4, WIDTH // 4))
+
+
+def said(logits: list[torch.Tensor], boxes: list[torch.Tensor], masks: list[torch.Tensor]) -> Answers:
+    """Of queries that begin somewhere, which no matching asks for."""
+    return Answers(logits, boxes, masks, torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, dtype=torch.int64))
 
 
 @pytest.mark.parametrize(("queries", "counts"), [(4, [3, 2]), (3, [3, 0]), (2, [4, 1]), (5, [0, 0])])
@@ -75,7 +80,7 @@ def test_a_thing_is_learnt_by_the_query_that_says_it() -> None:
     targets = Things([3], torch.zeros(3, dtype=torch.int64), masks_IHW, boxes_of(masks_IHW))
     order = [2, 0, 1]
     masks_Qhw = 20 * F.avg_pool2d(masks_IHW[order].float(), 4) - 10
-    raw = Answers([torch.zeros(1, 3, 2)], [targets.boxes_I4[order][None]], [masks_Qhw[None]])
+    raw = said([torch.zeros(1, 3, 2)], [targets.boxes_I4[order][None]], [masks_Qhw[None]])
     (pairs,) = match(raw, targets)
     assert pairs.thing_M[pairs.query_M.argsort()].tolist() == order
 
@@ -100,7 +105,7 @@ def test_answers_that_are_right_are_near_and_learn_nothing_more() -> None:
     masks_IHW = rectangles((4, 8, 20, 24), (12, 0, 44, 32))
     targets = things(masks_IHW, [1, 1])
     said_Mhw = 60 * F.avg_pool2d(masks_IHW.float(), 4) - 30
-    raw = Answers([torch.zeros(2, 1, CLASSES + 1)], [targets.boxes_I4[:, None]], [said_Mhw[:, None]])
+    raw = said([torch.zeros(2, 1, CLASSES + 1)], [targets.boxes_I4[:, None]], [said_Mhw[:, None]])
     (pairs,) = match(raw, targets)
     right = distances(raw.boxes[0], raw.masks[0], targets, pairs)
     assert right < 0.2 * distances(raw.boxes[0], -raw.masks[0], targets, pairs)
@@ -116,7 +121,7 @@ def test_answers_that_are_right_are_near_and_learn_nothing_more() -> None:
 def test_without_a_thing_there_is_a_gradient_of_zero() -> None:
     boxes_BQ4, masks_BQhw = torch.rand(2, 3, 4, requires_grad=True), torch.randn(2, 3, 8, 12, requires_grad=True)
     targets = things(rectangles(), [0, 0])
-    (pairs,) = match(Answers([torch.zeros(2, 3, CLASSES + 1)], [boxes_BQ4], [masks_BQhw]), targets)
+    (pairs,) = match(said([torch.zeros(2, 3, CLASSES + 1)], [boxes_BQ4], [masks_BQhw]), targets)
     distances(boxes_BQ4, masks_BQhw, targets, pairs).backward()
     assert boxes_BQ4.grad is not None and masks_BQhw.grad is not None
     assert not boxes_BQ4.grad.any() and not masks_BQhw.grad.any()
@@ -139,12 +144,29 @@ def test_the_truth_of_a_point_is_that_of_the_pixel_under_it() -> None:
     assert found.tolist() == [[1, 1, 0, 0, 0], [0, 0, 0, 1, 1]]
 
 
-def test_uncertain_points_lie_where_the_mask_ends() -> None:
-    """A mask that ends in the middle: three quarters of the points are near there, the rest anywhere."""
-    columns = torch.linspace(-10, 10, 24).expand(16, 24)
+def test_points_lie_in_and_around_boxes_and_a_quarter_anywhere() -> None:
+    """However small the box: a thing of a thousandth of the frame has as many as a large one."""
+    boxes_N4 = torch.tensor([[0.3, 0.6, 0.02, 0.05], [0.5, 0.5, 0.4, 0.6], [0.99, 0.01, 0.1, 0.1]])
     torch.manual_seed(0)
-    points_MP2 = uncertain_points(torch.stack((columns, columns)))
-    assert points_MP2.shape == (2, matching.LEARNT_POINTS, 2) and points_MP2.min() >= 0 and points_MP2.max() <= 1
-    near = ((points_MP2[..., 0] - 0.5).abs() < 0.2).float().mean(1)
-    assert (near > 0.75).all() and (near < 0.95).all()
-    assert not np.array_equal(points_MP2[0].numpy(), points_MP2[1].numpy())
+    points_NP2 = points_near(boxes_N4[:, None].expand(-1, matching.LEARNT_POINTS, -1))
+    assert points_NP2.shape == (3, matching.LEARNT_POINTS, 2) and points_NP2.min() >= 0 and points_NP2.max() <= 1
+    apart_NP2 = (points_NP2 - boxes_N4[:, None, :2]).abs() / boxes_N4[:, None, 2:]
+    near_NP, inside_NP = (apart_NP2 <= 0.75 + 1e-6).all(-1), (apart_NP2 <= 0.5).all(-1)
+    assert (near_NP.float().mean(1) >= 0.75).all() and near_NP[0].float().mean() < 0.76
+    assert inside_NP[:2].float().mean(1).tolist() == pytest.approx(
+        [0.75 / 1.5**2, 0.75 / 1.5**2 + 0.25 * 0.24], abs=0.05
+    )
+    assert not np.array_equal(points_NP2[0].numpy(), points_NP2[1].numpy())
+
+
+def test_things_of_a_frame_have_alike_many_of_its_points() -> None:
+    """A large and a small one; and a frame without things has points everywhere."""
+    targets = things(rectangles((0, 0, 4, 4), (12, 0, 48, 32)), [2, 0])
+    torch.manual_seed(0)
+    points_BP2 = shared_points(targets)
+    assert points_BP2.shape == (2, matching.MATCHED_POINTS, 2)
+    small, large = truth_at(targets.masks_IHW, points_BP2[0].expand(2, -1, -1)).mean(1).tolist()
+    assert (
+        small == pytest.approx(0.75 / 2 / 1.25**2, abs=0.06) and large > 0.3
+    )  # half of the box's reach is off the frame
+    assert points_BP2[1].mean(0).tolist() == pytest.approx([0.5, 0.5], abs=0.05)

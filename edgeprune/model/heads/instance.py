@@ -1,17 +1,18 @@
 """The instance task: tokens -> things, each with a class, a score, a box and a mask, by queries (Cheng 2022, "Masked-attention
-Mask Transformer", Mask2Former) that read the tokens and are multiplied with pixel embeddings at stride 4.
+Mask Transformer", Mask2Former) that begin at places of the frame (`places.py`), read the tokens, and are multiplied with pixel
+embeddings at stride 4.
 
 Without NMS: two queries learn not to say the same thing, for a label is given to one of them alone (`train/matching.py`).
 Masked attention (section 3.2.1 there) helps the queries to find their things while they learn, and is annealed away (Kerssies
 2025, "Your ViT is Secretly an Image Segmentation Model", mask annealing): the graph has plain attention alone.
 
 Shapes: B batch, N tokens of the grid (Gh x Gw), D width, Q queries, C channels of a query, E of a pixel embedding, K classes, T
-things that a graph gives, h w pixels at stride 4.
+things that a graph gives, h w pixels at stride 4, P places of stride 8 (Ph x Pw), F channels there.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import lcm, log10, pi
+from math import ceil, lcm, log
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeprune.base.errors import InputError
-from edgeprune.model.blocks import gelu
+from edgeprune.model.heads import places
+from edgeprune.model.heads.decoder import WIDTH, QueryLayer, perceptron, sine_positions
 from edgeprune.model.heads.head import Array
 from edgeprune.model.heads.likeness import largest_difference
 from edgeprune.model.heads.semantic import CHANNELS, Pyramid
@@ -30,10 +32,8 @@ from edgeprune.runtime.tasks.things import INSIDE
 
 STRIDE = 4  # of the masks
 LAYERS = 3
-WIDTH, HEADS = 128, 2  # of the queries; a head has 64, which every engine fuses
 MOST_THINGS = 100  # that a graph gives, as COCO's metric counts
 LEVELS = 255.99  # times a probability, and cut, for rounding is a pass over all masks more; INSIDE is the first above one half
-LEAST_WAVES, MOST_WAVES = 0.5, 16.0  # over the input, of the positions of tokens
 KEPT_FROM = 0.3  # the score of things that a bundle's references keep; what is compared has more
 
 
@@ -46,31 +46,35 @@ class Answers:
         logits: (B, Q, K + 1) of each; the last class is "none".
         boxes: (B, Q, 4) of each: x and y of the centre, width and height, as shares of the input.
         masks: (B, Q, h, w) of each, logits.
+        peaks_BKPhPw: logits of the middle of a thing of each class at each place.
+        places_BQ: where the queries begin; the same place in two models is the same query.
     """
 
     logits: list[Tensor]
     boxes: list[Tensor]
     masks: list[Tensor]
+    peaks_BKPhPw: Tensor
+    places_BQ: Tensor
 
     def of_frame(self, index: int) -> "Answers":
         """The last answer to one frame of the batch, as a batch of one."""
         one = slice(index, index + 1)
-        return Answers([self.logits[-1][one]], [self.boxes[-1][one]], [self.masks[-1][one]])
+        logits, boxes, masks = ([each[-1][one]] for each in (self.logits, self.boxes, self.masks))
+        return Answers(logits, boxes, masks, self.peaks_BKPhPw[one], self.places_BQ[one])
 
 
 class QueryHead(Pyramid):
-    """Q learnt queries through LAYERS layers: each reads the tokens, then the other queries, then thinks for itself."""
+    """Q queries, each from a place of the frame, through LAYERS layers: each reads the tokens, then the other queries, then
+    thinks for itself."""
 
     query_numbers: Tensor
     class_numbers: Tensor
     positions_NC: Tensor
+    places_PC: Tensor
+    anchors_P4: Tensor
 
     def __init__(self, width: int, spec: ModelSpec, skip_channels: Sequence[int]):
-        if spec.height % STRIDE or spec.width % STRIDE:
-            raise InputError(
-                f"model input {spec.height}x{spec.width}: a mask has a pixel for {STRIDE} of the input each way, both must be "
-                f"multiples of {STRIDE}, and of the patch: of {lcm(STRIDE, spec.patch)}"
-            )
+        check_size(spec)
         super().__init__(width, spec, skip_channels)
         self.label_stride = STRIDE  # a label map is drawn of the masks
         at8, at4 = CHANNELS[spec.convolutions]
@@ -78,20 +82,22 @@ class QueryHead(Pyramid):
         self.reduce = nn.Linear(width, WIDTH)
         self.coarse = nn.Conv2d(WIDTH, at8, 1)
         self._add_pyramid(spec, skip_channels)
+        self.peaks = nn.Conv2d(at8, spec.classes, 1)
+        self.begin = nn.Linear(at8, WIDTH)
         self.embed = nn.Conv2d(at4, at4, 1)
-        self.query = nn.Parameter(torch.randn(self.queries, WIDTH))
-        self.query_position = nn.Parameter(torch.randn(self.queries, WIDTH))
         self.layers = nn.ModuleList(QueryLayer() for _ in range(LAYERS))
         self.norm = nn.LayerNorm(WIDTH, eps=1e-6)
         self.classify = nn.Linear(WIDTH, spec.classes + 1)
-        self.place = _perceptron(4)
-        self.outline = _perceptron(at4)
+        self.place = perceptron(4)
+        self.outline = perceptron(at4)
         # of each pair of query and class, in the order of a flattened (Q, K), which no graph has to divide for
         numbers = torch.arange(self.queries * spec.classes)
         self.register_buffer("query_numbers", numbers // spec.classes, persistent=False)
         self.register_buffer("class_numbers", (numbers % spec.classes).int(), persistent=False)
-        self.grid = spec.grid
-        self.register_buffer("positions_NC", sine_positions(spec.grid, WIDTH), persistent=False)
+        self.grid, self.grid8, extent = spec.grid, at_stride8(spec), (spec.height, spec.width)
+        self.register_buffer("positions_NC", sine_positions(self.grid, extent, WIDTH), persistent=False)
+        self.register_buffer("places_PC", sine_positions(self.grid8, extent, WIDTH), persistent=False)
+        self.register_buffer("anchors_P4", places.anchors(self.grid8, extent), persistent=False)
         self.masked = (
             0.0  # the probability that a query's attention is masked in training; see `train/tasks/instance.py`
         )
@@ -102,46 +108,76 @@ class QueryHead(Pyramid):
 
     def initialise(self) -> None:
         """Linears as those of Mask2Former's decoder (Glorot 2010): with the small weights of a ViT's all queries would say the
-        same for long."""
+        same for long. At first nothing is the middle of a thing, and boxes are those of the places."""
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear) and name != "reduce":
                 nn.init.xavier_uniform_(module.weight)
+        last = self.place[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.weight)
+        nn.init.normal_(self.peaks.weight, std=0.01)
+        assert self.peaks.bias is not None
+        nn.init.constant_(self.peaks.bias, -log(1 / places.FIRST_PROBABILITY - 1))
 
     def forward(self, x_BND: Tensor, grid: tuple[int, int], skips: Sequence[Tensor]) -> Answers:
         # in a graph rows of two dimensions: a linear is then one product with its bias, and no shape changes before and after
-        one = torch.compiler.is_exporting()
-        memory_BNC = self.reduce(x_BND.squeeze(0) if one else x_BND)
-        pixels_BEhw = self._pixels(memory_BNC, grid, skips)
+        memory_BNC = self.reduce(x_BND.squeeze(0) if torch.compiler.is_exporting() else x_BND)
+        x_BCHW = self.coarse(batched(memory_BNC).transpose(1, 2).unflatten(2, grid))
+        fine_BFHW = self._to_stride8(x_BCHW, grid, skips)
+        pixels_BEhw = self.embed(self._to_stride4(fine_BFHW, grid, skips))
+        peaks_BKHW = self.peaks(fine_BFHW)
+        place_BQ = places.find_places(peaks_BKHW, self.queries)
+        queries_BQC, position_BQC, anchor_BQ4 = self._begin(fine_BFHW, place_BQ, grid)
         keys_BNC = memory_BNC + self._positions(grid, memory_BNC)
-        queries_BQC = self.query if one else self.query.expand(x_BND.shape[0], -1, -1)
-        answers = Answers([], [], [])
+        answers = Answers([], [], [], peaks_BKHW, place_BQ)
         for number in range(LAYERS + 1):
             # a graph has no use for what is learnt on the way, but for attention that is masked
             if self.training or number == LAYERS:
-                self._answer(answers, queries_BQC, pixels_BEhw)
+                self._answer(answers, queries_BQC, anchor_BQ4, pixels_BEhw)
             if number < LAYERS:
                 attended_BQN = self._attended(answers, grid)
-                queries_BQC = self.layers[number](queries_BQC, self.query_position, keys_BNC, memory_BNC, attended_BQN)
+                queries_BQC = self.layers[number](queries_BQC, position_BQC, keys_BNC, memory_BNC, attended_BQN)
         return answers
+
+    def _begin(self, fine_BFHW: Tensor, place_BQ: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        """What is found at each query's place, (B, Q, C), where that is, alike, and its first box, (B, Q, 4); of the one frame
+        of a graph as rows."""
+        if torch.compiler.is_exporting():
+            place_Q = place_BQ.squeeze(0)
+            found_QF = fine_BFHW.flatten(2).squeeze(0).index_select(1, place_Q).T
+            position_QC, anchor_Q4 = self.places_PC.index_select(0, place_Q), self.anchors_P4.index_select(0, place_Q)
+            return self.begin(found_QF), position_QC.to(found_QF.dtype), anchor_Q4
+        places_PC, anchors_P4 = self.places_PC, self.anchors_P4
+        if grid != self.grid:
+            grid8, extent, device = (fine_BFHW.shape[-2], fine_BFHW.shape[-1]), self._extent(grid), fine_BFHW.device
+            places_PC, anchors_P4 = sine_positions(grid8, extent, WIDTH, device), places.anchors(grid8, extent, device)
+        index_BQF = place_BQ[..., None].expand(-1, -1, fine_BFHW.shape[1])
+        found_BQF = fine_BFHW.flatten(2).transpose(1, 2).gather(1, index_BQF)
+        return self.begin(found_BQF), places_PC[place_BQ].to(found_BQF.dtype), anchors_P4[place_BQ]
 
     def _positions(self, grid: tuple[int, int], like: Tensor) -> Tensor:
         """Where the tokens are, (N, C), in the type of `like`; a constant of a graph, whose grid is the model's own."""
-        positions_NC = self.positions_NC if grid == self.grid else sine_positions(grid, WIDTH, like.device)
+        positions_NC = self.positions_NC
+        if grid != self.grid:
+            positions_NC = sine_positions(grid, self._extent(grid), WIDTH, like.device)
         return positions_NC.to(like.dtype)
 
-    def _pixels(self, memory_BNC: Tensor, grid: tuple[int, int], skips: Sequence[Tensor]) -> Tensor:
-        """The embedding of each pixel at stride 4, (B, E, h, w)."""
-        x_BCHW = self.coarse(batched(memory_BNC).transpose(1, 2).unflatten(2, grid))
-        pixels_BEhw: Tensor = self.embed(self._to_stride4(x_BCHW, grid, skips))
-        return pixels_BEhw
+    def _extent(self, grid: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of a window, in pixels."""
+        return grid[0] * self.patch, grid[1] * self.patch
 
-    def _answer(self, answers: Answers, queries_BQC: Tensor, pixels_BEhw: Tensor) -> None:
+    def _answer(self, answers: Answers, queries_BQC: Tensor, anchor_BQ4: Tensor, pixels_BEhw: Tensor) -> None:
         """Adds what the queries say as they are."""
         x_BQC = self.norm(queries_BQC)
         masks_BQP = batched(self.outline(x_BQC)) @ pixels_BEhw.flatten(2)
+        boxes_BQ4 = batched(
+            places.boxes_from(anchor_BQ4, self.place(x_BQC).float())
+        )  # bfloat16 has two digits for a side
+        rows_BQh, columns_BQw = places.beyond(boxes_BQ4.detach(), *pixels_BEhw.shape[-2:])
+        masks_BQhw = masks_BQP.unflatten(2, pixels_BEhw.shape[-2:]) - rows_BQh[..., None] - columns_BQw[:, :, None]
         answers.logits.append(batched(self.classify(x_BQC)))
-        answers.boxes.append(batched(self.place(x_BQC)).float().sigmoid())  # bfloat16 has two digits for it
-        answers.masks.append(masks_BQP.unflatten(2, pixels_BEhw.shape[-2:]))
+        answers.boxes.append(boxes_BQ4)
+        answers.masks.append(masks_BQhw)
 
     def _attended(self, answers: Answers, grid: tuple[int, int]) -> Tensor | None:
         """True for the tokens (B, Q, N) that a query may read: where its mask is, or everywhere if it is nowhere; a query whose
@@ -199,68 +235,28 @@ class QueryHead(Pyramid):
         return kept | {"masks": np.where(kept["masks"] < INSIDE, 0, 255).astype(np.uint8)}
 
 
-class QueryLayer(nn.Module):
-    """Queries read the tokens, then each other, then go through a perceptron; each a residual of normed queries."""
+def check_size(spec: ModelSpec) -> None:
+    """Whether an input has whole pixels of masks, and places for all queries.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(WIDTH, eps=1e-6) for _ in range(3))
-        self.tokens, self.queries = QueryAttention(), QueryAttention()
-        self.fc1, self.fc2 = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
-
-    def forward(
-        self, x_BQC: Tensor, position_QC: Tensor, keys_BNC: Tensor, memory_BNC: Tensor, attended_BQN: Tensor | None
-    ) -> Tensor:
-        x_BQC = x_BQC + self.tokens(self.norm1(x_BQC) + position_QC, keys_BNC, memory_BNC, attended_BQN)
-        y_BQC = self.norm2(x_BQC)
-        x_BQC = x_BQC + self.queries(y_BQC + position_QC, y_BQC + position_QC, y_BQC)
-        return x_BQC + self.fc2(gelu(self.fc1(self.norm3(x_BQC))))
-
-
-class QueryAttention(nn.Module):
-    """Multi-head attention of queries to tokens or to each other (Vaswani 2017)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.q, self.k, self.v, self.proj = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
-
-    def forward(
-        self, query_BQC: Tensor, key_BNC: Tensor, value_BNC: Tensor, attended_BQN: Tensor | None = None
-    ) -> Tensor:
-        """`attended_BQN`: True for what a query may read; None: all."""
-        *lead, queries, width = query_BQC.shape
-        q_BHQE, k_BHNE, v_BHNE = (
-            linear(x_BNC).reshape(*(lead or [1]), x_BNC.shape[-2], HEADS, -1).transpose(1, 2)
-            for linear, x_BNC in ((self.q, query_BQC), (self.k, key_BNC), (self.v, value_BNC))
-        )
-        logits_BHQN = (q_BHQE * (WIDTH // HEADS) ** -0.5) @ k_BHNE.transpose(-2, -1)
-        if attended_BQN is not None:
-            logits_BHQN = logits_BHQN.masked_fill(~attended_BQN[:, None], -1e4)
-        out_BHQE = logits_BHQN.softmax(-1).to(v_BHNE.dtype) @ v_BHNE
-        read_BQC: Tensor = self.proj(out_BHQE.transpose(1, 2).reshape(*lead, queries, width))
-        return read_BQC
-
-
-def _perceptron(outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, outputs))
-
-
-def sine_positions(grid: tuple[int, int], width: int, device: torch.device | None = None) -> Tensor:
-    """Where each token of a grid is, (N, C): sines and cosines of y and x, the same for a place at every size of the grid
-    (Vaswani 2017, section 3.5, of two coordinates).
-
-    Args:
-        width: C, a multiple of four.
+    Raises:
+        InputError: as one line.
     """
-    count = width // 4
-    wave_F = torch.logspace(log10(LEAST_WAVES), log10(MOST_WAVES), count, device=device)
-    waves = []
-    for size in grid:
-        angle_SF = 2 * pi * ((torch.arange(size, device=device) + 0.5) / size)[:, None] * wave_F
-        waves.append(torch.cat((angle_SF.sin(), angle_SF.cos()), dim=-1))
-    rows_GhC, columns_GwC = waves
-    both = (rows_GhC[:, None].expand(-1, grid[1], -1), columns_GwC[None].expand(grid[0], -1, -1))
-    return torch.cat(both, dim=-1).flatten(0, 1)
+    if spec.height % STRIDE or spec.width % STRIDE:
+        raise InputError(
+            f"model input {spec.height}x{spec.width}: a mask has a pixel for {STRIDE} of the input each way, both must be "
+            f"multiples of {STRIDE}, and of the patch: of {lcm(STRIDE, spec.patch)}"
+        )
+    height, width = at_stride8(spec)
+    if spec.queries > height * width:
+        raise InputError(
+            f"model.queries: {spec.queries} queries, and an input of {spec.height}x{spec.width} has {height * width} places "
+            f"for them; choose model.queries: {height * width} or fewer"
+        )
+
+
+def at_stride8(spec: ModelSpec) -> tuple[int, int]:
+    """How many places there are, down and across."""
+    return ceil(spec.height / places.STRIDE), ceil(spec.width / places.STRIDE)
 
 
 def mean_inside(masks_Qhw: Tensor) -> Tensor:

@@ -41,13 +41,17 @@ class Pyramid(Head):
         self.narrow = nn.Conv2d(at8, at4, 1)
         self.smooth4 = _smooth(at4)
 
-    def _to_stride4(self, x_BCHW: Tensor, grid: tuple[int, int], skips: Sequence[Tensor]) -> Tensor:
-        """Features at stride 4, of features on the grid of the tokens that have the channels of stride 8."""
-        size8, size4, _ = self._sizes(grid)
-        x_BCHW = _upsample(x_BCHW, size8)
+    def _to_stride8(self, x_BCHW: Tensor, grid: tuple[int, int], skips: Sequence[Tensor]) -> Tensor:
+        """Features at stride 8, of features on the grid of the tokens that have as many channels."""
+        x_BCHW = _upsample(x_BCHW, self._sizes(grid)[0])
         if self.skip8 is not None:
             x_BCHW = x_BCHW + self.skip8(skips[1])
-        x_BCHW = _upsample(self.narrow(self.smooth8(x_BCHW)), size4)
+        fine_BCHW: Tensor = self.smooth8(x_BCHW)
+        return fine_BCHW
+
+    def _to_stride4(self, x_BCHW: Tensor, grid: tuple[int, int], skips: Sequence[Tensor]) -> Tensor:
+        """Features at stride 4, of those at stride 8."""
+        x_BCHW = _upsample(self.narrow(x_BCHW), self._sizes(grid)[1])
         if self.skip4 is not None:
             x_BCHW = x_BCHW + self.skip4(skips[0])
         fine_BCHW: Tensor = self.smooth4(x_BCHW)
@@ -80,7 +84,7 @@ class PyramidHead(Pyramid):
     def forward(self, x_BND: Tensor, grid: tuple[int, int], skips: Sequence[Tensor]) -> Tensor:
         """Logits (B, K, H, W)."""
         x_BCHW = self.reduce(x_BND).transpose(1, 2).unflatten(2, grid)
-        logits_BKHW = self.classify(self._to_stride4(x_BCHW, grid, skips))
+        logits_BKHW = self.classify(self._to_stride4(self._to_stride8(x_BCHW, grid, skips), grid, skips))
         return logits_BKHW if self.label_stride == 4 else _upsample(logits_BKHW, self._sizes(grid)[2])
 
     def with_early_exits(self, raw: Tensor, frozen_BNK: Tensor, open_BN: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -18,6 +18,7 @@ from edgeprune.model.network import Network, Prediction
 from edgeprune.train.augment import Augment
 from edgeprune.train.losses import distance_to_tokens
 from edgeprune.train.matching import BOX_WEIGHT, CLASS_WEIGHT, MASK_WEIGHT, Pairs, Things, distances, match
+from edgeprune.train.peaks import peak_distances, peak_targets
 from edgeprune.train.recipe import Phase, Recipe
 from edgeprune.train.tasks.instance_checks import begins_anew, check_things
 from edgeprune.train.tasks.instance_scores import score_things
@@ -26,6 +27,7 @@ from edgeprune.train.validation import open_validation
 
 LEAST_PIXELS = 4  # of a thing, at the input, to be one
 NONE_WEIGHT = 0.1  # of a query that has no thing, which most have not (Cheng 2022, section 4.1)
+PEAK_WEIGHT = 2.0
 MASKED_UNTIL = 0.75  # of a phase: until there the probability of masked attention falls from 1 to 0
 
 
@@ -82,28 +84,32 @@ class Instance:
         return targets.labels_BHW
 
     def counted(self, targets: Targets) -> Tensor:
-        """The weights of all queries by the classes that they are to say, and how many of them have a thing: (2,)."""
+        """The weights of all queries by the classes that they are to say, how many of them have a thing, and how many things
+        and frames there are: (3,)."""
         counts, queries = targets.things.counts, self.recipe.model.queries
         learnt = sum(min(queries, count) for count in counts)
         weight = NONE_WEIGHT * (queries * len(counts) - learnt) + learnt
-        return torch.tensor([weight, float(learnt)], device=targets.labels_BHW.device)
+        return torch.tensor([weight, learnt, sum(counts) + len(counts)], device=targets.labels_BHW.device)
 
     def loss(self, prediction: Prediction, targets: Targets) -> Tensor:
-        """Two terms, (2,), each the sum over all answers on the way: the cross-entropy of the queries' classes, a mean by
-        weight, and how far masks and boxes of those that have a thing are off, a mean over these."""
+        """Three terms, (3,): the cross-entropy of the queries' classes, a mean by weight, and how far masks and boxes of those
+        that have a thing are off, a mean over these, each the sum over all answers on the way; and how far the places are off
+        where queries begin, over things and frames."""
         raw: Answers = prediction.raw
         each = zip(raw.logits, raw.boxes, raw.masks, match(raw, targets.things), strict=True)
-        count = self.counted(targets)[1].clamp_min(1)
+        _, learnt, found = self.counted(targets).clamp_min(1).unbind()
         terms = [
             torch.stack(
                 (
                     CLASS_WEIGHT * self._classes(logits_BQK1, targets.things, pairs),
-                    distances(boxes_BQ4, masks_BQhw, targets.things, pairs) / count,
+                    distances(boxes_BQ4, masks_BQhw, targets.things, pairs) / learnt,
                 )
             )
             for logits_BQK1, boxes_BQ4, masks_BQhw, pairs in each
         ]
-        return torch.stack(terms).sum(0)
+        target_BKHW = peak_targets(targets.things, *raw.peaks_BKPhPw.shape[1:])
+        of_places = PEAK_WEIGHT * peak_distances(raw.peaks_BKPhPw, target_BKHW) / found
+        return torch.cat((torch.stack(terms).sum(0), of_places[None]))
 
     def _classes(self, logits_BQK1: Tensor, things: Things, pairs: Pairs) -> Tensor:
         none = logits_BQK1.shape[2] - 1
@@ -112,8 +118,7 @@ class Instance:
         return F.cross_entropy(logits_BQK1.float().flatten(0, 1), wanted_BQ.flatten(), self._weights_K1)
 
     def distance(self, prediction: Prediction, taught: Taught) -> Tensor:
-        """Query by query from the one teacher, whose queries the pupil begins with (`check_things`), see `distance_to_answers`;
-        and that of the final tokens."""
+        """Query by query from the one teacher, see `distance_to_answers`; and that of the final tokens."""
         phase, raw = self.phase, prediction.raw
         distance = raw.logits[-1].new_zeros((), dtype=torch.float32)
         if phase.distill:
@@ -158,26 +163,39 @@ def boxes_of(masks_IHW: Tensor) -> Tensor:
 
 
 def distance_to_answers(ours: Answers, theirs: Answers) -> Tensor:
-    """How far the last answers of a pupil's queries are from its teacher's; 0 where they are the same. The KL divergence of the
-    classes, and that of each mask pixel's two together with the distance of the boxes, weighed as in the losses: classes by
-    NONE_WEIGHT where the teacher has no thing and 1 where it is sure of one, the rest by its probability of one. Means over the
-    batch of all processes.
+    """How far the last answers of a pupil's queries are from those of its teacher's that begin at the same place, and how far
+    what the two say of all places; 0 where they are the same. The KL divergence of the classes, and that of each mask pixel's
+    two and each place's together with the distance of the boxes, weighed as in the losses: classes by NONE_WEIGHT where the
+    teacher has no thing and 1 where it is sure of one, the rest by its probability of one. Means over the batch of all
+    processes.
 
     Args:
-        theirs: at the same stride or another.
+        theirs: with as many places; masks at the same stride or another.
     """
-    log_p, log_q = (each.logits[-1].float().log_softmax(-1) for each in (ours, theirs))
-    thing_BQ = 1 - log_q[..., -1].exp()
-    weight_BQ = NONE_WEIGHT + (1 - NONE_WEIGHT) * thing_BQ
+    same_BQR = ours.places_BQ[:, :, None] == theirs.places_BQ[:, None]
+    found_BQ, their_BQ = same_BQR.any(-1), same_BQR.byte().argmax(-1)
+
+    def of_same(said_BRx: Tensor) -> Tensor:
+        index_BQx = their_BQ.reshape(*their_BQ.shape, *[1] * (said_BRx.ndim - 2)).expand(-1, -1, *said_BRx.shape[2:])
+        return said_BRx.float().gather(1, index_BQx)
+
+    log_p, log_q = ours.logits[-1].float().log_softmax(-1), of_same(theirs.logits[-1]).log_softmax(-1)
+    thing_BQ = found_BQ * (1 - log_q[..., -1].exp())
+    weight_BQ = found_BQ * (NONE_WEIGHT + (1 - NONE_WEIGHT) * thing_BQ)
     class_BQ = F.kl_div(log_p, log_q, reduction="none", log_target=True).sum(-1)
     said_BQhw = ours.masks[-1].float()
-    taught_BQhw = F.interpolate(theirs.masks[-1].float(), said_BQhw.shape[-2:], mode="bilinear", align_corners=False)
-    mask_BQ = torch.zeros_like(class_BQ)
-    for logits_BQhw, sign in ((said_BQhw, 1), (taught_BQhw, -1)):  # cross-entropy minus entropy
-        entropy_BQhw = F.binary_cross_entropy_with_logits(logits_BQhw, taught_BQhw.sigmoid(), reduction="none")
-        mask_BQ = mask_BQ + sign * entropy_BQhw.mean((2, 3))
-    box_BQ = (ours.boxes[-1].float() - theirs.boxes[-1].float()).abs().sum(-1)
+    taught_BQhw = F.interpolate(of_same(theirs.masks[-1]), said_BQhw.shape[-2:], mode="bilinear", align_corners=False)
+    mask_BQ = divergence(said_BQhw, taught_BQhw).mean((2, 3))
+    box_BQ = (ours.boxes[-1].float() - of_same(theirs.boxes[-1])).abs().sum(-1)
     of_thing_BQ = thing_BQ * (MASK_WEIGHT * mask_BQ + BOX_WEIGHT * box_BQ)
-    sums = torch.stack(((weight_BQ * class_BQ).sum(), weight_BQ.sum(), of_thing_BQ.sum(), thing_BQ.sum()))
+    of_places = PEAK_WEIGHT * divergence(ours.peaks_BKPhPw.float(), theirs.peaks_BKPhPw.float()).sum()
+    sums = torch.stack(((weight_BQ * class_BQ).sum(), weight_BQ.sum(), of_thing_BQ.sum() + of_places, thing_BQ.sum()))
     classes, weight, of_things, things = batch_sum(sums).unbind()
-    return CLASS_WEIGHT * classes / weight + of_things / things.clamp_min(1e-6)
+    return CLASS_WEIGHT * classes / weight.clamp_min(1e-6) + of_things / things.clamp_min(1.0)
+
+
+def divergence(ours: Tensor, theirs: Tensor) -> Tensor:
+    """Of the probabilities that logits say, element by element: cross-entropy minus entropy, 0 where they are the same."""
+    wanted = theirs.sigmoid()
+    cross = F.binary_cross_entropy_with_logits(ours, wanted, reduction="none")
+    return cross - F.binary_cross_entropy_with_logits(theirs, wanted, reduction="none")

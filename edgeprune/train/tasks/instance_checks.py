@@ -44,45 +44,20 @@ def begins_anew(recipe: Recipe, phase: Phase) -> bool:
 
 
 def _check_teacher(recipe: Recipe, name: str, phase: Phase) -> None:
-    """A pupil learns query by query, so its queries must be its teacher's: those that it begins with."""
+    """A pupil learns query by query: of one teacher, of the same task."""
     if len(phase.teachers) > 1:
         raise InputError(
-            f"phase {name}: {len(phase.teachers)} teachers have queries of their own, and a pupil has those of one; name the "
-            "one that it begins with, or set distill: 0"
+            f"phase {name}: {len(phase.teachers)} teachers look for things at places of their own, and a pupil learns those of "
+            "one; name one, or set distill: 0"
         )
     (teacher,) = phase.teachers
     if teacher.endswith(SUFFIX):
-        found, wanted = read_card(Path(teacher), ANY).model, recipe.model
-        for key in ("task", "queries"):
-            theirs, ours = getattr(found, key), getattr(wanted, key)
-            if theirs != ours:
-                raise InputError(
-                    f"phase {name}: teacher {teacher} has {key} {theirs}, the model {ours}, so it can teach by its tokens "
-                    "alone; set distill: 0 and distill_tokens: 1.0"
-                )
-    lineage = _lineage(recipe, name)
-    if not any(_same(teacher, each) for each in lineage):
-        begins = f"begins with {', '.join(lineage)}" if lineage else "begins anew"
-        raise InputError(
-            f"phase {name}: teacher {teacher} teaches query by query, and the phase {begins}, whose queries are others; start "
-            f"from {teacher}, or set distill: 0 and distill_tokens: 1.0"
-        )
-
-
-def _lineage(recipe: Recipe, name: str) -> list[str]:
-    """The phases and checkpoints that a phase begins with, the last first."""
-    found: list[str] = []
-    start = recipe.start_of(name)
-    while start is not None:
-        found.append(start)
-        start = None if start.endswith(SUFFIX) else recipe.start_of(start)
-    if recipe.weights is not None and not (found and found[-1].endswith(SUFFIX)):
-        found.append(recipe.weights)
-    return found
-
-
-def _same(one: str, other: str) -> bool:
-    return one == other or (one.endswith(SUFFIX) and Path(one).resolve() == Path(other).resolve())
+        found, wanted = read_card(Path(teacher), ANY).model.task, recipe.model.task
+        if found != wanted:
+            raise InputError(
+                f"phase {name}: teacher {teacher} has task {found}, the model {wanted}, so it can teach by its tokens alone; "
+                "set distill: 0 and distill_tokens: 1.0"
+            )
 
 
 def _name_of(recipe: Recipe, phase: Phase) -> str:

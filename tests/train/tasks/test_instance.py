@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from edgeprune.quantize.loading import load_start, make_model
 from edgeprune.train.backend import OneProcess
 from edgeprune.train.checks import check_recipe
 from edgeprune.train.matching import Things, distances, match
+from edgeprune.train.peaks import peak_distances
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.recipe_file import load_recipe
 from edgeprune.train.tasks import make_task, reads_things
 from edgeprune.train.tasks.instance import (
     NONE_WEIGHT,
+    PEAK_WEIGHT,
     Instance,
     Targets,
     boxes_of,
@@ -73,7 +76,11 @@ def said(frames: int, seed: int, answers: int = 2) -> Prediction:
     def drawn(*shape: int) -> list[torch.Tensor]:
         return [torch.randn(frames, QUERIES, *shape, generator=generator) for _ in range(answers)]
 
-    raw = Answers(drawn(CLASSES + 1), [each.sigmoid() for each in drawn(4)], drawn(16, 24))
+    peaks_BKHW, places_BQ = (
+        torch.randn(frames, CLASSES, 8, 12, generator=generator),
+        torch.arange(QUERIES).repeat(frames, 1),
+    )
+    raw = Answers(drawn(CLASSES + 1), [each.sigmoid() for each in drawn(4)], drawn(16, 24), peaks_BKHW, places_BQ)
     return Prediction(raw, torch.randn(frames, 24, 6, generator=generator), masked=None)  # type: ignore[arg-type]
 
 
@@ -127,22 +134,25 @@ def test_things_move_with_their_pixels(tmp_path: Path) -> None:
 def test_parts_weighed_by_what_they_count_make_the_loss_of_the_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counts: list[int]
 ) -> None:
-    """Two parts of a batch, of which one has few things or none: both terms are means over the whole batch's. Points are
+    """Two parts of a batch, of which one has few things or none: all terms are means over the whole batch's. Points are
     everywhere the same."""
     monkeypatch.setattr(torch, "rand", lambda *shape, device=None: grid_of_points(shape))
+    monkeypatch.setattr(torch, "randint", lambda high, shape, device=None: torch.arange(shape[0]) % high)
     made, prediction = task(tmp_path), said(4, 0)
     raw: Answers = prediction.raw
 
     def part(first: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
         _, (labels_BHW, planes_BPHW, classes_BI) = read(counts[first:end])
         targets = Targets(labels_BHW, things_in(planes_BPHW, classes_BI, 255))
-        own = Answers(*([each[first:end] for each in of] for of in (raw.logits, raw.boxes, raw.masks)))
+        logits, boxes, masks = ([each[first:end] for each in of] for of in (raw.logits, raw.boxes, raw.masks))
+        own = Answers(logits, boxes, masks, raw.peaks_BKPhPw[first:end], raw.places_BQ[first:end])
         answer = Prediction(own, prediction.x_BND, prediction.masked)
         return made.loss(answer, targets), made.counted(targets)
 
     whole, counted = part(0, 4)
     learnt = sum(min(count, QUERIES) for count in counts)
-    assert counted.tolist() == pytest.approx([learnt + NONE_WEIGHT * (4 * QUERIES - learnt), learnt])
+    expected = [learnt + NONE_WEIGHT * (4 * QUERIES - learnt), learnt, sum(counts) + 4]
+    assert counted.tolist() == pytest.approx(expected)
     parts = [part(0, 2), part(2, 4)]
     shares = torch.stack([each for _, each in parts])
     shares = shares / shares.mean(0)
@@ -162,10 +172,12 @@ def test_a_batch_without_a_thing_learns_that_there_is_none(tmp_path: Path) -> No
     targets = Targets(labels_BHW, things_in(planes_BPHW, classes_BI, 255))
     prediction = said(2, 0, answers=1)
     prediction.raw.logits[0].requires_grad_()
-    classes, rest = made.loss(prediction, targets)
+    classes, rest, places = made.loss(prediction, targets)
     expected = -prediction.raw.logits[0].log_softmax(-1)[..., -1].mean()
     torch.testing.assert_close(classes, 2 * expected)
     assert rest == 0
+    of_places = PEAK_WEIGHT * peak_distances(prediction.raw.peaks_BKPhPw, torch.zeros(2, CLASSES, 8, 12)) / 2
+    torch.testing.assert_close(places, of_places)
 
 
 def test_a_loss_that_is_no_number_says_so(tmp_path: Path) -> None:
@@ -184,14 +196,25 @@ def test_a_teacher_that_says_the_same_is_no_distance_away(tmp_path: Path) -> Non
     ours, theirs = said(2, 0), said(2, 1)
     assert distance_to_answers(ours.raw, ours.raw).item() == pytest.approx(0, abs=1e-6)
     assert distance_to_answers(ours.raw, theirs.raw) > 0.1
-    for part in ("logits", "boxes", "masks"):
+    for part in ("logits", "boxes", "masks", "peaks_BKPhPw"):
         one = said(2, 0).raw
         setattr(one, part, getattr(theirs.raw, part))
         assert distance_to_answers(one, ours.raw) > 1e-2
     sure = said(2, 0).raw  # of no thing: of masks and boxes nothing is learnt then
     sure.logits[-1][..., -1] = 80.0
-    other = Answers(sure.logits, theirs.raw.boxes, theirs.raw.masks)
+    other = replace(sure, boxes=theirs.raw.boxes, masks=theirs.raw.masks)
     assert distance_to_answers(other, sure).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_queries_are_compared_by_their_places() -> None:
+    """In whatever order the two have them; those that begin where the teacher has none learn nothing from it."""
+    ours = said(2, 0).raw
+    order = torch.randperm(QUERIES, generator=torch.Generator().manual_seed(3))
+    logits, boxes, masks = ([each[:, order] for each in of] for of in (ours.logits, ours.boxes, ours.masks))
+    shuffled = Answers(logits, boxes, masks, ours.peaks_BKPhPw, ours.places_BQ[:, order])
+    assert distance_to_answers(ours, shuffled).item() == pytest.approx(0, abs=1e-6)
+    apart = replace(said(2, 1).raw, peaks_BKPhPw=ours.peaks_BKPhPw, places_BQ=ours.places_BQ + QUERIES)
+    assert distance_to_answers(ours, apart).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_the_distance_is_that_of_answers_and_of_tokens(tmp_path: Path) -> None:
@@ -237,19 +260,16 @@ def test_masked_attention_is_annealed_where_queries_begin_anew(tmp_path: Path) -
         ("qat", {"label_smoothing": 0.1}, "phase qat: label_smoothing is for"),
         ("dense", {"ohem": {}}, "phase dense: ohem is for .* set ohem: null, or take it out"),
         ("dense", {"auxiliary": {"blocks": [1]}}, "phase dense: auxiliary is for .* set auxiliary: null"),
-        ("qat", {"distill": 1.0, "teacher": ["dense", "sparse"]}, "phase qat: 2 teachers have queries of their own"),
-        ("sparse", {"start": "FILE"}, "teacher dense teaches query by query, and the phase begins with .*FILE.safetensors, "
-                                      "whose queries are others; start from dense, or set distill: 0"),
-        ("sparse", {"teacher": "FEWER"}, "teacher .*FEWER.safetensors has queries 4, the model 8, so it can teach by its "
-                                         "tokens alone; set distill: 0 and distill_tokens: 1.0"),
-        ("sparse", {"teacher": "LABELS"}, "teacher .*LABELS.safetensors has task semantic, the model instance"),
+        ("qat", {"distill": 1.0, "teacher": ["dense", "sparse"]}, "phase qat: 2 teachers look for things at places of"),
+        ("sparse", {"teacher": "LABELS"}, "teacher .*LABELS.safetensors has task semantic, the model instance, so it can teach "
+                                          "by its tokens alone; set distill: 0 and distill_tokens: 1.0"),
     ],
 )  # fmt: skip
 def test_what_means_nothing_to_things_is_refused_in_one_line(
     tmp_path: Path, phase: str, changes: dict[str, Any], words: str
 ) -> None:
     made = rectangles.recipe(tmp_path)
-    files: dict[str, dict[str, Any]] = {"FILE": {}, "FEWER": {"queries": 4}, "LABELS": {"task": "semantic"}}
+    files: dict[str, dict[str, Any]] = {"LABELS": {"task": "semantic"}}
     for name, of in files.items():
         save(tmp_path / f"{name}.safetensors", rectangles.card(made, **of), {"a": torch.zeros(1)})
     named = {key: value for key, value in changes.items() if value in list(files)}
@@ -258,10 +278,14 @@ def test_what_means_nothing_to_things_is_refused_in_one_line(
         check_recipe(models.changed(made, phase, **changes | at), 1)
 
 
-def test_teachers_that_the_phase_begins_with_are_taken(tmp_path: Path) -> None:
+def test_any_teacher_of_things_is_taken(tmp_path: Path) -> None:
+    """Whether the phase begins with it or not, and with fewer queries."""
     made = rectangles.recipe(tmp_path)
-    check_recipe(made, 1)  # sparse learns from dense, which it begins with
-    check_recipe(models.changed(made, "qat", distill=1.0, teacher="dense"), 1)  # by way of sparse
+    check_recipe(made, 1)
+    fewer = tmp_path / "fewer.safetensors"
+    save(fewer, rectangles.card(made, queries=4), {"a": torch.zeros(1)})
+    check_recipe(models.changed(made, "sparse", teacher=str(fewer)), 1)
+    check_recipe(models.changed(made, "qat", distill=1.0, teacher="dense"), 1)
     check_recipe(models.changed(made, "sparse", distill=0.0, distill_tokens=1.0), 1)
 
 
@@ -311,7 +335,7 @@ def test_every_policy_learns_things(policy: str) -> None:
 
 
 def test_a_semantic_model_starts_one_of_things(tmp_path: Path) -> None:
-    """Its head begins anew; and where there are others, so do the queries alone."""
+    """Its head begins anew; one of another number of queries has all of it, for a query is a place."""
     made = rectangles.recipe(tmp_path)
     semantic, fewer, ours = (rectangles.card(made, **of) for of in ({"task": "semantic"}, {"queries": 4}, {}))
     for name, card in (("semantic", semantic), ("fewer", fewer)):
@@ -324,9 +348,8 @@ def test_a_semantic_model_starts_one_of_things(tmp_path: Path) -> None:
     same = {key for key, value in model.state_dict().items() if torch.equal(value, before[key])}
     assert "blocks.0.attn.qkv.weight" not in same
     assert {key for key in before if key.startswith("head.")} <= same
-    assert load_start(model, tmp_path / "fewer.safetensors", rectangles.NAMES) == ["has 4 queries, so ours begin anew"]
-    same = {key for key, value in model.state_dict().items() if torch.equal(value, before[key])}
-    assert {"head.query", "head.query_position"} <= same and "head.layers.0.fc1.weight" not in same
+    assert load_start(model, tmp_path / "fewer.safetensors", rectangles.NAMES) == []
+    assert not torch.equal(model.state_dict()["head.layers.0.fc1.weight"], before["head.layers.0.fc1.weight"])
 
 
 # ------------------------------------------------------------------------------------------------ it learns

@@ -1,0 +1,82 @@
+"""The layers of the instance head's decoder (Cheng 2022, "Masked-attention Mask Transformer", section 3.2.1), and positions.
+
+Shapes: B batch, N tokens of the grid, Q queries, C channels of a query, H heads, E channels of one, F frequencies.
+"""
+
+from math import log10, pi
+
+import torch
+from torch import Tensor, nn
+
+from edgeprune.model.blocks import gelu
+
+WIDTH, HEADS = 128, 2  # of the queries; a head has 64, which every engine fuses
+LONGEST, SHORTEST = 1024.0, 32.0  # periods of positions, in pixels
+
+
+class QueryLayer(nn.Module):
+    """Queries read the tokens, then each other, then go through a perceptron; each a residual of normed queries."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(WIDTH, eps=1e-6) for _ in range(3))
+        self.tokens, self.queries = QueryAttention(), QueryAttention()
+        self.fc1, self.fc2 = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
+
+    def forward(
+        self, x_BQC: Tensor, position_BQC: Tensor, keys_BNC: Tensor, memory_BNC: Tensor, attended_BQN: Tensor | None
+    ) -> Tensor:
+        x_BQC = x_BQC + self.tokens(self.norm1(x_BQC) + position_BQC, keys_BNC, memory_BNC, attended_BQN)
+        y_BQC = self.norm2(x_BQC)
+        x_BQC = x_BQC + self.queries(y_BQC + position_BQC, y_BQC + position_BQC, y_BQC)
+        return x_BQC + self.fc2(gelu(self.fc1(self.norm3(x_BQC))))
+
+
+class QueryAttention(nn.Module):
+    """Multi-head attention of queries to tokens or to each other (Vaswani 2017)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.proj = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
+
+    def forward(
+        self, query_BQC: Tensor, key_BNC: Tensor, value_BNC: Tensor, attended_BQN: Tensor | None = None
+    ) -> Tensor:
+        """`attended_BQN`: True for what a query may read; None: all."""
+        *lead, queries, width = query_BQC.shape
+        q_BHQE, k_BHNE, v_BHNE = (
+            linear(x_BNC).reshape(*(lead or [1]), x_BNC.shape[-2], HEADS, -1).transpose(1, 2)
+            for linear, x_BNC in ((self.q, query_BQC), (self.k, key_BNC), (self.v, value_BNC))
+        )
+        logits_BHQN = (q_BHQE * (WIDTH // HEADS) ** -0.5) @ k_BHNE.transpose(-2, -1)
+        if attended_BQN is not None:
+            logits_BHQN = logits_BHQN.masked_fill(~attended_BQN[:, None], -1e4)
+        out_BHQE = logits_BHQN.softmax(-1).to(v_BHNE.dtype) @ v_BHNE
+        read_BQC: Tensor = self.proj(out_BHQE.transpose(1, 2).reshape(*lead, queries, width))
+        return read_BQC
+
+
+def perceptron(outputs: int) -> nn.Sequential:
+    """Of two layers, from a query."""
+    return nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, outputs))
+
+
+def sine_positions(
+    grid: tuple[int, int], extent: tuple[int, int], width: int, device: torch.device | None = None
+) -> Tensor:
+    """Where each place of a grid is, (N, C): sines and cosines of y and x in pixels, so that two places are as far apart in a
+    window that a network learns from as in the frame (Vaswani 2017, section 3.5, of two coordinates).
+
+    Args:
+        extent: height and width of what the grid covers, in pixels.
+        width: C, a multiple of four.
+    """
+    period_F = torch.logspace(log10(LONGEST), log10(SHORTEST), width // 4, device=device)
+    waves = []
+    for size, pixels in zip(grid, extent, strict=True):
+        middle_S = (torch.arange(size, device=device) + 0.5) * (pixels / size)
+        angle_SF = 2 * pi * middle_S[:, None] / period_F
+        waves.append(torch.cat((angle_SF.sin(), angle_SF.cos()), dim=-1))
+    rows_GhC, columns_GwC = waves
+    both = (rows_GhC[:, None].expand(-1, grid[1], -1), columns_GwC[None].expand(grid[0], -1, -1))
+    return torch.cat(both, dim=-1).flatten(0, 1)

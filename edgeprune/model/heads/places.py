@@ -1,0 +1,72 @@
+"""Where the instance head looks for things: the places of stride 8 whose features say most clearly that the middle of a thing
+is there, as CenterNet finds them (Zhou 2019, "Objects as Points"). A query begins as what it finds at its place, as the first
+stage of a two-stage DETR hands them over (Zhu 2021, "Deformable DETR", section 4.2; He 2023, "FastInst", section 3.2): one that
+is learnt without a place says the same on every frame for thousands of steps.
+
+Shapes: B batch, K classes, H W places of stride 8, P = H W, Q queries.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+STRIDE = 8  # of places
+FAR_BELOW = -1e4  # a logit under all others, which FP16 holds
+FIRST_PROBABILITY = (
+    0.1  # of a middle before anything is learnt (Zhou 2019, section 5; Lin 2017, "Focal Loss", section 4.1)
+)
+FIRST_SIDE = 32.0  # of a box before anything is learnt, in pixels
+LARGEST = 4.0  # of the logarithm of a side over FIRST_SIDE: 1,747 pixels
+
+
+def find_places(peaks_BKHW: Tensor, count: int) -> Tensor:
+    """The `count` best of the places that no neighbour is better than, (B, Q), the best first: of each class a maximum of three
+    by three places counts, of classes the best (Zhou 2019, section 4: a pooling in place of suppression).
+
+    Args:
+        peaks_BKHW: logits of the middle of a thing of each class.
+    """
+    highest_BKHW = F.max_pool2d(peaks_BKHW, 3, stride=1, padding=1)
+    best_BP = peaks_BKHW.masked_fill(peaks_BKHW < highest_BKHW, FAR_BELOW).amax(1).flatten(1)
+    return best_BP.topk(min(count, best_BP.shape[1])).indices
+
+
+def anchors(grid: tuple[int, int], extent: tuple[int, int], device: torch.device | None = None) -> Tensor:
+    """The box that a query of each place begins with, (P, 4): its middle there, FIRST_SIDE each way, as shares of `extent`.
+
+    Args:
+        extent: height and width of what the grid covers, in pixels.
+    """
+    rows_H, columns_W = ((torch.arange(size, device=device, dtype=torch.float32) + 0.5) / size for size in grid)
+    x_HW, y_HW = columns_W[None].expand(grid), rows_H[:, None].expand(grid)
+    width_HW, height_HW = (torch.full(grid, FIRST_SIDE / pixels, device=device) for pixels in reversed(extent))
+    return torch.stack((x_HW, y_HW, width_HW, height_HW), dim=-1).flatten(0, 1)
+
+
+def boxes_from(anchor_BQ4: Tensor, said_BQ4: Tensor) -> Tensor:
+    """Boxes (B, Q, 4) of what queries say of them: how far their middle is from the place, in sides of the first box, and the
+    logarithms of their sides over its (Ren 2015, "Faster R-CNN", section 3.1.2): pixels, whatever the size of the frame."""
+    side_BQ2 = anchor_BQ4[..., 2:]
+    middle_BQ2 = anchor_BQ4[..., :2] + said_BQ4[..., :2] * side_BQ2
+    return torch.cat((middle_BQ2, side_BQ2 * said_BQ4[..., 2:].clamp_max(LARGEST).exp()), dim=-1)
+
+
+MARGIN = 1.1  # times a box, and one pixel more, is where its mask may be
+STEEP, MOST = 2.0, 8.0  # logits that are lost with each pixel of stride 4 beyond, and at most
+
+
+def beyond(boxes_BQ4: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """How much of a mask's logit is lost outside of its box, by rows (B, Q, h) and by columns (B, Q, w): a mask ends where its
+    box does, or two things of one class would have one (Bolya 2019, "YOLACT", section 3.3, which crops).
+
+    Args:
+        boxes_BQ4: centre, width and height as shares of the input.
+        height, width: of masks, in pixels.
+    """
+    found = []
+    for axis, size in ((1, height), (0, width)):
+        middle_S = (torch.arange(size, device=boxes_BQ4.device, dtype=boxes_BQ4.dtype) + 0.5) / size
+        reach_BQ1 = boxes_BQ4[..., 2 + axis, None] * (MARGIN / 2) + 1 / size
+        outside_BQS = (middle_S - boxes_BQ4[..., axis, None]).abs() - reach_BQ1
+        found.append((outside_BQS * (STEEP * size)).clamp(0.0, MOST))
+    return found[0], found[1]
