@@ -51,7 +51,7 @@ def test_path_is_relative_to_the_file(tmp_path: Path) -> None:
     assert load_data_set(data_set_file(tmp_path, text)).path == (tmp_path / "../elsewhere").resolve()
 
 
-@pytest.mark.parametrize("name", ["camvid", "street", "street-small", "street-hd"])
+@pytest.mark.parametrize("name", ["camvid", "street", "street-small", "street-hd", "street-traffic"])
 def test_shipped_sets_have_the_classes_of_the_street(name: str) -> None:
     data_set = load_data_set(name)
     assert len(data_set.names) == 11 and data_set.names[3] == "road" and data_set.ignore_index == 11
