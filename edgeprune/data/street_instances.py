@@ -97,8 +97,11 @@ def labels_of(data_set: DataSet) -> dict[str, int]:
     return {name: label for name, label in counted.items() if name in (data_set.things or counted)}
 
 
-def write_data_set(folder: Path, data_set: DataSet, plans: list[Plan]) -> dict[str, int]:
+def write_data_set(folder: Path, data_set: DataSet, plans: list[Plan], least: int = 1) -> dict[str, int]:
     """Writes pictures, annotations and the YAML into an empty folder.
+
+    Args:
+        least: pixels of a thing; what has fewer is written as a crowd.
 
     Returns:
         how many things each split has.
@@ -108,7 +111,7 @@ def write_data_set(folder: Path, data_set: DataSet, plans: list[Plan]) -> dict[s
     """
     labels = labels_of(data_set)
     (folder / ANNOTATIONS).mkdir()
-    things = {plan.name: _write_split(folder, plan, labels) for plan in plans}
+    things = {plan.name: _write_split(folder, plan, labels, least) for plan in plans}
     name = f"{data_set.name}-instances"
     text = yaml_text(name, plans, {thing: data_set.palette[label] for thing, label in labels.items()})
     (folder / f"{Path(name).name}.yaml").write_text(text, encoding="utf-8")
@@ -119,7 +122,7 @@ def _annotations_file(split: str) -> str:
     return f"{ANNOTATIONS}/instances_{split}.json"
 
 
-def _write_split(folder: Path, plan: Plan, labels: Mapping[str, int]) -> int:
+def _write_split(folder: Path, plan: Plan, labels: Mapping[str, int], least: int) -> int:
     """Pictures and annotations of a split; how many things it has."""
     category_of = {label: place for place, label in enumerate(labels.values(), 1)}
     categories = [{"id": place, "name": name} for place, name in enumerate(labels, 1)]
@@ -136,6 +139,7 @@ def _write_split(folder: Path, plan: Plan, labels: Mapping[str, int]) -> int:
             Image.fromarray(frame.image_HW3).save(folder / plan.name / about["file_name"], compress_level=QUICK)
             images.append(json.dumps(about))
             for annotation in _annotations(frame, number, seed, category_of, tracks):
+                annotation["iscrowd"] = int(annotation["area"] < least)
                 file.write(f"{',' if things else ''}\n{json.dumps({'id': things + 1} | annotation)}")
                 things += 1
             if number % SAID_EVERY == 0 or number == plan.frames:

@@ -33,13 +33,20 @@ DRIVE = click.IntRange(1, 10**4)
 @click.option("--train", type=FRAMES, default=4000, show_default=True, help="Frames to train on.")
 @click.option("--val", type=FRAMES, default=400, show_default=True, help="Frames of every other split that DATA has.")
 @click.option("--frames-per-drive", type=DRIVE, default=1, show_default=True, help="1: scenes.")
-def main(out: Path, data: str, train: int, val: int, frames_per_drive: int) -> None:
+@click.option(
+    "--least",
+    type=click.IntRange(1, 10**6),
+    default=1,
+    show_default=True,
+    help="Pixels of a thing: one of fewer is a crowd, which nobody learns and no score counts.",
+)
+def main(out: Path, data: str, train: int, val: int, frames_per_drive: int, least: int) -> None:
     data_set = load_data_set(data)
     plans = plan_splits(data_set, {"train": train, "val": val, "test": val}, frames_per_drive)
     labels_of(data_set)
     refuse_full_folder(out)
     with locked(out, "a data set"), write_folder_atomic(out, "a data set") as partial:
-        things = write_data_set(partial, data_set, plans)
+        things = write_data_set(partial, data_set, plans, least)
     written = (f"{plan.name} {plan.frames:,} frames, {things[plan.name]:,} things" for plan in plans)
     click.echo(f"wrote {out}: {'; '.join(written)}")
     click.echo(f"next: edgeprune data show {out}")

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from edgeprune.model.heads.instance import Answers, corners
 
-CLASS_WEIGHT, MASK_WEIGHT, DICE_WEIGHT, BOX_WEIGHT, OVERLAP_WEIGHT = 2.0, 5.0, 5.0, 5.0, 2.0
+CLASS_WEIGHT, MASK_WEIGHT, DICE_WEIGHT, BOX_WEIGHT, OVERLAP_WEIGHT = 2.0, 5.0, 5.0, 5.0, 5.0
 MATCHED_POINTS, LEARNT_POINTS = 512, 512
 NEAR_SHARE, REACH = 0.75, 1.5  # of the points lie in a thing's box, made so much larger; the others anywhere
 FAR = 1e4  # a cost that is no number, or larger

@@ -29,10 +29,12 @@ def street(**changed: Any) -> DataSet:
     return DataSet.model_validate({"name": "street", "names": list(CLASSES), "things": THINGS} | splits | changed)
 
 
-def write(folder: Path, train: int, val: int, per_drive: int, data_set: DataSet | None = None) -> dict[str, int]:
+def write(
+    folder: Path, train: int, val: int, per_drive: int, data_set: DataSet | None = None, least: int = 1
+) -> dict[str, int]:
     folder.mkdir()
     data_set = data_set or street()
-    return write_data_set(folder, data_set, plan_splits(data_set, {"train": train, "val": val}, per_drive))
+    return write_data_set(folder, data_set, plan_splits(data_set, {"train": train, "val": val}, per_drive), least)
 
 
 def content(folder: Path, split: str) -> dict[str, Any]:
@@ -96,6 +98,13 @@ def test_annotations_say_what_was_rendered(scenes: Path) -> None:
             assert THINGS[annotation["category_id"] - 1] == CLASSES[thing.label]
             assert annotation["occlusion"] == pytest.approx(thing.occlusion, abs=1e-4)
     assert min(each["area"] for each in found["annotations"]) < 8  # small things are written too
+
+
+def test_things_of_few_pixels_are_crowds_where_that_is_asked_for(tmp_path: Path) -> None:
+    write(tmp_path / "set", 2, 1, 1, least=64)
+    found = content(tmp_path / "set", "train")["annotations"]
+    assert {each["iscrowd"] for each in found if each["area"] < 64} == {1}
+    assert {each["iscrowd"] for each in found if each["area"] >= 64} == {0}
 
 
 def test_a_drive_is_frames_that_follow_each_other(drives: Path) -> None:
