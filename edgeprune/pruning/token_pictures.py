@@ -15,14 +15,14 @@ from PIL import Image, ImageDraw, ImageFont
 from edgeprune.data.nearest import resize_nearest
 from edgeprune.data.panel_grid import TEXT_RGB, PanelGrid
 from edgeprune.model.schedule import Schedule
-from edgeprune.runtime.tasks.outlines import eroded
+from edgeprune.runtime.tasks.outlines import WIDE_PX, eroded
 
 UInt8 = npt.NDArray[np.uint8]
 Bool = npt.NDArray[np.bool_]
 
 BACK_RGB = (70, 200, 120)  # a token that the decision before had let go
 LINE_RGB = (255, 214, 90)  # between merged groups
-OUTLINE_RGB, OUTLINE_PX = (255, 255, 255), 2  # around things
+OUTLINE_RGB = (255, 255, 255)  # around things
 LET_GO = 0.3  # brightness of a token that is let go
 COLUMNS = 4
 GAP_PX, TITLE_PX = 6, 20
@@ -171,9 +171,9 @@ def draw_heat(image_HW3: UInt8, selection: Selection, depth: int) -> UInt8:
 
 def outline_of(masks: Iterable[Bool], size: tuple[int, int]) -> Bool:
     """True for the pixels (H, W) of masks (H, W) along their borders; where a mask ends with the frame it has none."""
-    outline_HW = np.zeros(size, bool)
+    outline_HW, wide_px = np.zeros(size, bool), 1 + size[1] // WIDE_PX
     for mask_HW in masks:
-        outline_HW |= mask_HW & ~eroded(mask_HW, OUTLINE_PX)
+        outline_HW |= mask_HW & ~eroded(mask_HW, wide_px)
     return outline_HW
 
 

@@ -99,12 +99,15 @@ def test_outlines_run_along_the_inner_borders_of_things() -> None:
     one_HW[4:14, 6:16] = True
     other_HW[:12, 30:] = True  # in a corner of the frame
     outline_HW = outline_of([one_HW, other_HW], (32, 48))
-    assert not outline_HW[6:12, 8:14].any() and outline_HW[4:14, 6:16].sum() == 100 - 36
-    assert not outline_HW[:10, 32:].any() and outline_HW[:12, 30:].sum() == 12 * 18 - 10 * 16
+    assert not outline_HW[5:13, 7:15].any() and outline_HW[4:14, 6:16].sum() == 100 - 64
+    assert not outline_HW[:11, 31:].any() and outline_HW[:12, 30:].sum() == 12 * 18 - 11 * 17
     assert not (outline_HW & ~(one_HW | other_HW)).any()
     drawn_HW3 = outlined(IMAGE_HW3, outline_HW)
     assert (drawn_HW3[outline_HW] == OUTLINE_RGB).all() and (drawn_HW3[~outline_HW] == 200).all()
     assert outlined(IMAGE_HW3, None) is IMAGE_HW3 and (IMAGE_HW3 == 200).all()
+    wide_HW = np.zeros((8, 640), bool)  # a wide picture, which is shown smaller, has two pixels
+    wide_HW[:, 100:200] = True
+    assert outline_of([wide_HW], (8, 640)).sum() == 2 * 2 * 8
 
 
 def test_with_things_a_picture_says_what_the_white_lines_are() -> None:
