@@ -1,8 +1,9 @@
-"""`ablate selection`, `ablate int8`: what a trained model's parts are worth."""
+"""`ablate selection`, `ablate int8`: what a trained model's parts are worth, by the figure of its task."""
 
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,19 +13,19 @@ from edgeprune.cli.options import argument, json_option, option, refuse_typed
 from edgeprune.cli.ranges import FRAMES
 from edgeprune.cli.show import show_json, show_table, show_wide_table
 from edgeprune.cli.verb import Verbs, verb
-from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
 from edgeprune.data.selection import CalibrationFrames
+from edgeprune.evaluate.accuracy import metric_of, open_scored
+from edgeprune.evaluate.tasks import Metric
 from edgeprune.quantize.calib import read_calib
 
 if TYPE_CHECKING:
     from edgeprune.lab.ablate.selection import SelectionAblation
 
-SELECTION_COLUMNS = {
+SELECTION_COLUMNS = {  # then the figures of the model's task
     "selection": ("selection", ""),
     "seed": ("seed", ""),
     "tokens": ("tokens", ".1%"),
-    "miou": ("mIoU", ".4f"),
 }
 DECISION_COLUMNS = {
     "decision": ("decision", "d"),
@@ -32,9 +33,7 @@ DECISION_COLUMNS = {
     "kept": ("kept", ".1%"),
     "returned": ("of them let go before", ".1%"),
 }
-INT8_COLUMNS = {
-    "int8": ("in INT8", ""),
-    "miou": ("mIoU", ".4f"),
+INT8_COLUMNS = {  # behind the figure of the model's task
     "lost_points": ("points under float", ".2f"),
     "agreement": ("equal selection", ".2%"),
     "agreement_by_gate": ("gate by gate", ""),
@@ -62,7 +61,9 @@ class SelectionOptions(Scored):
         "--bypass-from", click.IntRange(1, 1_000), help="Dense models: score the first so many blocks alone."
     )
     detail: bool = option(
-        "--detail", default=False, help="Also the boundary F (at the model's size), classes, tokens that return."
+        "--detail",
+        default=False,
+        help="Also classes, tokens that return, and of label maps the boundary F (at the model's size).",
     )
     json: bool = json_option()
 
@@ -84,13 +85,14 @@ def selection(options: SelectionOptions) -> None:
     from edgeprune.model.card import read_header
 
     checkpoint = options.checkpoint
-    policy = read_header(checkpoint)[0].policy.name
+    card, _ = read_header(checkpoint)
+    policy = card.policy.name
     if policy == "dense":
         refuse_typed(f"{checkpoint} is dense and chooses no tokens", "seeds", "calib")
     else:
         refuse_typed(f"{checkpoint} is {policy}, not dense", "bypass_from")
     data_set = load_data_set(options.data)
-    samples = open_split(data_set, options.split, list(options.include) or ["*"])
+    samples = open_scored(card.model.task, data_set, options.split, list(options.include) or ["*"])
     beside = checkpoint.with_name(f"calib-{checkpoint.stem}.yaml")
     calib = options.calib or (beside if beside.is_file() else None)
     measured = read_calib(calib) if calib else None
@@ -109,20 +111,32 @@ def selection(options: SelectionOptions) -> None:
     if options.json:
         show_json(result)
     else:
-        show_selection(result, data_set.names if options.detail else [])
+        show_selection(result, options.detail)
 
 
-def show_selection(result: "SelectionAblation", names: list[str]) -> None:
-    """A row for each selection; with the names of classes also their table, and which tokens return."""
-    show_table(result.rows, SELECTION_COLUMNS | ({"boundary_f": ("boundary F", ".4f")} if names else {}))
-    if names:
-        by_class = [{"selection": row.selection, "seed": row.seed, **(row.per_class_iou or {})} for row in result.rows]
-        heads = {name: (name[:16], ".3f") for name in names}
+def metric_by(figures: Mapping[str, Any]) -> type[Metric]:
+    """The metric that made them."""
+    metric = metric_of(figures)
+    assert metric is not None  # every task has one
+    return metric
+
+
+def show_selection(result: "SelectionAblation", detail: bool) -> None:
+    """A row for each selection; with details also a table of the classes, and which tokens return."""
+    figures = result.rows[0].figures
+    metric = metric_by(figures)
+    columns = {f"figures.{name}": column for name, column in metric.columns.items() if name in figures}
+    show_table(result.rows, SELECTION_COLUMNS | columns)
+    if detail:
+        key, _ = metric.by_class
+        by_class = [{"selection": row.selection, "seed": row.seed, **row.figures[key]} for row in result.rows]
+        heads = {name: (name[:16], ".3f") for name in figures[key]}
         show_wide_table(by_class, {"selection": ("selection", ""), "seed": ("seed", "")}, heads)
         if result.decisions is not None:
             show_table(result.decisions, DECISION_COLUMNS)
     if result.depth_is_worth_points is not None:
-        click.echo(f"bypassing the gated blocks costs {result.depth_is_worth_points:.1f} points of mIoU")
+        points = f"{result.depth_is_worth_points:.1f} points of {metric.called()}"
+        click.echo(f"bypassing the gated blocks costs {points}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,9 +160,9 @@ def int8(options: Int8Options) -> None:
     """
     from edgeprune.model.card import read_header
 
-    read_header(options.checkpoint)
+    card, _ = read_header(options.checkpoint)
     data_set = load_data_set(options.data)
-    samples = open_split(data_set, options.split, list(options.include) or ["*"])
+    samples = open_scored(card.model.task, data_set, options.split, list(options.include) or ["*"])
     if options.split == "train" and not options.include:
         raise InputError("int8 calibrates on the train split; to score frames of it, name them with --include")
     # torch takes seconds: what was given has been read
@@ -163,7 +177,9 @@ def int8(options: Int8Options) -> None:
     if options.json:
         show_json({"rows": rows})
     else:
-        show_table(rows, INT8_COLUMNS)
+        metric = metric_by(rows[0].figures)
+        figure = {f"figures.{metric.figure}": metric.columns[metric.figure]}
+        show_table(rows, {"int8": ("in INT8", "")} | figure | INT8_COLUMNS)
 
 
 ablate = Verbs(

@@ -22,8 +22,10 @@ from edgeprune.cli.owning import own
 from edgeprune.cli.run import RunOptions, run_camera, show_summary
 from edgeprune.cli.show import show_json
 from edgeprune.cli.verb import verb
+from edgeprune.evaluate.accuracy import metric_of
 from edgeprune.evaluate.bench import BenchResult
 from edgeprune.evaluate.graphs import AUTO
+from edgeprune.evaluate.tasks import METRICS
 
 logger = logging.getLogger(__name__)
 
@@ -98,9 +100,12 @@ def auto_against_dense(result: BenchResult) -> str:
     """What the demo is about, in a line: what a run gains over dense FP32, and what that costs."""
     rows = {row.bucket: row for row in result.rows}
     auto, dense = rows[AUTO], rows[DENSE]
+    metric = metric_of(dense.figures)
+    assert metric is not None  # it was scored
+    scores = [row.figures[metric.figure] for row in (auto, dense)]
     return (
-        f"auto: {auto.speedup_vs_dense_fp32:.2f} times as fast as dense FP32; mIoU {auto.figures['miou']:.4f} against "
-        f"{dense.figures['miou']:.4f} on {SCORED} scenes"
+        f"auto: {auto.speedup_vs_dense_fp32:.2f} times as fast as dense FP32; {metric.called()} {scores[0]:.4f} against "
+        f"{scores[1]:.4f} on {SCORED} scenes"
     )
 
 
@@ -116,7 +121,8 @@ def run_and_measure(bundle: Bundle, out: Path, as_json: bool) -> None:
         raise KeyboardInterrupt
     if outcome.failure:
         raise outcome.failure
-    logger.info(f"3 of 3: measuring. mIoU on {SCORED} scenes, then {ROUNDS} rounds of time")
+    figure = METRICS[bundle.manifest.task].called()
+    logger.info(f"3 of 3: measuring. {figure} on {SCORED} scenes, then {ROUNDS} rounds of time")
     options = BenchOptions(rounds=ROUNDS, frames=10, data=DATA)
     result = measure(bundle, options, scored=SCORED, precisions=["int8"])
     paths = write_bench(result, out)
@@ -134,7 +140,7 @@ def run_and_measure(bundle: Bundle, out: Path, as_json: bool) -> None:
         "",
         *(f"{line}." for line in (*about_bench(result), against)),
         "",
-        "![mIoU against latency](bench.png)",
+        f"![{figure} against latency](bench.png)",
         "",
         "The run: `run.json` (summary), `frames.csv` (a row per frame), `overlay.mp4`.",
         "",

@@ -4,11 +4,14 @@ import logging
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from edgeprune.base.ending import ending, held
@@ -22,13 +25,16 @@ from edgeprune.cli.show import show_json
 from edgeprune.cli.verb import verb
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.region import Region
-from edgeprune.pruning.token_pictures import Selection, draw_heat, draw_selection
+from edgeprune.pruning.token_pictures import Selection, draw_heat, draw_selection, outline_of, outlined
 from edgeprune.quantize.calib import read_calib
 from edgeprune.runtime.cameras import Frame, camera_files, open_source
 from edgeprune.runtime.engines.engine import UInt8
 from edgeprune.runtime.sinks.encode import VideoWriter
 from edgeprune.runtime.sinks.film import FilmTimes
+from edgeprune.runtime.tasks import find_task
+from edgeprune.runtime.tasks.outlines import draw_things
 from edgeprune.runtime.tasks.overlay import Overlay
+from edgeprune.runtime.tasks.things import Thing
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +51,7 @@ class ShowOptions:
     out: Path = option(
         "--out",
         default=Path("out/tokens.png"),
-        help="A picture of every decision (.png) or a clip (.mp4) of the classes beside the blocks that each token took.",
+        help="A picture of every decision (.png), or a clip (.mp4) of what is found beside the blocks that each token took.",
     )
     json: bool = json_option()
 
@@ -102,12 +108,14 @@ def show(options: ShowOptions) -> None:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A frame at the model's input size, its classes over it, what the policy decided, and the share of tokens over blocks."""
+    """A frame at the model's input size, its classes or its things over it, what the policy decided, the share of tokens over
+    blocks, and the outlines of the things, where the model finds some."""
 
     image_HW3: UInt8
-    classes_HW3: UInt8
+    found_HW3: UInt8
     selection: Selection
     share: float
+    outline_HW: npt.NDArray[np.bool_] | None = None
 
 
 class Painter:
@@ -133,21 +141,41 @@ class Painter:
 
     def look(self, frame: Frame) -> Drawn:
         """The decisions on a frame."""
-        from edgeprune.pruning.one_frame import select_tokens
+        from edgeprune.pruning.one_frame import label_map_of, predict, selection_of
 
         image_HW3 = self._fit.fit(frame.image_HW3)
-        selection, label_hw = select_tokens(self._model, image_HW3, self._thresholds)
-        share = selection.token_share(self.depth)
         height, width = image_HW3.shape[:2]
-        label_HW = label_hw.repeat(height // label_hw.shape[0], 0).repeat(width // label_hw.shape[1], 1)
+        prediction = predict(self._model, image_HW3, self._thresholds)
+        selection = selection_of(self._model, prediction.masked)
+        share = selection.token_share(self.depth)
         about = f"{self._card.name}, {self._card.policy.name}: {share:.0%} of the tokens"
-        return Drawn(image_HW3, self._overlay.draw(image_HW3, label_HW, about), selection, share)
+        things = self._things(prediction.raw, height, width)
+        if things is None:
+            label_hw = label_map_of(self._model, prediction.raw)
+            label_HW = label_hw.repeat(height // label_hw.shape[0], 0).repeat(width // label_hw.shape[1], 1)
+            return Drawn(image_HW3, self._overlay.draw(image_HW3, label_HW, about), selection, share)
+        layout = self._overlay.layout(height, width)
+        layer = partial(draw_things, things=things, palette=self._card.palette, layout=layout)
+        outline_HW = outline_of((thing.mask_HW for thing in things), (height, width))
+        return Drawn(image_HW3, self._overlay.draw_over(image_HW3, about, [layer]), selection, share, outline_HW)
+
+    def _things(self, raw: Any, height: int, width: int) -> tuple[Thing, ...] | None:
+        """What the model found in a frame of its input's size; None: its task finds no things."""
+        from edgeprune.pruning.one_frame import outputs_of
+
+        head, inside = self._model.head, self._model.inside
+        stride = head.label_stride
+        inside_hw = None if inside is None else inside.region.pixels(height // stride, width // stride)
+        task = find_task(self._card.model.task)
+        return task.find_things(outputs_of(head, raw), self._card.names, self._fit, (height, width), inside_hw)
 
 
 def draw_picture(out: Path, painter: Painter, frame: Frame) -> float:
     """Writes a picture of every decision on a frame; returns the share of tokens."""
     drawn = painter.look(frame)
-    picture = draw_selection(drawn.image_HW3, drawn.classes_HW3, drawn.selection, painter.depth)
+    picture = draw_selection(
+        drawn.image_HW3, drawn.found_HW3, drawn.selection, painter.depth, outline_HW=drawn.outline_HW
+    )
     with write_atomic(out, "a picture") as partial:
         Image.fromarray(picture).save(partial, "PNG" if out.suffix == ".png" else "JPEG")
     return drawn.share
@@ -173,7 +201,7 @@ def draw_clip(out: Path, painter: Painter, frames: Iterable[Frame], times: FilmT
             drawn = painter.look(frame)
             shares.append(drawn.share)
             heat_HW3 = draw_heat(drawn.image_HW3, drawn.selection, painter.depth)
-            picture = np.hstack((drawn.classes_HW3, heat_HW3))
+            picture = np.hstack((drawn.found_HW3, outlined(heat_HW3, drawn.outline_HW)))
             writer = writer or VideoWriter(out, times.fps, *picture.shape[:2])
             with held():
                 writer.write(picture, times(frame))

@@ -84,6 +84,12 @@ def open_split(
     return samples.with_things() if things else samples
 
 
+def tells_things_apart(data_set: DataSet, split: str) -> bool:
+    """Whether the labels of a split tell the things of a class from each other. Raises InputError: no such split."""
+    spec = spec_of(data_set, split)
+    return isinstance(spec, FolderSplit) and spec.format in OUTLINED
+
+
 def _check_outlined(data_set: DataSet, split: str, spec: FolderSplit | StreetSplit) -> None:
     """Raises InputError where labels do not tell the things of a class from each other."""
     if isinstance(spec, StreetSplit):

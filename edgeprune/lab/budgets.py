@@ -6,41 +6,40 @@ of the time.
 Budgets lie evenly by ratio from 1.1 times what the smallest bucket takes, fit included, to what `full` takes. Every frame asks
 for `full`, so that the budget alone decides; after a larger bucket the smallest one's tail runs too, on the same trunk: a
 frame in which the smallest was late, or would have been, is no fault of the choice, and is left out of `held`. Every bucket
-answers every frame once, alone; the mIoU of a budget is that of these answers, each frame's of the bucket that it got. With the
-101 frames of CamVid's val, at 60 ms, it takes about four minutes an engine.
+answers every frame once, alone; the mIoU of a budget, or the figure of another task, is that of these answers, each frame's of
+the bucket that it got. With the 101 frames of CamVid's val, at 60 ms, it takes about four minutes an engine.
 """
 
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
 import click
 import numpy as np
-import numpy.typing as npt
 
+from edgeprune.base.errors import choose
 from edgeprune.base.exit_code import run_click
-from edgeprune.base.table import render_table, write_csv
+from edgeprune.base.table import INLINE, render_table, write_csv
 from edgeprune.bundle import Bundle, open_bundle
-from edgeprune.data import Sample, open_split, spread
+from edgeprune.data import Sample, spread
 from edgeprune.data.datasets import DataSet, load_data_set
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.evaluate.confusion import ConfusionMatrix
-from edgeprune.evaluate.tasks.semantic import check_classes
+from edgeprune.evaluate.accuracy import open_scored
+from edgeprune.evaluate.tasks import METRICS, Metric
+from edgeprune.evaluate.tasks.metric import Columns, KeptAnswers, check_classes
 from edgeprune.runtime.budget.kept import longest_run
 from edgeprune.runtime.budget.start import start_governor
 from edgeprune.runtime.budget.wanted import Budget
 from edgeprune.runtime.engines import Session
-from edgeprune.runtime.engines.engine import UInt8
+from edgeprune.runtime.engines.engine import Outputs, UInt8
 from edgeprune.runtime.preparing import require_engine
 from edgeprune.runtime.row import milliseconds
-
-Counts = npt.NDArray[np.int64]
 
 TYPED = "python -m edgeprune.lab.budgets"
 LEAST = 1.1  # times the smallest bucket's median
@@ -64,9 +63,7 @@ COLUMNS = {
     "held": ("held in %", ".1f"),
     "longest_over": ("over in a row", ""),
     "tokens": ("tokens %", ".0f"),
-    "miou": ("mIoU", ".4f"),
-    "buckets": ("buckets", ""),
-}
+}  # then the figure of the bundle's task, and the buckets
 
 
 @dataclass(frozen=True)
@@ -79,6 +76,7 @@ class BudgetRow:
         held: of those, the share that were, in hundredths; None for a bucket.
         longest_over: the most of those in a row that were not.
         tokens: in hundredths of the dense model's.
+        figures: that of the bundle's task by its name, 0 to 1; None where nothing was scored.
         buckets: how many frames each had.
     """
 
@@ -92,37 +90,42 @@ class BudgetRow:
     held: float | None
     longest_over: int | None
     tokens: float
-    miou: float | None
+    figures: Mapping[str, float | None] = field(metadata=INLINE)
     buckets: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class Frames:
-    """Labelled frames, as they are and fitted to the input."""
+    """Labelled frames, and what graphs of all buckets and engines answered to them: `kept` answers, by the task's `metric`."""
 
     data_set: DataSet
     preprocess: Preprocess
     samples: list[Sample]
+    metric: type[Metric]
+    answers: KeptAnswers
+    kept: int = 0
 
     @classmethod
     def of(cls, bundle: Bundle, data: str, count: int | None) -> "Frames":
-        data_set = load_data_set(data)
-        samples = open_split(data_set, "val")
-        return cls(data_set, Preprocess.of(bundle.manifest), [samples[index] for index in spread(len(samples), count)])
+        data_set, manifest = load_data_set(data), bundle.manifest
+        metric = choose(METRICS, manifest.task, "task")
+        samples = open_scored(manifest.task, data_set, "val")
+        picked = [samples[index] for index in spread(len(samples), count)]
+        return cls(data_set, Preprocess.of(manifest), picked, metric, metric.answers(manifest, data_set))
 
-    def confusion(self, label_hw: UInt8, label_HW: UInt8) -> Counts:
-        """Labels (rows) and predictions of one frame's pixels."""
-        matrix = ConfusionMatrix(len(self.data_set.names), self.data_set.ignore_index)
-        matrix.update(self.preprocess.back(label_hw, *label_HW.shape), label_HW)
-        return matrix.counts_CC
+    def keep(self, outputs: Outputs, sample: Sample) -> int:
+        """Keeps an answer; its place among `answers`."""
+        self.answers.add(outputs, sample)
+        self.kept += 1
+        return self.kept - 1
 
 
 class Run:
-    """What was seen of one budget, or bucket."""
+    """What was seen of one budget, or bucket; `places`: of the answers to its frames."""
 
     def __init__(self, frames: Frames):
         self.frames = frames
-        self.counts_FCC: list[Counts] = []  # of labels and predictions
+        self.places: list[int] = []
         self.latency_ms: list[float] = []
         self.smallest_ms: list[float] = []
         self.buckets: list[str] = []
@@ -147,15 +150,9 @@ class Run:
             None if limit_ms is None or not over_J else 100 * (1 - sum(over_J) / len(over_J)),
             None if limit_ms is None else longest_run(np.array(over_J, bool)),
             100 * sum(layers) / len(layers) / all_layers,
-            self._miou(),
+            {self.frames.metric.figure: self.frames.answers.figure_of(self.places)},
             ", ".join(f"{name} {count}" for name, count in sorted(Counter(self.buckets).items())),
         )
-
-    def _miou(self) -> float:
-        data_set = self.frames.data_set
-        matrix = ConfusionMatrix(len(data_set.names), data_set.ignore_index)
-        matrix.counts_CC += sum(self.counts_FCC, start=np.zeros_like(matrix.counts_CC))
-        return matrix.miou
 
 
 def study_engine(bundle: Bundle, engine: str, frames: Frames, budgets: int, passes: int) -> Iterator[BudgetRow]:
@@ -175,10 +172,9 @@ def study_engine(bundle: Bundle, engine: str, frames: Frames, budgets: int, pass
             for limit_ms in np.geomspace(least_ms, most_ms, budgets):
                 with busy(load == BESIDE):
                     run = run_budget(session, buckets, size, frames, float(limit_ms), passes)
-                answers = [
-                    fixed[bucket].counts_FCC[each % len(frames.samples)] for each, bucket in enumerate(run.buckets)
+                run.places = [
+                    fixed[bucket].places[each % len(frames.samples)] for each, bucket in enumerate(run.buckets)
                 ]
-                run.counts_FCC = answers
                 yield run.row(bundle, engine, load, f"{limit_ms:.1f}ms", float(limit_ms))
 
 
@@ -192,7 +188,7 @@ def run_bucket(session: Session, frames: Frames, name: str) -> Run:
         run.latency_ms.append(milliseconds(start_ns, time.monotonic_ns()))
         run.smallest_ms.append(run.latency_ms[-1])
         run.buckets.append(name)
-        run.counts_FCC.append(frames.confusion(outputs["labels"], sample.label_HW))
+        run.places.append(frames.keep(outputs, sample))
     return run
 
 
@@ -240,6 +236,12 @@ def busy(wanted: bool) -> Iterator["subprocess.Popen[bytes] | None"]:
             process.wait()
 
 
+def columns_of(metric: type[Metric]) -> Columns:
+    """Of a table, with the figure of the bundle's task."""
+    figure = {f"figures.{metric.figure}": metric.columns[metric.figure]}
+    return COLUMNS | figure | {"buckets": ("buckets", "")}
+
+
 def summary(rows: list[BudgetRow]) -> Iterator[str]:
     """Of each engine and load a line: all its budgets together."""
     judged = [(row, row.judged, row.held) for row in rows if row.judged is not None and row.held is not None]
@@ -279,7 +281,7 @@ def main(
     ]
     if out:
         write_csv(out, rows)
-    click.echo(render_table(rows, COLUMNS))
+    click.echo(render_table(rows, columns_of(labelled.metric)))
     for line in summary(rows):
         click.echo(line)
 

@@ -19,12 +19,15 @@ import click
 import numpy as np
 import numpy.typing as npt
 
+from edgeprune.base.errors import choose
 from edgeprune.base.exit_code import run_click
 from edgeprune.base.table import render_table
 from edgeprune.bundle import Bundle, open_bundle
+from edgeprune.data import Sample
 from edgeprune.evaluate.confusion import ConfusionMatrix
 from edgeprune.lab.budgets import Frames, fitted
 from edgeprune.runtime.budget.start import measure_costs
+from edgeprune.runtime.engines.engine import Outputs
 from edgeprune.runtime.preparing import require_engine
 
 TYPED = "python -m edgeprune.lab.lending"
@@ -93,12 +96,24 @@ def answer_all(bundle: Bundle, engine: str, frames: Frames) -> Answers:
         needs, counts = [], []
         for sample in frames.samples:
             needs.append(session.start(fitted(frames, sample)))
-            counts.append([frames.confusion(session.finish(name)["labels"], sample.label_HW) for name in names])
+            counts.append([confusion(frames, session.finish(name), sample) for name in names])
     finally:
         session.close()
     cost_B = np.array([median(trunk_ms) + median(tails_ms[name]) for name in names])
     first_B = np.array([bundle.bucket(name).first for name in names])
     return Answers(np.array(needs), np.array(counts), cost_B, first_B, names)
+
+
+def confusion(frames: Frames, outputs: Outputs, sample: Sample) -> npt.NDArray[np.int64]:
+    """Labels (rows) and predictions of one frame's pixels.
+
+    Raises:
+        InputError: the bundle gives no labels.
+    """
+    label_hw = choose(outputs, "labels", "output of a graph:")
+    matrix = ConfusionMatrix(len(frames.data_set.names), frames.data_set.ignore_index)
+    matrix.update(frames.preprocess.back(label_hw, *sample.label_HW.shape), sample.label_HW)
+    return matrix.counts_CC
 
 
 def lend(

@@ -2,9 +2,9 @@
 
     python -m edgeprune.lab.things camvid street street-hd
 
-Things are the connected components (8 neighbours) of a class's pixels, in labels resized to 360x480 by nearest, of 12 pixels or
-more. Heights and feet (the lowest pixel) are in hundredths of the frame's height: quartiles, and what one thing in ten is under
-or over.
+Where labels tell things apart (COCO, YOLO) they are counted one by one, of other labels and classes the connected components (8
+neighbours) of a class's pixels; resized to 360x480 by nearest, of 12 pixels or more. Heights and feet (the lowest pixel) are in
+hundredths of the frame's height: quartiles, and what one thing in ten is under or over.
 """
 
 import sys
@@ -18,8 +18,11 @@ import numpy.typing as npt
 from edgeprune.base.exit_code import run_click
 from edgeprune.base.table import render_table
 from edgeprune.data import open_split, spread
+from edgeprune.data.classes import thing_classes
 from edgeprune.data.datasets import load_data_set
+from edgeprune.data.instances import Instances, box_of
 from edgeprune.data.nearest import LabelMap, resize_nearest
+from edgeprune.data.split import tells_things_apart
 from edgeprune.evaluate.components import connected_components
 from edgeprune.evaluate.small_things import SMALL_PX
 
@@ -64,19 +67,37 @@ def boxes(mask_HW: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     return np.stack((foot_K - top_K, foot_K, components.area_K), axis=1)[kept_K]
 
 
+def outlined_boxes(things: Instances, class_id: int) -> npt.NDArray[np.int64]:
+    """As `boxes`, (T, 3), of each thing of a class that the labels tell apart, crowds left out."""
+    found = []
+    for index in np.flatnonzero((things.classes_I == class_id) & ~things.crowd_I).tolist():
+        mask_HW = things.mask(index)
+        box, pixels = box_of(mask_HW), int(np.count_nonzero(mask_HW))
+        if box is not None and pixels >= LEAST_PIXELS:
+            _, top, _, bottom = box
+            found.append((bottom - top, bottom, pixels))
+    return np.array(found, np.int64).reshape(-1, 3)
+
+
 def count_things(name: str, split: str, frames: int, classes: list[str]) -> Iterator[Things]:
     """A row of each class, over so many frames of a split."""
     data_set = load_data_set(name)
-    samples = open_split(data_set, split)
-    picked = spread(len(samples), frames)
+    samples = open_split(data_set, split, things=tells_things_apart(data_set, split))
+    picked, told_apart = spread(len(samples), frames), thing_classes(data_set)
     shares = np.zeros(len(classes))
     found: list[list[npt.NDArray[np.int64]]] = [[] for _ in classes]
     for index in picked:
-        label_HW: LabelMap = resize_nearest(samples[index].label_HW, HEIGHT, WIDTH)
+        sample = samples[index]
+        label_HW: LabelMap = resize_nearest(sample.label_HW, HEIGHT, WIDTH)
+        things = None if sample.things is None else sample.things.resized(HEIGHT, WIDTH)
         for place, thing in enumerate(classes):
-            mask_HW = label_HW == data_set.names.index(thing)
+            class_id = data_set.names.index(thing)
+            mask_HW = label_HW == class_id
             shares[place] += mask_HW.mean()
-            found[place].append(boxes(mask_HW))
+            if things is not None and class_id in told_apart:
+                found[place].append(outlined_boxes(things, class_id))
+            else:
+                found[place].append(boxes(mask_HW))
     for thing, share, each in zip(classes, shares, found, strict=True):
         height_T, foot_T, pixels_T = np.concatenate(each).T
         yield Things(

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from edgeprune.model.heads.head import Head, Raw
 from edgeprune.model.inside import Inside
-from edgeprune.model.network import Network
+from edgeprune.model.network import Network, Prediction
+from edgeprune.model.policy import Masked
 from edgeprune.pruning.selection import select_over
 from edgeprune.pruning.token_pictures import Selection
-from edgeprune.runtime.engines.engine import UInt8
+from edgeprune.runtime.engines.engine import Outputs, UInt8
 from edgeprune.runtime.tasks.semantic import NO_CLASS
 
 
@@ -23,12 +25,22 @@ def select_tokens(model: Network, frame_HW3: UInt8, thresholds: Sequence[float] 
     Args:
         thresholds: what gates are cut at, as a run does; None: the best tokens at the target ratios stay.
     """
-    policy = model.policy
-    select = None if thresholds is None or not policy.gated else select_over(thresholds)
+    prediction = predict(model, frame_HW3, thresholds)
+    return selection_of(model, prediction.masked), label_map_of(model, prediction.raw)
+
+
+def predict(model: Network, frame_HW3: UInt8, thresholds: Sequence[float] | None) -> Prediction:
+    """What the training form says of a frame of the model's input size, a batch of one; `thresholds`: see `select_tokens`."""
+    select = None if thresholds is None or not model.policy.gated else select_over(thresholds)
     with torch.no_grad():
         image_13HW = torch.from_numpy(np.array(frame_HW3)).permute(2, 0, 1)[None].float()
-        prediction = model.eval()(image_13HW, select)
-    masked = prediction.masked
+        prediction: Prediction = model.eval()(image_13HW, select)
+    return prediction
+
+
+def selection_of(model: Network, masked: Masked) -> Selection:
+    """The policy's decisions on the only frame of a batch, on the grid of the whole frame."""
+    policy = model.policy
     tokens = policy.tokens
     keep_GN = np.zeros((0, tokens), bool)
     if masked.keep_GBN:
@@ -45,11 +57,23 @@ def select_tokens(model: Network, frame_HW3: UInt8, thresholds: Sequence[float] 
         blocks_N += here_N
     before = [gate + 1 for gate in policy.gated]
     selection = Selection(model.grid, before, keep_GN, blocks_N, groups_GN)
-    label_HW = model.label_map(prediction.raw).to(torch.uint8).numpy()
+    return selection if model.inside is None else in_frame(selection, model.inside)
+
+
+def label_map_of(model: Network, raw: Raw) -> UInt8:
+    """The class of each pixel of the only frame of a batch; see `select_tokens`."""
+    label_HW = model.label_map(raw).to(torch.uint8).numpy()
     if model.inside is not None:
-        selection = in_frame(selection, model.inside)
         label_HW = np.where(model.inside.region.pixels(*label_HW.shape), label_HW, NO_CLASS)
-    return selection, label_HW
+    return label_HW
+
+
+def outputs_of(head: Head, raw: Raw) -> Outputs:
+    """What a graph gives of the only frame of a batch, by name: whole numbers as bytes, others in FP32."""
+    found = zip(head.outputs, head.decide(raw), strict=True)
+    return {
+        name: (each.float() if each.is_floating_point() else each.to(torch.uint8)).cpu().numpy() for name, each in found
+    }
 
 
 def in_frame(selection: Selection, inside: Inside) -> Selection:

@@ -22,6 +22,7 @@ from edgeprune.base.machine import describe_machine
 from edgeprune.base.reading import ROOT
 from edgeprune.base.table import write_csv, write_json
 from edgeprune.evaluate.plot import new_figure, save, style
+from edgeprune.evaluate.tasks import METRICS as OF_TASKS
 from edgeprune.train.recipe import Recipe
 
 logger = logging.getLogger(__name__)
@@ -29,7 +30,8 @@ logger = logging.getLogger(__name__)
 RECIPE, ENVIRONMENT, METRICS, CURVES = "recipe.yaml", "environment.json", "metrics.csv", "curves.png"
 COLOURS = ("#3b6fb6", "#d1602b", "#4c9a6a", "#8a5fa8", "#b8912c", "#555555")  # of phases, in turn
 
-FIGURES = {"miou": "mIoU", "mask_ap": "mask AP"}  # of validations, by the names that rows have them under
+# of validations, by the names that rows have them under
+FIGURES = {metric.figure: metric.called() for metric in OF_TASKS.values()}
 
 Rows = Sequence[Mapping[str, float]]
 

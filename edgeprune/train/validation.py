@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,11 +16,14 @@ from torch import Tensor
 from edgeprune.base.errors import InputError
 from edgeprune.data import Sample, Samples, open_split, spread
 from edgeprune.data.datasets import DataSet, load_data_set
+from edgeprune.data.nearest import resize_nearest
 from edgeprune.data.preprocess import Preprocess
+from edgeprune.evaluate.confusion import ConfusionMatrix
 from edgeprune.evaluate.metrics import Scores
 from edgeprune.model.network import Network
-from edgeprune.model.policy import Select
+from edgeprune.model.policy import Masked, Select
 from edgeprune.pruning.selection import select_top
+from edgeprune.runtime.engines.engine import Outputs
 from edgeprune.train.recipe import Validation
 
 if TYPE_CHECKING:
@@ -57,6 +60,9 @@ def score(
     Args:
         select: how gates decide; None keeps the best tokens at the target ratios.
         boundaries: measure the boundary F and small things too, at the model's input size; a tenth of a second a frame.
+
+    Raises:
+        InputError: no label has a class; or a model that gives no class for each pixel.
     """
     device = next(model.parameters()).device
     metric = _jaccard(data_set).to(device)
@@ -71,6 +77,11 @@ def score(
         for images_B3HW, labels_BHW in batches(fitted, batch):
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 prediction = model(images_B3HW.to(device), select)
+            if not isinstance(prediction.raw, Tensor):
+                raise InputError(
+                    f"mIoU is of classes of pixels, and the model's task is {model.spec.task}; score it by its own figure: "
+                    "`edgeprune ablate selection`, or build it and type `edgeprune eval`"
+                )
             classes_BHW = upscale_labels(prediction.raw.argmax(dim=1), labels_BHW.shape[-2:])
             metric.update(classes_BHW, labels_BHW.to(device))
             if boundaries:
@@ -79,10 +90,7 @@ def score(
             for index in labels_BHW.unique().tolist():
                 if index < len(seen):
                     seen[index] = True
-            shares_GB = [keep_BN.float().mean(dim=-1).tolist() for keep_BN in prediction.masked.keep_GBN]
-            processed += [
-                model.policy.schedule.relative_token_layers(shares_G) for shares_G in zip(*shares_GB, strict=True)
-            ]
+            processed += token_shares(model, prediction.masked)
     if not seen.any():
         raise InputError(
             f"no pixel of {len(chosen)} labels of data set {data_set.name!r} is of a class; see `edgeprune data lint`"
@@ -91,10 +99,38 @@ def score(
     return Score(
         miou=float(per_class[seen].mean()),
         per_class=[float(value) if present else float("nan") for value, present in zip(per_class, seen, strict=True)],
-        tokens=sum(processed) / len(processed) if processed else 1.0,
+        tokens=mean_share(processed),
         boundary_f=result["boundary_f"],
         small_things_miou=result["small_things_miou"],
     )
+
+
+def token_shares(model: Network, masked: Masked) -> list[float]:
+    """Of each frame of a batch the tokens processed over all blocks, as a share of the dense model's; none: no decisions."""
+    shares_GB = [keep_BN.float().mean(dim=-1).tolist() for keep_BN in masked.keep_GBN]
+    return [model.policy.schedule.relative_token_layers(shares_G) for shares_G in zip(*shares_GB, strict=True)]
+
+
+def mean_share(shares: list[float]) -> float:
+    """Over all frames; every token where nothing was decided."""
+    return sum(shares) / len(shares) if shares else 1.0
+
+
+class LabelsAtInput:
+    """mIoU of graphs' label maps at the input's size, where `score` compares those of the network."""
+
+    def __init__(self, preprocess: Preprocess, data_set: DataSet) -> None:
+        self._preprocess, self._ignore_index = preprocess, data_set.ignore_index
+        self._confusion = ConfusionMatrix(len(data_set.names), data_set.ignore_index)
+
+    def add(self, outputs: Outputs, sample: Sample) -> None:
+        """Adds a frame; `sample`: at its own size."""
+        label_HW = self._preprocess.fit_label(sample.label_HW, self._ignore_index)
+        self._confusion.update(resize_nearest(outputs["labels"], *label_HW.shape), label_HW)
+
+    def result(self) -> dict[str, Any]:
+        """`miou`; nan where no pixel is of a class."""
+        return {"miou": self._confusion.miou}
 
 
 @contextmanager

@@ -10,10 +10,13 @@ from PIL import Image
 
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.selection import CalibrationFrames
+from edgeprune.lab.ablate.int8 import Int8Row
 from edgeprune.model.checkpoint import save
 from edgeprune.quantize.calibrate import calibration_frames
 from tests import models
 from tests.cli.conftest import Type
+from tests.export import instances
+from tests.train import rectangles
 
 
 @pytest.fixture
@@ -85,3 +88,48 @@ def test_detail_shows_boundaries_classes_and_what_returns(edgeprune: Type, drive
     assert said.code == 0
     for head in ("boundary F", "bicyclis", "of them let go before", "uniform"):
         assert head in said.out
+
+
+def test_rows_have_the_keys_that_they_always_had(edgeprune: Type, drives: str, checkpoint: Path) -> None:
+    words = ("ablate", "selection", checkpoint, "--data", drives, "--frames", 2, "--seeds", 1)
+    plain, detailed = (json.loads(edgeprune(*words, *more, "--json").out) for more in ([], ["--detail"]))
+    keys = ["selection", "seed", "tokens", "miou"]
+    assert [list(row) for row in plain["rows"]] == [keys] * 6
+    assert [list(row) for row in detailed["rows"]] == [[*keys, "boundary_f", "per_class_iou"]] * 6
+    assert list(detailed["rows"][0]["per_class_iou"]) == models.STREET.names
+    assert list(detailed) == ["rows", "depth_is_worth_points", "random_mean", "decisions"]
+    said = edgeprune(*words)
+    assert said.out.splitlines()[0].split() == ["selection", "seed", "tokens", "mIoU"]
+    assert "points of mIoU" in said.out.splitlines()[-1] and "mIoU" in said.err
+
+
+def test_things_are_judged_by_average_precision(edgeprune: Type, tmp_path: Path, drives: str) -> None:
+    pytest.importorskip("faster_coco_eval", reason="needs faster-coco-eval: pip install 'edgeprune[coco]'")
+    checkpoint, card = tmp_path / "things.safetensors", rectangles.things_card()
+    save(checkpoint, card, instances.model(card).state_dict())
+    words = ("ablate", "selection", checkpoint, "--seeds", 1, "--data")
+    data = rectangles.write_coco(tmp_path / "coco")
+    said = edgeprune(*words, data, "--frames", 2)
+    assert said.code == 0, said.err
+    heads = said.out.splitlines()[0].split()
+    assert heads[:5] == ["selection", "seed", "tokens", "mask", "AP"] and "APs" in heads and "box" in heads
+    assert said.out.splitlines()[-1].endswith("points of mask AP") and "learned: mask AP" in said.err
+    said = edgeprune(*words, data, "--frames", 2, "--detail")
+    assert "boundary F" not in said.out and "plate" in said.out and "of them let go before" in said.out
+    [first, *_] = json.loads(edgeprune(*words, data, "--frames", 2, "--detail", "--json").out)["rows"]
+    assert first["per_class_mask_ap"].keys() == {"box", "plate"} and 0 <= first["mask_ap"] <= 1
+    said = edgeprune(*words, drives)
+    assert said.code == 2 and "label maps, which tell no thing of a class from the next" in said.err
+
+
+def test_int8_shows_the_figure_of_the_task(
+    edgeprune: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drives: str, checkpoint: Path
+) -> None:
+    for figure, shown in (("miou", "mIoU"), ("mask_ap", "mask AP")):
+        rows = [Int8Row("none: float", {figure: 0.5}, 0.0, None, None)]
+        monkeypatch.setattr("edgeprune.lab.ablate.ablate_int8", lambda *_, rows=rows: rows)
+        said = edgeprune("ablate", "int8", checkpoint, "--data", drives)
+        assert said.out.splitlines()[0].split("  ")[0] == "in INT8" and shown in said.out.splitlines()[0]
+        assert said.out.splitlines()[2].split() == ["none:", "float", "0.5000", "0.00", "-", "-"]
+        content = json.loads(edgeprune("ablate", "int8", checkpoint, "--data", drives, "--json").out)
+        assert list(content["rows"][0]) == ["int8", figure, "lost_points", "agreement", "agreement_by_gate"]

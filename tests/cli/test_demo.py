@@ -1,6 +1,7 @@
 """`demo` on a bundle whose answers are known: what it says, what it keeps where it is stopped, what a second one takes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from edgeprune.export import inputs
 from tests import bundles
 from tests.cli.conftest import Type
 from tests.cli.test_verbs import write_data_set
+from tests.results import bench_result, bench_row
 
 pytest.importorskip("av", reason="needs PyAV: pip install 'edgeprune[video]'")
 BUNDLE = Path("out/demo/bundle")
@@ -125,3 +127,10 @@ def test_a_run_without_a_bundle_is_told_of_the_demos(edgeprune: Type, build: Bui
         assert said.code == 2 and said.err.endswith(f", but the demo has built one; type {typed}\n")
         assert len(said.err.splitlines()) == 1
     assert edgeprune("run", "--frames", 1, *typed.split()).code == 0
+
+
+def test_the_line_names_the_figure_of_the_task() -> None:
+    rows = [replace(bench_row("graph", bucket, "int8", 1.0), figures={"mask_ap": 0.25}) for bucket in ("auto", "dense")]
+    assert module.auto_against_dense(bench_result(rows)).endswith(
+        "times as fast as dense FP32; mask AP 0.2500 against 0.2500 on 16 scenes"
+    )

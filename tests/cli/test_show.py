@@ -14,11 +14,13 @@ from edgeprune.model.checkpoint import save
 from edgeprune.pruning.methods import POLICIES
 from edgeprune.pruning.one_frame import select_tokens
 from edgeprune.pruning.selection import select_top
+from edgeprune.pruning.token_pictures import OUTLINE_RGB, draw_heat, outlined
 from edgeprune.quantize.loading import load
 from edgeprune.runtime.cameras import open_source
 from tests import models
 from tests.cli.conftest import Type
 from tests.cli.test_bad_input import assert_one_line
+from tests.export import instances
 from tests.runtime.cameras.test_played import write as write_video
 
 STREET = "synthetic://street?seed=3&height=64&width=96"
@@ -38,6 +40,7 @@ def test_every_policy_can_be_looked_at(policy: str) -> None:
     assert label_hw.shape == (32, 48)
     assert len(selection.keep_GN) == len(selection.before) == len(model.policy.gated)
     assert selection.blocks_N.min() >= 0 and selection.blocks_N.max() <= model.spec.depth
+    assert selection.processed(model.spec.depth).sum(0).tolist() == selection.blocks_N.tolist()
     if selection.groups_GN is not None:  # one token stands for each group, where none leaves early
         for gate, (keep_N, groups_N) in enumerate(zip(selection.keep_GN, selection.groups_GN, strict=True)):
             standing = sorted(groups_N[keep_N].tolist())
@@ -66,6 +69,7 @@ def test_outside_a_region_no_block_sees_a_token() -> None:
         assert not keep_N[:12].any() and keep_N[12:].any()
         assert set(groups_N[:12].tolist()) == {-1} and groups_N[12:].min() >= 0
     assert selection.blocks_N[:12].max() == 0 and selection.blocks_N[12:].min() >= 2
+    assert selection.processed(4).sum(0).tolist() == selection.blocks_N.tolist()
     merged, third, fourth = (int(keep_N.sum()) for keep_N in selection.keep_GN)
     assert selection.token_share(4) == pytest.approx((2 * merged + third + fourth) / (4 * models.N))
 
@@ -161,3 +165,33 @@ def test_bad_input(edgeprune: Type, checkpoint: Path, words: list[str], message:
     said = edgeprune("show", checkpoint, *words)
     assert said.code == 2 and message in said.err
     assert list(Path().iterdir()) == []
+
+
+def test_things_are_outlined_over_the_tokens(edgeprune: Type, tmp_path: Path) -> None:
+    path, card = tmp_path / "things.safetensors", instances.card(depth=3)
+    save(path, card, instances.model(card).state_dict())
+    frame = next(iter(open_source(STREET)))
+    drawn = tokens.Painter(path, None).look(frame)
+    assert drawn.outline_HW is not None and 0 < drawn.outline_HW.mean() < 0.9  # it takes something for a thing
+    edges_HW3 = outlined(draw_heat(drawn.image_HW3, drawn.selection, 3), drawn.outline_HW)
+    assert (edges_HW3[drawn.outline_HW] == OUTLINE_RGB).all() and not (edges_HW3[~drawn.outline_HW] == 255).all()
+    said = edgeprune("show", path, "--camera", STREET, "--out", "things.png")
+    assert said.code == 0, said.err
+    with_lines = np.asarray(Image.open("things.png"))
+    assert (with_lines == 255).all(-1).mean() > 0.005
+    assert edgeprune("show", path, "--camera", STREET, "--out", "things.mp4", "--frames", 2).code == 0
+    assert next(iter(open_source("things.mp4"))).image_HW3.shape == (64, 192, 3)
+
+
+def test_a_model_of_areas_has_no_outlines(checkpoint: Path) -> None:
+    drawn = tokens.Painter(checkpoint, None).look(next(iter(open_source(STREET))))
+    assert drawn.outline_HW is None
+
+
+def test_in_a_region_no_thing_lies_outside(tmp_path: Path) -> None:
+    path, card = tmp_path / "things.safetensors", instances.card(depth=3)
+    save(path, card, instances.model(card).state_dict())
+    painter = tokens.Painter(path, None)
+    painter._model.restrict(Region((*["......"] * 2, *["######"] * 2)))
+    drawn = painter.look(next(iter(open_source(STREET))))
+    assert drawn.outline_HW is not None and drawn.outline_HW.any() and not drawn.outline_HW[:28].any()

@@ -21,11 +21,11 @@ def test_every_bucket_and_every_budget_has_a_row(tmp_path: Path) -> None:
     assert [row.load for row in budgets] == ["alone"] * 2 + ["beside half a core"] * 2
     assert all(row.judged is not None and row.judged <= 6 for row in budgets)
     assert all(sum(int(part.split()[1]) for part in row.buckets.split(", ")) == 6 for row in budgets)
-    fixed = {row.limit: row.miou for row in rows[:3]}
+    fixed = {row.limit: row.figures["miou"] for row in rows[:3]}
     alike = [row for row in budgets if len(row.buckets.split(", ")) == 1]
-    assert all(row.miou == fixed[row.buckets.split()[0]] for row in alike)
+    assert all(row.figures["miou"] == fixed[row.buckets.split()[0]] for row in alike)
     least, most = min(each or 0.0 for each in fixed.values()), max(each or 0.0 for each in fixed.values())
-    assert all(0.5 * least < (row.miou or 0.0) < 1.5 * most for row in budgets)
+    assert all(0.5 * least < (row.figures["miou"] or 0.0) < 1.5 * most for row in budgets)
     judged = sum(row.judged or 0 for row in budgets[:2])
     alone, beside = summary(rows)
     assert alone.startswith("onnxruntime, alone: held in ") and f"% of {judged} frames, in " in alone

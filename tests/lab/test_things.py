@@ -1,10 +1,13 @@
 """What a data set's things are counted as."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from edgeprune.lab import things
 from edgeprune.lab.things import boxes, count_things
+from tests.train import rectangles
 
 
 def test_components_are_measured() -> None:
@@ -23,3 +26,13 @@ def test_a_row_of_each_class(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (cars.thing, people.thing) == ("car", "pedestrian")
     assert 0 < cars.of_pixels < 100 and cars.small_in_a_frame <= cars.in_a_frame
     assert len(cars.heights.split()) == 5
+
+
+def test_things_that_labels_tell_apart_are_counted_one_by_one(tmp_path: Path) -> None:
+    """The plate lies over the box; both are as large as they would be alone."""
+    data = rectangles.write_coco(tmp_path)
+    box, plate = count_things(data, "val", 3, ["box", "plate"])
+    assert box.in_a_frame == plate.in_a_frame == 1.0
+    assert box.of_pixels < plate.of_pixels == pytest.approx(100 * 26 * 36 / (64 * 96), abs=0.15)
+    high = 100 * 26 / 64
+    assert [float(each) for each in box.heights.split()] == pytest.approx([high] * 5, abs=0.4)

@@ -6,11 +6,14 @@ from edgeprune.pruning.token_pictures import (
     BACK_RGB,
     LET_GO,
     LINE_RGB,
+    OUTLINE_RGB,
     Selection,
     draw_decision,
     draw_heat,
     draw_selection,
     legend,
+    outline_of,
+    outlined,
 )
 
 GRID = (2, 3)
@@ -76,3 +79,41 @@ def test_the_picture_has_a_panel_for_each_decision() -> None:
 
 def _dense() -> Selection:
     return Selection(GRID, [], np.zeros((0, 6), bool), np.full(6, 4))
+
+
+def test_a_block_processes_what_the_last_decision_before_it_kept() -> None:
+    keep_GN = np.array([[1, 0, 1, 0, 0, 0], [1, 1, 0, 0, 0, 0], [1, 0, 0, 0, 0, 1]], bool)
+    chosen = Selection(GRID, [2, 2, 4], keep_GN, np.zeros(6, int))
+    assert chosen.processed(5).astype(int).tolist() == [
+        [1] * 6, keep_GN[1].tolist(), keep_GN[1].tolist(), keep_GN[2].tolist(), keep_GN[2].tolist()
+    ]  # fmt: skip
+    inside_N = np.array([1, 1, 1, 0, 0, 0], bool)
+    assert (
+        Selection(GRID, [], keep_GN[:0], np.zeros(6, int), inside_N=inside_N).processed(2).tolist()
+        == [inside_N.tolist()] * 2
+    )
+
+
+def test_outlines_run_along_the_inner_borders_of_things() -> None:
+    one_HW, other_HW = np.zeros((32, 48), bool), np.zeros((32, 48), bool)
+    one_HW[4:14, 6:16] = True
+    other_HW[:12, 30:] = True  # in a corner of the frame
+    outline_HW = outline_of([one_HW, other_HW], (32, 48))
+    assert not outline_HW[5:13, 7:15].any() and outline_HW[4:14, 6:16].sum() == 100 - 64
+    assert not outline_HW[:11, 31:].any() and outline_HW[:12, 30:].sum() == 12 * 18 - 11 * 17
+    assert not (outline_HW & ~(one_HW | other_HW)).any()
+    drawn_HW3 = outlined(IMAGE_HW3, outline_HW)
+    assert (drawn_HW3[outline_HW] == OUTLINE_RGB).all() and (drawn_HW3[~outline_HW] == 200).all()
+    assert outlined(IMAGE_HW3, None) is IMAGE_HW3 and (IMAGE_HW3 == 200).all()
+    wide_HW = np.zeros((8, 640), bool)  # a wide picture, which is shown smaller, has two pixels
+    wide_HW[:, 100:200] = True
+    assert outline_of([wide_HW], (8, 640)).sum() == 2 * 2 * 8
+
+
+def test_with_things_a_picture_says_what_the_white_lines_are() -> None:
+    outline_HW = np.zeros((32, 48), bool)
+    outline_HW[8:24, 8:40] = True
+    chosen = selection([[1] * 6])
+    plain, lined = (draw_selection(IMAGE_HW3, IMAGE_HW3, chosen, 2, 96, outline) for outline in (None, outline_HW))
+    assert lined.shape[0] == plain.shape[0] + 20 and legend(chosen, things=True) == "white lines: around things"
+    assert (lined == 255).all(-1).sum() > 100 and not (plain == 255).all(-1).any()

@@ -1,6 +1,7 @@
 """A data set of rectangles that overlap, each a thing of one of two classes, for trainings of the instance task. How things are
 read from files is tested with what reads them."""
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from edgeprune.data import Sample
 from edgeprune.data.datasets import voc_colours
@@ -18,6 +20,8 @@ from edgeprune.model.checkpoint import Card
 from edgeprune.model.spec import ModelSpec, PolicySpec
 from edgeprune.train.recipe import Recipe
 from tests import models
+from tests.data import coco_files
+from tests.export import instances
 
 NAMES = ["background", "box", "plate"]
 COLOURS = np.array([[40, 40, 40], [220, 60, 40], [40, 90, 230]], np.uint8)
@@ -140,3 +144,32 @@ def stand_in(patch: pytest.MonkeyPatch) -> list[Scores]:
     patch.setattr("edgeprune.train.tasks.instance_checks.METRIC", "numpy")
     patch.setattr(Scores, "made", [], raising=False)
     return Scores.made
+
+
+def write_coco(folder: Path, frames: int = 4) -> str:
+    """The first frames as files, with COCO's JSON of their things, of `train` and `val` alike; the YAML's path."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    size = {"height": models.HEIGHT, "width": models.WIDTH}
+    about: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for index, sample in enumerate(Rectangles(range(frames), False)):
+        Image.fromarray(sample.image_HW3).save(folder / "images" / f"{sample.name}.png")
+        about.append({"id": index + 1, "file_name": f"{sample.name}.png"} | size)
+        for class_id, mask_HW in enumerate(masks_of(index), start=1):
+            shape = {"size": [models.HEIGHT, models.WIDTH], "counts": coco_files.runs(mask_HW)}
+            annotations.append(coco_files.annotation(len(annotations) + 1, class_id, shape, index + 1))
+    categories = [{"id": class_id, "name": name} for class_id, name in enumerate(NAMES) if class_id]
+    (folder / "things.json").write_text(
+        json.dumps({"images": about, "annotations": annotations, "categories": categories})
+    )
+    split = {"images": "images", "labels": "things.json", "format": "coco"}
+    path = folder / "rectangles-coco.yaml"
+    path.write_text(yaml.safe_dump({"name": "rectangles", "path": ".", "names": NAMES, "train": split, "val": split}))
+    return str(path)
+
+
+def things_card(policy: str = "svit", depth: int = 3, **options: Any) -> Card:
+    """Of a small model of these classes, that finds things."""
+    described = instances.card(policy, depth, **options)
+    spec = described.model.model_copy(update={"classes": len(NAMES)})
+    return described.model_copy(update={"model": spec, "names": NAMES, "palette": voc_colours(len(NAMES))})

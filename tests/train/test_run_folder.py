@@ -13,7 +13,7 @@ from PIL import Image
 from edgeprune.base.reading import parse, read_yaml
 from edgeprune.train.phases import train
 from edgeprune.train.recipe import Recipe
-from edgeprune.train.run_folder import git_state, write_metrics
+from edgeprune.train.run_folder import FIGURES, git_state, write_metrics
 from tests import models
 from tests.train.summary_writer import Writer, writing
 
@@ -102,3 +102,7 @@ def test_git_tells_of_a_repository_that_has_the_files(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("2")
     assert (git_state(tmp_path) or {})["changed"] is True
     assert git_state(tmp_path, "b") is None  # somebody else's repository
+
+
+def test_every_task_has_its_figure_in_the_curves() -> None:
+    assert FIGURES == {"miou": "mIoU", "mask_ap": "mask AP"}

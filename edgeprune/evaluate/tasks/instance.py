@@ -10,14 +10,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from edgeprune.base.errors import InputError, choose
-from edgeprune.bundle import Bundle
+from edgeprune.bundle import Bundle, Manifest
 from edgeprune.data import Sample
 from edgeprune.data.classes import thing_classes
 from edgeprune.data.datasets import DataSet
 from edgeprune.data.instances import Instances, Mask, box_of
 from edgeprune.data.polygons import encode_runs
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.evaluate.average_precision import Regions, average_precision, load_library
+from edgeprune.evaluate.average_precision import Kind, Regions, average_precision, load_library
 from edgeprune.evaluate.tasks.metric import Columns, Metric, check_classes
 from edgeprune.runtime.engines.engine import Outputs
 from edgeprune.runtime.tasks.things import OUTPUTS, Thing, read_things
@@ -74,6 +74,11 @@ class Instance(Metric):
 
     def scores(self) -> "InstanceScores":
         return InstanceScores(self._preprocess, self._data_set, self._targets)
+
+    @staticmethod
+    def answers(manifest: Manifest, data_set: DataSet) -> "InstanceScores":
+        preprocess = Preprocess.of(manifest)
+        return InstanceScores(preprocess, data_set, Targets(preprocess, data_set, manifest.inside_hw))
 
 
 class Targets:
@@ -151,9 +156,19 @@ class InstanceScores:
 
     def result(self) -> dict[str, Any]:
         """Figures of masks, then of boxes, see `average_precision`."""
-        classes, truth = self._targets.classes, [self._targets.frames[place] for place in self._places]
-        of_masks = average_precision(classes, truth, self._found, "mask")
-        return of_masks | average_precision(classes, truth, self._found, "box")
+        every = range(len(self._found))
+        return self._precision(every, "mask") | self._precision(every, "box")
+
+    def figure_of(self, places: Sequence[int]) -> float | None:
+        """Mask AP of the answers at these places, from 0 in the order in which they were added; one that is named twice counts
+        twice."""
+        found: float | None = self._precision(places, "mask")["mask_ap"]
+        return found
+
+    def _precision(self, places: Sequence[int], kind: Kind) -> dict[str, Any]:
+        truth = [self._targets.frames[self._places[place]] for place in places]
+        found = [self._found[place] for place in places]
+        return average_precision(self._targets.classes, truth, found, kind)
 
 
 def regions_of(things: Instances, classes: Container[int], inside_HW: Mask | None = None) -> Regions:

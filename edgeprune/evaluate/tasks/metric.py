@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from edgeprune.base.errors import InputError
-from edgeprune.bundle import Bundle
+from edgeprune.bundle import Bundle, Manifest
 from edgeprune.data import Sample
 from edgeprune.data.datasets import DataSet
 from edgeprune.runtime.engines.engine import Outputs
@@ -25,6 +25,17 @@ class RowScores(Protocol):
 
     def result(self) -> dict[str, Any]:
         """Figures by name, `Metric.figure` among them; None where nothing was scored."""
+
+
+class KeptAnswers(Protocol):
+    """What graphs answered to frames; any of it can be scored together: a study gives each frame the bucket that it wants."""
+
+    def add(self, outputs: Outputs, sample: Sample) -> None:
+        """Adds an answer. Raises InputError as `RowScores.add`."""
+
+    def figure_of(self, places: Sequence[int]) -> float | None:
+        """The `Metric.figure` of the answers at these places, from 0 in the order in which they were added; one that is named
+        twice counts twice."""
 
 
 class Metric(ABC):
@@ -62,6 +73,11 @@ class Metric(ABC):
         """Raises InputError where what computes it can't be imported here; by default there is nothing to import."""
         return
 
+    @classmethod
+    def called(cls) -> str:
+        """What a person calls its `figure`."""
+        return cls.columns[cls.figure][0]
+
     @staticmethod
     def notes(data_set: DataSet) -> list[str]:
         """What a person has to know who reads a table of its figures, in lines."""
@@ -78,6 +94,11 @@ class Metric(ABC):
     @abstractmethod
     def scores(self) -> RowScores:
         """The scores of a new row."""
+
+    @staticmethod
+    @abstractmethod
+    def answers(manifest: Manifest, data_set: DataSet) -> KeptAnswers:
+        """None yet, of a bundle's graphs on frames of a data set, whose classes may be others than the bundle's."""
 
 
 def check_classes(bundle: Bundle, data_set: DataSet) -> None:

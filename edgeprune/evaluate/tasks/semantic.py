@@ -3,17 +3,19 @@
 Array shapes: H W pixels of a frame, h w of the label maps that graphs give.
 """
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeprune.base.errors import choose
-from edgeprune.bundle import Bundle
+from edgeprune.bundle import Bundle, Manifest
 from edgeprune.data import Sample
 from edgeprune.data.datasets import DataSet
 from edgeprune.data.lint import LabelReport
 from edgeprune.data.preprocess import Preprocess
+from edgeprune.evaluate.confusion import ConfusionMatrix
 from edgeprune.evaluate.metrics import Scores
 from edgeprune.evaluate.small_things import SMALL_PX
 from edgeprune.evaluate.tasks.metric import Columns, Metric, check_classes
@@ -65,6 +67,10 @@ class Semantic(Metric):
     def scores(self) -> "LabelScores":
         return LabelScores(self._preprocess, self._data_set, self._inside_hw)
 
+    @staticmethod
+    def answers(manifest: Manifest, data_set: DataSet) -> "LabelCounts":
+        return LabelCounts(Preprocess.of(manifest), data_set)
+
 
 class LabelScores:
     """The label maps of one row, mapped back to the frame's own pixels.
@@ -89,3 +95,26 @@ class LabelScores:
 
     def result(self) -> dict[str, Any]:
         return self._scores.result()
+
+
+class LabelCounts:
+    """What a study keeps of label maps: counts of labels and predictions at each frame's own pixels, outside a region too."""
+
+    def __init__(self, preprocess: Preprocess, data_set: DataSet):
+        self._preprocess, self._data_set = preprocess, data_set
+        self._counts_ACC: list[npt.NDArray[np.int64]] = []  # of each answer
+
+    def add(self, outputs: Outputs, sample: Sample) -> None:
+        label_hw, matrix = choose(outputs, "labels", "output of a graph:"), self._matrix()
+        matrix.update(self._preprocess.back(label_hw, *sample.label_HW.shape), sample.label_HW)
+        self._counts_ACC.append(matrix.counts_CC)
+
+    def figure_of(self, places: Sequence[int]) -> float:
+        """mIoU; nan where nothing was counted."""
+        matrix = self._matrix()
+        for place in places:
+            matrix.counts_CC += self._counts_ACC[place]
+        return matrix.miou
+
+    def _matrix(self) -> ConfusionMatrix:
+        return ConfusionMatrix(len(self._data_set.names), self._data_set.ignore_index)

@@ -1,29 +1,33 @@
 """What INT8 costs: post-training ranges of several kinds, trained ranges, and each kind of layer alone.
 
-A policy chooses with quantized features, so beside mIoU stands how many of the tokens it keeps are those that the float model
-keeps: a model can hold its labels on other tokens.
+A policy chooses with quantized features, so beside the figure of the model's task stands how many of the tokens it keeps are
+those that the float model keeps: a model can hold its answers on other tokens.
 
 Shapes: B batch, N tokens, G decisions.
 """
 
 import copy
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from edgeprune.base.errors import choose
+from edgeprune.base.table import INLINE
 from edgeprune.bundle import PRECISIONS
 from edgeprune.data import Samples
 from edgeprune.data.datasets import DataSet
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.selection import CalibrationFrames
+from edgeprune.evaluate.tasks import METRICS
 from edgeprune.lab.ablate.int8_graph import agreement_by_gate, score_nncf
 from edgeprune.lab.token_selection import kept_masks, watched_frames
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.quantize.calibrate import as_uint8, calibration_frames, ptq_ranges
 from edgeprune.quantize.linear import QUANTIZED, quantize_linears, quantized_linears, set_quantized
 from edgeprune.quantize.ranges import apply_ranges
-from edgeprune.train.validation import score
+from edgeprune.train.tasks import TASKS
 
 logger = logging.getLogger(__name__)
 
@@ -37,17 +41,37 @@ class Int8Row:
 
     Attributes:
         int8: what is quantized, and how.
-        miou: 0 to 1.
-        lost_points: of mIoU, under float.
+        figures: the figure of the model's task by its name, 0 to 1.
+        lost_points: of it, under float.
         agreement: share of the kept tokens that float keeps too, mean over the gates; None without gates.
         agreement_by_gate: gate by gate.
     """
 
     int8: str
-    miou: float
+    figures: Mapping[str, float] = field(metadata=INLINE)
     lost_points: float
     agreement: float | None
     agreement_by_gate: list[float] | None
+
+
+class Rows:
+    """The rows of one model. `task`: a key of METRICS."""
+
+    def __init__(self, task: str) -> None:
+        self._metric = choose(METRICS, task, "task")
+        self.found: list[Int8Row] = []
+
+    def add(self, name: str, score: float, of_float: float, agreement_G: list[float]) -> None:
+        """Adds a row of what scores `score`, and in float `of_float`."""
+        row = Int8Row(
+            int8=name,
+            figures={self._metric.figure: score},
+            lost_points=100 * (of_float - score),
+            agreement=sum(agreement_G) / len(agreement_G) if agreement_G else None,
+            agreement_by_gate=[round(share, 4) for share in agreement_G] or None,
+        )
+        self.found.append(row)
+        logger.info(f"{name}: {self._metric.called()} {score:.4f}")
 
 
 def ablate_int8(
@@ -57,13 +81,14 @@ def ablate_int8(
     calibration: CalibrationFrames,
     frames: int | None,
 ) -> list[Int8Row]:
-    """mIoU and equal selections of a model in INT8 against the same weights in float.
+    """The figure of the model's task, and equal selections, of a model in INT8 against the same weights in float.
 
     Of a model without quantizers: PTQ by each of PERCENTILES (100 is min-max, None the least error), by NNCF's algorithms
     (against the same graph in float), then the first of PERCENTILES for one kind of layer at a time. Of a model after QAT: its
     trained ranges, these in the MLPs alone, PTQ by the first two on the same weights, then the kinds.
 
     Args:
+        samples: from `evaluate.accuracy.open_scored`, with what the model's task scores.
         calibration: the frames that PTQ ranges are measured on.
     """
     trained = any(True for _ in quantized_linears(model))
@@ -73,15 +98,14 @@ def ablate_int8(
         quantize_linears(model)
     images_BHW3 = watched_frames(model, samples)
     set_quantized(model, ())
-    float_miou = score(model, data_set, samples, frames, None).miou
+    of_float = _score(model, data_set, samples, frames)
     float_keep = kept_masks(model, images_BHW3)
-    rows = [_row("none: float", float_miou, float_miou, [])]
-    logger.info(f"none: float: mIoU {float_miou:.4f}")
+    rows = Rows(model.spec.task)
+    rows.add("none: float", of_float, of_float, [])
 
     def add(name: str) -> None:
-        miou = score(model, data_set, samples, frames, None).miou
-        rows.append(_row(name, miou, float_miou, _agreement(float_keep, kept_masks(model, images_BHW3))))
-        logger.info(f"{name}: mIoU {miou:.4f}")
+        score = _score(model, data_set, samples, frames)
+        rows.add(name, score, of_float, _agreement(float_keep, kept_masks(model, images_BHW3)))
 
     set_quantized(model, QUANTIZED)
     if trained:
@@ -102,13 +126,19 @@ def ablate_int8(
         _, frames_F3HW = calibration_frames(calibration, Preprocess.of(model.spec))
         as_float, by_name = score_nncf(plain, data_set, samples, frames, images_BHW3.numpy(), as_uint8(frames_F3HW))
         for name, result in {"none: float, as a graph": as_float, **by_name}.items():
-            rows.append(_row(name, result.miou, as_float.miou, agreement_by_gate(as_float, result)))
-            logger.info(f"{name}: mIoU {result.miou:.4f}")
+            rows.add(name, result.score, as_float.score, agreement_by_gate(as_float, result))
     apply_ranges(model, ranges[PERCENTILES[0]])
     for kind in QUANTIZED:
         set_quantized(model, (kind,))
         add(f"{kind} alone, PTQ {describe_ranges(PERCENTILES[0])}")
-    return rows
+    return rows.found
+
+
+def _score(model: Segmenter, data_set: DataSet, samples: Samples, frames: int | None) -> float:
+    """The figure of the model's task."""
+    task = model.spec.task
+    judged = choose(TASKS, task, "task").judge(model, data_set, samples, frames, None)
+    return float(judged.figures[METRICS[task].figure])
 
 
 def describe_ranges(percentile: float | None) -> str:
@@ -123,13 +153,3 @@ def _agreement(one_GBN: Tensor | None, other_GBN: Tensor | None) -> list[float]:
         return []
     both_G = (one_GBN * other_GBN).sum(dim=(1, 2)) / one_GBN.sum(dim=(1, 2))
     return [float(share) for share in both_G]
-
-
-def _row(name: str, miou: float, float_miou: float, agreement_G: list[float]) -> Int8Row:
-    return Int8Row(
-        int8=name,
-        miou=miou,
-        lost_points=100 * (float_miou - miou),
-        agreement=sum(agreement_G) / len(agreement_G) if agreement_G else None,
-        agreement_by_gate=[round(share, 4) for share in agreement_G] or None,
-    )

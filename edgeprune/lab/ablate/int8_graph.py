@@ -9,16 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from edgeprune.base.errors import choose
 from edgeprune.data import Samples, spread
 from edgeprune.data.datasets import DataSet
-from edgeprune.data.nearest import resize_nearest
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.evaluate.confusion import ConfusionMatrix
+from edgeprune.evaluate.tasks import METRICS
 from edgeprune.export.graphs import export_bucket
 from edgeprune.export.parity import WatchedGraph
 from edgeprune.model.policy import Bucket
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.quantize.nncf_ptq import quantize_linears_of_graph
+from edgeprune.train.tasks import TASKS
 
 THREADS = 2
 UInt8 = npt.NDArray[np.uint8]
@@ -27,10 +28,10 @@ NNCF = {"NNCF PTQ: bias correction": False, "NNCF PTQ: smoothing, bias correctio
 
 @dataclass
 class GraphScore:
-    """`kept_BG`: the tokens that each decision kept, frame by frame; empty where decisions are no choice of tokens to keep
-    (merging), or some make none (every token stays)."""
+    """`score`: the figure of the model's task, 0 to 1. `kept_BG`: the tokens that each decision kept, frame by frame; empty
+    where decisions are no choice of tokens to keep (merging), or some make none (every token stays)."""
 
-    miou: float
+    score: float
     kept_BG: list[list[set[int]]]
 
 
@@ -53,31 +54,25 @@ def score_nncf(
     proto = export_bucket(model, Bucket("target", schedule.target_counts), "onnxruntime")
 
     def scored(graph: onnx.ModelProto) -> GraphScore:
-        result = _score(graph, data_set, samples, frames, Preprocess.of(model.spec), compared_BHW3)
-        if schedule.merging or any(len(kept_G) != len(schedule.gated) for kept_G in result.kept_BG):
-            result.kept_BG = []
-        return result
+        watched = WatchedGraph(graph, THREADS)
+        score = _score(watched, model, data_set, samples, frames)
+        kept_BG = [watched.answer(watched.run({"frame": frame_HW3})).kept for frame_HW3 in compared_BHW3]
+        if schedule.merging or any(len(kept_G) != len(schedule.gated) for kept_G in kept_BG):
+            kept_BG = []
+        return GraphScore(score, kept_BG)
 
     quantized = {name: quantize_linears_of_graph(proto, calibration_FHW3, smooth) for name, smooth in NNCF.items()}
     return scored(proto), {name: scored(graph) for name, graph in quantized.items()}
 
 
-def _score(
-    proto: onnx.ModelProto,
-    data_set: DataSet,
-    samples: Samples,
-    frames: int | None,
-    preprocess: Preprocess,
-    compared_BHW3: UInt8,
-) -> GraphScore:
-    graph = WatchedGraph(proto, THREADS)
-    confusion = ConfusionMatrix(len(data_set.names), data_set.ignore_index)
+def _score(graph: WatchedGraph, model: Segmenter, data_set: DataSet, samples: Samples, frames: int | None) -> float:
+    """What the graph of a model scores, by the figure of the model's task."""
+    preprocess, task = Preprocess.of(model.spec), model.spec.task
+    scores = choose(TASKS, task, "task").scores(preprocess, data_set)
     for index in spread(len(samples), frames):
-        sample = preprocess.fit_sample(samples[index], data_set.ignore_index)
-        label_HW = np.asarray(graph.run({"frame": sample.image_HW3})["labels"])
-        confusion.update(resize_nearest(label_HW, *sample.label_HW.shape), sample.label_HW)
-    kept_BG = [graph.answer(graph.run({"frame": frame_HW3})).kept for frame_HW3 in compared_BHW3]
-    return GraphScore(confusion.miou, kept_BG)
+        sample = samples[index]
+        scores.add(graph.run({"frame": preprocess.fit(sample.image_HW3)}), sample)
+    return float(scores.result()[METRICS[task].figure])
 
 
 def agreement_by_gate(one: GraphScore, other: GraphScore) -> list[float]:

@@ -7,15 +7,19 @@ thresholds, `random` draws as many tokens blindly, `uniform` takes as many at ev
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import isnan
 from statistics import mean
+from typing import Any
 
 import torch
 
-from edgeprune.base.table import OPTIONAL
+from edgeprune.base.errors import choose
+from edgeprune.base.table import INLINE, OPTIONAL
 from edgeprune.data import Samples
 from edgeprune.data.datasets import DataSet
+from edgeprune.evaluate.tasks import METRICS
+from edgeprune.evaluate.tasks.metric import Metric
 from edgeprune.lab.token_selection import Decision, kept_masks, reactivation, watched_frames
 from edgeprune.model.policy import Select
 from edgeprune.model.segmenter import Segmenter
@@ -30,7 +34,7 @@ from edgeprune.pruning.selection import (
 )
 from edgeprune.quantize.calib import Calib
 from edgeprune.quantize.calibrate import model_thresholds
-from edgeprune.train.validation import score
+from edgeprune.train.tasks import TASKS
 
 logger = logging.getLogger(__name__)
 
@@ -42,16 +46,13 @@ class SelectionRow:
     Attributes:
         seed: of a random one.
         tokens: processed over blocks, as a share of all.
-        miou: 0 to 1.
-        boundary_f, per_class_iou: where details were asked for; None for a class that no label has.
+        figures: of the model's task (`Judged.figures`), with more of them where details were asked for.
     """
 
     selection: str
     seed: int | None
     tokens: float
-    miou: float
-    boundary_f: float | None = field(default=None, metadata=OPTIONAL)
-    per_class_iou: dict[str, float | None] | None = field(default=None, metadata=OPTIONAL)
+    figures: Mapping[str, Any] = field(metadata=INLINE)
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ class SelectionAblation:
     """Every selection; of a policy without decisions nothing else.
 
     Attributes:
-        depth_is_worth_points: mIoU of all tokens less that of bypassing the gated blocks.
-        random_mean: mIoU over the draws.
+        depth_is_worth_points: the task's figure with all tokens less that of bypassing the gated blocks.
+        random_mean: of the task's figure over the draws.
         decisions: where details were asked for.
     """
 
@@ -75,8 +76,9 @@ class Scoring:
     """How every selection is scored: one model, on frames spread evenly over a split.
 
     Attributes:
+        samples: from `evaluate.accuracy.open_scored`, with what the model's task scores.
         frames: how many; None: all.
-        detail: measure `boundary_f` and `per_class_iou` too, and which tokens come back.
+        detail: also figures that take their time, those of each class, and which tokens come back.
     """
 
     model: Segmenter
@@ -85,25 +87,31 @@ class Scoring:
     frames: int | None
     detail: bool = False
 
+    @property
+    def metric(self) -> type[Metric]:
+        """Of the model's task: what its figure is called."""
+        return choose(METRICS, self.model.spec.task, "task")
+
     def row(self, name: str, select: Select | None, seed: int | None = None) -> SelectionRow:
         """The row of one selection."""
-        result = score(self.model, self.data_set, self.samples, self.frames, select, boundaries=self.detail)
-        named = zip(self.data_set.names, result.per_class, strict=True)
-        by_class = {label: None if isnan(iou) else iou for label, iou in named} if self.detail else None
+        task, metric = choose(TASKS, self.model.spec.task, "task"), self.metric
+        judged = task.judge(self.model, self.data_set, self.samples, self.frames, select, self.detail)
         logger.info(
-            f"{name}{'' if seed is None else f' (seed {seed})'}: mIoU {result.miou:.4f} at {result.tokens:.1%} of the tokens"
+            f"{name}{'' if seed is None else f' (seed {seed})'}: {metric.called()} {judged.figures[metric.figure]:.4f} at "
+            f"{judged.tokens:.1%} of the tokens"
         )
-        return SelectionRow(name, seed, round(result.tokens, 4), result.miou, result.boundary_f, by_class)
+        return SelectionRow(name, seed, round(judged.tokens, 4), judged.figures)
 
 
 def ablate_selection(scoring: Scoring, calib: Calib | None, seeds: int) -> SelectionAblation:
-    """mIoU of each selection of a policy that decides, and tokens processed over blocks as a share of all.
+    """The figure of the model's task for each selection of a policy that decides, and tokens processed over blocks as a share
+    of all.
 
     Args:
         calib: for the row at calibrated thresholds; None leaves it out.
         seeds: how often `random` is drawn.
     """
-    model, row = scoring.model, scoring.row
+    model, row, figure = scoring.model, scoring.row, scoring.metric.figure
     schedule = model.policy.schedule
     rows = [row("all", select_all), row("learned", select_top(schedule.target_candidates))]
     if calib is not None:
@@ -116,18 +124,18 @@ def ablate_selection(scoring: Scoring, calib: Calib | None, seeds: int) -> Selec
     if returning := model.policy.returning:
         rows.append(row("staggered", select_staggered(schedule, schedule.target_counts, returning)))
     rows.append(row("bypass", select_none))
-    of_random = [each.miou for each in rows if each.selection == "random"]
+    of_random = [each.figures[figure] for each in rows if each.selection == "random"]
     keep_GBN = kept_masks(model, watched_frames(model, scoring.samples)) if scoring.detail else None
     return SelectionAblation(
         rows,
-        depth_is_worth_points=100 * (rows[0].miou - rows[-1].miou),
+        depth_is_worth_points=100 * (rows[0].figures[figure] - rows[-1].figures[figure]),
         random_mean=mean(of_random) if of_random else None,
         decisions=None if keep_GBN is None else reactivation(model.policy, keep_GBN),
     )
 
 
 def ablate_depth(scoring: Scoring, first: int | None) -> SelectionAblation:
-    """mIoU of a model that decides nothing, and of its `first` blocks alone; None: of the whole model alone."""
+    """The figure of a model that decides nothing, and of its `first` blocks alone; None: of the whole model alone."""
     rows = [scoring.row("all", None)]
     if first is not None:
         model, blocks = scoring.model, scoring.model.blocks

@@ -104,6 +104,16 @@ class Instance(Task):
         more = int((free_J & (got[SCORES][theirs_J] > LEAST_SCORE + APART)).sum())
         return Agreement(equal, len(ours_I) + more)
 
+    @staticmethod
+    def find_things(
+        outputs: Outputs,
+        names: Sequence[str],
+        fit: Preprocess,
+        size: tuple[int, int],
+        inside_hw: Mask | None = None,
+    ) -> tuple[Thing, ...]:
+        return read_things(outputs, names, fit, size, LEAST_SCORE, inside_hw)
+
 
 @dataclass(frozen=True, eq=False)
 class Result(result.Result):

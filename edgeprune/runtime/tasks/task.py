@@ -1,14 +1,17 @@
 """What a task is to the device: what it makes of the graphs' outputs, and how alike two answers are."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeprune.bundle import Manifest
+from edgeprune.data.preprocess import Preprocess
 from edgeprune.runtime.engines.engine import Outputs
 from edgeprune.runtime.tasks.result import FrameFacts, Result
+from edgeprune.runtime.tasks.things import Thing
 
 
 @dataclass(frozen=True)
@@ -46,3 +49,21 @@ class Task(ABC):
         Args:
             sure: the entries that count, such as pixels (H, W); None: all.
         """
+
+    @staticmethod
+    def find_things(
+        outputs: Outputs,
+        names: Sequence[str],
+        fit: Preprocess,
+        size: tuple[int, int],
+        inside_hw: npt.NDArray[np.bool_] | None = None,
+    ) -> tuple[Thing, ...] | None:
+        """The `things` of a result, where there is no bundle: for pictures of a model that is no graph yet. None of a task that
+        finds no things.
+
+        Args:
+            names: of the classes, by their ids.
+            size: height and width of the frame.
+            inside_hw: True for the pixels of outputs inside a region; None: all are.
+        """
+        return None

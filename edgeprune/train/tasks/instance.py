@@ -10,19 +10,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from edgeprune.data import Samples
 from edgeprune.data.datasets import DataSet
 from edgeprune.data.instances import PER_PLANE
+from edgeprune.data.preprocess import Preprocess
+from edgeprune.evaluate.tasks.metric import RowScores
 from edgeprune.model.global_batch import batch_sum
 from edgeprune.model.heads.instance import Answers, QueryHead
 from edgeprune.model.network import Network, Prediction
+from edgeprune.model.policy import Select
 from edgeprune.train.augment import Augment
 from edgeprune.train.losses import distance_to_tokens
 from edgeprune.train.matching import BOX_WEIGHT, CLASS_WEIGHT, MASK_WEIGHT, Pairs, Things, distances, match
 from edgeprune.train.peaks import peak_distances, peak_targets
 from edgeprune.train.recipe import Phase, Recipe
 from edgeprune.train.tasks.instance_checks import begins_anew, check_things
-from edgeprune.train.tasks.instance_scores import score_things
-from edgeprune.train.tasks.task import Taught
+from edgeprune.train.tasks.instance_scores import judge_things, new_scores, score_things
+from edgeprune.train.tasks.task import Judged, Taught
 from edgeprune.train.validation import open_validation
 
 LEAST_PIXELS = 4  # of a thing, at the input, to be one
@@ -136,6 +140,23 @@ class Instance:
             return {}
         data_set, samples = open_validation(spec, things=True)
         return {"mask_ap": score_things(model, data_set, samples, spec.frames)}
+
+    @staticmethod
+    def judge(
+        model: Network,
+        data_set: DataSet,
+        samples: Samples,
+        frames: int | None,
+        select: Select | None,
+        detail: bool = False,
+    ) -> Judged:
+        """See `judge_things`."""
+        return judge_things(model, data_set, samples, frames, select, detail)
+
+    @staticmethod
+    def scores(preprocess: Preprocess, data_set: DataSet) -> RowScores:
+        """As `judge`, at the frames' own pixels."""
+        return new_scores(preprocess, data_set)
 
 
 def things_in(planes_BPHW: Tensor, classes_BI: Tensor, ignore_index: int) -> Things:

@@ -3,15 +3,19 @@
 Shapes: B batch, K classes, H W pixels.
 """
 
-from typing import ClassVar
+from math import isnan
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from edgeprune.base.errors import InputError
+from edgeprune.data import Samples
 from edgeprune.data.datasets import DataSet
+from edgeprune.data.preprocess import Preprocess
 from edgeprune.model.network import Network, Prediction
+from edgeprune.model.policy import Select
 from edgeprune.train.augment import Augment
 from edgeprune.train.losses import (
     class_weights,
@@ -24,8 +28,8 @@ from edgeprune.train.losses import (
     jaccard_distance,
 )
 from edgeprune.train.recipe import Phase, Recipe
-from edgeprune.train.tasks.task import Taught
-from edgeprune.train.validation import open_validation, score
+from edgeprune.train.tasks.task import Judged, Taught
+from edgeprune.train.validation import LabelsAtInput, open_validation, score
 
 
 class Semantic:
@@ -107,3 +111,27 @@ class Semantic:
             return {}
         data_set, samples = open_validation(spec)
         return {"miou": score(model, data_set, samples, spec.frames, None).miou}
+
+    @staticmethod
+    def judge(
+        model: Network,
+        data_set: DataSet,
+        samples: Samples,
+        frames: int | None,
+        select: Select | None,
+        detail: bool = False,
+    ) -> Judged:
+        """mIoU at the model's input size; with details the boundary F there, and the IoU of each class."""
+        found = score(model, data_set, samples, frames, select, boundaries=detail)
+        figures: dict[str, Any] = {"miou": found.miou}
+        if found.boundary_f is not None:
+            figures["boundary_f"] = found.boundary_f
+        if detail:
+            by_class = zip(data_set.names, found.per_class, strict=True)
+            figures["per_class_iou"] = {name: None if isnan(iou) else iou for name, iou in by_class}
+        return Judged(figures, found.tokens)
+
+    @staticmethod
+    def scores(preprocess: Preprocess, data_set: DataSet) -> LabelsAtInput:
+        """As `judge`, at the input's size."""
+        return LabelsAtInput(preprocess, data_set)

@@ -3,16 +3,20 @@
 Shapes: B batch, H W pixels, N tokens, D width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
+from edgeprune.data import Samples
 from edgeprune.data.datasets import DataSet
+from edgeprune.data.preprocess import Preprocess
+from edgeprune.evaluate.tasks.metric import RowScores
 from edgeprune.model.heads.head import Raw
 from edgeprune.model.network import Network, Prediction
+from edgeprune.model.policy import Select
 from edgeprune.train.recipe import Phase, Recipe
 
 Targets = Any  # a batch's, as the task's data has them: of the semantic task labels (B, H, W)
@@ -29,6 +33,20 @@ class Taught:
 
     raws: Sequence[Raw]
     x_BND: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a network is worth on labelled frames.
+
+    Attributes:
+        figures: 0 to 1, by the names that the task's metric has for them (`evaluate/tasks`): always its `figure`; with details
+            that of each class, as a mapping by its name, too.
+        tokens: processed over all blocks, as a share of the dense model's; the mean over the frames.
+    """
+
+    figures: Mapping[str, Any]
+    tokens: float
 
 
 class Task(Protocol):
@@ -83,4 +101,30 @@ class Task(Protocol):
 
     def score(self, model: Network) -> dict[str, float]:
         """The recipe's validation: figures by the names that the history has them under."""
+        ...
+
+    @staticmethod
+    def judge(
+        model: Network,
+        data_set: DataSet,
+        samples: Samples,
+        frames: int | None,
+        select: Select | None,
+        detail: bool = False,
+    ) -> Judged:
+        """What a network is worth on `frames` samples, spread evenly (None: on all of them), whatever it was trained by.
+
+        Args:
+            samples: with their things where the task has some (`evaluate.accuracy.open_scored`).
+            select: how gates decide; None: the best tokens at the target ratios stay.
+            detail: also what each class scores, and what takes its time.
+
+        Raises:
+            InputError: the samples have nothing that can be scored.
+        """
+        ...
+
+    @staticmethod
+    def scores(preprocess: Preprocess, data_set: DataSet) -> RowScores:
+        """Scores of what a graph answers, as `judge` scores the network that it was made of."""
         ...

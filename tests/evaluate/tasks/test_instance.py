@@ -457,3 +457,16 @@ def test_bench_has_them_beside_times(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     [(axis, [point])] = panels[0].items()
     assert (axis, point.latency_ms, point.percent) == ("mask AP (%)", 9.0, pytest.approx(31))
     assert list(measure.bench_columns(bench_result(rows)))[-4:] == [f"figures.{name}" for name in known]
+
+
+def test_any_answers_can_be_scored_together() -> None:
+    """As a study puts together those of several buckets; one that is named twice counts twice."""
+    scores, whole = InstanceScores(Preprocess(H, W), DATA), scores_of(FRAMES)
+    for truth, found in FRAMES:
+        scores.add(outputs_of(found), sample_of(truth))
+    assert scores.figure_of(range(len(FRAMES))) == whole["mask_ap"] == scores.result()["mask_ap"]
+    some = [4, 0, 0]
+    assert scores.figure_of(some) == scores_of([FRAMES[place] for place in some])["mask_ap"] != whole["mask_ap"]
+    nothing = sample_of([])
+    scores.add(outputs_of([]), nothing)
+    assert scores.figure_of([len(FRAMES)]) is None
