@@ -106,6 +106,7 @@ def test_a_meter_that_is_too_slow_says_what_to_type(
     edgeprune: Type, tiny: Path, plug: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(energy, "LEAST_SAMPLES", 10_000)
+    monkeypatch.setattr(energy_table, "MEASURED", ("dense",))
     said = edgeprune("energy", "--bundle", tiny, "--meter", plug, "--seconds", 0.4)
     assert said.code == 2 and said.out == ""
     refused = said.err.splitlines()[-1]
