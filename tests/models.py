@@ -1,5 +1,6 @@
 """Models, frames and data sets small enough for a test: 64x96 pixels, 4x6 tokens, few blocks."""
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from nncf.torch.quantization import reference
 from torch import Tensor
 from torch._export import utils as export_utils
 from torch.onnx._internal._lazy_import import onnxscript_apis
@@ -31,6 +33,10 @@ torch.set_num_threads(1)  # as large a machine as these models need
 onnxscript_apis.get_torchlib_ops = cache(onnxscript_apis.get_torchlib_ops)
 _schemas.op_signature_from_function = cache(_schemas.op_signature_from_function)
 export_utils._materialize_cpp_cia_ops = cache(export_utils._materialize_cpp_cia_ops)
+if "TORCH_COMPILE_DISABLE" in os.environ:
+    # NNCF asks for it all the same, and that imports the compiler, for seconds in every process, before it declines
+    for wrapper in (reference.torch_forward, reference.torch_backward):
+        wrapper._compiled_func = wrapper._func
 
 HEIGHT, WIDTH = 64, 96
 render, rendered = synthetic.scene, cache(synthetic.scene)

@@ -57,6 +57,12 @@ def test_make_targets_of_the_readme_exist() -> None:
     assert named <= targets
 
 
+def test_the_readme_has_nobody_install_what_make_setup_has() -> None:
+    (has,) = re.findall(r"pip install .*-e '\.\[([\w,]+)\]'", (ROOT / "Makefile").read_text())
+    asked = re.findall(r"edgeprune\[([\w,]+)\]", README.read_text())
+    assert "view" in has.split(",") and not {name for each in asked for name in each.split(",")} & set(has.split(","))
+
+
 def test_make_says_which_python_its_pins_need(tmp_path: Path) -> None:
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path / name)

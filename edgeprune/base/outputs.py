@@ -1,4 +1,4 @@
-"""Outputs that would destroy something: an input, what a failed run kept, or what another process is writing.
+"""Outputs that would destroy something: what a failed run kept, or what another process is writing (inputs: `cli/owning.py`).
 
 The rule of all verbs: a file that is there is replaced, at the end, by one that is whole, and that is said at the beginning;
 a folder that an output has for itself is new or empty, or an earlier bundle where `build` writes one.
@@ -13,7 +13,7 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -25,32 +25,7 @@ from edgeprune.base.files import PARTIAL, make_folder, partial_path
 logger = logging.getLogger(__name__)
 
 LOCK_BYTES = 16  # enough of a lock to know it
-
-
-def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path], among: Iterable[Path] = ()) -> None:
-    """Refuses an output that is an input, by whatever name or link, or lies in an input folder: a bundle, a camera's images.
-
-    Args:
-        among: folders that hold files of the user's own beside those that are read: what is there already is not written
-            over, new names are taken.
-
-    Raises:
-        InputError: names the output and the input.
-    """
-    for output in outputs:
-        for given in (*inputs, *among):
-            if _same(output, given):
-                raise InputError(f"{output} is what is read from ({given}); name another file to write to")
-        for folder in inputs:
-            if _lies_in(output, folder):
-                raise InputError(f"{output} lies in {folder}, which is read; name a place outside of it")
-        for folder in among:
-            if output.is_file() and _lies_in(output, folder):
-                raise InputError(f"{output} is among the files that are read from {folder}; name another file")
-
-
-def _lies_in(path: Path, folder: Path) -> bool:
-    return folder.is_dir() and folder.resolve() in path.resolve().parents
+LOCK_INSIDE = ".lock"  # of a folder to which all is written that an output writes
 
 
 def refuse_remains(output: Path) -> None:
@@ -63,26 +38,6 @@ def refuse_remains(output: Path) -> None:
         raise InputError(f"{output} is what a run that failed has kept; name another file, or move it first")
     if output.exists() and not output.is_file() and not output.is_dir():
         raise InputError(f"{output} is neither a file nor a folder (a pipe or a device); name a file")
-
-
-def refuse_one_name(outputs: Iterable[Path]) -> None:
-    """Refuses two outputs that are one file.
-
-    Raises:
-        InputError: names both.
-    """
-    seen: list[Path] = []
-    for output in outputs:
-        for other in seen:
-            if _same(output, other):
-                raise InputError(f"{output} and {other} are one file; name two")
-        seen.append(output)
-
-
-def _same(one: Path, other: Path) -> bool:
-    if one.exists() and other.exists():
-        return one.samefile(other)
-    return one.resolve() == other.resolve()
 
 
 def with_suffix(path: Path, suffix: str, stem: str) -> Path:
@@ -199,57 +154,85 @@ _held: set[Path] = set()  # by this process: a second lock of its own would not 
 
 
 @contextmanager
-def locked(path: Path, what: str) -> Iterator[None]:
+def locked(path: Path, what: str, inside: bool = False) -> Iterator[None]:
     """Inside, no other process that locks it too writes `path` (a file or a folder).
 
     The lock is the kernel's (a POSIX record lock on `.<name>.lock` beside it): with its owner's death it is gone, even
     where the file stays. A worker that was forked does not hold it.
 
+    Args:
+        inside: it is a folder, which is made where it is not there, and the lock lies in it (LOCK_INSIDE): nothing is written
+            around it. Wherever ours lies, a lock at the other place counts, too: earlier versions know none inside.
+
     Raises:
-        InputError: another process holds it; names that one. Or the folder around can't be written to.
+        InputError: another process holds it; names that one. Or the folder around, or it, can't be written to.
     """
     path = path.resolve()
-    new = [folder for folder in path.parents if not folder.exists()]  # the deepest first
-    beside = make_folder(path.parent, what) / f".{path.name}.lock"
-    if beside in _held:
+    lock, other = path.parent / f".{path.name}.lock", path / LOCK_INSIDE
+    if inside:
+        lock, other = other, lock
+    new = [folder for folder in lock.parents if not folder.exists()]  # the deepest first
+    make_folder(lock.parent, what)
+    if not _held.isdisjoint({lock, other}):
         raise InputError(f"{path} is being written by this very process; name another output")
-    file = _own(beside, path)
-    _held.add(beside)
+    file = _own(lock, path)
+    _held.add(lock)
     try:
-        with at_stop(lambda: _remove(file, beside)):
+        _refuse_held(other, path)
+        with at_stop(lambda: _remove(file, lock)):
             yield
     finally:
-        _held.discard(beside)
-        _remove(file, beside)  # before it is let go: a lock on a file without a name is worth nothing
+        _held.discard(lock)
+        _remove(file, lock)  # before it is let go: a lock on a file without a name is worth nothing
         file.close()
         with suppress(OSError):  # not empty: something was written
             for folder in new:
                 folder.rmdir()
 
 
-def _own(beside: Path, path: Path) -> FileIO:
+def _refuse_held(lock: Path, path: Path) -> None:
+    """Raises InputError where another process holds a lock that we do not take. It is read alone: the folder that it lies in
+    may be read-only to this process."""
+    try:
+        file = FileIO(os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "r")
+    except OSError:  # there is none
+        return
+    with file:
+        if _may_be_a_lock(file):
+            try:
+                fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in (errno.EACCES, errno.EAGAIN):
+                    raise _is_written(path, file) from None
+
+
+def _is_written(path: Path, file: FileIO) -> InputError:
+    """By the owner of a lock."""
+    return InputError(f"{path} is being written by {_owner(file)}; wait for its end, or name another output")
+
+
+def _own(lock: Path, path: Path) -> FileIO:
     """The lock's file, open and locked, with our name in it."""
     while True:
         try:
-            file = FileIO(os.open(beside, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644), "r+")
+            file = FileIO(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644), "r+")
         except OSError as error:
-            raise InputError(f"cannot write to {path}: {beside}: {error.strerror}; name another output") from error
+            raise InputError(f"cannot write to {path}: {lock}: {error.strerror}; name another output") from error
         if not _may_be_a_lock(file):
             file.close()
             raise InputError(
-                f"cannot write to {path}: {beside} is there and is no lock of ours; move it, or name another output"
+                f"cannot write to {path}: {lock} is there and is no lock of ours; move it, or name another output"
             )
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            owner = _owner(file)
-            file.close()
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                raise InputError(
-                    f"cannot lock {path} ({error.strerror}); name an output on a disk of this machine"
-                ) from error
-            raise InputError(f"{path} is being written by {owner}; wait for its end, or name another output") from None
-        if _is_at(file, beside):
+            with file:
+                if error.errno not in (errno.EACCES, errno.EAGAIN):
+                    raise InputError(
+                        f"cannot lock {path} ({error.strerror}); name an output on a disk of this machine"
+                    ) from error
+                raise _is_written(path, file) from None
+        if _is_at(file, lock):
             break
         file.close()  # its last owner has just removed it
     about = {"pid": os.getpid(), "host": socket.gethostname(), "command": _command(), "since": time.time()}
@@ -259,11 +242,11 @@ def _own(beside: Path, path: Path) -> FileIO:
     return file
 
 
-def _remove(file: FileIO, beside: Path) -> None:
+def _remove(file: FileIO, lock: Path) -> None:
     """Removes our lock; where somebody emptied the folder, what lies there now may be another's."""
     with suppress(OSError):
-        if _is_at(file, beside):
-            beside.unlink()
+        if _is_at(file, lock):
+            lock.unlink()
 
 
 def _may_be_a_lock(file: FileIO) -> bool:

@@ -16,6 +16,7 @@ from edgeprune.cli.ranges import A_WINDOW, ROUNDS
 from edgeprune.cli.show import show_json, show_table, show_wide_table
 from edgeprune.cli.verb import verb
 from edgeprune.evaluate.energy import Plan
+from edgeprune.evaluate.energy_figures import MOST_OTHERS
 from edgeprune.evaluate.energy_table import EnergyResult, EnergyRow, frames_of_camera, measure_energy
 from edgeprune.evaluate.graphs import GraphSelection
 from edgeprune.runtime.cameras import camera_files, what_to_type
@@ -35,7 +36,9 @@ COLUMNS = {
     "figures.mj_spread.least": ("min", ".2f"),
     "figures.mj_spread.most": ("max", ".2f"),
     "figures.mj_above_idle": ("above idle", ".2f"),
+    "figures.others": ("others", ".0%"),
 }
+BUSY = {"figures.busy": ("busy", "")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +70,8 @@ class EnergyOptions:
 def energy(options: EnergyOptions) -> None:
     """Measure millijoules a frame, by bucket, on this device.
 
-    Speed and energy of the same windows, gross and less idle power. Leave the machine alone meanwhile.
+    Speed and energy of the same windows, gross and less idle power. Leave the machine alone meanwhile: a row is marked where
+    other processes took more than 5% of the processors.
     """
     opened = open_default(options.bundle)
     inputs = [opened.folder, *(camera_files(options.camera) if options.camera else ())]
@@ -136,6 +140,18 @@ def about_energy(result: EnergyResult) -> list[str]:
     ]
 
 
+def about_others(result: EnergyResult) -> list[str]:
+    """Lines for what others took of the processors, where that is more than figures of this machine alone allow."""
+    lines = []
+    if any(row.figures.busy for row in result.rows):
+        lines.append(f"busy: others took over {MOST_OTHERS:.0%} of the processors in a window of that row")
+    if result.idle.others is not None and result.idle.busy:
+        lines.append(
+            f"idle: others took {result.idle.others:.0%} of the processors, and what they cost is subtracted, too"
+        )
+    return [*lines, "others: `top` names them; stop them, and measure again"] if lines else []
+
+
 def rails_of(row: EnergyRow) -> dict[str, Any]:
     """A row of the table of rails."""
     rails = row.figures.rails
@@ -146,7 +162,7 @@ def rails_of(row: EnergyRow) -> dict[str, Any]:
 
 def show_energy(result: EnergyResult) -> None:
     """The table, that of the rails where there is more than the total, and what there is to say of them."""
-    show_table(result.rows, COLUMNS)
+    show_table(result.rows, COLUMNS | BUSY if any(row.figures.busy for row in result.rows) else COLUMNS)
     rails = list(result.rows[0].figures.rails)
     if rails != result.total_of:
         click.echo("mJ a frame by rail (rails may contain each other):")
@@ -154,7 +170,7 @@ def show_energy(result: EnergyResult) -> None:
         rows = [rails_of(row) for row in result.rows]
         columns = {name: (name, ".2f") for rail in rails for name in (rail, f"{rail} above idle")}
         show_wide_table(rows, keys, columns)
-    for line in about_energy(result):
+    for line in (*about_others(result), *about_energy(result)):
         click.echo(line)
 
 
@@ -164,6 +180,7 @@ def write_energy(result: EnergyResult, folder: Path) -> list[Path]:
     state = {
         "idle_before_w": result.idle.total_before_w,
         "idle_after_w": result.idle.total_after_w,
+        "idle_others": result.idle.others,
         "power_mode": result.machine["power_mode"],
         "governor": result.machine["governor"],
         "status": result.status,

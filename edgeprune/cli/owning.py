@@ -1,14 +1,14 @@
 """A verb's outputs are its own while it runs: none is an input, and no other process writes them."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 import click
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.files import check_output, make_folder
-from edgeprune.base.outputs import locked, refuse_inputs, refuse_one_name, refuse_remains
+from edgeprune.base.outputs import locked, refuse_remains
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +18,7 @@ def own(
     inputs: Iterable[Path | str | None] = (),
     folders: bool = False,
     among: Iterable[Path | str | None] = (),
+    endless: Container[Path] = (),
 ) -> None:
     """Takes the outputs that were named, until the verb ends.
 
@@ -26,6 +27,7 @@ def own(
         inputs: paths, or names that may be paths.
         folders: whether the outputs are folders, and no files.
         among: names of data sets, and their folders, of which single files are read.
+        endless: those of the folders to which all is written that is written; the lock of each lies in it.
 
     Raises:
         InputError: an output is an input, is what a failed run kept, is of the wrong kind, can't be written to, or is written
@@ -38,10 +40,56 @@ def own(
         refuse_remains(path)
         if path.exists() and path.is_dir() != folders:
             raise InputError(f"{path} is a {'file' if folders else 'folder'}; name a {'folder' if folders else 'file'}")
-        click.get_current_context().with_resource(locked(path, "results"))
+        click.get_current_context().with_resource(locked(path, "results", inside=path in endless))
         if path.is_dir():
             make_folder(path, "results")  # it is there, and is tried
         elif not folders:
             check_output(path, "results")
             if path.exists():
                 logger.info(f"{path} is there already; it is replaced at the end")
+
+
+def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path], among: Iterable[Path] = ()) -> None:
+    """Refuses an output that is an input, by whatever name or link, or lies in an input folder: a bundle, a camera's images.
+
+    Args:
+        among: folders that hold files of the user's own beside those that are read: what is there already is not written
+            over, new names are taken.
+
+    Raises:
+        InputError: names the output and the input.
+    """
+    for output in outputs:
+        for given in (*inputs, *among):
+            if _same(output, given):
+                raise InputError(f"{output} is what is read from ({given}); name another file to write to")
+        for folder in inputs:
+            if _lies_in(output, folder):
+                raise InputError(f"{output} lies in {folder}, which is read; name a place outside of it")
+        for folder in among:
+            if output.is_file() and _lies_in(output, folder):
+                raise InputError(f"{output} is among the files that are read from {folder}; name another file")
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    return folder.is_dir() and folder.resolve() in path.resolve().parents
+
+
+def refuse_one_name(outputs: Iterable[Path]) -> None:
+    """Refuses two outputs that are one file.
+
+    Raises:
+        InputError: names both.
+    """
+    seen: list[Path] = []
+    for output in outputs:
+        for other in seen:
+            if _same(output, other):
+                raise InputError(f"{output} and {other} are one file; name two")
+        seen.append(output)
+
+
+def _same(one: Path, other: Path) -> bool:
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return one.resolve() == other.resolve()

@@ -220,7 +220,8 @@ def _run(options: Any) -> None:
             opened = open_default(options.bundle)
             inputs = [opened.folder, *files_of(cameras)]
             own([output.path for output in written if not output.folder], inputs)
-            own([output.path for output in written if output.folder], inputs, folders=True)
+            endless = [output.path for output in written if output.endless]
+            own([output.path for output in written if output.folder], inputs, folders=True, endless=endless)
             outcome: Outcome | SeveralOutcome
             if options.cameras:
                 outcome = run_cameras(opened, cameras, options, outputs, keep_bytes)

@@ -80,10 +80,13 @@ def make_service(config: Path, given: Mapping[str, Any], user: str | None) -> Se
     names = {key: str(name) for key in SINKS if SINKS[key].writes and (name := getattr(values, key))}
     cameras = values.cameras
     writes: dict[Path, str] = {}
+    endless: set[Path] = set()
     for each in outputs_of_cameras(names, cameras).values() if cameras else [names]:
         for key, output in zip(each, outputs_of(each), strict=True):
-            path = _to_make(output) if cameras else output.path
-            writes.setdefault(Path(os.path.abspath(path)), key)
+            path = Path(os.path.abspath(_place(output) if cameras else output.path))
+            writes.setdefault(path, key)
+            if output.endless:
+                endless.add(path)
     groups = []
     for name in GROUPS:
         try:
@@ -91,14 +94,15 @@ def make_service(config: Path, given: Mapping[str, Any], user: str | None) -> Se
         except KeyError:
             logger.info(f"this machine has no group {name}; the user needs the right to open the camera otherwise")
     python = Path(os.path.abspath(sys.executable))
-    return Service(
-        config, python, values.bundle, list(cameras.values()) if cameras else [values.camera], writes, user, groups
-    )
+    named = list(cameras.values()) if cameras else [values.camera]
+    return Service(config, python, values.bundle, named, writes, user, groups, endless)
 
 
-def _to_make(output: Output) -> Path:
-    """What a run makes first of a camera's own output: a folder of each lies in one that it makes itself."""
-    return output.path.parent if output.folder and not output.path.parent.is_dir() else output.path
+def _place(output: Output) -> Path:
+    """What of a camera's own output is written: a folder of each lies in that of all, which has to be there where it has no
+    end, and is made by the run else."""
+    around = output.path.parent
+    return around if output.folder and (output.endless or not around.is_dir()) else output.path
 
 
 def install(path: Path, text: str, made: Service) -> None:

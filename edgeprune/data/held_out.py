@@ -39,7 +39,8 @@ class HeldOut:
         """
         if selection.split != self.of.split or Path(selection.data).resolve() != Path(self.of.data).resolve():
             return samples
-        held_out = set(held_out_names(self._all(), self.share))
+        of = self.of
+        held_out = set(self.take(open_split(load_data_set(of.data), of.split, of.include, of.exclude)).names)
         left = [index for index, name in enumerate(samples.names) if name not in held_out]
         if not left:
             raise InputError(
@@ -47,14 +48,10 @@ class HeldOut:
             )
         return samples.some(left)
 
-    def take(self, things: bool = False) -> Split:
-        """The part itself. `things`: see `open_split`."""
-        samples = self._all(things)
+    def take(self, samples: Split) -> Split:
+        """The part itself, of the samples of the selection that it is held out of."""
         held_out = set(held_out_names(samples, self.share))
         return samples.some([index for index, name in enumerate(samples.names) if name in held_out])
-
-    def _all(self, things: bool = False) -> Split:
-        return open_split(load_data_set(self.of.data), self.of.split, self.of.include, self.of.exclude, things=things)
 
 
 def held_out_names(samples: Samples, share: float) -> list[str]:

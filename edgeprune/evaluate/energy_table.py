@@ -11,7 +11,8 @@ from edgeprune.base.machine import describe_machine
 from edgeprune.bundle import Bundle
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.evaluate.bench import FRAMES, bench_frames, list_entries, write_job
-from edgeprune.evaluate.energy import EnergyFigures, Idle, Plan, figures_of, measure_windows
+from edgeprune.evaluate.energy import Plan, measure_windows
+from edgeprune.evaluate.energy_figures import EnergyFigures, Idle, figures_of
 from edgeprune.evaluate.graphs import GraphSelection
 from edgeprune.evaluate.timing import Entry, open_entries
 from edgeprune.runtime.cameras import Wanted, open_source

@@ -3,7 +3,7 @@
 import os
 import pwd
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,6 +61,7 @@ class Service:
         bundle: its folder.
         cameras: as the file names them, without the names of several.
         writes: the outputs, each with its key in the file. A run makes files in the folder around each: its lock, at least.
+        endless: those of them that are folders to which all is written, the lock too.
         user: who runs it; None: a user that systemd makes up.
         groups: that the machine has, of devices.
     """
@@ -72,6 +73,7 @@ class Service:
     writes: Mapping[Path, str] = field(default_factory=dict)
     user: str | None = None
     groups: Sequence[str] = ()
+    endless: Set[Path] = frozenset()
 
     @property
     def name(self) -> str:
@@ -102,7 +104,7 @@ class Service:
         for path in (self.config, self.python, *self.writes):
             if not str(path).isprintable():
                 raise InputError(f"{str(path)!r} has characters that no unit can hold; rename it")
-        written = {path.parent for path in self.writes if not self._is_state(path)}
+        written = {self._written(path) for path in self.writes if not self._is_state(path)}
         for folder in sorted(written):
             if not folder.is_dir():
                 raise InputError(f"{folder} is not there, where the run is to write; make it first: mkdir -p {folder}")
@@ -135,14 +137,19 @@ class Service:
         used = [*self._reads(), *((f"{key}:", path) for path, key in self.writes.items())]
         return next((f"{what} {path}" for what, path in used if any(Path(tmp) in path.parents for tmp in TMP)), None)
 
-    def _is_state(self, path: Path) -> bool:
-        return STATE / self.name in path.parents
+    def _written(self, output: Path) -> Path:
+        """The folder in which all is made that is made for an output."""
+        return output if output in self.endless else output.parent
+
+    def _is_state(self, output: Path) -> bool:
+        folder = self._written(output)
+        return STATE / self.name in (folder, *folder.parents)
 
     def opened_by(self) -> str | None:
         """The key of an output beside or above the configuration, in whose folder the service could write that, too."""
         here = self.config.parent.resolve()
         above = (here, *here.parents)
-        return next((key for path, key in self.writes.items() if path.parent.resolve() in above), None)
+        return next((key for path, key in self.writes.items() if self._written(path).resolve() in above), None)
 
     def _somebody(self) -> Somebody:
         if self.user is None:
@@ -176,8 +183,8 @@ class Service:
                 at = "" if closed == path else f", who may not {'enter' if closed.is_dir() else 'read'} {closed}"
                 raise InputError(f"{what} {path} can't be read by {somebody.name}{at}; {other}")
         for path, key in self.writes.items():
-            folders = [path.parent, *([path] if path.is_dir() else [])]
-            for folder in [] if self._is_state(path) else folders:
+            folders = [self._written(path), *([path] if path.is_dir() else [])]
+            for folder in [] if self._is_state(path) else dict.fromkeys(folders):
                 if closed := somebody.stopped_at(folder, write=True):
                     may_not = "write to" if closed == folder else "enter"
                     raise InputError(

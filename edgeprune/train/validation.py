@@ -174,6 +174,5 @@ def upscale_labels(classes_BHW: Tensor, size: tuple[int, int] | torch.Size) -> T
 def open_validation(spec: Validation, things: bool = False) -> tuple[DataSet, Samples]:
     """The frames that training is watched on, with their things where these are asked for."""
     data_set = load_data_set(spec.data)
-    if spec.held_out is not None:
-        return data_set, spec.held_out.take(things)
-    return data_set, open_split(data_set, spec.split, spec.include, spec.exclude, things=things)
+    samples = open_split(data_set, spec.split, spec.include, spec.exclude, things=things)
+    return data_set, samples if spec.held_out is None else spec.held_out.take(samples)

@@ -11,26 +11,29 @@ from pathlib import Path
 import pytest
 
 from edgeprune.base.errors import InputError
-from edgeprune.base.outputs import locked, refuse_inputs, refuse_one_name
+from edgeprune.base.outputs import LOCK_INSIDE, locked
 
 HOLD = """
 import sys
 from pathlib import Path
 from edgeprune.base.outputs import locked
 sys.argv = ["edgeprune", "run", "--camera", "rtsp://me:secret@host"]
-with locked(Path({path!r}), "results"):
+with locked(Path({path!r}), "results", inside={inside}):
     print("held", flush=True)
     sys.stdin.read()
 """
 
 
+Hold = Callable[..., "subprocess.Popen[str]"]
+
+
 @pytest.fixture
-def hold() -> Iterator[Callable[[Path], "subprocess.Popen[str]"]]:
-    """hold(path): another process that locks it until its input is closed."""
+def hold() -> Iterator[Hold]:
+    """hold(path), hold(path, inside=True): another process that locks it until its input is closed."""
     processes = []
 
-    def start(path: Path) -> "subprocess.Popen[str]":
-        script = HOLD.format(path=str(path))
+    def start(path: Path, inside: bool = False) -> "subprocess.Popen[str]":
+        script = HOLD.format(path=str(path), inside=inside)
         process = subprocess.Popen(
             [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -44,7 +47,7 @@ def hold() -> Iterator[Callable[[Path], "subprocess.Popen[str]"]]:
         process.communicate()
 
 
-def test_a_lock_names_its_owner(tmp_path: Path, hold: Callable[[Path], "subprocess.Popen[str]"]) -> None:
+def test_a_lock_names_its_owner(tmp_path: Path, hold: Hold) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     process = hold(tmp_path / "out.mp4")
     for path in (tmp_path / "out.mp4", tmp_path / "link" / "out.mp4"):
@@ -58,7 +61,7 @@ def test_a_lock_names_its_owner(tmp_path: Path, hold: Callable[[Path], "subproce
     assert [path.name for path in tmp_path.iterdir()] == ["link"]
 
 
-def test_a_dead_owner_is_noticed(tmp_path: Path, hold: Callable[[Path], "subprocess.Popen[str]"]) -> None:
+def test_a_dead_owner_is_noticed(tmp_path: Path, hold: Hold) -> None:
     process = hold(tmp_path / "folder")
     process.kill()
     process.wait()
@@ -97,9 +100,7 @@ def test_a_forked_worker_does_not_keep_a_lock(tmp_path: Path) -> None:
         os.kill(worker, 9)
 
 
-def test_a_lock_whose_folder_was_emptied_leaves_the_next_ones_alone(
-    tmp_path: Path, hold: Callable[[Path], "subprocess.Popen[str]"]
-) -> None:
+def test_a_lock_whose_folder_was_emptied_leaves_the_next_ones_alone(tmp_path: Path, hold: Hold) -> None:
     out = tmp_path / "out"
     with locked(out / "rows.csv", "results"):
         shutil.rmtree(out)
@@ -120,7 +121,9 @@ def test_a_lock_on_a_full_disk_has_no_name_and_is_one(tmp_path: Path) -> None:
         with locked(tmp_path / "rows.csv", "results"):
             assert (tmp_path / ".rows.csv.lock").stat().st_size == 0  # reading it here would let go of the lock
             other = subprocess.run(
-                [sys.executable, "-c", HOLD.format(path=str(tmp_path / "rows.csv"))], capture_output=True, text=True
+                [sys.executable, "-c", HOLD.format(path=str(tmp_path / "rows.csv"), inside=False)],
+                capture_output=True,
+                text=True,
             )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -137,33 +140,6 @@ def test_folders_made_for_a_lock_alone_go_with_it(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "b" / "out.mp4").exists()
 
 
-def test_an_output_that_is_an_input(tmp_path: Path) -> None:
-    film = tmp_path / "film.mp4"
-    film.touch()
-    (tmp_path / "soft.mp4").symlink_to(film)
-    (tmp_path / "hard.mp4").hardlink_to(film)
-    (tmp_path / "folder").symlink_to(tmp_path)
-    for name in ("film.mp4", "soft.mp4", "hard.mp4", "folder/film.mp4", "x/../film.mp4"):
-        with pytest.raises(InputError, match=r"is what is read from .*name another file"):
-            refuse_inputs([tmp_path / name], [film])
-        if "x" not in name:
-            with pytest.raises(InputError, match="is what is read from"):
-                refuse_inputs([film], [tmp_path / name])
-    with pytest.raises(InputError, match="is among the files that are read from"):
-        refuse_inputs([film], [], [tmp_path / "folder"])
-    refuse_inputs([tmp_path / "new.mp4"], [film], [tmp_path])
-    for name in ("film.mp4", "new.mp4", "folder/new/rows.csv"):
-        with pytest.raises(InputError, match=r"lies in .*, which is read; name a place outside of it"):
-            refuse_inputs([tmp_path / name], [tmp_path / "folder"])
-
-
-def test_two_outputs_of_one_name(tmp_path: Path) -> None:
-    (tmp_path / "folder").symlink_to(tmp_path)
-    with pytest.raises(InputError, match="are one file; name two"):
-        refuse_one_name([tmp_path / "a.csv", tmp_path / "folder" / "a.csv"])
-    refuse_one_name([tmp_path / "a.csv", tmp_path / "a.mp4"])
-
-
 @pytest.mark.parametrize("kind", ["link", "file", "pipe"])
 def test_what_has_a_locks_name_and_is_none_is_not_written_to(tmp_path: Path, kind: str) -> None:
     precious, beside = tmp_path / "precious", tmp_path / ".rows.csv.lock"
@@ -175,3 +151,75 @@ def test_what_has_a_locks_name_and_is_none_is_not_written_to(tmp_path: Path, kin
     with pytest.raises(InputError, match=r"\.rows\.csv\.lock"), locked(tmp_path / "rows.csv", "record"):
         raise AssertionError
     assert os.path.lexists(beside) and (kind == "pipe" or beside.read_text() == "precious")
+
+
+# --- the lock of a folder to which all is written ---
+
+
+def test_a_lock_inside_a_folder_leaves_what_is_around_it_alone(tmp_path: Path, hold: Hold) -> None:
+    rows = tmp_path / "out" / "rows"
+    rows.mkdir(parents=True)
+    os.utime(rows.parent, (0, 0))
+    process = hold(rows, inside=True)
+    assert [path.name for path in rows.iterdir()] == [LOCK_INSIDE]
+    with pytest.raises(InputError, match=f"process {process.pid} on"), locked(rows, "results", inside=True):
+        pass
+    process.communicate()
+    assert rows.is_dir() and not list(rows.iterdir()) and rows.parent.stat().st_mtime == 0
+
+
+def test_a_folder_that_was_made_for_its_lock_goes_with_it_where_nothing_is_in_it(tmp_path: Path) -> None:
+    rows = tmp_path / "a" / "rows"
+    with locked(rows, "results", inside=True):
+        assert (rows / LOCK_INSIDE).is_file()
+        with pytest.raises(InputError, match="by this very process"), locked(rows, "results", inside=True):
+            pass
+    assert not list(tmp_path.iterdir())
+    with locked(rows, "results", inside=True):
+        (rows / "rows-1.csv").touch()
+    assert [path.name for path in rows.iterdir()] == ["rows-1.csv"]
+
+
+def test_a_lock_of_an_earlier_version_beside_a_folder_counts(tmp_path: Path, hold: Hold) -> None:
+    """It is held while a run of that version goes on; what a killed one left is none."""
+    rows = tmp_path / "rows"
+    rows.mkdir()
+    process = hold(rows)  # as they all were
+    (tmp_path / ".rows.lock").chmod(0o444)
+    tmp_path.chmod(0o500)  # as to a service, whose unit names the folder alone
+    try:
+        with pytest.raises(InputError, match=f"process {process.pid} on"), locked(rows, "results", inside=True):
+            pass
+        assert not list(rows.iterdir())
+        process.kill()
+        process.wait()
+        assert (tmp_path / ".rows.lock").exists()
+        with locked(rows, "results", inside=True):
+            assert (rows / LOCK_INSIDE).is_file()
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_a_lock_inside_a_folder_counts_for_one_who_locks_beside_it(tmp_path: Path, hold: Hold) -> None:
+    process = hold(tmp_path / "rows", inside=True)
+    with pytest.raises(InputError, match=f"process {process.pid} on"), locked(tmp_path / "rows", "results"):
+        pass
+    process.communicate()
+    mine = locked(tmp_path / "rows", "results", inside=True)
+    with mine, pytest.raises(InputError, match="by this very process"), locked(tmp_path / "rows", "results"):
+        pass
+    with locked(tmp_path / "rows", "results"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_lies_beside_a_folder_and_is_no_lock_keeps_nobody_away(tmp_path: Path) -> None:
+    beside = tmp_path / ".rows.lock"
+    os.mkfifo(beside)  # it is not waited for
+    with locked(tmp_path / "rows", "results", inside=True):
+        pass
+    beside.unlink()
+    beside.write_text("precious")
+    with locked(tmp_path / "rows", "results", inside=True):
+        pass
+    assert beside.read_text() == "precious"

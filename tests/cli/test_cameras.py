@@ -153,6 +153,7 @@ def test_the_example_of_the_page_is_one(edgeprune: Type) -> None:
 def test_the_unit_of_several(edgeprune: Type, config: Path, tiny: Path) -> None:
     lines = ["cameras: {front: 0, csi: 'csi://0'}", "record: rows/", "out: overlay.mp4"]
     config.write_text("\n".join([f"bundle: {tiny}", *lines]) + "\n")
+    (config.parent / "rows").mkdir()
     said = edgeprune("service", "--config", config, "--user", USER)
     assert said.code == 0, said
     found = settings(said.out)

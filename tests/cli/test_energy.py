@@ -2,12 +2,15 @@
 
 import csv
 import json
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from edgeprune.cli.energy import show_energy
-from edgeprune.evaluate import energy
+from edgeprune.base.processors import Ticks
+from edgeprune.cli.energy import show_energy, write_energy
+from edgeprune.evaluate import energy, energy_table
+from edgeprune.evaluate.energy_figures import figures_of
 from edgeprune.evaluate.energy_table import EnergyResult, EnergyRow
 from edgeprune.runtime import meters
 from tests import bundles
@@ -24,6 +27,7 @@ def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(energy, "SETTLE_S", 0.0)
     monkeypatch.setattr(energy, "WARM_UP_S", 0.05)
     monkeypatch.setattr(energy, "LEAST_SAMPLES", 2)  # a busy machine starts the loop's `sleep` late
+    monkeypatch.setattr(energy, "processor_ticks", lambda: None)
     program = tmp_path / "plug-watts"
     program.write_text("#!/bin/sh\nwhile :; do echo 5; sleep 0.01; done\n")
     program.chmod(0o700)
@@ -47,6 +51,7 @@ def test_the_table(edgeprune: Type, tiny: Path, plug: str) -> None:
         "max",
         "above",
         "idle",
+        "others",
     ]
     assert [line.split()[0] for line in lines[2:7]] == ["dense", *bundles.BUCKETS, "auto"]
     assert lines[7].startswith("measured by what plug-watts prints (a command of the user's); ")
@@ -65,9 +70,18 @@ def test_the_table(edgeprune: Type, tiny: Path, plug: str) -> None:
     assert {"rails.power.mj_above_idle", "mj_spread.least", "latency_ms.p50", "idle_before_w"} <= set(table[0])
 
 
-def test_one_object_and_frames_of_a_folder(edgeprune: Type, tiny: Path, plug: str, frames: Path) -> None:
+def test_one_object_and_frames_of_a_folder(
+    edgeprune: Type, tiny: Path, plug: str, frames: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine of which others take a quarter. One graph: that all of them are measured the table's test holds."""
+    monkeypatch.setattr(energy_table, "MEASURED", ("dense",))
+    ticks = (Ticks(1000 * number, 600 * number, 350 * number) for number in count())
+    monkeypatch.setattr(energy, "processor_ticks", lambda: next(ticks))
     words = ("--bundle", tiny, "--meter", plug, "--seconds", 0.6, "--rounds", 1, "--camera", frames, "--json")
-    content = json.loads(edgeprune("energy", *words, "--engine", "onnxruntime", "--threads", 1).out)
+    said = edgeprune("energy", *words, "--engine", "onnxruntime", "--threads", 1)
+    content = json.loads(said.out)
+    assert {(row["figures"]["others"], row["figures"]["busy"]) for row in content["rows"]} == {(0.25, True)}
+    assert said.err.count("other processes took 25% of the processors while ") == len(content["rows"]) + 2
     assert content["source"] == f"6 frames of {frames}" and content["frames"] == 6
     assert content["threads"] == content["engine"]["threads"] == 1 and content["engine"]["engine"] == "onnxruntime"
     assert {row["engine"] for row in content["rows"]} == {"onnxruntime"}
@@ -92,10 +106,14 @@ def test_a_meter_that_is_too_slow_says_what_to_type(
     edgeprune: Type, tiny: Path, plug: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(energy, "LEAST_SAMPLES", 10_000)
+    monkeypatch.setattr(energy_table, "MEASURED", ("dense",))
     said = edgeprune("energy", "--bundle", tiny, "--meter", plug, "--seconds", 0.4)
     assert said.code == 2 and said.out == ""
     refused = said.err.splitlines()[-1]
     assert "--seconds 0.4 is too short: the meter gave" in refused and "10000 are needed; type --seconds " in refused
+
+
+MACHINE = {"power_mode": "15W (mode 0)", "governor": "schedutil"}
 
 
 def test_rails_that_contain_each_other_have_a_table_of_their_own(
@@ -103,14 +121,14 @@ def test_rails_that_contain_each_other_have_a_table_of_their_own(
 ) -> None:
     monkeypatch.setattr(energy, "clocks_mhz", lambda: {"cpu": 1510.4, "17000000.gpu": 625.0})
     monkeypatch.setattr(energy, "temperatures_c", lambda: {"cpu-thermal": 51.5, "gpu-thermal": 50.0})
+    monkeypatch.setattr(energy, "processor_ticks", lambda: None)
     device = Device()
     graphs = [Graph(device, "dense", 40.0, (9.0, 4.0)), Graph(device, "half", 10.0, (7.0, 2.5))]
     idle, measured = energy.measure_windows(graphs, SampledDevice(device), energy.Plan(2, 10.0), device.wait)
-    rows = [EnergyRow(each.graph.label, "fp16", "tensorrt", energy.figures_of(each, idle)) for each in measured]
-    machine = {"power_mode": "15W (mode 0)", "governor": "schedutil"}
-    show_energy(EnergyResult("measured", ["IN"], 2, 10.0, "a street", 24, 2, idle, {}, machine, rows))
+    rows = [EnergyRow(each.graph.label, "fp16", "tensorrt", figures_of(each, idle)) for each in measured]
+    show_energy(EnergyResult("measured", ["IN"], 2, 10.0, "a street", 24, 2, idle, {}, MACHINE, rows))
     lines = capsys.readouterr().out.splitlines()
-    assert lines[3].split() == ["half", "fp16", "10.00", "100.0", "7.00", "70.00", "70.00", "70.00", "30.00"]
+    assert lines[3].split() == ["half", "fp16", "10.00", "100.0", "7.00", "70.00", "70.00", "70.00", "30.00", "-"]
     assert lines[4] == "mJ a frame by rail (rails may contain each other):"
     assert lines[7].split() == ["dense", "fp16", "360.00", "200.00", "160.00", "140.00"]
     assert lines[-6].startswith("measured; 46.") and lines[-6].endswith(" readings a second")
@@ -120,3 +138,39 @@ def test_rails_that_contain_each_other_have_a_table_of_their_own(
     )
     assert lines[-1] == "while dense ran: cpu 1510 MHz, 17000000.gpu 625 MHz"
     assert max(map(len, lines)) <= 110
+
+
+def test_rows_of_a_busy_machine_are_marked_in_the_table_and_in_the_files(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Others take a tenth of the processors while `half` runs, and a fifth while the machine is to be idle."""
+    others = iter([0.2, 0.0, 0.1, 0.0])  # idle, two graphs, idle: two looks each
+    taken, looks = [0], count()
+
+    def ticks() -> Ticks:
+        look = next(looks)
+        taken[0] += round(1000 * next(others)) if look % 2 else 0
+        return Ticks(1000 * (look + 1), 500 * (look + 1) + taken[0], 500 * (look + 1))
+
+    monkeypatch.setattr(energy, "processor_ticks", ticks)
+    device = Device()
+    graphs = [Graph(device, "dense", 40.0, (9.0, 9.0)), Graph(device, "half", 10.0, (7.0, 7.0))]
+    idle, measured = energy.measure_windows(graphs, SampledDevice(device), energy.Plan(1, 10.0), device.wait)
+    rows = [EnergyRow(each.graph.label, "fp16", "tensorrt", figures_of(each, idle)) for each in measured]
+    result = EnergyResult("measured", ["IN", "GPU"], 1, 10.0, "a street", 24, 2, idle, {}, MACHINE, rows)
+    show_energy(result)
+    head, _, dense, half, *about = capsys.readouterr().out.splitlines()
+    assert head.split()[-2:] == ["others", "busy"]
+    assert (dense.split()[-2:], half.split()[-2:]) == (["0%", "no"], ["10%", "yes"])
+    assert about[:3] == [
+        "busy: others took over 5% of the processors in a window of that row",
+        "idle: others took 20% of the processors, and what they cost is subtracted, too",
+        "others: `top` names them; stop them, and measure again",
+    ]
+    write_energy(result, tmp_path)
+    with (tmp_path / "energy.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [(row["others"], row["busy"], row["idle_others"]) for row in table] == [
+        ("0.0", "False", "0.2"),
+        ("0.1", "True", "0.2"),
+    ]

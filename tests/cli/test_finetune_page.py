@@ -51,7 +51,7 @@ def blocks() -> list[tuple[str, str]]:
 
 def test_the_whole_way(edgeprune: Type, tmp_path: Path) -> None:
     write_set(tmp_path)
-    save_file(vits.vit(depth=3), tmp_path / WEIGHTS)
+    save_file(vits.vit(depth=2), tmp_path / WEIGHTS)
     (tmp_path / "small.yaml").write_text(TARGET)
     typed: list[str] = []
     for language, text in blocks():

@@ -88,6 +88,8 @@ def test_a_user_that_systemd_makes_up(tmp_path: Path, monkeypatch: pytest.Monkey
     found = settings(text)
     assert found["DynamicUser"] == "yes" and "User" not in found and "ReadWritePaths" not in found
     assert (found["SupplementaryGroups"], found["PrivateTmp"]) == ("video", "yes")
+    whole = {state.parent: "record"}  # a record in all of it
+    assert "ReadWritePaths" not in Service(config, python, bundle, ["0"], whole, endless=whole.keys()).unit()
     rows = tmp_path / "rows.csv"
     for camera, writes, words in [
         ("0", {rows: "record"}, f"record: {rows} can't be written by a .*, who owns /var/lib/edgeprune-front alone"),
@@ -147,21 +149,33 @@ def test_what_lies_in_tmp_is_said_with_what_needs_it(tmp_path: Path, monkeypatch
 
 
 def test_a_service_writes_where_its_outputs_lie_alone(edgeprune: Type, config: Path, tmp_path: Path) -> None:
-    """The folder around each: a lock lies beside an output. Of several cameras it is the folder of their folders."""
-    (tmp_path / "out" / "rows").mkdir(parents=True)
-    (tmp_path / "film").mkdir()
+    """A folder without an end, in which its lock lies too; of a file the folder around it, where its lock is made and it gets
+    its name. Of several cameras it is the folder of their folders."""
+    rows, film = tmp_path / "out" / "rows", tmp_path / "film"
+    rows.mkdir(parents=True)
+    film.mkdir()
     text = config.read_text().replace("record: rows.csv", "record: out/rows/\nout: film/a.mp4\n")
-    config.write_text(text)
+    for cameras in ("camera: 0", "cameras: {front: 0, back: 1}"):
+        config.write_text(text.replace("camera: 0", cameras))
+        said = edgeprune("service", "--config", config, "--user", USER)
+        found = settings(said.out)
+        assert found["ReadWritePaths"] == f"{film} {rows}"
+        assert "ReadOnlyPaths" not in found and "may write to" not in said.err
+        rows.rmdir()  # systemd makes no folder that a unit names
+        said = edgeprune("service", "--config", config, "--user", USER)
+        assert_one_line(said, f"{rows} is not there, where the run is to write; make it first: mkdir -p {rows}")
+        rows.mkdir()
+
+
+def test_a_folder_beside_the_configuration_opens_nothing_around_it(
+    edgeprune: Type, config: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "rows").mkdir()
+    config.write_text(config.read_text().replace("record: rows.csv", "record: rows/"))
     said = edgeprune("service", "--config", config, "--user", USER)
     found = settings(said.out)
-    assert found["ReadWritePaths"] == f"{tmp_path / 'film'} {tmp_path / 'out'}"
-    assert "ReadOnlyPaths" not in found and "may write to" not in said.err
-    config.write_text(text.replace("camera: 0", "cameras: {front: 0, back: 1}"))
-    found = settings(edgeprune("service", "--config", config, "--user", USER).out)
-    assert found["ReadWritePaths"] == f"{tmp_path / 'film'} {tmp_path / 'out' / 'rows'}"
-    (tmp_path / "out" / "rows").rmdir()  # the run makes it
-    found = settings(edgeprune("service", "--config", config, "--user", USER).out)
-    assert found["ReadWritePaths"] == f"{tmp_path / 'film'} {tmp_path / 'out'}"
+    assert found["ReadWritePaths"] == str(tmp_path / "rows") and "ReadOnlyPaths" not in found
+    assert "may write to" not in said.err
 
 
 @pytest.mark.parametrize(

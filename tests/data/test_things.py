@@ -218,9 +218,9 @@ def test_some_of_a_split_keeps_its_things(tmp_path: Path) -> None:
 
 def test_what_is_held_out_has_things_where_they_are_asked_for(tmp_path: Path) -> None:
     LAYOUTS["coco polygons"].make(tmp_path)
-    held_out = HeldOut(FrameSelection(data=str(tmp_path)), 0.4)
-    assert len(held_out.take(things=True)) == 1 and held_out.take()[0].things is None
-    assert len(things_of(held_out.take(things=True)[0])) == 2
+    held_out, data_set = HeldOut(FrameSelection(data=str(tmp_path)), 0.4), load_data_set(str(tmp_path))
+    [plain], [sample] = (held_out.take(open_split(data_set, "train", things=things)) for things in (False, True))
+    assert plain.name == sample.name and plain.things is None and len(things_of(sample)) == 2
 
 
 def test_label_maps_and_scenes_have_no_things(tmp_path: Path) -> None:

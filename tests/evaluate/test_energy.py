@@ -2,16 +2,20 @@
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edgeprune.base.errors import InputError, RunError
+from edgeprune.base.processors import Ticks
 from edgeprune.base.table import plain
 from edgeprune.bundle import Bundle
 from edgeprune.evaluate import energy as module
-from edgeprune.evaluate.energy import EnergyFigures, Idle, Plan, figures_of, measure_windows
+from edgeprune.evaluate.energy import Plan, measure_windows
+from edgeprune.evaluate.energy_figures import EnergyFigures, Idle, figures_of
 from edgeprune.evaluate.energy_table import energy_entries, frames_of_camera
 from edgeprune.evaluate.graphs import GraphSelection
 from edgeprune.evaluate.worker import Window, time_window
@@ -20,6 +24,12 @@ from tests import bundles
 from tests.evaluate.devices import Device, Graph, SampledDevice
 
 PLAN = Plan(rounds=3, seconds=10.0)
+
+
+@pytest.fixture(autouse=True)
+def nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The windows here are simulated; what else runs on the machine of the tests is no part of them."""
+    monkeypatch.setattr(module, "processor_ticks", lambda: None)
 
 
 @pytest.fixture
@@ -168,6 +178,68 @@ def test_clocks_and_temperatures_are_those_of_the_middle_of_a_window(
     idle, (row,) = measure(device, graphs[:1], SampledDevice(device))
     assert row.clocks_mhz == {"cpu": 1200.0} and row.temperature_c == {"soc": 60.0}
     assert idle.temperature_c == {"before": {"soc": 30.0}, "after": {"soc": 40.0}}
+
+
+# --- what others take of the machine ---
+
+
+@pytest.fixture
+def others(device: Device, monkeypatch: pytest.MonkeyPatch) -> Callable[[float, float], None]:
+    """others(0.12, 10.0): other processes took so much of the device's two processors for so many seconds; ours took one."""
+    taken_s = [0.0]
+
+    def ticks() -> Ticks:
+        ours_s = device.now_s
+        return Ticks(*(round(100 * each_s) for each_s in (2 * device.now_s, ours_s + taken_s[0], ours_s)))
+
+    def take(share: float, seconds: float) -> None:
+        taken_s[0] += 2 * share * seconds
+
+    monkeypatch.setattr(module, "processor_ticks", ticks)
+    return take
+
+
+def test_rows_of_windows_in_which_others_ran_are_marked_and_kept(
+    device: Device, graphs: list[Graph], others: Callable[[float, float], None], said: list[str]
+) -> None:
+    """One window in three is enough, and beyond 5% counts. What runs beside a warm-up alone is nothing to a figure."""
+    shares = {"dense fp32": [0.0, 0.045, 0.0], "half int8": [0.0, 0.12, 0.3], "auto int8": [0.0, 0.0, 0.06]}
+    for graph in graphs:
+
+        def beside(seconds: float, halfway: object = None, graph: Graph = graph, window: Any = graph.window) -> Window:
+            done: Window = window(seconds, halfway)
+            others(shares[graph.label].pop(0) if halfway else 0.4, done.seconds)
+            return done
+
+        graph.window = beside  # type: ignore[assignment]
+    idle, rows = measure(device, graphs, SampledDevice(device))
+    assert [row.others for row in rows] == pytest.approx([0.045, 0.3, 0.06], abs=0.001)
+    assert [row.busy for row in rows] == [False, True, True] and not idle.busy and idle.others == 0.0
+    assert [row.mj_per_frame for row in rows] == pytest.approx([360, 70, 48])
+    warned = [line for line in said if line.startswith("other processes")]
+    assert warned == [
+        f"other processes took {share} of the processors while {label} ran: `top` names them; stop them, and run again"
+        for share, label in (("12%", "half int8"), ("6%", "auto int8"))
+    ]
+
+
+def test_others_that_run_while_the_machine_is_to_be_idle_are_said(
+    device: Device, graphs: list[Graph], others: Callable[[float, float], None], said: list[str]
+) -> None:
+    """Before the first window, not after the last."""
+
+    def wait(seconds: float) -> None:
+        others(0.2 if device.now_s < 60 else 0.0, seconds)
+        device.wait(seconds)
+
+    idle, measured = measure_windows(graphs[:1], SampledDevice(device), Plan(3, 30.0), wait)
+    assert idle.others == pytest.approx(0.2, abs=0.001) and idle.busy and not figures_of(measured[0], idle).busy
+    assert sum("20% of the processors while the machine was to be idle" in line for line in said) == 1
+
+
+def test_where_it_is_not_known_what_others_take_no_row_is_marked(device: Device, graphs: list[Graph]) -> None:
+    idle, rows = measure(device, graphs, SampledDevice(device))
+    assert {(row.others, row.busy) for row in rows} == {(None, False)} and (idle.others, idle.busy) == (None, False)
 
 
 # --- windows of graphs ---

@@ -4,13 +4,15 @@ import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click.testing
 import pytest
 
-from edgeprune.base.errors import InputError
+from edgeprune.base.errors import InputError, RunError
 from edgeprune.evaluate.record_rows import read_record
+from edgeprune.lab.endurance import __main__ as study
 from edgeprune.lab.endurance.__main__ import main
 from edgeprune.lab.endurance.checks import FEWEST, UNFINISHED_BYTES, Seen, check
 from edgeprune.lab.endurance.report import write_report
@@ -135,6 +137,30 @@ def test_the_report(seen: Seen, tmp_path: Path) -> None:
     assert said.startswith("# 5 minutes of tiny\n") and "![Memory, latency and drops over time](a.png)" in said
     assert "| drops | offered - processed = dropped, 0 rows | 899 offered, 600 processed, 299 dropped; 0 rows" in said
     assert (tmp_path / "a.png").stat().st_size > 10_000
+
+
+def test_what_was_measured_is_said_though_its_report_fails(
+    seen: Seen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour's verdict hangs on no program that is run after it."""
+
+    def refuse(*given: Any, **about: Any) -> None:
+        raise OSError("no such program")
+
+    bundle = SimpleNamespace(manifest=SimpleNamespace(name="tiny"))
+    reported: list[Any] = []
+    for name, fake in {
+        "open_bundle": lambda path: bundle,
+        "write_clip": lambda *given: None,
+        "watch": lambda *given: seen,
+        "write_report": lambda *given: reported.append(given),
+        "subprocess": SimpleNamespace(run=refuse),
+    }.items():
+        monkeypatch.setattr(study, name, fake)
+    done = click.testing.CliRunner().invoke(main, [str(tmp_path), "--out", str(tmp_path / "out")])
+    assert isinstance(done.exception, RunError) and "no such program" in str(done.exception)
+    assert all(each.line() in done.output for each in check(seen)) and len(reported) == 1
+    assert (tmp_path / "out" / "memory.csv").is_file()
 
 
 def test_a_sample_of_this_process(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import yaml
 from PIL import Image
 
 from edgeprune.base.errors import InputError
+from edgeprune.data import open_split
+from edgeprune.data.datasets import load_data_set
 from edgeprune.data.held_out import HeldOut, held_out_names
 from edgeprune.data.selection import FrameSelection
 from edgeprune.model.card import read_header
@@ -71,11 +73,12 @@ def folder_set(tmp_path: Path, count: int) -> str:
 def test_of_files_what_a_selection_takes_is_held_out(tmp_path: Path) -> None:
     of = FrameSelection(data=folder_set(tmp_path, 40), exclude=["3-*"])
     held_out = HeldOut(of, 0.2)
-    taken = held_out.take().names
+    part = held_out.take(open_split(load_data_set(of.data), "train", exclude=of.exclude))
+    taken = part.names
     assert len(taken) == 6 and not any(name.startswith("3-") for name in taken)
     _, (left,) = open_mix([Mix(data=of.data)], None, held_out)
     assert sorted([*taken, *left.names]) == sorted({*taken, *left.names}) and len(left) == 34
-    assert left[0].name == left.names[0] and held_out.take()[5].name == taken[5]
+    assert left[0].name == left.names[0] and part[5].name == taken[5]
 
 
 # ------------------------------------------------------------------------------------------------ keep and patience

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.files import PARTIAL, make_folder
+from edgeprune.base.outputs import LOCK_INSIDE
 from edgeprune.runtime.sinks.sink import Output
 
 KEEP_BYTES = 10**9  # that the files of one folder take in all, where nothing else is asked for
@@ -84,7 +85,7 @@ def folder_output(name: str, kind: Kind) -> Output:
     try:
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder} is a file; leave the slash out, or name a new folder")
-        found = [each.name for each in folder.iterdir()] if folder.is_dir() else []
+        found = [each.name for each in folder.iterdir() if each.name != LOCK_INSIDE] if folder.is_dir() else []
     except OSError as error:
         raise InputError(f"cannot look into {folder}: {error.strerror}; name another folder") from error
     if found and not any(kind.number(each) is not None for each in found):
@@ -114,6 +115,14 @@ class Segments:
         self._before: deque[tuple[Path, int]] = deque()  # those that are whole and their bytes, the oldest first
         self._bytes_before = 0
         self._syncing = _Syncing(folder)
+
+    @property
+    def there(self) -> bool:
+        """Whether the folder has one of its files, whole or not."""
+        try:
+            return any(self._kind.number(each.name) is not None for each in self.folder.iterdir())
+        except OSError:
+            return False
 
     @property
     def segment_bytes(self) -> int:

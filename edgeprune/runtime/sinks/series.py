@@ -34,7 +34,7 @@ class Series(Sink, Generic[APart]):
     @property
     def kept(self) -> Path | None:
         # a disk that was full from the first frame on has left none
-        return self._segments.folder if self._added and self._segments.folder.is_dir() else None
+        return self._segments.folder if self._added and self._segments.there else None
 
     def bound(self, keep_bytes: int) -> None:
         self._segments.keep_bytes = keep_bytes

@@ -20,7 +20,6 @@ from edgeprune.model.heads.instance import Answers, QueryHead
 from edgeprune.model.network import Network, Prediction
 from edgeprune.model.policy import Select
 from edgeprune.train.augment import Augment
-from edgeprune.train.losses import distance_to_tokens
 from edgeprune.train.matching import BOX_WEIGHT, CLASS_WEIGHT, MASK_WEIGHT, Pairs, Things, distances, match
 from edgeprune.train.peaks import peak_distances, peak_targets
 from edgeprune.train.recipe import Phase, Recipe
@@ -128,10 +127,7 @@ class Instance:
         if phase.distill:
             (theirs,) = taught.raws
             distance = distance + phase.distill * distance_to_answers(raw, theirs)
-        if phase.distill_tokens:
-            assert taught.x_BND is not None  # `check_teachers`
-            distance = distance + phase.distill_tokens * distance_to_tokens(prediction.x_BND, taught.x_BND)
-        return distance
+        return distance + taught.distance_of_tokens(prediction, phase)
 
     def score(self, model: Network) -> dict[str, float]:
         """Mask AP on the recipe's validation frames."""

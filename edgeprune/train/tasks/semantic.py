@@ -23,7 +23,6 @@ from edgeprune.train.losses import (
     cross_entropy,
     dice_distance,
     distance_to_teacher,
-    distance_to_tokens,
     hard_cross_entropy,
     jaccard_distance,
 )
@@ -99,10 +98,7 @@ class Semantic:
         phase, distance = self.phase, prediction.raw.new_zeros((), dtype=torch.float32)
         if phase.distill:
             distance = distance + phase.distill * distance_to_teacher(prediction.raw, *taught.raws)
-        if phase.distill_tokens:
-            assert taught.x_BND is not None  # `check_teachers`
-            distance = distance + phase.distill_tokens * distance_to_tokens(prediction.x_BND, taught.x_BND)
-        return distance
+        return distance + taught.distance_of_tokens(prediction, phase)
 
     def score(self, model: Network) -> dict[str, float]:
         """mIoU on the recipe's validation frames."""

@@ -17,6 +17,7 @@ from edgeprune.evaluate.tasks.metric import RowScores
 from edgeprune.model.heads.head import Raw
 from edgeprune.model.network import Network, Prediction
 from edgeprune.model.policy import Select
+from edgeprune.train.losses import distance_to_tokens
 from edgeprune.train.recipe import Phase, Recipe
 
 Targets = Any  # a batch's, as the task's data has them: of the semantic task labels (B, H, W)
@@ -33,6 +34,14 @@ class Taught:
 
     raws: Sequence[Raw]
     x_BND: Tensor | None = None
+
+    def distance_of_tokens(self, prediction: Prediction, phase: Phase) -> Tensor:
+        """How far the prediction's final tokens are from these (`distance_to_tokens`), weighed as the phase says; 0 where it
+        learns none."""
+        if not phase.distill_tokens:
+            return prediction.x_BND.new_zeros((), dtype=torch.float32)
+        assert self.x_BND is not None  # `check_teachers`
+        return phase.distill_tokens * distance_to_tokens(prediction.x_BND, self.x_BND)
 
 
 @dataclass(frozen=True)
@@ -96,7 +105,8 @@ class Task(Protocol):
         ...
 
     def distance(self, prediction: Prediction, taught: Taught) -> Tensor:
-        """How far the prediction is from what its teachers say, as a scalar."""
+        """How far the prediction is from what its teachers say, as a scalar: by the task's own measure of answers, and
+        `Taught.distance_of_tokens`."""
         ...
 
     def score(self, model: Network) -> dict[str, float]:

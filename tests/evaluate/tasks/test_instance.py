@@ -2,153 +2,35 @@
 
 import json
 import pickle
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edgeprune.base.errors import InputError
-from edgeprune.bundle import Bundle
-from edgeprune.cli import measure
-from edgeprune.cli.show import WIDTH
-from edgeprune.data import Sample
-from edgeprune.data.datasets import DataSet, StreetSplit
-from edgeprune.data.instances import Instances, Mask, box_of
+from edgeprune.data.datasets import DataSet
+from edgeprune.data.instances import Mask, box_of
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.evaluate import accuracy
-from edgeprune.evaluate.accuracy import AccuracyResult, accuracy_of, evaluate, metric_of, open_scored
-from edgeprune.evaluate.average_precision import load_library
-from edgeprune.evaluate.graphs import Answer
-from edgeprune.evaluate.tasks import METRICS
 from edgeprune.evaluate.tasks.instance import InstanceScores, Targets
-from tests import bundles
-from tests.results import bench_result, bench_row
+from tests.evaluate.tasks.things import (
+    CAR,
+    DATA,
+    EXPECTED,
+    FRAMES,
+    PERSON,
+    SIZE,
+    Found,
+    H,
+    Target,
+    W,
+    outputs_of,
+    oval,
+    rectangle,
+    sample_of,
+)
 
 pytest.importorskip("faster_coco_eval", reason="needs faster-coco-eval: pip install 'edgeprune[coco]'")
-
-H, W = SIZE = (160, 240)
-CAR, PERSON = 1, 2
-STREET = StreetSplit(seed=0, frames=1)
-DATA = DataSet(name="things", train=STREET, val=STREET, names=["background", "car", "person"])
-
-
-def rectangle(top: int, left: int, bottom: int, right: int, size: tuple[int, int] = SIZE) -> Mask:
-    mask_HW = np.zeros(size, np.bool_)
-    mask_HW[top:bottom, left:right] = True
-    return mask_HW
-
-
-def oval(top: int, left: int, bottom: int, right: int, size: tuple[int, int] = SIZE) -> Mask:
-    y, x = np.ogrid[: size[0], : size[1]]
-    down, across = (2 * y + 1 - top - bottom) / (bottom - top), (2 * x + 1 - left - right) / (right - left)
-    inside_HW: Mask = down**2 + across**2 <= 1
-    return inside_HW
-
-
-class Target(NamedTuple):
-    class_id: int
-    mask_HW: Mask
-    crowd: bool = False
-
-
-class Found(NamedTuple):
-    class_id: int
-    score: float
-    mask_HW: Mask
-
-
-FRAMES: list[tuple[list[Target], list[Found]]] = [
-    (  # large, medium and small; found well, badly, twice with one score, and as another class
-        [
-            Target(CAR, oval(5, 5, 125, 135)),
-            Target(CAR, rectangle(130, 10, 155, 40)),
-            Target(PERSON, oval(20, 150, 100, 200)),
-            Target(PERSON, rectangle(110, 150, 135, 175)),
-        ],
-        [
-            Found(CAR, 0.9, oval(8, 8, 128, 132)),
-            Found(CAR, 0.9, oval(10, 10, 120, 120)),
-            Found(CAR, 0.8, rectangle(132, 12, 156, 42)),
-            Found(PERSON, 0.75, oval(24, 155, 104, 200)),
-            Found(PERSON, 0.6, rectangle(110, 150, 135, 163)),
-            Found(PERSON, 0.55, oval(5, 5, 125, 135)),
-            Found(CAR, 0.5, oval(20, 150, 100, 200)),
-        ],
-    ),
-    (  # a crowd: two are found in it, which count for nothing, and one a quarter in it, which is wrong
-        [Target(PERSON, rectangle(0, 0, 70, 240), crowd=True), Target(PERSON, rectangle(80, 100, 150, 130))],
-        [
-            Found(PERSON, 0.95, rectangle(10, 10, 60, 40)),
-            Found(PERSON, 0.85, oval(20, 60, 65, 90)),
-            Found(PERSON, 0.5, oval(80, 100, 150, 130)),  # a mask of 79% of its box
-            Found(CAR, 0.5, rectangle(80, 10, 110, 50)),
-            Found(PERSON, 0.3, rectangle(60, 200, 100, 230)),
-        ],
-    ),
-    (  # an empty frame; the second is small by its mask and of medium size by its box
-        [],
-        [
-            Found(PERSON, 0.5, rectangle(10, 10, 50, 50)),
-            Found(PERSON, 0.7, oval(60, 60, 96, 94)),
-            Found(CAR, 0.3, oval(0, 0, 30, 30)),
-        ],
-    ),
-    ([Target(CAR, oval(40, 40, 100, 120))], []),  # nothing is found
-    (  # of two with one score the first is taken, where it is good enough
-        [Target(CAR, rectangle(20, 20, 80, 100))],
-        [Found(CAR, 0.4, rectangle(20, 20, 80, 70)), Found(CAR, 0.4, rectangle(20, 20, 80, 96))],
-    ),
-    ([], []),
-]
-
-# What pycocotools 2.0.11 says of FRAMES: `by_pycocotools`, which `test_pycocotools_says_the_same` runs where it is installed.
-EXPECTED: dict[str, float] = {
-    "mask_ap": 0.38375530410183867,
-    "mask_ap50": 0.6513201320132012,
-    "mask_ap75": 0.49792550683639786,
-    "mask_ap_small": 0.325,
-    "mask_ap_medium": 0.3946782178217822,
-    "mask_ap_large": 0.8999999999999999,
-    "mask_car": 0.42454031117397445,
-    "mask_person": 0.342970297029703,
-    "box_ap": 0.4003889674681753,
-    "box_ap50": 0.6513201320132012,
-    "box_ap75": 0.49792550683639786,
-    "box_ap_small": 0.3499999999999999,
-    "box_ap_medium": 0.3869224422442244,
-    "box_ap_large": 0.8999999999999999,
-    "box_car": 0.42454031117397445,
-    "box_person": 0.37623762376237624,
-}
-
-
-def sample_of(truth: Sequence[Target], size: tuple[int, int] = SIZE) -> Sample:
-    classes, masks, crowd = (
-        [each.class_id for each in truth],
-        [each.mask_HW for each in truth],
-        [each.crowd for each in truth],
-    )
-    things = Instances.of(classes, masks, size, crowd)
-    return Sample("frame", np.zeros((*size, 3), np.uint8), np.zeros(size, np.uint8), things)
-
-
-def outputs_of(found: Sequence[Found], size: tuple[int, int] = SIZE) -> dict[str, np.ndarray]:
-    """As graphs answer whose input is filled by the frame, with masks as fine as it is."""
-    boxes = [box_of(each.mask_HW) for each in found]
-    height, width = size
-    masks = [255 * each.mask_HW.astype(np.uint8) for each in found]
-    return {
-        "classes": np.array([each.class_id for each in found], np.uint8),
-        "scores": np.array([each.score for each in found], np.float32),
-        "boxes": (np.array(boxes, np.float64).reshape(-1, 4) / [width, height, width, height]).astype(np.float32),
-        "masks": np.stack(masks) if masks else np.zeros((0, *size), np.uint8),
-    }
 
 
 def scores_of(
@@ -330,133 +212,10 @@ def test_outside_a_region_nothing_is_scored() -> None:
     )  # the second is one of three: half right at recalls 0, .01 ... .33
 
 
-# --------------------------------------------------------------------------------------------------- in eval
-
-
-class Frames:
-    """FRAMES as samples that are read when they are asked for."""
-
-    def __init__(self, frames: Sequence[tuple[list[Target], list[Found]]] = FRAMES, things: bool = True):
-        self.frames, self.things = frames, things
-
-    @property
-    def names(self) -> list[str]:
-        return [f"frame-{index}" for index in range(len(self.frames))]
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def __getitem__(self, index: int) -> Sample:
-        sample = sample_of(self.frames[index][0])
-        return sample if self.things else replace(sample, things=None)
-
-    def __iter__(self) -> Iterator[Sample]:
-        return (self[index] for index in range(len(self)))
-
-    def origin(self, index: int) -> str:
-        return f"things.json, {self.names[index]}"
-
-
-@pytest.fixture
-def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
-    """Whose dense graph answers what FRAMES say of one frame after the other, and `half` nothing."""
-    answers = iter([outputs_of(found) for _, found in FRAMES])
-
-    def answer(frame_HW3: np.ndarray) -> Iterator[Answer]:
-        assert frame_HW3.shape == (bundles.H, bundles.W, 3)
-        yield Answer("dense", "fp32", 90, next(answers))
-        yield Answer("half", "int8", 60, outputs_of([]))
-
-    @contextmanager
-    def opened(*asked: Any) -> Iterator[SimpleNamespace]:
-        yield SimpleNamespace(answers=answer, all_tokens=90, describe=lambda: {"engine": "onnxruntime"})
-
-    monkeypatch.setattr(accuracy, "open_graphs", opened)
-    written = bundles.write_bundle(tmp_path / "tiny", precisions=("int8",))
-    return written.seen_with(task="instance", names=DATA.names)
-
-
-def by_row(result: AccuracyResult) -> dict[str, dict[str, Any]]:
-    return {row.bucket: row.to_json() for row in result.rows}
-
-
-def test_eval_scores_every_row(bundle: Bundle) -> None:
-    result = evaluate(bundle, Frames(), DATA)
-    rows = by_row(result)
-    assert {name: rows["dense"][name] for name in EXPECTED if name in rows["dense"]} == pytest.approx(
-        {name: value for name, value in EXPECTED.items() if "_ap" in name}
-    )
-    assert rows["half"]["mask_ap"] == rows["half"]["box_ap"] == 0.0
-    assert (result.frames, result.scored_share) == (6, None)
-    assert accuracy_of(result.rows, "dense", "fp32", "onnxruntime") == pytest.approx(EXPECTED["mask_ap"])
-    assert metric_of(rows["dense"]) is METRICS["instance"]
-
-
-def test_frames_without_things_are_refused(bundle: Bundle) -> None:
-    with pytest.raises(
-        InputError, match="the 2 frames of data set 'things' that are scored have no thing of car, person"
-    ):
-        evaluate(bundle, Frames([FRAMES[2], FRAMES[5]]), DATA)
-
-
-def test_label_maps_are_refused(bundle: Bundle) -> None:
-    with pytest.raises(
-        InputError, match=r"things\.json, frame-0: frame has a label map and no things; score .* `format: coco`"
-    ):
-        evaluate(bundle, Frames(things=False), DATA)
-
-
 def test_of_a_graph_that_answers_with_labels_no_score_is_made() -> None:
     scores = InstanceScores(Preprocess(H, W), DATA)
     with pytest.raises(InputError, match="unknown output of a graph: 'classes'; choices: labels"):
         scores.add({"labels": np.zeros(SIZE, np.uint8)}, sample_of([]))
-
-
-def test_without_the_library_it_is_said_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
-    said = r"average precision needs faster-coco-eval.*pip install 'edgeprune\[coco\]'"
-    for asked in (load_library, METRICS["instance"].check_library, lambda: open_scored("instance", DATA, "val")):
-        with pytest.raises(InputError, match=said):
-            asked()  # type: ignore[operator]
-    METRICS["semantic"].check_library()
-
-
-def test_a_split_is_opened_with_what_the_metric_scores(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[bool] = []
-    monkeypatch.setattr(accuracy, "open_split", lambda *rest, things: asked.append(things))
-    for task in ("semantic", "instance"):
-        open_scored(task, DATA, "val")
-    assert asked == [False, True]
-    with pytest.raises(
-        InputError, match="unknown task 'instances'; choices: semantic, instance; did you mean 'instance'"
-    ):
-        open_scored("instances", DATA, "val")
-
-
-def test_the_table_has_the_figures_of_the_task(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
-    measure.show_scores([row.to_json() for row in evaluate(bundle, Frames(), DATA).rows])
-    head, _, dense, *_ = lines = capsys.readouterr().out.splitlines()
-    assert head.split()[-9:] == ["mask", "AP", "AP50", "AP75", "APs", "APm", "APl", "box", "AP"]
-    assert dense.split()[:3] == ["dense", "fp32", "onnxruntime"] and f"{EXPECTED['mask_ap']:.4f}" in dense
-    assert "mask AP by class:" in lines and max(map(len, lines)) <= WIDTH
-
-
-def test_bench_has_them_beside_times(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    known = dict(zip(METRICS["instance"].brief, (0.31, 0.52, 0.1, 0.3), strict=True))
-    rows = [replace(bench_row("single", "full", "fp32", 9.0), figures=known)]
-    panels: list[dict[str, Any]] = []
-    monkeypatch.setattr(measure, "plot_latency", lambda found, path: panels.append(dict(found)))
-    paths = measure.write_bench(bench_result(rows), tmp_path)
-    assert (
-        paths[0]
-        .read_text()
-        .splitlines()[0]
-        .endswith("peak_mb,mask_ap,mask_ap50,mask_ap_small,box_ap,speedup_min,speedup_max")
-    )
-    assert json.loads(paths[1].read_text())["rows"][0]["mask_ap"] == 0.31
-    [(axis, [point])] = panels[0].items()
-    assert (axis, point.latency_ms, point.percent) == ("mask AP (%)", 9.0, pytest.approx(31))
-    assert list(measure.bench_columns(bench_result(rows)))[-4:] == [f"figures.{name}" for name in known]
 
 
 def test_any_answers_can_be_scored_together() -> None:

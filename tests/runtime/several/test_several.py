@@ -26,15 +26,17 @@ from edgeprune.runtime.meters import open_meter
 from edgeprune.runtime.opening import StreamOptions
 from edgeprune.runtime.outputs import Outputs
 from edgeprune.runtime.run import Limits
+from edgeprune.runtime.several import run as run_module
 from edgeprune.runtime.several.names import outputs_of_cameras
 from edgeprune.runtime.several.opening import Opened, open_several
 from edgeprune.runtime.several.run import run_several
 from edgeprune.runtime.several.summary import SeveralOutcome
+from edgeprune.runtime.several.turns import Turn, Turns
 from edgeprune.runtime.stream import Stream
 from edgeprune.runtime.summary import summarise_run
 from edgeprune.runtime.tasks import Result
 from tests import bundles
-from tests.runtime.loop.fakes import CountingMeter, Scripted, scripted_frame
+from tests.runtime.loop.fakes import WAIT_S, CountingMeter, Scripted, scripted_frame
 from tests.runtime.loop.test_renewal import Place, place
 from tests.runtime.rows import ledger_of, read
 from tests.runtime.several.cameras import Simulated
@@ -172,11 +174,23 @@ def test_a_flaw_of_ours_is_no_lost_camera(start: Start, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("r-?.csv")) and list(tmp_path.glob("r-?.partial.csv"))
 
 
-def test_limits_are_of_the_run(start: Start) -> None:
-    summary, _ = start({"a": Scripted(50), "b": Scripted(50)}, frames=20)
+class _AllAtHand(Turns):
+    """Each turn is taken when every camera has a frame, however slowly the threads that fetch them come to theirs."""
+
+    def take(self, until_ns: int | None = None) -> Turn | None:
+        with self._changed:
+            at_hand = self._changed.wait_for(lambda: all(each.got for each in self._cameras.values()), WAIT_S)
+        assert at_hand, "a camera gives no frame"
+        return super().take(until_ns)
+
+
+def test_limits_are_of_the_run(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames of all cameras count; with frames at hand from all, each has as many of them."""
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "Turns", _AllAtHand)
+        summary, _ = start({"a": Scripted(50), "b": Scripted(50)}, frames=20)
     frames = {name: each.figures.frames for name, each in summary.cameras.items()}
-    # how they share the 20 is a matter of threads here, see `test_turns_are_fair_in_the_loop_itself`
-    assert sum(frames.values()) == 20 and min(frames.values()) >= 1 and summary.ended == "finished"
+    assert frames == {"a": 10, "b": 10} and summary.figures.frames == 20 and summary.ended == "finished"
     silent = {
         "a": Simulated("a", 50),
         "b": Simulated("b", 50, hangs_after=2),
@@ -326,16 +340,23 @@ def test_a_new_bundle_is_switched_to_for_all_at_once(
     heard: list[str] = []
     monkeypatch.setattr(Outputs, "learn", lambda self, about: heard.append(about.model))
 
+    monkeypatch.setattr(ending._ending, "asked", False)
+    since = [0]
+
     def put(result: Result) -> None:
+        """The new bundle, and the end of the run when it has had thirty frames of that camera."""
         if result.camera == "b" and result.index == 3:
             place.put("second")
+        since[0] += result.camera == "b" and len(heard) == 6
+        if since[0] > 30:
+            ending._ending.asked = True  # as the handler of a signal does
 
     _Calls.called = put
     sources = {"a": Simulated("a", None), "b": Simulated("b", 60), "none": Simulated("none", 60, hangs_after=0)}
     with closing(place.stream()) as stream:
         opened = Opened(stream, {name: open_capture(source) for name, source in sources.items()})
         own = {name: {"record": str(tmp_path / f"{name}.csv"), "call": f"{__name__}:called"} for name in sources}
-        summary, failure = run_several(opened, open_meter("none"), Limits(seconds=4.0), own)
+        summary, failure = run_several(opened, open_meter("none"), Limits(seconds=60.0), own)
         sources["none"].closed.set()
         assert stream.bundle.manifest.name == summary.model == "second"
     assert failure is None and summary.renewals

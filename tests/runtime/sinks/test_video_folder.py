@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgeprune.base.errors import InputError, RunError
+from edgeprune.base.outputs import LOCK_INSIDE
 from edgeprune.runtime.sinks import encode, video
 from edgeprune.runtime.sinks.video import FILMS, OverlayVideo, VideoFolder, open_video
 from tests.runtime.loop.fakes import Scripted
@@ -141,10 +142,14 @@ def test_a_file_or_a_folder(tmp_path: Path) -> None:
         open_video(str(tmp_path), Scripted(0))
 
 
-def test_a_folder_that_is_gone_is_not_said_to_be_there(tmp_path: Path) -> None:
-    """The disk was full before the first second was on it: a new folder goes with its only file."""
+@pytest.mark.parametrize("locked", [False, True])
+def test_a_folder_that_is_gone_is_not_said_to_be_there(tmp_path: Path, locked: bool) -> None:
+    """The disk was full before the first second was on it: a new folder goes with its only file, or when its lock goes."""
+    if locked:
+        (tmp_path / "video").mkdir()
+        (tmp_path / "video" / LOCK_INSIDE).touch()
     sink = VideoFolder(tmp_path / "video", Scripted(0, fps=FPS))
     write(sink, range(3))
     with largest_file(0), pytest.raises(RunError, match="nothing of it was recorded"):
         sink.close()
-    assert sink.kept is None and not (tmp_path / "video").exists()
+    assert sink.kept is None and (tmp_path / "video").exists() == locked
