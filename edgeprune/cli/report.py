@@ -1,6 +1,6 @@
 """`report`: runs of training side by side, or records of runs on a camera."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,22 +9,15 @@ import click
 from edgeprune.base.errors import InputError
 from edgeprune.cli.options import argument, json_option, option
 from edgeprune.cli.owning import own
-from edgeprune.cli.show import show_json, show_table, show_wide_table
+from edgeprune.cli.show import Columns, show_json, show_table, show_wide_table
 from edgeprune.cli.verb import verb
 from edgeprune.evaluate.record_figures import RecordFigures, figures_of, ratios
 from edgeprune.evaluate.record_plot import plot_records
 from edgeprune.evaluate.record_rows import is_record, read_record, records_in
+from edgeprune.evaluate.tasks import Metric
 
-REPORT_COLUMNS = {
-    "run": ("run", ""),
-    "phase": ("phase", ""),
-    "steps": ("steps", ",d"),
-    "loss": ("loss", ".3f"),
-    "miou": ("mIoU", ".4f"),
-    "best_miou": ("best", ".4f"),
-    "keep": ("keep", ".2f"),
-    "minutes": ("minutes", ".1f"),
-}
+PHASE_COLUMNS = {"run": ("run", ""), "phase": ("phase", ""), "steps": ("steps", ",d"), "loss": ("loss", ".3f")}
+COST_COLUMNS = {"keep": ("keep", ".2f"), "minutes": ("minutes", ".1f")}  # after the scores
 RECORD = {"record": ("record", "")}
 RECORD_COLUMNS = {
     "frames": ("frames", ",d"),
@@ -158,7 +151,7 @@ def report_training(options: ReportOptions) -> None:
     if options.json:
         show_json({"phases": outcomes, "differing": differing})
         return
-    show_table(outcomes, REPORT_COLUMNS)
+    show_table(outcomes, {**PHASE_COLUMNS, **score_columns(run.metric for run in runs), **COST_COLUMNS})
     if len(runs) > 1:
         click.echo()
         rows = [
@@ -169,3 +162,12 @@ def report_training(options: ReportOptions) -> None:
             show_table(rows, {"key": ("differs in", ""), **columns})
         else:
             click.echo("their recipes are equal")
+
+
+def score_columns(metrics: Iterable[type[Metric]]) -> Columns:
+    """The figure of each metric, of the last validation and of the best."""
+    columns: dict[str, tuple[str, str]] = {}
+    for metric in metrics:
+        header, form = metric.columns[metric.figure]
+        columns |= {f"scores.{metric.figure}": (header, form), f"scores.best_{metric.figure}": ("best", form)}
+    return columns

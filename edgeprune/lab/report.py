@@ -4,13 +4,14 @@ A run is the folder that `train` writes; its `recipe.yaml` and histories are rea
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgeprune.base.errors import InputError
+from edgeprune.base.errors import InputError, choose
 from edgeprune.base.reading import parse, read_yaml
-from edgeprune.base.table import flatten
+from edgeprune.base.table import INLINE, flatten
+from edgeprune.evaluate.tasks import METRICS, Metric
 from edgeprune.train.recipe import Recipe
 from edgeprune.train.run_folder import RECIPE, Rows, read_histories
 
@@ -24,8 +25,8 @@ class PhaseOutcome:
     Attributes:
         run: its folder.
         loss: of the last row, a mean over the steps since the row before.
-        miou: of the last validation, on the recipe's frames; None without any.
-        best_miou: the highest of the validations.
+        scores: the figure of the run's metric by its name, of the last validation, on the recipe's frames, and with `best_`
+            before it the highest of the validations; None without any.
         keep: share of the tokens kept in the last step, mean over decisions; None for a dense phase.
         minutes: spent on the phase.
     """
@@ -34,8 +35,7 @@ class PhaseOutcome:
     phase: str
     steps: int
     loss: float
-    miou: float | None
-    best_miou: float | None
+    scores: Mapping[str, float | None] = field(metadata=INLINE)
     keep: float | None
     minutes: float
 
@@ -48,9 +48,15 @@ class Run:
     recipe: Recipe
     histories: Mapping[str, Rows]
 
+    @property
+    def metric(self) -> type[Metric]:
+        """What its validations are scored by. Raises InputError for an unknown task."""
+        return choose(METRICS, self.recipe.model.task, "task")
+
     def outcomes(self) -> list[PhaseOutcome]:
         """Of the phases that are done, in their order."""
-        return [_outcome(str(self.folder), phase, rows) for phase, rows in self.histories.items() if rows]
+        figure = self.metric.figure
+        return [_outcome(str(self.folder), phase, rows, figure) for phase, rows in self.histories.items() if rows]
 
 
 def read_run(folder: Path) -> Run:
@@ -86,16 +92,15 @@ def _as_mappings(content: Any) -> Any:
     return content
 
 
-def _outcome(run: str, phase: str, rows: Rows) -> PhaseOutcome:
+def _outcome(run: str, phase: str, rows: Rows, figure: str) -> PhaseOutcome:
     last = rows[-1]
-    mious = [row["miou"] for row in rows if "miou" in row]
+    found = [row[figure] for row in rows if figure in row]
     return PhaseOutcome(
         run=run,
         phase=phase,
         steps=int(last["step"]),
         loss=last["loss"],
-        miou=mious[-1] if mious else None,
-        best_miou=max(mious, default=None),
+        scores={figure: found[-1] if found else None, f"best_{figure}": max(found, default=None)},
         keep=last.get("keep"),
         minutes=last["seconds"] / 60,
     )

@@ -15,14 +15,15 @@ from tests.models import changed
 __all__ = ["edgeprune"]
 
 
-def write_run(folder: Path, lr: float, mious: list[float]) -> Path:
-    """A folder as `train` leaves it, without its checkpoints."""
+def write_run(folder: Path, lr: float, scores: list[float], figure: str = "miou", task: str = "semantic") -> Path:
+    """A folder as `train` leaves it, without its checkpoints; `figure`: what its validations are called."""
     folder.mkdir()
     recipe = changed(models.recipe(folder), "dense", lr=lr)
+    recipe.model.task = task
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
     rows = [
-        {"step": 10 * (index + 1), "loss": 2.0 - index, "lr": lr, "seconds": 60.0 * (index + 1), "miou": miou}
-        for index, miou in enumerate(mious)
+        {"step": 10 * (index + 1), "loss": 2.0 - index, "lr": lr, "seconds": 60.0 * (index + 1), figure: score}
+        for index, score in enumerate(scores)
     ]
     (folder / "dense.json").write_text(json.dumps(rows))
     return folder
@@ -40,6 +41,19 @@ def test_runs_are_told_by_what_they_came_to_and_where_they_differ(edgeprune: Typ
     assert content["differing"]["phases.dense.lr"] == [1e-3, 2e-3]
     assert edgeprune("report", *runs, "--out", tmp_path / "c.png").code == 0
     assert (tmp_path / "c.png").stat().st_size > 5000
+
+
+def test_a_run_is_told_by_the_figure_of_its_task(edgeprune: Type, tmp_path: Path) -> None:
+    things = write_run(tmp_path / "a", 1e-3, [0.25, 0.125], "mask_ap", "instance")
+    phase, *_ = json.loads(edgeprune("report", things, "--json").out)["phases"]
+    assert (phase["mask_ap"], phase["best_mask_ap"]) == (0.125, 0.25) and "miou" not in phase
+    header, _, row = edgeprune("report", things).out.splitlines()
+    assert header.split() == ["run", "phase", "steps", "loss", "mask", "AP", "best", "keep", "minutes"]
+    assert row.split()[4:6] == ["0.1250", "0.2500"]
+    labels = write_run(tmp_path / "b", 1e-3, [0.5])
+    header, _, *rows = edgeprune("report", things, labels).out.splitlines()
+    assert header.split()[4:] == ["mask", "AP", "best", "mIoU", "best", "keep", "minutes"]
+    assert [row.split()[4:8] for row in rows[:2]] == [["0.1250", "0.2500", "-", "-"], ["-", "-", "0.5000", "0.5000"]]
 
 
 def test_one_key_of_one_item_of_a_list_is_told(tmp_path: Path) -> None:

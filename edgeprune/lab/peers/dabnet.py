@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeprune.lab.peers.peer import Peer
+from edgeprune.lab.peers.peer import LabelPeer
 from edgeprune.model.segmenter import NORMALISE
 from edgeprune.model.spec import ModelSpec
 
@@ -19,7 +19,7 @@ WIDTH = 32  # channels at stride 2; twice at 4, four times at 8
 DILATIONS = ((2, 2, 2), (4, 4, 8, 8, 16, 16))  # of the modules at strides 4 and 8
 
 
-class DABNet(Peer):
+class DABNet(LabelPeer):
     """Strides 2, 4 and 8; each stage sees the image at its own stride too, and the modules' input beside their output.
 
     Args:

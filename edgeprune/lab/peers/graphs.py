@@ -1,5 +1,5 @@
-"""A peer's graphs, which have the edges of ours: a frame in (uint8, HxWx3), labels out, normalisation within. FP32 is one
-graph; of INT8 each engine has its own, by the route that its makers recommend for convolutional networks.
+"""A peer's graphs, which have the edges of ours: a frame in (uint8, HxWx3), the task's outputs out, normalisation within. FP32
+is one graph; of INT8 each engine has its own, by the route that its makers recommend for convolutional networks.
 
 Shapes: F frames, H W pixels.
 """
@@ -28,31 +28,46 @@ from edgeprune.bundle.runtime_spec import RuntimeSpec
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.selection import CalibrationFrames
 from edgeprune.export.graphs import blank_frame, export_graph, to_bytes
-from edgeprune.lab.peers.peer import LABEL_STRIDE, Peer
+from edgeprune.lab.peers.peer import Peer
+from edgeprune.lab.peers.training import make_peer
 from edgeprune.model.card import Card
 from edgeprune.model.segmenter import as_image
 from edgeprune.quantize.calibrate import as_uint8, calibration_frames
 
 logger = logging.getLogger(__name__)
 
-FRAME, LABELS = "frame", "labels"
+FRAME, DIALECT = "frame", "onnxruntime"
+OF_TOKENS = ("LayerNormalization", "Gemm", "MatMul")  # operators that no network of convolutions alone has
 Frames = npt.NDArray[np.uint8]
 
 
 class PeerGraph(nn.Module):
-    """frame -> labels at `LABEL_STRIDE`."""
+    """frame -> the peer's `outputs`."""
 
     def __init__(self, peer: Peer):
         super().__init__()
         self.peer = peer
 
-    def forward(self, frame_HW3: Tensor) -> Tensor:
-        return to_bytes(self.peer.logits(as_image(frame_HW3)).argmax(dim=1)[0], "onnxruntime")
+    def forward(self, frame_HW3: Tensor) -> tuple[Tensor, ...]:
+        decided = self.peer.decide(self.peer.logits(as_image(frame_HW3)))
+        return tuple(each if each.is_floating_point() else to_bytes(each, DIALECT) for each in decided)
 
 
 def export_peer(peer: Peer) -> onnx.ModelProto:
-    """Input `frame`, output `labels`, constant shapes, FP32."""
-    return export_graph(PeerGraph(peer), (blank_frame(peer),), [FRAME], [LABELS])
+    """Input `frame`, outputs as the peer's, constant shapes, FP32."""
+    return export_graph(PeerGraph(peer), (blank_frame(peer),), [FRAME], list(peer.outputs))
+
+
+def head_nodes(proto: onnx.ModelProto) -> list[str]:
+    """Names of the nodes from the first norm or linear of tokens on: the head that ViTs have too, which no precision of theirs
+    quantizes (`quantize/linear.py`), and whose scores, boxes and masks 256 levels are too few for. None of a network of
+    convolutions alone."""
+    names, reached = list[str](), set[str]()
+    for node in proto.graph.node:  # each after those that it takes from
+        if node.op_type in OF_TOKENS or not reached.isdisjoint(node.input):
+            names.append(node.name)
+            reached.update(filter(None, node.output))  # an output that is not asked for has no name
+    return names
 
 
 class FrameReader(CalibrationDataReader):
@@ -85,6 +100,7 @@ def quantize_for_onnxruntime(proto: onnx.ModelProto, frames_FHW3: Frames) -> onn
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            nodes_to_exclude=head_nodes(onnx.load(prepared)),
         )
         return onnx.load(quantized)
 
@@ -95,8 +111,12 @@ def quantize_for_openvino(proto: onnx.ModelProto, frames_FHW3: Frames) -> onnx.M
     signed = any(node.op_type == "PRelu" for node in proto.graph.node)
     preset = nncf.QuantizationPreset.MIXED if signed else nncf.QuantizationPreset.PERFORMANCE
     data = nncf.Dataset([{FRAME: frame_HW3} for frame_HW3 in frames_FHW3])
+    head = head_nodes(proto)
+    left_out = nncf.IgnoredScope(names=head, validate=False) if head else None  # NNCF drops nodes that do nothing
     with redirect_stdout(sys.stderr):  # its progress
-        quantized: onnx.ModelProto = nncf.quantize(proto, data, preset=preset, subset_size=len(frames_FHW3))
+        quantized: onnx.ModelProto = nncf.quantize(
+            proto, data, preset=preset, subset_size=len(frames_FHW3), ignored_scope=left_out
+        )
     return quantized
 
 
@@ -147,18 +167,21 @@ class PeerGraphs:
     def seen_by(self, engine: str, target: RuntimeSpec) -> Bundle:
         """The graphs for an engine as a bundle of one bucket, to be scored and timed as ours are. It is never written."""
         spec, precisions = self.card.model, ["fp32", "int8"]
+        peer = make_peer(self.card)  # untrained: it says what its graphs give
         tokens = spec.grid[0] * spec.grid[1]
         return Bundle(
             self.folder,
             Manifest(
                 schema_version=schema_of(None, precisions),
                 name=self.card.name,
+                task=spec.task,
+                outputs=list(peer.outputs),
                 target=target.model_copy(update={"engine": engine}),
                 height=spec.height,
                 width=spec.width,
                 preprocess=spec.preprocess,
-                label_height=spec.height // LABEL_STRIDE,
-                label_width=spec.width // LABEL_STRIDE,
+                label_height=spec.height // peer.label_stride,
+                label_width=spec.width // peer.label_stride,
                 names=self.card.names,
                 palette=self.card.palette,
                 depth=1,

@@ -1,27 +1,46 @@
 """What a peer's graphs score, by the code that scores a bundle's: each precision in each engine."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from edgeprune.base.errors import choose
+from edgeprune.base.table import INLINE
 from edgeprune.bundle.runtime_spec import RuntimeSpec
 from edgeprune.data import Samples
 from edgeprune.data.datasets import DataSet
 from edgeprune.evaluate.accuracy import evaluate
 from edgeprune.evaluate.graphs import AUTO, GraphSelection
+from edgeprune.evaluate.tasks import METRICS
 from edgeprune.lab.peers.graphs import PeerGraphs
 
 
 @dataclass(frozen=True)
 class PeerRow:
-    """One graph in one engine. `miou`, `boundary_f`, `small_things_miou`: see `Scores.result`; `graph`: its file."""
+    """One graph in one engine.
+
+    Attributes:
+        figures: the brief ones of the task's metric, by name.
+        graph: its file.
+    """
 
     peer: str
     precision: str
     engine: str
-    miou: float
-    boundary_f: float | None
-    small_things_miou: float | None
+    figures: Mapping[str, float | None] = field(metadata=INLINE)
     graph: str
+
+    @property
+    def miou(self) -> float | None:
+        """This and the next two: of the semantic task, see `Scores.result`."""
+        return self.figures.get("miou")
+
+    @property
+    def boundary_f(self) -> float | None:
+        return self.figures.get("boundary_f")
+
+    @property
+    def small_things_miou(self) -> float | None:
+        return self.figures.get("small_things_miou")
 
 
 def score_peer(
@@ -36,9 +55,11 @@ def score_peer(
 
     Args:
         target: whose threads the engines take.
+        data: the samples with what the metric of the peer's task scores, see `open_scored`.
         frames: so many, spread evenly; None: all.
     """
     data_set, samples = data
+    metric = choose(METRICS, graphs.card.model.task, "task")
     rows = []
     for engine in engines:
         paths = {"fp32": graphs.fp32, "int8": graphs.int8(engine)}
@@ -47,7 +68,7 @@ def score_peer(
         )
         for row in result.rows:
             if row.bucket == AUTO:
-                scores = {key: row.figures[key] for key in ("miou", "boundary_f", "small_things_miou")}
+                figures = {key: row.figures[key] for key in metric.brief}
                 peer, path = graphs.card.network or "", str(paths[row.precision])
-                rows.append(PeerRow(peer, row.precision, engine, graph=path, **scores))
+                rows.append(PeerRow(peer, row.precision, engine, figures, path))
     return rows

@@ -1,11 +1,14 @@
 """A peer's training: the product's trainer, phases and recipes, with another network in the middle. So the budget, the
 windows, augmentation, losses, averaged weights, the teacher and what a stopped run goes on from are those of a ViT."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from edgeprune.base.errors import InputError, choose
+from edgeprune.base.reading import parse
 from edgeprune.lab.peers import PEERS
 from edgeprune.lab.peers.efficientnet_lite import find_weights_of
 from edgeprune.lab.peers.peer import Peer
@@ -16,12 +19,37 @@ from edgeprune.model.spec import ModelSpec
 from edgeprune.model.weight_files import read_safetensors
 from edgeprune.quantize.loading import read_card
 from edgeprune.train.phases import train
-from edgeprune.train.recipe import Phase, Recipe
+from edgeprune.train.recipe import SUFFIX, Phase, Recipe
 from edgeprune.train.trainer import Trainer
 
 # keys of a recipe that speak of blocks and tokens, which a peer has not
 OF_VITS = ("freeze", "auxiliary", "distill_tokens", "drop_path", "layer_decay")
 OF_ANY_NETWORK = {"task", "patch", "height", "width", "classes", "preprocess"}  # keys of `model:`
+
+
+@dataclass(frozen=True)
+class ForTask:
+    """What of a recipe means something to peers of a task.
+
+    Attributes:
+        keys: of `model:`.
+        any_teacher: whether a checkpoint may teach them; else an earlier phase alone, with whose queries they begin.
+    """
+
+    keys: set[str]
+    any_teacher: bool
+
+
+FOR_TASKS = {
+    "semantic": ForTask(OF_ANY_NETWORK, any_teacher=True),
+    # `HeadedPeer`: what is said of the head, whose tokens are of 16 pixels whatever a ViT's patches are
+    "instance": ForTask(OF_ANY_NETWORK - {"patch"} | {"queries", "convolutions"}, any_teacher=False),
+}
+
+
+def for_task(recipe: Recipe) -> ForTask:
+    """Raises InputError for a task that no peer is for."""
+    return choose(FOR_TASKS, recipe.model.task, "task of a peer")
 
 
 class PeerTrainer(Trainer):
@@ -54,20 +82,25 @@ def train_peer(name: str, recipe: Recipe, out: Path, cache: Path | None = None) 
     Raises:
         InputError: the recipe asks for what a peer has not; or what `train` refuses.
     """
-    check_peer(name)
+    check_peer(name, recipe.model)
     check_recipe_of_peer(recipe)
     return train(recipe, out, cache, trainer=PeerTrainer, network=name)[-1]
 
 
-def check_peer(name: str) -> None:
+def check_peer(name: str, model: ModelSpec | None = None) -> None:
     """Refuses what would fail after hours of other training.
 
+    Args:
+        model: what it is to be; None: nobody knows yet.
+
     Raises:
-        InputError: no such peer, or the package of its weights is missing.
+        InputError: no such peer, it is nothing for the model's task or input, or the package of its weights is missing.
     """
-    package = choose(PEERS, name, "peer").package
-    if package is not None:
-        find_weights_of(package)
+    kind = choose(PEERS, name, "peer")
+    if model is not None:
+        kind.make(model)
+    if kind.package is not None:
+        find_weights_of(kind.package)
 
 
 def check_recipe_of_peer(recipe: Recipe) -> None:
@@ -80,10 +113,9 @@ def check_recipe_of_peer(recipe: Recipe) -> None:
         said = next((key for key in OF_VITS if getattr(phase, key) != Phase.model_fields[key].default), None)
         if said is not None:
             raise InputError(f"phase {name}: {said}: a peer has no blocks and no tokens; take it out")
-    if others := sorted(recipe.model.model_fields_set - OF_ANY_NETWORK):
-        raise InputError(
-            f"model.{others[0]} is a ViT's; a peer's model has {', '.join(sorted(OF_ANY_NETWORK))}: take it out"
-        )
+    keys = for_task(recipe).keys
+    if others := sorted(recipe.model.model_fields_set - keys):
+        raise InputError(f"model.{others[0]} is a ViT's; a peer's model has {', '.join(sorted(keys))}: take it out")
     if recipe.weights is not None:
         raise InputError(
             "weights are a ViT's; a peer begins with those of its package, or with nothing: take the key out"
@@ -93,11 +125,17 @@ def check_recipe_of_peer(recipe: Recipe) -> None:
 
 
 def for_a_peer(recipe: Recipe) -> Recipe:
-    """A ViT's recipe without what speaks of blocks and tokens."""
-    spoken = recipe.model.model_dump(include=OF_ANY_NETWORK & recipe.model.model_fields_set)
+    """A ViT's recipe without what speaks of blocks and tokens, and without teachers that can't teach a peer of its task."""
+    task = for_task(recipe)
+    spoken = recipe.model.model_dump(include=task.keys & recipe.model.model_fields_set)
+    model = parse(ModelSpec, spoken, f"recipe {recipe.name}, of a peer: model")
     neutral = {key: Phase.model_fields[key].default for key in OF_VITS}
-    phases = {name: phase.model_copy(update=neutral) for name, phase in recipe.phases.items()}
-    return recipe.model_copy(update={"model": ModelSpec(**spoken), "phases": phases, "weights": None})
+    untaught: dict[str, Any] = {"distill": 0.0, "teacher": None}
+    phases = {}
+    for name, phase in recipe.phases.items():
+        learns = task.any_teacher or not any(teacher.endswith(SUFFIX) for teacher in phase.teachers)
+        phases[name] = phase.model_copy(update=neutral if learns else neutral | untaught)
+    return recipe.model_copy(update={"model": model, "phases": phases, "weights": None})
 
 
 def make_peer(card: Card) -> Peer:

@@ -41,7 +41,7 @@ def test_a_capture_may_hold_it(policy: str, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("name", PEERS)
 def test_a_capture_may_hold_a_peer(name: str) -> None:
     peer = place(PEERS[name].make(SPEC), CPU, torch.float16).to("meta")
-    labels_HW = PeerGraph(peer)(torch.zeros(models.HEIGHT, models.WIDTH, 3, dtype=torch.uint8, device="meta"))
+    (labels_HW,) = PeerGraph(peer)(torch.zeros(models.HEIGHT, models.WIDTH, 3, dtype=torch.uint8, device="meta"))
     assert labels_HW.device.type == "meta" and labels_HW.shape == (models.HEIGHT // 2, models.WIDTH // 2)
 
 

