@@ -2,8 +2,8 @@
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,11 @@ OPTIONAL = {
 INLINE = {
     "inline": True
 }  # metadata of a field with a mapping whose keys stand in JSON in its place, among the row's own
+
+
+def optional_where(rule: Callable[[Any], bool]) -> Mapping[str, Any]:
+    """As OPTIONAL, for those rows alone that the rule is true of."""
+    return {"optional": rule}
 
 
 def render_table(rows: Sequence[Row], columns: Mapping[str, tuple[str, str]]) -> str:
@@ -57,12 +62,18 @@ def plain(value: Any) -> Any:
         for each, deep in held:
             if "inline" in each.metadata:
                 found |= plain(deep)
-            elif deep is not None or "optional" not in each.metadata:
+            elif deep is not None or not _is_left_out(value, each):
                 found[each.name] = plain(deep)
         return found
     if isinstance(value, Mapping):
         return {key: plain(deep) for key, deep in value.items()}
     return [plain(deep) for deep in value] if isinstance(value, list | tuple) else value
+
+
+def _is_left_out(row: Any, field: Field[Any]) -> bool:
+    """Whether a field of a row that is None is no key of its JSON."""
+    optional = field.metadata.get("optional", False)
+    return bool(optional(row) if callable(optional) else optional)
 
 
 def flatten(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from edgeprune.cli.ranges import LATENCY, POINTS
 from edgeprune.cli.show import show_json, show_wide_table
 from edgeprune.cli.verb import verb
 from edgeprune.data.datasets import load_data_set
-from edgeprune.evaluate.accuracy import metric_of, open_scored
+from edgeprune.evaluate.accuracy import open_scored
 from edgeprune.evaluate.plot import Point, plot_latency
 from edgeprune.evaluate.tasks import Metric
 from edgeprune.lab.compare.comparison import MEASURES, Limits, Measure, read_comparison
@@ -152,8 +152,7 @@ def show_comparison(result: Comparison) -> None:
     """The table, what its columns are, what it says, and the rows to deploy."""
     one_group = len({row.key for row in result.rows if row.latency_ms}) < 2
     left_out = {"fronts_of_all": one_group, "note": not any(row.note for row in result.rows)}
-    metric = metric_of(result.rows[0].by_seed)
-    assert metric is not None  # a comparison without is refused
+    metric = result.rows[0].metric
     columns = {name: column for name, column in columns_of(metric).items() if not left_out.get(name)}
     named = [
         vars(row) | {key: [MEASURES[name] for name in getattr(row, key)] for key in ("fronts", "fronts_of_all")}
@@ -166,10 +165,9 @@ def show_comparison(result: Comparison) -> None:
         f"same precision and engine; {about.energy_status}"
     )
     click.echo("dense of its latency: between the plan's dense rows (fewer blocks, lower input), trained as long")
-    unjudged = set(metric.brief) - {verdict.measure for verdict in result.verdicts}
-    if "small_things_miou" in unjudged:
-        click.echo("small things: not measured, or the data set names no `things` (docs/data.md)")
-    for line in verdict_lines(result):
+    judged = {verdict.measure for verdict in result.verdicts}
+    about_figures = [metric.legend, *(line for name, line in metric.unmeasured.items() if name not in judged)]
+    for line in (*filter(None, about_figures), *verdict_lines(result)):
         click.echo(line)
     click.echo("judged on the frames it was scored on: check it on others before you trust the figure")
 
@@ -187,6 +185,8 @@ def verdict_lines(result: Comparison) -> list[str]:
             lines += [f"  {MEASURES[verdict.measure]}: {line}" for line in _said(verdict, result.limits)]
     if any(len(values) == 1 for row in result.rows for values in row.by_seed.values()):
         lines.append("a figure of one seed says not how far seeds lie apart: small differences may be none")
+    if len({row.seeds for row in result.rows}) > 1:
+        lines.append("rows have more seeds or fewer: a difference is of those that both have")
     last = next(reversed(groups.values()), [])
     chosen = [choice.chosen for verdict in last for choice in (verdict.at_points, verdict.at_latency) if choice]
     typed = [

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgeprune.base.errors import InputError
-from edgeprune.base.table import INLINE, OPTIONAL, plain, render_table, write_csv, write_json
+from edgeprune.base.table import INLINE, OPTIONAL, optional_where, plain, render_table, write_csv, write_json
 
 ROWS: list[dict[str, Any]] = [
     {"bucket": "dense", "latency_ms": {"p50": 310.25, "p95": 340.0}, "miou": 0.624},
@@ -46,6 +46,21 @@ def test_a_dataclass_is_json_table_and_csv_by_the_names_of_its_fields(tmp_path: 
     assert render_table([row], columns).splitlines()[-1].split() == ["3.0", "-", "-"]
     write_csv(tmp_path / "rows.csv", [row])
     assert (tmp_path / "rows.csv").read_text() == 'latency_ms.p50,spread,unknown\n3.0,"[1.0, 2.0]",\n'
+
+
+@dataclass(frozen=True)
+class OfTwoKinds:
+    kind: str
+    area: float | None = field(default=None, metadata=optional_where(lambda row: row.kind == "line"))
+
+
+def test_a_field_is_left_out_of_the_rows_that_it_is_nothing_to() -> None:
+    assert [plain(OfTwoKinds(*row)) for row in (("line",), ("disk",), ("disk", 0.0), ("line", 2.0))] == [
+        {"kind": "line"},
+        {"kind": "disk", "area": None},
+        {"kind": "disk", "area": 0.0},
+        {"kind": "line", "area": 2.0},
+    ]
 
 
 def test_table_is_aligned() -> None:

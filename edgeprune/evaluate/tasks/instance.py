@@ -22,6 +22,11 @@ from edgeprune.evaluate.tasks.metric import Columns, Metric, check_classes
 from edgeprune.runtime.engines.engine import Outputs
 from edgeprune.runtime.tasks.things import OUTPUTS, Thing, read_things
 
+ABOUT_AP = (
+    "AP: COCO's, the mean over classes and over the overlaps of .5 to .95 from which on a thing counts as found; APs: "
+    "of things of under 32x32 pixels of the frame, APl: of over 96x96"
+)
+
 
 class Instance(Metric):
     """Mask AP and box AP (`InstanceScores`). Of targets and answers what lies outside the bundle's region is cut away, of the
@@ -39,6 +44,10 @@ class Instance(Metric):
     }
     brief = ("mask_ap", "mask_ap50", "mask_ap_small", "box_ap")
     by_class = ("per_class_mask_ap", "mask AP")
+    legend = ABOUT_AP
+    unmeasured: ClassVar[dict[str, str]] = {
+        "mask_ap_small": "APs: not measured, or no frame that was scored has a thing of under 32x32 pixels"
+    }
     things = True
 
     def __init__(self, bundle: Bundle, data_set: DataSet, frames: int):
@@ -52,10 +61,7 @@ class Instance(Metric):
 
     @staticmethod
     def notes(data_set: DataSet) -> list[str]:
-        return [
-            "AP: COCO's, the mean over classes and over the overlaps of .5 to .95 from which on a thing counts as found; APs: "
-            "of things of under 32x32 pixels of the frame, APl: of over 96x96"
-        ]
+        return [ABOUT_AP]
 
     def look_at(self, sample: Sample, origin: str) -> None:
         try:

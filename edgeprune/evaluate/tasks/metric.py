@@ -46,6 +46,8 @@ class Metric(ABC):
         columns: the figures that a table of scores has, in order, each with its header and the format of its values.
         brief: those of them that stand beside times, in `bench`; `figure` is the first.
         by_class: the figure that has a value for each class by its name, and what a person calls it.
+        legend: a line for who reads a table of its figures, whatever the data set; None: they need none.
+        unmeasured: by the name of a figure that a table may lack, the line that is told then.
         things: whether it scores the things of a frame (`Sample.things`), which a split has to be opened with.
         scored_share: of the frames looked at, the share of pixels that lies inside the bundle's region, which alone is scored;
             None: it has none, and all is scored.
@@ -55,6 +57,8 @@ class Metric(ABC):
     columns: ClassVar[Columns]
     brief: Sequence[str]
     by_class: tuple[str, str]
+    legend: str | None = None
+    unmeasured: ClassVar[dict[str, str]] = {}
     things: bool = False
     scored_share: float | None = None
 

@@ -41,6 +41,9 @@ class Semantic(Metric):
     }
     brief = ("miou", "boundary_f", "small_things_miou")
     by_class = ("per_class_iou", "IoU")
+    unmeasured: ClassVar[dict[str, str]] = {
+        "small_things_miou": "small things: not measured, or the data set names no `things` (docs/data.md)"
+    }
 
     def __init__(self, bundle: Bundle, data_set: DataSet, frames: int):
         check_classes(bundle, data_set)

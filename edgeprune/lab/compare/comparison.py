@@ -1,5 +1,6 @@
 """What a comparison holds, and how one that is done is read again: its rows, how they were timed, and what was said of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -11,10 +12,10 @@ from edgeprune.base.inputs import read_text
 from edgeprune.base.reading import Strict, parse
 from edgeprune.base.statistics import Extremes, Latency
 from edgeprune.base.strict_json import parse_json
-from edgeprune.base.table import OPTIONAL
+from edgeprune.base.table import optional_where
 from edgeprune.bundle import DENSE
 from edgeprune.evaluate.accuracy import metric_of
-from edgeprune.evaluate.tasks import METRICS
+from edgeprune.evaluate.tasks import METRICS, Metric
 
 Measure = Literal["miou", "boundary_f", "small_things_miou", "mask_ap", "mask_ap50", "mask_ap_small", "box_ap"]
 # what rows of each task are judged by, its metric's brief figures, and what a person calls it; "small things": their mIoU
@@ -26,14 +27,20 @@ Share = Annotated[float, Field(ge=0, le=1)]
 MOST_MS = 1e9  # of a frame: eleven days
 
 
+def _of_its_task(measure: Measure) -> Mapping[str, Any]:
+    """Metadata of a figure, which is no key of the rows of another task."""
+    return optional_where(lambda row: measure not in row.metric.brief)
+
+
 @dataclass(frozen=True)
 class ComparedRow:
     """A row of the plan in one precision on one engine: means over the seeds. None where unknown.
 
     Attributes:
         kind: `pruned` by a policy, `dense`, or a `peer`, a network of another making.
+        seeds: how many of the plan's it was trained with, the first ones.
         miou, boundary_f, small_things_miou, mask_ap, mask_ap50, mask_ap_small, box_ap: 0 to 1, and so are those `by_seed`, in
-            the order of the plan's seeds; of one task alone.
+            the order of the plan's seeds; of one task alone, and no keys of the rows of another.
         points_under_dense: mIoU, or mask AP, of the dense row less its own, paired by seed.
         token_share, gmacs, mj_per_frame: of a frame; `gmacs` in 1e9 multiply-adds.
         parameters: of the network, quantizers not counted.
@@ -51,13 +58,13 @@ class ComparedRow:
     kind: Kind
     precision: str
     seeds: int
-    miou: float | None
+    miou: float | None = field(default=None, kw_only=True, metadata=_of_its_task("miou"))
     points_under_dense: float
     points_spread: Extremes
     by_seed: dict[Measure, Annotated[list[Share], Field(min_length=1)]]
     parameters: int
-    boundary_f: float | None = None
-    small_things_miou: float | None = None
+    boundary_f: float | None = field(default=None, metadata=_of_its_task("boundary_f"))
+    small_things_miou: float | None = field(default=None, metadata=_of_its_task("small_things_miou"))
     token_share: float | None = None
     gmacs: float | None = None
     note: str | None = None
@@ -72,17 +79,22 @@ class ComparedRow:
     fronts: list[Measure] = field(default_factory=list)
     fronts_of_all: list[Measure] = field(default_factory=list)
     bundle: str | None = None
-    mask_ap: float | None = field(default=None, metadata=OPTIONAL)
-    mask_ap50: float | None = field(default=None, metadata=OPTIONAL)
-    mask_ap_small: float | None = field(default=None, metadata=OPTIONAL)
-    box_ap: float | None = field(default=None, metadata=OPTIONAL)
+    mask_ap: float | None = field(default=None, metadata=_of_its_task("mask_ap"))
+    mask_ap50: float | None = field(default=None, metadata=_of_its_task("mask_ap50"))
+    mask_ap_small: float | None = field(default=None, metadata=_of_its_task("mask_ap_small"))
+    box_ap: float | None = field(default=None, metadata=_of_its_task("box_ap"))
 
     @property
     def main(self) -> list[float]:
         """By seed the figure that precisions are chosen by: mIoU, or mask AP."""
+        return self.by_seed[cast(Measure, self.metric.figure)]
+
+    @property
+    def metric(self) -> type[Metric]:
+        """That of its task."""
         metric = metric_of(self.by_seed)
         assert metric is not None  # every row has it, or is refused
-        return self.by_seed[cast(Measure, metric.figure)]
+        return metric
 
     @property
     def key(self) -> tuple[str, str | None]:
@@ -131,7 +143,9 @@ def read_comparison(path: Path) -> Measured:
     content.setdefault("limits", {"points": content.get("limit_points")})
     measured = parse(Measured, {key: content[key] for key in Measured.model_fields if key in content}, str(path))
     for measure in MEASURES:
-        if len({len(row.by_seed[measure]) for row in measured.rows if measure in row.by_seed}) > 1:
+        counts = [(len(row.by_seed[measure]), row.seeds) for row in measured.rows if measure in row.by_seed]
+        # an earlier version had one figure for all seeds of a row
+        if len({found for found, _ in counts}) > 1 and any(found != said for found, said in counts):
             raise InputError(f"comparison {path}: rows have {measure} of different seeds; compare the plan again")
     metric = metric_of(measured.rows[0].by_seed) or METRICS["semantic"]
     called = metric.columns[metric.figure][0]

@@ -10,7 +10,8 @@ from edgeprune.lab.compare.comparison import ComparedRow
 
 
 def add_controls(rows: Sequence[ComparedRow]) -> list[ComparedRow]:
-    """The rows, each with its mIoU (or mask AP) less that of a dense model of its latency, for each seed.
+    """The rows, each with its mIoU (or mask AP) less that of a dense model of its latency, for each seed that it and all dense
+    rows have.
 
     That dense model lies between two of the plan's (fewer blocks, lower input), by linear interpolation along those that no
     other dense row beats in both. None for dense rows, for what was not timed, and where no dense row is as fast.
@@ -21,10 +22,11 @@ def add_controls(rows: Sequence[ComparedRow]) -> list[ComparedRow]:
 def _with_controls(row: ComparedRow, alike: Sequence[ComparedRow]) -> ComparedRow:
     if row.kind == "dense" or row.latency_ms is None:
         return row
+    dense = [(each.latency_ms.p50, each.main) for each in alike if each.kind == "dense" and each.latency_ms]
+    shared = min(len(by_seed) for by_seed in (row.main, *(by_seed for _, by_seed in dense)))
     over = []
-    for seed, accuracy in enumerate(row.main):
-        dense = [(each.latency_ms.p50, each.main[seed]) for each in alike if each.kind == "dense" and each.latency_ms]
-        control = front_at(dense, row.latency_ms.p50)
+    for seed, accuracy in enumerate(row.main[:shared]):
+        control = front_at([(p50, by_seed[seed]) for p50, by_seed in dense], row.latency_ms.p50)
         over += [] if control is None else [100 * (accuracy - control)]
     if not over:
         return row

@@ -4,18 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
 from edgeprune.bundle import Bundle
 from edgeprune.bundle.target import load_target
-from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
 from edgeprune.data.selection import CalibrationFrames
+from edgeprune.evaluate.accuracy import open_scored
 from edgeprune.export.graphs import blank_frame
+from edgeprune.lab.compare.gmacs import gmacs_of
 from edgeprune.lab.compare.spec import Plan
 from edgeprune.lab.peers.graphs import PeerGraphs
-from edgeprune.lab.peers.peer import Peer
 from edgeprune.lab.peers.scoring import PeerRow, score_peer
 from edgeprune.lab.peers.training import load_peer
 from edgeprune.model.segmenter import as_image
@@ -45,20 +42,14 @@ def score_peer_row(
     graphs = PeerGraphs(checkpoint.parent / FOLDER, card)
     graphs.write(peer, calibration, engines if "int8" in plan.precisions else ())
     data_set, score = load_data_set(plan.score.data), plan.score
-    samples = open_split(data_set, score.split, score.include, score.exclude)
+    samples = open_scored(card.model.task, data_set, score.split, score.include, score.exclude)
     target = load_target(plan.target).runtime()
     rows = score_peer(graphs, engines, target, (data_set, samples), plan.precisions, score.frames)
-    return PeerScores(rows, sum(each.numel() for each in peer.parameters()), count_gmacs(peer))
+    gmacs = gmacs_of(peer, lambda: peer(as_image(blank_frame(peer))))
+    return PeerScores(rows, sum(each.numel() for each in peer.parameters()), gmacs)
 
 
 def peer_bundle(plan: Plan, peer_name: str, checkpoint: Path, engine: str) -> Bundle:
     """What is timed of a peer in an engine."""
     graphs = PeerGraphs(checkpoint.parent / FOLDER, read_card(checkpoint, peer_name))
     return graphs.seen_by(engine, load_target(plan.target).runtime())
-
-
-def count_gmacs(peer: Peer) -> float:
-    """Multiply-adds of one frame, in 10^9."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        peer.logits(as_image(blank_frame(peer)))
-    return counter.get_total_flops() / 2e9

@@ -23,15 +23,21 @@ def load_plan(name: str | Path) -> Plan:
     """A plan by name (`edgeprune/lab/compare/recipes/`) or path, with its controls, checked down to each row's recipe.
 
     Raises:
-        InputError: unknown key, recipe, phase, policy, option or target; no dense row; rows that would be trained unequally.
+        InputError: unknown key, recipe, phase, policy, option or target; no dense row; more seeds than there are;
+            rows that would be trained unequally.
     """
     path, plan = read_plan(name)
     dense = plan.rows.get(DENSE)
-    if dense is None or dense.policy or dense.peer or dense.model:
+    if dense is None or dense.policy or dense.peer or dense.model or dense.seeds:
         raise InputError(f"{path}: rows need one named {DENSE!r} without settings: the others are held against it")
     if plan.controls:
         plan = with_controls(plan)
     for row_name, row in plan.rows.items():
+        if (row.seeds or 0) > len(plan.seeds):
+            raise InputError(
+                f"{path}: row {row_name}: seeds: {row.seeds}, and the plan has {len(plan.seeds)}: {plan.seeds}; give it at "
+                "most so many, or name more in `seeds` of the plan"
+            )
         if row.peer is not None:
             check_peer_row(plan, row, f"{path}: row {row_name}")
     recipes = {row_name: row_recipe(plan, row_name, plan.seeds[0]) for row_name in plan.rows}

@@ -9,17 +9,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
 from edgeprune.base.errors import InputError, choose
 from edgeprune.base.files import sha256
 from edgeprune.base.progress import headed
 from edgeprune.base.statistics import extremes
-from edgeprune.base.table import OPTIONAL, write_json
+from edgeprune.base.table import OPTIONAL, plain, write_json
 from edgeprune.bundle import MANIFEST, Bundle, open_bundle
 from edgeprune.bundle.target import load_target
-from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
 from edgeprune.evaluate.accuracy import evaluate, metric_of, open_scored
 from edgeprune.evaluate.graphs import GraphSelection
@@ -27,6 +23,8 @@ from edgeprune.export.build import build
 from edgeprune.export.graphs import blank_frame
 from edgeprune.export.inputs import BuildInputs
 from edgeprune.lab.compare.comparison import MEASURES, ComparedRow, Kind, Limits
+from edgeprune.lab.compare.gmacs import gmacs_of
+from edgeprune.lab.compare.in_torch import judge
 from edgeprune.lab.compare.peer_row import PeerScores, peer_bundle, score_peer_row
 from edgeprune.lab.compare.plan import DENSE, engines_of, row_recipe
 from edgeprune.lab.compare.spec import Plan
@@ -39,7 +37,6 @@ from edgeprune.quantize.loading import load
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.train.phases import train
 from edgeprune.train.recipe import SUFFIX
-from edgeprune.train.validation import score
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +99,7 @@ def run_comparison(plan: Plan, limits: Limits, out: Path, cache: Path | None = N
     check_engines(plan)
     found: dict[tuple[str, int], TrainedRow] = {}
     for seed in plan.seeds:  # all rows of one seed first: a comparison that is stopped has something to show
-        for name in plan.rows:
+        for name in (row for row in plan.rows if seed in plan.seeds_of(row)):
             folder = out / "rows" / name / f"seed{seed}"
             found[name, seed] = run_row(plan, name, seed, folder, cache)
     folders = {
@@ -173,9 +170,17 @@ def as_trained_row(scores: PeerScores, peer: str, made_of: dict[str, Any]) -> Tr
     """A peer's scores as a row has them: every token is processed, and there is one bucket."""
     by_engine: dict[str, dict[str, PrecisionScore]] = {}
     for row in scores.rows:
-        found = PrecisionScore(row.miou, row.boundary_f, 1.0, {}, scores.gmacs, small_things_miou=row.small_things_miou)
+        found = as_score(plain(row), token_share=1.0, gmacs=scores.gmacs)
         by_engine.setdefault(row.engine, {})[row.precision] = found
     return TrainedRow(made_of, peer, None, scores.parameters, next(iter(by_engine.values())), by_engine)
+
+
+def as_score(
+    figures: Mapping[str, Any], token_share: float, buckets: Mapping[str, int] | None = None, gmacs: float | None = None
+) -> PrecisionScore:
+    """With those of a metric's figures that rows are judged by. `buckets`: none of what has no graphs of several sizes."""
+    judged = {measure: figures.get(measure) for measure in MEASURES}
+    return PrecisionScore(token_share=token_share, buckets=dict(buckets or {}), gmacs=gmacs, **judged)
 
 
 def _read_row(path: Path) -> TrainedRow:
@@ -206,30 +211,22 @@ def score_graphs(plan: Plan, model: Segmenter, checkpoint: Path, folder: Path) -
     for row in result.rows:
         if row.buckets is None:  # not of `auto`
             continue
-        frames, figures = sum(row.buckets.values()), row.figures
-        mean = sum(gmacs[bucket] * count for bucket, count in row.buckets.items()) / frames
-        measured = {measure: figures.get(measure) for measure in MEASURES}
-        found[row.precision] = PrecisionScore(
-            token_share=row.token_share, buckets=dict(row.buckets), gmacs=mean, **measured
-        )
+        mean = sum(gmacs[bucket] * count for bucket, count in row.buckets.items()) / sum(row.buckets.values())
+        found[row.precision] = as_score(row.figures, row.token_share, row.buckets, mean)
     return found
 
 
 def score_in_torch(plan: Plan, model: Segmenter) -> dict[str, PrecisionScore]:
     """Scores the PyTorch model of a method without graphs, in the plan's first precision; nothing is timed."""
-    data_set = load_data_set(plan.score.data)
-    samples = open_split(data_set, plan.score.split, plan.score.include, plan.score.exclude)
-    result = score(model, data_set, samples, plan.score.frames, None, boundaries=True)
-    scores = PrecisionScore(result.miou, result.boundary_f, result.tokens, {}, None, result.small_things_miou)
-    return {plan.precisions[0]: scores}
+    data_set, spec = load_data_set(plan.score.data), plan.score
+    samples = open_scored(model.spec.task, data_set, spec.split, spec.include, spec.exclude)
+    found = judge(model, data_set, samples, spec.frames)
+    return {plan.precisions[0]: as_score(found.figures, found.tokens)}
 
 
 def count_gmacs(model: Segmenter, counts: Sequence[int]) -> float:
     """Multiply-adds of one frame in the inference form, in 10^9."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        x_ND, skips, scores_S = model.trunk(blank_frame(model))
-        model.tail(x_ND, skips, scores_S, counts)
-    return counter.get_total_flops() / 2e9
+    return gmacs_of(model, lambda: model.tail(*model.trunk(blank_frame(model)), counts))
 
 
 def _is_of(folder: Path, checkpoint: Path, precisions: Sequence[str]) -> bool:
@@ -259,14 +256,15 @@ def _row_of_seeds(
     plan: Plan, name: str, precision: str, found: Mapping[tuple[str, int], TrainedRow], engine: str | None
 ) -> ComparedRow | None:
     """A row without its times; None where it has no such precision."""
-    of_seeds = [found[name, seed] for seed in plan.seeds]
+    seeds = plan.seeds_of(name)
+    of_seeds = [found[name, seed] for seed in seeds]
     runs = [run for run in (each.score(precision, engine) for each in of_seeds) if run is not None]
-    if len(runs) < len(plan.seeds):
+    if len(runs) < len(seeds):
         return None
-    dense = [found[DENSE, seed].precisions[precision] for seed in plan.seeds]
+    dense = [found[DENSE, seed].precisions[precision] for seed in seeds]
     by_seed = {measure: [getattr(run, measure) for run in runs] for measure in MEASURES}
     known = {measure: values for measure, values in by_seed.items() if None not in values}
-    means = {"miou": None} | {measure: statistics.mean(values) for measure, values in known.items()}
+    means = {measure: statistics.mean(values) for measure, values in known.items()}
     metric = metric_of(known)
     assert metric is not None  # each run was scored by one
     main = metric.figure

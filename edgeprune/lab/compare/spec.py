@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from edgeprune.base.beside import beside, each_mapping
 from edgeprune.base.reading import NAME, ROOT, Strict, find, parse, read_yaml
@@ -38,6 +38,15 @@ class PlanRow(Strict):
     policy: PolicySpec | None = None
     peer: PeerSpec | None = None
     model: dict[str, Any] = Field({}, description="keys of the recipe's model that differ: depth, height, width")
+    seeds: int | None = Field(
+        None, ge=1, le=100, description="the first so many of the plan's seeds; default: all, as `dense` has"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_seeds(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A row that has all seeds is written as before rows could have fewer."""
+        written: dict[str, Any] = write(self)
+        return {key: value for key, value in written.items() if key != "seeds" or value is not None}
 
 
 class Phases(Strict):
@@ -48,7 +57,8 @@ class Phases(Strict):
 
 
 class Plan(Strict):
-    """`edgeprune compare plan.yaml`. Paths in it (`recipe`, `dense`, `target`, `score.data`) are relative to its file."""
+    """`edgeprune compare plan.yaml`. Paths in it (`recipe`, `dense`, `target`, `score.data`) are relative to its file; in one
+    that ships, which has names else, to the working folder."""
 
     name: ShortName
     summary: str = ""
@@ -69,6 +79,10 @@ class Plan(Strict):
     )
     rows: dict[ShortName, PlanRow] = Field(min_length=2)
 
+    def seeds_of(self, row: str) -> list[int]:
+        """The seeds that a row is trained with."""
+        return self.seeds[: self.rows[row].seeds]
+
 
 def read_plan(name: str | Path) -> tuple[Path, Plan]:
     """A plan by name (`edgeprune/lab/compare/recipes/`) or path, as it is written; and its file. `load_plan`
@@ -77,11 +91,13 @@ def read_plan(name: str | Path) -> tuple[Path, Plan]:
     Raises:
         InputError: no such file, no YAML, an unknown key or a value out of its range.
     """
-    path = find(name, ROOT / "lab" / "compare" / "recipes", "plan")
+    folder = ROOT / "lab" / "compare" / "recipes"
+    path = find(name, folder, "plan")
     content = read_yaml(path, "plan")
-    for node in each_mapping(content, ()):
-        for key in ("recipe", "dense", "target"):
-            beside(node, key, path.parent)
-    for node in each_mapping(content, ("score",)):
-        beside(node, "data", path.parent)
+    if path.parent != folder:  # a shipped one has names alone, or what is made in the working folder
+        for node in each_mapping(content, ()):
+            for key in ("recipe", "dense", "target"):
+                beside(node, key, path.parent)
+        for node in each_mapping(content, ("score",)):
+            beside(node, "data", path.parent)
     return path, parse(Plan, content, str(path))

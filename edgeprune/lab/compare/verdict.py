@@ -3,7 +3,7 @@
 Each of MEASURES is asked by itself, of the rows of each precision and engine, and of all of them together, where every row
 counts in its best one. Accuracy is the mean over the seeds, latency the median frame. Differences are paired by seed; two rows
 are told apart where the mean difference is larger than the distance between its extremes (of three seeds: under one chance in
-ten of seeing that where there is none).
+ten of seeing that where there is none). Rows may have fewer seeds than dense: a difference is then of those that both have.
 """
 
 import statistics
@@ -19,12 +19,12 @@ from edgeprune.lab.compare.controls import add_controls
 
 @dataclass(frozen=True)
 class Gap:
-    """What one row has of a measure less what another one has, in points, paired by seed.
+    """What one row has of a measure less what another one has, in points, paired by the seeds that both have.
 
     Attributes:
         points: the mean.
         spread: the extremes.
-        apart: whether the spread tells the two rows apart; None with one seed, which has none.
+        apart: whether the spread tells the two rows apart; None with one seed in common, which has none.
     """
 
     points: float
@@ -204,7 +204,7 @@ def pays(rows: Sequence[ComparedRow], measure: Measure) -> Payoff | None:
 
 def gap(row: ComparedRow, other: ComparedRow, measure: Measure) -> Gap:
     """What `row` has more than `other`, without what is but the rounding of floats."""
-    pairs = zip(row.by_seed[measure], other.by_seed[measure], strict=True)
+    pairs = zip(row.by_seed[measure], other.by_seed[measure], strict=False)  # of the seeds that both have
     over = [round(100 * (ours - theirs), 6) + 0.0 for ours, theirs in pairs]
     points, spread = round(statistics.mean(over), 6), extremes(over)
     return Gap(points, spread, abs(points) > _width(spread) if len(over) > 1 else None)

@@ -2,28 +2,44 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.files import sha256
 from edgeprune.base.progress import shown_progress
-from edgeprune.base.reading import shipped
+from edgeprune.base.reading import ROOT, shipped
 from edgeprune.base.statistics import Extremes, Latency
 from edgeprune.cli.commands import edgeprune
+from edgeprune.data import open_split
+from edgeprune.data.datasets import load_data_set, voc_colours
 from edgeprune.lab.compare import run
-from edgeprune.lab.compare.comparison import Limits
+from edgeprune.lab.compare.comparison import Limits, TimingRun
 from edgeprune.lab.compare.plan import load_plan, row_recipe
-from edgeprune.lab.compare.run import PrecisionScore, TrainedRow, count_gmacs, run_comparison, tabulate
-from edgeprune.lab.compare.spec import Plan
+from edgeprune.lab.compare.run import (
+    PrecisionScore,
+    TrainedRow,
+    count_gmacs,
+    run_comparison,
+    score_in_torch,
+    tabulate,
+)
+from edgeprune.lab.compare.spec import Plan, read_plan
 from edgeprune.lab.compare.timing import TimedRow
 from edgeprune.lab.peers import PEERS, PeerKind
 from edgeprune.lab.peers.training import OF_ANY_NETWORK, check_recipe_of_peer
-from edgeprune.model.checkpoint import save
+from edgeprune.model.checkpoint import Card, save, shape_of
+from edgeprune.model.spec import PolicySpec
+from edgeprune.model.weight_files import find_weights
+from edgeprune.pruning.methods import make_policy
 from edgeprune.quantize.loading import read_card
+from edgeprune.train.recipe_file import load_recipe
+from edgeprune.train.validation import score
 from tests import models
 from tests.lab.peers.small import Small
 
@@ -217,6 +233,55 @@ def test_differences_are_paired_by_seed() -> None:
     assert row.latency_ms is None and row.engine is None
 
 
+def scored(policy: str, miou: float) -> TrainedRow:
+    return TrainedRow({}, policy, None, 7, {"fp32": PrecisionScore(miou, 0.5, token_share=0.5, buckets={}, gmacs=1.0)})
+
+
+def test_a_row_of_fewer_seeds_has_the_first_of_the_plans(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """And its difference to dense is of those."""
+    plan = Plan.model_validate(
+        {"name": "p", "recipe": "r", "dense": "d", "score": {"data": "street"}, "seeds": [5, 3, 4]}
+        | {"rows": {"dense": {}, "svit": SVIT | {"seeds": 1}, "dtop": SVIT | {"seeds": 2}}}
+    )
+    of_row = {"dense": [0.60, 0.50, 0.40], "svit": [0.58], "dtop": [0.57, 0.49]}
+    trained: list[tuple[str, int]] = []
+
+    def run_row(plan: Plan, name: str, seed: int, folder: Path, cache: Path | None) -> TrainedRow:
+        assert folder == tmp_path / "rows" / name / f"seed{seed}"
+        trained.append((name, seed))
+        return scored(name, of_row[name][plan.seeds.index(seed)])
+
+    bundle = SimpleNamespace(manifest=SimpleNamespace(target=SimpleNamespace(engine="onnxruntime")))
+    monkeypatch.setattr(run, "run_row", run_row)
+    monkeypatch.setattr(run, "open_bundle", lambda *_: bundle)
+    monkeypatch.setattr(run, "time_rows", lambda *_: (TimingRun(1, 1, 1, {}, "no energy sensor"), []))
+    dense, svit, dtop = run_comparison(plan, Limits(0.5), tmp_path).rows
+    assert trained == [("dense", 5), ("svit", 5), ("dtop", 5), ("dense", 3), ("dtop", 3), ("dense", 4)]
+    assert (dense.seeds, svit.seeds, dtop.seeds) == (3, 1, 2)
+    assert dense.miou == pytest.approx(0.50) and svit.by_seed["miou"] == [0.58]
+    assert svit.points_under_dense == pytest.approx(2.0) and dtop.points_under_dense == pytest.approx(2.0)
+    assert dtop.points_spread == pytest.approx((1.0, 3.0))
+
+
+def test_a_plan_whose_rows_have_all_seeds_is_written_as_before(tmp_path: Path) -> None:
+    rows = load_plan(write_plan(tmp_path)).model_dump()["rows"]
+    assert rows["dense"] == {"policy": None, "peer": None, "model": {}} and "seeds" not in rows["svit"]
+    few = load_plan(write_plan(tmp_path, seeds=[0, 1], rows={"dense": {}, "svit": SVIT | {"seeds": 1}}, controls=False))
+    assert few.model_dump()["rows"]["svit"]["seeds"] == 1
+    assert [few.seeds_of(name) for name in few.rows] == [[0, 1], [0]]
+
+
+def test_a_method_without_graphs_is_scored_at_the_models_input(tmp_path: Path) -> None:
+    model = models.model(models.card("ats", depth=3))
+    plan = load_plan(write_plan(tmp_path))
+    data_set = load_data_set(plan.score.data)
+    expected = score(model, data_set, open_split(data_set, "val"), None, None, boundaries=True)
+    figures = PrecisionScore(
+        expected.miou, expected.boundary_f, expected.tokens, {}, None, small_things_miou=expected.small_things_miou
+    )
+    assert score_in_torch(plan, model) == {"fp32": figures} and figures.small_things_miou is not None
+
+
 def test_rows_of_instances_have_the_figures_of_things() -> None:
     plan = Plan.model_validate(
         {"name": "p", "recipe": "r", "dense": "d", "score": {"data": "street"}, "rows": {"dense": {}, "svit": SVIT}}
@@ -267,6 +332,12 @@ def test_controls_are_added_where_a_plan_has_none(tmp_path: Path) -> None:
         ({"rows": {"dense": {}, "c": PEER}, "engines": ["tensorrt"]}, "row c: unknown engine for a peer 'tensorrt'"),
         ({"rows": {"dense": {}, "c": PEER}, "target": "host"}, "row c: target host leaves the engine open"),
         ({"rows": {"dense": PEER}}, "'dense' without settings|at least 2"),
+        ({"rows": {"dense": {"seeds": 1}, "svit": SVIT}}, "'dense' without settings"),
+        (
+            {"rows": {"dense": {}, "svit": SVIT | {"seeds": 3}}, "seeds": [0, 7]},
+            r"row svit: seeds: 3, and .* 2: \[0, 7\]",
+        ),
+        ({"rows": {"dense": {}, "svit": SVIT | {"seeds": 0}}}, "rows.svit.seeds"),
         ({"seeds": []}, "seeds"),
     ],
 )
@@ -306,10 +377,51 @@ def test_a_policy_of_the_last_row_that_cannot_be_is_said_before_the_first_is_tra
         load_plan(write_plan(tmp_path, rows=rows))
 
 
-def test_shipped_plans_are_whole() -> None:
-    from edgeprune.base.reading import ROOT
+def dense_of(plan: Plan, folder: Path) -> Path:
+    """The dense checkpoint of a shipped plan. One that is no model of the zoo yet has a header alone here."""
+    try:
+        return find_weights(plan.dense)
+    except InputError:
+        spec, path = load_recipe(plan.recipe).model, folder / f"{plan.name}.safetensors"
+        names = [f"class{index}" for index in range(spec.classes)]
+        card = Card(name="dense", model=spec, policy=PolicySpec(), names=names, palette=voc_colours(spec.classes))
+        save(path, card, {"pos_embed": torch.zeros(1)})
+        return path
 
+
+def test_shipped_plans_are_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     names = [path.stem for path in (ROOT / "lab" / "compare" / "recipes").glob("*.yaml")]
-    assert names
+    assert "street-instances" in names
     for name in names:
+        dense = dense_of(read_plan(name)[1], tmp_path)
+        monkeypatch.setattr("edgeprune.lab.compare.plan.find_weights", lambda _, dense=dense: dense)
         assert load_plan(name).name == name
+
+
+def test_a_shipped_plan_names_what_is_made_in_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out" / "street-traffic").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    _, plan = read_plan("street-instances")
+    assert plan.score.data == load_recipe(plan.recipe).phases["sparse"].data[0].data == "out/street-traffic"
+
+
+def test_the_plan_of_things_holds_every_method_against_its_controls_at_equal_tokens(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    dense = dense_of(read_plan("street-instances")[1], tmp_path)
+    monkeypatch.setattr("edgeprune.lab.compare.plan.find_weights", lambda _: dense)
+    plan = load_plan("street-instances")
+    pruned = {name: row.policy for name, row in plan.rows.items() if row.policy}
+    assert {policy.name for policy in pruned.values()} == {
+        "svit", "dynaprune", "dynamicvit", "cts-svit", "random", "uniform",
+    }  # fmt: skip
+    assert {policy.options.get("pruned") for policy in pruned.values()} == {None, "removed", "preserved"}
+    assert {name for name in plan.rows if len(plan.seeds_of(name)) == 3} == {"dense", "cts-svit"}
+    assert plan.rows["depth-6"].model == {"depth": 6} and len(plan.rows) == len(pruned) + 3
+    shape = shape_of(row_recipe(plan, "svit", 0).model)
+    for name, policy in pruned.items():
+        schedule = make_policy(policy, shape).schedule
+        share = schedule.token_layers(schedule.target_counts) / (shape.depth * shape.grid[0] * shape.grid[1])
+        assert share == pytest.approx(0.633, abs=0.006), name

@@ -10,9 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from edgeprune.base.errors import InputError
-from edgeprune.base.table import plain, write_json
+from edgeprune.base.table import plain, write_csv, write_json
 from edgeprune.cli.commands import edgeprune
 from edgeprune.cli.compare import verdict_lines
+from edgeprune.evaluate.tasks import METRICS
 from edgeprune.lab.compare.comparison import ComparedRow, Limits, TimingRun, read_comparison
 from edgeprune.lab.compare.verdict import Comparison, conclude
 from tests.lab.compare.rows import measured
@@ -149,3 +150,26 @@ def test_a_comparison_of_two_tasks_is_refused(tmp_path: Path) -> None:
     write_json(tmp_path / "compare.json", replace(compared(Limits(0.5)), rows=[things_in(ROWS[0]), *ROWS[1:]]))
     with pytest.raises(InputError, match="row input lacks its mask AP or its engine"):
         read_comparison(tmp_path / "compare.json")
+
+
+def test_a_row_is_written_with_the_figures_of_its_task_alone(tmp_path: Path) -> None:
+    labels, things = plain(ROWS[3]), plain(things_in(ROWS[0]))
+    of_labels, of_things = ({*METRICS[task].brief} for task in ("semantic", "instance"))
+    assert of_labels <= labels.keys() and labels["boundary_f"] is None and not of_things & labels.keys()
+    assert list(labels)[:7] == ["row", "policy", "kind", "precision", "seeds", "miou", "points_under_dense"]
+    assert of_things <= things.keys() and things["mask_ap_small"] is None and not of_labels & things.keys()
+    write_csv(tmp_path / "compare.csv", [things_in(row) for row in ROWS])
+    heads = (tmp_path / "compare.csv").read_text().partition("\n")[0].split(",")
+    assert of_things <= set(heads) and not of_labels & set(heads)
+
+
+def test_rows_of_unequal_seeds_are_read_and_that_is_said(tmp_path: Path) -> None:
+    rows = [*ROWS[:2], measured("svit", "pruned", 30, 0.56, boundary_f=[0.45])]
+    result = conclude({"name": "p"}, TIMING, rows, Limits(0.5))
+    write_json(tmp_path / "compare.json", result)
+    again = read_comparison(tmp_path / "compare.json")
+    assert conclude(again.plan, again.timing, again.rows, again.limits) == result
+    told = "rows have more seeds or fewer: a difference is of those that both have"
+    assert told in verdict_lines(result) and told not in verdict_lines(compared(Limits(0.5)))
+    payoff = result.verdicts[0].payoff
+    assert payoff and payoff.lead and payoff.lead.points == pytest.approx(-1.0)  # 0.56 and 0.57, of the first seed

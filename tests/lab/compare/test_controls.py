@@ -23,3 +23,16 @@ def test_rows_are_held_against_dense_models_of_their_latency() -> None:
     assert over["svit"] == (pytest.approx(2.5), pytest.approx((2.0, 3.0)))
     assert over["late"] == (pytest.approx(-1.0), pytest.approx((-1.0, -1.0)))
     assert [over[name] for name in ("dense", "depth-6", "swift", "ats")] == [(None, None)] * 4
+
+
+def test_only_seeds_that_all_have_are_held_against_each_other() -> None:
+    """The control of fewer blocks has the first seed alone; without it dense itself would be the control of the second one."""
+    rows = [
+        measured("dense", "dense", 80, 0.60, 0.70),
+        measured("depth-6", "dense", 20, 0.50),
+        measured("cts-svit", "pruned", 50, 0.58, 0.10),
+        measured("svit", "pruned", 50, 0.54),
+    ]
+    over = {row.row: (row.points_over_controls, row.controls_spread) for row in add_controls(rows)}
+    assert over["cts-svit"] == (pytest.approx(3.0), pytest.approx((3.0, 3.0)))
+    assert over["svit"] == (pytest.approx(-1.0), pytest.approx((-1.0, -1.0)))

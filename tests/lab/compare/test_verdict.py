@@ -24,6 +24,14 @@ def test_differences_are_paired_and_told_apart_by_their_spread() -> None:
     assert gap(DENSE, DENSE, "miou").apart is None  # one seed has no spread
 
 
+def test_rows_of_unequal_seeds_are_told_apart_by_those_that_both_have() -> None:
+    three, two = measured("a", "pruned", 1, 0.60, 0.70, 0.10), measured("b", "dense", 1, 0.58, 0.67)
+    found = gap(three, two, "miou")
+    assert found.points == pytest.approx(2.5) and found.spread == pytest.approx((2, 3)) and found.apart is True
+    assert gap(two, three, "miou").points == pytest.approx(-2.5)
+    assert gap(three, measured("c", "dense", 1, 0.55), "miou").apart is None  # they have one in common
+
+
 # ------------------------------------------------------------------------------------------------ a stated accuracy
 
 
@@ -196,3 +204,22 @@ def test_a_measure_is_asked_of_the_rows_that_have_it() -> None:
 
 def test_rows_without_times_are_not_judged() -> None:
     assert judge([replace(DENSE, latency_ms=None, engine=None)], Limits(0.5)) == []
+
+
+def test_rows_that_answer_with_things_are_judged_by_average_precision() -> None:
+    """By mask AP and box AP the pruned row is within the limit, by AP50 and of small things a peer alone is."""
+    rows = [
+        measured("dense", "dense", 80, mask_ap=[0.300], mask_ap50=[0.52], mask_ap_small=[0.12], box_ap=[0.33]),
+        measured("svit", "pruned", 40, mask_ap=[0.297], mask_ap50=[0.51], mask_ap_small=[0.09], box_ap=[0.327]),
+        measured("conv", "peer", 50, mask_ap=[0.297], mask_ap50=[0.517], mask_ap_small=[0.117], box_ap=[0.32]),
+    ]
+    found = judge(rows, Limits(0.5, latency_ms=45))
+    assert [told(verdict) for verdict in found] == [
+        ("fp32", "mask_ap", "svit", "svit"),
+        ("fp32", "mask_ap50", "conv", "svit"),
+        ("fp32", "mask_ap_small", "conv", "svit"),
+        ("fp32", "box_ap", "svit", "svit"),
+    ]
+    assert [verdict.payoff.rows for verdict in found if verdict.payoff] == [["svit"]] * 4  # nothing else is as fast
+    fronts = {row.row: row.fronts for row in with_fronts(rows)}
+    assert fronts["conv"] == ["mask_ap50", "mask_ap_small"] and fronts["dense"] == fronts["svit"]
