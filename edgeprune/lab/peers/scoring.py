@@ -29,19 +29,6 @@ class PeerRow:
     figures: Mapping[str, float | None] = field(metadata=INLINE)
     graph: str
 
-    @property
-    def miou(self) -> float | None:
-        """This and the next two: of the semantic task, see `Scores.result`."""
-        return self.figures.get("miou")
-
-    @property
-    def boundary_f(self) -> float | None:
-        return self.figures.get("boundary_f")
-
-    @property
-    def small_things_miou(self) -> float | None:
-        return self.figures.get("small_things_miou")
-
 
 def score_peer(
     graphs: PeerGraphs,
