@@ -143,7 +143,9 @@ class Reconnecting(Capture):
             try:
                 got = self._attempt(timeout_s, began_s + self._give_up_s, until_ns)
             except (InputError, RunError) as error:
-                last = error
+                # one that waited in vain until the end says less than the one before it
+                cut_off = isinstance(error, CameraStalled) and time.monotonic() >= began_s + self._give_up_s
+                last = last if cut_off and attempts > 1 else error
                 if time.monotonic() - said_s > PROGRESS_S:
                     said_s = time.monotonic()
                     logger.info(f"{of}no frame for {shown_duration(said_s - began_s)}: {_what(last)}")
@@ -183,7 +185,7 @@ class Reconnecting(Capture):
         if len(self._hanging) >= MOST_HANGING:
             raise CameraStalled(f"{len(self._hanging)} connections to {self.source.uri} hang")
         self._reading = NewestFrame(self.source, self._opener)
-        wait_s = end_s - time.monotonic()
+        wait_s = max(0.0, end_s - time.monotonic())
         return self._frame_of(self._reading, min(wait_s, OPENING_S + (timeout_s or wait_s)), until_ns)
 
     def _leave(self) -> None:

@@ -75,6 +75,28 @@ def test_dropped_frames_of_every_connection_are_counted(scripted: MakeSource) ->
     assert rest[-1] == 7 and len(rest) + dropped == 3 and capture.dropped == 4 + dropped
 
 
+def test_an_attempt_that_the_end_cuts_off_does_not_say_why(
+    scripted: MakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had a moment, and waited for no frame; what the one before found out is told."""
+    capture = Reconnecting(scripted(1, live=True, then=GONE), opener(InputError("never asked")), 0.2)
+    assert capture.get(PATIENCE_S) is not None
+    attempts: list[float] = []
+
+    def attempt(timeout_s: float | None, end_s: float, until_ns: int | None) -> None:
+        attempts.append(end_s)
+        if len(attempts) == 1:
+            raise InputError("no camera at /dev/video0; type another")
+        time.sleep(max(0.0, end_s - time.monotonic()))
+        raise CameraStalled("no frame from scripted for 0 s; check the camera and run again")
+
+    monkeypatch.setattr(capture, "_attempt", attempt)
+    with pytest.raises(
+        CameraGivenUp, match=r"2 attempts to reconnect, the last of which ended so: no camera at /dev/video0;"
+    ):
+        capture.get(PATIENCE_S)
+
+
 def test_a_camera_that_does_not_come_back_is_given_up(scripted: MakeSource) -> None:
     missing = InputError("no camera at /dev/video0; type another")
     capture = Reconnecting(scripted(1, live=True, then=GONE), opener(missing), 0.2)
