@@ -14,13 +14,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from edgeprune.export.decisions import answering, selecting
+from edgeprune.export.decisions import PRODUCTS, answering, selecting
 from edgeprune.runtime.engines.bound import COUNT, SCORES, TOKEN_SCORES
 
 FP32, FP16 = TensorProto.FLOAT, TensorProto.FLOAT16
 OPSET = 19  # the first whose QuantizeLinear takes FP16; TensorRT 10.3's parser reads up to 20
 IN_FP32 = ("LayerNormalization", "TopK")
-PRODUCTS = ("Conv", "Gemm", "MatMul")
 ALWAYS_FP32 = {"Resize": (1, 2)}  # inputs that the standard has in FP32: `roi` and `scales`
 OF_GATES = (SCORES, TOKEN_SCORES)  # inputs and outputs that stay in FP32
 STATE = ("tokens", "skip")  # how the names of the others begin that a trunk hands to its tails

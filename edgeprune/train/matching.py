@@ -18,7 +18,8 @@ from torch import Tensor
 
 from edgeprune.model.heads.instance import Answers, corners
 
-CLASS_WEIGHT, MASK_WEIGHT, DICE_WEIGHT, BOX_WEIGHT, OVERLAP_WEIGHT = 2.0, 5.0, 5.0, 5.0, 5.0
+CLASS_WEIGHT, MASK_WEIGHT, DICE_WEIGHT, BOX_WEIGHT = 2.0, 5.0, 5.0, 5.0
+OVERLAP_WEIGHT = 5.0  # DETR has 2: sides in shares of the frame say little of small things
 MATCHED_POINTS, LEARNT_POINTS = 512, 512
 NEAR_SHARE, REACH = 0.75, 1.5  # of the points lie in a thing's box, made so much larger; the others anywhere
 FAR = 1e4  # a cost that is no number, or larger

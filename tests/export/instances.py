@@ -26,7 +26,7 @@ def model(described: Card | None = None, seed: int = 0) -> Segmenter:
     assert isinstance(built.head, QueryHead)
     with torch.no_grad():
         built.head.begin.weight.mul_(8.0)
-        built.head.peaks.weight.mul_(8.0)
+        built.head.heatmap.weight.mul_(8.0)
         built.head.classify.weight.mul_(8.0)
         built.head.outline[2].weight.mul_(4.0)  # type: ignore[union-attr,operator]
     return built

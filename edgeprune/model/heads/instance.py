@@ -46,21 +46,21 @@ class Answers:
         logits: (B, Q, K + 1) of each; the last class is "none".
         boxes: (B, Q, 4) of each: x and y of the centre, width and height, as shares of the input.
         masks: (B, Q, h, w) of each, logits.
-        peaks_BKPhPw: logits of the middle of a thing of each class at each place.
+        heatmap_BKPhPw: logits of the middle of a thing of each class at each place.
         places_BQ: where the queries begin; the same place in two models is the same query.
     """
 
     logits: list[Tensor]
     boxes: list[Tensor]
     masks: list[Tensor]
-    peaks_BKPhPw: Tensor
+    heatmap_BKPhPw: Tensor
     places_BQ: Tensor
 
     def of_frame(self, index: int) -> "Answers":
         """The last answer to one frame of the batch, as a batch of one."""
         one = slice(index, index + 1)
         logits, boxes, masks = ([each[-1][one]] for each in (self.logits, self.boxes, self.masks))
-        return Answers(logits, boxes, masks, self.peaks_BKPhPw[one], self.places_BQ[one])
+        return Answers(logits, boxes, masks, self.heatmap_BKPhPw[one], self.places_BQ[one])
 
 
 class QueryHead(Pyramid):
@@ -82,7 +82,7 @@ class QueryHead(Pyramid):
         self.reduce = nn.Linear(width, WIDTH)
         self.coarse = nn.Conv2d(WIDTH, at8, 1)
         self._add_pyramid(spec, skip_channels)
-        self.peaks = nn.Conv2d(at8, spec.classes, 1)
+        self.heatmap = nn.Conv2d(at8, spec.classes, 1)
         self.begin = nn.Linear(at8, WIDTH)
         self.embed = nn.Conv2d(at4, at4, 1)
         self.layers = nn.ModuleList(QueryLayer() for _ in range(LAYERS))
@@ -115,9 +115,9 @@ class QueryHead(Pyramid):
         last = self.place[-1]
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.weight)
-        nn.init.normal_(self.peaks.weight, std=0.01)
-        assert self.peaks.bias is not None
-        nn.init.constant_(self.peaks.bias, -log(1 / places.FIRST_PROBABILITY - 1))
+        nn.init.normal_(self.heatmap.weight, std=0.01)
+        assert self.heatmap.bias is not None
+        nn.init.constant_(self.heatmap.bias, -log(1 / places.FIRST_PROBABILITY - 1))
 
     def forward(self, x_BND: Tensor, grid: tuple[int, int], skips: Sequence[Tensor]) -> Answers:
         # in a graph rows of two dimensions: a linear is then one product with its bias, and no shape changes before and after
@@ -125,11 +125,11 @@ class QueryHead(Pyramid):
         x_BCHW = self.coarse(batched(memory_BNC).transpose(1, 2).unflatten(2, grid))
         fine_BFHW = self._to_stride8(x_BCHW, grid, skips)
         pixels_BEhw = self.embed(self._to_stride4(fine_BFHW, grid, skips))
-        peaks_BKHW = self.peaks(fine_BFHW)
-        place_BQ = places.find_places(peaks_BKHW, self.queries)
+        heatmap_BKHW = self.heatmap(fine_BFHW)
+        place_BQ = places.find_places(heatmap_BKHW, self.queries)
         queries_BQC, position_BQC, anchor_BQ4 = self._begin(fine_BFHW, place_BQ, grid)
         keys_BNC = memory_BNC + self._positions(grid, memory_BNC)
-        answers = Answers([], [], [], peaks_BKHW, place_BQ)
+        answers = Answers([], [], [], heatmap_BKHW, place_BQ)
         for number in range(LAYERS + 1):
             # a graph has no use for what is learnt on the way, but for attention that is masked
             if self.training or number == LAYERS:

@@ -12,22 +12,22 @@ from torch import Tensor
 
 STRIDE = 8  # of places
 FAR_BELOW = -1e4  # a logit under all others, which FP16 holds
-FIRST_PROBABILITY = (
-    0.1  # of a middle before anything is learnt (Zhou 2019, section 5; Lin 2017, "Focal Loss", section 4.1)
-)
+FIRST_PROBABILITY = 0.1  # of a middle before anything is learnt (Lin 2017, "Focal Loss", section 4.1)
 FIRST_SIDE = 32.0  # of a box before anything is learnt, in pixels
 LARGEST = 4.0  # of the logarithm of a side over FIRST_SIDE: 1,747 pixels
+MARGIN = 1.1  # times a box, and one pixel more, is where its mask may be
+STEEP, MOST = 2.0, 8.0  # logits that are lost with each pixel of stride 4 beyond, and at most
 
 
-def find_places(peaks_BKHW: Tensor, count: int) -> Tensor:
+def find_places(heatmap_BKHW: Tensor, count: int) -> Tensor:
     """The `count` best of the places that no neighbour is better than, (B, Q), the best first: of each class a maximum of three
     by three places counts, of classes the best (Zhou 2019, section 4: a pooling in place of suppression).
 
     Args:
-        peaks_BKHW: logits of the middle of a thing of each class.
+        heatmap_BKHW: logits of the middle of a thing of each class.
     """
-    highest_BKHW = F.max_pool2d(peaks_BKHW, 3, stride=1, padding=1)
-    best_BP = peaks_BKHW.masked_fill(peaks_BKHW < highest_BKHW, FAR_BELOW).amax(1).flatten(1)
+    highest_BKHW = F.max_pool2d(heatmap_BKHW, 3, stride=1, padding=1)
+    best_BP = heatmap_BKHW.masked_fill(heatmap_BKHW < highest_BKHW, FAR_BELOW).amax(1).flatten(1)
     return best_BP.topk(min(count, best_BP.shape[1])).indices
 
 
@@ -49,10 +49,6 @@ def boxes_from(anchor_BQ4: Tensor, said_BQ4: Tensor) -> Tensor:
     side_BQ2 = anchor_BQ4[..., 2:]
     middle_BQ2 = anchor_BQ4[..., :2] + said_BQ4[..., :2] * side_BQ2
     return torch.cat((middle_BQ2, side_BQ2 * said_BQ4[..., 2:].clamp_max(LARGEST).exp()), dim=-1)
-
-
-MARGIN = 1.1  # times a box, and one pixel more, is where its mask may be
-STEEP, MOST = 2.0, 8.0  # logits that are lost with each pixel of stride 4 beyond, and at most
 
 
 def beyond(boxes_BQ4: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:

@@ -20,8 +20,8 @@ from edgeprune.model.heads.instance import Answers, QueryHead
 from edgeprune.model.network import Network, Prediction
 from edgeprune.model.policy import Select
 from edgeprune.train.augment import Augment
+from edgeprune.train.heatmap import heatmap_distance, heatmap_targets
 from edgeprune.train.matching import BOX_WEIGHT, CLASS_WEIGHT, MASK_WEIGHT, Pairs, Things, distances, match
-from edgeprune.train.peaks import peak_distances, peak_targets
 from edgeprune.train.recipe import Phase, Recipe
 from edgeprune.train.tasks.instance_checks import begins_anew, check_things
 from edgeprune.train.tasks.instance_scores import judge_things, new_scores, score_things
@@ -30,7 +30,7 @@ from edgeprune.train.validation import open_validation
 
 LEAST_PIXELS = 4  # of a thing, at the input, to be one
 NONE_WEIGHT = 0.1  # of a query that has no thing, which most have not (Cheng 2022, section 4.1)
-PEAK_WEIGHT = 2.0
+HEATMAP_WEIGHT = 2.0
 MASKED_UNTIL = 0.75  # of a phase: until there the probability of masked attention falls from 1 to 0
 
 
@@ -110,8 +110,8 @@ class Instance:
             )
             for logits_BQK1, boxes_BQ4, masks_BQhw, pairs in each
         ]
-        target_BKHW = peak_targets(targets.things, *raw.peaks_BKPhPw.shape[1:])
-        of_places = PEAK_WEIGHT * peak_distances(raw.peaks_BKPhPw, target_BKHW) / found
+        target_BKHW = heatmap_targets(targets.things, *raw.heatmap_BKPhPw.shape[1:])
+        of_places = HEATMAP_WEIGHT * heatmap_distance(raw.heatmap_BKPhPw, target_BKHW) / found
         return torch.cat((torch.stack(terms).sum(0), of_places[None]))
 
     def _classes(self, logits_BQK1: Tensor, things: Things, pairs: Pairs) -> Tensor:
@@ -205,7 +205,7 @@ def distance_to_answers(ours: Answers, theirs: Answers) -> Tensor:
     mask_BQ = divergence(said_BQhw, taught_BQhw).mean((2, 3))
     box_BQ = (ours.boxes[-1].float() - of_same(theirs.boxes[-1])).abs().sum(-1)
     of_thing_BQ = thing_BQ * (MASK_WEIGHT * mask_BQ + BOX_WEIGHT * box_BQ)
-    of_places = PEAK_WEIGHT * divergence(ours.peaks_BKPhPw.float(), theirs.peaks_BKPhPw.float()).sum()
+    of_places = HEATMAP_WEIGHT * divergence(ours.heatmap_BKPhPw.float(), theirs.heatmap_BKPhPw.float()).sum()
     sums = torch.stack(((weight_BQ * class_BQ).sum(), weight_BQ.sum(), of_thing_BQ.sum() + of_places, thing_BQ.sum()))
     classes, weight, of_things, things = batch_sum(sums).unbind()
     return CLASS_WEIGHT * classes / weight.clamp_min(1e-6) + of_things / things.clamp_min(1.0)

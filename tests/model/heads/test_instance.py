@@ -49,7 +49,7 @@ def test_shapes_of_every_answer(stem: str, convolutions: str) -> None:
             assert {tuple(each.shape) for each in raw.boxes} == {(2, QUERIES, 4)}
             assert {tuple(each.shape) for each in raw.masks} == {(2, QUERIES, models.HEIGHT // 4, models.WIDTH // 4)}
             assert len(raw.logits) == len(raw.boxes) == len(raw.masks) == count
-            assert raw.peaks_BKPhPw.shape == (2, CLASSES, models.HEIGHT // 8, models.WIDTH // 8)
+            assert raw.heatmap_BKPhPw.shape == (2, CLASSES, models.HEIGHT // 8, models.WIDTH // 8)
             assert raw.places_BQ.shape == (2, QUERIES)
             assert all((each[..., 2:] > 0).all() for each in raw.boxes)
 
@@ -58,7 +58,7 @@ def test_patches_of_14_have_masks_of_whole_rows() -> None:
     model = network(patch=14, stem="patch-conv", height=56, width=84)
     with torch.no_grad():
         raw = model(torch.zeros(1, 3, 56, 84)).raw
-    assert raw.masks[-1].shape == (1, QUERIES, 14, 21) and raw.peaks_BKPhPw.shape == (1, CLASSES, 7, 11)
+    assert raw.masks[-1].shape == (1, QUERIES, 14, 21) and raw.heatmap_BKPhPw.shape == (1, CLASSES, 7, 11)
 
 
 def test_a_window_smaller_than_the_input_has_places_of_its_own() -> None:
@@ -66,7 +66,7 @@ def test_a_window_smaller_than_the_input_has_places_of_its_own() -> None:
     model = network(height=96, width=128)
     with torch.no_grad():
         raw = model(models.images(1)).raw
-    assert raw.peaks_BKPhPw.shape == (1, CLASSES, models.HEIGHT // 8, models.WIDTH // 8)
+    assert raw.heatmap_BKPhPw.shape == (1, CLASSES, models.HEIGHT // 8, models.WIDTH // 8)
     assert raw.places_BQ.max() < models.HEIGHT * models.WIDTH // 64
 
 
@@ -86,7 +86,7 @@ def test_a_query_begins_at_the_place_that_says_most_clearly_that_a_thing_is_ther
         model.head.place[2].bias.zero_()  # type: ignore[union-attr,operator]
         for index in range(3):
             raw = model(models.images(1, index)).raw
-            place = int(raw.peaks_BKPhPw.amax(1).flatten(1).argmax())
+            place = int(raw.heatmap_BKPhPw.amax(1).flatten(1).argmax())
             assert raw.places_BQ.tolist() == [[place]]
             row, column = divmod(place, models.WIDTH // 8)
             middle = [8 * (column + 0.5) / models.WIDTH, 8 * (row + 0.5) / models.HEIGHT]
@@ -210,14 +210,14 @@ def test_positions_are_in_pixels_whatever_the_window() -> None:
 
 def test_places_are_maxima_of_their_neighbourhood() -> None:
     """A slope is no second thing; another class beside it is; of what is left, as many as asked for."""
-    peaks_BKHW = torch.full((2, 2, 4, 6), -3.0)
-    peaks_BKHW[0, 0, 1, 1:4] = torch.tensor([2.0, 5.0, 2.0])
-    peaks_BKHW[0, 1, 1, 3] = 4.0
-    peaks_BKHW[0, 0, 3, 5] = 1.0
-    peaks_BKHW[1, 1, 0, 0] = 9.0
-    found_BQ = find_places(peaks_BKHW, 3)
+    heatmap_BKHW = torch.full((2, 2, 4, 6), -3.0)
+    heatmap_BKHW[0, 0, 1, 1:4] = torch.tensor([2.0, 5.0, 2.0])
+    heatmap_BKHW[0, 1, 1, 3] = 4.0
+    heatmap_BKHW[0, 0, 3, 5] = 1.0
+    heatmap_BKHW[1, 1, 0, 0] = 9.0
+    found_BQ = find_places(heatmap_BKHW, 3)
     assert found_BQ[0].tolist() == [8, 9, 23] and found_BQ[1, 0] == 0
-    assert find_places(peaks_BKHW, 100).shape == (2, 24)
+    assert find_places(heatmap_BKHW, 100).shape == (2, 24)
 
 
 def test_first_boxes_have_their_middle_at_their_place_and_are_moved_in_pixels() -> None:

@@ -22,14 +22,14 @@ from edgeprune.pruning.methods import POLICIES
 from edgeprune.quantize.loading import load_start, make_model
 from edgeprune.train.backend import OneProcess
 from edgeprune.train.checks import check_recipe
+from edgeprune.train.heatmap import heatmap_distance
 from edgeprune.train.matching import Things, distances, match
-from edgeprune.train.peaks import peak_distances
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.recipe_file import load_recipe
 from edgeprune.train.tasks import make_task, reads_things
 from edgeprune.train.tasks.instance import (
+    HEATMAP_WEIGHT,
     NONE_WEIGHT,
-    PEAK_WEIGHT,
     Instance,
     Targets,
     boxes_of,
@@ -76,11 +76,11 @@ def said(frames: int, seed: int, answers: int = 2) -> Prediction:
     def drawn(*shape: int) -> list[torch.Tensor]:
         return [torch.randn(frames, QUERIES, *shape, generator=generator) for _ in range(answers)]
 
-    peaks_BKHW, places_BQ = (
+    heatmap_BKHW, places_BQ = (
         torch.randn(frames, CLASSES, 8, 12, generator=generator),
         torch.arange(QUERIES).repeat(frames, 1),
     )
-    raw = Answers(drawn(CLASSES + 1), [each.sigmoid() for each in drawn(4)], drawn(16, 24), peaks_BKHW, places_BQ)
+    raw = Answers(drawn(CLASSES + 1), [each.sigmoid() for each in drawn(4)], drawn(16, 24), heatmap_BKHW, places_BQ)
     return Prediction(raw, torch.randn(frames, 24, 6, generator=generator), masked=None)  # type: ignore[arg-type]
 
 
@@ -145,7 +145,7 @@ def test_parts_weighed_by_what_they_count_make_the_loss_of_the_whole(
         _, (labels_BHW, planes_BPHW, classes_BI) = read(counts[first:end])
         targets = Targets(labels_BHW, things_in(planes_BPHW, classes_BI, 255))
         logits, boxes, masks = ([each[first:end] for each in of] for of in (raw.logits, raw.boxes, raw.masks))
-        own = Answers(logits, boxes, masks, raw.peaks_BKPhPw[first:end], raw.places_BQ[first:end])
+        own = Answers(logits, boxes, masks, raw.heatmap_BKPhPw[first:end], raw.places_BQ[first:end])
         answer = Prediction(own, prediction.x_BND, prediction.masked)
         return made.loss(answer, targets), made.counted(targets)
 
@@ -176,7 +176,7 @@ def test_a_batch_without_a_thing_learns_that_there_is_none(tmp_path: Path) -> No
     expected = -prediction.raw.logits[0].log_softmax(-1)[..., -1].mean()
     torch.testing.assert_close(classes, 2 * expected)
     assert rest == 0
-    of_places = PEAK_WEIGHT * peak_distances(prediction.raw.peaks_BKPhPw, torch.zeros(2, CLASSES, 8, 12)) / 2
+    of_places = HEATMAP_WEIGHT * heatmap_distance(prediction.raw.heatmap_BKPhPw, torch.zeros(2, CLASSES, 8, 12)) / 2
     torch.testing.assert_close(places, of_places)
 
 
@@ -196,7 +196,7 @@ def test_a_teacher_that_says_the_same_is_no_distance_away(tmp_path: Path) -> Non
     ours, theirs = said(2, 0), said(2, 1)
     assert distance_to_answers(ours.raw, ours.raw).item() == pytest.approx(0, abs=1e-6)
     assert distance_to_answers(ours.raw, theirs.raw) > 0.1
-    for part in ("logits", "boxes", "masks", "peaks_BKPhPw"):
+    for part in ("logits", "boxes", "masks", "heatmap_BKPhPw"):
         one = said(2, 0).raw
         setattr(one, part, getattr(theirs.raw, part))
         assert distance_to_answers(one, ours.raw) > 1e-2
@@ -211,9 +211,9 @@ def test_queries_are_compared_by_their_places() -> None:
     ours = said(2, 0).raw
     order = torch.randperm(QUERIES, generator=torch.Generator().manual_seed(3))
     logits, boxes, masks = ([each[:, order] for each in of] for of in (ours.logits, ours.boxes, ours.masks))
-    shuffled = Answers(logits, boxes, masks, ours.peaks_BKPhPw, ours.places_BQ[:, order])
+    shuffled = Answers(logits, boxes, masks, ours.heatmap_BKPhPw, ours.places_BQ[:, order])
     assert distance_to_answers(ours, shuffled).item() == pytest.approx(0, abs=1e-6)
-    apart = replace(said(2, 1).raw, peaks_BKPhPw=ours.peaks_BKPhPw, places_BQ=ours.places_BQ + QUERIES)
+    apart = replace(said(2, 1).raw, heatmap_BKPhPw=ours.heatmap_BKPhPw, places_BQ=ours.places_BQ + QUERIES)
     assert distance_to_answers(ours, apart).item() == pytest.approx(0, abs=1e-6)
 
 

@@ -16,7 +16,7 @@ LEAST_SPREAD = 0.4  # places: the neighbour of a small thing's middle has a targ
 FOCUS, NEAR = 2, 4  # exponents: of how wrong a place is, of how near it is to a middle
 
 
-def peak_targets(things: Things, classes: int, height: int, width: int) -> Tensor:
+def heatmap_targets(things: Things, classes: int, height: int, width: int) -> Tensor:
     """(B, K, H, W): 1 at the place where the middle of a thing's box lies, less around it, of things of a class the most."""
     spread = []
     for axis, size in ((1, height), (0, width)):
@@ -31,9 +31,9 @@ def peak_targets(things: Things, classes: int, height: int, width: int) -> Tenso
     return target_RP.unflatten(1, (height, width)).unflatten(0, (len(things.counts), classes))
 
 
-def peak_distances(peaks_BKHW: Tensor, target_BKHW: Tensor) -> Tensor:
+def heatmap_distance(heatmap_BKHW: Tensor, target_BKHW: Tensor) -> Tensor:
     """Of logits from what they are to say, the sum over all places."""
-    logits_BKHW = peaks_BKHW.float()
+    logits_BKHW = heatmap_BKHW.float()
     p_BKHW = logits_BKHW.sigmoid()
     middle_BKHW = (1 - p_BKHW) ** FOCUS * F.softplus(-logits_BKHW)
     other_BKHW = (1 - target_BKHW) ** NEAR * p_BKHW**FOCUS * F.softplus(logits_BKHW)
