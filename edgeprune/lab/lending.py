@@ -5,8 +5,8 @@ of each bucket given to frames at random.
 
 Every bucket answers every frame. A frame's need is what its trunk counts. At the cost of each bucket, `lent` gives a frame the
 smallest bucket that holds its need plus a shift, which is set anew from the needs of the last WINDOW frames so that their mean
-cost is that of the bucket; `random` shuffles what `lent` gave, SHUFFLES times; `by the labels` gives out the same buckets to
-the frames that gain most from them by their labels, which no device knows: what there is to be won at all.
+cost is that of the bucket; `random` shuffles what `lent` gave, SHUFFLES times; `by the labels` is the best that was found at
+that mean cost by who knows the labels, which no device does: what there is to be won at all.
 """
 
 import sys
@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import click
 import numpy as np
@@ -33,6 +34,7 @@ from edgeprune.runtime.preparing import require_engine
 TYPED = "python -m edgeprune.lab.lending"
 WINDOW = 64
 SHUFFLES = 20
+ROUNDS, HALVINGS = 30, 60  # of the search for the best choice, and for its price
 COLUMNS = {
     "at": ("at the cost of", ""),
     "cost_ms": ("ms", ".1f"),
@@ -135,17 +137,48 @@ def lend(
     return np.array(chosen)
 
 
-def by_labels(answers: Answers, chosen_F: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """As many of each bucket, the larger ones to the frames whose accuracy gains most over the smallest's."""
-    right_FB = np.diagonal(answers.counts_FBCC, axis1=2, axis2=3).sum(-1)
-    found_F = np.zeros_like(chosen_F)
-    free = set(range(len(chosen_F)))
-    for bucket in sorted(set(chosen_F.tolist()), reverse=True):
-        gain = sorted(free, key=lambda frame: right_FB[frame, bucket] - right_FB[frame, 0], reverse=True)
-        for frame in gain[: int((chosen_F == bucket).sum())]:
-            found_F[frame] = bucket
-            free.remove(frame)
-    return found_F
+def by_labels(answers: Answers, place: int) -> npt.NDArray[np.int64]:
+    """The buckets with the best mIoU that was found at the mean cost of the bucket at `place`, which all frames have at first.
+
+    mIoU is a mean over classes of all frames' pixels, so a frame's bucket is worth what its pixels add to that, by the gradient
+    at the totals. Each frame gets the bucket of the largest worth less cost at the least price of a millisecond that keeps to
+    the mean cost; the totals go half way to those of that choice, ROUNDS times. The best choice may be better still.
+    """
+    frames_F, mean_ms = np.arange(len(answers.need_F)), float(answers.cost_B[place])
+    best_F = np.full(len(frames_F), place)
+    total_CC = answers.counts_FBCC[:, place].sum(0).astype(np.float64)
+    for _ in range(ROUNDS):
+        chosen_F = _affordable(_worth(answers.counts_FBCC, total_CC), answers.cost_B, mean_ms)
+        total_CC = (total_CC + answers.counts_FBCC[frames_F, chosen_F].sum(0)) / 2
+        best_F = max(best_F, chosen_F, key=answers.miou)
+    return best_F
+
+
+def _worth(counts_FBCC: npt.NDArray[np.int64], total_CC: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """What each frame's pixels add to mIoU in each bucket (F, B), where mIoU is linear about the totals."""
+    both_C, union_C = _both_and_union(total_CC)
+    present_C = total_CC.sum(1) > 0
+    slope_C = present_C / np.maximum(union_C, 1) / max(present_C.sum(), 1)
+    both_FBC, union_FBC = _both_and_union(counts_FBCC)
+    return np.asarray(((both_FBC - union_FBC * both_C / np.maximum(union_C, 1)) * slope_C).sum(-1))
+
+
+def _both_and_union(counts_CC: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Intersection and union of each class (..., C)."""
+    both_C = np.diagonal(counts_CC, axis1=-2, axis2=-1)
+    return both_C, counts_CC.sum(-1) + counts_CC.sum(-2) - both_C
+
+
+def _affordable(
+    worth_FB: npt.NDArray[np.float64], cost_B: npt.NDArray[np.float64], mean_ms: float
+) -> npt.NDArray[np.int64]:
+    """The bucket of each frame with the largest worth less cost, at the least price of a millisecond that is enough."""
+    low, high = 0.0, float(np.ptp(worth_FB)) / float(np.diff(np.sort(cost_B)).min(initial=np.inf))
+    for _ in range(HALVINGS):
+        price = (low + high) / 2
+        affordable = cost_B[(worth_FB - price * cost_B).argmax(1)].mean() <= mean_ms + 1e-9
+        low, high = (low, price) if affordable else (price, high)
+    return (worth_FB - high * cost_B).argmax(1)
 
 
 def study(answers: Answers) -> list[LendingRow]:
@@ -165,7 +198,7 @@ def study(answers: Answers) -> list[LendingRow]:
                 answers.miou(lent_F),
                 float(np.mean(shuffled)),
                 float(np.std(shuffled)),
-                answers.miou(by_labels(answers, lent_F)),
+                answers.miou(by_labels(answers, place)),
                 ", ".join(
                     f"{answers.names[bucket]} {count}" for bucket, count in sorted(Counter(lent_F.tolist()).items())
                 ),

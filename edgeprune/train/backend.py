@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from edgeprune.base.errors import InputError
+from edgeprune.train.heap import keep_freed_memory
 from edgeprune.train.launcher import processes_launched
 
 T = TypeVar("T")
@@ -118,10 +119,14 @@ def make_backend(device: str, bf16: bool | Literal["auto"]) -> Backend:
         InputError: the device can't be used.
     """
     if processes_launched() == 1:
-        return OneProcess(device, bf16)
-    from edgeprune.train.many import ManyProcesses  # accelerate takes a second or two
+        backend: Backend = OneProcess(device, bf16)
+    else:
+        from edgeprune.train.many import ManyProcesses  # accelerate takes a second or two
 
-    return ManyProcesses(device, bf16)
+        backend = ManyProcesses(device, bf16)
+    if backend.device.type == "cpu":
+        keep_freed_memory()
+    return backend
 
 
 def _find_device(name: str) -> torch.device:
