@@ -18,7 +18,7 @@ from edgeprune.data.datasets import DataSet, FolderSplit, load_data_set
 from edgeprune.data.duplicates import FrameHashes, Leak, find_leak
 from edgeprune.data.folder import MissingLabels
 from edgeprune.data.lint import LabelReport, lint_split
-from edgeprune.data.split import folders_of, open_split, spec_of, splits_of, spread
+from edgeprune.data.split import folders_of, open_split, spec_of, splits_of, spread, tells_things_apart
 
 logger = logging.getLogger(__name__)
 
@@ -136,14 +136,15 @@ class ShowOptions:
 def show(options: ShowOptions) -> None:
     """Show frames of DATA with their labels, on one sheet.
 
-    Each class in its colour and by name, what is ignored dark, and the share of each class under it.
+    Each class in its colour and by name, what is ignored dark, and the share of each class under it; a line around each thing
+    where labels tell things apart, and how many there are.
     """
     from edgeprune.data.sheet import draw_sheet
 
     if options.out.suffix.lower() != ".png":
         raise InputError(f"--out {options.out}: a sheet is a PNG; give it a name such as {options.out.stem}.png")
     data_set = load_data_set(options.data)
-    samples = open_split(data_set, options.split)
+    samples = open_split(data_set, options.split, things=tells_things_apart(data_set, options.split))
     own([options.out], [options.data], among=folders_of(data_set, options.split))
     chosen = [samples[index] for index in spread(len(samples), options.frames)]
     title = f"{data_set.name}, {options.split}: {len(chosen)} of {len(samples):,} frames, {len(data_set.names)} classes"

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from edgeprune.data.datasets import DataSet
+from edgeprune.data.instances import Instances
 from edgeprune.data.nearest import resize_nearest
 from edgeprune.data.panel_grid import GROUND_RGB, TEXT_RGB, PanelGrid
 from edgeprune.data.samples import Sample, UInt8
@@ -25,15 +26,23 @@ CELLS = 96  # of a label map in which room for a name is looked for, along its l
 
 @dataclass(frozen=True)
 class Tile:
-    """A frame at the sheet's size, with its labels."""
+    """A frame at the sheet's size, with its labels.
+
+    Attributes:
+        thing_HW: the number of the thing that is seen in each pixel, from 1 on; 0 where none is.
+        of_class_C: how many things the frame has of each class; None where labels do not tell them apart.
+    """
 
     name: str
     image: Image.Image
     label_HW: UInt8
+    thing_HW: npt.NDArray[np.int32]
+    of_class_C: npt.NDArray[np.int64] | None
 
 
 def draw_sheet(samples: Sequence[Sample], data_set: DataSet, title: str) -> Image.Image:
-    """Frames with their labels in colour and by name, side by side under a title and over a legend with each class's share."""
+    """Frames with their labels in colour and by name, side by side under a title and over a legend with each class's share; of
+    samples with things a line around each, and how many there are of each class."""
     tiles = [_tile(sample) for sample in samples]
     columns = min(COLUMNS, len(tiles))
     rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
@@ -59,20 +68,39 @@ def _tile(sample: Sample) -> Tile:
     size = max(1, round(width * scale)), max(1, round(height * scale))
     image = Image.fromarray(sample.image_HW3).resize(size, Image.Resampling.BICUBIC)
     label_HW = resize_nearest(sample.label_HW, size[1], size[0]).astype(np.uint8)
-    return Tile(sample.name, image, label_HW)
+    things = sample.things
+    if things is None:
+        return Tile(sample.name, image, label_HW, np.zeros(label_HW.shape, np.int32), None)
+    return Tile(
+        sample.name,
+        image,
+        label_HW,
+        numbered(things.resized(*label_HW.shape)),
+        np.bincount(things.classes_I[~things.crowd_I], minlength=256),
+    )
+
+
+def numbered(things: Instances) -> npt.NDArray[np.int32]:
+    """Each thing's pixels have its number, from 1 on: a smaller one lies on a larger one."""
+    thing_HW = np.zeros(things.size, np.int32)
+    for index in np.argsort(-things.areas(), kind="stable").tolist():
+        thing_HW[things.mask(index)] = index + 1
+    return thing_HW
 
 
 def _painted(tile: Tile, data_set: DataSet) -> Image.Image:
-    """The frame under its classes' colours, with a line between classes; what is ignored is dark."""
+    """The frame under its classes' colours, with a dark line between classes and a light one around things; what is ignored is
+    dark."""
     table = np.zeros((256, 3), np.uint8)
     table[: len(data_set.palette)] = data_set.palette
     picture = Image.blend(tile.image, Image.fromarray(table[tile.label_HW]), COLOUR_SHARE)
     ignored = Image.fromarray((tile.label_HW == data_set.ignore_index).astype(np.uint8) * 255)
     picture.paste(_hatched(tile.image), mask=ignored)
-    border_HW = np.zeros(tile.label_HW.shape, np.uint8)
-    border_HW[:, 1:] |= tile.label_HW[:, 1:] != tile.label_HW[:, :-1]
-    border_HW[1:] |= tile.label_HW[1:] != tile.label_HW[:-1]
-    picture.paste(GROUND_RGB, mask=Image.fromarray(border_HW * 140))
+    for map_HW, rgb in ((tile.label_HW, GROUND_RGB), (tile.thing_HW, TEXT_RGB)):
+        border_HW = np.zeros(map_HW.shape, np.uint8)
+        border_HW[:, 1:] |= map_HW[:, 1:] != map_HW[:, :-1]
+        border_HW[1:] |= map_HW[1:] != map_HW[:-1]
+        picture.paste(rgb, mask=Image.fromarray(border_HW * 140))
     _write_names(picture, tile.label_HW, data_set.names)
     return picture
 
@@ -127,11 +155,19 @@ def _last_left(region_hw: npt.NDArray[np.bool_]) -> tuple[int, float, float]:
 
 
 def _legend(tiles: Sequence[Tile], data_set: DataSet, width: int) -> Image.Image:
-    """Chips of the classes, most frequent first, and each one's share of the pixels that are shown."""
+    """Chips of the classes, most frequent first, each one's share of the pixels that are shown, and of things how many are."""
     counts = sum((np.bincount(tile.label_HW.ravel(), minlength=256) for tile in tiles), np.zeros(256, np.int64))
     shares = counts / max(1, int(counts.sum()))
     order = sorted(range(len(data_set.names)), key=lambda index: -counts[index])
-    entries = [(data_set.palette[index], f"{data_set.names[index]} {shares[index]:.1%}") for index in order]
+    told = [tile.of_class_C for tile in tiles if tile.of_class_C is not None]
+    things_C = sum(told, np.zeros(256, np.int64))
+    entries = [
+        (
+            data_set.palette[index],
+            f"{data_set.names[index]}{f' {things_C[index]:,},' if things_C[index] else ''} {shares[index]:.1%}",
+        )
+        for index in order
+    ]
     if counts[data_set.ignore_index]:
         entries.append(((60, 62, 66), f"ignored {shares[data_set.ignore_index]:.1%}"))
     font, line_px = _font(CLASS_PX), round(1.7 * CLASS_PX)

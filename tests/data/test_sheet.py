@@ -3,8 +3,9 @@
 import numpy as np
 
 from edgeprune.data.datasets import DataSet
+from edgeprune.data.instances import Instances
 from edgeprune.data.samples import Sample
-from edgeprune.data.sheet import GAP_PX, GROUND_RGB, TILE_PX, draw_sheet
+from edgeprune.data.sheet import GAP_PX, GROUND_RGB, TILE_PX, draw_sheet, numbered
 
 DATA_SET = DataSet.model_validate(
     {
@@ -41,3 +42,26 @@ def test_every_frame_is_on_it_with_its_classes() -> None:
 
 def test_one_frame_is_enough() -> None:
     assert draw_sheet([sample(40, 80)], DATA_SET, "a title").width > TILE_PX
+
+
+def test_a_line_divides_things_of_one_class() -> None:
+    """The frame's left half is one thing, its right half another, of one class: the pixels between them are lighter."""
+    label_HW = np.zeros((60, TILE_PX), np.uint8)
+    halves = np.arange(TILE_PX) < TILE_PX // 2
+    masks = [np.broadcast_to(halves, label_HW.shape), np.broadcast_to(~halves, label_HW.shape)]
+    image_HW3 = np.full((*label_HW.shape, 3), 200, np.uint8)
+    one = Sample("area", image_HW3, label_HW)
+    two = Sample("things", image_HW3, label_HW, Instances.of([0, 0], masks, label_HW.shape))
+    plain, divided = (np.asarray(draw_sheet([each], DATA_SET, "a title")).astype(int) for each in (one, two))
+    row = next(row for row in range(len(plain)) if tuple(plain[row, GAP_PX + 10]) == (90 + 140, 90, 90)) + 5
+    differs_W = (plain[row] != divided[row]).any(-1)
+    assert np.flatnonzero(differs_W).tolist() == [GAP_PX + TILE_PX // 2]
+    assert divided[row, GAP_PX + TILE_PX // 2].sum() > plain[row, GAP_PX + TILE_PX // 2].sum() + 50
+
+
+def test_a_smaller_thing_lies_on_a_larger_one() -> None:
+    whole_HW, part_HW = np.ones((4, 4), np.bool_), np.zeros((4, 4), np.bool_)
+    part_HW[1:3, 1:3] = True
+    for masks, numbers in (([part_HW, whole_HW], (1, 2)), ([whole_HW, part_HW], (2, 1))):
+        thing_HW = numbered(Instances.of([0, 0], masks, (4, 4)))
+        assert (thing_HW[1:3, 1:3] == numbers[0]).all() and thing_HW[0, 0] == numbers[1]
