@@ -1,0 +1,164 @@
+"""Which way of carrying tokens from frame to frame keeps the labels of a dense network, at equal tokens, on frames that follow
+each other.
+
+    python -m edgeprune.lab.through_time zoo:street-tiny/reference ../shared/data/streams/car-detection.mp4
+
+Every way computes the same share of the tokens in each frame after the first, which computes all; the head works on the whole
+grid of every frame. `equal` is the share of labels that are those of the same network on the frame alone; `least` of the worst
+frame; `where it changed` of the pixels whose label in the dense network is another than in the frame before. `labels repeated`
+computes whole frames as seldom as that share allows and repeats their labels.
+
+Nothing is trained for it. Shapes: N tokens, D width, h w pixels of a label map.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from statistics import fmean
+
+import click
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from edgeprune.base.exit_code import run_click
+from edgeprune.base.table import render_table, write_csv
+from edgeprune.data.preprocess import Preprocess
+from edgeprune.data.samples import UInt8
+from edgeprune.lab.through_time.carriers import CARRIERS
+from edgeprune.model.segmenter import Segmenter, as_image
+from edgeprune.model.weight_files import find_weights
+from edgeprune.quantize.loading import load
+from edgeprune.runtime.cameras import open_source
+
+TYPED = "python -m edgeprune.lab.through_time"
+REPEATED = "labels repeated"
+COLUMNS = {
+    "share": ("of the tokens", ".0%"),
+    "way": ("way", ""),
+    "equal": ("equal", ".2%"),
+    "least": ("least", ".2%"),
+    "changed": ("where it changed", ".1%"),
+}
+
+
+@dataclass
+class WayRow:
+    """One way at one share of the tokens; shares of equal labels, 0 to 1.
+
+    Attributes:
+        equal, least: over the frames, of the worst one.
+        changed: over all pixels whose dense label is another than in the frame before; None where no label changed.
+    """
+
+    share: float
+    way: str
+    equal: float = 0.0
+    least: float = 1.0
+    changed: float | None = None
+
+
+@dataclass
+class Frames:
+    """What every way sees of each frame, and what the dense network makes of it.
+
+    Attributes:
+        tokens: embedded, (N, D) each.
+        skips: of the stem.
+        dense: labels (h, w).
+    """
+
+    tokens: list[Tensor] = field(default_factory=list)
+    skips: list[list[Tensor]] = field(default_factory=list)
+    dense: list[npt.NDArray[np.int64]] = field(default_factory=list)
+
+
+def see(model: Segmenter, images: Sequence[UInt8]) -> Frames:
+    """Embeds frames (H, W, 3), and labels each by itself."""
+    fit, frames = Preprocess.of(model.spec), Frames()
+    for image_HW3 in images:
+        x_BND, skips, _ = model.embed(as_image(torch.from_numpy(fit.fit(image_HW3))))
+        frames.tokens.append(x_BND[0])
+        frames.skips.append(skips)
+        frames.dense.append(label(model, every_block(model, x_BND[0]), skips))
+    return frames
+
+
+def every_block(model: Segmenter, x_ND: Tensor) -> Tensor:
+    for block in model.blocks:
+        x_ND = block(x_ND)
+    return x_ND
+
+
+def label(model: Segmenter, features_ND: Tensor, skips: list[Tensor]) -> npt.NDArray[np.int64]:
+    """(h, w) of what the last block gives all tokens."""
+    raw = model.finish(model.norm(features_ND)[None], model.grid, skips)
+    return np.asarray(model.label_map(raw).numpy())
+
+
+def score(share: float, way: str, frames: Frames, answers: Sequence[npt.NDArray[np.int64]]) -> WayRow:
+    """Of all frames after the first."""
+    row, changed, equal_there = WayRow(share, way), 0, 0
+    equal = []
+    for before, dense, answer in zip(frames.dense, frames.dense[1:], answers[1:], strict=False):
+        same = answer == dense
+        equal.append(float(same.mean()))
+        changed += int((before != dense).sum())
+        equal_there += int(same[before != dense].sum())
+    row.equal, row.least = fmean(equal), min(equal)
+    row.changed = equal_there / changed if changed else None
+    return row
+
+
+def compare(model: Segmenter, frames: Frames, shares: Sequence[float], note: Callable[[str], None]) -> list[WayRow]:
+    """A row of each way at each share."""
+    rows = []
+    for share in shares:
+        count = max(1, round(share * len(frames.tokens[0])))
+        for way, kind in CARRIERS.items():
+            torch.manual_seed(0)
+            carrier = kind(model.blocks, count)
+            answers = [
+                label(model, carrier.features(x_ND), skips)
+                for x_ND, skips in zip(frames.tokens, frames.skips, strict=True)
+            ]
+            rows.append(score(share, way, frames, answers))
+            note(f"{share:.0%}: {way}")
+        every = round(1 / share)
+        rows.append(score(share, REPEATED, frames, [frames.dense[at - at % every] for at in range(len(frames.dense))]))
+    return rows
+
+
+@click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("checkpoint")
+@click.argument("clip")
+@click.option(
+    "--share",
+    "shares",
+    multiple=True,
+    default=(0.125, 0.25, 0.5),
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Of the tokens, that a frame computes; may be given several times.  [default: 0.125, 0.25, 0.5]",
+)
+@click.option(
+    "--frames", default=48, show_default=True, type=click.IntRange(2, 1000), help="So many that follow each other."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Write the rows as CSV.")
+def main(checkpoint: str, clip: str, shares: tuple[float, ...], frames: int, out: Path | None) -> None:
+    model = load(find_weights(checkpoint))[0]
+    with closing(open_source(clip)) as source:
+        images = [frame.image_HW3 for frame in islice(source, frames)]
+    with torch.inference_mode():
+        rows = compare(model, see(model, images), shares, lambda text: click.echo(text, err=True))
+    click.echo(f"{len(images)} frames of {Path(clip).name}")
+    click.echo(render_table(rows, COLUMNS))
+    if out:
+        write_csv(out, rows)
+
+
+if __name__ == "__main__":
+    sys.exit(run_click(main, "through_time", TYPED))

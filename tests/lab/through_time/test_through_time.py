@@ -1,0 +1,48 @@
+"""The study's rows, on a network of two blocks and frames in which one patch changes."""
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from edgeprune.lab.through_time.__main__ import REPEATED, Frames, compare, main, score, see
+from edgeprune.lab.through_time.carriers import CARRIERS
+from edgeprune.model.checkpoint import shape_of
+from edgeprune.model.segmenter import Segmenter
+from edgeprune.model.spec import ModelSpec, PolicySpec
+from edgeprune.pruning.methods import make_policy
+
+
+@pytest.fixture
+def model() -> Segmenter:
+    torch.manual_seed(0)
+    spec = ModelSpec(size="tiny", depth=2, height=64, width=96, classes=4)
+    made = Segmenter(spec, make_policy(PolicySpec(name="dense"), shape_of(spec)))
+    for each in made.parameters():
+        if each.ndim > 1:
+            torch.nn.init.normal_(each, std=0.3)  # labels depend on the frame
+    return made.requires_grad_(False).eval()
+
+
+@torch.inference_mode()
+def test_all_tokens_give_all_labels_and_few_do_not(model: Segmenter) -> None:
+    generator = np.random.default_rng(0)
+    images = list(generator.integers(0, 256, (4, 64, 96, 3), np.uint8))
+    rows = {(row.share, row.way): row for row in compare(model, see(model, images), [1.0, 0.25], lambda _: None)}
+    assert {way for _, way in rows} == {*CARRIERS, REPEATED}
+    for way in (*CARRIERS, REPEATED):
+        assert rows[1.0, way].equal == rows[1.0, way].least == rows[1.0, way].changed == 1.0
+        assert rows[0.25, way].equal < 1.0
+
+
+def test_shares_are_of_pixels_and_of_those_whose_dense_label_changed() -> None:
+    dense = [np.zeros((2, 2), np.int64), np.array([[1, 1], [0, 0]]), np.array([[1, 1], [0, 0]])]
+    answers = [np.full((2, 2), 9), np.array([[1, 0], [0, 0]]), np.array([[1, 0], [0, 1]])]
+    row = score(0.5, "a way", Frames(dense=dense), answers)
+    assert (row.equal, row.least, row.changed) == (0.625, 0.5, 0.5)
+    assert score(0.5, "a way", Frames(dense=dense[1:]), answers[1:]).changed is None
+
+
+def test_a_checkpoint_that_is_not_there_is_one_line() -> None:
+    result = CliRunner().invoke(main, ["nowhere.safetensors", "clip.mp4"])
+    assert result.exit_code != 0 and "nowhere.safetensors" in str(result.exception)
