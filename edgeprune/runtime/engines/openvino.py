@@ -15,6 +15,7 @@ from edgeprune.base.errors import InputError, choose
 from edgeprune.runtime.engines.bound import Array, HostInput
 from edgeprune.runtime.engines.engine import Engine, import_library
 from edgeprune.runtime.engines.memory import free_host_bytes, lacks_memory, no_memory, saying_memory
+from edgeprune.runtime.engines.openvino_argmax import reduce_argmax
 
 NAME = "openvino"
 DEVICE = "CPU"
@@ -90,7 +91,10 @@ class OpenVino(Engine):
             "INFERENCE_PRECISION_HINT": self.hint,
         }
         try:
-            return core.compile_model(str(path), DEVICE, settings)
+            model = core.read_model(str(path))
+            if self.hint == "f32":
+                reduce_argmax(model)
+            return core.compile_model(model, DEVICE, settings)
         except Exception as error:  # its own exceptions share no base but this one
             reason = " ".join(str(error).split())
             if lacks_memory(error):
