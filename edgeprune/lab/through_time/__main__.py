@@ -3,10 +3,14 @@ each other.
 
     python -m edgeprune.lab.through_time zoo:street-tiny/reference ../shared/data/streams/car-detection.mp4
 
+    python -m edgeprune.lab.through_time zoo:street-tiny/reference 'synthetic://street?seed=900000003&speed=0'
+
 Every way computes the same share of the tokens in each frame after the first, which computes all; the head works on the whole
 grid of every frame. `equal` is the share of labels that are those of the same network on the frame alone; `least` of the worst
 frame; `where it changed` of the pixels whose label in the dense network is another than in the frame before. `labels repeated`
-computes whole frames as seldom as that share allows and repeats their labels.
+computes whole frames as seldom as that share allows and repeats their labels. Where the clip has labels, as the synthetic
+street has, there is the mIoU of all frames, and of the pixels whose class stays the same over eight frames the share that is
+right in all of them (the dense network's in a row of its own).
 
 Nothing is trained for it. Shapes: N tokens, D width, h w pixels of a label map.
 """
@@ -27,22 +31,31 @@ from torch import Tensor
 
 from edgeprune.base.exit_code import run_click
 from edgeprune.base.table import render_table, write_csv
+from edgeprune.data.nearest import resize_nearest
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.samples import UInt8
+from edgeprune.evaluate.confusion import ConfusionMatrix
+from edgeprune.evaluate.video import VideoConsistency
 from edgeprune.lab.through_time.carriers import CARRIERS
 from edgeprune.model.segmenter import Segmenter, as_image
 from edgeprune.model.weight_files import find_weights
 from edgeprune.quantize.loading import load
-from edgeprune.runtime.cameras import open_source
+from edgeprune.runtime.cameras import Frame, open_source
 
 TYPED = "python -m edgeprune.lab.through_time"
-REPEATED = "labels repeated"
+REPEATED, DENSE = "labels repeated", "dense, frame by frame"
+WINDOW = 8  # frames of video consistency
+IGNORED = 255
+Labels = npt.NDArray[np.int64]
 COLUMNS = {
     "share": ("of the tokens", ".0%"),
     "way": ("way", ""),
     "equal": ("equal", ".2%"),
     "least": ("least", ".2%"),
     "changed": ("where it changed", ".1%"),
+    "miou": ("mIoU", ".4f"),
+    "steady": ("VC8", ".2%"),
+    "right": ("and right", ".2%"),
 }
 
 
@@ -53,6 +66,7 @@ class WayRow:
     Attributes:
         equal, least: over the frames, of the worst one.
         changed: over all pixels whose dense label is another than in the frame before; None where no label changed.
+        miou, steady, right: by the clip's labels; None without, `steady` and `right` (see `Consistency`) of a short clip too.
     """
 
     share: float
@@ -60,6 +74,9 @@ class WayRow:
     equal: float = 0.0
     least: float = 1.0
     changed: float | None = None
+    miou: float | None = None
+    steady: float | None = None
+    right: float | None = None
 
 
 @dataclass
@@ -69,22 +86,27 @@ class Frames:
     Attributes:
         tokens: embedded, (N, D) each.
         skips: of the stem.
-        dense: labels (h, w).
+        dense: what the network labels (h, w).
+        true: the clip's own labels at that size; empty where it has none.
     """
 
     tokens: list[Tensor] = field(default_factory=list)
     skips: list[list[Tensor]] = field(default_factory=list)
-    dense: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    dense: list[Labels] = field(default_factory=list)
+    true: list[UInt8] = field(default_factory=list)
 
 
-def see(model: Segmenter, images: Sequence[UInt8]) -> Frames:
-    """Embeds frames (H, W, 3), and labels each by itself."""
+def see(model: Segmenter, given: Sequence[Frame]) -> Frames:
+    """Embeds frames, and labels each by itself."""
     fit, frames = Preprocess.of(model.spec), Frames()
-    for image_HW3 in images:
-        x_BND, skips, _ = model.embed(as_image(torch.from_numpy(fit.fit(image_HW3))))
+    for frame in given:
+        x_BND, skips, _ = model.embed(as_image(torch.from_numpy(fit.fit(frame.image_HW3))))
         frames.tokens.append(x_BND[0])
         frames.skips.append(skips)
         frames.dense.append(label(model, every_block(model, x_BND[0]), skips))
+        if frame.label_HW is not None:
+            label_HW = fit.fit_label(frame.label_HW, IGNORED)
+            frames.true.append(resize_nearest(label_HW, *frames.dense[-1].shape).astype(np.uint8))
     return frames
 
 
@@ -94,13 +116,13 @@ def every_block(model: Segmenter, x_ND: Tensor) -> Tensor:
     return x_ND
 
 
-def label(model: Segmenter, features_ND: Tensor, skips: list[Tensor]) -> npt.NDArray[np.int64]:
+def label(model: Segmenter, features_ND: Tensor, skips: list[Tensor]) -> Labels:
     """(h, w) of what the last block gives all tokens."""
     raw = model.finish(model.norm(features_ND)[None], model.grid, skips)
     return np.asarray(model.label_map(raw).numpy())
 
 
-def score(share: float, way: str, frames: Frames, answers: Sequence[npt.NDArray[np.int64]]) -> WayRow:
+def score(share: float, way: str, frames: Frames, answers: Sequence[Labels]) -> WayRow:
     """Of all frames after the first."""
     row, changed, equal_there = WayRow(share, way), 0, 0
     equal = []
@@ -111,12 +133,26 @@ def score(share: float, way: str, frames: Frames, answers: Sequence[npt.NDArray[
         equal_there += int(same[before != dense].sum())
     row.equal, row.least = fmean(equal), min(equal)
     row.changed = equal_there / changed if changed else None
+    if frames.true:
+        by_label(row, frames, answers)
     return row
 
 
+def by_label(row: WayRow, frames: Frames, answers: Sequence[Labels]) -> None:
+    """What the clip's labels say, of all frames."""
+    ids = np.unique(np.concatenate([np.unique(each) for each in (*frames.true, *answers)]))
+    classes = 1 + int(ids[ids != IGNORED].max(initial=0))
+    matrix, consistency = ConfusionMatrix(classes, IGNORED), VideoConsistency(WINDOW, IGNORED)
+    for answer, true in zip(answers, frames.true, strict=True):
+        matrix.update(answer, true)
+        consistency.add(answer, true)
+    row.miou = matrix.miou
+    row.steady, row.right = consistency.found.steady, consistency.found.steady_and_right
+
+
 def compare(model: Segmenter, frames: Frames, shares: Sequence[float], note: Callable[[str], None]) -> list[WayRow]:
-    """A row of each way at each share."""
-    rows = []
+    """A row of each way at each share, after one of the dense network where the clip has labels."""
+    rows = [score(1.0, DENSE, frames, frames.dense)] if frames.true else []
     for share in shares:
         count = max(1, round(share * len(frames.tokens[0])))
         for way, kind in CARRIERS.items():
@@ -151,10 +187,10 @@ def compare(model: Segmenter, frames: Frames, shares: Sequence[float], note: Cal
 def main(checkpoint: str, clip: str, shares: tuple[float, ...], frames: int, out: Path | None) -> None:
     model = load(find_weights(checkpoint))[0]
     with closing(open_source(clip)) as source:
-        images = [frame.image_HW3 for frame in islice(source, frames)]
+        given = list(islice(source, frames))
     with torch.inference_mode():
-        rows = compare(model, see(model, images), shares, lambda text: click.echo(text, err=True))
-    click.echo(f"{len(images)} frames of {Path(clip).name}")
+        rows = compare(model, see(model, given), shares, lambda text: click.echo(text, err=True))
+    click.echo(f"{len(given)} frames of {Path(clip).name}")
     click.echo(render_table(rows, COLUMNS))
     if out:
         write_csv(out, rows)

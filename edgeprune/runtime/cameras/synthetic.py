@@ -11,8 +11,16 @@ from edgeprune.runtime.cameras.kind import Wanted
 from edgeprune.runtime.cameras.query import Option, read_options, split_uri
 from edgeprune.runtime.cameras.source import FrameSource, Picture
 
-SCENES = {"street": lambda seed, height, width: synthetic.Street(seed, height, width)}
-# frames=0: no end; ahead=0: each frame is rendered when it is asked for.
+
+def _drive(seed: int, height: int, width: int, speed: int) -> "synthetic.Street":
+    from edgeprune.runtime.cameras.drive import Drive  # the renderer makes tables, which other cameras do without
+
+    return Drive(seed, height, width, speed)
+
+
+SCENES = {"street": _drive}
+# frames=0: no end; ahead=0: each frame is rendered when it is asked for; speed: of the camera, in hundredths of the
+# street's own; at 0 it stands, and traffic passes.
 OPTIONS = {
     "seed": Option(1, least=0, most=2**32 - 1),
     "height": Option(384, least=16, most=4096),
@@ -20,6 +28,7 @@ OPTIONS = {
     "fps": Option(15, least=1, most=1000),
     "frames": Option(0, least=0),
     "ahead": Option(0, least=0, most=100_000),
+    "speed": Option(100, least=0, most=1000),
 }
 AHEAD_BYTES = 2 << 30  # of frames and labels that are rendered before the first is asked for
 
@@ -49,7 +58,7 @@ def open_synthetic(uri: str, wanted: Wanted) -> FrameSource:
             f"ahead={options['ahead']} in {masked_uri(uri)}: {held / 1e9:.1f} GB of frames, at most {AHEAD_BYTES / 1e9:.1f} GB "
             "are held"
         )
-    street = scene(options["seed"], options["height"], options["width"])
+    street = scene(options["seed"], options["height"], options["width"], options["speed"])
     return SyntheticStreet(
         uri, street, fps=options["fps"], frames=options["frames"], ahead=options["ahead"], wanted=wanted
     )

@@ -5,12 +5,14 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from edgeprune.lab.through_time.__main__ import REPEATED, Frames, compare, main, score, see
+from edgeprune.data.samples import UInt8
+from edgeprune.lab.through_time.__main__ import DENSE, REPEATED, Frames, compare, main, score, see
 from edgeprune.lab.through_time.carriers import CARRIERS
 from edgeprune.model.checkpoint import shape_of
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.spec import ModelSpec, PolicySpec
 from edgeprune.pruning.methods import make_policy
+from edgeprune.runtime.cameras import Frame
 
 
 @pytest.fixture
@@ -24,11 +26,15 @@ def model() -> Segmenter:
     return made.requires_grad_(False).eval()
 
 
+def frame_of(image_HW3: UInt8, label_HW: UInt8 | None = None) -> Frame:
+    return Frame(index=0, name=None, image_HW3=image_HW3, capture_ns=0, label_HW=label_HW)
+
+
 @torch.inference_mode()
 def test_all_tokens_give_all_labels_and_few_do_not(model: Segmenter) -> None:
     generator = np.random.default_rng(0)
-    images = list(generator.integers(0, 256, (4, 64, 96, 3), np.uint8))
-    rows = {(row.share, row.way): row for row in compare(model, see(model, images), [1.0, 0.25], lambda _: None)}
+    given = [frame_of(image_HW3) for image_HW3 in generator.integers(0, 256, (4, 64, 96, 3), np.uint8)]
+    rows = {(row.share, row.way): row for row in compare(model, see(model, given), [1.0, 0.25], lambda _: None)}
     assert {way for _, way in rows} == {*CARRIERS, REPEATED}
     for way in (*CARRIERS, REPEATED):
         assert rows[1.0, way].equal == rows[1.0, way].least == rows[1.0, way].changed == 1.0
@@ -41,6 +47,24 @@ def test_shares_are_of_pixels_and_of_those_whose_dense_label_changed() -> None:
     row = score(0.5, "a way", Frames(dense=dense), answers)
     assert (row.equal, row.least, row.changed) == (0.625, 0.5, 0.5)
     assert score(0.5, "a way", Frames(dense=dense[1:]), answers[1:]).changed is None
+
+
+@torch.inference_mode()
+def test_labels_of_the_clip_are_scored_and_the_dense_network_has_a_row(model: Segmenter) -> None:
+    """Of ten frames that are labelled as the dense network labels them, it is right, and a way that computes all too."""
+    generator = np.random.default_rng(0)
+    images = list(generator.integers(0, 256, (10, 64, 96, 3), np.uint8))
+    dense = see(model, [frame_of(image_HW3) for image_HW3 in images]).dense
+    given = [
+        frame_of(image, label.repeat(2, 0).repeat(2, 1).astype(np.uint8))
+        for image, label in zip(images, dense, strict=True)
+    ]
+    rows = {(row.share, row.way): row for row in compare(model, see(model, given), [1.0, 0.25], lambda _: None)}
+    whole = rows[1.0, DENSE]
+    assert whole.miou == rows[1.0, "keys and values"].miou == 1.0
+    few = rows[0.25, "keys and values"].miou
+    assert few is not None and few < 1.0
+    assert whole.steady == whole.right
 
 
 def test_a_checkpoint_that_is_not_there_is_one_line() -> None:

@@ -214,6 +214,18 @@ def test_endless_street_goes_there_and_back_over_what_was_rendered() -> None:
     assert [there_and_back(index, 1) for index in range(3)] == [0, 0, 0]
 
 
+def test_the_camera_of_a_street_may_stand_or_be_slower() -> None:
+    """Of one that stands, few labels change; of one at half the speed fewer than at the street's own."""
+    changed = {}
+    for speed in (0, 50, 100):
+        labels = [frame.label_HW for frame in open_source(f"{STREET}&frames=10&speed={speed}")]
+        assert labels[0] is not None and labels[9] is not None
+        changed[speed] = (labels[0] != labels[9]).mean()
+    assert 0 < changed[0] < 0.05 < changed[50] < changed[100]
+    for ours, same in zip(open_source(STREET + "&frames=2"), open_source(STREET + "&frames=2&speed=100"), strict=True):
+        np.testing.assert_array_equal(ours.image_HW3, same.image_HW3)
+
+
 def test_street_in_realtime_is_live() -> None:
     source = open_source(STREET + "&fps=30", Wanted(realtime=True))
     assert (source.live, source.fps) == (True, 30)
