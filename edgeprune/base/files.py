@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.inputs import blocks_of, kind_of_file
+from edgeprune.base.paths import real_path
 
 PARTIAL = ".partial"
 
@@ -129,7 +130,7 @@ def write_folder_atomic(folder: Path, what: str) -> Iterator[Path]:
         InputError: the folder around can't be written to, or `folder` is a file or a mount point.
         RunError: the disk is full.
     """
-    folder = folder.resolve()  # a link stays, and what it leads to is replaced
+    folder = real_path(folder)  # a link stays, and what it leads to is replaced
     make_folder(folder.parent, what)
     if folder.is_mount():
         raise InputError(f"cannot write {what} to {folder}: it is a mount point; name a folder in it")

@@ -21,6 +21,7 @@ from pathlib import Path
 from edgeprune.base.ending import at_stop
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.files import PARTIAL, make_folder, partial_path
+from edgeprune.base.paths import real_path
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +168,7 @@ def locked(path: Path, what: str, inside: bool = False) -> Iterator[None]:
     Raises:
         InputError: another process holds it; names that one. Or the folder around, or it, can't be written to.
     """
-    path = path.resolve()
+    path = real_path(path)
     lock, other = path.parent / f".{path.name}.lock", path / LOCK_INSIDE
     if inside:
         lock, other = other, lock

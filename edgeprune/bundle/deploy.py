@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgeprune.base.errors import EdgepruneError, InputError, RunError
+from edgeprune.base.paths import real_path
 from edgeprune.bundle import MANIFEST, Bundle
 
 logger = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ class Remote:
     def copy(self, what: str, source: Path, folder: str) -> None:
         """Copies a file or folder into a folder there, whose name needs no quotes in any shell."""
         logger.info(f"{self.host}: {what}")
-        self._call(what, ["scp", "-q", "-r", *CONNECT, str(source.resolve()), f"{self._for_scp}:{folder}/"])
+        self._call(what, ["scp", "-q", "-r", *CONNECT, str(real_path(source)), f"{self._for_scp}:{folder}/"])
 
 
 class RemoteError(RunError):
@@ -206,7 +207,7 @@ def deploy(host: str, bundle: Bundle, wheel: Path | None, folder: str, compile_:
         InputError: the device can't be reached or lacks python3-venv, or `folder` is none of its own.
         RunError: a step failed there; an older copy of the bundle is still in its place.
     """
-    name = bundle.folder.resolve().name
+    name = real_path(bundle.folder).name
     _check_folder(folder)
     _check_bundle_name(name)
     remote = Remote(host)

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.inputs import open_regular
+from edgeprune.base.paths import real_path
 
 INSIDE: dict[str, dict[int, str]] = {
     "ModelProto": {7: "GraphProto", 20: "TrainingInfoProto", 25: "FunctionProto"},
@@ -97,10 +98,10 @@ def check_external(graph: Path) -> None:
     Raises:
         InputError: as `external_files`, or because of one of them.
     """
-    folder = graph.resolve().parent
+    folder = real_path(graph).parent
     for name in sorted(external_files(graph)):
         file = folder / name
-        if not is_inside(name) or not file.resolve().is_relative_to(folder):
+        if not is_inside(name) or not real_path(file).is_relative_to(folder):
             raise InputError(f"graph {graph} keeps constants in {name!r}, outside its folder; export it again")
         with open_regular(file, f"the constants of {graph},"):
             pass

@@ -20,6 +20,7 @@ from pydantic import BeforeValidator, create_model
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.masking import masked_uri
+from edgeprune.base.paths import from_home
 from edgeprune.base.reading import Strict, parse, read_yaml
 from edgeprune.cli.options import AS_TYPED, TYPED, Typed
 
@@ -72,11 +73,11 @@ def read_config(path: Path, options: type, places: Mapping[str, Place]) -> dict[
             values[field.name] = {name: text and place(text, folder) for name, text in value.items()}
             continue
         if field.metadata[TYPED].kind is AS_TYPED:
-            value = os.path.join(folder, os.path.expanduser(value))  # a last slash stays
+            value = os.path.join(folder, from_home(value))  # a last slash stays
         elif isinstance(value, str | int) and str in (*get_args(hints[field.name]), hints[field.name]):
             value = places[key](str(value), folder) if key in places else str(value)
         if Path in get_args(hints[field.name]):
-            value = folder / Path(value).expanduser()
+            value = folder / from_home(str(value))
         values[field.name] = _converted(field.metadata[TYPED], value, f"{where}: {key}")
     return values
 

@@ -9,6 +9,7 @@ import click
 from edgeprune.base.errors import InputError
 from edgeprune.base.files import check_output, make_folder
 from edgeprune.base.outputs import locked, refuse_remains
+from edgeprune.base.paths import real_path
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path], among: Iterab
 
 
 def _lies_in(path: Path, folder: Path) -> bool:
-    return folder.is_dir() and folder.resolve() in path.resolve().parents
+    return folder.is_dir() and real_path(folder) in real_path(path).parents
 
 
 def refuse_one_name(outputs: Iterable[Path]) -> None:
@@ -92,4 +93,4 @@ def refuse_one_name(outputs: Iterable[Path]) -> None:
 def _same(one: Path, other: Path) -> bool:
     if one.exists() and other.exists():
         return one.samefile(other)
-    return one.resolve() == other.resolve()
+    return real_path(one) == real_path(other)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
 
 from edgeprune.base.errors import InputError, nearest
+from edgeprune.base.paths import real_path
 from edgeprune.base.reading import ROOT, Strict, find, parse, read_yaml
 
 STEM = "{stem}"
@@ -151,7 +152,7 @@ def load_data_set(name: str) -> DataSet:
     path = find(name, SETS, "data set", "a folder or a YAML file")
     content = read_yaml(path, "data set")
     if isinstance(content, dict) and isinstance(content.get("path"), str):
-        content["path"] = str((path.resolve().parent / content["path"]).resolve())
+        content["path"] = str(real_path(real_path(path).parent / content["path"]))
     if isinstance(content, dict) and "layout" in content:
         from edgeprune.data.layouts import complete
 

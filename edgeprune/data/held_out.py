@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeprune.base.errors import InputError
+from edgeprune.base.paths import real_path
 from edgeprune.data.datasets import load_data_set
 from edgeprune.data.pairs import in_time
 from edgeprune.data.samples import Samples, Split
@@ -37,7 +38,7 @@ class HeldOut:
         Raises:
             InputError: nothing is.
         """
-        if selection.split != self.of.split or Path(selection.data).resolve() != Path(self.of.data).resolve():
+        if selection.split != self.of.split or real_path(Path(selection.data)) != real_path(Path(self.of.data)):
             return samples
         of = self.of
         held_out = set(self.take(open_split(load_data_set(of.data), of.split, of.include, of.exclude)).names)

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.inputs import read_text
+from edgeprune.base.paths import real_path
 from edgeprune.data.datasets import STEM
 from edgeprune.data.image import IMAGE_SUFFIXES
 from edgeprune.data.labels import LABEL_SUFFIXES
@@ -108,7 +109,7 @@ def pair_up(path: Path, images: Path, labels: Path, choice: Choice) -> Pairs:
     if rows and len(rows[0]) == 2 and choice.file_list:
         return _listed_pairs(path, rows, choice)
     of_images = IMAGE_SUFFIXES
-    if images.resolve() == labels.resolve():
+    if real_path(images) == real_path(labels):
         of_images = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in LABEL_SUFFIXES)
         log.warning(f"{images} holds images ({', '.join(of_images)}) and labels ({', '.join(LABEL_SUFFIXES)})")
     image_files = find_by_stem(images, of_images, "images", labels)

@@ -106,6 +106,17 @@ def answer_all(bundle: Bundle, engine: str, frames: Frames) -> Answers:
     return Answers(np.array(needs), np.array(counts), cost_B, first_B, names)
 
 
+def out_of_order(answers: Answers) -> str | None:
+    """A line where a larger bucket took no longer than a smaller one; None where each took longer."""
+    if (np.diff(answers.cost_B) > 0).all():
+        return None
+    shown = ", ".join(f"{name} {cost_ms:.1f} ms" for name, cost_ms in zip(answers.names, answers.cost_B, strict=True))
+    return (
+        f"a larger bucket took no longer than a smaller one ({shown}): where something else takes the processors, what is lent "
+        "is chance; `top` names it, run this again without it"
+    )
+
+
 def confusion(frames: Frames, outputs: Outputs, sample: Sample) -> npt.NDArray[np.int64]:
     """Labels (rows) and predictions of one frame's pixels.
 
@@ -217,6 +228,8 @@ def study(answers: Answers) -> list[LendingRow]:
 def main(bundle: Path, data: str, frames: int | None, engine: str | None) -> None:
     opened = open_bundle(bundle)
     answers = answer_all(opened, engine or opened.manifest.target.engine, Frames.of(opened, data, frames))
+    if warning := out_of_order(answers):
+        click.echo(warning, err=True)
     click.echo(render_table(study(answers), COLUMNS))
 
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from edgeprune.base.errors import RunError
+from edgeprune.base.paths import real_path
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ def _age_seconds(lock: Path) -> float | None:
 
 def _holder(lock: Path) -> int | None:
     """The process of this machine (and of this user) that has the file open: PyTorch keeps it open while it builds."""
-    wanted = str(lock.resolve())
+    wanted = str(real_path(lock))
     for entry in Path("/proc").glob("[0-9]*/fd/*"):
         try:
             if os.readlink(entry) == wanted:

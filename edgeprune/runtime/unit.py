@@ -10,6 +10,7 @@ from pathlib import Path
 from edgeprune.base.access import Somebody
 from edgeprune.base.device import CACHE_VARIABLE
 from edgeprune.base.errors import InputError
+from edgeprune.base.paths import real_path
 
 STATE, CACHES = Path("/var/lib"), Path("/var/cache")  # StateDirectory= and CacheDirectory= of a system's services
 TMP = ("/tmp", "/var/tmp")  # PrivateTmp= puts empty ones in their place
@@ -147,9 +148,9 @@ class Service:
 
     def opened_by(self) -> str | None:
         """The key of an output beside or above the configuration, in whose folder the service could write that, too."""
-        here = self.config.parent.resolve()
+        here = real_path(self.config.parent)
         above = (here, *here.parents)
-        return next((key for path, key in self.writes.items() if self._written(path).resolve() in above), None)
+        return next((key for path, key in self.writes.items() if real_path(self._written(path)) in above), None)
 
     def _somebody(self) -> Somebody:
         if self.user is None:

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from edgeprune.base.errors import InputError
+from edgeprune.base.paths import real_path
 from edgeprune.data import Samples
 from edgeprune.data.datasets import DataSet
 from edgeprune.data.lint import lint_labels
@@ -71,7 +72,7 @@ def _check_apart(recipe: Recipe, phases: dict[str, Phase], scored: set[str]) -> 
     for name, phase in phases.items():
         _, splits = open_mix(phase.data, None, recipe.held_out)
         for mix, samples in zip(phase.data, splits, strict=True):
-            if mix.split == spec.split and Path(mix.data).resolve() == Path(spec.data).resolve():
+            if mix.split == spec.split and real_path(Path(mix.data)) == real_path(Path(spec.data)):
                 both = [frame for frame in samples.names if frame in scored]
                 if both:
                     raise InputError(

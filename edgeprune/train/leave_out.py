@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from edgeprune.base.errors import InputError, nearest
+from edgeprune.base.paths import real_path
 from edgeprune.data.selection import CalibrationFrames
 from edgeprune.train.recipe import Mix, Recipe, Validation
 
@@ -21,7 +22,7 @@ def leave_out(recipe: Recipe, group: str) -> Recipe:
     if not colon or not data or not pattern:
         raise InputError(f"--leave-out {group!r}: expected DATA:GLOB, for example camvid:0016E5*")
     used = sorted({mix.data for phase in recipe.phases.values() for mix in phase.data})
-    data = next((each for each in used if Path(each).resolve() == Path(data).resolve()), data)
+    data = next((each for each in used if real_path(Path(each)) == real_path(Path(data))), data)
     if data not in used:
         raise InputError(f"--leave-out {group!r}: the recipe trains on {', '.join(used)}{nearest(data, used)}")
     left = recipe.model_copy(deep=True)

@@ -261,3 +261,38 @@ def test_a_service_without_standard_output() -> None:
         ["sh", "-c", f'exec "{sys.executable}" -c "{code}" >&-'], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0 and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "run --bundle {bundle} --camera {frames} --record {loop}/x.csv",
+        "run --bundle {bundle} --camera {frames} --areas {loop}.jsonl",
+        "run --bundle {bundle} --camera {frames} --out {loop}/",
+        "report {frames} --out {loop}/x.png",
+        "energy --bundle {bundle} --out {loop}/x",
+        "bench --bundle {bundle} --out {loop}",
+        "data show {frames} --out {loop}/x.png",
+    ],
+)
+def test_an_output_behind_a_link_to_itself(
+    edgeprune: Type, tiny: Path, frames: Path, tmp_path: Path, words: str
+) -> None:
+    for name in ("loop", "loop.jsonl"):
+        (tmp_path / name).symlink_to(name)
+    said = edgeprune(*words.format(bundle=tiny, frames=frames, loop=tmp_path / "loop").split())
+    assert said.code == 2 and said.err.count("\n") == 1 and "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "bundle: ~nobody-here/b",
+        "record: ~nobody-here/x.csv",
+        "camera: ~nobody-here/x.mp4",
+        "meter: file:~nobody-here/x",
+    ],
+)
+def test_the_home_of_nobody(edgeprune: Type, tmp_path: Path, line: str) -> None:
+    (tmp_path / "run.yaml").write_text(line + "\n")
+    assert_one_line(edgeprune("run", "--config", tmp_path / "run.yaml"), "there is no user 'nobody-here'")

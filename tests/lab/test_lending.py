@@ -1,11 +1,12 @@
 """Lending between frames, on made-up answers."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
 
-from edgeprune.lab.lending import Answers, by_labels, lend, study
+from edgeprune.lab.lending import Answers, by_labels, lend, out_of_order, study
 
 FIRST_B, COST_B = np.array([100, 200, 300]), np.array([10.0, 20.0, 30.0])
 
@@ -66,3 +67,10 @@ def test_who_knows_the_labels_never_does_worse_than_a_fixed_bucket() -> None:
     made = Answers(np.zeros(40, np.int64), generator.integers(0, 9, (40, 3, 2, 2)), COST_B, FIRST_B, ["a", "b", "c"])
     for row in study(made):
         assert row.by_labels >= row.fixed
+
+
+def test_times_that_are_not_in_order_are_said() -> None:
+    made = answers(hard_gain=0)
+    assert out_of_order(made) is None
+    warning = out_of_order(replace(made, cost_B=np.array([10.0, 31.0, 30.0])))
+    assert warning is not None and "a 10.0 ms, b 31.0 ms, c 30.0 ms" in warning

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeprune.base.errors import InputError, choose
+from edgeprune.base.paths import real_path
 from edgeprune.data.datasets import DataSet, parse_data_set
 from edgeprune.data.layouts import benchmarks, coco, folders, roboflow, voc, yolo
 from edgeprune.data.layouts.found import Content, Found
@@ -69,7 +70,7 @@ def describe(folder: Path, layout: str | None = None, share: float | None = None
     """
     if layout is not None:
         choose(LAYOUTS, layout, "layout")
-    root, (name, found) = _unwrapped(folder.resolve(), layout)
+    root, (name, found) = _unwrapped(real_path(folder), layout)
     found = found.divided(share)
     content = {"name": _name(folder), "path": str(root)} | found.splits | found.classes
     described = Described(name, found.why, content, found.notes)

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from edgeprune.base.errors import InputError
+from edgeprune.base.paths import real_path
 from edgeprune.data.datasets import FolderSplit
 from edgeprune.data.folder import FolderSamples
 from edgeprune.data.layouts import Described
@@ -25,7 +26,7 @@ def yaml_text(described: Described, frames: Mapping[str, int], at: Path) -> str:
         f"# Taken for {described.layout}, for {described.why}.",
         *(f"# {note[0].upper()}{note[1:]}." for note in described.notes),
         f"name: {_flow(content['name'])}",
-        f"path: {_flow(_path(Path(content['path']), at.resolve().parent))}  # relative to this file, or absolute",
+        f"path: {_flow(_path(Path(content['path']), real_path(at).parent))}  # relative to this file, or absolute",
         "",
         "# Images and labels of each split, below `path`. `include`, `exclude`: globs over stems; `part: [0, 0.8]`: by name;",
         "# `file_list`: a text file with a stem, or an image and its label, on each line.",
@@ -104,7 +105,7 @@ def split_by_time(described: Described, share: float, at: Path) -> tuple[Describ
             raise InputError(f"--split-by-time {share:g} leaves no {split} of {len(pairs)} frames; give another share")
         path = at.with_name(f"{at.stem}-{split}.txt")
         lists[path] = "".join(f"{image}\t{label}\n" for image, label in part)
-        splits[split] = {"images": ".", "labels": ".", "file_list": _path(path.resolve(), data_set.path)}
+        splits[split] = {"images": ".", "labels": ".", "file_list": _path(real_path(path), data_set.path)}
     note = f"train and val were divided anew by time, at {share:.0%} of the frames in the order of their names"
     content = described.content | splits
     return Described(described.layout, described.why, content, [*described.notes, note]), lists

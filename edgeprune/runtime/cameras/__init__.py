@@ -7,6 +7,7 @@ from pathlib import Path
 from edgeprune.base.errors import InputError, choose, nearest
 from edgeprune.base.inputs import look_at
 from edgeprune.base.masking import masked_uri, show_values_of
+from edgeprune.base.paths import from_home
 from edgeprune.data.image import IMAGE_SUFFIXES, is_image
 from edgeprune.runtime.cameras import csi, synthetic, v4l2
 from edgeprune.runtime.cameras.csi import open_csi
@@ -136,7 +137,7 @@ def seen_from(uri: str, folder: Path) -> str:
     """What a file in `folder` says of a camera, as it is typed anywhere: a path is meant from there."""
     if uri == STANDARD_INPUT or SCHEME.match(uri) or v4l2.is_device(uri):
         return uri
-    return str(folder / Path(uri).expanduser())
+    return str(folder / from_home(uri))
 
 
 def open_source(uri: str, wanted: Wanted = AS_IT_COMES) -> FrameSource:

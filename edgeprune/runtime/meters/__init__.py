@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgeprune.base.errors import InputError, choose, nearest
+from edgeprune.base.paths import from_home
 from edgeprune.runtime.meters.command import open_command
 from edgeprune.runtime.meters.file import open_file
 from edgeprune.runtime.meters.ina3221 import open_ina3221
@@ -75,7 +76,7 @@ def meters_to_type() -> str:
 def meter_seen_from(typed: str, folder: Path) -> str:
     """What a file in `folder` says of a meter, as it is typed anywhere: the path of `file:PATH` is meant from there."""
     kind, colon, given = typed.partition(":")
-    return f"{kind}:{folder / Path(given).expanduser()}" if kind == "file" and colon and given else typed
+    return f"{kind}:{folder / from_home(given)}" if kind == "file" and colon and given else typed
 
 
 def open_typed(

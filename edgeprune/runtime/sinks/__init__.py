@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from edgeprune.base.errors import InputError, choose
+from edgeprune.base.paths import real_path
 from edgeprune.runtime.sinks.areas import areas_output, open_areas
 from edgeprune.runtime.sinks.call import Call, find_function
 from edgeprune.runtime.sinks.labels import label_output, open_labels
@@ -84,7 +85,7 @@ def outputs_of(names: Mapping[str, str]) -> list[Output]:
     outputs = [output for output in found if output]
     for output in outputs:
         for other in outputs:
-            if other.folder and other.path.resolve() in output.path.resolve().parents:
+            if other.folder and real_path(other.path) in real_path(output.path).parents:
                 raise InputError(
                     f"{output.path} lies in {other.path}, which another output has for itself; name another place"
                 )
