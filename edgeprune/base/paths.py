@@ -29,5 +29,7 @@ def from_home(path: str) -> str:
     found = os.path.expanduser(path)
     if path.startswith("~") and found == path:
         user = path.split("/", 1)[0][1:]
-        raise InputError(f"{path}: there is no user {user!r} with a home; type the whole path, or ./{path} if it is called so")
+        raise InputError(
+            f"{path}: there is no user {user!r} with a home; type the whole path, or ./{path} if it is called so"
+        )
     return found

@@ -29,6 +29,8 @@ BROKEN = "\0\n"  # no row of any format
 WHOLE = ("index", "capture_ns", "start_ns", "end_ns", "tokens", "dropped")  # columns of whole numbers
 REAL = ("wait_ms", "latency_ms", "watts", "celsius")  # of numbers, NaN where a row has none
 LEAST = {"celsius": -273.15, "watts": -MOST_W}  # noise of a rail that takes nothing, and a battery that is charged
+MOST_MS = 1e12  # thirty years: more than a run lasts, and sums of them are still numbers
+MOST = {"wait_ms": MOST_MS, "latency_ms": MOST_MS, "watts": 1e6, "celsius": 1e4}
 LIVE = {"True": True, "False": False, "None": True, "": True}  # by the text of a cell; records of before have none
 WORDS = ("asked", "bucket")
 MOST_THINGS = 1 << 20  # of a class in a frame: more than it has pixels to tell apart
@@ -233,7 +235,7 @@ def _values(cells: Mapping[str, Any]) -> dict[str, Any] | None:
         for name in REAL:
             cell = cells.get(name)
             row[name] = math.nan if cell in (None, "") else float(cell)
-            if not (LEAST.get(name, 0.0) <= row[name] < math.inf or math.isnan(row[name])):
+            if not (LEAST.get(name, 0.0) <= row[name] <= MOST[name] or math.isnan(row[name])):
                 return None
         for name in WORDS:
             row[name] = str(cells[name])

@@ -9,6 +9,7 @@ Between requests it waits in a read: no thread of it spins beside the graph that
 """
 
 import json
+import os
 import sys
 import time
 from array import array
@@ -179,7 +180,10 @@ def main(job_json: str) -> None:
     """Opens the job, then answers requests until the input ends."""
 
     def answer(content: dict[str, Any]) -> None:
-        print(json.dumps(content), flush=True)
+        try:
+            print(json.dumps(content), flush=True)
+        except BrokenPipeError:  # who asked was killed: nobody is there to be told
+            os._exit(0)
 
     try:
         job = Job(**json.loads(job_json))

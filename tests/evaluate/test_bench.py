@@ -1,8 +1,11 @@
 """Graphs side by side, in real processes; what is asserted of times is arithmetic, not speed."""
 
+import dataclasses
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +169,17 @@ def test_a_worker_that_refuses_and_one_that_dies(bundle: Bundle, tmp_path: Path)
         entry.time_round(open_meter("none"))
     entry.close()
     assert entry._process.poll() is not None
+
+
+def test_a_worker_whose_parent_is_gone_ends_without_a_word(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no graph")
+    job = Job("graph", "onnxruntime", 1, str(tmp_path / "frames.npy"), graph=str(broken))
+    given = [sys.executable, "-m", "edgeprune.evaluate.worker", json.dumps(dataclasses.asdict(job))]
+    with subprocess.Popen(given, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as worker:
+        assert worker.stdout and worker.stderr
+        worker.stdout.close()
+        assert worker.stderr.read() == b"" and worker.wait() == 0
 
 
 def test_frames_of_a_data_set_are_spread_over_it(bundle: Bundle) -> None:
