@@ -99,7 +99,12 @@ def open_typed(
     if typed not in meters():
         known = [*meters(), *GIVEN]
         raise InputError(f"unknown energy meter {typed!r}; choices: {meters_to_type()}{nearest(kind, known)}")
-    return open_meter(typed, root, rails, total_of)
+    try:
+        return open_meter(typed, root, rails, total_of)
+    except NotHere as error:
+        raise NoSensor(
+            f"{error}; --meter auto takes what is there, {', '.join(given for given, _ in GIVEN.values())} what you have"
+        ) from error
 
 
 def open_meter(

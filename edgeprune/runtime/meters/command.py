@@ -62,7 +62,8 @@ class CommandMeter(SummingMeter):
         )
         self.stop()
         if failure:
-            raise NoSensor(f"--meter command: {self.program} {failure}")
+            hint = "" if BUFFERED in failure else "; it is to print watts, a number a line: run it in a shell first"
+            raise NoSensor(f"--meter command: {self.program} {failure}{hint}")
 
     def _take_all(self, measurement: Measurement) -> None:
         while not measurement.stopping.is_set():

@@ -135,7 +135,7 @@ def test_lines_count_when_they_arrive_and_the_last_one_holds(tmp_path: Path) -> 
         ("echo 5000000", "printed '5000000' would be 5,000,000 W; expected watts"),
         ("exit 3", "ended with exit code 3"),
         ("kill -9 $$", "ended by signal 9"),
-        (":", "printed nothing$"),
+        (":", "printed nothing; it is to print watts, a number a line: run it in a shell first$"),
         ("head -c 10000 /dev/zero | tr '\\0' x; sleep 60", "printed 'xxxx"),
         ("sleep 60", "printed nothing in 0 s; where it prints and nothing arrives, its output is buffered: python -u"),
         ("trap '' TERM; while :; do sleep 0.05; done", "printed nothing in 0 s"),
