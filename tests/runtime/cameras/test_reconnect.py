@@ -106,11 +106,11 @@ def test_a_camera_that_does_not_come_back_is_given_up(scripted: MakeSource) -> N
     with pytest.raises(CameraGivenUp) as given_up:
         capture.get(PATIENCE_S)
     assert 0.2 <= time.monotonic() - began_s < PATIENCE_S
-    said = (
-        r"camera scripted is gone \(ENODEV\); given up after 0\.2 s and [1-9]\d* attempts? to reconnect, the last of which "
-        r"ended so: no camera at /dev/video0; check it and run again"
+    said = str(given_up.value)
+    assert said.startswith("camera scripted is gone (ENODEV); given up after 0.2 s and ")
+    assert said.endswith(
+        " attempts to reconnect, the last of which ended so: no camera at /dev/video0; check it and run again"
     )
-    assert re.fullmatch(said, str(given_up.value))
     assert int(said.split(" and ")[1].split()[0]) >= 4 and given_up.value.exit_code == 3
     with pytest.raises(CameraGivenUp, match="given up"):
         capture.get(PATIENCE_S)
