@@ -272,7 +272,7 @@ def test_a_service_without_standard_output() -> None:
         "report {frames} --out {loop}/x.png",
         "energy --bundle {bundle} --out {loop}/x",
         "bench --bundle {bundle} --out {loop}",
-        "data show {frames} --out {loop}/x.png",
+        "data show street --out {loop}/x.png",
     ],
 )
 def test_an_output_behind_a_link_to_itself(
@@ -282,6 +282,7 @@ def test_an_output_behind_a_link_to_itself(
         (tmp_path / name).symlink_to(name)
     said = edgeprune(*words.format(bundle=tiny, frames=frames, loop=tmp_path / "loop").split())
     assert said.code == 2 and said.err.count("\n") == 1 and "Traceback" not in said.err
+    assert "leads through a link that leads to itself" in said.err
 
 
 @pytest.mark.parametrize(

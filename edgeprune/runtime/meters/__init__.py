@@ -102,9 +102,8 @@ def open_typed(
     try:
         return open_meter(typed, root, rails, total_of)
     except NotHere as error:
-        raise NoSensor(
-            f"{error}; --meter auto takes what is there, {', '.join(given for given, _ in GIVEN.values())} what you have"
-        ) from error
+        own = " or ".join(typed for typed, _ in GIVEN.values())
+        raise NoSensor(f"{error}; type --meter auto for what is there, or {own} for a meter of yours") from error
 
 
 def open_meter(

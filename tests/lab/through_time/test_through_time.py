@@ -1,4 +1,4 @@
-"""The study's rows, on a network of two blocks and frames in which one patch changes."""
+"""The study's rows, on a network of two blocks and frames of noise."""
 
 import numpy as np
 import pytest
