@@ -2,6 +2,7 @@
 
 from edgeprune.bundle.manifest import (
     DENSE,
+    FULL,
     GRAPH_SETS,
     MANIFEST,
     MIXED,
@@ -11,6 +12,7 @@ from edgeprune.bundle.manifest import (
     EngineRow,
     GraphSet,
     Manifest,
+    MemoryEntry,
     ParityRow,
     PrecisionRow,
     write_manifest,
@@ -21,6 +23,7 @@ from edgeprune.bundle.references import read_references
 
 __all__ = [
     "DENSE",
+    "FULL",
     "GRAPH_SETS",
     "MANIFEST",
     "MIXED",
@@ -31,6 +34,7 @@ __all__ = [
     "EngineRow",
     "GraphSet",
     "Manifest",
+    "MemoryEntry",
     "ParityRow",
     "PrecisionRow",
     "open_bundle",

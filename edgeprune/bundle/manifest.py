@@ -11,7 +11,7 @@ goes to a cache of its own (`edgeprune.base.device`).
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +22,7 @@ from pydantic import Field
 from edgeprune.base.errors import InputError, choose
 from edgeprune.base.files import sha256
 from edgeprune.base.reading import Strict
+from edgeprune.bundle.memory import StateTensor
 from edgeprune.bundle.precisions import PRECISIONS, PrecisionName
 from edgeprune.bundle.runtime_spec import RuntimeSpec
 from edgeprune.data.preprocess import PreprocessName
@@ -29,14 +30,15 @@ from edgeprune.data.region import Region, Rows
 
 # 2: one_tail, which no later version writes or reads; 3: buckets.most of the target; 4: preprocess; 5: of the target what a
 # device needs, without `accuracy` and `lint`; the task, which no manifest before names; 6: region, of a bundle that has one;
-# 7: precision `int8-mlp`, likewise; 8: buckets for budgets, likewise. A manifest without these three has the oldest schema that
-# can say it, for an older runtime to read (`schema_of`)
-SCHEMA, SCHEMA_OF_REGIONS, SCHEMA_OF_WHOLE_FRAMES = 8, 6, 5
-SCHEMA_OF_BUDGETS = 8
+# 7: precision `int8-mlp`, likewise; 8: buckets for budgets, 9: memory between frames, likewise. A manifest without these four
+# has the oldest schema that can say it, for an older runtime to read (`schema_of`)
+SCHEMA, SCHEMA_OF_REGIONS, SCHEMA_OF_WHOLE_FRAMES = 9, 6, 5
+SCHEMA_OF_BUDGETS, SCHEMA_OF_MEMORY = 8, 9
 PREPROCESS_BEFORE = "letterbox"  # up to schema 3 no manifest names it, and a run fitted frames so
 MANIFEST = "manifest.json"
 MIXED = "mixed"  # the name of a graph set whose buckets are of several precisions
 GRAPH_SETS = (*PRECISIONS, MIXED)  # what the graph sets of a bundle may be called
+FULL = "full"  # the name of the bucket of all tokens
 DENSE = "dense"  # the name of the dense FP32 reference among buckets and graphs
 
 # Bounds of what a person or a build ever writes, and a few times more. What must agree with what: `bundle/checks.py`.
@@ -52,8 +54,10 @@ class BucketEntry(Strict, frozen=True, strict=True):
 
     name: DisplayName
     counts: list[Tokens] = Field(max_length=1000, description="tokens of each gated block")
-    first: Tokens = Field(description="tokens at the first decision; the smallest bucket that holds the count is taken")
-    token_layers: int = Field(ge=1, description="tokens processed, summed over all blocks")
+    first: int = Field(
+        ge=0, le=1 << 20, description="tokens at the first decision; the smallest bucket that holds the count is taken"
+    )
+    token_layers: int = Field(ge=0, description="tokens processed, summed over all blocks")
     for_budgets: bool = Field(
         False, description="smaller than those that frames ask for: a frame gets it from a budget, or by its name"
     )
@@ -103,6 +107,21 @@ class PrecisionRow(Strict, frozen=True, strict=True):
     chosen: bool
 
 
+class MemoryEntry(Strict, frozen=True, strict=True):
+    """The graphs that remember, beside a bundle's own."""
+
+    refresh: int = Field(ge=1, le=10_000, description="frames in which every token is computed once, changed or not")
+    buckets: list[BucketEntry] = Field(min_length=2, description="smallest first: `still`, of no token; the last: all")
+    graphs: dict[str, GraphSet] = Field(description="by precision")
+    state: list[StateTensor] = Field(min_length=1, description="what a frame leaves for the next")
+    parity: list[ParityRow] = Field([], description="over frames in a row")
+
+    @property
+    def nbytes(self) -> int:
+        """Of one set of the state."""
+        return sum(tensor.nbytes for tensor in self.state)
+
+
 class Manifest(Strict, frozen=True, strict=True):
     """`manifest.json`. Strict, as all that it is made of: a "5" does not pass for a number."""
 
@@ -129,6 +148,7 @@ class Manifest(Strict, frozen=True, strict=True):
     precisions: list[str] = Field(min_length=1)
     buckets: list[BucketEntry] = Field(min_length=1, description="smallest first; the last is the full grid, or region")
     graphs: dict[str, GraphSet] = Field(description="by precision; `mixed` takes each bucket from one of them")
+    memory: MemoryEntry | None = Field(None, description="between frames; null where it was built without")
     dense: str = Field(description="the dense FP32 reference graph: frame -> labels")
     stem_head: str = Field(description="stem and head without a block: their share of the dense time")
     parity: list[ParityRow]
@@ -157,11 +177,14 @@ class Manifest(Strict, frozen=True, strict=True):
         return self.tokens if region is None else region.tokens
 
 
-def schema_of(region: Sequence[str] | None, precisions: Iterable[str], for_budgets: bool = False) -> int:
-    """The schema of a manifest with this region, these precisions, and buckets for budgets or none: the oldest that can
-    say it."""
+def schema_of(
+    region: Sequence[str] | None, precisions: Iterable[str], for_budgets: bool = False, memory: bool = False
+) -> int:
+    """The schema of a manifest with this region, these precisions, and buckets for budgets or memory or none: the oldest that
+    can say it."""
     oldest = SCHEMA_OF_WHOLE_FRAMES if region is None else SCHEMA_OF_REGIONS
     oldest = SCHEMA_OF_BUDGETS if for_budgets else oldest
+    oldest = SCHEMA_OF_MEMORY if memory else oldest
     return max([oldest, *(PRECISIONS[each].schema for each in precisions)])
 
 
@@ -172,19 +195,34 @@ class Bundle:
     Attributes:
         folder: as it was named; where that is a link, it may lead elsewhere by now.
         led_to: the folder that it led to when it was opened, without links and `..`; None where nobody looked.
+        remembers: whether these are the graphs and buckets of its memory (`with_memory`), no longer its own.
     """
 
     folder: Path
     manifest: Manifest
     led_to: Path | None = None
+    remembers: bool = False
+
+    def with_memory(self) -> "Bundle":
+        """The same files, with the buckets and graphs of its memory between frames in place of its own.
+
+        Raises:
+            InputError: it was built without.
+        """
+        memory = self.manifest.memory
+        if memory is None:
+            raise InputError(f"{self.folder} was built without memory; build it with --memory, or leave the wish out")
+        precisions = [each for each in self.manifest.precisions if each in memory.graphs]
+        changes = {"buckets": memory.buckets, "graphs": memory.graphs, "precisions": precisions, "run": None}
+        return replace(self, manifest=self.manifest.model_copy(update=changes), remembers=True)
 
     def seen_with(self, **changes: Any) -> "Bundle":
         """These files under a manifest of which some values are others."""
-        return Bundle(self.folder, self.manifest.model_copy(update=changes), self.led_to)
+        return replace(self, manifest=self.manifest.model_copy(update=changes))
 
     def where_it_led(self) -> "Bundle":
         """The same by the folder that its link led to when it was verified: nothing else is read from here on."""
-        return Bundle(self.led_to or self.folder, self.manifest, self.led_to)
+        return replace(self, folder=self.led_to or self.folder)
 
     def path(self, relative: str) -> Path:
         return self.folder / relative
@@ -233,11 +271,14 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     unsaid: dict[str, Any] = {"region": True} if hashed.region is None else {}
     if hashed.schema_version < SCHEMA_OF_BUDGETS:
         unsaid["buckets"] = {"__all__": {"for_budgets"}}
+    if hashed.memory is None:
+        unsaid["memory"] = True
     (folder / MANIFEST).write_text(hashed.model_dump_json(indent=1, exclude=unsaid) + "\n")
     return hashed
 
 
 def named_files(manifest: Manifest) -> list[str]:
     """Every file that the manifest speaks of: the graphs, and last the reference frames."""
-    graphs = [path for graph_set in manifest.graphs.values() for path in (graph_set.trunk, *graph_set.tails.values())]
+    sets = [*manifest.graphs.values(), *(manifest.memory.graphs.values() if manifest.memory else ())]
+    graphs = [path for graph_set in sets for path in (graph_set.trunk, *graph_set.tails.values())]
     return [*graphs, manifest.dense, manifest.stem_head, manifest.references]

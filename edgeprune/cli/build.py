@@ -46,6 +46,9 @@ class BuildOptions:
     confidence: bool = option(
         "--confidence", default=False, help="Graphs also say how sure each pixel is: a map beside the labels."
     )
+    memory: bool = option(
+        "--memory", default=False, help="Also graphs that remember the frames before, and compute what changed."
+    )
     json: bool = json_option()
 
 
@@ -79,7 +82,8 @@ def build(options: BuildOptions) -> None:
     from edgeprune.export.inputs import find_inputs
     from edgeprune.export.torch_tensorrt import build_plans, check_builder
 
-    inputs = replace(find_inputs(source, options.calib, options.reference, shape), confidence=options.confidence)
+    found = find_inputs(source, options.calib, options.reference, shape)
+    inputs = replace(found, confidence=options.confidence, memory=options.memory)
     if options.builder == "torch-tensorrt":
         check_builder(target, chosen)
     manifest = make_bundle(target, inputs, chosen, folder)

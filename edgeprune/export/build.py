@@ -18,7 +18,17 @@ import numpy as np
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.files import write_folder_atomic
 from edgeprune.base.table import write_csv
-from edgeprune.bundle import MANIFEST, Bundle, GraphSet, Manifest, ParityRow, PrecisionRow, write_manifest
+from edgeprune.bundle import (
+    MANIFEST,
+    Bundle,
+    GraphSet,
+    Manifest,
+    MemoryEntry,
+    ParityRow,
+    PrecisionRow,
+    write_manifest,
+)
+from edgeprune.bundle.memory import StateTensor
 from edgeprune.bundle.references import FRAMES
 from edgeprune.bundle.target import Target
 from edgeprune.export.fp16_range import convert_to_fp16
@@ -28,6 +38,8 @@ from edgeprune.export.inputs import BuildInputs
 from edgeprune.export.int8 import unquantize_linears
 from edgeprune.export.lint import lint_graph
 from edgeprune.export.manifest import describe_bundle
+from edgeprune.export.memory import export_memory, memory_rules, plan_memory, state_of
+from edgeprune.export.memory_parity import measure_memory_parity
 from edgeprune.export.parity import measure_parity
 from edgeprune.export.precision import choose_precisions
 from edgeprune.export.reference_outputs import REFERENCE_FRAMES, reference_outputs
@@ -78,6 +90,7 @@ def build(target: Target, inputs: BuildInputs, precisions: Sequence[str], out: P
             log.note(f"{precision}: {count} graphs, {len(found.parity)} parity rows, {took_s:.0f} s")
             check_lint(target, found.findings)
             check_parity(target, found.parity)  # before minutes of the next precision
+        memory = build_memory(spec, folder, log) if inputs.memory else None
         logger.info("dense-fp32 and stem-head: exporting 2 graphs")
         singles = build_singles(spec, folder)
         check_lint(target, singles.findings)
@@ -87,7 +100,7 @@ def build(target: Target, inputs: BuildInputs, precisions: Sequence[str], out: P
         graphs = {precision: each.graphs for precision, each in built.items()}
         logger.info(f"reference labels: {len(parity)} buckets, on {REFERENCE_FRAMES} frames")
         write_references(spec, graphs, folder)
-        bundle = Bundle(folder, describe_bundle(spec, graphs, singles.paths, parity, REFERENCES))
+        bundle = Bundle(folder, describe_bundle(spec, graphs, singles.paths, parity, REFERENCES, memory))
         if target.candidates:
             bundle = take_fastest_engine(bundle, target, log)
         if target.precision_per_bucket and len(precisions) > 1:
@@ -167,6 +180,39 @@ def build_precision(spec: BuildSpec, precision: str, folder: Path, log: BuildLog
     rounded = family.changed(round_fp16)
     parity = measure_parity(reference, spec.buckets, precision, rounded, frames_FHW3, target.threads)
     return BuiltPrecision(graphs, parity, findings)
+
+
+def build_memory(spec: BuildSpec, folder: Path, log: BuildLog) -> MemoryEntry:
+    """The graphs that remember the frames before, in every precision.
+
+    Raises:
+        InputError: not of this model.
+        RunError: the lint found something, or parity failed.
+    """
+    target, planned = spec.target, plan_memory(spec.model, spec.frames_FHW3)
+    graphs: dict[str, GraphSet] = {}
+    parity: list[ParityRow] = []
+    state: list[StateTensor] = []
+    for precision in spec.precisions:
+        begin = time.monotonic()
+        logger.info(f"memory, {precision}: exporting {len(planned.buckets)} graphs")
+        reference, exported = reference_and_export_models(spec.model, precision, target.dialect)
+        family = export_memory(planned, exported, target.dialect)
+        findings = [
+            line
+            for name, proto in family.named().items()
+            for line in lint_graph(f"memory {precision} {name}", proto, memory_rules(target.lint))
+        ]
+        check_lint(target, findings)
+        graphs[precision] = write_family(folder, f"memory-{precision}", family)
+        state = state_of(family)
+        rows = measure_memory_parity(planned, reference, precision, family, spec.frames_FHW3, target.threads)
+        check_parity(target, rows)
+        parity += rows
+        log.note(f"memory, {precision}: {len(planned.buckets)} graphs, {time.monotonic() - begin:.0f} s")
+    return MemoryEntry(
+        refresh=planned.refresh, buckets=list(planned.buckets), graphs=graphs, state=state, parity=parity
+    )
 
 
 def build_singles(spec: BuildSpec, folder: Path) -> BuiltSingles:

@@ -8,11 +8,11 @@ from math import ceil
 
 import numpy as np
 
+from edgeprune.bundle import FULL
 from edgeprune.bundle.target import BucketFamily
 from edgeprune.model.policy import Bucket
 from edgeprune.model.schedule import Schedule
 
-FULL = "full"
 # rows of a tensor in a graph: 513 cost an engine one tile of a matrix product more than 512, and every eighth keeps FP16 rows
 # aligned to 16 bytes; no row is computed that a bucket has no use for, they are real tokens
 ROWS = 8

@@ -33,6 +33,7 @@ class BuildInputs:
         reference: the checkpoint of the dense FP32 model that speed is compared with; None: the model's own weights.
         size: (height, width) where the input is not to be the checkpoint's own.
         confidence: whether graphs give a confidence map beside the labels.
+        memory: whether there are graphs that remember the frames before.
     """
 
     checkpoint: Path
@@ -40,6 +41,7 @@ class BuildInputs:
     reference: Path | None
     size: tuple[int, int] | None = None
     confidence: bool = False
+    memory: bool = False
 
 
 def find_inputs(

@@ -10,7 +10,7 @@ import torch
 
 from edgeprune import __version__
 from edgeprune.base.files import sha256
-from edgeprune.bundle import BucketEntry, GraphSet, Manifest, ParityRow
+from edgeprune.bundle import BucketEntry, GraphSet, Manifest, MemoryEntry, ParityRow
 from edgeprune.bundle.manifest import schema_of
 from edgeprune.export.spec import BuildSpec
 from edgeprune.model.policy import Bucket
@@ -23,6 +23,7 @@ def describe_bundle(
     singles: Mapping[str, str],
     parity: list[ParityRow],
     references: str,
+    memory: MemoryEntry | None = None,
 ) -> Manifest:
     """The manifest of files that are not hashed yet, before engine and precisions are chosen.
 
@@ -30,11 +31,14 @@ def describe_bundle(
         graphs: by precision, as they were written.
         singles: paths of `dense` and `stem_head`.
         references: path of the reference frames.
+        memory: what remembers, where it was built.
     """
     model, card = spec.model, spec.card
     region = list(model.inside.region.rows) if model.inside else None
     return Manifest(
-        schema_version=schema_of(region, spec.precisions, any(bucket.for_budgets for bucket in spec.buckets)),
+        schema_version=schema_of(
+            region, spec.precisions, any(bucket.for_budgets for bucket in spec.buckets), memory is not None
+        ),
         name=card.name,
         task=model.spec.task,
         outputs=list(model.head.outputs),
@@ -53,6 +57,7 @@ def describe_bundle(
         precisions=list(spec.precisions),
         buckets=[bucket_entry(bucket, model) for bucket in spec.buckets],
         graphs=dict(graphs),
+        memory=memory,
         dense=singles["dense"],
         stem_head=singles["stem_head"],
         parity=parity,

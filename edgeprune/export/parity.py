@@ -16,11 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
+from torch import Tensor
 
 from edgeprune.bundle import ParityRow
+from edgeprune.bundle.memory import NEW
 from edgeprune.export.decisions import decided_from, selecting
 from edgeprune.export.graphs import GraphFamily, inside_of, named_outputs
 from edgeprune.export.onnx_session import OnnxSession, Tensors
+from edgeprune.model.heads.head import Raw
 from edgeprune.model.policy import Bucket
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.runtime.engines.engine import Outputs
@@ -56,15 +59,19 @@ def ask_torch(model: Segmenter, buckets: Sequence[Bucket], frame_HW3: UInt8) -> 
     with torch.no_grad():
         x_ND, skips, scores_N = model.trunk(torch.from_numpy(frame_HW3))
         for bucket in buckets:
-            raw, selected = model.tail_with_selections(x_ND, skips, scores_N, bucket.counts)
-            sure, inside = model.head.sure(raw), inside_of(model)
-            yield Answer(
-                named_outputs(model, raw),
-                [each.numpy() for each in model.head.decided_from(raw)],
-                [set(selected_K.tolist()) for selected_K in selected],
-                inside,
-                inside if sure is None else both(sure.numpy(), inside),
-            )
+            yield answer_of(model, *model.tail_with_selections(x_ND, skips, scores_N, bucket.counts))
+
+
+def answer_of(model: Segmenter, raw: Raw, selected: Sequence[Tensor]) -> Answer:
+    """What PyTorch says: what its head computed, and the tokens that decisions chose."""
+    sure, inside = model.head.sure(raw), inside_of(model)
+    return Answer(
+        named_outputs(model, raw),
+        [each.numpy() for each in model.head.decided_from(raw)],
+        [set(selected_K.tolist()) for selected_K in selected],
+        inside,
+        inside if sure is None else both(sure.numpy(), inside),
+    )
 
 
 def both(sure: Bool, inside: Bool | None) -> Bool:
@@ -78,7 +85,8 @@ class WatchedGraph:
     def __init__(self, proto: onnx.ModelProto, threads: int):
         watched = onnx.ModelProto()
         watched.CopyFrom(proto)
-        self.outputs = [value.name for value in proto.graph.output]
+        self._inputs = list(proto.graph.input)
+        self.outputs = [value.name for value in proto.graph.output if not value.name.startswith(NEW)]
         self.decided_from = [decided_from(proto, name) for name in self.outputs]
         self.kept = [node.output[1] for node in selecting(proto.graph)]
         watched.graph.output.extend(
@@ -87,6 +95,11 @@ class WatchedGraph:
             if name not in self.outputs
         )
         self.run = OnnxSession(watched, threads).run
+
+    def shape_of(self, name: str) -> list[int]:
+        """Of an input."""
+        (found,) = (value for value in self._inputs if value.name == name)
+        return [each.dim_value for each in found.type.tensor_type.shape.dim]
 
     def answer(self, found: Tensors) -> Answer:
         """What a graph that ends in the head said."""
@@ -116,13 +129,9 @@ def measure_parity(
 ) -> list[ParityRow]:
     """A row per bucket: the largest error of what answers are decided from, the share that agrees where the reference is sure,
     equal selections."""
-    agreement = find_task(model.spec.task).agreement
     engine_trunk = WatchedGraph(family.trunk, threads)
     engine_tails = [WatchedGraph(tail, threads) for tail in family.tails.values()]
-    max_abs = [0.0] * len(buckets)
-    agreed = [Agreement(0, 0)] * len(buckets)
-    entries = [0] * len(buckets)
-    selected: list[list[float]] = [[] for _ in buckets]
+    compared = [Comparison(model) for _ in buckets]
     begin = time.monotonic()
     for done, frame_HW3 in enumerate(frames_FHW3):
         if done == 1:
@@ -133,29 +142,47 @@ def measure_parity(
         pairs = zip(
             ask_torch(model, buckets, frame_HW3), ask_engine(engine_trunk, engine_tails, frame_HW3), strict=True
         )
-        for index, (expected, got) in enumerate(pairs):
-            max_abs[index] = max(max_abs[index], model.head.error(expected.decided_from, got.decided_from))
-            agreed[index] += agreement(expected.outputs, got.outputs, expected.sure)
-            entries[index] += agreement(expected.outputs, got.outputs, expected.inside).of
-            # equal selections, as `uniform` makes them, are one node of a graph
-            if len(expected.kept) == len(got.kept):
-                selected[index] += [
-                    len(ours & theirs) / len(ours) for ours, theirs in zip(expected.kept, got.kept, strict=True)
-                ]
-    if not any(each.of for each in agreed):
+        for each, (expected, got) in zip(compared, pairs, strict=True):
+            each.add(expected, got)
+    if not any(each.agreed.of for each in compared):
         logger.warning(
             f"{precision}: nothing was found on {len(frames_FHW3)} frames, by PyTorch or by graphs, so no answer was compared; "
             "calibrate on frames in which there is something"
         )
-    return [
-        ParityRow(
-            bucket=bucket.name,
+    return [each.row(bucket.name, precision) for bucket, each in zip(buckets, compared, strict=True)]
+
+
+class Comparison:
+    """Two sides of one bucket, frame after frame.
+
+    Attributes:
+        agreed: where the reference is sure.
+    """
+
+    def __init__(self, model: Segmenter):
+        self._head, self._agreement = model.head, find_task(model.spec.task).agreement
+        self.agreed = Agreement(0, 0)
+        self._largest, self._entries, self._frames = 0.0, 0, 0
+        self._selected: list[float] = []
+
+    def add(self, expected: Answer, got: Answer) -> None:
+        self._frames += 1
+        self._largest = max(self._largest, self._head.error(expected.decided_from, got.decided_from))
+        self.agreed += self._agreement(expected.outputs, got.outputs, expected.sure)
+        self._entries += self._agreement(expected.outputs, got.outputs, expected.inside).of
+        # equal selections, as `uniform` makes them, are one node of a graph
+        if len(expected.kept) == len(got.kept):
+            self._selected += [
+                len(ours & theirs) / len(ours) for ours, theirs in zip(expected.kept, got.kept, strict=True)
+            ]
+
+    def row(self, bucket: str, precision: str) -> ParityRow:
+        return ParityRow(
+            bucket=bucket,
             precision=precision,  # type: ignore[arg-type]  # the row refuses what is none
-            max_abs=max_abs[index],
-            label_agreement=agreed[index].share,
-            excluded=1 - Agreement(agreed[index].of, entries[index]).share,
-            selection_agreement=float(np.mean(selected[index])) if selected[index] else None,
-            frames=len(frames_FHW3),
+            max_abs=self._largest,
+            label_agreement=self.agreed.share,
+            excluded=1 - Agreement(self.agreed.of, self._entries).share,
+            selection_agreement=float(np.mean(self._selected)) if self._selected else None,
+            frames=self._frames,
         )
-        for index, bucket in enumerate(buckets)
-    ]

@@ -39,7 +39,7 @@ class About:
             model=manifest.name,
             engine=f"{engine['engine']} {engine['version']} ({engine['provider']}), {engine['precision']}",
             names=tuple(stream.names),
-            shares={bucket.name: bucket.token_layers / stream.all_tokens for bucket in manifest.buckets},
+            shares=stream.shares,
             energy=meter.stop().status if isinstance(meter, NoMeter) else f"measured by {meter.name}",
             damaged=lambda: capture.damaged if capture else 0,
             map_tokens=stream.map_tokens,

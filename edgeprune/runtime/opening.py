@@ -13,6 +13,7 @@ from edgeprune.base.duration import read_duration
 from edgeprune.base.errors import InputError, choose
 from edgeprune.base.reading import Strict, parse
 from edgeprune.bundle import MIXED, BucketEntry, Bundle, open_bundle
+from edgeprune.bundle.memory import STILL
 from edgeprune.bundle.runtime_spec import MOST_THREADS
 from edgeprune.runtime.budget.start import refuse_unmetered, start_governor
 from edgeprune.runtime.budget.wanted import Budget, parse_budget
@@ -27,6 +28,7 @@ from edgeprune.runtime.preparing import prepare_run, refuse_threads, require_eng
 from edgeprune.runtime.renewal import Renewal
 from edgeprune.runtime.running import Running
 from edgeprune.runtime.stream import Stream
+from edgeprune.runtime.switching import Switching
 from edgeprune.runtime.tasks import open_task
 
 Given = Annotated[str, Field(min_length=1)]
@@ -81,6 +83,14 @@ class StreamOptions(Strict, frozen=True, strict=True):
     def parse_budget(self) -> Budget | None:
         """Raises InputError for one that can't be read."""
         return parse_budget(self.budget) if self.budget else None
+
+    def ways(self, bundle: Bundle) -> list[Bundle]:
+        """What of a bundle runs, that which begins first: where it has a memory its graphs, and its own, by turns; one of the
+        two where a chooser or a bucket was asked for."""
+        own = {bucket.name for bucket in bundle.manifest.buckets}
+        if bundle.manifest.memory is None or self.chooser or self.bucket in own:
+            return [bundle]
+        return [bundle.with_memory()] if self.bucket else [bundle.with_memory(), bundle]
 
     def make_chooser(self, buckets: Sequence[BucketEntry]) -> Chooser:
         """Raises InputError for an unknown chooser or bucket."""
@@ -176,7 +186,7 @@ def _refuse_unfit(bundle: Bundle, options: StreamOptions) -> None:
     require_engine(bundle, engine)
     refuse_threads([engine], options.threads)
     open_task(manifest)
-    options.make_chooser(manifest.buckets)
+    options.make_chooser(options.ways(bundle)[0].manifest.buckets)
     if options.precision and not (options.precision == MIXED and manifest.target.compiled_on_device):
         bundle.graphs(options.precision)
 
@@ -190,27 +200,41 @@ class _Prepared(NamedTuple):
     chooser: Chooser
 
 
-def _prepare(bundle: Bundle, options: StreamOptions) -> _Prepared:
-    """Compiles what has to be compiled, and says what can't run here."""
+def _prepare(bundle: Bundle, options: StreamOptions) -> list[_Prepared]:
+    """Compiles what has to be compiled, and says what can't run here; for each way of the options."""
     engine = options.engine or bundle.manifest.target.engine
-    bundle = prepare_run(bundle, engine)
-    precision = options.precision or bundle.default_precision()
-    able, lines = ([options.bucket], []) if options.bucket else ENGINES[engine].able(bundle, precision)
-    for line in lines:
-        logger.warning(line)
-    buckets = [each for each in bundle.manifest.buckets if options.bucket or each.name in able]
-    return _Prepared(bundle, precision, able, options.make_chooser(buckets))
+    found = []
+    for way in options.ways(prepare_run(bundle, engine)):
+        precision = options.precision or way.default_precision()
+        if way.remembers and precision == MIXED:  # of its own graphs
+            precision = way.default_precision()
+        able, lines = ([options.bucket], []) if options.bucket else ENGINES[engine].able(way, precision)
+        for line in lines:
+            logger.warning(line)
+        buckets = [each for each in way.manifest.buckets if options.bucket or each.name in able]
+        found.append(_Prepared(way, precision, able, options.make_chooser(buckets)))
+    return found
 
 
-def _begin(prepared: _Prepared, options: StreamOptions, meter: Meter | None) -> Running:
-    """Opens the graphs, and measures them where there is a budget."""
+def _begin(prepared: Sequence[_Prepared], options: StreamOptions, meter: Meter | None) -> Running:
+    """Opens the graphs of each way, and measures them where there is a budget."""
+    with ExitStack() as opened:
+        running = []
+        for each in prepared:
+            running.append(_begin_one(each, options, meter))
+            opened.callback(running[-1].close)
+        opened.pop_all()
+    return Switching(*running) if len(running) > 1 else running[0]
+
+
+def _begin_one(prepared: _Prepared, options: StreamOptions, meter: Meter | None) -> Running:
     bundle, precision, able, chooser = prepared
     manifest, budget = bundle.manifest, options.parse_budget()
     opener = ENGINES[options.engine or manifest.target.engine]
     session = opener.open(bundle, precision, buckets=able, threads=options.threads or manifest.target.threads)
     with ExitStack() as opened:
         opened.callback(session.close)
-        size = (manifest.height, manifest.width)
-        governor = start_governor(budget, session, able, size, meter) if budget else None
+        size, tails = (manifest.height, manifest.width), [name for name in able if name != STILL]
+        governor = start_governor(budget, session, tails, size, meter) if budget else None
         opened.pop_all()
     return Running(bundle, session, chooser, governor, able)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from edgeprune.base.errors import InputError
-from edgeprune.bundle import MIXED, Bundle, read_references
+from edgeprune.bundle import FULL, MIXED, Bundle, read_references
 from edgeprune.bundle.references import FRAMES, answers_of
 from edgeprune.runtime.engines import Session
 from edgeprune.runtime.tasks import Agreement, find_task
@@ -15,9 +15,12 @@ def compare_with_references(
     """What agrees with the references of a precision, over their frames, by bucket."""
     agreement = find_task(bundle.manifest.task).agreement
     references, inside_hw = read_references(bundle), bundle.manifest.inside_hw
-    expected = {name: list(answers_of(bundle, references, precision, name)) for name in buckets}
+    expected = {
+        name: list(answers_of(bundle, references, precision, FULL if bundle.remembers else name)) for name in buckets
+    }
     found = dict.fromkeys(buckets, Agreement(0, 0))
     for index, frame_HW3 in enumerate(references[FRAMES]):
+        session.reset()
         session.start(frame_HW3)
         for name in buckets:
             found[name] += agreement(expected[name][index], session.finish(name), inside_hw)
@@ -42,6 +45,8 @@ def refuse_disagreeing(session: Session, bundle: Bundle, precision: str, buckets
         InputError: a bucket answers otherwise.
     """
     parity, graphs = bundle.manifest.target.parity, bundle.manifest.graphs
+    if bundle.remembers:  # of frames that are none of a stream what all tokens give is known
+        buckets = [bundle.manifest.buckets[-1].name]
     trunk = _origin(bundle, graphs[precision].trunk) if precision == MIXED else precision
     for bucket in buckets:
         own = _origin(bundle, graphs[precision].tails[bucket]) if precision == MIXED else precision

@@ -21,7 +21,6 @@ from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.bundle.opening import read_manifest
 from edgeprune.runtime.budget.wanted import Budget
 from edgeprune.runtime.cameras.source import Frame
-from edgeprune.runtime.references import refuse_disagreeing
 from edgeprune.runtime.running import Counted, Fitted, Running
 from edgeprune.runtime.tasks import Result
 
@@ -202,8 +201,7 @@ class Renewal:
         try:
             new = self._begin(self._verified(folder))
             try:
-                precision = new.session.describe()["precision"]
-                refuse_disagreeing(new.session, new.bundle, precision, new.buckets)
+                new.check()
             except BaseException:
                 new.close()
                 raise

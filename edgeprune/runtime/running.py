@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from edgeprune.bundle import Bundle
+from edgeprune.bundle.memory import STILL
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.runtime.budget.governor import Governor
 from edgeprune.runtime.cameras.source import Frame
@@ -14,6 +15,7 @@ from edgeprune.runtime.choose import Chooser
 from edgeprune.runtime.engines import Session
 from edgeprune.runtime.engines.engine import UInt8
 from edgeprune.runtime.first_decision import FirstDecision, TokenMap
+from edgeprune.runtime.references import refuse_disagreeing
 from edgeprune.runtime.row import milliseconds
 from edgeprune.runtime.tasks import FrameFacts, Result, open_task
 
@@ -61,6 +63,7 @@ class Running:
         self.all_tokens = bundle.manifest.depth * bundle.manifest.tokens
         self._fit, self._task = Preprocess.of(bundle.manifest), open_task(bundle.manifest)
         self._first, self._map_tokens_until_ns = FirstDecision.of(bundle.manifest), 0
+        session.reset()  # of what it was warmed up and measured with
         self._tokens_of = {bucket.name: bucket.token_layers for bucket in bundle.manifest.buckets}
 
     def fit(self, frame: Frame) -> Fitted:
@@ -69,25 +72,30 @@ class Running:
         fitted_HW3 = self._fit.fit(frame.image_HW3)
         return Fitted(fitted_HW3, self._fit, start_ns, time.monotonic_ns())
 
+    def fits(self, ahead: Fitted) -> bool:
+        """Whether a frame was fitted to this bundle's input."""
+        return ahead.preprocess == self._fit
+
     def process(self, frame: Frame, before: Counted, ahead: Fitted | None = None) -> Result:
         """One frame: fit, trunk, choose, tail. `ahead`: the frame, fitted already; where it was fitted to another bundle's
         input, it is fitted anew."""
         governor = self.governor
-        fitted = ahead if ahead and ahead.preprocess == self._fit else self.fit(frame)
+        fitted = ahead if ahead and self.fits(ahead) else self.fit(frame)
         start_ns = (ahead or fitted).start_ns
         begun_ns = time.monotonic_ns() if fitted is ahead else fitted.end_ns
         count = self.session.start(fitted.image_HW3)
         trunk_ns = time.monotonic_ns()
         scores_S = self.session.scores() if start_ns < self._map_tokens_until_ns else None
         asked = bucket = self.chooser(count)
-        if governor:
+        if governor and asked != STILL:
             bucket = governor.choose(
                 asked, milliseconds(begun_ns, trunk_ns), milliseconds(start_ns, time.monotonic_ns())
             )
+        bucket = self.session.bucket_of(bucket)
         chosen_ns = time.monotonic_ns()
         outputs = self.session.finish(bucket)
         end_ns = time.monotonic_ns()
-        if governor:
+        if governor and bucket != STILL:
             governor.learn(bucket, milliseconds(chosen_ns, end_ns), milliseconds(start_ns, end_ns))
         tokens = self._tokens_of[bucket]
         facts = FrameFacts(
@@ -106,6 +114,16 @@ class Running:
             token_map=TokenMap(self._first, scores_S, bucket) if self._first and scores_S is not None else None,
         )
         return self._task.result(facts, outputs)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Of the dense model's tokens that each bucket processes, by its name."""
+        return {name: tokens / self.all_tokens for name, tokens in self._tokens_of.items()}
+
+    def check(self) -> None:
+        """Raises InputError where it does not answer as the bundle's references do."""
+        refuse_disagreeing(self.session, self.bundle, self.session.describe()["precision"], self.buckets)
+        self.session.reset()
 
     def map_tokens(self, seconds: float) -> bool:
         """From any thread: frames of the next so many seconds have a `token_map`. False where this bundle's have none."""

@@ -70,6 +70,11 @@ class Stream:
         """What the dense model of what runs now processes in a frame, summed over the blocks."""
         return self._running.all_tokens
 
+    @property
+    def shares(self) -> dict[str, float]:
+        """Of the dense model's tokens that each bucket of what runs now processes, by its name."""
+        return self._running.shares
+
     def token_share(self, tokens_mean: float | None) -> float | None:
         """What of the dense model's tokens a mean of all frames until now is; of several bundles each counts by its frames."""
         return None if tokens_mean is None else tokens_mean * self._frames / self._dense_tokens

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from edgeprune.base.errors import InputError
 from edgeprune.bundle import MANIFEST, SCHEMA, open_bundle
 from edgeprune.bundle.inspect import inspect
+from edgeprune.bundle.manifest import SCHEMA_OF_BUDGETS
 from edgeprune.bundle.runtime_spec import RuntimeSpec
 from edgeprune.bundle.target import load_target
 from tests import bundles
@@ -108,7 +109,7 @@ def test_a_precision_that_an_older_runtime_does_not_know_is_of_a_newer_schema(tm
 def test_buckets_for_budgets_are_of_a_newer_schema(tmp_path: Path) -> None:
     """A runtime that does not know them would give them to frames; one that reads a bundle without them is as before."""
     marked = bundles.write_bundle(tmp_path / "marked", for_budgets=("quarter",))
-    assert marked.manifest.schema_version == SCHEMA == 8
+    assert marked.manifest.schema_version == SCHEMA_OF_BUDGETS == 8
     assert [bucket.for_budgets for bucket in marked.manifest.buckets] == [True, False, False]
     assert [bucket["for_budgets"] for bucket in inspect(marked)["buckets"]] == [True, False, False]
     without = bundles.write_bundle(tmp_path / "without")

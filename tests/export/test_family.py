@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from edgeprune.bundle import FULL
 from edgeprune.bundle.target import BucketFamily, load_target
-from edgeprune.export.family import FULL, ROWS, buckets_of_frames, in_rows, place_buckets, rising
+from edgeprune.export.family import ROWS, buckets_of_frames, in_rows, place_buckets, rising
 from edgeprune.export.inputs import BuildInputs
 from edgeprune.export.lint.rules import MAX_TOPK
 from edgeprune.model.policy import Shape

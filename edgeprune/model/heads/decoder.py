@@ -1,6 +1,7 @@
 """The layers of the instance head's decoder (Cheng 2022, "Masked-attention Mask Transformer", section 3.2.1), and positions.
 
-Shapes: B batch, N tokens of the grid, Q queries, C channels of a query, H heads, E channels of one, F frequencies.
+Shapes: B batch, N tokens of the grid, Q queries, C channels of a query, H heads, E channels of one, F frequencies or channels
+of a place, G of them and one more, P places.
 """
 
 from math import log10, pi
@@ -54,6 +55,42 @@ class QueryAttention(nn.Module):
         out_BHQE = logits_BHQN.softmax(-1).to(v_BHNE.dtype) @ v_BHNE
         read_BQC: Tensor = self.proj(out_BHQE.transpose(1, 2).reshape(*lead, queries, width))
         return read_BQC
+
+
+class InsideMask(nn.Module):
+    """What lies inside a query's mask as it is so far is added to the query (Zhang 2021, "K-Net", section 3.2, group features):
+    one that has read tokens of 16 pixels alone can't tell its thing from the one beside it."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.proj = nn.Linear(channels, WIDTH)
+
+    def forward(self, x_BQC: Tensor, masks_BQP: Tensor, counted_BGP: Tensor) -> Tensor:
+        """
+        Args:
+            masks_BQP: logits at each place.
+            counted_BGP: features there, and a one for each, so that a product counts the places: it sums in FP32 where the rest
+                is in FP16.
+        """
+        sum_BQG = masks_BQP.sigmoid() @ counted_BGP.transpose(1, 2)
+        sum_BQF, places_BQ1 = sum_BQG.split((counted_BGP.shape[1] - 1, 1), dim=-1)
+        mean_BQF = sum_BQF / (places_BQ1 + 1)
+        read_BQC: Tensor = self.proj(mean_BQF.squeeze(0) if torch.compiler.is_exporting() else mean_BQF)
+        return x_BQC + read_BQC
+
+
+class Residual(nn.Module):
+    """A 3x3 convolution that adds to what it reads (He 2016, "Deep Residual Learning"); at first nothing (Goyal 2017,
+    "Accurate, Large Minibatch SGD", section 5.1)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        nn.init.zeros_(self.norm.weight)
+
+    def forward(self, x_BFHW: Tensor) -> Tensor:
+        return torch.relu(x_BFHW + self.norm(self.conv(x_BFHW)))
 
 
 def perceptron(outputs: int) -> nn.Sequential:

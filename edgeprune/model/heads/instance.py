@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from edgeprune.base.errors import InputError
 from edgeprune.model.heads import places
-from edgeprune.model.heads.decoder import WIDTH, QueryLayer, perceptron, sine_positions
+from edgeprune.model.heads.decoder import WIDTH, InsideMask, QueryLayer, Residual, perceptron, sine_positions
 from edgeprune.model.heads.head import Array
 from edgeprune.model.heads.likeness import largest_difference
 from edgeprune.model.heads.semantic import CHANNELS, Pyramid
@@ -64,8 +64,8 @@ class Answers:
 
 
 class QueryHead(Pyramid):
-    """Q queries, each from a place of the frame, through LAYERS layers: each reads the tokens, then the other queries, then
-    thinks for itself."""
+    """Q queries, each from a place of the frame, through LAYERS layers: each reads what is inside its mask so far, the tokens,
+    then the other queries, then thinks for itself."""
 
     query_numbers: Tensor
     class_numbers: Tensor
@@ -85,6 +85,8 @@ class QueryHead(Pyramid):
         self.heatmap = nn.Conv2d(at8, spec.classes, 1)
         self.begin = nn.Linear(at8, WIDTH)
         self.embed = nn.Conv2d(at4, at4, 1)
+        self.deepen8, self.deepen4 = Residual(at8), Residual(at4)
+        self.inside = nn.ModuleList(InsideMask(at8) for _ in range(LAYERS))
         self.layers = nn.ModuleList(QueryLayer() for _ in range(LAYERS))
         self.norm = nn.LayerNorm(WIDTH, eps=1e-6)
         self.classify = nn.Linear(WIDTH, spec.classes + 1)
@@ -123,18 +125,26 @@ class QueryHead(Pyramid):
         # in a graph rows of two dimensions: a linear is then one product with its bias, and no shape changes before and after
         memory_BNC = self.reduce(x_BND.squeeze(0) if torch.compiler.is_exporting() else x_BND)
         x_BCHW = self.coarse(batched(memory_BNC).transpose(1, 2).unflatten(2, grid))
-        fine_BFHW = self._to_stride8(x_BCHW, grid, skips)
-        pixels_BEhw = self.embed(self._to_stride4(fine_BFHW, grid, skips))
+        fine_BFHW = self.deepen8(self._to_stride8(x_BCHW, grid, skips))
+        pixels_BEhw = self.embed(self.deepen4(self._to_stride4(fine_BFHW, grid, skips)))
+        counted_BGP = torch.cat((fine_BFHW, torch.ones_like(fine_BFHW[:, :1])), dim=1).flatten(2)
+        coarse_BEHW = F.avg_pool2d(pixels_BEhw, 2, ceil_mode=True, count_include_pad=False)
         heatmap_BKHW = self.heatmap(fine_BFHW)
         place_BQ = places.find_places(heatmap_BKHW, self.queries)
         queries_BQC, position_BQC, anchor_BQ4 = self._begin(fine_BFHW, place_BQ, grid)
         keys_BNC = memory_BNC + self._positions(grid, memory_BNC)
         answers = Answers([], [], [], heatmap_BKHW, place_BQ)
         for number in range(LAYERS + 1):
+            x_BQC = self.norm(queries_BQC)
+            outline_BQE, boxes_BQ4 = batched(self.outline(x_BQC)), self._boxes(x_BQC, anchor_BQ4)
             # a graph has no use for what is learnt on the way, but for attention that is masked
             if self.training or number == LAYERS:
-                self._answer(answers, queries_BQC, anchor_BQ4, pixels_BEhw)
+                answers.logits.append(batched(self.classify(x_BQC)))
+                answers.boxes.append(boxes_BQ4)
+                answers.masks.append(masks_of(outline_BQE, boxes_BQ4, pixels_BEhw))
             if number < LAYERS:
+                inside_BQP = masks_of(outline_BQE, boxes_BQ4, coarse_BEHW).flatten(2)
+                queries_BQC = self.inside[number](queries_BQC, inside_BQP, counted_BGP)
                 attended_BQN = self._attended(answers, grid)
                 queries_BQC = self.layers[number](queries_BQC, position_BQC, keys_BNC, memory_BNC, attended_BQN)
         return answers
@@ -166,18 +176,9 @@ class QueryHead(Pyramid):
         """Height and width of a window, in pixels."""
         return grid[0] * self.patch, grid[1] * self.patch
 
-    def _answer(self, answers: Answers, queries_BQC: Tensor, anchor_BQ4: Tensor, pixels_BEhw: Tensor) -> None:
-        """Adds what the queries say as they are."""
-        x_BQC = self.norm(queries_BQC)
-        masks_BQP = batched(self.outline(x_BQC)) @ pixels_BEhw.flatten(2)
-        boxes_BQ4 = batched(
-            places.boxes_from(anchor_BQ4, self.place(x_BQC).float())
-        )  # bfloat16 has two digits for a side
-        rows_BQh, columns_BQw = places.beyond(boxes_BQ4.detach(), *pixels_BEhw.shape[-2:])
-        masks_BQhw = masks_BQP.unflatten(2, pixels_BEhw.shape[-2:]) - rows_BQh[..., None] - columns_BQw[:, :, None]
-        answers.logits.append(batched(self.classify(x_BQC)))
-        answers.boxes.append(boxes_BQ4)
-        answers.masks.append(masks_BQhw)
+    def _boxes(self, x_BQC: Tensor, anchor_BQ4: Tensor) -> Tensor:
+        """In float: bfloat16 has two digits for a side."""
+        return batched(places.boxes_from(anchor_BQ4, self.place(x_BQC).float()))
 
     def _attended(self, answers: Answers, grid: tuple[int, int]) -> Tensor | None:
         """True for the tokens (B, Q, N) that a query may read: where its mask is, or everywhere if it is nowhere; a query whose
@@ -233,6 +234,13 @@ class QueryHead(Pyramid):
         most = max(1, int((outputs["scores"] >= KEPT_FROM).sum(axis=1).max()))
         kept = {name: array[:, :most] for name, array in outputs.items()}
         return kept | {"masks": np.where(kept["masks"] < INSIDE, 0, 255).astype(np.uint8)}
+
+
+def masks_of(outline_BQE: Tensor, boxes_BQ4: Tensor, pixels_BEhw: Tensor) -> Tensor:
+    """Logits of each query's mask at each pixel of an embedding, (B, Q, h, w); less of them beyond its box."""
+    masks_BQP = outline_BQE @ pixels_BEhw.flatten(2)
+    rows_BQh, columns_BQw = places.beyond(boxes_BQ4.detach(), *pixels_BEhw.shape[-2:])
+    return masks_BQP.unflatten(2, pixels_BEhw.shape[-2:]) - rows_BQh[..., None] - columns_BQw[:, :, None]
 
 
 def check_size(spec: ModelSpec) -> None:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from edgeprune.bundle.memory import DUE
+
 UInt8 = npt.NDArray[np.uint8]
 Array = npt.NDArray[Any]
 # What a graph answers, by name, as its task's head has it; copies of their own, ids in uint8. Of the semantic task `labels`,
@@ -14,6 +16,7 @@ Array = npt.NDArray[Any]
 Outputs = Mapping[str, Array]
 
 FRAME, COUNT, SCORES = "frame", "count", "scores"
+HOST_INPUTS = (FRAME, DUE)  # of a graph that reads the others where another graph left them
 TOKEN_SCORES = "token_scores"  # what a trunk calls its SCORES where an answer has that name
 
 
@@ -35,6 +38,9 @@ class Bound(Protocol):
     def outputs(self) -> Mapping[str, Any]:
         """The engine's own tensor of every output, by name: another graph can be bound to them."""
 
+    def again(self, state: Mapping[str, Any], written: Mapping[str, Any]) -> "Bound":
+        """The same graph, opened once, tied to other tensors; see `Engine.bind`. Each is closed by itself."""
+
     def run(self, given: Mapping[str, Array]) -> None:
         """Runs the graph; `outputs` hold the result until the next run. `given`: `inputs`, of their shapes and types."""
 
@@ -50,7 +56,12 @@ class Bound(Protocol):
 
 def scores_of(outputs: Collection[str]) -> str | None:
     """What the scores of the first decision are called among a trunk's outputs; None: nothing is gated."""
-    return next((name for name in (TOKEN_SCORES, SCORES) if name in outputs), None) if COUNT in outputs else None
+    return trunk_scores(outputs) if COUNT in outputs else None
+
+
+def trunk_scores(outputs: Collection[str]) -> str | None:
+    """What scores are called among these outputs."""
+    return next((name for name in (TOKEN_SCORES, SCORES) if name in outputs), None)
 
 
 def answers(outputs: Collection[str]) -> list[str]:

@@ -3,13 +3,16 @@
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from edgeprune.base.errors import EdgepruneError, InputError
 from edgeprune.bundle import Bundle
+from edgeprune.bundle.memory import STILL, StateTensor
 from edgeprune.runtime.engines.bound import Bound, Outputs, UInt8
 from edgeprune.runtime.engines.memory import free_host_bytes, lacks_memory, no_memory
+from edgeprune.runtime.engines.memory_session import MemorySession
 from edgeprune.runtime.engines.session import Graph, Session
 
 __all__ = ["Engine", "Outputs", "UInt8", "import_library"]
@@ -36,20 +39,40 @@ class Engine(ABC):
 
     Attributes:
         takes_threads: whether a count of CPU threads says anything to it.
+        writes_in_place: whether a graph may write a row of a tensor that it reads, so that one set of a state is enough.
     """
 
     takes_threads = True
+    writes_in_place = False
 
     @abstractmethod
-    def bind(self, path: Path, threads: int, state: Mapping[str, Any] | None = None) -> Bound:
+    def bind(
+        self,
+        path: Path,
+        threads: int,
+        state: Mapping[str, Any] | None = None,
+        written: Mapping[str, Any] | None = None,
+    ) -> Bound:
         """Opens a graph's file.
 
         Args:
-            state: another graph's `outputs`, from which inputs of these names are read; None: the host gives all inputs.
+            state: tensors, such as another graph's `outputs`, from which inputs of these names are read; None: the host gives
+                all inputs.
+            written: tensors that outputs of these names are written to; the others have tensors of their own. The host then
+                gives HOST_INPUTS, whatever `state` has.
 
         Raises:
             InputError: the library is missing, it can't read the file, or `state` lacks one of the inputs.
         """
+
+    def hold(self, tensors: Sequence[StateTensor], held: ExitStack) -> Mapping[str, Any]:
+        """Tensors of zeros by name, which graphs of this engine read and write; they are given back with `held`.
+
+        Raises:
+            InputError: this engine has none.
+            RunError: there is no memory for them.
+        """
+        raise InputError("this engine keeps nothing between frames; take another, or `--chooser in-frame`")
 
     @abstractmethod
     def check(self) -> None:
@@ -96,7 +119,7 @@ class Engine(ABC):
             RunError: memory does not even hold the trunk and the last bucket.
         """
         tails, names = bundle.graphs(precision).tails, [bucket.name for bucket in bundle.manifest.buckets]
-        return [name for name in names if name in tails] if tails else names[-1:], []
+        return [name for name in names if name in tails or name == STILL] if tails else names[-1:], []
 
     def open(self, bundle: Bundle, precision: str, buckets: Sequence[str] | None = None, threads: int = 2) -> Session:
         """Opens the trunk and the tails of `buckets` (all by default).
@@ -111,6 +134,8 @@ class Engine(ABC):
             InputError: unknown precision or bucket, the library is missing, or a graph that it can't read.
             RunError: there is no memory for it. Whatever is raised, nothing stays open.
         """
+        if bundle.remembers:
+            return MemorySession(self, bundle, precision, buckets, threads)
         return Session(self.bind, bundle, precision, buckets, threads)
 
     def open_graph(self, path: Path, threads: int = 2) -> Graph:

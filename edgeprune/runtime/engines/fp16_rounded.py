@@ -109,7 +109,13 @@ class Fp16Rounded(OnnxRuntime):
         super().check()
         check_rounding()
 
-    def bind(self, path: Path, threads: int, state: Mapping[str, Any] | None = None) -> OrtBound:
+    def bind(
+        self,
+        path: Path,
+        threads: int,
+        state: Mapping[str, Any] | None = None,
+        written: Mapping[str, Any] | None = None,
+    ) -> OrtBound:
         check_rounding()
         onnx = load_onnx()
         try:
@@ -122,4 +128,4 @@ class Fp16Rounded(OnnxRuntime):
             raise InputError(f"graph {path} can't be read to be rounded ({error}); build the bundle again") from error
         with saying_memory(f"graph {path} can't be rounded"):
             rounded = round_fp16(model).SerializeToString()
-        return OrtBound(self.name, self.provider, path, threads, state, rounded)
+        return OrtBound(self.name, self.provider, path, threads, state, rounded, written)

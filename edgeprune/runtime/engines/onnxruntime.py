@@ -3,17 +3,21 @@
 State between trunk and tail stays in its own tensors (OrtValue, IOBinding), on the device that computes.
 """
 
+import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeprune.base.device import cache_folder
 from edgeprune.base.errors import EdgepruneError, InputError, RunError, choose
-from edgeprune.runtime.engines.bound import Array, HostInput
+from edgeprune.bundle.memory import StateTensor
+from edgeprune.runtime.engines.bound import HOST_INPUTS, Array, HostInput
 from edgeprune.runtime.engines.engine import Engine, import_library
 from edgeprune.runtime.engines.memory import free_host_bytes, lacks_memory, no_memory, saying_memory
 
@@ -152,6 +156,12 @@ def _check_constant(path: Path, tensor: Any) -> None:
         )
 
 
+def _new_value(provider: str, shape: Sequence[int], dtype: npt.DTypeLike) -> Any:
+    """An OrtValue where a provider computes, of no values yet."""
+    device = "cpu" if provider == CPU else "cuda"
+    return load_onnxruntime().OrtValue.ortvalue_from_shape_and_type(list(shape), np.dtype(dtype).type, device, 0)
+
+
 class OrtBound:
     """A graph whose tensors are OrtValues, tied by an IOBinding. `model`: what is run instead of the file, serialized."""
 
@@ -163,26 +173,38 @@ class OrtBound:
         threads: int,
         state: Mapping[str, Any] | None,
         model: bytes | None = None,
+        written: Mapping[str, Any] | None = None,
     ):
-        library = load_onnxruntime()
         self._name, self._provider, self._path = name, provider, path
         self._session = open_session(model or path, threads, provider=provider)
-        device = "cpu" if provider == CPU else "cuda"
+        self._tie(state, written)
+
+    def _tie(self, state: Mapping[str, Any] | None, written: Mapping[str, Any] | None) -> None:
+        """Inputs and outputs to tensors: of its own, or where `state` and `written` have them."""
+        path = self._path
         self.outputs: dict[str, Any] = {}
         self.inputs: dict[str, HostInput] = {}
         self._binding = self._session.io_binding()
         for tensor in self._session.get_inputs():
             _check_constant(path, tensor)
-            if state is None:
+            if state is None or (written is not None and tensor.name in HOST_INPUTS):
                 self.inputs[tensor.name] = HostInput(tuple(tensor.shape), np.dtype(NUMPY_TYPES[tensor.type]))
             else:
                 self._binding.bind_ortvalue_input(tensor.name, choose(state, tensor.name, f"input of {path}:"))
         for tensor in self._session.get_outputs():
             _check_constant(path, tensor)
+            if written and tensor.name in written:
+                self._binding.bind_ortvalue_output(tensor.name, written[tensor.name])
+                continue
             with saying_memory(f"{NAME} can't hold {tensor.name} of {path}"):
-                value = library.OrtValue.ortvalue_from_shape_and_type(tensor.shape, NUMPY_TYPES[tensor.type], device, 0)
+                value = _new_value(self._provider, tensor.shape, NUMPY_TYPES[tensor.type])
             self.outputs[tensor.name] = value
             self._binding.bind_ortvalue_output(tensor.name, value)
+
+    def again(self, state: Mapping[str, Any], written: Mapping[str, Any]) -> "OrtBound":
+        twin = copy.copy(self)
+        twin._tie(state, written)
+        return twin
 
     def run(self, given: Mapping[str, Array]) -> None:
         for name, array in given.items():
@@ -224,5 +246,26 @@ class OnnxRuntime(Engine):
     def check(self) -> None:
         check_provider(self.provider)
 
-    def bind(self, path: Path, threads: int, state: Mapping[str, Any] | None = None) -> OrtBound:
-        return OrtBound(self.name, self.provider, path, threads, state)
+    @property
+    def writes_in_place(self) -> bool:  # type: ignore[override]
+        """ScatterND on the CPU copies nothing where its input and output are one tensor (ONNX Runtime,
+        cpu/tensor/scatter_nd.cc, "Re-use input for output")."""
+        return self.provider == CPU
+
+    def bind(
+        self,
+        path: Path,
+        threads: int,
+        state: Mapping[str, Any] | None = None,
+        written: Mapping[str, Any] | None = None,
+    ) -> OrtBound:
+        return OrtBound(self.name, self.provider, path, threads, state, written=written)
+
+    def hold(self, tensors: Sequence[StateTensor], held: ExitStack) -> Mapping[str, Any]:
+        values = {}
+        for tensor in tensors:
+            with saying_memory(f"{NAME} can't hold {tensor.name}"):
+                value = values[tensor.name] = _new_value(self.provider, tensor.shape, tensor.type)
+                value.update_inplace(np.zeros(tensor.shape, tensor.type))
+        held.callback(values.clear)
+        return values

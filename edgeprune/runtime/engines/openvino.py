@@ -4,7 +4,8 @@
 attention products above all, which cost most once the linears are INT8. It needs a CPU with AVX-512 bf16 or AMX.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from edgeprune.base.errors import InputError, choose
-from edgeprune.runtime.engines.bound import Array, HostInput
+from edgeprune.bundle.memory import StateTensor
+from edgeprune.runtime.engines.bound import HOST_INPUTS, Array, HostInput
 from edgeprune.runtime.engines.engine import Engine, import_library
 from edgeprune.runtime.engines.memory import free_host_bytes, lacks_memory, no_memory, saying_memory
 from edgeprune.runtime.engines.openvino_argmax import reduce_argmax
@@ -71,10 +73,22 @@ class OpenVino(Engine):
             )
         return core
 
-    def bind(self, path: Path, threads: int, state: Mapping[str, Any] | None = None) -> "OpenVinoBound":
+    def bind(
+        self,
+        path: Path,
+        threads: int,
+        state: Mapping[str, Any] | None = None,
+        written: Mapping[str, Any] | None = None,
+    ) -> "OpenVinoBound":
         compiled = self.compile(path, threads)
         with saying_memory(f"{self.name} can't open {path}"):
-            return OpenVinoBound(self.name, compiled, state)
+            return OpenVinoBound(self.name, compiled, state, written)
+
+    def hold(self, tensors: Sequence[StateTensor], held: ExitStack) -> Mapping[str, Any]:
+        with saying_memory(f"{self.name} can't hold what a frame leaves for the next"):
+            arrays = {tensor.name: np.zeros(tensor.shape, tensor.type) for tensor in tensors}
+        held.callback(arrays.clear)
+        return arrays
 
     def compile(self, path: Path, threads: int) -> Any:
         """A compiled model.
@@ -107,7 +121,9 @@ class OpenVino(Engine):
 class OpenVinoBound:
     """A graph whose tensors are arrays of ours, set once on an inference request."""
 
-    def __init__(self, name: str, compiled: Any, state: Mapping[str, Array] | None):
+    def __init__(
+        self, name: str, compiled: Any, state: Mapping[str, Array] | None, written: Mapping[str, Array] | None
+    ):
         self._name, self._compiled = name, compiled
         self._request = compiled.create_infer_request()
         tensor = load_openvino().Tensor
@@ -121,7 +137,7 @@ class OpenVinoBound:
                 )
         for port in compiled.inputs:
             name = port.get_any_name()
-            if state is None:
+            if state is None or (written is not None and name in HOST_INPUTS):
                 # a buffer of ours: it takes no read-only memory, which is what a decoder or an image library may give
                 self._given[name] = array = np.empty(tuple(port.shape), port.element_type.to_dtype())
             else:
@@ -129,9 +145,14 @@ class OpenVinoBound:
             # its optimizer may drop a Reshape before an output, but not the order of its elements
             self._request.set_tensor(port, tensor(array.reshape(port.shape), shared_memory=True))
         for port in compiled.outputs:
-            array = np.zeros(port.shape, port.element_type.to_dtype())
-            self._request.set_tensor(port, tensor(array, shared_memory=True))
-            self.outputs |= dict.fromkeys(port.get_names(), array)
+            kept = next((written[name] for name in port.get_names() if name in written), None) if written else None
+            array = np.zeros(port.shape, port.element_type.to_dtype()) if kept is None else kept
+            self._request.set_tensor(port, tensor(array.reshape(port.shape), shared_memory=True))
+            if kept is None:
+                self.outputs |= dict.fromkeys(port.get_names(), array)
+
+    def again(self, state: Mapping[str, Array], written: Mapping[str, Array]) -> "OpenVinoBound":
+        return OpenVinoBound(self._name, self._compiled, state, written)
 
     @property
     def inputs(self) -> dict[str, HostInput]:

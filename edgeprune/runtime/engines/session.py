@@ -38,7 +38,7 @@ class Session:
             self._tails = {name: _open(held, bind, path, threads, self._trunk.outputs) for name, path in paths.items()}
             if not graphs.tails:  # nothing is gated: the trunk is the whole network
                 self._tails[bundle.manifest.buckets[-1].name] = self._trunk
-            grey_HW3 = _grey(self._trunk)
+            grey_HW3 = grey_frame(self._trunk)
             for _ in range(WARM_UP_RUNS):
                 self.start(grey_HW3)
                 for name in self._tails:
@@ -69,12 +69,20 @@ class Session:
         tail = choose(self._tails, bucket, "bucket")
         if tail is not self._trunk:
             tail.run({})
-        return _read(tail)
+        return read_answer(tail)
+
+    def bucket_of(self, chosen: str) -> str:
+        """The bucket that this frame gets where that one was chosen: another where what a frame before should have left is not
+        there."""
+        return chosen
+
+    def reset(self) -> None:
+        """Forgets the frames before; there is nothing to forget where nothing is kept between frames."""
 
     def describe(self) -> dict[str, Any]:
         """`engine`, `version`, `provider` (the one that really ran), `provider_asked`, `precision`, `threads`,
         `thread_policy`, and `warm_up` (runs of each graph before the first frame)."""
-        return _describe(self._trunk, self._threads) | {"precision": self._precision}
+        return describe_graph(self._trunk, self._threads) | {"precision": self._precision}
 
     def close(self) -> None:
         """Gives back everything that was taken to open it; a closed session can't be used again, closing twice is no error."""
@@ -93,7 +101,7 @@ class Graph:
             self._bound = _open(held, bind, path, threads)
             if not answers(self._bound.outputs):
                 raise _not_of_a_frame(path, self._bound)
-            grey_HW3 = _grey(self._bound)
+            grey_HW3 = grey_frame(self._bound)
             for _ in range(WARM_UP_RUNS):
                 self(grey_HW3)
             self._held = held.pop_all()
@@ -107,18 +115,18 @@ class Graph:
                 f"{frame_HW3.shape[0]}x{frame_HW3.shape[1]}; export it at the bundle's input size"
             )
         self._bound.run({FRAME: frame_HW3})
-        return _read(self._bound)
+        return read_answer(self._bound)
 
     def describe(self) -> dict[str, Any]:
         """What `Session.describe` gives, without the precision."""
-        return _describe(self._bound, self._threads)
+        return describe_graph(self._bound, self._threads)
 
     def close(self) -> None:
         """Gives back everything, as `Session.close` does."""
         self._held.close()
 
 
-def _describe(bound: Bound, threads: int) -> dict[str, Any]:
+def describe_graph(bound: Bound, threads: int) -> dict[str, Any]:
     warm_up = f"{WARM_UP_RUNS} runs of each graph before the first frame"
     return bound.describe() | {"threads": threads, "warm_up": warm_up}
 
@@ -145,7 +153,7 @@ def _not_of_a_frame(path: Path, bound: Bound) -> InputError:
     )
 
 
-def _read(bound: Bound) -> Outputs:
+def read_answer(bound: Bound) -> Outputs:
     """Ids are bytes; plans of Torch-TensorRT give them in INT32."""
     found = {name: bound.read(name) for name in answers(bound.outputs)}
     return {
@@ -153,5 +161,5 @@ def _read(bound: Bound) -> Outputs:
     }
 
 
-def _grey(bound: Bound) -> UInt8:
+def grey_frame(bound: Bound) -> UInt8:
     return np.full(bound.inputs[FRAME].shape, 128, np.uint8)

@@ -10,7 +10,6 @@ Documented, never yet run on a Jetson: see docs/jetson.md.
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +17,17 @@ import numpy as np
 
 from edgeprune.base.errors import EdgepruneError, InputError, RunError, choose
 from edgeprune.bundle import Bundle
-from edgeprune.runtime.engines.bound import COUNT, HostInput, answers
+from edgeprune.bundle.memory import DUE, StateTensor
+from edgeprune.runtime.engines.bound import COUNT, HOST_INPUTS, HostInput, answers, trunk_scores
 from edgeprune.runtime.engines.cuda import Array
 from edgeprune.runtime.engines.engine import Engine
 from edgeprune.runtime.engines.memory import MB, fitting, no_memory
 from edgeprune.runtime.engines.trt_runtime import Runtime, open_runtime
+from edgeprune.runtime.engines.trt_tensors import NUMPY_TYPES, DeviceTensor, hold_zeros
 
 logger = logging.getLogger(__name__)
 
 NAME = "tensorrt"
-# tensorrt.DataType by name
-NUMPY_TYPES = {
-    "FLOAT": np.float32,
-    "HALF": np.float16,
-    "INT8": np.int8,
-    "INT32": np.int32,
-    "INT64": np.int64,
-    "UINT8": np.uint8,
-    "BOOL": np.bool_,
-}
 
 
 class TensorRt(Engine):
@@ -105,22 +96,25 @@ class TensorRt(Engine):
             )
         return kept, lines
 
-    def bind(self, path: Path, threads: int, state: Mapping[str, Any] | None = None) -> "TensorRtBound":
-        return TensorRtBound(open_runtime(), path, state)
+    def bind(
+        self,
+        path: Path,
+        threads: int,
+        state: Mapping[str, Any] | None = None,
+        written: Mapping[str, Any] | None = None,
+    ) -> "TensorRtBound":
+        return TensorRtBound(open_runtime(), path, state, written)
 
-
-@dataclass(frozen=True)
-class DeviceTensor:
-    """A tensor in device memory, and the page-locked array that it is copied from or to."""
-
-    address: int
-    host: Array
+    def hold(self, tensors: Sequence[StateTensor], held: ExitStack) -> Mapping[str, Any]:
+        return hold_zeros(open_runtime(), tensors, held)
 
 
 class TensorRtBound:
     """A plan with its context, its memory and its CUDA graph. Outputs are `DeviceTensor`s."""
 
-    def __init__(self, runtime: Runtime, path: Path, state: Mapping[str, Any] | None):
+    def __init__(
+        self, runtime: Runtime, path: Path, state: Mapping[str, Any] | None, written: Mapping[str, DeviceTensor] | None
+    ):
         self._runtime, self._path = runtime, path
         self._engine: Any = None
         self._context: Any = None
@@ -132,7 +126,7 @@ class TensorRtBound:
         self._held = ExitStack()  # what `close` gives back, the last first
         try:
             self._load()
-            self._tie(state)
+            self._tie(state, written)
         except BaseException:
             self.close()
             raise
@@ -166,26 +160,35 @@ class TensorRtBound:
         runtime.scratch.reserve(int(self._engine.device_memory_size_v2))
         self._held.callback(runtime.scratch.release)
 
-    def _tie(self, state: Mapping[str, Any] | None) -> None:
-        """Inputs and outputs to memory: of its own, or where `state` has them."""
+    def _tie(self, state: Mapping[str, Any] | None, written: Mapping[str, DeviceTensor] | None) -> None:
+        """Inputs and outputs to memory: of its own, or where `state` and `written` have them."""
         runtime, path = self._runtime, self._path
         names = runtime.plans.names(path)
         for index in range(self._engine.num_io_tensors):
             own = self._engine.get_tensor_name(index)
             name = names.get(own, own)
             if self._engine.get_tensor_mode(own) == runtime.trt.TensorIOMode.OUTPUT:
-                tensor = self.outputs[name] = self._allocate(own)
-            elif state is None:
+                if written and name in written:
+                    tensor = written[name]
+                    self._check_fits(own, name, tensor)
+                else:
+                    tensor = self.outputs[name] = self._allocate(own)
+            elif state is None or (written is not None and name in HOST_INPUTS):
                 tensor = self._given[name] = self._allocate(own)
             else:
                 tensor = choose(state, name, "input of a tail:")
                 self._check_fits(own, name, tensor)
             if not self._context.set_tensor_address(own, tensor.address):
                 raise RunError(f"TensorRT refuses the memory of {name!r} of {path.stem}")
-        self._back = [COUNT] if COUNT in self.outputs else answers(self.outputs)
+        scores = trunk_scores(self.outputs) if DUE in self._given else None
+        self._back = [COUNT] if COUNT in self.outputs else [scores] if scores else answers(self.outputs)
         self._held.callback(self._drop)  # once more: where all went well before the memory that it works on
         self._held.callback(self._forget)
         self._held.callback(runtime.cuda.synchronize, runtime.stream)
+
+    def again(self, state: Mapping[str, Any], written: Mapping[str, DeviceTensor]) -> "TensorRtBound":
+        """With a context of its own, and the plan's weights once more."""
+        return TensorRtBound(self._runtime, self._path, state, written)
 
     def _drop(self) -> None:
         """The bindings free an object with its last reference."""

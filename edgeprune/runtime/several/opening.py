@@ -84,6 +84,9 @@ def open_several(
             raise InputError("no camera is a live one, which could be lost; leave --give-up out")
         of_cameras = {"realtime": False, "loop": False, "decode": None, "give_up": None}
         of_all = of_cameras | {"budget": _budget_of_all(options, len(cameras))}
+        if bundle.manifest.memory and not options.bucket and not options.chooser:
+            logger.info("cameras that share graphs have no memory between frames: each frame is computed by itself")
+            of_all["chooser"] = next(iter(CHOOSERS))
         stream = open_stream(bundle, None, options.model_copy(update=of_all), meter, renewed)
         opened.pop_all()
     give_up_s = GIVE_UP_S if options.give_up is None else options.give_up

@@ -49,6 +49,12 @@ class Watched:
         time.sleep(self._takes_s)
         return self._session.start(frame_HW3)
 
+    def bucket_of(self, chosen: str) -> str:
+        return self._session.bucket_of(chosen)
+
+    def reset(self) -> None:
+        self._session.reset()
+
     def finish(self, bucket: str) -> Outputs:
         return self._session.finish(bucket)
 

@@ -1,0 +1,169 @@
+"""A session of graphs that remember: each frame computes the tokens that changed, and leaves a state for the next.
+
+Where an engine can't write a row of a tensor that it reads, there are two sets of the state, which a frame exchanges: it reads
+one and writes the other, and nothing is copied. With one set a frame that fails on its way leaves half of a state; the next one
+is computed whole.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeprune.base.errors import choose
+from edgeprune.bundle import Bundle
+from edgeprune.bundle.memory import DUE, NEW, STILL, phases
+from edgeprune.runtime.changed import count_changed
+from edgeprune.runtime.engines.bound import FRAME, Array, Bound, Outputs, UInt8, answers, trunk_scores
+from edgeprune.runtime.engines.session import WARM_UP_RUNS, Session, describe_graph, grey_frame
+
+if TYPE_CHECKING:
+    from edgeprune.runtime.engines.engine import Engine
+
+
+class MemorySession(Session):
+    """The graphs of a bundle's memory in one precision. `start` and `finish` as of `Session`; the bucket STILL has no graph and
+    answers as the frame before was answered.
+
+    Tokens have their turn by phases: those whose turn has come wait until a bucket other than STILL computes them, the longest
+    waiting first. STILL is chosen until the second smallest bucket is filled by them.
+    """
+
+    def __init__(self, engine: "Engine", bundle: Bundle, precision: str, buckets: Sequence[str] | None, threads: int):
+        memory = bundle.manifest.memory
+        assert memory is not None  # `with_memory`
+        graphs = bundle.graphs(precision)
+        names = [bucket.name for bucket in memory.buckets]
+        opened = names if buckets is None else [bundle.bucket(name).name for name in buckets]
+        self._whole = names[-1]
+        opened = [name for name in dict.fromkeys([*opened, self._whole]) if name != STILL]
+        self._precision, self._threads, self._memory = precision, threads, memory
+        self._counts = {bucket.name: bucket.first for bucket in memory.buckets}
+        self._phases = np.bincount(phases(bundle.manifest.tokens, memory.refresh), minlength=memory.refresh)
+        self._patience = sorted(self._counts.values())[min(2, len(names) - 1)]
+        with ExitStack() as held:
+            sides = 1 if engine.writes_in_place else 2
+            self._sets = [engine.hold(memory.state, held) for _ in range(sides)]
+            self._trunks = _bind_sides(engine, bundle, graphs.trunk, threads, held, self._sets, None)
+            self._bound = {
+                name: _bind_sides(
+                    engine,
+                    bundle,
+                    choose(graphs.tails, name, "bucket"),
+                    threads,
+                    held,
+                    self._sets,
+                    [trunk.outputs for trunk in self._trunks],
+                )
+                for name in opened
+            }
+            self._tails = {name: each[0] for name, each in self._bound.items()}
+            self._trunk, self._side = self._trunks[0], 0
+            self.reset()
+            grey_HW3 = grey_frame(self._trunk)
+            for name in [self._whole, *self._bound] * WARM_UP_RUNS:
+                self.start(grey_HW3)
+                self.finish(name)
+            self.reset()
+            self._held = held.pop_all()
+
+    def reset(self) -> None:
+        """Forgets the frames before: the next one is computed whole."""
+        self._first = self._pending = 0
+        self._answer: Mapping[str, Array] | None = None
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """The phase that has waited longest for its turn, and how many phases wait."""
+        return self._first, self._pending
+
+    def bucket_of(self, chosen: str) -> str:
+        return chosen if self._answer is not None else self._whole
+
+    def start(self, frame_HW3: UInt8) -> int:
+        """Runs the trunk.
+
+        Returns:
+            How many tokens have to be computed: those that changed, and those whose turn it is; 0 where none changed and few
+            have their turn.
+        """
+        self._pending = min(self._pending + 1, self._memory.refresh)
+        self._trunk = self._trunks[self._side]
+        self._trunk.run({FRAME: frame_HW3, DUE: np.array(self.waiting, np.float32)})
+        if self._answer is None:
+            return int(self._phases.sum())
+        self.found = count_changed(self.scores())
+        wanted = self.found.changed + self.found.due
+        return wanted if self.found.changed or wanted >= self._patience else 0
+
+    def scores(self) -> Array:
+        """A copy of the scores that the last `start()` left."""
+        name = trunk_scores(self._trunk.outputs)
+        assert name is not None  # every such trunk gives them
+        return self._trunk.read(name)
+
+    def finish(self, bucket: str) -> Outputs:
+        """Runs the tail of a bucket, once for each `start`; where there is no state to go on from, that of all tokens.
+
+        Raises:
+            InputError: as `Session.finish`.
+        """
+        bucket = self.bucket_of(bucket)
+        if bucket == STILL:
+            return self._copy()
+        tail = choose(self._bound, bucket, "bucket")[self._side]
+        self._answer = None  # what fails from here on leaves no state
+        tail.run({})
+        self._answer = _read(tail)
+        self._side = (self._side + 1) % len(self._sets)
+        self._serve(self._counts[bucket])
+        return self._copy()
+
+    def _copy(self) -> Outputs:
+        """What was answered last, as the caller's own."""
+        assert self._answer is not None
+        return {name: array.copy() for name, array in self._answer.items()}
+
+    def _serve(self, count: int) -> None:
+        """So many tokens are computed, those whose turn it was first."""
+        while self._pending and count >= self._phases[self._first]:
+            count -= int(self._phases[self._first])
+            self._first, self._pending = (self._first + 1) % self._memory.refresh, self._pending - 1
+
+    def describe(self) -> dict[str, Any]:
+        found = describe_graph(self._trunk, self._threads) | {"precision": self._precision}
+        return found | {"memory_mb": round(len(self._sets) * self._memory.nbytes / 1e6, 1)}
+
+    def close(self) -> None:
+        self._bound.clear()
+        super().close()
+
+
+def _bind_sides(
+    engine: "Engine",
+    bundle: Bundle,
+    graph: str,
+    threads: int,
+    held: ExitStack,
+    sets: Sequence[Mapping[str, Any]],
+    trunks: Sequence[Mapping[str, Any]] | None,
+) -> list[Bound]:
+    """A graph for each side: it reads the state of one set and writes that of the next.
+
+    Args:
+        trunks: outputs of the trunk of each side.
+    """
+    sides: list[Bound] = []
+    for side, kept in enumerate(sets):
+        state = {**kept, **(trunks[side] if trunks else {})}
+        written = {f"{NEW}{name}": tensor for name, tensor in sets[(side + 1) % len(sets)].items()}
+        bound = sides[0].again(state, written) if sides else engine.bind(bundle.path(graph), threads, state, written)
+        held.callback(bound.close)
+        sides.append(bound)
+    return sides
+
+
+def _read(tail: Bound) -> Outputs:
+    """What a tail answers, without the state."""
+    return {name: tail.read(name) for name in answers(tail.outputs)}

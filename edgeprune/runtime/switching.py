@@ -1,0 +1,105 @@
+"""Two ways of one bundle for one stream: graphs that remember the frames before, while the camera stands, and those of each
+frame by itself, while it moves and most tokens change.
+
+Frames that remember pay where at most MOVING of the tokens have to be computed; a tail of half of them takes longer than the
+buckets that frames ask for by themselves (docs/memory.md).
+"""
+
+import logging
+from collections import deque
+
+from edgeprune.runtime.cameras.source import Frame
+from edgeprune.runtime.running import Counted, Fitted, Running
+from edgeprune.runtime.scene import CUT, SceneChange
+from edgeprune.runtime.tasks import Result
+
+logger = logging.getLogger(__name__)
+
+MOVING = 0.25  # of the tokens: a frame that computes more would have been cheaper by itself
+RECENT, MOST_MOVING = 10, 7  # frames that are looked at, and how many of them end a way that remembers
+STANDS = 0.1  # of the pixels: a camera of which fewer change stands
+WAIT, LONGEST_WAIT = 10, 320  # frames in which it has to, doubled each time that it was a mistake
+PROVEN = 100  # frames that remember after which it was none
+
+
+class Switching(Running):
+    """`remembering` and `alone` by turns, beginning with the first. What is asked of it is answered by the one that runs.
+
+    Attributes:
+        switches: how often it went from one to the other.
+    """
+
+    def __init__(self, remembering: Running, alone: Running):
+        self.bundle, self.all_tokens = alone.bundle, alone.all_tokens
+        self.remembering, self.alone = remembering, alone
+        self.switches = 0
+        self._runs, self._scene = remembering, SceneChange()
+        self._moving: deque[bool] = deque(maxlen=RECENT)
+        self._stood, self._wait, self._remembered = 0, WAIT, 0
+        self._take(remembering)
+
+    def _take(self, running: Running) -> None:
+        self._runs = running
+        self.session, self.chooser, self.governor = running.session, running.chooser, running.governor
+        self.buckets = running.buckets
+
+    def fit(self, frame: Frame) -> Fitted:
+        return self.alone.fit(frame)
+
+    def process(self, frame: Frame, before: Counted, ahead: Fitted | None = None) -> Result:
+        """As `Running.process`, by the way that pays."""
+        fitted = ahead if ahead and self.alone.fits(ahead) else self.fit(frame)
+        changed = self._scene.look(fitted.image_HW3)
+        if self._runs is self.remembering:
+            if changed > CUT:  # whatever bucket it gets, the frame is computed whole
+                self.session.reset()
+        elif self._stands(changed):
+            self._switch(self.remembering, f"the camera has stood for {self._wait} frames: what changes is computed")
+        result = self._runs.process(frame, before, fitted if ahead is None else ahead)
+        if self._runs is self.remembering:
+            self._judge(result)
+        return result
+
+    def _stands(self, changed: float) -> bool:
+        self._stood = self._stood + 1 if changed < STANDS else 0
+        return self._stood >= self._wait
+
+    def _judge(self, result: Result) -> None:
+        """After a frame that remembered: whether the next one does."""
+        self._remembered += 1
+        if self._remembered == PROVEN:
+            self._wait = WAIT
+        self._moving.append(result.facts.tokens > MOVING * self.all_tokens)
+        if sum(self._moving) >= MOST_MOVING:
+            if self._remembered < PROVEN:
+                self._wait = min(2 * self._wait, LONGEST_WAIT)
+            share = f"over {MOVING:.0%} of the tokens changed in {sum(self._moving)} of {len(self._moving)} frames"
+            self._switch(self.alone, f"{share}: each frame is computed by itself until the camera stands")
+
+    def _switch(self, to: Running, why: str) -> None:
+        if to.governor and self.governor:
+            to.governor.idle_w = self.governor.idle_w
+        self.remembering.session.reset()
+        self._moving.clear()
+        self._stood = self._remembered = 0
+        self.switches += 1
+        self._take(to)
+        logger.info(why)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        return self.remembering.shares | self.alone.shares
+
+    def check(self) -> None:
+        for each in (self.remembering, self.alone):
+            each.check()
+
+    def map_tokens(self, seconds: float) -> bool:
+        asked = [each.map_tokens(seconds) for each in (self.alone, self.remembering)]
+        return any(asked)
+
+    def close(self) -> None:
+        try:
+            self.remembering.close()
+        finally:
+            self.alone.close()

@@ -1,0 +1,183 @@
+"""A bundle that remembers: what is built, and what its graphs answer frame after frame, in every engine that is here."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import edgeprune
+from edgeprune.base.errors import InputError, RunError
+from edgeprune.bundle import Bundle, open_bundle
+from edgeprune.bundle.memory import STILL
+from edgeprune.bundle.runtime_spec import Parity
+from edgeprune.export.build import build
+from edgeprune.export.inputs import BuildInputs
+from edgeprune.export.memory import REFRESH, plan_memory
+from edgeprune.export.spec import describe_build, reference_and_export_models
+from edgeprune.model.memory import Remembering
+from edgeprune.runtime.engines import ENGINES
+from edgeprune.runtime.engines.memory_session import MemorySession
+from tests import models
+from tests.export.conftest import small
+from tests.shared import made_once
+
+CPU_ENGINES = ["onnxruntime", "openvino"]
+TOKENS = models.N
+FRAMES = 12
+
+
+@pytest.fixture(scope="session")
+def remembers(inputs: BuildInputs, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    target = small("onnx-cpu", 2).model_copy(update={"parity": Parity(int8=0.9)})
+    made = made_once(
+        tmp_path_factory,
+        "memory",
+        lambda folder: build(target, replace(inputs, memory=True), ["int8", "fp32"], folder / "bundle"),
+    )
+    return open_bundle(made / "bundle")
+
+
+@pytest.fixture(params=CPU_ENGINES)
+def session(remembers: Bundle, request: pytest.FixtureRequest) -> Iterator[MemorySession]:
+    opened = ENGINES[request.param].open(remembers.with_memory(), "fp32", threads=1)
+    assert isinstance(opened, MemorySession)
+    with closing(opened):
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def torch_side(inputs: BuildInputs) -> Remembering:
+    spec = describe_build(small("onnx-cpu", 2), inputs, ["fp32"])
+    model, _ = reference_and_export_models(spec.model, "fp32", "onnxruntime")
+    return plan_memory(spec.model, spec.frames_FHW3).of(model)
+
+
+def stream(count: int = FRAMES) -> list[np.ndarray]:
+    """Frames in which one patch changes, another each time, with a sensor's noise: without it tokens that stay are equally far
+    from what they were, and each side may choose others of them."""
+    first, other = models.frames(2)
+    drawn, found = np.random.default_rng(0), []
+    for number in range(count):
+        frame_HW3 = first.copy()
+        row, column = 16 * (number % 4), 16 * (number % 6)
+        frame_HW3[row : row + 16, column : column + 16] = other[row : row + 16, column : column + 16]
+        noisy_HW3 = frame_HW3 + drawn.normal(0, 2, frame_HW3.shape)
+        found.append(noisy_HW3.clip(0, 255).astype(np.uint8))
+    return found
+
+
+def test_a_manifest_says_what_is_remembered(remembers: Bundle, cpu: Bundle) -> None:
+    manifest, memory = remembers.manifest, remembers.manifest.memory
+    assert memory is not None and manifest.schema_version == 9
+    assert [bucket.first for bucket in memory.buckets] == [0, 8, 16, TOKENS]
+    assert [bucket.name for bucket in memory.buckets] == [STILL, "m8", "m16", f"m{TOKENS}"]
+    assert memory.nbytes == 4 * (2 * TOKENS * 192 + 2 * 3 * TOKENS * 192) and memory.refresh == REFRESH
+    assert all(row.label_agreement == 1 and row.selection_agreement in (1, None) for row in memory.parity[3:])
+    assert {row.bucket for row in memory.parity} == {"m8", "m16", f"m{TOKENS}"}
+    assert cpu.manifest.memory is None and cpu.manifest.schema_version < 9
+    assert '"memory"' not in (cpu.folder / "manifest.json").read_text()
+
+
+def test_answers_are_those_of_pytorch_frame_after_frame(session: MemorySession, torch_side: Remembering) -> None:
+    state = None
+    for number, frame_HW3 in enumerate(stream()):
+        asked = "m8" if number % 3 else "m16"
+        count = session.start(frame_HW3)
+        due_2 = torch.tensor(session.waiting, dtype=torch.float32)
+        bucket = session.bucket_of(asked)
+        labels_HW = session.finish(asked)["labels"]
+        with torch.no_grad():
+            seen_ND = torch.zeros(TOKENS, 192) if state is None else state.seen_ND
+            x_ND, skips, score_N = torch_side.trunk(torch.from_numpy(frame_HW3), seen_ND, due_2)
+            if state is None:
+                assert (count, bucket) == (TOKENS, f"m{TOKENS}")
+                state = torch_side.whole(x_ND)
+            else:
+                assert bucket == asked
+                state, _ = torch_side.some(x_ND, score_N, state, int(asked[1:]))
+            expected_HW = torch_side.model.head.decide(torch_side.answer(state, skips))[0].numpy()
+        assert (labels_HW == expected_HW).mean() > 0.999, number
+
+
+def test_a_frame_like_the_one_before_computes_nothing(session: MemorySession) -> None:
+    first_HW3, second_HW3 = models.frames(2)
+    assert session.start(first_HW3) == TOKENS
+    labels_HW = session.finish(f"m{TOKENS}")["labels"]
+    labels_HW[:] = 7  # a caller's own
+    assert session.start(first_HW3) == 0
+    still_HW = session.finish(STILL)["labels"]
+    assert still_HW.max() < 11 or not (still_HW == 7).all()
+    assert session.start(second_HW3) > TOKENS // 2
+
+
+def test_every_token_has_its_turn_where_nothing_changes(session: MemorySession) -> None:
+    frame_HW3 = models.frames(1)[0]
+    session.start(frame_HW3)
+    session.finish(f"m{TOKENS}")
+    computed, counts = 0, []
+    for _ in range(REFRESH):
+        count = session.start(frame_HW3)
+        counts.append(count)
+        session.finish("m16" if count else STILL)
+        computed += count
+    assert TOKENS - 16 <= computed <= TOKENS and 0 in counts
+
+
+@pytest.mark.parametrize("bucket", ["m8", STILL])
+def test_without_a_state_a_frame_is_computed_whole(
+    session: MemorySession, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first_HW3, second_HW3 = models.frames(2)
+    session.start(second_HW3)
+    whole_HW = session.finish(bucket)["labels"]
+    session.start(first_HW3)
+    tail = session._bound["m8"][session._side]
+
+    def fails(given: object) -> None:
+        raise RunError("no memory")
+
+    monkeypatch.setattr(tail, "run", fails)
+    with pytest.raises(RunError, match="no memory"):
+        session.finish("m8")
+    assert session.start(second_HW3) == TOKENS and session.bucket_of(bucket) == f"m{TOKENS}"
+    assert np.array_equal(session.finish(bucket)["labels"], whole_HW)
+    session.reset()
+    assert session.start(second_HW3) == TOKENS
+
+
+def test_two_streams_do_not_mix(remembers: Bundle, session: MemorySession) -> None:
+    frames = stream(6)
+    with closing(ENGINES["onnxruntime"].open(remembers.with_memory(), "fp32", threads=1)) as other:
+        for frame_HW3, their_HW3 in zip(frames, models.frames(6), strict=True):
+            session.start(frame_HW3)
+            ours = session.finish("m16")["labels"]
+            other.start(their_HW3)
+            other.finish("m16")
+    session.reset()
+    for frame_HW3 in frames:
+        session.start(frame_HW3)
+        alone = session.finish("m16")["labels"]
+    assert np.array_equal(ours, alone)
+
+
+def test_a_run_takes_the_memory_unless_told(remembers: Bundle) -> None:
+    frame_HW3 = models.frames(1)[0]
+    with edgeprune.open(remembers.folder) as opened:
+        assert [opened.segment(frame_HW3).facts.bucket for _ in range(2)] == [f"m{TOKENS}", STILL]
+    with edgeprune.open(remembers.folder, chooser="in-frame") as opened:
+        assert opened.segment(frame_HW3).facts.bucket in {bucket.name for bucket in remembers.manifest.buckets}
+    with edgeprune.open(remembers.folder, bucket="m8") as opened:
+        assert [opened.segment(frame_HW3).facts.bucket for _ in range(2)] == [f"m{TOKENS}", "m8"]
+    with edgeprune.open(remembers.folder, budget="1000ms") as opened:
+        assert [opened.segment(frame_HW3).facts.bucket for _ in range(2)] == [f"m{TOKENS}", STILL]
+
+
+def test_a_bundle_without_memory_says_so(cpu: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="was built without memory; build it with --memory"):
+        cpu.with_memory()
+    with pytest.raises(InputError, match="unknown bucket 'm8'"):
+        edgeprune.open(cpu.folder, bucket="m8")
