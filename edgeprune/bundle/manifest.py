@@ -113,13 +113,12 @@ class MemoryEntry(Strict, frozen=True, strict=True):
     refresh: int = Field(ge=1, le=10_000, description="frames in which every token is computed once, changed or not")
     buckets: list[BucketEntry] = Field(min_length=2, description="smallest first: `still`, of no token; the last: all")
     graphs: dict[str, GraphSet] = Field(description="by precision")
-    state: list[StateTensor] = Field(min_length=1, description="what a frame leaves for the next")
+    state: dict[str, list[StateTensor]] = Field(description="by precision: what a frame leaves for the next")
     parity: list[ParityRow] = Field([], description="over frames in a row")
 
-    @property
-    def nbytes(self) -> int:
+    def nbytes(self, precision: str) -> int:
         """Of one set of the state."""
-        return sum(tensor.nbytes for tensor in self.state)
+        return sum(tensor.nbytes for tensor in self.state[precision])
 
 
 class Manifest(Strict, frozen=True, strict=True):

@@ -31,6 +31,7 @@ from edgeprune.bundle import (
 from edgeprune.bundle.memory import StateTensor
 from edgeprune.bundle.references import FRAMES
 from edgeprune.bundle.target import Target
+from edgeprune.export.fp16 import to_fp16
 from edgeprune.export.fp16_range import convert_to_fp16
 from edgeprune.export.graphs import export_dense, export_family
 from edgeprune.export.host import choose_engine
@@ -192,12 +193,14 @@ def build_memory(spec: BuildSpec, folder: Path, log: BuildLog) -> MemoryEntry:
     target, planned = spec.target, plan_memory(spec.model, spec.frames_FHW3)
     graphs: dict[str, GraphSet] = {}
     parity: list[ParityRow] = []
-    state: list[StateTensor] = []
+    state: dict[str, list[StateTensor]] = {}
     for precision in spec.precisions:
         begin = time.monotonic()
         logger.info(f"memory, {precision}: exporting {len(planned.buckets)} graphs")
         reference, exported = reference_and_export_models(spec.model, precision, target.dialect)
         family = export_memory(planned, exported, target.dialect)
+        if spec.is_in_fp16(precision):  # whose ranges the precision's own graphs were held to
+            family = family.changed(to_fp16)
         findings = [
             line
             for name, proto in family.named().items()
@@ -205,8 +208,9 @@ def build_memory(spec: BuildSpec, folder: Path, log: BuildLog) -> MemoryEntry:
         ]
         check_lint(target, findings)
         graphs[precision] = write_family(folder, f"memory-{precision}", family)
-        state = state_of(family)
-        rows = measure_memory_parity(planned, reference, precision, family, spec.frames_FHW3, target.threads)
+        state[precision] = state_of(family)
+        rounded = family.changed(round_fp16)
+        rows = measure_memory_parity(planned, reference, precision, rounded, spec.frames_FHW3, target.threads)
         check_parity(target, rows)
         parity += rows
         log.note(f"memory, {precision}: {len(planned.buckets)} graphs, {time.monotonic() - begin:.0f} s")

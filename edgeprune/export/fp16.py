@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
+from edgeprune.bundle.memory import DUE, NEW
 from edgeprune.export.decisions import PRODUCTS, answering, selecting
 from edgeprune.runtime.engines.bound import COUNT, SCORES, TOKEN_SCORES
 
@@ -22,7 +23,8 @@ OPSET = 19  # the first whose QuantizeLinear takes FP16; TensorRT 10.3's parser 
 IN_FP32 = ("LayerNormalization", "TopK")
 ALWAYS_FP32 = {"Resize": (1, 2)}  # inputs that the standard has in FP32: `roi` and `scales`
 OF_GATES = (SCORES, TOKEN_SCORES)  # inputs and outputs that stay in FP32
-STATE = ("tokens", "skip")  # how the names of the others begin that a trunk hands to its tails
+# how the names of the others begin that a trunk hands to its tails, and a frame to the next
+STATE = ("tokens", "skip", "seen", "final", "keys", "values", NEW)
 GATES = "policy."  # how the names of a policy's parameters begin
 
 Edges = dict[str, list[onnx.NodeProto]]
@@ -64,7 +66,7 @@ class _Typing:
         kept = _kept_in_fp32(graph)
         for value in graph.input:
             if value.name in self.floats:
-                self._declare(value, FP32 if value.name in OF_GATES else FP16)
+                self._declare(value, FP32 if value.name in (*OF_GATES, DUE) else FP16)
         for node in graph.node:
             exact = node.op_type == "ArgMax" and self.type_of.get(node.input[0]) == FP32  # an exit's logits
             self._node(node, FP32 if exact or node.output[0] in kept or node.op_type in IN_FP32 else FP16)

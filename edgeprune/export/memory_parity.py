@@ -91,7 +91,7 @@ class _InEngine:
         self._state: Tensors | None = None
 
     def answer(self, frame_HW3: UInt8, due_2: npt.NDArray[np.float32]) -> Answer:
-        state = self._state or {"seen": np.zeros(self._trunk.shape_of("seen"), np.float32)}
+        state = self._state or {"seen": self._trunk.zeros_for("seen")}
         found = self._next.run({**state, **self._trunk.run({"frame": frame_HW3, DUE: due_2, **state})})
         answer, self._next = self._next.answer(found), self._tail
         self._state = {name.removeprefix(NEW): array for name, array in found.items() if name.startswith(NEW)}

@@ -96,10 +96,13 @@ class WatchedGraph:
         )
         self.run = OnnxSession(watched, threads).run
 
-    def shape_of(self, name: str) -> list[int]:
-        """Of an input."""
+    def zeros_for(self, name: str) -> npt.NDArray[Any]:
+        """For an input."""
         (found,) = (value for value in self._inputs if value.name == name)
-        return [each.dim_value for each in found.type.tensor_type.shape.dim]
+        kind = found.type.tensor_type
+        return np.zeros(
+            [each.dim_value for each in kind.shape.dim], onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+        )
 
     def answer(self, found: Tensors) -> Answer:
         """What a graph that ends in the head said."""

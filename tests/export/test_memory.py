@@ -23,7 +23,10 @@ from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.engines.memory_session import MemorySession
 from tests import models
 from tests.export.conftest import small
+from tests.runtime.engines.jetson import ENGINE, Jetson, graphs, thor
 from tests.shared import made_once
+
+__all__ = ["thor"]
 
 CPU_ENGINES = ["onnxruntime", "openvino"]
 TOKENS = models.N
@@ -75,7 +78,7 @@ def test_a_manifest_says_what_is_remembered(remembers: Bundle, cpu: Bundle) -> N
     assert memory is not None and manifest.schema_version == 9
     assert [bucket.first for bucket in memory.buckets] == [0, 8, 16, TOKENS]
     assert [bucket.name for bucket in memory.buckets] == [STILL, "m8", "m16", f"m{TOKENS}"]
-    assert memory.nbytes == 4 * (2 * TOKENS * 192 + 2 * 3 * TOKENS * 192) and memory.refresh == REFRESH
+    assert memory.nbytes("int8") == 4 * (2 * TOKENS * 192 + 2 * 3 * TOKENS * 192) and memory.refresh == REFRESH
     assert all(row.label_agreement == 1 and row.selection_agreement in (1, None) for row in memory.parity[3:])
     assert {row.bucket for row in memory.parity} == {"m8", "m16", f"m{TOKENS}"}
     assert cpu.manifest.memory is None and cpu.manifest.schema_version < 9
@@ -174,6 +177,33 @@ def test_a_run_takes_the_memory_unless_told(remembers: Bundle) -> None:
         assert [opened.segment(frame_HW3).facts.bucket for _ in range(2)] == [f"m{TOKENS}", "m8"]
     with edgeprune.open(remembers.folder, budget="1000ms") as opened:
         assert [opened.segment(frame_HW3).facts.bucket for _ in range(2)] == [f"m{TOKENS}", STILL]
+
+
+def test_on_a_device_the_state_is_in_half_and_never_leaves_it(
+    inputs: BuildInputs, tmp_path_factory: pytest.TempPathFactory, thor: Jetson
+) -> None:
+    """On the fake of TensorRT: two sets of device memory, which frames exchange; scores and labels are all that comes back."""
+    target = small("jetson-orin", 2).model_copy(update={"parity": Parity(int8=0.9, fp16=0.99)})
+    made = made_once(
+        tmp_path_factory,
+        "memory-orin",
+        lambda folder: build(target, replace(inputs, memory=True), ["fp16"], folder / "bundle"),
+    )
+    bundle = open_bundle(made / "bundle").with_memory()
+    assert bundle.manifest.memory
+    assert {tensor.type for tensor in bundle.manifest.memory.state["fp16"]} == {"float16"}
+    ENGINE.prepare(graphs(bundle, "fp16"))
+    with closing(ENGINE.open(bundle, "fp16")) as session:
+        first_HW3, second_HW3 = models.frames(2)
+        assert session.start(first_HW3) == TOKENS
+        first_HW = session.finish("m8")["labels"]
+        assert session.start(first_HW3) == 0
+        assert np.array_equal(session.finish(STILL)["labels"], first_HW)
+        thor.cudart.copies.clear()
+        assert session.start(second_HW3) > TOKENS // 2
+        second_HW = session.finish("m16")["labels"]
+        came = [("in", second_HW3.nbytes), ("in", 8), ("out", 4 * TOKENS), ("out", second_HW.nbytes)]
+        assert thor.cudart.copies == came and (first_HW != second_HW).any()
 
 
 def test_a_bundle_without_memory_says_so(cpu: Bundle, tmp_path: Path) -> None:

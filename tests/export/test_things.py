@@ -91,7 +91,7 @@ def test_the_engine_finds_what_pytorch_finds(model: Segmenter, family: GraphFami
 
 def test_another_model_finds_other_things(family: GraphFamily) -> None:
     """Guards the test above."""
-    other = instances.model(instances.card(stem="conv"), seed=1)
+    other = instances.model(instances.card(stem="conv"), seed=2)
     [row] = measure_parity(other, BUCKETS, "fp32", family, models.frames(4), threads=1)
     assert row.max_abs > 0.1 and row.label_agreement < 0.5
 

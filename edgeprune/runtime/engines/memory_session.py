@@ -44,7 +44,7 @@ class MemorySession(Session):
         self._patience = sorted(self._counts.values())[min(2, len(names) - 1)]
         with ExitStack() as held:
             sides = 1 if engine.writes_in_place else 2
-            self._sets = [engine.hold(memory.state, held) for _ in range(sides)]
+            self._sets = [engine.hold(memory.state[precision], held) for _ in range(sides)]
             self._trunks = _bind_sides(engine, bundle, graphs.trunk, threads, held, self._sets, None)
             self._bound = {
                 name: _bind_sides(
@@ -62,9 +62,10 @@ class MemorySession(Session):
             self._trunk, self._side = self._trunks[0], 0
             self.reset()
             grey_HW3 = grey_frame(self._trunk)
-            for name in [self._whole, *self._bound] * WARM_UP_RUNS:
-                self.start(grey_HW3)
-                self.finish(name)
+            for name in [self._whole, *self._bound]:
+                for _ in range(WARM_UP_RUNS * sides):  # sides take turns: each runs as often
+                    self.start(grey_HW3)
+                    self.finish(name)
             self.reset()
             self._held = held.pop_all()
 
@@ -133,7 +134,7 @@ class MemorySession(Session):
 
     def describe(self) -> dict[str, Any]:
         found = describe_graph(self._trunk, self._threads) | {"precision": self._precision}
-        return found | {"memory_mb": round(len(self._sets) * self._memory.nbytes / 1e6, 1)}
+        return found | {"memory_mb": round(len(self._sets) * self._memory.nbytes(self._precision) / 1e6, 1)}
 
     def close(self) -> None:
         self._bound.clear()
