@@ -3,7 +3,8 @@
 Shapes: N tokens.
 """
 
-from typing import Literal
+from math import prod
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +23,12 @@ class StateTensor(Strict, frozen=True, strict=True):
     """A tensor that a frame leaves for the next; graphs read it by its name and write `new_` and its name."""
 
     name: str = Field(min_length=1, max_length=100)
-    shape: list[int] = Field(min_length=1, max_length=4)
+    shape: list[Annotated[int, Field(ge=1, le=1 << 24)]] = Field(min_length=1, max_length=4)
     type: Literal["float32", "float16"] = "float32"
 
     @property
     def nbytes(self) -> int:
-        return int(np.prod(self.shape)) * np.dtype(self.type).itemsize
+        return prod(self.shape) * np.dtype(self.type).itemsize
 
 
 def phases(tokens: int, refresh: int) -> npt.NDArray[np.int64]:

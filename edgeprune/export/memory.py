@@ -29,9 +29,7 @@ from edgeprune.model.memory import Remembering, State, embedding_scale, state_na
 from edgeprune.model.segmenter import Segmenter
 
 SHARES = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2)  # of the tokens, that buckets compute
-REFRESH = (
-    64  # frames in which every token has its turn: two seconds of 30 a second, for an eighth of the smallest buckets
-)
+REFRESH = 128  # frames in which every token has its turn: six of 768 in each, a quarter of the smallest bucket
 
 
 @dataclass(frozen=True)

@@ -56,12 +56,19 @@ class FirstDecision:
     def of(cls, manifest: Manifest) -> "FirstDecision | None":
         """None where there is none to show: of the dense policy, and of one that isn't in MERGES. Of a region's tokens neither:
         they have a grid of their own (`model/inside.py`)."""
-        patch = isqrt(manifest.height * manifest.width // manifest.tokens)
-        grid = (manifest.height // patch, manifest.width // patch) if patch else (0, 0)
+        grid = _grid_of(manifest)
         known = manifest.policy in MERGES and manifest.region is None and grid[0] * grid[1] == manifest.tokens
         if not known or not manifest.buckets[-1].counts:
             return None
         return cls(grid, MERGES[manifest.policy], {bucket.name: bucket.counts for bucket in manifest.buckets})
+
+    @classmethod
+    def remembered(cls, manifest: Manifest) -> "FirstDecision | None":
+        """Which tokens a frame computes, where it remembers those before. `manifest`: of the buckets of a memory."""
+        grid = _grid_of(manifest)
+        if grid[0] * grid[1] != manifest.tokens:
+            return None
+        return cls(grid, False, {bucket.name: [bucket.first] for bucket in manifest.buckets})
 
     def levels(self, scores_S: Array, bucket: str) -> UInt8 | None:
         """(Gh, Gw): 0 for a token that is let go, 1 for one of its own, the side of its cell for one that is merged; None where
@@ -109,6 +116,11 @@ class TokenMap:
     def tokens(self) -> int:
         """How many there were."""
         return self.decision.grid[0] * self.decision.grid[1]
+
+
+def _grid_of(manifest: Manifest) -> tuple[int, int]:
+    patch = isqrt(manifest.height * manifest.width // manifest.tokens)
+    return (manifest.height // patch, manifest.width // patch) if patch else (0, 0)
 
 
 def sides_of(grid: tuple[int, int], scores: int) -> list[int]:

@@ -62,7 +62,8 @@ class Running:
         self.bundle, self.session, self.chooser, self.governor = bundle, session, chooser, governor
         self.all_tokens = bundle.manifest.depth * bundle.manifest.tokens
         self._fit, self._task = Preprocess.of(bundle.manifest), open_task(bundle.manifest)
-        self._first, self._map_tokens_until_ns = FirstDecision.of(bundle.manifest), 0
+        decision = FirstDecision.remembered if bundle.remembers else FirstDecision.of
+        self._first, self._map_tokens_until_ns = decision(bundle.manifest), 0
         session.reset()  # of what it was warmed up and measured with
         self._tokens_of = {bucket.name: bucket.token_layers for bucket in bundle.manifest.buckets}
 

@@ -1,9 +1,12 @@
 """A bundle that remembers: what is built, and what its graphs answer frame after frame, in every engine that is here."""
 
-from collections.abc import Iterator
+import json
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ import torch
 
 import edgeprune
 from edgeprune.base.errors import InputError, RunError
-from edgeprune.bundle import Bundle, open_bundle
+from edgeprune.bundle import MANIFEST, Bundle, open_bundle
 from edgeprune.bundle.memory import STILL
 from edgeprune.bundle.runtime_spec import Parity
 from edgeprune.export.build import build
@@ -204,6 +207,76 @@ def test_on_a_device_the_state_is_in_half_and_never_leaves_it(
         second_HW = session.finish("m16")["labels"]
         came = [("in", second_HW3.nbytes), ("in", 8), ("out", 4 * TOKENS), ("out", second_HW.nbytes)]
         assert thor.cudart.copies == came and (first_HW != second_HW).any()
+
+
+def first_bucket(memory: Any) -> Any:
+    return memory["buckets"][0]
+
+
+CONTRADICTIONS: dict[str, tuple[Callable[[Any], object], str]] = {
+    "another first": (lambda memory: first_bucket(memory).update(name="m0"), "first bucket of its memory is 'm0' of 0"),
+    "tokens that stand": (lambda memory: first_bucket(memory).update(first=3), "is 'still' of 3 tokens"),
+    "a name twice": (lambda memory: memory["buckets"][1].update(name="full"), "bucket 'full' is there twice"),
+    "out of order": (
+        lambda memory: memory["buckets"][1].update(first=20),
+        "'m8' of its memory holds 20 tokens, 24 over",
+    ),
+    "not all": (lambda memory: memory["buckets"].pop(), "holds 16 tokens, expected all, 24"),
+    "no state": (
+        lambda memory: memory["state"].pop("int8"),
+        "graphs of 'int8', which is none of its precisions, or has no",
+    ),
+    "no tail": (
+        lambda memory: memory["graphs"]["int8"]["tails"].pop("m8"),
+        "the tails of its memory in int8 are of 'm16'",
+    ),
+    "a huge state": (
+        lambda memory: memory["state"]["int8"][0].update(shape=[1 << 24, 1 << 24]),
+        "its memory takes 1,125,899,",
+    ),
+    "a shape below nothing": (
+        lambda memory: memory["state"]["int8"][0].update(shape=[-1]),
+        "greater than or equal to 1",
+    ),
+    "a tensor twice": (lambda memory: memory["state"]["int8"][0].update(name="final"), "tensor 'final' is there twice"),
+    "no graphs": (lambda memory: memory["graphs"].clear(), "its memory has no graphs"),
+    "parity of none": (lambda memory: memory["parity"][0].update(bucket="k8"), "a parity row of 'k8' in int8"),
+    "a path that leads out": (
+        lambda memory: memory["graphs"]["int8"].update(trunk="../trunk.onnx"),
+        "is no path inside the bundle|it has no hash for",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_a_memory_that_contradicts_itself_is_refused(remembers: Bundle, tmp_path: Path, name: str) -> None:
+    how, words = CONTRADICTIONS[name]
+    folder = tmp_path / "bundle"
+    shutil.copytree(remembers.folder, folder)
+    content = json.loads((folder / MANIFEST).read_text())
+    how(content["memory"])
+    (folder / MANIFEST).write_text(json.dumps(content))
+    with pytest.raises(InputError, match=words):
+        open_bundle(folder)
+
+
+def test_an_older_schema_has_no_memory(remembers: Bundle, tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(remembers.folder, folder)
+    text = (folder / MANIFEST).read_text()
+    (folder / MANIFEST).write_text(text.replace('"schema_version": 9', '"schema_version": 8'))
+    with pytest.raises(InputError, match="a memory in a manifest of schema 8"):
+        open_bundle(folder)
+
+
+def test_which_tokens_are_computed_can_be_seen(remembers: Bundle) -> None:
+    frames = stream(3)
+    with edgeprune.open(remembers.folder, bucket="m8") as opened:
+        assert opened.map_tokens(60)
+        maps = [opened.segment(frame_HW3).facts.token_map for frame_HW3 in frames]
+    computed = [token_map.level_GG for token_map in maps if token_map]
+    assert [level_GG.sum() for level_GG in computed if level_GG is not None] == [TOKENS, 8, 8]
+    assert computed[2] is not None and computed[2][2, 2] == 1  # where the patch of this frame is
 
 
 def test_a_bundle_without_memory_says_so(cpu: Bundle, tmp_path: Path) -> None:
