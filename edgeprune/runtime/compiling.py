@@ -27,8 +27,9 @@ ROUNDS = 20
 
 
 def graphs_of(bundle: Bundle) -> list[Path]:
-    """Every graph that a session of the bundle may open, once."""
-    graph_sets = bundle.manifest.graphs.values()
+    """Every graph that a session of the bundle, or of its memory, may open, once."""
+    memory = bundle.manifest.memory
+    graph_sets = [*bundle.manifest.graphs.values(), *(memory.graphs.values() if memory else ())]
     names = [name for each in graph_sets for name in (each.trunk, *each.tails.values())]
     return [bundle.path(name) for name in dict.fromkeys(names)]
 

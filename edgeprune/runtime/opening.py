@@ -22,7 +22,8 @@ from edgeprune.runtime.cameras.capture import Capture, is_camera
 from edgeprune.runtime.cameras.decoding import AUTO, Decoding, read_decoding
 from edgeprune.runtime.cameras.reconnect import GIVE_UP_S, open_lasting, open_or_wait
 from edgeprune.runtime.choose import CHOOSERS, Chooser, fixed, make_chooser
-from edgeprune.runtime.engines import ENGINES
+from edgeprune.runtime.compiling import graphs_of
+from edgeprune.runtime.engines import ENGINES, Engine
 from edgeprune.runtime.meters import Meter
 from edgeprune.runtime.preparing import prepare_run, refuse_threads, require_engine
 from edgeprune.runtime.renewal import Renewal
@@ -205,6 +206,9 @@ def _prepare(bundle: Bundle, options: StreamOptions) -> list[_Prepared]:
     engine = options.engine or bundle.manifest.target.engine
     found = []
     for way in options.ways(prepare_run(bundle, engine)):
+        if way.remembers and not options.bucket and (absent := _not_compiled(way, ENGINES[engine])):
+            logger.warning(f"memory is left out: {absent} is not compiled for this device")
+            continue
         precision = options.precision or way.default_precision()
         if way.remembers and precision == MIXED:  # of its own graphs
             precision = way.default_precision()
@@ -214,6 +218,11 @@ def _prepare(bundle: Bundle, options: StreamOptions) -> list[_Prepared]:
         buckets = [each for each in way.manifest.buckets if options.bucket or each.name in able]
         found.append(_Prepared(way, precision, able, options.make_chooser(buckets)))
     return found
+
+
+def _not_compiled(bundle: Bundle, engine: Engine) -> str | None:
+    """A graph of these that has to be compiled and is not."""
+    return next((path.name for path in graphs_of(bundle) if engine.compiled(path) is None), None)
 
 
 def _begin(prepared: Sequence[_Prepared], options: StreamOptions, meter: Meter | None) -> Running:

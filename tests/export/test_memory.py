@@ -24,6 +24,9 @@ from edgeprune.export.spec import describe_build, reference_and_export_models
 from edgeprune.model.memory import Remembering
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.engines.memory_session import MemorySession
+from edgeprune.runtime.engines.onnxruntime import OnnxRuntime
+from edgeprune.runtime.opening import StreamOptions
+from edgeprune.runtime.several.opening import open_several
 from tests import models
 from tests.export.conftest import small
 from tests.runtime.engines.jetson import ENGINE, Jetson, graphs, thor
@@ -277,6 +280,32 @@ def test_which_tokens_are_computed_can_be_seen(remembers: Bundle) -> None:
     computed = [token_map.level_GG for token_map in maps if token_map]
     assert [level_GG.sum() for level_GG in computed if level_GG is not None] == [TOKENS, 8, 8]
     assert computed[2] is not None and computed[2][2, 2] == 1  # where the patch of this frame is
+
+
+def test_where_its_graphs_could_not_be_compiled_memory_is_left_out(
+    remembers: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(
+        OnnxRuntime, "compiled", lambda self, path: None if path.name == "memory-int8-tail-m8.onnx" else {}
+    )
+    with edgeprune.open(remembers.folder) as opened:
+        assert opened.segment(models.frames(1)[0]).facts.bucket in {
+            bucket.name for bucket in remembers.manifest.buckets
+        }
+    assert "memory is left out: memory-int8-tail-m8.onnx is not compiled for this device" in caplog.text
+
+
+def test_cameras_that_share_an_engine_have_no_memory(remembers: Bundle, caplog: pytest.LogCaptureFixture) -> None:
+    cameras = {"left": "synthetic://street?seed=1", "right": "synthetic://street?seed=2"}
+    caplog.set_level("INFO", logger="edgeprune")
+    opened = open_several(remembers, cameras, StreamOptions())
+    try:
+        frame_HW3 = models.frames(1)[0]
+        names = {opened.stream.segment(frame_HW3).facts.bucket for _ in range(2)}
+    finally:
+        opened.close()
+    assert names <= {bucket.name for bucket in remembers.manifest.buckets}
+    assert "cameras that share graphs have no memory between frames" in caplog.text
 
 
 def test_a_bundle_without_memory_says_so(cpu: Bundle, tmp_path: Path) -> None:
