@@ -212,7 +212,13 @@ class Bundle:
         if memory is None:
             raise InputError(f"{self.folder} was built without memory; build it with --memory, or leave the wish out")
         precisions = [each for each in self.manifest.precisions if each in memory.graphs]
-        changes = {"buckets": memory.buckets, "graphs": memory.graphs, "precisions": precisions, "run": None}
+        changes = {
+            "buckets": memory.buckets,
+            "graphs": memory.graphs,
+            "precisions": precisions,
+            "parity": memory.parity,
+            "run": None,
+        }
         return replace(self, manifest=self.manifest.model_copy(update=changes), remembers=True)
 
     def seen_with(self, **changes: Any) -> "Bundle":

@@ -72,6 +72,13 @@ def inspect(options: InspectOptions) -> None:
     if marked := [bucket["name"] for bucket in content["buckets"] if bucket["for_budgets"]]:
         click.echo(f"for budgets alone, a frame asks for none of them: {', '.join(marked)}")
     show_table(parity_rows(opened.manifest), PARITY_COLUMNS)
+    if opened.manifest.memory:
+        largest = max(content["memory"]["bytes"].values())
+        click.echo(
+            f"remembers the frames before (a set of {largest / 1e6:.1f} MB, each token anew in {content['memory']['refresh']} "
+            "frames); docs/memory.md"
+        )
+        show_table(parity_rows(opened.with_memory().manifest), PARITY_COLUMNS)
     if content["engine_choice"]:
         show_table(content["engine_choice"], ENGINE_COLUMNS)
     if content["precision_choice"]:

@@ -39,7 +39,7 @@ from edgeprune.export.inputs import BuildInputs
 from edgeprune.export.int8 import unquantize_linears
 from edgeprune.export.lint import lint_graph
 from edgeprune.export.manifest import describe_bundle
-from edgeprune.export.memory import export_memory, memory_rules, plan_memory, state_of
+from edgeprune.export.memory import MemorySpec, export_memory, memory_rules, plan_memory, state_of
 from edgeprune.export.memory_parity import measure_memory_parity
 from edgeprune.export.parity import measure_parity
 from edgeprune.export.precision import choose_precisions
@@ -63,6 +63,7 @@ def build(target: Target, inputs: BuildInputs, precisions: Sequence[str], out: P
     """
     check_replaceable(out)
     spec = describe_build(target, inputs, precisions)
+    planned = plan_memory(spec.model, spec.frames_FHW3) if inputs.memory else None
     logger.info(f"{spec.card.name} for {target.name}: buckets {', '.join(bucket.name for bucket in spec.buckets)}")
     if spec.model.inside is not None:
         logger.info(f"a region of {spec.model.inside.region.share:.1%} of the frame's patches, as its calibration says")
@@ -91,7 +92,7 @@ def build(target: Target, inputs: BuildInputs, precisions: Sequence[str], out: P
             log.note(f"{precision}: {count} graphs, {len(found.parity)} parity rows, {took_s:.0f} s")
             check_lint(target, found.findings)
             check_parity(target, found.parity)  # before minutes of the next precision
-        memory = build_memory(spec, folder, log) if inputs.memory else None
+        memory = build_memory(spec, planned, folder, log) if planned else None
         logger.info("dense-fp32 and stem-head: exporting 2 graphs")
         singles = build_singles(spec, folder)
         check_lint(target, singles.findings)
@@ -183,14 +184,13 @@ def build_precision(spec: BuildSpec, precision: str, folder: Path, log: BuildLog
     return BuiltPrecision(graphs, parity, findings)
 
 
-def build_memory(spec: BuildSpec, folder: Path, log: BuildLog) -> MemoryEntry:
+def build_memory(spec: BuildSpec, planned: MemorySpec, folder: Path, log: BuildLog) -> MemoryEntry:
     """The graphs that remember the frames before, in every precision.
 
     Raises:
-        InputError: not of this model.
         RunError: the lint found something, or parity failed.
     """
-    target, planned = spec.target, plan_memory(spec.model, spec.frames_FHW3)
+    target = spec.target
     graphs: dict[str, GraphSet] = {}
     parity: list[ParityRow] = []
     state: dict[str, list[StateTensor]] = {}

@@ -1,7 +1,9 @@
 """A bundle that remembers: what is built, and what its graphs answer frame after frame, in every engine that is here."""
 
 import json
+import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -17,6 +19,7 @@ from edgeprune.base.errors import InputError, RunError
 from edgeprune.bundle import MANIFEST, Bundle, open_bundle
 from edgeprune.bundle.memory import STILL
 from edgeprune.bundle.runtime_spec import Parity
+from edgeprune.cli import main
 from edgeprune.export.build import build
 from edgeprune.export.inputs import BuildInputs
 from edgeprune.export.memory import REFRESH, plan_memory
@@ -152,6 +155,10 @@ def test_without_a_state_a_frame_is_computed_whole(
     monkeypatch.setattr(tail, "run", fails)
     with pytest.raises(RunError, match="no memory"):
         session.finish("m8")
+    if len(session._sets) == 2:  # the state of the frame before is whole
+        assert session.bucket_of("m8") == "m8" and session.start(second_HW3) == 0
+        assert np.array_equal(session.finish(STILL)["labels"], whole_HW)
+        session.reset()
     assert session.start(second_HW3) == TOKENS and session.bucket_of(bucket) == f"m{TOKENS}"
     assert np.array_equal(session.finish(bucket)["labels"], whole_HW)
     session.reset()
@@ -306,6 +313,28 @@ def test_cameras_that_share_an_engine_have_no_memory(remembers: Bundle, caplog: 
         opened.close()
     assert names <= {bucket.name for bucket in remembers.manifest.buckets}
     assert "cameras that share graphs have no memory between frames" in caplog.text
+
+
+def test_inspect_shows_it(
+    remembers: Bundle, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["edgeprune", "inspect", str(remembers.folder)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    shown = capsys.readouterr().out
+    assert not ended.value.code
+    assert "remembers the frames before (a set of 0.1 MB, each token anew in 128 frames)" in shown
+    assert re.search(r"m8 +int8 +24 ", shown)
+
+
+def test_a_region_is_refused_before_anything_is_exported(inputs: BuildInputs, tmp_path: Path) -> None:
+    assert inputs.calib
+    rows = ["######"] * 2 + ["......"] * 2
+    region = replace(inputs, memory=True, calib=inputs.calib.model_copy(update={"region": rows}))
+    with pytest.raises(
+        InputError, match="--memory is for models of the whole grid and nothing else, this one has a region"
+    ):
+        build(small("onnx-cpu", 2), region, ["fp32"], tmp_path / "bundle")
 
 
 def test_a_bundle_without_memory_says_so(cpu: Bundle, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """A session of graphs that remember: each frame computes the tokens that changed, and leaves a state for the next.
 
 Where an engine can't write a row of a tensor that it reads, there are two sets of the state, which a frame exchanges: it reads
-one and writes the other, and nothing is copied. With one set a frame that fails on its way leaves half of a state; the next one
-is computed whole.
+one and writes the other, and nothing is copied; a frame that fails on its way leaves the old one whole. With one set it leaves
+half of a state, and the next frame is computed whole.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ import numpy as np
 from edgeprune.base.errors import choose
 from edgeprune.bundle import Bundle
 from edgeprune.bundle.memory import DUE, NEW, STILL, phases
-from edgeprune.runtime.changed import count_changed
+from edgeprune.runtime.changed import Changed, count_changed
 from edgeprune.runtime.engines.bound import FRAME, Array, Bound, Outputs, UInt8, answers, trunk_scores
 from edgeprune.runtime.engines.session import WARM_UP_RUNS, Session, describe_graph, grey_frame
 
@@ -28,6 +28,9 @@ class MemorySession(Session):
 
     Tokens have their turn by phases: those whose turn has come wait until a bucket other than STILL computes them, the longest
     waiting first. STILL is chosen until the second smallest bucket is filled by them.
+
+    Attributes:
+        found: of the last frame that was begun, how many tokens changed and how many have their turn.
     """
 
     def __init__(self, engine: "Engine", bundle: Bundle, precision: str, buckets: Sequence[str] | None, threads: int):
@@ -72,6 +75,7 @@ class MemorySession(Session):
     def reset(self) -> None:
         """Forgets the frames before: the next one is computed whole."""
         self._first = self._pending = 0
+        self.found = Changed(0, 0)
         self._answer: Mapping[str, Array] | None = None
 
     @property
@@ -114,7 +118,8 @@ class MemorySession(Session):
         if bucket == STILL:
             return self._copy()
         tail = choose(self._bound, bucket, "bucket")[self._side]
-        self._answer = None  # what fails from here on leaves no state
+        if len(self._sets) == 1:
+            self._answer = None  # what fails from here on leaves no state
         tail.run({})
         self._answer = _read(tail)
         self._side = (self._side + 1) % len(self._sets)
