@@ -95,12 +95,12 @@ def test_a_query_begins_at_the_place_that_says_most_clearly_that_a_thing_is_ther
 
 
 def test_masks_end_with_their_boxes() -> None:
-    """A mask that says yes everywhere is left in the box, a tenth larger and a pixel more."""
+    """A mask that says yes everywhere is left in the box, a twentieth larger and a pixel more."""
     rows_BQh, columns_BQw = beyond(torch.tensor([[[0.5, 0.25, 0.5, 0.5]]]), 16, 24)
     left_hw = 1.0 - rows_BQh[0, 0][:, None] - columns_BQw[0, 0][None]
     inside_hw = left_hw > 0
     rows, columns = inside_hw.any(1).nonzero()[:, 0].tolist(), inside_hw.any(0).nonzero()[:, 0].tolist()
-    assert (rows[0], rows[-1]) == (0, 9) and (columns[0], columns[-1]) == (4, 19)
+    assert (rows[0], rows[-1]) == (0, 8) and (columns[0], columns[-1]) == (5, 18)
     assert left_hw[2, 12] == 1.0 and left_hw[15, 0] == pytest.approx(1.0 - MOST - columns_BQw[0, 0, 0].item())
 
 
