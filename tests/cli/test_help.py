@@ -30,7 +30,7 @@ def test_verbs_stand_in_sections(edgeprune: Type) -> None:
 def test_the_command_line_stays_one_that_can_be_remembered() -> None:
     """A ceiling: who raises it has looked for an option that can go."""
     counts = {name: len(options_of(verb)) for name, verb in VERBS.items()}
-    assert len(counts) <= 27 and sum(counts.values()) <= 157 and max(counts.values()) <= 27
+    assert len(counts) <= 27 and sum(counts.values()) <= 158 and max(counts.values()) <= 27
 
 
 @pytest.mark.parametrize("name", VERBS)
