@@ -29,7 +29,7 @@ from edgeprune.runtime.preparing import prepare_run, refuse_threads, require_eng
 from edgeprune.runtime.renewal import Renewal
 from edgeprune.runtime.running import Running
 from edgeprune.runtime.stream import Stream
-from edgeprune.runtime.switching import Switching
+from edgeprune.runtime.switching import Switching, too_slow
 from edgeprune.runtime.tasks import open_task
 
 Given = Annotated[str, Field(min_length=1)]
@@ -233,7 +233,14 @@ def _begin(prepared: Sequence[_Prepared], options: StreamOptions, meter: Meter |
             running.append(_begin_one(each, options, meter))
             opened.callback(running[-1].close)
         opened.pop_all()
-    return Switching(*running) if len(running) > 1 else running[0]
+    if len(running) == 1:
+        return running[0]
+    remembering, alone = running
+    if why := too_slow(remembering, alone):
+        remembering.close()
+        logger.warning(f"memory is left out: {why}")
+        return alone
+    return Switching(remembering, alone)
 
 
 def _begin_one(prepared: _Prepared, options: StreamOptions, meter: Meter | None) -> Running:

@@ -7,8 +7,15 @@ buckets that frames ask for by themselves (docs/memory.md).
 
 import logging
 from collections import deque
+from statistics import median
+from time import monotonic_ns
 
+import numpy as np
+
+from edgeprune.bundle.memory import STILL
 from edgeprune.runtime.cameras.source import Frame
+from edgeprune.runtime.choose import asked_for
+from edgeprune.runtime.row import milliseconds
 from edgeprune.runtime.running import Counted, Fitted, Running
 from edgeprune.runtime.scene import CUT, SceneChange
 from edgeprune.runtime.tasks import Result
@@ -19,7 +26,35 @@ MOVING = 0.25  # of the tokens: a frame that computes more would have been cheap
 RECENT, MOST_MOVING = 10, 7  # frames that are looked at, and how many of them end a way that remembers
 STANDS = 0.1  # of the pixels: a camera of which fewer change stands
 WAIT, LONGEST_WAIT = 10, 320  # frames in which it has to, doubled each time that it was a mistake
+MEASURED = 7  # frames that tell which of two is faster
 PROVEN = 100  # frames that remember after which it was none
+
+
+def too_slow(remembering: Running, alone: Running) -> str | None:
+    """Why remembering does not pay with this engine on this machine: its smallest tail takes as long as the smallest one that a
+    frame asks for by itself, both with their trunks; None: it does."""
+    own = asked_for(alone.bundle.manifest.buckets)[0].name
+    smallest = next(name for name in remembering.buckets if name != STILL)
+    ours_ms, theirs_ms = _takes_ms(remembering, smallest), _takes_ms(alone, own)
+    if ours_ms < theirs_ms:
+        return None
+    engine = alone.session.describe()["engine"]
+    return f"in {engine} its {smallest} takes {ours_ms:.1f} ms here, {own} of a frame by itself {theirs_ms:.1f}"
+
+
+def _takes_ms(running: Running, bucket: str) -> float:
+    """The median of a few grey frames in a bucket."""
+    manifest, taken = running.bundle.manifest, []
+    grey_HW3 = np.full((manifest.height, manifest.width, 3), 128, np.uint8)
+    running.session.start(grey_HW3)
+    running.session.finish(bucket)  # of a state that is not there all tokens are computed
+    for _ in range(MEASURED):
+        began_ns = monotonic_ns()
+        running.session.start(grey_HW3)
+        running.session.finish(bucket)
+        taken.append(milliseconds(began_ns, monotonic_ns()))
+    running.session.reset()
+    return median(taken)
 
 
 class Switching(Running):

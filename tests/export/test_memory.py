@@ -25,10 +25,13 @@ from edgeprune.export.inputs import BuildInputs
 from edgeprune.export.memory import REFRESH, plan_memory
 from edgeprune.export.spec import describe_build, reference_and_export_models
 from edgeprune.model.memory import Remembering
+from edgeprune.runtime import switching
+from edgeprune.runtime.choose import make_chooser
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.engines.memory_session import MemorySession
 from edgeprune.runtime.engines.onnxruntime import OnnxRuntime
 from edgeprune.runtime.opening import StreamOptions
+from edgeprune.runtime.running import Running
 from edgeprune.runtime.several.opening import open_several
 from tests import models
 from tests.export.conftest import small
@@ -39,6 +42,7 @@ __all__ = ["thor"]
 
 CPU_ENGINES = ["onnxruntime", "openvino"]
 TOKENS = models.N
+TAKES_MS = switching._takes_ms
 FRAMES = 12
 
 
@@ -51,6 +55,12 @@ def remembers(inputs: BuildInputs, tmp_path_factory: pytest.TempPathFactory) -> 
         lambda folder: build(target, replace(inputs, memory=True), ["int8", "fp32"], folder / "bundle"),
     )
     return open_bundle(made / "bundle")
+
+
+@pytest.fixture(autouse=True)
+def pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether remembering pays hangs on the machine, of graphs as small as these."""
+    monkeypatch.setattr(switching, "_takes_ms", lambda running, bucket: 1.0 if running.bundle.remembers else 2.0)
 
 
 @pytest.fixture(params=CPU_ENGINES)
@@ -300,6 +310,25 @@ def test_where_its_graphs_could_not_be_compiled_memory_is_left_out(
             bucket.name for bucket in remembers.manifest.buckets
         }
     assert "memory is left out: memory-int8-tail-m8.onnx is not compiled for this device" in caplog.text
+
+
+def test_where_it_is_not_faster_memory_is_left_out(
+    remembers: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(switching, "_takes_ms", lambda running, bucket: 20.0 if running.bundle.remembers else 17.0)
+    with edgeprune.open(remembers.folder) as opened:
+        assert opened.segment(models.frames(1)[0]).facts.bucket in {
+            bucket.name for bucket in remembers.manifest.buckets
+        }
+    words = "memory is left out: in onnxruntime its m8 takes 20.0 ms here, k8 of a frame by itself 17.0"
+    assert words in caplog.text or words.replace("k8", "full") in caplog.text
+
+
+def test_what_a_frame_takes_is_measured_and_forgotten(remembers: Bundle, session: MemorySession) -> None:
+    bundle = remembers.with_memory()
+    running = Running(bundle, session, make_chooser("in-frame", bundle.manifest.buckets))
+    assert TAKES_MS(running, "m8") > 0
+    assert session.start(models.frames(1)[0]) == TOKENS  # nothing of the grey frames is left
 
 
 def test_cameras_that_share_an_engine_have_no_memory(remembers: Bundle, caplog: pytest.LogCaptureFixture) -> None:

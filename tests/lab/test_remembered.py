@@ -12,9 +12,9 @@ from edgeprune.lab import remembered
 from edgeprune.lab.remembered import ALONE, DENSE, REMEMBERED, Way, compare
 from edgeprune.lab.through_time.__main__ import Frames
 from tests.export.conftest import cpu, inputs
-from tests.export.test_memory import remembers
+from tests.export.test_memory import pays, remembers
 
-__all__ = ["cpu", "inputs", "remembers"]
+__all__ = ["cpu", "inputs", "pays", "remembers"]
 CLIP = "synthetic://street?seed=900000003&speed=0"
 
 
