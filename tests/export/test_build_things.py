@@ -31,7 +31,7 @@ OUTPUTS = ["classes", "scores", "boxes", "masks"]
 def trained(tmp_path_factory: pytest.TempPathFactory) -> BuildInputs:
     def train(folder: Path) -> None:
         card = instances.card(depth=3, stem="conv", keep=[0.6, 0.4])
-        model = instances.model(card)
+        model = instances.model(card, seed=4)
         save(folder / "sparse.safetensors", card, model.state_dict())
         spec = CalibrationFrames(data=models.write_street(folder, frames=16), frames=16)
         write_calib(folder / "calib-sparse.yaml", calibrate(model, spec, "tiny"))
