@@ -210,7 +210,7 @@ class Bundle:
         """
         memory = self.manifest.memory
         if memory is None:
-            raise InputError(f"{self.folder} was built without memory; build it with --memory, or leave the wish out")
+            raise InputError(f"{self.folder} was built without memory; build it with --memory")
         precisions = [each for each in self.manifest.precisions if each in memory.graphs]
         changes = {
             "buckets": memory.buckets,

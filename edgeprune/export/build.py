@@ -33,7 +33,7 @@ from edgeprune.bundle.references import FRAMES
 from edgeprune.bundle.target import Target
 from edgeprune.export.fp16 import to_fp16
 from edgeprune.export.fp16_range import convert_to_fp16
-from edgeprune.export.graphs import export_dense, export_family
+from edgeprune.export.graphs import GraphFamily, export_dense, export_family
 from edgeprune.export.host import choose_engine
 from edgeprune.export.inputs import BuildInputs
 from edgeprune.export.int8 import unquantize_linears
@@ -175,9 +175,7 @@ def build_precision(spec: BuildSpec, precision: str, folder: Path, log: BuildLog
         family = convert_to_fp16(
             family, frames_FHW3, target.threads, table, lambda line: log.note(f"{precision}: {line}")
         )
-    findings = [
-        line for name, proto in family.named().items() for line in lint_graph(f"{precision} {name}", proto, target.lint)
-    ]
+    findings = lint_family(precision, family, target.lint)
     graphs = write_family(folder, precision, family)
     rounded = family.changed(round_fp16)
     parity = measure_parity(reference, spec.buckets, precision, rounded, frames_FHW3, target.threads)
@@ -201,12 +199,7 @@ def build_memory(spec: BuildSpec, planned: MemorySpec, folder: Path, log: BuildL
         family = export_memory(planned, exported, target.dialect)
         if spec.is_in_fp16(precision):  # whose ranges the precision's own graphs were held to
             family = family.changed(to_fp16)
-        findings = [
-            line
-            for name, proto in family.named().items()
-            for line in lint_graph(f"memory {precision} {name}", proto, memory_rules(target.lint))
-        ]
-        check_lint(target, findings)
+        check_lint(target, lint_family(f"memory {precision}", family, memory_rules(target.lint)))
         graphs[precision] = write_family(folder, f"memory-{precision}", family)
         state[precision] = state_of(family)
         rounded = family.changed(round_fp16)
@@ -217,6 +210,11 @@ def build_memory(spec: BuildSpec, planned: MemorySpec, folder: Path, log: BuildL
     return MemoryEntry(
         refresh=planned.refresh, buckets=list(planned.buckets), graphs=graphs, state=state, parity=parity
     )
+
+
+def lint_family(called: str, family: GraphFamily, rules: list[str]) -> list[str]:
+    """What the lint finds in its graphs."""
+    return [line for name, proto in family.named().items() for line in lint_graph(f"{called} {name}", proto, rules)]
 
 
 def build_singles(spec: BuildSpec, folder: Path) -> BuiltSingles:

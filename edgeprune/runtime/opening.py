@@ -232,11 +232,12 @@ def _begin(prepared: Sequence[_Prepared], options: StreamOptions, meter: Meter |
         for each in prepared:
             running.append(_begin_one(each, options, meter))
             opened.callback(running[-1].close)
+        why = too_slow(*running) if len(running) > 1 else None
         opened.pop_all()
     if len(running) == 1:
         return running[0]
     remembering, alone = running
-    if why := too_slow(remembering, alone):
+    if why:
         remembering.close()
         logger.warning(f"memory is left out: {why}")
         return alone

@@ -129,10 +129,10 @@ def test_a_frame_like_the_one_before_computes_nothing(session: MemorySession) ->
     first_HW3, second_HW3 = models.frames(2)
     assert session.start(first_HW3) == TOKENS
     labels_HW = session.finish(f"m{TOKENS}")["labels"]
+    answered_HW = labels_HW.copy()
     labels_HW[:] = 7  # a caller's own
     assert session.start(first_HW3) == 0
-    still_HW = session.finish(STILL)["labels"]
-    assert still_HW.max() < 11 or not (still_HW == 7).all()
+    assert np.array_equal(session.finish(STILL)["labels"], answered_HW) and (answered_HW != 7).any()
     assert session.start(second_HW3) > TOKENS // 2
 
 
@@ -320,8 +320,9 @@ def test_where_it_is_not_faster_memory_is_left_out(
         assert opened.segment(models.frames(1)[0]).facts.bucket in {
             bucket.name for bucket in remembers.manifest.buckets
         }
-    words = "memory is left out: in onnxruntime its m8 takes 20.0 ms here, k8 of a frame by itself 17.0"
-    assert words in caplog.text or words.replace("k8", "full") in caplog.text
+    own = remembers.manifest.buckets[0].name
+    words = f"memory is left out: in onnxruntime its m8 takes 20.0 ms here, {own} of a frame by itself 17.0"
+    assert words in caplog.text
 
 
 def test_what_a_frame_takes_is_measured_and_forgotten(remembers: Bundle, session: MemorySession) -> None:

@@ -16,8 +16,7 @@ FIRST_PROBABILITY = 0.1  # of a middle before anything is learnt (Lin 2017, "Foc
 FIRST_SIDE = 32.0  # of a box before anything is learnt, in pixels
 LARGEST = 4.0  # of the logarithm of a side over FIRST_SIDE: 1,747 pixels
 MARGIN = 1.05  # times a box, and one pixel more, is where its mask may be
-# logits that are lost with each pixel beyond, and at most. With 1.1, 2 and 8 what looks alike a few pixels away was in the
-# mask: mask AP .231 in place of .271 on 50 scenes of train (docs/instances.md)
+# logits that are lost with each pixel beyond, and at most: with fewer, what looks alike a few pixels away is in the mask
 STEEP, MOST = 12.0, 30.0
 
 

@@ -15,8 +15,8 @@ from edgeprune.base.errors import choose
 from edgeprune.bundle import Bundle
 from edgeprune.bundle.memory import DUE, NEW, STILL, phases
 from edgeprune.runtime.changed import Changed, count_changed
-from edgeprune.runtime.engines.bound import FRAME, Array, Bound, Outputs, UInt8, answers, trunk_scores
-from edgeprune.runtime.engines.session import WARM_UP_RUNS, Session, describe_graph, grey_frame
+from edgeprune.runtime.engines.bound import FRAME, Array, Bound, Outputs, UInt8, trunk_scores
+from edgeprune.runtime.engines.session import WARM_UP_RUNS, Session, describe_graph, grey_frame, read_answer
 
 if TYPE_CHECKING:
     from edgeprune.runtime.engines.engine import Engine
@@ -43,8 +43,9 @@ class MemorySession(Session):
         opened = [name for name in dict.fromkeys([*opened, self._whole]) if name != STILL]
         self._precision, self._threads, self._memory = precision, threads, memory
         self._counts = {bucket.name: bucket.first for bucket in memory.buckets}
-        self._phases = np.bincount(phases(bundle.manifest.tokens, memory.refresh), minlength=memory.refresh)
-        self._patience = sorted(self._counts.values())[min(2, len(names) - 1)]
+        self._tokens = bundle.manifest.tokens
+        self._phases = np.bincount(phases(self._tokens, memory.refresh), minlength=memory.refresh)
+        self._patience = memory.buckets[min(2, len(names) - 1)].first
         with ExitStack() as held:
             sides = 1 if engine.writes_in_place else 2
             self._sets = [engine.hold(memory.state[precision], held) for _ in range(sides)]
@@ -97,7 +98,7 @@ class MemorySession(Session):
         self._trunk = self._trunks[self._side]
         self._trunk.run({FRAME: frame_HW3, DUE: np.array(self.waiting, np.float32)})
         if self._answer is None:
-            return int(self._phases.sum())
+            return self._tokens
         self.found = count_changed(self.scores())
         wanted = self.found.changed + self.found.due
         return wanted if self.found.changed or wanted >= self._patience else 0
@@ -121,7 +122,7 @@ class MemorySession(Session):
         if len(self._sets) == 1:
             self._answer = None  # what fails from here on leaves no state
         tail.run({})
-        self._answer = _read(tail)
+        self._answer = read_answer(tail)
         self._side = (self._side + 1) % len(self._sets)
         self._serve(self._counts[bucket])
         return self._copy()
@@ -168,8 +169,3 @@ def _bind_sides(
         held.callback(bound.close)
         sides.append(bound)
     return sides
-
-
-def _read(tail: Bound) -> Outputs:
-    """What a tail answers, without the state."""
-    return {name: tail.read(name) for name in answers(tail.outputs)}
