@@ -13,9 +13,9 @@ from edgeprune.bundle.memory import TURN
 from edgeprune.runtime.engines.bound import Array
 
 # A camera's noise moves all embeddings alike, by its strength: of the zoo's narrowed model 2 levels of 255, drawn for each
-# pixel, by .076 of the distance of two scenes, 5 by .19, 8 by .30, the worst of 768 tokens by a third more. So a token has changed
-# that lies over what a quarter of the frame stays under, times NOISE; where more than three quarters move, that says nothing,
-# and MOST is enough.
+# pixel, by .076 of the distance of two scenes, 5 by .19, 8 by .30, the worst of 768 tokens by a third more. So a token has
+# changed that lies over what a quarter of the frame stays under, times NOISE; where more than three quarters move, that says
+# nothing, and MOST is enough.
 LEAST, NOISE, MOST = 0.1, 1.5, 0.4
 
 
