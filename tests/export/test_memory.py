@@ -136,6 +136,27 @@ def test_a_frame_like_the_one_before_computes_nothing(session: MemorySession) ->
     assert session.start(second_HW3) > TOKENS // 2
 
 
+def test_bf16_keeps_what_is_attended_to_in_bf16(remembers: Bundle) -> None:
+    library = pytest.importorskip("openvino", reason="needs openvino: pip install openvino")
+    if "BF16" not in library.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("needs a CPU with bf16")
+    sessions = [
+        ENGINES[name].open(remembers.with_memory(), "fp32", threads=1) for name in ("openvino", "openvino-bf16")
+    ]
+    floats, rest = 2 * 6 * TOKENS * 192, 2 * 2 * TOKENS * 192  # keys and values, and seen and final, of both sets
+    took = [session.describe()["memory_mb"] for session in sessions]
+    assert took == [round(4 * (floats + rest) / 1e6, 1), round((2 * floats + 4 * rest) / 1e6, 1)]
+    equal = []
+    for frame_HW3 in stream():
+        for session in sessions:
+            session.start(frame_HW3)
+        one_HW, other_HW = (session.finish("m16")["labels"] for session in sessions)
+        equal.append((one_HW == other_HW).mean())
+    for session in sessions:
+        session.close()
+    assert min(equal) > 0.95
+
+
 def test_every_token_has_its_turn_where_nothing_changes(session: MemorySession) -> None:
     frame_HW3 = models.frames(1)[0]
     session.start(frame_HW3)

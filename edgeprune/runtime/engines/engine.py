@@ -74,6 +74,10 @@ class Engine(ABC):
         """
         raise InputError("this engine keeps nothing between frames; take another, or `--chooser in-frame`")
 
+    def held_bytes(self, tensor: StateTensor) -> int:
+        """How much memory `hold` takes for it."""
+        return tensor.nbytes
+
     @abstractmethod
     def check(self) -> None:
         """Raises InputError where the engine can't run on this machine."""

@@ -49,6 +49,7 @@ class MemorySession(Session):
         with ExitStack() as held:
             sides = 1 if engine.writes_in_place else 2
             self._sets = [engine.hold(memory.state[precision], held) for _ in range(sides)]
+            self._bytes = sides * sum(engine.held_bytes(tensor) for tensor in memory.state[precision])
             self._trunks = _bind_sides(engine, bundle, graphs.trunk, threads, held, self._sets, None)
             self._bound = {
                 name: _bind_sides(
@@ -140,7 +141,7 @@ class MemorySession(Session):
 
     def describe(self) -> dict[str, Any]:
         found = describe_graph(self._trunk, self._threads) | {"precision": self._precision}
-        return found | {"memory_mb": round(len(self._sets) * self._memory.nbytes(self._precision) / 1e6, 1)}
+        return found | {"memory_mb": round(self._bytes / 1e6, 1)}
 
     def close(self) -> None:
         self._bound.clear()

@@ -1,10 +1,13 @@
 """OpenVINO on the CPU, on the bundle's own ONNX files. State between trunk and tail stays in arrays that both use.
 
 `OpenVino("f32")` computes what the graph says. `OpenVino("bf16")` lets OpenVINO do in bfloat16 what is not INT8: the
-attention products above all, which cost most once the linears are INT8. It needs a CPU with AVX-512 bf16 or AMX.
+attention products above all, which cost most once the linears are INT8. It needs a CPU with AVX-512 bf16 or AMX. There the keys
+and values that a frame leaves for the next are kept in bfloat16 too, which is what such a graph computes them in: in FP32 they
+would be turned into bfloat16 and back, whole, in every frame.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -21,6 +24,8 @@ from edgeprune.runtime.engines.openvino_argmax import reduce_argmax
 
 NAME = "openvino"
 DEVICE = "CPU"
+BFLOAT16 = np.dtype(np.uint16)  # NumPy has no bfloat16: an array of these holds the bits
+CACHES = ("keys", "values")  # how those tensors of a state are called that a graph attends to
 
 
 def load_openvino() -> Any:
@@ -80,18 +85,29 @@ class OpenVino(Engine):
         state: Mapping[str, Any] | None = None,
         written: Mapping[str, Any] | None = None,
     ) -> "OpenVinoBound":
-        compiled = self.compile(path, threads)
+        halves = {name for name, array in {**(state or {}), **(written or {})}.items() if array.dtype == BFLOAT16}
+        compiled = self.compile(path, threads, halves)
         with saying_memory(f"{self.name} can't open {path}"):
             return OpenVinoBound(self.name, compiled, state, written)
 
     def hold(self, tensors: Sequence[StateTensor], held: ExitStack) -> Mapping[str, Any]:
         with saying_memory(f"{self.name} can't hold what a frame leaves for the next"):
-            arrays = {tensor.name: np.zeros(tensor.shape, tensor.type) for tensor in tensors}
+            arrays = {tensor.name: np.zeros(tensor.shape, self._held_as(tensor)) for tensor in tensors}
         held.callback(arrays.clear)
         return arrays
 
-    def compile(self, path: Path, threads: int) -> Any:
+    def held_bytes(self, tensor: StateTensor) -> int:
+        return math.prod(tensor.shape) * self._held_as(tensor).itemsize
+
+    def _held_as(self, tensor: StateTensor) -> np.dtype[Any]:
+        """What an array of it has elements of."""
+        return BFLOAT16 if self.hint == "bf16" and tensor.name.startswith(CACHES) else np.dtype(tensor.type)
+
+    def compile(self, path: Path, threads: int, halves: Collection[str] = ()) -> Any:
         """A compiled model.
+
+        Args:
+            halves: inputs and outputs that are given in bfloat16, whatever the file says.
 
         Raises:
             InputError: the library is missing, it can't read the file, or this CPU has no such precision.
@@ -108,6 +124,7 @@ class OpenVino(Engine):
             model = core.read_model(str(path))
             if self.hint == "f32":
                 reduce_argmax(model)
+            model = _given_in_bf16(model, halves)
             return core.compile_model(model, DEVICE, settings)
         except Exception as error:  # its own exceptions share no base but this one
             reason = " ".join(str(error).split())
@@ -118,6 +135,19 @@ class OpenVino(Engine):
             ) from error
 
 
+def _given_in_bf16(model: Any, names: Collection[str]) -> Any:
+    """The model with inputs and outputs of these names in bfloat16; its own conversions take them up."""
+    library, ports = load_openvino(), (*model.inputs, *model.outputs)
+    if not any(port.get_names() & set(names) for port in ports):
+        return model
+    steps = library.preprocess.PrePostProcessor(model)
+    for at, each in ((steps.input, model.inputs), (steps.output, model.outputs)):
+        for number, port in enumerate(each):
+            if port.get_names() & set(names):
+                at(number).tensor().set_element_type(library.Type.bf16)
+    return steps.build()
+
+
 class OpenVinoBound:
     """A graph whose tensors are arrays of ours, set once on an inference request."""
 
@@ -126,7 +156,6 @@ class OpenVinoBound:
     ):
         self._name, self._compiled = name, compiled
         self._request = compiled.create_infer_request()
-        tensor = load_openvino().Tensor
         self.outputs: dict[str, Array] = {}
         self._given: dict[str, Array] = {}
         for port in (*compiled.inputs, *compiled.outputs):
@@ -142,14 +171,24 @@ class OpenVinoBound:
                 self._given[name] = array = np.empty(tuple(port.shape), port.element_type.to_dtype())
             else:
                 array = choose(state, name, "input of a tail:")
-            # its optimizer may drop a Reshape before an output, but not the order of its elements
-            self._request.set_tensor(port, tensor(array.reshape(port.shape), shared_memory=True))
+            self._tie(port, array)
         for port in compiled.outputs:
             kept = next((written[name] for name in port.get_names() if name in written), None) if written else None
             array = np.zeros(port.shape, port.element_type.to_dtype()) if kept is None else kept
-            self._request.set_tensor(port, tensor(array.reshape(port.shape), shared_memory=True))
+            self._tie(port, array)
             if kept is None:
                 self.outputs |= dict.fromkeys(port.get_names(), array)
+
+    def _tie(self, port: Any, array: Array) -> None:
+        """Has the request read or write an array of ours."""
+        library = load_openvino()
+        # its optimizer may drop a Reshape before an output, but not the order of its elements
+        shaped = array.reshape(port.shape)
+        if array.dtype == BFLOAT16:
+            tensor = library.Tensor(shaped, port.shape, library.Type.bf16)
+        else:
+            tensor = library.Tensor(shaped, shared_memory=True)
+        self._request.set_tensor(port, tensor)
 
     def again(self, state: Mapping[str, Array], written: Mapping[str, Array]) -> "OpenVinoBound":
         return OpenVinoBound(self._name, self._compiled, state, written)
