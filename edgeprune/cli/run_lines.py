@@ -4,6 +4,7 @@ import click
 
 from edgeprune.runtime.budget.kept import RATE_FRAMES, BudgetFigures
 from edgeprune.runtime.figures import EnergyPerFrame
+from edgeprune.runtime.remembered_tokens import MemoryFigures
 from edgeprune.runtime.renewal import Renewals
 from edgeprune.runtime.summary import RunFigures, WholeRun
 from edgeprune.runtime.thing_counts import ThingFigures
@@ -35,6 +36,7 @@ def show_held(run: WholeRun) -> None:
     figures = run.figures
     buckets = ", ".join(f"{name} x{count}" for name, count in figures.buckets.items())
     click.echo(f"tokens   {number(figures.tokens_mean)} a frame over all blocks; buckets {buckets}")
+    show_memory(figures.memory, figures.frames)
     show_things(figures.things)
     if run.budget:
         show_budget(run.budget, figures.newest or figures.frames)
@@ -52,6 +54,16 @@ def show_energy(energy: EnergyPerFrame) -> None:
         if mj is None
         else f"energy   {mj:.1f} mJ a frame{above}{idle} ({energy.status})"
     )
+
+
+def show_memory(memory: MemoryFigures | None, frames: int) -> None:
+    """What was computed and what carried, where frames remembered."""
+    if memory:
+        of = "" if memory.frames == frames else f"; in {memory.frames} of {frames} frames"
+        click.echo(
+            f"memory   {number(memory.computed)} tokens of the grid computed a frame, {number(memory.refreshed)} of them in "
+            f"their turn, {number(memory.carried)} carried{of}"
+        )
 
 
 def show_things(things: dict[str, ThingFigures] | None) -> None:

@@ -95,6 +95,7 @@ class Recorded:
             loop_ms=loop_ms,
             things=result.counts(),
             live=self.capture.source.live,
+            **(facts.remembered._asdict() if facts.remembered else {}),
         )
 
     def end(self, failure: RunError | None, failed: bool) -> RunError | None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgeprune.runtime.remembered_tokens import MemorySums, RememberedTokens
 from edgeprune.runtime.thing_counts import ThingCounts
 
 STAGES = ("fit", "trunk", "choose", "tail", "overlay", "encode")
@@ -57,6 +58,8 @@ class Row:
             nobody measured it.
         things: how many of each class there are, by its name, those of which there is one; None of a task that counts none.
         live: whether the source is: one that is not is read ahead, and its frames have no age. None where nobody said so.
+        computed, carried, refreshed: where the frames before are remembered, the tokens of the grid that were computed, those
+            that were not, and of the first those whose turn it was; None of a frame by itself.
     """
 
     index: int
@@ -83,6 +86,16 @@ class Row:
     loop_ms: float | None = None
     things: Mapping[str, int] | None = None
     live: bool | None = None
+    computed: int | None = None
+    carried: int | None = None
+    refreshed: int | None = None
+
+    @property
+    def remembered(self) -> RememberedTokens | None:
+        """The last three together."""
+        if self.computed is None or self.carried is None or self.refreshed is None:
+            return None
+        return RememberedTokens(self.computed, self.carried, self.refreshed)
 
     def after_encoding(self, milliseconds: float) -> "Row":
         """The row with so much more of `encode_ms`."""
@@ -104,13 +117,13 @@ class Ledger:
         frames, dropped, tokens: of all rows: how many there are, and the sums of two columns.
         offered: frames that the source gave until the last row's, that one included, by its index.
         first_ns, last_ns: from the start of the first to the end of the last; 0 without one.
-        things: of all rows.
+        things, memory: of all rows.
     """
 
     def __init__(self, most_rows: int = LEDGER_ROWS) -> None:
         self.frames = self.dropped = self.tokens = self.offered = 0
         self.first_ns = self.last_ns = 0
-        self.things = ThingCounts()
+        self.things, self.memory = ThingCounts(), MemorySums()
         self._bucket_frames: Counter[str] = Counter()
         self._rows = np.empty(most_rows, HELD)
         self._rows.fill(0)  # takes the pages now
@@ -142,6 +155,8 @@ class Ledger:
         self.tokens += row.tokens
         self._bucket_frames[row.bucket] += 1
         self.things.add(row.things)
+        if row.remembered:
+            self.memory.add(row.remembered)
 
     def _column(self, name: str) -> npt.NDArray[Any]:
         """Of the rows that are held, the oldest first."""

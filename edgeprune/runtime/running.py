@@ -112,6 +112,7 @@ class Running:
             trunk_ms=milliseconds(begun_ns, trunk_ns),
             choose_ms=milliseconds(trunk_ns, chosen_ns),
             tail_ms=milliseconds(chosen_ns, end_ns),
+            remembered=self.session.remembered,
             token_map=TokenMap(self._first, scores_S, bucket) if self._first and scores_S is not None else None,
         )
         return self._task.result(facts, outputs)

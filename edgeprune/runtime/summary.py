@@ -8,6 +8,7 @@ import numpy as np
 from edgeprune.base.statistics import Percentiles, percentiles
 from edgeprune.runtime.budget.kept import BudgetFigures
 from edgeprune.runtime.figures import EnergyPerFrame, Overhead
+from edgeprune.runtime.remembered_tokens import MemoryFigures
 from edgeprune.runtime.renewal import Renewals
 from edgeprune.runtime.row import STAGES, Ledger
 from edgeprune.runtime.thing_counts import ThingFigures
@@ -30,6 +31,7 @@ class RunFigures:
         tokens_mean: tokens per frame, summed over the blocks.
         buckets: how many frames each had.
         things: of each class of which there was one, by its name; None where the task counts none.
+        memory: of the frames that remembered; None without.
     """
 
     frames: int
@@ -43,6 +45,7 @@ class RunFigures:
     tokens_mean: float | None
     buckets: dict[str, int]
     things: dict[str, ThingFigures] | None = None
+    memory: MemoryFigures | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ def summarise_run(rows: Ledger) -> RunFigures:
         tokens_mean=rows.tokens / rows.frames if rows.frames else None,
         buckets=rows.buckets(),
         things=rows.things.figures(),
+        memory=rows.memory.figures(),
     )
 
 

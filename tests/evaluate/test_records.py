@@ -1,5 +1,6 @@
 """Records of runs, read back: their figures, how they compare, and their picture."""
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -294,9 +295,11 @@ def test_things_are_those_that_the_run_printed(tmp_path: Path, suffix: str) -> N
 )
 def test_counts_that_are_none_are_damage(tmp_path: Path, cell: str) -> None:
     path = write(tmp_path / "rows.csv", [row(0, things={"car": 1}), row(1, name="NAME")])
-    lines = path.read_text().splitlines()
-    quoted = cell.replace('"', '""')
-    path.write_text("\n".join([*lines[:2], f'{lines[2]}"{quoted}"']) + "\n")
+    with path.open(newline="") as file:
+        header, *cells = csv.reader(file)
+    cells[1][header.index("things")] = cell
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *cells])
     found = read_record(path)
     assert len(found) == 1 and len(found.notes) == 1
     content = json.loads(json.dumps({**read(write(tmp_path / "rows.jsonl", [row(1)]))[0], "things": cell}))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import edgeprune
 from edgeprune.base.errors import InputError, RunError
@@ -36,6 +37,7 @@ from edgeprune.runtime.several.opening import open_several
 from tests import models
 from tests.export.conftest import small
 from tests.runtime.engines.jetson import ENGINE, Jetson, graphs, thor
+from tests.runtime.rows import ledger_of, read
 from tests.shared import made_once
 
 __all__ = ["thor"]
@@ -320,6 +322,57 @@ def test_which_tokens_are_computed_can_be_seen(remembers: Bundle) -> None:
     assert computed[2] is not None and computed[2][2, 2] == 1  # where the patch of this frame is
 
 
+@pytest.fixture
+def typed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """What a line prints."""
+
+    def run(*words: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["edgeprune", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_record_says_what_was_computed_and_what_was_carried(
+    remembers: Bundle, tmp_path: Path, suffix: str, typed: Callable[..., str]
+) -> None:
+    still_HW3, other_HW3 = models.frames(2)
+    shown, rows, bare = tmp_path / "frames", tmp_path / f"rows{suffix}", tmp_path / f"bare{suffix}"
+    shown.mkdir()
+    for number, frame_HW3 in enumerate([still_HW3, still_HW3, still_HW3, other_HW3]):
+        Image.fromarray(frame_HW3).save(shown / f"{number}.png")
+    line = ("run", "--bundle", remembers.folder, "--camera", shown)
+    summary, cells = json.loads(typed(*line, "--record", rows, "--json")), read(rows)
+    given = [tuple(int(row[name]) for name in ("computed", "carried", "refreshed")) for row in cells]
+    assert [computed + carried for computed, carried, _ in given] == [TOKENS] * 4
+    assert [row["bucket"] for row in cells[:3]] == [f"m{TOKENS}", STILL, STILL]
+    assert given[0][0] == TOKENS and given[1] == given[2] == (0, TOKENS, 0) and given[3][0] > TOKENS // 2
+    assert all(refreshed <= computed for computed, _, refreshed in given)
+    means = dict(zip(("computed", "carried", "refreshed"), np.mean(given, axis=0), strict=True))
+    assert summary["memory"] == {"frames": 4, **means}
+    found = ledger_of(cells).memory.figures()
+    assert found is not None and vars(found) == summary["memory"]
+    assert f"memory   {TOKENS / 3:.1f} tokens of the grid computed a frame" in typed(*line, "--frames", 3)
+    assert json.loads(typed(*line, "--chooser", "in-frame", "--json", "--record", bare))["memory"] is None
+    assert {row["carried"] for row in read(bare)} <= {"", None}
+
+
+def test_turns_that_were_taken_are_counted(session: MemorySession) -> None:
+    frame_HW3, _ = models.frames(2)
+    refreshed = 0
+    for _ in range(REFRESH):
+        wanted = session.start(frame_HW3)
+        session.finish("m16" if wanted else STILL)
+        found = session.remembered
+        assert found is not None and found.computed + found.carried == TOKENS and found.refreshed <= found.computed
+        refreshed += found.refreshed
+    assert TOKENS - 16 <= refreshed <= TOKENS
+
+
 def test_where_its_graphs_could_not_be_compiled_memory_is_left_out(
     remembers: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -366,14 +419,8 @@ def test_cameras_that_share_an_engine_have_no_memory(remembers: Bundle, caplog: 
     assert "cameras that share graphs have no memory between frames" in caplog.text
 
 
-def test_inspect_shows_it(
-    remembers: Bundle, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["edgeprune", "inspect", str(remembers.folder)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    shown = capsys.readouterr().out
-    assert not ended.value.code
+def test_inspect_shows_it(remembers: Bundle, typed: Callable[..., str]) -> None:
+    shown = typed("inspect", remembers.folder)
     assert "remembers the frames before (a set of 0.1 MB, each token anew in 128 frames)" in shown
     assert re.search(r"m8 +int8 +24 ", shown)
 

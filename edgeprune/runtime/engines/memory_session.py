@@ -17,6 +17,7 @@ from edgeprune.bundle.memory import DUE, NEW, STILL, phases
 from edgeprune.runtime.changed import Changed, count_changed
 from edgeprune.runtime.engines.bound import FRAME, Array, Bound, Outputs, UInt8, trunk_scores
 from edgeprune.runtime.engines.session import WARM_UP_RUNS, Session, describe_graph, grey_frame, read_answer
+from edgeprune.runtime.remembered_tokens import RememberedTokens
 
 if TYPE_CHECKING:
     from edgeprune.runtime.engines.engine import Engine
@@ -78,6 +79,7 @@ class MemorySession(Session):
         """Forgets the frames before: the next one is computed whole."""
         self._first = self._pending = 0
         self.found = Changed(0, 0)
+        self.remembered = None
         self._answer: Mapping[str, Array] | None = None
 
     @property
@@ -118,6 +120,7 @@ class MemorySession(Session):
         """
         bucket = self.bucket_of(bucket)
         if bucket == STILL:
+            self.remembered = RememberedTokens(0, self._tokens, 0)
             return self._copy()
         tail = choose(self._bound, bucket, "bucket")[self._side]
         if len(self._sets) == 1:
@@ -125,7 +128,7 @@ class MemorySession(Session):
         tail.run({})
         self._answer = read_answer(tail)
         self._side = (self._side + 1) % len(self._sets)
-        self._serve(self._counts[bucket])
+        self.remembered = self._serve(self._counts[bucket])
         return self._copy()
 
     def _copy(self) -> Outputs:
@@ -133,11 +136,13 @@ class MemorySession(Session):
         assert self._answer is not None
         return {name: array.copy() for name, array in self._answer.items()}
 
-    def _serve(self, count: int) -> None:
+    def _serve(self, computed: int) -> RememberedTokens:
         """So many tokens are computed, those whose turn it was first."""
-        while self._pending and count >= self._phases[self._first]:
-            count -= int(self._phases[self._first])
+        refreshed = 0
+        while self._pending and computed >= refreshed + self._phases[self._first]:
+            refreshed += int(self._phases[self._first])
             self._first, self._pending = (self._first + 1) % self._memory.refresh, self._pending - 1
+        return RememberedTokens(computed, self._tokens - computed, refreshed)
 
     def describe(self) -> dict[str, Any]:
         found = describe_graph(self._trunk, self._threads) | {"precision": self._precision}

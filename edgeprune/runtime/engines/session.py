@@ -13,6 +13,7 @@ import numpy as np
 from edgeprune.base.errors import InputError, choose
 from edgeprune.bundle import Bundle
 from edgeprune.runtime.engines.bound import COUNT, FRAME, Array, Bound, Outputs, UInt8, answers, scores_of
+from edgeprune.runtime.remembered_tokens import RememberedTokens
 
 # a graph's file, threads, and the outputs of the graph whose state it reads -> the graph, opened
 Bind = Callable[[Path, int, Mapping[str, Any] | None], Bound]
@@ -25,7 +26,12 @@ class Session:
     read the tensors of the trunk where they lie.
 
     A bundle of the dense policy has one bucket whose graph runs in `start()`; `finish()` hands its outputs out.
+
+    Attributes:
+        remembered: what became of the tokens of the last frame; None of frames by themselves.
     """
+
+    remembered: RememberedTokens | None = None
 
     def __init__(self, bind: Bind, bundle: Bundle, precision: str, buckets: Sequence[str] | None, threads: int):
         graphs = bundle.graphs(precision)

@@ -134,6 +134,7 @@ def _frame(taken: Taken) -> dict[str, Any] | None:
         "bucket": row.bucket,
         "tokens": row.tokens,
         "token_share": round(taken.shown.result.facts.token_share, 4),
+        "remembered": row.remembered and row.remembered._asdict(),
         "confidence": row.confidence,
         "things": row.things and dict(row.things),
     }

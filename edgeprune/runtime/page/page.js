@@ -188,6 +188,7 @@ function update(stats) {
   show("damaged", stats.damaged.toLocaleString("en"));
   show("share", stats.frame ? percent(stats.frame.token_share) : "–");
   show("bucket", stats.frame ? stats.frame.bucket : "–");
+  remembered(stats.frame && stats.frame.remembered);
   show("energy", stats.energy || "–");
   chart("latency", points, (each) => each.p50_ms, (each) => each.p95_ms, "ms",
     `Latency of the last minute: median ${number(past.latency_ms.p50)} ms, 95th percentile ${number(past.latency_ms.p95)} ms`);
@@ -270,6 +271,12 @@ function legend(classes) {
     share.textContent = counted && each.count ? `${each.count} (${percent(each.pixel_share, 1)})` : counted ? "0" : percent(each.pixel_share, 1);
     items[index].className = (counted ? each.count : each.pixel_share) ? "" : "none";
   });
+}
+
+// Where the frames before are remembered: what of this one was computed.
+function remembered(tokens) {
+  at("remembered").hidden = !tokens;
+  if (tokens) show("remembered", `${tokens.computed} tokens computed, ${tokens.refreshed} of them in their turn, ${tokens.carried} carried`);
 }
 
 function buckets(stats) {

@@ -11,6 +11,7 @@ from typing import Any
 from edgeprune.runtime.cameras.source import Frame
 from edgeprune.runtime.engines.engine import UInt8
 from edgeprune.runtime.first_decision import TokenMap
+from edgeprune.runtime.remembered_tokens import RememberedTokens
 from edgeprune.runtime.row import milliseconds
 from edgeprune.runtime.tasks.things import Thing
 
@@ -28,6 +29,7 @@ class FrameFacts:
         fps: frames per second since the first.
         start_ns, end_ns: frame in hand, labels in hand, by the monotonic clock.
         fit_ms, trunk_ms, choose_ms, tail_ms: the stages from start to end.
+        remembered: where the frames before are remembered, what became of the grid's tokens.
         token_map: what the first decision made of the tokens, where somebody asked for it (`Stream.map_tokens`).
     """
 
@@ -43,6 +45,7 @@ class FrameFacts:
     trunk_ms: float
     choose_ms: float
     tail_ms: float
+    remembered: RememberedTokens | None = None
     token_map: TokenMap | None = None
 
 

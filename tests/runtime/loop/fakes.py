@@ -76,7 +76,7 @@ class Steps:
 
     def __init__(self, session: Session, before: Callable[[int], object] = lambda index: None):
         self._session, self._before = session, before
-        self.bucket_of, self.reset = session.bucket_of, session.reset
+        self.bucket_of, self.reset, self.remembered = session.bucket_of, session.reset, None
         self.begun = self.done = 0
 
     def start(self, frame_HW3: np.ndarray) -> int:

@@ -31,7 +31,7 @@ end_on_signals()
 bundle = open_bundle(Path({bundle!r}))
 session = ENGINES["onnxruntime"].open(bundle, "fp32", threads=1)
 class Slow:
-    count, bucket_of, reset = 0, session.bucket_of, session.reset
+    count, bucket_of, reset, remembered = 0, session.bucket_of, session.reset, None
     def start(self, frame_HW3):
         self.count += 1
         if self.count == 6:  # native code for minutes

@@ -37,6 +37,8 @@ LOOKS_S, TRIAL = 0.02, 8
 class Watched:
     """A session that knows whether it was closed; it fails at a frame, or takes its time."""
 
+    remembered = None
+
     def __init__(self, session: Session, fails_at: int | None = None, takes_s: float = 0.0):
         self._session, self._fails_at, self._takes_s = session, fails_at, takes_s
         self.frames, self.closed = 0, False

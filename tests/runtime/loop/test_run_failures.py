@@ -233,7 +233,7 @@ print(json.dumps([summary.to_json(), str(failure)]))
 
 @pytest.mark.parametrize(("key", "name"), [("record", "rows.csv"), ("record", "rows.jsonl"), ("out", "overlay.mp4")])
 def test_a_full_disk_while_recording(bundle: Bundle, tmp_path: Path, key: str, name: str) -> None:
-    path, limit = tmp_path / name, 24_000  # bytes that a file may have: writing on fails as on a full disk
+    path, limit = tmp_path / name, 28_000  # bytes that a file may have: writing on fails as on a full disk
     root = str(Path(bundles.__file__).parents[1])
     script = FULL_DISK.format(root=root, bundle=str(bundle.folder), limit=limit, key=key, path=str(path))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=600)

@@ -31,7 +31,7 @@ class Watched:
 
     def __init__(self, session: Session):
         self.start, self.finish, self.describe = session.start, session.finish, session.describe
-        self.bucket_of, self.reset = session.bucket_of, session.reset
+        self.bucket_of, self.reset, self.remembered = session.bucket_of, session.reset, None
         self.closed = 0
 
     def close(self) -> None:

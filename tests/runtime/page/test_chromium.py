@@ -119,6 +119,20 @@ def test_tokens_are_shown_at_the_press_of_a_key(serve: Serve, tab: Browser) -> N
     assert not tab.said, tab.said
 
 
+def test_tokens_that_are_carried_are_told_where_there_are_some(serve: Serve, tab: Browser) -> None:
+    served = serve()
+    served.publish(0)
+    tab.open(f"http://localhost:{served.port}/")
+    line = "document.getElementById('remembered')"
+    tab.until(f"document.getElementById('state')?.textContent === 'live' && {line}.hidden")
+    served.publish(1, computed=24, carried=744, refreshed=6)
+    words = "24 tokens computed, 6 of them in their turn, 744 carried"
+    tab.until(f"!{line}.hidden && {line}.textContent === '{words}'")
+    served.publish(2)
+    tab.until(f"{line}.hidden")
+    assert not tab.said, tab.said
+
+
 def test_one_viewer_too_many_waits_for_a_place(serve: Serve, tab: Browser) -> None:
     served = serve()
     served.publish(1)

@@ -71,6 +71,16 @@ def test_tokens_where_frames_have_a_map_of_them(serve: Serve, monkeypatch: pytes
     assert served.ask("/stats").json["token_map"] == {"left": 2, "of": 6, "merges": False}
 
 
+def test_what_was_computed_where_frames_before_are_remembered(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeprune.runtime.page.figures.FRESH_S", 0.0)
+    served = serve()
+    served.publish(0)
+    assert served.ask("/stats").json["frame"]["remembered"] is None
+    served.publish(1, computed=24, carried=744, refreshed=6)
+    told = served.ask("/stats").json["frame"]["remembered"]
+    assert told == {"computed": 24, "carried": 744, "refreshed": 6}
+
+
 def test_many_who_ask_get_one_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     publisher = Publisher(Scripted(0))
     figures = Figures("", {"": publisher}, Pictures(publisher))
