@@ -87,10 +87,18 @@ class StreamOptions(Strict, frozen=True, strict=True):
 
     def ways(self, bundle: Bundle) -> list[Bundle]:
         """What of a bundle runs, that which begins first: where it has a memory its graphs, and its own, by turns; one of the
-        two where a chooser or a bucket was asked for."""
-        own = {bucket.name for bucket in bundle.manifest.buckets}
-        if bundle.manifest.memory is None or self.chooser or self.bucket in own:
+        two where a chooser or a bucket was asked for.
+
+        Raises:
+            InputError: an unknown bucket, or STILL, in which no frame would ever be computed.
+        """
+        own, memory = {bucket.name: bucket for bucket in bundle.manifest.buckets}, bundle.manifest.memory
+        if memory is None or self.chooser or self.bucket in own:
             return [bundle]
+        if self.bucket:
+            choose(
+                own | {bucket.name: bucket for bucket in memory.buckets if bucket.name != STILL}, self.bucket, "bucket"
+            )
         return [bundle.with_memory()] if self.bucket else [bundle.with_memory(), bundle]
 
     def make_chooser(self, buckets: Sequence[BucketEntry]) -> Chooser:

@@ -17,6 +17,7 @@ from edgeprune.runtime.engines.engine import UInt8
 from edgeprune.runtime.first_decision import FirstDecision, TokenMap
 from edgeprune.runtime.references import refuse_disagreeing
 from edgeprune.runtime.row import milliseconds
+from edgeprune.runtime.scene import CUT, SceneChange
 from edgeprune.runtime.tasks import FrameFacts, Result, open_task
 
 
@@ -47,6 +48,7 @@ class Running:
         chooser: of a frame's bucket.
         governor: of a budget, or None.
         buckets: that can run here, smallest first.
+        scene: of frames that remember, how much changes from one to the next; else None.
         all_tokens: what the dense model processes in a frame, summed over the blocks.
     """
 
@@ -64,6 +66,7 @@ class Running:
         self._fit, self._task = Preprocess.of(bundle.manifest), open_task(bundle.manifest)
         decision = FirstDecision.remembered if bundle.remembers else FirstDecision.of
         self._first, self._map_tokens_until_ns = decision(bundle.manifest), 0
+        self.scene = SceneChange() if bundle.remembers else None
         session.reset()  # of what it was warmed up and measured with
         self._tokens_of = {bucket.name: bucket.token_layers for bucket in bundle.manifest.buckets}
 
@@ -84,6 +87,8 @@ class Running:
         fitted = ahead if ahead and self.fits(ahead) else self.fit(frame)
         start_ns = (ahead or fitted).start_ns
         begun_ns = time.monotonic_ns() if fitted is ahead else fitted.end_ns
+        if self.scene and self.scene.look(fitted.image_HW3) > CUT:
+            self.session.reset()  # whatever bucket it gets, the frame is computed whole
         count = self.session.start(fitted.image_HW3)
         trunk_ns = time.monotonic_ns()
         scores_S = self.session.scores() if start_ns < self._map_tokens_until_ns else None

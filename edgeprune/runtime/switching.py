@@ -17,7 +17,6 @@ from edgeprune.runtime.cameras.source import Frame
 from edgeprune.runtime.choose import asked_for
 from edgeprune.runtime.row import milliseconds
 from edgeprune.runtime.running import Counted, Fitted, Running
-from edgeprune.runtime.scene import CUT, SceneChange
 from edgeprune.runtime.tasks import Result
 
 logger = logging.getLogger(__name__)
@@ -68,7 +67,8 @@ class Switching(Running):
         self.bundle, self.all_tokens = alone.bundle, alone.all_tokens
         self.remembering, self.alone = remembering, alone
         self.switches = 0
-        self._runs, self._scene = remembering, SceneChange()
+        assert remembering.scene  # whichever way runs, it sees every frame
+        self._runs, self.scene = remembering, remembering.scene
         self._moving: deque[bool] = deque(maxlen=RECENT)
         self._stood, self._wait, self._remembered = 0, WAIT, 0
         self._take(remembering)
@@ -84,11 +84,7 @@ class Switching(Running):
     def process(self, frame: Frame, before: Counted, ahead: Fitted | None = None) -> Result:
         """As `Running.process`, by the way that pays."""
         fitted = ahead if ahead and self.alone.fits(ahead) else self.fit(frame)
-        changed = self._scene.look(fitted.image_HW3)
-        if self._runs is self.remembering:
-            if changed > CUT:  # whatever bucket it gets, the frame is computed whole
-                self.session.reset()
-        elif self._stands(changed):
+        if self._runs is self.alone and self._stands(self.scene.look(fitted.image_HW3)):
             self._switch(self.remembering, f"the camera has stood for {self._wait} frames: what changes is computed")
         result = self._runs.process(frame, before, fitted if ahead is None else ahead)
         if self._runs is self.remembering:

@@ -213,6 +213,26 @@ def test_two_streams_do_not_mix(remembers: Bundle, session: MemorySession) -> No
     assert np.array_equal(ours, alone)
 
 
+@pytest.mark.parametrize("options", [{}, {"bucket": "m8"}, {"budget": "1000ms"}])
+def test_after_a_cut_a_frame_is_computed_whole(remembers: Bundle, options: dict[str, str]) -> None:
+    first_HW3 = models.frames(1)[0]
+    other_HW3 = 255 - first_HW3
+    with edgeprune.open(remembers.folder, **options) as opened:
+        buckets = [opened.segment(frame_HW3).facts.bucket for frame_HW3 in (first_HW3, first_HW3, other_HW3, other_HW3)]
+        shown_HW = opened.segment(other_HW3).labels
+    assert buckets[0] == buckets[2] == f"m{TOKENS}" and f"m{TOKENS}" not in (buckets[1], buckets[3])
+    with edgeprune.open(remembers.folder, **options) as opened:
+        assert np.array_equal(opened.segment(other_HW3).labels, shown_HW)
+
+
+def test_a_bucket_that_is_none_is_refused_with_all_that_are(remembers: Bundle) -> None:
+    own = [bucket.name for bucket in remembers.manifest.buckets]
+    with pytest.raises(InputError, match=rf"unknown bucket 'm9'.*{', '.join([*own, 'm8', 'm16'])}"):
+        edgeprune.open(remembers.folder, bucket="m9")
+    with pytest.raises(InputError, match="unknown bucket 'still'"):  # every frame would be answered as the first
+        edgeprune.open(remembers.folder, bucket=STILL)
+
+
 def test_a_run_takes_the_memory_unless_told(remembers: Bundle) -> None:
     frame_HW3 = models.frames(1)[0]
     with edgeprune.open(remembers.folder) as opened:

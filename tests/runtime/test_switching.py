@@ -10,6 +10,7 @@ import pytest
 
 from edgeprune.runtime.cameras.source import Frame
 from edgeprune.runtime.running import Counted, Fitted, Running
+from edgeprune.runtime.scene import SceneChange
 from edgeprune.runtime.switching import LONGEST_WAIT, MOST_MOVING, PROVEN, WAIT, Switching
 
 TOKENS = 9216
@@ -34,6 +35,7 @@ class FakeRunning:
 
     def __init__(self, name: str) -> None:
         self.name, self.session, self.tokens = name, FakeSession(), 0
+        self.scene = SceneChange()
 
     def fits(self, ahead: object) -> bool:
         return True
@@ -42,6 +44,8 @@ class FakeRunning:
         return Fitted(frame.image_HW3, cast(Any, None), 1, 2)
 
     def process(self, frame: Frame, before: Counted, ahead: Fitted) -> Any:
+        if self.name == "memory":
+            self.scene.look(frame.image_HW3)
         return SimpleNamespace(by=self.name, facts=SimpleNamespace(tokens=self.tokens))
 
 
@@ -99,11 +103,3 @@ def test_who_was_right_for_long_waits_as_at_first() -> None:
     run.frames(2 * WAIT + PROVEN, 0.06, moves=False)
     run.frames(20, 1.0, moves=True)
     assert run.frames(WAIT + 1, 0.06, moves=False)[-2:] == ["alone", "memory"]
-
-
-def test_a_cut_forgets() -> None:
-    run = Run()
-    run.frames(5, 0.06, moves=False)
-    before = run.memory.session.resets
-    run.frames(1, 1.0, moves=True)
-    assert run.memory.session.resets == before + 1
