@@ -25,7 +25,7 @@ from edgeprune.evaluate.accuracy import AccuracyRow, figures_of
 from edgeprune.evaluate.graphs import ALL_GRAPHS, AUTO, GraphSelection, precision_of
 from edgeprune.evaluate.tasks import METRICS
 from edgeprune.evaluate.timing import Entry, time_entries
-from edgeprune.evaluate.worker import Job
+from edgeprune.evaluate.worker import REMEMBERED, Job
 from edgeprune.runtime.meters import Meter
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,8 @@ class BenchRow:
     """What one graph takes. None where unknown.
 
     Attributes:
-        graph: `dense`, `baseline`, `stem+head`, `trunk+tail`, `single` (a family without a trunk) or `trunk`.
+        graph: `dense`, `baseline`, `stem+head`, `trunk+tail`, `single` (a family without a trunk), `trunk`, or `remembered`:
+            trunk and tail of frames that remember those before.
         bucket: of a bucket its name; `dense`, `auto`, or a baseline's file name without its extension.
         latency_ms: of a frame, over all rounds.
         speedup_vs_dense_fp32: the median over the rounds.
@@ -100,7 +101,8 @@ def bench(
     samples: Samples | None = None,
     frames: int = FRAMES,
 ) -> BenchResult:
-    """Times dense FP32, every bucket in every precision, `auto`, and the trunk alone, over the same frames.
+    """Times dense FP32, every bucket in every precision, `auto`, the trunk alone, and every bucket of its memory, over the same
+    frames.
 
     Args:
         bundle: from `open_bundle`.
@@ -182,6 +184,10 @@ def list_entries(bundle: Bundle, job: Job, graphs: GraphSelection = ALL_GRAPHS) 
         if gated:
             entries.append(entry(graph, AUTO, kind="auto", precision=precision))
             entries.append(entry("trunk", None, kind="trunk", precision=precision))
+    if manifest.memory:
+        for precision in (each for each in manifest.memory.graphs if each in (graphs.precisions or [each])):
+            for bucket in manifest.memory.buckets:
+                entries.append(entry(REMEMBERED, bucket.name, kind=REMEMBERED, precision=precision, bucket=bucket.name))
     return entries
 
 

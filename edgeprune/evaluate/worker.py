@@ -29,6 +29,7 @@ from edgeprune.bundle import Bundle, Manifest
 from edgeprune.runtime.choose import in_frame
 from edgeprune.runtime.engines import ENGINES
 
+REMEMBERED = "remembered"
 # frame -> the bucket that was run, or None
 Timed = Callable[[np.ndarray], "str | None"]
 
@@ -38,7 +39,7 @@ class Job:
     """What a worker opens.
 
     Attributes:
-        kind: `bucket`, `auto`, `trunk`, or `graph` (a single graph).
+        kind: `bucket`, `auto`, `trunk`, REMEMBERED (a bucket of the bundle's memory), or `graph` (a single graph).
         engine: a key of ENGINES.
         threads: of the engine.
         frames: an .npy file of uint8 (F, H, W, 3).
@@ -46,7 +47,7 @@ class Job:
         manifest: the file of its manifest, as the process that asks for times sees it. That one has verified it, or is
             building it, or runs it as its device chose to.
         precision: likewise.
-        bucket: for `bucket`.
+        bucket: for `bucket` and REMEMBERED.
         graph: path of a single graph.
     """
 
@@ -79,12 +80,17 @@ def open_job(job: Job) -> tuple[Timed, dict[str, Any]]:
 
         return whole, graph.describe()
     bundle = Bundle(Path(job.bundle), Manifest.model_validate_json(Path(job.manifest).read_bytes()))
+    if job.kind == REMEMBERED:
+        bundle = bundle.with_memory()
     able, lines = engine.able(bundle, job.precision) if job.kind == "auto" else ([], [])
     for line in lines:
         print(line, file=sys.stderr)
     smallest = next(iter(bundle.graphs(job.precision).tails), bundle.manifest.buckets[0].name)
-    buckets = {"bucket": [job.bucket], "auto": able, "trunk": [smallest]}[job.kind]
+    buckets = {"bucket": [job.bucket], "auto": able, "trunk": [smallest], REMEMBERED: [job.bucket]}[job.kind]
     session = engine.open(bundle, job.precision, buckets, job.threads)
+    if job.kind == REMEMBERED:  # there is a frame to remember
+        session.start(np.zeros((bundle.manifest.height, bundle.manifest.width, 3), np.uint8))
+        session.finish(job.bucket)
     chooser = in_frame([bucket for bucket in bundle.manifest.buckets if bucket.name in buckets])
 
     def fixed(frame_HW3: np.ndarray) -> str:
@@ -100,7 +106,7 @@ def open_job(job: Job) -> tuple[Timed, dict[str, Any]]:
     def trunk(frame_HW3: np.ndarray) -> None:
         session.start(frame_HW3)
 
-    timed: dict[str, Timed] = {"bucket": fixed, "auto": auto, "trunk": trunk}
+    timed: dict[str, Timed] = {"bucket": fixed, "auto": auto, "trunk": trunk, REMEMBERED: fixed}
     return timed[job.kind], session.describe()
 
 

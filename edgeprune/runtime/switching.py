@@ -68,7 +68,7 @@ class Switching(Running):
         self.remembering, self.alone = remembering, alone
         self.switches = 0
         assert remembering.scene  # whichever way runs, it sees every frame
-        self._runs, self.scene = remembering, remembering.scene
+        self._runs, self._scene = remembering, remembering.scene
         self._moving: deque[bool] = deque(maxlen=RECENT)
         self._stood, self._wait, self._remembered = 0, WAIT, 0
         self._take(remembering)
@@ -84,7 +84,7 @@ class Switching(Running):
     def process(self, frame: Frame, before: Counted, ahead: Fitted | None = None) -> Result:
         """As `Running.process`, by the way that pays."""
         fitted = ahead if ahead and self.alone.fits(ahead) else self.fit(frame)
-        if self._runs is self.alone and self._stands(self.scene.look(fitted.image_HW3)):
+        if self._runs is self.alone and self._stands(self._scene.look(fitted.image_HW3)):
             self._switch(self.remembering, f"the camera has stood for {self._wait} frames: what changes is computed")
         result = self._runs.process(frame, before, fitted if ahead is None else ahead)
         if self._runs is self.remembering:

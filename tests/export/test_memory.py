@@ -21,6 +21,8 @@ from edgeprune.bundle import MANIFEST, Bundle, open_bundle
 from edgeprune.bundle.memory import STILL
 from edgeprune.bundle.runtime_spec import Parity
 from edgeprune.cli import main
+from edgeprune.evaluate.bench import bench
+from edgeprune.evaluate.graphs import GraphSelection
 from edgeprune.export.build import build
 from edgeprune.export.inputs import BuildInputs
 from edgeprune.export.memory import REFRESH, plan_memory
@@ -31,6 +33,7 @@ from edgeprune.runtime.choose import make_chooser
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.engines.memory_session import MemorySession
 from edgeprune.runtime.engines.onnxruntime import OnnxRuntime
+from edgeprune.runtime.meters import open_meter
 from edgeprune.runtime.opening import StreamOptions
 from edgeprune.runtime.running import Running
 from edgeprune.runtime.several.opening import open_several
@@ -379,6 +382,13 @@ def test_a_record_says_what_was_computed_and_what_was_carried(
     assert f"memory   {TOKENS / 3:.1f} tokens of the grid computed a frame" in typed(*line, "--frames", 3)
     assert json.loads(typed(*line, "--chooser", "in-frame", "--json", "--record", bare))["memory"] is None
     assert {row["carried"] for row in read(bare)} <= {"", None}
+
+
+def test_bench_times_the_buckets_of_the_memory_too(remembers: Bundle) -> None:
+    timed = bench(remembers, 1, open_meter("none"), GraphSelection(precisions=["int8"], threads=1), frames=3)
+    rows = {row.bucket: row for row in timed.rows if row.graph == "remembered"}
+    assert list(rows) == [STILL, "m8", "m16", f"m{TOKENS}"]
+    assert all(row.precision == "int8" and row.buckets == {name: 3} for name, row in rows.items())
 
 
 def test_turns_that_were_taken_are_counted(session: MemorySession) -> None:
