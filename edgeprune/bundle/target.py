@@ -10,7 +10,9 @@ from pydantic import Field
 from edgeprune.base.errors import InputError
 from edgeprune.base.reading import NAME, Strict, find, parse, read_extended, shipped
 from edgeprune.bundle.precisions import PrecisionName
-from edgeprune.bundle.runtime_spec import RuntimeSpec
+from edgeprune.bundle.runtime_spec import Parity, RuntimeSpec
+
+SEMANTIC = "semantic"  # the task that answers with labels
 
 
 class BucketFamily(Strict, frozen=True):
@@ -36,12 +38,20 @@ class Target(RuntimeSpec, frozen=True):
     # how graphs are written: QGemm of ONNX Runtime takes the bias as INT32; TensorRT refuses to dequantize INT32 and wants
     # a float Add, and casts to UINT8 from float alone
     dialect: Literal["onnxruntime", "tensorrt"]
+    # `parity` is of labels; these bounds of things: the mask of a small one is of a dozen pixels, of which INT8 turns one more
+    # than a tenth, and of two places that say nearly the same either may be looked at
+    parity_of_things: Parity = Parity(fp32=0.999, int8=0.9, fp16=0.95)
     buckets: BucketFamily = BucketFamily()
     lint: list[str]
 
-    def runtime(self) -> RuntimeSpec:
-        """What of it a manifest holds."""
-        return RuntimeSpec.model_validate(self.model_dump(include=set(RuntimeSpec.model_fields)))
+    def runtime(self, task: str = SEMANTIC) -> RuntimeSpec:
+        """What of it a manifest of that task holds."""
+        content = self.model_dump(include=set(RuntimeSpec.model_fields))
+        return RuntimeSpec.model_validate(content | {"parity": self.held_to(task).model_dump()})
+
+    def held_to(self, task: str) -> Parity:
+        """What graphs of that task are held to."""
+        return self.parity if task == SEMANTIC else self.parity_of_things
 
     def sha256(self) -> str:
         """Tells whether a bundle was built for this target, as it stands."""

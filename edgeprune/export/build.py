@@ -30,7 +30,7 @@ from edgeprune.bundle import (
 )
 from edgeprune.bundle.memory import StateTensor
 from edgeprune.bundle.references import FRAMES
-from edgeprune.bundle.target import Target
+from edgeprune.bundle.target import SEMANTIC, Target
 from edgeprune.export.fp16 import to_fp16
 from edgeprune.export.fp16_range import convert_to_fp16
 from edgeprune.export.graphs import GraphFamily, export_dense, export_family
@@ -91,7 +91,7 @@ def build(target: Target, inputs: BuildInputs, precisions: Sequence[str], out: P
             about = f"; about {took_s:.0f} s with what follows, as {precision} took"
             log.note(f"{precision}: {count} graphs, {len(found.parity)} parity rows, {took_s:.0f} s")
             check_lint(target, found.findings)
-            check_parity(target, found.parity)  # before minutes of the next precision
+            check_parity(target, found.parity, spec.card.model.task)  # before minutes of the next precision
         memory = build_memory(spec, planned, folder, log) if planned else None
         logger.info("dense-fp32 and stem-head: exporting 2 graphs")
         singles = build_singles(spec, folder)
@@ -204,7 +204,7 @@ def build_memory(spec: BuildSpec, planned: MemorySpec, folder: Path, log: BuildL
         state[precision] = state_of(family)
         rounded = family.changed(round_fp16)
         rows = measure_memory_parity(planned, reference, precision, rounded, spec.frames_FHW3, target.threads)
-        check_parity(target, rows)
+        check_parity(target, rows, spec.card.model.task)
         parity += rows
         log.note(f"memory, {precision}: {len(planned.buckets)} graphs, {time.monotonic() - begin:.0f} s")
     return MemoryEntry(
@@ -242,17 +242,18 @@ def check_lint(target: Target, findings: Sequence[str]) -> None:
         raise RunError(f"graph lint for {target.name}: {findings[0]}{more}; no bundle was written")
 
 
-def check_parity(target: Target, parity: Sequence[ParityRow]) -> None:
+def check_parity(target: Target, parity: Sequence[ParityRow], task: str = SEMANTIC) -> None:
     """Raises RunError where a bucket does not answer as PyTorch does."""
+    bounds = "parity" if task == SEMANTIC else "parity_of_things"
     for row in parity:
-        key, least = target.parity.key(row.precision), target.parity.least(row.precision)
+        key, least = target.parity.key(row.precision), target.held_to(task).least(row.precision)
         share = 0.0 if row.excluded == 1 else row.label_agreement  # nothing was sure, as in a network that gives NaN
         if not share >= least:
             raise RunError(
                 f"parity of bucket {row.bucket} in {row.precision}: {share:.2%} equal labels, at least "
                 f"{least:.2%} expected (largest logit error {row.max_abs:.3g}); no bundle was written. Where a short training "
                 "left many pixels undecided train longer, take --precision fp32, or a target of your own that extends "
-                f"{target.name} with `parity: {{{key}: {floor(100 * share) / 100:g}}}`"
+                f"{target.name} with `{bounds}: {{{key}: {floor(100 * share) / 100:g}}}`"
             )
 
 
@@ -265,7 +266,7 @@ def write_references(spec: BuildSpec, graphs: dict[str, GraphSet], folder: Path)
 
 def take_fastest_engine(bundle: Bundle, target: Target, log: BuildLog) -> Bundle:
     """The bundle for the fastest of the target's candidates on this machine."""
-    engine, rows = choose_engine(bundle, target.candidates, target.parity.int8)
+    engine, rows = choose_engine(bundle, target.candidates, bundle.manifest.target.parity.int8)
     log.note(f"engine: {engine}")
     return bundle.seen_with(target=bundle.manifest.target.model_copy(update={"engine": engine}), engine_choice=rows)
 

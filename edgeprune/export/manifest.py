@@ -42,7 +42,7 @@ def describe_bundle(
         name=card.name,
         task=model.spec.task,
         outputs=list(model.head.outputs),
-        target=spec.target.runtime(),
+        target=spec.target.runtime(spec.card.model.task),
         height=model.spec.height,
         width=model.spec.width,
         preprocess=model.spec.preprocess,

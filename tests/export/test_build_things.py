@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 import edgeprune
-from edgeprune.base.errors import InputError
+from edgeprune.base.errors import InputError, RunError
 from edgeprune.bundle import Bundle, open_bundle, read_references
 from edgeprune.bundle.references import reference_name
+from edgeprune.bundle.target import load_target
 from edgeprune.data.selection import CalibrationFrames
-from edgeprune.export.build import build
+from edgeprune.export.build import build, check_parity
 from edgeprune.export.inputs import BuildInputs, find_inputs
 from edgeprune.export.spec import describe_build
 from edgeprune.model.checkpoint import save
@@ -54,6 +55,21 @@ def test_the_bundle_says_what_it_answers(things: Bundle) -> None:
     for row in manifest.parity:
         assert row.label_agreement == 1 and row.max_abs < 0.01 and row.excluded == 0
         assert (row.selection_agreement is None) == (row.bucket == "full")
+
+
+def test_things_are_held_to_bounds_of_their_own(things: Bundle, tmp_path: Path) -> None:
+    target = small("onnx-cpu", 3)
+    assert things.manifest.target.parity == target.parity_of_things != target.parity
+    row = things.manifest.parity[0].model_copy(update={"precision": "int8", "label_agreement": 0.95})
+    check_parity(target, [row], "instance")
+    with pytest.raises(RunError, match="95.00% equal labels, at least 99.00% expected"):
+        check_parity(target, [row], "semantic")
+    with pytest.raises(RunError, match=r"with `(parity_of_things: \{int8: 0.89\})`$") as refused:
+        check_parity(target, [row.model_copy(update={"label_agreement": 0.899})], "instance")
+    written = "parity_of_things: {int8: 0.89}"
+    assert written in str(refused.value)
+    (tmp_path / "mine.yaml").write_text(f"name: mine\nextends: onnx-cpu\n{written}\n")
+    assert load_target(str(tmp_path / "mine.yaml")).held_to("instance").int8 == 0.89
 
 
 def test_references_hold_what_was_found_and_are_small(things: Bundle) -> None:
