@@ -4,10 +4,8 @@ import logging
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
@@ -25,16 +23,12 @@ from edgeprune.cli.show import show_json
 from edgeprune.cli.verb import verb
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.region import Region
-from edgeprune.pruning.token_pictures import Selection, draw_heat, draw_selection, outline_of, outlined
+from edgeprune.pruning.token_pictures import Selection, draw_heat, draw_selection, outlined
 from edgeprune.quantize.calib import read_calib
 from edgeprune.runtime.cameras import Frame, camera_files, open_source
 from edgeprune.runtime.engines.engine import UInt8
 from edgeprune.runtime.sinks.encode import VideoWriter
 from edgeprune.runtime.sinks.film import FilmTimes
-from edgeprune.runtime.tasks import find_task
-from edgeprune.runtime.tasks.outlines import draw_things
-from edgeprune.runtime.tasks.overlay import Overlay
-from edgeprune.runtime.tasks.things import Thing
 
 logger = logging.getLogger(__name__)
 
@@ -136,38 +130,20 @@ class Painter:
         self._thresholds = model_thresholds(self._model, found) if found else None
         self._model.restrict(Region.of(found.region) if found else None)
         self._fit = Preprocess.of(self._model.spec)
-        self._overlay = Overlay(self._card.names, self._card.palette)
         self.depth = self._model.spec.depth
 
     def look(self, frame: Frame) -> Drawn:
         """The decisions on a frame."""
-        from edgeprune.pruning.one_frame import label_map_of, predict, selection_of
+        from edgeprune.pruning.found_picture import draw_found
+        from edgeprune.pruning.one_frame import predict, selection_of
 
         image_HW3 = self._fit.fit(frame.image_HW3)
-        height, width = image_HW3.shape[:2]
         prediction = predict(self._model, image_HW3, self._thresholds)
         selection = selection_of(self._model, prediction.masked)
         share = selection.token_share(self.depth)
         about = f"{self._card.name}, {self._card.policy.name}: {share:.0%} of the tokens"
-        things = self._things(prediction.raw, height, width)
-        if things is None:
-            label_hw = label_map_of(self._model, prediction.raw)
-            label_HW = label_hw.repeat(height // label_hw.shape[0], 0).repeat(width // label_hw.shape[1], 1)
-            return Drawn(image_HW3, self._overlay.draw(image_HW3, label_HW, about), selection, share)
-        layout = self._overlay.layout(height, width)
-        layer = partial(draw_things, things=things, palette=self._card.palette, layout=layout)
-        outline_HW = outline_of((thing.mask_HW for thing in things), (height, width))
-        return Drawn(image_HW3, self._overlay.draw_over(image_HW3, about, [layer]), selection, share, outline_HW)
-
-    def _things(self, raw: Any, height: int, width: int) -> tuple[Thing, ...] | None:
-        """What the model found in a frame of its input's size; None: its task finds no things."""
-        from edgeprune.pruning.one_frame import outputs_of
-
-        head, inside = self._model.head, self._model.inside
-        stride = head.label_stride
-        inside_hw = None if inside is None else inside.region.pixels(height // stride, width // stride)
-        task = find_task(self._card.model.task)
-        return task.find_things(outputs_of(head, raw), self._card.names, self._fit, (height, width), inside_hw)
+        found = draw_found(self._model, self._card, image_HW3, prediction.raw, about)
+        return Drawn(image_HW3, found.picture_HW3, selection, share, found.outline_HW)
 
 
 def draw_picture(out: Path, painter: Painter, frame: Frame) -> float:
