@@ -29,7 +29,7 @@ from edgeprune.base.table import render_table, write_csv
 from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.data.nearest import resize_nearest
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.lab.through_time.__main__ import COLUMNS, DENSE, IGNORED, REPEATED, Frames, Labels, WayRow, score
+from edgeprune.lab.through_time.scores import COLUMNS, DENSE, IGNORED, REPEATED, Judged, Labels, WayRow, score
 from edgeprune.runtime.cameras import Frame, open_source
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.opening import open as open_stream
@@ -68,9 +68,9 @@ class Way:
         self.tokens.append(tokens)
 
 
-def ask(bundle: Bundle, given: Sequence[Frame], engine: str, threads: int) -> tuple[Frames, dict[str, Way]]:
+def ask(bundle: Bundle, given: Sequence[Frame], engine: str, threads: int) -> tuple[Judged, dict[str, Way]]:
     """Every frame through every way."""
-    fit, ways, frames = Preprocess.of(bundle.manifest), {DENSE: Way(), ALONE: Way(), REMEMBERED: Way()}, Frames()
+    fit, ways, frames = Preprocess.of(bundle.manifest), {DENSE: Way(), ALONE: Way(), REMEMBERED: Way()}, Judged()
     size = (bundle.manifest.height, bundle.manifest.width)
     with ExitStack() as held:
         dense = held.enter_context(closing(ENGINES[engine].open_graph(bundle.path(bundle.manifest.dense), threads)))
@@ -99,7 +99,7 @@ def enlarged(labels_hw: np.ndarray, size: tuple[int, int]) -> Labels:
     return resize_nearest(labels_hw, *size).astype(np.int64)
 
 
-def compare(frames: Frames, ways: dict[str, Way]) -> list[TimedRow]:
+def compare(frames: Judged, ways: dict[str, Way]) -> list[TimedRow]:
     """A row of each way, of all frames after the first."""
     dense_ms = fmean(ways[DENSE].ms[1:])
     every = max(2, round(fmean(ways[ALONE].ms[1:]) / fmean(ways[REMEMBERED].ms[1:])))

@@ -10,7 +10,7 @@ from edgeprune.base.errors import InputError
 from edgeprune.bundle import Bundle
 from edgeprune.lab import remembered
 from edgeprune.lab.remembered import ALONE, DENSE, REMEMBERED, Way, compare
-from edgeprune.lab.through_time.__main__ import Frames
+from edgeprune.lab.through_time.scores import Judged
 from tests.export.conftest import cpu, inputs
 from tests.export.test_memory import pays, remembers
 
@@ -32,7 +32,7 @@ def test_all_ways_on_a_street(remembers: Bundle, tmp_path: Path) -> None:
 
 def test_labels_are_repeated_as_seldom_as_takes_the_same_time() -> None:
     labels = [[[number]] for number in range(6)]
-    frames = Frames(dense=[remembered.np.array(each) for each in labels])
+    frames = Judged(dense=[remembered.np.array(each) for each in labels])
     ways = {DENSE: Way(frames.dense, [40.0] * 6, [1.0] * 6), ALONE: Way(list(frames.dense), [30.0] * 6, [0.5] * 6)}
     ways[REMEMBERED] = Way([frames.dense[0]] * 6, [99.0, *[10.0] * 5], [0.1] * 6)
     dense, alone, kept, repeated = compare(frames, ways)

@@ -21,11 +21,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from statistics import fmean
 
 import click
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -33,67 +31,27 @@ from edgeprune.base.exit_code import run_click
 from edgeprune.base.table import render_table, write_csv
 from edgeprune.data.nearest import resize_nearest
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.data.samples import UInt8
-from edgeprune.evaluate.confusion import ConfusionMatrix
-from edgeprune.evaluate.video import VideoConsistency
 from edgeprune.lab.through_time.carriers import CARRIERS
+from edgeprune.lab.through_time.scores import COLUMNS, DENSE, IGNORED, REPEATED, Judged, Labels, WayRow, score
 from edgeprune.model.segmenter import Segmenter, as_image
 from edgeprune.model.weight_files import find_weights
 from edgeprune.quantize.loading import load
 from edgeprune.runtime.cameras import Frame, open_source
 
 TYPED = "python -m edgeprune.lab.through_time"
-REPEATED, DENSE = "labels repeated", "dense, frame by frame"
-WINDOW = 8  # frames of video consistency
-IGNORED = 255
-Labels = npt.NDArray[np.int64]
-COLUMNS = {
-    "share": ("of the tokens", ".0%"),
-    "way": ("way", ""),
-    "equal": ("equal", ".2%"),
-    "least": ("least", ".2%"),
-    "changed": ("where it changed", ".1%"),
-    "miou": ("mIoU", ".4f"),
-    "steady": ("VC8", ".2%"),
-    "right": ("and right", ".2%"),
-}
 
 
 @dataclass
-class WayRow:
-    """One way at one share of the tokens; shares of equal labels, 0 to 1.
-
-    Attributes:
-        equal, least: over the frames, of the worst one.
-        changed: over all pixels whose dense label is another than in the frame before; None where no label changed.
-        miou, steady, right: by the clip's labels; None without, `steady` and `right` (see `Consistency`) of a short clip too.
-    """
-
-    share: float
-    way: str
-    equal: float = 0.0
-    least: float = 1.0
-    changed: float | None = None
-    miou: float | None = None
-    steady: float | None = None
-    right: float | None = None
-
-
-@dataclass
-class Frames:
-    """What every way sees of each frame, and what the dense network makes of it.
+class Frames(Judged):
+    """With what every way sees of each frame.
 
     Attributes:
         tokens: embedded, (N, D) each.
         skips: of the stem.
-        dense: what the network labels (h, w).
-        true: the clip's own labels at that size; empty where it has none.
     """
 
     tokens: list[Tensor] = field(default_factory=list)
     skips: list[list[Tensor]] = field(default_factory=list)
-    dense: list[Labels] = field(default_factory=list)
-    true: list[UInt8] = field(default_factory=list)
 
 
 def see(model: Segmenter, given: Sequence[Frame]) -> Frames:
@@ -120,34 +78,6 @@ def label(model: Segmenter, features_ND: Tensor, skips: list[Tensor]) -> Labels:
     """(h, w) of what the last block gives all tokens."""
     raw = model.finish(model.norm(features_ND)[None], model.grid, skips)
     return np.asarray(model.label_map(raw).numpy())
-
-
-def score(share: float, way: str, frames: Frames, answers: Sequence[Labels]) -> WayRow:
-    """Of all frames after the first."""
-    row, changed, equal_there = WayRow(share, way), 0, 0
-    equal = []
-    for before, dense, answer in zip(frames.dense, frames.dense[1:], answers[1:], strict=False):
-        same = answer == dense
-        equal.append(float(same.mean()))
-        changed += int((before != dense).sum())
-        equal_there += int(same[before != dense].sum())
-    row.equal, row.least = fmean(equal), min(equal)
-    row.changed = equal_there / changed if changed else None
-    if frames.true:
-        by_label(row, frames, answers)
-    return row
-
-
-def by_label(row: WayRow, frames: Frames, answers: Sequence[Labels]) -> None:
-    """What the clip's labels say, of all frames."""
-    largest = max(int(each[each != IGNORED].max(initial=0)) for each in frames.true)
-    classes = 1 + max(largest, *(int(each.max()) for each in answers))
-    matrix, consistency = ConfusionMatrix(classes, IGNORED), VideoConsistency(WINDOW, IGNORED)
-    for answer, true in zip(answers, frames.true, strict=True):
-        matrix.update(answer, true)
-        consistency.add(answer, true)
-    row.miou = matrix.miou
-    row.steady, row.right = consistency.found.steady, consistency.found.steady_and_right
 
 
 def compare(model: Segmenter, frames: Frames, shares: Sequence[float], note: Callable[[str], None]) -> list[WayRow]:

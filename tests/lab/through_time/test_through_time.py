@@ -6,8 +6,9 @@ import torch
 from click.testing import CliRunner
 
 from edgeprune.data.samples import UInt8
-from edgeprune.lab.through_time.__main__ import DENSE, REPEATED, Frames, compare, main, score, see
+from edgeprune.lab.through_time.__main__ import Frames, compare, main, see
 from edgeprune.lab.through_time.carriers import CARRIERS
+from edgeprune.lab.through_time.scores import DENSE, REPEATED, score
 from edgeprune.model.checkpoint import shape_of
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.spec import ModelSpec, PolicySpec

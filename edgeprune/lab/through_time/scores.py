@@ -1,0 +1,99 @@
+"""How near the labels of a way through a clip are to those of the dense network, and to the clip's own.
+
+Shapes: h w pixels of a label map.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeprune.data.samples import UInt8
+from edgeprune.evaluate.confusion import ConfusionMatrix
+from edgeprune.evaluate.video import VideoConsistency
+
+REPEATED, DENSE = "labels repeated", "dense, frame by frame"
+WINDOW, LONG_WINDOW = 8, 16  # frames of video consistency
+IGNORED = 255
+Labels = npt.NDArray[np.int64]
+COLUMNS = {
+    "share": ("of the tokens", ".0%"),
+    "way": ("way", ""),
+    "equal": ("equal", ".2%"),
+    "least": ("least", ".2%"),
+    "changed": ("where it changed", ".1%"),
+    "miou": ("mIoU", ".4f"),
+    "steady": ("VC8", ".2%"),
+    "right": ("and right", ".2%"),
+    "steady_16": ("VC16", ".2%"),
+    "right_16": ("and right", ".2%"),
+}
+
+
+@dataclass
+class WayRow:
+    """One way at one share of the tokens; shares of equal labels, 0 to 1.
+
+    Attributes:
+        equal, least: over the frames, of the worst one.
+        changed: over all pixels whose dense label is another than in the frame before; None where no label changed.
+        miou, steady, right, steady_16, right_16: by the clip's labels; None without, all but `miou` (see `Consistency`, over
+            WINDOW and LONG_WINDOW frames) of a short clip too.
+    """
+
+    share: float
+    way: str
+    equal: float = 0.0
+    least: float = 1.0
+    changed: float | None = None
+    miou: float | None = None
+    steady: float | None = None
+    right: float | None = None
+    steady_16: float | None = None
+    right_16: float | None = None
+
+
+@dataclass
+class Judged:
+    """What the labels of frames are held to.
+
+    Attributes:
+        dense: what the dense network labels (h, w).
+        true: the clip's own labels at that size; empty where it has none.
+    """
+
+    dense: list[Labels] = field(default_factory=list)
+    true: list[UInt8] = field(default_factory=list)
+
+
+def score(share: float, way: str, frames: Judged, answers: Sequence[Labels]) -> WayRow:
+    """Of all frames after the first."""
+    row, changed, equal_there = WayRow(share, way), 0, 0
+    equal = []
+    for before, dense, answer in zip(frames.dense, frames.dense[1:], answers[1:], strict=False):
+        same = answer == dense
+        equal.append(float(same.mean()))
+        changed += int((before != dense).sum())
+        equal_there += int(same[before != dense].sum())
+    row.equal, row.least = fmean(equal), min(equal)
+    row.changed = equal_there / changed if changed else None
+    if frames.true:
+        by_label(row, frames, answers)
+    return row
+
+
+def by_label(row: WayRow, frames: Judged, answers: Sequence[Labels]) -> None:
+    """What the clip's labels say, of all frames."""
+    largest = max(int(each[each != IGNORED].max(initial=0)) for each in frames.true)
+    classes = 1 + max(largest, *(int(each.max()) for each in answers))
+    matrix = ConfusionMatrix(classes, IGNORED)
+    short, long = (VideoConsistency(window, IGNORED) for window in (WINDOW, LONG_WINDOW))
+    for answer, true in zip(answers, frames.true, strict=True):
+        matrix.update(answer, true)
+        short.add(answer, true)
+        long.add(answer, true)
+    row.miou = matrix.miou
+    row.steady, row.right = short.found.steady, short.found.steady_and_right
+    row.steady_16, row.right_16 = long.found.steady, long.found.steady_and_right
