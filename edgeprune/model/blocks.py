@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 HEAD_SIZE = 64
+FAR_BELOW = -1e4  # a logit under all others: its exponential is 0, and FP16 holds it
 
 
 class Attention(nn.Module):
@@ -69,7 +70,7 @@ class Attention(nn.Module):
         q_HNE, k_HNE, _ = self._heads(x_ND)
         logits_HNN = (q_HNE * HEAD_SIZE**-0.5) @ k_HNE.transpose(-2, -1)
         if keys_N is not None:
-            logits_HNN = logits_HNN.masked_fill(~keys_N[..., None, None, :], -1e4)
+            logits_HNN = logits_HNN.masked_fill(~keys_N[..., None, None, :], FAR_BELOW)
         return self._as_given(logits_HNN.softmax(-1), x_ND)
 
     def keys(self, x_ND: Tensor) -> Tensor:
@@ -94,12 +95,12 @@ def attend(q_HNE: Tensor, k_HNE: Tensor, v_HNE: Tensor, keys_N: Tensor | None, b
         if bias_N is not None:
             logits_HNN = logits_HNN + bias_N[..., None, None, :].to(logits_HNN.dtype)
         if keys_N is not None:
-            logits_HNN = logits_HNN.masked_fill(~keys_N[..., None, None, :], -1e4)
+            logits_HNN = logits_HNN.masked_fill(~keys_N[..., None, None, :], FAR_BELOW)
         return logits_HNN.softmax(-1) @ v_HNE
     mask = None if keys_N is None else keys_N[..., None, None, :]
     if bias_N is not None:
         bias_N = bias_N.to(q_HNE.dtype)
-        mask = bias_N[..., None, None, :] if mask is None else bias_N[..., None, None, :].masked_fill(~mask, -1e4)
+        mask = bias_N[..., None, None, :] if mask is None else bias_N[..., None, None, :].masked_fill(~mask, FAR_BELOW)
     return F.scaled_dot_product_attention(q_HNE, k_HNE, v_HNE, attn_mask=mask)
 
 

@@ -9,7 +9,7 @@ from math import log10, pi
 import torch
 from torch import Tensor, nn
 
-from edgeprune.model.blocks import gelu
+from edgeprune.model.blocks import FAR_BELOW, gelu
 
 WIDTH, HEADS = 128, 2  # of the queries; a head has 64, which every engine fuses
 LONGEST, SHORTEST = 1024.0, 32.0  # periods of positions, in pixels
@@ -51,7 +51,7 @@ class QueryAttention(nn.Module):
         )
         logits_BHQN = (q_BHQE * (WIDTH // HEADS) ** -0.5) @ k_BHNE.transpose(-2, -1)
         if attended_BQN is not None:
-            logits_BHQN = logits_BHQN.masked_fill(~attended_BQN[:, None], -1e4)
+            logits_BHQN = logits_BHQN.masked_fill(~attended_BQN[:, None], FAR_BELOW)
         out_BHQE = logits_BHQN.softmax(-1).to(v_BHNE.dtype) @ v_BHNE
         read_BQC: Tensor = self.proj(out_BHQE.transpose(1, 2).reshape(*lead, queries, width))
         return read_BQC

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from edgeprune.model.blocks import FAR_BELOW
+
 STRIDE = 8  # of places
-FAR_BELOW = -1e4  # a logit under all others, which FP16 holds
 FIRST_PROBABILITY = 0.1  # of a middle before anything is learnt (Lin 2017, "Focal Loss", section 4.1)
 FIRST_SIDE = 32.0  # of a box before anything is learnt, in pixels
 LARGEST = 4.0  # of the logarithm of a side over FIRST_SIDE: 1,747 pixels

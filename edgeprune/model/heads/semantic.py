@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgeprune.model.blocks import FAR_BELOW
 from edgeprune.model.heads.head import Head
 from edgeprune.model.spec import ModelSpec
 
 CHANNELS = {"full": (64, 32), "half": (32, 16)}  # at strides 8 and 4
 MARGIN = 1e-3  # two best logits of a pixel closer than this may swap by rounding alone
-FAR_BELOW = -1e4  # of a logit under another: its exponential is 0, and FP16 holds it
 
 
 def _upsample(x_BCHW: Tensor, size: tuple[int, int] | None = None) -> Tensor:
