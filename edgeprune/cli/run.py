@@ -65,7 +65,9 @@ class RunOptions:
     seconds: float | None = option("--seconds", A_RUN, help="Stop after so long.")
     precision: str | None = option("--precision", click.Choice(GRAPH_SETS), help="Default: the fastest that was built.")
     bucket: str | None = option("--bucket", help="Always this bucket; default: chosen in each frame.")
-    chooser: str | None = option("--chooser", help=f"{' or '.join(CHOOSERS)}; default: {next(iter(CHOOSERS))}.")
+    chooser: str | None = option(
+        "--chooser", help=f"{' or '.join(CHOOSERS)}, without memory; default: {next(iter(CHOOSERS))}."
+    )
     budget: str | None = option(
         "--budget",
         metavar="LIMIT[,LIMIT]",

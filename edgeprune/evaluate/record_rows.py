@@ -190,7 +190,7 @@ def _rows_of(file: Path) -> Iterator[Mapping[str, Any] | None]:
         head = next(lines, None)
         if head is None or head == BROKEN:
             return
-        names = head.rstrip("\n").split(",")
+        names = head.rstrip("\r\n").split(",")
         if NEEDED - set(names):
             missing = ", ".join(sorted(NEEDED - set(names)))
             raise InputError(

@@ -24,6 +24,7 @@ from typing import Any
 import click
 import numpy as np
 
+from edgeprune.base.errors import InputError
 from edgeprune.base.exit_code import run_click
 from edgeprune.base.table import render_table, write_csv
 from edgeprune.bundle import Bundle, open_bundle
@@ -32,10 +33,12 @@ from edgeprune.data.preprocess import Preprocess
 from edgeprune.lab.through_time.scores import COLUMNS, DENSE, IGNORED, REPEATED, Judged, Labels, WayRow, score
 from edgeprune.runtime.cameras import Frame, open_source
 from edgeprune.runtime.engines import ENGINES
+from edgeprune.runtime.engines.memory_session import MemorySession
 from edgeprune.runtime.opening import open as open_stream
 
 TYPED = "python -m edgeprune.lab.remembered"
 ALONE, REMEMBERED = "each frame by itself", "remembered"
+LEAST_FRAMES, LABELS = 3, "labels"
 SHOWN = {name: column for name, column in COLUMNS.items() if name != "share"} | {
     "tokens": ("tokens", ".1%"),
     "mean_ms": ("mean ms", ".1f"),
@@ -79,6 +82,11 @@ def ask(bundle: Bundle, given: Sequence[Frame], engine: str, threads: int) -> tu
             ALONE: held.enter_context(open_stream(bundle.folder, chooser="in-frame", **options)),
             REMEMBERED: held.enter_context(open_stream(bundle.folder, **options)),
         }
+        if not isinstance(streams[REMEMBERED].session, MemorySession):
+            raise InputError(
+                f"{engine} leaves the memory of {bundle.folder} out on this machine: its smallest tail takes as long as a "
+                "frame by itself; name another --engine"
+            )
         for frame in given:
             fitted_HW3 = fit.fit(frame.image_HW3)
             began_s = perf_counter()
@@ -103,6 +111,7 @@ def compare(frames: Judged, ways: dict[str, Way]) -> list[TimedRow]:
     """A row of each way, of all frames after the first."""
     dense_ms = fmean(ways[DENSE].ms[1:])
     every = max(2, round(fmean(ways[ALONE].ms[1:]) / fmean(ways[REMEMBERED].ms[1:])))
+    every = min(every, len(frames.dense) - 1)  # a clip that is so short has one frame more that is labelled
     repeated = Way()
     for at in range(len(frames.dense)):
         at_ms = ways[ALONE].ms[at] if at % every == 0 else 0.0
@@ -116,18 +125,29 @@ def compare(frames: Judged, ways: dict[str, Way]) -> list[TimedRow]:
     return rows
 
 
+def refuse_few(clip: str, given: Sequence[Frame]) -> None:
+    """Raises InputError where nothing comes after the first frame, which every way computes whole."""
+    if len(given) < LEAST_FRAMES:
+        raise InputError(
+            f"{clip} has {len(given)} frames, expected {LEAST_FRAMES} or more; name a clip, or a longer one"
+        )
+
+
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("clip")
 @click.option("--engine", type=click.Choice(list(ENGINES)), help="By default the bundle's.")
-@click.option("--frames", default=150, show_default=True, type=click.IntRange(2, 10**5), help="That follow each other.")
+@click.option("--frames", default=150, show_default=True, type=click.IntRange(LEAST_FRAMES, 10**5), help="In a row.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the rows as CSV.")
 def main(bundle: Path, clip: str, engine: str | None, frames: int, out: Path | None) -> None:
     opened = open_bundle(bundle)
     opened.with_memory()
+    if LABELS not in opened.manifest.outputs:
+        raise InputError(f"{bundle} answers with things, and this study compares labels; name a bundle of areas")
     target = opened.manifest.target
     with closing(open_source(clip)) as source:
         given = list(islice(source, frames))
+    refuse_few(clip, given)
     rows = compare(*ask(opened, given, engine or target.engine, target.threads))
     click.echo(f"{len(given)} frames of {Path(clip).name}, {engine or target.engine}")
     click.echo(render_table(rows, SHOWN))

@@ -315,3 +315,13 @@ def test_a_record_of_more_classes_than_any_run_counts_is_refused(
     path = write(tmp_path / "rows.csv", [row(index, things={f"class{index}": 1}) for index in range(4)])
     with pytest.raises(InputError, match="things of more than 3 classes, as no run counts"):
         read_record(path)
+
+
+def test_line_ends_of_another_system_are_none_of_a_column(tmp_path: Path) -> None:
+    """In a record of before, whose last column is `live`: what was read ahead has no age."""
+    path = write(tmp_path / "rows.csv", [row(index, live=False) for index in range(4)])
+    with path.open(newline="") as file:
+        lines = list(csv.reader(file))
+    last = lines[0].index("live") + 1
+    path.write_text("".join(",".join(cells[:last]) + "\r\n" for cells in lines), newline="")
+    assert not read_record(path).live.any() and figures_of(read_record(path)).age_ms.p50 is None

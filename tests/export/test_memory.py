@@ -449,6 +449,34 @@ def test_cameras_that_share_an_engine_have_no_memory(remembers: Bundle, caplog: 
     assert "cameras that share graphs have no memory between frames" in caplog.text
 
 
+def test_cameras_that_share_graphs_have_none_of_its_buckets(remembers: Bundle) -> None:
+    cameras = {"left": "synthetic://street?seed=1", "right": "synthetic://street?seed=2"}
+    with pytest.raises(InputError, match="unknown bucket 'm8'"):
+        open_several(remembers, cameras, StreamOptions(bucket="m8"))
+
+
+MISFITS: dict[str, Callable[[Any], object]] = {
+    "a trunk that remembers nothing": lambda memory: memory["graphs"]["int8"].update(trunk="graphs/int8-trunk.onnx"),
+    "another shape": lambda memory: memory["state"]["int8"][2].update(shape=[7, 64]),
+    "another type": lambda memory: memory["state"]["int8"][2].update(type="float16"),
+}
+
+
+@pytest.mark.parametrize("engine", CPU_ENGINES)
+@pytest.mark.parametrize("name", MISFITS)
+def test_graphs_that_do_not_fit_the_state_are_refused(
+    remembers: Bundle, tmp_path: Path, name: str, engine: str
+) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(remembers.folder, folder)
+    content = json.loads((folder / MANIFEST).read_text())
+    MISFITS[name](content["memory"])
+    (folder / MANIFEST).write_text(json.dumps(content))
+    with pytest.raises((InputError, RunError), match=r"build (the bundle|it) again|can't run .*memory-int8"):
+        session = ENGINES[engine].open(open_bundle(folder).with_memory(), "int8", threads=1)
+        session.close()
+
+
 def test_inspect_shows_it(remembers: Bundle, typed: Callable[..., str]) -> None:
     shown = typed("inspect", remembers.folder)
     assert "remembers the frames before (a set of 0.1 MB, each token anew in 128 frames)" in shown

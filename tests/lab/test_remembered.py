@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from edgeprune.base.errors import InputError
 from edgeprune.bundle import Bundle
 from edgeprune.lab import remembered
 from edgeprune.lab.remembered import ALONE, DENSE, REMEMBERED, Way, compare
 from edgeprune.lab.through_time.scores import Judged
+from edgeprune.runtime import switching
 from tests.export.conftest import cpu, inputs
 from tests.export.test_memory import pays, remembers
 
@@ -45,3 +47,26 @@ def test_labels_are_repeated_as_seldom_as_takes_the_same_time() -> None:
 def test_a_bundle_without_memory_is_refused(cpu: Bundle) -> None:
     with pytest.raises(InputError, match="was built without memory"):
         CliRunner().invoke(remembered.main, [str(cpu.folder), CLIP], catch_exceptions=False)
+
+
+def test_a_way_that_takes_no_time_is_no_reason_to_fail() -> None:
+    """A still clip is remembered in a moment, and labels would be repeated longer than it lasts."""
+    frames = Judged(dense=[remembered.np.array([[0]])] * 3)
+    ways = {name: Way(list(frames.dense), [40.0] * 3, [1.0] * 3) for name in (DENSE, ALONE)}
+    ways[REMEMBERED] = Way(list(frames.dense), [40.0, 0.1, 0.1], [0.0] * 3)
+    assert compare(frames, ways)[-1].way == "labels repeated, each 2 times"
+
+
+def test_a_clip_of_one_frame_is_refused(remembers: Bundle, tmp_path: Path) -> None:
+    Image.new("RGB", (96, 64)).save(tmp_path / "0.png")
+    with pytest.raises(InputError, match="has 1 frames, expected 3 or more; name a clip"):
+        CliRunner().invoke(remembered.main, [str(remembers.folder), str(tmp_path)], catch_exceptions=False)
+
+
+def test_where_an_engine_leaves_the_memory_out_nothing_is_called_remembered(
+    remembers: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(switching, "_takes_ms", lambda running, bucket: 2.0 if running.bundle.remembers else 1.0)
+    words = [str(remembers.folder), CLIP, "--frames", "3"]
+    with pytest.raises(InputError, match="onnxruntime leaves the memory of .* out on this machine"):
+        CliRunner().invoke(remembered.main, words, catch_exceptions=False)

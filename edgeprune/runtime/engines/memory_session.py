@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeprune.base.errors import choose
+from edgeprune.base.errors import InputError, choose
 from edgeprune.bundle import Bundle
 from edgeprune.bundle.memory import DUE, NEW, STILL, phases
 from edgeprune.runtime.changed import Changed, count_changed
@@ -52,6 +52,8 @@ class MemorySession(Session):
             self._sets = [engine.hold(memory.state[precision], held) for _ in range(sides)]
             self._bytes = sides * sum(engine.held_bytes(tensor) for tensor in memory.state[precision])
             self._trunks = _bind_sides(engine, bundle, graphs.trunk, threads, held, self._sets, None)
+            if DUE not in self._trunks[0].inputs:
+                raise InputError(f"{graphs.trunk} of {bundle.folder} remembers nothing; copy or build the bundle again")
             self._bound = {
                 name: _bind_sides(
                     engine,

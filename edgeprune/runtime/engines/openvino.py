@@ -183,6 +183,12 @@ class OpenVinoBound:
         """Has the request read or write an array of ours."""
         library = load_openvino()
         # its optimizer may drop a Reshape before an output, but not the order of its elements
+        same = array.dtype == BFLOAT16 or array.dtype == port.element_type.to_dtype()
+        if array.size != math.prod(port.shape) or not same:
+            raise InputError(
+                f"{port.get_any_name()} of a graph is {port.element_type.get_type_name()} {tuple(port.shape)}, what the bundle "
+                f"says of it {array.dtype} {array.shape}; build the bundle again"
+            )
         shaped = array.reshape(port.shape)
         if array.dtype == BFLOAT16:
             tensor = library.Tensor(shaped, port.shape, library.Type.bf16)

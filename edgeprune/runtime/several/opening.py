@@ -84,6 +84,8 @@ def open_several(
             raise InputError("no camera is a live one, which could be lost; leave --give-up out")
         of_cameras = {"realtime": False, "loop": False, "decode": None, "give_up": None}
         of_all = of_cameras | {"budget": _budget_of_all(options, len(cameras))}
+        if options.bucket:  # cameras that share graphs have no memory, and none of its buckets
+            bundle.bucket(options.bucket)
         if bundle.manifest.memory and not options.bucket and not options.chooser:
             logger.info("cameras that share graphs have no memory between frames: each frame is computed by itself")
             of_all["chooser"] = next(iter(CHOOSERS))
