@@ -7,12 +7,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from edgeprune.base.errors import InputError
+from edgeprune.base.errors import InputError, choose
 from edgeprune.base.reading import NAME, Strict, find, parse, read_extended, shipped
 from edgeprune.bundle.precisions import PrecisionName
 from edgeprune.bundle.runtime_spec import Parity, RuntimeSpec
 
 SEMANTIC = "semantic"  # the task that answers with labels
+# by the task of a model, the key of a target whose bounds its graphs are held to
+BOUNDS = {SEMANTIC: "parity", "instance": "parity_of_things"}
 
 
 class BucketFamily(Strict, frozen=True):
@@ -50,8 +52,9 @@ class Target(RuntimeSpec, frozen=True):
         return RuntimeSpec.model_validate(content | {"parity": self.held_to(task).model_dump()})
 
     def held_to(self, task: str) -> Parity:
-        """What graphs of that task are held to."""
-        return self.parity if task == SEMANTIC else self.parity_of_things
+        """What graphs of that task are held to. Raises InputError for an unknown one."""
+        bounds: Parity = getattr(self, choose(BOUNDS, task, "task"))
+        return bounds
 
     def sha256(self) -> str:
         """Tells whether a bundle was built for this target, as it stands."""

@@ -30,7 +30,7 @@ from edgeprune.bundle import (
 )
 from edgeprune.bundle.memory import StateTensor
 from edgeprune.bundle.references import FRAMES
-from edgeprune.bundle.target import SEMANTIC, Target
+from edgeprune.bundle.target import BOUNDS, SEMANTIC, Target
 from edgeprune.export.fp16 import to_fp16
 from edgeprune.export.fp16_range import convert_to_fp16
 from edgeprune.export.graphs import GraphFamily, export_dense, export_family
@@ -244,16 +244,16 @@ def check_lint(target: Target, findings: Sequence[str]) -> None:
 
 def check_parity(target: Target, parity: Sequence[ParityRow], task: str = SEMANTIC) -> None:
     """Raises RunError where a bucket does not answer as PyTorch does."""
-    bounds = "parity" if task == SEMANTIC else "parity_of_things"
+    bounds = target.held_to(task)
     for row in parity:
-        key, least = target.parity.key(row.precision), target.held_to(task).least(row.precision)
+        key, least = bounds.key(row.precision), bounds.least(row.precision)
         share = 0.0 if row.excluded == 1 else row.label_agreement  # nothing was sure, as in a network that gives NaN
         if not share >= least:
             raise RunError(
                 f"parity of bucket {row.bucket} in {row.precision}: {share:.2%} equal labels, at least "
                 f"{least:.2%} expected (largest logit error {row.max_abs:.3g}); no bundle was written. Where a short training "
                 "left many pixels undecided train longer, take --precision fp32, or a target of your own that extends "
-                f"{target.name} with `{bounds}: {{{key}: {floor(100 * share) / 100:g}}}`"
+                f"{target.name} with `{BOUNDS[task]}: {{{key}: {floor(100 * share) / 100:g}}}`"
             )
 
 

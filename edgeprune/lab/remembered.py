@@ -28,6 +28,7 @@ from edgeprune.base.errors import InputError
 from edgeprune.base.exit_code import run_click
 from edgeprune.base.table import render_table, write_csv
 from edgeprune.bundle import Bundle, open_bundle
+from edgeprune.bundle.references import LABELS
 from edgeprune.data.nearest import resize_nearest
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.lab.through_time.scores import COLUMNS, DENSE, IGNORED, REPEATED, Judged, Labels, WayRow, score
@@ -38,7 +39,7 @@ from edgeprune.runtime.opening import open as open_stream
 
 TYPED = "python -m edgeprune.lab.remembered"
 ALONE, REMEMBERED = "each frame by itself", "remembered"
-LEAST_FRAMES, LABELS = 3, "labels"
+LEAST_FRAMES = 3
 SHOWN = {name: column for name, column in COLUMNS.items() if name != "share"} | {
     "tokens": ("tokens", ".1%"),
     "mean_ms": ("mean ms", ".1f"),
@@ -90,7 +91,7 @@ def ask(bundle: Bundle, given: Sequence[Frame], engine: str, threads: int) -> tu
         for frame in given:
             fitted_HW3 = fit.fit(frame.image_HW3)
             began_s = perf_counter()
-            labels_hw = dense(fitted_HW3)["labels"]
+            labels_hw = dense(fitted_HW3)[LABELS]
             ways[DENSE].add(enlarged(labels_hw, size), 1000 * (perf_counter() - began_s), 1.0)
             frames.dense.append(ways[DENSE].answers[-1])
             for name, stream in streams.items():

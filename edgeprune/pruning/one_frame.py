@@ -18,19 +18,12 @@ from edgeprune.runtime.engines.engine import Outputs, UInt8
 from edgeprune.runtime.tasks.semantic import NO_CLASS
 
 
-def select_tokens(model: Network, frame_HW3: UInt8, thresholds: Sequence[float] | None) -> tuple[Selection, UInt8]:
-    """The policy's decisions on a frame of the model's input size, and its label map at the label stride, 255
-    outside a region and where there is no thing.
+def predict(model: Network, frame_HW3: UInt8, thresholds: Sequence[float] | None) -> Prediction:
+    """What the training form says of a frame of the model's input size, a batch of one.
 
     Args:
         thresholds: what gates are cut at, as a run does; None: the best tokens at the target ratios stay.
     """
-    prediction = predict(model, frame_HW3, thresholds)
-    return selection_of(model, prediction.masked), label_map_of(model, prediction.raw)
-
-
-def predict(model: Network, frame_HW3: UInt8, thresholds: Sequence[float] | None) -> Prediction:
-    """What the training form says of a frame of the model's input size, a batch of one; `thresholds`: see `select_tokens`."""
     select = None if thresholds is None or not model.policy.gated else select_over(thresholds)
     with torch.no_grad():
         image_13HW = torch.from_numpy(np.array(frame_HW3)).permute(2, 0, 1)[None].float()
@@ -61,7 +54,8 @@ def selection_of(model: Network, masked: Masked) -> Selection:
 
 
 def label_map_of(model: Network, raw: Raw) -> UInt8:
-    """The class of each pixel of the only frame of a batch; see `select_tokens`."""
+    """The class of each pixel of the only frame of a batch, at the label stride; 255 outside a region and where there is no
+    thing."""
     label_HW = model.label_map(raw).to(torch.uint8).numpy()
     if model.inside is not None:
         label_HW = np.where(model.inside.region.pixels(*label_HW.shape), label_HW, NO_CLASS)

@@ -13,7 +13,6 @@ from edgeprune.cli import tokens
 from edgeprune.data.region import Region
 from edgeprune.model.checkpoint import save
 from edgeprune.pruning.methods import POLICIES
-from edgeprune.pruning.one_frame import select_tokens
 from edgeprune.pruning.selection import select_top
 from edgeprune.pruning.token_pictures import OUTLINE_RGB, draw_heat, outlined
 from edgeprune.quantize.loading import load
@@ -23,6 +22,7 @@ from tests.cli.conftest import Type
 from tests.cli.test_bad_input import assert_one_line
 from tests.export import instances
 from tests.runtime.cameras.test_played import write as write_video
+from tests.selected import select_tokens
 
 STREET = "synthetic://street?seed=3&height=64&width=96"
 
@@ -37,7 +37,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("policy", list(POLICIES))
 def test_every_policy_can_be_looked_at(policy: str) -> None:
     model = models.model(models.card(policy))
-    selection, label_hw = select_tokens(model, models.frames(1)[0], None)
+    selection, label_hw = select_tokens(model, models.frames(1)[0])
     assert label_hw.shape == (32, 48)
     assert len(selection.keep_GN) == len(selection.before) == len(model.policy.gated)
     assert selection.blocks_N.min() >= 0 and selection.blocks_N.max() <= model.spec.depth
@@ -52,7 +52,7 @@ def test_every_policy_can_be_looked_at(policy: str) -> None:
 def test_blocks_are_counted_by_the_decisions_before_them() -> None:
     model = models.model()  # gates before blocks 2, 3 and 4
     frame_HW3 = models.frames(1)[0]
-    selection, _ = select_tokens(model, frame_HW3, None)
+    selection, _ = select_tokens(model, frame_HW3)
     keeps = model(models.images(1), select_top(model.policy.schedule.target_counts)).masked.keep_GBN
     assert selection.blocks_N.tolist() == (1 + sum(keep_BN[0] for keep_BN in keeps)).int().tolist()
     assert selection.before == [2, 3, 4]
@@ -62,7 +62,7 @@ def test_blocks_are_counted_by_the_decisions_before_them() -> None:
 def test_outside_a_region_no_block_sees_a_token() -> None:
     model = models.model(models.card("cts-svit"))
     model.restrict(Region((*["......"] * 2, *["######"] * 2)))
-    selection, label_hw = select_tokens(model, models.frames(1)[0], None)
+    selection, label_hw = select_tokens(model, models.frames(1)[0])
     assert (label_hw[:16] == 255).all() and (label_hw[16:] < 11).all()
     for keep_N, groups_N in zip(
         selection.keep_GN, selection.groups_GN if selection.groups_GN is not None else [], strict=True
@@ -77,7 +77,7 @@ def test_outside_a_region_no_block_sees_a_token() -> None:
 
 def test_a_merged_group_is_one_token_of_the_share() -> None:
     model = models.model(models.card("cts-svit"))  # merges before block 1, gates before blocks 3 and 4
-    selection, _ = select_tokens(model, models.frames(1)[0], None)
+    selection, _ = select_tokens(model, models.frames(1)[0])
     merged, third, fourth = (int(keep_N.sum()) for keep_N in selection.keep_GN)
     assert merged < models.N and selection.before == [1, 3, 4]
     assert selection.token_share(4) == pytest.approx((2 * merged + third + fourth) / (4 * models.N))
@@ -105,7 +105,7 @@ def test_calibrated_thresholds_are_used(edgeprune: Type, checkpoint: Path, tmp_p
         said = edgeprune("show", checkpoint, "--camera", STREET, "--skip", skip, "--calib", "c.yaml", "--json")
         shares.add(json.loads(said.out)["token_share"])
     assert len(shares) > 1
-    fixed = {select_tokens(load(checkpoint)[0], frame_HW3, None)[0].blocks_N.sum() for frame_HW3 in models.frames(3)}
+    fixed = {select_tokens(load(checkpoint)[0], frame_HW3)[0].blocks_N.sum() for frame_HW3 in models.frames(3)}
     assert len(fixed) == 1
 
 

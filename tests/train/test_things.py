@@ -16,7 +16,6 @@ from safetensors.torch import load_file
 from edgeprune.data.instances import PER_PLANE
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.model.checkpoint import save
-from edgeprune.pruning.one_frame import select_tokens
 from edgeprune.quantize.loading import load, make_model
 from edgeprune.train import batches
 from edgeprune.train.augment import Augment
@@ -30,6 +29,7 @@ from edgeprune.train.resume import NAME
 from edgeprune.train.tasks.policy_alone import LabelsForPolicy
 from edgeprune.train.trainer import Trainer
 from tests import models
+from tests.selected import select_tokens
 from tests.train import rectangles, shares
 from tests.train.rectangles import Rectangles, Scores
 from tests.train.test_resume import FORK, train_and_wait
@@ -150,7 +150,7 @@ def test_things_are_scored_as_a_graph_gives_them(run: tuple[Recipe, Path, list[S
     assert sample.things is not None and len(sample.things) == 2
     model, _ = load(out / "qat.safetensors")
     assert json.loads((out / "qat.json").read_text())[-1]["mask_ap"] == made[-1].result()["mask_ap"]
-    label_hw = select_tokens(model, sample.image_HW3, None)[1]
+    label_hw = select_tokens(model, sample.image_HW3)[1]
     assert label_hw.shape == (16, 24) and set(np.unique(label_hw)) <= {0, 1, 2, 255}
 
 

@@ -19,13 +19,13 @@ from edgeprune.lab.peers.graphs import PeerGraph, PeerGraphs
 from edgeprune.lab.peers.training import check_peer, check_recipe_of_peer, for_a_peer, train_peer
 from edgeprune.model.network import NETWORKS
 from edgeprune.model.spec import ModelSpec
-from edgeprune.pruning.one_frame import select_tokens
 from edgeprune.quantize.loading import load_network
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.train.recipe import Recipe
 from edgeprune.train.recipe_file import load_recipe
 from tests import models
 from tests.lab.peers import small
+from tests.selected import select_tokens
 from tests.train import rectangles
 
 OUTPUTS = ["classes", "scores", "boxes", "masks"]
@@ -98,7 +98,7 @@ def test_a_peer_learns_things_and_from_an_earlier_phase(tmp_path: Path, monkeypa
     peer, card = load_network(path)
     assert (card.network, card.model.task, card.names) == ("things", "instance", rectangles.NAMES)
     assert isinstance(peer, small.Things) and not peer.training and card.provenance["start"] == "crops"
-    label_hw = select_tokens(peer, rectangles.Rectangles([0], True)[0].image_HW3, None)[1]
+    label_hw = select_tokens(peer, rectangles.Rectangles([0], True)[0].image_HW3)[1]
     assert label_hw.shape == (16, 24) and set(np.unique(label_hw)) <= {0, 1, 2, 255}
 
 
