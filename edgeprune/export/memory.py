@@ -28,7 +28,7 @@ from edgeprune.export.inputs import UInt8
 from edgeprune.model.memory import Remembering, State, embedding_scale, state_names
 from edgeprune.model.segmenter import Segmenter
 
-SHARES = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2)  # of the tokens, that buckets compute
+SHARES = (1 / 32, 1 / 16, 3 / 32, 1 / 8, 3 / 16, 1 / 4, 1 / 2)  # of the tokens, that buckets compute
 REFRESH = 128  # frames in which every token has its turn: six of 768 in each, a quarter of the smallest bucket
 
 

@@ -50,6 +50,7 @@ class Running:
         buckets: that can run here, smallest first.
         scene: of frames that remember, how much changes from one to the next; else None.
         all_tokens: what the dense model processes in a frame, summed over the blocks.
+        tokens, wanted: of the grid, and those that the newest frame asked for, whatever bucket it got.
     """
 
     def __init__(
@@ -62,7 +63,8 @@ class Running:
     ):
         self.buckets = [bucket.name for bucket in bundle.manifest.buckets] if buckets is None else list(buckets)
         self.bundle, self.session, self.chooser, self.governor = bundle, session, chooser, governor
-        self.all_tokens = bundle.manifest.depth * bundle.manifest.tokens
+        self.tokens, self.wanted = bundle.manifest.tokens, 0
+        self.all_tokens = bundle.manifest.depth * self.tokens
         self._fit, self._task = Preprocess.of(bundle.manifest), open_task(bundle.manifest)
         decision = FirstDecision.remembered if bundle.remembers else FirstDecision.of
         self._first, self._map_tokens_until_ns = decision(bundle.manifest), 0
@@ -89,7 +91,7 @@ class Running:
         begun_ns = time.monotonic_ns() if fitted is ahead else fitted.end_ns
         if self.scene and self.scene.look(fitted.image_HW3) > CUT:
             self.session.reset()  # whatever bucket it gets, the frame is computed whole
-        count = self.session.start(fitted.image_HW3)
+        self.wanted = count = self.session.start(fitted.image_HW3)
         trunk_ns = time.monotonic_ns()
         scores_S = self.session.scores() if start_ns < self._map_tokens_until_ns else None
         asked = bucket = self.chooser(count)

@@ -21,7 +21,9 @@ from edgeprune.runtime.tasks import Result
 
 logger = logging.getLogger(__name__)
 
-MOVING = 0.25  # of the tokens: a frame that computes more would have been cheaper by itself
+MOVING = (
+    0.25  # of the tokens: a frame that computes more, or would if a budget let it, would have been cheaper by itself
+)
 RECENT, MOST_MOVING = 10, 7  # frames that are looked at, and how many of them end a way that remembers
 STANDS = 0.1  # of the pixels: a camera of which fewer change stands
 WAIT, LONGEST_WAIT = 10, 320  # frames in which it has to, doubled each time that it was a mistake
@@ -100,7 +102,9 @@ class Switching(Running):
         self._remembered += 1
         if self._remembered == PROVEN:
             self._wait = WAIT
-        self._moving.append(result.facts.tokens > MOVING * self.all_tokens)
+        # a budget may compute fewer than changed, and a frame after a cut all of them
+        computed, wanted = result.facts.tokens / self.all_tokens, self.remembering.wanted / self.remembering.tokens
+        self._moving.append(max(computed, wanted) > MOVING)
         if sum(self._moving) >= MOST_MOVING:
             if self._remembered < PROVEN:
                 self._wait = min(2 * self._wait, LONGEST_WAIT)

@@ -32,9 +32,10 @@ class FakeRunning:
     buckets: Sequence[str] = ()
     bundle = None
     all_tokens = TOKENS
+    tokens = TOKENS // 12
 
     def __init__(self, name: str) -> None:
-        self.name, self.session, self.tokens = name, FakeSession(), 0
+        self.name, self.session, self.computed, self.wanted = name, FakeSession(), 0, 0
         self.scene = SceneChange()
 
     def fits(self, ahead: object) -> bool:
@@ -46,7 +47,7 @@ class FakeRunning:
     def process(self, frame: Frame, before: Counted, ahead: Fitted) -> Any:
         if self.name == "memory":
             self.scene.look(frame.image_HW3)
-        return SimpleNamespace(by=self.name, facts=SimpleNamespace(tokens=self.tokens))
+        return SimpleNamespace(by=self.name, facts=SimpleNamespace(tokens=self.computed))
 
 
 class Run:
@@ -57,8 +58,10 @@ class Run:
         self.switching = Switching(cast(Running, self.memory), cast(Running, self.alone))
         self._number = 0
 
-    def frames(self, count: int, share: float, moves: bool) -> list[str]:
-        self.memory.tokens = round(share * TOKENS)
+    def frames(self, count: int, share: float, moves: bool, held: float = 1.0) -> list[str]:
+        """`held`: the share of the tokens that a budget lets a frame compute."""
+        self.memory.wanted = round(share * self.memory.tokens)
+        self.memory.computed = round(min(share, held) * TOKENS)
         found = []
         for _ in range(count):
             self._number += 1
@@ -76,6 +79,10 @@ class Run:
 def test_a_camera_that_stands_is_remembered() -> None:
     run = Run()
     assert set(run.frames(200, 0.06, moves=False)) == {"memory"} and run.switching.switches == 0
+
+
+def test_a_camera_that_moves_is_not_remembered_where_a_budget_holds_the_tokens_down() -> None:
+    assert Run().frames(30, 1.0, moves=True, held=0.06)[-1] == "alone"
 
 
 def test_a_camera_that_moves_is_not_and_comes_back(caplog: pytest.LogCaptureFixture) -> None:
