@@ -47,6 +47,12 @@ BUCKET_COLUMNS = {
     "latency_ms.p99": ("p99", ".2f"),
     "watts": ("W", ".2f"),
 }
+MEMORY_COLUMNS = {
+    "memory.frames": ("frames that remember", ",d"),
+    "memory.computed": ("tokens computed", ",.1f"),
+    "memory.refreshed": ("of them in their turn", ",.1f"),
+    "memory.carried": ("carried", ",.1f"),
+}
 THING_COLUMNS = {
     "class": ("class", ""),
     "mean": ("a frame", ".2f"),
@@ -131,6 +137,9 @@ def show_records(figures: Sequence[RecordFigures]) -> None:
     if things:
         click.echo()
         show_table(things, {**RECORD, **THING_COLUMNS})
+    if remembered := [each for each in figures if each.memory]:
+        click.echo()
+        show_table(remembered, {**RECORD, **MEMORY_COLUMNS})
     if len(figures) > 1:
         click.echo(f"\nagainst {figures[0].record}:")
         show_table(ratios(figures), {**RECORD, **RATIO_COLUMNS})

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from edgeprune.base.statistics import Percentiles, percentiles
 from edgeprune.evaluate.record_rows import RunRecord
 from edgeprune.runtime.page.publisher import SILENT_FRAMES, SILENT_S
+from edgeprune.runtime.remembered_tokens import MemoryFigures
 from edgeprune.runtime.thing_counts import ThingFigures
 
 
@@ -56,6 +57,7 @@ class RecordFigures:
         buckets: of each.
         notes: what was left out of the record.
         things: of each class, by its name; None where no row counts any.
+        memory: of the frames that remembered those before; None where none did.
     """
 
     record: str
@@ -76,6 +78,7 @@ class RecordFigures:
     buckets: tuple[BucketFigures, ...]
     notes: tuple[str, ...]
     things: Mapping[str, ThingFigures] | None = None
+    memory: MemoryFigures | None = None
 
 
 def figures_of(record: RunRecord) -> RecordFigures:
@@ -106,6 +109,7 @@ def figures_of(record: RunRecord) -> RecordFigures:
         buckets=tuple(_bucket(record, place) for place in by_tokens(record)),
         notes=tuple(record.notes),
         things=record.things,
+        memory=record.memory,
     )
 
 

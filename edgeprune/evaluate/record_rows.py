@@ -19,6 +19,7 @@ import numpy.typing as npt
 from edgeprune.base.errors import InputError
 from edgeprune.base.inputs import open_regular
 from edgeprune.runtime.meters.written import MOST_W
+from edgeprune.runtime.remembered_tokens import MemoryFigures, MemorySums, RememberedTokens
 from edgeprune.runtime.row import Row
 from edgeprune.runtime.sinks.record import FORMATS, ROWS
 from edgeprune.runtime.thing_counts import ThingCounts, ThingFigures
@@ -33,6 +34,7 @@ MOST_MS = 1e12  # thirty years: more than a run lasts, and sums of them are stil
 MOST = {"wait_ms": MOST_MS, "latency_ms": MOST_MS, "watts": 1e6, "celsius": 1e4}
 LIVE = {"True": True, "False": False, "None": True, "": True}  # by the text of a cell; records of before have none
 WORDS = ("asked", "bucket")
+MOST_TOKENS = 1 << 31  # of a grid
 MOST_THINGS = 1 << 20  # of a class in a frame: more than it has pixels to tell apart
 MOST_CLASSES = 10_000  # in all: a folder may have runs of many bundles
 NEEDED = {each.name for each in fields(Row) if each.default is MISSING} & {*WHOLE, *REAL, *WORDS}
@@ -52,6 +54,7 @@ class RunRecord:
         notes: what was left out, a line each.
         live: whether each row's source was, which has an age; true of rows that do not say so.
         things: of each class, as the summary of a run has them; None where no row counts any.
+        memory: of the rows whose frame remembered those before; None where there is none.
     """
 
     path: Path
@@ -65,6 +68,7 @@ class RunRecord:
     notes: Sequence[str]
     live: npt.NDArray[np.bool_]
     things: Mapping[str, ThingFigures] | None = None
+    memory: MemoryFigures | None = None
 
     def __len__(self) -> int:
         return len(self.bucket)
@@ -118,6 +122,7 @@ def read_record(path: Path) -> RunRecord:
         columns.notes,
         np.array(columns.live, np.bool_),
         columns.things.figures(),
+        columns.memory.figures(),
     )
 
 
@@ -137,7 +142,7 @@ class _Columns:
         self.names: dict[str, int] = {}
         self.begins: list[int] = []
         self.notes: list[str] = []
-        self.things = ThingCounts()
+        self.things, self.memory = ThingCounts(), MemorySums()
 
     def read(self, file: Path) -> None:
         """Appends the rows of a file; what is damaged at its end is left out."""
@@ -178,6 +183,8 @@ class _Columns:
         self.bucket.append(self.names.setdefault(row["bucket"], len(self.names)))
         self.live.append(row["live"])
         self.things.add(row["things"])
+        if row["remembered"] is not None:
+            self.memory.add(row["remembered"])
 
 
 def _rows_of(file: Path) -> Iterator[Mapping[str, Any] | None]:
@@ -241,9 +248,21 @@ def _values(cells: Mapping[str, Any]) -> dict[str, Any] | None:
             row[name] = str(cells[name])
         row["live"] = LIVE[str(cells.get("live"))]
         row["things"] = _things(cells.get("things"))
+        row["remembered"] = _remembered(cells)
     except (KeyError, ValueError, TypeError, OverflowError, RecursionError):
         return None
     return None if math.isnan(row["latency_ms"]) or row["end_ns"] < row["start_ns"] else row
+
+
+def _remembered(cells: Mapping[str, Any]) -> RememberedTokens | None:
+    """The tokens of a frame that remembered those before; None of one that did not. Raises TypeError and ValueError."""
+    given = [cells.get(name) for name in RememberedTokens._fields]
+    if all(cell in (None, "") for cell in given):
+        return None
+    tokens = RememberedTokens(*map(int, given))  # type: ignore[arg-type]  # a cell that is missing is a TypeError
+    if min(tokens) < 0 or max(tokens) > MOST_TOKENS or tokens.refreshed > tokens.computed:
+        raise ValueError("no tokens of a grid")
+    return tokens
 
 
 def _things(cell: Any) -> dict[str, int] | None:

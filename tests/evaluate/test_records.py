@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from edgeprune.base.errors import InputError
 from edgeprune.evaluate.record_figures import figures_of, gaps_s, ratios
 from edgeprune.evaluate.record_plot import MOST_POINTS, _chosen, plot_records, times_s
 from edgeprune.evaluate.record_rows import is_record, read_record
+from edgeprune.runtime.remembered_tokens import MemoryFigures
 from edgeprune.runtime.row import Row
 from edgeprune.runtime.sinks import lines
 from edgeprune.runtime.sinks import record as sink
@@ -306,6 +308,38 @@ def test_counts_that_are_none_are_damage(tmp_path: Path, cell: str) -> None:
     good = (tmp_path / "rows.jsonl").read_text()
     (tmp_path / "rows.jsonl").write_text(good + json.dumps(content | {"index": 2}) + "\n")
     assert len(read_record(tmp_path / "rows.jsonl")) == 1
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_tokens_of_a_memory_are_those_that_the_run_printed(tmp_path: Path, suffix: str, edgeprune: Type) -> None:
+    tokens = [(768, 0, 0), (24, 744, 12), None]
+    rows = [
+        row(index, **dict(zip(("computed", "carried", "refreshed"), each or (None, None, None), strict=True)))
+        for index, each in enumerate(tokens)
+    ]
+    path = write(tmp_path / f"rows{suffix}", rows)
+    figures = figures_of(read_record(path))
+    assert figures.memory == MemoryFigures(2, 396.0, 372.0, 6.0) == summarise_run(ledger_of(read(path))).memory
+    said = edgeprune("report", path)
+    columns = "frames that remember +tokens computed +of them in their turn +carried"
+    assert re.search(rf"{columns}\n.*\n.* 2 +396\.0 +6\.0 +372\.0", said.out)
+    assert figures_of(read_record(write(tmp_path / f"none{suffix}", [row(0)]))).memory is None
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [("24", "", "0"), ("-1", "0", "0"), ("24", "x", "0"), ("1", "0", "2"), ("1e9", "0", "0"), ("9" * 30, "0", "0")],
+)
+def test_tokens_of_a_memory_that_are_none_are_damage(tmp_path: Path, cells: tuple[str, str, str]) -> None:
+    path = write(tmp_path / "rows.csv", [row(0), row(1)])
+    with path.open(newline="") as file:
+        header, *lines = csv.reader(file)
+    for name, cell in zip(("computed", "carried", "refreshed"), cells, strict=True):
+        lines[1][header.index(name)] = cell
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *lines])
+    found = read_record(path)
+    assert len(found) == 1 and len(found.notes) == 1
 
 
 def test_a_record_of_more_classes_than_any_run_counts_is_refused(
