@@ -51,9 +51,9 @@ def option(flag: str, kind: click.ParamType | None = None, *, default: Any = Non
     return field(default=default, metadata={TYPED: Typed(flag, kind, **about)})
 
 
-def argument(*, default: Any = MISSING) -> Any:
-    """A field that is typed by its place."""
-    return field(default=default, metadata={TYPED: Typed(None, None)})
+def argument(*, default: Any = MISSING, metavar: str | None = None) -> Any:
+    """A field that is typed by its place. `metavar`: what a usage line calls it; None: as the field."""
+    return field(default=default, metadata={TYPED: Typed(None, None, metavar=metavar)})
 
 
 def key_of_file(flag: str) -> Any:
@@ -107,7 +107,7 @@ def _parameter(each: "Field[Any]", annotation: Any) -> click.Parameter:
     about |= {"required": True} if each.default is MISSING else {"default": each.default}
     repeats = get_origin(annotation) is tuple
     if typed.flag is None:
-        return click.Argument([each.name], nargs=-1 if repeats else 1, **about)
+        return click.Argument([each.name], nargs=-1 if repeats else 1, metavar=typed.metavar, **about)
     about |= {
         "help": typed.help,
         "metavar": typed.metavar,

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeprune.bundle import Manifest
+from edgeprune.bundle.memory import TURN
 from edgeprune.runtime.engines.bound import Array, UInt8
 
 SIDES = (16, 8, 4, 2)  # that merged cells may have, in patches
@@ -46,11 +47,13 @@ class FirstDecision:
         merges: whether it merges cells; else it lets tokens go.
         counts: of each bucket, the tokens that remain after each decision; of superpatches each side is one, the largest
             first.
+        remembers: whether scores of TURN and more are those of tokens whose turn it is.
     """
 
     grid: tuple[int, int]
     merges: bool
     counts: Mapping[str, Sequence[int]]
+    remembers: bool = False
 
     @classmethod
     def of(cls, manifest: Manifest) -> "FirstDecision | None":
@@ -68,7 +71,7 @@ class FirstDecision:
         grid = _grid_of(manifest)
         if grid[0] * grid[1] != manifest.tokens:
             return None
-        return cls(grid, False, {bucket.name: [bucket.first] for bucket in manifest.buckets})
+        return cls(grid, False, {bucket.name: [bucket.first] for bucket in manifest.buckets}, remembers=True)
 
     def levels(self, scores_S: Array, bucket: str) -> UInt8 | None:
         """(Gh, Gw): 0 for a token that is let go, 1 for one of its own, the side of its cell for one that is merged; None where
@@ -103,6 +106,14 @@ class TokenMap:
     def level_GG(self) -> UInt8 | None:
         """See `FirstDecision.levels`; computed when it is first asked for."""
         return self.decision.levels(self.scores_S.astype(np.float32), self.bucket)
+
+    @property
+    def turn_GG(self) -> npt.NDArray[np.bool_] | None:
+        """(Gh, Gw): True for a token that was computed as it was its turn; None where none has one."""
+        if not self.decision.remembers or self.level_GG is None:
+            return None
+        turn_GG: npt.NDArray[np.bool_] = (self.level_GG > 0) & (self.scores_S.reshape(self.level_GG.shape) >= TURN)
+        return turn_GG
 
     @property
     def left(self) -> int | None:

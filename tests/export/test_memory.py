@@ -29,6 +29,7 @@ from edgeprune.export.memory import REFRESH, plan_memory
 from edgeprune.export.spec import describe_build, reference_and_export_models
 from edgeprune.model.memory import Remembering
 from edgeprune.runtime import switching
+from edgeprune.runtime.cameras import open_source
 from edgeprune.runtime.choose import make_chooser
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.engines.memory_session import MemorySession
@@ -357,6 +358,48 @@ def typed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
         return capsys.readouterr().out
 
     return run
+
+
+def test_show_draws_which_tokens_were_computed(remembers: Bundle, tmp_path: Path, typed: Callable[..., str]) -> None:
+    """Those of the highest scores are bright, in the picture after four frames as in each of the clip."""
+    shown, large = tmp_path / "frames", 10
+    shown.mkdir()
+    for number, frame_HW3 in enumerate(stream(6)):
+        Image.fromarray(frame_HW3.repeat(large, 0).repeat(large, 1)).save(shown / f"{number}.png")
+    computed: list[set[int]] = []
+    with edgeprune.open(remembers.folder, shown) as opened:
+        opened.map_tokens(600)
+        for result in opened:
+            assert result.facts.token_map is not None and result.facts.remembered is not None
+            order = np.argsort(-result.facts.token_map.scores_S, kind="stable")
+            computed.append(set(order[: result.facts.remembered.computed].tolist()))
+    assert len(computed[0]) == TOKENS and len(computed[4]) == 8 and computed[4] != computed[3]
+    line = ("show", remembers.folder, "--camera", shown)
+    summary = json.loads(typed(*line, "--skip", 4, "--out", tmp_path / "a.png", "--json"))
+    assert summary["frames"] == 1 and summary["memory"]["computed"] == 8 and summary["memory"]["carried"] == TOKENS - 8
+    picture_HW3 = np.asarray(Image.open(tmp_path / "a.png"))
+    assert bright(picture_HW3, shown / "4.png") == computed[4]
+    said = typed(*line, "--out", tmp_path / "a.mp4")
+    mean = np.mean([len(each) for each in computed])
+    assert said.startswith("6 frames, ") and f"memory   {mean:.1f} tokens of the grid computed a frame" in said
+    clip = list(open_source(str(tmp_path / "a.mp4")))
+    assert [bright(frame.image_HW3, shown / f"{number}.png") for number, frame in enumerate(clip)] == computed
+
+
+def bright(picture_HW3: np.ndarray, frame: Path) -> set[int]:
+    """The tokens that are as light in the right half of a picture as in the frame; a bar leaves the middle of each free."""
+    frame_HW = np.asarray(Image.open(frame)).astype(float).sum(-1)
+    height, width = frame_HW.shape
+    assert picture_HW3.shape == (height, 2 * width, 3)
+    right_HW, side = picture_HW3[:, width:].astype(float).sum(-1), height // models.GRID[0]
+    middle = np.s_[side // 3 : 2 * side // 3]
+    found = set()
+    for token in range(TOKENS):
+        top, left = (place * side for place in divmod(token, models.GRID[1]))
+        part = np.s_[top + middle.start : top + middle.stop, left + middle.start : left + middle.stop]
+        if right_HW[part].sum() > 0.75 * frame_HW[part].sum():
+            found.add(token)
+    return found
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])

@@ -51,3 +51,17 @@ def test_of_a_bundle(tmp_path: Path) -> None:
     assert FirstDecision.of(bundles.write_bundle(tmp_path / "region", region=region).manifest) is None
     tome = bundles.write_bundle(tmp_path / "tome").seen_with(policy="tome")
     assert FirstDecision.of(tome.manifest) is None
+
+
+def test_whose_turn_it_was() -> None:
+    """Of three whose turn it is two are computed; the third waits."""
+    scores_S = np.array([10100, 0.4, 10099, 10128, 0.2, 0], np.float32)
+    decision = FirstDecision((2, 3), False, {"two": [2], "four": [4], "still": [0]}, remembers=True)
+    turns = {name: TokenMap(decision, scores_S, name).turn_GG for name in decision.counts}
+    assert {name: turn_GG.astype(int).tolist() for name, turn_GG in turns.items() if turn_GG is not None} == {
+        "two": [[1, 0, 0], [1, 0, 0]],
+        "four": [[1, 0, 1], [1, 0, 0]],
+        "still": [[0] * 3] * 2,
+    }
+    assert TokenMap(FirstDecision((2, 3), False, {"two": [2]}), scores_S, "two").turn_GG is None
+    assert TokenMap(decision, scores_S[:5], "two").turn_GG is None  # of something else

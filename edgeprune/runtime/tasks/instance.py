@@ -186,13 +186,13 @@ class Result(result.Result):
             things.append(said | ({"mask": {"size": size, "counts": thing.runs}} if masks else {}))
         return super().to_json(masks) | {"counts": self.counts(), "size": size, "things": things}
 
-    def overlay(self, tokens: bool = False) -> UInt8:
+    def overlay(self, tokens: bool = False, status: str | None = None) -> UInt8:
         """picture_HW3: the frame with its things outlined and named, a status line above and a legend below; a new image."""
         token_map, fit = self.facts.token_map, self.task.fit
         layers: list[Layer] = [partial(draw_tokens, tokens=token_map, fit=fit)] if tokens and token_map else []
         layout = self.task.drawing.layout(*self._size)
         layers.append(partial(draw_things, things=self.things, palette=self.task.palette, layout=layout))
-        return self.task.drawing.draw_over(self.frame.image_HW3, self.status, layers)
+        return self.task.drawing.draw_over(self.frame.image_HW3, status or self.status, layers)
 
 
 def _masks(outputs: Outputs, least: float, sure: Mask | None) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:

@@ -140,6 +140,6 @@ class Result(ABC):
         return {"areas": {name: round(share, 5) for name, share in self.areas().items()}}
 
     @abstractmethod
-    def overlay(self, tokens: bool = False) -> UInt8:
+    def overlay(self, tokens: bool = False, status: str | None = None) -> UInt8:
         """picture_HW3: the frame, what was found in it, a status line, a legend. `tokens`: with what the first decision made of
-        its tokens, where the facts have it."""
+        its tokens, where the facts have it. `status`: another line than `self.status`."""

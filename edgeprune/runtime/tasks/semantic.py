@@ -103,8 +103,8 @@ class Result(result.Result):
         shares = counts / max(1, int(counts.sum()))
         return dict(zip(names, shares.tolist(), strict=True))
 
-    def overlay(self, tokens: bool = False) -> UInt8:
+    def overlay(self, tokens: bool = False, status: str | None = None) -> UInt8:
         """picture_HW3: the frame, its classes in colour, a status line above and a legend below; a new image."""
         token_map, fit = self.facts.token_map, self.task.fit
         layers = [partial(draw_tokens, tokens=token_map, fit=fit)] if tokens and token_map else []
-        return self.task.drawing.draw(self.frame.image_HW3, self.labels, self.status, layers)
+        return self.task.drawing.draw(self.frame.image_HW3, self.labels, status or self.status, layers)

@@ -92,7 +92,7 @@ class Mapped(Found):
             token_map = TokenMap(FirstDecision((2, 3), False, {"full": [2]}), np.arange(6.0), "full")
             self.facts = replace(self.facts, token_map=token_map)
 
-    def overlay(self, tokens: bool = False) -> UInt8:
+    def overlay(self, tokens: bool = False, status: str | None = None) -> UInt8:
         return np.full_like(self.frame.image_HW3, 200 if tokens else 50)
 
 
@@ -110,7 +110,7 @@ class Counted(Found):
 class Noisy(Found):
     """A picture whose JPEG takes some 100 KB."""
 
-    def overlay(self, tokens: bool = False) -> UInt8:
+    def overlay(self, tokens: bool = False, status: str | None = None) -> UInt8:
         random = np.random.default_rng(self.index)
         return random.integers(0, 256, (240, 320, 3), np.uint8)
 

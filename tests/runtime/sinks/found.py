@@ -37,5 +37,5 @@ class Found(Result):
     def areas(self) -> dict[str, float]:
         return {f"class {index}": float(index == self.index % 6) for index in range(6)}
 
-    def overlay(self, tokens: bool = False) -> UInt8:
+    def overlay(self, tokens: bool = False, status: str | None = None) -> UInt8:
         return self.frame.image_HW3

@@ -67,7 +67,7 @@ def test_the_oldest_go_and_one_file_has_its_share(tmp_path: Path) -> None:
     """A picture that compresses badly fills a file before its minute is over."""
 
     class Noise(Found):
-        def overlay(self, tokens: bool = False) -> np.ndarray:
+        def overlay(self, tokens: bool = False, status: str | None = None) -> np.ndarray:
             return np.random.default_rng(self.index).integers(0, 255, (64, 96, 3), np.uint8)
 
     sink, keep = VideoFolder(tmp_path / "video", Scripted(0, fps=FPS)), 150_000

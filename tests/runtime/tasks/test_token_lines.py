@@ -5,7 +5,7 @@ from PIL import Image
 
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.runtime.first_decision import FirstDecision, TokenMap
-from edgeprune.runtime.tasks.token_lines import LET_GO_SHARE, LINE_SHARE, WIDE_PX, draw_tokens
+from edgeprune.runtime.tasks.token_lines import LET_GO_SHARE, LINE_SHARE, TURN_RGB, WIDE_PX, draw_tokens
 
 GREY = 100
 LINE, DARK = GREY + LINE_SHARE * (255 - GREY), GREY * (1 - LET_GO_SHARE)
@@ -50,3 +50,24 @@ def test_a_wide_picture_has_wider_lines() -> None:
     for width, wide in ((WIDE_PX - 4, 1), (WIDE_PX, 2)):
         picture_HW = drawn(decision, [0, 1], Preprocess(16, 32), width // 2, width)
         assert (picture_HW[0] > GREY + 1).sum() == 2 * wide
+
+
+def test_whose_turn_it_was_is_framed_and_lines_part_what_was_computed_from_what_was_carried() -> None:
+    """Of a grid of 2x3 it is the turn of the ends of the first row, and one token below changed; patches of 20 pixels."""
+    decision = FirstDecision((2, 3), False, {"small": [3]}, remembers=True)
+    picture_HW = drawn(decision, [10100, 0.1, 10099, 0.3, 0.2, 0], Preprocess(32, 48), 40, 60)
+    framed_HW = np.zeros((40, 60), np.bool_)
+    for left in (0, 40):
+        framed_HW[:20, left : left + 20] = True
+        framed_HW[2:18, left + 2 : left + 18] = False
+    assert (np.abs(picture_HW - TURN_RGB[1]) < 1)[framed_HW].all()
+    inner = [picture_HW[10, 10], picture_HW[10, 30], picture_HW[10, 50], *picture_HW[30, [10, 30, 50]]]
+    np.testing.assert_allclose(inner, [GREY, DARK, GREY, GREY, DARK, DARK], atol=1)
+    line = DARK + LINE_SHARE * (255 - DARK)
+    np.testing.assert_allclose([picture_HW[10, 20], picture_HW[30, 20], picture_HW[20, 50]], line, atol=1)
+    assert abs(picture_HW[20, 30] - DARK) < 1  # between two that were carried there is none
+
+
+def test_a_frame_that_computed_nothing_is_dark() -> None:
+    decision = FirstDecision((2, 3), False, {"small": [0]}, remembers=True)
+    np.testing.assert_allclose(drawn(decision, [10100, *[0.0] * 5], Preprocess(32, 48), 40, 60), DARK, atol=1)
