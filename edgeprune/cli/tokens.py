@@ -71,8 +71,7 @@ class ShowOptions:
     ShowOptions,
     [
         "edgeprune show --camera street.png",
-        "edgeprune show --camera clip.mp4 --frames 50 --out out/tokens.mp4",
-        "edgeprune show out/bundles/memory --camera clip.mp4 --out out/tokens.mp4",
+        "edgeprune show out/bundles/memory --camera clip.mp4 --frames 50 --out out/tokens.mp4",
     ],
 )
 def show(options: ShowOptions) -> None:

@@ -50,6 +50,7 @@ def test_what_was_computed_is_bright_and_what_had_its_turn_is_framed(tmp_path: P
     assert np.array_equal(
         picture_HW3[:, :width], result.overlay(status="bucket m3: 3 of 24 tokens computed, 21 carried, 1 refreshed")
     )
+    assert not np.array_equal(picture_HW3[:, :width], result.overlay())  # which has times in its line
     side = height // bundles.ROWS
     for token in range(bundles.N):
         top, left = (place * side for place in divmod(token, bundles.COLUMNS))
