@@ -33,6 +33,7 @@ from edgeprune.data.preprocess import Preprocess
 from edgeprune.evaluate.accuracy import open_scored
 from edgeprune.evaluate.tasks import METRICS, Metric
 from edgeprune.evaluate.tasks.metric import Columns, KeptAnswers, check_classes
+from edgeprune.lab.new_file import NewFile
 from edgeprune.runtime.budget.kept import longest_run
 from edgeprune.runtime.budget.start import start_governor
 from edgeprune.runtime.budget.wanted import Budget
@@ -261,7 +262,7 @@ def summary(rows: list[BudgetRow]) -> Iterator[str]:
 @click.option(
     "--passes", default=2, show_default=True, type=click.IntRange(1, 1000), help="Over the frames, of each budget."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Write the rows as CSV.")
+@click.option("--out", type=NewFile(), help="Write the rows as CSV.")
 def main(
     bundle: Path,
     data: str,

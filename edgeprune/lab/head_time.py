@@ -2,8 +2,8 @@
 
     python -m edgeprune.lab.head_time out/bundles/things edgeprune/zoo/street-instances/qat.safetensors --engine openvino
 
-Each graph runs in a process of its own, in interleaved rounds, as `bench` times them; a difference and a share are of one round,
-medians over the rounds are told with their spread. Heads stay in float in INT8, so the graph of stem and head, which a bundle
+Each graph runs in a process of its own, in interleaved rounds, as `bench` times them; a difference and a share are of one
+round, medians over the rounds are told with their spread. Heads stay in float in INT8, so the graph of stem and head, which a bundle
 has in FP32, has theirs.
 """
 
@@ -26,6 +26,7 @@ from edgeprune.evaluate.bench import FRAMES, bench_frames, write_job
 from edgeprune.evaluate.graphs import AUTO
 from edgeprune.evaluate.timing import Entry, time_entries
 from edgeprune.export.graphs import blank_frame, channels_last, export_graph, trunk_outputs
+from edgeprune.lab.new_file import NewFile
 from edgeprune.model.segmenter import Segmenter, as_image
 from edgeprune.quantize.loading import load
 from edgeprune.runtime.engines import ENGINES
@@ -115,7 +116,7 @@ def row_of(
 @click.option("--precision", default="int8", show_default=True, help="Of `auto`.")
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 1000))
 @click.option("--frames", default=FRAMES, show_default=True, type=click.IntRange(1, 1000), help="Of a round.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write the rows as CSV.")
+@click.option("--out", type=NewFile(), help="Write the rows as CSV.")
 def main(
     bundle: Path,
     checkpoint: Path,
@@ -127,7 +128,9 @@ def main(
 ) -> None:
     opened, (model, _) = open_bundle(bundle), load(checkpoint)
     if not opened.graphs(precision).tails:
-        raise InputError(f"{bundle} has no graphs in which tokens are chosen; name a bundle of a policy that chooses some")
+        raise InputError(
+            f"{bundle} has no graphs in which tokens are chosen; name a bundle of a policy that chooses some"
+        )
     asked = engines or (opened.manifest.target.engine,)
     rows = [measure(opened, model, engine, precision, rounds, frames) for engine in asked]
     click.echo(render_table(rows, COLUMNS))

@@ -22,6 +22,7 @@ from edgeprune.base.table import render_table, write_csv
 from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.bundle.memory import STILL
 from edgeprune.data.preprocess import Preprocess
+from edgeprune.lab.new_file import NewFile
 from edgeprune.lab.remembered import LEAST_FRAMES, refuse_few
 from edgeprune.runtime.cameras import open_source
 from edgeprune.runtime.engines import ENGINES
@@ -87,7 +88,7 @@ def compare(bundle: Bundle, frames: Sequence[UInt8], engine: str, threads: int) 
 @click.argument("clip")
 @click.option("--engine", type=click.Choice([name for name in ENGINES if name != REFERENCE]), required=True)
 @click.option("--frames", default=100, show_default=True, type=click.IntRange(LEAST_FRAMES, 10**5), help="In a row.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write the rows as CSV.")
+@click.option("--out", type=NewFile(), help="Write the rows as CSV.")
 def main(bundle: Path, clip: str, engine: str, frames: int, out: Path | None) -> int:
     opened = open_bundle(bundle).with_memory()
     fit = Preprocess.of(opened.manifest)

@@ -28,6 +28,7 @@ from edgeprune.base.exit_code import run_click
 from edgeprune.base.statistics import extremes
 from edgeprune.base.table import render_table, write_csv
 from edgeprune.bundle import open_bundle
+from edgeprune.lab.new_file import NewFile
 from edgeprune.lab.served import command_of_run
 from edgeprune.runtime.pipeline import PIPELINES
 
@@ -155,7 +156,7 @@ def part(run: Mapping[str, Any], figure: str) -> dict[str, float]:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--seconds", default=2.0, show_default=True, type=click.FloatRange(0.1, 600), help="Of a run.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write the rows as CSV.")
+@click.option("--out", type=NewFile(), help="Write the rows as CSV.")
 def main(bundle: Path, rounds: int, seconds: float, out: Path | None) -> None:
     open_bundle(bundle)  # what is wrong is said here
     rows = list(study(bundle, SETTINGS, rounds, seconds))

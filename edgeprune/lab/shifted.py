@@ -27,6 +27,7 @@ from edgeprune.base.exit_code import run_click
 from edgeprune.base.table import render_table, write_csv
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.export.inputs import PARITY_FRAMES, frames_for_parity
+from edgeprune.lab.new_file import NewFile
 from edgeprune.lab.remembered import refuse_few
 from edgeprune.model.memory import embedding_scale
 from edgeprune.model.segmenter import Segmenter, as_image
@@ -106,7 +107,7 @@ def embed(model: Segmenter, scale: float, frames: Sequence[Array]) -> list[Array
 @click.option(
     "--frames", default=100, show_default=True, type=click.IntRange(LAGS[-1] + 2, 10**5), help="So many in a row."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Write the rows as CSV.")
+@click.option("--out", type=NewFile(), help="Write the rows as CSV.")
 def main(checkpoint: str, clip: str, frames: int, out: Path | None) -> None:
     model = load(find_weights(checkpoint))[0]
     fit = Preprocess.of(model.spec)

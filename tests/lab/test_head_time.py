@@ -39,7 +39,16 @@ def test_the_graph_of_the_stem_gives_what_the_stem_gives(tmp_path: Path) -> None
 
 
 def test_a_row_for_each_engine(cpu: Bundle, inputs: BuildInputs, tmp_path: Path) -> None:
-    typed = [str(cpu.folder), str(inputs.checkpoint), "--rounds", "2", "--frames", "2", "--out", str(tmp_path / "rows.csv")]
+    typed = [
+        str(cpu.folder),
+        str(inputs.checkpoint),
+        "--rounds",
+        "2",
+        "--frames",
+        "2",
+        "--out",
+        str(tmp_path / "rows.csv"),
+    ]
     found = CliRunner().invoke(main, [*typed, "--engine", "onnxruntime"], catch_exceptions=False)
     assert found.exit_code == 0 and "head of auto" in found.output
     with (tmp_path / "rows.csv").open() as file:
