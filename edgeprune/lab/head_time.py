@@ -3,8 +3,8 @@
     python -m edgeprune.lab.head_time out/bundles/things edgeprune/zoo/street-instances/qat.safetensors --engine openvino
 
 Each graph runs in a process of its own, in interleaved rounds, as `bench` times them; a difference and a share are of one
-round, medians over the rounds are told with their spread. Heads stay in float in INT8, so the graph of stem and head, which a bundle
-has in FP32, has theirs.
+round, medians over the rounds are told with their spread. Heads stay in float in INT8, so the graph of stem and head, which a
+bundle has in FP32, has theirs.
 """
 
 import sys

@@ -14,7 +14,7 @@ from edgeprune.base.errors import InputError
 from edgeprune.evaluate.record_figures import figures_of, gaps_s, ratios
 from edgeprune.evaluate.record_plot import MOST_POINTS, _chosen, plot_records, times_s
 from edgeprune.evaluate.record_rows import is_record, read_record
-from edgeprune.runtime.remembered_tokens import MemoryFigures
+from edgeprune.runtime.remembered_tokens import MemoryFigures, RememberedTokens
 from edgeprune.runtime.row import Row
 from edgeprune.runtime.sinks import lines
 from edgeprune.runtime.sinks import record as sink
@@ -312,11 +312,8 @@ def test_counts_that_are_none_are_damage(tmp_path: Path, cell: str) -> None:
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 def test_tokens_of_a_memory_are_those_that_the_run_printed(tmp_path: Path, suffix: str, edgeprune: Type) -> None:
-    tokens = [(768, 0, 0), (24, 744, 12), None]
-    rows = [
-        row(index, **dict(zip(("computed", "carried", "refreshed"), each or (None, None, None), strict=True)))
-        for index, each in enumerate(tokens)
-    ]
+    tokens = [RememberedTokens(768, 0, 0), RememberedTokens(24, 744, 12), None]
+    rows = [replace(row(index), **each._asdict() if each else {}) for index, each in enumerate(tokens)]
     path = write(tmp_path / f"rows{suffix}", rows)
     figures = figures_of(read_record(path))
     assert figures.memory == MemoryFigures(2, 396.0, 372.0, 6.0) == summarise_run(ledger_of(read(path))).memory
