@@ -59,6 +59,10 @@ class VideoConsistency:
             self._sums += int(steady_HW.sum()) / total, int((steady_HW & (first_pred == first_label)).sum()) / total
             self._windows += 1
 
+    def cut(self) -> None:
+        """What follows is another clip: no window holds frames of both."""
+        self._window.clear()
+
     @property
     def found(self) -> Consistency:
         """Of all frames until now."""

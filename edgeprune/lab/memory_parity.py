@@ -23,7 +23,7 @@ from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.bundle.memory import STILL
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.lab.new_file import NewFile
-from edgeprune.lab.remembered import LEAST_FRAMES, refuse_few
+from edgeprune.lab.remembered.clips import LEAST_FRAMES, refuse_few
 from edgeprune.runtime.cameras import open_source
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.engines.engine import UInt8

@@ -28,7 +28,7 @@ from edgeprune.base.table import render_table, write_csv
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.export.inputs import PARITY_FRAMES, frames_for_parity
 from edgeprune.lab.new_file import NewFile
-from edgeprune.lab.remembered import refuse_few
+from edgeprune.lab.remembered.clips import refuse_few
 from edgeprune.model.memory import embedding_scale
 from edgeprune.model.segmenter import Segmenter, as_image
 from edgeprune.model.weight_files import find_weights

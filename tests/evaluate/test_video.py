@@ -35,6 +35,20 @@ def test_ignored_pixels_have_no_vote_and_a_window_of_such_none_at_all() -> None:
     assert consistency([[0], [1]], [[255], [255]], 2) == Consistency(None, None)
 
 
+def test_no_window_reaches_over_a_cut() -> None:
+    """Of two clips of two frames each is steady, and the answers of one are not those of the other."""
+    found = VideoConsistency(2)
+    for answer in (0, 0, 1, 1):
+        found.add(np.array([[answer]]), np.array([[0]]))
+    assert found.found == Consistency(2 / 3, 1 / 3)
+    found = VideoConsistency(2)
+    for at, answer in enumerate((0, 0, 1, 1)):
+        if at == 2:
+            found.cut()
+        found.add(np.array([[answer]]), np.array([[0]]))
+    assert found.found == Consistency(1.0, 0.5)
+
+
 def test_a_clip_shorter_than_a_window_says_nothing() -> None:
     assert consistency([[0]], [[0]], 2) == Consistency(None, None)
     with pytest.raises(ValueError, match="at least 2"):

@@ -17,7 +17,7 @@ from edgeprune.evaluate.video import VideoConsistency
 REPEATED, DENSE = "labels repeated", "dense, frame by frame"
 WINDOW, LONG_WINDOW = 8, 16  # frames of video consistency
 IGNORED = 255
-Labels = npt.NDArray[np.int64]
+Labels = npt.NDArray[np.integer]
 COLUMNS = {
     "share": ("of the tokens", ".0%"),
     "way": ("way", ""),
@@ -61,36 +61,51 @@ class Judged:
 
     Attributes:
         dense: what the dense network labels (h, w).
-        true: the clip's own labels at that size; empty where it has none.
+        true: the clips' own labels at that size, None of a clip without; empty where none has any.
+        begins: numbers of the frames that begin a clip: between them and those before is a cut, over which nothing changes
+            and nothing is steady.
     """
 
     dense: list[Labels] = field(default_factory=list)
-    true: list[UInt8] = field(default_factory=list)
+    true: list[UInt8 | None] = field(default_factory=list)
+    begins: set[int] = field(default_factory=set)
+
+    @property
+    def labelled(self) -> list[UInt8]:
+        """`true`, of the frames that have labels."""
+        return [each for each in self.true if each is not None]
 
 
 def score(share: float, way: str, frames: Judged, answers: Sequence[Labels]) -> WayRow:
     """Of all frames after the first."""
     row, changed, equal_there = WayRow(share, way), 0, 0
     equal = []
-    for before, dense, answer in zip(frames.dense, frames.dense[1:], answers[1:], strict=False):
+    for at, (dense, answer) in enumerate(zip(frames.dense[1:], answers[1:], strict=True), start=1):
         same = answer == dense
         equal.append(float(same.mean()))
-        changed += int((before != dense).sum())
-        equal_there += int(same[before != dense].sum())
+        if at not in frames.begins:
+            other = frames.dense[at - 1] != dense
+            changed += int(other.sum())
+            equal_there += int(same[other].sum())
     row.equal, row.least = fmean(equal), min(equal)
     row.changed = equal_there / changed if changed else None
-    if frames.true:
+    if frames.labelled:
         by_label(row, frames, answers)
     return row
 
 
 def by_label(row: WayRow, frames: Judged, answers: Sequence[Labels]) -> None:
-    """What the clip's labels say, of all frames."""
-    largest = max(int(each[each != IGNORED].max(initial=0)) for each in frames.true)
+    """What the clips' labels say, of all frames that have some."""
+    largest = max(int(each[each != IGNORED].max(initial=0)) for each in frames.labelled)
     classes = 1 + max(largest, *(int(each.max()) for each in answers))
     matrix = ConfusionMatrix(classes, IGNORED)
     short, long = (VideoConsistency(window, IGNORED) for window in (WINDOW, LONG_WINDOW))
-    for answer, true in zip(answers, frames.true, strict=True):
+    for at, (answer, true) in enumerate(zip(answers, frames.true, strict=True)):
+        if at in frames.begins:
+            short.cut()
+            long.cut()
+        if true is None:
+            continue
         matrix.update(answer, true)
         short.add(answer, true)
         long.add(answer, true)

@@ -71,3 +71,13 @@ def test_labels_of_the_clip_are_scored_and_the_dense_network_has_a_row(model: Se
 def test_a_checkpoint_that_is_not_there_is_one_line() -> None:
     result = CliRunner().invoke(main, ["nowhere.safetensors", "clip.mp4"])
     assert result.exit_code != 0 and "nowhere.safetensors" in str(result.exception)
+
+
+def test_a_cut_is_no_change_and_clips_without_labels_have_no_vote() -> None:
+    """Two clips of two frames, of which the second has no labels and shows something else."""
+    dense = [np.array([[number]]) for number in (0, 0, 1, 1)]
+    true = [np.array([[0]], np.uint8), np.array([[0]], np.uint8), None, None]
+    answers = [np.array([[number]]) for number in (0, 0, 0, 1)]
+    row = score(1.0, "a way", Frames(dense=dense, true=true, begins={0, 2}), answers)
+    assert row.changed is None and row.equal == pytest.approx(2 / 3) and row.miou == 1.0
+    assert score(1.0, "a way", Frames(dense=dense, true=true, begins={0}), answers).changed == 0.0

@@ -1,0 +1,1 @@
+"""What a bundle's memory between frames is worth on clips."""

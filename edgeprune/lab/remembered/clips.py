@@ -1,0 +1,90 @@
+"""The frames that the study shows: of a camera, or of a data set whose val split is a labelled stream; at the input's size.
+
+Shapes: H W pixels of the input.
+"""
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from edgeprune.base.errors import InputError
+from edgeprune.bundle import Bundle
+from edgeprune.data import open_split
+from edgeprune.data.classes import thing_classes
+from edgeprune.data.datasets import load_data_set
+from edgeprune.data.pairs import in_time
+from edgeprune.data.preprocess import Preprocess
+from edgeprune.data.samples import UInt8
+from edgeprune.evaluate.tasks.metric import check_classes
+from edgeprune.lab.through_time.scores import IGNORED
+from edgeprune.runtime.cameras import open_source
+
+LEAST_FRAMES = 3
+STREET, STREET_SET = (
+    "synthetic://street",
+    "street",
+)  # the one camera whose frames have labels, and what says which are things
+SPLIT = "val"
+
+
+@dataclass
+class Clip:
+    """Frames that follow each other.
+
+    Attributes:
+        images: (H, W, 3) each.
+        true: labels (H, W) of each; None where a clip has none.
+        things: ids of the classes that are things, where there are labels.
+    """
+
+    name: str
+    images: list[UInt8] = field(default_factory=list)
+    true: list[UInt8 | None] = field(default_factory=list)
+    things: frozenset[int] = frozenset()
+
+
+def read_clip(uri: str, fit: Preprocess, frames: int) -> Clip:
+    """The first frames of a camera.
+
+    Raises:
+        InputError: there is no such camera, or there are too few frames.
+    """
+    things = thing_classes(load_data_set(STREET_SET)) if uri.startswith(STREET) else frozenset()
+    clip = Clip(Path(uri).name, things=things)
+    with closing(open_source(uri)) as source:
+        for frame in islice(source, frames):
+            clip.images.append(fit.fit(frame.image_HW3))
+            clip.true.append(None if frame.label_HW is None else fit.fit_label(frame.label_HW, IGNORED))
+    refuse_few(uri, clip.images)
+    return clip
+
+
+def read_data(name: str, bundle: Bundle, fit: Preprocess, frames: int) -> Clip:
+    """The first frames of a data set's val split, in the order of their names, numbers by their value.
+
+    Raises:
+        InputError: there is no such data set, its classes are not the bundle's, or there are too few frames.
+    """
+    data_set = load_data_set(name)
+    check_classes(bundle, data_set)
+    samples = open_split(data_set, SPLIT)
+    clip = Clip(f"{data_set.name}, {SPLIT}", things=thing_classes(data_set))
+    for index in sorted(range(len(samples)), key=lambda at: in_time(samples.names[at]))[:frames]:
+        sample = samples[index]
+        label_HW = np.where(sample.label_HW == data_set.ignore_index, np.uint8(IGNORED), sample.label_HW)
+        clip.images.append(fit.fit(sample.image_HW3))
+        clip.true.append(fit.fit_label(label_HW, IGNORED))
+    refuse_few(clip.name, clip.images)
+    return clip
+
+
+def refuse_few(clip: str, given: Sequence[object]) -> None:
+    """Raises InputError where nothing comes after the first frame, which every way computes whole."""
+    if len(given) < LEAST_FRAMES:
+        raise InputError(
+            f"{clip} has {len(given)} frames, expected {LEAST_FRAMES} or more; name a clip, or a longer one"
+        )

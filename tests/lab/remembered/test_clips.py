@@ -1,0 +1,57 @@
+"""What the study shows: frames at the input's size, with labels where a clip has some."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeprune.base.errors import InputError
+from edgeprune.bundle import Bundle
+from edgeprune.data.preprocess import Preprocess
+from edgeprune.lab.remembered.clips import read_clip, read_data
+from edgeprune.lab.through_time.scores import IGNORED
+from tests.models import STREET
+
+STREET_THINGS = {2, 6, 8, 9, 10}
+
+
+def write_set(folder: Path, names: list[str]) -> str:
+    """Three frames of one colour each, of its number, whose labels are that number, or where there is none, ignored."""
+    for place in ("images", "labels"):
+        (folder / place).mkdir()
+    for number, label in (("9", 3), ("10", 8), ("11", 250)):
+        Image.new("RGB", (96, 64), (int(number), 0, 0)).save(folder / "images" / f"frame{number}.png")
+        Image.new("L", (96, 64), label).save(folder / "labels" / f"frame{number}.png")
+    split = "{images: images, labels: labels}"
+    lines = ["name: three", "path: .", f"train: {split}", f"val: {split}", f"names: [{', '.join(names)}]"]
+    (folder / "three.yaml").write_text("\n".join([*lines, "things: [car]", "ignore_index: 250", ""]))
+    return str(folder / "three.yaml")
+
+
+def test_a_data_set_is_a_clip_in_the_order_of_its_numbers(cpu: Bundle, tmp_path: Path) -> None:
+    data = write_set(tmp_path, list(STREET.names))
+    clip = read_data(data, cpu, Preprocess.of(cpu.manifest), 100)
+    size = (cpu.manifest.height, cpu.manifest.width)
+    assert [int(image[0, 0, 0]) for image in clip.images] == [9, 10, 11]
+    assert [None if true is None else np.unique(true).tolist() for true in clip.true] == [[3], [8], [IGNORED]]
+    assert {each.shape for each in clip.true if each is not None} == {size}
+    assert clip.name == "three, val" and clip.things == {STREET.names.index("car")}
+
+
+def test_a_data_set_of_other_classes_is_refused(cpu: Bundle, tmp_path: Path) -> None:
+    data = write_set(tmp_path, [*STREET.names[:-1], "boat"])
+    with pytest.raises(InputError, match="class 10 is 'boat' in data set 'three'"):
+        read_data(data, cpu, Preprocess.of(cpu.manifest), 100)
+
+
+def test_the_street_has_labels_and_things_and_images_have_none(tmp_path: Path) -> None:
+    fit = Preprocess(64, 96)
+    street = read_clip("synthetic://street?seed=900000003&height=128&width=192", fit, 3)
+    assert len(street.images) == 3 and street.images[0].shape == (64, 96, 3)
+    assert [None if true is None else true.shape for true in street.true] == [(64, 96)] * 3
+    assert street.things == STREET_THINGS
+    for number in range(3):
+        Image.new("RGB", (96, 64)).save(tmp_path / f"{number}.png")
+    images = read_clip(str(tmp_path), fit, 100)
+    assert images.true == [None] * 3 and not images.things
