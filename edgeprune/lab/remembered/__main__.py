@@ -23,10 +23,12 @@ flow is consistent forward and backward. It and `labels carried by optical flow`
 `labels carried by optical flow` too, the time of the flow counted, and moves them to the frames between.
 
 Between several clips is a cut, over which no change is counted. The table of cuts has the share of labels of each clip's first
-frame that are the dense network's: remembered, by itself, and by itself in the bucket of all tokens (`full`).
+frame that are the dense network's: remembered, by itself, and by itself in the bucket of all tokens (`full`); and the `tokens`
+that the memory computed of it, all where it noticed the cut. Where the camera of the clip before moves it was not in use.
 
 --loops goes on through the memory alone, without a reset, and compares the first whole loop with the last, all their frames.
-The very first frame is computed whole; the end of a loop and its beginning are a cut, as between clips.
+The very first frame is computed whole; the end of a loop and its beginning are a cut, as between clips. Give it cameras that
+stand: of others the `tokens` of the first loop and of the last differ, and the rest says nothing of a drift.
 """
 
 import sys
@@ -89,7 +91,8 @@ def main(
     with open_ways(opened, engine, threads) as graphs:
         judged, ways = ask(graphs, clips)
         if times > 1:
-            first = loops.score_loop(judged, ways[REMEMBERED].answers)
+            remembered = ways[REMEMBERED]
+            first = loops.score_loop(judged, zip(remembered.answers, remembered.tokens, strict=True))
             last = loops.loop_on(
                 graphs.streams[REMEMBERED], clips, judged, times, lambda line: click.echo(line, err=True)
             )

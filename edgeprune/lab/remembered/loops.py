@@ -28,10 +28,17 @@ SHOWN = {
 
 @dataclass(frozen=True)
 class Loop:
-    """One whole loop: the share of labels that are the dense network's; and mIoU, None where no frame has labels."""
+    """One whole loop.
+
+    Attributes:
+        equal: the share of labels that are the dense network's.
+        miou: None where no frame has labels.
+        tokens: computed, as a share of the dense network's: more where the camera moves and frames are computed by themselves.
+    """
 
     equal: float
     miou: float | None
+    tokens: float
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,7 @@ class LoopsRow:
     """A figure of the first whole loop and of the last, 0 to 1, and how many points of a hundred that is more.
 
     Attributes:
+        figure: a field of `Loop`.
         frames: of all loops together.
     """
 
@@ -50,14 +58,19 @@ class LoopsRow:
     points: float
 
 
-def score_loop(frames: Judged, answers: Iterable[Labels]) -> Loop:
-    """All frames of a loop, its first included; none of the answers is kept."""
-    matrix, equal = ConfusionMatrix(IDS, IGNORED), []
-    for dense_HW, true_HW, answer_HW in zip(frames.dense, frames.true, answers, strict=True):
+def score_loop(frames: Judged, answers: Iterable[tuple[Labels, float]]) -> Loop:
+    """All frames of a loop, its first included; none of the answers is kept.
+
+    Args:
+        answers: labels (H, W) of each, and the share of the tokens that were computed for them.
+    """
+    matrix, equal, tokens = ConfusionMatrix(IDS, IGNORED), [], []
+    for dense_HW, true_HW, (answer_HW, computed) in zip(frames.dense, frames.true, answers, strict=True):
         equal.append(float(np.mean(answer_HW == dense_HW)))
+        tokens.append(computed)
         if true_HW is not None:
             matrix.update(answer_HW, true_HW)
-    return Loop(fmean(equal), matrix.miou if frames.labelled else None)
+    return Loop(fmean(equal), matrix.miou if frames.labelled else None, fmean(tokens))
 
 
 def loop_on(stream: Stream, clips: Sequence[Clip], frames: Judged, loops: int, note: Callable[[str], None]) -> Loop:
@@ -67,8 +80,8 @@ def loop_on(stream: Stream, clips: Sequence[Clip], frames: Judged, loops: int, n
         loops: of all, the first included; 2 or more.
     """
     for number in range(2, loops + 1):
-        answers = (segment(stream, image_HW3)[0] for clip in clips for image_HW3 in clip.images)
-        last = score_loop(frames, answers)
+        answers = (segment(stream, image_HW3) for clip in clips for image_HW3 in clip.images)
+        last = score_loop(frames, ((answer_HW, tokens) for answer_HW, _, tokens in answers))
         note(f"loop {number} of {loops}: {last.equal:.2%} equal")
     return last
 
@@ -80,7 +93,8 @@ def compare_loops(first: Loop, last: Loop, loops: int, frames: int) -> list[Loop
         frames: of one loop.
     """
     rows = []
-    for figure, before, after in (("equal", first.equal, last.equal), ("mIoU", first.miou, last.miou)):
+    for figure in ("equal", "miou", "tokens"):
+        before, after = getattr(first, figure), getattr(last, figure)
         if before is not None and after is not None:
             rows.append(LoopsRow(figure, loops, loops * frames, before, after, 100 * (after - before)))
     return rows
