@@ -66,7 +66,11 @@ def test_a_jetson_with_everything(jetson: Jetson, tmp_path: Path, monkeypatch: p
     in_mode(monkeypatch, tmp_path, "MAXN_SUPER", 2)
     gst = SimpleNamespace(version_string=lambda: "GStreamer 1.20.3", ElementFactory=SimpleNamespace(find=str))
     monkeypatch.setattr(doctor, "load_gst", lambda: gst)
+    # JetPack's own, whatever is installed here
+    built = SimpleNamespace(getBuildInformation=lambda: "    GStreamer:                   YES (1.20.3)")
+    monkeypatch.setitem(sys.modules, "cv2", built)
     rows = found(orin_nano(tmp_path / "root"))
+    assert rows["OpenCV"].found == "with GStreamer"
     assert rows["board"].found == "NVIDIA Jetson Orin Nano Developer Kit"
     assert rows["JetPack"].found == "6.2 (L4T 36.4.3)"
     assert rows["TensorRT"].found == jetson.trt.__version__

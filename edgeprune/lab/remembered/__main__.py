@@ -27,9 +27,9 @@ frame that are the dense network's: remembered, by itself, and by itself in the 
 that the memory computed of it, all where it noticed the cut. Where the camera of the clip before moves it was not in use.
 
 --loops goes on through the memory alone, without a reset, and compares the first whole loop with the last, all their frames.
-The very first frame is computed whole. Give it one clip of a camera that stands: of one that moves the `tokens` of the two loops
-differ, and between several clips, or where the end of a clip is unlike its beginning, the memory notices a cut and begins anew,
-and nothing can drift.
+The very first frame is computed whole. Give it one clip of a camera that stands: of one that moves the `tokens` of the two
+loops differ, and between several clips, or where the end of a clip is unlike its beginning, the memory notices a cut and begins
+anew, and nothing can drift.
 """
 
 import sys
