@@ -9,9 +9,10 @@ from click.testing import CliRunner
 from edgeprune.base.errors import InputError
 from edgeprune.lab import agreement, budgets, decoding, head_time, memory_parity, pipelining, shifted
 from edgeprune.lab.new_file import NewFile
+from edgeprune.lab.remembered import __main__ as remembered
 from edgeprune.lab.through_time import __main__ as through_time
 
-STUDIES = [agreement, budgets, decoding, head_time, memory_parity, pipelining, shifted, through_time]
+STUDIES = [agreement, budgets, decoding, head_time, memory_parity, pipelining, remembered, shifted, through_time]
 
 
 @click.command()

@@ -43,6 +43,7 @@ from edgeprune.base.table import render_table, write_csv
 from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.bundle.references import LABELS
 from edgeprune.data.preprocess import Preprocess
+from edgeprune.lab.new_file import NewFile
 from edgeprune.lab.remembered import cuts, loops, rows
 from edgeprune.lab.remembered.clips import LEAST_FRAMES, Clip, read_clip, read_data
 from edgeprune.lab.remembered.flow import LEFT_OUT, find_flow
@@ -76,7 +77,7 @@ def read_clips(bundle: Bundle, names: tuple[str, ...], data: str | None, frames:
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=NewFile(),
     help="Write the rows as CSV; those of cuts and loops beside it, as NAME-cuts.csv and NAME-loops.csv.",
 )
 def main(
