@@ -39,8 +39,14 @@ class Watched:
 
     remembered = None
 
-    def __init__(self, session: Session, fails_at: int | None = None, takes_s: float = 0.0):
-        self._session, self._fails_at, self._takes_s = session, fails_at, takes_s
+    def __init__(
+        self,
+        session: Session,
+        fails_at: int | None = None,
+        takes_s: float = 0.0,
+        sleep: Callable[[float], None] = time.sleep,
+    ):
+        self._session, self._fails_at, self._takes_s, self._sleep = session, fails_at, takes_s, sleep
         self.frames, self.closed = 0, False
 
     def start(self, frame_HW3: np.ndarray) -> int:
@@ -48,7 +54,7 @@ class Watched:
         self.frames += 1
         if self.frames == self._fails_at:
             raise RunError("the GPU is gone")
-        time.sleep(self._takes_s)
+        self._sleep(self._takes_s)
         return self._session.start(frame_HW3)
 
     def bucket_of(self, chosen: str) -> str:
@@ -66,6 +72,20 @@ class Watched:
     def close(self) -> None:
         self.closed = True
         self._session.close()
+
+
+class Clock:
+    """What frames are timed by, whatever else the machine does: from look to look a tenth of a millisecond passes."""
+
+    def __init__(self) -> None:
+        self._ns = 10**9
+
+    def monotonic_ns(self) -> int:
+        self._ns += 10**5
+        return self._ns
+
+    def sleep(self, seconds: float) -> None:
+        self._ns += round(1e9 * seconds)
 
 
 class Place:
@@ -248,12 +268,14 @@ def test_a_failure_after_the_trial_is_the_run_s(place: Place) -> None:
     ("limit_ms", "rolled_back"), [(60.0, True), (0.0001, False), (None, False)], ids=["held", "not held", "none"]
 )
 def test_one_that_is_over_the_budget_which_the_old_one_held(
-    place: Place, limit_ms: float | None, rolled_back: bool
+    place: Place, limit_ms: float | None, rolled_back: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clock = Clock()
+    monkeypatch.setattr("edgeprune.runtime.running.time", clock)
     with place.stream(Budget(latency_ms=limit_ms) if limit_ms else None) as stream:
         renewals = stream.renewals
         assert renewals
-        place.faults = {"takes_s": 0.12}
+        place.faults = {"takes_s": 0.12, "sleep": clock.sleep}
         place.put("second")
         frames_until(stream, lambda: renewals.switched > 0)
         frames_until(stream, lambda: renewals.rolled_back > 0 or place.begun[0].closed)
