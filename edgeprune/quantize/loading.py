@@ -10,9 +10,13 @@ from edgeprune.model.checkpoint import POSITIONS, check_size, load_tensors, shap
 from edgeprune.model.network import NETWORKS, Network
 from edgeprune.model.segmenter import Segmenter, resize_positions
 from edgeprune.model.spec import ModelSpec
+from edgeprune.model.stem import Stem
 from edgeprune.model.weight_files import read_safetensors
+from edgeprune.model.weights import is_finite
 from edgeprune.pruning.methods import as_trained, make_policy
 from edgeprune.quantize.linear import quantize_linears
+
+OF_CLASSES = (".classify.", ".heatmap.")  # layers with an output for each class
 
 
 def make_model(card: Card) -> Segmenter:
@@ -122,7 +126,7 @@ def load_start(model: Segmenter, path: Path, names: list[str]) -> list[str]:
         )
     anew: dict[str, list[str]] = {}
     if card.names != names:
-        anew["has other classes, so its last layer begins anew"] = [".classify."]
+        anew["has other classes, so its last layer begins anew"] = list(OF_CLASSES)
     if card.model.task != model.spec.task:
         anew[f"is of task {card.model.task}, so the head begins anew"] = ["head."]
     if card.model.convolutions != model.spec.convolutions:
@@ -134,3 +138,45 @@ def load_start(model: Segmenter, path: Path, names: list[str]) -> list[str]:
         tensors[POSITIONS] = resize_positions(tensors[POSITIONS], card.model.grid, model.grid)
     load_tensors(model, tensors, str(path), partial=True, anew=parts)
     return list(anew)
+
+
+def load_head(model: Network, path: Path, names: list[str]) -> str:
+    """Copies the head of a checkpoint, and the convolutions that it alone sees, into a model of another network of its task: to
+    find things is learnt from many, of which a data set of one's own has few.
+
+    What has another shape there begins anew, as what reads tokens of another width; so do layers of the classes where these
+    are others.
+
+    Args:
+        names: of the model's classes.
+
+    Returns:
+        how much was taken and what begins anew, in words.
+
+    Raises:
+        InputError: see `read_card`; the checkpoint is of another task, nothing of it fits, or it holds what is no number.
+    """
+    card, tensors = read_card(path, ANY), read_safetensors(path)
+    if card.model.task != model.spec.task:
+        raise InputError(
+            f"head {path} is of task {card.model.task}, the model of {model.spec.task}; name a checkpoint of that task"
+        )
+    stem = getattr(model, "stem", None)
+    seen = tuple(f"stem.{part}." for part in stem.for_the_head) if isinstance(stem, Stem) else ()
+    given = {
+        key: value for key, value in tensors.items() if key.startswith(("head.", *seen)) and "_quantizer." not in key
+    }
+    own, others = model.state_dict(), OF_CLASSES if card.names != names else ()
+    fitting = {
+        key: value.to(own[key].dtype)
+        for key, value in given.items()
+        if value.ndim and key in own and own[key].shape == value.shape and not any(part in key for part in others)
+    }
+    if not fitting:
+        raise InputError(f"head {path}: nothing of it fits into the model; name one of as many convolution channels")
+    if broken := next((key for key, value in fitting.items() if not is_finite(value)), None):
+        raise InputError(f"head {path}: {broken} holds values that are no finite numbers; copy the file again")
+    model.load_state_dict(fitting, strict=False)
+    parts = (key for key, value in own.items() if value.ndim and key.startswith(("head.", *seen)))
+    anew = sorted({key.rpartition(".")[0] for key in parts if key not in fitting})
+    return f"{path} gives {len(fitting)} tensors of the head; {', '.join(anew) or 'nothing'} begins anew"

@@ -104,9 +104,10 @@ def contents_of(run: PhaseRun) -> Contents:
     if phase.distills:
         weights |= zip(teacher_keys(len(phase.teachers)), phase.teachers, strict=True)
     paths = {key: run.checkpoint_of(value) for key, value in weights.items() if value is not None}
-    if run.start is None and recipe.weights is not None:
-        with suppress(InputError):
-            paths["weights"] = find_weights(recipe.weights)
+    for key, begun in (("weights", recipe.weights), ("head", recipe.head)):
+        if run.start is None and begun is not None:
+            with suppress(InputError):
+                paths[key] = find_weights(begun)
     return found | {key: weights_digest(path) for key, path in paths.items() if path.is_file()}
 
 

@@ -34,9 +34,9 @@ def check_named(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> None:
         if checkpoint is not None and checkpoint.endswith(SUFFIX):
             read_header(Path(checkpoint))
     networks_of_teachers(due)
-    weights = recipe.weights
-    if weights and not weights.startswith(PLACES) and not isdir(weights) and known[0] in due:
-        look_at_checkpoint(Path(weights))
+    for weights in (recipe.weights, recipe.head):
+        if weights and not weights.startswith(PLACES) and not isdir(weights) and known[0] in due:
+            look_at_checkpoint(Path(weights))
 
 
 def networks_of_teachers(phases: Mapping[str, Phase]) -> set[str]:

@@ -237,6 +237,11 @@ class Recipe(Strict):
         None,
         description="the first phase's start: a checkpoint, or a ViT's weights (a file, a folder of shards, hub:OWNER/NAME)",
     )
+    head: str | None = Field(
+        None,
+        description="a checkpoint of the task, of a network of any size, with whose head the first phase begins: a file, or "
+        "zoo:NAME/FILE",
+    )
     phases: dict[Name, Phase] = Field(min_length=1, description="by name, in the order in which they run; see below")
     validation: Validation | None = Field(None, description="see below; null: nothing is scored")
     calibration: CalibrationFrames | None = Field(None, description="see below; a quantization-aware phase needs it")

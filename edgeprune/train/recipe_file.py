@@ -48,6 +48,7 @@ def _find_beside(content: Any, folder: Path) -> None:
     `parse`."""
     for node in each_mapping(content, ()):
         beside(node, "weights", folder)
+        beside(node, "head", folder)
     for node in (*each_mapping(content, ("validation",)), *each_mapping(content, ("calibration",))):
         beside(node, "data", folder)
     for phase in each_mapping(content, ("phases", "*")):

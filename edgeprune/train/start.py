@@ -20,7 +20,7 @@ from edgeprune.model.weights import load_timm
 from edgeprune.pruning.methods import chosen_options, settle
 from edgeprune.quantize.calibrate import calibration_frames, ptq_ranges
 from edgeprune.quantize.linear import load_quantizers, set_quantized
-from edgeprune.quantize.loading import load, load_start, make_model, read_card
+from edgeprune.quantize.loading import load, load_head, load_start, make_model, read_card
 from edgeprune.quantize.ranges import apply_ranges
 from edgeprune.train.frozen import freeze
 from edgeprune.train.phase_run import PhaseRun
@@ -109,6 +109,15 @@ def load_weights(run: PhaseRun, model: Segmenter, names: list[str], replaced: bo
     Returns:
         where they are from, and what of the model begins anew, or of the file is left over.
     """
+    begun, note = _load_weights(run, model, names, replaced)
+    if run.start is not None or run.recipe.head is None:
+        return begun, note
+    of_head = load_head(model, find_weights(run.recipe.head), names)
+    return begun, f"{note}; {of_head}" if note else of_head
+
+
+def _load_weights(run: PhaseRun, model: Segmenter, names: list[str], replaced: bool) -> tuple[str, str | None]:
+    """See `load_weights`; the head as what the phase begins with has it."""
     before, weights = run.start, run.recipe.weights
     if before is None and weights is None:
         return "random", None
@@ -178,7 +187,7 @@ def _start_ranges(run: PhaseRun, model: Segmenter, path: Path) -> None:
 def check_start(run: PhaseRun) -> None:
     """Refuses a file to begin with that the model can't take, before an earlier phase has run for hours."""
     before = run.start
-    if (before or run.recipe.weights) and (before is None or before.endswith(SUFFIX)):
+    if (before or run.recipe.weights or run.recipe.head) and (before is None or before.endswith(SUFFIX)):
         card = card_of(run, load_data_set(run.phase.data[0].data))
         load_weights(run, make_model(card), card.names, replaced=True)
 

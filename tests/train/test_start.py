@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from safetensors.torch import save_file
 
+from edgeprune.base.errors import InputError
 from edgeprune.model.checkpoint import save
 from edgeprune.quantize.loading import make_model
 from edgeprune.train.checks import check_done
+from edgeprune.train.fingerprint import contents_of, weights_digest
 from edgeprune.train.named import check_named
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.start import card_of, check_start, start_model
@@ -28,6 +30,30 @@ def run_of(folder: Path, phase: str, **model: Any) -> PhaseRun:
     size = {"depth": 3, "stem": "conv", "height": models.HEIGHT, "width": models.WIDTH}
     recipe = models.recipe(folder, weights=str(folder / "vit"), model=size | model)
     return PhaseRun(recipe, phase, folder)
+
+
+def test_a_first_phase_begins_with_the_head_of_another_network(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = run_of(tmp_path, "dense")
+    card = card_of(plain, models.STREET)
+    other = models.model(card.model_copy(update={"model": card.model.model_copy(update={"depth": 1})}), seed=5)
+    save(tmp_path / "other.safetensors", card, other.state_dict())
+    recipe = plain.recipe.model_copy(update={"head": str(tmp_path / "other.safetensors")})
+    first, second = (PhaseRun(recipe, phase, tmp_path) for phase in ("dense", "sparse"))
+    check_named(recipe, tmp_path)
+    check_start(first)
+    with caplog.at_level(logging.INFO):
+        model, begun = start_model(first, card, models.model().mean.device, resumes=False)
+    assert begun == str(tmp_path / "vit") and model.head.reduce.weight.equal(other.head.reduce.weight)
+    (line,) = [line for line in caplog.messages if "of the head" in line]
+    assert line.startswith(f"dense: {tmp_path / 'vit'} gives ") and line.endswith("; nothing begins anew")
+    # it decides the first phase's weights, and no later one's by itself
+    assert contents_of(first)["head"] == weights_digest(tmp_path / "other.safetensors")
+    assert "head" not in contents_of(plain) and "head" not in contents_of(second)
+    missing = recipe.model_copy(update={"head": "zoo:street-tiny/nobody"})
+    with pytest.raises(InputError, match="'zoo:street-tiny/nobody' are not here"):
+        check_start(PhaseRun(missing, "dense", tmp_path))
 
 
 def test_a_phase_takes_the_levels_of_its_weights_and_the_next_one_those_of_its_start(tmp_path: Path) -> None:

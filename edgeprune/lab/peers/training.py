@@ -1,6 +1,7 @@
 """A peer's training: the product's trainer, phases and recipes, with another network in the middle. So the budget, the
 windows, augmentation, losses, averaged weights, the teacher and what a stopped run goes on from are those of a ViT."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from edgeprune.model.card import Card
 from edgeprune.model.checkpoint import load_tensors
 from edgeprune.model.network import Network
 from edgeprune.model.spec import ModelSpec
-from edgeprune.model.weight_files import read_safetensors
-from edgeprune.quantize.loading import read_card
+from edgeprune.model.weight_files import find_weights, read_safetensors
+from edgeprune.quantize.loading import load_head, read_card
 from edgeprune.train.phases import train
 from edgeprune.train.recipe import SUFFIX, Phase, Recipe
 from edgeprune.train.trainer import Trainer
+
+logger = logging.getLogger(__name__)
 
 # keys of a recipe that speak of blocks and tokens, which a peer has not
 OF_VITS = ("freeze", "auxiliary", "distill_tokens", "drop_path", "layer_decay")
@@ -34,16 +37,18 @@ class ForTask:
     Attributes:
         keys: of `model:`.
         any_teacher: whether a checkpoint may teach them; else an earlier phase alone, with whose queries they begin.
+        our_head: whether theirs is edgeprune's.
     """
 
     keys: set[str]
     any_teacher: bool
+    our_head: bool
 
 
 FOR_TASKS = {
-    "semantic": ForTask(OF_ANY_NETWORK, any_teacher=True),
+    "semantic": ForTask(OF_ANY_NETWORK, any_teacher=True, our_head=False),
     # `HeadedPeer`: what is said of the head, whose tokens are of 16 pixels whatever a ViT's patches are
-    "instance": ForTask(OF_ANY_NETWORK - {"patch"} | {"queries", "convolutions"}, any_teacher=False),
+    "instance": ForTask(OF_ANY_NETWORK - {"patch"} | {"queries", "convolutions"}, any_teacher=False, our_head=True),
 }
 
 
@@ -60,6 +65,8 @@ class PeerTrainer(Trainer):
         peer, before = make_peer(self.card), self.run.start
         if before is None:
             begun = peer.begin()
+            if (head := self.run.recipe.head) is not None:
+                logger.info(f"{self.run.name}: {load_head(peer, find_weights(head), self.card.names)}")
         else:
             path, begun = self.run.checkpoint_of(before), before
             if not path.is_file():
@@ -114,6 +121,8 @@ def check_recipe_of_peer(recipe: Recipe) -> None:
         if said is not None:
             raise InputError(f"phase {name}: {said}: a peer has no blocks and no tokens; take it out")
     keys = for_task(recipe).keys
+    if recipe.head is not None and not for_task(recipe).our_head:
+        raise InputError(f"head: a peer of task {recipe.model.task} has a head of its own; take the key out")
     if others := sorted(recipe.model.model_fields_set - keys):
         raise InputError(f"model.{others[0]} is a ViT's; a peer's model has {', '.join(sorted(keys))}: take it out")
     if recipe.weights is not None:
@@ -135,7 +144,8 @@ def for_a_peer(recipe: Recipe) -> Recipe:
     for name, phase in recipe.phases.items():
         learns = task.any_teacher or not any(teacher.endswith(SUFFIX) for teacher in phase.teachers)
         phases[name] = phase.model_copy(update=neutral if learns else neutral | untaught)
-    return recipe.model_copy(update={"model": model, "phases": phases, "weights": None})
+    without = {"weights": None} if task.our_head else {"weights": None, "head": None}
+    return recipe.model_copy(update={"model": model, "phases": phases, **without})
 
 
 def make_peer(card: Card) -> Peer:

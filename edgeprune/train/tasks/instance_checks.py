@@ -5,6 +5,8 @@ from pathlib import Path
 
 from edgeprune.base.errors import InputError
 from edgeprune.model.card import ANY
+from edgeprune.model.checkpoint import is_checkpoint
+from edgeprune.model.weight_files import find_weights
 from edgeprune.quantize.loading import read_card
 from edgeprune.train.recipe import SUFFIX, Phase, Recipe
 
@@ -36,11 +38,14 @@ def check_things(recipe: Recipe, name: str, phase: Phase) -> None:
 
 def begins_anew(recipe: Recipe, phase: Phase) -> bool:
     """Whether the queries of a phase begin without having learnt: it begins with a ViT's weights, with none, or with a
-    checkpoint of another task."""
+    checkpoint of another task, and with nobody's head."""
     start = recipe.start_of(_name_of(recipe, phase))
-    if start is None:
-        return True
-    return start.endswith(SUFFIX) and read_card(Path(start)).model.task != recipe.model.task
+    if start is not None:
+        return start.endswith(SUFFIX) and read_card(Path(start)).model.task != recipe.model.task
+    if recipe.head is not None:
+        return False
+    path = find_weights(recipe.weights) if recipe.weights is not None else None
+    return path is None or not is_checkpoint(path) or read_card(path).model.task != recipe.model.task
 
 
 def _check_teacher(recipe: Recipe, name: str, phase: Phase) -> None:

@@ -156,7 +156,7 @@ def test_the_recipe_that_comes_with_it_has_the_budget_of_the_vits() -> None:
         assert getattr(ours, key) == getattr(theirs, key), key
     for key in ("task", "queries", "height", "width", "classes", "preprocess"):
         assert getattr(recipe.model, key) == getattr(vits.model, key), key
-    assert recipe.calibration == vits.calibration
+    assert recipe.calibration == vits.calibration and recipe.head == vits.head
 
 
 def test_a_vits_recipe_of_things_becomes_a_peers(tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ def test_a_peers_checkpoint_is_refused_for_a_vits(tmp_path: Path) -> None:
         ({"phase": {"distill_tokens": 1.0}}, "phase crops: distill_tokens: "),
         ({"model": {"height": 64, "width": 96, "depth": 6}}, "model.depth is a ViT's"),
         ({"weights": "zoo:street-tiny/reference"}, "weights are a ViT's"),
+        ({"head": "zoo:street-tiny/reference"}, "head: a peer of task semantic has a head of its own"),
         ({"calibration": None}, "give `calibration:`"),
     ],
 )
