@@ -41,6 +41,10 @@ def check_phase(recipe: Recipe, name: str, phase: Phase) -> None:
         raise InputError(f"phase {name}: {key}: a {phase.kind} phase has no policy; take it out")
     check_policy_alone(name, phase, make_policy(recipe.policy_of(phase), shape_of(recipe.model)))
     before = list(recipe.phases)[: list(recipe.phases).index(name)]
+    if recipe.head is not None and phase.start is not None and not before:
+        raise InputError(
+            f"phase {name} starts from {phase.start}, whose head it takes; take `start` out, or `head` of the recipe"
+        )
     for key, value in (("start", phase.start), *(("teacher", teacher) for teacher in phase.teachers)):
         if value is not None and value.endswith(SUFFIX):
             read_card(Path(value), ANY if key == "teacher" else None)  # refuses what is no checkpoint

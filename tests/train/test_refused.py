@@ -10,6 +10,7 @@ from PIL import Image
 from edgeprune.base.errors import InputError
 from edgeprune.model.checkpoint import save
 from edgeprune.quantize.loading import make_model
+from edgeprune.train.checks import check_phase
 from edgeprune.train.phases import train
 from edgeprune.train.recipe import Recipe
 from tests import models
@@ -162,3 +163,14 @@ def test_an_unknown_phase_and_a_folder_that_cannot_be_written_are_refused(tmp_pa
 def test_weights_that_are_not_there_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"vit.safetensors is not there"):
         train(models.recipe(tmp_path, weights=str(tmp_path / "vit.safetensors")), tmp_path / "out")
+
+
+def test_a_head_beside_a_start_is_refused(tmp_path: Path) -> None:
+    """A start brings its own; of two, one would be left out without a word."""
+    recipe = changed(
+        models.recipe(tmp_path, head="zoo:street-tiny/qat"), "dense", start=str(tmp_path / "x.safetensors")
+    )
+    with pytest.raises(
+        InputError, match=r"phase dense starts from .*x.safetensors, whose head it takes; take `start` out"
+    ):
+        check_phase(recipe, "dense", recipe.phases["dense"])

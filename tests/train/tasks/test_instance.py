@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save as safetensors_bytes
 
 from edgeprune.base.errors import InputError
 from edgeprune.data.datasets import load_data_set
@@ -36,6 +37,7 @@ from edgeprune.train.tasks.instance import (
     distance_to_answers,
     things_in,
 )
+from edgeprune.train.tasks.instance_checks import begins_anew
 from edgeprune.train.tasks.instance_scores import score_things
 from edgeprune.train.tasks.task import Taught
 from edgeprune.train.trainer import Trainer
@@ -417,3 +419,25 @@ def overfitted(folder: Path, patch: pytest.MonkeyPatch, steps: int) -> Segmenter
     trainer.train()
     assert isinstance(trainer.model, Segmenter)
     return trainer.model.eval()
+
+
+def test_queries_that_have_learnt_are_not_masked_again(tmp_path: Path) -> None:
+    """Those of a phase before, of weights that find things, and of a head that was given; none else."""
+    made = rectangles.recipe(tmp_path)
+    files = {}
+    for name, card in (("areas", rectangles.card(made, task="semantic")), ("things", rectangles.card(made))):
+        save(tmp_path / f"{name}.safetensors", card, models.model(card).state_dict())
+        files[name] = str(tmp_path / f"{name}.safetensors")
+    (tmp_path / "vit.safetensors").write_bytes(safetensors_bytes({"pos_embed": torch.zeros(1, 4, 192)}))
+    files["vit"] = str(tmp_path / "vit.safetensors")
+
+    def anew(start: str | None = None, **keys: str) -> bool:
+        recipe = made.model_copy(update=keys)
+        recipe.phases["dense"].start = start
+        return begins_anew(recipe, recipe.phases["dense"])
+
+    assert anew() and anew(weights=files["vit"]) and anew(weights=files["areas"]) and anew(start=files["areas"])
+    assert not anew(weights=files["things"]) and not anew(start=files["things"])
+    assert not anew(weights=files["vit"], head=files["things"]) and not anew(head=files["things"])
+    assert anew(start=files["areas"], head=files["things"])  # no first phase: its head is what it starts from
+    assert not begins_anew(made, made.phases["sparse"])
