@@ -15,6 +15,7 @@ PATHS: dict[str, tuple[str, ...]] = {
     "target": (".yaml", ".yml"),
     "weights": ("",),  # a file, or a folder of them
     "dense": (".safetensors",),
+    "head": (".safetensors",),
     "start": (".safetensors",),
     "teacher": (".safetensors",),
 }

@@ -121,6 +121,8 @@ def open_painter(shown: Path, calib: Path | None) -> "Painter | BundlePainter":
     if os.path.lexists(shown / MANIFEST):
         refuse_typed(f"{shown} is a bundle, which holds its thresholds", "calib")
         return BundlePainter(open_bundle(shown))
+    if shown.name == MANIFEST and shown.is_file():
+        raise InputError(f"{shown} is a file of a bundle; name the bundle's folder: {shown.parent}")
     from edgeprune.model.card import read_header
 
     card, _ = read_header(shown)

@@ -255,11 +255,13 @@ def _values(cells: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _remembered(cells: Mapping[str, Any]) -> RememberedTokens | None:
-    """The tokens of a frame that remembered those before; None of one that did not. Raises TypeError and ValueError."""
+    """The tokens of a frame that remembered those before; None of one that did not. Raises ValueError."""
     given = [cells.get(name) for name in RememberedTokens._fields]
     if all(cell in (None, "") for cell in given):
         return None
-    tokens = RememberedTokens(*map(int, given))  # type: ignore[arg-type]  # a cell that is missing is a TypeError
+    if not all(type(cell) is int or (isinstance(cell, str) and cell.isascii() and cell.isdigit()) for cell in given):
+        raise ValueError("no tokens of a grid")
+    tokens = RememberedTokens(*(int(cell or 0) for cell in given))
     if min(tokens) < 0 or max(tokens) > MOST_TOKENS or tokens.refreshed > tokens.computed:
         raise ValueError("no tokens of a grid")
     return tokens

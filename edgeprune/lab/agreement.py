@@ -27,7 +27,7 @@ from edgeprune.base.table import render_table, write_json
 from edgeprune.bundle import DENSE, Bundle, Manifest, open_bundle
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.evaluate.graphs import GraphSelection, OpenGraphs, open_graphs
-from edgeprune.lab.new_file import NewFile
+from edgeprune.lab.new_file import NewFile, refuse_read
 from edgeprune.runtime.cameras import open_source
 from edgeprune.runtime.engines.engine import UInt8
 from edgeprune.runtime.preparing import require_engine
@@ -128,6 +128,7 @@ def compare(bundle: Bundle, graphs: OpenGraphs, frames: list[UInt8]) -> list[Agr
 @click.option("--engine", help="Default: the target's.")
 @click.option("--out", type=NewFile(), help="Write it as JSON.")
 def main(bundle: Path, clip: str, step: int, frames: int, engine: str | None, out: Path | None) -> None:
+    refuse_read(out, bundle, clip)
     opened = open_bundle(bundle)
     manifest = opened.manifest
     if FP32 not in manifest.precisions:

@@ -33,7 +33,7 @@ from edgeprune.data.preprocess import Preprocess
 from edgeprune.evaluate.accuracy import open_scored
 from edgeprune.evaluate.tasks import METRICS, Metric
 from edgeprune.evaluate.tasks.metric import Columns, KeptAnswers, check_classes
-from edgeprune.lab.new_file import NewFile
+from edgeprune.lab.new_file import NewFile, refuse_read
 from edgeprune.runtime.budget.kept import longest_run
 from edgeprune.runtime.budget.start import start_governor
 from edgeprune.runtime.budget.wanted import Budget
@@ -272,6 +272,7 @@ def main(
     passes: int,
     out: Path | None,
 ) -> None:
+    refuse_read(out, bundle, data)
     opened = open_bundle(bundle)
     labelled = Frames.of(opened, data, frames)
     check_classes(opened, labelled.data_set)

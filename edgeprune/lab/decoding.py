@@ -21,7 +21,7 @@ from edgeprune.base.exit_code import run_click
 from edgeprune.base.table import write_json
 from edgeprune.bundle import open_bundle
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.lab.new_file import NewFile
+from edgeprune.lab.new_file import NewFile, refuse_read
 from edgeprune.runtime.cameras import Wanted, open_source
 from edgeprune.runtime.cameras.decoding import Decoding, read_decoding
 from edgeprune.runtime.engines import ENGINES
@@ -65,6 +65,7 @@ def pass_over(clip: str, fit: Preprocess, decoding: Decoding, frames: int) -> Pa
 @click.option("--decode", default="software", show_default=True, help="As of `run`, without `scaled`.")
 @click.option("--out", type=NewFile(), help="Write it as JSON.")
 def main(bundle: Path, clip: str, frames: int, rounds: int, decode: str, out: Path | None) -> None:
+    refuse_read(out, bundle, clip)
     opened = open_bundle(bundle)
     by = read_decoding(decode).by
     fit = Preprocess.of(opened.manifest)

@@ -20,14 +20,16 @@ from torch import Tensor, nn
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.exit_code import run_click
+from edgeprune.base.files import sha256
 from edgeprune.base.table import render_table, write_csv
 from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.evaluate.bench import FRAMES, bench_frames, write_job
 from edgeprune.evaluate.graphs import AUTO
 from edgeprune.evaluate.timing import Entry, time_entries
 from edgeprune.export.graphs import blank_frame, channels_last, export_graph, trunk_outputs
-from edgeprune.lab.new_file import NewFile
+from edgeprune.lab.new_file import NewFile, refuse_read
 from edgeprune.model.segmenter import Segmenter, as_image
+from edgeprune.model.weight_files import find_weights
 from edgeprune.quantize.loading import load
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.meters import open_meter
@@ -80,11 +82,6 @@ def write_stem(model: Segmenter, path: Path) -> None:
 def measure(bundle: Bundle, model: Segmenter, engine: str, precision: str, rounds: int, frames: int) -> Row:
     """Times the three graphs in one engine."""
     manifest = bundle.manifest
-    if (model.spec.height, model.spec.width) != (manifest.height, manifest.width):
-        raise InputError(
-            f"the checkpoint's input is {model.spec.height}x{model.spec.width}, the bundle's {manifest.height}x"
-            f"{manifest.width}; name the checkpoint that the bundle was built from"
-        )
     with tempfile.TemporaryDirectory(prefix="edgeprune-head-") as folder:
         stem = Path(folder) / "stem.onnx"
         write_stem(model, stem)
@@ -126,7 +123,11 @@ def main(
     frames: int,
     out: Path | None,
 ) -> None:
+    checkpoint = find_weights(str(checkpoint))
+    refuse_read(out, bundle, checkpoint)
     opened, (model, _) = open_bundle(bundle), load(checkpoint)
+    if opened.manifest.provenance.get("checkpoint_sha256") != sha256(checkpoint):
+        raise InputError(f"{bundle} was not built from {checkpoint}; name the checkpoint that it was built from")
     if not opened.graphs(precision).tails:
         raise InputError(
             f"{bundle} has no graphs in which tokens are chosen; name a bundle of a policy that chooses some"

@@ -22,7 +22,7 @@ from edgeprune.base.table import render_table, write_csv
 from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.bundle.memory import STILL
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.lab.new_file import NewFile
+from edgeprune.lab.new_file import NewFile, refuse_read
 from edgeprune.lab.remembered.clips import LEAST_FRAMES, refuse_few
 from edgeprune.runtime.cameras import open_source
 from edgeprune.runtime.engines import ENGINES
@@ -90,6 +90,7 @@ def compare(bundle: Bundle, frames: Sequence[UInt8], engine: str, threads: int) 
 @click.option("--frames", default=100, show_default=True, type=click.IntRange(LEAST_FRAMES, 10**5), help="In a row.")
 @click.option("--out", type=NewFile(), help="Write the rows as CSV.")
 def main(bundle: Path, clip: str, engine: str, frames: int, out: Path | None) -> int:
+    refuse_read(out, bundle, clip)
     opened = open_bundle(bundle).with_memory()
     fit = Preprocess.of(opened.manifest)
     with closing(open_source(clip)) as source:

@@ -28,7 +28,7 @@ from edgeprune.base.exit_code import run_click
 from edgeprune.base.statistics import extremes
 from edgeprune.base.table import render_table, write_csv
 from edgeprune.bundle import open_bundle
-from edgeprune.lab.new_file import NewFile
+from edgeprune.lab.new_file import NewFile, refuse_read
 from edgeprune.lab.served import command_of_run
 from edgeprune.runtime.pipeline import PIPELINES
 
@@ -158,6 +158,7 @@ def part(run: Mapping[str, Any], figure: str) -> dict[str, float]:
 @click.option("--seconds", default=2.0, show_default=True, type=click.FloatRange(0.1, 600), help="Of a run.")
 @click.option("--out", type=NewFile(), help="Write the rows as CSV.")
 def main(bundle: Path, rounds: int, seconds: float, out: Path | None) -> None:
+    refuse_read(out, bundle)
     open_bundle(bundle)  # what is wrong is said here
     rows = list(study(bundle, SETTINGS, rounds, seconds))
     if out:

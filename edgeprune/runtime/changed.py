@@ -5,12 +5,12 @@ Scores are distances of embeddings, 1 between two scenes; TURN and more of token
 Shapes: N tokens.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeprune.bundle.memory import TURN
-from edgeprune.runtime.engines.bound import Array
 
 # A camera's noise moves all embeddings alike, by its strength: of the zoo's narrowed model 2 levels of 255, drawn for each
 # pixel, by .076 of the distance of two scenes, 5 by .19, 8 by .30, the worst of 768 tokens by a third more. So a token has
@@ -26,7 +26,7 @@ class Changed(NamedTuple):
     due: int
 
 
-def count_changed(scores_N: Array) -> Changed:
+def count_changed(scores_N: npt.NDArray[Any]) -> Changed:
     """Of a trunk's scores."""
     own = scores_N[scores_N < TURN]
     if not len(own):

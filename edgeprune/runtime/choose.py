@@ -1,15 +1,12 @@
 """Which bucket a frame gets. A way of deciding is a function or a class and a row in CHOOSERS."""
 
 from collections.abc import Callable, Sequence
-from math import ceil
 
 from edgeprune.base.errors import choose
 from edgeprune.bundle import BucketEntry
 
 # how many tokens the trunk suggests for this frame -> the name of a bucket
 Chooser = Callable[[int], str]
-
-HELD = 0.8  # of the tokens that changed, in a frame that remembers
 
 
 def smallest_holding(buckets: Sequence[BucketEntry], count: int) -> BucketEntry:
@@ -35,12 +32,6 @@ def asked_for(buckets: Sequence[BucketEntry]) -> list[BucketEntry]:
     sees, and would lose most in the smallest buckets (`docs/budgets.md`).
     """
     return [bucket for bucket in buckets if not bucket.for_budgets] or list(buckets)
-
-
-def nearly_holding(buckets: Sequence[BucketEntry]) -> Chooser:
-    """Of frames that remember those before: the smallest bucket that holds HELD of the tokens that changed. What it leaves out
-    has changed the least, stays changed, and comes before others in the next frame; none is computed where none changed."""
-    return lambda count: smallest_holding(buckets, ceil(HELD * count)).name
 
 
 class PreviousFrame:

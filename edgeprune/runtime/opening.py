@@ -21,7 +21,7 @@ from edgeprune.runtime.cameras import Wanted, open_source, refuse_undecoded, wha
 from edgeprune.runtime.cameras.capture import Capture, is_camera
 from edgeprune.runtime.cameras.decoding import AUTO, Decoding, read_decoding
 from edgeprune.runtime.cameras.reconnect import GIVE_UP_S, open_lasting, open_or_wait
-from edgeprune.runtime.choose import CHOOSERS, Chooser, fixed, make_chooser, nearly_holding
+from edgeprune.runtime.choose import CHOOSERS, Chooser, fixed, make_chooser
 from edgeprune.runtime.compiling import graphs_of
 from edgeprune.runtime.engines import ENGINES, Engine
 from edgeprune.runtime.meters import Meter
@@ -101,13 +101,11 @@ class StreamOptions(Strict, frozen=True, strict=True):
             )
         return [bundle.with_memory()] if self.bucket else [bundle.with_memory(), bundle]
 
-    def make_chooser(self, way: Bundle, buckets: Sequence[BucketEntry]) -> Chooser:
-        """Of a way's buckets. Raises InputError for an unknown chooser or bucket."""
-        if self.bucket:
-            return fixed(buckets, self.bucket)
-        if way.remembers:
-            return nearly_holding(buckets)
-        return make_chooser(self.chooser or next(iter(CHOOSERS)), buckets)
+    def make_chooser(self, buckets: Sequence[BucketEntry]) -> Chooser:
+        """Raises InputError for an unknown chooser or bucket."""
+        return (
+            fixed(buckets, self.bucket) if self.bucket else make_chooser(self.chooser or next(iter(CHOOSERS)), buckets)
+        )
 
 
 def open(bundle: Path | str, camera: Path | str | int | None = None, **options: Any) -> Stream:
@@ -197,8 +195,7 @@ def _refuse_unfit(bundle: Bundle, options: StreamOptions) -> None:
     require_engine(bundle, engine)
     refuse_threads([engine], options.threads)
     open_task(manifest)
-    first = options.ways(bundle)[0]
-    options.make_chooser(first, first.manifest.buckets)
+    options.make_chooser(options.ways(bundle)[0].manifest.buckets)
     if options.precision and not (options.precision == MIXED and manifest.target.compiled_on_device):
         bundle.graphs(options.precision)
 
@@ -227,7 +224,7 @@ def _prepare(bundle: Bundle, options: StreamOptions) -> list[_Prepared]:
         for line in lines:
             logger.warning(line)
         buckets = [each for each in way.manifest.buckets if options.bucket or each.name in able]
-        found.append(_Prepared(way, precision, able, options.make_chooser(way, buckets)))
+        found.append(_Prepared(way, precision, able, options.make_chooser(buckets)))
     return found
 
 

@@ -35,7 +35,8 @@ NEWER = (
     "label_stride",
     "queries",
 )  # keys of a model, which had the default's value before there was a key
-Contents = dict[str, str]  # what -> its digest; of `classes` their names as JSON
+Contents = dict[str, str]  # what -> its digest; of `classes` their names as JSON, of BEGINS the keys of the recipe
+BEGINS = "begins"
 
 
 def settings_digest(run: PhaseRun) -> str:
@@ -104,10 +105,12 @@ def contents_of(run: PhaseRun) -> Contents:
     if phase.distills:
         weights |= zip(teacher_keys(len(phase.teachers)), phase.teachers, strict=True)
     paths = {key: run.checkpoint_of(value) for key, value in weights.items() if value is not None}
-    for key, begun in (("weights", recipe.weights), ("head", recipe.head)):
-        if run.start is None and begun is not None:
+    if run.start is None:
+        begun = {key: value for key, value in (("weights", recipe.weights), ("head", recipe.head)) if value is not None}
+        found[BEGINS] = ",".join(begun) or "nothing"
+        for key, value in begun.items():
             with suppress(InputError):
-                paths[key] = find_weights(begun)
+                paths[key] = find_weights(value)
     return found | {key: weights_digest(path) for key, path in paths.items() if path.is_file()}
 
 
@@ -160,12 +163,16 @@ def _as_compared(mix: dict[str, Any]) -> dict[str, Any]:
 
 def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
     """What has changed, in words; None where nothing has that both know."""
+    if before and BEGINS not in before and "head" in now:  # an earlier version knew of none
+        return "it began without a `head`"
     for key, value in before.items():
         theirs, ours = value.split(" "), now.get(key, value).split(" ")
         if key == CLASSES and now.get(key, value) != value:
             return other_classes(json.loads(value), json.loads(now[key]))
         if theirs[0] == ours[0]:
             continue
+        if key == BEGINS:
+            return f"it began with {value.replace(',', ' and ')}, the recipe says {ours[0].replace(',', ' and ')}"
         if theirs[1:] != ours[1:]:
             return f"{key} was {' '.join(theirs[1:])}, and is {' '.join(ours[1:])}"
         if theirs[1:]:

@@ -112,7 +112,7 @@ def load_weights(run: PhaseRun, model: Segmenter, names: list[str], replaced: bo
     begun, note = _load_weights(run, model, names, replaced)
     if run.start is not None or run.recipe.head is None:
         return begun, note
-    of_head = load_head(model, find_weights(run.recipe.head), names)
+    of_head = load_head(model, find_weights(run.recipe.head, "head"), names)
     return begun, f"{note}; {of_head}" if note else of_head
 
 

@@ -325,7 +325,17 @@ def test_tokens_of_a_memory_are_those_that_the_run_printed(tmp_path: Path, suffi
 
 @pytest.mark.parametrize(
     "cells",
-    [("24", "", "0"), ("-1", "0", "0"), ("24", "x", "0"), ("1", "0", "2"), ("1e9", "0", "0"), ("9" * 30, "0", "0")],
+    [
+        ("24", "", "0"),
+        ("-1", "0", "0"),
+        ("24", "x", "0"),
+        ("1", "0", "2"),
+        ("24.9", "743", "1"),
+        ("2_4", "0", "0"),
+        ("٢٤", "0", "0"),
+        ("1e9", "0", "0"),
+        ("9" * 30, "0", "0"),
+    ],
 )
 def test_tokens_of_a_memory_that_are_none_are_damage(tmp_path: Path, cells: tuple[str, str, str]) -> None:
     path = write(tmp_path / "rows.csv", [row(0), row(1)])
@@ -337,6 +347,15 @@ def test_tokens_of_a_memory_that_are_none_are_damage(tmp_path: Path, cells: tupl
         csv.writer(file, lineterminator="\n").writerows([header, *lines])
     found = read_record(path)
     assert len(found) == 1 and len(found.notes) == 1
+
+
+@pytest.mark.parametrize("cells", [(24.0, 743, 1), (24, 743, True), ([24], 743, 1)])
+def test_tokens_that_are_no_whole_numbers_of_json_are_damage(tmp_path: Path, cells: tuple[Any, ...]) -> None:
+    path = write(tmp_path / "rows.jsonl", [row(0), row(1)])
+    first, second = path.read_text().splitlines()
+    damaged = json.loads(second) | dict(zip(("computed", "carried", "refreshed"), cells, strict=True))
+    path.write_text(f"{first}\n{json.dumps(damaged)}\n")
+    assert len(read_record(path)) == 1
 
 
 def test_a_record_of_more_classes_than_any_run_counts_is_refused(

@@ -30,6 +30,7 @@ from edgeprune.export.spec import describe_build, reference_and_export_models
 from edgeprune.model.memory import Remembering
 from edgeprune.runtime import switching
 from edgeprune.runtime.cameras import open_source
+from edgeprune.runtime.changed import Changed
 from edgeprune.runtime.choose import make_chooser
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.engines.memory_session import MemorySession
@@ -96,6 +97,28 @@ def stream(count: int = FRAMES) -> list[np.ndarray]:
         noisy_HW3 = frame_HW3 + drawn.normal(0, 2, frame_HW3.shape)
         found.append(noisy_HW3.clip(0, 255).astype(np.uint8))
     return found
+
+
+def test_a_frame_may_leave_a_fifth_of_what_changed_and_the_next_one_computes_all(
+    remembers: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those whose turn it is come first in every bucket, so they are counted whole; nothing is late by two frames."""
+    found = Changed(changed=10, due=2)
+    monkeypatch.setattr("edgeprune.runtime.engines.memory_session.count_changed", lambda scores_N: found)
+    frames = stream(6)
+    with closing(ENGINES["onnxruntime"].open(remembers.with_memory(), "fp32", threads=1)) as session:
+        assert session.start(frames[0]) == TOKENS  # nothing is remembered yet
+        session.finish("m8")
+        assert session.start(frames[1]) == 2 + 8
+        session.finish("m8")
+        assert session.start(frames[2]) == 2 + 10
+        session.finish("m16")
+        assert session.start(frames[3]) == 2 + 8
+        session.finish("m8")
+        session.reset()
+        session.start(frames[4])
+        session.finish("m8")
+        assert session.start(frames[5]) == 2 + 8  # what was left out before it forgot is nothing any more
 
 
 def test_a_manifest_says_what_is_remembered(remembers: Bundle, cpu: Bundle) -> None:

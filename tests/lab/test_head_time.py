@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from edgeprune.base.errors import InputError
 from edgeprune.bundle import Bundle
 from edgeprune.export.inputs import BuildInputs
-from edgeprune.lab.head_time import Row, main, measure, row_of, write_stem
+from edgeprune.lab.head_time import Row, main, row_of, write_stem
+from edgeprune.model.checkpoint import save
 from edgeprune.model.segmenter import as_image
 from edgeprune.runtime.engines import ENGINES
 from tests import models
@@ -57,7 +58,11 @@ def test_a_row_for_each_engine(cpu: Bundle, inputs: BuildInputs, tmp_path: Path)
     assert float(row["least"]) <= float(row["share"]) <= float(row["most"])
 
 
-def test_a_checkpoint_of_another_size_is_refused(cpu: Bundle) -> None:
-    other = models.model(models.card(grid=(6, 8)))
-    with pytest.raises(InputError, match="name the checkpoint that the bundle was built from"):
-        measure(cpu, other, "onnxruntime", "int8", 1, 1)
+def test_what_the_bundle_was_not_built_from_is_refused(cpu: Bundle, tmp_path: Path) -> None:
+    """Stem and head of another checkpoint would be told apart by a stem that is not theirs."""
+    described = models.card()
+    save(tmp_path / "other.safetensors", described, models.model(described).state_dict())
+    with pytest.raises(
+        InputError, match="was not built from .*other.safetensors; name the checkpoint that it was built"
+    ):
+        CliRunner().invoke(main, [str(cpu.folder), str(tmp_path / "other.safetensors")], catch_exceptions=False)

@@ -139,6 +139,8 @@ def test_a_hub_id_without_owner_or_name_is_refused(source: str) -> None:
 
 def test_what_the_zoo_does_not_hold_is_one_line_with_what_it_does() -> None:
     assert find_weights("zoo:street-tiny/qat").is_file()
-    with pytest.raises(InputError, match=r"'zoo:street-tiny/qta' are not here.*zoo:street-tiny/qat.*clone") as found:
+    with pytest.raises(
+        InputError, match=r"weights 'zoo:street-tiny/qta' is not here.*zoo:street-tiny/qat.*clone"
+    ) as found:
         find_weights("zoo:street-tiny/qta")
     assert "\n" not in str(found.value)

@@ -216,7 +216,7 @@ def test_paths_in_a_recipe_are_relative_to_it(tmp_path: Path, monkeypatch: pytes
     folder.mkdir()
     monkeypatch.chdir(tmp_path)
     (folder / "r.yaml").write_text(
-        "name: r\nweights: vit.safetensors\n"
+        "name: r\nweights: vit.safetensors\nhead: things.safetensors\n"
         "phases:\n"
         "  dense: {kind: dense, data: [{data: mine.yaml}, {data: street}], frames: 4}\n"
         "  more: {kind: dense, data: [{data: ../sets/mine.yml}], frames: 4, start: dense, "
@@ -226,7 +226,7 @@ def test_paths_in_a_recipe_are_relative_to_it(tmp_path: Path, monkeypatch: pytes
     for name in ("recipes/r.yaml", folder / "r.yaml"):
         beside = Path(name).parent
         recipe = load_recipe(name)
-        assert recipe.weights == str(beside / "vit.safetensors")
+        assert recipe.weights == str(beside / "vit.safetensors") and recipe.head == str(beside / "things.safetensors")
         assert [mix.data for mix in recipe.phases["dense"].data] == [str(beside / "mine.yaml"), "street"]
         more = recipe.phases["more"]
         assert (more.start, more.teacher) == ("dense", str(beside / "a/b.safetensors"))
@@ -271,7 +271,7 @@ def test_a_data_set_of_a_name_that_no_file_can_have_is_not_there(tmp_path: Path)
         check_named(load_recipe(tmp_path / "recipe.yaml"), tmp_path / "out")
 
 
-@pytest.mark.parametrize("key", ["weights", "phases.dense.start", "phases.dense.teacher"])
+@pytest.mark.parametrize("key", ["weights", "head", "phases.dense.start", "phases.dense.teacher"])
 def test_nor_is_a_checkpoint(key: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="checkpoint xxx.*is not there"):
         check_named(load_recipe("street-short", [f"{key}={LONG}.safetensors"]), tmp_path / "out")

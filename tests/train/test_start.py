@@ -12,7 +12,7 @@ from edgeprune.base.errors import InputError
 from edgeprune.model.checkpoint import save
 from edgeprune.quantize.loading import make_model
 from edgeprune.train.checks import check_done
-from edgeprune.train.fingerprint import contents_of, weights_digest
+from edgeprune.train.fingerprint import contents_of, difference, weights_digest
 from edgeprune.train.named import check_named
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.start import card_of, check_start, start_model
@@ -51,8 +51,14 @@ def test_a_first_phase_begins_with_the_head_of_another_network(
     # it decides the first phase's weights, and no later one's by itself
     assert contents_of(first)["head"] == weights_digest(tmp_path / "other.safetensors")
     assert "head" not in contents_of(plain) and "head" not in contents_of(second)
+    without, given = contents_of(plain), contents_of(first)
+    assert difference(without, given) == "it began with weights, the recipe says weights and head"
+    assert difference(given, without) == "it began with weights and head, the recipe says weights"
+    assert difference(given, given) is None and difference({}, given) is None
+    earlier = {key: value for key, value in without.items() if key != "begins"}
+    assert difference(earlier, given) == "it began without a `head`" and difference(earlier, without) is None
     missing = recipe.model_copy(update={"head": "zoo:street-tiny/nobody"})
-    with pytest.raises(InputError, match="'zoo:street-tiny/nobody' are not here"):
+    with pytest.raises(InputError, match="head 'zoo:street-tiny/nobody' is not here"):
         check_start(PhaseRun(missing, "dense", tmp_path))
 
 

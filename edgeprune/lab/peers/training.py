@@ -66,7 +66,8 @@ class PeerTrainer(Trainer):
         if before is None:
             begun = peer.begin()
             if (head := self.run.recipe.head) is not None:
-                logger.info(f"{self.run.name}: {load_head(peer, find_weights(head), self.card.names)}")
+                path = find_weights(head, "head")
+                logger.info(f"{self.run.name}: {load_head(peer, path, self.card.names)}")
         else:
             path, begun = self.run.checkpoint_of(before), before
             if not path.is_file():

@@ -39,11 +39,12 @@ import click
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.exit_code import run_click
+from edgeprune.base.files import check_output
 from edgeprune.base.table import render_table, write_csv
 from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.bundle.references import LABELS
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.lab.new_file import NewFile
+from edgeprune.lab.new_file import NewFile, refuse_read
 from edgeprune.lab.remembered import cuts, loops, rows
 from edgeprune.lab.remembered.clips import LEAST_FRAMES, Clip, read_clip, read_data
 from edgeprune.lab.remembered.flow import LEFT_OUT, find_flow
@@ -56,7 +57,7 @@ TYPED = "python -m edgeprune.lab.remembered"
 def read_clips(bundle: Bundle, names: tuple[str, ...], data: str | None, frames: int) -> list[Clip]:
     """Those of cameras, and then that of a data set. Raises InputError where there is none."""
     fit = Preprocess.of(bundle.manifest)
-    clips = [read_clip(name, fit, frames) for name in names]
+    clips = [read_clip(name, bundle.manifest.names, fit, frames) for name in names]
     if data:
         clips.append(read_data(data, bundle, fit, frames))
     if not clips:
@@ -83,6 +84,10 @@ def read_clips(bundle: Bundle, names: tuple[str, ...], data: str | None, frames:
 def main(
     bundle: Path, clip: tuple[str, ...], data: str | None, engine: str | None, frames: int, times: int, out: Path | None
 ) -> None:
+    refuse_read(out, bundle, *clip)
+    beside = {kind: out.with_name(f"{out.stem}-{kind}{out.suffix}") for kind in ("cuts", "loops")} if out else {}
+    for path in beside.values():
+        check_output(path, "results")
     opened = open_bundle(bundle)
     opened.with_memory()
     if LABELS not in opened.manifest.outputs:
@@ -118,7 +123,7 @@ def main(
         write_csv(out, found)
         for kind, more in (("cuts", found_cuts), ("loops", found_loops)):
             if more:
-                write_csv(out.with_name(f"{out.stem}-{kind}{out.suffix}"), more)
+                write_csv(beside[kind], more)
 
 
 if __name__ == "__main__":

@@ -47,18 +47,20 @@ class Clip:
     things: frozenset[int] = frozenset()
 
 
-def read_clip(uri: str, fit: Preprocess, frames: int) -> Clip:
-    """The first frames of a camera.
+def read_clip(uri: str, classes: Sequence[str], fit: Preprocess, frames: int) -> Clip:
+    """The first frames of a camera; those of a street have labels where `classes`, the bundle's, are the street's.
 
     Raises:
         InputError: there is no such camera, or there are too few frames.
     """
-    things = thing_classes(load_data_set(STREET_SET)) if uri.startswith(STREET) else frozenset()
-    clip = Clip(Path(uri).name, things=things)
+    street = load_data_set(STREET_SET)
+    labelled = uri.startswith(STREET) and list(classes) == list(street.names)
+    clip = Clip(Path(uri).name, things=thing_classes(street) if labelled else frozenset())
     with closing(open_source(uri)) as source:
         for frame in islice(source, frames):
             clip.images.append(fit.fit(frame.image_HW3))
-            clip.true.append(None if frame.label_HW is None else fit.fit_label(frame.label_HW, IGNORED))
+            label_HW = frame.label_HW if labelled else None
+            clip.true.append(None if label_HW is None else fit.fit_label(label_HW, IGNORED))
     refuse_few(uri, clip.images)
     return clip
 

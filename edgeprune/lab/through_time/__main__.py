@@ -31,7 +31,7 @@ from edgeprune.base.exit_code import run_click
 from edgeprune.base.table import render_table, write_csv
 from edgeprune.data.nearest import resize_nearest
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.lab.new_file import NewFile
+from edgeprune.lab.new_file import NewFile, refuse_read
 from edgeprune.lab.through_time.carriers import CARRIERS
 from edgeprune.lab.through_time.scores import COLUMNS, DENSE, IGNORED, REPEATED, Judged, Labels, WayRow, score
 from edgeprune.model.segmenter import Segmenter, as_image
@@ -116,7 +116,8 @@ def compare(model: Segmenter, frames: Frames, shares: Sequence[float], note: Cal
 )
 @click.option("--out", type=NewFile(), help="Write the rows as CSV.")
 def main(checkpoint: str, clip: str, shares: tuple[float, ...], frames: int, out: Path | None) -> None:
-    model = load(find_weights(checkpoint))[0]
+    refuse_read(out, path := find_weights(checkpoint), clip)
+    model = load(path)[0]
     with closing(open_source(clip)) as source:
         given = list(islice(source, frames))
     with torch.inference_mode():

@@ -7,6 +7,7 @@ half of a state, and the next frame is computed whole.
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,9 @@ from edgeprune.runtime.remembered_tokens import RememberedTokens
 
 if TYPE_CHECKING:
     from edgeprune.runtime.engines.engine import Engine
+
+
+HELD = 0.8  # of the tokens that changed: a frame that computes so many leaves the rest, which changed the least, to the next
 
 
 class MemorySession(Session):
@@ -80,7 +84,7 @@ class MemorySession(Session):
     def reset(self) -> None:
         """Forgets the frames before: the next one is computed whole."""
         self._first = self._pending = 0
-        self.found = Changed(0, 0)
+        self.found, self._left_out = Changed(0, 0), False
         self.remembered = None
         self._answer: Mapping[str, Array] | None = None
 
@@ -96,8 +100,8 @@ class MemorySession(Session):
         """Runs the trunk.
 
         Returns:
-            How many tokens have to be computed: those that changed, and those whose turn it is; 0 where none changed and few
-            have their turn.
+            How many tokens have to be computed: those whose turn it is, and HELD of those that changed, or all of them where
+            the frame before left some out; 0 where none changed and few have their turn.
         """
         self._pending = min(self._pending + 1, self._memory.refresh)
         self._trunk = self._trunks[self._side]
@@ -105,8 +109,10 @@ class MemorySession(Session):
         if self._answer is None:
             return self._tokens
         self.found = count_changed(self.scores())
-        wanted = self.found.changed + self.found.due
-        return wanted if self.found.changed or wanted >= self._patience else 0
+        changed, due = self.found
+        if not changed and due < self._patience:
+            return 0
+        return due + (changed if self._left_out else ceil(HELD * changed))
 
     def scores(self) -> Array:
         """A copy of the scores that the last `start()` left."""
@@ -131,6 +137,7 @@ class MemorySession(Session):
         self._answer = read_answer(tail)
         self._side = (self._side + 1) % len(self._sets)
         self.remembered = self._serve(self._counts[bucket])
+        self._left_out = self.remembered.computed < sum(self.found)
         return self._copy()
 
     def _copy(self) -> Outputs:

@@ -47,11 +47,13 @@ def test_a_data_set_of_other_classes_is_refused(cpu: Bundle, tmp_path: Path) -> 
 
 def test_the_street_has_labels_and_things_and_images_have_none(tmp_path: Path) -> None:
     fit = Preprocess(64, 96)
-    street = read_clip("synthetic://street?seed=900000003&height=128&width=192", fit, 3)
+    street = read_clip(uri := "synthetic://street?seed=900000003&height=128&width=192", STREET.names, fit, 3)
     assert len(street.images) == 3 and street.images[0].shape == (64, 96, 3)
     assert [None if true is None else true.shape for true in street.true] == [(64, 96)] * 3
     assert street.things == STREET_THINGS
+    other = read_clip(uri, [*STREET.names[:-1], "boat"], fit, 3)  # whose third class is another thing
+    assert other.true == [None] * 3 and not other.things
     for number in range(3):
         Image.new("RGB", (96, 64)).save(tmp_path / f"{number}.png")
-    images = read_clip(str(tmp_path), fit, 100)
+    images = read_clip(str(tmp_path), STREET.names, fit, 100)
     assert images.true == [None] * 3 and not images.things

@@ -4,7 +4,7 @@ import pytest
 
 from edgeprune.base.errors import InputError
 from edgeprune.bundle import BucketEntry
-from edgeprune.runtime.choose import CHOOSERS, fixed, make_chooser, nearly_holding, smallest_holding
+from edgeprune.runtime.choose import CHOOSERS, fixed, make_chooser, smallest_holding
 
 BUCKETS = [
     BucketEntry(name=name, counts=[first], first=first, token_layers=first)
@@ -35,17 +35,6 @@ def test_buckets_for_budgets_are_none_that_a_frame_asks_for() -> None:
     assert fixed(marked, "small")(200) == "small"
     # a device that dropped the others
     assert make_chooser("in-frame", marked[:1])(200) == "small"
-
-
-@pytest.mark.parametrize(
-    ("count", "expected"), [(0, "still"), (1, "m24"), (30, "m24"), (31, "m48"), (60, "m48"), (61, "m96"), (99, "m96")]
-)
-def test_of_the_tokens_that_changed_a_frame_may_leave_out_a_fifth_and_never_all(count: int, expected: str) -> None:
-    named = [
-        BucketEntry(name=name, counts=[], first=first, token_layers=first)
-        for name, first in (("still", 0), ("m24", 24), ("m48", 48), ("m96", 96))
-    ]
-    assert nearly_holding(named)(count) == expected
 
 
 def test_fixed() -> None:
