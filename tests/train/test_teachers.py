@@ -151,7 +151,7 @@ def test_another_teacher_in_the_place_of_one_is_noticed_and_named(tmp_path: Path
     recipe, out = alone(tmp_path, teacher=two), tmp_path / "out"
     run = PhaseRun(recipe, "dense", out)
     before = contents_of(run)
-    assert sorted(before) == ["classes", "data 1", "teacher 1", "teacher 2"]
+    assert sorted(before) == ["begins", "classes", "data 1", "teacher 1", "teacher 2"]
     train(recipe, out)
     moved = [shutil.copy(path, tmp_path / f"moved-{Path(path).name}") for path in two]
     train(alone(tmp_path, teacher=[str(path) for path in moved]), out)  # by content, not by place
