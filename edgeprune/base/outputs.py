@@ -1,4 +1,4 @@
-"""Outputs that would destroy something: what a failed run kept, or what another process is writing (inputs: `cli/owning.py`).
+"""Outputs that would destroy something: what a failed run kept, or what another process is writing (inputs: `owning.py`).
 
 The rule of all verbs: a file that is there is replaced, at the end, by one that is whole, and that is said at the beginning;
 a folder that an output has for itself is new or empty, or an earlier bundle where `build` writes one.

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import click
 
+from edgeprune.base.owning import own
 from edgeprune.base.reading import parse
 from edgeprune.bundle import open_bundle
 from edgeprune.bundle.target import load_target
 from edgeprune.cli.defaults import TARGET, default_checkpoint
 from edgeprune.cli.options import option
-from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import CALIBRATION_FRAMES
 from edgeprune.cli.verb import verb
 from edgeprune.data.selection import CalibrationFrames

@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from edgeprune.base.errors import InputError
+from edgeprune.base.owning import own
 from edgeprune.bundle import PRECISIONS, open_bundle
 from edgeprune.bundle.target import Target, load_target
 from edgeprune.cli.defaults import TARGET, bundle_folder, default_checkpoint
 from edgeprune.cli.inspect import PARITY_COLUMNS, parity_rows
 from edgeprune.cli.options import json_option, option
-from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import parse_size
 from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb

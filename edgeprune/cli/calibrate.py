@@ -14,11 +14,11 @@ import click
 import numpy as np
 
 from edgeprune.base.errors import InputError
+from edgeprune.base.owning import own
 from edgeprune.base.reading import parse
 from edgeprune.bundle.target import load_target
 from edgeprune.cli.defaults import TARGET, calib_path
 from edgeprune.cli.options import argument, json_option, option, refuse_typed
-from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import A_RUN, CALIBRATION_FRAMES
 from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb

@@ -7,11 +7,11 @@ from statistics import mean
 
 import click
 
+from edgeprune.base.owning import own
 from edgeprune.base.table import write_csv, write_json
 from edgeprune.bundle import DENSE
 from edgeprune.bundle.target import load_target
 from edgeprune.cli.options import argument, cache_option, json_option, option, refuse_typed
-from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import LATENCY, POINTS
 from edgeprune.cli.show import show_json, show_wide_table
 from edgeprune.cli.verb import verb

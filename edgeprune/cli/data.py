@@ -9,8 +9,8 @@ import click
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.files import write_atomic
+from edgeprune.base.owning import own
 from edgeprune.cli.options import argument, json_option, option
-from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import FRAMES
 from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import Verbs, verb

@@ -12,13 +12,13 @@ from edgeprune import __version__
 from edgeprune.base.ending import asked
 from edgeprune.base.errors import EdgepruneError
 from edgeprune.base.files import make_folder, sha256, write_atomic
+from edgeprune.base.owning import own
 from edgeprune.base.table import render_table, write_json
 from edgeprune.bundle import DENSE, Bundle, open_bundle
 from edgeprune.bundle.target import load_target
 from edgeprune.cli.defaults import DEMO_BUNDLE, MODEL, TARGET, default_checkpoint
 from edgeprune.cli.measure import BenchOptions, about_bench, bench_columns, measure, show_bench, write_bench
 from edgeprune.cli.options import json_option, option
-from edgeprune.cli.owning import own
 from edgeprune.cli.run import RunOptions, run_camera, show_summary
 from edgeprune.cli.show import show_json
 from edgeprune.cli.verb import verb

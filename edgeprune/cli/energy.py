@@ -7,11 +7,11 @@ from typing import Any
 import click
 
 from edgeprune.base.errors import InputError
+from edgeprune.base.owning import own
 from edgeprune.base.table import plain, write_csv, write_json
 from edgeprune.bundle import GRAPH_SETS, MIXED, Bundle
 from edgeprune.cli.defaults import open_default
 from edgeprune.cli.options import bundle_option, json_option, option, threads_option
-from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import A_WINDOW, ROUNDS
 from edgeprune.cli.show import show_json, show_table, show_wide_table
 from edgeprune.cli.verb import verb

@@ -8,13 +8,13 @@ from typing import Any
 import click
 
 from edgeprune.base.errors import InputError
+from edgeprune.base.owning import own
 from edgeprune.base.table import plain, write_csv, write_json
 from edgeprune.bundle import DENSE, GRAPH_SETS, Bundle
 from edgeprune.bundle.onnx_files import check_external
 from edgeprune.cli.defaults import open_default
 from edgeprune.cli.engines import known_engines
 from edgeprune.cli.options import bundle_option, json_option, option, threads_option
-from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import FRAMES, ROUNDS
 from edgeprune.cli.show import Columns, show_json, show_table, show_wide_table
 from edgeprune.cli.verb import verb

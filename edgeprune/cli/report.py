@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from edgeprune.base.errors import InputError
+from edgeprune.base.owning import own
 from edgeprune.cli.options import argument, json_option, option
-from edgeprune.cli.owning import own
 from edgeprune.cli.show import Columns, show_json, show_table, show_wide_table
 from edgeprune.cli.verb import verb
 from edgeprune.evaluate.record_figures import RecordFigures, figures_of, ratios

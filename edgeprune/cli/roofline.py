@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
+from edgeprune.base.owning import own
 from edgeprune.base.table import write_csv
 from edgeprune.cli.defaults import open_default
 from edgeprune.cli.options import bundle_option, json_option, option, threads_option
-from edgeprune.cli.owning import own
 from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb
 from edgeprune.evaluate.bench import bench_frames

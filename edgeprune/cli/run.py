@@ -11,6 +11,7 @@ import click
 from edgeprune.base.byte_size import read_bytes
 from edgeprune.base.ending import asked, ended, hard_stop
 from edgeprune.base.errors import EdgepruneError, InputError
+from edgeprune.base.owning import own
 from edgeprune.bundle import GRAPH_SETS, Bundle
 from edgeprune.cli import STOPPED_RUN, STOPPED_RUN_JSON
 from edgeprune.cli.config import names_from_file, naming_config, take_config, warn_of_others
@@ -24,7 +25,6 @@ from edgeprune.cli.options import (
     refuse_typed,
     threads_option,
 )
-from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import A_RUN, A_WHILE, FRAMES
 from edgeprune.cli.run_lines import number, show_engine, show_held, show_latency
 from edgeprune.cli.several import show_several

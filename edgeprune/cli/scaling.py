@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
+from edgeprune.base.owning import own
 from edgeprune.base.table import write_csv, write_json
 from edgeprune.cli.defaults import open_default
 from edgeprune.cli.engines import known_engines
 from edgeprune.cli.options import json_option, option, threads_option
-from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import FRAMES, ROUNDS
 from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb

@@ -16,11 +16,11 @@ from PIL import Image
 from edgeprune.base.ending import ending, held
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.files import write_atomic
+from edgeprune.base.owning import own
 from edgeprune.bundle import MANIFEST, open_bundle
 from edgeprune.cli.bundle_tokens import Beside, BundlePainter
 from edgeprune.cli.defaults import default_checkpoint
 from edgeprune.cli.options import argument, json_option, option, refuse_typed
-from edgeprune.cli.owning import own
 from edgeprune.cli.ranges import FRAMES
 from edgeprune.cli.run_lines import show_memory
 from edgeprune.cli.show import show_json

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from edgeprune.base.errors import InputError
+from edgeprune.base.owning import own
 from edgeprune.cli.options import argument, cache_option, json_option, option
-from edgeprune.cli.owning import own
 from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb
 from edgeprune.train.finetune import chosen_recipe, default_folder

@@ -259,10 +259,15 @@ def _remembered(cells: Mapping[str, Any]) -> RememberedTokens | None:
     given = [cells.get(name) for name in RememberedTokens._fields]
     if all(cell in (None, "") for cell in given):
         return None
-    if not all(type(cell) is int or (isinstance(cell, str) and cell.isascii() and cell.isdigit()) for cell in given):
+    whole = [
+        int(cell)
+        for cell in given
+        if type(cell) is int or (isinstance(cell, str) and cell.isascii() and cell.isdigit())
+    ]
+    if len(whole) < len(given) or min(whole) < 0 or max(whole) > MOST_TOKENS:
         raise ValueError("no tokens of a grid")
-    tokens = RememberedTokens(*(int(cell or 0) for cell in given))
-    if min(tokens) < 0 or max(tokens) > MOST_TOKENS or tokens.refreshed > tokens.computed:
+    tokens = RememberedTokens(*whole)
+    if tokens.refreshed > tokens.computed:
         raise ValueError("no tokens of a grid")
     return tokens
 

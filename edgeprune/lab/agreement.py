@@ -23,12 +23,12 @@ import numpy.typing as npt
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.exit_code import run_click
+from edgeprune.base.owning import own
 from edgeprune.base.table import render_table, write_json
 from edgeprune.bundle import DENSE, Bundle, Manifest, open_bundle
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.evaluate.graphs import GraphSelection, OpenGraphs, open_graphs
-from edgeprune.lab.new_file import NewFile, refuse_read
-from edgeprune.runtime.cameras import open_source
+from edgeprune.runtime.cameras import camera_files, open_source
 from edgeprune.runtime.engines.engine import UInt8
 from edgeprune.runtime.preparing import require_engine
 from edgeprune.runtime.tasks import Agreement, find_task
@@ -126,9 +126,10 @@ def compare(bundle: Bundle, graphs: OpenGraphs, frames: list[UInt8]) -> list[Agr
 @click.option("--every", "step", default=10, show_default=True, type=click.IntRange(1), help="One frame of so many.")
 @click.option("--frames", default=60, show_default=True, type=click.IntRange(1, 1000), help="At most so many.")
 @click.option("--engine", help="Default: the target's.")
-@click.option("--out", type=NewFile(), help="Write it as JSON.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write it as JSON.")
 def main(bundle: Path, clip: str, step: int, frames: int, engine: str | None, out: Path | None) -> None:
-    refuse_read(out, bundle, clip)
+    if out:
+        own([out], [bundle, *camera_files(clip)])
     opened = open_bundle(bundle)
     manifest = opened.manifest
     if FP32 not in manifest.precisions:

@@ -25,6 +25,7 @@ import numpy as np
 
 from edgeprune.base.errors import choose
 from edgeprune.base.exit_code import run_click
+from edgeprune.base.owning import own
 from edgeprune.base.table import INLINE, render_table, write_csv
 from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.data import Sample, spread
@@ -33,7 +34,6 @@ from edgeprune.data.preprocess import Preprocess
 from edgeprune.evaluate.accuracy import open_scored
 from edgeprune.evaluate.tasks import METRICS, Metric
 from edgeprune.evaluate.tasks.metric import Columns, KeptAnswers, check_classes
-from edgeprune.lab.new_file import NewFile, refuse_read
 from edgeprune.runtime.budget.kept import longest_run
 from edgeprune.runtime.budget.start import start_governor
 from edgeprune.runtime.budget.wanted import Budget
@@ -262,7 +262,7 @@ def summary(rows: list[BudgetRow]) -> Iterator[str]:
 @click.option(
     "--passes", default=2, show_default=True, type=click.IntRange(1, 1000), help="Over the frames, of each budget."
 )
-@click.option("--out", type=NewFile(), help="Write the rows as CSV.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the rows as CSV.")
 def main(
     bundle: Path,
     data: str,
@@ -272,7 +272,8 @@ def main(
     passes: int,
     out: Path | None,
 ) -> None:
-    refuse_read(out, bundle, data)
+    if out:
+        own([out], [bundle], among=[data])
     opened = open_bundle(bundle)
     labelled = Frames.of(opened, data, frames)
     check_classes(opened, labelled.data_set)

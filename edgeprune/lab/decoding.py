@@ -18,11 +18,11 @@ import click
 import numpy as np
 
 from edgeprune.base.exit_code import run_click
+from edgeprune.base.owning import own
 from edgeprune.base.table import write_json
 from edgeprune.bundle import open_bundle
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.lab.new_file import NewFile, refuse_read
-from edgeprune.runtime.cameras import Wanted, open_source
+from edgeprune.runtime.cameras import Wanted, camera_files, open_source
 from edgeprune.runtime.cameras.decoding import Decoding, read_decoding
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.engines.engine import UInt8
@@ -63,9 +63,10 @@ def pass_over(clip: str, fit: Preprocess, decoding: Decoding, frames: int) -> Pa
 @click.option("--frames", default=60, show_default=True, type=click.IntRange(1, 1000))
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
 @click.option("--decode", default="software", show_default=True, help="As of `run`, without `scaled`.")
-@click.option("--out", type=NewFile(), help="Write it as JSON.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write it as JSON.")
 def main(bundle: Path, clip: str, frames: int, rounds: int, decode: str, out: Path | None) -> None:
-    refuse_read(out, bundle, clip)
+    if out:
+        own([out], [bundle, *camera_files(clip)])
     opened = open_bundle(bundle)
     by = read_decoding(decode).by
     fit = Preprocess.of(opened.manifest)

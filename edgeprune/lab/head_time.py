@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from edgeprune.base.errors import InputError
 from edgeprune.base.exit_code import run_click
 from edgeprune.base.files import sha256
+from edgeprune.base.owning import own
 from edgeprune.base.table import render_table, write_csv
 from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.evaluate.bench import FRAMES, bench_frames, write_job
 from edgeprune.evaluate.graphs import AUTO
 from edgeprune.evaluate.timing import Entry, time_entries
 from edgeprune.export.graphs import blank_frame, channels_last, export_graph, trunk_outputs
-from edgeprune.lab.new_file import NewFile, refuse_read
 from edgeprune.model.segmenter import Segmenter, as_image
 from edgeprune.model.weight_files import find_weights
 from edgeprune.quantize.loading import load
@@ -113,7 +113,7 @@ def row_of(
 @click.option("--precision", default="int8", show_default=True, help="Of `auto`.")
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 1000))
 @click.option("--frames", default=FRAMES, show_default=True, type=click.IntRange(1, 1000), help="Of a round.")
-@click.option("--out", type=NewFile(), help="Write the rows as CSV.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the rows as CSV.")
 def main(
     bundle: Path,
     checkpoint: Path,
@@ -124,7 +124,8 @@ def main(
     out: Path | None,
 ) -> None:
     checkpoint = find_weights(str(checkpoint))
-    refuse_read(out, bundle, checkpoint)
+    if out:
+        own([out], [bundle, checkpoint])
     opened, (model, _) = open_bundle(bundle), load(checkpoint)
     if opened.manifest.provenance.get("checkpoint_sha256") != sha256(checkpoint):
         raise InputError(f"{bundle} was not built from {checkpoint}; name the checkpoint that it was built from")

@@ -18,13 +18,13 @@ from statistics import fmean
 import click
 
 from edgeprune.base.exit_code import run_click
+from edgeprune.base.owning import own
 from edgeprune.base.table import render_table, write_csv
 from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.bundle.memory import STILL
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.lab.new_file import NewFile, refuse_read
 from edgeprune.lab.remembered.clips import LEAST_FRAMES, refuse_few
-from edgeprune.runtime.cameras import open_source
+from edgeprune.runtime.cameras import camera_files, open_source
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.engines.engine import UInt8
 from edgeprune.runtime.tasks import find_task
@@ -88,9 +88,10 @@ def compare(bundle: Bundle, frames: Sequence[UInt8], engine: str, threads: int) 
 @click.argument("clip")
 @click.option("--engine", type=click.Choice([name for name in ENGINES if name != REFERENCE]), required=True)
 @click.option("--frames", default=100, show_default=True, type=click.IntRange(LEAST_FRAMES, 10**5), help="In a row.")
-@click.option("--out", type=NewFile(), help="Write the rows as CSV.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the rows as CSV.")
 def main(bundle: Path, clip: str, engine: str, frames: int, out: Path | None) -> int:
-    refuse_read(out, bundle, clip)
+    if out:
+        own([out], [bundle, *camera_files(clip)])
     opened = open_bundle(bundle).with_memory()
     fit = Preprocess.of(opened.manifest)
     with closing(open_source(clip)) as source:

@@ -25,10 +25,10 @@ import click
 
 from edgeprune.base.errors import RunError
 from edgeprune.base.exit_code import run_click
+from edgeprune.base.owning import own
 from edgeprune.base.statistics import extremes
 from edgeprune.base.table import render_table, write_csv
 from edgeprune.bundle import open_bundle
-from edgeprune.lab.new_file import NewFile, refuse_read
 from edgeprune.lab.served import command_of_run
 from edgeprune.runtime.pipeline import PIPELINES
 
@@ -156,9 +156,10 @@ def part(run: Mapping[str, Any], figure: str) -> dict[str, float]:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--seconds", default=2.0, show_default=True, type=click.FloatRange(0.1, 600), help="Of a run.")
-@click.option("--out", type=NewFile(), help="Write the rows as CSV.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the rows as CSV.")
 def main(bundle: Path, rounds: int, seconds: float, out: Path | None) -> None:
-    refuse_read(out, bundle)
+    if out:
+        own([out], [bundle])
     open_bundle(bundle)  # what is wrong is said here
     rows = list(study(bundle, SETTINGS, rounds, seconds))
     if out:

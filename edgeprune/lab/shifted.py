@@ -24,16 +24,16 @@ import numpy as np
 import torch
 
 from edgeprune.base.exit_code import run_click
+from edgeprune.base.owning import own
 from edgeprune.base.table import render_table, write_csv
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.export.inputs import PARITY_FRAMES, frames_for_parity
-from edgeprune.lab.new_file import NewFile, refuse_read
 from edgeprune.lab.remembered.clips import refuse_few
 from edgeprune.model.memory import embedding_scale
 from edgeprune.model.segmenter import Segmenter, as_image
 from edgeprune.model.weight_files import find_weights
 from edgeprune.quantize.loading import load
-from edgeprune.runtime.cameras import open_source
+from edgeprune.runtime.cameras import camera_files, open_source
 from edgeprune.runtime.changed import count_changed
 from edgeprune.runtime.engines.bound import Array
 from edgeprune.runtime.switching import MOVING
@@ -107,9 +107,11 @@ def embed(model: Segmenter, scale: float, frames: Sequence[Array]) -> list[Array
 @click.option(
     "--frames", default=100, show_default=True, type=click.IntRange(LAGS[-1] + 2, 10**5), help="So many in a row."
 )
-@click.option("--out", type=NewFile(), help="Write the rows as CSV.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the rows as CSV.")
 def main(checkpoint: str, clip: str, frames: int, out: Path | None) -> None:
-    refuse_read(out, path := find_weights(checkpoint), clip)
+    path = find_weights(checkpoint)
+    if out:
+        own([out], [path, *camera_files(clip)])
     model = load(path)[0]
     fit = Preprocess.of(model.spec)
     scenes_FHW3, _ = frames_for_parity(None, fit)

@@ -21,9 +21,8 @@ from edgeprune.runtime.tasks import Result
 
 logger = logging.getLogger(__name__)
 
-MOVING = (
-    0.25  # of the tokens: a frame that computes more, or would if a budget let it, would have been cheaper by itself
-)
+# of the tokens: a frame that computes more, or would if a budget let it, would have been cheaper by itself
+MOVING = 0.25
 RECENT, MOST_MOVING = 10, 7  # frames that are looked at, and how many of them end a way that remembers
 STANDS = 0.1  # of the pixels: a camera of which fewer change stands
 WAIT, LONGEST_WAIT = 10, 320  # frames in which it has to, doubled each time that it was a mistake

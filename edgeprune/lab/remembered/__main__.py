@@ -39,16 +39,16 @@ import click
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.exit_code import run_click
-from edgeprune.base.files import check_output
+from edgeprune.base.owning import own
 from edgeprune.base.table import render_table, write_csv
 from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.bundle.references import LABELS
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.lab.new_file import NewFile, refuse_read
 from edgeprune.lab.remembered import cuts, loops, rows
 from edgeprune.lab.remembered.clips import LEAST_FRAMES, Clip, read_clip, read_data
 from edgeprune.lab.remembered.flow import LEFT_OUT, find_flow
 from edgeprune.lab.remembered.ways import REMEMBERED, ask, open_ways
+from edgeprune.runtime.cameras import camera_files
 from edgeprune.runtime.engines import ENGINES
 
 TYPED = "python -m edgeprune.lab.remembered"
@@ -78,16 +78,16 @@ def read_clips(bundle: Bundle, names: tuple[str, ...], data: str | None, frames:
 )
 @click.option(
     "--out",
-    type=NewFile(),
+    type=click.Path(path_type=Path),
     help="Write the rows as CSV; those of cuts and loops beside it, as NAME-cuts.csv and NAME-loops.csv.",
 )
 def main(
     bundle: Path, clip: tuple[str, ...], data: str | None, engine: str | None, frames: int, times: int, out: Path | None
 ) -> None:
-    refuse_read(out, bundle, *clip)
-    beside = {kind: out.with_name(f"{out.stem}-{kind}{out.suffix}") for kind in ("cuts", "loops")} if out else {}
-    for path in beside.values():
-        check_output(path, "results")
+    beside: dict[str, Path] = {}
+    if out:
+        beside = {kind: out.with_name(f"{out.stem}-{kind}{out.suffix}") for kind in ("cuts", "loops")}
+        own([out, *beside.values()], [bundle, *(file for name in clip for file in camera_files(name))])
     opened = open_bundle(bundle)
     opened.with_memory()
     if LABELS not in opened.manifest.outputs:

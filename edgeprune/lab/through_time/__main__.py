@@ -28,16 +28,16 @@ import torch
 from torch import Tensor
 
 from edgeprune.base.exit_code import run_click
+from edgeprune.base.owning import own
 from edgeprune.base.table import render_table, write_csv
 from edgeprune.data.nearest import resize_nearest
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.lab.new_file import NewFile, refuse_read
 from edgeprune.lab.through_time.carriers import CARRIERS
 from edgeprune.lab.through_time.scores import COLUMNS, DENSE, IGNORED, REPEATED, Judged, Labels, WayRow, score
 from edgeprune.model.segmenter import Segmenter, as_image
 from edgeprune.model.weight_files import find_weights
 from edgeprune.quantize.loading import load
-from edgeprune.runtime.cameras import Frame, open_source
+from edgeprune.runtime.cameras import Frame, camera_files, open_source
 
 TYPED = "python -m edgeprune.lab.through_time"
 
@@ -114,9 +114,11 @@ def compare(model: Segmenter, frames: Frames, shares: Sequence[float], note: Cal
 @click.option(
     "--frames", default=48, show_default=True, type=click.IntRange(2, 1000), help="So many that follow each other."
 )
-@click.option("--out", type=NewFile(), help="Write the rows as CSV.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the rows as CSV.")
 def main(checkpoint: str, clip: str, shares: tuple[float, ...], frames: int, out: Path | None) -> None:
-    refuse_read(out, path := find_weights(checkpoint), clip)
+    path = find_weights(checkpoint)
+    if out:
+        own([out], [path, *camera_files(clip)])
     model = load(path)[0]
     with closing(open_source(clip)) as source:
         given = list(islice(source, frames))

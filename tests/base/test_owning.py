@@ -7,7 +7,7 @@ import pytest
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.outputs import LOCK_INSIDE
-from edgeprune.cli.owning import own, refuse_inputs, refuse_one_name
+from edgeprune.base.owning import own, refuse_inputs, refuse_one_name
 
 
 def test_an_output_that_is_an_input(tmp_path: Path) -> None:

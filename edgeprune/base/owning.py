@@ -1,4 +1,4 @@
-"""A verb's outputs are its own while it runs: none is an input, and no other process writes them."""
+"""The outputs of a verb, or of a study, are its own while it runs: none is an input, and no other process writes them."""
 
 import logging
 from collections.abc import Container, Iterable
