@@ -17,6 +17,13 @@ NEW = "new_"  # how the output is called that becomes a tensor of the state
 DUE = "due"  # the input of a trunk that says whose turn it is
 TURN = 1e4  # the score of a token whose turn it is, and more; distances lie under it
 GOLDEN = 0.6180339887498949  # multiples of it, without their whole part, lie evenly (Weyl 1916)
+SHARES = (1 / 32, 1 / 16, 3 / 32, 1 / 8, 3 / 16, 1 / 4, 1 / 2)  # of the tokens, that buckets compute
+
+
+def computed_counts(tokens: int, rows: int = 1) -> list[int]:
+    """How many tokens each bucket computes, the smallest first and all of them last; but the last in multiples of `rows`."""
+    some = {max(rows, round(share * tokens / rows) * rows) for share in SHARES}
+    return [*sorted(count for count in some if count < tokens), tokens]
 
 
 class StateTensor(Strict, frozen=True, strict=True):

@@ -53,6 +53,12 @@ class StreetSplit(Strict):
     population: Literal["street", "camvid"] = Field(
         "street", description="a row of `street.population.POPULATIONS`: how many things there are, and how near"
     )
+    clip: int = Field(
+        1,
+        ge=1,
+        le=1000,
+        description="so many frames after each other are of one street, seen by a camera that stands; 1: each of another",
+    )
 
 
 def _kind_of_split(content: Any) -> str:

@@ -67,7 +67,12 @@ def held_out_names(samples: Samples, share: float) -> list[str]:
     if total < 2:
         raise InputError(f"nothing can be held out of a split of {total} frame; take hold_out away, or add frames")
     if isinstance(samples, StreetSamples):
-        return names[total - count :]
+        first = (total - count) // samples.clip * samples.clip  # whole clips
+        if not first:
+            raise InputError(
+                f"nothing can be held out of {total} frames of one street; add frames, or take hold_out away"
+            )
+        return names[first:]
     stretches = min(STRETCHES, count)
     held_out: list[str] = []
     for stretch in range(stretches):

@@ -73,7 +73,7 @@ def open_split(
                 f"split {split!r} of data set {data_set.name!r} is rendered and has no file stems to include or "
                 f"exclude; set `seed` and `frames` in its YAML instead"
             )
-        return StreetSamples(spec.seed, spec.frames, spec.height, spec.width, spec.population)
+        return StreetSamples(spec.seed, spec.frames, spec.height, spec.width, spec.population, spec.clip)
     if data_set.path is None or not os.path.isdir(data_set.path):
         raise InputError(
             f"data set {data_set.name!r} is not at {data_set.path}; copy its YAML, edit `path:` in it and name the copy"

@@ -17,24 +17,38 @@ import numpy as np
 from edgeprune import street as synthetic
 from edgeprune.base.errors import RunError
 from edgeprune.base.files import make_folder
+from edgeprune.data.drive import Drive
 from edgeprune.data.samples import Sample, UInt8
 
 CRC_BYTES = 4
+APART = (1, 2, 4, 8, 16, 32)  # frames of a street from one of a clip to the next
+MOMENTS = 3000  # a clip begins at one of so many frames
 
 
 class StreetSamples:
-    """Scenes `seed` to `seed + frames - 1` of the synthetic street, rendered on access at `height` x `width` pixels.
+    """Scenes `seed` to `seed + frames - 1` of the synthetic street, rendered on access at `height` x `width` pixels; or clips
+    of cameras that stand, the first of them of the street `seed`.
 
     Args:
         population: see `street.population`.
+        clip: so many frames after each other are of one street, which a standing camera sees, evenly apart: one, two, four or
+            more frames of the street, as its seed says. 1: every frame is another street.
     """
 
-    def __init__(self, seed: int, frames: int, height: int, width: int, population: str = "street") -> None:
-        self.seed, self.frames, self.height, self.width, self.population = seed, frames, height, width, population
+    def __init__(
+        self, seed: int, frames: int, height: int, width: int, population: str = "street", clip: int = 1
+    ) -> None:
+        self.seed, self.frames, self.height, self.width = seed, frames, height, width
+        self.population, self.clip = population, clip
 
     @property
     def names(self) -> list[str]:
-        return [f"street-{self.seed + index}" for index in range(self.frames)]
+        return [self.name(index) for index in range(self.frames)]
+
+    def name(self, index: int) -> str:
+        """Of one sample."""
+        scene, place = divmod(index, self.clip)
+        return f"street-{self.seed + scene}" + (f"-{place}" if self.clip > 1 else "")
 
     def __len__(self) -> int:
         return self.frames
@@ -42,19 +56,28 @@ class StreetSamples:
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < self.frames:
             raise IndexError(f"scene {index} of {self.frames}")
-        image_HW3, label_HW = synthetic.scene(self.seed + index, self.height, self.width, self.population)
-        return Sample(f"street-{self.seed + index}", image_HW3, label_HW)
+        if self.clip == 1:
+            image_HW3, label_HW = synthetic.scene(self.seed + index, self.height, self.width, self.population)
+        else:
+            image_HW3, label_HW = self._of_clip(*divmod(index, self.clip))
+        return Sample(self.name(index), image_HW3, label_HW)
+
+    def _of_clip(self, scene: int, place: int) -> tuple[UInt8, UInt8]:
+        street = Drive(self.seed + scene, self.height, self.width, speed=0, population=self.population)
+        apart = APART[(self.seed + scene) % len(APART)]
+        return street.frame(street.moment % MOMENTS + place * apart)
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[index] for index in range(len(self)))
 
     def origin(self, index: int) -> str:
-        return f"the synthetic street's scene {self.seed + index}"
+        return f"the synthetic street's scene {self.seed + index // self.clip}"
 
     def some(self, indices: Sequence[int]) -> "StreetSamples":
-        """Some of the scenes, by indices without gaps: their seeds follow each other."""
-        assert list(indices) == list(range(indices[0], indices[0] + len(indices)))
-        return StreetSamples(self.seed + indices[0], len(indices), self.height, self.width, self.population)
+        """Some of the scenes, by indices without gaps, and of clips from the start of one: their seeds follow each other."""
+        assert list(indices) == list(range(indices[0], indices[0] + len(indices))) and indices[0] % self.clip == 0
+        seed = self.seed + indices[0] // self.clip
+        return StreetSamples(seed, len(indices), self.height, self.width, self.population, self.clip)
 
 
 class CachedStreet:
@@ -69,7 +92,8 @@ class CachedStreet:
     def __init__(self, samples: StreetSamples, folder: Path) -> None:
         self.samples = samples
         self.path = make_folder(folder, "the cache of street scenes") / (
-            f"{samples.population}-{samples.height}x{samples.width}-seed{samples.seed}-{renderer_version()}.scenes"
+            f"{samples.population}-{samples.height}x{samples.width}-seed{samples.seed}"
+            f"{f'-clip{samples.clip}' if samples.clip > 1 else ''}-{renderer_version()}.scenes"
         )
         self._label_bytes = samples.height * samples.width
         self._record_bytes = 4 * self._label_bytes + CRC_BYTES
@@ -86,7 +110,7 @@ class CachedStreet:
             raise IndexError(f"scene {index} of {len(self)}")
         cached = self._read(index)
         if cached is not None:
-            return Sample(f"street-{self.samples.seed + index}", *cached)
+            return Sample(self.samples.name(index), *cached)
         sample = self.samples[index]
         self._write(index, sample)
         return sample

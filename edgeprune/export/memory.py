@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.bundle import BucketEntry
-from edgeprune.bundle.memory import DUE, NEW, STILL, StateTensor
+from edgeprune.bundle.memory import DUE, NEW, STILL, StateTensor, computed_counts
 from edgeprune.export.family import ROWS
 from edgeprune.export.graphs import (
     GraphFamily,
@@ -28,7 +28,6 @@ from edgeprune.export.inputs import UInt8
 from edgeprune.model.memory import Remembering, State, embedding_scale, state_names
 from edgeprune.model.segmenter import Segmenter
 
-SHARES = (1 / 32, 1 / 16, 3 / 32, 1 / 8, 3 / 16, 1 / 4, 1 / 2)  # of the tokens, that buckets compute
 REFRESH = 128  # frames in which every token has its turn: six of 768 in each, a quarter of the smallest bucket
 
 
@@ -61,11 +60,10 @@ def plan_memory(model: Segmenter, frames_FHW3: UInt8) -> MemorySpec:
     """
     Remembering(model, 1.0, REFRESH)
     tokens, depth = model.grid[0] * model.grid[1], len(model.blocks)
-    counts = sorted({max(ROWS, round(share * tokens / ROWS) * ROWS) for share in SHARES})
-    some = [(f"m{count}", count) for count in counts if count < tokens]
+    named = [(f"m{count}", count) for count in computed_counts(tokens, ROWS)]
     buckets = [
         BucketEntry(name=name, counts=[], first=count, token_layers=depth * count)
-        for name, count in [(STILL, 0), *some, (f"m{tokens}", tokens)]
+        for name, count in [(STILL, 0), *named]
     ]
     with torch.no_grad():
         scale = embedding_scale(model, [torch.from_numpy(frame_HW3) for frame_HW3 in frames_FHW3])

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from edgeprune.base.errors import InputError, choose
 from edgeprune.data.region import Region
 from edgeprune.model.blocks import Block
+from edgeprune.model.carried import Before, carry
 from edgeprune.model.extra_tokens import ExtraTokens
 from edgeprune.model.heads import HEADS
 from edgeprune.model.heads.head import Raw
 from edgeprune.model.inside import Inside
 from edgeprune.model.network import Network, Prediction
-from edgeprune.model.policy import Bucket, Select, TokenPolicy, View
+from edgeprune.model.policy import Bucket, Masked, Select, TokenPolicy, View
 from edgeprune.model.spec import ModelSpec
 from edgeprune.model.stem import CHANNELS, STEMS
 
@@ -143,9 +144,17 @@ class Segmenter(Network):
         labels_BHW: Tensor | None = None,
         ignore_index: int = 255,
         progress: float = 1.0,
+        before: Before | None = None,
     ) -> Prediction:
-        """The training form; see `Network`."""
+        """The training form; see `Network`. `before`: the frames before, whose tokens stand where they are not computed; the
+        policy is passed by then."""
         x_BND, skips, view = self.embed(images_B3HW)
+        if before is not None:
+            x_BND = self.norm(carry(self.blocks, self.embed(before.images_B3HW)[0], x_BND, before.choose))
+            raw = self.finish(x_BND, view.whole_grid, skips)
+            # each parameter has a gradient in every step, which is what several processes wait for
+            nothing = sum((0.0 * parameter.sum() for parameter in self.policy.parameters()), x_BND.new_zeros(()))
+            return Prediction(raw, x_BND, Masked(x_BND, [], nothing))
         view = replace(view, labels_BHW=labels_BHW, ignore_index=ignore_index, progress=progress)
         extras = self.new_extras(x_BND.shape[0])
         heads = self.auxiliary if self.training else None

@@ -35,34 +35,62 @@ PLANES = 8  # of eight things each: so many of a frame are learnt, the largest
 class Mixture(Dataset[tuple[Tensor, Targets]]):
     """Several splits side by side, fitted to the model's input; an item is (which split, which sample).
 
-    Of each sample it gives the image (3, H, W) and what is learnt from it: the label (H, W); with things the label, their
-    planes (PLANES, H, W) of bits, and their classes (8 PLANES), int64, `ignore_index` where there is none.
+    Of each sample it gives the image (3, H, W), or with frames before it the two (2, 3, H, W), and what is learnt from it: the
+    label (H, W); with things the label, their planes (PLANES, H, W) of bits, and their classes (8 PLANES), int64,
+    `ignore_index` where there is none.
 
     Args:
         things: whether the splits were opened with things, and a task learns from them.
+        before: of each split how many samples earlier the frame before is; None: it is the frame itself. None: there are none.
     """
 
     def __init__(
-        self, splits: Sequence[Samples], preprocess: Preprocess, ignore_index: int, things: bool = False
+        self,
+        splits: Sequence[Samples],
+        preprocess: Preprocess,
+        ignore_index: int,
+        things: bool = False,
+        before: Sequence[int | None] | None = None,
     ) -> None:
         self.splits, self.preprocess, self.ignore_index, self.things = splits, preprocess, ignore_index, things
+        self.before = before
 
     @property
     def sample_bytes(self) -> int:
-        """Of one sample: three colours, a label, and planes and classes of things."""
+        """Of one sample: three colours of each frame, a label, and planes and classes of things."""
         pixels = self.preprocess.height * self.preprocess.width
-        return 4 * pixels + (PLANES * (pixels + 8 * PER_PLANE) if self.things else 0)
+        colours = 3 if self.before is None else 6
+        return (colours + 1) * pixels + (PLANES * (pixels + 8 * PER_PLANE) if self.things else 0)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Targets]:
         split, index = key
         sample = self.preprocess.fit_sample(self.splits[split][index], self.ignore_index)
         image_HW3, label_HW = torch.from_numpy(sample.image_HW3.copy()), torch.from_numpy(sample.label_HW.copy())
         image_3HW = image_HW3.permute(2, 0, 1).contiguous()
+        if self.before is not None:
+            image_3HW = torch.stack((image_3HW, self._earlier(split, index, image_3HW)))
         if not self.things:
             return image_3HW, label_HW
         assert sample.things is not None  # `open_mix`
         planes_PHW, classes_I = sample.things.padded(PLANES, self.ignore_index)
         return image_3HW, (label_HW, torch.from_numpy(planes_PHW), torch.from_numpy(classes_I))
+
+    def _earlier(self, split: int, index: int, image_3HW: Tensor) -> Tensor:
+        """The frame before a sample (3, H, W); where its clip has none, it is the sample's own image."""
+        assert self.before is not None
+        samples, before = self.splits[split], self.before[split]
+        earlier = None if before is None else index - before
+        if earlier is None or earlier < clip_start(samples, index):
+            return image_3HW
+        image_HW3 = self.preprocess.fit(samples[earlier].image_HW3)
+        return torch.from_numpy(image_HW3.copy()).permute(2, 0, 1).contiguous()
+
+
+def clip_start(samples: Samples, index: int) -> int:
+    """The first sample of the clip that a sample is of: of rendered ones as the set says, of files the first of all."""
+    if isinstance(samples, CachedStreet):
+        return clip_start(samples.samples, index)
+    return index - index % samples.clip if isinstance(samples, StreetSamples) else 0
 
 
 def open_mix(
@@ -99,6 +127,11 @@ def open_part(part: Mix, data_set: DataSet, held_out: HeldOut | None, things: bo
         InputError: see `open_split`; or there are fewer than `part.images`.
     """
     samples = open_split(data_set, part.split, part.include, part.exclude, things=things)
+    if part.before and (samples.clip == 1 if isinstance(samples, StreetSamples) else part.images is not None):
+        why = "every frame is of another street" if isinstance(samples, StreetSamples) else "`images` leaves some out"
+        raise InputError(
+            f"before is {part.before}, and frames of {part.data} do not follow each other: {why}; take one out"
+        )
     if held_out is not None:
         samples = held_out.leave(part, samples)
     if part.images is None:

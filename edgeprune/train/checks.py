@@ -14,6 +14,7 @@ from edgeprune.model.checkpoint import shape_of
 from edgeprune.pruning.methods import make_policy, settle
 from edgeprune.quantize.loading import read_card
 from edgeprune.train.fingerprint import CLASSES, Contents, as_compared, choice_of, contents_of, difference, teacher_keys
+from edgeprune.train.frames_before import check_remembering
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.policy_alone import check_policy_alone
 from edgeprune.train.recipe import QUANTIZED, SPARSE, SUFFIX, Phase, Recipe
@@ -24,14 +25,15 @@ from edgeprune.train.tensorboard import check_tensorboard
 ANEW = "give another --out, or delete it to train the phase again"
 
 
-def check_recipe(recipe: Recipe, processes: int) -> None:
-    """Refuses what can be seen before anything is opened, of every phase."""
+def check_recipe(recipe: Recipe, processes: int, network: str | None = None) -> None:
+    """Refuses what can be seen before anything is opened, of every phase. `network`: what is trained; None: a ViT."""
     check_validation(recipe)
     if recipe.tensorboard:
         check_tensorboard()
     for name, phase in recipe.phases.items():
         check_phase(recipe, name, phase)
         check_batch(name, phase, processes)
+        check_remembering(recipe, name, phase, processes, network)
 
 
 def check_phase(recipe: Recipe, name: str, phase: Phase) -> None:

@@ -43,6 +43,8 @@ def settings_digest(run: PhaseRun) -> str:
     """Of the settings that decide a phase's steps: a state of another recipe must not be resumed. Files count by their
     content (`contents_of`), not by where they are."""
     recipe, phase = run.recipe, run.phase.model_dump()
+    if not phase["remember"]:  # a state of before there was such a key
+        del phase["remember"]
     phase["data"] = as_compared(phase["data"])
     phase |= {key: _without_place(phase[key]) for key in ("start", "teacher")}
     content: dict[str, Any] = {
@@ -125,7 +127,8 @@ def frames_digest(data_set: DataSet, split: str, samples: Samples) -> str:
         mode="json", exclude={"name", "path", "palette", "names", "things", *SPLITS}, exclude_defaults=True
     )
     if isinstance(spec := getattr(data_set, split), StreetSplit):
-        says |= spec.model_dump(exclude={"population"}) | spec.model_dump(include={"population"}, exclude_defaults=True)
+        later = {"population", "clip"}  # keys that earlier runs did not have
+        says |= spec.model_dump(exclude=later) | spec.model_dump(include=later, exclude_defaults=True)
     if isinstance(samples, FolderSamples) and samples.coloured:
         says["palette"] = data_set.palette  # of ids it is for looking at alone
     digest = hashlib.sha256(json.dumps(says, sort_keys=True).encode())

@@ -49,6 +49,13 @@ class Mix(FrameSelection):
         le=10**9,
         description="so many frames and no others, evenly spread over those that the globs and `hold_out` leave; null: all",
     )
+    before: int | None = Field(
+        None,
+        ge=1,
+        le=10**6,
+        description="where a phase has `remember`: the frame before is that so many earlier, in the order of names or of a "
+        "rendered clip; null: it is made of the frame itself",
+    )
 
 
 class OhemSpec(Strict):
@@ -146,6 +153,13 @@ class Phase(Strict):
         None,
         description="an earlier phase, or a checkpoint, run on every token; needed to distill. A list: the mean of their class "
         "probabilities, and the tokens of the first that has them in the model's width",
+    )
+    remember: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the steps whose frames come after others: what changed is computed with every block, the rest is "
+        "carried, as `build --memory` does",
     )
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights that the phase hands on")
     augment: AugmentSpec = Field(AugmentSpec(), description="see below")

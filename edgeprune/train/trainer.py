@@ -8,7 +8,7 @@ Shapes: B batch, G decisions of the policy, H W pixels, P processes, A parts of 
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -26,6 +26,7 @@ from edgeprune.train.best import Best
 from edgeprune.train.divergence import LossWatch
 from edgeprune.train.fingerprint import contents_of, difference, settings_digest
 from edgeprune.train.finish import finish_phase
+from edgeprune.train.frames_before import Seen, is_remembered, see
 from edgeprune.train.frozen import begin_training
 from edgeprune.train.history import History
 from edgeprune.train.optimiser import learning_rate, make_optimiser, set_learning_rate
@@ -49,7 +50,7 @@ from edgeprune.train.tensorboard import EventFile
 
 logger = logging.getLogger(__name__)
 
-# the parts of a batch that one process has: images (B, 3, H, W) and targets of each
+# the parts of a batch that one process has: images (B, 3, H, W), or with those before them (B, 2, 3, H, W), and targets of each
 Batch = list[tuple[Tensor, Targets]]
 ROLLBACK_RATE = 0.5  # what the learning rate is multiplied by after a rollback
 
@@ -108,28 +109,32 @@ class Trainer:
 
     def step(self, step: int, batch: Batch) -> None:
         """One step of gradient descent. The host issues it and waits for nothing: no value is read from the device, but by a
-        task that learns things, which are matched on the host."""
+        task that learns things, which are matched on the host, and where tokens that changed are counted (`remember`)."""
         torch.manual_seed(self.run.seed_of(step, self.backend.index))
         self.task.before_step(self.model, step / self.steps)
-        batch = [self.task.augment(images_B3HW, targets) for images_B3HW, targets in batch]
+        remembers = is_remembered(self.run, step)
+        seen = [see(self.task, frames, targets, remembers) for frames, targets in batch]
         self.optimiser.zero_grad(set_to_none=True)
         losses: list[Tensor] = []
         keeps: list[Tensor] = []
-        for part, ((images_B3HW, targets), share) in enumerate(zip(batch, self._shares(batch), strict=True), start=1):
-            with self.backend.accumulating(self.net, last=part == len(batch)):
+        for part, ((images_B3HW, targets, before), share) in enumerate(
+            zip(seen, self._shares(seen), strict=True), start=1
+        ):
+            with self.backend.accumulating(self.net, last=part == len(seen)):
                 with self.backend.autocast():
                     prediction = self.net(
                         images_B3HW,
                         labels_BHW=self.task.labels(targets),
                         ignore_index=self.task.ignore_index,
                         progress=step / self.steps if self.phase.kind == "sparse" else 1.0,
+                        **({} if before is None else {"before": before}),
                     )
                     taught = self.teachers.teach(images_B3HW)
                 loss = (share * self.task.loss(prediction, targets)).sum()
                 if taught is not None:
                     loss = loss + self.task.distance(prediction, taught)
                 loss = loss + prediction.masked.loss.float()
-                self.backend.backward(loss / len(batch))
+                self.backend.backward(loss / len(seen))
             losses.append(loss.detach())
             keeps += [keep_BN.detach().mean() for keep_BN in prediction.masked.keep_GBN]
         if self.phase.clip is not None:
@@ -140,11 +145,11 @@ class Trainer:
         keep_AG = torch.stack(keeps) if keeps else losses[0].new_zeros(0)
         self.history.add(self.backend.gather(torch.stack(losses).mean()), self.backend.gather(keep_AG))
 
-    def _shares(self, batch: Batch) -> Tensor:
+    def _shares(self, seen: Sequence[Seen]) -> Tensor:
         """What each part's loss counts for, (A,), with a mean of 1 over all parts of all processes: the more of its targets
         there is to learn, the more. A mean over labelled pixels is then one over those of the whole batch. Where a task counts
         for each of its terms, so it is of each: (A, terms)."""
-        counted_A = torch.stack([self.task.counted(targets) for _, targets in batch])
+        counted_A = torch.stack([self.task.counted(each.targets) for each in seen])
         return counted_A / self.backend.gather(counted_A).mean((0, 1)).clamp_min(1e-6)
 
     def _rate(self, step: int) -> float:
@@ -157,10 +162,13 @@ class Trainer:
             self.phase.data, sizes, self.phase.batch, self.steps, self.recipe.seed, self.state.step
         )
         own = OwnParts(sampler, accumulate, self.backend.index, self.backend.processes)
-        mixture = Mixture(self.splits, Preprocess.of(self.recipe.model), self.task.ignore_index, self.task.things)
+        before = [mix.before for mix in self.phase.data] if self.phase.remember else None
+        mixture = Mixture(
+            self.splits, Preprocess.of(self.recipe.model), self.task.ignore_index, self.task.things, before
+        )
         loaded = load_batches(mixture, own, self.recipe.workers, device.type == "cuda")
         while parts := list(islice(loaded, accumulate)):
-            yield [(to_device(images_B3HW, device), to_device(targets, device)) for images_B3HW, targets in parts]
+            yield [(to_device(frames, device), to_device(targets, device)) for frames, targets in parts]
 
     def _start(self, resumes: bool) -> tuple[Network, str]:
         """What is trained, on the device, with the weights that the phase begins with; and where these are from."""

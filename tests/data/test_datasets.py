@@ -51,7 +51,7 @@ def test_path_is_relative_to_the_file(tmp_path: Path) -> None:
     assert load_data_set(data_set_file(tmp_path, text)).path == (tmp_path / "../elsewhere").resolve()
 
 
-@pytest.mark.parametrize("name", ["camvid", "street", "street-small", "street-hd", "street-traffic"])
+@pytest.mark.parametrize("name", ["camvid", "street", "street-small", "street-hd", "street-traffic", "street-standing"])
 def test_shipped_sets_have_the_classes_of_the_street(name: str) -> None:
     data_set = load_data_set(name)
     assert len(data_set.names) == 11 and data_set.names[3] == "road" and data_set.ignore_index == 11
@@ -66,7 +66,7 @@ def test_shipped_sets_have_the_classes_of_the_street(name: str) -> None:
         (
             "{seed: 0, frames: 3}",
             "{seed: 0, frame: 3}",
-            "unknown key 'train.frame'; known: seed, frames, height, width, population; did",
+            "unknown key 'train.frame'; known: seed, frames, height, width, population, clip; did",
         ),
         (
             "{seed: 0, frames: 3}",

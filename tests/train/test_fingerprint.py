@@ -279,12 +279,13 @@ def test_frames_are_told_by_names_sizes_and_what_the_set_says(tmp_path: Path) ->
     assert len(seen) == 4
 
 
-def test_the_streets_digest_is_that_of_earlier_runs_unless_its_population_is_another() -> None:
+@pytest.mark.parametrize("says", [{"population": "camvid"}, {"clip": 8}])
+def test_the_streets_digest_is_that_of_earlier_runs_unless_it_says_what_these_could_not(says: dict[str, Any]) -> None:
     """Nothing that a data set says for scores alone, such as which classes are things, makes a run another one."""
     street = load_data_set("street-small")
     assert frames_digest(street, "val", open_split(street, "val")) == "cc9b1bbb0533a6fc"
     assert isinstance(street.val, StreetSplit)
-    other = street.model_copy(update={"val": street.val.model_copy(update={"population": "camvid"})})
+    other = street.model_copy(update={"val": street.val.model_copy(update=says)})
     assert frames_digest(other, "val", open_split(other, "val")) != "cc9b1bbb0533a6fc"
 
 

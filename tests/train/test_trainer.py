@@ -14,6 +14,7 @@ from edgeprune.pruning.methods import POLICIES
 from edgeprune.quantize.loading import make_model
 from edgeprune.train import trainer as module
 from edgeprune.train.backend import OneProcess
+from edgeprune.train.frames_before import Seen
 from edgeprune.train.history import History
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.phases import train
@@ -95,10 +96,12 @@ def test_a_part_counts_for_as_much_as_there_is_to_learn(tmp_path: Path) -> None:
     images_B3HW, labels_BHW = torch.zeros(1, 3, 64, 96), torch.zeros(1, 64, 96, dtype=torch.long)
     mostly_ignored_BHW = labels_BHW.clone()
     mostly_ignored_BHW[:, 16:] = 11
-    shares_A = trainer._shares([(images_B3HW, labels_BHW), (images_B3HW, mostly_ignored_BHW)])
-    torch.testing.assert_close(shares_A, torch.tensor([1.6, 0.4]))
-    assert trainer._shares([(images_B3HW, mostly_ignored_BHW)]).tolist() == [1.0]
-    assert trainer._shares([(images_B3HW, labels_BHW + 11)]).tolist() == [0.0]
+    some, mostly_ignored, none = (
+        Seen(images_B3HW, each_BHW, None) for each_BHW in (labels_BHW, mostly_ignored_BHW, labels_BHW + 11)
+    )
+    torch.testing.assert_close(trainer._shares([some, mostly_ignored]), torch.tensor([1.6, 0.4]))
+    assert trainer._shares([mostly_ignored]).tolist() == [1.0]
+    assert trainer._shares([none]).tolist() == [0.0]
     trainer.step(0, next(trainer._batches()))
     assert trainer.history.step == 1 and trainer.phase.batch == 2
 

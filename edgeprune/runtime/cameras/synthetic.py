@@ -13,7 +13,7 @@ from edgeprune.runtime.cameras.source import FrameSource, Picture
 
 
 def _drive(seed: int, height: int, width: int, speed: int) -> "synthetic.Street":
-    from edgeprune.runtime.cameras.drive import Drive  # the renderer makes tables, which other cameras do without
+    from edgeprune.data.drive import Drive  # the renderer makes tables, which other cameras do without
 
     return Drive(seed, height, width, speed)
 

@@ -11,8 +11,8 @@ class Drive(Street):
         speed: of the camera, in hundredths of the street's own: of its way, its turns and its sway.
     """
 
-    def __init__(self, seed: int, height: int, width: int, speed: int) -> None:
-        super().__init__(seed, height, width)
+    def __init__(self, seed: int, height: int, width: int, speed: int, population: str = "street") -> None:
+        super().__init__(seed, height, width, population)
         self._pace = speed / 100
 
     def camera(self, time: float) -> Camera:
