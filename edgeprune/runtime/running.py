@@ -82,9 +82,13 @@ class Running:
         """Whether a frame was fitted to this bundle's input."""
         return ahead.preprocess == self._fit
 
-    def process(self, frame: Frame, before: Counted, ahead: Fitted | None = None) -> Result:
-        """One frame: fit, trunk, choose, tail. `ahead`: the frame, fitted already; where it was fitted to another bundle's
-        input, it is fitted anew."""
+    def process(self, frame: Frame, before: Counted, ahead: Fitted | None = None, whole: bool = False) -> Result:
+        """One frame: fit, trunk, choose, tail.
+
+        Args:
+            ahead: the frame, fitted already; where it was fitted to another bundle's input, it is fitted anew.
+            whole: the frame asks for the largest bucket, whatever is in it; a budget may still give it a smaller one.
+        """
         governor = self.governor
         fitted = ahead if ahead and self.fits(ahead) else self.fit(frame)
         start_ns = (ahead or fitted).start_ns
@@ -94,7 +98,7 @@ class Running:
         self.wanted = count = self.session.start(fitted.image_HW3)
         trunk_ns = time.monotonic_ns()
         scores_S = self.session.scores() if start_ns < self._map_tokens_until_ns else None
-        asked = bucket = self.chooser(count)
+        asked = bucket = self.buckets[-1] if whole else self.chooser(count)
         if governor and asked != STILL:
             bucket = governor.choose(
                 asked, milliseconds(begun_ns, trunk_ns), milliseconds(start_ns, time.monotonic_ns())

@@ -17,6 +17,7 @@ from edgeprune.runtime.cameras.source import Frame
 from edgeprune.runtime.choose import asked_for
 from edgeprune.runtime.row import milliseconds
 from edgeprune.runtime.running import Counted, Fitted, Running
+from edgeprune.runtime.scene import CUT
 from edgeprune.runtime.tasks import Result
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class Switching(Running):
         self._runs, self._scene = remembering, remembering.scene
         self._moving: deque[bool] = deque(maxlen=RECENT)
         self._stood, self._wait, self._remembered = 0, WAIT, 0
+        self._changed = 0.0  # of the frame before, as a share of its pixels
         self._take(remembering)
 
     def _take(self, running: Running) -> None:
@@ -83,11 +85,20 @@ class Switching(Running):
         return self.alone.fit(frame)
 
     def process(self, frame: Frame, before: Counted, ahead: Fitted | None = None) -> Result:
-        """As `Running.process`, by the way that pays."""
+        """As `Running.process`, by the way that pays. The first frame after a cut asks for all tokens in both; one of a fast
+        turn, of which the frame before was as new, does not."""
         fitted = ahead if ahead and self.alone.fits(ahead) else self.fit(frame)
-        if self._runs is self.alone and self._stands(self._scene.look(fitted.image_HW3)):
-            self._switch(self.remembering, f"the camera has stood for {self._wait} frames: what changes is computed")
-        result = self._runs.process(frame, before, fitted if ahead is None else ahead)
+        given = fitted if ahead is None else ahead
+        if self._runs is self.alone:
+            changed = self._scene.look(fitted.image_HW3)
+            is_cut, self._changed = changed > CUT >= self._changed, changed
+            if self._stands(changed):
+                self._switch(
+                    self.remembering, f"the camera has stood for {self._wait} frames: what changes is computed"
+                )
+            elif is_cut:
+                return self.alone.process(frame, before, given, whole=True)
+        result = self._runs.process(frame, before, given)
         if self._runs is self.remembering:
             self._judge(result)
         return result
@@ -115,7 +126,7 @@ class Switching(Running):
             to.governor.idle_w = self.governor.idle_w
         self.remembering.session.reset()
         self._moving.clear()
-        self._stood = self._remembered = 0
+        self._stood, self._remembered, self._changed = 0, 0, 0.0
         self.switches += 1
         self._take(to)
         logger.info(why)

@@ -93,13 +93,18 @@ def augment_both(task: Task, frames_B23HW: Tensor, targets: Targets) -> tuple[Te
     Returns:
         frames (B, 3, H, W) as levels, their targets, and the frames before (B, 3, H, W).
     """
-    drawn = torch.get_rng_state()
-    images_B3HW, augmented = task.augment(frames_B23HW[:, 0], targets)
-    torch.set_rng_state(drawn)  # the same draws for both
-    before_B3HW, _ = task.augment(frames_B23HW[:, 1], targets)
+    draws = int(torch.randint(2**62, ()))
+    (images_B3HW, augmented), (before_B3HW, _) = (
+        _augment_by(task, draws, frames_B23HW[:, place], targets) for place in (0, 1)
+    )
     is_alone_B = (frames_B23HW[:, 0] == frames_B23HW[:, 1]).flatten(1).all(1)
     before_B3HW = torch.where(is_alone_B[:, None, None, None], with_pieces(before_B3HW), before_B3HW)
     return images_B3HW, augmented, disturbed(before_B3HW)
+
+
+def _augment_by(task: Task, seed: int, frames_B3HW: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
+    torch.manual_seed(seed)  # of all devices
+    return task.augment(frames_B3HW, targets)
 
 
 def with_pieces(images_B3HW: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""`show` of a bundle: which tokens its graphs compute, as pictures. One with a memory: `tests/export/test_memory.py`."""
+"""`show` of a bundle: which tokens its graphs compute, as pictures. With a memory: `tests/export/test_memory_in_runs.py`."""
 
 import json
 import subprocess

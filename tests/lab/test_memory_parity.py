@@ -12,7 +12,7 @@ from edgeprune.lab import memory_parity
 from edgeprune.runtime.engines.memory_session import MemorySession
 from tests import models
 from tests.export.conftest import cpu, inputs
-from tests.export.test_memory import remembers
+from tests.export.remembering import remembers
 
 __all__ = ["cpu", "inputs", "remembers"]
 CLIP = "synthetic://street?seed=900000003&speed=0"

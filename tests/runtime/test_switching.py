@@ -44,10 +44,12 @@ class FakeRunning:
     def fit(self, frame: Frame) -> Fitted:
         return Fitted(frame.image_HW3, cast(Any, None), 1, 2)
 
-    def process(self, frame: Frame, before: Counted, ahead: Fitted) -> Any:
+    def process(self, frame: Frame, before: Counted, ahead: Fitted, whole: bool = False) -> Any:
         if self.name == "memory":
             self.scene.look(frame.image_HW3)
-        return SimpleNamespace(by=self.name, facts=SimpleNamespace(tokens=self.computed))
+        return SimpleNamespace(
+            by=f"{self.name} whole" if whole else self.name, facts=SimpleNamespace(tokens=self.computed)
+        )
 
 
 class Run:
@@ -90,9 +92,20 @@ def test_a_camera_that_moves_is_not_and_comes_back(caplog: pytest.LogCaptureFixt
     with caplog.at_level(logging.INFO):
         assert run.frames(30, 1.0, moves=True) == ["memory"] * MOST_MOVING + ["alone"] * (30 - MOST_MOVING)
         again = run.frames(2 * WAIT + 5, 0.06, moves=False)
-    assert again[: 2 * WAIT - 1] == ["alone"] * (2 * WAIT - 1) and again[-1] == "memory"
+    assert again[: 2 * WAIT - 1] == ["alone whole", *["alone"] * (2 * WAIT - 2)] and again[-1] == "memory"  # a cut
     assert "over 25% of the tokens changed in 7 of 7 frames: each frame is computed by itself" in caplog.text
     assert "the camera has stood for 20 frames" in caplog.text
+
+
+def test_the_first_frame_after_a_cut_is_computed_whole_where_a_camera_moves_too() -> None:
+    run = Run()
+    run.frames(30, 1.0, moves=True)
+    bright, dark = (Frame(0, np.full_like(STILL_HW3, level), 1, None) for level in (250, 10))
+    seen = [run.switching.process(frame, Counted(1, 0)) for frame in (bright, bright, dark, dark, bright)]
+    by = [cast(Any, result).by for result in seen]
+    assert by == ["alone whole", "alone", "alone whole", "alone", "alone whole"]
+    turning = [run.switching.process(frame, Counted(1, 0)) for frame in (dark, bright) * 5]  # every frame is new
+    assert {cast(Any, result).by for result in turning} == {"alone"}
 
 
 def test_who_is_wrong_about_standing_waits_longer_each_time() -> None:

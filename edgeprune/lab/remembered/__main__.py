@@ -124,6 +124,8 @@ def main(
         for kind, more in (("cuts", found_cuts), ("loops", found_loops)):
             if more:
                 write_csv(beside[kind], more)
+            else:
+                beside[kind].unlink(missing_ok=True)  # an earlier run's would be taken for this one's
 
 
 if __name__ == "__main__":

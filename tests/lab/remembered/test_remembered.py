@@ -13,7 +13,7 @@ from edgeprune.lab.remembered import __main__ as remembered
 from edgeprune.lab.remembered.ways import ALONE, DENSE, REMEMBERED
 from edgeprune.runtime import switching
 from tests.export.conftest import cpu, inputs
-from tests.export.test_memory import pays, remembers
+from tests.export.remembering import pays, remembers
 from tests.lab.remembered.test_clips import write_set
 from tests.models import STREET
 
