@@ -52,7 +52,10 @@ def check_remembering(recipe: Recipe, name: str, phase: Phase, processes: int = 
     elif phase.auxiliary is not None:
         why = "auxiliary heads learn from whole frames alone"
     elif phase.batch // (phase.accumulate * processes) < 2:
-        why = "a process sees one frame at a time; a change is measured against another scene: set batch to more"
+        raise InputError(
+            f"phase {name}: remember measures a change against another scene, and a process sees one frame at a time; set "
+            f"batch to {2 * phase.accumulate * processes} or more"
+        )
     if why is not None:
         raise InputError(f"phase {name}: remember is {phase.remember:g}, and {why}; take it out")
 
