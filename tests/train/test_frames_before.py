@@ -195,7 +195,7 @@ def test_a_phase_that_remembers_trains_and_goes_on_as_if_it_had_not_been_stopped
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"remember": 0.0}, "dense: `before` of a source says nothing without `remember`; set remember: 0.5"),
     ({"auxiliary": {"blocks": [2]}}, "remember is 0.5, and auxiliary heads learn from whole frames alone"),
-    ({"batch": 2, "accumulate": 2}, "measures a change against another scene, and a process sees one frame at a time; set batch to 4"),
+    ({"batch": 2, "accumulate": 2}, "against another scene, and a process sees one frame at a time; set batch to 4"),
 ]
 
 
