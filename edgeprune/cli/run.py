@@ -66,7 +66,8 @@ class RunOptions:
     precision: str | None = option("--precision", click.Choice(GRAPH_SETS), help="Default: the fastest that was built.")
     bucket: str | None = option("--bucket", help="Always this bucket; default: chosen in each frame.")
     chooser: str | None = option(
-        "--chooser", help=f"{' or '.join(CHOOSERS)}, without memory; default: {next(iter(CHOOSERS))}."
+        "--chooser",
+        help=f"{', '.join(CHOOSERS)} (the last with memory, others without); default: {next(iter(CHOOSERS))}.",
     )
     budget: str | None = option(
         "--budget",

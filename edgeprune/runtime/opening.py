@@ -21,7 +21,7 @@ from edgeprune.runtime.cameras import Wanted, open_source, refuse_undecoded, wha
 from edgeprune.runtime.cameras.capture import Capture, is_camera
 from edgeprune.runtime.cameras.decoding import AUTO, Decoding, read_decoding
 from edgeprune.runtime.cameras.reconnect import GIVE_UP_S, open_lasting, open_or_wait
-from edgeprune.runtime.choose import CHOOSERS, Chooser, fixed, make_chooser
+from edgeprune.runtime.choose import CHOOSERS, OF_MEMORY, Chooser, fixed, make_chooser
 from edgeprune.runtime.compiling import graphs_of
 from edgeprune.runtime.engines import ENGINES, Engine
 from edgeprune.runtime.meters import Meter
@@ -87,13 +87,13 @@ class StreamOptions(Strict, frozen=True, strict=True):
 
     def ways(self, bundle: Bundle) -> list[Bundle]:
         """What of a bundle runs, that which begins first: where it has a memory its graphs, and its own, by turns; one of the
-        two where a chooser or a bucket was asked for.
+        two where a chooser that is none of a memory, or a bucket, was asked for.
 
         Raises:
             InputError: an unknown bucket, or STILL, in which no frame would ever be computed.
         """
         own, memory = {bucket.name: bucket for bucket in bundle.manifest.buckets}, bundle.manifest.memory
-        if memory is None or self.chooser or self.bucket in own:
+        if memory is None or (self.chooser and self.chooser not in OF_MEMORY) or self.bucket in own:
             return [bundle]
         if self.bucket:
             choose(
@@ -101,11 +101,18 @@ class StreamOptions(Strict, frozen=True, strict=True):
             )
         return [bundle.with_memory()] if self.bucket else [bundle.with_memory(), bundle]
 
-    def make_chooser(self, buckets: Sequence[BucketEntry]) -> Chooser:
-        """Raises InputError for an unknown chooser or bucket."""
-        return (
-            fixed(buckets, self.bucket) if self.bucket else make_chooser(self.chooser or next(iter(CHOOSERS)), buckets)
-        )
+    def make_chooser(self, buckets: Sequence[BucketEntry], beside_memory: bool = False) -> Chooser:
+        """
+        Args:
+            beside_memory: whether these are of frames by themselves, of a bundle whose memory runs by turns with them.
+
+        Raises:
+            InputError: an unknown chooser or bucket, or one that these buckets can't have.
+        """
+        if self.bucket:
+            return fixed(buckets, self.bucket)
+        default = next(iter(CHOOSERS))
+        return make_chooser(default if beside_memory else self.chooser or default, buckets)
 
 
 def open(bundle: Path | str, camera: Path | str | int | None = None, **options: Any) -> Stream:
@@ -224,7 +231,8 @@ def _prepare(bundle: Bundle, options: StreamOptions) -> list[_Prepared]:
         for line in lines:
             logger.warning(line)
         buckets = [each for each in way.manifest.buckets if options.bucket or each.name in able]
-        found.append(_Prepared(way, precision, able, options.make_chooser(buckets)))
+        beside = bool(way.manifest.memory) and not way.remembers and options.chooser in OF_MEMORY
+        found.append(_Prepared(way, precision, able, options.make_chooser(buckets, beside)))
     return found
 
 

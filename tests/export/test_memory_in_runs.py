@@ -71,6 +71,21 @@ def test_a_run_takes_the_memory_unless_told(remembers: Bundle) -> None:
         assert [opened.segment(frame_HW3).facts.bucket for _ in range(2)] == [f"m{TOKENS}", STILL]
 
 
+def test_what_changed_waits_for_the_next_frame_where_that_was_asked_for(remembers: Bundle, cpu: Bundle) -> None:
+    frames = stream(7)
+    with edgeprune.open(remembers.folder, chooser="next-frame") as opened, edgeprune.open(remembers.folder) as at_once:
+        late, new = ([one.segment(frame_HW3) for frame_HW3 in frames] for one in (opened, at_once))
+    buckets = [result.facts.bucket for result in late]
+    assert buckets[0] == f"m{TOKENS}" and set(buckets[1::2]) == {STILL} and set(buckets[2::2]) <= {"m8", "m16"}
+    assert STILL not in [result.facts.bucket for result in new]
+    for index in (1, 3, 5):
+        assert np.array_equal(late[index].labels, late[index - 1].labels)
+    with pytest.raises(
+        InputError, match="--chooser next-frame is of a memory between frames, which there is none of here"
+    ):
+        edgeprune.open(cpu.folder, chooser="next-frame")
+
+
 def test_which_tokens_are_computed_can_be_seen(remembers: Bundle) -> None:
     frames = stream(3)
     with edgeprune.open(remembers.folder, bucket="m8") as opened:

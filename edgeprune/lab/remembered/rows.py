@@ -8,7 +8,7 @@ from edgeprune.lab.remembered.by_flow import Warped, carry, warp
 from edgeprune.lab.remembered.clips import Clip
 from edgeprune.lab.remembered.flow import Flow
 from edgeprune.lab.remembered.small_moving import find_moving, share_right
-from edgeprune.lab.remembered.ways import Way, repeat
+from edgeprune.lab.remembered.ways import REMEMBERED, WAITING, Way, repeat
 from edgeprune.lab.through_time.scores import COLUMNS, DENSE, Judged, WayRow, score
 
 SHOWN = {name: column for name, column in COLUMNS.items() if name != "share"} | {
@@ -42,8 +42,8 @@ class TimedRow(WayRow):
 
 def compare(clips: Sequence[Clip], frames: Judged, ways: dict[str, Way], flow: Flow | None) -> list[TimedRow]:
     """A row of each way, of all frames after the first."""
-    name, repeated = repeat(frames, ways)
-    all_ways, moving = {**ways, name: repeated}, find_moving(clips)
+    all_ways = ways | dict(repeat(frames, ways, beside) for beside in (REMEMBERED, WAITING))
+    moving = find_moving(clips)
     warped = Warped()
     if flow:
         images = [image_HW3 for clip in clips for image_HW3 in clip.images]

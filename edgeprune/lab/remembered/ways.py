@@ -21,6 +21,7 @@ from edgeprune.data.nearest import resize_nearest
 from edgeprune.data.samples import UInt8
 from edgeprune.lab.remembered.clips import Clip
 from edgeprune.lab.through_time.scores import DENSE, REPEATED, Judged
+from edgeprune.runtime.choose import NEXT_FRAME
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.engines.engine import Graph
 from edgeprune.runtime.engines.memory_session import MemorySession
@@ -28,6 +29,7 @@ from edgeprune.runtime.opening import open as open_stream
 from edgeprune.runtime.stream import Stream
 
 ALONE, REMEMBERED = "each frame by itself", "remembered"
+WAITING = f"remembered, --chooser {NEXT_FRAME}"
 
 
 @dataclass
@@ -75,6 +77,7 @@ def open_ways(bundle: Bundle, engine: str, threads: int) -> Iterator[Opened]:
         streams = {
             ALONE: held.enter_context(open_stream(bundle.folder, chooser="in-frame", **options)),
             REMEMBERED: held.enter_context(open_stream(bundle.folder, **options)),
+            WAITING: held.enter_context(open_stream(bundle.folder, chooser=NEXT_FRAME, **options)),
         }
         if not isinstance(streams[REMEMBERED].session, MemorySession):
             raise InputError(
@@ -86,7 +89,7 @@ def open_ways(bundle: Bundle, engine: str, threads: int) -> Iterator[Opened]:
 
 def ask(opened: Opened, clips: Sequence[Clip]) -> tuple[Judged, dict[str, Way]]:
     """Every frame through every way."""
-    ways, frames = {DENSE: Way(), ALONE: Way(), REMEMBERED: Way()}, Judged()
+    ways, frames = {name: Way() for name in (DENSE, *opened.streams)}, Judged()
     for clip in clips:
         frames.begins.add(len(frames.dense))
         frames.true.extend(clip.true)
@@ -109,10 +112,14 @@ def segment(stream: Stream, image_HW3: UInt8) -> tuple[UInt8, float, float]:
     return np.array(result.labels, np.uint8), facts.trunk_ms + facts.choose_ms + facts.tail_ms, facts.token_share
 
 
-def repeat(frames: Judged, ways: dict[str, Way]) -> tuple[str, Way]:
-    """Labels of every so many frames by themselves, repeated, and what that is called."""
+def repeat(frames: Judged, ways: dict[str, Way], beside: str = REMEMBERED) -> tuple[str, Way]:
+    """Labels of every so many frames by themselves, repeated, and what that is called.
+
+    Args:
+        beside: the way that takes as long.
+    """
     alone, repeated = ways[ALONE], Way()
-    every = shortened(frames, round(alone.mean_ms / ways[REMEMBERED].mean_ms))
+    every = shortened(frames, round(alone.mean_ms / ways[beside].mean_ms))
     for at, labelled in enumerate(last_labelled(frames, every)):
         spent = at == labelled
         repeated.add(alone.answers[labelled], alone.ms[at] if spent else 0.0, alone.tokens[at] if spent else 0.0)

@@ -128,7 +128,7 @@ class MemorySession(Session):
         """
         bucket = self.bucket_of(bucket)
         if bucket == STILL:
-            self.remembered = RememberedTokens(0, self._tokens, 0)
+            self.remembered, self._left_out = RememberedTokens(0, self._tokens, 0), self.found.changed > 0
             return self._copy()
         tail = choose(self._bound, bucket, "bucket")[self._side]
         if len(self._sets) == 1:

@@ -13,7 +13,7 @@ from edgeprune.runtime.cameras import AS_IT_COMES, SOURCES, CameraKind, Wanted, 
 from edgeprune.runtime.cameras.capture import Capture, is_camera
 from edgeprune.runtime.cameras.reconnect import GIVE_UP_S, Away, open_lasting
 from edgeprune.runtime.cameras.source import FrameSource
-from edgeprune.runtime.choose import CHOOSERS, PreviousFrame
+from edgeprune.runtime.choose import CHOOSERS, OF_MEMORY, PreviousFrame
 from edgeprune.runtime.meters import Meter
 from edgeprune.runtime.opening import StreamOptions, open_stream
 from edgeprune.runtime.several.names import check_cameras
@@ -156,6 +156,10 @@ def refuse_for_several(options: StreamOptions) -> None:
         raise InputError(
             f"--chooser {options.chooser} goes by the frame before, which is another camera's where there are several; leave "
             "it out"
+        )
+    if options.chooser in OF_MEMORY:
+        raise InputError(
+            f"--chooser {options.chooser} is of a memory between frames, which cameras that share graphs have not; leave it out"
         )
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from edgeprune.base.errors import InputError
 from edgeprune.bundle import Bundle
 from edgeprune.lab.remembered import __main__ as remembered
-from edgeprune.lab.remembered.ways import ALONE, DENSE, REMEMBERED
+from edgeprune.lab.remembered.ways import ALONE, DENSE, REMEMBERED, WAITING
 from edgeprune.runtime import switching
 from tests.export.conftest import cpu, inputs
 from tests.export.remembering import pays, remembers
@@ -37,7 +37,8 @@ def test_all_ways_on_a_street(remembers: Bundle, tmp_path: Path, monkeypatch: py
     out = tmp_path / "rows.csv"
     said = study(str(remembers.folder), CLIP, "--frames", "10", "--out", str(out))
     rows = {row["way"]: row for row in read(out)}
-    assert list(rows)[:3] == [DENSE, ALONE, REMEMBERED] and len(rows) == 4
+    assert list(rows)[:4] == [DENSE, ALONE, REMEMBERED, WAITING] and len(rows) in (5, 6)  # repeated, as seldom or not
+    assert float(rows[WAITING]["tokens"]) < float(rows[REMEMBERED]["tokens"])
     assert float(rows[DENSE]["equal"]) == 1 and float(rows[DENSE]["speed"]) == 1
     assert all(0 < float(row["miou"]) < 1 and float(row["mean_ms"]) > 0 for row in rows.values())
     assert float(rows[REMEMBERED]["tokens"]) < 1
@@ -51,7 +52,7 @@ def test_optical_flow_has_a_row_and_a_column(remembers: Bundle, tmp_path: Path) 
     out = tmp_path / "rows.csv"
     said = study(str(remembers.folder), CLIP, "--frames", "6", "--out", str(out))
     rows = read(out)
-    assert len(rows) == 5 and rows[-1]["way"].startswith("labels carried by optical flow, one frame in ")
+    assert len(rows) in (6, 7) and rows[-1]["way"].startswith("labels carried by optical flow, one frame in ")
     assert all(0 < float(row["warped"]) <= 1 and float(row["mean_ms"]) > 0 for row in rows)
     assert "left out" not in said
 

@@ -4,7 +4,8 @@ import pytest
 
 from edgeprune.base.errors import InputError
 from edgeprune.bundle import BucketEntry
-from edgeprune.runtime.choose import CHOOSERS, fixed, make_chooser, smallest_holding
+from edgeprune.bundle.memory import STILL
+from edgeprune.runtime.choose import CHOOSERS, NEXT_FRAME, fixed, make_chooser, smallest_holding
 
 BUCKETS = [
     BucketEntry(name=name, counts=[first], first=first, token_layers=first)
@@ -37,6 +38,26 @@ def test_buckets_for_budgets_are_none_that_a_frame_asks_for() -> None:
     assert make_chooser("in-frame", marked[:1])(200) == "small"
 
 
+MEMORY = [
+    BucketEntry(name=name, counts=[], first=first, token_layers=first)
+    for name, first in ((STILL, 0), ("m24", 24), ("m96", 96), ("m768", 768))
+]
+
+
+def test_next_frame_lets_what_changed_wait_for_one_frame() -> None:
+    chooser = make_chooser(NEXT_FRAME, MEMORY)
+    assert [chooser(count) for count in (20, 30, 10, 10, 0, 5, 5)] == [STILL, "m96", STILL, "m24", STILL, STILL, "m24"]
+    # a scene that moves, or a new one, does not wait, and neither does what comes after it for longer
+    assert [chooser(count) for count in (90, 768, 90, 300, 20, 20)] == [STILL, "m768", STILL, "m768", STILL, "m24"]
+
+
+def test_next_frame_is_of_a_memory() -> None:
+    with pytest.raises(
+        InputError, match="next-frame is of a memory between frames, which there is none of here; build with"
+    ):
+        make_chooser(NEXT_FRAME, BUCKETS)
+
+
 def test_fixed() -> None:
     chooser = fixed(BUCKETS, "middle")
     assert {chooser(count) for count in (0, 100, 200)} == {"middle"}
@@ -47,7 +68,7 @@ def test_unknown_choosers_and_buckets() -> None:
         fixed(BUCKETS, "midle")
     for key in ("in-fram", "fixed"):  # what can't be typed is no choice
         with pytest.raises(
-            InputError, match=f"unknown bucket chooser '{key}'; choices: in-frame, previous-frame($|; did)"
+            InputError, match=f"unknown bucket chooser '{key}'; choices: in-frame, previous-frame, next-frame($|; did)"
         ):
             make_chooser(key, BUCKETS)
 

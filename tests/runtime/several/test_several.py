@@ -325,6 +325,11 @@ def test_opening(bundle: Bundle, said: list[str], tmp_path: Path) -> None:
             {"chooser": "previous-frame"},
             "--chooser previous-frame goes by the frame before, which is another camera's",
         ),
+        (
+            {},
+            {"chooser": "next-frame"},
+            "next-frame is of a memory between frames, which cameras that share graphs have not",
+        ),
         ({}, {"budget": "10W"}, "give a budget in ms or fps"),
     ]:
         with pytest.raises(InputError) as refused:
