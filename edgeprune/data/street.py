@@ -17,7 +17,6 @@ import numpy as np
 from edgeprune import street as synthetic
 from edgeprune.base.errors import RunError
 from edgeprune.base.files import make_folder
-from edgeprune.data.drive import Drive
 from edgeprune.data.samples import Sample, UInt8
 
 CRC_BYTES = 4
@@ -63,6 +62,8 @@ class StreetSamples:
         return Sample(self.name(index), image_HW3, label_HW)
 
     def _of_clip(self, scene: int, place: int) -> tuple[UInt8, UInt8]:
+        from edgeprune.data.drive import Drive  # the renderer makes tables, which other data sets do without
+
         street = Drive(self.seed + scene, self.height, self.width, speed=0, population=self.population)
         apart = APART[(self.seed + scene) % len(APART)]
         return street.frame(street.moment % MOMENTS + place * apart)

@@ -72,6 +72,11 @@ class Seen(NamedTuple):
     targets: Targets
     before: Before | None
 
+    @property
+    def before_it(self) -> dict[str, Before]:
+        """What a network is called with beside the images; only a ViT knows of frames before."""
+        return {} if self.before is None else {"before": self.before}
+
 
 def see(task: Task, frames: Tensor, targets: Targets, remembers: bool) -> Seen:
     """A part, augmented.

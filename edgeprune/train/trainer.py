@@ -112,25 +112,22 @@ class Trainer:
         task that learns things, which are matched on the host, and where tokens that changed are counted (`remember`)."""
         torch.manual_seed(self.run.seed_of(step, self.backend.index))
         self.task.before_step(self.model, step / self.steps)
-        remembers = is_remembered(self.run, step)
-        seen = [see(self.task, frames, targets, remembers) for frames, targets in batch]
+        seen = [see(self.task, *part, is_remembered(self.run, step)) for part in batch]
         self.optimiser.zero_grad(set_to_none=True)
         losses: list[Tensor] = []
         keeps: list[Tensor] = []
-        for part, ((images_B3HW, targets, before), share) in enumerate(
-            zip(seen, self._shares(seen), strict=True), start=1
-        ):
+        for part, (each, share) in enumerate(zip(seen, self._shares(seen), strict=True), start=1):
             with self.backend.accumulating(self.net, last=part == len(seen)):
                 with self.backend.autocast():
                     prediction = self.net(
-                        images_B3HW,
-                        labels_BHW=self.task.labels(targets),
+                        each.images_B3HW,
+                        labels_BHW=self.task.labels(each.targets),
                         ignore_index=self.task.ignore_index,
                         progress=step / self.steps if self.phase.kind == "sparse" else 1.0,
-                        **({} if before is None else {"before": before}),
+                        **each.before_it,
                     )
-                    taught = self.teachers.teach(images_B3HW)
-                loss = (share * self.task.loss(prediction, targets)).sum()
+                    taught = self.teachers.teach(each.images_B3HW)
+                loss = (share * self.task.loss(prediction, each.targets)).sum()
                 if taught is not None:
                     loss = loss + self.task.distance(prediction, taught)
                 loss = loss + prediction.masked.loss.float()
