@@ -84,21 +84,19 @@ class Switching(Running):
     def fit(self, frame: Frame) -> Fitted:
         return self.alone.fit(frame)
 
-    def process(self, frame: Frame, before: Counted, ahead: Fitted | None = None) -> Result:
+    def process(self, frame: Frame, before: Counted, ahead: Fitted | None = None, whole: bool = False) -> Result:
         """As `Running.process`, by the way that pays. The first frame after a cut asks for all tokens in both; one of a fast
         turn, of which the frame before was as new, does not."""
         fitted = ahead if ahead and self.alone.fits(ahead) else self.fit(frame)
         given = fitted if ahead is None else ahead
         if self._runs is self.alone:
             changed = self._scene.look(fitted.image_HW3)
-            is_cut, self._changed = changed > CUT >= self._changed, changed
+            whole, self._changed = whole or changed > CUT >= self._changed, changed
             if self._stands(changed):
                 self._switch(
                     self.remembering, f"the camera has stood for {self._wait} frames: what changes is computed"
                 )
-            elif is_cut:
-                return self.alone.process(frame, before, given, whole=True)
-        result = self._runs.process(frame, before, given)
+        result = self._runs.process(frame, before, given, whole)
         if self._runs is self.remembering:
             self._judge(result)
         return result
