@@ -67,7 +67,7 @@ class RunOptions:
     bucket: str | None = option("--bucket", help="Always this bucket; default: chosen in each frame.")
     chooser: str | None = option(
         "--chooser",
-        help=f"{', '.join(CHOOSERS)} (the last with memory, others without); default: {next(iter(CHOOSERS))}.",
+        help=f"{' or '.join(CHOOSERS)}, the last with memory, others without; default: {next(iter(CHOOSERS))}.",
     )
     budget: str | None = option(
         "--budget",

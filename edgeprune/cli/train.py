@@ -102,7 +102,9 @@ def _train(options: TrainOptions) -> None:
         show_json({"recipe": recipe.name, "checkpoints": [str(path) for path in paths]})
     else:
         click.echo("\n".join(f"wrote {path}" for path in paths))
-        click.echo(f"next: edgeprune build --target onnx-cpu --checkpoint {to_build(recipe, paths)}")
+        built = to_build(recipe, paths)
+        memory = " --memory" if recipe.phases[built.stem].remember else ""
+        click.echo(f"next: edgeprune build --target onnx-cpu{memory} --checkpoint {built}")
 
 
 def to_build(recipe: Recipe, checkpoints: Sequence[Path]) -> Path:

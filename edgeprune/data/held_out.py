@@ -70,7 +70,8 @@ def held_out_names(samples: Samples, share: float) -> list[str]:
         first = (total - count) // samples.clip * samples.clip  # whole clips
         if not first:
             raise InputError(
-                f"nothing can be held out of {total} frames of one street; add frames, or take hold_out away"
+                f"hold_out takes whole clips, and {share:g} of {total} frames in clips of {samples.clip} leaves none to train "
+                "on; add frames, or set hold_out to less"
             )
         return names[first:]
     stretches = min(STRETCHES, count)

@@ -94,7 +94,7 @@ class CachedStreet:
         self.samples = samples
         self.path = make_folder(folder, "the cache of street scenes") / (
             f"{samples.population}-{samples.height}x{samples.width}-seed{samples.seed}"
-            f"{f'-clip{samples.clip}' if samples.clip > 1 else ''}-{renderer_version()}.scenes"
+            f"{f'-clip{samples.clip}' if samples.clip > 1 else ''}-{renderer_version(samples.clip > 1)}.scenes"
         )
         self._label_bytes = samples.height * samples.width
         self._record_bytes = 4 * self._label_bytes + CRC_BYTES
@@ -158,10 +158,13 @@ class CachedStreet:
             os.close(descriptor)
 
 
-def renderer_version() -> str:
-    """First 12 hex digits of the SHA-256 over the renderer's source files: other code, other scenes."""
+def renderer_version(clips: bool = False) -> str:
+    """First 12 hex digits of the SHA-256 over the renderer's source files: other code, other scenes. With `clips` over
+    what says where cameras stand, and when, too."""
     digest = hashlib.sha256()
-    for path in sorted(Path(synthetic.__file__).parent.rglob("*.py")):
+    here = Path(__file__)
+    beside = [here, here.with_name("drive.py")] if clips else []
+    for path in [*sorted(Path(synthetic.__file__).parent.rglob("*.py")), *beside]:
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

@@ -21,7 +21,7 @@ from edgeprune.runtime.cameras import Wanted, open_source, refuse_undecoded, wha
 from edgeprune.runtime.cameras.capture import Capture, is_camera
 from edgeprune.runtime.cameras.decoding import AUTO, Decoding, read_decoding
 from edgeprune.runtime.cameras.reconnect import GIVE_UP_S, open_lasting, open_or_wait
-from edgeprune.runtime.choose import CHOOSERS, OF_MEMORY, Chooser, fixed, make_chooser
+from edgeprune.runtime.choose import CHOOSERS, NEXT_FRAME, OF_MEMORY, Chooser, fixed, make_chooser
 from edgeprune.runtime.compiling import graphs_of
 from edgeprune.runtime.engines import ENGINES, Engine
 from edgeprune.runtime.meters import Meter
@@ -73,6 +73,11 @@ class StreamOptions(Strict, frozen=True, strict=True):
             raise InputError("--bucket has no use for --chooser; leave one of the two out")
         if self.bucket and self.budget:
             raise InputError("--budget has no choice where --bucket leaves one bucket; leave one of the two out")
+        if self.budget and self.chooser == NEXT_FRAME:
+            raise InputError(
+                "--chooser next-frame lets what changed wait, and --budget computes less of it: together tokens would wait "
+                "without end; leave one of the two out"
+            )
         self.parse_budget()
         self.parse_decode()
         return self

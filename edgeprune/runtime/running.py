@@ -11,7 +11,7 @@ from edgeprune.bundle.memory import STILL
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.runtime.budget.governor import Governor
 from edgeprune.runtime.cameras.source import Frame
-from edgeprune.runtime.choose import Chooser
+from edgeprune.runtime.choose import Chooser, smallest_holding
 from edgeprune.runtime.engines import Session
 from edgeprune.runtime.engines.engine import UInt8
 from edgeprune.runtime.first_decision import FirstDecision, TokenMap
@@ -70,6 +70,7 @@ class Running:
         self._first, self._map_tokens_until_ns = decision(bundle.manifest), 0
         self.scene = SceneChange() if bundle.remembers else None
         session.reset()  # of what it was warmed up and measured with
+        self._entries = [bucket for bucket in bundle.manifest.buckets if bucket.name in self.buckets]
         self._tokens_of = {bucket.name: bucket.token_layers for bucket in bundle.manifest.buckets}
 
     def fit(self, frame: Frame) -> Fitted:
@@ -99,7 +100,9 @@ class Running:
         trunk_ns = time.monotonic_ns()
         scores_S = self.session.scores() if start_ns < self._map_tokens_until_ns else None
         asked = bucket = self.buckets[-1] if whole else self.chooser(count)
-        if governor and asked != STILL:
+        if asked == STILL and count:  # it waits, and asks for what would hold it
+            asked = smallest_holding(self._entries, count).name
+        if governor and bucket != STILL:
             bucket = governor.choose(
                 asked, milliseconds(begun_ns, trunk_ns), milliseconds(start_ns, time.monotonic_ns())
             )

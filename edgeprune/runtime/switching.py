@@ -124,7 +124,7 @@ class Switching(Running):
             to.governor.idle_w = self.governor.idle_w
         self.remembering.session.reset()
         self._moving.clear()
-        self._stood, self._remembered, self._changed = 0, 0, 0.0
+        self._stood, self._remembered, self._changed = 0, 0, 1.0  # the first frame by itself is no cut
         self.switches += 1
         self._take(to)
         logger.info(why)

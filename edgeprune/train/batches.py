@@ -19,6 +19,7 @@ from edgeprune.data import Samples, open_split, spread
 from edgeprune.data.datasets import DataSet, load_data_set
 from edgeprune.data.held_out import HeldOut
 from edgeprune.data.instances import PER_PLANE
+from edgeprune.data.pairs import in_time
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.samples import Split
 from edgeprune.data.street import CachedStreet, StreetSamples
@@ -53,7 +54,10 @@ class Mixture(Dataset[tuple[Tensor, Targets]]):
         before: Sequence[int | None] | None = None,
     ) -> None:
         self.splits, self.preprocess, self.ignore_index, self.things = splits, preprocess, ignore_index, things
-        self.before = before
+        self.before = None
+        if before is not None:
+            pairs = zip(splits, before, strict=True)
+            self.before = [{} if each is None else earlier_samples(split, each) for split, each in pairs]
 
     @property
     def sample_bytes(self) -> int:
@@ -78,19 +82,21 @@ class Mixture(Dataset[tuple[Tensor, Targets]]):
     def _earlier(self, split: int, index: int, image_3HW: Tensor) -> Tensor:
         """The frame before a sample (3, H, W); where its clip has none, it is the sample's own image."""
         assert self.before is not None
-        samples, before = self.splits[split], self.before[split]
-        earlier = None if before is None else index - before
-        if earlier is None or earlier < clip_start(samples, index):
+        if (earlier := self.before[split].get(index)) is None:
             return image_3HW
-        image_HW3 = self.preprocess.fit(samples[earlier].image_HW3)
+        image_HW3 = self.preprocess.fit(self.splits[split][earlier].image_HW3)
         return torch.from_numpy(image_HW3.copy()).permute(2, 0, 1).contiguous()
 
 
-def clip_start(samples: Samples, index: int) -> int:
-    """The first sample of the clip that a sample is of: of rendered ones as the set says, of files the first of all."""
-    if isinstance(samples, CachedStreet):
-        return clip_start(samples.samples, index)
-    return index - index % samples.clip if isinstance(samples, StreetSamples) else 0
+def earlier_samples(samples: Samples, before: int) -> dict[int, int]:
+    """Of each sample that has one the sample that many frames earlier: of rendered ones in its clip; of files in the order in
+    which they were filmed, by the numbers in their names."""
+    street = samples.samples if isinstance(samples, CachedStreet) else samples
+    if isinstance(street, StreetSamples):
+        return {index: index - before for index in range(len(street)) if index % street.clip >= before}
+    names = samples.names
+    order = sorted(range(len(names)), key=lambda index: in_time(names[index]))
+    return dict(zip(order[before:], order, strict=False))
 
 
 def open_mix(
@@ -131,6 +137,12 @@ def open_part(part: Mix, data_set: DataSet, held_out: HeldOut | None, things: bo
         why = "every frame is of another street" if isinstance(samples, StreetSamples) else "`images` leaves some out"
         raise InputError(
             f"before is {part.before}, and frames of {part.data} do not follow each other: {why}; take one out"
+        )
+    if part.before and not earlier_samples(samples, part.before):
+        longest = samples.clip if isinstance(samples, StreetSamples) else len(samples)
+        raise InputError(
+            f"before is {part.before}, and no frame of {part.data} has one so many earlier: its longest clip has {longest}; "
+            f"set before to {max(1, longest // 4)}"
         )
     if held_out is not None:
         samples = held_out.leave(part, samples)

@@ -78,6 +78,9 @@ def test_what_changed_waits_for_the_next_frame_where_that_was_asked_for(remember
     buckets = [result.facts.bucket for result in late]
     assert buckets[0] == f"m{TOKENS}" and set(buckets[1::2]) == {STILL} and set(buckets[2::2]) <= {"m8", "m16"}
     assert STILL not in [result.facts.bucket for result in new]
+    assert STILL not in [result.facts.asked for result in late]  # so that a record says which labels are late
+    with pytest.raises(InputError, match="next-frame lets what changed wait, and --budget computes less of it"):
+        edgeprune.open(remembers.folder, chooser="next-frame", budget="40ms")
     for index in (1, 3, 5):
         assert np.array_equal(late[index].labels, late[index - 1].labels)
     with pytest.raises(

@@ -108,6 +108,13 @@ def test_the_first_frame_after_a_cut_is_computed_whole_where_a_camera_moves_too(
     assert {cast(Any, result).by for result in turning} == {"alone"}
 
 
+def test_the_first_frame_by_itself_is_no_cut() -> None:
+    run = Run()
+    run.frames(MOST_MOVING, 1.0, moves=True)
+    dark = Frame(0, np.full_like(STILL_HW3, 10), 1, None)
+    assert cast(Any, run.switching.process(dark, Counted(1, 0))).by == "alone"
+
+
 def test_who_is_wrong_about_standing_waits_longer_each_time() -> None:
     """Few pixels change and most tokens do, as in front of a wall."""
     run = Run()

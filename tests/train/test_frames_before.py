@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pytest
@@ -13,10 +13,11 @@ from torch import Tensor
 
 from edgeprune.base.errors import InputError
 from edgeprune.bundle.memory import SHARES, computed_counts
+from edgeprune.data.held_out import held_out_names
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.data.street import CachedStreet, StreetSamples
+from edgeprune.data.street import CachedStreet, StreetSamples, renderer_version
 from edgeprune.train import trainer as module
-from edgeprune.train.batches import Mixture, open_mix
+from edgeprune.train.batches import Mixture, earlier_samples, open_mix
 from edgeprune.train.frames_before import (
     augment_both,
     choose_changed,
@@ -64,7 +65,16 @@ def test_a_clip_is_of_one_street_whose_camera_stands(tmp_path: Path) -> None:
     for index in (5, 5):  # rendered, then read
         assert cached[index].name == "street-41-1" and np.array_equal(cached[index].label_HW, samples[index].label_HW)
     assert cached.path != CachedStreet(StreetSamples(40, 8, 64, 96), tmp_path).path
+    assert renderer_version(clips=True) != renderer_version()  # these hang on code of their own
     assert [sample.name for sample in samples.some(range(4, 8))] == samples.names[4:]
+
+
+def test_whole_clips_are_held_out() -> None:
+    assert held_out_names(StreetSamples(0, 16, 64, 96, clip=8), 0.05) == [f"street-1-{place}" for place in range(8)]
+    with pytest.raises(
+        InputError, match=r"whole clips, and 0\.5 of 15 frames in clips of 8 leaves none .* hold_out to less"
+    ):
+        held_out_names(StreetSamples(0, 15, 64, 96, clip=8), 0.5)
 
 
 def test_the_frame_before_is_so_many_samples_earlier_and_of_the_same_clip(tmp_path: Path) -> None:
@@ -82,10 +92,24 @@ def test_the_frame_before_is_so_many_samples_earlier_and_of_the_same_clip(tmp_pa
     assert mixture.sample_bytes - plain.sample_bytes == 3 * SIZE[0] * SIZE[1] and plain[0, 1][0].ndim == 3
 
 
+def test_files_follow_each_other_as_they_were_filmed() -> None:
+    """By the numbers in their names, which need no zeros before them; in lists, frame 10 comes before frame 2."""
+
+    class Files:
+        names: ClassVar = ["a-1", "a-10", "a-2", "a-9", "b-1"]
+
+    assert earlier_samples(cast(Any, Files()), 1) == {2: 0, 3: 2, 1: 3, 4: 1}
+    assert earlier_samples(cast(Any, Files()), 4) == {4: 0} and not earlier_samples(cast(Any, Files()), 5)
+
+
 def test_frames_that_do_not_follow_each_other_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="every frame is of another street; take one out"):
         open_mix([Mix(data="street", before=1)], None)
+    with pytest.raises(InputError, match=r"before is 4, and no frame of .* its longest clip has 4; set before to 1"):
+        open_mix([Mix(data=clips(tmp_path), before=4)], None)
     files = folder_set(tmp_path, 4)
+    with pytest.raises(InputError, match=r"before is 9, and no frame of .* its longest clip has 4; set before to 1"):
+        open_mix([Mix(data=files, before=9)], None)
     with pytest.raises(
         InputError, match="before is 1, and frames of .* do not follow each other: `images` leaves some out"
     ):
