@@ -184,8 +184,12 @@ class Block(Layer):
         self, x_ND: Tensor, keys_N: Tensor | None = None, bias_N: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         context_ND = self.attn(self.norm1(x_ND), keys_N, bias_N)
+        return self.after_attention(x_ND, context_ND), context_ND
+
+    def after_attention(self, x_ND: Tensor, context_ND: Tensor) -> Tensor:
+        """The output for tokens (..., N, D), from what attention gave them."""
         x_ND = x_ND + self._branch(self.ls1(context_ND))
-        return x_ND + self._branch(self.ls2(self.mlp(self.norm2(x_ND)))), context_ND
+        return x_ND + self._branch(self.ls2(self.mlp(self.norm2(x_ND))))
 
     def attention(self, x_ND: Tensor, keys_N: Tensor | None = None) -> Tensor:
         return self.attn.weights(self.norm1(x_ND), keys_N)

@@ -42,12 +42,12 @@ def carry(blocks: Iterable[nn.Module], before_BND: Tensor, now_BND: Tensor, choo
     for block in cast(Iterable[Block], blocks):
         attention = block.attn
         q_BANE, k_BANE, v_BANE = attention._heads(block.norm1(x_BND))
-        x_BND = _after_attention(block, x_BND, attend(q_BANE, k_BANE, v_BANE, None))
+        x_BND = _after_heads(block, x_BND, attend(q_BANE, k_BANE, v_BANE, None))
         q_BAKE, new_k_BAKE, new_v_BAKE = attention._heads(block.norm1(x_BKD))
         rows_BAKE = _over(index_BK, k_BANE.shape[-1])[:, None].expand_as(new_k_BAKE)
         k_BANE = k_BANE.scatter(2, rows_BAKE, new_k_BAKE)
         v_BANE = v_BANE.scatter(2, rows_BAKE, new_v_BAKE)
-        x_BKD = _after_attention(block, x_BKD, attend(q_BAKE, k_BANE, v_BANE, None))
+        x_BKD = _after_heads(block, x_BKD, attend(q_BAKE, k_BANE, v_BANE, None))
     return x_BND.scatter(1, _over(index_BK, x_BND.shape[-1]), x_BKD)
 
 
@@ -56,8 +56,6 @@ def _over(index_BK: Tensor, size: int) -> Tensor:
     return index_BK[..., None].expand(*index_BK.shape, size)
 
 
-def _after_attention(block: Block, x_BND: Tensor, mixed_BANE: Tensor) -> Tensor:
-    """The rest of a block, from what its heads give."""
-    context_BND = block.attn.proj(mixed_BANE.transpose(-3, -2).reshape(x_BND.shape))
-    x_BND = x_BND + block._branch(block.ls1(context_BND))
-    return x_BND + block._branch(block.ls2(block.mlp(block.norm2(x_BND))))
+def _after_heads(block: Block, x_BND: Tensor, mixed_BANE: Tensor) -> Tensor:
+    """A block's output, from what its heads give."""
+    return block.after_attention(x_BND, block.attn.proj(mixed_BANE.transpose(-3, -2).reshape(x_BND.shape)))

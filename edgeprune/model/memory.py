@@ -143,8 +143,8 @@ class Remembering:
         k_1ANE, v_1ANE = keys_RE.reshape(heads), values_RE.reshape(heads)
         logits_1AKN = (q_1AKE * HEAD_SIZE**-0.5) @ k_1ANE.transpose(-2, -1)
         mixed_1AKE = logits_1AKN.softmax(-1).to(v_1ANE.dtype) @ v_1ANE
-        x_KD = x_KD + block.ls1(attention.proj(mixed_1AKE.transpose(-3, -2).reshape(x_KD.shape)))
-        return x_KD + block.ls2(block.mlp(block.norm2(x_KD))), keys_RE, values_RE
+        context_KD = attention.proj(mixed_1AKE.transpose(-3, -2).reshape(x_KD.shape))
+        return block.after_attention(x_KD, context_KD), keys_RE, values_RE
 
     def answer(self, state: State, skips: Sequence[Tensor]) -> Raw:
         """What the head computes, of all tokens."""

@@ -236,7 +236,7 @@ def _prepare(bundle: Bundle, options: StreamOptions) -> list[_Prepared]:
         for line in lines:
             logger.warning(line)
         buckets = [each for each in way.manifest.buckets if options.bucket or each.name in able]
-        beside = bool(way.manifest.memory) and not way.remembers and options.chooser in OF_MEMORY
+        beside = not way.remembers and options.chooser in OF_MEMORY  # without a memory that is refused by now
         found.append(_Prepared(way, precision, able, options.make_chooser(buckets, beside)))
     return found
 
