@@ -75,14 +75,13 @@ def train(options: TrainOptions) -> None:
 
 
 def _train(options: TrainOptions) -> None:
-    from edgeprune.train.named import check_named, networks_of_teachers
+    from edgeprune.train.named import check_named
 
     recipe = chosen_recipe(options.recipe, options.data, options.weights, options.overrides)
     if options.leave_out is not None:
         recipe = leave_out(recipe, options.leave_out)
     folder = options.out or default_folder(recipe)
-    check_named(recipe, folder, options.phases)
-    if networks_of_teachers(recipe.phases):
+    if check_named(recipe, folder, options.phases):
         import edgeprune.lab.peers  # noqa: F401  # which then can be loaded; torch, which it needs, comes with it
     if options.dry_run:
         if processes_launched() > 1:

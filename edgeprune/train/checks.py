@@ -25,12 +25,14 @@ from edgeprune.train.tensorboard import check_tensorboard
 ANEW = "give another --out, or delete it to train the phase again"
 
 
-def check_recipe(recipe: Recipe, processes: int, network: str | None = None) -> None:
-    """Refuses what can be seen before anything is opened, of every phase. `network`: what is trained; None: a ViT."""
+def check_recipe(recipe: Recipe, names: Iterable[str], processes: int, network: str | None = None) -> None:
+    """Refuses what can be seen before anything is opened, of the phases that will run: files that others begin with or learn
+    from need not be here. `network`: what is trained; None: a ViT."""
     check_validation(recipe)
     if recipe.tensorboard:
         check_tensorboard()
-    for name, phase in recipe.phases.items():
+    for name in names:
+        phase = recipe.phases[name]
         check_phase(recipe, name, phase)
         check_batch(name, phase, processes)
         check_remembering(recipe, name, phase, processes, network)
@@ -184,6 +186,15 @@ def check_done(run: PhaseRun) -> str | None:
 def needed(recipe: Recipe, names: Iterable[str]) -> list[str]:
     """Earlier phases whose checkpoints these begin with or learn from."""
     wanted = {value for name in names for value in (recipe.start_of(name), *recipe.phases[name].teachers)}
+    return [name for name in recipe.phases if name in wanted]
+
+
+def with_all_before(recipe: Recipe, names: Iterable[str]) -> list[str]:
+    """These phases, those that they need, what those need, and so on."""
+    wanted = set(names)
+    for name in reversed(recipe.phases):
+        if name in wanted:
+            wanted.update(needed(recipe, [name]))
     return [name for name in recipe.phases if name in wanted]
 
 

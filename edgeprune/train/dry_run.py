@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from edgeprune.base.machine import peak_mb
+from edgeprune.train.checks import with_all_before
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.phases import train
 from edgeprune.train.recipe import Recipe
@@ -79,7 +80,7 @@ class Timed(Trainer):
 
 
 def dry_run(recipe: Recipe, out: Path, cache: Path | None, only: Sequence[str] = ()) -> list[PhasePlan]:
-    """Measures each phase that is not done. A phase begins with what the dry run made of the phases before it.
+    """Measures each phase that is not done. A phase begins with what the dry run made of the phases that it needs.
 
     Args:
         out: where the recipe's checkpoints are to be; nothing is written there.
@@ -98,9 +99,8 @@ def dry_run(recipe: Recipe, out: Path, cache: Path | None, only: Sequence[str] =
         return made[-1]
 
     with tempfile.TemporaryDirectory(prefix="edgeprune-dry-run-") as folder:
-        needed = list(recipe.phases)[: 1 + max((list(recipe.phases).index(name) for name in due), default=-1)]
-        if needed:
-            train(_cut_short(recipe), Path(folder), cache, needed, trainer=timed)
+        if due:
+            train(_cut_short(recipe), Path(folder), cache, with_all_before(recipe, due), trainer=timed)
     measured = {trainer.run.name: trainer for trainer in made}
     return [_plan(recipe, name, measured.get(name) if name in due else None) for name in chosen]
 

@@ -11,12 +11,15 @@ from edgeprune.model.card import ANY, look_at_checkpoint, read_header
 from edgeprune.train.recipe import SUFFIX, Phase, Recipe
 
 
-def check_named(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> None:
+def check_named(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> set[str]:
     """Refuses a phase, a data set or a checkpoint that is named and isn't there, or is none. A phase whose checkpoint is in
     `out` is done, and needs nothing any more.
 
     Args:
         only: phases that were asked for.
+
+    Returns:
+        what the teachers of the phases that will run are of, where that is no ViT, as `Card.network` names it.
 
     Raises:
         InputError: names it.
@@ -33,10 +36,11 @@ def check_named(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> None:
     for checkpoint in dict.fromkeys(phase.start for phase in due.values()):
         if checkpoint is not None and checkpoint.endswith(SUFFIX):
             read_header(Path(checkpoint))
-    networks_of_teachers(due)
+    networks = networks_of_teachers(due)
     for weights in (recipe.weights, recipe.head):
         if weights and not weights.startswith(PLACES) and not isdir(weights) and known[0] in due:
             look_at_checkpoint(Path(weights))
+    return networks
 
 
 def networks_of_teachers(phases: Mapping[str, Phase]) -> set[str]:

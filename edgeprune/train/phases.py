@@ -47,10 +47,10 @@ def train(
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     backend = make_backend(recipe.device, recipe.bf16)
-    check_recipe(recipe, backend.processes, network)
     runs = [PhaseRun(recipe, name, out, network) for name in recipe.phases]
     chosen = [run for run in runs if not only or run.name in only]
     due = {run.name: run.phase for run in chosen if not run.is_done}
+    check_recipe(recipe, due, backend.processes, network)
     _check_all_done(runs, chosen, due)
     histograms = backend.from_main(lambda: check_data(recipe, due, cache))
     make_folder(out, "checkpoints")

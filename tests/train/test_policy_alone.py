@@ -66,6 +66,7 @@ def test_the_policy_learns_and_all_else_stays(tmp_path: Path) -> None:
     ],
 )
 def test_what_it_can_not_learn_from_is_refused(policy: str, changes: dict[str, Any], said: str, tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, policy, **changes)
     with pytest.raises(InputError) as caught:
-        check_recipe(recipe_of(tmp_path, policy, **changes), 1)
+        check_recipe(recipe, recipe.phases, 1)
     assert str(caught.value).startswith(said)

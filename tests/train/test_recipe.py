@@ -1,6 +1,7 @@
 """A whole recipe on the small street: dense, sparse, QAT; what its phases hand on, and to whom they listen."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from edgeprune.pruning.methods.svit import SViTOptions
 from edgeprune.quantize.calib import read_calib
 from edgeprune.quantize.linear import quantized_linears
 from edgeprune.quantize.loading import load, load_start, make_model, read_card
+from edgeprune.train.dry_run import dry_run
 from edgeprune.train.phases import train
 from edgeprune.train.recipe import Recipe
 from tests import models
@@ -121,6 +123,20 @@ def test_a_single_phase_takes_its_start_from_the_folder(run: tuple[Recipe, Path,
     (path,) = train(recipe, tmp_path, only=["sparse"])
     ours, theirs = load_file(path), load_file(out / "sparse.safetensors")
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)  # alone or in a row: the same weights
+
+
+@pytest.mark.parametrize("key", ["start", "teacher"])
+def test_a_single_phase_needs_no_file_of_another(run: tuple[Recipe, Path, list[str]], tmp_path: Path, key: str) -> None:
+    """Done or not asked for: of a shipped recipe somebody has the last phase's start, and no teacher of the first."""
+    recipe, out, _ = run
+    gone = changed(recipe, "qat", distill=1.0, teacher="dense")
+    gone = changed(gone, "qat", **{key: str(tmp_path / "gone.safetensors")})
+    assert train(gone, out, only=["dense"]) == [out / "dense.safetensors"]
+    shutil.copy(out / "dense.safetensors", tmp_path)
+    train(gone, tmp_path, only=["sparse"])
+    assert [plan.phase for plan in dry_run(gone, tmp_path / "other", None, ["sparse"])] == ["sparse"]
+    with pytest.raises(InputError, match="gone.safetensors"):
+        train(gone, tmp_path, only=["qat"])
 
 
 def test_equal_weights_elsewhere_are_the_same_start_and_others_are_not(
