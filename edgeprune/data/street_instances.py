@@ -2,7 +2,7 @@
 
 An annotation has two keys more than COCO's: `track_id`, the same in all frames of a drive and no other thing's in the file, and
 `occlusion`, the share of the thing's silhouette inside the frame that something hides, 0 to 1. An image has `seed` and `frame`,
-from which `Street` renders it anew.
+from which `Drive` renders it anew; `info` has `camera_speed` where it is not the street's own.
 """
 
 import json
@@ -18,28 +18,31 @@ from PIL import Image
 from edgeprune.base.errors import InputError, nearest
 from edgeprune.data.classes import BACKGROUND
 from edgeprune.data.datasets import DataSet, StreetSplit
+from edgeprune.data.drive import Drive
 from edgeprune.data.instances import box_of
 from edgeprune.data.polygons import encode_runs
 from edgeprune.data.split import splits_of
 from edgeprune.data.street import renderer_version
 from edgeprune.street.owners import COUNTED, Frame, Key
-from edgeprune.street.street import Street
 
 logger = logging.getLogger(__name__)
 
 ANNOTATIONS = "annotations"
 SAID_EVERY = 500  # frames
+AS_IT_IS = 100  # the camera's speed, in hundredths of the street's own
 QUICK = 1  # zlib's level: the noise of a picture can't be packed anyway
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A split that is to be written: `frames` of the street's, `per_drive` of each seed, one after the other."""
+    """A split that is to be written: `frames` of the street's, `per_drive` of each seed, one after the other, by a camera of
+    `speed` hundredths of the street's own."""
 
     name: str
     spec: StreetSplit
     frames: int
     per_drive: int
+    speed: int = AS_IT_IS
 
     @property
     def seeds(self) -> range:
@@ -49,18 +52,18 @@ class Plan:
         """Seed, index in its drive, and content of each frame. A drive begins with the scene of its seed."""
         left = self.frames
         for seed in self.seeds:
-            street = Street(seed, self.spec.height, self.spec.width, self.spec.population)
+            street = Drive(seed, self.spec.height, self.spec.width, self.speed, self.spec.population)
             begin = street.moment
             for index in range(begin, begin + min(self.per_drive, left)):
                 yield seed, index, street.frame_with_things(index)
             left -= self.per_drive
 
 
-def plan_splits(data_set: DataSet, frames: Mapping[str, int], per_drive: int) -> list[Plan]:
+def plan_splits(data_set: DataSet, frames: Mapping[str, int], per_drive: int, speed: int = AS_IT_IS) -> list[Plan]:
     """Of every split of a rendered data set what is to be written; `frames`: of `train`, and of each other.
 
     Raises:
-        InputError: a split is not rendered, or two would have a street in common.
+        InputError: a split is not rendered, or has clips, or two would have a street in common.
     """
     plans = []
     for name, spec in splits_of(data_set).items():
@@ -69,7 +72,12 @@ def plan_splits(data_set: DataSet, frames: Mapping[str, int], per_drive: int) ->
                 f"data set {data_set.name!r} has files for {name}, and is no synthetic street; give --data street, or "
                 "street-small, street-hd, or a YAML whose splits have `seed` and `frames`"
             )
-        plans.append(Plan(name, spec, frames[name], per_drive))
+        if spec.clip > 1:
+            raise InputError(
+                f"data set {data_set.name!r} has clips of {spec.clip} frames for {name}, and things are written of drives; "
+                f"give --data street --frames-per-drive {spec.clip} --speed 0"
+            )
+        plans.append(Plan(name, spec, frames[name], per_drive, speed))
     for number, plan in enumerate(plans):
         for other in plans[:number]:
             shared = range(max(plan.seeds.start, other.seeds.start), min(plan.seeds.stop, other.seeds.stop))
@@ -126,7 +134,9 @@ def _write_split(folder: Path, plan: Plan, labels: Mapping[str, int], least: int
     """Pictures and annotations of a split; how many things it has."""
     category_of = {label: place for place, label in enumerate(labels.values(), 1)}
     categories = [{"id": place, "name": name} for place, name in enumerate(labels, 1)]
-    head = {"info": {"description": f"the synthetic street, renderer {renderer_version()}"}, "categories": categories}
+    info = {"description": f"the synthetic street, renderer {renderer_version()}"}
+    info |= {} if plan.speed == AS_IT_IS else {"camera_speed": plan.speed}
+    head = {"info": info, "categories": categories}
     images: list[str] = []
     tracks: dict[tuple[int, Key, int], int] = {}
     things = 0
@@ -188,7 +198,10 @@ def yaml_text(name: str, plans: list[Plan], colours: Mapping[str, tuple[int, int
     for plan in plans:
         split = {"images": plan.name, "labels": _annotations_file(plan.name), "format": "coco"}
         drives = "scenes" if plan.per_drive == 1 else f"frames, {plan.per_drive:,} of each drive"
-        lines.append(f"{plan.name}: {json.dumps(split)}  # {plan.frames:,} {drives}, from seed {plan.spec.seed} on")
+        pace = "" if plan.speed == AS_IT_IS else f", the camera at {plan.speed}% of the street's speed"
+        lines.append(
+            f"{plan.name}: {json.dumps(split)}  # {plan.frames:,} {drives}, from seed {plan.spec.seed} on{pace}"
+        )
     lines += [
         f"names: {json.dumps([BACKGROUND, *colours])}  # the ids of categories are their places",
         f"things: {json.dumps(list(colours))}",

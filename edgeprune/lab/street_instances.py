@@ -4,6 +4,7 @@
     edgeprune train RECIPE --data out/street-instances
 
 Scenes are each another street; with --frames-per-drive frames follow each other, 15 a second, and a thing keeps its `track_id`.
+With --speed 0 the camera stands and traffic passes.
 Masks are exact, as run lengths, of what can be seen; `occlusion` is the share of a silhouette that is hidden. The same command
 writes the same files.
 """
@@ -22,7 +23,7 @@ from edgeprune.data.street_instances import labels_of, plan_splits, write_data_s
 
 TYPED = "python -m edgeprune.lab.street_instances"
 FRAMES = click.IntRange(1, 10**6)
-DRIVE = click.IntRange(1, 10**4)
+DRIVE, SPEED = click.IntRange(1, 10**4), click.IntRange(0, 1000)
 
 
 @click.command(help=__doc__)
@@ -34,15 +35,22 @@ DRIVE = click.IntRange(1, 10**4)
 @click.option("--val", type=FRAMES, default=400, show_default=True, help="Frames of every other split that DATA has.")
 @click.option("--frames-per-drive", type=DRIVE, default=1, show_default=True, help="1: scenes.")
 @click.option(
+    "--speed",
+    type=SPEED,
+    default=100,
+    show_default=True,
+    help="Of the camera, in hundredths of the street's own.",
+)
+@click.option(
     "--least",
     type=click.IntRange(1, 10**6),
     default=1,
     show_default=True,
     help="Pixels of a thing: one of fewer is a crowd, which nobody learns and no score counts.",
 )
-def main(out: Path, data: str, train: int, val: int, frames_per_drive: int, least: int) -> None:
+def main(out: Path, data: str, train: int, val: int, frames_per_drive: int, speed: int, least: int) -> None:
     data_set = load_data_set(data)
-    plans = plan_splits(data_set, {"train": train, "val": val, "test": val}, frames_per_drive)
+    plans = plan_splits(data_set, {"train": train, "val": val, "test": val}, frames_per_drive, speed)
     labels_of(data_set)
     refuse_full_folder(out)
     with locked(out, "a data set"), write_folder_atomic(out, "a data set") as partial:

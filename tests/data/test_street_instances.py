@@ -11,6 +11,7 @@ import pytest
 from edgeprune.base.errors import InputError
 from edgeprune.data import open_split, street_instances
 from edgeprune.data.datasets import DataSet, load_data_set
+from edgeprune.data.drive import Drive
 from edgeprune.data.instances import box_of
 from edgeprune.data.polygons import decode_runs, from_runs
 from edgeprune.data.street_instances import labels_of, plan_splits, write_data_set
@@ -117,6 +118,24 @@ def test_a_drive_is_frames_that_follow_each_other(drives: Path) -> None:
     assert np.array_equal(open_split(load_data_set(str(drives)), "train")[3].image_HW3, scene(8, HEIGHT, WIDTH)[0])
 
 
+def test_a_camera_that_stands_sees_what_moves_alone(tmp_path: Path) -> None:
+    """The street of the seed from where its drive begins: the same place in all frames, and its light."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    plans = plan_splits(street(), {"train": 1, "val": 3}, 3, speed=0)
+    write_data_set(folder, street(), plans)
+    assert content(folder, "val")["info"]["camera_speed"] == 0
+    samples = open_split(load_data_set(str(folder)), "val")
+    moment = Street(500, HEIGHT, WIDTH).moment
+    for place, sample in enumerate(samples):
+        image_HW3, _ = Drive(500, HEIGHT, WIDTH, 0).frame(moment + place)
+        assert np.array_equal(sample.image_HW3, image_HW3)
+    first, last = (np.asarray(samples[place].image_HW3, int) for place in (0, 2))
+    stays = (np.abs(first - last).max(2) < 40).mean()
+    moving = (np.abs(first - scene(500, HEIGHT, WIDTH)[0].astype(int)).max(2) < 40).mean()
+    assert stays > 0.9 > moving
+
+
 def test_a_track_is_of_one_drive_and_one_class(drives: Path) -> None:
     found = content(drives, "train")
     seed_of = {image["id"]: image["seed"] for image in found["images"]}
@@ -134,7 +153,7 @@ def test_a_track_is_of_one_drive_and_one_class(drives: Path) -> None:
 
 def test_another_drive_has_other_tracks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where things of both have the same keys."""
-    monkeypatch.setattr(street_instances, "Street", lambda seed, *size: Street(7, *size))
+    monkeypatch.setattr(street_instances, "Drive", lambda seed, *size: Drive(7, *size))
     write(tmp_path / "set", 2, 1, 1)
     found = content(tmp_path / "set", "train")["annotations"]
     one, other = ([each["track_id"] for each in found if each["image_id"] == image] for image in (1, 2))

@@ -63,6 +63,8 @@ def test_bad_input_writes_nothing(tiny_street: Path) -> None:
         type_in("set", "--data", "strete")
     with pytest.raises(InputError, match="has files for train, and is no synthetic street"):
         type_in("set", "--data", "camvid")
+    with pytest.raises(InputError, match="has clips of 8 frames .* give --data street --frames-per-drive 8 --speed 0"):
+        type_in("set", "--data", "street-standing")
     Path("file").touch()
     with pytest.raises(InputError, match="it is a file; name a folder"):
         type_in("file", "--data", "street", "--train", 1, "--val", 1)

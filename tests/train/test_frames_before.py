@@ -93,13 +93,14 @@ def test_the_frame_before_is_so_many_samples_earlier_and_of_the_same_clip(tmp_pa
 
 
 def test_files_follow_each_other_as_they_were_filmed() -> None:
-    """By the numbers in their names, which need no zeros before them; in lists, frame 10 comes before frame 2."""
+    """By the numbers in their names, which need no zeros before them: in lists, frame 10 comes before frame 9. Not over the end of
+    a clip, nor over what a glob leaves out."""
 
     class Files:
-        names: ClassVar = ["a-1", "a-10", "a-2", "a-9", "b-1"]
+        names: ClassVar = ["a-10", "a-11", "a-31", "a-9", "b-32"]
 
-    assert earlier_samples(cast(Any, Files()), 1) == {2: 0, 3: 2, 1: 3, 4: 1}
-    assert earlier_samples(cast(Any, Files()), 4) == {4: 0} and not earlier_samples(cast(Any, Files()), 5)
+    assert earlier_samples(cast(Any, Files()), 1) == {0: 3, 1: 0}
+    assert earlier_samples(cast(Any, Files()), 2) == {1: 3} and not earlier_samples(cast(Any, Files()), 3)
 
 
 def test_frames_that_do_not_follow_each_other_are_refused(tmp_path: Path) -> None:
@@ -110,6 +111,12 @@ def test_frames_that_do_not_follow_each_other_are_refused(tmp_path: Path) -> Non
     files = folder_set(tmp_path, 4)
     with pytest.raises(InputError, match=r"before is 9, and no frame of .* its longest clip has 4; set before to 1"):
         open_mix([Mix(data=files, before=9)], None)
+    for file in sorted(tmp_path.rglob("*.png")):
+        file.rename(file.with_stem(f"{'abcdefgh'[int(file.stem[-1])]}"))
+    with pytest.raises(
+        InputError, match="longest clip has 1; name the frames of a clip alike but for their last number"
+    ):
+        open_mix([Mix(data=files, before=1)], None)
     with pytest.raises(
         InputError, match="before is 1, and frames of .* do not follow each other: `images` leaves some out"
     ):
