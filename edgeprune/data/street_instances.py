@@ -134,7 +134,7 @@ def _write_split(folder: Path, plan: Plan, labels: Mapping[str, int], least: int
     """Pictures and annotations of a split; how many things it has."""
     category_of = {label: place for place, label in enumerate(labels.values(), 1)}
     categories = [{"id": place, "name": name} for place, name in enumerate(labels, 1)]
-    info = {"description": f"the synthetic street, renderer {renderer_version()}"}
+    info: dict[str, Any] = {"description": f"the synthetic street, renderer {renderer_version()}"}
     info |= {} if plan.speed == AS_IT_IS else {"camera_speed": plan.speed}
     head = {"info": info, "categories": categories}
     images: list[str] = []

@@ -93,8 +93,8 @@ def test_the_frame_before_is_so_many_samples_earlier_and_of_the_same_clip(tmp_pa
 
 
 def test_files_follow_each_other_as_they_were_filmed() -> None:
-    """By the numbers in their names, which need no zeros before them: in lists, frame 10 comes before frame 9. Not over the end of
-    a clip, nor over what a glob leaves out."""
+    """By the numbers in their names, which need no zeros before them: in lists, frame 10 comes before frame 9. Not over the end
+    of a clip, nor over what a glob leaves out."""
 
     class Files:
         names: ClassVar = ["a-10", "a-11", "a-31", "a-9", "b-32"]

@@ -8,6 +8,14 @@ of the dense network in FP32.
 
 Each frame goes through all ways in turn, in one process. Times are of the graphs, without fitting.
 
+A bundle that finds things takes the clips of a data set of things, each its frames one after the other by their names:
+
+    python -m edgeprune.lab.street_instances out/parked --data street-traffic --frames-per-drive 40 --speed 0 --val 80
+    python -m edgeprune.lab.remembered out/bundles/things --data out/parked
+
+and has mask and box AP of each way, the share of the dense network's things that it finds (`equal`), and `flicker`: by how many
+the number of things in a frame differs from that of the frame before. What follows is of labels.
+
 `equal` is the share of labels that are the dense network's; `least` of the worst frame; `where it changed` of the pixels whose
 dense label is another than in the frame before. Where a clip has labels (the synthetic street, --data) there are the mIoU of
 all frames, and video consistency over eight and sixteen (see `lab.through_time`).
@@ -33,7 +41,9 @@ anew, and nothing can drift.
 """
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -44,7 +54,7 @@ from edgeprune.base.table import render_table, write_csv
 from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.bundle.references import LABELS
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.lab.remembered import cuts, loops, rows
+from edgeprune.lab.remembered import cuts, loops, rows, things
 from edgeprune.lab.remembered.clips import LEAST_FRAMES, Clip, read_clip, read_data
 from edgeprune.lab.remembered.flow import LEFT_OUT, find_flow
 from edgeprune.lab.remembered.ways import REMEMBERED, ask, open_ways
@@ -52,6 +62,8 @@ from edgeprune.runtime.cameras import camera_files
 from edgeprune.runtime.engines import ENGINES
 
 TYPED = "python -m edgeprune.lab.remembered"
+FILES = {"rows": "", "cuts": "-cuts", "loops": "-loops"}  # what is added to the name of --out for each table
+Tables = Mapping[str, Sequence[Any]]
 
 
 def read_clips(bundle: Bundle, names: tuple[str, ...], data: str | None, frames: int) -> list[Clip]:
@@ -84,29 +96,36 @@ def read_clips(bundle: Bundle, names: tuple[str, ...], data: str | None, frames:
 def main(
     bundle: Path, clip: tuple[str, ...], data: str | None, engine: str | None, frames: int, times: int, out: Path | None
 ) -> None:
-    beside: dict[str, Path] = {}
-    if out:
-        beside = {kind: out.with_name(f"{out.stem}-{kind}{out.suffix}") for kind in ("cuts", "loops")}
-        own([out, *beside.values()], [bundle, *(file for name in clip for file in camera_files(name))])
+    files = {} if out is None else {kind: out.with_stem(f"{out.stem}{ending}") for kind, ending in FILES.items()}
+    own(files.values(), [bundle, *(file for name in clip for file in camera_files(name))], among=[data])
     opened = open_bundle(bundle)
     opened.with_memory()
-    if LABELS not in opened.manifest.outputs:
-        raise InputError(f"{bundle} answers with things, and this study compares labels; name a bundle of areas")
-    engine, threads = engine or opened.manifest.target.engine, opened.manifest.target.threads
-    clips = read_clips(opened, clip, data, frames)
+    runtime = engine or opened.manifest.target.engine, opened.manifest.target.threads
+    if LABELS in opened.manifest.outputs:
+        tables = study_labels(opened, read_clips(opened, clip, data, frames), *runtime, times)
+    else:
+        drives = things.read_drives(things.refuse_what_is_of_labels(clip, data, times), opened, frames)
+        tables = {"rows": study_things(opened, drives, *runtime)}
+    for kind, file in files.items():
+        if found := tables.get(kind):
+            write_csv(file, found)
+        else:
+            file.unlink(missing_ok=True)  # an earlier run's would be taken for this one's
+
+
+def study_labels(bundle: Bundle, clips: list[Clip], engine: str, threads: int, times: int) -> Tables:
+    """Shows the tables, and gives their rows."""
     found_loops = []
-    with open_ways(opened, engine, threads) as graphs:
+    with open_ways(bundle, engine, threads) as graphs:
         judged, ways = ask(graphs, clips)
         if times > 1:
             remembered = ways[REMEMBERED]
             first = loops.score_loop(judged, zip(remembered.answers, remembered.tokens, strict=True))
-            last = loops.loop_on(
-                graphs.streams[REMEMBERED], clips, judged, times, lambda line: click.echo(line, err=True)
-            )
+            last = loops.loop_on(graphs.streams[REMEMBERED], clips, judged, times, say)
             found_loops = loops.compare_loops(first, last, times, len(judged.dense))
     found_cuts = []
     if len(clips) > 1:
-        found_cuts = cuts.after_cuts(clips, judged, ways, cuts.ask_full(opened, clips, engine, threads))
+        found_cuts = cuts.after_cuts(clips, judged, ways, cuts.ask_full(bundle, clips, engine, threads))
     flow = find_flow(threads)
     found = rows.compare(clips, judged, ways, flow)
 
@@ -114,18 +133,26 @@ def main(
         click.echo(f"{len(shown.images)} frames of {shown.name}, {engine}")
     click.echo(render_table(found, rows.SHOWN))
     if not flow:
-        click.echo(LEFT_OUT, err=True)
+        say(LEFT_OUT)
     if found_cuts:
         click.echo("\nfirst after a cut, labels equal to the dense network's\n" + render_table(found_cuts, cuts.SHOWN))
     if found_loops:
         click.echo("\n" + render_table(found_loops, loops.SHOWN))
-    if out:
-        write_csv(out, found)
-        for kind, more in (("cuts", found_cuts), ("loops", found_loops)):
-            if more:
-                write_csv(beside[kind], more)
-            else:
-                beside[kind].unlink(missing_ok=True)  # an earlier run's would be taken for this one's
+    return {"rows": found, "cuts": found_cuts, "loops": found_loops}
+
+
+def study_things(bundle: Bundle, drives: things.Drives, engine: str, threads: int) -> Sequence[things.ThingsRow]:
+    """Shows the table, and gives its rows."""
+    with open_ways(bundle, engine, threads) as graphs:
+        found = things.compare_things(graphs, bundle, drives, say)
+    click.echo(f"{len(drives.places)} frames of {drives.name}, {engine}")
+    click.echo(render_table(found, things.SHOWN))
+    return found
+
+
+def say(line: str) -> None:
+    """Beside what is asked for."""
+    click.echo(line, err=True)
 
 
 if __name__ == "__main__":

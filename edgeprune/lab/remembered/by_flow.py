@@ -69,8 +69,8 @@ def carry(flow: Flow, images: Sequence[UInt8], frames: Judged, ways: Mapping[str
     )
     left_ms = ways[REMEMBERED].mean_ms - flow_ms
     as_long = (alone.mean_ms - flow_ms) / left_ms if left_ms > 0 else alone.mean_ms / ways[REMEMBERED].mean_ms
-    every = shortened(frames, round(as_long))
-    for at, labelled in enumerate(last_labelled(frames, every)):
+    every = shortened(frames.begins, len(frames.dense), round(as_long))
+    for at, labelled in enumerate(last_labelled(frames.begins, len(frames.dense), every)):
         if at == labelled:
             carried.add(alone.answers[at], alone.ms[at], alone.tokens[at])
             last_HW = flow.grey(images[at])

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
 
 from edgeprune.lab.remembered.by_flow import Warped, carry, warp
 from edgeprune.lab.remembered.clips import Clip
@@ -42,7 +41,7 @@ class TimedRow(WayRow):
 
 def compare(clips: Sequence[Clip], frames: Judged, ways: dict[str, Way], flow: Flow | None) -> list[TimedRow]:
     """A row of each way, of all frames after the first."""
-    all_ways = ways | dict(repeat(frames, ways, beside) for beside in (REMEMBERED, WAITING))
+    all_ways = ways | dict(repeat(frames.begins, ways, beside) for beside in (REMEMBERED, WAITING))
     moving = find_moving(clips)
     warped = Warped()
     if flow:
@@ -55,7 +54,7 @@ def compare(clips: Sequence[Clip], frames: Judged, ways: dict[str, Way], flow: F
         row = TimedRow(**vars(score(1.0, name, frames, way.answers)))
         row.small_moving = share_right(moving, frames.true, way.answers)
         row.warped = warped.share(name)
-        row.mean_ms, row.p50_ms, row.tokens = way.mean_ms, median(way.ms[1:]), fmean(way.tokens[1:])
+        row.mean_ms, row.p50_ms, row.tokens = way.mean_ms, way.p50_ms, way.mean_tokens
         row.speed = ways[DENSE].mean_ms / row.mean_ms
         rows.append(row)
     return rows

@@ -4,13 +4,13 @@ are repeated.
 Shapes: H W pixels of the input, h w of a label map.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
-from statistics import fmean
+from statistics import fmean, median
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -27,27 +27,31 @@ from edgeprune.runtime.engines.engine import Graph
 from edgeprune.runtime.engines.memory_session import MemorySession
 from edgeprune.runtime.opening import open as open_stream
 from edgeprune.runtime.stream import Stream
+from edgeprune.runtime.tasks import FrameFacts
 
 ALONE, REMEMBERED = "each frame by itself", "remembered"
 WAITING = f"remembered, --chooser {NEXT_FRAME}"
 
 
+Answer = TypeVar("Answer")
+
+
 @dataclass
-class Way:
+class WayOf(Generic[Answer]):
     """What one way made of the frames.
 
     Attributes:
-        answers: labels (H, W), uint8.
+        answers: what was found in each.
         ms: of each frame.
         tokens: computed for it, as a share of the dense network's.
     """
 
-    answers: list[UInt8] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
     ms: list[float] = field(default_factory=list)
     tokens: list[float] = field(default_factory=list)
 
-    def add(self, labels: UInt8, ms: float, tokens: float) -> None:
-        self.answers.append(labels)
+    def add(self, answer: Answer, ms: float, tokens: float) -> None:
+        self.answers.append(answer)
         self.ms.append(ms)
         self.tokens.append(tokens)
 
@@ -55,6 +59,19 @@ class Way:
     def mean_ms(self) -> float:
         """Of all frames after the first."""
         return fmean(self.ms[1:])
+
+    @property
+    def p50_ms(self) -> float:
+        """Likewise."""
+        return median(self.ms[1:])
+
+    @property
+    def mean_tokens(self) -> float:
+        """Likewise."""
+        return fmean(self.tokens[1:])
+
+
+Way = WayOf[UInt8]  # labels (H, W)
 
 
 class Opened(NamedTuple):
@@ -108,35 +125,43 @@ def ask(opened: Opened, clips: Sequence[Clip]) -> tuple[Judged, dict[str, Way]]:
 def segment(stream: Stream, image_HW3: UInt8) -> tuple[UInt8, float, float]:
     """Labels of a frame (H, W), what the graphs took in milliseconds, and the share of the tokens that they computed."""
     result = stream.segment(image_HW3)
-    facts = result.facts
-    return np.array(result.labels, np.uint8), facts.trunk_ms + facts.choose_ms + facts.tail_ms, facts.token_share
+    return np.array(result.labels, np.uint8), graphs_ms(result.facts), result.facts.token_share
 
 
-def repeat(frames: Judged, ways: dict[str, Way], beside: str = REMEMBERED) -> tuple[str, Way]:
-    """Labels of every so many frames by themselves, repeated, and what that is called.
+def graphs_ms(facts: FrameFacts) -> float:
+    """What the graphs took for a frame, without fitting it."""
+    return facts.trunk_ms + facts.choose_ms + facts.tail_ms
+
+
+def repeat(
+    begins: Collection[int], ways: Mapping[str, WayOf[Answer]], beside: str = REMEMBERED
+) -> tuple[str, WayOf[Answer]]:
+    """Answers of every so many frames by themselves, repeated, and what that is called.
 
     Args:
+        begins: the frames that begin a clip.
         beside: the way that takes as long.
     """
-    alone, repeated = ways[ALONE], Way()
-    every = shortened(frames, round(alone.mean_ms / ways[beside].mean_ms))
-    for at, labelled in enumerate(last_labelled(frames, every)):
+    alone, repeated = ways[ALONE], WayOf[Answer]()
+    frames = len(alone.answers)
+    every = shortened(begins, frames, round(alone.mean_ms / ways[beside].mean_ms))
+    for at, labelled in enumerate(last_labelled(begins, frames, every)):
         spent = at == labelled
         repeated.add(alone.answers[labelled], alone.ms[at] if spent else 0.0, alone.tokens[at] if spent else 0.0)
     return f"{REPEATED}, each {every} times", repeated
 
 
-def shortened(frames: Judged, every: int) -> int:
+def shortened(begins: Collection[int], frames: int, every: int) -> int:
     """How many frames share labels: two or more, and fewer than the longest clip has, or no frame after its first would be
     labelled."""
-    longest = max(end - begin for begin, end in pairwise([*sorted(frames.begins), len(frames.dense)]))
+    longest = max(end - begin for begin, end in pairwise([*sorted(begins), frames]))
     return min(max(2, every), longest - 1)
 
 
-def last_labelled(frames: Judged, every: int) -> list[int]:
+def last_labelled(begins: Collection[int], frames: int, every: int) -> list[int]:
     """For each frame which one was labelled last: the first of each clip is, and every so many of it after that."""
     found, begin = [], 0
-    for at in range(len(frames.dense)):
-        begin = at if at in frames.begins else begin
+    for at in range(frames):
+        begin = at if at in begins else begin
         found.append(at - (at - begin) % every)
     return found

@@ -22,7 +22,7 @@ def ways_of(frames: Judged, alone_ms: float, remembered_ms: float) -> dict[str, 
 
 def test_labels_are_repeated_as_seldom_as_takes_the_same_time() -> None:
     frames = numbered(6)
-    name, repeated = repeat(frames, ways_of(frames, 30.0, 10.0))
+    name, repeated = repeat(frames.begins, ways_of(frames, 30.0, 10.0))
     assert name == "labels repeated, each 3 times"
     assert score(1.0, name, frames, repeated.answers).equal == 0.2  # of five frames the third is its own
     assert repeated.mean_ms == 6.0 and repeated.tokens == [0.5, 0, 0, 0.5, 0, 0]
@@ -31,11 +31,9 @@ def test_labels_are_repeated_as_seldom_as_takes_the_same_time() -> None:
 def test_a_way_that_takes_no_time_is_no_reason_to_fail() -> None:
     """A still clip is remembered in a moment, and labels would be repeated longer than it lasts."""
     frames = numbered(3)
-    assert repeat(frames, ways_of(frames, 40.0, 0.1))[0] == "labels repeated, each 2 times"
+    assert repeat(frames.begins, ways_of(frames, 40.0, 0.1))[0] == "labels repeated, each 2 times"
 
 
 def test_labels_are_not_repeated_over_a_cut() -> None:
-    frames = numbered(8)
-    frames.begins = {0, 4}
-    assert last_labelled(frames, 3) == [0, 0, 0, 3, 4, 4, 4, 7]
-    assert shortened(frames, 9) == 3 and shortened(frames, 1) == 2
+    assert last_labelled({0, 4}, 8, 3) == [0, 0, 0, 3, 4, 4, 4, 7]
+    assert shortened({0, 4}, 8, 9) == 3 and shortened({0, 4}, 8, 1) == 2
