@@ -35,7 +35,7 @@ def show_held(run: WholeRun) -> None:
     """Tokens and buckets, how far the budget was kept, new bundles, energy."""
     figures = run.figures
     buckets = ", ".join(f"{name} x{count}" for name, count in figures.buckets.items())
-    click.echo(f"tokens   {number(figures.tokens_mean)} a frame over all blocks; buckets {buckets}")
+    click.echo(f"tokens   {number(figures.tokens_mean)} a frame over all blocks; buckets {buckets}, by {run.chosen_by}")
     show_memory(figures.memory, figures.frames)
     show_things(figures.things)
     if run.budget:

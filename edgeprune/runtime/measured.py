@@ -49,6 +49,7 @@ class Measured:
             bundle=str(stream.bundle.led_to or stream.bundle.folder),
             model=stream.bundle.manifest.name,
             engine=stream.session.describe(),
+            chosen_by=stream.chosen_by,
             machine=describe_machine(),
             temperature_c={"before": self._before_c, "after": temperatures_c()},
             ended="failure" if failure else ended,

@@ -190,14 +190,15 @@ def open_stream(
             opened.callback(capture.close)
         running = _begin(prepared, options, meter)
         opened.pop_all()
+    chosen_by = options.bucket or options.chooser
     if not renewed:
-        return Stream.of(running, capture)
+        return Stream.of(running, capture, chosen_by=chosen_by)
 
     def begin_another(other: Bundle) -> Running:
         _refuse_unfit(other, options)
         return _begin(_prepare(other, options), options, meter)
 
-    return Stream.of(running, capture, Renewal(bundle, begin_another, budget))
+    return Stream.of(running, capture, Renewal(bundle, begin_another, budget), chosen_by)
 
 
 def _refuse_unfit(bundle: Bundle, options: StreamOptions) -> None:

@@ -70,6 +70,7 @@ class WholeRun:
         token_share: of the tokens that the dense model processes.
         bundle: the folder that was opened, without links: where one leads now may be another bundle, which was refused.
         engine: `Session.describe()`.
+        chosen_by: what chose the bucket of a frame that no budget made smaller: a key of CHOOSERS, or one bucket for all.
         machine: `describe_machine()`.
         temperature_c: of each sensor, `before` and `after`.
         ended: `finished`, `interrupted` or `failure`.
@@ -86,6 +87,7 @@ class WholeRun:
     bundle: str
     model: str
     engine: dict[str, Any]
+    chosen_by: str
     machine: dict[str, Any]
     temperature_c: dict[str, dict[str, float]]
     ended: str

@@ -162,6 +162,10 @@ def test_a_record_says_what_was_computed_and_what_was_carried(
     found = ledger_of(cells).memory.figures()
     assert found is not None and vars(found) == summary["memory"]
     assert f"memory   {TOKENS / 3:.1f} tokens of the grid computed a frame" in typed(*line, "--frames", 3)
+    assert summary["chosen_by"] == "in-frame"
+    late, one = (json.loads(typed(*line, *how, "--json")) for how in (("--chooser", "next-frame"), ("--bucket", "m8")))
+    assert (late["chosen_by"], one["chosen_by"]) == ("next-frame", "m8")
+    assert "by next-frame\n" in typed(*line, "--chooser", "next-frame")
     assert json.loads(typed(*line, "--chooser", "in-frame", "--json", "--record", bare))["memory"] is None
     assert {row["carried"] for row in read(bare)} <= {"", None}
 
