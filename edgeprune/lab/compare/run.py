@@ -24,7 +24,6 @@ from edgeprune.export.graphs import blank_frame
 from edgeprune.export.inputs import BuildInputs
 from edgeprune.lab.compare.comparison import MEASURES, ComparedRow, Kind, Limits
 from edgeprune.lab.compare.gmacs import gmacs_of
-from edgeprune.lab.compare.in_torch import judge
 from edgeprune.lab.compare.peer_row import PeerScores, peer_bundle, score_peer_row
 from edgeprune.lab.compare.plan import DENSE, engines_of, row_recipe
 from edgeprune.lab.compare.spec import Plan
@@ -37,6 +36,7 @@ from edgeprune.quantize.loading import load
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.train.phases import train
 from edgeprune.train.recipe import SUFFIX
+from edgeprune.train.tasks import TASKS
 
 logger = logging.getLogger(__name__)
 
@@ -217,10 +217,11 @@ def score_graphs(plan: Plan, model: Segmenter, checkpoint: Path, folder: Path) -
 
 
 def score_in_torch(plan: Plan, model: Segmenter) -> dict[str, PrecisionScore]:
-    """Scores the PyTorch model of a method without graphs, in the plan's first precision; nothing is timed."""
+    """Scores the PyTorch model of a method without graphs, in the plan's first precision; nothing is timed. Gates keep the best
+    tokens at the target ratios."""
     data_set, spec = load_data_set(plan.score.data), plan.score
     samples = open_scored(model.spec.task, data_set, spec.split, spec.include, spec.exclude)
-    found = judge(model, data_set, samples, spec.frames)
+    found = choose(TASKS, model.spec.task, "task").judge(model, data_set, samples, spec.frames, None, detail=True)
     return {plan.precisions[0]: as_score(found.figures, found.tokens)}
 
 

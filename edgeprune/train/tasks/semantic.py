@@ -117,12 +117,13 @@ class Semantic:
         select: Select | None,
         detail: bool = False,
     ) -> Judged:
-        """mIoU at the model's input size; with details the boundary F there, and the IoU of each class."""
+        """mIoU at the model's input size; with details the boundary F there, the mIoU of small things where the data set names
+        things, and the IoU of each class."""
         found = score(model, data_set, samples, frames, select, boundaries=detail)
         figures: dict[str, Any] = {"miou": found.miou}
-        if found.boundary_f is not None:
-            figures["boundary_f"] = found.boundary_f
         if detail:
+            more = {"boundary_f": found.boundary_f, "small_things_miou": found.small_things_miou}
+            figures |= {name: figure for name, figure in more.items() if figure is not None}
             by_class = zip(data_set.names, found.per_class, strict=True)
             figures["per_class_iou"] = {name: None if isnan(iou) else iou for name, iou in by_class}
         return Judged(figures, found.tokens)
