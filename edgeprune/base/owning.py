@@ -1,6 +1,7 @@
 """The outputs of a verb, or of a study, are its own while it runs: none is an input, and no other process writes them."""
 
 import logging
+import re
 from collections.abc import Container, Iterable
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from edgeprune.base.outputs import locked, refuse_remains
 from edgeprune.base.paths import real_path
 
 logger = logging.getLogger(__name__)
+
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:")  # how it begins, before its slashes
 
 
 def own(
@@ -35,6 +38,7 @@ def own(
             by another process; or two are one. Found here, it costs nothing; at the end of a verb it costs its results.
     """
     named = [path for path in outputs if path]
+    refuse_addresses(named)
     refuse_inputs(named, *([Path(given) for given in each if given] for each in (inputs, among)))
     refuse_one_name(named)
     for path in named:
@@ -48,6 +52,19 @@ def own(
             check_output(path, "results")
             if path.exists():
                 logger.info(f"{path} is there already; it is replaced at the end")
+
+
+def refuse_addresses(outputs: Iterable[Path]) -> None:
+    """Refuses `rtsp://host/stream` and its like, which would become folders.
+
+    Raises:
+        InputError: names it.
+    """
+    for output in outputs:
+        first = output.parts[0] if len(output.parts) > 1 else ""
+        if ADDRESS.fullmatch(first) and not Path(first).exists():
+            address = str(output).replace(":/", "://", 1)
+            raise InputError(f"{address} is an address, and results are written to files; name a file or a folder here")
 
 
 def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path], among: Iterable[Path] = ()) -> None:

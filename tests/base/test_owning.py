@@ -7,7 +7,7 @@ import pytest
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.outputs import LOCK_INSIDE
-from edgeprune.base.owning import own, refuse_inputs, refuse_one_name
+from edgeprune.base.owning import own, refuse_addresses, refuse_inputs, refuse_one_name
 
 
 def test_an_output_that_is_an_input(tmp_path: Path) -> None:
@@ -35,6 +35,17 @@ def test_two_outputs_of_one_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="are one file; name two"):
         refuse_one_name([tmp_path / "a.csv", tmp_path / "folder" / "a.csv"])
     refuse_one_name([tmp_path / "a.csv", tmp_path / "a.mp4"])
+
+
+def test_an_address_is_no_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would become a folder `rtsp:`."""
+    monkeypatch.chdir(tmp_path)
+    for typed in ("rtsp://host/stream", "udp://239.0.0.1:5000", "mqtts://broker/topic"):
+        with pytest.raises(InputError, match=f"^{typed} is an address, and results are written to files"):
+            refuse_addresses([Path("rows.csv"), Path(typed)])
+    refuse_addresses([Path("a:b.csv"), Path("out/a:/b"), tmp_path / "c:" / "d", Path("rtsp:")])
+    (tmp_path / "old:").mkdir()
+    refuse_addresses([Path("old:/rows.csv")])  # somebody's folder
 
 
 def test_a_lock_lies_in_an_endless_folder_and_beside_any_other(tmp_path: Path) -> None:
