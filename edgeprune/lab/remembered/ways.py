@@ -96,7 +96,7 @@ def open_ways(bundle: Bundle, engine: str, threads: int) -> Iterator[Opened]:
             REMEMBERED: held.enter_context(open_stream(bundle.folder, **options)),
             WAITING: held.enter_context(open_stream(bundle.folder, chooser=NEXT_FRAME, **options)),
         }
-        if not isinstance(streams[REMEMBERED].session, MemorySession):
+        if not all(isinstance(streams[way].session, MemorySession) for way in (REMEMBERED, WAITING)):
             raise InputError(
                 f"{engine} leaves the memory of {bundle.folder} out on this machine: its smallest tail takes as long as a "
                 "frame by itself; name another --engine"

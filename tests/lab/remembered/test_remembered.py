@@ -97,3 +97,13 @@ def test_where_an_engine_leaves_the_memory_out_nothing_is_called_remembered(
     monkeypatch.setattr(switching, "_takes_ms", lambda running, bucket: 2.0 if running.bundle.remembers else 1.0)
     with pytest.raises(InputError, match="onnxruntime leaves the memory of .* out on this machine"):
         study(str(remembers.folder), CLIP, "--frames", "3")
+
+
+def test_nor_where_it_leaves_it_out_of_one_way_alone(remembers: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each way measures when it is opened, and two may find otherwise."""
+    remembering_ms = iter([1.0, 3.0])
+    monkeypatch.setattr(
+        switching, "_takes_ms", lambda running, bucket: next(remembering_ms) if running.bundle.remembers else 2.0
+    )
+    with pytest.raises(InputError, match="onnxruntime leaves the memory of .* out on this machine"):
+        study(str(remembers.folder), CLIP, "--frames", "3")
