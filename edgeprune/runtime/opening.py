@@ -106,6 +106,11 @@ class StreamOptions(Strict, frozen=True, strict=True):
             )
         return [bundle.with_memory()] if self.bucket else [bundle.with_memory(), bundle]
 
+    def chosen_by(self, beside_memory: bool = False) -> str:
+        """The one bucket of all frames, or a key of CHOOSERS. `beside_memory`: see `make_chooser`."""
+        default = next(iter(CHOOSERS))
+        return self.bucket or (default if beside_memory else self.chooser or default)
+
     def make_chooser(self, buckets: Sequence[BucketEntry], beside_memory: bool = False) -> Chooser:
         """
         Args:
@@ -114,10 +119,8 @@ class StreamOptions(Strict, frozen=True, strict=True):
         Raises:
             InputError: an unknown chooser or bucket, or one that these buckets can't have.
         """
-        if self.bucket:
-            return fixed(buckets, self.bucket)
-        default = next(iter(CHOOSERS))
-        return make_chooser(default if beside_memory else self.chooser or default, buckets)
+        chosen_by = self.chosen_by(beside_memory)
+        return fixed(buckets, chosen_by) if self.bucket else make_chooser(chosen_by, buckets)
 
 
 def open(bundle: Path | str, camera: Path | str | int | None = None, **options: Any) -> Stream:
@@ -190,15 +193,14 @@ def open_stream(
             opened.callback(capture.close)
         running = _begin(prepared, options, meter)
         opened.pop_all()
-    chosen_by = options.bucket or options.chooser
     if not renewed:
-        return Stream.of(running, capture, chosen_by=chosen_by)
+        return Stream.of(running, capture)
 
     def begin_another(other: Bundle) -> Running:
         _refuse_unfit(other, options)
         return _begin(_prepare(other, options), options, meter)
 
-    return Stream.of(running, capture, Renewal(bundle, begin_another, budget), chosen_by)
+    return Stream.of(running, capture, Renewal(bundle, begin_another, budget))
 
 
 def _refuse_unfit(bundle: Bundle, options: StreamOptions) -> None:
@@ -220,6 +222,7 @@ class _Prepared(NamedTuple):
     precision: str
     able: list[str]
     chooser: Chooser
+    chosen_by: str
 
 
 def _prepare(bundle: Bundle, options: StreamOptions) -> list[_Prepared]:
@@ -238,7 +241,8 @@ def _prepare(bundle: Bundle, options: StreamOptions) -> list[_Prepared]:
             logger.warning(line)
         buckets = [each for each in way.manifest.buckets if options.bucket or each.name in able]
         beside = not way.remembers and options.chooser in OF_MEMORY  # without a memory that is refused by now
-        found.append(_Prepared(way, precision, able, options.make_chooser(buckets, beside)))
+        chooser = options.make_chooser(buckets, beside)
+        found.append(_Prepared(way, precision, able, chooser, options.chosen_by(beside)))
     return found
 
 
@@ -267,7 +271,7 @@ def _begin(prepared: Sequence[_Prepared], options: StreamOptions, meter: Meter |
 
 
 def _begin_one(prepared: _Prepared, options: StreamOptions, meter: Meter | None) -> Running:
-    bundle, precision, able, chooser = prepared
+    bundle, precision, able, chooser, chosen_by = prepared
     manifest, budget = bundle.manifest, options.parse_budget()
     opener = ENGINES[options.engine or manifest.target.engine]
     session = opener.open(bundle, precision, buckets=able, threads=options.threads or manifest.target.threads)
@@ -276,4 +280,4 @@ def _begin_one(prepared: _Prepared, options: StreamOptions, meter: Meter | None)
         size, tails = (manifest.height, manifest.width), [name for name in able if name != STILL]
         governor = start_governor(budget, session, tails, size, meter) if budget else None
         opened.pop_all()
-    return Running(bundle, session, chooser, governor, able)
+    return Running(bundle, session, chooser, governor, able, chosen_by)

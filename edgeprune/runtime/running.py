@@ -11,7 +11,7 @@ from edgeprune.bundle.memory import STILL
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.runtime.budget.governor import Governor
 from edgeprune.runtime.cameras.source import Frame
-from edgeprune.runtime.choose import Chooser, smallest_holding
+from edgeprune.runtime.choose import CHOOSERS, Chooser, smallest_holding
 from edgeprune.runtime.engines import Session
 from edgeprune.runtime.engines.engine import UInt8
 from edgeprune.runtime.first_decision import FirstDecision, TokenMap
@@ -60,9 +60,11 @@ class Running:
         chooser: Chooser,
         governor: Governor | None = None,
         buckets: Sequence[str] | None = None,
+        chosen_by: str = next(iter(CHOOSERS)),
     ):
         self.buckets = [bucket.name for bucket in bundle.manifest.buckets] if buckets is None else list(buckets)
         self.bundle, self.session, self.chooser, self.governor = bundle, session, chooser, governor
+        self._chosen_by = chosen_by
         self.tokens, self.wanted = bundle.manifest.tokens, 0
         self.all_tokens = bundle.manifest.depth * self.tokens
         self._fit, self._task = Preprocess.of(bundle.manifest), open_task(bundle.manifest)
@@ -135,6 +137,11 @@ class Running:
     def shares(self) -> dict[str, float]:
         """Of the dense model's tokens that each bucket processes, by its name."""
         return {name: tokens / self.all_tokens for name, tokens in self._tokens_of.items()}
+
+    @property
+    def chosen_by(self) -> str:
+        """What `chooser` is: a key of CHOOSERS, or the one bucket that all frames get."""
+        return self._chosen_by
 
     def check(self) -> None:
         """Raises InputError where it does not answer as the bundle's references do."""

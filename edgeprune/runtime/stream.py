@@ -12,7 +12,7 @@ from edgeprune.runtime.budget.governor import Governor
 from edgeprune.runtime.budget.wanted import Budget
 from edgeprune.runtime.cameras.capture import Capture
 from edgeprune.runtime.cameras.source import Frame
-from edgeprune.runtime.choose import CHOOSERS, Chooser
+from edgeprune.runtime.choose import Chooser
 from edgeprune.runtime.engines import Session
 from edgeprune.runtime.engines.engine import UInt8
 from edgeprune.runtime.renewal import Renewal, Renewals
@@ -30,7 +30,6 @@ class Stream:
     Attributes:
         capture: of the camera; None where frames come by `segment` alone.
         names: of the classes, by their ids.
-        chosen_by: a key of CHOOSERS, or the one bucket that all frames get.
     """
 
     def __init__(
@@ -43,7 +42,6 @@ class Stream:
     ):
         self.capture = capture
         self.names = list(bundle.manifest.names)
-        self.chosen_by = next(iter(CHOOSERS))
         self._running = Running(bundle, session, chooser, governor)
         self._renewal: Renewal | None = None
         self._frames = self._dense_tokens = 0
@@ -51,13 +49,10 @@ class Stream:
         self._closed = False
 
     @classmethod
-    def of(
-        cls, running: Running, capture: Capture | None, renewal: Renewal | None = None, chosen_by: str | None = None
-    ) -> "Stream":
+    def of(cls, running: Running, capture: Capture | None, renewal: Renewal | None = None) -> "Stream":
         """A stream of graphs that are at work. `renewal`: what may put others in their place."""
         stream = cls(running.bundle, running.session, running.chooser, capture, running.governor)
         stream._running, stream._renewal = running, renewal
-        stream.chosen_by = chosen_by or stream.chosen_by
         return stream
 
     @property
@@ -83,6 +78,11 @@ class Stream:
     def token_share(self, tokens_mean: float | None) -> float | None:
         """What of the dense model's tokens a mean of all frames until now is; of several bundles each counts by its frames."""
         return None if tokens_mean is None else tokens_mean * self._frames / self._dense_tokens
+
+    @property
+    def chosen_by(self) -> str:
+        """What chooses the buckets of what runs now: a key of CHOOSERS, or the one that all frames get."""
+        return self._running.chosen_by
 
     @property
     def budget(self) -> Budget | None:

@@ -81,6 +81,11 @@ class Switching(Running):
         self.session, self.chooser, self.governor = running.session, running.chooser, running.governor
         self.buckets = running.buckets
 
+    @property
+    def chosen_by(self) -> str:
+        """Of the frames that remember."""
+        return self.remembering.chosen_by
+
     def fit(self, frame: Frame) -> Fitted:
         return self.alone.fit(frame)
 

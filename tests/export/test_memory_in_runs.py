@@ -71,6 +71,17 @@ def test_a_run_takes_the_memory_unless_told(remembers: Bundle) -> None:
         assert [opened.segment(frame_HW3).facts.bucket for _ in range(2)] == [f"m{TOKENS}", STILL]
 
 
+def test_where_the_memory_is_left_out_nobody_waits_for_the_next_frame(
+    remembers: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no summary says so."""
+    with edgeprune.open(remembers.folder, chooser="next-frame") as opened:
+        assert opened.chosen_by == "next-frame"
+    monkeypatch.setattr(switching, "_takes_ms", lambda running, bucket: 3.0 if running.bundle.remembers else 2.0)
+    with edgeprune.open(remembers.folder, chooser="next-frame") as opened:
+        assert opened.chosen_by == "in-frame"
+
+
 def test_what_changed_waits_for_the_next_frame_where_that_was_asked_for(remembers: Bundle, cpu: Bundle) -> None:
     frames = stream(7)
     with edgeprune.open(remembers.folder, chooser="next-frame") as opened, edgeprune.open(remembers.folder) as at_once:

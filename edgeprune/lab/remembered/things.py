@@ -120,10 +120,11 @@ def compare_things(opened: Opened, bundle: Bundle, drives: Drives, note: Callabl
         for name, way in ways.items():
             scores[name].add(way.answers[at], sample)
     drives.metric.check()
+    found = {name: each.result() for name, each in scores.items()}
     return [
         ThingsRow(
             name,
-            **{figure: found[figure] for figure in FIGURES},
+            **{figure: found[name][figure] for figure in FIGURES},
             equal=equal_share(ways[DENSE].answers, way.answers),
             flicker=flicker(way.answers, drives.begins),
             tokens=way.mean_tokens,
@@ -132,7 +133,6 @@ def compare_things(opened: Opened, bundle: Bundle, drives: Drives, note: Callabl
             speed=ways[DENSE].mean_ms / way.mean_ms,
         )
         for name, way in ways.items()
-        for found in (scores[name].result(),)
     ]
 
 
