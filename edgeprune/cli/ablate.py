@@ -9,7 +9,7 @@ import click
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.reading import parse
-from edgeprune.cli.options import argument, json_option, option, refuse_typed
+from edgeprune.cli.options import CHECKPOINT, argument, json_option, option, refuse_typed
 from edgeprune.cli.ranges import FRAMES
 from edgeprune.cli.show import show_json, show_table, show_wide_table
 from edgeprune.cli.verb import Verbs, verb
@@ -44,7 +44,7 @@ INT8_COLUMNS = {  # behind the figure of the model's task
 class Scored:
     """A checkpoint, and the frames that it is scored on."""
 
-    checkpoint: Path = argument()
+    checkpoint: Path = argument(CHECKPOINT)
     data: str = option("--data", default=MISSING, help="Data set: a name, a folder or a YAML file.")
     split: str = option("--split", default="val")
     include: tuple[str, ...] = option(

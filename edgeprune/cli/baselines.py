@@ -9,12 +9,13 @@ from edgeprune.base.owning import own
 from edgeprune.base.reading import parse
 from edgeprune.bundle import open_bundle
 from edgeprune.bundle.target import load_target
-from edgeprune.cli.defaults import TARGET, default_checkpoint
-from edgeprune.cli.options import option
+from edgeprune.cli.defaults import MODEL, TARGET
+from edgeprune.cli.options import CHECKPOINT, option
 from edgeprune.cli.ranges import CALIBRATION_FRAMES
 from edgeprune.cli.verb import verb
 from edgeprune.data.selection import CalibrationFrames
 from edgeprune.data.split import open_calibration
+from edgeprune.model.zoo import ZOO, find_in_zoo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,9 @@ class BaselinesOptions:
     data: str = option("--data", default=MISSING, help="Data set for calibration: a name, a folder or a YAML file.")
     split: str = option("--split", default="train")
     frames: int = option("--frames", CALIBRATION_FRAMES, default=64)
-    checkpoint: Path | None = option("--checkpoint", help="A dense FP32 one; default: the zoo's reference.")
+    checkpoint: Path | None = option(
+        "--checkpoint", CHECKPOINT, help="A dense FP32 one; default: zoo:street-tiny/reference."
+    )
     target: str = option("--target", default=TARGET, help="Whose dialect of ONNX.")
     bundle: Path | None = option("--bundle", help="Also its INT8 buckets, trunk and tail joined into one graph each.")
     out: Path = option("--out", default=Path("out/baselines"))
@@ -46,7 +49,7 @@ def baselines(options: BaselinesOptions) -> None:
     own([options.out], [options.checkpoint, options.bundle], folders=True, among=[options.data])
     given = {"data": options.data, "split": options.split, "frames": options.frames}
     spec = parse(CalibrationFrames, given, "options")
-    source = options.checkpoint or default_checkpoint().with_name("reference.safetensors")
+    source = options.checkpoint or find_in_zoo(f"{ZOO}{MODEL}/reference", "checkpoint")
     read_header(source)
     open_calibration(spec)
     dialect = load_target(options.target).dialect

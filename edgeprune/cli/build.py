@@ -13,7 +13,7 @@ from edgeprune.bundle import PRECISIONS, open_bundle
 from edgeprune.bundle.target import Target, load_target
 from edgeprune.cli.defaults import TARGET, bundle_folder, default_checkpoint
 from edgeprune.cli.inspect import PARITY_COLUMNS, parity_rows
-from edgeprune.cli.options import json_option, option
+from edgeprune.cli.options import CHECKPOINT, json_option, option
 from edgeprune.cli.ranges import parse_size
 from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb
@@ -25,7 +25,9 @@ BUILDERS = ["onnx", "torch-tensorrt"]
 @dataclass(frozen=True, kw_only=True)
 class BuildOptions:
     target: str = option("--target", default=TARGET, help="A name (see `edgeprune targets`) or a YAML file.")
-    checkpoint: Path | None = option("--checkpoint", help="Default: the zoo's street-tiny.")
+    checkpoint: Path | None = option(
+        "--checkpoint", CHECKPOINT, help="A file, or zoo:NAME/FILE; default: zoo:street-tiny/qat."
+    )
     precisions: tuple[str, ...] = option(
         "--precision", click.Choice(list(PRECISIONS)), default=(), help="Repeatable; default: the target's."
     )
@@ -33,7 +35,7 @@ class BuildOptions:
         "--out", help="Default: out/bundles/<model>-<target>; a bundle that is there is replaced."
     )
     calib: Path | None = option("--calib", help="Default: beside the checkpoint, else the shipped one.")
-    reference: Path | None = option("--reference", help="The dense FP32 model that speed is compared with.")
+    reference: Path | None = option("--reference", CHECKPOINT, help="The dense FP32 model that speed is compared with.")
     builder: str = option(
         "--builder",
         click.Choice(BUILDERS),

@@ -18,7 +18,7 @@ from edgeprune.base.owning import own
 from edgeprune.base.reading import parse
 from edgeprune.bundle.target import load_target
 from edgeprune.cli.defaults import TARGET, calib_path
-from edgeprune.cli.options import argument, json_option, option, refuse_typed
+from edgeprune.cli.options import CHECKPOINT, argument, json_option, option, refuse_typed
 from edgeprune.cli.ranges import A_RUN, CALIBRATION_FRAMES
 from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb
@@ -74,7 +74,7 @@ precision open, `build` takes the fastest that agrees with PyTorch. `eval` score
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrateOptions:
-    checkpoint: Path = argument()
+    checkpoint: Path = argument(CHECKPOINT)
     data: str | None = option("--data", help="Data set: a name, a folder or a YAML file.")
     split: str = option("--split", default="train", needs="data")
     camera: str | None = option("--camera", help=f"In place of a data set: {what_to_type()}.")
@@ -96,7 +96,8 @@ class CalibrateOptions:
         help="An image of the frame, black where nothing matters: no block sees what lies there.",
     )
     out: Path | None = option(
-        "--out", help="Default: calib-<checkpoint>.yaml beside the checkpoint; of a camera out/calib/<model>.yaml."
+        "--out",
+        help="Default: calib-<checkpoint>.yaml beside the checkpoint; of a camera, or of zoo:..., out/calib/<model>.yaml.",
     )
     json: bool = json_option()
 
@@ -121,7 +122,7 @@ def calibrate(options: CalibrateOptions) -> None:
         raise InputError("--camera has no use for --data; leave one of the two out")
     checkpoint = options.checkpoint
     card = read_header(checkpoint)[0]
-    path = options.out or calib_path(checkpoint, None if options.camera is None else card.name)
+    path = options.out or calib_path(checkpoint, card.name, of_camera=options.camera is not None)
     if path.suffix not in (".yaml", ".yml"):
         raise InputError(f"--out {path}: a calibration is a YAML file; name it {path.with_suffix('.yaml')}")
     seen = [] if options.camera is None else camera_files(options.camera)

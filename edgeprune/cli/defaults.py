@@ -23,14 +23,17 @@ def bundle_folder(name: str, target: str) -> Path:
     return BUNDLES / f"{name}-{target}"
 
 
-def calib_path(checkpoint: Path, name: str | None) -> Path:
+def calib_path(checkpoint: Path, model: str, of_camera: bool) -> Path:
     """Where `calibrate` writes unless told: beside the checkpoint, where `build` finds it; of a camera among outputs, as the
-    calibration on frames with labels stays.
+    calibration on frames with labels stays, and so of the zoo, which is installed.
 
     Args:
-        name: of the model where the frames are a camera's.
+        model: its name.
+        of_camera: whether the frames are a camera's.
     """
-    return checkpoint.with_name(f"calib-{checkpoint.stem}.yaml") if name is None else CALIBS / f"{name}.yaml"
+    if of_camera or (ROOT / "zoo").resolve() in checkpoint.resolve().parents:
+        return CALIBS / f"{model}.yaml"
+    return checkpoint.with_name(f"calib-{checkpoint.stem}.yaml")
 
 
 def open_default(bundle: Path | None) -> Bundle:

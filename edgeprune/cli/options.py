@@ -17,8 +17,20 @@ from click.core import ParameterSource
 
 from edgeprune.base.errors import InputError
 from edgeprune.cli.ranges import THREADS
+from edgeprune.model.zoo import ZOO, find_in_zoo
+
+
+class _Checkpoint(click.Path):
+    """A path, or `zoo:NAME/FILE` for one that edgeprune ships: where it is installed nobody knows its folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if str(value).startswith(ZOO):
+            return find_in_zoo(str(value), param.name if param is not None and param.name else self.name)
+        return super().convert(value, param, ctx)
+
 
 PATH = click.Path(path_type=Path)
+CHECKPOINT = _Checkpoint(path_type=Path)
 AS_TYPED = click.Path()  # a path whose last slash says something: `rows/` is a folder
 TYPED = "typed"  # the key of a field's metadata
 
@@ -51,9 +63,9 @@ def option(flag: str, kind: click.ParamType | None = None, *, default: Any = Non
     return field(default=default, metadata={TYPED: Typed(flag, kind, **about)})
 
 
-def argument(*, default: Any = MISSING, metavar: str | None = None) -> Any:
+def argument(kind: click.ParamType | None = None, *, default: Any = MISSING, metavar: str | None = None) -> Any:
     """A field that is typed by its place. `metavar`: what a usage line calls it; None: as the field."""
-    return field(default=default, metadata={TYPED: Typed(None, None, metavar=metavar)})
+    return field(default=default, metadata={TYPED: Typed(None, kind, metavar=metavar)})
 
 
 def key_of_file(flag: str) -> Any:

@@ -20,7 +20,7 @@ from edgeprune.base.owning import own
 from edgeprune.bundle import MANIFEST, open_bundle
 from edgeprune.cli.bundle_tokens import Beside, BundlePainter
 from edgeprune.cli.defaults import default_checkpoint
-from edgeprune.cli.options import argument, json_option, option, refuse_typed
+from edgeprune.cli.options import CHECKPOINT, argument, json_option, option, refuse_typed
 from edgeprune.cli.ranges import FRAMES
 from edgeprune.cli.run_lines import show_memory
 from edgeprune.cli.show import show_json
@@ -42,7 +42,7 @@ PICTURES = (".png", ".jpg", ".jpeg")
 
 @dataclass(frozen=True, kw_only=True)
 class ShowOptions:
-    shown: Path | None = argument(default=None, metavar="[CHECKPOINT|BUNDLE]")
+    shown: Path | None = argument(CHECKPOINT, default=None, metavar="[CHECKPOINT|BUNDLE]")
     camera: str = option("--camera", default="synthetic://street?seed=1", help="As of `run`; or one image file.")
     skip: int = option(
         "--skip",

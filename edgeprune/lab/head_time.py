@@ -1,6 +1,6 @@
 """What a model's head takes of a frame: the graph of stem and head less one of the stem alone, beside a frame of `auto`.
 
-    python -m edgeprune.lab.head_time out/bundles/things edgeprune/zoo/street-instances/qat.safetensors --engine openvino
+    python -m edgeprune.lab.head_time out/bundles/things zoo:street-instances/qat --engine openvino
 
 Each graph runs in a process of its own, in interleaved rounds, as `bench` times them; a difference and a share are of one
 round, medians over the rounds are told with their spread. Heads stay in float in INT8, so the graph of stem and head, which a

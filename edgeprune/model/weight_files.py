@@ -13,14 +13,13 @@ from torch import Tensor
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.inputs import read_text
-from edgeprune.base.reading import ROOT
 from edgeprune.base.strict_json import parse_json
 from edgeprune.model.card import look_at_checkpoint
 from edgeprune.model.segmenter import NORMALISE
 from edgeprune.model.vit_embedding import section
+from edgeprune.model.zoo import ZOO, find_in_zoo
 
 HUB = "hub:"
-ZOO = "zoo:"
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 
@@ -73,7 +72,7 @@ def find_weights(source: str, key: str = "weights") -> Path:
             folder without weights.
     """
     if source.startswith(ZOO):
-        return _of_the_zoo(source, key)
+        return find_in_zoo(source, key)
     if source.startswith(HUB):
         return _of_the_hub(source)
     path = Path(source)
@@ -84,17 +83,6 @@ def find_weights(source: str, key: str = "weights") -> Path:
             return path / name
     raise InputError(
         f"{key} {source}: the folder has neither {WHOLE} nor {INDEX}; give the path of a .safetensors file"
-    )
-
-
-def _of_the_zoo(source: str, key: str) -> Path:
-    path = ROOT / "zoo" / f"{source[len(ZOO) :]}.safetensors"
-    if os.path.isfile(path):
-        return path
-    here = [f"{ZOO}{file.parent.name}/{file.stem}" for file in sorted((ROOT / "zoo").glob("*/*.safetensors"))]
-    raise InputError(
-        f"{key} {source!r} is not here; this installation has {', '.join(here)}. A wheel leaves out what is only "
-        "trained from: clone the repository, or give the path of a .safetensors file"
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgeprune.cli.commands import RENAMED, SECTIONS
-from edgeprune.cli.options import AS_TYPED, PATH
+from edgeprune.cli.options import AS_TYPED, CHECKPOINT, PATH
 from tests.cli.compiled import one_picture
 from tests.cli.conftest import Type
 from tests.cli.test_bad_input import assert_one_line
@@ -53,7 +53,7 @@ def test_an_example_works_as_it_is_typed(name: str, line: str) -> None:
 def test_a_path_is_one_in_every_verb() -> None:
     """An annotation says what kind of value an option takes."""
     for verb in VERBS.values():
-        paths = {each.name for each in verb.params if each.type in (PATH, AS_TYPED)}
+        paths = {each.name for each in verb.params if each.type in (PATH, CHECKPOINT, AS_TYPED)}
         assert {"bundle", "out", "checkpoint", "calib", "cache"} & {each.name for each in verb.params} <= paths
 
 

@@ -239,6 +239,20 @@ def test_paths_in_a_recipe_are_relative_to_it(tmp_path: Path, monkeypatch: pytes
     assert left.phases["dense"].data[0].exclude == ["a*"]
 
 
+def test_a_checkpoint_of_the_zoo_is_a_start_and_a_teacher() -> None:
+    reference = str(ROOT / "zoo" / "street-tiny" / "reference.safetensors")
+    zoo = "zoo:street-tiny/reference"
+    phases = load_recipe(
+        "street-short",
+        [f"phases.dense.start={zoo}", f"phases.sparse.teacher=[dense, {zoo}]", f"phases.qat.teacher={zoo}"],
+    ).phases
+    assert phases["dense"].start == phases["qat"].teacher == reference
+    assert phases["sparse"].teachers == ("dense", reference)
+    for key in ("start", "teacher"):
+        with pytest.raises(InputError, match=f"{key} 'zoo:street-tiny/nobody' is not here.*zoo:street-tiny/qat"):
+            load_recipe("street-short", [f"phases.qat.{key}=zoo:street-tiny/nobody"])
+
+
 def test_a_path_that_is_relative_to_the_working_folder_says_what_to_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
