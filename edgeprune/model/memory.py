@@ -5,8 +5,8 @@ There is one choice, at the embedding, in place of three gates in each block, an
 It is a form of the dense network: a policy's gates are passed by. How many tokens a frame computes is a bucket's, so every
 shape is a constant.
 
-Shapes: H W pixels of the frame, N tokens of the grid, K of them computed, D width, A heads, E head size, R = A N rows of what
-is kept of a block's keys, S = A K rows that are replaced.
+Shapes: H W pixels of the frame, N tokens of the grid, K of them computed, D width, A heads, E head size, P = 3 A parts of what
+a block's first linear gives: queries, keys and values of each head.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class State(NamedTuple):
     Attributes:
         seen_ND: the embedding that each token was last computed from.
         final_ND: what the last block gave it then.
-        keys, values: of each block, (R, E), head after head.
+        keys, values: of each block, (1, A, N, E), as its products take them.
     """
 
     seen_ND: Tensor
@@ -105,46 +105,46 @@ class Remembering:
         """The state after a frame of which all tokens are computed, whatever was before."""
         kept, of_ND = [], x_ND
         for block in self.model.blocks:
-            of_ND, k_RE, v_RE = self._block(cast(Block, block), of_ND, None)
-            kept.append((k_RE, v_RE))
+            of_ND, *caches = self._block(cast(Block, block), of_ND, None)
+            kept.append(caches)
         return State(x_ND, of_ND, *([each[place] for each in kept] for place in (0, 1)))
 
     def some(self, x_ND: Tensor, score_N: Tensor, state: State, count: int) -> tuple[State, Tensor]:
         """The state after a frame of which the K tokens of the highest scores are computed, and which they are (K)."""
         index_K = score_N.topk(count, sorted=False).indices
         heads = cast(Block, self.model.blocks[0]).attn.heads
-        rows_S = torch.cat([index_K + head * self.tokens for head in range(heads)])
+        # which frame, which head, which token: (1, A, K) together
+        heads_A = torch.arange(heads, device=index_K.device)
+        places = (torch.zeros_like(heads_A[:1])[:, None, None], heads_A[None, :, None], index_K[None, None])
         x_KD = of_KD = x_ND.index_select(0, index_K)
         kept = []
-        for block, keys_RE, values_RE in zip(self.model.blocks, state.keys, state.values, strict=True):
-            of_KD, k_RE, v_RE = self._block(cast(Block, block), of_KD, (keys_RE, values_RE, rows_S))
-            kept.append((k_RE, v_RE))
+        for block, *before in zip(self.model.blocks, state.keys, state.values, strict=True):
+            of_KD, *caches = self._block(cast(Block, block), of_KD, (*before, places))
+            kept.append(caches)
         seen_ND = state.seen_ND.index_put((index_K,), x_KD)
         final_ND = state.final_ND.index_put((index_K,), of_KD)
         return State(seen_ND, final_ND, *([each[place] for each in kept] for place in (0, 1))), index_K
 
     def _block(
-        self, block: Block, x_KD: Tensor, kept: tuple[Tensor, Tensor, Tensor] | None
+        self, block: Block, x_KD: Tensor, kept: tuple[Tensor, Tensor, tuple[Tensor, ...]] | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """A block on K tokens that attend to all: what it gives them, and the keys and values of all (R, E).
+        """A block on K tokens that attend to all: what it gives them, and the keys and values of all (1, A, N, E).
 
         Args:
-            kept: keys and values of the frame before, and the rows in them that are replaced (S); None: there is nothing but
+            kept: keys and values of the frame before, and the places in them that are replaced; None: there is nothing but
                 these tokens.
         """
         attention = block.attn
-        heads = (1, attention.heads, -1, HEAD_SIZE)
-        q_1AKE, k_1AKE, v_1AKE = (part.reshape(heads) for part in attention._heads(block.norm1(x_KD)))
-        keys_RE, values_RE = k_1AKE.reshape(-1, HEAD_SIZE), v_1AKE.reshape(-1, HEAD_SIZE)
+        # one Transpose of all parts: with few tokens it is the number of operators that counts
+        parts_1KPE = attention.qkv(block.norm1(x_KD)).reshape(1, -1, 3 * attention.heads, HEAD_SIZE)
+        q_1AKE, k_1ANE, v_1ANE = parts_1KPE.transpose(1, 2).split(attention.heads, dim=1)
         if kept is not None:
-            before_RE, values_before_RE, rows_S = kept
-            keys_RE = before_RE.index_put((rows_S,), keys_RE)
-            values_RE = values_before_RE.index_put((rows_S,), values_RE)
-        k_1ANE, v_1ANE = keys_RE.reshape(heads), values_RE.reshape(heads)
+            keys_1ANE, values_1ANE, places = kept
+            k_1ANE, v_1ANE = keys_1ANE.index_put(places, k_1ANE), values_1ANE.index_put(places, v_1ANE)
         logits_1AKN = (q_1AKE * HEAD_SIZE**-0.5) @ k_1ANE.transpose(-2, -1)
         mixed_1AKE = logits_1AKN.softmax(-1).to(v_1ANE.dtype) @ v_1ANE
         context_KD = attention.proj(mixed_1AKE.transpose(-3, -2).reshape(x_KD.shape))
-        return block.after_attention(x_KD, context_KD), keys_RE, values_RE
+        return block.after_attention(x_KD, context_KD), k_1ANE, v_1ANE
 
     def answer(self, state: State, skips: Sequence[Tensor]) -> Raw:
         """What the head computes, of all tokens."""

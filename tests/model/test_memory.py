@@ -59,8 +59,8 @@ def test_a_state_is_replaced_where_tokens_are_computed_and_nowhere_else() -> Non
     chosen = set(index_K.tolist())
     assert len(state_names(3)) == len(after.tensors()) == len(before.tensors())
     for old, new in zip(before.tensors(), after.tensors(), strict=True):
-        rows = {row % models.N for row in (old != new).any(1).nonzero()[:, 0].tolist()}
-        assert rows == chosen, old.shape
+        tokens = set((old != new).any(-1).nonzero()[:, -1].tolist())  # the last axis but one is that of tokens
+        assert tokens == chosen, old.shape
 
 
 def test_tokens_have_their_turn_before_all_others_the_longest_waiting_first() -> None:
