@@ -71,7 +71,7 @@ def read_clips(bundle: Bundle, names: tuple[str, ...], data: str | None, frames:
     fit = Preprocess.of(bundle.manifest)
     clips = [read_clip(name, bundle.manifest.names, fit, frames) for name in names]
     if data:
-        clips.append(read_data(data, bundle, fit, frames))
+        clips += read_data(data, bundle, fit, frames)
     if not clips:
         raise InputError("no clip was given; name a video, 'synthetic://street?seed=1&speed=0', or --data camvid")
     return clips
@@ -80,7 +80,7 @@ def read_clips(bundle: Bundle, names: tuple[str, ...], data: str | None, frames:
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("clip", nargs=-1)
-@click.option("--data", help="A data set whose val split, in the order of its names, is one more clip, with labels.")
+@click.option("--data", help="A data set whose val split has clips with labels, by the numbers in its names.")
 @click.option("--engine", type=click.Choice(list(ENGINES)), help="By default the bundle's.")
 @click.option(
     "--frames", default=150, show_default=True, type=click.IntRange(LEAST_FRAMES, 10**5), help="In a row, of each clip."

@@ -1,4 +1,4 @@
-"""The frames that the study shows: of a camera, or of a data set whose val split is a labelled stream; at the input's size.
+"""The frames that the study shows: of a camera, or of a data set whose val split has clips with labels; at the input's size.
 
 Shapes: H W pixels of the input.
 """
@@ -15,8 +15,8 @@ from edgeprune.base.errors import InputError
 from edgeprune.bundle import Bundle
 from edgeprune.data import open_split
 from edgeprune.data.classes import thing_classes
+from edgeprune.data.clips import clips_of
 from edgeprune.data.datasets import load_data_set
-from edgeprune.data.pairs import in_time
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.samples import UInt8
 from edgeprune.evaluate.tasks.metric import check_classes
@@ -65,23 +65,27 @@ def read_clip(uri: str, classes: Sequence[str], fit: Preprocess, frames: int) ->
     return clip
 
 
-def read_data(name: str, bundle: Bundle, fit: Preprocess, frames: int) -> Clip:
-    """The first frames of a data set's val split, in the order of their names, numbers by their value.
+def read_data(name: str, bundle: Bundle, fit: Preprocess, frames: int) -> list[Clip]:
+    """The first frames of each clip of a data set's val split (`data/clips.py`); what is shorter than LEAST_FRAMES is left out.
 
     Raises:
-        InputError: there is no such data set, its classes are not the bundle's, or there are too few frames.
+        InputError: there is no such data set, its classes are not the bundle's, or no clip is long enough.
     """
     data_set = load_data_set(name)
     check_classes(bundle, data_set)
     samples = open_split(data_set, SPLIT)
-    clip = Clip(f"{data_set.name}, {SPLIT}", things=thing_classes(data_set))
-    for index in sorted(range(len(samples)), key=lambda at: in_time(samples.names[at]))[:frames]:
-        sample = samples[index]
-        label_HW = np.where(sample.label_HW == data_set.ignore_index, np.uint8(IGNORED), sample.label_HW)
-        clip.images.append(fit.fit(sample.image_HW3))
-        clip.true.append(fit.fit_label(label_HW, IGNORED))
-    refuse_few(clip.name, clip.images)
-    return clip
+    found, split = clips_of(samples.names), f"{data_set.name}, {SPLIT}"
+    refuse_few(split if len(found) == 1 else f"the longest clip of {split},", max(found, key=len, default=[]))
+    clips = []
+    for places in (each[:frames] for each in found if len(each) >= LEAST_FRAMES):
+        called = split if len(found) == 1 else f"{split}, {samples.names[places[0]]}"
+        clip = Clip(called, things=thing_classes(data_set))
+        for sample in (samples[place] for place in places):
+            label_HW = np.where(sample.label_HW == data_set.ignore_index, np.uint8(IGNORED), sample.label_HW)
+            clip.images.append(fit.fit(sample.image_HW3))
+            clip.true.append(fit.fit_label(label_HW, IGNORED))
+        clips.append(clip)
+    return clips
 
 
 def refuse_few(clip: str, given: Sequence[object]) -> None:

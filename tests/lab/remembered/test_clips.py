@@ -16,13 +16,20 @@ from tests.models import STREET
 STREET_THINGS = {2, 6, 8, 9, 10}
 
 
+FRAMES = {9: 3, 10: 8, 11: 250}  # their labels by their numbers
+
+
+def write_frame(folder: Path, name: str, red: int, label: int) -> None:
+    Image.new("RGB", (96, 64), (red, 0, 0)).save(folder / "images" / f"{name}.png")
+    Image.new("L", (96, 64), label).save(folder / "labels" / f"{name}.png")
+
+
 def write_set(folder: Path, names: list[str]) -> str:
     """Three frames of one colour each, of its number, whose labels are that number, or where there is none, ignored."""
     for place in ("images", "labels"):
         (folder / place).mkdir()
-    for number, label in (("9", 3), ("10", 8), ("11", 250)):
-        Image.new("RGB", (96, 64), (int(number), 0, 0)).save(folder / "images" / f"frame{number}.png")
-        Image.new("L", (96, 64), label).save(folder / "labels" / f"frame{number}.png")
+    for number, label in FRAMES.items():
+        write_frame(folder, f"frame{number}", number, label)
     split = "{images: images, labels: labels}"
     lines = ["name: three", "path: .", f"train: {split}", f"val: {split}", f"names: [{', '.join(names)}]"]
     (folder / "three.yaml").write_text("\n".join([*lines, "things: [car]", "ignore_index: 250", ""]))
@@ -31,12 +38,30 @@ def write_set(folder: Path, names: list[str]) -> str:
 
 def test_a_data_set_is_a_clip_in_the_order_of_its_numbers(cpu: Bundle, tmp_path: Path) -> None:
     data = write_set(tmp_path, list(STREET.names))
-    clip = read_data(data, cpu, Preprocess.of(cpu.manifest), 100)
+    [clip] = read_data(data, cpu, Preprocess.of(cpu.manifest), 100)
     size = (cpu.manifest.height, cpu.manifest.width)
     assert [int(image[0, 0, 0]) for image in clip.images] == [9, 10, 11]
     assert [None if true is None else np.unique(true).tolist() for true in clip.true] == [[3], [8], [IGNORED]]
     assert {each.shape for each in clip.true if each is not None} == {size}
     assert clip.name == "three, val" and clip.things == {STREET.names.index("car")}
+
+
+def test_drives_of_a_data_set_are_clips_with_a_cut_between(cpu: Bundle, tmp_path: Path) -> None:
+    data = write_set(tmp_path, list(STREET.names))
+    for number in (1, 2, 3, 4):
+        write_frame(tmp_path, f"yard{number}", 100 + number, 3)
+    write_frame(tmp_path, "alone7", 200, 3)
+    clips = read_data(data, cpu, Preprocess.of(cpu.manifest), 3)
+    assert {clip.name: [int(image[0, 0, 0]) for image in clip.images] for clip in clips} == {
+        "three, val, frame9": [9, 10, 11],
+        "three, val, yard1": [101, 102, 103],
+    }
+    for number in (10, 11):
+        (tmp_path / "images" / f"frame{number}.png").unlink()
+    for number in (1, 2):
+        (tmp_path / "images" / f"yard{number}.png").unlink()
+    with pytest.raises(InputError, match="the longest clip of three, val, has 2 frames, expected 3 or more"):
+        read_data(data, cpu, Preprocess.of(cpu.manifest), 100)
 
 
 def test_a_data_set_of_other_classes_is_refused(cpu: Bundle, tmp_path: Path) -> None:
