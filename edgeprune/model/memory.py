@@ -118,8 +118,8 @@ class Remembering:
         places = (torch.zeros_like(heads_A[:1])[:, None, None], heads_A[None, :, None], index_K[None, None])
         x_KD = of_KD = x_ND.index_select(0, index_K)
         kept = []
-        for block, *before in zip(self.model.blocks, state.keys, state.values, strict=True):
-            of_KD, *caches = self._block(cast(Block, block), of_KD, (*before, places))
+        for block, keys_1ANE, values_1ANE in zip(self.model.blocks, state.keys, state.values, strict=True):
+            of_KD, *caches = self._block(cast(Block, block), of_KD, (keys_1ANE, values_1ANE, places))
             kept.append(caches)
         seen_ND = state.seen_ND.index_put((index_K,), x_KD)
         final_ND = state.final_ND.index_put((index_K,), of_KD)
