@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]  # of a clone
 WHEEL_SOURCES = ("pyproject.toml", "README.md", "LICENSE", "edgeprune", "calib", "targets")
+NOT_IN_WHEEL = shutil.ignore_patterns("__pycache__", "*.safetensors")
 CONNECT = ("-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
 # As ssh and scp take it from a command line: a name of ~/.ssh/config, a host or an address, with a user or without.
 IPV6 = r"[0-9A-Fa-f]*:[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*(?:%[\w.-]+)?"
@@ -112,7 +113,7 @@ def _reason(text: str) -> str:
 
 
 def build_wheel(folder: Path) -> Path:
-    """The wheel of this clone.
+    """The wheel of this clone for a device: without the zoo's checkpoints, of which none is built there.
 
     Raises:
         InputError: edgeprune does not run from a clone, or pip can't build it.
@@ -124,7 +125,7 @@ def build_wheel(folder: Path) -> Path:
         for name in WHEEL_SOURCES:
             source = ROOT / name
             if source.is_dir():
-                shutil.copytree(source, Path(copied) / name, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(source, Path(copied) / name, ignore=NOT_IN_WHEEL)
             else:
                 shutil.copy(source, copied)
         command = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), copied)

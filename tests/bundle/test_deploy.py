@@ -3,7 +3,10 @@
 import os
 import re
 import shlex
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -260,3 +263,17 @@ def test_without_a_clone_the_wheel_must_be_given(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(module, "ROOT", tmp_path)
     with pytest.raises(InputError, match="not a clone: give the wheel that it came from with --wheel"):
         build_wheel(tmp_path / "wheel")
+
+
+def test_a_device_is_sent_no_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """40 MB that nothing there can read: what builds is where torch is."""
+
+    def pip(command: Sequence[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        source = Path(command[-1])
+        assert (source / "edgeprune" / "zoo" / "street-tiny" / "README.md").is_file()
+        assert not list(source.rglob("*.safetensors"))
+        (tmp_path / "edgeprune-0-py3-none-any.whl").touch()
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", pip)
+    assert build_wheel(tmp_path).suffix == ".whl"
