@@ -31,16 +31,22 @@ logger = logging.getLogger(__name__)
 ENOUGH_TOKENS = 30_000  # to narrow a model on: there are ten times as many as a linear has inputs
 
 
+def begun_from(run: PhaseRun) -> Path | None:
+    """The file that the phase begins with, wherever it is named; None where it begins with nothing."""
+    if run.start is not None:
+        return run.checkpoint_of(run.start)
+    return None if run.recipe.weights is None else find_weights(run.recipe.weights)
+
+
 def normalise_of(run: PhaseRun) -> tuple[str, str | None]:
     """The levels that the phase's model takes: what the recipe writes, else those of what it begins with.
 
     Returns:
         the row of `NORMALISE`, and one line where the recipe writes another than the weights were trained with.
     """
-    spec, source = run.recipe.model, run.start or run.recipe.weights
-    if source is None:
+    spec, path = run.recipe.model, begun_from(run)
+    if path is None:
         return spec.normalise, None
-    path = find_weights(source) if run.start is None else run.checkpoint_of(source)
     found: str | None
     if run.start is not None or is_checkpoint(path):
         found = read_card(path, run.network).model.normalise if path.is_file() else None
@@ -50,6 +56,7 @@ def normalise_of(run: PhaseRun) -> tuple[str, str | None]:
         return found or spec.normalise, None
     if found in (None, spec.normalise):
         return spec.normalise, None
+    source = run.start or run.recipe.weights
     return spec.normalise, f"model.normalise is {spec.normalise}, and {source} was trained with {found}"
 
 
@@ -95,7 +102,7 @@ def start_model(run: PhaseRun, card: Card, device: torch.device, resumes: bool) 
         model.auxiliary = AuxiliaryHeads(heads.blocks, WIDTHS[card.model.size], card.model.classes)
     freeze(model, run.phase.freeze)
     if card.quantized and not resumes:
-        _start_ranges(run, model, run.checkpoint_of(started_from))
+        _start_ranges(run, model, begun_from(run))
     return model.to(device), started_from
 
 
@@ -118,10 +125,9 @@ def load_weights(run: PhaseRun, model: Segmenter, names: list[str], replaced: bo
 
 def _load_weights(run: PhaseRun, model: Segmenter, names: list[str], replaced: bool) -> tuple[str, str | None]:
     """See `load_weights`; the head as what the phase begins with has it."""
-    before, weights = run.start, run.recipe.weights
-    if before is None and weights is None:
+    before, weights, path = run.start, run.recipe.weights, begun_from(run)
+    if path is None:
         return "random", None
-    path = find_weights(weights or "") if before is None else run.checkpoint_of(before)
     if before is not None and not path.is_file():
         raise InputError(
             f"phase {run.name} starts from {before}, whose checkpoint {path} is not there; run that phase first"
@@ -172,13 +178,14 @@ def narrow_from(run: PhaseRun, wide: Segmenter, model: Segmenter, path: Path) ->
     )
 
 
-def _start_ranges(run: PhaseRun, model: Segmenter, path: Path) -> None:
+def _start_ranges(run: PhaseRun, model: Segmenter, path: Path | None) -> None:
     """Measures the ranges of quantizers where the weights that the phase begins with, in `path`, came without, or were
     narrowed from."""
     calibration = run.recipe.calibration
-    has_ranges = path.is_file() and any("input_quantizer" in key for key in read_safetensors(path))
-    if has_ranges and read_card(path).model.size == model.spec.size:
-        return
+    if path is not None and is_checkpoint(path):
+        card = read_card(path)
+        if card.quantized and card.model.size == model.spec.size:
+            return
     if calibration is None:
         raise InputError(f"phase {run.name}: {path} has no ranges of INT8; give `calibration:` in the recipe")
     apply_ranges(model, ptq_ranges(model, calibration, run.phase.freeze if calibration.equalise else None))

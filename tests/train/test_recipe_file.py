@@ -112,8 +112,8 @@ SHIPPED = sorted(path.stem for path in (ROOT / "train" / "recipes").glob("*.yaml
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_recipe_is_one(name: str) -> None:
-    """Each phase of it could start: quantizers have a calibration, a teacher and a start are phases before, or what another
-    shipped recipe leaves."""
+    """Each phase of it could start: quantizers have a calibration, a teacher and a start are phases before, what another
+    shipped recipe leaves, or of the zoo."""
     recipe = load_recipe(name)
     assert recipe.name == name and recipe.summary and recipe.calibration
     before: list[str] = []
@@ -121,9 +121,12 @@ def test_a_shipped_recipe_is_one(name: str) -> None:
         for named in (phase.start, *phase.teachers):
             assert named is None or named in before or is_left_by_another(named)
         before.append(phase_name)
+    assert recipe.head is None or recipe.head.startswith("zoo:") or is_left_by_another(recipe.head)
 
 
 def is_left_by_another(path: str) -> bool:
+    if (ROOT / "zoo") in Path(path).parents:
+        return Path(path).is_file()
     out, train, recipe, checkpoint = path.split("/")
     if (out, train) == ("out", "peers"):  # of `python -m edgeprune.lab.peers`
         peer = load_recipe(ROOT / "lab" / "peers" / "recipes" / "camvid-peer.yaml")

@@ -9,6 +9,7 @@ import pytest
 from safetensors.torch import save_file
 
 from edgeprune.base.errors import InputError
+from edgeprune.model import zoo
 from edgeprune.model.checkpoint import save
 from edgeprune.quantize.loading import make_model
 from edgeprune.train.checks import check_done
@@ -60,6 +61,30 @@ def test_a_first_phase_begins_with_the_head_of_another_network(
     missing = recipe.model_copy(update={"head": "zoo:street-tiny/nobody"})
     with pytest.raises(InputError, match="head 'zoo:street-tiny/nobody' is not here"):
         check_start(PhaseRun(missing, "dense", tmp_path))
+
+
+@pytest.mark.parametrize("named", ["start: zoo", "weights: zoo", "weights: file"])
+def test_ranges_that_were_learnt_stay_however_the_checkpoint_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    recipe = models.recipe(tmp_path)
+    card = card_of(PhaseRun(recipe, "qat", tmp_path), models.STREET)
+    learnt = models.model(card)
+    for name, buffer in learnt.state_dict().items():
+        if name.endswith("input_quantizer.scale"):
+            buffer.fill_(7.0)
+    path = tmp_path / "zoo" / "mine" / "qat.safetensors"
+    path.parent.mkdir(parents=True)
+    save(path, card, learnt.state_dict())
+    monkeypatch.setattr(zoo, "ROOT", tmp_path)
+    key, place = named.split(": ")
+    value = "zoo:mine/qat" if place == "zoo" else str(path)
+    content = recipe.model_dump() | {"phases": {"qat": recipe.phases["qat"].model_dump()}}
+    (content["phases"]["qat"] if key == "start" else content)[key] = value
+    run = PhaseRun(type(recipe).model_validate(content), "qat", tmp_path)
+    model, _ = start_model(run, card, learnt.mean.device, resumes=False)
+    scales = [value for name, value in model.state_dict().items() if name.endswith("input_quantizer.scale")]
+    assert len(scales) == 12 and all((scale == 7.0).all() for scale in scales)
 
 
 def test_a_phase_takes_the_levels_of_its_weights_and_the_next_one_those_of_its_start(tmp_path: Path) -> None:
