@@ -34,7 +34,7 @@ class About:
     @classmethod
     def of(cls, stream: Stream, meter: Meter, capture: Capture | None = None) -> "About":
         """`meter`: not started yet. `capture`: of the camera, by default the stream's own."""
-        manifest, engine, capture = stream.bundle.manifest, stream.session.describe(), capture or stream.capture
+        manifest, engine, capture = stream.bundle.manifest, stream.describe(), capture or stream.capture
         return cls(
             model=manifest.name,
             engine=f"{engine['engine']} {engine['version']} ({engine['provider']}), {engine['precision']}",

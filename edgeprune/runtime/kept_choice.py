@@ -75,6 +75,15 @@ def kept_choice(bundle: Bundle, engine: Engine) -> Choice | None:
     return Choice(chosen.pop(TRUNK), chosen, measured, entry.dropped)
 
 
+def failed_before(bundle: Bundle) -> set[Path]:
+    """The graphs that this device could not compile when it chose: they are not tried at each start."""
+    try:
+        entry = Kept.model_validate(_read().get(_key(bundle)))
+    except ValidationError:
+        return set()
+    return {bundle.path(name) for name, state in entry.plans.items() if state is None}
+
+
 def as_chosen(bundle: Bundle, engine: Engine, choice: Choice) -> Bundle:
     """The bundle as this device runs it: without the buckets that were dropped and the graphs that were not compiled."""
 

@@ -48,7 +48,7 @@ class Measured:
             overhead=overhead(rows),
             bundle=str(stream.bundle.led_to or stream.bundle.folder),
             model=stream.bundle.manifest.name,
-            engine=stream.session.describe(),
+            engine=stream.describe(),
             chosen_by=stream.chosen_by,
             machine=describe_machine(),
             temperature_c={"before": self._before_c, "after": temperatures_c()},

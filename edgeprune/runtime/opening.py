@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BeforeValidator, Field, model_validator
 
 from edgeprune.base.duration import read_duration
-from edgeprune.base.errors import InputError, choose
+from edgeprune.base.errors import InputError, RunError, choose
 from edgeprune.base.reading import Strict, parse
 from edgeprune.bundle import MIXED, BucketEntry, Bundle, open_bundle
 from edgeprune.bundle.memory import STILL
@@ -252,16 +252,21 @@ def _not_compiled(bundle: Bundle, engine: Engine) -> str | None:
 
 
 def _begin(prepared: Sequence[_Prepared], options: StreamOptions, meter: Meter | None) -> Running:
-    """Opens the graphs of each way, and measures them where there is a budget."""
-    with ExitStack() as opened:
-        running = []
-        for each in prepared:
-            running.append(_begin_one(each, options, meter))
-            opened.callback(running[-1].close)
-        why = too_slow(*running) if len(running) > 1 else None
-        opened.pop_all()
-    if len(running) == 1:
-        return running[0]
+    """Opens the graphs of each way, and measures them where there is a budget. Where there is no room for both, those of each
+    frame by itself."""
+    if len(prepared) == 1:
+        return _begin_one(prepared[0], options, meter)
+    try:
+        with ExitStack() as opened:
+            running = []
+            for each in prepared:
+                running.append(_begin_one(each, options, meter))
+                opened.callback(running[-1].close)
+            why = too_slow(*running)
+            opened.pop_all()
+    except RunError as error:
+        logger.warning(f"memory is left out: {error}")
+        return _begin_one(prepared[-1], options, meter)
     remembering, alone = running
     if why:
         remembering.close()

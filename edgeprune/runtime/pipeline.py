@@ -68,7 +68,7 @@ def choose_pipeline(name: str | None, stream: Stream, cores: int | None = None) 
         InputError: an unknown name, one that the stream's budget does not go with, or a camera, whose frames would be old.
     """
     if name is None:
-        left = (cores or len(os.sched_getaffinity(0))) - stream.session.describe()["threads"]
+        left = (cores or len(os.sched_getaffinity(0))) - stream.describe()["threads"]
         return PIPELINES["outputs" if left > 0 else "off"]
     refuse_pipeline(name, stream.budget is not None)
     pipeline = choose(PIPELINES, name, "pipeline")

@@ -9,7 +9,7 @@ from edgeprune.base.power_mode import slower_than_it_could_be
 from edgeprune.bundle import Bundle
 from edgeprune.runtime.compiling import choose_on_device, graphs_of, refuse_unusable
 from edgeprune.runtime.engines import ENGINES, Engine
-from edgeprune.runtime.kept_choice import as_chosen, kept_choice
+from edgeprune.runtime.kept_choice import as_chosen, failed_before, kept_choice
 from edgeprune.runtime.meters import Meter, NoSensor, open_meter, open_typed
 from edgeprune.runtime.meters.none import NoMeter
 
@@ -75,7 +75,8 @@ def prepare_run(bundle: Bundle, engine: str, single: Sequence[Path] = ()) -> Bun
     decides = target.compiled_on_device and engine == target.engine
     choice = kept_choice(bundle, opener) if decides else None
     if choice is not None:
-        opener.prepare(graphs_of(as_chosen(bundle, opener, choice)))
+        failed = failed_before(bundle)
+        opener.prepare([graph for graph in graphs_of(as_chosen(bundle, opener, choice)) if graph not in failed])
     else:
         refuse_unusable(bundle, opener, opener.prepare(graphs_of(bundle)))
         choice = choose_on_device(bundle, opener) if decides else None

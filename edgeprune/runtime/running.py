@@ -4,7 +4,7 @@ between two frames (`renewal.py`)."""
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from edgeprune.bundle import Bundle
 from edgeprune.bundle.memory import STILL
@@ -96,7 +96,7 @@ class Running:
         fitted = ahead if ahead and self.fits(ahead) else self.fit(frame)
         start_ns = (ahead or fitted).start_ns
         begun_ns = time.monotonic_ns() if fitted is ahead else fitted.end_ns
-        if self.scene and self.scene.look(fitted.image_HW3) > CUT:
+        if self.scene and self.scene.look(fitted.image_HW3, frame.image_HW3.shape[:2]) > CUT:
             self.session.reset()  # whatever bucket it gets, the frame is computed whole
         self.wanted = count = self.session.start(fitted.image_HW3)
         trunk_ns = time.monotonic_ns()
@@ -112,7 +112,9 @@ class Running:
         chosen_ns = time.monotonic_ns()
         outputs = self.session.finish(bucket)
         end_ns = time.monotonic_ns()
-        if governor and bucket != STILL:
+        if governor and bucket == STILL:
+            governor.ended()
+        elif governor:
             governor.learn(bucket, milliseconds(chosen_ns, end_ns), milliseconds(start_ns, end_ns))
         tokens = self._tokens_of[bucket]
         facts = FrameFacts(
@@ -142,6 +144,10 @@ class Running:
     def chosen_by(self) -> str:
         """What `chooser` is: a key of CHOOSERS, or the one bucket that all frames get."""
         return self._chosen_by
+
+    def describe(self) -> dict[str, Any]:
+        """How its graphs really run: engine, version, precision, threads."""
+        return self.session.describe()
 
     def check(self) -> None:
         """Raises InputError where it does not answer as the bundle's references do."""

@@ -19,16 +19,19 @@ class SceneChange:
 
     def __init__(self) -> None:
         self._before_hw: npt.NDArray[np.int16] | None = None
+        self._size: tuple[int, ...] = ()
 
-    def look(self, frame_HW3: UInt8) -> float:
-        """The share of the pixels that are other than in the frame before, 0 to 1; 1 of the first frame and of one of another
-        size.
+    def look(self, frame_HW3: UInt8, size: tuple[int, ...]) -> float:
+        """The share of the pixels that are other than in the frame before, 0 to 1; 1 of the first frame, and of the first in
+        another size.
 
         Args:
             frame_HW3: at the size of the input.
+            size: height and width as it was sent.
         """
         seen_hw = frame_HW3[STEP // 2 :: STEP, STEP // 2 :: STEP].sum(axis=2, dtype=np.int16)
         before_hw, self._before_hw = self._before_hw, seen_hw
-        if before_hw is None or before_hw.shape != seen_hw.shape:
+        size_before, self._size = self._size, size
+        if before_hw is None or size != size_before:
             return 1.0
         return float((np.abs(seen_hw - before_hw) > LEVELS).mean())

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -69,6 +70,10 @@ class Stream:
     def all_tokens(self) -> int:
         """What the dense model of what runs now processes in a frame, summed over the blocks."""
         return self._running.all_tokens
+
+    def describe(self) -> dict[str, Any]:
+        """How the graphs of what runs now really run."""
+        return self._running.describe()
 
     @property
     def shares(self) -> dict[str, float]:

@@ -9,6 +9,7 @@ import logging
 from collections import deque
 from statistics import median
 from time import monotonic_ns
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ PROVEN = 100  # frames that remember after which it was none
 def too_slow(remembering: Running, alone: Running) -> str | None:
     """Why remembering does not pay with this engine on this machine: its smallest tail takes as long as the smallest one that a
     frame asks for by itself, both with their trunks; None: it does."""
-    own = asked_for(alone.bundle.manifest.buckets)[0].name
+    own = asked_for([bucket for bucket in alone.bundle.manifest.buckets if bucket.name in alone.buckets])[0].name
     smallest = next(name for name in remembering.buckets if name != STILL)
     ours_ms, theirs_ms = _takes_ms(remembering, smallest), _takes_ms(alone, own)
     if ours_ms < theirs_ms:
@@ -95,7 +96,7 @@ class Switching(Running):
         fitted = ahead if ahead and self.alone.fits(ahead) else self.fit(frame)
         given = fitted if ahead is None else ahead
         if self._runs is self.alone:
-            changed = self._scene.look(fitted.image_HW3)
+            changed = self._scene.look(fitted.image_HW3, frame.image_HW3.shape[:2])
             whole, self._changed = whole or changed > CUT >= self._changed, changed
             if self._stands(changed):
                 self._switch(
@@ -127,6 +128,8 @@ class Switching(Running):
     def _switch(self, to: Running, why: str) -> None:
         if to.governor and self.governor:
             to.governor.idle_w = self.governor.idle_w
+        if self.governor:
+            self.governor.pause()
         self.remembering.session.reset()
         self._moving.clear()
         self._stood, self._remembered, self._changed = 0, 0, 1.0  # the first frame by itself is no cut
@@ -137,6 +140,10 @@ class Switching(Running):
     @property
     def shares(self) -> dict[str, float]:
         return self.remembering.shares | self.alone.shares
+
+    def describe(self) -> dict[str, Any]:
+        """Of each frame by itself, and what is held for those that remember, whichever runs."""
+        return self.alone.describe() | {"memory_mb": self.remembering.describe()["memory_mb"]}
 
     def check(self) -> None:
         for each in (self.remembering, self.alone):

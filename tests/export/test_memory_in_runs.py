@@ -3,19 +3,22 @@
 import json
 import re
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import edgeprune
-from edgeprune.base.errors import InputError
+from edgeprune.base.errors import InputError, RunError
 from edgeprune.bundle import Bundle
 from edgeprune.bundle.memory import STILL
 from edgeprune.evaluate.bench import bench
 from edgeprune.evaluate.graphs import GraphSelection
-from edgeprune.runtime import switching
+from edgeprune.runtime import opening, switching
 from edgeprune.runtime.cameras import open_source
 from edgeprune.runtime.choose import make_chooser
 from edgeprune.runtime.engines.memory_session import MemorySession
@@ -214,6 +217,53 @@ def test_where_it_is_not_faster_memory_is_left_out(
     assert words in caplog.text
 
 
+def test_a_bucket_that_is_not_open_here_is_none_to_compare_with(
+    remembers: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorRT leaves out what was not compiled, or has no room."""
+    asked: list[str] = []
+
+    def takes_ms(running: Running, bucket: str) -> float:
+        asked.append(bucket)
+        return float(len(asked))
+
+    monkeypatch.setattr(switching, "_takes_ms", takes_ms)
+    entries = remembers.manifest.buckets
+    bound = SimpleNamespace(describe=lambda: {"engine": "tensorrt"})
+    alone = SimpleNamespace(bundle=remembers, buckets=[entries[-1].name], session=bound)
+    memory = SimpleNamespace(bundle=remembers.with_memory(), buckets=[STILL, "m8"], session=bound)
+    assert switching.too_slow(cast(Running, memory), cast(Running, alone)) is None
+    assert asked == ["m8", entries[-1].name]
+
+
+def test_without_room_for_both_each_frame_is_computed_by_itself(
+    remembers: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begin = opening._begin_one
+
+    def without_room(prepared: Any, *rest: Any) -> Running:
+        if prepared.bundle.remembers:
+            raise RunError("out of memory")
+        return begin(prepared, *rest)
+
+    monkeypatch.setattr(opening, "_begin_one", without_room)
+    own = {bucket.name for bucket in remembers.manifest.buckets}
+    with edgeprune.open(remembers.folder) as opened:
+        assert opened.segment(models.frames(1)[0]).facts.bucket in own
+    assert "memory is left out: out of memory" in caplog.text
+    with pytest.raises(RunError, match="out of memory"):  # it was asked for
+        edgeprune.open(remembers.folder, bucket="m8")
+
+
+def test_a_run_says_what_its_memory_takes_whichever_way_runs(remembers: Bundle) -> None:
+    with edgeprune.open(remembers.folder) as opened:
+        running = opened._running
+        assert isinstance(running, switching.Switching)
+        held_mb = opened.describe()["memory_mb"]
+        running._switch(running.alone, "it moves")
+        assert opened.describe()["memory_mb"] == held_mb > 0
+
+
 def test_what_a_frame_takes_is_measured_and_forgotten(remembers: Bundle, session: MemorySession) -> None:
     bundle = remembers.with_memory()
     running = Running(bundle, session, make_chooser("in-frame", bundle.manifest.buckets))
@@ -232,6 +282,18 @@ def test_cameras_that_share_an_engine_have_no_memory(remembers: Bundle, caplog: 
         opened.close()
     assert names <= {bucket.name for bucket in remembers.manifest.buckets}
     assert "cameras that share graphs have no memory between frames" in caplog.text
+
+
+def test_nor_has_a_bundle_that_takes_the_place_of_one_without(remembers: Bundle, cpu: Bundle) -> None:
+    cameras = {"left": "synthetic://street?seed=1", "right": "synthetic://street?seed=2"}
+    opened = open_several(cpu, cameras, StreamOptions(), renewed=True)
+    try:
+        renewal = opened.stream._renewal
+        assert renewal is not None
+        with closing(renewal._begin(remembers)) as another:
+            assert not isinstance(another, switching.Switching) and not another.bundle.remembers
+    finally:
+        opened.close()
 
 
 def test_cameras_that_share_graphs_have_none_of_its_buckets(remembers: Bundle) -> None:

@@ -46,7 +46,7 @@ class FakeRunning:
 
     def process(self, frame: Frame, before: Counted, ahead: Fitted, whole: bool = False) -> Any:
         if self.name == "memory":
-            self.scene.look(frame.image_HW3)
+            self.scene.look(frame.image_HW3, frame.image_HW3.shape[:2])
         return SimpleNamespace(
             by=f"{self.name} whole" if whole else self.name, facts=SimpleNamespace(tokens=self.computed)
         )

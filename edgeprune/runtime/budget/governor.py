@@ -31,7 +31,7 @@ HELPS = {
 
 
 class Governor:
-    """The budget of one stream. `choose`, `learn` and `between` in turn, once for each frame.
+    """The budget of one stream. `choose`, `learn` and `between` in turn, once for each frame; `ended` for one without a tail.
 
     Args:
         budget: what may be taken.
@@ -104,10 +104,18 @@ class Governor:
         if (limit_ms := self.budget.latency_ms) is not None:
             smallest_ms = latency_ms - tail_ms + self.costs.smallest_would_ms(bucket, self.buckets[0], tail_ms)
             self._risk.learn(late=latency_ms > limit_ms >= smallest_ms)
+        self.ended()
+        self._say_where_it_fails(bucket, latency_ms)
+
+    def ended(self) -> None:
+        """A frame has ended; by itself for one of which no tail ran, and so nothing was chosen."""
         self._ends_s.append(self._now())
         while self._ends_s[-1] - self._ends_s[0] > MEAN_S and len(self._ends_s) > 2:
             self._ends_s.popleft()
-        self._say_where_it_fails(bucket, latency_ms)
+
+    def pause(self) -> None:
+        """Frames go on without it: the time until it is asked again is none between two of them."""
+        self._ends_s.clear()
 
     def between(self, work_ms: float, beside_ms: float = 0.0) -> None:
         """What the loop worked on a result before it asked for the next frame: overlay, outputs, a caller's own; and what of it

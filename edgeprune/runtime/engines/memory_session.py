@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edgeprune.runtime.engines.engine import Engine
 
 
-HELD = 0.8  # of the tokens that changed: a frame that computes so many leaves the rest, which changed the least, to the next
+ENOUGH = 0.8  # of the tokens that changed: a frame that computes so many leaves the rest, which changed the least, to the next
 
 
 class MemorySession(Session):
@@ -100,7 +100,7 @@ class MemorySession(Session):
         """Runs the trunk.
 
         Returns:
-            How many tokens have to be computed: those whose turn it is, and HELD of those that changed, or all of them where
+            How many tokens have to be computed: those whose turn it is, and ENOUGH of those that changed, or all of them where
             the frame before left some out; 0 where none changed and few have their turn.
         """
         self._pending = min(self._pending + 1, self._memory.refresh)
@@ -112,7 +112,7 @@ class MemorySession(Session):
         changed, due = self.found
         if not changed and due < self._patience:
             return 0
-        return due + (changed if self._left_out else ceil(HELD * changed))
+        return due + (changed if self._left_out else ceil(ENOUGH * changed))
 
     def scores(self) -> Array:
         """A copy of the scores that the last `start()` left."""

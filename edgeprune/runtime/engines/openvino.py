@@ -19,6 +19,7 @@ from edgeprune.base.errors import InputError, choose
 from edgeprune.bundle.memory import StateTensor
 from edgeprune.runtime.engines.bound import HOST_INPUTS, Array, HostInput
 from edgeprune.runtime.engines.engine import Engine, import_library
+from edgeprune.runtime.engines.malloc import keep_freed_memory
 from edgeprune.runtime.engines.memory import free_host_bytes, lacks_memory, no_memory, saying_memory
 from edgeprune.runtime.engines.openvino_argmax import reduce_argmax
 
@@ -71,6 +72,7 @@ class OpenVino(Engine):
         """
         with saying_memory("OpenVINO can't be loaded"):
             core = the_core(load_openvino().Core)
+            keep_freed_memory()
             able = core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
         if self.hint == "bf16" and "BF16" not in able:
             raise InputError(

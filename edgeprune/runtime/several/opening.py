@@ -86,9 +86,10 @@ def open_several(
         of_all = of_cameras | {"budget": _budget_of_all(options, len(cameras))}
         if options.bucket:  # cameras that share graphs have no memory, and none of its buckets
             bundle.bucket(options.bucket)
-        if bundle.manifest.memory and not options.bucket and not options.chooser:
-            logger.info("cameras that share graphs have no memory between frames: each frame is computed by itself")
-            of_all["chooser"] = next(iter(CHOOSERS))
+        if not options.bucket and not options.chooser:
+            of_all["chooser"] = next(iter(CHOOSERS))  # one without memory; a bundle that comes later may have one
+            if bundle.manifest.memory:
+                logger.info("cameras that share graphs have no memory between frames: each frame is computed by itself")
         stream = open_stream(bundle, None, options.model_copy(update=of_all), meter, renewed)
         opened.pop_all()
     give_up_s = GIVE_UP_S if options.give_up is None else options.give_up

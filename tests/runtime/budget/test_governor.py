@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from edgeprune.runtime.budget.costs import BucketCosts
+from edgeprune.runtime.budget.governor import Governor
+from edgeprune.runtime.budget.wanted import parse_budget
 from tests.runtime.budget.simulated import (
     SHARED,
     SLOWDOWNS,
@@ -116,6 +118,28 @@ def test_an_energy_is_held_with_the_largest_bucket_that_it_allows() -> None:
     late = np.array(seen.at_s) > 20
     assert 1000 * np.mean(np.array(seen.watts)[late]) / 15 <= 580
     assert seen.buckets[-1] == "k384"
+
+
+def test_frames_of_which_no_tail_ran_are_frames_of_an_energy_too() -> None:
+    """A camera that stands: one frame in eight is computed, at 15 a second and 4 W. That is 267 mJ a frame."""
+    clock = [0.0]
+    costs = BucketCosts({name: [ms] * 8 for name, ms in TAILS_MS.items()}, [TRUNK_MS] * 8)
+    budget = parse_budget("500mJ")
+    governor = Governor(budget, list(TAILS_MS), costs, lambda: 4.0, now=lambda: clock[0])
+    for number in range(600):
+        clock[0] = number / 15
+        if number % 8:
+            governor.ended()
+            continue
+        bucket = governor.choose("full", TRUNK_MS, TRUNK_MS)
+        governor.learn(bucket, TAILS_MS[bucket], TRUNK_MS + TAILS_MS[bucket])
+        if number > 15:
+            assert governor._mj_per_frame() == pytest.approx(4000 / 15)
+    assert bucket == "full"
+    governor.pause()  # minutes in which others choose
+    clock[0] += 300
+    governor.ended()
+    assert governor._mj_per_frame() is None
 
 
 def test_where_the_meter_is_lost_the_smallest_bucket_runs_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:

@@ -37,6 +37,19 @@ def test_every_graph_is_measured_in_rounds_until_it_takes_too_long(slow: int, ro
     assert (rounds - 1) * 80 * slow / 1000 <= ENOUGH_S or rounds == LEAST_ROUNDS
 
 
+def test_the_first_frame_of_a_memory_whose_tokens_are_all_computed_is_not_measured() -> None:
+    session = SlowSession()
+    tails, session.finish = session.finish, lambda bucket: None  # type: ignore[method-assign]
+
+    def first(bucket: str) -> None:
+        session.ns += 10**9
+        session.finish = tails  # type: ignore[method-assign]
+
+    session.finish = first  # type: ignore[method-assign]
+    _, tails_ms = measure_costs(session, ["half"], (48, 64), lambda: session.ns)  # type: ignore[arg-type]
+    assert set(tails_ms["half"]) == {20.0}
+
+
 def test_without_a_sensor_a_budget_of_power_is_refused_with_the_reason() -> None:
     meter = open_meter("none")
     with pytest.raises(
