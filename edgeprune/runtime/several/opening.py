@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.bundle import Bundle
@@ -82,15 +82,9 @@ def open_several(
             opened.callback(source.close)
         if options.give_up is not None and not any(map(is_camera, sources.values())):
             raise InputError("no camera is a live one, which could be lost; leave --give-up out")
+        of_all = _without_memory(bundle, options) | {"budget": _budget_of_all(options, len(cameras))}
         of_cameras = {"realtime": False, "loop": False, "decode": None, "give_up": None}
-        of_all = of_cameras | {"budget": _budget_of_all(options, len(cameras))}
-        if options.bucket:  # cameras that share graphs have no memory, and none of its buckets
-            bundle.bucket(options.bucket)
-        if not options.bucket and not options.chooser:
-            of_all["chooser"] = next(iter(CHOOSERS))  # one without memory; a bundle that comes later may have one
-            if bundle.manifest.memory:
-                logger.info("cameras that share graphs have no memory between frames: each frame is computed by itself")
-        stream = open_stream(bundle, None, options.model_copy(update=of_all), meter, renewed)
+        stream = open_stream(bundle, None, options.model_copy(update=of_cameras | of_all), meter, renewed)
         opened.pop_all()
     give_up_s = GIVE_UP_S if options.give_up is None else options.give_up
     captures = {
@@ -101,6 +95,21 @@ def open_several(
         for name, source in sources.items()
     }
     return Opened(stream, captures)
+
+
+def _without_memory(bundle: Bundle, options: StreamOptions) -> dict[str, Any]:
+    """What of the options has to be otherwise: cameras that share graphs have no memory, and none of its buckets.
+
+    Raises:
+        InputError: a bucket of the memory was asked for.
+    """
+    if options.bucket:
+        bundle.bucket(options.bucket)
+    if options.bucket or options.chooser:
+        return {}
+    if bundle.manifest.memory:
+        logger.info("cameras that share graphs have no memory between frames: each frame is computed by itself")
+    return {"chooser": next(iter(CHOOSERS))}  # a bundle that comes later may have one
 
 
 def _kinds_of(cameras: Mapping[str, str], options: StreamOptions) -> dict[str, CameraKind]:
