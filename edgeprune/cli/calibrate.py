@@ -97,7 +97,8 @@ class CalibrateOptions:
     )
     out: Path | None = option(
         "--out",
-        help="Default: calib-<checkpoint>.yaml beside the checkpoint; of a camera, or of zoo:..., out/calib/<model>.yaml.",
+        help="Default: calib-<checkpoint>.yaml beside the checkpoint, for the zoo's in out/calib; of a camera "
+        "out/calib/<model>.yaml.",
     )
     json: bool = json_option()
 

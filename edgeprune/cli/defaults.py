@@ -25,14 +25,17 @@ def bundle_folder(name: str, target: str) -> Path:
 
 def calib_path(checkpoint: Path, model: str, of_camera: bool) -> Path:
     """Where `calibrate` writes unless told: beside the checkpoint, where `build` finds it; of a camera among outputs, as the
-    calibration on frames with labels stays, and so of the zoo, which is installed.
+    calibration on frames with labels stays. Of the zoo, which is installed, among outputs too: it has several checkpoints of a
+    model.
 
     Args:
         model: its name.
         of_camera: whether the frames are a camera's.
     """
-    if of_camera or (ROOT / "zoo").resolve() in checkpoint.resolve().parents:
+    if of_camera:
         return CALIBS / f"{model}.yaml"
+    if (ROOT / "zoo").resolve() in checkpoint.resolve().parents:
+        return CALIBS / f"{model}-{checkpoint.stem}.yaml"
     return checkpoint.with_name(f"calib-{checkpoint.stem}.yaml")
 
 

@@ -9,6 +9,11 @@ from edgeprune.base.reading import ROOT
 ZOO = "zoo:"
 
 
+def path_in_zoo(source: str) -> Path:
+    """Where the file of `zoo:NAME/FILE` is, if it is there."""
+    return ROOT / "zoo" / f"{source[len(ZOO) :]}.safetensors"
+
+
 def find_in_zoo(source: str, key: str) -> Path:
     """The file of `zoo:NAME/FILE`.
 
@@ -18,11 +23,11 @@ def find_in_zoo(source: str, key: str) -> Path:
     Raises:
         InputError: the zoo has no such file, or not in an installed wheel.
     """
-    path = ROOT / "zoo" / f"{source[len(ZOO) :]}.safetensors"
+    path = path_in_zoo(source)
     if os.path.isfile(path):
         return path
     here = [f"{ZOO}{file.parent.name}/{file.stem}" for file in sorted((ROOT / "zoo").glob("*/*.safetensors"))]
     raise InputError(
-        f"{key} {source!r} is not here; this installation has {', '.join(here)}. A wheel leaves out what is only "
-        "trained from: clone the repository, or give the path of a .safetensors file"
+        f"{key} {source!r} is not here; this installation has {', '.join(here) or 'none'}. A wheel has not all of them: clone "
+        "the repository, or give the path of a .safetensors file"
     )

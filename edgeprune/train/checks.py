@@ -4,7 +4,6 @@ hours later."""
 import json
 from collections.abc import Iterable
 from os.path import isfile
-from pathlib import Path
 from typing import Any
 
 from edgeprune.base.errors import InputError
@@ -13,6 +12,7 @@ from edgeprune.model.card import ANY
 from edgeprune.model.checkpoint import shape_of
 from edgeprune.pruning.methods import make_policy, settle
 from edgeprune.quantize.loading import read_card
+from edgeprune.train.checkpoint_file import file_named, find_named, names_file
 from edgeprune.train.fingerprint import CLASSES, Contents, as_compared, choice_of, contents_of, difference, teacher_keys
 from edgeprune.train.frames_before import check_remembering
 from edgeprune.train.phase_run import PhaseRun
@@ -50,8 +50,9 @@ def check_phase(recipe: Recipe, name: str, phase: Phase) -> None:
             f"phase {name} starts from {phase.start}, whose head it takes; take `start` out, or `head` of the recipe"
         )
     for key, value in (("start", phase.start), *(("teacher", teacher) for teacher in phase.teachers)):
-        if value is not None and value.endswith(SUFFIX):
-            read_card(Path(value), ANY if key == "teacher" else None)  # refuses what is no checkpoint
+        if value is not None and names_file(value):
+            path = find_named(value, f"phase {name}: {key}")
+            read_card(path, ANY if key == "teacher" else None)  # refuses what is no checkpoint
         elif value is not None and value not in before:
             found = f"it has {', '.join(before)} before it" if before else "none is before it"
             raise InputError(
@@ -71,8 +72,8 @@ def check_phase(recipe: Recipe, name: str, phase: Phase) -> None:
     _check_frozen(recipe, name, phase)
     _check_auxiliary(recipe, name, phase)
     source = recipe.start_of(name)
-    if source is not None and source.endswith(SUFFIX):
-        has_ranges = read_card(Path(source)).quantized
+    if source is not None and names_file(source):
+        has_ranges = read_card(file_named(source)).quantized
     else:
         has_ranges = source is not None and recipe.phases[source].kind in QUANTIZED
     if phase.kind in QUANTIZED and not has_ranges and recipe.calibration is None:
@@ -223,8 +224,9 @@ def _same_weights(says: Any, made: Any, by_content: bool) -> bool:
     Args:
         by_content: what the key names is compared as `contents_of` has it, so a file may be anywhere.
     """
-    paths = [Path(str(value)) for value in (says, made)]
-    if says != made and all(path.suffix == SUFFIX for path in paths):
+    named = [str(value) for value in (says, made)]
+    if says != made and all(map(names_file, named)):
+        paths = [file_named(each) for each in named]
         return by_content or (all(map(isfile, paths)) and sha256(paths[0]) == sha256(paths[1]))
     return bool(says == made)
 

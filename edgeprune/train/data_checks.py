@@ -13,8 +13,9 @@ from edgeprune.data.street import CachedStreet, StreetSamples
 from edgeprune.model.card import ANY
 from edgeprune.quantize.loading import read_card
 from edgeprune.train.batches import open_mix
+from edgeprune.train.checkpoint_file import file_named, names_file
 from edgeprune.train.fingerprint import other_classes
-from edgeprune.train.recipe import SUFFIX, Phase, Recipe
+from edgeprune.train.recipe import Phase, Recipe
 from edgeprune.train.tasks import find_task, reads_things
 from edgeprune.train.validation import open_validation
 
@@ -100,7 +101,7 @@ def _check_teachers(name: str, phase: Phase, names: list[str]) -> None:
     if not phase.distill:
         return
     for teacher in phase.teachers:
-        card = read_card(Path(teacher), ANY) if teacher.endswith(SUFFIX) else None
+        card = read_card(file_named(teacher), ANY) if names_file(teacher) else None
         if card is not None and (changed := other_classes(card.names, names)):
             alone = card.network is None and len(phase.teachers) == 1
             by_tokens = "set distill: 0 and distill_tokens: 1.0 to learn from its tokens alone, or " if alone else ""

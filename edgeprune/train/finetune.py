@@ -52,11 +52,15 @@ def recipe_for(
     found = load_recipe(recipe or RECIPE, [*(f"{key}={value}" for key, value in given.items()), *overrides])
     if recipe is None and (crops := found.phases.get(CROPS)) and not any(CROPS_SIDE in each for each in overrides):
         crops.crop_height, crops.crop_width = _crop(found.model.height, found.model.width, found.model.patch)
-    for phase in found.phases.values():
-        phase.data = [Mix(data=data)]
-    for reader in (found.validation, found.calibration):
-        if reader is not None:
-            reader.data, reader.include, reader.exclude = data, ["*"], []
+    said = {each.partition("=")[0] for each in overrides}
+    for key, phase in found.phases.items():
+        if f"phases.{key}.data" not in said:
+            phase.data = [Mix(data=data)]
+    for section, reader in (("validation", found.validation), ("calibration", found.calibration)):
+        if reader is not None and section not in said:
+            for key, value in {"data": data, "include": ["*"], "exclude": list[str]()}.items():
+                if f"{section}.{key}" not in said:
+                    setattr(reader, key, value)
     return found
 
 

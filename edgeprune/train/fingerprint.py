@@ -26,6 +26,7 @@ from edgeprune.model.spec import ModelSpec
 from edgeprune.model.weight_files import find_weights, read_safetensors
 from edgeprune.pruning.methods import settle
 from edgeprune.train.batches import open_part
+from edgeprune.train.checkpoint_file import names_file
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.recipe import QUANTIZED, SUFFIX, Recipe
 
@@ -36,7 +37,8 @@ NEWER = (
     "queries",
 )  # keys of a model, which had the default's value before there was a key
 Contents = dict[str, str]  # what -> its digest; of `classes` their names as JSON, of BEGINS the keys of the recipe
-BEGINS = "begins"
+BEGINS, START = "begins", "start"
+CALIBRATED = "calibrated"  # by what INT8 ranges were measured, beside the frames
 
 
 def settings_digest(run: PhaseRun) -> str:
@@ -64,7 +66,7 @@ def _without_place(named: Any) -> Any:
     """What `start` or `teacher` names, each file as the suffix alone."""
     if isinstance(named, list):
         return [_without_place(each) for each in named]
-    return SUFFIX if str(named).endswith(SUFFIX) else named
+    return SUFFIX if names_file(str(named)) else named
 
 
 def teacher_keys(count: int) -> list[str]:
@@ -103,7 +105,9 @@ def contents_of(run: PhaseRun) -> Contents:
             data_set = load_data_set(source.data)
             samples = open_split(data_set, source.split, source.include, source.exclude)
             found["calibration"] = _describe(source, data_set, samples)
-    weights = {"start": run.start}
+            how = source.model_dump(exclude={"data", "split", "include", "exclude"})
+            found[CALIBRATED] = ",".join(f"{key}={value}" for key, value in how.items())
+    weights = {START: run.start}
     if phase.distills:
         weights |= zip(teacher_keys(len(phase.teachers)), phase.teachers, strict=True)
     paths = {key: run.checkpoint_of(value) for key, value in weights.items() if value is not None}
@@ -168,6 +172,9 @@ def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
     """What has changed, in words; None where nothing has that both know."""
     if before and BEGINS not in before and "head" in now:  # an earlier version knew of none
         return "it began without a `head`"
+    began, begins = (START if START in each else each.get(BEGINS) for each in (before, now))
+    if START in (began, begins) and None not in (began, begins) and began != begins:
+        return _began_with(str(began), str(begins))
     for key, value in before.items():
         theirs, ours = value.split(" "), now.get(key, value).split(" ")
         if key == CLASSES and now.get(key, value) != value:
@@ -175,13 +182,20 @@ def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
         if theirs[0] == ours[0]:
             continue
         if key == BEGINS:
-            return f"it began with {value.replace(',', ' and ')}, the recipe says {ours[0].replace(',', ' and ')}"
+            return _began_with(value, ours[0])
+        if key == CALIBRATED:
+            return f"its INT8 ranges were measured with {value}, the recipe says {ours[0]}"
         if theirs[1:] != ours[1:]:
             return f"{key} was {' '.join(theirs[1:])}, and is {' '.join(ours[1:])}"
         if theirs[1:]:
             return f"{key} ({' '.join(ours[1:])}) has other frames now, or other labels: their names or sizes differ"
         return f"`{key}` holds other weights now"
     return None
+
+
+def _began_with(then: str, now: str) -> str:
+    said = [each.replace(",", " and ").replace(START, "an earlier phase or a `start`") for each in (then, now)]
+    return f"it began with {said[0]}, the recipe says {said[1]}"
 
 
 def other_classes(before: list[str], now: list[str]) -> str | None:

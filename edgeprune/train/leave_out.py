@@ -37,6 +37,6 @@ def leave_out(recipe: Recipe, group: str) -> Recipe:
         watched.exclude = [*watched.exclude, pattern]
         return left
     left.validation = watched.model_copy(
-        update={"data": data, "split": "train", "include": [pattern], "exclude": []}, deep=True
+        update={"data": data, "split": "train", "include": [pattern], "exclude": [], "hold_out": None}, deep=True
     )
     return left

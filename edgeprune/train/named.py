@@ -8,6 +8,7 @@ from edgeprune.base.beside import PLACES
 from edgeprune.base.errors import InputError, nearest
 from edgeprune.data.datasets import load_data_set
 from edgeprune.model.card import ANY, look_at_checkpoint, read_header
+from edgeprune.train.checkpoint_file import find_named, names_file
 from edgeprune.train.recipe import SUFFIX, Phase, Recipe
 
 
@@ -34,8 +35,8 @@ def check_named(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> set[str]
     for data in dict.fromkeys(sources):
         load_data_set(data)
     for checkpoint in dict.fromkeys(phase.start for phase in due.values()):
-        if checkpoint is not None and checkpoint.endswith(SUFFIX):
-            read_header(Path(checkpoint))
+        if checkpoint is not None and names_file(checkpoint):
+            read_header(find_named(checkpoint, "start"))
     networks = networks_of_teachers(due)
     for weights in (recipe.weights, recipe.head):
         if weights and not weights.startswith(PLACES) and not isdir(weights) and known[0] in due:
@@ -50,5 +51,5 @@ def networks_of_teachers(phases: Mapping[str, Phase]) -> set[str]:
         InputError: one is not there, or is no checkpoint.
     """
     named = dict.fromkeys(teacher for phase in phases.values() for teacher in phase.teachers)
-    cards = [read_header(Path(teacher), ANY)[0] for teacher in named if teacher.endswith(SUFFIX)]
+    cards = [read_header(find_named(teacher, "teacher"), ANY)[0] for teacher in named if names_file(teacher)]
     return {card.network for card in cards if card.network is not None}

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeprune.train.checkpoint_file import file_named, names_file
 from edgeprune.train.recipe import SUFFIX, Phase, Recipe
 
 
@@ -45,7 +46,7 @@ class PhaseRun:
 
     def checkpoint_of(self, name: str) -> Path:
         """The checkpoint that `start` or one of `teacher` names: of a phase in `out`, or a file of its own."""
-        return Path(name) if name.endswith(SUFFIX) else self.out / f"{name}{SUFFIX}"
+        return file_named(name) if names_file(name) else self.out / f"{name}{SUFFIX}"
 
     def seed_of(self, step: int, process: int = 0) -> int:
         """The seed of everything random that a process draws in a step, and of an untrained model for step -1."""

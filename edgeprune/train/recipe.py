@@ -2,13 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import Field, field_validator
 
 from edgeprune.base.reading import Name, Strict
 from edgeprune.data.held_out import HeldOut
 from edgeprune.data.selection import CalibrationFrames, FrameSelection
 from edgeprune.model.spec import ModelSpec, PolicySpec
-from edgeprune.model.zoo import ZOO, find_in_zoo
 
 Scale = Annotated[float, Field(ge=0.1, le=10)]
 
@@ -84,12 +83,6 @@ class AuxiliarySpec(Strict):
     weight: float = Field(0.4, gt=0, le=10, description="of each head's cross-entropy")
 
 
-def _find(source: str, info: ValidationInfo) -> str:
-    """A checkpoint of the zoo as its file, all else as it is. Raises InputError where the zoo has no such."""
-    return str(find_in_zoo(source, str(info.field_name))) if source.startswith(ZOO) else source
-
-
-Made = Annotated[str, AfterValidator(_find)]  # an earlier phase, or a checkpoint
 SUFFIX = ".safetensors"  # by which a checkpoint is told from a phase
 SPARSE, QUANTIZED = ("policy", "sparse", "qat"), ("qat", "dense-qat")  # kinds of phases
 
@@ -105,7 +98,7 @@ class Phase(Strict):
     )
     data: list[Mix] = Field(min_length=1, description="where samples are from; data sets of equal classes")
     frames: int = Field(ge=0, le=10**9, description="samples seen in the whole phase; 0: the weights stay as they are")
-    start: Made | None = Field(
+    start: str | None = Field(
         None, description="an earlier phase, or a checkpoint (a file, or zoo:NAME/FILE); default: the phase before"
     )
     batch: int = Field(8, ge=1, le=4096, description="samples of a step, of all processes together")
@@ -158,7 +151,7 @@ class Phase(Strict):
         description="weight of the distance to the teacher's final tokens; with `distill: 0` all that a teacher of other "
         "classes can give",
     )
-    teacher: Made | list[Made] | None = Field(
+    teacher: str | list[str] | None = Field(
         None,
         description="an earlier phase, or a checkpoint (a file, or zoo:NAME/FILE), run on every token; needed to distill. A "
         "list: the mean of their class probabilities, and the tokens of the first that has them in the model's width",

@@ -22,9 +22,10 @@ from edgeprune.quantize.calibrate import calibration_frames, ptq_ranges
 from edgeprune.quantize.linear import load_quantizers, set_quantized
 from edgeprune.quantize.loading import load, load_head, load_start, make_model, read_card
 from edgeprune.quantize.ranges import apply_ranges
+from edgeprune.train.checkpoint_file import names_file
 from edgeprune.train.frozen import freeze
 from edgeprune.train.phase_run import PhaseRun
-from edgeprune.train.recipe import QUANTIZED, SUFFIX
+from edgeprune.train.recipe import QUANTIZED
 
 logger = logging.getLogger(__name__)
 
@@ -194,7 +195,7 @@ def _start_ranges(run: PhaseRun, model: Segmenter, path: Path | None) -> None:
 def check_start(run: PhaseRun) -> None:
     """Refuses a file to begin with that the model can't take, before an earlier phase has run for hours."""
     before = run.start
-    if (before or run.recipe.weights or run.recipe.head) and (before is None or before.endswith(SUFFIX)):
+    if (before or run.recipe.weights or run.recipe.head) and (before is None or names_file(before)):
         card = card_of(run, load_data_set(run.phase.data[0].data))
         load_weights(run, make_model(card), card.names, replaced=True)
 

@@ -7,7 +7,6 @@ Shapes: B batch, H W pixels, N tokens, D width.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -18,8 +17,9 @@ from edgeprune.model.network import Network, Prediction
 from edgeprune.model.spec import ModelSpec
 from edgeprune.pruning.selection import select_all
 from edgeprune.quantize.loading import find_network, load_network, read_card
+from edgeprune.train.checkpoint_file import file_named, names_file
 from edgeprune.train.phase_run import PhaseRun
-from edgeprune.train.recipe import SUFFIX, Phase, Recipe
+from edgeprune.train.recipe import Phase, Recipe
 from edgeprune.train.tasks.task import Taught
 
 
@@ -68,7 +68,7 @@ def check_teachers(recipe: Recipe, name: str, phase: Phase) -> None:
     if phase.distills and not phase.teachers:
         key = "distill" if phase.distill else "distill_tokens"
         raise InputError(f"phase {name}: {key} needs `teacher`, an earlier phase")
-    cards = {teacher: read_card(Path(teacher), ANY) for teacher in phase.teachers if teacher.endswith(SUFFIX)}
+    cards = {teacher: read_card(file_named(teacher), ANY) for teacher in phase.teachers if names_file(teacher)}
     for teacher, card in cards.items():
         if card.network is not None:
             find_network(card.network, f"checkpoint {teacher}")

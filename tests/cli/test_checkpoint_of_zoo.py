@@ -35,7 +35,8 @@ def test_what_the_zoo_has_not_is_said_in_a_line(edgeprune: Type) -> None:
 
 
 def test_a_calibration_of_the_zoo_is_not_written_into_it() -> None:
-    assert calib_path(QAT, "street-tiny", of_camera=False) == Path("out/calib/street-tiny.yaml")
+    assert calib_path(QAT, "street-tiny", of_camera=False) == Path("out/calib/street-tiny-qat.yaml")
+    assert calib_path(QAT, "street-tiny", of_camera=True) == Path("out/calib/street-tiny.yaml")
     mine = Path("out/train/mine/qat.safetensors")
     assert calib_path(mine, "mine", of_camera=False) == mine.with_name("calib-qat.yaml")
     assert calib_path(mine, "mine", of_camera=True) == Path("out/calib/mine.yaml")

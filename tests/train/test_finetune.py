@@ -104,6 +104,17 @@ def test_what_is_set_wins_and_a_recipe_keeps_its_size(tmp_path: Path) -> None:
         data, overrides=["model.height=256", "name=mine", "model.classes=5", "phases.crops.crop_height=64"]
     )
     assert (recipe.name, recipe.model.height, recipe.model.classes) == ("mine", 256, 5)
+    few = recipe_for(
+        data,
+        overrides=[
+            f"phases.crops.data=[{{data: {data}, images: 2}}]",
+            "validation.include=[a*]",
+            "calibration.exclude=[b*]",
+        ],
+    )
+    assert few.phases["crops"].data[0].images == 2 and few.phases["qat"].data[0].images is None
+    assert few.validation is not None and (few.validation.data, few.validation.include) == (data, ["a*"])
+    assert few.calibration is not None and (few.calibration.include, few.calibration.exclude) == (["*"], ["b*"])
     named = recipe_for(data, recipe="street-short")
     assert (named.name, named.model.height, named.model.classes) == ("street-short", 192, 3)
     assert named.phases["sparse"].data[0].data == data

@@ -17,10 +17,11 @@ from PIL import Image
 from edgeprune.base.errors import InputError
 from edgeprune.data import open_split
 from edgeprune.data.datasets import StreetSplit, load_data_set
+from edgeprune.data.selection import CalibrationFrames
 from edgeprune.model.checkpoint import HEADER, save, write_safetensors
 from edgeprune.model.weight_files import read_safetensors
 from edgeprune.quantize.loading import load, make_model, read_card
-from edgeprune.train.fingerprint import as_compared, contents_of, frames_digest, weights_digest
+from edgeprune.train.fingerprint import as_compared, contents_of, difference, frames_digest, weights_digest
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.phases import train
 from edgeprune.train.recipe import Recipe
@@ -169,6 +170,34 @@ def test_other_weights_to_begin_with_are_noticed(clone: Path, tmp_path: Path) ->
         InputError, match="dense.safetensors was trained on something else: `weights` holds other weights"
     ):
         train(recipe, out)
+
+
+def test_weights_to_begin_with_do_not_pass_for_an_earlier_phase(clone: Path) -> None:
+    """Where a phase is put before another, or taken away, what the other begins with is another thing."""
+    recipe = recipe_on(clone / "own.yaml", weights=str(clone / "out" / "dense.safetensors"))
+    first, second = (contents_of(PhaseRun(recipe, name, clone / "out")) for name in ("dense", "sparse"))
+    assert first["begins"] == "weights" and second["start"]
+    assert difference(first, second) == "it began with weights, the recipe says an earlier phase or a `start`"
+    assert difference(second, first) == "it began with an earlier phase or a `start`, the recipe says weights"
+    elsewhere = {key: value for key, value in second.items() if key != "start"}  # whose checkpoint is not at hand
+    assert difference(second, elsewhere) is None and difference(elsewhere, second) is None
+
+
+def test_ranges_of_int8_that_were_measured_otherwise_are_noticed(clone: Path) -> None:
+    calibration = {"data": str(clone / "own.yaml"), "frames": 8}
+    recipe = recipe_on(clone / "own.yaml", calibration=calibration)
+    recipe = recipe.model_copy(
+        update={"phases": recipe.phases | {"qat": recipe.phases["sparse"].model_copy(update={"kind": "qat"})}}
+    )
+    found = contents_of(PhaseRun(recipe, "qat", clone / "out"))
+    other = recipe.model_copy(update={"calibration": CalibrationFrames(**calibration, equalise=False)})
+    now = contents_of(PhaseRun(other, "qat", clone / "out"))
+    assert difference(found, now) == (
+        "its INT8 ranges were measured with frames=8,percentile=None,equalise=True, the recipe says "
+        "frames=8,percentile=None,equalise=False"
+    )
+    before = {key: value for key, value in found.items() if key != "calibrated"}  # of an earlier version
+    assert difference(before, now) is None
 
 
 def test_a_phase_trained_anew_does_not_pass_for_the_one_before(clone: Path) -> None:

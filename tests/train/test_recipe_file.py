@@ -9,8 +9,11 @@ import yaml
 from edgeprune.base.errors import InputError
 from edgeprune.base.reading import ROOT, parse
 from edgeprune.lab.peers import PEERS
+from edgeprune.train.checkpoint_file import file_named
+from edgeprune.train.checks import check_recipe
 from edgeprune.train.leave_out import leave_out
 from edgeprune.train.named import check_named
+from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.recipe import Recipe
 from edgeprune.train.recipe_file import load_recipe
 
@@ -121,12 +124,12 @@ def test_a_shipped_recipe_is_one(name: str) -> None:
         for named in (phase.start, *phase.teachers):
             assert named is None or named in before or is_left_by_another(named)
         before.append(phase_name)
-    assert recipe.head is None or recipe.head.startswith("zoo:") or is_left_by_another(recipe.head)
+    assert recipe.head is None or is_left_by_another(recipe.head)
 
 
 def is_left_by_another(path: str) -> bool:
-    if (ROOT / "zoo") in Path(path).parents:
-        return Path(path).is_file()
+    if path.startswith("zoo:"):
+        return file_named(path).is_file()
     out, train, recipe, checkpoint = path.split("/")
     if (out, train) == ("out", "peers"):  # of `python -m edgeprune.lab.peers`
         peer = load_recipe(ROOT / "lab" / "peers" / "recipes" / "camvid-peer.yaml")
@@ -149,6 +152,9 @@ def test_a_drive_is_left_out_of_every_phase_and_of_calibration_and_validates() -
     assert left.validation is not None
     assert (left.validation.split, left.validation.include, left.validation.exclude) == ("train", ["0016E5*"], [])
     assert all(not mix.exclude for phase in recipe.phases.values() for mix in phase.data)  # the recipe is untouched
+    held = load_recipe("street-tiny", ["validation.split=train", "validation.hold_out=0.1"])
+    whole = leave_out(held, "camvid:0016E5*").validation
+    assert whole is not None and whole.hold_out is None  # the whole drive is scored
 
 
 @pytest.mark.parametrize("group", ["0016E5*", "camvid:", ":0016E5*"])
@@ -242,18 +248,25 @@ def test_paths_in_a_recipe_are_relative_to_it(tmp_path: Path, monkeypatch: pytes
     assert left.phases["dense"].data[0].exclude == ["a*"]
 
 
-def test_a_checkpoint_of_the_zoo_is_a_start_and_a_teacher() -> None:
-    reference = str(ROOT / "zoo" / "street-tiny" / "reference.safetensors")
+def test_a_checkpoint_of_the_zoo_is_a_start_and_a_teacher(tmp_path: Path) -> None:
     zoo = "zoo:street-tiny/reference"
-    phases = load_recipe(
+    recipe = load_recipe(
         "street-short",
         [f"phases.dense.start={zoo}", f"phases.sparse.teacher=[dense, {zoo}]", f"phases.qat.teacher={zoo}"],
-    ).phases
-    assert phases["dense"].start == phases["qat"].teacher == reference
-    assert phases["sparse"].teachers == ("dense", reference)
+    )
+    run = PhaseRun(recipe, "dense", tmp_path)
+    assert run.start == zoo and run.checkpoint_of(zoo) == ROOT / "zoo" / "street-tiny" / "reference.safetensors"
+    check_named(recipe, tmp_path)
+    # written as it was typed: a run's recipe and a checkpoint's provenance are read on other machines
+    assert recipe.phases["sparse"].model_dump()["teacher"] == ["dense", zoo]
     for key in ("start", "teacher"):
-        with pytest.raises(InputError, match=f"{key} 'zoo:street-tiny/nobody' is not here.*zoo:street-tiny/qat"):
-            load_recipe("street-short", [f"phases.qat.{key}=zoo:street-tiny/nobody"])
+        lacks = load_recipe("street-short", [f"phases.qat.{key}=zoo:street-tiny/nobody", "phases.qat.distill=1"])
+        said = f"{key} 'zoo:street-tiny/nobody' is not here.*zoo:street-tiny/qat"
+        with pytest.raises(InputError, match=said):
+            check_named(lacks, tmp_path)
+        with pytest.raises(InputError, match=f"phase qat: {said}"):
+            check_recipe(lacks, ["qat"], 1)
+        check_recipe(lacks, ["dense"], 1)  # what is not asked for needs nothing
 
 
 def test_a_path_that_is_relative_to_the_working_folder_says_what_to_write(

@@ -142,6 +142,7 @@ def row_recipe(plan: Plan, row_name: str, seed: int) -> Recipe:
             "policy": policy,
             "phases": phases,
             "weights": None,
+            "head": recipe.head if row.peer else None,  # a ViT's is that of the plan's dense
             "validation": None,
         },
         deep=True,

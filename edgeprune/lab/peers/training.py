@@ -19,8 +19,9 @@ from edgeprune.model.network import Network
 from edgeprune.model.spec import ModelSpec
 from edgeprune.model.weight_files import find_weights, read_safetensors
 from edgeprune.quantize.loading import load_head, read_card
+from edgeprune.train.checkpoint_file import names_file
 from edgeprune.train.phases import train
-from edgeprune.train.recipe import SUFFIX, Phase, Recipe
+from edgeprune.train.recipe import Phase, Recipe
 from edgeprune.train.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -143,7 +144,7 @@ def for_a_peer(recipe: Recipe) -> Recipe:
     untaught: dict[str, Any] = {"distill": 0.0, "teacher": None}
     phases = {}
     for name, phase in recipe.phases.items():
-        learns = task.any_teacher or not any(teacher.endswith(SUFFIX) for teacher in phase.teachers)
+        learns = task.any_teacher or not any(map(names_file, phase.teachers))
         phases[name] = phase.model_copy(update=neutral if learns else neutral | untaught)
     without = {"weights": None} if task.our_head else {"weights": None, "head": None}
     return recipe.model_copy(update={"model": model, "phases": phases, **without})

@@ -1,14 +1,14 @@
 """What a recipe may not ask of an instance model, and what its phases begin with."""
 
 from importlib.util import find_spec
-from pathlib import Path
 
 from edgeprune.base.errors import InputError
 from edgeprune.model.card import ANY
 from edgeprune.model.checkpoint import is_checkpoint
 from edgeprune.model.weight_files import find_weights
 from edgeprune.quantize.loading import read_card
-from edgeprune.train.recipe import SUFFIX, Phase, Recipe
+from edgeprune.train.checkpoint_file import file_named, names_file
+from edgeprune.train.recipe import Phase, Recipe
 
 OF_PIXELS = ("class_balance", "label_smoothing", "jaccard", "dice", "ohem", "auxiliary")  # keys of a phase
 METRIC = "faster_coco_eval"  # the package that the extra `coco` installs
@@ -41,7 +41,7 @@ def begins_anew(recipe: Recipe, phase: Phase) -> bool:
     checkpoint of another task, and with nobody's head."""
     start = recipe.start_of(_name_of(recipe, phase))
     if start is not None:
-        return start.endswith(SUFFIX) and read_card(Path(start)).model.task != recipe.model.task
+        return names_file(start) and read_card(file_named(start)).model.task != recipe.model.task
     if recipe.head is not None:
         return False
     path = find_weights(recipe.weights) if recipe.weights is not None else None
@@ -56,8 +56,8 @@ def _check_teacher(recipe: Recipe, name: str, phase: Phase) -> None:
             "one; name one, or set distill: 0"
         )
     (teacher,) = phase.teachers
-    if teacher.endswith(SUFFIX):
-        found, wanted = read_card(Path(teacher), ANY).model.task, recipe.model.task
+    if names_file(teacher):
+        found, wanted = read_card(file_named(teacher), ANY).model.task, recipe.model.task
         if found != wanted:
             raise InputError(
                 f"phase {name}: teacher {teacher} has task {found}, the model {wanted}, so it can teach by its tokens alone; "

@@ -176,6 +176,15 @@ def test_a_peer_begins_with_its_own_weights_and_learns_from_the_dense_checkpoint
     check_recipe_of_peer(recipe)
 
 
+def test_a_recipe_with_a_head_is_a_plan_whose_rows_have_that_of_dense(tmp_path: Path) -> None:
+    plan = load_plan(write_plan(tmp_path, frames=8))
+    path = tmp_path / "with-head.yaml"
+    recipe = load_recipe(plan.recipe).model_copy(update={"head": "zoo:street-tiny/qat"})
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    row = row_recipe(plan.model_copy(update={"recipe": str(path)}), "svit", seed=0)
+    assert row.head is None and row.phases["sparse"].start == str(tmp_path / "dense.safetensors")
+
+
 def test_a_peer_is_scored_in_each_engine() -> None:
     plan = Plan.model_validate(
         {"name": "p", "recipe": "r", "dense": "d", "score": {"data": "street"}, "precisions": ["int8"]}
