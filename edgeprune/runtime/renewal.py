@@ -118,7 +118,7 @@ class Renewal:
         Raises:
             whatever the graphs do, where no old bundle is there to go back to.
         """
-        running = self._next(running)
+        running, beside = self._next(running), self._opening
         try:
             result = running.process(frame, before, ahead)
         except Exception as error:  # of any engine
@@ -126,7 +126,7 @@ class Renewal:
                 raise
             running = self._roll_back(running, str(error) or type(error).__name__)
             return running, running.process(frame, before, ahead)
-        return self._judge(running, result.latency_ms), result
+        return self._judge(running, result.latency_ms, beside or self._opening), result
 
     def _next(self, running: Running) -> Running:
         """What is ready takes the place of what runs."""
@@ -142,10 +142,14 @@ class Renewal:
         logger.info(f"bundle {new.bundle.folder} takes the old one's place, for {self._trial} frames on trial")
         return new
 
-    def _judge(self, running: Running, latency_ms: float) -> Running:
-        """What runs after a frame: the new bundle, or the old one again."""
+    def _judge(self, running: Running, latency_ms: float, beside: bool) -> Running:
+        """What runs after a frame: the new bundle, or the old one again.
+
+        Args:
+            beside: whether another was opened while the frame was computed, which slows it.
+        """
         if self._old is None:
-            if not self._opening:  # which slows the frames beside it
+            if not beside:
                 self._recent_ms.append(latency_ms)
             return running
         self._trial_ms.append(latency_ms)

@@ -393,3 +393,24 @@ def test_a_stream_is_renewed_where_that_is_wanted(place: Place) -> None:
         place.put("second")
         frames_until(stream, lambda: stream.bundle.manifest.name == "second")
         assert str(stream.budget) == "1000ms"
+
+
+def test_a_frame_that_ends_after_an_opening_is_none_of_the_old_ones_usual(place: Place) -> None:
+    """It began beside the opening, which slowed it."""
+    with place.stream(Budget(latency_ms=60.0)) as stream:
+        renewal = stream._renewal
+        assert renewal is not None
+        stream.segment(scripted_frame(0))
+        assert len(renewal._recent_ms) == 1
+        renewal._opening = True
+        started = place.begun[0].start
+
+        def ends_meanwhile(frame_HW3: np.ndarray) -> int:
+            renewal._opening = False
+            return started(frame_HW3)
+
+        place.begun[0].start = ends_meanwhile  # type: ignore[method-assign]
+        stream.segment(scripted_frame(1))
+        assert len(renewal._recent_ms) == 1
+        stream.segment(scripted_frame(2))
+        assert len(renewal._recent_ms) == 2
