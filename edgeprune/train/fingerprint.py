@@ -194,7 +194,8 @@ def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
 
 
 def _began_with(then: str, now: str) -> str:
-    said = [each.replace(",", " and ").replace(START, "an earlier phase or a `start`") for each in (then, now)]
+    phase = {START: "an earlier phase or a `start`"}
+    said = [phase.get(each, each.replace(",", " and ")) for each in (then, now)]
     return f"it began with {said[0]}, the recipe says {said[1]}"
 
 
