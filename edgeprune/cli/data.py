@@ -1,7 +1,8 @@
 """`data`: what a data set holds. `lint`: what is wrong with its labels. `show`: pictures. `init`: its YAML."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -202,10 +203,11 @@ def init(options: InitOptions) -> None:
     for each in (path, *lists):
         if each.exists() or each.is_symlink():
             raise InputError(f"{each} is there already, and may be yours; give another --out, or delete it")
-    for each, text in lists.items():
-        _write(each, text)
-    frames = {split: _count(described.data_set(), split) for split in described.splits}
-    _write(path, yaml_text(described, frames, path))
+    with _kept_if_whole(lists):
+        for each, text in lists.items():
+            _write(each, text)
+        frames = {split: _count(described.data_set(), split) for split in described.splits}
+        _write(path, yaml_text(described, frames, path))
     written = [str(each) for each in (path, *lists)]
     if options.json:
         about = {"layout": described.layout, "why": described.why, "notes": described.notes}
@@ -224,6 +226,17 @@ def _count(data_set: DataSet, split: str) -> int:
     except MissingLabels as error:
         logger.warning(f"{split}: {error}")
         return len(error.rest)
+
+
+@contextmanager
+def _kept_if_whole(lists: Iterable[Path]) -> Iterator[None]:
+    """Takes the lists of a YAML away that could not be written: the next try would take them for the user's own."""
+    try:
+        yield
+    except BaseException:
+        for each in lists:
+            each.unlink(missing_ok=True)
+        raise
 
 
 def _write(path: Path, text: str) -> None:

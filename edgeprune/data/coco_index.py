@@ -58,7 +58,11 @@ def _index(path: Path, modified_ns: int, size: int) -> Index:
         kinds.add(key)
         try:
             if key == "images":
-                ids[whole(value["id"])] = len(found.files)
+                if (number := whole(value["id"])) in ids:
+                    raise ValueError(
+                        f"{found.files[ids[number]]} has the id {number} too, and annotations are of an id"
+                    )
+                ids[number] = len(found.files)
                 found.files.append(_text(value["file_name"]))
                 found.sizes.extend((whole(value["height"]), whole(value["width"])))
             elif key == "categories":

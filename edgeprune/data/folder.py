@@ -7,6 +7,7 @@ from typing import Protocol
 
 from edgeprune.base.errors import InputError
 from edgeprune.data.image import read_image
+from edgeprune.data.instances import Instances
 from edgeprune.data.labels import LabelReader, is_coloured
 from edgeprune.data.outlines import Outlines
 from edgeprune.data.samples import Sample, UInt8, WrongSize
@@ -104,12 +105,14 @@ class Look:
     Attributes:
         image_HW3, label_HW: where they can be read.
         outlines: what the label was drawn from; None where it is a map.
+        things: where samples have theirs.
         faults: all that is wrong with the two files.
     """
 
     image_HW3: UInt8 | None = None
     label_HW: UInt8 | None = None
     outlines: Outlines | None = None
+    things: Instances | None = None
     faults: list[InputError] = field(default_factory=list)
 
 
@@ -169,7 +172,12 @@ class FolderSamples:
         size = None if look.image_HW3 is None else _shape(look.image_HW3)
         try:
             look.outlines = self._labels.outlines(index, size)
-            look.label_HW = look.outlines.label() if look.outlines is not None else self._labels.read(index, size)
+            if look.outlines is None:
+                look.label_HW = self._labels.read(index, size)
+            elif self._things:
+                look.label_HW, look.things = look.outlines.label_and_things()
+            else:
+                look.label_HW = look.outlines.label()
             if size is not None and look.label_HW is not None:
                 self._check_size(index, size, _shape(look.label_HW))
         except InputError as error:

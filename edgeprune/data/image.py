@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from edgeprune.base.device import MEGAPIXELS_VARIABLE, MOST_MEGAPIXELS, most_megapixels
 from edgeprune.base.errors import InputError
@@ -31,6 +31,9 @@ FORMATS = {
 }
 IMAGE_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 BITS_PER_SAMPLE = 258  # TIFF 6.0, section 8
+SCALED = "scaled"  # key of an opened image's `info`, see `_scale_of_ids`
+SCALES: dict[object, int] = {"L;2": 85, "L;4": 17}  # by Pillow's name of the raw form: 3 and 15 become 255
+
 log = logging.getLogger("edgeprune")
 # what Pillow thinks of damaged metadata; what matters of it raises, and is then told in one line
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
@@ -92,6 +95,7 @@ def open_upright(path: Path, what: str, formats: tuple[str, ...] = tuple(FORMATS
                     f"{what} {path} is {image.width}x{image.height}, {megapixels:.1f} megapixels; at most {limit:g} are read: "
                     f"make it smaller{larger}"
                 )
+            image.info[SCALED] = _scale_of_ids(image)
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
         return image
@@ -105,6 +109,12 @@ def open_upright(path: Path, what: str, formats: tuple[str, ...] = tuple(FORMATS
     except Exception as error:  # on damaged files Pillow's decoders raise whatever they meet
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{what} {path} can't be read ({reason}); replace it or leave it out") from None
+
+
+def _scale_of_ids(image: ImageFile.ImageFile) -> int:
+    """By what Pillow multiplies the grey levels of an image of two or four bits when it loads it."""
+    decoder = image.tile[0][3] if image.tile else ""
+    return SCALES.get(decoder[0] if isinstance(decoder, tuple) and decoder else decoder, 1)
 
 
 def is_image(path: Path) -> bool:

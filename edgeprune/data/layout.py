@@ -21,7 +21,7 @@ def find_by_stem(place: Path, suffixes: tuple[str, ...], what: str, other: Path)
 
     Args:
         what: `images` or `labels`, for messages.
-        other: the other of the two; where its folder lies below this one, it is passed over.
+        other: the other of the two, a folder or a pattern; where its folder lies below this one, it is passed over.
 
     Returns:
         by stem the path below the folder: text, for a set may have a million files.
@@ -33,8 +33,8 @@ def find_by_stem(place: Path, suffixes: tuple[str, ...], what: str, other: Path)
     if not os.path.isdir(folder):
         raise InputError(f"{what} folder {folder} is not there; correct `{what}:` or `path:` in the data-set YAML")
     by_stem: dict[str, str] = {}
-    for path in _files_below(folder, what, other):
-        match = fits.fullmatch(_nfc(path))
+    for path in _files_below(folder, what, folder_of(other)):
+        match = fits.fullmatch(nfc(path))
         if match is None:
             continue
         stem = match[1]
@@ -61,7 +61,7 @@ def _pattern(place: Path, suffixes: tuple[str, ...], what: str) -> tuple[Path, r
     if str(place).count(STEM) > 1:
         raise InputError(f"{what}: {place} has {STEM} more than once; write it once, it may stand for folders too")
     folder = folder_of(place)
-    before, after = _nfc(place.relative_to(folder).as_posix()).split(STEM)
+    before, after = nfc(place.relative_to(folder).as_posix()).split(STEM)
     return folder, re.compile(f"{re.escape(before)}(.+){re.escape(after)}", re.DOTALL)
 
 
@@ -70,7 +70,8 @@ def folder_of(place: Path) -> Path:
     return next(path for path in (place, *place.parents) if STEM not in str(path))
 
 
-def _nfc(path: str) -> str:
+def nfc(path: str) -> str:
+    """As stems are spelled: macOS takes a name's accents apart, Linux keeps what it is given."""
     return unicodedata.normalize("NFC", path)
 
 

@@ -37,6 +37,7 @@ class LabelReport:
     # by kind, the line of the first frame that is of no use, and how many there are
     faults: dict[type[InputError], tuple[str, int]] = field(default_factory=dict)
     outlines: OutlineReport | None = None  # where labels have outlines, and they were to be looked at
+    things: int = 0  # that are told apart, of samples that were opened with their things
 
     @property
     def warnings(self) -> list[str]:
@@ -213,6 +214,8 @@ def lint_labels(
             report.add_fault(error)
         if look.label_HW is not None:
             report.add(look.label_HW, samples.origin(index))
+        if look.things is not None:
+            report.things += int((~look.things.crowd_I).sum())
         if outlines and look.outlines is not None and not look.faults:
             report.outlines = report.outlines or OutlineReport(remarks=_remarks(samples))
             report.outlines.add(samples.names[index], look.outlines)

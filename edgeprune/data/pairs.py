@@ -16,9 +16,26 @@ from edgeprune.base.paths import real_path
 from edgeprune.data.datasets import STEM
 from edgeprune.data.image import IMAGE_SUFFIXES
 from edgeprune.data.labels import LABEL_SUFFIXES
-from edgeprune.data.layout import by_common_ending, find_by_stem, folder_of, log
+from edgeprune.data.layout import by_common_ending, find_by_stem, folder_of, log, nfc
 
 LIST_BYTES = 256 << 20
+# what is between the columns of a list's line, by whether it has a tab: then names may have spaces and commas
+COLUMNS = {True: r"\t+", False: r",\s*|\s+(?=\S+$)"}
+
+
+@dataclass(frozen=True)
+class Globs:
+    """Over a stem, or its last part: it must match one of `include` and none of `exclude`."""
+
+    include: Sequence[str] = ("*",)
+    exclude: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        return f"include [{', '.join(self.include)}] and exclude [{', '.join(self.exclude)}]"
+
+    def of(self, stems: Sequence[str]) -> list[str]:
+        """The stems that are left, in their order."""
+        return [stem for stem in stems if _matches(stem, self.include) and not _matches(stem, self.exclude)]
 
 
 @dataclass(frozen=True)
@@ -26,15 +43,15 @@ class Choice:
     """Which of the images in its folders a split has.
 
     Attributes:
-        include: groups of globs over the stem, or its last part; a stem must match one of each group.
-        exclude: globs likewise; a stem that matches one is left out.
-        part: from where to where, as shares of the images in the order of their names.
-        file_list: a text file that names them.
+        own: the split's globs.
+        part: from where to where, as shares of what these leave, in the order of their names.
+        asked: the caller's globs, of what is then the split's: whoever asks for some of its frames does not move its ends.
+        file_list: a text file that names the images.
     """
 
-    include: Sequence[Sequence[str]] = ()
-    exclude: Sequence[str] = ()
+    own: Globs = field(default_factory=Globs)
     part: tuple[float, float] = (0.0, 1.0)
+    asked: Globs = field(default_factory=Globs)
     file_list: Path | None = None
 
     def of(self, stems: list[str], images: Path) -> list[str]:
@@ -47,26 +64,24 @@ class Choice:
         Raises:
             InputError: none is.
         """
-        chosen = [
-            stem
-            for stem in stems
-            if all(_matches(stem, globs) for globs in self.include) and not _matches(stem, self.exclude)
-        ]
-        if not chosen:
-            globs = " and ".join(f"[{', '.join(group)}]" for group in self.include)
-            raise InputError(
-                f"none of the {len(stems)} images in {images} is left by include {globs} and "
-                f"exclude [{', '.join(self.exclude)}]; the stems look like {min(stems)!r}"
-            )
-        if self.part == (0.0, 1.0):
-            return chosen
-        begin, end = (round(share * len(chosen)) for share in self.part)
-        part = sorted(sorted(chosen, key=in_time)[begin:end])
-        if not part:
-            raise InputError(
-                f"part {list(self.part)} of the {len(chosen)} images in {images} is none; give it a larger share"
-            )
-        return part
+        chosen = _left(self.own, stems, images)
+        if self.part != (0.0, 1.0):
+            begin, end = (round(share * len(chosen)) for share in self.part)
+            part = sorted(sorted(chosen, key=in_time)[begin:end])
+            if not part:
+                raise InputError(
+                    f"part {list(self.part)} of the {len(chosen)} images in {images} is none; give it a larger share"
+                )
+            chosen = part
+        return _left(self.asked, chosen, images)
+
+
+def _left(globs: Globs, stems: list[str], images: Path) -> list[str]:
+    if left := globs.of(stems):
+        return left
+    raise InputError(
+        f"none of the split's {len(stems)} images in {images} is left by {globs}; the stems look like {min(stems)!r}"
+    )
 
 
 @dataclass(frozen=True)
@@ -152,7 +167,7 @@ def read_list(path: Path) -> list[list[str]]:
         InputError: it can't be read, is empty, or has rows of several lengths.
     """
     lines = [line.strip() for line in read_text(path, "file list", LIST_BYTES).splitlines()]
-    rows = [re.split(r"\t|,\s*|\s+(?=\S+$)", line) for line in lines if line and not line.startswith("#")]
+    rows = [re.split(COLUMNS["\t" in line], line) for line in lines if line and not line.startswith("#")]
     if not rows:
         raise InputError(f"file list {path} is empty; expected a stem, or an image and its label, on each line")
     for number, row in enumerate(rows, start=1):
@@ -165,27 +180,48 @@ def read_list(path: Path) -> list[list[str]]:
 
 
 def listed(files: dict[str, str], rows: list[list[str]], file_list: Path, images: Path) -> dict[str, str]:
-    """Those of `files` that a list names: by the stem, or by the last part of a path with or without its suffix.
+    """Those of `files` that a list names: by the stem, or by a path that ends as the stem does, with or without its suffix
+    (`./images/val/0001.jpg` names val/0001, and 0001 where there is no val/0001).
 
     Raises:
-        InputError: it names one that is not there.
+        InputError: it names one that is not there, or by a name that several have.
     """
     if len(rows[0]) != 1:
         raise InputError(f"file list {file_list} has {len(rows[0])} columns; expected one, the stems of images")
-    by_last: dict[str, str] = {}
+    by_last: dict[str, list[str]] = {}
     for stem in files:
-        by_last.setdefault(stem.rpartition("/")[2], stem)
+        by_last.setdefault(stem.rpartition("/")[2], []).append(stem)
     found: dict[str, str] = {}
-    for (word,) in rows:
+    for word in (nfc(row[0]) for row in rows):
         bare = re.sub(rf"(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES))})$", "", word, flags=re.IGNORECASE)
-        candidates = (word, bare, by_last.get(word.rpartition("/")[2]), by_last.get(bare.rpartition("/")[2]))
-        found_stem = next((each for each in candidates if each is not None and each in files), None)
-        if found_stem is None:
+        ends = (end for path in (word, bare) for end in _ends(path) if end in files)
+        named = next(ends, None) or _only(by_last, word, bare, file_list)
+        if named is None:
             raise InputError(
                 f"file list {file_list} names {word!r}, and {images} has no such image; its stems look like {min(files)!r}"
             )
-        found[found_stem] = files[found_stem]
+        found[named] = files[named]
     return found
+
+
+def _ends(path: str) -> list[str]:
+    """What a path ends with, the longest first: a/b/c, b/c, c."""
+    parts = path.split("/")
+    return ["/".join(parts[start:]) for start in range(len(parts))]
+
+
+def _only(by_last: dict[str, list[str]], word: str, bare: str, file_list: Path) -> str | None:
+    """The one stem whose last part a list names. Raises InputError: several have it."""
+    for path in (word, bare):
+        stems = by_last.get(path.rpartition("/")[2], [])
+        if len(stems) > 1:
+            raise InputError(
+                f"file list {file_list} names {word!r}, which may be {stems[0]!r} or {stems[1]!r}; write the path below the "
+                "images folder"
+            )
+        if stems:
+            return stems[0]
+    return None
 
 
 def _listed_pairs(path: Path, rows: list[list[str]], choice: Choice) -> Pairs:

@@ -9,7 +9,7 @@ from edgeprune.data.datasets import DataSet, FolderSplit, StreetSplit, load_data
 from edgeprune.data.folder import FolderSamples, Masks, MissingLabels
 from edgeprune.data.labels import LabelReader
 from edgeprune.data.layout import folder_of
-from edgeprune.data.pairs import Choice, pair_up
+from edgeprune.data.pairs import Choice, Globs, pair_up
 from edgeprune.data.samples import Samples, Split
 from edgeprune.data.selection import LEAST_FRAMES, CalibrationFrames
 from edgeprune.data.street import StreetSamples
@@ -58,7 +58,8 @@ def open_split(
         data_set: from `data.datasets.load_data_set`.
         split: `train`, `val` or `test`.
         include: globs over the file stem; a sample must match one of these and one of the split's own.
-        exclude: globs over the file stem, added to the split's own. Scenes of the street have no stems to select by.
+        exclude: globs over the file stem, beside the split's own. Scenes of the street have no stems to select by. Neither
+            moves the ends of a split that is a `part` of its folder.
         things: whether samples have things too, which labels of the formats in OUTLINED tell apart.
 
     Raises:
@@ -79,7 +80,7 @@ def open_split(
             f"data set {data_set.name!r} is not at {data_set.path}; copy its YAML, edit `path:` in it and name the copy"
         )
     file_list = None if spec.file_list is None else data_set.path / spec.file_list
-    choice = Choice([spec.include, include], [*spec.exclude, *exclude], spec.part, file_list)
+    choice = Choice(Globs(spec.include, spec.exclude), spec.part, Globs(include, exclude), file_list)
     samples = FORMATS[spec.format](data_set, spec, choice)
     return samples.with_things() if things else samples
 

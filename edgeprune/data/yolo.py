@@ -7,7 +7,7 @@ import numpy as np
 from edgeprune.base.errors import InputError
 from edgeprune.base.inputs import read_text
 from edgeprune.data.classes import class_table, thing_classes
-from edgeprune.data.datasets import DataSet, FolderSplit
+from edgeprune.data.datasets import STEM, DataSet, FolderSplit
 from edgeprune.data.folder import FolderSamples
 from edgeprune.data.image import IMAGE_SUFFIXES
 from edgeprune.data.layout import find_by_stem, folder_of
@@ -22,18 +22,18 @@ ABOUT = 1e-3  # by which a point may lie outside the image: tools round
 
 
 class YoloLabels:
-    """Outlines from text files, in the order of their lines; `stems` lie below `folder`. An image without a file, or with an
-    empty one, is all background."""
+    """Outlines from text files, in the order of their lines. An image whose file is not there, or is empty, is all
+    background."""
 
     coloured = False
 
-    def __init__(self, folder: Path, stems: list[str], data_set: DataSet) -> None:
-        self._folder, self._stems = folder, stems
+    def __init__(self, folder: Path, texts: list[str], data_set: DataSet) -> None:
+        self._folder, self._texts = folder, texts
         self._class_of, self._ground = class_table(data_set)
         self._things = thing_classes(data_set)
 
     def file(self, index: int) -> Path:
-        return self._folder / f"{self._stems[index]}.txt"
+        return self._folder / self._texts[index]
 
     def read(self, index: int, size: tuple[int, int] | None) -> UInt8 | None:
         """See `Labels.read`."""
@@ -93,8 +93,13 @@ def open_yolo(data_set: DataSet, spec: FolderSplit, choice: Choice) -> FolderSam
     if choice.file_list:
         files = listed(files, read_list(choice.file_list), choice.file_list, images)
     names = choice.of(sorted(files), images)
+    folder = folder_of(labels)
+    pattern = str(labels.relative_to(folder)) if folder != labels else f"{STEM}.txt"
+    of_names = [texts.get(name) or pattern.replace(STEM, name) for name in names]
     if not any(name in texts for name in names):
         raise InputError(
-            f"none of the {len(names)} images in {images} has a text file in {labels}; expected {labels / names[0]}.txt, say"
+            f"none of the {len(names)} images in {images} has a text file in {folder}; expected {folder / of_names[0]}, say"
         )
-    return FolderSamples(folder_of(images), names, [files[name] for name in names], YoloLabels(labels, names, data_set))
+    return FolderSamples(
+        folder_of(images), names, [files[name] for name in names], YoloLabels(folder, of_names, data_set)
+    )

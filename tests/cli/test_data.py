@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeprune.base.errors import InputError
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
 from tests.cli.conftest import Type
@@ -79,6 +80,30 @@ def test_init_says_which_frames_have_no_label(edgeprune: Type, tmp_path: Path) -
     said = edgeprune("data", "init", "set")
     assert said.code == 0 and "wrote set.yaml: 2 train, 2 val frames" in said.out
     assert "train: 1 of 3 images" in said.err and "leave the image out with `exclude`" in said.err
+
+
+def test_init_divides_frames_whose_names_have_spaces_and_commas(edgeprune: Type, tmp_path: Path) -> None:
+    video(tmp_path / "set", list(range(20)))
+    for path in (tmp_path / "set").rglob("*.png"):
+        path.rename(path.with_name(f"shot, {path.name}"))
+    said = edgeprune("data", "init", "set", "--split-by-time", 0.8)
+    assert said.code == 0 and "15 train, 4 val frames" in said.out
+
+
+def test_init_leaves_no_lists_without_their_yaml(
+    edgeprune: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next try would take them for the user's own, and refuse."""
+    video(tmp_path / "set", list(range(20)))
+
+    def fail(*_: object) -> None:
+        raise InputError("no room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("edgeprune.data.layouts.written.yaml_text", fail)
+        assert_one_line(edgeprune("data", "init", "set", "--split-by-time", 0.8), "no room")
+    assert not list(tmp_path.glob("*.txt"))
+    assert edgeprune("data", "init", "set", "--split-by-time", 0.8).code == 0
 
 
 def test_init_of_what_it_can_not_divide(edgeprune: Type, tmp_path: Path) -> None:

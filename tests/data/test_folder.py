@@ -1,7 +1,9 @@
 """Folder splits: pairing by stem, include and exclude, and what is said about damaged data sets."""
 
 import shutil
+import struct
 import unicodedata
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,8 +59,25 @@ def test_include_and_exclude_combine_with_the_splits_own(folder: Path) -> None:
     assert open_split(spec, "train", include=["B*", "C*"]).names == ["B_01"]
     assert open_split(spec, "train", exclude=["B*"]).names == ["A_01"]
     assert open_split(spec, "val").names == STEMS
-    with pytest.raises(InputError, match=r"none of the 4 images .*include \[A\*, B\*\] and \[Z\*\].*look like 'A_01'"):
+    with pytest.raises(
+        InputError, match=r"none of the split's 2 images .*include \[Z\*\] and exclude \[\].*like 'A_01'"
+    ):
         open_split(spec, "train", include=["Z*"])
+    with pytest.raises(
+        InputError, match=r"none of the split's 4 images .*include \[Z\*\] and exclude \[A\*\].*like 'A_01'"
+    ):
+        open_split(data_set(folder, include=["Z*"], exclude=["A*"]), "train")
+
+
+def test_who_asks_for_some_frames_does_not_move_the_ends_of_a_part(folder: Path) -> None:
+    """Else frames of val would be those that train has, and what trains without a drive would learn val's."""
+    first = data_set(folder, part=[0.0, 0.5])
+    assert open_split(first, "train").names == ["A_01", "A_02"]
+    assert open_split(first, "train", exclude=["A_01"]).names == ["A_02"]
+    last = data_set(folder, part=[0.5, 1.0])
+    assert open_split(last, "train", include=["*_01"]).names == ["B_01", "C_01"]
+    with pytest.raises(InputError, match=r"none of the split's 2 images .*include \[A\*\]"):
+        open_split(last, "train", include=["A*"])
 
 
 def test_palette_labels_are_their_indices(folder: Path) -> None:
@@ -223,6 +242,51 @@ def test_nfd_meets_nfc_and_hidden_files_are_left_alone(folder: Path) -> None:
     assert [int(sample.label_HW[0, 0]) for sample in samples] == [0, 1, 0, 1]
 
 
+def of_two_splits(folder: Path) -> None:
+    """Frames of the same names in train/ and val/ of one pool; labels of val are far."""
+    for split, far in (("train", 0), ("val", 1)):
+        for kind in ("images", "labels"):
+            (folder / kind / split).mkdir()
+        for stem in STEMS:
+            Image.new("RGB", (8, 6)).save(folder / "images" / split / f"{stem}.png")
+            Image.fromarray(np.full((6, 8), far, np.uint8)).save(folder / "labels" / split / f"{stem}.png")
+
+
+@pytest.mark.parametrize("line", ["./images/val/{}.png", "val/{}", "set/images/val/{}.PNG", "/data/val/{}.png"])
+def test_a_list_names_frames_by_the_end_of_their_paths(folder: Path, line: str) -> None:
+    """As YOLO's lists do: a frame of the same name in another folder is another frame."""
+    of_two_splits(folder)
+    (folder / "val.txt").write_text("".join(f"{line.format(stem)}\n" for stem in STEMS[:2]))
+    samples = open_split(data_set(folder, file_list="val.txt"), "train")
+    assert samples.names == ["val/A_01", "val/A_02"] and all(int(each.label_HW[0, 0]) == 1 for each in samples)
+
+
+def test_a_name_in_a_list_that_several_have_is_refused(folder: Path) -> None:
+    of_two_splits(folder)
+    for kind in ("images", "labels"):
+        (folder / kind / "A_01.png").unlink()
+    (folder / "list.txt").write_text("A_01\n")
+    with pytest.raises(InputError, match="names 'A_01', which may be 'train/A_01' or 'val/A_01'; write the path below"):
+        open_split(data_set(folder, file_list="list.txt"), "train")
+
+
+def test_masks_with_an_ending_in_a_folder_below_the_images_are_no_images(folder: Path) -> None:
+    for path in list((folder / "images").iterdir()):
+        path.rename(folder / path.name)
+    rename(folder, "labels", lambda stem: f"{stem}_mask.png")
+    assert open_split(data_set(folder, images=".", labels="labels/{stem}_mask.png"), "train").names == STEMS
+
+
+@pytest.mark.parametrize("names", ["shot {}.png", "a, {}.png", "wide  {}.png"])
+def test_names_in_a_list_of_pairs_may_have_spaces_and_commas_between_tabs(folder: Path, names: str) -> None:
+    for kind in ("images", "labels"):
+        rename(folder, kind, lambda stem: names.format(stem))
+    rows = [[f"{kind}/{names.format(stem)}" for kind in ("images", "labels")] for stem in STEMS]
+    (folder / "list.txt").write_text("".join("\t".join(row) + "\n" for row in rows))
+    samples = open_split(data_set(folder, file_list="list.txt"), "train")
+    assert [int(sample.label_HW[0, 0]) for sample in samples] == [0, 1, 0, 1]
+
+
 # ------------------------------------------------------------------------------------------------ what labels hold
 
 
@@ -264,6 +328,26 @@ def test_an_id_that_no_yaml_can_name_is_not_advised_to_be_named(folder: Path, fo
     Image.fromarray(np.array([[0, found]], np.int32)).save(path)
     with pytest.raises(InputError, match=r"A_01.tif has ids from .*; expected 0 to 65535: write them anew$"):
         LabelReader(data_set(folder, ids=ids)).read(path)
+
+
+def grey_png(path: Path, bits: int, rows: list[bytes], width: int) -> None:
+    """A greyscale PNG of few bits, which Pillow does not write (PNG specification, sections 11.2.2 and 7.2)."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, len(rows), bits, 0, 0, 0, 0)
+    lines = zlib.compress(b"".join(b"\0" + row for row in rows))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", lines) + chunk(b"IEND", b""))
+
+
+@pytest.mark.parametrize(("bits", "packed", "ids"), [(2, b"\x1b", [0, 1, 2, 3]), (4, b"\x01\x2f", [0, 1, 2, 15])])
+def test_ids_of_few_bits_are_what_the_file_says(folder: Path, bits: int, packed: bytes, ids: list[int]) -> None:
+    grey_png(folder / "labels" / "A_01.png", bits, [packed], 4)
+    Image.new("RGB", (4, 1)).save(folder / "images" / "A_01.png")
+    names = [f"class {index}" for index in range(16)]
+    data = data_set(folder, names=names, palette=[(index, index, index) for index in range(16)])
+    assert open_split(data, "train")[0].label_HW.tolist() == [ids]
 
 
 def test_ids_are_never_scaled(folder: Path) -> None:

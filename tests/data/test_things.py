@@ -1,5 +1,8 @@
 """Things as they are read: each with all of its own pixels, its class, and what it is called."""
 
+import json
+import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +12,10 @@ import pytest
 from edgeprune.base.errors import InputError
 from edgeprune.data import Sample, open_split
 from edgeprune.data.datasets import DataSet, load_data_set
+from edgeprune.data.folder import FolderSamples
 from edgeprune.data.held_out import HeldOut
 from edgeprune.data.instances import Instances
-from edgeprune.data.lint import lint_split
+from edgeprune.data.lint import lint_labels, lint_split
 from edgeprune.data.selection import FrameSelection
 from tests.data.coco_files import BOX, CRATE, FLOOR, FREE, HEIGHT, WIDTH, annotation, rectangle, runs, write_set
 from tests.data.layouts.drawn import LAYOUTS, boxes, compress, draw, frames
@@ -203,6 +207,55 @@ def test_lines_of_yolo_number_its_things(tmp_path: Path) -> None:
     assert things.classes_I.tolist() == [2, 1] and things.ids_I.tolist() == [1, 3]
     assert things.areas().tolist() == [48, 192] and (first.label_HW == 1).all()
     assert len(things_of(second)) == 0
+
+
+@pytest.mark.parametrize("how", ["decomposed", "capitals", "pattern"])
+def test_text_files_of_yolo_are_read_under_the_names_that_they_have(tmp_path: Path, how: str) -> None:
+    """One that was found and then not opened would leave a frame of background."""
+    LAYOUTS["yolo"].make(tmp_path)
+    data_set = load_data_set(str(tmp_path))
+    expected = [len(things_of(sample)) for sample in open_split(data_set, "train", things=True)]
+    names: dict[str, Callable[[str], str]] = {
+        "decomposed": lambda stem: unicodedata.normalize("NFD", f"ü{stem}.txt"),
+        "capitals": lambda stem: f"{stem}.TXT",
+        "pattern": lambda stem: f"{stem}_seg.txt",
+    }
+    for path in (tmp_path / "train/labels").iterdir():
+        path.rename(path.with_name(names[how](path.stem)))
+    assert data_set.train is not None
+    if how == "decomposed":
+        for path in (tmp_path / "train/images").iterdir():
+            path.rename(path.with_name(unicodedata.normalize("NFC", f"ü{path.name}")))
+    elif how == "pattern":
+        split = data_set.train.model_copy(update={"labels": "train/labels/{stem}_seg.txt"})
+        data_set = data_set.model_copy(update={"train": split})
+    samples = open_split(data_set, "train", things=True)
+    assert [len(things_of(sample)) for sample in samples] == expected and min(expected) > 0
+    assert isinstance(samples, FolderSamples) and all(samples.files(index)[1].is_file() for index in range(3))
+
+
+def test_two_images_of_one_id_are_refused(tmp_path: Path) -> None:
+    """As in two exports that were put into one: the annotations of both would be drawn on the last."""
+    write_set(tmp_path, [annotation(1, BOX, [rectangle(2, 2, 8, 8)])])
+    content = json.loads((tmp_path / "coco.json").read_text())
+    content["images"][1]["id"] = 5
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    data_set = write_set(tmp_path / "other", []).model_copy(update={"path": tmp_path})
+    with pytest.raises(
+        InputError, match=r"coco.json: images at byte .*: a.png has the id 5 too, and annotations are of an id"
+    ):
+        open_split(data_set, "train", things=True)
+
+
+def test_a_lint_of_things_finds_what_training_would_and_counts_them(tmp_path: Path) -> None:
+    each = [annotation(1, BOX, [rectangle(2, 2, 8, 8)]), annotation(2, BOX, [rectangle(9, 2, 14, 8)], iscrowd=1)]
+    samples = open_split(write_set(tmp_path, each), "train", things=True)
+    report = lint_labels(samples, write_set(tmp_path, each))
+    assert report.things == 1 and report.problems() == []
+    unnumbered = write_set(tmp_path, [annotation("x7", BOX, [rectangle(2, 2, 8, 8)])])
+    assert lint_labels(open_split(unnumbered, "train"), unnumbered).problems() == []
+    [line] = lint_labels(open_split(unnumbered, "train", things=True), unnumbered).problems()
+    assert "is no whole number; number the things" in line
 
 
 # ------------------------------------------------------------------------------------------------ splits

@@ -15,19 +15,20 @@ VOID_RGB = [224, 224, 192]  # of borders, where masks are in colours
 
 
 def look(tree: Tree) -> Found | None:
-    """PASCAL VOC: palette PNGs, and lists in `ImageSets/Segmentation`."""
+    """PASCAL VOC: palette PNGs, and lists in `ImageSets/Segmentation`. Its classes, where no file names others: labelme writes
+    `class_names.txt` beside such folders."""
     if not (tree.has(IMAGES) and tree.has(MASKS)) or LEGEND in tree.files():
         return None
     held = _held(tree)
-    known = known_classes("voc")
-    if max(held.ids - {IGNORED}, default=0) < len(known.names):
+    known, legend = known_classes("voc"), find_legend(tree)
+    if legend is None and max(held.ids - {IGNORED}, default=0) < len(known.names):
         classes: Content = {"names": "voc"}
         if held.colours:
             from edgeprune.data.datasets import voc_colours
 
             classes |= {"palette": [list(each) for each in voc_colours(len(known.names))], "ignore_colours": [VOID_RGB]}
         return Found(f"it has {IMAGES}/ and {MASKS}/", _splits(tree), classes)
-    classes, notes = classes_of(find_legend(tree), held)
+    classes, notes = classes_of(legend, held)
     return Found(f"it has {IMAGES}/ and {MASKS}/", _splits(tree), classes, notes)
 
 

@@ -56,6 +56,23 @@ def test_numbers_are_no_endings_of_masks(tmp_path: Path) -> None:
     assert describe(tmp_path).content["train"]["labels"] == "masks/{stem}_L.png"
 
 
+def test_labelmes_folders_of_vocs_form_have_the_classes_of_their_own_file(tmp_path: Path) -> None:
+    LAYOUTS["voc"].make(tmp_path)
+    names = ["_background_", *(f"part {index}" for index in range(1, 21))]
+    (tmp_path / "class_names.txt").write_text("\n".join(names) + "\n")
+    described = describe(tmp_path)
+    assert described.layout == "voc" and described.data_set().names == names
+    assert any("class_names.txt" in note for note in described.notes)
+
+
+def test_images_beside_a_folder_of_masks_with_an_ending(tmp_path: Path) -> None:
+    for frame in range(8):
+        write_image(tmp_path / f"f{frame}.jpg", frame)
+        write_mask(tmp_path / "masks" / f"f{frame}_mask.png", draw(frame % 5))
+    described = describe(tmp_path)
+    assert sum(len(open_split(described.data_set(), split)) for split in described.splits) in range(6, 9)
+
+
 def test_an_archives_outer_folder_is_passed_through(tmp_path: Path) -> None:
     expected = LAYOUTS["voc"].make(tmp_path / "VOC2012")
     assert_reads(str(in_a_wrapper(tmp_path / "VOC2012")), expected)
@@ -255,7 +272,8 @@ COCO_FAULTS = {
     "content['images'][0]['width'] = 20": "a.jpg is 16x12 but its label .* is 20x12",
     "content['images'].append({'id': 50, 'file_name': 'z.jpg', 'height': 1, 'width': 1})": "1 of 4 images .* such as z.jpg",
     "content['images'][0]['file_name'] = 'z.jpg'": "names z.jpg, which is in none of train, train/images",
-    "content['images'].append(content['images'][0])": "have two images of the stem of a.jpg",
+    "content['images'].append(content['images'][0])": "a.jpg has the id 0 too, and annotations are of an id",
+    "content['images'].append(content['images'][0] | {'id': 77})": "have two images of the stem of a.jpg",
     "del content['categories']": "have no categories; expected COCO's JSON of instances",
     "content['categories'][0]['name'] = 'other'": "train/annotations.json and val/annotations.json have other categories",
 }
