@@ -13,14 +13,18 @@ from edgeprune.cli.options import CHECKPOINT, argument, json_option, option, ref
 from edgeprune.cli.ranges import FRAMES
 from edgeprune.cli.show import show_json, show_table, show_wide_table
 from edgeprune.cli.verb import Verbs, verb
-from edgeprune.data.datasets import load_data_set
+from edgeprune.data.datasets import DataSet, load_data_set
+from edgeprune.data.lint import lint_labels
+from edgeprune.data.samples import Split
 from edgeprune.data.selection import CalibrationFrames
 from edgeprune.evaluate.accuracy import metric_of, open_scored
 from edgeprune.evaluate.tasks import Metric
+from edgeprune.evaluate.tasks.metric import check_classes
 from edgeprune.quantize.calib import read_calib
 
 if TYPE_CHECKING:
     from edgeprune.lab.ablate.selection import SelectionAblation
+    from edgeprune.model.card import Card
 
 SELECTION_COLUMNS = {  # then the figures of the model's task
     "selection": ("selection", ""),
@@ -91,18 +95,20 @@ def selection(options: SelectionOptions) -> None:
         refuse_typed(f"{checkpoint} is dense and chooses no tokens", "seeds", "calib")
     else:
         refuse_typed(f"{checkpoint} is {policy}, not dense", "bypass_from")
-    data_set = load_data_set(options.data)
-    samples = open_scored(card.model.task, data_set, options.split, list(options.include) or ["*"])
-    beside = checkpoint.with_name(f"calib-{checkpoint.stem}.yaml")
-    calib = options.calib or (beside if beside.is_file() else None)
-    measured = read_calib(calib) if calib else None
-    if measured and measured.region:
-        raise InputError(f"{calib} is of a region, selections are scored on whole frames; name another with --calib")
+    data_set, samples = _open_frames(card, options)
+    if options.calib is not None:
+        read_calib(options.calib)
     # torch takes seconds: what was given has been read
+    from edgeprune.export.inputs import calibration_of
     from edgeprune.lab.ablate import Scoring, ablate_depth, ablate_selection
     from edgeprune.quantize.loading import load
 
     model, _ = load(checkpoint)
+    measured = calibration_of(checkpoint, options.calib) if model.policy.gated else None
+    if measured and measured.region:
+        raise InputError(
+            f"the calibration of {checkpoint} is of a region, selections are scored on whole frames; name another with --calib"
+        )
     scoring = Scoring(model, data_set, samples, options.frames, options.detail)
     if model.policy.gated:
         result = ablate_selection(scoring, measured, options.seeds)
@@ -161,8 +167,7 @@ def int8(options: Int8Options) -> None:
     from edgeprune.model.card import read_header
 
     card, _ = read_header(options.checkpoint)
-    data_set = load_data_set(options.data)
-    samples = open_scored(card.model.task, data_set, options.split, list(options.include) or ["*"])
+    data_set, samples = _open_frames(card, options)
     if options.split == "train" and not options.include:
         raise InputError("int8 calibrates on the train split; to score frames of it, name them with --include")
     # torch takes seconds: what was given has been read
@@ -180,6 +185,19 @@ def int8(options: Int8Options) -> None:
         metric = metric_by(rows[0].figures)
         figure = {f"figures.{metric.figure}": metric.columns[metric.figure]}
         show_table(rows, {"int8": ("in INT8", "")} | figure | INT8_COLUMNS)
+
+
+def _open_frames(card: "Card", options: Scored) -> tuple[DataSet, Split]:
+    """The data set, and the split that is scored, with the labels that the task's figure takes.
+
+    Raises:
+        InputError: other classes than the checkpoint's, or labels that can't be scored: a wrong figure says nothing of either.
+    """
+    data_set = load_data_set(options.data)
+    samples = open_scored(card.model.task, data_set, options.split, list(options.include) or ["*"])
+    check_classes(card.names, f"checkpoint {options.checkpoint}", data_set)
+    lint_labels(samples, data_set, options.frames).check()
+    return data_set, samples
 
 
 ablate = Verbs(

@@ -27,7 +27,7 @@ from edgeprune.data.region import Mask, Region, read_mask
 from edgeprune.data.selection import CalibrationFrames
 from edgeprune.data.split import open_calibration
 from edgeprune.model.card import Card, read_header
-from edgeprune.quantize.calib import Calib, read_calib
+from edgeprune.quantize.calib import Calib
 from edgeprune.runtime.cameras import Wanted, camera_files, open_source, what_to_type
 
 if TYPE_CHECKING:  # they come with torch
@@ -222,12 +222,11 @@ def calib_before(checkpoint: Path, model: "Segmenter", needed: bool) -> Calib | 
     Raises:
         InputError: see `needed`.
     """
-    from edgeprune.export.inputs import calib_beside
+    from edgeprune.export.inputs import calibration_of
     from edgeprune.export.spec import check_calib
 
-    found = calib_beside(checkpoint)
     with suppress(*([] if needed else [InputError])):
-        if found and (calib := read_calib(found)).placing:
+        if (calib := calibration_of(checkpoint)) and calib.placing:
             check_calib(calib, model, list(calib.thresholds))
             return calib
     return None

@@ -3,6 +3,7 @@
 Shapes: F frames, H W pixels.
 """
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,11 @@ from edgeprune.base.reading import shipped
 from edgeprune.data import open_split, spread
 from edgeprune.data.datasets import load_data_set
 from edgeprune.data.preprocess import Preprocess
+from edgeprune.model.weight_files import read_safetensors, weights_id
 from edgeprune.quantize.calib import Calib, read_calib
 from edgeprune.quantize.loading import read_card
+
+logger = logging.getLogger(__name__)
 
 UInt8 = npt.NDArray[np.uint8]
 PARITY_FRAMES = 16
@@ -52,18 +56,35 @@ def find_inputs(
     Raises:
         InputError: a path that was given isn't there.
     """
-    calib = calib or calib_beside(checkpoint)
     sibling = checkpoint.with_name("reference.safetensors")
     if reference is None and sibling.is_file():
         reference = sibling
-    return BuildInputs(checkpoint, read_calib(calib) if calib else None, reference, size)
+    return BuildInputs(checkpoint, calibration_of(checkpoint, calib), reference, size)
 
 
-def calib_beside(checkpoint: Path) -> Path | None:
-    """The calibration that lies beside a checkpoint, else the shipped one of its name, where there is one."""
+def calibration_of(checkpoint: Path, calib: Path | None = None) -> Calib | None:
+    """The calibration that is named, else that which lies beside a checkpoint, else the shipped one of its name, where that is
+    of its weights; None where there is none.
+
+    Raises:
+        InputError: what is named or lies beside it is none, or of other weights, whose thresholds would choose any tokens.
+    """
     name = read_card(checkpoint).name
-    places = [checkpoint.with_name(f"calib-{checkpoint.stem}.yaml"), shipped("calib") / f"{name}.yaml"]
-    return next((place for place in places if place.is_file()), None)
+    beside, of_name = checkpoint.with_name(f"calib-{checkpoint.stem}.yaml"), shipped("calib") / f"{name}.yaml"
+    path = calib or next((place for place in (beside, of_name) if place.is_file()), None)
+    if path is None:
+        return None
+    found = read_calib(path)
+    if found.weights in (None, weights_id(read_safetensors(checkpoint))):
+        logger.info(f"calibration: {path}")
+        return found
+    if path == of_name and calib is None:
+        logger.info(f"calibration: none; {path} is of other weights than {checkpoint}")
+        return None
+    raise InputError(
+        f"calibration {path} is of other weights than {checkpoint}; measure it again: edgeprune calibrate {checkpoint} "
+        f"--data DATA --out {path}"
+    )
 
 
 def frames_for_parity(calib: Calib | None, preprocess: Preprocess) -> tuple[UInt8, str]:

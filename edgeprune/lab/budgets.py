@@ -276,7 +276,7 @@ def main(
         own([out], [bundle], among=[data])
     opened = open_bundle(bundle)
     labelled = Frames.of(opened, data, frames)
-    check_classes(opened, labelled.data_set)
+    check_classes(opened.manifest.names, f"bundle {opened.folder}", labelled.data_set)
     rows = [
         row
         for engine in engines or [opened.manifest.target.engine]

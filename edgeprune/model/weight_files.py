@@ -1,12 +1,14 @@
 """Files of weights: from the hub, the zoo, a file or a folder to tensors, and what stands beside them."""
 
+import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -38,6 +40,17 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"checkpoint {path} is not a whole safetensors file ({error}); copy it again") from None
+
+
+def weights_id(tensors: Mapping[str, Tensor]) -> str:
+    """Digest of a model's weights by name, the same for a file in half precision and for the model that it gives."""
+    digest = hashlib.sha256()
+    for key, value in sorted(tensors.items()):
+        plain = value.detach().cpu()
+        plain = plain.float() if plain.is_floating_point() else plain
+        digest.update(f"{key} {tuple(plain.shape)}\n".encode())
+        digest.update(plain.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _shards(index: Path) -> list[str]:

@@ -16,6 +16,7 @@ class Calib(Strict):
     """`calib/<model>.yaml`: what was measured, and on which frames.
 
     Attributes:
+        weights: of the model that was measured, by `model.weight_files.weights_id`; None: an earlier version did not say.
         data: a data set, or a camera, whose password is hidden.
         split: of the data set; None: a camera, whose frames have no labels.
         frames: their names; those of a camera are numbers where it has none.
@@ -23,6 +24,7 @@ class Calib(Strict):
     """
 
     model: str
+    weights: str | None = None
     data: str
     split: str | None = None
     frames: list[str]

@@ -34,6 +34,7 @@ from edgeprune.data.selection import LEAST_FRAMES, CalibrationFrames
 from edgeprune.data.split import open_calibration
 from edgeprune.model.network import Network
 from edgeprune.model.segmenter import Segmenter
+from edgeprune.model.weight_files import weights_id
 from edgeprune.pruning.selection import select_over
 from edgeprune.quantize.calib import Calib
 from edgeprune.quantize.equalise import equalise
@@ -239,6 +240,7 @@ def calibrate_on_camera(
 
 def measure(model: Segmenter, images_F3HW: Tensor, calib: Calib) -> Calib:
     """A calibration that says which frames it is of, filled with what they ask for; thresholds that it has already stay."""
+    calib.weights = weights_id(model.state_dict())
     calib.region = list(model.inside.region.rows) if model.inside else None
     quantized = any(True for _ in quantized_linears(model))
     for precision in ("fp32", "int8") if quantized else ("fp32",):

@@ -7,7 +7,7 @@ from edgeprune.base.errors import InputError
 from edgeprune.base.paths import real_path
 from edgeprune.data import Samples
 from edgeprune.data.datasets import DataSet
-from edgeprune.data.lint import lint_labels
+from edgeprune.data.lint import LabelReport, lint_labels
 from edgeprune.data.split import open_calibration
 from edgeprune.data.street import CachedStreet, StreetSamples
 from edgeprune.model.card import ANY
@@ -43,7 +43,8 @@ def check_data(recipe: Recipe, phases: dict[str, Phase], cache: Path | None) -> 
             key = mix.model_dump_json(exclude={"share"})
             if key not in found:
                 rendered = isinstance(samples, CachedStreet | StreetSamples)
-                found[key] = _lint(name, samples, data_set, RENDERED_FRAMES if rendered else None)
+                report = _lint(name, samples, data_set, RENDERED_FRAMES if rendered else None)
+                found[key] = [int(count) for count in report.pixels_256[: len(data_set.names)]]
             # a split counts by its share of a batch, not by how many pixels of it were looked at
             weight = mix.share / max(1, sum(found[key]))
             histograms[name] = [
@@ -60,7 +61,12 @@ def check_data(recipe: Recipe, phases: dict[str, Phase], cache: Path | None) -> 
         _check_classes(recipe, data_set, named)
         if spec.chooses:
             _check_apart(recipe, phases, set(samples.names))
-        _lint("validation", samples, data_set, spec.frames)
+        report = _lint("validation", samples, data_set, spec.frames)
+        if find_task(recipe).things and not report.things:
+            raise InputError(
+                f"validation: none of the {report.frames} frames of data set {data_set.name!r} that are scored has a thing; of "
+                f"{len(samples)} score more (validation.frames), or name others (validation.include)"
+            )
     if phases and recipe.calibration is not None:
         open_calibration(recipe.calibration)
     return histograms
@@ -111,9 +117,9 @@ def _check_teachers(name: str, phase: Phase, names: list[str]) -> None:
             )
 
 
-def _lint(what: str, samples: Samples, data_set: DataSet, limit: int | None) -> list[int]:
+def _lint(what: str, samples: Samples, data_set: DataSet, limit: int | None) -> LabelReport:
     report = lint_labels(samples, data_set, limit)
     report.check()
     for line in report.warnings:
         logger.warning(f"{what}: {line}")
-    return [int(count) for count in report.pixels_256[: len(data_set.names)]]
+    return report

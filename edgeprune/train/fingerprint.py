@@ -17,6 +17,7 @@ import torch
 
 from edgeprune.base.errors import InputError
 from edgeprune.data import Samples, open_split
+from edgeprune.data.classes import thing_classes
 from edgeprune.data.datasets import DataSet, StreetSplit, load_data_set
 from edgeprune.data.folder import FolderSamples
 from edgeprune.data.selection import FrameSelection
@@ -29,6 +30,7 @@ from edgeprune.train.batches import open_part
 from edgeprune.train.checkpoint_file import names_file
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.recipe import QUANTIZED, SUFFIX, Recipe
+from edgeprune.train.tasks import reads_things
 
 CLASSES = "classes"
 NEWER = (
@@ -39,6 +41,7 @@ NEWER = (
 Contents = dict[str, str]  # what -> its digest; of `classes` their names as JSON, of BEGINS the keys of the recipe
 BEGINS, START = "begins", "start"
 CALIBRATED = "calibrated"  # by what INT8 ranges were measured, beside the frames
+THINGS = "things"  # which classes are learnt as things, as JSON
 
 
 def settings_digest(run: PhaseRun) -> str:
@@ -99,6 +102,8 @@ def contents_of(run: PhaseRun) -> Contents:
             data_set = load_data_set(mix.data)
             found[f"data {index}"] = _describe(mix, data_set, open_part(mix, data_set, recipe.held_out))
             found[CLASSES] = json.dumps(data_set.names)
+            if reads_things(recipe, phase):
+                found[THINGS] = json.dumps([data_set.names[index] for index in sorted(thing_classes(data_set))])
     if phase.kind in QUANTIZED and recipe.calibration is not None:
         with suppress(InputError):
             source = recipe.calibration
@@ -179,6 +184,9 @@ def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
         theirs, ours = value.split(" "), now.get(key, value).split(" ")
         if key == CLASSES and now.get(key, value) != value:
             return other_classes(json.loads(value), json.loads(now[key]))
+        if key == THINGS and now.get(key, value) != value:
+            were, are = (", ".join(json.loads(each)) for each in (value, now[key]))
+            return f"its things were {were}, and the data's are {are}"
         if theirs[0] == ours[0]:
             continue
         if key == BEGINS:

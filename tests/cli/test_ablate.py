@@ -1,9 +1,12 @@
 """`ablate`: what it measures on, when a drive alone is scored."""
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
@@ -81,6 +84,38 @@ def test_frames_that_are_all_calibrated_on_are_not_scored(edgeprune: Type, drive
     assert (
         said.code == 2 and "calibrates on the train split; to score frames of it, name them with --include" in said.err
     )
+
+
+@pytest.mark.parametrize("verb", ["selection", "int8"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda names: names[::-1],
+            "class 0 is .* in data set 'drives' but 'sky' in checkpoint .*svit.safetensors; put the",
+        ),
+        (
+            lambda names: names[:-1],
+            "data set 'drives' has 10 classes, checkpoint .*svit.safetensors 11; score it on data",
+        ),
+    ],
+)
+def test_data_of_other_classes_is_refused(
+    edgeprune: Type, drives: str, checkpoint: Path, verb: str, change: Callable[[list[str]], list[str]], words: str
+) -> None:
+    """A figure would come out all the same, of classes that are not those."""
+    content = yaml.safe_load(Path(drives).read_text())
+    del content["palette"]
+    Path(drives).write_text(yaml.safe_dump(content | {"names": change(content["names"])}))
+    said = edgeprune("ablate", verb, checkpoint, "--data", drives)
+    assert said.code == 2 and re.search(words, said.err) and len(said.err.splitlines()) == 1
+
+
+def test_a_label_of_no_class_is_told_before_anything_is_scored(edgeprune: Type, drives: str, checkpoint: Path) -> None:
+    path = Path(drives).parent / "val" / "labels" / "C_00.png"
+    Image.fromarray(np.full((models.HEIGHT, models.WIDTH), 77, np.uint8)).save(path)
+    said = edgeprune("ablate", "selection", checkpoint, "--data", drives)
+    assert said.code == 2 and "C_00.png has id 77" in said.err
 
 
 def test_detail_shows_boundaries_classes_and_what_returns(edgeprune: Type, drives: str, checkpoint: Path) -> None:

@@ -51,7 +51,7 @@ class Instance(Metric):
     things = True
 
     def __init__(self, bundle: Bundle, data_set: DataSet, frames: int):
-        check_classes(bundle, data_set)
+        check_classes(bundle.manifest.names, f"bundle {bundle.folder}", data_set)
         self._preprocess, self._data_set = Preprocess.of(bundle.manifest), data_set
         self._targets = Targets(self._preprocess, data_set, bundle.manifest.inside_hw)
 

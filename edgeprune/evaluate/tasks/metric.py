@@ -105,21 +105,24 @@ class Metric(ABC):
         """None yet, of a bundle's graphs on frames of a data set, whose classes may be others than the bundle's."""
 
 
-def check_classes(bundle: Bundle, data_set: DataSet) -> None:
+def check_classes(names: Sequence[str], whose: str, data_set: DataSet) -> None:
     """Refuses a data set whose classes aren't the model's.
+
+    Args:
+        names: the model's classes.
+        whose: what has them, such as `bundle out/bundle`.
 
     Raises:
         InputError: names the first difference.
     """
-    model, data = bundle.manifest.names, data_set.names
-    if len(model) != len(data):
+    if len(names) != len(data_set.names):
         raise InputError(
-            f"data set {data_set.name!r} has {len(data)} classes, bundle {bundle.folder} {len(model)}; "
+            f"data set {data_set.name!r} has {len(data_set.names)} classes, {whose} {len(names)}; "
             "score it on data with the classes that it was trained on"
         )
-    for index, (ours, theirs) in enumerate(zip(model, data, strict=True)):
+    for index, (ours, theirs) in enumerate(zip(names, data_set.names, strict=True)):
         if ours != theirs:
             raise InputError(
-                f"class {index} is {theirs!r} in data set {data_set.name!r} but {ours!r} in bundle {bundle.folder}; "
-                "put the names of the data-set YAML in the order of the bundle's"
+                f"class {index} is {theirs!r} in data set {data_set.name!r} but {ours!r} in {whose}; "
+                "put the names of the data-set YAML in the order of the model's"
             )

@@ -46,7 +46,7 @@ class Semantic(Metric):
     }
 
     def __init__(self, bundle: Bundle, data_set: DataSet, frames: int):
-        check_classes(bundle, data_set)
+        check_classes(bundle.manifest.names, f"bundle {bundle.folder}", data_set)
         self._preprocess, self._data_set = Preprocess.of(bundle.manifest), data_set
         self._inside_hw = bundle.manifest.inside_hw
         self._report = LabelReport(data_set, frames)

@@ -72,7 +72,7 @@ def read_data(name: str, bundle: Bundle, fit: Preprocess, frames: int) -> list[C
         InputError: there is no such data set, its classes are not the bundle's, or no clip is long enough.
     """
     data_set = load_data_set(name)
-    check_classes(bundle, data_set)
+    check_classes(bundle.manifest.names, f"bundle {bundle.folder}", data_set)
     samples = open_split(data_set, SPLIT)
     found, split = clips_of(samples.names), f"{data_set.name}, {SPLIT}"
     refuse_few(split if len(found) == 1 else f"the longest clip of {split},", max(found, key=len, default=[]))
