@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.export.int8 import TRANSLATIONS
+from edgeprune.export.residuals import fold_residuals
 from edgeprune.export.simplify import drop_idle
 from edgeprune.model.heads.head import Raw
 from edgeprune.model.network import Network
@@ -144,7 +145,7 @@ def export_graph(
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                graph.eval(),
+                fold_residuals(graph.eval()),
                 inputs,
                 dynamo=True,
                 opset_version=OPSET,

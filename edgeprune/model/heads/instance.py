@@ -126,7 +126,7 @@ class QueryHead(Pyramid):
         memory_BNC = self.reduce(x_BND.squeeze(0) if torch.compiler.is_exporting() else x_BND)
         x_BCHW = self.coarse(batched(memory_BNC).transpose(1, 2).unflatten(2, grid))
         fine_BFHW = self.deepen8(self._to_stride8(x_BCHW, grid, skips))
-        pixels_BEhw = self.embed(self.deepen4(self._to_stride4(fine_BFHW, grid, skips)))
+        pixels_BEhw = self.deepen4(self._to_stride4(fine_BFHW, grid, skips))
         counted_BGP = torch.cat((fine_BFHW, torch.ones_like(fine_BFHW[:, :1])), dim=1).flatten(2)
         coarse_BEHW = F.avg_pool2d(pixels_BEhw, 2, ceil_mode=True, count_include_pad=False)
         heatmap_BKHW = self.heatmap(fine_BFHW)
@@ -136,14 +136,14 @@ class QueryHead(Pyramid):
         answers = Answers([], [], [], heatmap_BKHW, place_BQ)
         for number in range(LAYERS + 1):
             x_BQC = self.norm(queries_BQC)
-            outline_BQE, boxes_BQ4 = batched(self.outline(x_BQC)), self._boxes(x_BQC, anchor_BQ4)
+            outline, boxes_BQ4 = self._outline(x_BQC), self._boxes(x_BQC, anchor_BQ4)
             # a graph has no use for what is learnt on the way, but for attention that is masked
             if self.training or number == LAYERS:
                 answers.logits.append(batched(self.classify(x_BQC)))
                 answers.boxes.append(boxes_BQ4)
-                answers.masks.append(masks_of(outline_BQE, boxes_BQ4, pixels_BEhw))
+                answers.masks.append(masks_of(*outline, boxes_BQ4, pixels_BEhw))
             if number < LAYERS:
-                inside_BQP = masks_of(outline_BQE, boxes_BQ4, coarse_BEHW).flatten(2)
+                inside_BQP = masks_of(*outline, boxes_BQ4, coarse_BEHW).flatten(2)
                 queries_BQC = self.inside[number](queries_BQC, inside_BQP, counted_BGP)
                 attended_BQN = self._attended(answers, grid)
                 queries_BQC = self.layers[number](queries_BQC, position_BQC, keys_BNC, memory_BNC, attended_BQN)
@@ -175,6 +175,13 @@ class QueryHead(Pyramid):
     def _extent(self, grid: tuple[int, int]) -> tuple[int, int]:
         """Height and width of a window, in pixels."""
         return grid[0] * self.patch, grid[1] * self.patch
+
+    def _outline(self, x_BQC: Tensor) -> tuple[Tensor, Tensor]:
+        """What a query's mask is the product of pixels with, (B, Q, E), and what is added to it, (B, Q): those of the pixel
+        embeddings, a linear of the pixels, brought to the side of the queries, of which there are fewer."""
+        outline_BQE = batched(self.outline(x_BQC))
+        assert self.embed.bias is not None
+        return outline_BQE @ self.embed.weight.flatten(1), outline_BQE @ self.embed.bias
 
     def _boxes(self, x_BQC: Tensor, anchor_BQ4: Tensor) -> Tensor:
         """In float: bfloat16 has two digits for a side."""
@@ -236,10 +243,11 @@ class QueryHead(Pyramid):
         return kept | {"masks": np.where(kept["masks"] < INSIDE, 0, 255).astype(np.uint8)}
 
 
-def masks_of(outline_BQE: Tensor, boxes_BQ4: Tensor, pixels_BEhw: Tensor) -> Tensor:
-    """Logits of each query's mask at each pixel of an embedding, (B, Q, h, w); less of them beyond its box."""
+def masks_of(outline_BQE: Tensor, added_BQ: Tensor, boxes_BQ4: Tensor, pixels_BEhw: Tensor) -> Tensor:
+    """Logits of each query's mask at each pixel, (B, Q, h, w); less of them beyond its box."""
     masks_BQP = outline_BQE @ pixels_BEhw.flatten(2)
     rows_BQh, columns_BQw = places.beyond(boxes_BQ4.detach(), *pixels_BEhw.shape[-2:])
+    rows_BQh = rows_BQh - added_BQ[..., None]
     return masks_BQP.unflatten(2, pixels_BEhw.shape[-2:]) - rows_BQh[..., None] - columns_BQw[:, :, None]
 
 
