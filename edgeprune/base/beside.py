@@ -64,6 +64,24 @@ def _beside(value: Any, key: str, folder: Path) -> Any:
     return str(path)
 
 
+def away(node: dict[Any, Any], key: str, folder: Path) -> None:
+    """The reverse of `beside`: where the value is a path relative to the working folder, or a list with some, makes it relative
+    to `folder`, in which the YAML file is written."""
+    value = node.get(key)
+    if isinstance(value, list):
+        node[key] = [_away(each, key, folder) for each in value]
+    elif key in node:
+        node[key] = _away(value, key, folder)
+
+
+def _away(value: Any, key: str, folder: Path) -> Any:
+    """The value, relative to `folder` where it is a relative path."""
+    if not isinstance(value, str) or value.startswith(PLACES) or Path(value).is_absolute():
+        return value
+    is_path = value.endswith(PATHS[key]) or isfile(value) or (key == "data" and _may_be_folder(value, folder))
+    return relpath(value, folder) if is_path else value
+
+
 def _may_be_folder(data: str, folder: Path) -> bool:
     """Whether a data set is a folder of images, and no name of one that ships."""
     ships = isfile(ROOT / "data" / "sets" / f"{Path(data).name}.yaml") and Path(data).name == data

@@ -1,9 +1,10 @@
 """Reads a recipe: by its name or from a file, with single keys set on the command line."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgeprune.base.beside import beside, each_mapping
+from edgeprune.base.beside import away, beside, each_mapping
 from edgeprune.base.errors import InputError
 from edgeprune.base.reading import EXTENDS, ROOT, find, parse, read_extended
 from edgeprune.base.strict_yaml import parse_yaml
@@ -16,7 +17,7 @@ def load_recipe(name: str | Path, overrides: list[str] | None = None) -> Recipe:
     path = find(name, folder, "recipe")
     content = read_extended(path, folder, "recipe", _merged)
     if path.parent != folder:  # a shipped one has names alone
-        _find_beside(content, path.parent)
+        _each_path(content, path.parent, beside)
     for override in overrides or []:
         keys, equals, value = override.partition("=")
         if not equals:
@@ -43,16 +44,23 @@ def _merged(base: dict[Any, Any], own: dict[Any, Any]) -> dict[Any, Any]:
     return base | own | nested
 
 
-def _find_beside(content: Any, folder: Path) -> None:
-    """Makes the paths of a recipe, which are relative to it, relative to the working folder. Other faults are left to
-    `parse`."""
+def written_to(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """The keys of a recipe as a file in `folder` has them: paths are relative to it."""
+    content = recipe.model_dump(mode="json")
+    _each_path(content, folder, away)
+    return content
+
+
+def _each_path(content: Any, folder: Path, put: Callable[[dict[Any, Any], str, Path], None]) -> None:
+    """`beside` makes the paths of a recipe, which are relative to it, relative to the working folder, `away` the reverse. Other
+    faults are left to `parse`."""
     for node in each_mapping(content, ()):
-        beside(node, "weights", folder)
-        beside(node, "head", folder)
+        put(node, "weights", folder)
+        put(node, "head", folder)
     for node in (*each_mapping(content, ("validation",)), *each_mapping(content, ("calibration",))):
-        beside(node, "data", folder)
+        put(node, "data", folder)
     for phase in each_mapping(content, ("phases", "*")):
-        beside(phase, "start", folder)
-        beside(phase, "teacher", folder)
+        put(phase, "start", folder)
+        put(phase, "teacher", folder)
         for mix in each_mapping(phase, ("data", "*")):
-            beside(mix, "data", folder)
+            put(mix, "data", folder)

@@ -24,6 +24,7 @@ from edgeprune.base.table import write_csv, write_json
 from edgeprune.evaluate.plot import new_figure, save, style
 from edgeprune.evaluate.tasks import METRICS as OF_TASKS
 from edgeprune.train.recipe import Recipe
+from edgeprune.train.recipe_file import written_to
 
 logger = logging.getLogger(__name__)
 
@@ -37,14 +38,15 @@ Rows = Sequence[Mapping[str, float]]
 
 
 def describe_run(recipe: Recipe, out: Path, device: str) -> None:
-    """Writes the recipe with every default, and where it runs. A resumed run writes both anew.
+    """Writes the recipe with every default, its paths relative to the folder, and where it runs. A resumed run writes both
+    anew.
 
     Args:
         device: as the backend names itself.
     """
     with write_atomic(out / RECIPE, "the recipe") as partial:
         head = f"# As it ran: every key, every default. What was typed is in {ENVIRONMENT}.\n"
-        partial.write_text(head + yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+        partial.write_text(head + yaml.safe_dump(written_to(recipe, out), sort_keys=False))
     about = {
         "command": sys.argv,
         "device": device,

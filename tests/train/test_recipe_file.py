@@ -1,6 +1,7 @@
 """The YAML of a recipe: what is wrong with it is said in one line, with the nearest right key; its paths, what it extends, and
 what is left out of it."""
 
+from os.path import normpath
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from edgeprune.train.leave_out import leave_out
 from edgeprune.train.named import check_named
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.recipe import Recipe
-from edgeprune.train.recipe_file import load_recipe
+from edgeprune.train.recipe_file import load_recipe, written_to
 
 RECIPE = "name: r\nphases: {dense: {kind: dense, data: [{data: street}], frames: 4}}\n"
 
@@ -279,6 +280,34 @@ def test_a_path_that_is_relative_to_the_working_folder_says_what_to_write(
     with pytest.raises(InputError, match=r"data: mine.yaml is not in recipes, but .* write \.\./mine.yaml") as found:
         load_recipe("recipes/r.yaml")
     assert "\n" not in str(found.value)
+
+
+def test_a_recipe_that_is_written_elsewhere_names_the_same_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ran with paths as they were typed lies in the run's folder, and paths in a recipe are relative to it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "frames").mkdir()
+    for name in ("mine.yaml", "vit.safetensors", "teacher.safetensors"):
+        (tmp_path / name).touch()
+    content = yaml.safe_load(RECIPE) | {"weights": "vit.safetensors", "calibration": {"data": "frames"}}
+    dense = content["phases"]["dense"] | {"data": [{"data": "mine.yaml"}, {"data": "street"}], "distill": 1}
+    content["phases"] = {"dense": dense | {"teacher": "teacher.safetensors"}}
+    content["phases"]["next"] = dense | {"start": "dense", "teacher": ["dense", str(tmp_path / "teacher.safetensors")]}
+    recipe = Recipe.model_validate(content)
+    written = written_to(recipe, Path("out/run"))
+    assert written["weights"] == "../../vit.safetensors" and written["calibration"]["data"] == "../../frames"
+    (tmp_path / "out" / "run").mkdir(parents=True)
+    (tmp_path / "out" / "run" / "recipe.yaml").write_text(yaml.safe_dump(written))
+    found = load_recipe("out/run/recipe.yaml")
+
+    def files(of: Recipe) -> list[str]:
+        teachers = [teacher for phase in of.phases.values() for teacher in phase.teachers]
+        named = [mix.data for phase in of.phases.values() for mix in phase.data]
+        assert of.weights is not None and of.calibration is not None
+        return [normpath(each) for each in (of.weights, of.calibration.data, *named, *teachers)]
+
+    assert files(found) == files(recipe) and found.start_of("next") == "dense"
 
 
 @pytest.mark.parametrize("name", ["street-short", "street-tiny", "street-tiny-brief", "compare-brief"])
