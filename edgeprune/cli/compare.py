@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import mean
 
@@ -17,7 +18,7 @@ from edgeprune.cli.show import show_json, show_wide_table
 from edgeprune.cli.verb import verb
 from edgeprune.data.datasets import load_data_set
 from edgeprune.evaluate.accuracy import open_scored
-from edgeprune.evaluate.plot import Point, plot_latency
+from edgeprune.evaluate.plot import Point, drawn, plot_latency
 from edgeprune.evaluate.tasks import Metric
 from edgeprune.lab.compare.comparison import MEASURES, Limits, Measure, read_comparison
 from edgeprune.lab.compare.spec import read_plan
@@ -132,8 +133,8 @@ def write_comparison(result: Comparison, folder: Path) -> list[Path]:
             point = Point(row.latency_ms.p50, 100 * mean(values), row.row, row.precision, mark)
             of_engine[measure].append(point)
     for engine, by_measure in panels.items():
-        paths.append(folder / f"compare-{engine}.png")
-        plot_latency({f"{MEASURES[name]} (%)": points for name, points in by_measure.items()}, paths[-1])
+        named = {f"{MEASURES[name]} (%)": points for name, points in by_measure.items()}
+        paths += drawn(partial(plot_latency, named), folder / f"compare-{engine}.png")
     return paths
 
 

@@ -140,8 +140,12 @@ def run_and_measure(bundle: Bundle, out: Path, as_json: bool) -> None:
         "",
         *(f"{line}." for line in (*about_bench(result), against)),
         "",
-        f"![{figure} against latency](bench.png)",
-        "",
+        *(
+            line
+            for path in paths
+            if path.suffix == ".png"
+            for line in (f"![{figure} against latency]({path.name})", "")
+        ),
         "The run: `run.json` (summary), `frames.csv` (a row per frame), `overlay.mp4`.",
         "",
     ]

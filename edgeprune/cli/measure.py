@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from edgeprune.evaluate.accuracy import AccuracyRow, evaluate, metric_of, open_s
 from edgeprune.evaluate.bench import BenchResult, with_accuracy
 from edgeprune.evaluate.bench import bench as run_bench
 from edgeprune.evaluate.graphs import AUTO, GraphSelection
-from edgeprune.evaluate.plot import Point, plot_latency
+from edgeprune.evaluate.plot import Point, drawn, plot_latency
 from edgeprune.evaluate.tasks import METRICS
 from edgeprune.runtime.compiling import single_graphs
 from edgeprune.runtime.preparing import open_sensor, prepare_run, refuse_threads, require_engine
@@ -256,6 +257,6 @@ def write_bench(result: BenchResult, folder: Path) -> list[Path]:
             point = Point(row.latency_ms.p50, 100 * accuracy, row.bucket, row.precision, mark)
             points.setdefault(row.engine, []).append(point)
     for engine, of_engine in points.items():
-        paths.append(folder / (f"bench-{engine}.png" if len(paths) > 2 else "bench.png"))
-        plot_latency({f"{metric.columns[metric.figure][0]} (%)": of_engine}, paths[-1])
+        path = folder / (f"bench-{engine}.png" if len(paths) > 2 else "bench.png")
+        paths += drawn(partial(plot_latency, {f"{metric.columns[metric.figure][0]} (%)": of_engine}), path)
     return paths

@@ -1,6 +1,7 @@
 """`scaling`: what a larger input costs."""
 
 from dataclasses import MISSING, dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from edgeprune.cli.options import json_option, option, threads_option
 from edgeprune.cli.ranges import FRAMES, ROUNDS
 from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb
+from edgeprune.evaluate.plot import drawn
 from edgeprune.lab.scaling import measure_scaling, refuse_one_size
 from edgeprune.lab.scaling_plot import plot_scaling
 from edgeprune.runtime.compiling import single_graphs
@@ -82,10 +84,11 @@ def scaling(options: ScalingOptions) -> None:
         threads=options.threads,
         frames=options.frames,
     )
+    pictures: list[Path] = []
     if options.out:
         write_csv(options.out / "scaling.csv", result.rows)
         write_json(options.out / "scaling.json", result)
-        plot_scaling(result.rows, options.out / "scaling.png")
+        pictures = drawn(partial(plot_scaling, result.rows), options.out / "scaling.png")
     if options.json:
         show_json(result)
         return
@@ -93,4 +96,5 @@ def scaling(options: ScalingOptions) -> None:
     if result.exponents:
         show_table(result.exponents, EXPONENT_COLUMNS)
     if options.out:
-        click.echo(f"wrote {options.out / 'scaling.csv'}, scaling.json, scaling.png")
+        names = ["scaling.json", *(path.name for path in pictures)]
+        click.echo(f"wrote {options.out / 'scaling.csv'}, {', '.join(names)}")

@@ -1,6 +1,7 @@
 """Plots of measurements and of training, as PNG, SVG or PDF by the path's extension. Needs matplotlib, an extra."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.transforms import Bbox
+
+logger = logging.getLogger(__name__)
 
 # told apart by colour-blind readers too
 COLOURS = {"fp32": "#3b6fb6", "int8": "#d1602b", "fp16": "#2a9d8f", "int8-mlp": "#a05195"}
@@ -161,12 +164,31 @@ def _explain(axes: "Axes", points: Sequence[Point], below: bool) -> None:
     axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=8)
 
 
+class NoMatplotlib(InputError):
+    """It is an extra, which a device does without."""
+
+
+def drawn(plot: Callable[[Path], None], path: Path) -> list[Path]:
+    """Where the plot is; nowhere without matplotlib, and that is said: what was measured for minutes is not kept back for want
+    of its picture.
+
+    Raises:
+        InputError: what else `plot` raises.
+    """
+    try:
+        plot(path)
+    except NoMatplotlib as error:
+        logger.warning(f"no {path.name}: {error}")
+        return []
+    return [path]
+
+
 def new_figure(width_in: float, height_in: float) -> "Figure":
-    """An empty figure. Raises InputError where matplotlib is missing."""
+    """An empty figure. Raises NoMatplotlib."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
-        raise InputError("plots need matplotlib; install it with: pip install matplotlib") from None
+        raise NoMatplotlib("plots need matplotlib; install it with: pip install matplotlib") from None
     return Figure(figsize=(width_in, height_in), layout="constrained")
 
 

@@ -3,7 +3,9 @@
 import csv
 import json
 import re
+import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from edgeprune.base.errors import InputError
 from edgeprune.cli.measure import show_scores, write_bench
 from edgeprune.cli.show import WIDTH
+from edgeprune.evaluate.plot import drawn
+from edgeprune.lab.scaling_plot import plot_scaling
 from tests import bundles
 from tests.cli.conftest import Type
 from tests.results import bench_result, bench_row
@@ -283,6 +288,20 @@ def test_a_plot_for_each_engine(tmp_path: Path) -> None:
         "peak_mb,miou,boundary_f,small_things_miou,speedup_min,speedup_max"
     )
     assert first == 'single,full,fp32,onnxruntime,9.0,9.0,1.0,"[1.0, 1.0]",,100,0.5,,,1.0,1.0'
+
+
+def test_a_device_without_matplotlib_gets_its_figures_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They were measured for minutes; the picture is the least of them."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    unknown = bench_row("single", "full", "fp32", 9.0)
+    paths = write_bench(bench_result([replace(unknown, figures={**unknown.figures, "miou": 0.5})]), tmp_path)
+    assert [path.name for path in paths] == ["bench.csv", "bench.json"]
+    assert "no bench.png: plots need matplotlib" in caplog.text
+    with pytest.raises(InputError, match="no size was measured"):
+        drawn(partial(plot_scaling, []), tmp_path / "scaling.png")
 
 
 # ------------------------------------------------------------------------------------------------ lint of a graph
