@@ -14,6 +14,9 @@ Where no gradients are recorded (validation and calibration, which the main proc
 Shapes: B images of this process.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -47,6 +50,36 @@ def own_place() -> int:
     return dist.get_rank() if processes() > 1 else 0
 
 
+@dataclass
+class _Part:
+    index: int = 0
+    parts: int = 1
+
+
+_part = _Part()
+
+
+@contextmanager
+def part_of_step(index: int, parts: int) -> Iterator[None]:
+    """Says which of the parts of a step is computed, where a batch is taken in several (`accumulate`)."""
+    before = _part.index, _part.parts
+    _part.index, _part.parts = index, parts
+    try:
+        yield
+    finally:
+        _part.index, _part.parts = before
+
+
+def place_in_step(images: int) -> tuple[int, int]:
+    """Where the images that are computed lie among those of the whole step, of all its parts and processes: the number of the
+    first, and how many there are. The order is that of `train.batches.OwnParts`.
+
+    Args:
+        images: that this process computes now; all parts of all processes have as many.
+    """
+    return (_part.index * processes() + own_place()) * images, _part.parts * processes() * images
+
+
 def batch_sum(x: Tensor) -> Tensor:
     """The elementwise sum over the processes of an `x` that each of them has; `x` itself where there is one."""
     total: Tensor = _Sum.apply(x) if processes() > 1 else x
@@ -54,8 +87,17 @@ def batch_sum(x: Tensor) -> Tensor:
 
 
 def batch_mean(x_B: Tensor) -> Tensor:
-    """The mean of all values (B, ...) over the batch of all processes, of which some may hold none."""
-    if processes() == 1:
-        return x_B.mean()
+    """The mean of all values (B, ...) over the batch of all processes, of which some may hold none; 0 where none does."""
+    total, count = _total(x_B)
+    return total / count.clamp_min(1)
+
+
+def squared_gap(x_B: Tensor, target: float) -> Tensor:
+    """How far that mean is from a target, squared; 0 where no process holds any value."""
+    total, count = _total(x_B)
+    return (total / count.clamp_min(1) - target).square() * (count > 0)
+
+
+def _total(x_B: Tensor) -> tuple[Tensor, Tensor]:
     total, count = batch_sum(torch.stack((x_B.sum(), x_B.new_full((), x_B.numel())))).unbind()
-    return total / count
+    return total, count

@@ -10,7 +10,7 @@ own tokens, so that a block mends what those before it lost.
 Shapes: F frames, N tokens, M = F N rows, D width of the wider network, E of the narrower, H heads, U hidden units.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +23,13 @@ RIDGE = 1e-3  # of the mean square of what is fitted on
 PART = 4  # frames that pass a block at once
 
 
-def narrow(wide: Segmenter, model: Segmenter, images_F3HW: Tensor) -> float:
+def narrow(wide: Segmenter, model: Segmenter, images_F3HW: Tensor, anew: Sequence[str] = ()) -> float:
     """Gives `model` the weights that come nearest to those of `wide`; its policy's parts keep their own start.
 
     Args:
-        wide: at the input's size, with the classes of `model` or others, of which the last layer begins anew.
+        wide: at the input's size, with as many classes as `model`, or others: then the last layer begins anew.
         images_F3HW: levels 0-255 of training frames, 30 or more.
+        anew: parts of names of the head's tensors that keep their own start, whatever their shapes.
 
     Returns:
         how much of what the head reads the narrower network gives: 1 - its squared error over the variance (R^2).
@@ -46,7 +47,7 @@ def narrow(wide: Segmenter, model: Segmenter, images_F3HW: Tensor) -> float:
         for old, new in zip(wide.blocks, model.blocks, strict=True):
             assert isinstance(old, Block) and isinstance(new, Block)
             wide_FND, x_FNE = _narrow_block(old, new, wide_FND, x_FNE, turn_ED)
-        return _fit_head(wide, model, wide_FND, x_FNE)
+        return _fit_head(wide, model, wide_FND, x_FNE, anew)
 
 
 def check_narrower(wide: Segmenter, model: Segmenter) -> None:
@@ -63,6 +64,10 @@ def check_narrower(wide: Segmenter, model: Segmenter) -> None:
             )
     if wide.spec.extra_tokens or model.spec.extra_tokens:
         raise InputError("a model with extra tokens can't be narrowed; train one with model.extra_tokens: 0")
+    if model.spec.layer_scale is not None:
+        raise InputError(
+            "a model is narrowed to one without a layer scale, for its branches are fitted; take model.layer_scale out"
+        )
 
 
 def principal_turn(wide: Segmenter, images_F3HW: Tensor, width: int) -> Tensor:
@@ -208,13 +213,18 @@ def least_squares(linear: nn.Linear, pairs: Iterator[tuple[Tensor, Tensor]]) -> 
 # ------------------------------------------------------------------------------------------------ head
 
 
-def _fit_head(wide: Segmenter, model: Segmenter, wide_FND: Tensor, x_FNE: Tensor) -> float:
-    """The linear that reads the tokens is fitted, all else of the head is as wide as it was. Returns R^2 of what it gives."""
+def _fit_head(wide: Segmenter, model: Segmenter, wide_FND: Tensor, x_FNE: Tensor, anew: Sequence[str]) -> float:
+    """The linear that reads the tokens is fitted, all else of the head is as wide as it was, but for what begins anew. Returns
+    R^2 of what the linear gives."""
     model.norm.weight.fill_(1.0)
     model.norm.bias.zero_()
     old, new = wide.head.reduce, model.head.reduce
     own = model.head.state_dict()
-    same = {key: value for key, value in wide.head.state_dict().items() if value.shape == own[key].shape}
+    same = {
+        key: value
+        for key, value in wide.head.state_dict().items()
+        if value.shape == own[key].shape and not any(part in f"head.{key}" for part in anew)
+    }
     model.head.load_state_dict(same, strict=False)
     wanted_FNC = _in_parts(lambda x_BND: old(wide.norm(x_BND)), wide_FND)
     parts = zip(x_FNE.split(PART), wanted_FNC.split(PART), strict=True)

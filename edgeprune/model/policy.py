@@ -136,6 +136,8 @@ class TokenPolicy(nn.Module):
     keeps_grid = True
     # whether it scores tokens by the magnitudes of a block's values, which have to stay as they are
     reads_values = False
+    # whether its own choice is the method when it is evaluated too, and the best tokens of a count would be another one
+    chooses_alone = False
     # why it has no form that looks at a region of the frame alone; None: it has
     not_in_region: str | None = None
 

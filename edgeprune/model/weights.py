@@ -56,7 +56,7 @@ def load_timm(model: Segmenter, tensors: dict[str, Tensor], about: dict[str, Any
     patches = isinstance(model.stem, PatchStem)
     if patches:
         adapted["patch_embed.proj.weight"] = resize_patches(patches_of(adapted), model.spec.patch)
-    folded = _fold_layer_scale(adapted) if model.spec.layer_scale is None else []
+    folded = fold_layer_scale(adapted) if model.spec.layer_scale is None else []
     _check_blocks(model, adapted)
     own = dict(model.named_parameters())
     renamed = {"patch_embed.proj.weight": "stem.proj.weight", "patch_embed.proj.bias": "stem.proj.bias"}
@@ -121,7 +121,7 @@ def _check_kind(model: Segmenter, tensors: dict[str, Tensor], about: dict[str, A
         raise InputError(f"the weights have {activation} (config.json beside them), blocks here GELU; {PLAIN}")
 
 
-def _fold_layer_scale(tensors: dict[str, Tensor]) -> list[str]:
+def fold_layer_scale(tensors: dict[str, Tensor]) -> list[str]:
     """gamma * (W x + b) = (gamma W) x + gamma b: DINOv2's layer scale, for a model without; returns the keys folded."""
     folded = []
     for branch, linear in (("ls1", "attn.proj"), ("ls2", "mlp.fc2")):

@@ -3,12 +3,14 @@
 Shapes: B batch, N tokens.
 """
 
+from dataclasses import dataclass
+
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from edgeprune.base.reading import Strict
-from edgeprune.model.global_batch import own_place, processes
+from edgeprune.model.global_batch import place_in_step
 
 
 class SampledOptions(Strict):
@@ -44,6 +46,19 @@ class SampledOptions(Strict):
 FEW = 0.25  # of each training batch, where `least` is given
 
 
+@dataclass(frozen=True)
+class Shares:
+    """Of the images of a training batch that are computed now: the first `whole` keep every token, the last `few` fewer than
+    the target, and the others are sampled."""
+
+    whole: int
+    few: int
+
+    def sampled(self, images: int) -> slice:
+        """Those between."""
+        return slice(self.whole, images - self.few)
+
+
 class WholeImagesOptions(SampledOptions):
     """Settings of policies that may leave images of a training batch whole."""
 
@@ -54,9 +69,14 @@ class WholeImagesOptions(SampledOptions):
         description="share of each training batch that keeps every token, so that larger buckets come closer to dense",
     )
 
-    def whole_images(self, batch: int) -> int:
-        """How many of the `batch` images that this process has keep every token: the first of the batch of all processes,
-        never all of them."""
-        everywhere = batch * processes()
+    def shares(self, images: int, few: float = 0.0) -> Shares:
+        """Which of `images` of a step, of all its parts and processes, are computed here and now: of the whole step the first
+        keep every token, the last have few, and at least one is sampled.
+
+        Args:
+            few: the share of the step that has few tokens.
+        """
+        begin, everywhere = place_in_step(images)
         whole = min(round(self.full * everywhere), everywhere - 1)
-        return min(max(whole - own_place() * batch, 0), batch)
+        from_few = everywhere - min(round(few * everywhere), everywhere - whole - 1)
+        return Shares(min(max(whole - begin, 0), images), min(max(begin + images - from_few, 0), images))

@@ -12,7 +12,7 @@ from edgeprune.model.segmenter import Segmenter, resize_positions
 from edgeprune.model.spec import ModelSpec
 from edgeprune.model.stem import Stem
 from edgeprune.model.weight_files import read_safetensors
-from edgeprune.model.weights import is_finite
+from edgeprune.model.weights import fold_layer_scale, is_finite
 from edgeprune.pruning.methods import as_trained, make_policy
 from edgeprune.quantize.linear import quantize_linears
 
@@ -105,7 +105,8 @@ def load_network(path: Path) -> tuple[Network, Card]:
 
 def load_start(model: Segmenter, path: Path, names: list[str]) -> list[str]:
     """Copies a checkpoint's weights into a model that is trained on from there: one of other gates, fewer blocks, other
-    classes, another task, another number of convolution channels or another input size, to which positions are resized.
+    classes, another task, another number of convolution channels, without the layer scale, which is folded, or of another input
+    size, to which positions are resized.
 
     Args:
         names: of the model's classes. Where the checkpoint's are others, as many or not, last layers begin anew: its third
@@ -123,6 +124,11 @@ def load_start(model: Segmenter, path: Path, names: list[str]) -> list[str]:
         raise InputError(
             f"checkpoint {path} has {card.model.extra_tokens} extra tokens, the model {model.spec.extra_tokens}: choose "
             f"model.extra_tokens: {card.model.extra_tokens}"
+        )
+    if model.spec.layer_scale is None and fold_layer_scale(tensors) and card.quantized:
+        raise InputError(
+            f"checkpoint {path} has a layer scale and ranges of INT8 beside it, the model has none; choose model.layer_scale: "
+            f"{card.model.layer_scale}, or begin with the phase before it"
         )
     anew: dict[str, list[str]] = {}
     if card.names != names:

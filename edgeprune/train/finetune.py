@@ -96,8 +96,8 @@ def _of_weights(weights: str) -> dict[str, Any]:
     path = find_weights(weights)
     if is_checkpoint(path):
         spec = read_card(path).model
-        keys = ("size", "depth", "stem", "patch", "extra_tokens")
-        return {f"model.{key}": getattr(spec, key) for key in keys}
+        keys = ("size", "depth", "stem", "patch", "extra_tokens", "convolutions", "layer_scale")
+        return {f"model.{key}": value for key in keys if (value := getattr(spec, key)) is not None}
     tensors, _ = unwrap(in_timms_names(read_safetensors(path)))
     depth = len({key.split(".")[1] for key in tensors if key.startswith("blocks.")})
     width = len(tensors[FIRST])

@@ -29,11 +29,27 @@ def cross_entropy(
 ) -> Tensor:
     """Mean cross-entropy at the logits' resolution; 0 where all is ignored."""
     labels_BHW = labels_at(labels_BHW, logits_BKHW)
-    loss = F.cross_entropy(
-        logits_BKHW.float(), labels_BHW, weight=weights_K, ignore_index=ignore_index, label_smoothing=smoothing
-    )
+    if smoothing and weights_K is not None:
+        each_BHW = _cross_entropies(logits_BKHW, labels_BHW, ignore_index, weights_K, smoothing)
+        loss = each_BHW.sum() / _pixel_weights(labels_BHW, ignore_index, weights_K).sum().clamp_min(1e-6)
+    else:
+        loss = F.cross_entropy(
+            logits_BKHW.float(), labels_BHW, weight=weights_K, ignore_index=ignore_index, label_smoothing=smoothing
+        )
     # a mean over nothing would be NaN, and every weight with it
     return torch.where((labels_BHW != ignore_index).any(), loss, 0.0)
+
+
+def _cross_entropies(
+    logits_BKHW: Tensor, labels_BHW: Tensor, ignore_index: int, weights_K: Tensor | None, smoothing: float
+) -> Tensor:
+    """Of each pixel (B, H, W), by the weight of its class; 0 where it is ignored. What smoothing takes from the pixel's class
+    is spread evenly: torch would spread it by the weights, most of it to a class that no pixel has."""
+    sharp_BHW = F.cross_entropy(logits_BKHW.float(), labels_BHW, weights_K, ignore_index=ignore_index, reduction="none")
+    if not smoothing:
+        return sharp_BHW
+    even_BHW = -logits_BKHW.float().log_softmax(1).mean(1) * _pixel_weights(labels_BHW, ignore_index, weights_K)
+    return (1 - smoothing) * sharp_BHW + smoothing * even_BHW
 
 
 def counted_pixels(labels_BHW: Tensor, stride: int, ignore_index: int, weights_K: Tensor | None) -> Tensor:
@@ -65,14 +81,7 @@ def hard_cross_entropy(
     """Mean cross-entropy over the hard pixels of the batch of all processes, by their classes' weights; 0 where all is
     ignored. See `hard_pixels`."""
     labels_BHW = labels_at(labels_BHW, logits_BKHW)
-    each_BHW = F.cross_entropy(
-        logits_BKHW.float(),
-        labels_BHW,
-        weights_K,
-        ignore_index=ignore_index,
-        reduction="none",
-        label_smoothing=smoothing,
-    )
+    each_BHW = _cross_entropies(logits_BKHW, labels_BHW, ignore_index, weights_K, smoothing)
     hard_BHW = hard_pixels(logits_BKHW.detach(), labels_BHW, ignore_index, threshold, least)
     weight_BHW = _pixel_weights(labels_BHW, ignore_index, weights_K) * hard_BHW
     total, count = batch_sum(torch.stack(((each_BHW * hard_BHW).sum(), weight_BHW.sum()))).unbind()

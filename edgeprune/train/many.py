@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 
 import torch
 import torch.distributed as dist
-from accelerate import Accelerator, DistributedType, InitProcessGroupKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
@@ -41,7 +41,11 @@ class ManyProcesses:
         self._accelerator = Accelerator(
             cpu=device == "cpu" or not torch.cuda.is_available(),
             mixed_precision="no",  # `autocast` sees to it
-            kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+            # buffers are equal everywhere by themselves; what the main process alone lays out to validate is not broadcast
+            kwargs_handlers=[
+                InitProcessGroupKwargs(timeout=PATIENCE),
+                DistributedDataParallelKwargs(broadcast_buffers=False),
+            ],
         )
         if (found := self._accelerator.distributed_type) not in TYPES:
             raise InputError(

@@ -20,7 +20,7 @@ from edgeprune.model.weights import load_timm
 from edgeprune.pruning.methods import chosen_options, settle
 from edgeprune.quantize.calibrate import calibration_frames, ptq_ranges
 from edgeprune.quantize.linear import load_quantizers, set_quantized
-from edgeprune.quantize.loading import load, load_head, load_start, make_model, read_card
+from edgeprune.quantize.loading import OF_CLASSES, load, load_head, load_start, make_model, read_card
 from edgeprune.quantize.ranges import apply_ranges
 from edgeprune.train.checkpoint_file import names_file
 from edgeprune.train.frozen import freeze
@@ -134,7 +134,7 @@ def _load_weights(run: PhaseRun, model: Segmenter, names: list[str], replaced: b
             f"phase {run.name} starts from {before}, whose checkpoint {path} is not there; run that phase first"
         )
     if (wide := find_wider(run, path, model)) is not None:
-        note = None if replaced else narrow_from(run, wide, model, path)
+        note = None if replaced else narrow_from(run, wide, model, path, names)
     elif before is not None or is_checkpoint(path):
         anew = load_start(model, path, names)
         note = f"{path} {', and '.join(anew)}" if anew else None
@@ -162,20 +162,21 @@ def find_wider(run: PhaseRun, path: Path, model: Segmenter) -> Segmenter | None:
     return wide
 
 
-def narrow_from(run: PhaseRun, wide: Segmenter, model: Segmenter, path: Path) -> str:
-    """Narrows a model on the recipe's calibration frames; returns a line that says how well it went."""
+def narrow_from(run: PhaseRun, wide: Segmenter, model: Segmenter, path: Path, names: list[str]) -> str:
+    """Narrows a model on the recipe's calibration frames; returns a line that says how well it went. Of other classes than
+    `names` the last layer begins anew."""
     assert run.recipe.calibration is not None
-    calibration = run.recipe.calibration
+    calibration, of_others = run.recipe.calibration, read_card(path).names != names
     enough = max(LEAST_FRAMES, ENOUGH_TOKENS // (model.grid[0] * model.grid[1]))
     few = calibration.model_copy(update={"frames": min(calibration.frames, enough)})
-    names, images_F3HW = calibration_frames(few, Preprocess.of(model.spec))
+    frames, images_F3HW = calibration_frames(few, Preprocess.of(model.spec))
     for each in (wide, model):  # in float: no range of the narrower one is known yet
         set_quantized(each, ())
-    kept = narrow(wide, model, images_F3HW)
+    kept = narrow(wide, model, images_F3HW, OF_CLASSES if of_others else ())
     set_quantized(model, PRECISIONS["int8"].quantized)
     return (
-        f"{path} is a {wide.spec.size} model, narrowed to {model.spec.size} on {len(names)} frames: {kept:.0%} of what its "
-        "head read there is left"
+        f"{path} is a {wide.spec.size} model, narrowed to {model.spec.size} on {len(frames)} frames: {kept:.0%} of what its "
+        "head read there is left" + ("; it has other classes, so its last layer begins anew" if of_others else "")
     )
 
 

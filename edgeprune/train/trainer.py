@@ -18,6 +18,7 @@ from torch import Tensor
 
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.data.preprocess import Preprocess
+from edgeprune.model.global_batch import part_of_step
 from edgeprune.model.network import Network
 from edgeprune.train.average import WeightAverage
 from edgeprune.train.backend import Backend
@@ -70,8 +71,7 @@ class Trainer:
         self.run, self.recipe, self.phase, self.steps = run, run.recipe, run.phase, run.phase.steps
         self.backend = backend
         self.state, saved = self._find_state()
-        things = reads_things(self.recipe, self.phase)
-        sets, self.splits = open_mix(self.phase.data, cache, self.recipe.held_out, things)
+        sets, self.splits = open_mix(self.phase.data, cache, self.recipe.held_out, reads_things(run.recipe, run.phase))
         self.card = card_of(run, sets[0])
         self.model, self.started_from = self._start(resumes=saved is not None)
         net = learner(self.model, self.phase)
@@ -117,7 +117,7 @@ class Trainer:
         losses: list[Tensor] = []
         keeps: list[Tensor] = []
         for part, (each, share) in enumerate(zip(seen, self._shares(seen), strict=True), start=1):
-            with self.backend.accumulating(self.net, last=part == len(seen)):
+            with self.backend.accumulating(self.net, last=part == len(seen)), part_of_step(part - 1, len(seen)):
                 with self.backend.autocast():
                     prediction = self.net(
                         each.images_B3HW,

@@ -145,8 +145,10 @@ def evaluating(model: Network) -> Iterator[None]:
 
 
 def best_tokens(model: Network) -> Select | None:
-    """Gates keep the best tokens at the target ratios; None where there are none."""
-    return select_top(model.policy.schedule.target_candidates) if model.policy.gated else None
+    """Gates keep the best tokens at the target ratios; None where there are none, or where the policy's own choice is what is
+    to be scored."""
+    policy = model.policy
+    return select_top(policy.schedule.target_candidates) if policy.gated and not policy.chooses_alone else None
 
 
 def _jaccard(data_set: DataSet) -> "MulticlassJaccardIndex":

@@ -246,6 +246,26 @@ def test_a_start_of_another_shape_is_refused() -> None:
         load_tensors(model, tensors, "there", partial=True)
 
 
+def test_a_layer_scale_is_folded_where_the_model_has_none(tmp_path: Path) -> None:
+    """Its factors found no place once, and every branch was as many times too large."""
+    card = models.card("dense", depth=2)
+    scaled_card = card.model_copy(update={"model": card.model.model_copy(update={"layer_scale": 1e-5})})
+    scaled = models.model(scaled_card)
+    with torch.no_grad():
+        for block in scaled.blocks:
+            for scale in (block.ls1, block.ls2):
+                scale.gamma.uniform_(0.1, 2.0)
+    save(tmp_path / "scaled.safetensors", scaled_card, scaled.state_dict())
+    plain = models.model(card, seed=3)
+    assert load_start(plain, tmp_path / "scaled.safetensors", card.names) == []
+    with torch.no_grad():
+        torch.testing.assert_close(plain(models.images(2)).raw, scaled(models.images(2)).raw, rtol=1e-4, atol=1e-4)
+    quantized = scaled_card.model_copy(update={"quantized": True})
+    save(tmp_path / "int8.safetensors", quantized, scaled.state_dict())
+    with pytest.raises(InputError, match="has a layer scale and ranges of INT8 beside it.*model.layer_scale: 1e-05"):
+        load_start(plain, tmp_path / "int8.safetensors", card.names)
+
+
 def test_with_other_convolutions_the_finer_parts_begin_anew(saved: Path) -> None:
     own, card = load(saved)
     card.model = card.model.model_copy(update={"convolutions": "half"})

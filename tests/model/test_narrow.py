@@ -126,6 +126,28 @@ def test_what_can_not_be_narrowed_is_refused(changes: dict[str, Any], said: str)
     assert str(caught.value) == said
 
 
+def test_a_narrower_model_has_no_layer_scale() -> None:
+    card = models.card("dense", depth=2)
+    scaled = card.model_copy(update={"model": card.model.model_copy(update={"layer_scale": 1e-5})})
+    with pytest.raises(InputError, match="narrowed to one without a layer scale.*take model.layer_scale out"):
+        narrow(make_model(wide_card()), make_model(scaled), models.images(1))
+
+
+@pytest.mark.parametrize("named", ["same", "others"])
+def test_the_last_layer_of_other_classes_begins_anew(tmp_path: Path, named: str) -> None:
+    """As many of them or not: its third class is not ours."""
+    torch.manual_seed(0)
+    card = wide_card(depth=3)
+    wide = models.model(card)
+    names = models.STREET.names if named == "same" else [f"other {index}" for index in range(len(models.STREET.names))]
+    path = tmp_path / "small.safetensors"
+    save(path, card.model_copy(update={"names": names}), wide.state_dict())
+    recipe = models.recipe(tmp_path, weights=str(path), model={"depth": 3, "stem": "patch", "height": 64, "width": 96})
+    run = PhaseRun(recipe, "dense", tmp_path)
+    model, _ = start_model(run, card_of(run, models.STREET), torch.device("cpu"), resumes=False)
+    assert torch.equal(model.head.classify.weight, wide.head.classify.weight) == (named == "same")
+
+
 def test_a_phase_begins_with_a_wider_checkpoint(tmp_path: Path) -> None:
     torch.manual_seed(0)
     wide = wide_card(stem="conv", depth=3)

@@ -14,6 +14,7 @@ from edgeprune.model.spec import PolicySpec
 from edgeprune.pruning.methods import make_policy
 from edgeprune.pruning.methods.ats import ATS, sample, significance
 from edgeprune.pruning.selection import select_none
+from edgeprune.train.validation import best_tokens
 from tests import models
 
 
@@ -112,6 +113,17 @@ def test_its_count_follows_the_frame() -> None:
     with torch.no_grad():
         counts_B = model(models.images(8)).masked.keep_GBN[0].sum(-1)
     assert len(set(counts_B.tolist())) > 1
+
+
+def test_what_is_scored_is_what_it_samples_and_not_as_many_of_the_best() -> None:
+    """Validation, `ablate` and `compare` would score another method otherwise: exactly K tokens of each image."""
+    model, policy = ats()
+    assert best_tokens(model) is None and policy.gated
+    with torch.no_grad():
+        scored = model(models.images(8), best_tokens(model)).masked.keep_GBN
+        own = model(models.images(8)).masked.keep_GBN
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(scored, own, strict=True))
+    assert best_tokens(models.model(models.card("svit"))) is not None
 
 
 def test_an_image_of_which_nothing_is_kept_passes_unchanged() -> None:

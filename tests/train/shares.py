@@ -45,6 +45,7 @@ PHASES: dict[str, dict[str, Any]] = {
     # the hardest half of each image, of whose last pixels it matters little which is the last
     "sparse": {"kind": "sparse", "options": {"full": 0.25}, "ohem": {"threshold": 0.01, "least": 0.5}},
     "cts": {"kind": "sparse", "policy": {"name": "cts-svit", "options": {"first": 2}}, "accumulate": 2},
+    "dynaprune": {"kind": "sparse", "policy": {"name": "dynaprune", "options": {"first": 1, "keep": [0.7]}}},
     "qat": {"kind": "qat", "lr": 5e-5, "freeze": 1, "auxiliary": {"blocks": [2]}},
     "rounded": {"kind": "qat", "lr": 5e-5},
     "in-parts": {"kind": "qat", "lr": 5e-5},

@@ -15,6 +15,7 @@ import edgeprune
 from edgeprune.base.errors import InputError
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set
+from edgeprune.model.checkpoint import save
 from edgeprune.train.finetune import chosen_recipe, input_size, recipe_for
 from edgeprune.train.phases import train
 from edgeprune.train.recipe_file import load_recipe
@@ -82,6 +83,21 @@ def test_data_and_weights_say_what_the_recipe_leaves_open(tmp_path: Path) -> Non
     assert (spec.height, spec.width) == (128, 160) and recipe.phases["crops"].crop == (96, 128)
     readers = [mix for phase in recipe.phases.values() for mix in phase.data]
     assert {each.data for each in (*readers, recipe.validation, recipe.calibration) if each} == {data}
+
+
+def test_a_checkpoint_says_which_convolutions_and_layer_scale_it_has(tmp_path: Path) -> None:
+    """Of others the head and the finer parts of the stem would begin anew, though nobody asked for that."""
+    data = write_set(tmp_path, 120, 160)
+    spec = recipe_for(data, "zoo:street-tiny-standing/qat").model
+    assert (spec.stem, spec.convolutions, spec.layer_scale) == ("patch-conv", "half", None)
+    card = models.card("dense", depth=2)
+    scaled = card.model_copy(update={"model": card.model.model_copy(update={"layer_scale": 1e-5})})
+    save(tmp_path / "scaled.safetensors", scaled, models.model(scaled).state_dict())
+    assert recipe_for(data, str(tmp_path / "scaled.safetensors")).model.layer_scale == 1e-5
+    assert (
+        recipe_for(data, str(tmp_path / "scaled.safetensors"), overrides=["model.layer_scale=null"]).model.layer_scale
+        is None
+    )
 
 
 def test_a_vit_says_its_size_by_its_tensors(tmp_path: Path) -> None:

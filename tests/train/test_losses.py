@@ -52,6 +52,29 @@ def test_cross_entropy_takes_the_labels_at_the_logits_pixels_and_leaves_out_igno
     assert cross_entropy(logits_BKHW, labels_BHW, 255, None, 0.1) != got
 
 
+def test_what_smoothing_takes_from_a_class_is_spread_evenly_whatever_the_weights() -> None:
+    """torch spreads it by the weights: then a class that no pixel has, whose weight is the largest, would win everywhere."""
+    torch.manual_seed(0)
+    weights_K = class_weights([100, 25, 0], 0.5)
+    assert weights_K is not None and weights_K[2] > 100 * weights_K[0]
+    logits_K = torch.zeros(3, requires_grad=True)
+    labels_BHW = torch.zeros(1, 2, 2, dtype=torch.int64)
+    for _ in range(300):
+        loss = cross_entropy(logits_K[None, :, None, None].expand(1, 3, 2, 2), labels_BHW, 255, weights_K, 0.1)
+        (gradient_K,) = torch.autograd.grad(loss, logits_K)
+        logits_K = (logits_K - gradient_K).detach().requires_grad_()
+    torch.testing.assert_close(logits_K.softmax(0), torch.tensor([1 - 0.2 / 3, 0.1 / 3, 0.1 / 3]), atol=2e-3, rtol=0)
+    logits_BKHW, labels_BHW = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 4, 4))
+    torch.testing.assert_close(
+        cross_entropy(logits_BKHW, labels_BHW, 255, torch.ones(3), 0.1),
+        cross_entropy(logits_BKHW, labels_BHW, 255, None, 0.1),
+    )
+    torch.testing.assert_close(
+        hard_cross_entropy(logits_BKHW, labels_BHW, 255, weights_K, 0.1, 1.0, 1.0),
+        cross_entropy(logits_BKHW, labels_BHW, 255, weights_K, 0.1),
+    )
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("weights_K", [None, torch.tensor([0.5, 1.0, 1.5])])
 def test_a_batch_of_ignored_pixels_teaches_nothing_and_breaks_nothing(

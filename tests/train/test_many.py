@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from edgeprune.base.reading import ROOT
 from edgeprune.train.batch_norm import GlobalBatchNorm2d, norm_over_processes
+from edgeprune.train.recipe import Validation
 from edgeprune.train.resume import NAME
 from tests import models
 from tests.train import shares
@@ -22,13 +23,17 @@ Losses = dict[str, list[float]]
 PHASES = ["dense", "sparse", "qat"]
 
 
-def by_one_and_by_two(folder: Path, names: list[str], parts: int = 1) -> tuple[Losses, Losses]:
+def by_one_and_by_two(folder: Path, names: list[str], parts: int = 1, validated: bool = False) -> tuple[Losses, Losses]:
     """Losses of every step of phases.
 
     Args:
         parts: in which one process takes a batch for each of two processes' parts.
+        validated: whether the main process validates on the way.
     """
     recipe = shares.recipe(folder)
+    if validated:
+        data = recipe.phases[names[0]].data[0].data
+        recipe.validation = Validation(data=data, split="val", frames=2, times=4)
     for name in ("one", "two"):
         (folder / name).mkdir()
     with shares.launched(2, shares.write_losses, recipe, folder / "two", names):
@@ -60,6 +65,12 @@ def test_two_processes_take_the_steps_of_one(both: tuple[Losses, Losses], phase:
 @pytest.mark.slow
 def test_two_processes_take_the_steps_of_one_with_superpatches(tmp_path: Path) -> None:
     assert worst_of(by_one_and_by_two(tmp_path, ["cts"]), "cts") < 1e-5
+
+
+@pytest.mark.slow
+def test_what_the_main_process_lays_out_to_validate_is_not_broadcast(tmp_path: Path) -> None:
+    """DynaPrune's table of the grid is made on the way into evaluation mode, which the others don't go."""
+    assert worst_of(by_one_and_by_two(tmp_path, ["dynaprune"], validated=True), "dynaprune") < 1e-4
 
 
 @pytest.mark.slow

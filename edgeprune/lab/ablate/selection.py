@@ -29,12 +29,12 @@ from edgeprune.pruning.selection import (
     select_over,
     select_random,
     select_staggered,
-    select_top,
     select_uniform,
 )
 from edgeprune.quantize.calib import Calib
 from edgeprune.quantize.calibrate import model_thresholds
 from edgeprune.train.tasks import TASKS
+from edgeprune.train.validation import best_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def ablate_selection(scoring: Scoring, calib: Calib | None, seeds: int) -> Selec
     """
     model, row, figure = scoring.model, scoring.row, scoring.metric.figure
     schedule = model.policy.schedule
-    rows = [row("all", select_all), row("learned", select_top(schedule.target_candidates))]
+    rows = [row("all", select_all), row("learned", best_tokens(model))]
     if calib is not None:
         rows.append(row("threshold", select_over(model_thresholds(model, calib))))
     for seed in range(seeds):

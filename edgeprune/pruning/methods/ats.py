@@ -40,6 +40,7 @@ class ATS(TokenPolicy):
     features they had: the paper classifies, a head for dense output needs something in every cell."""
 
     reads_values = True
+    chooses_alone = True
     not_exportable = "ATS drops what it samples twice, so the count of tokens depends on the frame"
 
     def __init__(self, shape: Shape, options: ATSOptions):

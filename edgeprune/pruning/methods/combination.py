@@ -25,6 +25,7 @@ from edgeprune.pruning.exits import Canvas, EarlyExitState, ExitHead, exit_loss,
 from edgeprune.pruning.masking import offered, with_few_tokens, with_whole_images
 from edgeprune.pruning.methods.decisions import CombinedSchedule, Decision, ExitOptions, Kind, Parts, schedule_parts
 from edgeprune.pruning.methods.svit import Gates, SViTOptions
+from edgeprune.pruning.sampling import Shares
 from edgeprune.pruning.schedules import spread
 from edgeprune.pruning.selection import select_top
 from edgeprune.pruning.superpatches import (
@@ -169,12 +170,12 @@ class Combination(TokenPolicy):
         Of a training batch the first `full` images keep everything, with `least` the last ones fewer than the target.
         """
         sampled = select is None and self.training
-        whole = self.gate_options.whole_images(x_BND.shape[0]) if sampled else 0
-        few = self.gate_options.few_images(x_BND.shape[0]) if sampled else 0
+        shares = self.gate_options.shares(x_BND.shape[0]) if sampled else Shares(0, 0)
         select = select or self._own_select(view)
-        if few:
-            select = with_few_tokens(select, few, self.gate_options.select_few(self.schedule.on(view.grid)))
-        walk = self._merge(x_BND, view, with_whole_images(select, whole), slice(whole, x_BND.shape[0] - few))
+        if shares.few:
+            select = with_few_tokens(select, shares.few, self.gate_options.select_few(self.schedule.on(view.grid)))
+        select = with_whole_images(select, shares.whole)
+        walk = self._merge(x_BND, view, select, shares.sampled(x_BND.shape[0]))
         x_BND = walk.sharing.x_BND
         for index, block in enumerate(blocks):
             kept_BN: Tensor | None = None

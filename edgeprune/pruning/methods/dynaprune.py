@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from edgeprune.base.errors import InputError
 from edgeprune.model.blocks import Layer
-from edgeprune.model.global_batch import batch_mean
+from edgeprune.model.global_batch import squared_gap
 from edgeprune.model.policy import Gathered, Masked, Select, Shape, TokenPolicy, View
 from edgeprune.pruning.masking import attended, mix, offered, with_whole_images
 from edgeprune.pruning.reconstruct import Learned, Nearest, Reconstruction
@@ -146,7 +146,7 @@ class DynaPrune(TokenPolicy):
         In training decisions are sampled: two-class Gumbel on [log s, log(1 - s)], straight through.
         """
         sampled = select is None and self.training
-        whole = self.options.whole_images(x_BND.shape[0]) if sampled else 0
+        whole = self.options.shares(x_BND.shape[0]).whole if sampled else 0
         if sampled:
             select = with_whole_images(lambda _, scores_BN: self.options.sample(scores_BN, view.progress), whole)
         select = select or select_top(self.schedule.on(view.grid).target_candidates)
@@ -206,9 +206,9 @@ class DynaPrune(TokenPolicy):
         """
         total = importances[0].new_zeros(())
         for s_BN, mask_BN, target in zip(importances, chosen, self.schedule.target_shares, strict=True):
-            total = total + (batch_mean(s_BN) - target).square()
+            total = total + squared_gap(s_BN, target)
             if self.options.regulariser == "repaired":
-                total = total + (batch_mean(mask_BN) - target).square()
+                total = total + squared_gap(mask_BN, target)
         return self.options.weight * total
 
     def gathered(self, blocks: Sequence[nn.Module], x_ND: Tensor, counts: Sequence[int], scores_S: Tensor) -> Gathered:

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from edgeprune.base.errors import InputError
 from edgeprune.model.blocks import gelu
-from edgeprune.model.global_batch import batch_mean
+from edgeprune.model.global_batch import batch_mean, squared_gap
 from edgeprune.model.inside import Inside
 from edgeprune.model.policy import Gathered, Masked, Select, Shape, TokenPolicy, View
 from edgeprune.model.schedule import Schedule
 from edgeprune.pruning.masking import attended, mix, offered, with_few_tokens, with_whole_images
 from edgeprune.pruning.methods import dynamicvit
-from edgeprune.pruning.sampling import FEW, WholeImagesOptions
+from edgeprune.pruning.sampling import FEW, Shares, WholeImagesOptions
 from edgeprune.pruning.schedules import FallingSchedule, blocks_from, spread
 from edgeprune.pruning.selection import select_top
 from edgeprune.pruning.stages import gather_stages
@@ -68,9 +68,9 @@ class SViTOptions(WholeImagesOptions):
         "a build adds buckets that a budget may need, below those that frames ask for; null: none",
     )
 
-    def few_images(self, batch: int) -> int:
-        """How many of the `batch` images that this process has get fewer tokens than the target: the last ones."""
-        return round(FEW * batch) if self.least and batch > 1 else 0
+    def shares(self, images: int, few: float | None = None) -> Shares:
+        """A quarter of a step has few tokens where `least` says how few."""
+        return super().shares(images, (FEW if self.least else 0.0) if few is None else few)
 
     def select_few(self, schedule: Schedule) -> Select:
         """The best tokens at counts between `least` and the target, drawn anew, evenly by their logarithm."""
@@ -165,7 +165,7 @@ class Gates(nn.ModuleList):
         for keep_BN, target in zip(keeps, self.ratios, strict=True):
             keep_BN = keep_BN.float()  # bf16 tells apart 256 ratios below one
             if self.options.dynamic_rate:
-                gaps.append((batch_mean(keep_BN) - target).square())
+                gaps.append(squared_gap(keep_BN, target))
             else:
                 gaps.append(batch_mean((keep_BN.mean(dim=-1) - target).square()))
         return self.options.weight * torch.stack(gaps).mean()
@@ -223,12 +223,11 @@ class SViT(TokenPolicy):
         Without reactivation masks multiply, and what a selection chooses of are the tokens that are still there.
         """
         sampled = select is None and self.training
-        whole = self.options.whole_images(x_BND.shape[0]) if sampled else 0
-        few = self.options.few_images(x_BND.shape[0]) if sampled else 0
+        shares = self.options.shares(x_BND.shape[0]) if sampled else Shares(0, 0)
         schedule = self.schedule.on(view.grid)
         if sampled:
-            select = with_few_tokens(self.select_sampled(view), few, self.options.select_few(schedule))
-            select = with_whole_images(select, whole)
+            select = with_few_tokens(self.select_sampled(view), shares.few, self.options.select_few(schedule))
+            select = with_whole_images(select, shares.whole)
         select = select or select_top(schedule.target_candidates)
         keeps: list[Tensor] = []
         for index, block in enumerate(blocks):
@@ -247,7 +246,7 @@ class SViT(TokenPolicy):
             x_BND = mix(keep_BN, block(x_BND, attended(keep_BN.detach() > 0.5)), x_BND)
         if self.empty_1D is not None:
             x_BND = mix(keeps[-1], x_BND, self.empty_1D)
-        sampled_ones = slice(whole, x_BND.shape[0] - few)
+        sampled_ones = shares.sampled(x_BND.shape[0])
         return Masked(x_BND, keeps, self.loss([keep_BN[sampled_ones] for keep_BN in keeps]))
 
     def loss(self, keeps: Sequence[Tensor]) -> Tensor:
