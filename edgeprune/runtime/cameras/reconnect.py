@@ -58,7 +58,7 @@ class Reconnecting(Capture):
         source: the first connection.
         opener: opens another; its InputError and RunError are failures that may pass.
         give_up_s: from a failure on, so long without a frame; then `CameraGivenUp`.
-        alive: told at each attempt that somebody is at work.
+        alive: told at each attempt, and where a frame is waited for, that somebody is at work.
         name: among several, which go on without it; their addresses may look alike once passwords are hidden.
         from_start: whether it is opened anew also where its first frame never came.
     """
@@ -76,7 +76,7 @@ class Reconnecting(Capture):
         self._from_start = from_start or bool(name)
         self._opener, self._give_up_s, self._alive, self._name = opener, give_up_s, alive, name
         self._closed = False
-        self._reading: NewestFrame | None = NewestFrame(source)  # of this connection
+        self._reading: NewestFrame | None = NewestFrame(source, alive=alive)  # of this connection
         self._hanging: list[NewestFrame] = []  # what is left of those before
         self._given_up: CameraGivenUp | None = None
         self._damaged_before = self._dropped_before = 0
@@ -184,7 +184,7 @@ class Reconnecting(Capture):
         self._leave()
         if len(self._hanging) >= MOST_HANGING:
             raise CameraStalled(f"{len(self._hanging)} connections to {self.source.uri} hang")
-        self._reading = NewestFrame(self.source, self._opener)
+        self._reading = NewestFrame(self.source, self._opener, self._alive)
         wait_s = max(0.0, end_s - time.monotonic())
         return self._frame_of(self._reading, min(wait_s, OPENING_S + (timeout_s or wait_s)), until_ns)
 
@@ -234,7 +234,7 @@ def open_lasting(
     `Reconnecting`."""
     if is_camera(source) and give_up_s:
         return Reconnecting(source, opener, give_up_s, alive, name, from_start)
-    return open_capture(source)
+    return open_capture(source, alive)
 
 
 def _what(error: Exception) -> str:
