@@ -60,6 +60,7 @@ class Row:
         live: whether the source is: one that is not is read ahead, and its frames have no age. None where nobody said so.
         computed, carried, refreshed: where the frames before are remembered, the tokens of the grid that were computed, those
             that were not, and of the first those whose turn it was; None of a frame by itself.
+        cameras: how many the run has, where they are several: `watts` are of the machine, which computes the frames of all.
     """
 
     index: int
@@ -89,6 +90,7 @@ class Row:
     computed: int | None = None
     carried: int | None = None
     refreshed: int | None = None
+    cameras: int | None = None
 
     @property
     def remembered(self) -> RememberedTokens | None:
