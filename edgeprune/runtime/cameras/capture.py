@@ -88,10 +88,15 @@ class Reading(Capture):
         source: what is read.
         opener: opens it anew, in the thread, for that may take long; `source` then says what it was.
         alive: told, where a frame is waited for, that somebody is at work.
+        later: whether it begins when its first frame is asked for, whatever it is.
     """
 
     def __init__(
-        self, source: FrameSource, opener: Opener | None = None, alive: Callable[[], None] = SERVICE_MANAGER.is_alive
+        self,
+        source: FrameSource,
+        opener: Opener | None = None,
+        alive: Callable[[], None] = SERVICE_MANAGER.is_alive,
+        later: bool = False,
     ):
         super().__init__(source)
         self._alive = alive
@@ -105,7 +110,7 @@ class Reading(Capture):
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._read, name=f"capture {source.uri}", daemon=True)
         self._begun = False
-        if not source.played:
+        if not (source.played or later):
             self._begin()
 
     def _begin(self) -> None:
@@ -219,6 +224,11 @@ class EveryFrame(Reading):
         self._pending.append(frame)
 
 
-def open_capture(source: FrameSource, alive: Callable[[], None] = SERVICE_MANAGER.is_alive) -> Reading:
-    """NewestFrame for a live source, EveryFrame for a file. `alive`: see `Reading`."""
-    return (NewestFrame if source.live else EveryFrame)(source, alive=alive)
+def open_capture(
+    source: FrameSource,
+    opener: Opener | None = None,
+    alive: Callable[[], None] = SERVICE_MANAGER.is_alive,
+    later: bool = False,
+) -> Reading:
+    """NewestFrame for a live source, EveryFrame for a file. Arguments as of `Reading`."""
+    return (NewestFrame if source.live else EveryFrame)(source, opener, alive, later)
