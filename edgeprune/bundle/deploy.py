@@ -33,6 +33,16 @@ VENV = "venv"  # beside the bundles, in the folder
 STAGING = ".edgeprune-XXXXXX"  # in the home, for `mktemp`
 NOT_ONE = "no bundle"
 LOOK = f'[ ! -e "$1" ] || [ -f "$1/{MANIFEST}" ] || echo {NOT_ONE}'
+# PLACE name folder copy: a copy, which may lie on another disk, in its place; until it is, the older one is, whatever fails
+PLACE = """set -e
+place="$2/$1" new="$2/.edgeprune-$1.new" old="$2/.edgeprune-$1.old"
+trap 'rm -rf "$new"' EXIT
+rm -rf "$new"
+mv "$3" "$new"
+if [ -e "$place" ] || [ -L "$place" ]; then rm -rf "$old"; mv "$place" "$old"; fi
+mv "$new" "$place" || { [ ! -e "$old" ] || mv "$old" "$place"; exit 1; }
+rm -rf "$old"
+"""
 
 
 class Remote:
@@ -225,9 +235,7 @@ def deploy(host: str, bundle: Bundle, wheel: Path | None, folder: str, compile_:
             "installs", f"{program}/python", "-m", "pip", "install", "--quiet", "--upgrade", f"{there}/{wheel.name}"
         )
         remote.run("verifies the bundle", f"{program}/edgeprune", "inspect", f"{there}/{name}")
-        # an older copy goes only when the new one is whole
-        remote.run("takes an older copy away", "rm", "-rf", placed)
-        remote.run("puts the bundle in its place", "mv", f"{there}/{name}", placed)
+        remote.run("puts the bundle in its place", "sh", "-c", PLACE, "sh", name, folder, f"{there}/{name}")
     if compile_:
         remote.run("compiles, which takes minutes", f"{program}/edgeprune", "compile", placed, live=True)
     command = shlex.join((f"{program}/edgeprune", "run", "--bundle", placed, "--camera", "0"))

@@ -150,7 +150,8 @@ def run_camera(
     that is endless."""
     sensor = _open_sensor(bundle, options)
     # a file is how a service is started, whose bundle may be replaced while it runs
-    stream = open_stream(bundle, options.camera, options.of_stream(), sensor, renewed=options.config is not None)
+    renewed, later = options.config is not None, options.idle_seconds > 0
+    stream = open_stream(bundle, options.camera, options.of_stream(), sensor, renewed=renewed, later=later)
     try:
         idle_w = _idle_w(stream, sensor, options.idle_seconds)
         limits = Limits(options.frames, options.seconds)
@@ -168,7 +169,8 @@ def run_cameras(
 ) -> SeveralOutcome:
     """The same with several cameras. `outputs`: of each camera by its name."""
     sensor = _open_sensor(bundle, options)
-    opened = open_several(bundle, cameras, options.of_stream(), sensor, renewed=options.config is not None)
+    renewed, later = options.config is not None, options.idle_seconds > 0
+    opened = open_several(bundle, cameras, options.of_stream(), sensor, renewed=renewed, later=later)
     try:
         idle_w = _idle_w(opened.stream, sensor, options.idle_seconds)
         return run_several(opened, sensor, Limits(options.frames, options.seconds), outputs, idle_w, keep_bytes)
@@ -186,7 +188,8 @@ def _open_sensor(bundle: Bundle, options: RunOptions) -> Meter:
 
 
 def _idle_w(stream: Stream, sensor: Meter, seconds: float) -> dict[str, float] | None:
-    """What the machine takes when idle, by rail, where it is to be measured; a budget hears of it."""
+    """What the machine takes when idle, graphs open and cameras not, by rail, where that is to be measured; a budget hears of
+    it."""
     idle = measure_idle(sensor, seconds) if seconds else None
     stream.know_idle(idle.total_w if idle else None)
     return idle.rails_w if idle else None

@@ -95,7 +95,7 @@ def make_service(config: Path, given: Mapping[str, Any], user: str | None) -> Se
             logger.info(f"this machine has no group {name}; the user needs the right to open the camera otherwise")
     python = Path(os.path.abspath(sys.executable))
     named = list(cameras.values()) if cameras else [values.camera]
-    return Service(config, python, values.bundle, named, writes, user, groups, endless)
+    return Service(config, python, values.bundle, named, writes, user, groups, endless, values.meter)
 
 
 def _place(output: Output) -> Path:

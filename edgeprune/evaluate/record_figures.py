@@ -49,13 +49,14 @@ class RecordFigures:
         longest_gap_s: the longest time without labels, within a run: from one frame's labels to those of the next, whether the
             frame was waited for or the loop hung in it. A run's first counts from its start.
         watts: the mean over time, where rows have it.
-        mj_per_frame: those times the time from a frame's start to that of the next; the last of a run to its end.
+        mj_per_frame: those times the time from a frame's start to that of the next; the last of a run to its end. Without the
+            rows of a run of several cameras: the machine's energy is of the frames of all.
         hottest_c: the highest temperature of the machine in any row.
         silences: how many gaps are longer than SILENT_S, and than SILENT_FRAMES frames of the median latency: a camera that
             stalled or was lost, or a loop that hung; as the live page counts them.
         capped: share of frames that got another bucket than they asked for.
         buckets: of each.
-        notes: what was left out of the record.
+        notes: what was left out of the record, or of these figures.
         things: of each class, by its name; None where no row counts any.
         memory: of the frames that remembered those before; None where none did.
     """
@@ -89,7 +90,14 @@ def figures_of(record: RunRecord) -> RecordFigures:
     gap_s = gaps_s(record)
     silent_s = max(SILENT_S, SILENT_FRAMES * float(np.median(record.real["latency_ms"])) / 1e3)
     known, celsius = ~np.isnan(watts), record.real["celsius"]
-    joules, known_s = float((watts * interval_s)[known].sum()), float(interval_s[known].sum())
+    alone = known & ~record.shared
+    notes = [*record.notes]
+    if (known & record.shared).any():
+        notes.append(
+            f"{record.path}: no mJ a frame of a run of several cameras, for watts are of the machine; `run --json` has that "
+            "of all"
+        )
+    joules, known_s = watts * interval_s, float(interval_s[known].sum())
     return RecordFigures(
         record=str(record.path),
         began=record.began,
@@ -101,13 +109,13 @@ def figures_of(record: RunRecord) -> RecordFigures:
         latency_ms=percentiles(record.real["latency_ms"]),
         age_ms=percentiles((end_ns - record.whole["capture_ns"])[record.live] / 1e6),
         longest_gap_s=float(gap_s.max()),
-        watts=joules / known_s if known_s else None,
-        mj_per_frame=1000 * joules / int(known.sum()) if known.any() else None,
+        watts=float(joules[known].sum()) / known_s if known_s else None,
+        mj_per_frame=1000 * float(joules[alone].sum()) / int(alone.sum()) if alone.any() else None,
         hottest_c=float(np.nanmax(celsius)) if not np.isnan(celsius).all() else None,
         silences=int((gap_s > silent_s).sum()),
         capped=float((record.asked != record.bucket).mean()),
         buckets=tuple(_bucket(record, place) for place in by_tokens(record)),
-        notes=tuple(record.notes),
+        notes=tuple(notes),
         things=record.things,
         memory=record.memory,
     )

@@ -53,6 +53,7 @@ class RunRecord:
         began: when the first file of a folder was begun, as `2026-01-31 23:59:59 UTC`; None of a single file.
         notes: what was left out, a line each.
         live: whether each row's source was, which has an age; true of rows that do not say so.
+        shared: whether each row's watts are of a machine that computed the frames of other cameras, too.
         things: of each class, as the summary of a run has them; None where no row counts any.
         memory: of the rows whose frame remembered those before; None where there is none.
     """
@@ -67,6 +68,7 @@ class RunRecord:
     began: str | None
     notes: Sequence[str]
     live: npt.NDArray[np.bool_]
+    shared: npt.NDArray[np.bool_]
     things: Mapping[str, ThingFigures] | None = None
     memory: MemoryFigures | None = None
 
@@ -121,6 +123,7 @@ def read_record(path: Path) -> RunRecord:
         _began(files[0]) if path.is_dir() else None,
         columns.notes,
         np.array(columns.live, np.bool_),
+        np.array(columns.shared, np.bool_),
         columns.things.figures(),
         columns.memory.figures(),
     )
@@ -138,7 +141,7 @@ class _Columns:
         self.whole = {name: array("q") for name in WHOLE}
         self.real = {name: array("d") for name in REAL}
         self.asked, self.bucket = array("l"), array("l")
-        self.live = array("b")
+        self.live, self.shared = array("b"), array("b")
         self.names: dict[str, int] = {}
         self.begins: list[int] = []
         self.notes: list[str] = []
@@ -182,6 +185,7 @@ class _Columns:
         self.asked.append(self.names.setdefault(row["asked"], len(self.names)))
         self.bucket.append(self.names.setdefault(row["bucket"], len(self.names)))
         self.live.append(row["live"])
+        self.shared.append(row["shared"])
         self.things.add(row["things"])
         if row["remembered"] is not None:
             self.memory.add(row["remembered"])
@@ -247,6 +251,7 @@ def _values(cells: Mapping[str, Any]) -> dict[str, Any] | None:
         for name in WORDS:
             row[name] = str(cells[name])
         row["live"] = LIVE[str(cells.get("live"))]
+        row["shared"] = int(cells.get("cameras") or 1) > 1
         row["things"] = _things(cells.get("things"))
         row["remembered"] = _remembered(cells)
     except (KeyError, ValueError, TypeError, OverflowError, RecursionError):

@@ -148,13 +148,19 @@ def open(bundle: Path | str, camera: Path | str | int | None = None, **options: 
 
 
 def open_stream(
-    bundle: Bundle, camera: str | None, options: StreamOptions, meter: Meter | None = None, renewed: bool = False
+    bundle: Bundle,
+    camera: str | None,
+    options: StreamOptions,
+    meter: Meter | None = None,
+    renewed: bool = False,
+    later: bool = False,
 ) -> Stream:
     """Opens the camera first, then what takes longer; raises as `open`, and leaves nothing open.
 
     Args:
         meter: that a budget of power or energy is held by; who gives it starts and stops it.
         renewed: whether a new bundle in the folder is taken while frames go on (`renewal.py`).
+        later: whether the camera rests until its first frame is asked for (`open_lasting`).
     """
     manifest, budget = bundle.manifest, options.parse_budget()
     _refuse_unfit(bundle, options)
@@ -188,7 +194,7 @@ def open_stream(
         if source:
             give_up_s = GIVE_UP_S if options.give_up is None else options.give_up
             # it closes the source
-            capture = open_lasting(source, opener, give_up_s, from_start=options.give_up is not None)
+            capture = open_lasting(source, opener, give_up_s, from_start=options.give_up is not None, later=later)
         if capture:
             opened.callback(capture.close)
         running = _begin(prepared, options, meter)

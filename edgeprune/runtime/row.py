@@ -18,12 +18,11 @@ DIGITS = 4  # of a millisecond
 LEDGER_ROWS = 50_000  # that are held in memory: an hour of 15 frames a second
 MS_COLUMNS = ("wait_ms", *(f"{stage}_ms" for stage in STAGES), "latency_ms", "loop_ms")
 NS_COLUMNS = ("capture_ns", "start_ns", "end_ns")
-# what a ledger holds of a row. Milliseconds in units of the last digit, -1: None; a frame of a time-lapse is waited for longer
-# than 32 bits hold. Watts: NaN for None. Buckets by their numbers.
+# what a ledger holds of a row. Milliseconds in units of the last digit, -1: None; a disk that hangs, and the next frame of a
+# time-lapse, take longer than 32 bits hold. Watts: NaN for None. Buckets by their numbers.
 HELD = np.dtype(
     [
-        *((column, np.int64 if column == "wait_ms" else np.int32) for column in MS_COLUMNS),
-        *((column, np.int64) for column in NS_COLUMNS),
+        *((column, np.int64) for column in (*MS_COLUMNS, *NS_COLUMNS)),
         ("watts", np.float32),
         ("asked", np.uint16),
         ("bucket", np.uint16),
@@ -60,6 +59,7 @@ class Row:
         live: whether the source is: one that is not is read ahead, and its frames have no age. None where nobody said so.
         computed, carried, refreshed: where the frames before are remembered, the tokens of the grid that were computed, those
             that were not, and of the first those whose turn it was; None of a frame by itself.
+        cameras: how many the run has, where they are several: `watts` are of the machine, which computes the frames of all.
     """
 
     index: int
@@ -89,6 +89,7 @@ class Row:
     computed: int | None = None
     carried: int | None = None
     refreshed: int | None = None
+    cameras: int | None = None
 
     @property
     def remembered(self) -> RememberedTokens | None:
@@ -108,10 +109,10 @@ def milliseconds(start_ns: int, end_ns: int) -> float:
 
 
 class Ledger:
-    """What a summary needs of the rows of a run: sums over all, and the newest of them column by column, 72 bytes a row.
+    """What a summary needs of the rows of a run: sums over all, and the newest of them column by column, 104 bytes a row.
 
     A run may last for months, and what it holds in memory should not grow meanwhile: room for `most_rows` is taken at the start
-    (4 MB), and a row more takes the place of the oldest.
+    (5 MB), and a row more takes the place of the oldest.
 
     Attributes:
         frames, dropped, tokens: of all rows: how many there are, and the sums of two columns.

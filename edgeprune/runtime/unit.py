@@ -11,6 +11,7 @@ from edgeprune.base.access import Somebody
 from edgeprune.base.device import CACHE_VARIABLE
 from edgeprune.base.errors import InputError
 from edgeprune.base.paths import real_path
+from edgeprune.runtime.cameras.v4l2 import is_device
 
 STATE, CACHES = Path("/var/lib"), Path("/var/cache")  # StateDirectory= and CacheDirectory= of a system's services
 TMP = ("/tmp", "/var/tmp")  # PrivateTmp= puts empty ones in their place
@@ -63,6 +64,7 @@ class Service:
         cameras: as the file names them, without the names of several.
         writes: the outputs, each with its key in the file. A run makes files in the folder around each: its lock, at least.
         endless: those of them that are folders to which all is written, the lock too.
+        meter: as the file names it; None: it names none.
         user: who runs it; None: a user that systemd makes up.
         groups: that the machine has, of devices.
     """
@@ -75,6 +77,7 @@ class Service:
     user: str | None = None
     groups: Sequence[str] = ()
     endless: Set[Path] = frozenset()
+    meter: str | None = None
 
     @property
     def name(self) -> str:
@@ -117,7 +120,7 @@ class Service:
         return UNIT.format(
             mark=self.mark,
             config=_specifiers(str(self.config)),
-            command=" ".join(map(_word, [str(self.python), "-m", "edgeprune", "run", "--config", str(self.config)])),
+            command=f"{_word(str(self.python))} -m edgeprune run --config {_argument(str(self.config))}",
             folder=_specifiers(str(self.config.parent)),
             cache_variable=CACHE_VARIABLE,
             cache=CACHES / self.name,
@@ -135,7 +138,9 @@ class Service:
         """What of it lies in the machine's own /tmp: NVIDIA's camera daemon is reached by /tmp/argus_socket."""
         if csi := next((camera for camera in self.cameras if camera.startswith("csi:")), None):
             return f"{csi} is reached by /tmp/argus_socket, which"
+        of_meter = (self.meter or "").partition(":")[2].split()  # of `command:`: a program, and what it is told to read
         used = [*self._reads(), *((f"{key}:", path) for path, key in self.writes.items())]
+        used += [("meter:", Path(word)) for word in of_meter]
         return next((f"{what} {path}" for what, path in used if any(Path(tmp) in path.parents for tmp in TMP)), None)
 
     def _written(self, output: Path) -> Path:
@@ -201,8 +206,11 @@ class Service:
         for path in sorted(self.bundle.rglob("*")):
             yield "bundle:", path
         for camera in self.cameras:
-            if os.path.isfile(camera) or os.path.isdir(camera):
+            if os.path.isabs(camera) and not is_device(camera):  # a file, a folder, a pipe that may be made later
                 yield "camera:", Path(camera)
+        kind, _, given = (self.meter or "").partition(":")
+        if kind == "file":
+            yield "meter:", Path(given)
 
 
 def _specifiers(text: str) -> str:
@@ -210,10 +218,15 @@ def _specifiers(text: str) -> str:
     return text.replace("%", "%%")
 
 
+def _argument(text: str) -> str:
+    """Of a program: a word in which a `$` would begin a variable (systemd.service(5), "Command lines")."""
+    return _word(text.replace("$", "$$"))
+
+
 def _word(text: str) -> str:
-    """A word of a command line or a list: quoted where it has to be, without specifiers and variables (systemd.service(5),
-    "Command lines"; systemd.syntax(7), "Quoting")."""
-    text = _specifiers(text).replace("$", "$$")
+    """A word of a list, or the program of a command line: quoted where it has to be, without specifiers (systemd.syntax(7),
+    "Quoting")."""
+    text = _specifiers(text)
     if re.fullmatch(r"[\w/.,:@%$+=-]+", text, re.ASCII):
         return text
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -204,6 +205,30 @@ def test_a_second_time_the_bundle_is_replaced(device: Path, bundle: Bundle, whee
     deploy("me@orin", bundle, wheel, "edge", False)
     (device / "edge/my bundle/old").touch()
     deploy("me@orin", bundle, wheel, "edge", False)
+    assert not (device / "edge/my bundle/old").exists()
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_the_older_copy_stays_in_its_place_where_the_new_one_can_not_be_put_there(
+    device: Path, bundle: Bundle, wheel: Path, tmp_path: Path, failing: int
+) -> None:
+    """The staging folder lies in the home, which may be another disk: moving is copying, and a disk may be full."""
+    deploy("me@orin", bundle, wheel, "edge", False)
+    (device / "edge/my bundle/old").touch()
+    move = tmp_path / "there/mv"
+    copy = 'mkdir "$2" && touch "$2/manifest.json"' if failing == 1 else ":"  # the others are within a folder
+    move.write_text(f"""#!/bin/sh
+echo >> "$BIN_THERE/moves"
+[ $(wc -l < "$BIN_THERE/moves") = {failing} ] && {{ {copy}; echo "mv: No space left" >&2; exit 1; }}
+exec {shutil.which("mv")} "$@"
+""")
+    move.chmod(0o755)
+    with pytest.raises(RunError, match="puts the bundle in its place: mv: No space left"):
+        deploy("me@orin", bundle, wheel, "edge", False)
+    assert (device / "edge/my bundle/old").exists() and (device / "edge/my bundle/manifest.json").exists()
+    move.unlink()
+    deploy("me@orin", bundle, wheel, "edge", False)
+    assert {path.name for path in (device / "edge").iterdir()} == {"venv", "my bundle"}
     assert not (device / "edge/my bundle/old").exists()
 
 

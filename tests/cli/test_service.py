@@ -76,7 +76,20 @@ def test_systemd_takes_the_unit(edgeprune: Type, config: Path, tmp_path: Path) -
 
 def test_a_word_of_a_command_line() -> None:
     assert unit._word("/a/b-c.yaml") == "/a/b-c.yaml"
-    assert unit._word('/a "b" 100%$HOME\\x') == '"/a \\"b\\" 100%%$$HOME\\\\x"'
+    assert unit._word('/a "b" 100%$HOME\\x') == '"/a \\"b\\" 100%%$HOME\\\\x"'
+    assert unit._argument('/a "b" 100%$HOME\\x') == '"/a \\"b\\" 100%%$$HOME\\\\x"'
+
+
+def test_a_dollar_is_doubled_where_systemd_reads_variables_alone(edgeprune: Type, config: Path, tmp_path: Path) -> None:
+    """`ReadWritePaths=/a$$b` names another folder, and the unit did not start."""
+    folder = tmp_path / "a$b"
+    folder.mkdir()
+    config = config.rename(folder / "front.yaml")
+    found = settings(edgeprune("service", "--config", config, "--user", USER).out)
+    assert found["ExecStart"].endswith(f" --config {tmp_path}/a$$b/front.yaml")
+    assert (found["ReadWritePaths"], found["ReadOnlyPaths"], found["WorkingDirectory"]) == (
+        str(folder), str(config), str(folder)
+    )  # fmt: skip
 
 
 def test_a_user_that_systemd_makes_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,6 +159,26 @@ def test_what_lies_in_tmp_is_said_with_what_needs_it(tmp_path: Path, monkeypatch
     with pytest.raises(InputError, match=rf"^camera: {clip} a dynamic user does not see, whose /tmp is its own; give"):
         made().unit()
     assert settings(made(user=USER).unit())["PrivateTmp"] == "no"
+
+
+def test_a_pipe_and_a_meter_in_tmp_are_needed_too(
+    edgeprune: Type, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pipe may be made by its writer, later."""
+    temporary = tmp_path / "tmp"
+    monkeypatch.setattr(unit, "TMP", (str(temporary),))
+    text = config.read_text()
+    for wrong, needed in [
+        ("camera: tmp/cam.fifo", f"camera: {temporary}/cam.fifo"),
+        ("camera: 0\nmeter: file:tmp/power", f"meter: {temporary}/power"),
+        (f"camera: 0\nmeter: command:{temporary}/plug-watts 10.0.0.3", f"meter: {temporary}/plug-watts"),
+    ]:
+        config.write_text(text.replace("camera: 0", wrong))
+        said = edgeprune("service", "--config", config, "--user", USER)
+        assert (said.code, settings(said.out)["PrivateTmp"]) == (0, "no"), said
+        assert_one_line(edgeprune("service", "--config", config), f"{needed} a dynamic user does not see")
+    config.write_text(text.replace("camera: 0", "camera: 0\nmeter: file:/run/power"))
+    assert settings(edgeprune("service", "--config", config, "--user", USER).out)["PrivateTmp"] == "yes"
 
 
 def test_a_service_writes_where_its_outputs_lie_alone(edgeprune: Type, config: Path, tmp_path: Path) -> None:

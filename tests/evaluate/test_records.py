@@ -323,6 +323,22 @@ def test_tokens_of_a_memory_are_those_that_the_run_printed(tmp_path: Path, suffi
     assert figures_of(read_record(write(tmp_path / f"none{suffix}", [row(0)]))).memory is None
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_the_energy_of_a_machine_is_not_charged_to_one_of_several_cameras(tmp_path: Path, suffix: str) -> None:
+    """With two cameras `report` said twice as much as the summary."""
+    shared = [row(index, cameras=2) for index in range(8)]
+    figures = figures_of(read_record(write(tmp_path / f"rows{suffix}", shared)))
+    assert figures.watts == pytest.approx(2.0) and figures.mj_per_frame is None
+    assert len(figures.notes) == 1 and "no mJ a frame of a run of several cameras" in figures.notes[0]
+    without = [replace(each, watts=None) for each in shared]
+    assert figures_of(read_record(write(tmp_path / f"without{suffix}", without))).notes == ()
+    later = [row(index, begin_ns=START_NS + 10**9) for index in range(8, 16)]  # alone, in the same folder
+    mixed = figures_of(read_record(write(tmp_path / f"mixed{suffix}", shared + later)))
+    assert mixed.mj_per_frame == pytest.approx(1000 * 2 * 0.74 / 8) and len(mixed.notes) == 1
+    damaged = write(tmp_path / "damaged.jsonl", [row(0), row(1, cameras="x")])
+    assert len(read_record(damaged)) == 1
+
+
 @pytest.mark.parametrize(
     "cells",
     [

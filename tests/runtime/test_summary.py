@@ -7,7 +7,7 @@ import pytest
 
 from edgeprune.base.statistics import Percentiles, percentiles
 from edgeprune.runtime.figures import Overhead, overhead
-from edgeprune.runtime.row import Ledger, Row
+from edgeprune.runtime.row import MS_COLUMNS, Ledger, Row
 from edgeprune.runtime.sinks.record import Record
 from edgeprune.runtime.summary import summarise_run
 from edgeprune.runtime.thing_counts import ThingFigures
@@ -111,6 +111,14 @@ def test_a_frame_that_is_waited_for_for_days(ledger: Ledger) -> None:
     """As of a time-lapse that is played at its own pace."""
     ledger.add(rows.row(10, wait_ms=3e8))
     assert ledger.ms("wait_ms")[-1] == 3e8
+
+
+@pytest.mark.parametrize("column", MS_COLUMNS)
+def test_a_stage_that_hung_for_minutes_is_held(column: str) -> None:
+    """A disk that a drive spins up, a function of the user's own: 214 s were more than 32 bits held, and ended the run."""
+    ledger = Ledger()
+    ledger.add(rows.row(0, **{column: 300_000.0}))
+    assert ledger.ms(column)[-1] == 300_000.0
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])

@@ -7,10 +7,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
+from edgeprune.base.service_manager import SERVICE_MANAGER
 from edgeprune.runtime.cameras.source import CameraStalled, Frame, FrameSource
 
 STALL_S = 10.0  # a camera that gives no frame for as long has stalled
 CLOSE_TIMEOUT_S = 0.3  # a run is ended within a second
+LOOK_S = 5.0  # of a wait, between two signs of life: who waits for a frame does not hang
 
 Opener = Callable[[], FrameSource]
 Own = TypeVar("Own", bound="Capture")
@@ -85,10 +87,19 @@ class Reading(Capture):
     Args:
         source: what is read.
         opener: opens it anew, in the thread, for that may take long; `source` then says what it was.
+        alive: told, where a frame is waited for, that somebody is at work.
+        later: whether it begins when its first frame is asked for, whatever it is.
     """
 
-    def __init__(self, source: FrameSource, opener: Opener | None = None):
+    def __init__(
+        self,
+        source: FrameSource,
+        opener: Opener | None = None,
+        alive: Callable[[], None] = SERVICE_MANAGER.is_alive,
+        later: bool = False,
+    ):
         super().__init__(source)
+        self._alive = alive
         self._opener = opener
         self._opened = None if opener else source
         self._dropped_before = 0
@@ -99,7 +110,7 @@ class Reading(Capture):
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._read, name=f"capture {source.uri}", daemon=True)
         self._begun = False
-        if not source.played:
+        if not (source.played or later):
             self._begin()
 
     def _begin(self) -> None:
@@ -154,7 +165,7 @@ class Reading(Capture):
             left_s = max(0.0, (until_ns - time.monotonic_ns()) / 1e9)
             wanted_for_s = left_s if timeout_s is None else min(timeout_s, left_s)
         with self._changed:
-            self._changed.wait_for(lambda: self._pending or self._ended, wanted_for_s)
+            self._wait(wanted_for_s)
             if self._pending:
                 frame = self._pending.popleft()
                 dropped = self.dropped - self._dropped_before
@@ -166,6 +177,16 @@ class Reading(Capture):
             if self._ended or wanted_for_s != timeout_s:
                 return None
         raise CameraStalled(f"no frame from {self.source.uri} for {timeout_s:g} s; check the camera and run again")
+
+    def _wait(self, wanted_for_s: float | None) -> None:
+        """Until there is a frame, or an end; None: however long. Called with the lock held."""
+        until_s = None if wanted_for_s is None else time.monotonic() + wanted_for_s
+        while not self._pending and not self._ended:
+            left_s = LOOK_S if until_s is None else min(LOOK_S, until_s - time.monotonic())
+            if left_s <= 0:
+                return
+            if not self._changed.wait_for(lambda: self._pending or self._ended, left_s):
+                self._alive()
 
     def close(self) -> None:
         """Stops reading. A thread that hangs in a dead camera is left behind: it is a daemon and ends with us. Nor is it waited
@@ -203,6 +224,11 @@ class EveryFrame(Reading):
         self._pending.append(frame)
 
 
-def open_capture(source: FrameSource) -> Reading:
-    """NewestFrame for a live source, EveryFrame for a file."""
-    return NewestFrame(source) if source.live else EveryFrame(source)
+def open_capture(
+    source: FrameSource,
+    opener: Opener | None = None,
+    alive: Callable[[], None] = SERVICE_MANAGER.is_alive,
+    later: bool = False,
+) -> Reading:
+    """NewestFrame for a live source, EveryFrame for a file. Arguments as of `Reading`."""
+    return (NewestFrame if source.live else EveryFrame)(source, opener, alive, later)

@@ -35,7 +35,7 @@ OF_DECODER = ("appsrc", "h264parse", "nvv4l2decoder", "nvvidconv", "appsink")
 EPOCH_NS = 10**12  # GStreamer's times are not negative; those of a file may be
 WAIT_S = 0.05  # for the frame of a packet, until it is known that the decoder holds more back
 ASKED_ANEW = 100  # packets after which that is found out anew: a decoder that was late once may not be any more
-MOST_BEHIND = 32  # frames that it may hold: H.264 allows 16 (A.3.1), and the pipeline has some of its own
+MOST_SILENT = 32  # packets between two frames: H.264 lets it hold 16 (A.3.1), and the pipeline has some of its own
 END_S = 2.0  # for the frames that it still holds at the end
 
 
@@ -158,7 +158,12 @@ class JetsonDecoder:
             self.close()
             raise HardwareFailed(f"it does not start; to look closer: gst-launch-1.0 {description}")
         self._packets = 0
-        self._behind = self._held = 0  # packets whose frame has not come; how many it holds back by nature
+        self._behind = self._held = (
+            0  # packets whose frame has not come, if they have one; how many it holds back by nature
+        )
+        self._silent: int | None = (
+            None  # packets since the last frame; None before the first, for which `Decoder` waits
+        )
         self._last_ns = 0
         self._keys: set[int] = set()  # times of the key frames that are still inside
 
@@ -174,6 +179,7 @@ class JetsonDecoder:
         if ended:
             self._source.emit("end-of-stream")
         self._packets += 1
+        self._silent = None if self._silent is None else self._silent + 1
         if self._packets % ASKED_ANEW == 0:
             self._held = 0
         frames = []
@@ -183,12 +189,13 @@ class JetsonDecoder:
             if sample is None:
                 break
             self._behind -= 1
+            self._silent = 0
             frames.append(self._frame(sample))
         self._raise_error()
         if late:
             self._held = self._behind
-        if self._behind > MOST_BEHIND and not ended:
-            raise HardwareFailed(f"no frame of the last {self._behind} packets came out of it")
+        if self._silent is not None and self._silent > MOST_SILENT and not ended:
+            raise HardwareFailed(f"no frame of the last {self._silent} packets came out of it")
         return frames
 
     def _push(self, packet: Any) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from edgeprune.base.duration import shown_duration
 from edgeprune.base.ending import asked
-from edgeprune.base.errors import InputError, RunError
+from edgeprune.base.errors import EdgepruneError, InputError, RunError
 from edgeprune.base.service_manager import SERVICE_MANAGER
 from edgeprune.runtime.cameras.capture import Capture, NewestFrame, Opener, is_camera, open_capture
 from edgeprune.runtime.cameras.source import (
@@ -58,9 +58,10 @@ class Reconnecting(Capture):
         source: the first connection.
         opener: opens another; its InputError and RunError are failures that may pass.
         give_up_s: from a failure on, so long without a frame; then `CameraGivenUp`.
-        alive: told at each attempt that somebody is at work.
+        alive: told at each attempt, and where a frame is waited for, that somebody is at work.
         name: among several, which go on without it; their addresses may look alike once passwords are hidden.
         from_start: whether it is opened anew also where its first frame never came.
+        later: whether `source`, which was there, is closed, and another is opened when the first frame is asked for.
     """
 
     def __init__(
@@ -71,12 +72,14 @@ class Reconnecting(Capture):
         alive: Callable[[], None] = SERVICE_MANAGER.is_alive,
         name: str = "",
         from_start: bool = False,
+        later: bool = False,
     ):
         super().__init__(source)
-        self._from_start = from_start or bool(name)
+        self._from_start = from_start or bool(name) or later
         self._opener, self._give_up_s, self._alive, self._name = opener, give_up_s, alive, name
         self._closed = False
-        self._reading: NewestFrame | None = NewestFrame(source)  # of this connection
+        # of this connection
+        self._reading: NewestFrame | None = NewestFrame(source, opener if later else None, alive, later)
         self._hanging: list[NewestFrame] = []  # what is left of those before
         self._given_up: CameraGivenUp | None = None
         self._damaged_before = self._dropped_before = 0
@@ -105,7 +108,7 @@ class Reconnecting(Capture):
             return None
         try:
             return self._frame_of(self._reading, timeout_s, until_ns)
-        except LOST as error:
+        except (*LOST, CameraAway) as error:  # away: opened later, and not there any more
             if not self._from_start and not self._next_index:
                 raise
             return self._reconnect(error, timeout_s, until_ns)
@@ -124,7 +127,9 @@ class Reconnecting(Capture):
         self._first_s = self._first_s or self._last_s
         return replace(frame, index=self._next_index - 1), dropped
 
-    def _reconnect(self, lost: RunError, timeout_s: float | None, until_ns: int | None) -> tuple[Frame, int] | None:
+    def _reconnect(
+        self, lost: EdgepruneError, timeout_s: float | None, until_ns: int | None
+    ) -> tuple[Frame, int] | None:
         """The first frame of the next connection that gives one; None: the end."""
         if asked():  # a library may have swallowed Ctrl-C
             raise KeyboardInterrupt
@@ -184,7 +189,7 @@ class Reconnecting(Capture):
         self._leave()
         if len(self._hanging) >= MOST_HANGING:
             raise CameraStalled(f"{len(self._hanging)} connections to {self.source.uri} hang")
-        self._reading = NewestFrame(self.source, self._opener)
+        self._reading = NewestFrame(self.source, self._opener, self._alive)
         wait_s = max(0.0, end_s - time.monotonic())
         return self._frame_of(self._reading, min(wait_s, OPENING_S + (timeout_s or wait_s)), until_ns)
 
@@ -229,12 +234,17 @@ def open_lasting(
     alive: Callable[[], None] = SERVICE_MANAGER.is_alive,
     name: str = "",
     from_start: bool = False,
+    later: bool = False,
 ) -> Capture:
     """The frames of a source; of a camera that is opened anew where it is lost, unless `give_up_s` is 0. Else as
-    `Reconnecting`."""
-    if is_camera(source) and give_up_s:
-        return Reconnecting(source, opener, give_up_s, alive, name, from_start)
-    return open_capture(source)
+    `Reconnecting`. `later`: nothing is decoded, and no camera is open, until the first frame is asked for."""
+    if not is_camera(source):
+        return open_capture(source, None, alive, later)
+    if later:
+        source.close()
+    if give_up_s:
+        return Reconnecting(source, opener, give_up_s, alive, name, from_start, later)
+    return open_capture(source, opener if later else None, alive, later)
 
 
 def _what(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """NVIDIA GPUs, through NVML (nvidia-ml-py): the energy counter, or sampled power where a GPU has no counter."""
 
+import ctypes
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -44,18 +45,52 @@ def find_gpus(root: Path) -> tuple[Any, dict[str, Any]]:
     return pynvml, present
 
 
+def cuda_bus_id() -> bytes:
+    """The PCI bus of CUDA's device 0, on which engines run: whichever it is by CUDA_VISIBLE_DEVICES, and where GPUs differ the
+    fastest, while NVML counts by the bus. The driver tells it without a context on the GPU (CUDA Driver API, Device
+    Management).
+
+    Raises:
+        OSError: no driver, or no such device.
+    """
+    driver, device, bus_id = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(), ctypes.create_string_buffer(32)
+    for name, arguments in (
+        ("cuInit", (ctypes.c_uint(0),)),
+        ("cuDeviceGet", (ctypes.byref(device), ctypes.c_int(0))),
+        ("cuDeviceGetPCIBusId", (bus_id, ctypes.c_int(len(bus_id)), device)),
+    ):
+        if code := getattr(driver, name)(*arguments):
+            raise OSError(f"{name} answers {code}")
+    return bus_id.value
+
+
+def _computing(pynvml: Any, present: Sequence[str]) -> str:
+    """The GPU on which engines run. Raises NoSensor where there are several and nobody tells which of them."""
+    if len(present) == 1:
+        return present[0]
+    try:
+        index = pynvml.nvmlDeviceGetIndex(pynvml.nvmlDeviceGetHandleByPciBusId(cuda_bus_id()))
+    except (OSError, pynvml.NVMLError) as error:
+        raise NoSensor(
+            f"NVML finds {', '.join(present)}, and CUDA does not tell on which of them engines run ({error}); a target "
+            f"file may name it: power: {{meter: nvml, total: [{present[0]}]}}"
+        ) from error
+    return f"gpu{index}"
+
+
 def open_nvml(root: Path, rails: Sequence[str] | None, total_of: Sequence[str] | None) -> SampledMeter:
     """The GPUs of this machine as rails gpu0, gpu1, ...; `rails` leaves out all others.
 
-    The total is that of gpu0, on which engines run, unless total_of names others.
+    The total is that of the GPU on which engines run, unless total_of names others.
 
     Raises:
         NotHere: no NVIDIA GPU.
-        NoSensor: no driver, no nvidia-ml-py, a GPU that isn't there, or neither counter nor power.
+        NoSensor: no driver, no nvidia-ml-py, a GPU that isn't there, neither counter nor power, or one of several GPUs
+            computes, and nobody tells which.
     """
     pynvml, present = find_gpus(root)
     check_rails([*(rails or ()), *(total_of or ())], list(present), "NVML")
-    total_of = ["gpu0"] if total_of is None else total_of
+    total_of = [_computing(pynvml, list(present))] if total_of is None else total_of
     gpus = {name: present[name] for name in (present if rails is None else dict.fromkeys([*rails, *total_of]))}
 
     def reader(query: Callable[[object], int]) -> Callable[[], dict[str, float]]:

@@ -74,16 +74,25 @@ class Figures:
         self._points = {second: point for second, point in points.items() if second < now_s // BIN_S - 1}
         spent_s = recent[-1].at_s - recent[0].at_s if len(recent) > 1 else 0.0
         latency = percentiles([each.latency_ms for each in recent])
+        watts = _mean([each.watts for each in recent])
         return {
             "seconds": WINDOW_S,
             "fps": round((len(recent) - 1) / spent_s, 2) if spent_s > 0 else None,
             "dropped": sum(each.dropped for each in recent),
             "latency_ms": {"p50": _short(latency.p50), "p95": _short(latency.p95)},
-            "watts": _mean([each.watts for each in recent]),
+            "watts": watts,
+            "mj_per_frame": self._mj_per_frame(watts),
             "points": [
                 {"age_s": round(now_s - (second + 0.5) * BIN_S, 2), **point} for second, point in sorted(points.items())
             ],
         }
+
+    def _mj_per_frame(self, watts: float | None) -> float | None:
+        """Power over the frames of a second: it is the machine's, so they are those of all cameras, of the same minute."""
+        ends_s = [each.at_s for publisher in self._cameras.values() for each in publisher.take().recent]
+        if watts is None or len(ends_s) < 2:
+            return None
+        return round(1000 * watts * (max(ends_s) - min(ends_s)) / (len(ends_s) - 1), 3)
 
     def _buckets(self, taken: Taken) -> list[dict[str, Any]]:
         """The bundle's buckets, by their share of the tokens; in one without `about` those that were used."""

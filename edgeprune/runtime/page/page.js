@@ -235,12 +235,12 @@ function chart(id, points, first, second, unit, label) {
   show(`${id}-most`, points.length ? `0 to ${most} ${unit}` : "");
 }
 
-// Energy of a frame: power over the frames of a second. Both are means of the same minute.
+// Power, and the energy of a frame: of the last minute.
 function power(past) {
   const known = past.points.filter((each) => each.watts !== null);
   at("power").hidden = !known.length;
   show("watts", number(past.watts, 2));
-  show("frame-mj", past.watts !== null && past.fps ? number(1000 * past.watts / past.fps, 0) : "–");
+  show("frame-mj", number(past.mj_per_frame, 0));
   chart("energy-chart", known, (each) => each.watts, null, "W", `Power of the last minute: ${number(past.watts, 2)} watts`);
 }
 

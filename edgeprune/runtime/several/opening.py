@@ -46,6 +46,7 @@ def open_several(
     options: StreamOptions,
     meter: Meter | None = None,
     renewed: bool = False,
+    later: bool = False,
 ) -> Opened:
     """Opens every camera first, then what takes longer; leaves nothing open where that fails.
 
@@ -56,7 +57,7 @@ def open_several(
         cameras: URIs by their names.
         options: of a rate in `budget` each camera is to have it; all else of it is of each frame, or of the machine.
             `realtime`, `loop`, `decode` and `give_up` are of those cameras that have a use for them.
-        meter, renewed: see `open_stream`.
+        meter, renewed, later: see `open_stream`.
 
     Raises:
         InputError: as `open_stream`, of a camera with its name; or an option that no camera has a use for.
@@ -90,7 +91,7 @@ def open_several(
     captures = {
         # the loop itself gives signs of life: a thread that opens a camera anew would while the loop hangs
         name: open_lasting(
-            source, partial(open_source, cameras[name], wanted[name]), give_up_s, alive=lambda: None, name=name
+            source, partial(open_source, cameras[name], wanted[name]), give_up_s, lambda: None, name, later=later
         )
         for name, source in sources.items()
     }

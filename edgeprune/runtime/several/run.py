@@ -183,7 +183,7 @@ class _Loop:
             if not recorded.frames:
                 recorded.outputs.begin(frame)
             row = recorded.row(result, dropped, wait_ms, *self._measured.now(), self._own_ms(result.facts))
-            row = recorded.outputs.add(result, row)
+            row = recorded.outputs.add(result, replace(row, cameras=len(self._cameras)))
         except FAILURES as error:
             self._turns.leave(name)
             self._end(name, camera, failure_of(error), "failure")

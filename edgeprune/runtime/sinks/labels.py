@@ -165,6 +165,7 @@ class LabelSeries(Series["LabelFolder | LabelArchive"]):
 
     def add(self, result: Result, row: Row) -> Row:
         start_ns = time.monotonic_ns()
+        self._make_room()
         current = self._part
         if current is None or current.size >= self._segments.segment_bytes or time.monotonic() >= self._until_s:
             current = self._next(self._begin)
@@ -174,8 +175,7 @@ class LabelSeries(Series["LabelFolder | LabelArchive"]):
         begun_ns = time.monotonic_ns()
         row = current.add(result, row)
         added_ns = time.monotonic_ns()
-        self._added += 1
-        self._segments.make_room(current.size)
+        self._wrote()
         return row.after_encoding(milliseconds(start_ns, begun_ns) + milliseconds(added_ns, time.monotonic_ns()))
 
 

@@ -122,6 +122,7 @@ class LineFolder(Series[LineFile]):
         Raises:
             RunError: the disk is full or broken, or the oldest file can't be removed.
         """
+        self._make_room()
         file = self._part
         full = file and file.size >= min(SEGMENT_BYTES, self._segments.segment_bytes)
         if file is None or full or time.monotonic() >= self._until_s:
@@ -129,5 +130,4 @@ class LineFolder(Series[LineFile]):
             self._segments.follow(file.fileno())
             self._until_s = time.monotonic() + SEGMENT_S
         file.write_line(line)
-        self._added += 1
-        self._segments.make_room(file.size)
+        self._wrote()

@@ -8,6 +8,7 @@ partial name while it is written, and keeps it where the process is killed; the 
 import os
 import re
 import threading
+import time
 from collections import deque
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -22,6 +23,7 @@ from edgeprune.runtime.sinks.sink import Output
 KEEP_BYTES = 10**9  # that the files of one folder take in all, where nothing else is asked for
 SHARE = 8  # one file has at most so much of that: the oldest is removed as a whole
 FREE_BYTES = 64 * 10**6  # that are left on a disk which others fill: rather the oldest file goes than the run ends
+SHOWN_S = 30.0  # that a disk may take to show what was removed: Btrfs frees it with its next commit
 BLOCK_BYTES = 4096  # of most file systems
 SYNC_S = 1.0  # between two times that what was written is put on the disk
 LAST_SYNC_S = 10.0  # that the end of a run waits for a disk
@@ -114,6 +116,8 @@ class Segments:
         self._kind, self._suffix = kind, suffix
         self._before: deque[tuple[Path, int]] = deque()  # those that are whole and their bytes, the oldest first
         self._bytes_before = 0
+        self._removed_bytes = 0  # for which the disk does not show room yet
+        self._free_before, self._shown_s = 0, 0.0  # what it showed then, and when it shows all of it
         self._syncing = _Syncing(folder)
 
     @property
@@ -156,6 +160,10 @@ class Segments:
         """From here on it is that open file whose content is put on the disk every SYNC_S; of the one before what is left."""
         self._syncing.follow(descriptor)
 
+    def raise_failure(self) -> None:
+        """Raises RunError where what was written did not get onto the disk."""
+        self._syncing.raise_failure()
+
     def make_room(self, bytes_now: int) -> None:
         """Removes the oldest files until all of them, with the one that is written, fit, and the disk has some room.
 
@@ -163,10 +171,10 @@ class Segments:
             bytes_now: that the file has that is written.
 
         Raises:
-            RunError: one can't be removed, or what was written did not get onto the disk.
+            RunError: one can't be removed.
         """
-        self._syncing.raise_failure()
-        while self._before and (self._bytes_before + bytes_now > self.keep_bytes or self._disk_is_full()):
+        lacking_bytes = self._lacking_bytes()
+        while self._before and (self._bytes_before + bytes_now > self.keep_bytes or lacking_bytes > 0):
             path, size = self._before.popleft()
             try:
                 self._kind.remove(path)
@@ -176,10 +184,18 @@ class Segments:
                     "--keep, or another folder"
                 ) from error
             self._bytes_before -= size
+            self._removed_bytes += size if lacking_bytes > 0 else 0
+            lacking_bytes -= size
 
-    def _disk_is_full(self) -> bool:
-        """Whether others have left so little of the disk that the file that is written may not fit."""
-        return free_bytes(self.folder) < min(FREE_BYTES, self.segment_bytes)
+    def _lacking_bytes(self) -> int:
+        """What has to go where others have left too little of the disk; 0 or less: nothing. What was removed counts as free,
+        though the disk may not show it yet: else all that is older would go for the room that one file gave."""
+        free, now_s = free_bytes(self.folder), time.monotonic()
+        if free > self._free_before + self._removed_bytes // 2 or now_s > self._shown_s:
+            self._removed_bytes = 0
+        if not self._removed_bytes:
+            self._free_before, self._shown_s = free, now_s + SHOWN_S
+        return min(FREE_BYTES, self.segment_bytes) - free - self._removed_bytes
 
     def close(self) -> None:
         """Puts the rest on the disk; a new folder in which nothing is goes. Raises RunError where the disk refuses."""

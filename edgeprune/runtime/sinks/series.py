@@ -9,7 +9,10 @@ from edgeprune.runtime.sinks.sink import Sink
 
 
 class Part(Protocol):
-    """What `close` and `abandon` of a `Sink` say."""
+    """`size`: its bytes until now; `close` and `abandon` as of a `Sink`."""
+
+    @property
+    def size(self) -> int: ...
 
     def close(self) -> None: ...
 
@@ -43,8 +46,20 @@ class Series(Sink, Generic[APart]):
         """Ends the part that is written, and begins the next; `begin`: one of that name."""
         if self._part is not None:
             self._part.close()
-        self._part = begin(self._segments.next_path())
+        path = self._segments.next_path()
+        self._segments.make_room(0)  # a disk that is full has no place for a beginning either
+        self._part = begin(path)
         return self._part
+
+    def _make_room(self) -> None:
+        """Before a frame is written, for others may have filled the disk meanwhile; and behind it, for all has a bound."""
+        self._segments.make_room(self._part.size if self._part is not None else 0)
+
+    def _wrote(self) -> None:
+        """A frame was written. Raises RunError where one before did not get onto the disk, or the oldest can't be removed."""
+        self._added += 1
+        self._segments.raise_failure()
+        self._make_room()
 
     def close(self) -> None:
         try:

@@ -94,14 +94,14 @@ class VideoFolder(Series[VideoWriter]):
         start_ns = time.monotonic_ns()
         picture_HW3 = result.overlay()
         drawn_ns = time.monotonic_ns()
+        self._make_room()
         time_s = self._times(result.frame)
         film_s = self._added / self._times.fps if time_s is None else time_s
         writer = self._part
         if writer is None or not self._has_room(writer, picture_HW3, film_s):
             writer = self._begin(picture_HW3, film_s)
         writer.write(picture_HW3, time_s)
-        self._added += 1
-        self._segments.make_room(writer.size)
+        self._wrote()
         drawn = replace(row, overlay_ms=milliseconds(start_ns, drawn_ns))
         return drawn.after_encoding(milliseconds(drawn_ns, time.monotonic_ns()))
 

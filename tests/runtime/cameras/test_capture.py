@@ -6,6 +6,7 @@ import pytest
 
 from edgeprune.base.errors import InputError
 from edgeprune.runtime.cameras.capture import EveryFrame, NewestFrame, Reading, open_capture
+from edgeprune.runtime.cameras.reconnect import open_lasting
 from edgeprune.runtime.cameras.source import CameraStalled, CameraUnplugged, StreamTruncated
 
 MakeSource = Callable[..., Any]
@@ -78,6 +79,31 @@ def test_stalled_source(scripted: MakeSource, live: bool) -> None:
             capture.get(0.05)
         source.release.set()
         assert capture.get(PATIENCE_S) is None
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_who_waits_for_a_quiet_pipe_gives_signs_of_life(
+    scripted: MakeSource, monkeypatch: pytest.MonkeyPatch, live: bool
+) -> None:
+    """It may be quiet for however long, and systemd ended a run that was for a minute."""
+    monkeypatch.setattr("edgeprune.runtime.cameras.capture.LOOK_S", 0.01)
+    source, told = scripted(1, live=live, block=True), []
+    source.paced = True
+
+    def alive() -> None:
+        told.append(time.monotonic())
+        if len(told) == 3:
+            source.release.set()
+
+    with open_lasting(source, lambda: source, give_up_s=300, alive=alive) as capture:
+        assert capture.patience_s is None and capture.get(None) is not None
+        assert capture.get(None) is None and len(told) >= 3
+        many = len(told)
+    quiet = scripted(0, live=True, block=True)
+    quiet.paced = True
+    with open_lasting(quiet, lambda: quiet, give_up_s=300, alive=alive) as capture:
+        assert capture.get(None, time.monotonic_ns() + 10**8) is None  # a run of so many seconds
+        assert len(told) > many
 
 
 def test_close_of_a_capture_that_hangs_returns(scripted: MakeSource, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -216,12 +216,21 @@ def test_gstreamer_is_looked_for_on_a_jetson_alone(monkeypatch: pytest.MonkeyPat
 class FakeJetson(ModuleType):
     """As much of `gi.repository.Gst` as the decoder uses. Each frame is a grey of its number, `delay` packets late.
 
-    fails: after so many frames its bus has an error; silent: no frame ever comes.
+    fails: after so many frames its bus has an error; silent: no frame ever comes; stops: none after so many; loses: one packet
+    of so many has none.
     """
 
-    def __init__(self, delay: int = 0, fails: int | None = None, silent: bool = False):
+    def __init__(
+        self,
+        delay: int = 0,
+        fails: int | None = None,
+        silent: bool = False,
+        stops: int | None = None,
+        loses: int | None = None,
+    ):
         super().__init__("Gst")
-        self.delay, self.fails, self.silent = delay, fails, silent
+        self.delay, self.fails, self.silent, self.loses, self.pushed = delay, fails, silent, loses, 0
+        self.stops = 0 if silent else stops
         self.description, self.states, self.count, self.ended = "", [""], 0, False
         self.inside: deque[int] = deque()
         self.State = SimpleNamespace(PLAYING="playing", NULL="null")
@@ -255,11 +264,14 @@ class FakeJetson(ModuleType):
     def emit(self, signal: str, *given: Any) -> Any:
         if signal == "push-buffer":
             assert given[0].data.startswith((b"\0\0\0\1", b"\0\0\1"))  # a byte stream
+            self.pushed += 1
+            if self.loses and self.pushed % self.loses == 0:
+                return None
             self.inside.append(given[0].pts)
             self.inside = deque(sorted(self.inside))  # as they are shown
         elif signal == "end-of-stream":
             self.ended = True
-        elif self.inside and not self.silent and (self.ended or len(self.inside) > self.delay):
+        elif self.inside and self.count != self.stops and (self.ended or len(self.inside) > self.delay):
             return self._sample(self.inside.popleft())
         return None
 
@@ -298,17 +310,33 @@ def test_a_jetson_decodes_a_file(h264: Path, monkeypatch: pytest.MonkeyPatch, de
     assert [frame.presentation_s for frame in frames] == pytest.approx([index / FPS for index in range(40)], abs=1e-6)
 
 
-def test_a_jetson_that_gives_nothing_leaves_it_to_software(
-    h264: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_packets_without_a_frame_are_not_summed_up(
+    h264: Path, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Where frames went on, the 33rd such packet of a stream ended it, hours later."""
+    install(monkeypatch, FakeJetson(loses=3))  # type: ignore[arg-type]
+    path = make_video("b.mp4", codec="libx264", frames=120)
+    assert read_until_error(open_source(str(path), Wanted(decoding=Decoding(AUTO)))) == (80, None)
+    install(monkeypatch, FakeJetson(stops=80))  # type: ignore[arg-type]
+    count, error = read_until_error(open_source(str(path), Wanted(decoding=Decoding(AUTO))))
+    assert count <= 80 and "via gstreamer failed in" in str(error)
+    assert "no frame of the last 33 packets came out of it" in str(error)
+
+
+@pytest.mark.parametrize(("patience", "why"), [(90, "it gave no frame"), (20, "no frame of 20 packets")])
+def test_a_jetson_that_gives_nothing_leaves_it_to_software(
+    h264: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, patience: int, why: str
+) -> None:
+    """A first frame may be that of the next key frame, three seconds later: 33 packets were too few."""
+    monkeypatch.setattr(decoder, "MOST_WAITING", patience)
     caplog.set_level(logging.INFO, "edgeprune")
     install(monkeypatch, FakeJetson(silent=True))  # type: ignore[arg-type]
     source = open_source(str(h264), Wanted(decoding=Decoding(AUTO)))
     frames = list(source)
     assert len(frames) == 40 and not source.damaged and source.decoder == "h264 (software, 1 thread)"
     assert np.abs(frames[20].image_HW3.astype(int) - moving_stripes(20)).mean() < 30
-    assert caplog.messages[0].endswith("no frame of the last 33 packets came out of it); software does")
-    with pytest.raises(InputError, match=r"--decode gstreamer does not decode .*no frame of the last 33 packets"):
+    assert caplog.messages[0].endswith(f"hardware does not decode it ({why}); software does")
+    with pytest.raises(InputError, match=rf"--decode gstreamer does not decode .*{why}"):
         next(open_source(str(h264), Wanted(decoding=Decoding(GSTREAMER))))
 
 
@@ -338,7 +366,7 @@ def test_a_live_stream_falls_back_in_mid_stream(h264: Path, monkeypatch: pytest.
     with av.open(str(stream), "w") as container:
         out = container.add_stream("libx264", rate=FPS)
         out.width, out.height, out.pix_fmt, out.options = WIDTH, HEIGHT, "yuv420p", {"g": "20", "bf": "0"}
-        for index in range(80):
+        for index in range(180):
             container.mux(out.encode(av.VideoFrame.from_ndarray(moving_stripes(index), format="rgb24")))
         container.mux(out.encode(None))
     fifo = tmp_path / "fifo"
@@ -347,7 +375,7 @@ def test_a_live_stream_falls_back_in_mid_stream(h264: Path, monkeypatch: pytest.
     source = open_source(str(fifo), Wanted(decoding=Decoding(AUTO)))
     frames = list(source)
     source.close()
-    assert 35 <= len(frames) <= 47 and source.decoder == "h264 (software, 1 thread)"
+    assert 75 <= len(frames) <= 87 and source.decoder == "h264 (software, 1 thread)"
 
 
 def test_real_gstreamer_around_a_decoder_in_software(h264: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,43 @@ def test_a_lost_camera_is_opened_anew_and_its_frames_count_on(
     assert caplog.messages[1].startswith("camera scripted is back after 0") and "with frame 1" in caplog.messages[1]
 
 
+@pytest.mark.parametrize("give_up_s", [0, 60])
+def test_a_camera_that_rests_is_closed_until_its_first_frame_is_wanted(scripted: MakeSource, give_up_s: float) -> None:
+    first, second = scripted(5, live=True), scripted(1, live=True)
+    with open_lasting(first, opener(second), give_up_s, later=True) as capture:
+        assert first.closed.is_set() and first.read == second.read == 0
+        got = capture.get(PATIENCE_S)
+        assert got is not None and (got[0].index, got[1], capture.dropped, capture.reconnects) == (0, 0, 0, 0)
+    assert second.closed.is_set()
+    with open_lasting(scripted(1, live=True), opener(scripted(1, live=True)), give_up_s, later=True) as unread:
+        pass
+    assert unread.get(PATIENCE_S) is None
+
+
+def test_a_camera_that_rested_and_is_away_then_is_waited_for(scripted: MakeSource) -> None:
+    away = CameraAway("no answer from scripted; check it")
+    with open_lasting(scripted(1, live=True), opener(away, away, scripted(1, live=True)), 60, later=True) as capture:
+        got = capture.get(PATIENCE_S)
+        assert got is not None and (got[0].index, capture.reconnects) == (0, 1)
+    with (
+        open_lasting(scripted(1, live=True), opener(away), 0, later=True) as capture,
+        pytest.raises(CameraAway, match="no answer"),
+    ):
+        capture.get(PATIENCE_S)
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_what_can_not_be_opened_again_rests_without_being_closed(scripted: MakeSource, live: bool) -> None:
+    """A pipe; and a file, of which nothing is decoded meanwhile."""
+    source = scripted(1, live=live)
+    source.paced = True
+    with open_lasting(source, opener(InputError("never asked")), 60, later=True) as capture:
+        time.sleep(0.05)
+        assert source.read == 0 and not source.closed.is_set()
+        got = capture.get(PATIENCE_S)
+        assert got is not None and got[0].index == 0
+
+
 def test_dropped_frames_of_every_connection_are_counted(scripted: MakeSource) -> None:
     first = scripted(5, live=True, then=GONE)
     capture = Reconnecting(first, opener(scripted(3, live=True)), 60)

@@ -54,6 +54,9 @@ def rapl(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+BUS_IDS = [b"0000:01:00.0", b"0000:41:00.0"]  # of gpu0 and gpu1
+
+
 class FakeNvml(ModuleType):
     """As much of pynvml as the meter uses: GPUs with a counter in mJ, or without one, and their power in mW."""
 
@@ -73,6 +76,14 @@ class FakeNvml(ModuleType):
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
         return index
+
+    def nvmlDeviceGetHandleByPciBusId(self, bus_id: bytes) -> int:
+        if bus_id not in BUS_IDS:
+            raise self.NVMLError("Not Found")
+        return BUS_IDS.index(bus_id)
+
+    def nvmlDeviceGetIndex(self, handle: int) -> int:
+        return handle
 
     def nvmlDeviceGetTotalEnergyConsumption(self, handle: int) -> int:
         return self._known(self.counters_mj[handle])

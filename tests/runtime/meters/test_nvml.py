@@ -1,5 +1,6 @@
 """NVIDIA GPUs."""
 
+import ctypes
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,73 @@ from edgeprune.bundle.runtime_spec import Power
 from edgeprune.runtime.meters import NoSensor, open_meter
 from edgeprune.runtime.preparing import open_sensor
 from tests import bundles
+from tests.runtime.meters.conftest import BUS_IDS
 from tests.runtime.meters.measured import measure, watts
 
 
-def test_energy_counter_of_a_gpu(nvml: Callable[..., Any], tmp_path: Path) -> None:
+class FakeDriver:
+    """CUDA's, whose device 0 lies on that bus; None: it sees no device."""
+
+    def __init__(self, bus_id: bytes | None):
+        self.bus_id = bus_id
+
+    def cuInit(self, flags: ctypes.c_uint) -> int:
+        return 0 if self.bus_id else 100  # CUDA_ERROR_NO_DEVICE
+
+    def cuDeviceGet(self, device: Any, ordinal: ctypes.c_int) -> int:
+        device._obj.value = ordinal.value + 7
+        return 0
+
+    def cuDeviceGetPCIBusId(self, bus_id: Any, size: ctypes.c_int, device: ctypes.c_int) -> int:
+        assert self.bus_id and device.value == 7 and size.value > len(self.bus_id)
+        bus_id.value = self.bus_id
+        return 0
+
+
+def test_of_several_gpus_the_one_on_which_engines_run_is_the_total(
+    nvml: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CUDA_VISIBLE_DEVICES, or another GPU that is slower: CUDA's device 0 is not NVML's."""
+    nvml([None, None], [60_000, 200_000])
+    for name, bus_id in zip(("gpu0", "gpu1"), BUS_IDS, strict=True):
+        monkeypatch.setattr(ctypes, "CDLL", lambda library, at=bus_id: FakeDriver(at))
+        energy = measure("nvml", tmp_path)
+        assert energy.total_of == (name,) and f"total = {name} (not the whole machine)" in energy.status
+        assert set(watts(energy)) == {"gpu0", "gpu1"}
+
+
+@pytest.mark.parametrize(
+    ("driver", "why"),
+    [
+        (FakeDriver(None), "cuInit answers 100"),
+        (FakeDriver(b"0000:ff:00.0"), "Not Found"),
+        (OSError("libcuda.so.1: cannot open"), "libcuda.so.1: cannot open"),
+    ],
+)
+def test_of_several_gpus_none_is_taken_for_the_one_that_computes(
+    nvml: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, driver: Any, why: str
+) -> None:
+    nvml([1000, 500], [None, None])
+
+    def load(library: str) -> Any:
+        if isinstance(driver, OSError):
+            raise driver
+        return driver
+
+    monkeypatch.setattr(ctypes, "CDLL", load)
+    with pytest.raises(
+        NoSensor, match=rf"NVML finds gpu0, gpu1, and CUDA does not tell .*\({why}\); a target file may"
+    ):
+        open_meter("nvml", tmp_path)
+    assert measure("auto", tmp_path).status.startswith("no energy sensor: NVML finds gpu0, gpu1")
+    assert open_meter("nvml", tmp_path, None, ["gpu1"]).name == "nvml"
+    nvml([1000], [None])
+    assert open_meter("nvml", tmp_path).name == "nvml"  # of one GPU there is no question
+
+
+def test_energy_counter_of_a_gpu(nvml: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = nvml([1000, 500], [None, None])
+    monkeypatch.setattr(ctypes, "CDLL", lambda library: FakeDriver(BUS_IDS[0]))
     meter = open_meter("auto", tmp_path)
     meter.start()
     fake.counters_mj[:] = [4500, 700]

@@ -38,7 +38,7 @@ def test_what_it_says_of_a_run(serve: Serve) -> None:
     assert stats["frame"]["index"] == 2 and stats["frame"]["bucket"] == "full" and stats["frame"]["latency_ms"] == 90
     assert stats["frame"]["stages_ms"]["encode"] is None and stats["frame"]["stages_ms"]["trunk"] == 3.25
     window = stats["window"]
-    assert window["watts"] is None and window["points"][0]["watts"] is None
+    assert window["watts"] is None and window["points"][0]["watts"] is None and window["mj_per_frame"] is None
     assert window["fps"] == 1.0 and window["latency_ms"] == {"p50": 20.0, "p95": 83.0} and window["dropped"] == 3
     assert sum(each["frames"] for each in window["points"]) == 3
     ages_s = [each["age_s"] for each in window["points"]]

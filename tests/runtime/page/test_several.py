@@ -1,6 +1,7 @@
 """A page of several cameras."""
 
 import io
+import time
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,25 @@ def test_health_and_metrics_are_of_each(serve: Serve) -> None:
     assert [samples["edgeprune_up", name] for name in CAMERAS] == [0, 1, 0]
     assert samples["edgeprune_latency_seconds_count", "rear"] == 1
     assert ("edgeprune_frame_age_seconds", "yard") not in samples
+
+
+def test_the_energy_of_a_frame_is_the_machines_over_the_frames_of_all_cameras(serve: Serve) -> None:
+    """It was shown as that over the frames of the one that is looked at: twice as much with two."""
+    both, alone = serve(cameras=("front", "rear")), serve()
+    now_ns = time.monotonic_ns()
+    for index in range(11):
+        end_ns = now_ns - (10 - index) * 10**8
+        for publisher in (both.cameras["front"], alone.publisher):
+            publish(publisher, index, end_ns=end_ns, watts=6.0)
+        publish(both.cameras["rear"], index, end_ns=end_ns, watts=6.0)
+    window = alone.ask("/stats").json["window"]
+    assert (window["fps"], window["watts"], window["mj_per_frame"]) == (10.0, 6.0, 600.0)
+    for name in ("front", "rear"):
+        window = both.ask(f"/stats?camera={name}").json["window"]
+        assert (window["fps"], window["watts"]) == (10.0, 6.0)
+        assert window["mj_per_frame"] == pytest.approx(
+            6000 / 21, abs=0.001
+        )  # 22 frames: 21 after the first in a second
 
 
 def test_a_browser_chooses(serve: Serve, tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ def test_each_camera_has_a_record_of_its_own_and_the_totals_are_of_all(start: St
         own = summary.cameras[name]
         assert own.figures.frames == count and own.outputs["record"] == str(tmp_path / f"rows-{name}.csv")
         assert own.figures == summarise_run(ledger_of(rows[name])) and own.ended == "finished"
+        assert {row["cameras"] for row in rows[name]} == {"2"}
         assert [row["index"] for row in rows[name]] == [str(index) for index in range(count)]
         assert [row["bucket"] for row in rows[name]] == [
             bundles.expected_bucket(scripted_frame(at)) for at in range(count)

@@ -39,6 +39,7 @@ class Client:
 
     def __init__(self, version: Any, client_id: str = "", *, protocol: Any):
         assert (version, protocol) == ("v2", 4)
+        self.client_id = client_id
         self.will: tuple[str, str, bool] | None = None
         self.login: tuple[str, str | None] | None = None
         self.to: tuple[str, int] | None = None
@@ -132,8 +133,21 @@ def opened(name: str = "mqtt://broker/street/cam") -> tuple[Mqtt, Client]:
     return Mqtt(name, Scripted(0)), Client.made[0]
 
 
+def opened_client(topic: str) -> Client:
+    Mqtt(f"mqtt://broker/{topic}", Scripted(0))
+    return Client.made[-1]
+
+
 def areas_sent(client: Client) -> list[int]:
     return [json.loads(payload)["index"] for topic, payload, _ in client.published if topic == "street/cam"]
+
+
+def test_the_next_run_takes_the_session_of_one_that_lost_its_power() -> None:
+    """Its will came 45 s later, retained, over `online`. 3.1.3.1: every broker takes 23 letters and digits."""
+    first, again, other = (opened_client(name) for name in ("street/cam", "street/cam", "street/cam-2"))
+    assert first.client_id == again.client_id != other.client_id
+    for each in (first, other, opened_client("stra%C3%9Fe/%FF")):
+        assert each.client_id.isascii() and each.client_id.isalnum() and len(each.client_id) <= 23
 
 
 def test_frames_are_published_while_there_is_a_broker(caplog: pytest.LogCaptureFixture) -> None:

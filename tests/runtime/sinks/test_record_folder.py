@@ -12,6 +12,7 @@ import pytest
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.runtime.outputs import Outputs
 from edgeprune.runtime.sinks import lines, segments
+from edgeprune.runtime.sinks.lines import LineFile
 from edgeprune.runtime.sinks.record import ROWS, RecordFolder, record_output
 from tests.runtime.loop.fakes import Scripted
 from tests.runtime.rows import read, row
@@ -31,7 +32,7 @@ def indices(folder: Path) -> list[int]:
 
 @pytest.mark.parametrize("name", ["rows", "rows.jsonl"])
 def test_a_new_file_where_one_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(lines, "SEGMENT_BYTES", 1000)
+    monkeypatch.setattr(lines, "SEGMENT_BYTES", 1100)
     folder = tmp_path / name
     outputs = Outputs({"record": f"{folder}/"}, Scripted(0))
     for index in range(20):
@@ -41,7 +42,7 @@ def test_a_new_file_where_one_is_full(tmp_path: Path, monkeypatch: pytest.Monkey
     outputs.end(failed=False)
     assert indices(folder) == list(range(20)) and 2 < len(files(folder)) < 10
     assert {path.suffix for path in files(folder)} == {".jsonl" if name.endswith(".jsonl") else ".csv"}
-    assert not [path for path in files(folder) if ".partial" in path.name or path.stat().st_size > 1500]
+    assert not [path for path in files(folder) if ".partial" in path.name or path.stat().st_size > 1600]
     assert outputs.paths()["record"] == str(folder)
 
 
@@ -97,6 +98,58 @@ def test_a_disk_that_others_fill_takes_the_oldest_and_not_the_run(
     sink.close()
     kept = indices(folder)
     assert kept == list(range(kept[0], 100)) and kept[0] > 30
+
+
+@pytest.mark.parametrize("filled", [60, 90])
+def test_a_disk_that_was_filled_meanwhile_takes_the_oldest_and_not_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, filled: int
+) -> None:
+    """To the last byte, while the run was down or its camera away: it ended at each start, until nobody began it any more."""
+    folder, others, put = tmp_path / "rows", 0, LineFile._put
+
+    def free(at: Path) -> int:
+        return 60_000 - others - sum(path.stat().st_size for path in files(at))
+
+    def put_where_it_fits(file: LineFile, text: str) -> None:
+        if len(text) > free(folder):
+            raise RunError(f"cannot write on to {file.path} (No space left on device)")
+        put(file, text)
+
+    monkeypatch.setattr(segments, "free_bytes", free)
+    monkeypatch.setattr(LineFile, "_put", put_where_it_fits)
+    for begun in (0, 60):
+        sink = RecordFolder(folder)
+        sink.bound(8 * 1000)
+        for index in range(begun, begun + 60):
+            others += free(folder) if index == filled else 0
+            sink.write(row(index))
+        sink.close()
+    kept = indices(folder)
+    assert kept == list(range(kept[0], 120)) and len(kept) > 20
+
+
+def test_a_disk_that_shows_later_what_was_removed_does_not_take_all_that_is_older(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Btrfs does: the whole record went within a frame. After a while it counts as what it shows."""
+    folder = tmp_path / "rows"
+    monkeypatch.setattr(lines, "SEGMENT_BYTES", 2000)
+    shown = 10**9
+    monkeypatch.setattr(segments, "free_bytes", lambda at: shown)
+    sink = RecordFolder(folder)
+    sink.bound(8 * 10**5)
+    for index in range(120):
+        sink.write(row(index))
+    shown, before = 10**5 - 3000, len(files(folder))
+    for index in range(120, 125):
+        sink.write(row(index))
+    assert len(files(folder)) == before - 2 > 3
+    monkeypatch.setattr(segments, "SHOWN_S", 0.0)
+    sink._segments._shown_s = 0.0
+    for index in range(125, 145):
+        sink.write(row(index))
+    assert len(files(folder)) == 1
+    sink.close()
 
 
 CHILD = """
