@@ -227,7 +227,7 @@ def _look_at(samples: Samples, index: int) -> Look:
         return samples.look_at(index)
     try:
         sample = samples[index]
-        return Look(sample.image_HW3, sample.label_HW)
+        return Look(sample.image_HW3, sample.label_HW, things=sample.things)
     except InputError as error:
         return Look(faults=[error])
 
