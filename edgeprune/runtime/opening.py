@@ -228,21 +228,30 @@ class _Prepared(NamedTuple):
 def _prepare(bundle: Bundle, options: StreamOptions) -> list[_Prepared]:
     """Compiles what has to be compiled, and says what can't run here; for each way of the options."""
     engine = options.engine or bundle.manifest.target.engine
-    found = []
-    for way in options.ways(prepare_run(bundle, engine)):
+    found: list[_Prepared] = []
+    beside: list[Path] = []  # the graphs of frames by themselves, which come first: a memory takes what room they leave
+    for way in reversed(options.ways(prepare_run(bundle, engine))):
         if way.remembers and not options.bucket and (absent := _not_compiled(way, ENGINES[engine])):
             logger.warning(f"memory is left out: {absent} is not compiled for this device")
             continue
         precision = options.precision or way.default_precision()
         if way.remembers and precision == MIXED:  # of its own graphs
             precision = way.default_precision()
-        able, lines = ([options.bucket], []) if options.bucket else ENGINES[engine].able(way, precision)
+        try:
+            able, lines = ([options.bucket], []) if options.bucket else ENGINES[engine].able(way, precision, beside)
+        except RunError as error:
+            if not way.remembers:
+                raise
+            logger.warning(f"memory is left out: {error}")
+            continue
         for line in lines:
             logger.warning(line)
         buckets = [each for each in way.manifest.buckets if options.bucket or each.name in able]
-        beside = not way.remembers and options.chooser in OF_MEMORY  # without a memory that is refused by now
-        chooser = options.make_chooser(buckets, beside)
-        found.append(_Prepared(way, precision, able, chooser, options.chosen_by(beside)))
+        of_both = not way.remembers and options.chooser in OF_MEMORY  # without a memory that is refused by now
+        chooser = options.make_chooser(buckets, of_both)
+        found.insert(0, _Prepared(way, precision, able, chooser, options.chosen_by(of_both)))
+        graphs = way.graphs(precision)
+        beside = [way.path(graphs.trunk), *(way.path(path) for name, path in graphs.tails.items() if name in able)]
     return found
 
 

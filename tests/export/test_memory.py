@@ -16,7 +16,6 @@ import edgeprune
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.bundle import MANIFEST, Bundle, open_bundle
 from edgeprune.bundle.memory import STILL
-from edgeprune.bundle.runtime_spec import Parity
 from edgeprune.export.build import build
 from edgeprune.export.inputs import BuildInputs
 from edgeprune.export.memory import REFRESH
@@ -35,10 +34,8 @@ from tests.export.remembering import (
     stream,
     torch_side,
 )
-from tests.runtime.engines.jetson import ENGINE, Jetson, graphs, thor
-from tests.shared import made_once
 
-__all__ = ["pays", "remembers", "session", "thor", "torch_side"]
+__all__ = ["pays", "remembers", "session", "torch_side"]
 
 
 def test_a_frame_may_leave_a_fifth_of_what_changed_and_the_next_one_computes_all(
@@ -180,33 +177,6 @@ def test_two_streams_do_not_mix(remembers: Bundle, session: MemorySession) -> No
         session.start(frame_HW3)
         alone = session.finish("m16")["labels"]
     assert np.array_equal(ours, alone)
-
-
-def test_on_a_device_the_state_is_in_half_and_never_leaves_it(
-    inputs: BuildInputs, tmp_path_factory: pytest.TempPathFactory, thor: Jetson
-) -> None:
-    """On the fake of TensorRT: two sets of device memory, which frames exchange; scores and labels are all that comes back."""
-    target = small("jetson-orin", 2).model_copy(update={"parity": Parity(int8=0.9, fp16=0.99)})
-    made = made_once(
-        tmp_path_factory,
-        "memory-orin",
-        lambda folder: build(target, replace(inputs, memory=True), ["fp16"], folder / "bundle"),
-    )
-    bundle = open_bundle(made / "bundle").with_memory()
-    assert bundle.manifest.memory
-    assert {tensor.type for tensor in bundle.manifest.memory.state["fp16"]} == {"float16"}
-    ENGINE.prepare(graphs(bundle, "fp16"))
-    with closing(ENGINE.open(bundle, "fp16")) as session:
-        first_HW3, second_HW3 = models.frames(2)
-        assert session.start(first_HW3) == TOKENS
-        first_HW = session.finish("m8")["labels"]
-        assert session.start(first_HW3) == 0
-        assert np.array_equal(session.finish(STILL)["labels"], first_HW)
-        thor.cudart.copies.clear()
-        assert session.start(second_HW3) > TOKENS // 2
-        second_HW = session.finish("m16")["labels"]
-        came = [("in", second_HW3.nbytes), ("in", 8), ("out", 4 * TOKENS), ("out", second_HW.nbytes)]
-        assert thor.cudart.copies == came and (first_HW != second_HW).any()
 
 
 def first_bucket(memory: Any) -> Any:

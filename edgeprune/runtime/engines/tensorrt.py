@@ -11,7 +11,7 @@ from typing import Any
 
 from edgeprune.base.errors import EdgepruneError
 from edgeprune.bundle import Bundle
-from edgeprune.bundle.memory import StateTensor
+from edgeprune.bundle.memory import STILL, StateTensor
 from edgeprune.runtime.engines.engine import Engine
 from edgeprune.runtime.engines.memory import MB, fitting, no_memory
 from edgeprune.runtime.engines.trt_bound import TensorRtBound
@@ -56,7 +56,7 @@ class TensorRt(Engine):
     def compiled(self, graph: Path) -> dict[str, Any] | None:
         return open_runtime().plans.about(graph)
 
-    def able(self, bundle: Bundle, precision: str) -> tuple[list[str], list[str]]:
+    def able(self, bundle: Bundle, precision: str, beside: Sequence[Path] = ()) -> tuple[list[str], list[str]]:
         """The buckets that are compiled and that memory holds together: each tail's plan has its own weights. Plans may take
         `$EDGEPRUNE_MEMORY_MB`, else three quarters of what is free; the rest is for activations.
 
@@ -67,25 +67,27 @@ class TensorRt(Engine):
         names, lines = super().able(bundle, precision)
         if not graphs.tails:
             return names, lines
-        trunk, tails = bundle.path(graphs.trunk), {name: bundle.path(graphs.tails[name]) for name in names}
+        still = [name for name in names if name == STILL]  # it has no graph
+        trunk = bundle.path(graphs.trunk)
+        tails = {name: bundle.path(graphs.tails[name]) for name in names if name != STILL}
         for path in (trunk, tails[names[-1]]):
             runtime.plans.read(path)
         compiled = [name for name, path in tails.items() if runtime.plans.has(path)]
-        if absent := [name for name in names if name not in compiled]:
+        if absent := [name for name in tails if name not in compiled]:
             lines.append(f"{', '.join(absent)}: left out in {precision}, not compiled for this device")
         sizes = {name: runtime.plans.size(tails[name]) for name in compiled}
-        limit = runtime.memory_limit()
-        kept = fitting(sizes, runtime.plans.size(trunk), limit)
+        limit, taken = runtime.memory_limit(), sum(map(runtime.plans.size, (trunk, *beside)))
+        kept = fitting(sizes, taken, limit)
         if not kept:
-            needed = runtime.plans.size(trunk) + sizes[compiled[-1]]
+            needed = taken + sizes[compiled[-1]]
             raise no_memory(f"trunk and bucket {compiled[-1]} in {precision} can't be opened", needed, limit)
         if large := [name for name in compiled if name not in kept]:
-            total = runtime.plans.size(trunk) + sum(sizes.values())
+            total = taken + sum(sizes.values())
             lines.append(
                 f"{', '.join(large)}: left out in {precision}, all buckets take {total / MB:,.0f} MB together and "
                 f"{limit / MB:,.0f} may be taken (EDGEPRUNE_MEMORY_MB, else three quarters of what is free)"
             )
-        return kept, lines
+        return [*still, *kept], lines
 
     def bind(
         self,

@@ -23,13 +23,19 @@ NAME = "tensorrt"
 
 
 class TensorRtBound:
-    """A plan with its context, its memory and its CUDA graph. Outputs are `DeviceTensor`s."""
+    """A plan with its context, its memory and its CUDA graph. Outputs are `DeviceTensor`s. `engine`: the plan, where it is open
+    already."""
 
     def __init__(
-        self, runtime: Runtime, path: Path, state: Mapping[str, Any] | None, written: Mapping[str, DeviceTensor] | None
+        self,
+        runtime: Runtime,
+        path: Path,
+        state: Mapping[str, Any] | None,
+        written: Mapping[str, DeviceTensor] | None,
+        engine: Any = None,
     ):
         self._runtime, self._path = runtime, path
-        self._engine: Any = None
+        self._engine = engine
         self._context: Any = None
         self._executable: int | None = None
         self._back: list[str] = []
@@ -45,7 +51,20 @@ class TensorRtBound:
             raise
 
     def _load(self) -> None:
-        """Engine and context.
+        """Engine and context. Raises as `_read`, and RunError where there is no memory for a context."""
+        runtime, path = self._runtime, self._path
+        self._held.callback(self._drop)
+        self._engine = self._engine or self._read()
+        runtime.log.listen()
+        strategy = runtime.trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        self._context = self._engine.create_execution_context(strategy)
+        if self._context is None:
+            raise runtime.failure(f"TensorRT can't make a context of {path.stem}")
+        runtime.scratch.reserve(int(self._engine.device_memory_size_v2))
+        self._held.callback(runtime.scratch.release)
+
+    def _read(self) -> Any:
+        """The engine of the plan, with its weights.
 
         Raises:
             InputError: there is no plan, or it is damaged.
@@ -53,25 +72,18 @@ class TensorRtBound:
         """
         runtime, path = self._runtime, self._path
         plans, log = runtime.plans, runtime.log
-        self._held.callback(self._drop)
         try:
             plan = plans.read(path)
         except MemoryError as error:
             raise no_memory(f"{plans.path(path)} can't be read", plans.size(path)) from error
         log.listen()
-        self._engine = runtime.runtime.deserialize_cuda_engine(plan)
-        if self._engine is None:
+        engine = runtime.runtime.deserialize_cuda_engine(plan)
+        if engine is None:
             what = f"TensorRT {runtime.trt.__version__} can't load {plans.path(path)}"
             if log.lacks_memory:
                 raise runtime.failure(what, len(plan))
             raise InputError(f"{what} ({log.reason}); compile it with `edgeprune compile BUNDLE --again`")
-        log.listen()
-        strategy = runtime.trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        self._context = self._engine.create_execution_context(strategy)
-        if self._context is None:
-            raise runtime.failure(f"TensorRT can't make a context of {path.stem}")
-        runtime.scratch.reserve(int(self._engine.device_memory_size_v2))
-        self._held.callback(runtime.scratch.release)
+        return engine
 
     def _tie(self, state: Mapping[str, Any] | None, written: Mapping[str, DeviceTensor] | None) -> None:
         """Inputs and outputs to memory: of its own, or where `state` and `written` have them."""
@@ -100,8 +112,9 @@ class TensorRtBound:
         self._held.callback(runtime.cuda.synchronize, runtime.stream)
 
     def again(self, state: Mapping[str, Any], written: Mapping[str, DeviceTensor]) -> "TensorRtBound":
-        """With a context of its own, and the plan's weights once more."""
-        return TensorRtBound(self._runtime, self._path, state, written)
+        """With a context of its own; several may be of one engine, whose weights are there once (NvInferRuntime.h,
+        `IExecutionContext`)."""
+        return TensorRtBound(self._runtime, self._path, state, written, self._engine)
 
     def _drop(self) -> None:
         """The bindings free an object with its last reference."""
