@@ -35,7 +35,7 @@ class TensorRtBound:
         engine: Any = None,
     ):
         self._runtime, self._path = runtime, path
-        self._engine = engine
+        self._engine: Any = None
         self._context: Any = None
         self._executable: int | None = None
         self._back: list[str] = []
@@ -43,18 +43,19 @@ class TensorRtBound:
         self.outputs: dict[str, DeviceTensor] = {}
         self._given: dict[str, DeviceTensor] = {}
         self._held = ExitStack()  # what `close` gives back, the last first
+        self._held.callback(self._drop)
         try:
-            self._load()
-            self._tie(state, written)
+            self._engine = engine or self._read()  # while others run: it takes the longest
+            with runtime.lock:
+                self._prepare()
+                self._tie(state, written)
         except BaseException:
             self.close()
             raise
 
-    def _load(self) -> None:
-        """Engine and context. Raises as `_read`, and RunError where there is no memory for a context."""
+    def _prepare(self) -> None:
+        """A context of the engine. Raises RunError where there is no memory for it."""
         runtime, path = self._runtime, self._path
-        self._held.callback(self._drop)
-        self._engine = self._engine or self._read()
         runtime.log.listen()
         strategy = runtime.trt.ExecutionContextAllocationStrategy.USER_MANAGED
         self._context = self._engine.create_execution_context(strategy)
@@ -128,7 +129,7 @@ class TensorRtBound:
 
     def close(self) -> None:
         """Gives everything back; what a device can't take back after a failure goes with the process."""
-        with suppress(RunError):
+        with self._runtime.lock, suppress(RunError):
             self._held.close()
 
     def _type_of(self, name: str) -> Any:
@@ -187,18 +188,20 @@ class TensorRtBound:
         for name, array in given.items():
             assert array.shape == self._given[name].host.shape, array.shape  # a copy would broadcast it
             np.copyto(self._given[name].host, array)
-        if self._executable is None or self._generation != self._runtime.scratch.generation:
-            self._renew()
-        assert self._executable is not None
-        self._runtime.cuda.launch(self._executable, self._runtime.stream)
-        if self._back:  # a graph whose results stay on the device is not waited for
-            self._runtime.cuda.synchronize(self._runtime.stream)
+        with self._runtime.lock:
+            if self._executable is None or self._generation != self._runtime.scratch.generation:
+                self._renew()
+            assert self._executable is not None
+            self._runtime.cuda.launch(self._executable, self._runtime.stream)
+            if self._back:  # a graph whose results stay on the device is not waited for
+                self._runtime.cuda.synchronize(self._runtime.stream)
 
     def read(self, name: str) -> np.ndarray:
         tensor = choose(self.outputs, name, "output")
         if name not in self._back:
-            self._runtime.cuda.copy_out(tensor.host, tensor.address, self._runtime.stream)
-            self._runtime.cuda.synchronize(self._runtime.stream)
+            with self._runtime.lock:
+                self._runtime.cuda.copy_out(tensor.host, tensor.address, self._runtime.stream)
+                self._runtime.cuda.synchronize(self._runtime.stream)
         return tensor.host.copy()
 
     def describe(self) -> dict[str, Any]:
