@@ -14,7 +14,7 @@ import torch
 
 import edgeprune
 from edgeprune.base.errors import InputError, RunError
-from edgeprune.bundle import MANIFEST, Bundle, open_bundle
+from edgeprune.bundle import MANIFEST, MIXED, Bundle, GraphSet, open_bundle
 from edgeprune.bundle.memory import STILL
 from edgeprune.export.build import build
 from edgeprune.export.inputs import BuildInputs
@@ -70,6 +70,20 @@ def test_a_manifest_says_what_is_remembered(remembers: Bundle, cpu: Bundle) -> N
     assert {row.bucket for row in memory.parity} == {"m8", "m16", f"m{TOKENS}"}
     assert cpu.manifest.memory is None and cpu.manifest.schema_version < 9
     assert '"memory"' not in (cpu.folder / "manifest.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("run", "taken"), [(None, "int8"), ("int8", "int8"), ("fp32", "fp32"), (MIXED, "fp32"), ("fp16", "int8")]
+)
+def test_a_run_takes_the_memory_in_the_precision_of_its_own_graphs(
+    remembers: Bundle, run: str | None, taken: str
+) -> None:
+    """Of a mixture in that of the bucket of all tokens; in the default where it was not built in that one."""
+    built = remembers.manifest.graphs
+    tails = built["int8"].tails | {"full": built["fp32"].tails["full"]}
+    mixed = GraphSet(trunk=built["int8"].trunk, tails=tails)
+    bundle = remembers.seen_with(run=run, graphs={**built, MIXED: mixed})
+    assert bundle.with_memory().default_precision() == taken
 
 
 def test_answers_are_those_of_pytorch_frame_after_frame(session: MemorySession, torch_side: Remembering) -> None:

@@ -1,5 +1,6 @@
 """A bundle that remembers, on a device that compiles its graphs: the fake of TensorRT."""
 
+import shutil
 from contextlib import closing
 from pathlib import Path
 
@@ -7,11 +8,15 @@ import numpy as np
 import pytest
 
 import edgeprune
-from edgeprune.bundle import Bundle
+from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.bundle.memory import STILL
 from edgeprune.runtime.engines import trt_runtime
+from edgeprune.runtime.engines.bound import Outputs
+from edgeprune.runtime.engines.memory_session import MemorySession
 from edgeprune.runtime.engines.trt_runtime import open_runtime
+from edgeprune.runtime.switching import Switching
 from tests import models
+from tests.cli.compiled import spoil
 from tests.export.remembering import TOKENS, orin_remembers, pays
 from tests.runtime.engines.jetson import ENGINE, Jetson, graphs, thor
 from tests.runtime.engines.test_close import NOTHING
@@ -70,3 +75,30 @@ def test_a_memory_gets_the_room_that_frames_by_themselves_leave(
         own_buckets = {bucket.name for bucket in orin_remembers.manifest.buckets}
         assert opened.segment(models.frames(1)[0]).facts.bucket in own_buckets
     assert f"memory is left out: trunk and bucket m{TOKENS} in fp16 can't be opened: out of memory" in caplog.text
+
+
+def test_a_precision_that_the_device_rejects_is_none_of_the_memory_either(
+    orin_remembers: Bundle, thor: Jetson, tmp_path: Path
+) -> None:
+    shutil.copytree(orin_remembers.folder, tmp_path / "bundle")
+    made = open_bundle(tmp_path / "bundle")
+    assert made.with_memory().default_precision() == "int8"
+    spoil(made, *(f"int8/{bucket.name}" for bucket in made.manifest.buckets))
+    with edgeprune.open(made.folder) as opened:
+        assert isinstance(opened._running, Switching)
+        ways = opened._running.alone, opened._running.remembering
+        assert [way.session.describe()["precision"] for way in ways] == ["fp16", "fp16"]
+
+
+def test_a_memory_that_answers_otherwise_is_left_out(
+    orin_remembers: Bundle, thor: Jetson, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    finish = MemorySession.finish
+
+    def wrong(session: MemorySession, bucket: str) -> Outputs:
+        return {name: array + 1 for name, array in finish(session, bucket).items()}
+
+    monkeypatch.setattr(MemorySession, "finish", wrong)
+    with edgeprune.open(orin_remembers.folder) as opened:
+        assert not isinstance(opened._running, Switching)
+    assert f"memory is left out: m{TOKENS} in " in caplog.text and " gives 0.00% of the labels" in caplog.text
