@@ -221,9 +221,10 @@ def deploy(host: str, bundle: Bundle, wheel: Path | None, folder: str, compile_:
         wheel = wheel or build_wheel(Path(here))
         remote.copy(f"copies {wheel.name}", wheel, there)
         remote.copy(f"copies the bundle {name}", bundle.folder, there)
-        remote.run(
-            "installs", f"{program}/python", "-m", "pip", "install", "--quiet", "--upgrade", f"{there}/{wheel.name}"
-        )
+        pip, file = (f"{program}/python", "-m", "pip", "install", "--quiet"), f"{there}/{wheel.name}"
+        remote.run("installs", *pip, "--upgrade", file)
+        # pip passes a file by whose version is there already, and takes what that one needs alone
+        remote.run("installs this build", *pip, "--force-reinstall", "--no-deps", file)
         remote.run("verifies the bundle", f"{program}/edgeprune", "inspect", f"{there}/{name}")
         # an older copy goes only when the new one is whole
         remote.run("takes an older copy away", "rm", "-rf", placed)
