@@ -113,5 +113,5 @@ def open_runtime() -> Runtime:
         raise InputError(f"TensorRT {trt.__version__} is too old; 10.3 or later is needed (JetPack 6.1 or later)")
     log = Log(trt)
     plans, runtime = Plans(trt.__version__, cuda), start(trt.Runtime, log)
-    builder = PlanBuilder(trt, cuda, log, plans.timing)
+    builder = PlanBuilder(trt, cuda, log, lambda: plans.timing)
     return Runtime(trt, log, cuda, plans, builder, Scratch(cuda), cuda.stream(), runtime)
