@@ -7,6 +7,7 @@ mantissa.
 """
 
 import logging
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -164,10 +165,8 @@ class PlanBuilder:
 
 def trtexec_command(graph: Path) -> str:
     """The command that builds a graph's plan with NVIDIA's own tool. TensorRT 11 takes `--stronglyTyped` and ignores it."""
-    return (
-        f"trtexec --onnx={graph} --saveEngine={graph.stem}.plan --stronglyTyped --noTF32 "
-        f"--memPoolSize=workspace:{workspace_mb()}M"
-    )
+    words = ("trtexec", f"--onnx={graph}", f"--saveEngine={graph.stem}.plan", "--stronglyTyped", "--noTF32")
+    return shlex.join((*words, f"--memPoolSize=workspace:{workspace_mb()}M"))
 
 
 def _monitor(trt: Any, name: str) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,8 @@ def test_trtexecs_command(monkeypatch: pytest.MonkeyPatch) -> None:
         "trtexec --onnx=b/int8-tail-k352.onnx --saveEngine=int8-tail-k352.plan --stronglyTyped --noTF32 "
         "--memPoolSize=workspace:512M"
     )
+    words = shlex.split(trtexec_command(Path("my bundles/$(id);x/it's.onnx")))
+    assert words[1:3] == ["--onnx=my bundles/$(id);x/it's.onnx", "--saveEngine=it's.plan"] and len(words) == 6
 
 
 # ------------------------------------------------------------------------------------------------ refused
