@@ -32,7 +32,7 @@ HOST = re.compile(rf"(?P<user>[A-Za-z0-9_][\w.+-]*@)?(?:[A-Za-z0-9_][\w.-]*|\[?(
 VENV = "venv"  # beside the bundles, in the folder
 STAGING = ".edgeprune-XXXXXX"  # in the home, for `mktemp`
 NOT_ONE = "no bundle"
-LOOK = f'[ ! -e "$1" ] || [ -f "$1/{MANIFEST}" ] || echo {NOT_ONE}'
+LOOK = f'[ ! -e "$1" ] || grep -qs schema_version "$1/{MANIFEST}" || echo {NOT_ONE}'  # other things have a manifest too
 
 
 class Remote:

@@ -111,7 +111,7 @@ def test_a_scale_that_fp16_has_no_number_for_is_its_least_normal_one() -> None:
     """As that of a channel whose weights are next to nothing: of a scale of 0 an engine makes nothing."""
     steps_F = np.array([0.01, 1e-5, 1e-8 / 127], np.float32)
     codes_DF = np.array([[100, 127, 127], [-3, -127, 90]], np.int8)
-    constants = {"w": codes_DF, "step": steps_F, "zero": np.zeros(3, np.int8)}
+    constants: dict[str, np.ndarray] = {"w": codes_DF, "step": steps_F, "zero": np.zeros(3, np.int8)}
     graph = helper.make_graph(
         [
             helper.make_node("DequantizeLinear", ["w", "step", "zero"], ["weight"], axis=1),

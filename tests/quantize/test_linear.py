@@ -95,10 +95,11 @@ def test_a_unit_without_weights_keeps_its_bias() -> None:
     made.reset_weight_scale()
     x_ND = torch.randn(10, 32) * 1.5
     folded = FoldedLinear(made, "onnxruntime")
-    assert folded.bias_F.dtype == torch.int32 and folded.bias_F.abs().max() <= 2**30
+    bias_F = folded.get_buffer("bias_F")
+    assert bias_F.dtype == torch.int32 and bias_F.abs().max() <= 2**30
     torch.testing.assert_close(folded(x_ND)[:, [3, 5]], made(x_ND)[:, [3, 5]], rtol=0, atol=1e-5)
     others = [channel for channel in range(16) if channel not in (3, 5)]
-    assert torch.equal(folded.weight_DF[:, others], made.int8_weight()[0][:, others])
+    assert torch.equal(folded.get_buffer("weight_DF")[:, others], made.int8_weight()[0][:, others])
 
 
 def test_gradients_reach_weights_and_both_scales() -> None:
