@@ -59,6 +59,15 @@ def peak_mb() -> float | None:
     return next(float(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024 / 1e6
 
 
+def x86_flags(root: Path = Path("/")) -> set[str]:
+    """What an x86 CPU can, as `avx512_vnni`; empty for any other, and where there is no /proc. `root`: for tests."""
+    try:
+        lines = (root / "proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), set())
+
+
 def _cpu_name() -> str | None:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

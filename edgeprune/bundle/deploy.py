@@ -32,7 +32,7 @@ HOST = re.compile(rf"(?P<user>[A-Za-z0-9_][\w.+-]*@)?(?:[A-Za-z0-9_][\w.-]*|\[?(
 VENV = "venv"  # beside the bundles, in the folder
 STAGING = ".edgeprune-XXXXXX"  # in the home, for `mktemp`
 NOT_ONE = "no bundle"
-LOOK = f'[ ! -e "$1" ] || [ -f "$1/{MANIFEST}" ] || echo {NOT_ONE}'
+LOOK = f'[ ! -e "$1" ] || grep -qs schema_version "$1/{MANIFEST}" || echo {NOT_ONE}'  # other things have a manifest too
 # PLACE name folder copy: a copy, which may lie on another disk, in its place; until it is, the older one is, whatever fails
 PLACE = """set -e
 place="$2/$1" new="$2/.edgeprune-$1.new" old="$2/.edgeprune-$1.old"
@@ -231,9 +231,10 @@ def deploy(host: str, bundle: Bundle, wheel: Path | None, folder: str, compile_:
         wheel = wheel or build_wheel(Path(here))
         remote.copy(f"copies {wheel.name}", wheel, there)
         remote.copy(f"copies the bundle {name}", bundle.folder, there)
-        remote.run(
-            "installs", f"{program}/python", "-m", "pip", "install", "--quiet", "--upgrade", f"{there}/{wheel.name}"
-        )
+        pip, file = (f"{program}/python", "-m", "pip", "install", "--quiet"), f"{there}/{wheel.name}"
+        remote.run("installs", *pip, "--upgrade", file)
+        # pip passes a file by whose version is there already, and takes what that one needs alone
+        remote.run("installs this build", *pip, "--force-reinstall", "--no-deps", file)
         remote.run("verifies the bundle", f"{program}/edgeprune", "inspect", f"{there}/{name}")
         remote.run("puts the bundle in its place", "sh", "-c", PLACE, "sh", name, folder, f"{there}/{name}")
     if compile_:

@@ -203,7 +203,8 @@ class Bundle:
     remembers: bool = False
 
     def with_memory(self) -> "Bundle":
-        """The same files, with the buckets and graphs of its memory between frames in place of its own.
+        """The same files, with the buckets and graphs of its memory between frames in place of its own. A run takes the
+        precision that it would take of its own graphs, of several that of the largest bucket.
 
         Raises:
             InputError: it was built without.
@@ -212,12 +213,17 @@ class Bundle:
         if memory is None:
             raise InputError(f"{self.folder} was built without memory; build it with --memory")
         precisions = [each for each in self.manifest.precisions if each in memory.graphs]
+        run = self.manifest.run
+        if run == MIXED:
+            built = self.manifest.graphs
+            full = built[MIXED].tails.get(self.manifest.buckets[-1].name)
+            run = next((each for each in built if each != MIXED and full in built[each].tails.values()), None)
         changes = {
             "buckets": memory.buckets,
             "graphs": memory.graphs,
             "precisions": precisions,
             "parity": memory.parity,
-            "run": None,
+            "run": run if run in memory.graphs else None,
         }
         return replace(self, manifest=self.manifest.model_copy(update=changes), remembers=True)
 

@@ -65,6 +65,20 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
+def not_its_own(folder: Path) -> list[str] | None:
+    """The files of a bundle's folder that its manifest, of whatever schema, does not name: no build wrote them. None where it
+    is no bundle's."""
+    try:
+        content = parse_json(read_text(folder / MANIFEST, "manifest"), MANIFEST, "")
+    except InputError:
+        return None
+    named = content.get("files") if isinstance(content, dict) and "schema_version" in content else None
+    if not isinstance(named, dict):
+        return None
+    found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted({path.relative_to(folder).as_posix() for path in found} - {MANIFEST, *named})
+
+
 def _bring_up_to_date(content: dict[str, Any], version: int) -> None:
     """Makes the content of a manifest of an older schema one of this schema."""
     if version < 5:

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.inputs import look_at
-from edgeprune.bundle.manifest import Bundle, Manifest
+from edgeprune.bundle.manifest import FULL, Bundle, Manifest
 
 Kind = tuple[type, tuple[int, ...] | None]  # type and shape of an array; None: of frames, of any shape
 MOST_BYTES = 1 << 30  # of all arrays; a build keeps a few frames and their answers
@@ -28,7 +28,8 @@ OF_A_THING: dict[str, Kind] = {
 
 def read_references(bundle: Bundle) -> dict[str, np.ndarray]:
     """`frames` (F, H, W, 3) uint8, and by `reference_name` what each bucket answered in each precision, (F, ...); labels are
-    (F, label H, label W) uint8, of things there are as many in every frame of a bucket, best score first.
+    (F, label H, label W) uint8, of things there are as many in every frame of a bucket, best score first. Of a memory's buckets
+    there is nothing, and the largest answers as FULL does.
 
     Raises:
         InputError: no such file, one of another bundle, or larger than any that is built.
@@ -42,9 +43,10 @@ def read_references(bundle: Bundle) -> dict[str, np.ndarray]:
         raise InputError(f"{path} can't be read ({error}); {again}") from None
     frames = len(references.get(FRAMES, ()))
     expected: dict[str, Kind] = {FRAMES: (np.uint8, (frames, manifest.height, manifest.width, 3))}
+    buckets = [FULL] if bundle.remembers else [bucket.name for bucket in manifest.buckets]
     for precision in manifest.precisions:
-        for bucket in manifest.buckets:
-            expected |= _of_a_bucket(manifest, references, frames, precision, bucket.name)
+        for bucket in buckets:
+            expected |= _of_a_bucket(manifest, references, frames, precision, bucket)
     for name, (dtype, shape) in expected.items():
         found = references.get(name)
         if found is None or not frames or not is_of(found, frames, dtype, shape):

@@ -19,7 +19,6 @@ from edgeprune.base.errors import InputError, RunError
 from edgeprune.base.files import write_folder_atomic
 from edgeprune.base.table import write_csv
 from edgeprune.bundle import (
-    MANIFEST,
     Bundle,
     GraphSet,
     Manifest,
@@ -29,6 +28,7 @@ from edgeprune.bundle import (
     write_manifest,
 )
 from edgeprune.bundle.memory import StateTensor
+from edgeprune.bundle.opening import not_its_own
 from edgeprune.bundle.references import FRAMES
 from edgeprune.bundle.target import BOUNDS, SEMANTIC, Target
 from edgeprune.export.fp16 import to_fp16
@@ -152,13 +152,19 @@ class BuiltSingles:
 
 
 def check_replaceable(out: Path) -> None:
-    """A folder that is no bundle is not replaced: it may be a home folder, named by mistake.
+    """A folder that is no bundle is not replaced: it may be a home folder, named by mistake. Nor is one with a person's files.
 
     Raises:
         InputError: it is one.
     """
-    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+    others = not_its_own(out) if out.is_dir() and any(out.iterdir()) else []
+    if others is None:
         raise InputError(f"{out} is there and is no bundle; name a new folder with --out, or empty this one")
+    if others:
+        raise InputError(
+            f"{out} would be replaced, and {others[0]} in it is none of the bundle's; move it elsewhere, or name a new folder "
+            "with --out"
+        )
 
 
 def build_precision(spec: BuildSpec, precision: str, folder: Path, log: BuildLog) -> BuiltPrecision:

@@ -190,7 +190,8 @@ def _reach(
 
 
 def _round_scales(model: onnx.ModelProto) -> None:
-    """Rounds the scales of Q/DQ to FP16 and the INT8 weights anew, so that codes and scales still say the same weights."""
+    """Rounds the scales of Q/DQ to FP16 and the INT8 weights anew, so that codes and scales still say the same weights. The
+    least is FP16's smallest normal number: that of a channel of weights next to nothing would be 0, or without a reciprocal."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     rounded: dict[str, np.ndarray] = {}
     for node in model.graph.node:
@@ -199,7 +200,7 @@ def _round_scales(model: onnx.ModelProto) -> None:
         scale = constants[node.input[1]]
         if scale.name not in rounded:
             exact = numpy_helper.to_array(scale)
-            rounded[scale.name] = exact.astype(np.float16).astype(np.float32)
+            rounded[scale.name] = exact.astype(np.float16).clip(np.finfo(np.float16).tiny).astype(np.float32)
             weight = constants.get(node.input[0])
             if weight is not None and weight.data_type == TensorProto.INT8:
                 values = numpy_helper.to_array(weight).astype(np.float64) * exact

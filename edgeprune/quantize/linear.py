@@ -97,10 +97,12 @@ class QuantLinear(nn.Linear):
         """The step of the input's INT8 codes."""
         return float(self.input_quantizer.scale.abs().item()) / 127
 
-    def int8_weight(self) -> tuple[Tensor, Tensor]:
-        """INT8 codes (D, F), laid out as the graph multiplies them, and their steps (F,)."""
+    def int8_weight(self, least_F: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """INT8 codes (D, F), laid out as the graph multiplies them, and their steps (F,), at least `least_F`."""
         with torch.no_grad():
             step_F1 = self.weight_quantizer.scale.abs().float() / 127
+            if least_F is not None:
+                step_F1 = step_F1.maximum(least_F[:, None])
             codes_FD = (self.weight.float() / step_F1).round().clamp(-127, 127).to(torch.int8)
         return codes_FD.T.contiguous(), step_F1.flatten()
 

@@ -34,6 +34,12 @@ def graphs_of(bundle: Bundle) -> list[Path]:
     return [bundle.path(name) for name in dict.fromkeys(names)]
 
 
+def graphs_in(bundle: Bundle, precision: str) -> dict[str, Path]:
+    """Of a precision the trunk, by the name TRUNK, and the tails by their buckets."""
+    graphs = bundle.graphs(precision)
+    return {name: bundle.path(path) for name, path in {TRUNK: graphs.trunk, **graphs.tails}.items()}
+
+
 def single_graphs(bundle: Bundle) -> list[Path]:
     """Those that are timed beside the bundle's buckets: the dense reference, stem with head."""
     return [bundle.path(name) for name in (bundle.manifest.dense, bundle.manifest.stem_head)]

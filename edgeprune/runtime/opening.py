@@ -22,14 +22,15 @@ from edgeprune.runtime.cameras.capture import Capture, is_camera
 from edgeprune.runtime.cameras.decoding import AUTO, Decoding, read_decoding
 from edgeprune.runtime.cameras.reconnect import GIVE_UP_S, open_lasting, open_or_wait
 from edgeprune.runtime.choose import CHOOSERS, NEXT_FRAME, OF_MEMORY, Chooser, fixed, make_chooser
-from edgeprune.runtime.compiling import graphs_of
+from edgeprune.runtime.compiling import graphs_in
 from edgeprune.runtime.engines import ENGINES, Engine
 from edgeprune.runtime.meters import Meter
+from edgeprune.runtime.precision_choice import TRUNK
 from edgeprune.runtime.preparing import prepare_run, refuse_threads, require_engine
 from edgeprune.runtime.renewal import Renewal
 from edgeprune.runtime.running import Running
 from edgeprune.runtime.stream import Stream
-from edgeprune.runtime.switching import Switching, too_slow
+from edgeprune.runtime.switching import Switching, answers_otherwise, too_slow
 from edgeprune.runtime.tasks import open_task
 
 Given = Annotated[str, Field(min_length=1)]
@@ -234,27 +235,34 @@ class _Prepared(NamedTuple):
 def _prepare(bundle: Bundle, options: StreamOptions) -> list[_Prepared]:
     """Compiles what has to be compiled, and says what can't run here; for each way of the options."""
     engine = options.engine or bundle.manifest.target.engine
-    found = []
-    for way in options.ways(prepare_run(bundle, engine)):
-        if way.remembers and not options.bucket and (absent := _not_compiled(way, ENGINES[engine])):
+    found: list[_Prepared] = []
+    beside: list[Path] = []  # the graphs of frames by themselves, which come first: a memory takes what room they leave
+    for way in reversed(options.ways(prepare_run(bundle, engine))):
+        asked = None if way.remembers and options.precision == MIXED else options.precision  # of its own graphs
+        precision = asked or way.default_precision()
+        if way.remembers and not options.bucket and (absent := _not_compiled(way, precision, ENGINES[engine])):
             logger.warning(f"memory is left out: {absent} is not compiled for this device")
             continue
-        precision = options.precision or way.default_precision()
-        if way.remembers and precision == MIXED:  # of its own graphs
-            precision = way.default_precision()
-        able, lines = ([options.bucket], []) if options.bucket else ENGINES[engine].able(way, precision)
+        try:
+            able, lines = ([options.bucket], []) if options.bucket else ENGINES[engine].able(way, precision, beside)
+        except RunError as error:
+            if not way.remembers:
+                raise
+            logger.warning(f"memory is left out: {error}")
+            continue
         for line in lines:
             logger.warning(line)
         buckets = [each for each in way.manifest.buckets if options.bucket or each.name in able]
-        beside = not way.remembers and options.chooser in OF_MEMORY  # without a memory that is refused by now
-        chooser = options.make_chooser(buckets, beside)
-        found.append(_Prepared(way, precision, able, chooser, options.chosen_by(beside)))
+        of_both = not way.remembers and options.chooser in OF_MEMORY  # without a memory that is refused by now
+        chooser = options.make_chooser(buckets, of_both)
+        found.insert(0, _Prepared(way, precision, able, chooser, options.chosen_by(of_both)))
+        beside = [path for name, path in graphs_in(way, precision).items() if name == TRUNK or name in able]
     return found
 
 
-def _not_compiled(bundle: Bundle, engine: Engine) -> str | None:
+def _not_compiled(bundle: Bundle, precision: str, engine: Engine) -> str | None:
     """A graph of these that has to be compiled and is not."""
-    return next((path.name for path in graphs_of(bundle) if engine.compiled(path) is None), None)
+    return next((path.name for path in graphs_in(bundle, precision).values() if engine.compiled(path) is None), None)
 
 
 def _begin(prepared: Sequence[_Prepared], options: StreamOptions, meter: Meter | None) -> Running:
@@ -268,7 +276,7 @@ def _begin(prepared: Sequence[_Prepared], options: StreamOptions, meter: Meter |
             for each in prepared:
                 running.append(_begin_one(each, options, meter))
                 opened.callback(running[-1].close)
-            why = too_slow(*running)
+            why = answers_otherwise(running[0]) or too_slow(*running)
             opened.pop_all()
     except RunError as error:
         logger.warning(f"memory is left out: {error}")

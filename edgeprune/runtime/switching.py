@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeprune.base.errors import InputError
 from edgeprune.bundle.memory import STILL
 from edgeprune.runtime.cameras.source import Frame
 from edgeprune.runtime.choose import asked_for
@@ -30,6 +31,17 @@ STANDS = 0.1  # of the pixels: a camera of which fewer change stands
 WAIT, LONGEST_WAIT = 10, 320  # frames in which it has to, doubled each time that it was a mistake
 MEASURED = 7  # frames that tell which of two is faster
 PROVEN = 100  # frames that remember after which it was none
+
+
+def answers_otherwise(remembering: Running) -> str | None:
+    """Why graphs that this device compiled can't be taken: with all tokens they do not answer as the bundle's references do, by
+    which it chose the graphs of each frame by itself. None: they do, or nothing was compiled since the build."""
+    try:
+        if remembering.bundle.manifest.target.compiled_on_device:
+            remembering.check()
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def too_slow(remembering: Running, alone: Running) -> str | None:

@@ -98,6 +98,7 @@ def test_what_is_copied_and_typed_there(
     (staging,) = set(re.findall(r"\.edgeprune-\w+", log)) - {".edgeprune-XXXXXX"}
     assert typed == [
         f"python -m pip install --quiet --upgrade {staging}/{wheel.name}",
+        f"python -m pip install --quiet --force-reinstall --no-deps {staging}/{wheel.name}",
         f"edgeprune inspect {staging}/my bundle",
         "edgeprune compile apps/edge/my bundle",
     ]
@@ -184,8 +185,11 @@ def test_another_failure_of_venv_keeps_its_reason(
 def test_a_place_that_holds_something_else_is_left_alone(device: Path, bundle: Bundle, wheel: Path) -> None:
     (device / "pictures/my bundle").mkdir(parents=True)
     (device / "pictures/my bundle/holiday.jpg").touch()
-    with pytest.raises(InputError, match="pictures/my bundle is there and is no bundle; name another --folder"):
-        deploy("me@orin", bundle, wheel, "pictures", False)
+    for manifest in (None, '{"name": "a web page"}'):
+        if manifest:
+            (device / "pictures/my bundle/manifest.json").write_text(manifest)
+        with pytest.raises(InputError, match="pictures/my bundle is there and is no bundle; name another --folder"):
+            deploy("me@orin", bundle, wheel, "pictures", False)
     assert (device / "pictures/my bundle/holiday.jpg").exists() and not (device / "pictures/venv").exists()
 
 
@@ -240,8 +244,8 @@ def test_a_device_that_cannot_be_reached(device: Path, bundle: Bundle, wheel: Pa
 def test_a_step_that_fails_there(device: Path, bundle: Bundle, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAILS", "inspect")
     (device / "edge/my bundle").mkdir(parents=True)
-    for name in ("old", "manifest.json"):
-        (device / "edge/my bundle" / name).touch()
+    (device / "edge/my bundle/old").touch()
+    (device / "edge/my bundle/manifest.json").write_text('{\n "schema_version": 5}')
     with pytest.raises(RunError, match="me@orin: verifies the bundle: it broke"):
         deploy("me@orin", bundle, wheel, "edge", False)
     assert (device / "edge/my bundle/old").exists()  # the copy of before is still in its place

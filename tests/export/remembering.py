@@ -40,6 +40,17 @@ def remembers(inputs: BuildInputs, tmp_path_factory: pytest.TempPathFactory) -> 
     return open_bundle(made / "bundle")
 
 
+@pytest.fixture(scope="session")
+def orin_remembers(inputs: BuildInputs, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    target = small("jetson-orin", 2).model_copy(update={"parity": Parity(int8=0.9, fp16=0.99)})
+    made = made_once(
+        tmp_path_factory,
+        "memory-orin",
+        lambda folder: build(target, replace(inputs, memory=True), ["int8", "fp16"], folder / "bundle"),
+    )
+    return open_bundle(made / "bundle")
+
+
 @pytest.fixture(autouse=True)
 def pays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether remembering pays hangs on the machine, of graphs as small as these."""

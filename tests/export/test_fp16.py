@@ -107,6 +107,30 @@ def test_quantizers_have_fp16_scales_and_weights_still_say_the_same(orin: Bundle
     assert compared > 0
 
 
+def test_a_scale_that_fp16_has_no_number_for_is_its_least_normal_one() -> None:
+    """As that of a channel whose weights are next to nothing: of a scale of 0 an engine makes nothing."""
+    steps_F = np.array([0.01, 1e-5, 1e-8 / 127], np.float32)
+    codes_DF = np.array([[100, 127, 127], [-3, -127, 90]], np.int8)
+    constants: dict[str, np.ndarray] = {"w": codes_DF, "step": steps_F, "zero": np.zeros(3, np.int8)}
+    graph = helper.make_graph(
+        [
+            helper.make_node("DequantizeLinear", ["w", "step", "zero"], ["weight"], axis=1),
+            helper.make_node("MatMul", ["tokens", "weight"], ["skip0"]),
+        ],
+        "dead",
+        [helper.make_tensor_value_info("tokens", FP32, [3, 2])],
+        [helper.make_tensor_value_info("skip0", FP32, [3, 3])],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    made = to_fp16(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10))
+    found = {each.name: numpy_helper.to_array(each) for each in made.graph.initializer}
+    least = np.finfo(np.float16).tiny
+    assert found["step_fp16"].tolist() == [np.float16(0.01), least, least]
+    was_DF = codes_DF * steps_F.astype(np.float64)
+    now_DF = found["w"] * found["step_fp16"].astype(np.float64)
+    assert (np.abs(now_DF - was_DF) <= 0.51 * found["step_fp16"]).all() and not found["w"][:, 2].any()
+
+
 def test_the_given_graph_stays_as_it_is() -> None:
     proto = export_dense(models.model(models.card("dense", depth=1, stem="conv")), "tensorrt")
     before = proto.SerializeToString()

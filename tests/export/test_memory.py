@@ -14,9 +14,8 @@ import torch
 
 import edgeprune
 from edgeprune.base.errors import InputError, RunError
-from edgeprune.bundle import MANIFEST, Bundle, open_bundle
+from edgeprune.bundle import MANIFEST, MIXED, Bundle, GraphSet, open_bundle
 from edgeprune.bundle.memory import STILL
-from edgeprune.bundle.runtime_spec import Parity
 from edgeprune.export.build import build
 from edgeprune.export.inputs import BuildInputs
 from edgeprune.export.memory import REFRESH
@@ -35,10 +34,8 @@ from tests.export.remembering import (
     stream,
     torch_side,
 )
-from tests.runtime.engines.jetson import ENGINE, Jetson, graphs, thor
-from tests.shared import made_once
 
-__all__ = ["pays", "remembers", "session", "thor", "torch_side"]
+__all__ = ["pays", "remembers", "session", "torch_side"]
 
 
 def test_a_frame_may_leave_a_fifth_of_what_changed_and_the_next_one_computes_all(
@@ -73,6 +70,20 @@ def test_a_manifest_says_what_is_remembered(remembers: Bundle, cpu: Bundle) -> N
     assert {row.bucket for row in memory.parity} == {"m8", "m16", f"m{TOKENS}"}
     assert cpu.manifest.memory is None and cpu.manifest.schema_version < 9
     assert '"memory"' not in (cpu.folder / "manifest.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("run", "taken"), [(None, "int8"), ("int8", "int8"), ("fp32", "fp32"), (MIXED, "fp32"), ("fp16", "int8")]
+)
+def test_a_run_takes_the_memory_in_the_precision_of_its_own_graphs(
+    remembers: Bundle, run: str | None, taken: str
+) -> None:
+    """Of a mixture in that of the bucket of all tokens; in the default where it was not built in that one."""
+    built = remembers.manifest.graphs
+    tails = built["int8"].tails | {"full": built["fp32"].tails["full"]}
+    mixed = GraphSet(trunk=built["int8"].trunk, tails=tails)
+    bundle = remembers.seen_with(run=run, graphs={**built, MIXED: mixed})
+    assert bundle.with_memory().default_precision() == taken
 
 
 def test_answers_are_those_of_pytorch_frame_after_frame(session: MemorySession, torch_side: Remembering) -> None:
@@ -180,33 +191,6 @@ def test_two_streams_do_not_mix(remembers: Bundle, session: MemorySession) -> No
         session.start(frame_HW3)
         alone = session.finish("m16")["labels"]
     assert np.array_equal(ours, alone)
-
-
-def test_on_a_device_the_state_is_in_half_and_never_leaves_it(
-    inputs: BuildInputs, tmp_path_factory: pytest.TempPathFactory, thor: Jetson
-) -> None:
-    """On the fake of TensorRT: two sets of device memory, which frames exchange; scores and labels are all that comes back."""
-    target = small("jetson-orin", 2).model_copy(update={"parity": Parity(int8=0.9, fp16=0.99)})
-    made = made_once(
-        tmp_path_factory,
-        "memory-orin",
-        lambda folder: build(target, replace(inputs, memory=True), ["fp16"], folder / "bundle"),
-    )
-    bundle = open_bundle(made / "bundle").with_memory()
-    assert bundle.manifest.memory
-    assert {tensor.type for tensor in bundle.manifest.memory.state["fp16"]} == {"float16"}
-    ENGINE.prepare(graphs(bundle, "fp16"))
-    with closing(ENGINE.open(bundle, "fp16")) as session:
-        first_HW3, second_HW3 = models.frames(2)
-        assert session.start(first_HW3) == TOKENS
-        first_HW = session.finish("m8")["labels"]
-        assert session.start(first_HW3) == 0
-        assert np.array_equal(session.finish(STILL)["labels"], first_HW)
-        thor.cudart.copies.clear()
-        assert session.start(second_HW3) > TOKENS // 2
-        second_HW = session.finish("m16")["labels"]
-        came = [("in", second_HW3.nbytes), ("in", 8), ("out", 4 * TOKENS), ("out", second_HW.nbytes)]
-        assert thor.cudart.copies == came and (first_HW != second_HW).any()
 
 
 def first_bucket(memory: Any) -> Any:

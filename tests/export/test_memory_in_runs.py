@@ -21,6 +21,7 @@ from edgeprune.evaluate.graphs import GraphSelection
 from edgeprune.runtime import opening, switching
 from edgeprune.runtime.cameras import open_source
 from edgeprune.runtime.choose import make_chooser
+from edgeprune.runtime.engines.bound import Outputs
 from edgeprune.runtime.engines.memory_session import MemorySession
 from edgeprune.runtime.engines.onnxruntime import OnnxRuntime
 from edgeprune.runtime.meters import open_meter
@@ -262,6 +263,21 @@ def test_a_run_says_what_its_memory_takes_whichever_way_runs(remembers: Bundle) 
         held_mb = opened.describe()["memory_mb"]
         running._switch(running.alone, "it moves")
         assert opened.describe()["memory_mb"] == held_mb > 0
+
+
+def test_both_ways_are_held_to_the_references(remembers: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of a new bundle under a run are, which is refused where they answer otherwise."""
+    finish = MemorySession.finish
+
+    def wrong(session: MemorySession, bucket: str) -> Outputs:
+        return {name: array + 1 for name, array in finish(session, bucket).items()}
+
+    with edgeprune.open(remembers.folder) as opened:
+        assert isinstance(opened._running, switching.Switching)
+        opened._running.check()
+        monkeypatch.setattr(MemorySession, "finish", wrong)
+        with pytest.raises(InputError, match=rf"m{TOKENS} in int8 gives 0.00% of the labels that the bundle's ref"):
+            opened._running.check()
 
 
 def test_what_a_frame_takes_is_measured_and_forgotten(remembers: Bundle, session: MemorySession) -> None:

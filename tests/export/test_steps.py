@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgeprune.base.errors import InputError, RunError
-from edgeprune.bundle import ParityRow
+from edgeprune.bundle import MANIFEST, ParityRow
 from edgeprune.bundle.target import load_target
 from edgeprune.export.build import BuildLog, check_lint, check_parity, check_replaceable
 from edgeprune.export.graphs import GraphFamily
@@ -19,7 +19,7 @@ from edgeprune.export.onnx_session import OnnxSession
 from edgeprune.export.spec import describe_build
 from edgeprune.export.weights import write_family, write_single
 from edgeprune.model.policy import Bucket
-from tests import models
+from tests import bundles, models
 from tests.export.conftest import small
 
 TARGET = load_target("onnx-cpu")
@@ -107,5 +107,27 @@ def test_what_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(InputError, match="is there and is no bundle"):
         check_replaceable(tmp_path)
-    (tmp_path / "manifest.json").touch()
+    manifest = tmp_path / MANIFEST
+    for text in ("", '{"name": "a web page", "icons": []}', '{"schema_version": 9, "files": ["thesis.tex"]}', "[]"):
+        manifest.write_text(text)
+        with pytest.raises(InputError, match="is there and is no bundle"):
+            check_replaceable(tmp_path)
+    manifest.write_text('{"schema_version": 99, "files": {"thesis.tex": ""}}')  # of a later edgeprune, but a bundle
     check_replaceable(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["qat.safetensors", "graphs/notes.txt", "deeper/manifest.json"])
+def test_a_persons_own_file_in_a_bundle_is_kept(tmp_path: Path, name: str) -> None:
+    bundles.write_bundle(tmp_path / "bundle")
+    check_replaceable(tmp_path / "bundle")
+    own = tmp_path / "bundle" / name
+    own.parent.mkdir(exist_ok=True)
+    own.touch()
+    with pytest.raises(
+        InputError, match=f"would be replaced, and {own.relative_to(tmp_path / 'bundle')} in it is none of"
+    ):
+        check_replaceable(tmp_path / "bundle")
+    own.unlink()
+    own.symlink_to(tmp_path)
+    with pytest.raises(InputError, match="would be replaced"):
+        check_replaceable(tmp_path / "bundle")

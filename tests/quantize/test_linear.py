@@ -85,6 +85,23 @@ def test_the_folded_linear_equals_the_fake_quantized_one(dialect: str, bias: boo
     assert ((got - expected).abs() <= half_step + 1e-5).all()
 
 
+def test_a_unit_without_weights_keeps_its_bias() -> None:
+    """An INT32 bias counts steps of its channel's weights, of which two billion may be less than it."""
+    made = linear(32, 16)
+    with torch.no_grad():
+        made.weight[3] = 0
+        made.weight[5] = 1e-9
+        made.bias[3], made.bias[5] = 0.7, -3
+    made.reset_weight_scale()
+    x_ND = torch.randn(10, 32) * 1.5
+    folded = FoldedLinear(made, "onnxruntime")
+    bias_F = folded.get_buffer("bias_F")
+    assert bias_F.dtype == torch.int32 and bias_F.abs().max() <= 2**30
+    torch.testing.assert_close(folded(x_ND)[:, [3, 5]], made(x_ND)[:, [3, 5]], rtol=0, atol=1e-5)
+    others = [channel for channel in range(16) if channel not in (3, 5)]
+    assert torch.equal(folded.get_buffer("weight_DF")[:, others], made.int8_weight()[0][:, others])
+
+
 def test_gradients_reach_weights_and_both_scales() -> None:
     made = linear()
     (made(torch.randn(5, 8) * 3).square().mean()).backward()

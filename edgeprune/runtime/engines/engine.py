@@ -112,8 +112,11 @@ class Engine(ABC):
         is not, empty where this engine compiles nothing."""
         return {}
 
-    def able(self, bundle: Bundle, precision: str) -> tuple[list[str], list[str]]:
+    def able(self, bundle: Bundle, precision: str, beside: Sequence[Path] = ()) -> tuple[list[str], list[str]]:
         """Which buckets of a precision can be opened here, in the order of the manifest; by default all that were built.
+
+        Args:
+            beside: graphs that will be open at the same time, and need memory too.
 
         Returns:
             their names, and a line to say for those that can't: they are not compiled, or memory does not hold them.

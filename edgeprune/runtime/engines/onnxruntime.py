@@ -5,7 +5,7 @@ State between trunk and tail stays in its own tensors (OrtValue, IOBinding), on 
 
 import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from edgeprune.base.device import cache_folder
 from edgeprune.base.errors import EdgepruneError, InputError, RunError, choose
+from edgeprune.base.machine import x86_flags
 from edgeprune.bundle.memory import StateTensor
 from edgeprune.runtime.engines.bound import HOST_INPUTS, Array, HostInput
 from edgeprune.runtime.engines.engine import Engine, import_library
@@ -39,6 +40,15 @@ TENSORRT = "TensorrtExecutionProvider"
 # run. A session between two runs takes no CPU time, so idle sessions disturb nobody.
 THREADING = {"session.force_spinning_stop": "1", "session.intra_op.spin_duration_us": "20"}
 
+# On x86 ONNX Runtime multiplies unsigned inputs by signed weights. Without VNNI it adds two products in 16 bits, where
+# 2 * 255 * 127 is cut to half, and our weights have all codes up to 127. With this key weights are unsigned too, and sums
+# exact, by slower kernels (onnxruntime_session_options_config_keys.h, kOrtSessionOptionsAvx2PrecisionMode). ONNX Runtime
+# takes these where there is VNNI as well (mlas/lib/platform.cpp, MlasPlatformU8S8Overflow; 1.31: seen in the optimized
+# graph), so there it is not set.
+EXACT = {"session.x64quantprecision": "1"}
+UNSIGNED = "unsigned weights and slower: this CPU has no VNNI"
+VNNI = {"avx512_vnni", "avx_vnni"}  # as Linux calls it
+
 NUMPY_TYPES = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -59,6 +69,11 @@ def load_onnxruntime() -> Any:
     return import_library("onnxruntime", "ONNX Runtime", "pip install onnxruntime")
 
 
+def exact_products(flags: Set[str]) -> dict[str, str]:
+    """What keeps the sums of INT8 products whole. `flags`: of an x86 CPU, none of any other."""
+    return EXACT if flags and not flags & VNNI else {}
+
+
 @cache
 def _share_arena() -> None:
     """One arena for every session of this process. They never run at once, and activations of five tails in an arena each
@@ -70,7 +85,7 @@ def _share_arena() -> None:
 
 
 def open_session(model: Path | bytes, threads: int, profile: Path | None = None, provider: str = CPU) -> Any:
-    """An `onnxruntime.InferenceSession`, all graph optimizations on, threads as in THREADING.
+    """An `onnxruntime.InferenceSession`, all graph optimizations on, threads as in THREADING, INT8 products exact.
 
     Args:
         model: a file, or a serialized model.
@@ -91,7 +106,7 @@ def open_session(model: Path | bytes, threads: int, profile: Path | None = None,
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     _share_arena()
-    for key, value in {**THREADING, "session.use_env_allocators": "1"}.items():
+    for key, value in {**THREADING, **exact_products(x86_flags()), "session.use_env_allocators": "1"}.items():
         options.add_session_config_entry(key, value)
     if profile is not None:
         options.enable_profiling = True
@@ -227,14 +242,15 @@ class OrtBound:
         return np.array(self.outputs[name].numpy())
 
     def describe(self) -> dict[str, Any]:
-        """It falls back to another provider without a word, so the one that really runs is said."""
+        """It falls back to another provider without a word, so the one that really runs is said; `int8_products` where they are
+        not of the fast kind."""
         return {
             "engine": self._name,
             "version": load_onnxruntime().__version__,
             "provider": self._session.get_providers()[0],
             "provider_asked": self._provider,
             "thread_policy": ", ".join(f"{key}={value}" for key, value in THREADING.items()),
-        }
+        } | ({"int8_products": UNSIGNED} if self._provider == CPU and exact_products(x86_flags()) else {})
 
 
 class OnnxRuntime(Engine):

@@ -7,7 +7,9 @@ mantissa.
 """
 
 import logging
+import shlex
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,10 +43,11 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Built:
-    """A plan, the timing cache with what was timed for it, `strong` or `weak`, and the seconds it took."""
+    """A plan, the timing cache with what was timed for it and its file, `strong` or `weak`, and the seconds it took."""
 
     plan: bytes
     timing: bytes
+    file: Path
     typing: str
     seconds: float
 
@@ -55,10 +58,11 @@ class PlanBuilder:
     Args:
         trt: the `tensorrt` module.
         log: the logger of this process.
-        timing: the file of the timing cache, which spares a build what an earlier one has timed.
+        timing: the file of the timing cache, which spares a build what an earlier one has timed; asked for at each build, as
+            the power mode may be another.
     """
 
-    def __init__(self, trt: Any, cuda: Cuda, log: Log, timing: Path):
+    def __init__(self, trt: Any, cuda: Cuda, log: Log, timing: Callable[[], Path]):
         self._trt, self._cuda, self._log, self._timing = trt, cuda, log, timing
 
     def check(self) -> None:
@@ -72,7 +76,7 @@ class PlanBuilder:
 
     def forget_times(self) -> None:
         """Lets everything be timed anew: what is in the timing cache is not timed again, whatever the clocks are by now."""
-        self._timing.unlink(missing_ok=True)
+        self._timing().unlink(missing_ok=True)
 
     def build(self, graph: Path) -> Built:
         """Builds a graph's plan; takes minutes. `keep_times` and `Plans.store` keep what it gives.
@@ -82,7 +86,8 @@ class PlanBuilder:
             RunError: TensorRT can't build it, or has no memory for it.
         """
         begin = time.monotonic()
-        timing = self._timing.read_bytes() if self._timing.is_file() else b""
+        file = self._timing()
+        timing = file.read_bytes() if file.is_file() else b""
         failures: list[EdgepruneError] = []
         for how in typings(_numbers(self._trt.__version__), typing()):
             self._log.listen()
@@ -95,7 +100,7 @@ class PlanBuilder:
                 continue
             if failures:
                 logger.warning(f"{graph.stem}: {failures[0]}; built weakly typed, each layer held to the graph's types")
-            return Built(plan, timed, how, time.monotonic() - begin)
+            return Built(plan, timed, file, how, time.monotonic() - begin)
         raise failures[0] if len(failures) == 1 else type(failures[0])(f"{failures[0]}; weakly typed: {failures[1]}")
 
     def keep_times(self, built: Built) -> None:
@@ -105,7 +110,7 @@ class PlanBuilder:
             InputError: it can't be written to.
             RunError: the disk is full.
         """
-        with write_atomic(self._timing, "compiled engine") as partial:
+        with write_atomic(built.file, "compiled engine") as partial:
             partial.write_bytes(built.timing)
 
     def _build(self, graph: Path, how: str, timing: bytes) -> tuple[bytes, bytes]:
@@ -160,10 +165,8 @@ class PlanBuilder:
 
 def trtexec_command(graph: Path) -> str:
     """The command that builds a graph's plan with NVIDIA's own tool. TensorRT 11 takes `--stronglyTyped` and ignores it."""
-    return (
-        f"trtexec --onnx={graph} --saveEngine={graph.stem}.plan --stronglyTyped --noTF32 "
-        f"--memPoolSize=workspace:{workspace_mb()}M"
-    )
+    words = ("trtexec", f"--onnx={graph}", f"--saveEngine={graph.stem}.plan", "--stronglyTyped", "--noTF32")
+    return shlex.join((*words, f"--memPoolSize=workspace:{workspace_mb()}M"))
 
 
 def _monitor(trt: Any, name: str) -> Any:

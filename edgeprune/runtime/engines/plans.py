@@ -144,8 +144,9 @@ class Plans:
 
     @property
     def timing(self) -> Path:
-        """The cache of what was timed while plans were built on this device."""
-        return self.folder / f"timing-{hashlib.sha256(json.dumps(self.device).encode()).hexdigest()[:8]}.cache"
+        """The cache of what was timed while plans were built on this device, in the power mode that it is in now."""
+        timed = self.device | {"power_mode": power_mode()}
+        return self.folder / f"timing-{hashlib.sha256(json.dumps(timed).encode()).hexdigest()[:8]}.cache"
 
     def check(self, graphs: Iterable[Path]) -> None:
         """Says what is missing before minutes are spent.

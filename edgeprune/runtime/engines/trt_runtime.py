@@ -1,8 +1,10 @@
 """What all TensorRT graphs of a process share: the library, its logger, a CUDA stream, the plans, and one block of activation
-memory, because no two of the graphs run at once."""
+memory, because no two of the graphs run at once: who works on the stream or with that memory has the lock. A new bundle is
+opened in a thread of its own, while the loop runs the old one (`renewal.py`)."""
 
 import sys
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -68,7 +70,11 @@ class Scratch:
 
 @dataclass(frozen=True)
 class Runtime:
-    """What the graphs of a process share."""
+    """What the graphs of a process share.
+
+    Attributes:
+        lock: of `stream`, on which all that another thread puts while it is captured is captured with it, and of `scratch`.
+    """
 
     trt: Any
     log: Log
@@ -78,6 +84,7 @@ class Runtime:
     scratch: Scratch
     stream: int
     runtime: Any
+    lock: threading.RLock = field(default_factory=threading.RLock)
 
     def memory_limit(self) -> int:
         """Bytes that the plans of a bundle may take together."""
@@ -106,5 +113,5 @@ def open_runtime() -> Runtime:
         raise InputError(f"TensorRT {trt.__version__} is too old; 10.3 or later is needed (JetPack 6.1 or later)")
     log = Log(trt)
     plans, runtime = Plans(trt.__version__, cuda), start(trt.Runtime, log)
-    builder = PlanBuilder(trt, cuda, log, plans.timing)
+    builder = PlanBuilder(trt, cuda, log, lambda: plans.timing)
     return Runtime(trt, log, cuda, plans, builder, Scratch(cuda), cuda.stream(), runtime)

@@ -41,7 +41,8 @@ def hold_zeros(runtime: Runtime, tensors: Sequence[StateTensor], held: ExitStack
         address = runtime.cuda.allocate(tensor.nbytes)
         held.callback(runtime.cuda.free, address)
         zeros = np.zeros(tensor.shape, tensor.type)
-        runtime.cuda.copy_in(address, zeros, runtime.stream)
-        runtime.cuda.synchronize(runtime.stream)
+        with runtime.lock:
+            runtime.cuda.copy_in(address, zeros, runtime.stream)
+            runtime.cuda.synchronize(runtime.stream)
         kept[tensor.name] = DeviceTensor(address, zeros)
     return kept

@@ -2,8 +2,11 @@
 
 Rules it holds to (CUDA Runtime API documentation, the module in brackets):
 - Work on a stream is done when the stream is synchronized, not before: here never earlier. [Stream Management]
-- While a stream is captured work is recorded, not done; allocating or waiting then is error 900. [Graph Management,
+- While a stream is captured all work on it is recorded, not done, whichever thread puts it there, a graph that is launched
+  too; waiting for it then is error 900. [Stream Management, cudaStreamBeginCapture; Graph Management,
   cudaErrorStreamCaptureUnsupported]
+- Allocating is error 900 in the thread that captures, and in no other. [Stream Management, cudaStreamCaptureModeThreadLocal of
+  cudaThreadExchangeStreamCaptureMode]
 - A capture may not touch pageable memory. [Memory Management, cudaMemcpyAsync; CUDA programming guide, CUDA Graphs]
 - Freed or unknown memory, of the device or page-locked, is error 1. [cudaErrorInvalidValue; Memory Management, cudaFree,
   cudaFreeHost]
@@ -12,6 +15,7 @@ Rules it holds to (CUDA Runtime API documentation, the module in brackets):
 """
 
 import ctypes
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +52,7 @@ class FakeCudart:
         self.of_library: dict[int, int] = {}  # bytes that TensorRT holds for an engine's weights
         self.pending: dict[int, list[Work]] = {}
         self.recording: dict[int, list[Work]] = {}
+        self.capturing: dict[int, int] = {}  # the thread that captures a stream
         self.graphs: dict[int, list[Work]] = {}
         self.executables: dict[int, list[Work]] = {}
         self.copies: list[tuple[str, int]] = []  # direction and bytes of those that were done
@@ -106,7 +111,7 @@ class FakeCudart:
         return 0
 
     def cudaMalloc(self, out: Any, size: Any) -> int:
-        if self.recording:
+        if threading.get_ident() in self.capturing.values():
             return CAPTURE_UNSUPPORTED
         if size.value > self.free:
             return OUT_OF_MEMORY
@@ -118,7 +123,7 @@ class FakeCudart:
         return 0 if self.device.pop(address.value, None) else INVALID
 
     def cudaHostAlloc(self, out: Any, size: Any, flags: Any) -> int:
-        if self.recording:
+        if threading.get_ident() in self.capturing.values():
             return CAPTURE_UNSUPPORTED
         out._obj.value, block = self._block(size.value)
         self.host[out._obj.value] = (block, size.value)
@@ -160,7 +165,7 @@ class FakeCudart:
     def cudaStreamBeginCapture(self, stream: Any, mode: Any) -> int:
         if stream.value not in self.pending or stream.value in self.recording:
             return INVALID
-        self.recording[stream.value] = []
+        self.recording[stream.value], self.capturing[stream.value] = [], threading.get_ident()
         return 0
 
     def cudaStreamEndCapture(self, stream: Any, out: Any) -> int:
@@ -168,6 +173,7 @@ class FakeCudart:
             return INVALID
         out._obj.value = self._handle()
         self.graphs[out._obj.value] = self.recording.pop(stream.value)
+        del self.capturing[stream.value]
         return 0
 
     def cudaGraphInstantiate(self, out: Any, graph: Any, flags: Any) -> int:
@@ -184,7 +190,8 @@ class FakeCudart:
         if executable.value not in self.executables or stream.value not in self.pending:
             return INVALID
         self.launches += 1
-        self.pending[stream.value] += self.executables[executable.value]
+        for work in self.executables[executable.value]:
+            self.enqueue(stream.value, work)
         return 0
 
     def cudaGraphExecDestroy(self, executable: Any) -> int:

@@ -10,6 +10,8 @@ Rules it holds to (TensorRT Python API reference and developer guide; the page i
 - TF32 is on until it is cleared. [NvInfer.h, BuilderFlag::kTF32; docstring of tensorrt.BuilderFlag, 10.3 and 11.4]
 - A builder or runtime that can't start is none, which the bindings answer with a TypeError. [seen with 10.3.0 and 11.4.0]
 - An engine takes device memory for its weights; where there is none, there is no engine. [Core/Runtime]
+- Several contexts may be of one engine, whose weights are there once, until the last of them is gone. [NvInferRuntime.h,
+  IExecutionContext]
 - What fails returns None or False, and says why to the logger. [Core/Builder, Core/Runtime]
 - A plan is refused by another version. [developer guide, engine compatibility]
 - A timing cache of another version is refused unless the mismatch is to be ignored. [Core/BuilderConfig]

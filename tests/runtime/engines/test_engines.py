@@ -221,6 +221,35 @@ def test_a_fall_back_to_the_cpu_is_refused(bundle: Bundle, name: str, monkeypatc
     assert name.endswith("cuda") or os.environ["NVIDIA_TF32_OVERRIDE"] == "0"
 
 
+@pytest.mark.parametrize(
+    ("flags", "key"),
+    [
+        ({"avx2", "avx512f"}, "1"),
+        ({"avx2", "avx_vnni"}, None),
+        ({"avx512f", "avx512_vnni", "amx_int8"}, None),
+        (set(), None),
+    ],
+)
+def test_int8_products_are_exact_on_every_cpu(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, flags: set[str], key: str | None
+) -> None:
+    """Without VNNI the sum of two is cut to 16 bits unless the key is set; with it the key takes the fast kernels away. A CPU
+    of another kind has no such flags."""
+    monkeypatch.setattr(onnxruntime, "x86_flags", lambda: flags)
+    library, entries = onnxruntime.load_onnxruntime(), []
+
+    class Options(library.SessionOptions):  # type: ignore[misc, name-defined]
+        def add_session_config_entry(self, name: str, value: str) -> None:
+            entries.append((name, value))
+            super().add_session_config_entry(name, value)
+
+    monkeypatch.setattr(library, "SessionOptions", Options)
+    session = ENGINES["onnxruntime"].open(bundle, "int8", threads=1)
+    assert [value for name, value in entries if name == "session.x64quantprecision"] == [key] * 4 * (key is not None)
+    assert ("int8_products" in session.describe()) == (key is not None)
+    bundles.check_answers(session)
+
+
 def test_onnxruntime_reports_to_nobody(tmp_path: Path) -> None:
     """From 1.29 on its wheels tell Microsoft of each session; what they begin with is a file in the temporary folder."""
     code = "import edgeprune, onnxruntime, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,19 @@ def test_compiling_again_times_everything_anew(
     assert len(jetson.trt.built) == 8 and jetson.trt.handed[4:6] == [[], operators]
     assert {json.loads(path.read_text())["power_mode"] for path in jetson.cache.glob("*.json")} == {"MAXN"}
     assert not any("power mode" in line for line in said)
+    ENGINE.prepare(graphs(bundle), again=True)
+    assert len(jetson.trt.built) == 12 and jetson.trt.handed[8:10] == [[], operators]
+
+
+def test_what_was_timed_in_another_power_mode_is_timed_anew(
+    jetson: Jetson, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in a process that goes on, and of a graph that no plan is there of."""
+    for mode, graph in zip(("15W", "MAXN", "15W"), graphs(bundle), strict=False):
+        monkeypatch.setattr(plans, "power_mode", lambda mode=mode: mode)
+        ENGINE.prepare([graph])
+    operators = [node.op_type for node in jetson.trt.built[0][0].model.graph.node]
+    assert jetson.trt.handed == [[], [], operators]
 
 
 def test_plans_of_another_build_are_compiled_again(jetson: Jetson, bundle: Bundle) -> None:
@@ -152,6 +166,8 @@ def test_trtexecs_command(monkeypatch: pytest.MonkeyPatch) -> None:
         "trtexec --onnx=b/int8-tail-k352.onnx --saveEngine=int8-tail-k352.plan --stronglyTyped --noTF32 "
         "--memPoolSize=workspace:512M"
     )
+    words = shlex.split(trtexec_command(Path("my bundles/$(id);x/it's.onnx")))
+    assert words[1:3] == ["--onnx=my bundles/$(id);x/it's.onnx", "--saveEngine=it's.plan"] and len(words) == 6
 
 
 # ------------------------------------------------------------------------------------------------ refused
