@@ -45,7 +45,7 @@ from edgeprune.runtime.several.names import check_cameras, outputs_of_cameras
 from edgeprune.runtime.several.opening import files_of, open_several, refuse_for_several
 from edgeprune.runtime.several.run import run_several
 from edgeprune.runtime.several.summary import SeveralOutcome
-from edgeprune.runtime.sinks import SINKS, outputs_of
+from edgeprune.runtime.sinks import SINKS, Output, outputs_of
 from edgeprune.runtime.sinks.segments import KEEP_BYTES
 from edgeprune.runtime.stream import Stream
 from edgeprune.runtime.summary import RunSummary
@@ -141,6 +141,25 @@ def check_options(options: RunOptions) -> None:
     if options.cameras:
         check_cameras(options.cameras)
         refuse_for_several(of_stream)
+    refuse_pipeline(options.pipeline, options.budget is not None)
+
+
+def outputs_named(options: Any) -> tuple[dict[str, dict[str, str]], list[Output]]:
+    """Of each camera's name (of one alone: of "") the outputs by the keys of SINKS; and all that is written.
+
+    Raises:
+        InputError: an output can't be; or `keep` is no size, or bounds nothing.
+    """
+    names = {key: str(name) for key in SINKS if (name := getattr(options, key))}
+    outputs = outputs_of_cameras(names, options.cameras) if options.cameras else {"": names}
+    written = [output for each in outputs.values() for output in outputs_of(each)]
+    if options.keep:
+        read_bytes(options.keep, "--keep")
+        if not any(output.endless for output in written):
+            raise InputError(
+                "--keep bounds outputs without an end, such as --record rows/; name one, or leave --keep out"
+            )
+    return outputs, written
 
 
 def run_camera(
@@ -213,14 +232,9 @@ def run(options: RunOptions) -> None:
 
 def _run(options: Any) -> None:
     check_options(options)
-    refuse_pipeline(options.pipeline, options.budget is not None)
     cameras = options.cameras or {"": options.camera}
-    names = {key: str(name) for key in SINKS if (name := getattr(options, key))}
-    outputs = outputs_of_cameras(names, cameras) if options.cameras else {"": names}
-    written = [output for each in outputs.values() for output in outputs_of(each)]
+    outputs, written = outputs_named(options)
     keep_bytes = read_bytes(options.keep, "--keep") if options.keep else KEEP_BYTES
-    if options.keep and not any(output.endless for output in written):
-        raise InputError("--keep bounds outputs without an end, such as --record rows/; name one, or leave --keep out")
     try:
         with hard_stop(0):
             opened = open_default(options.bundle)
@@ -232,7 +246,7 @@ def _run(options: Any) -> None:
             if options.cameras:
                 outcome = run_cameras(opened, cameras, options, outputs, keep_bytes)
             else:
-                outcome = run_camera(opened, options, names, keep_bytes)
+                outcome = run_camera(opened, options, outputs[""], keep_bytes)
     except (KeyboardInterrupt, EdgepruneError) as error:
         # SIGTERM is KeyboardInterrupt too, and what a library makes of it is an error of ours; once there are frames, the
         # loop ends by itself

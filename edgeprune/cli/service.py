@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ from edgeprune.base.files import write_atomic
 from edgeprune.base.inputs import read_text
 from edgeprune.cli.config import naming_config, read_config, warn_of_others
 from edgeprune.cli.options import option
-from edgeprune.cli.run import OPTIONS, PLACES, check_options
+from edgeprune.cli.run import OPTIONS, PLACES, check_options, outputs_named
 from edgeprune.cli.verb import verb
+from edgeprune.runtime.page.address import read_address
 from edgeprune.runtime.several.names import outputs_of_cameras
 from edgeprune.runtime.sinks import SINKS, Output, outputs_of
+from edgeprune.runtime.sinks.mqtt import read_broker
 from edgeprune.runtime.unit import Service
 
 logger = logging.getLogger(__name__)
@@ -72,7 +74,7 @@ def make_service(config: Path, given: Mapping[str, Any], user: str | None) -> Se
         InputError: what `run` refuses before it opens anything, or no bundle.
     """
     values = OPTIONS(**given)
-    check_options(values)
+    _check_as_run(values, given)
     if values.bundle is None:
         raise InputError(
             f"{config} names no bundle, and a service has no folder of its own to find one in; add bundle:"
@@ -96,6 +98,31 @@ def make_service(config: Path, given: Mapping[str, Any], user: str | None) -> Se
     python = Path(os.path.abspath(sys.executable))
     named = list(cameras.values()) if cameras else [values.camera]
     return Service(config, python, values.bundle, named, writes, user, groups, endless, values.meter)
+
+
+def _check_as_run(values: Any, given: Mapping[str, Any]) -> None:
+    """Refuses what a run of the configuration would refuse at each start, without listening, importing or writing anything.
+
+    Raises:
+        InputError: as `run`; or an output that only a first start can write.
+    """
+    check_options(values)
+    for key in ("camera", "pipeline"):
+        if values.cameras and key in given:
+            raise InputError(f"the configuration names several cameras, which {key} is not for; leave {key} out")
+    if values.view is not None:
+        read_address(values.view)
+    if values.mqtt is not None:
+        read_broker(values.mqtt)
+    if values.call is not None and ":" not in values.call:
+        raise InputError(f"call: {values.call!r:.80} names no function; write MODULE:FUNCTION")
+    _, written = outputs_named(replace(values, call=None, view=None, mqtt=None))
+    for output in written:
+        if output.folder and not output.endless:
+            raise InputError(
+                f"labels: {output.path} is to be new or empty at each start, and a service starts again; give it no end: "
+                f"labels: {output.path}/"
+            )
 
 
 def _place(output: Output) -> Path:

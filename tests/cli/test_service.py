@@ -57,6 +57,35 @@ def test_the_unit_of_a_run(edgeprune: Type, config: Path, tmp_path: Path) -> Non
     assert said.out.splitlines()[0] == f"# written by edgeprune service --config {config}"
 
 
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("cameras: {a: 0, b: 1}", "the configuration names several cameras, which camera is not for; leave camera out"),
+        ("pipeline: all\nbudget: 50ms", "--pipeline all lets frames wait for the graphs, which --budget counts"),
+        ("keep: 5GB", "--keep bounds outputs without an end"),
+        ("keep: much", "--keep"),
+        ("view: abc", "--view: 'abc' is no port"),
+        ("mqtt: broker", "--mqtt takes mqtt://HOST/TOPIC"),
+        ("call: robot.on_frame", "call: 'robot.on_frame' names no function; write MODULE:FUNCTION"),
+        (
+            "labels: maps",
+            "maps is to be new or empty at each start, and a service starts again; give it no end: labels: ",
+        ),
+    ],
+)
+def test_what_a_run_would_refuse_at_each_start_has_no_unit(
+    edgeprune: Type, config: Path, lines: str, words: str
+) -> None:
+    config.write_text(f"{config.read_text()}{lines}\n")
+    assert_one_line(edgeprune("service", "--config", "front.yaml", "--user", USER), words)
+
+
+def test_several_cameras_of_a_service_take_no_pipeline(edgeprune: Type, config: Path) -> None:
+    config.write_text(config.read_text().replace("camera: 0", "cameras: {a: 0, b: 1}\npipeline: outputs"))
+    said = edgeprune("service", "--config", "front.yaml", "--user", USER)
+    assert_one_line(said, "the configuration names several cameras, which pipeline is not for; leave pipeline out")
+
+
 def test_systemd_takes_the_unit(edgeprune: Type, config: Path, tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
