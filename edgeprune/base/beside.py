@@ -1,7 +1,7 @@
 """Paths in a YAML file are relative to that file, wherever the command is typed."""
 
 from collections.abc import Iterator, Sequence
-from os.path import exists, isdir, isfile, relpath
+from os.path import exists, isdir, isfile, realpath, relpath
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ def _away(value: Any, key: str, folder: Path) -> Any:
     if not isinstance(value, str) or value.startswith(PLACES) or Path(value).is_absolute():
         return value
     is_path = value.endswith(PATHS[key]) or isfile(value) or (key == "data" and _may_be_folder(value, folder))
-    return relpath(value, folder) if is_path else value
+    return relpath(realpath(value), realpath(folder)) if is_path else value  # `..` leads out of what a link leads to
 
 
 def _may_be_folder(data: str, folder: Path) -> bool:

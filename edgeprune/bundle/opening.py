@@ -67,7 +67,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 def not_its_own(folder: Path) -> list[str] | None:
     """The files of a bundle's folder that its manifest, of whatever schema, does not name: no build wrote them. None where it
-    is no bundle's."""
+    is no bundle's. Hidden ones, which file managers and editors leave, are not told."""
     try:
         content = parse_json(read_text(folder / MANIFEST, "manifest"), MANIFEST, "")
     except InputError:
@@ -76,7 +76,8 @@ def not_its_own(folder: Path) -> list[str] | None:
     if not isinstance(named, dict):
         return None
     found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-    return sorted({path.relative_to(folder).as_posix() for path in found} - {MANIFEST, *named})
+    own = {path.relative_to(folder).as_posix() for path in found if not path.name.startswith(".")}
+    return sorted(own - {MANIFEST, *named})
 
 
 def _bring_up_to_date(content: dict[str, Any], version: int) -> None:

@@ -117,12 +117,11 @@ def _check_as_run(values: Any, given: Mapping[str, Any]) -> None:
     if values.call is not None and ":" not in values.call:
         raise InputError(f"call: {values.call!r:.80} names no function; write MODULE:FUNCTION")
     _, written = outputs_named(replace(values, call=None, view=None, mqtt=None))
-    for output in written:
-        if output.folder and not output.endless:
-            raise InputError(
-                f"labels: {output.path} is to be new or empty at each start, and a service starts again; give it no end: "
-                f"labels: {output.path}/"
-            )
+    if any(output.folder and not output.endless for output in written):
+        raise InputError(
+            f"labels: {values.labels} is to be new or empty at each start, and a service starts again; give it no end: "
+            f"labels: {values.labels}/"
+        )
 
 
 def _place(output: Output) -> Path:

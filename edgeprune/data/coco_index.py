@@ -60,7 +60,7 @@ def _index(path: Path, modified_ns: int, size: int) -> Index:
             if key == "images":
                 if (number := whole(value["id"])) in ids:
                     raise ValueError(
-                        f"{found.files[ids[number]]} has the id {number} too, and annotations are of an id"
+                        f"{found.files[ids[number]]} has the id {number} too, by which annotations are told"
                     )
                 ids[number] = len(found.files)
                 found.files.append(_text(value["file_name"]))
@@ -74,7 +74,9 @@ def _index(path: Path, modified_ns: int, size: int) -> Index:
                 found.lengths.append(length)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-            raise InputError(f"annotations {path}: {key} at byte {offset:,}: {reason}; export them again") from None
+            raise InputError(
+                f"annotations {path}: {key} at byte {offset:,}: {reason}; correct it, or export them again"
+            ) from None
     if missing := [key for key in ("images", "categories") if key not in kinds]:
         raise InputError(
             f"annotations {path} have no {' and no '.join(missing)}; expected COCO's JSON of instances, with images, "

@@ -117,6 +117,14 @@ def _scale_of_ids(image: ImageFile.ImageFile) -> int:
     return SCALES.get(decoder[0] if isinstance(decoder, tuple) and decoder else decoder, 1)
 
 
+def ids_of(image: Image.Image) -> npt.NDArray[np.generic]:
+    """The ids (H, W) of an opened label of one channel, as the file has them: of one bit 0 and 1, of few bits not scaled."""
+    ids_HW = np.asarray(image)
+    if ids_HW.dtype == bool:
+        return ids_HW.astype(np.uint8)
+    return ids_HW // image.info[SCALED] if image.info[SCALED] > 1 else ids_HW
+
+
 def is_image(path: Path) -> bool:
     """Whether a file's content begins as one of FORMATS does, whatever its name."""
     if not path.is_file():  # a pipe would be waited for

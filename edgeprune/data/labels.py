@@ -8,7 +8,7 @@ from PIL import Image
 
 from edgeprune.base.errors import InputError
 from edgeprune.data.datasets import IGNORE, DataSet
-from edgeprune.data.image import FORMATS, SCALED, open_upright
+from edgeprune.data.image import FORMATS, ids_of, open_upright
 from edgeprune.data.samples import UInt8, WrongIds
 
 LOSSLESS = ("PNG", "BMP", "TIFF")  # a JPEG of class ids would invent classes
@@ -48,11 +48,7 @@ class LabelReader:
             raise InputError(
                 f"label {path} is a {image.mode!r} image; expected class ids (grey or palette) or colours (RGB)"
             )
-        ids_HW = np.asarray(image)
-        if ids_HW.dtype == bool:  # of one bit: ids 0 and 1
-            ids_HW = ids_HW.astype(np.uint8)
-        elif (scale := image.info[SCALED]) > 1:
-            ids_HW = ids_HW // scale
+        ids_HW = ids_of(image)
         low, high = int(ids_HW.min()), int(ids_HW.max())
         if low < 0 or high >= OTHER:
             raise WrongIds(f"label {path} has ids from {low} to {high}; expected 0 to {OTHER - 1}: write them anew")

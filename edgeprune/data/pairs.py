@@ -20,7 +20,7 @@ from edgeprune.data.layout import by_common_ending, find_by_stem, folder_of, log
 
 LIST_BYTES = 256 << 20
 # what is between the columns of a list's line, by whether it has a tab: then names may have spaces and commas
-COLUMNS = {True: r"\t+", False: r",\s*|\s+(?=\S+$)"}
+COLUMNS = {True: r"\s*\t\s*", False: r",\s*|\s+(?=\S+$)"}
 
 
 @dataclass(frozen=True)

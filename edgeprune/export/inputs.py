@@ -75,15 +75,14 @@ def calibration_of(checkpoint: Path, calib: Path | None = None) -> Calib | None:
     if path is None:
         return None
     found = read_calib(path)
-    if found.weights in (None, weights_id(read_safetensors(checkpoint))):
-        logger.info(f"calibration: {path}")
+    if found.weights is None or found.weights == weights_id(read_safetensors(checkpoint)):
         return found
     if path == of_name and calib is None:
-        logger.info(f"calibration: none; {path} is of other weights than {checkpoint}")
+        logger.info(f"no calibration: {path} is of other weights than {checkpoint}")
         return None
+    frames = "--camera CAMERA" if found.split is None else "--data DATA"
     raise InputError(
-        f"calibration {path} is of other weights than {checkpoint}; measure it again: edgeprune calibrate {checkpoint} "
-        f"--data DATA --out {path}"
+        f"calibration {path} is of other weights than {checkpoint}; measure one: edgeprune calibrate {checkpoint} {frames}"
     )
 
 

@@ -3,6 +3,7 @@
 A run is the folder that `train` writes; its `recipe.yaml` and histories are read, not its checkpoints.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from edgeprune.base.reading import parse, read_yaml
 from edgeprune.base.table import INLINE, flatten
 from edgeprune.evaluate.tasks import METRICS, Metric
 from edgeprune.train.recipe import Recipe
+from edgeprune.train.recipe_file import each_path
 from edgeprune.train.run_folder import RECIPE, Rows, read_histories
 
 ABOUT = ("name", "summary")  # keys that change nothing of what is trained
@@ -68,11 +70,24 @@ def read_run(folder: Path) -> Run:
     path = folder / RECIPE
     if not path.is_file():
         raise InputError(f"{folder} holds no run: it has no {RECIPE}; name a folder that `edgeprune train` wrote")
-    recipe = parse(Recipe, read_yaml(path, "recipe"), str(path))
+    content = read_yaml(path, "recipe")
+    each_path(content, folder, _as_here)
+    recipe = parse(Recipe, content, str(path))
     histories = read_histories(recipe, folder)
     if not any(histories.values()):
         raise InputError(f"{folder}: no phase is done yet; type `edgeprune train {path}` to go on")
     return Run(folder, recipe, histories)
+
+
+def _as_here(node: dict[Any, Any], key: str, folder: Path) -> None:
+    """Paths relative to the run's folder as ones relative to the working folder, as those of an earlier version are."""
+
+    def here(value: Any) -> Any:
+        is_there = isinstance(value, str) and value.startswith("..") and os.path.exists(folder / value)
+        return os.path.relpath(os.path.realpath(folder / value)) if is_there else value
+
+    if key in node:
+        node[key] = [here(each) for each in node[key]] if isinstance(node[key], list) else here(node[key])
 
 
 def differing_keys(runs: Sequence[Run]) -> dict[str, list[Any]]:

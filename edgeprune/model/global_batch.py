@@ -17,7 +17,7 @@ Shapes: B images of this process.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -70,14 +70,28 @@ def part_of_step(index: int, parts: int) -> Iterator[None]:
         _part.index, _part.parts = before
 
 
-def place_in_step(images: int) -> tuple[int, int]:
-    """Where the images that are computed lie among those of the whole step, of all its parts and processes: the number of the
-    first, and how many there are. The order is that of `train.batches.OwnParts`.
+class Place(NamedTuple):
+    """Where the images that are computed now lie among those of a whole step, in the order of `train.batches.OwnParts`.
 
+    Attributes:
+        begin: the number of this process's first.
+        everywhere: how many there are, of all parts and processes.
+        part: the numbers of this part's, of all processes.
+    """
+
+    begin: int
+    everywhere: int
+    part: range
+
+
+def place_in_step(images: int) -> Place:
+    """
     Args:
         images: that this process computes now; all parts of all processes have as many.
     """
-    return (_part.index * processes() + own_place()) * images, _part.parts * processes() * images
+    of_part = processes() * images
+    part = range(_part.index * of_part, (_part.index + 1) * of_part)
+    return Place(part.start + own_place() * images, _part.parts * of_part, part)
 
 
 def batch_sum(x: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ def check_narrower(wide: Segmenter, model: Segmenter) -> None:
         raise InputError("a model with extra tokens can't be narrowed; train one with model.extra_tokens: 0")
     if model.spec.layer_scale is not None:
         raise InputError(
-            "a model is narrowed to one without a layer scale, for its branches are fitted; take model.layer_scale out"
+            "a model is narrowed to one without a layer scale, for its branches are fitted; choose model.layer_scale: null"
         )
 
 

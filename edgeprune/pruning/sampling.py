@@ -49,10 +49,15 @@ FEW = 0.25  # of each training batch, where `least` is given
 @dataclass(frozen=True)
 class Shares:
     """Of the images of a training batch that are computed now: the first `whole` keep every token, the last `few` fewer than
-    the target, and the others are sampled."""
+    the target, and the others are sampled.
 
-    whole: int
-    few: int
+    Attributes:
+        weight: of what gates learn from those that are sampled: a step's parts count by how many they have, with a mean of 1.
+    """
+
+    whole: int = 0
+    few: int = 0
+    weight: float = 1.0
 
     def sampled(self, images: int) -> slice:
         """Those between."""
@@ -76,7 +81,9 @@ class WholeImagesOptions(SampledOptions):
         Args:
             few: the share of the step that has few tokens.
         """
-        begin, everywhere = place_in_step(images)
+        begin, everywhere, part = place_in_step(images)
         whole = min(round(self.full * everywhere), everywhere - 1)
         from_few = everywhere - min(round(few * everywhere), everywhere - whole - 1)
-        return Shares(min(max(whole - begin, 0), images), min(max(begin + images - from_few, 0), images))
+        in_part = max(0, min(part.stop, from_few) - max(part.start, whole))
+        weight = in_part * everywhere / (len(part) * (from_few - whole))
+        return Shares(min(max(whole - begin, 0), images), min(max(begin + images - from_few, 0), images), weight)

@@ -238,8 +238,8 @@ def _prepare(bundle: Bundle, options: StreamOptions) -> list[_Prepared]:
     found: list[_Prepared] = []
     beside: list[Path] = []  # the graphs of frames by themselves, which come first: a memory takes what room they leave
     for way in reversed(options.ways(prepare_run(bundle, engine))):
-        asked = None if way.remembers and options.precision == MIXED else options.precision  # of its own graphs
-        precision = asked or way.default_precision()
+        of_itself = way.remembers and options.precision == MIXED  # asked for of its own graphs
+        precision = way.default_precision() if of_itself or not options.precision else options.precision
         if way.remembers and not options.bucket and (absent := _not_compiled(way, precision, ENGINES[engine])):
             logger.warning(f"memory is left out: {absent} is not compiled for this device")
             continue
@@ -266,8 +266,7 @@ def _not_compiled(bundle: Bundle, precision: str, engine: Engine) -> str | None:
 
 
 def _begin(prepared: Sequence[_Prepared], options: StreamOptions, meter: Meter | None) -> Running:
-    """Opens the graphs of each way, and measures them where there is a budget. Where there is no room for both, those of each
-    frame by itself."""
+    """Opens the graphs of each way and measures them for a budget; without room for both, those of a frame by itself."""
     if len(prepared) == 1:
         return _begin_one(prepared[0], options, meter)
     try:
@@ -281,12 +280,11 @@ def _begin(prepared: Sequence[_Prepared], options: StreamOptions, meter: Meter |
     except RunError as error:
         logger.warning(f"memory is left out: {error}")
         return _begin_one(prepared[-1], options, meter)
-    remembering, alone = running
     if why:
-        remembering.close()
+        running[0].close()
         logger.warning(f"memory is left out: {why}")
-        return alone
-    return Switching(remembering, alone)
+        return running[1]
+    return Switching(*running)
 
 
 def _begin_one(prepared: _Prepared, options: StreamOptions, meter: Meter | None) -> Running:

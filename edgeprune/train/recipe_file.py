@@ -17,7 +17,7 @@ def load_recipe(name: str | Path, overrides: list[str] | None = None) -> Recipe:
     path = find(name, folder, "recipe")
     content = read_extended(path, folder, "recipe", _merged)
     if path.parent != folder:  # a shipped one has names alone
-        _each_path(content, path.parent, beside)
+        each_path(content, path.parent, beside)
     for override in overrides or []:
         keys, equals, value = override.partition("=")
         if not equals:
@@ -47,11 +47,11 @@ def _merged(base: dict[Any, Any], own: dict[Any, Any]) -> dict[Any, Any]:
 def written_to(recipe: Recipe, folder: Path) -> dict[str, Any]:
     """The keys of a recipe as a file in `folder` has them: paths are relative to it."""
     content = recipe.model_dump(mode="json")
-    _each_path(content, folder, away)
+    each_path(content, folder, away)
     return content
 
 
-def _each_path(content: Any, folder: Path, put: Callable[[dict[Any, Any], str, Path], None]) -> None:
+def each_path(content: Any, folder: Path, put: Callable[[dict[Any, Any], str, Path], None]) -> None:
     """`beside` makes the paths of a recipe, which are relative to it, relative to the working folder, `away` the reverse. Other
     faults are left to `parse`."""
     for node in each_mapping(content, ()):

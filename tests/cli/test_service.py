@@ -80,6 +80,13 @@ def test_what_a_run_would_refuse_at_each_start_has_no_unit(
     assert_one_line(edgeprune("service", "--config", "front.yaml", "--user", USER), words)
 
 
+def test_label_maps_of_several_cameras_are_told_by_what_was_written(edgeprune: Type, config: Path) -> None:
+    config.write_text(config.read_text().replace("camera: 0", "cameras: {a: 0, b: 1}\nlabels: maps"))
+    said = edgeprune("service", "--config", "front.yaml", "--user", USER)
+    assert_one_line(said, "maps is to be new or empty at each start")
+    assert said.err.rstrip().endswith("/maps/")
+
+
 def test_several_cameras_of_a_service_take_no_pipeline(edgeprune: Type, config: Path) -> None:
     config.write_text(config.read_text().replace("camera: 0", "cameras: {a: 0, b: 1}\npipeline: outputs"))
     said = edgeprune("service", "--config", "front.yaml", "--user", USER)

@@ -16,6 +16,7 @@ from edgeprune.base.errors import InputError
 from edgeprune.data import open_split
 from edgeprune.data.datasets import DataSet
 from edgeprune.data.labels import LabelReader
+from edgeprune.data.layouts.naming import look_at_masks
 
 STEMS = ["A_01", "A_02", "B_01", "C_01"]
 
@@ -282,7 +283,7 @@ def test_names_in_a_list_of_pairs_may_have_spaces_and_commas_between_tabs(folder
     for kind in ("images", "labels"):
         rename(folder, kind, lambda stem: names.format(stem))
     rows = [[f"{kind}/{names.format(stem)}" for kind in ("images", "labels")] for stem in STEMS]
-    (folder / "list.txt").write_text("".join("\t".join(row) + "\n" for row in rows))
+    (folder / "list.txt").write_text("".join(" \t ".join(row) + "\n" for row in rows))
     samples = open_split(data_set(folder, file_list="list.txt"), "train")
     assert [int(sample.label_HW[0, 0]) for sample in samples] == [0, 1, 0, 1]
 
@@ -348,6 +349,7 @@ def test_ids_of_few_bits_are_what_the_file_says(folder: Path, bits: int, packed:
     names = [f"class {index}" for index in range(16)]
     data = data_set(folder, names=names, palette=[(index, index, index) for index in range(16)])
     assert open_split(data, "train")[0].label_HW.tolist() == [ids]
+    assert look_at_masks([folder / "labels" / "A_01.png"]).ids == set(ids)  # as `data init` sees them
 
 
 def test_ids_are_never_scaled(folder: Path) -> None:

@@ -242,7 +242,7 @@ def test_two_images_of_one_id_are_refused(tmp_path: Path) -> None:
     (tmp_path / "coco.json").write_text(json.dumps(content))
     data_set = write_set(tmp_path / "other", []).model_copy(update={"path": tmp_path})
     with pytest.raises(
-        InputError, match=r"coco.json: images at byte .*: a.png has the id 5 too, and annotations are of an id"
+        InputError, match=r"coco.json: images at byte .*: a.png has the id 5 too, by which annotations are told"
     ):
         open_split(data_set, "train", things=True)
 

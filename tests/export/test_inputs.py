@@ -72,7 +72,7 @@ def test_a_calibration_of_other_weights_is_not_taken(inputs: BuildInputs, tmp_pa
     mine = inputs.checkpoint.with_name(f"calib-{inputs.checkpoint.stem}.yaml")
     assert calibration_of(inputs.checkpoint) == read_calib(mine) == calibration_of(inputs.checkpoint, mine)
     with pytest.raises(
-        InputError, match=r"calib-qat.yaml is of other weights than .*other.safetensors; measure it again: edgep"
+        InputError, match=r"calib-qat.yaml is of other weights than .*other.safetensors; measure one: edgep"
     ):
         calibration_of(other, mine)
     (tmp_path / "calib-other.yaml").write_bytes(mine.read_bytes())

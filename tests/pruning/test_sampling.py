@@ -50,6 +50,21 @@ def test_a_step_is_shared_out_as_a_whole(
     assert kinds(options, images, parts, processes, monkeypatch) == expected
 
 
+@pytest.mark.parametrize(("full", "least"), [(0.25, 0.2), (0.125, None), (0.0, None)])
+def test_gates_learn_as_much_of_a_step_in_parts(full: float, least: float | None) -> None:
+    """A part without a sampled image teaches them nothing, and the others count for it."""
+    options, images = SViTOptions(full=full, least=least), 8
+    for parts in (1, 2, 4, 8):
+        weighted = 0.0
+        for part in range(parts):
+            with part_of_step(part, parts):
+                shares = options.shares(images // parts)
+            sampled = images // parts - shares.whole - shares.few
+            assert (shares.weight > 0) == (sampled > 0)
+            weighted += shares.weight / parts
+        assert weighted == pytest.approx(1.0)
+
+
 def test_what_is_between_is_sampled() -> None:
     assert list(range(8))[Shares(1, 2).sampled(8)] == [1, 2, 3, 4, 5]
     assert list(range(2))[Shares(2, 0).sampled(2)] == [] == list(range(2))[Shares(0, 2).sampled(2)]
@@ -57,8 +72,8 @@ def test_what_is_between_is_sampled() -> None:
 
 def test_parts_do_not_outlive_their_step() -> None:
     with part_of_step(1, 4), part_of_step(2, 3):
-        assert global_batch.place_in_step(2) == (4, 6)
-    assert global_batch.place_in_step(2) == (0, 2)
+        assert global_batch.place_in_step(2)[:2] == (4, 6)
+    assert global_batch.place_in_step(2)[:2] == (0, 2)
 
 
 def test_no_images_are_no_mean_and_no_gap() -> None:

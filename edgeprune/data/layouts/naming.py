@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeprune.base.errors import InputError
 from edgeprune.data.classes import BACKGROUND
-from edgeprune.data.image import open_upright
+from edgeprune.data.image import ids_of, open_upright
 from edgeprune.data.labels import COLOURS, IDS, LOSSLESS
 from edgeprune.data.layouts.found import Content
 from edgeprune.data.layouts.legends import VOID, Legend
@@ -58,11 +58,10 @@ def look_at_masks(paths: Sequence[Path]) -> Held:
 @lru_cache(maxsize=4096)
 def _values(path: Path, modified_ns: int, size: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     image = open_upright(path, "label", LOSSLESS)
-    pixels = np.asarray(image)
     if image.mode in COLOURS:
-        numbers_HW = pixels[..., :3].astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+        numbers_HW = np.asarray(image)[..., :3].astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
         return (), tuple(np.unique(numbers_HW)[: MOST_COLOURS + 1].tolist())
-    return (tuple(np.unique(pixels).astype(int).tolist()), ()) if image.mode in IDS else ((), ())
+    return (tuple(np.unique(ids_of(image)).astype(int).tolist()), ()) if image.mode in IDS else ((), ())
 
 
 def classes_of(legend: Legend | None, held: Held) -> tuple[Content, list[str]]:

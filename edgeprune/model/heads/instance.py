@@ -245,7 +245,7 @@ class QueryHead(Pyramid):
 
 def masks_of(outline_BQE: Tensor, added_BQ: Tensor, boxes_BQ4: Tensor, pixels_BEhw: Tensor) -> Tensor:
     """Logits of each query's mask at each pixel, (B, Q, h, w); less of them beyond its box."""
-    masks_BQP = outline_BQE @ pixels_BEhw.flatten(2)
+    masks_BQP = outline_BQE @ pixels_BEhw.flatten(2).to(outline_BQE.dtype)  # a norm may answer in FP32
     rows_BQh, columns_BQw = places.beyond(boxes_BQ4.detach(), *pixels_BEhw.shape[-2:])
     rows_BQh = rows_BQh - added_BQ[..., None]
     return masks_BQP.unflatten(2, pixels_BEhw.shape[-2:]) - rows_BQh[..., None] - columns_BQw[:, :, None]

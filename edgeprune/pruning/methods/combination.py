@@ -170,7 +170,7 @@ class Combination(TokenPolicy):
         Of a training batch the first `full` images keep everything, with `least` the last ones fewer than the target.
         """
         sampled = select is None and self.training
-        shares = self.gate_options.shares(x_BND.shape[0]) if sampled else Shares(0, 0)
+        shares = self.gate_options.shares(x_BND.shape[0]) if sampled else Shares()
         select = select or self._own_select(view)
         if shares.few:
             select = with_few_tokens(select, shares.few, self.gate_options.select_few(self.schedule.on(view.grid)))
@@ -187,7 +187,7 @@ class Combination(TokenPolicy):
                 walk.groups.append(walk.sharing.owner_BN)
             x_BND = masked_block(block, x_BND, walk, kept_BN) if walk.keeps else block(x_BND)
         if len(self.gates):
-            walk.loss = walk.loss + self.gates.loss(walk.ratios)
+            walk.loss = walk.loss + shares.weight * self.gates.loss(walk.ratios)
         masked = Masked(x_BND, walk.keeps, walk.loss)
         if walk.canvas is not None:
             masked.frozen_BNK, masked.open_BN = walk.canvas.frozen_BNK, walk.canvas.open_BN.to(x_BND.dtype)

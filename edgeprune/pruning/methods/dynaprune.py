@@ -24,7 +24,7 @@ from edgeprune.model.global_batch import squared_gap
 from edgeprune.model.policy import Gathered, Masked, Select, Shape, TokenPolicy, View
 from edgeprune.pruning.masking import attended, mix, offered, with_whole_images
 from edgeprune.pruning.reconstruct import Learned, Nearest, Reconstruction
-from edgeprune.pruning.sampling import WholeImagesOptions
+from edgeprune.pruning.sampling import Shares, WholeImagesOptions
 from edgeprune.pruning.schedules import FallingSchedule, evenly_spaced
 from edgeprune.pruning.selection import select_top
 from edgeprune.pruning.token_index import TokenIndex
@@ -146,7 +146,8 @@ class DynaPrune(TokenPolicy):
         In training decisions are sampled: two-class Gumbel on [log s, log(1 - s)], straight through.
         """
         sampled = select is None and self.training
-        whole = self.options.shares(x_BND.shape[0]).whole if sampled else 0
+        shares = self.options.shares(x_BND.shape[0]) if sampled else Shares()
+        whole = shares.whole
         if sampled:
             select = with_whole_images(lambda _, scores_BN: self.options.sample(scores_BN, view.progress), whole)
         select = select or select_top(self.schedule.on(view.grid).target_candidates)
@@ -178,7 +179,7 @@ class DynaPrune(TokenPolicy):
                 x_BND = torch.where(keys_BN.any(dim=-1)[:, None, None], y_BND, x_BND)
         if self.reconstruction is not None:
             x_BND = self._rebuild(self.reconstruction, x_BND, there_BN, view.grid)
-        return Masked(x_BND, keeps, self.loss(importances, chosen))
+        return Masked(x_BND, keeps, shares.weight * self.loss(importances, chosen))
 
     def _rebuild(
         self, reconstruction: Reconstruction, x_BND: Tensor, there_BN: Tensor, grid: tuple[int, int]

@@ -223,7 +223,7 @@ class SViT(TokenPolicy):
         Without reactivation masks multiply, and what a selection chooses of are the tokens that are still there.
         """
         sampled = select is None and self.training
-        shares = self.options.shares(x_BND.shape[0]) if sampled else Shares(0, 0)
+        shares = self.options.shares(x_BND.shape[0]) if sampled else Shares()
         schedule = self.schedule.on(view.grid)
         if sampled:
             select = with_few_tokens(self.select_sampled(view), shares.few, self.options.select_few(schedule))
@@ -247,7 +247,7 @@ class SViT(TokenPolicy):
         if self.empty_1D is not None:
             x_BND = mix(keeps[-1], x_BND, self.empty_1D)
         sampled_ones = shares.sampled(x_BND.shape[0])
-        return Masked(x_BND, keeps, self.loss([keep_BN[sampled_ones] for keep_BN in keeps]))
+        return Masked(x_BND, keeps, shares.weight * self.loss([keep_BN[sampled_ones] for keep_BN in keeps]))
 
     def loss(self, keeps: Sequence[Tensor]) -> Tensor:
         """The gates' ratio loss."""

@@ -11,6 +11,7 @@ from edgeprune.base.service_manager import SERVICE_MANAGER
 from edgeprune.runtime.cameras.source import CameraStalled, Frame, FrameSource
 
 STALL_S = 10.0  # a camera that gives no frame for as long has stalled
+OPENING_S = 10.0  # that opening may take, beside what the first frame may
 CLOSE_TIMEOUT_S = 0.3  # a run is ended within a second
 LOOK_S = 5.0  # of a wait, between two signs of life: who waits for a frame does not hang
 
@@ -99,7 +100,7 @@ class Reading(Capture):
         later: bool = False,
     ):
         super().__init__(source)
-        self._alive = alive
+        self._alive, self._later = alive, later
         self._opener = opener
         self._opened = None if opener else source
         self._dropped_before = 0
@@ -160,6 +161,8 @@ class Reading(Capture):
 
     def get(self, timeout_s: float | None, until_ns: int | None = None) -> tuple[Frame, int] | None:
         self._begin()
+        if self._later and self._opened is None and timeout_s is not None:
+            timeout_s += OPENING_S
         wanted_for_s = timeout_s
         if until_ns is not None and self.source.live:
             left_s = max(0.0, (until_ns - time.monotonic_ns()) / 1e9)

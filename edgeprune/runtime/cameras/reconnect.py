@@ -10,7 +10,7 @@ from edgeprune.base.duration import shown_duration
 from edgeprune.base.ending import asked
 from edgeprune.base.errors import EdgepruneError, InputError, RunError
 from edgeprune.base.service_manager import SERVICE_MANAGER
-from edgeprune.runtime.cameras.capture import Capture, NewestFrame, Opener, is_camera, open_capture
+from edgeprune.runtime.cameras.capture import OPENING_S, Capture, NewestFrame, Opener, is_camera, open_capture
 from edgeprune.runtime.cameras.source import (
     CameraAway,
     CameraLost,
@@ -28,7 +28,6 @@ LOST = (CameraStalled, CameraUnplugged, CameraLost)  # what may pass
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0  # between two attempts: doubled from one to the next
 JITTER = 0.2  # of a pause, up and down: cameras that lost the same switch are not all asked at once
 STEADY_S = 10.0  # a connection that gave frames for as long lets the next pause be the first again
-OPENING_S = 10.0  # that opening may take, beside what the first frame may
 MOST_HANGING = 4  # threads in dead connections; none is begun beside as many
 PROGRESS_S = 60.0  # between two lines that say that it still is not there
 

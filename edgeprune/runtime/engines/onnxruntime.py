@@ -46,7 +46,7 @@ THREADING = {"session.force_spinning_stop": "1", "session.intra_op.spin_duration
 # takes these where there is VNNI as well (mlas/lib/platform.cpp, MlasPlatformU8S8Overflow; 1.31: seen in the optimized
 # graph), so there it is not set.
 EXACT = {"session.x64quantprecision": "1"}
-UNSIGNED = "unsigned weights and slower: this CPU has no VNNI"
+UNSIGNED = "where there are any, of unsigned weights and slower: this CPU has no VNNI"
 VNNI = {"avx512_vnni", "avx_vnni"}  # as Linux calls it
 
 NUMPY_TYPES = {

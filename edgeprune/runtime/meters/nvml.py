@@ -72,8 +72,8 @@ def _computing(pynvml: Any, present: Sequence[str]) -> str:
         index = pynvml.nvmlDeviceGetIndex(pynvml.nvmlDeviceGetHandleByPciBusId(cuda_bus_id()))
     except (OSError, pynvml.NVMLError) as error:
         raise NoSensor(
-            f"NVML finds {', '.join(present)}, and CUDA does not tell on which of them engines run ({error}); a target "
-            f"file may name it: power: {{meter: nvml, total: [{present[0]}]}}"
+            f"NVML finds {', '.join(present)}, and CUDA does not tell on which of them engines run ({error}); set "
+            f"CUDA_VISIBLE_DEVICES to that one, or name it in a target file: power: {{meter: nvml, total: [{present[0]}]}}"
         ) from error
     return f"gpu{index}"
 

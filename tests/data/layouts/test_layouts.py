@@ -272,7 +272,7 @@ COCO_FAULTS = {
     "content['images'][0]['width'] = 20": "a.jpg is 16x12 but its label .* is 20x12",
     "content['images'].append({'id': 50, 'file_name': 'z.jpg', 'height': 1, 'width': 1})": "1 of 4 images .* such as z.jpg",
     "content['images'][0]['file_name'] = 'z.jpg'": "names z.jpg, which is in none of train, train/images",
-    "content['images'].append(content['images'][0])": "a.jpg has the id 0 too, and annotations are of an id",
+    "content['images'].append(content['images'][0])": "a.jpg has the id 0 too, by which annotations are told",
     "content['images'].append(content['images'][0] | {'id': 77})": "have two images of the stem of a.jpg",
     "del content['categories']": "have no categories; expected COCO's JSON of instances",
     "content['categories'][0]['name'] = 'other'": "train/annotations.json and val/annotations.json have other categories",

@@ -146,3 +146,15 @@ def test_the_clock_of_a_file_that_is_played_waits_for_who_wants_its_first_frame(
         pass
     assert unread.closed.is_set() and unread.read == 0 and not capture.alive
     assert capture.get(PATIENCE_S) is None  # closed; nothing is begun
+
+
+def test_a_camera_that_is_opened_late_may_take_its_time_to_open(scripted: MakeSource) -> None:
+    """Opening it took from the time that its first frame may take, and a slow camera stalled before it had one."""
+
+    def slowly() -> Any:
+        time.sleep(0.3)
+        return scripted(1, live=True)
+
+    with open_capture(scripted(1, live=True), slowly, later=True) as capture:
+        got = capture.get(0.1)
+        assert got is not None and got[0].index == 0

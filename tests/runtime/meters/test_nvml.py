@@ -67,7 +67,7 @@ def test_of_several_gpus_none_is_taken_for_the_one_that_computes(
 
     monkeypatch.setattr(ctypes, "CDLL", load)
     with pytest.raises(
-        NoSensor, match=rf"NVML finds gpu0, gpu1, and CUDA does not tell .*\({why}\); a target file may"
+        NoSensor, match=rf"NVML finds gpu0, gpu1, and CUDA does not tell .*\({why}\); set CUDA_VISIBLE_DEVICES"
     ):
         open_meter("nvml", tmp_path)
     assert measure("auto", tmp_path).status.startswith("no energy sensor: NVML finds gpu0, gpu1")
