@@ -1,6 +1,6 @@
 """Paths in a YAML file are relative to that file, wherever the command is typed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from os.path import exists, isdir, isfile, realpath, relpath
 from pathlib import Path
 from typing import Any
@@ -36,17 +36,20 @@ def each_mapping(content: Any, keys: Sequence[str]) -> Iterator[dict[Any, Any]]:
         yield from each_mapping(item, keys[1:])
 
 
+def change(node: dict[Any, Any], key: str, by: Callable[[Any], Any]) -> None:
+    """Changes the value of a key, or each of a list; nothing where there is none."""
+    if key in node:
+        value = node[key]
+        node[key] = [by(each) for each in value] if isinstance(value, list) else by(value)
+
+
 def beside(node: dict[Any, Any], key: str, folder: Path) -> None:
     """Where the value is a relative path, or a list with some, puts `folder` before it.
 
     Raises:
         InputError: nothing is there, but something is in the working folder, which paths were once relative to.
     """
-    value = node.get(key)
-    if isinstance(value, list):
-        node[key] = [_beside(each, key, folder) for each in value]
-    elif key in node:
-        node[key] = _beside(value, key, folder)
+    change(node, key, lambda value: _beside(value, key, folder))
 
 
 def _beside(value: Any, key: str, folder: Path) -> Any:
@@ -67,11 +70,7 @@ def _beside(value: Any, key: str, folder: Path) -> Any:
 def away(node: dict[Any, Any], key: str, folder: Path) -> None:
     """The reverse of `beside`: where the value is a path relative to the working folder, or a list with some, makes it relative
     to `folder`, in which the YAML file is written."""
-    value = node.get(key)
-    if isinstance(value, list):
-        node[key] = [_away(each, key, folder) for each in value]
-    elif key in node:
-        node[key] = _away(value, key, folder)
+    change(node, key, lambda value: _away(value, key, folder))
 
 
 def _away(value: Any, key: str, folder: Path) -> Any:

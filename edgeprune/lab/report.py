@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgeprune.base.beside import change
 from edgeprune.base.errors import InputError, choose
 from edgeprune.base.reading import parse, read_yaml
 from edgeprune.base.table import INLINE, flatten
@@ -86,8 +87,7 @@ def _as_here(node: dict[Any, Any], key: str, folder: Path) -> None:
         is_there = isinstance(value, str) and value.startswith("..") and os.path.exists(folder / value)
         return os.path.relpath(os.path.realpath(folder / value)) if is_there else value
 
-    if key in node:
-        node[key] = [here(each) for each in node[key]] if isinstance(node[key], list) else here(node[key])
+    change(node, key, here)
 
 
 def differing_keys(runs: Sequence[Run]) -> dict[str, list[Any]]:

@@ -62,6 +62,24 @@ def test_one_key_of_one_item_of_a_list_is_told(tmp_path: Path) -> None:
     assert {key for key in differing_keys(runs) if "share" in key} == {"phases.sparse.data.0.share"}
 
 
+def test_runs_at_two_depths_and_of_an_earlier_version_name_the_same_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recipe of an earlier version names them as they were typed, one of now relative to its own folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").touch()
+    (tmp_path / "b").mkdir()
+    runs = []
+    for folder, named in (("a", "../mine.yaml"), ("b/c", "../../mine.yaml"), ("old", "mine.yaml")):
+        path = write_run(tmp_path / folder, 1e-3, [0.1]) / "recipe.yaml"
+        content = yaml.safe_load(path.read_text())
+        content["phases"]["dense"] |= {"data": [{"data": named}], "teacher": ["first", named], "start": named}
+        path.write_text(yaml.safe_dump(content))
+        runs.append(read_run(Path(folder)))
+    assert {key for key in differing_keys(runs) if "dense" in key} == set()
+    assert runs[1].recipe.phases["dense"].data[0].data == "mine.yaml"
+
+
 def test_what_is_no_run_is_refused(edgeprune: Type, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no run: it has no recipe.yaml; name a folder"):
         read_run(tmp_path)
