@@ -83,11 +83,15 @@ FORMS: list[Any] = [
 ]
 
 
+# of the weights: with others places whose tokens ALGM merged are exactly as hot in an untrained head, and either is taken
+SEEDS = {"algm": 9}
+
+
 @pytest.mark.parametrize("name", FORMS)
 def test_graphs_find_what_pytorch_finds_and_lint_finds_nothing(name: str) -> None:
     if models.policy(name).not_exportable:
         pytest.skip(str(models.policy(name).not_exportable))
-    model = instances.model(instances.card(name, depth=4))
+    model = instances.model(instances.card(name, depth=4), SEEDS.get(name, 0))
     schedule = model.policy.schedule
     bucket = Bucket("few", tuple(schedule.round_up(schedule.target_counts)) if schedule.gated else ())
     family = export_family(model, [bucket], [0.0] * len(schedule.gated), ORIN.dialect)
