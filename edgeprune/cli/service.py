@@ -19,7 +19,6 @@ from edgeprune.cli.options import option
 from edgeprune.cli.run import OPTIONS, PLACES, check_options, outputs_named
 from edgeprune.cli.verb import verb
 from edgeprune.runtime.page.address import read_address
-from edgeprune.runtime.several.names import outputs_of_cameras
 from edgeprune.runtime.sinks import SINKS, Output, outputs_of
 from edgeprune.runtime.sinks.mqtt import read_broker
 from edgeprune.runtime.unit import Service
@@ -74,16 +73,15 @@ def make_service(config: Path, given: Mapping[str, Any], user: str | None) -> Se
         InputError: what `run` refuses before it opens anything, or no bundle.
     """
     values = OPTIONS(**given)
-    _check_as_run(values, given)
+    outputs = _check_as_run(values, given)
     if values.bundle is None:
         raise InputError(
             f"{config} names no bundle, and a service has no folder of its own to find one in; add bundle:"
         )
-    names = {key: str(name) for key in SINKS if SINKS[key].writes and (name := getattr(values, key))}
     cameras = values.cameras
     writes: dict[Path, str] = {}
     endless: set[Path] = set()
-    for each in outputs_of_cameras(names, cameras).values() if cameras else [names]:
+    for each in outputs.values():
         for key, output in zip(each, outputs_of(each), strict=True):
             path = Path(os.path.abspath(_place(output) if cameras else output.path))
             writes.setdefault(path, key)
@@ -100,8 +98,11 @@ def make_service(config: Path, given: Mapping[str, Any], user: str | None) -> Se
     return Service(config, python, values.bundle, named, writes, user, groups, endless, values.meter)
 
 
-def _check_as_run(values: Any, given: Mapping[str, Any]) -> None:
+def _check_as_run(values: Any, given: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Refuses what a run of the configuration would refuse at each start, without listening, importing or writing anything.
+
+    Returns:
+        of each camera what is written, by the keys of SINKS.
 
     Raises:
         InputError: as `run`; or an output that only a first start can write.
@@ -116,12 +117,13 @@ def _check_as_run(values: Any, given: Mapping[str, Any]) -> None:
         read_broker(values.mqtt)
     if values.call is not None and ":" not in values.call:
         raise InputError(f"call: {values.call!r:.80} names no function; write MODULE:FUNCTION")
-    _, written = outputs_named(replace(values, call=None, view=None, mqtt=None))
+    outputs, written = outputs_named(replace(values, **{key: None for key in SINKS if not SINKS[key].writes}))
     if any(output.folder and not output.endless for output in written):
         raise InputError(
             f"labels: {values.labels} is to be new or empty at each start, and a service starts again; give it no end: "
             f"labels: {values.labels}/"
         )
+    return outputs
 
 
 def _place(output: Output) -> Path:

@@ -1,7 +1,7 @@
 """Residual convolutions as one convolution: what is added is the middle of a kernel that passes its input on.
 
 `x + norm(conv(x))` is `conv'(x)`: the norm's scale goes into the kernel, as every engine folds it, and its middle passes each
-channel on to itself. ONNX Runtime otherwise adds in a pass of its own, a third of the time of the convolution.
+channel on to itself. ONNX Runtime otherwise adds what it reads beside the convolution.
 
 Shapes: C channels, kernels (C, C, 3, 3).
 """

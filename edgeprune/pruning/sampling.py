@@ -74,16 +74,17 @@ class WholeImagesOptions(SampledOptions):
         description="share of each training batch that keeps every token, so that larger buckets come closer to dense",
     )
 
-    def shares(self, images: int, few: float = 0.0) -> Shares:
-        """Which of `images` of a step, of all its parts and processes, are computed here and now: of the whole step the first
-        keep every token, the last have few, and at least one is sampled.
+    @property
+    def few(self) -> float:
+        """The share of each training batch that has fewer tokens than the target."""
+        return 0.0
 
-        Args:
-            few: the share of the step that has few tokens.
-        """
+    def shares(self, images: int) -> Shares:
+        """Which of the `images` that are computed here and now are whole, sampled and of few tokens: of a whole step, of all
+        its parts and processes, the first keep every token, the last have few, and at least one is sampled."""
         begin, everywhere, part = place_in_step(images)
         whole = min(round(self.full * everywhere), everywhere - 1)
-        from_few = everywhere - min(round(few * everywhere), everywhere - whole - 1)
+        from_few = everywhere - min(round(self.few * everywhere), everywhere - whole - 1)
         in_part = max(0, min(part.stop, from_few) - max(part.start, whole))
         weight = in_part * everywhere / (len(part) * (from_few - whole))
         return Shares(min(max(whole - begin, 0), images), min(max(begin + images - from_few, 0), images), weight)

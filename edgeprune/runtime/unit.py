@@ -138,7 +138,8 @@ class Service:
         """What of it lies in the machine's own /tmp: NVIDIA's camera daemon is reached by /tmp/argus_socket."""
         if csi := next((camera for camera in self.cameras if camera.startswith("csi:")), None):
             return f"{csi} is reached by /tmp/argus_socket, which"
-        of_meter = (self.meter or "").partition(":")[2].split()  # of `command:`: a program, and what it is told to read
+        kind, _, given = (self.meter or "").partition(":")
+        of_meter = given.split() if kind == "command" else []  # a program, and what it is told to read
         used = [*self._reads(), *((f"{key}:", path) for path, key in self.writes.items())]
         used += [("meter:", Path(word)) for word in of_meter]
         return next((f"{what} {path}" for what, path in used if any(Path(tmp) in path.parents for tmp in TMP)), None)

@@ -68,9 +68,10 @@ class SViTOptions(WholeImagesOptions):
         "a build adds buckets that a budget may need, below those that frames ask for; null: none",
     )
 
-    def shares(self, images: int, few: float | None = None) -> Shares:
-        """A quarter of a step has few tokens where `least` says how few."""
-        return super().shares(images, (FEW if self.least else 0.0) if few is None else few)
+    @property
+    def few(self) -> float:
+        """A quarter where `least` says how few tokens."""
+        return FEW if self.least else 0.0
 
     def select_few(self, schedule: Schedule) -> Select:
         """The best tokens at counts between `least` and the target, drawn anew, evenly by their logarithm."""

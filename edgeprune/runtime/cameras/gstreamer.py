@@ -158,12 +158,10 @@ class JetsonDecoder:
             self.close()
             raise HardwareFailed(f"it does not start; to look closer: gst-launch-1.0 {description}")
         self._packets = 0
-        self._behind = self._held = (
-            0  # packets whose frame has not come, if they have one; how many it holds back by nature
-        )
-        self._silent: int | None = (
-            None  # packets since the last frame; None before the first, for which `Decoder` waits
-        )
+        # packets whose frame has not come, if they have one; how many it holds back by nature
+        self._behind = self._held = 0
+        # packets since the last frame; None before the first, for which `Decoder` waits
+        self._silent: int | None = None
         self._last_ns = 0
         self._keys: set[int] = set()  # times of the key frames that are still inside
 
