@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from edgeprune.model.auxiliary import AuxiliaryHeads
+from edgeprune.model.heads.guided import Guided
 from edgeprune.model.heads.head import Raw
 from edgeprune.model.inside import Inside
 from edgeprune.model.policy import Masked, Select, TokenPolicy
@@ -60,6 +61,7 @@ class Network(nn.Module, ABC):
         labels_BHW: Tensor | None = None,
         ignore_index: int = 255,
         progress: float = 1.0,
+        guided: Guided | None = None,
     ) -> Prediction:
         """The training form.
 
@@ -68,6 +70,7 @@ class Network(nn.Module, ABC):
             select: overrides the policy's own selection (see `model/policy.py`).
             labels_BHW: for policies that learn from them; `ignore_index` marks pixels without a class.
             progress: the share of the sparse phase that is done.
+            guided: queries that learn beside the head's own, where it has queries.
         """
 
     @abstractmethod

@@ -17,6 +17,7 @@ from edgeprune.model.blocks import Block
 from edgeprune.model.carried import Before, carry
 from edgeprune.model.extra_tokens import ExtraTokens
 from edgeprune.model.heads import HEADS
+from edgeprune.model.heads.guided import Guided
 from edgeprune.model.heads.head import Raw
 from edgeprune.model.inside import Inside
 from edgeprune.model.network import Network, Prediction
@@ -144,6 +145,7 @@ class Segmenter(Network):
         labels_BHW: Tensor | None = None,
         ignore_index: int = 255,
         progress: float = 1.0,
+        guided: Guided | None = None,
         before: Before | None = None,
     ) -> Prediction:
         """The training form; see `Network`. `before`: the frames before, whose tokens stand where they are not computed; the
@@ -151,7 +153,7 @@ class Segmenter(Network):
         x_BND, skips, view = self.embed(images_B3HW)
         if before is not None:
             x_BND = self.norm(carry(self.blocks, self.embed(before.images_B3HW)[0], x_BND, before.choose))
-            raw = self.finish(x_BND, view.whole_grid, skips)
+            raw = self.finish(x_BND, view.whole_grid, skips, guided=guided)
             # each parameter has a gradient in every step, which is what several processes wait for
             nothing = sum((0.0 * parameter.sum() for parameter in self.policy.parameters()), x_BND.new_zeros(()))
             return Prediction(raw, x_BND, Masked(x_BND, [], nothing))
@@ -163,7 +165,7 @@ class Segmenter(Network):
             blocks = heads.around(blocks)
         masked = self.policy.masked(blocks, x_BND, view, select)
         x_BND = self.norm(masked.x_BND)
-        raw = self.finish(x_BND, view.whole_grid, skips, masked.frozen_BNK, masked.open_BN)
+        raw = self.finish(x_BND, view.whole_grid, skips, masked.frozen_BNK, masked.open_BN, guided)
         return Prediction(raw, x_BND, masked, [] if heads is None else heads(blocks, view.grid))
 
     def new_extras(self, *lead: int) -> ExtraTokens:
@@ -179,10 +181,11 @@ class Segmenter(Network):
         skips: Sequence[Tensor],
         frozen_BNK: Tensor | None = None,
         open_BN: Tensor | None = None,
+        guided: Guided | None = None,
     ) -> Raw:
         """What the head makes of normalised tokens; where a token left early, of the logits it left with. `grid`: of all
         patches, inside a region and outside."""
-        raw = self.head(self._everywhere(x_BND), grid, skips)
+        raw = self.head(self._everywhere(x_BND), grid, skips, guided)
         if frozen_BNK is None or open_BN is None:
             return raw
         # no token left outside a region: there the answer is the head's

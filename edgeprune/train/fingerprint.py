@@ -48,8 +48,9 @@ def settings_digest(run: PhaseRun) -> str:
     """Of the settings that decide a phase's steps: a state of another recipe must not be resumed. Files count by their
     content (`contents_of`), not by where they are."""
     recipe, phase = run.recipe, run.phase.model_dump()
-    if not phase["remember"]:  # a state of before there was such a key
-        del phase["remember"]
+    for newer in ("remember", "guided"):  # a state of before there was such a key
+        if not phase[newer]:
+            del phase[newer]
     phase["data"] = as_compared(phase["data"])
     phase |= {key: _without_place(phase[key]) for key in ("start", "teacher")}
     content: dict[str, Any] = {

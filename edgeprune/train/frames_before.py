@@ -7,7 +7,7 @@ itself: pieces of it hold something else, its light and its noise are others, as
 Shapes: B batch, H W pixels, N tokens of the grid, K of them computed, D width.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from edgeprune.base.errors import InputError
 from edgeprune.bundle.memory import TURN, computed_counts
 from edgeprune.model.carried import Before
+from edgeprune.model.heads.guided import Guided
 from edgeprune.runtime.changed import count_changed
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.recipe import Phase, Recipe
@@ -66,16 +67,18 @@ class Seen(NamedTuple):
     Attributes:
         images_B3HW: levels 0-255.
         before: the frames before; None: each frame is by itself.
+        guided: queries that learn beside the head's own; None: none do.
     """
 
     images_B3HW: Tensor
     targets: Targets
     before: Before | None
+    guided: Guided | None = None
 
     @property
-    def before_it(self) -> dict[str, Before]:
-        """What a network is called with beside the images; only a ViT knows of frames before."""
-        return {} if self.before is None else {"before": self.before}
+    def beside(self) -> dict[str, Any]:
+        """What a network is called with beside images and labels, of these what there is: only a ViT knows of frames before."""
+        return {name: said for name in ("before", "guided") if (said := getattr(self, name)) is not None}
 
 
 def see(task: Task, frames: Tensor, targets: Targets, remembers: bool) -> Seen:
@@ -84,12 +87,15 @@ def see(task: Task, frames: Tensor, targets: Targets, remembers: bool) -> Seen:
     Args:
         frames: uint8 (B, 3, H, W), or with the one before each (B, 2, 3, H, W), which is looked at where the step `remembers`.
     """
+    before = None
     if frames.ndim == 4:
-        return Seen(*task.augment(frames, targets), None)
-    if not remembers:
-        return Seen(*task.augment(frames[:, 0], targets), None)
-    images_B3HW, targets, before_B3HW = augment_both(task, frames, targets)
-    return Seen(images_B3HW, targets, Before(before_B3HW, choose_changed))
+        images_B3HW, targets = task.augment(frames, targets)
+    elif not remembers:
+        images_B3HW, targets = task.augment(frames[:, 0], targets)
+    else:
+        images_B3HW, targets, before_B3HW = augment_both(task, frames, targets)
+        before = Before(before_B3HW, choose_changed)
+    return Seen(images_B3HW, targets, before, task.guided(targets))
 
 
 def augment_both(task: Task, frames_B23HW: Tensor, targets: Targets) -> tuple[Tensor, Targets, Tensor]:

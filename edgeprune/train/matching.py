@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from edgeprune.model.heads.instance import Answers, corners
+from edgeprune.model.heads.answers import Answers, corners
 
 CLASS_WEIGHT, MASK_WEIGHT, DICE_WEIGHT, BOX_WEIGHT = 2.0, 5.0, 5.0, 5.0
 OVERLAP_WEIGHT = 5.0  # DETR has 2: sides in shares of the frame say little of small things

@@ -54,6 +54,6 @@ def check_policy_alone(name: str, phase: Phase, policy: TokenPolicy) -> None:
             f"phase {name}: a phase of kind policy trains what looks at the image, and this policy decides from tokens; "
             "leave the phase out, or choose cts, step, cts-svit or combined with levels"
         )
-    for key in ("distill", "distill_tokens", "auxiliary", "freeze"):
+    for key in ("distill", "distill_tokens", "auxiliary", "freeze", "guided"):
         if getattr(phase, key):
             raise InputError(f"phase {name}: {key}: no block runs in a phase of kind policy; take it out")

@@ -163,6 +163,13 @@ class Phase(Strict):
         description="share of the steps whose frames come after others: what changed is computed with every block, the rest is "
         "carried, as `build --memory` does",
     )
+    guided: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="of things: so many more queries for each, told which it is, learn beside those that look for them; for a "
+        "few hundred photos 4",
+    )
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights that the phase hands on")
     augment: AugmentSpec = Field(AugmentSpec(), description="see below")
 

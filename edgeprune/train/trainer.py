@@ -124,7 +124,7 @@ class Trainer:
                         labels_BHW=self.task.labels(each.targets),
                         ignore_index=self.task.ignore_index,
                         progress=step / self.steps if self.phase.kind == "sparse" else 1.0,
-                        **each.before_it,
+                        **each.beside,
                     )
                     taught = self.teachers.teach(each.images_B3HW)
                 loss = (share * self.task.loss(prediction, each.targets)).sum()

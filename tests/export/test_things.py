@@ -20,7 +20,8 @@ from edgeprune.export.onnx_session import OnnxSession
 from edgeprune.export.parity import ask_torch, measure_parity
 from edgeprune.export.simplify import kinds_of
 from edgeprune.export.torch_tensorrt import type_fp16
-from edgeprune.model.heads.instance import Answers, QueryHead
+from edgeprune.model.heads.answers import Answers
+from edgeprune.model.heads.instance import QueryHead
 from edgeprune.model.heads.likeness import FAR, largest_difference
 from edgeprune.model.policy import Bucket
 from edgeprune.model.segmenter import Segmenter

@@ -14,7 +14,7 @@ from edgeprune.export.fp16 import to_fp16
 from edgeprune.export.graphs import export_family, named_outputs
 from edgeprune.export.lint import lint_graph
 from edgeprune.export.parity import measure_parity
-from edgeprune.model.heads.instance import Answers
+from edgeprune.model.heads.answers import Answers
 from edgeprune.model.policy import Bucket
 from edgeprune.pruning.methods import POLICIES
 from edgeprune.pruning.selection import select_top

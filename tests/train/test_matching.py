@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from edgeprune.model.heads.instance import Answers
+from edgeprune.model.heads.answers import Answers
 from edgeprune.train import matching
 from edgeprune.train.matching import Things, costs, distances, match, overlap, points_near, shared_points, truth_at
 from edgeprune.train.tasks.instance import boxes_of

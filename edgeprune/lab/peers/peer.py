@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from edgeprune.base.errors import choose
 from edgeprune.model.checkpoint import shape_of
 from edgeprune.model.heads import HEADS, Head
+from edgeprune.model.heads.guided import Guided
 from edgeprune.model.heads.head import Raw
 from edgeprune.model.network import Network, Prediction
 from edgeprune.model.policy import Masked, Select, TokenPolicy
@@ -48,8 +49,8 @@ class Peer(Network):
         """What its graph gives, by name and in order."""
 
     @abstractmethod
-    def logits(self, images_B3HW: Tensor) -> Raw:
-        """Levels 0-255 -> what the answer is decided from, see `Prediction.raw`."""
+    def logits(self, images_B3HW: Tensor, guided: Guided | None = None) -> Raw:
+        """Levels 0-255 -> what the answer is decided from, see `Prediction.raw`. `guided`: see `Network.forward`."""
 
     @abstractmethod
     def decide(self, raw: Raw) -> tuple[Tensor, ...]:
@@ -70,8 +71,9 @@ class Peer(Network):
         labels_BHW: Tensor | None = None,
         ignore_index: int = 255,
         progress: float = 1.0,
+        guided: Guided | None = None,
     ) -> Prediction:
-        raw = self.logits(images_B3HW.contiguous(memory_format=torch.channels_last))
+        raw = self.logits(images_B3HW.contiguous(memory_format=torch.channels_last), guided)
         no_tokens_BND = images_B3HW.new_zeros(len(images_B3HW), 0, 0)
         return Prediction(raw, no_tokens_BND, Masked(no_tokens_BND, [], images_B3HW.new_zeros(())))
 
@@ -92,7 +94,7 @@ class LabelPeer(Peer):
     def outputs(self) -> tuple[str, ...]:
         return ("labels",)
 
-    def logits(self, images_B3HW: Tensor) -> Tensor:
+    def logits(self, images_B3HW: Tensor, guided: Guided | None = None) -> Tensor:
         """Levels 0-255 of any size -> logits (B, K, h, w) at `LABEL_STRIDE`."""
         size = tuple(ceil(side / LABEL_STRIDE) for side in images_B3HW.shape[-2:])
         return enlarge(self.coarse_logits(self.normalised(images_B3HW)), size)
@@ -134,12 +136,12 @@ class HeadedPeer(Peer):
     def outputs(self) -> tuple[str, ...]:
         return self.head.outputs
 
-    def logits(self, images_B3HW: Tensor) -> Raw:
+    def logits(self, images_B3HW: Tensor, guided: Guided | None = None) -> Raw:
         at4_BCHW, at8_BCHW, at16_BCHW, at32_BCHW = self.features(self.normalised(images_B3HW))
         grid = (at16_BCHW.shape[-2], at16_BCHW.shape[-1])
         both_BDHW = torch.cat((at16_BCHW, enlarge(at32_BCHW, grid)), dim=1)
         x_BND = self.norm(both_BDHW.flatten(2).transpose(1, 2))
-        return self.head(x_BND, grid, [at4_BCHW, at8_BCHW])
+        return self.head(x_BND, grid, [at4_BCHW, at8_BCHW], guided)
 
     def decide(self, raw: Raw) -> tuple[Tensor, ...]:
         return self.head.decide(raw)

@@ -25,11 +25,22 @@ class QueryLayer(nn.Module):
         self.fc1, self.fc2 = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
 
     def forward(
-        self, x_BQC: Tensor, position_BQC: Tensor, keys_BNC: Tensor, memory_BNC: Tensor, attended_BQN: Tensor | None
+        self,
+        x_BQC: Tensor,
+        position_BQC: Tensor,
+        keys_BNC: Tensor,
+        memory_BNC: Tensor,
+        attended_BQN: Tensor | None,
+        seen_BQQ: Tensor | None = None,
     ) -> Tensor:
+        """
+        Args:
+            attended_BQN: True for the tokens that a query may read; None: all.
+            seen_BQQ: True for the queries that it may; None: all.
+        """
         x_BQC = x_BQC + self.tokens(self.norm1(x_BQC) + position_BQC, keys_BNC, memory_BNC, attended_BQN)
         y_BQC = self.norm2(x_BQC)
-        x_BQC = x_BQC + self.queries(y_BQC + position_BQC, y_BQC + position_BQC, y_BQC)
+        x_BQC = x_BQC + self.queries(y_BQC + position_BQC, y_BQC + position_BQC, y_BQC, seen_BQQ)
         return x_BQC + self.fc2(gelu(self.fc1(self.norm3(x_BQC))))
 
 

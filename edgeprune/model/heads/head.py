@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
+from edgeprune.model.heads.guided import Guided
 from edgeprune.model.spec import ModelSpec
 
 Array = npt.NDArray[Any]
@@ -52,12 +53,15 @@ class Head(nn.Module, ABC):
         """What a graph that ends in this head gives, by name and in order."""
 
     @abstractmethod
-    def forward(self, x_BND: Tensor, grid: tuple[int, int], skips: Sequence[Tensor]) -> Raw:
+    def forward(
+        self, x_BND: Tensor, grid: tuple[int, int], skips: Sequence[Tensor], guided: Guided | None = None
+    ) -> Raw:
         """
         Args:
             x_BND: the final tokens of the full grid, normalised.
             grid: (Gh, Gw), N = Gh Gw.
             skips: the stem's features at strides 4 and 8, or none.
+            guided: queries that learn beside a head's own; of a head that has queries, in training.
         """
 
     @abstractmethod

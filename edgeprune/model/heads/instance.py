@@ -11,7 +11,6 @@ things that a graph gives, h w pixels at stride 4, P places of stride 8 (Ph x Pw
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import ceil, lcm, log
 
 import numpy as np
@@ -21,7 +20,9 @@ from torch import Tensor, nn
 
 from edgeprune.base.errors import InputError
 from edgeprune.model.heads import places
+from edgeprune.model.heads.answers import Answers, corners
 from edgeprune.model.heads.decoder import WIDTH, InsideMask, QueryLayer, Residual, perceptron, sine_positions
+from edgeprune.model.heads.guided import Guided
 from edgeprune.model.heads.head import Array
 from edgeprune.model.heads.likeness import largest_difference
 from edgeprune.model.heads.semantic import CHANNELS, Pyramid
@@ -35,32 +36,6 @@ LAYERS = 3
 MOST_THINGS = 100  # that a graph gives, as COCO's metric counts
 LEVELS = 255.99  # times a probability, and cut, for rounding is a pass over all masks more; INSIDE is the first above one half
 KEPT_FROM = 0.3  # the score of things that a bundle's references keep; what is compared has more
-
-
-@dataclass
-class Answers:
-    """What the head computes, before the first layer of the decoder and after each: the last is its answer, the others are
-    learnt from too.
-
-    Attributes:
-        logits: (B, Q, K + 1) of each; the last class is "none".
-        boxes: (B, Q, 4) of each: x and y of the centre, width and height, as shares of the input.
-        masks: (B, Q, h, w) of each, logits.
-        heatmap_BKPhPw: logits of the middle of a thing of each class at each place.
-        places_BQ: where the queries begin; the same place in two models is the same query.
-    """
-
-    logits: list[Tensor]
-    boxes: list[Tensor]
-    masks: list[Tensor]
-    heatmap_BKPhPw: Tensor
-    places_BQ: Tensor
-
-    def of_frame(self, index: int) -> "Answers":
-        """The last answer to one frame of the batch, as a batch of one."""
-        one = slice(index, index + 1)
-        logits, boxes, masks = ([each[-1][one]] for each in (self.logits, self.boxes, self.masks))
-        return Answers(logits, boxes, masks, self.heatmap_BKPhPw[one], self.places_BQ[one])
 
 
 class QueryHead(Pyramid):
@@ -121,7 +96,9 @@ class QueryHead(Pyramid):
         assert self.heatmap.bias is not None
         nn.init.constant_(self.heatmap.bias, -log(1 / places.FIRST_PROBABILITY - 1))
 
-    def forward(self, x_BND: Tensor, grid: tuple[int, int], skips: Sequence[Tensor]) -> Answers:
+    def forward(
+        self, x_BND: Tensor, grid: tuple[int, int], skips: Sequence[Tensor], guided: Guided | None = None
+    ) -> Answers:
         # in a graph rows of two dimensions: a linear is then one product with its bias, and no shape changes before and after
         memory_BNC = self.reduce(x_BND.squeeze(0) if torch.compiler.is_exporting() else x_BND)
         x_BCHW = self.coarse(batched(memory_BNC).transpose(1, 2).unflatten(2, grid))
@@ -130,7 +107,10 @@ class QueryHead(Pyramid):
         counted_BGP = torch.cat((fine_BFHW, torch.ones_like(fine_BFHW[:, :1])), dim=1).flatten(2)
         coarse_BEHW = F.avg_pool2d(pixels_BEhw, 2, ceil_mode=True, count_include_pad=False)
         heatmap_BKHW = self.heatmap(fine_BFHW)
-        place_BQ = places.find_places(heatmap_BKHW, self.queries)
+        place_BQ, seen_BQQ = places.find_places(heatmap_BKHW, self.queries), None
+        queries = place_BQ.shape[1]
+        if guided is not None:
+            place_BQ, seen_BQQ = torch.cat((place_BQ, guided.places_BG), dim=1), guided.seen_by(queries)
         queries_BQC, position_BQC, anchor_BQ4 = self._begin(fine_BFHW, place_BQ, grid)
         keys_BNC = memory_BNC + self._positions(grid, memory_BNC)
         answers = Answers([], [], [], heatmap_BKHW, place_BQ)
@@ -146,8 +126,9 @@ class QueryHead(Pyramid):
                 inside_BQP = masks_of(*outline, boxes_BQ4, coarse_BEHW).flatten(2)
                 queries_BQC = self.inside[number](queries_BQC, inside_BQP, counted_BGP)
                 attended_BQN = self._attended(answers, grid)
-                queries_BQC = self.layers[number](queries_BQC, position_BQC, keys_BNC, memory_BNC, attended_BQN)
-        return answers
+                about = (position_BQC, keys_BNC, memory_BNC, attended_BQN, seen_BQQ)
+                queries_BQC = self.layers[number](queries_BQC, *about)
+        return answers if guided is None else answers.parted(queries)
 
     def _begin(self, fine_BFHW: Tensor, place_BQ: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         """What is found at each query's place, (B, Q, C), where that is, alike, and its first box, (B, Q, 4); of the one frame
@@ -291,9 +272,3 @@ def batched(x_BNC: Tensor) -> Tensor:
 def first(of_B: Tensor) -> Tensor:
     """What is said of the first frame of a batch; of a graph's only frame without a copy."""
     return of_B.squeeze(0) if of_B.shape[0] == 1 else of_B[0]
-
-
-def corners(box_Q4: Tensor) -> Tensor:
-    """Centre, width and height -> left, top, right, bottom; on the last axis."""
-    middle, half = box_Q4[..., :2], box_Q4[..., 2:] / 2
-    return torch.cat((middle - half, middle + half), dim=-1)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeprune.model.blocks import FAR_BELOW
+from edgeprune.model.heads.guided import Guided
 from edgeprune.model.heads.head import Head
 from edgeprune.model.spec import ModelSpec
 
@@ -81,8 +82,11 @@ class PyramidHead(Pyramid):
     def outputs(self) -> tuple[str, ...]:
         return ("labels", "confidence") if self.with_confidence else ("labels",)
 
-    def forward(self, x_BND: Tensor, grid: tuple[int, int], skips: Sequence[Tensor]) -> Tensor:
+    def forward(
+        self, x_BND: Tensor, grid: tuple[int, int], skips: Sequence[Tensor], guided: Guided | None = None
+    ) -> Tensor:
         """Logits (B, K, H, W)."""
+        assert guided is None  # `check_semantic`
         x_BCHW = self.reduce(x_BND).transpose(1, 2).unflatten(2, grid)
         logits_BKHW = self.classify(self._to_stride4(self._to_stride8(x_BCHW, grid, skips), grid, skips))
         return logits_BKHW if self.label_stride == 4 else _upsample(logits_BKHW, self._sizes(grid)[2])

@@ -16,10 +16,13 @@ from edgeprune.data.instances import PER_PLANE
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.evaluate.tasks.metric import RowScores
 from edgeprune.model.global_batch import batch_sum
-from edgeprune.model.heads.instance import Answers, QueryHead
+from edgeprune.model.heads.answers import Answers
+from edgeprune.model.heads.guided import Guided
+from edgeprune.model.heads.instance import QueryHead
 from edgeprune.model.network import Network, Prediction
 from edgeprune.model.policy import Select
 from edgeprune.train.augment import Augment
+from edgeprune.train.guided import draw_guided, pairs_of
 from edgeprune.train.heatmap import heatmap_distance, heatmap_targets
 from edgeprune.train.matching import BOX_WEIGHT, CLASS_WEIGHT, MASK_WEIGHT, Pairs, Things, distances, match
 from edgeprune.train.recipe import Phase, Recipe
@@ -36,10 +39,11 @@ MASKED_UNTIL = 0.75  # of a phase: until there the probability of masked attenti
 
 @dataclass
 class Targets:
-    """Of a batch: `labels_BHW` (int64) and the things of its frames."""
+    """Of a batch: `labels_BHW` (int64) and the things of its frames; and the queries that are told which is theirs."""
 
     labels_BHW: Tensor
     things: Things
+    guided: Guided | None = None
 
 
 class Instance:
@@ -80,27 +84,32 @@ class Instance:
         most = int((classes_BI != self.ignore_index).sum(1).max())
         planes_BPHW = planes_BPHW[:, : max(1, -(-most // PER_PLANE))]  # the others are empty
         images_B3HW, labels_BHW, planes_BPHW = self._augment.with_planes(images_B3HW, labels_BHW, planes_BPHW)
-        return images_B3HW, Targets(labels_BHW, things_in(planes_BPHW, classes_BI, self.ignore_index))
+        things = things_in(planes_BPHW, classes_BI, self.ignore_index)
+        guided = draw_guided(things, self.phase.guided) if self.phase.guided else None
+        return images_B3HW, Targets(labels_BHW, things, guided)
 
     def labels(self, targets: Targets) -> Tensor:
         """The class of each pixel, for policies that learn from it."""
         return targets.labels_BHW
 
+    def guided(self, targets: Targets) -> Guided | None:
+        return targets.guided
+
     def counted(self, targets: Targets) -> Tensor:
-        """The weights of all queries by the classes that they are to say, how many of them have a thing, and how many things
-        and frames there are: (3,)."""
+        """The weights of all queries by the classes that they are to say, how many of them have a thing, how many things and
+        frames there are, and how many things: (4,)."""
         counts, queries = targets.things.counts, self.recipe.model.queries
         learnt = sum(min(queries, count) for count in counts)
         weight = NONE_WEIGHT * (queries * len(counts) - learnt) + learnt
-        return torch.tensor([weight, learnt, sum(counts) + len(counts)], device=targets.labels_BHW.device)
+        return torch.tensor([weight, learnt, sum(counts) + len(counts), sum(counts)], device=targets.labels_BHW.device)
 
     def loss(self, prediction: Prediction, targets: Targets) -> Tensor:
-        """Three terms, (3,): the cross-entropy of the queries' classes, a mean by weight, and how far masks and boxes of those
+        """Four terms, (4,): the cross-entropy of the queries' classes, a mean by weight, and how far masks and boxes of those
         that have a thing are off, a mean over these, each the sum over all answers on the way; and how far the places are off
-        where queries begin, over things and frames."""
+        where queries begin, over things and frames; and what guided queries have wrong of all that, a mean over things."""
         raw: Answers = prediction.raw
         each = zip(raw.logits, raw.boxes, raw.masks, match(raw, targets.things), strict=True)
-        _, learnt, found = self.counted(targets).clamp_min(1).unbind()
+        _, learnt, found, things = self.counted(targets).clamp_min(1).unbind()
         terms = [
             torch.stack(
                 (
@@ -112,7 +121,23 @@ class Instance:
         ]
         target_BKHW = heatmap_targets(targets.things, *raw.heatmap_BKPhPw.shape[1:])
         of_places = HEATMAP_WEIGHT * heatmap_distance(raw.heatmap_BKPhPw, target_BKHW) / found
-        return torch.cat((torch.stack(terms).sum(0), of_places[None]))
+        of_guided = self._of_guided(raw, targets) / things
+        return torch.cat((torch.stack(terms).sum(0), of_places[None], of_guided[None]))
+
+    def _of_guided(self, raw: Answers, targets: Targets) -> Tensor:
+        """How far guided queries are from their things in class, mask and box, the sum over all answers on the way and over
+        the batch's things, of each a mean over its queries."""
+        guided, said = targets.guided, raw.guided
+        wrong = raw.heatmap_BKPhPw.new_zeros((), dtype=torch.float32)
+        if guided is None or said is None:
+            return wrong
+        pairs = pairs_of(guided)
+        class_M = targets.things.classes_I[pairs.thing_M]
+        for logits_BGK1, boxes_BG4, masks_BGhw in zip(said.logits, said.boxes, said.masks, strict=True):
+            logits_MK1 = logits_BGK1[pairs.frame_M, pairs.query_M].float()
+            wrong = wrong + CLASS_WEIGHT * F.cross_entropy(logits_MK1, class_M, reduction="sum")
+            wrong = wrong + distances(boxes_BG4, masks_BGhw, targets.things, pairs)
+        return wrong / guided.groups
 
     def _classes(self, logits_BQK1: Tensor, things: Things, pairs: Pairs) -> Tensor:
         none = logits_BQK1.shape[2] - 1

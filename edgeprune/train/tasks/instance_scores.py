@@ -14,7 +14,8 @@ from edgeprune.base.errors import InputError
 from edgeprune.data import Samples, spread
 from edgeprune.data.datasets import DataSet
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.model.heads.instance import Answers, QueryHead
+from edgeprune.model.heads.answers import Answers
+from edgeprune.model.heads.instance import QueryHead
 from edgeprune.model.network import Network
 from edgeprune.model.policy import Select
 from edgeprune.pruning.one_frame import outputs_of

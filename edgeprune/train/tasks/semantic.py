@@ -54,6 +54,10 @@ class Semantic:
     @staticmethod
     def check(recipe: Recipe, name: str, phase: Phase) -> None:
         """Queries are of no use here."""
+        if phase.guided:
+            raise InputError(
+                f"phase {name}: guided is of queries, and a model of task {recipe.model.task} has none; take it out"
+            )
         if recipe.model.queries != type(recipe.model)().queries:
             raise InputError(f"model.queries is of task instance, and the model's is {recipe.model.task}; take it out")
 
@@ -68,6 +72,9 @@ class Semantic:
     def labels(self, labels_BHW: Tensor) -> Tensor:
         """The targets themselves."""
         return labels_BHW
+
+    def guided(self, labels_BHW: Tensor) -> None:
+        """No query."""
 
     def counted(self, labels_BHW: Tensor) -> Tensor:
         """Pixels with a class, by the weight of it."""

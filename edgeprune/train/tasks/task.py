@@ -14,6 +14,7 @@ from edgeprune.data import Samples
 from edgeprune.data.datasets import DataSet
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.evaluate.tasks.metric import RowScores
+from edgeprune.model.heads.guided import Guided
 from edgeprune.model.heads.head import Raw
 from edgeprune.model.network import Network, Prediction
 from edgeprune.model.policy import Select
@@ -92,6 +93,10 @@ class Task(Protocol):
 
     def labels(self, targets: Targets) -> Tensor | None:
         """A class for each pixel, (B, H, W) int64, for policies that learn from them; None where the task has none."""
+        ...
+
+    def guided(self, targets: Targets) -> Guided | None:
+        """Queries that learn beside the head's own in a step; None where the phase has none, or the task no queries."""
         ...
 
     def counted(self, targets: Targets) -> Tensor:

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from edgeprune.base.errors import InputError
+from edgeprune.model.heads.answers import Answers
 from edgeprune.model.heads.decoder import WIDTH, QueryLayer, sine_positions
-from edgeprune.model.heads.instance import LAYERS, MOST_THINGS, Answers, QueryHead
+from edgeprune.model.heads.instance import LAYERS, MOST_THINGS, QueryHead
 from edgeprune.model.heads.places import MOST, anchors, beyond, boxes_from, find_places
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.spec import ModelSpec

@@ -15,7 +15,8 @@ from edgeprune.base.errors import InputError
 from edgeprune.data.datasets import load_data_set
 from edgeprune.data.instances import Instances
 from edgeprune.model.checkpoint import save
-from edgeprune.model.heads.instance import Answers, QueryHead
+from edgeprune.model.heads.answers import Answers
+from edgeprune.model.heads.instance import QueryHead
 from edgeprune.model.network import Prediction
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.spec import ModelSpec
@@ -153,7 +154,7 @@ def test_parts_weighed_by_what_they_count_make_the_loss_of_the_whole(
 
     whole, counted = part(0, 4)
     learnt = sum(min(count, QUERIES) for count in counts)
-    expected = [learnt + NONE_WEIGHT * (4 * QUERIES - learnt), learnt, sum(counts) + 4]
+    expected = [learnt + NONE_WEIGHT * (4 * QUERIES - learnt), learnt, sum(counts) + 4, sum(counts)]
     assert counted.tolist() == pytest.approx(expected)
     parts = [part(0, 2), part(2, 4)]
     shares = torch.stack([each for _, each in parts])
@@ -174,10 +175,10 @@ def test_a_batch_without_a_thing_learns_that_there_is_none(tmp_path: Path) -> No
     targets = Targets(labels_BHW, things_in(planes_BPHW, classes_BI, 255))
     prediction = said(2, 0, answers=1)
     prediction.raw.logits[0].requires_grad_()
-    classes, rest, places = made.loss(prediction, targets)
+    classes, rest, places, guided = made.loss(prediction, targets)
     expected = -prediction.raw.logits[0].log_softmax(-1)[..., -1].mean()
     torch.testing.assert_close(classes, 2 * expected)
-    assert rest == 0
+    assert rest == 0 == guided
     of_places = HEATMAP_WEIGHT * heatmap_distance(prediction.raw.heatmap_BKPhPw, torch.zeros(2, CLASSES, 8, 12)) / 2
     torch.testing.assert_close(places, of_places)
 
