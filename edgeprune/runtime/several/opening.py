@@ -144,7 +144,7 @@ def _open_sources(
             try:
                 with naming(name):
                     sources[name] = open_source(uri, wanted[name])
-            except (CameraAway, *LOST) as error:  # what is wrong with its name, options or password would be at every attempt
+            except (CameraAway, *LOST) as error:  # what may pass: a wrong option or password would not
                 if name not in may_come:
                     raise
                 first = first or error
