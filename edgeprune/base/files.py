@@ -1,12 +1,15 @@
 """Outputs appear under their final name only when whole: written beside it, then renamed."""
 
 import errno
+import glob
 import hashlib
 import os
+import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgeprune.base.errors import InputError, RunError
@@ -14,6 +17,9 @@ from edgeprune.base.inputs import blocks_of, kind_of_file
 from edgeprune.base.paths import real_path
 
 PARTIAL = ".partial"
+LEFT_S = (
+    86_400.0  # nobody writes a file for as long: what is unfinished and older was left by a process that was killed
+)
 
 
 def partial_path(path: Path) -> Path:
@@ -24,6 +30,16 @@ def partial_path(path: Path) -> Path:
 def _hidden(path: Path) -> Path:
     """Where `write_atomic` keeps an unfinished `path`: a name that is nobody else's, while `x.partial.png` may be a picture."""
     return partial_path(path.with_name(f".{path.name}"))
+
+
+def _own_hidden(path: Path) -> Path:
+    """Likewise, of this writer alone, whoever else writes `path` meanwhile; removes what killed ones have left."""
+    hidden = _hidden(path)
+    for left in path.parent.glob(f"{glob.escape(hidden.stem)}-*{glob.escape(hidden.suffix)}"):
+        with suppress(OSError):  # another has removed it
+            if time.time() - left.stat().st_mtime > LEFT_S:
+                left.unlink()
+    return hidden.with_stem(f"{hidden.stem}-{secrets.token_hex(8)}")
 
 
 def make_folder(folder: Path, what: str) -> Path:
@@ -59,6 +75,11 @@ def check_output(path: Path, what: str) -> None:
         InputError: such a name, or one that can't be written to.
         RunError: the disk is full.
     """
+    _check(path, what, _hidden(path))
+
+
+def _check(path: Path, what: str, partial: Path) -> None:
+    """See `check_output`. `partial`: the name of the unfinished file."""
     try:
         kind = kind_of_file(path.stat().st_mode)
         if kind is not None:
@@ -67,7 +88,6 @@ def check_output(path: Path, what: str) -> None:
         pass
     except (OSError, ValueError) as error:
         raise InputError(f"cannot write {what} to {path}: {_reason(error)}; give another name") from None
-    partial = _hidden(path)
     new = not os.path.lexists(partial)
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -90,18 +110,21 @@ def _reason(error: OSError | ValueError) -> str:
 
 
 @contextmanager
-def write_atomic(path: Path, what: str) -> Iterator[Path]:
+def write_atomic(path: Path, what: str, shared: bool = False) -> Iterator[Path]:
     """Yields a temporary path beside `path`; renames it to `path` when the block ends well, removes it otherwise.
 
     The content is on the disk before it gets its name, so that a power cut leaves the old file or the new one.
+
+    Args:
+        shared: several processes may write it at a time, as a file of a cache: each by its own name, and the last one stays.
 
     Raises:
         InputError: the folder can't be written to, or `path` is a folder.
         RunError: the disk is full.
     """
     make_folder(path.parent, what)
-    check_output(path, what)
-    partial = _hidden(path)
+    partial = _own_hidden(path) if shared else _hidden(path)
+    _check(path, what, partial)
     try:
         yield partial
         _flush(partial)

@@ -37,13 +37,15 @@ def describe_machine(root: Path = Path("/")) -> dict[str, Any]:
 
 
 def temperatures_c(root: Path = Path("/")) -> dict[str, float]:
-    """Degrees Celsius of each thermal zone that can be read, by its type; empty where none can."""
-    found = {}
+    """Degrees Celsius of each thermal zone that can be read, by its type, of several of one type the hottest; empty where none
+    can."""
+    found: dict[str, float] = {}
     for zone in sorted(root.glob(ZONES)):
         try:
-            found[(zone / "type").read_text().strip()] = int((zone / "temp").read_text()) / 1000
+            kind, celsius = (zone / "type").read_text().strip(), int((zone / "temp").read_text()) / 1000
         except (OSError, ValueError):  # a zone of a part that is switched off
             continue
+        found[kind] = max(celsius, found.get(kind, celsius))
     return found
 
 

@@ -1,8 +1,10 @@
 """The precisions that a device chose for a bundle, kept in its cache with the compiled graphs that they were chosen for."""
 
+import fcntl
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from edgeprune.runtime.engines import Engine
 from edgeprune.runtime.precision_choice import TRUNK, Choice, Measured
 
 CHOICES = "device.json"
+LOCK = ".device.lock"
 
 
 class KeptRow(Strict, strict=True):
@@ -47,9 +50,19 @@ def keep_choice(bundle: Bundle, engine: Engine, graphs: Sequence[Path], choice: 
         "dropped": dict(choice.dropped),
         "rows": choice.rows("agreement", "typing"),
     }
-    make_folder(cache_folder(), "the choice of precisions")
-    with write_atomic(cache_folder() / CHOICES, "the choice of precisions") as partial:
+    what = "the choice of precisions"
+    make_folder(cache_folder(), what)
+    with _alone(), write_atomic(cache_folder() / CHOICES, what, shared=True) as partial:
         partial.write_text(json.dumps(_read() | {_key(bundle): entry}, indent=1))
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Waits until no other process adds its choice: what is read inside is whole when it is written again."""
+    with (cache_folder() / LOCK).open("ab") as lock:
+        with suppress(OSError):  # a disk of the network that knows no locks
+            fcntl.flock(lock, fcntl.LOCK_EX)  # closing it lets it go
+        yield
 
 
 def kept_choice(bundle: Bundle, engine: Engine) -> Choice | None:

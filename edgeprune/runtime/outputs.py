@@ -93,11 +93,15 @@ class Outputs:
             RunError: a sink can't take it. It is in those before, and not in the ledger.
         """
         start_ns = time.monotonic_ns()
-        row = self._show(result, self._call(result, row))
+        row = self.tell(result, row)
         with held():
-            row = self._write(result, row)
+            row = self.write(result, row)
         self.own_ms += milliseconds(start_ns, time.monotonic_ns()) - taken_ms(row)
         return row
+
+    def tell(self, result: Result, row: Row) -> Row:
+        """The first half of `add`, in which a signal may come: the sinks that write nothing. Raises as `add`."""
+        return self._show(result, self._call(result, row))
 
     def _call(self, result: Result, row: Row) -> Row:
         """Those that belong to the loop's thread; the row, with what they took."""
@@ -107,7 +111,8 @@ class Outputs:
         """Those that write nothing: one that hangs keeps nobody from ending the others."""
         return _hand(self._shown, result, row)
 
-    def _write(self, result: Result, row: Row) -> Row:
+    def write(self, result: Result, row: Row) -> Row:
+        """The other half, in which a signal is held: the sinks that write, and the ledger. Raises as `add`."""
         with self._one_at_a_time:
             if not self._ended:  # else nobody waited for this frame
                 row = _hand(self._written, result, row)
@@ -118,7 +123,8 @@ class Outputs:
         """Waits until all frames are in the outputs, as they are here."""
 
     def end(self, failed: bool) -> None:
-        """Gives the files their final names, or leaves them under their partial ones; each whatever the others do.
+        """Gives the files their final names, or leaves them under their partial ones; each whatever the others do. Without a
+        frame nothing takes a name, which may be that of an earlier run's.
 
         A second time it does nothing; it may come from another thread (a hard stop).
 
@@ -128,6 +134,7 @@ class Outputs:
         failures: list[str] = []
         with self._one_at_a_time:
             self._ended = True
+            failed = failed or not self.ledger.frames
             for sink in reversed(self._sinks.values()):
                 try:
                     sink.abandon() if failed or failures else sink.close()

@@ -167,7 +167,7 @@ class OutputsBeside(Outputs):
                 self._showing_s = monotonic()
                 row = self._show(*given)
                 self._showing_s = None
-                row = self._write(given[0], row)
+                row = self.write(given[0], row)
             except BaseException as error:  # it is raised in the loop's thread
                 self._failure = error
                 self._places.close()

@@ -9,6 +9,7 @@ itself both are open, and take memory for two.
 import logging
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pathlib import Path
 from edgeprune.base.ending import leave_behind
 from edgeprune.base.errors import InputError, one_line
 from edgeprune.base.statistics import percentiles
-from edgeprune.bundle import Bundle, open_bundle
+from edgeprune.bundle import Bundle, Manifest, open_bundle
 from edgeprune.bundle.opening import read_manifest
 from edgeprune.runtime.budget.wanted import Budget
 from edgeprune.runtime.cameras.source import Frame
@@ -65,10 +66,10 @@ def identity_of(folder: Path) -> Identity | None:
     return tuple(sorted(found)) or None
 
 
-def _is_there(bundle: Bundle) -> bool:
-    """Whether the folder still holds what was opened."""
+def _holds(folder: Path, manifest: Manifest) -> bool:
+    """Whether that bundle is what lies there: its manifest has the hash of each file."""
     try:
-        return read_manifest(bundle.folder) == bundle.manifest
+        return read_manifest(folder) == manifest
     except InputError:
         return False
 
@@ -103,8 +104,11 @@ class Renewal:
         self._opening = False
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        # as they were built: of what runs, of what ran before it, and of what is ready
+        self._runs = self._before = self._coming = bundle.manifest
         self._thread = threading.Thread(target=self._watch, name="new bundles", daemon=True)
-        self._seen = identity_of(bundle.folder) if _is_there(bundle) else None  # it may have been replaced by now
+        seen = identity_of(bundle.folder)
+        self._seen = seen if _holds(bundle.folder, bundle.manifest) else None  # it may have been replaced by now
         self._thread.start()
 
     def process(
@@ -119,13 +123,14 @@ class Renewal:
             whatever the graphs do, where no old bundle is there to go back to.
         """
         running, beside = self._next(running), self._opening
+        began_ns = time.monotonic_ns()
         try:
             result = running.process(frame, before, ahead)
         except Exception as error:  # of any engine
             if self._old is None:
                 raise
             running = self._roll_back(running, str(error) or type(error).__name__)
-            return running, running.process(frame, before, ahead)
+            return running, running.process(frame, before, ahead, began_ns=began_ns)
         return self._judge(running, result.latency_ms, beside or self._opening), result
 
     def _next(self, running: Running) -> Running:
@@ -135,6 +140,7 @@ class Renewal:
             return running
         with self._lock:
             self._old, self._ready = running, None
+            self._before, self._runs = self._runs, self._coming
         if new.governor and running.governor:  # the machine's idle power was measured before the first bundle
             new.governor.idle_w = running.governor.idle_w
         self._trial_ms = []
@@ -177,7 +183,7 @@ class Renewal:
         self.renewals.reason = one_line(f"bundle {failed.bundle.folder} failed{at}: {why}")
         logger.warning(f"{self.renewals.reason}; the old one goes on")
         with self._lock:
-            self._old = None
+            self._old, self._runs = None, self._before
         failed.close()
         return old
 
@@ -201,9 +207,13 @@ class Renewal:
 
     def _open(self) -> None:
         folder = Path(os.path.realpath(self._first.folder))  # a link may lead elsewhere by the next frame
+        if _holds(folder, self._runs):  # a link that leads back to it, or a copy of it
+            logger.info(f"bundle {folder} is what runs already; it goes on")
+            return
         logger.info(f"a new bundle, {folder}; it is verified and opened while the old one goes on")
         try:
-            new = self._begin(self._verified(folder))
+            bundle = self._verified(folder)
+            new = self._begin(bundle)
             try:
                 new.check()
             except BaseException:
@@ -216,7 +226,7 @@ class Renewal:
             return
         with self._lock:
             if not self._closing.is_set():
-                self._ready = new
+                self._ready, self._coming = new, bundle.manifest
                 return
         new.close()
 

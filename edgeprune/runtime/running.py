@@ -85,16 +85,19 @@ class Running:
         """Whether a frame was fitted to this bundle's input."""
         return ahead.preprocess == self._fit
 
-    def process(self, frame: Frame, before: Counted, ahead: Fitted | None = None, whole: bool = False) -> Result:
+    def process(
+        self, frame: Frame, before: Counted, ahead: Fitted | None = None, whole: bool = False, began_ns: int = 0
+    ) -> Result:
         """One frame: fit, trunk, choose, tail.
 
         Args:
             ahead: the frame, fitted already; where it was fitted to another bundle's input, it is fitted anew.
             whole: the frame asks for the largest bucket, whatever is in it; a budget may still give it a smaller one.
+            began_ns: when it was begun by graphs that failed on it, since when it is late; 0: it is begun now.
         """
         governor = self.governor
         fitted = ahead if ahead and self.fits(ahead) else self.fit(frame)
-        start_ns = (ahead or fitted).start_ns
+        start_ns = ahead.start_ns if ahead else began_ns or fitted.start_ns
         begun_ns = time.monotonic_ns() if fitted is ahead else fitted.end_ns
         if self.scene and self.scene.look(fitted.image_HW3, frame.image_HW3.shape[:2]) > CUT:
             self.session.reset()  # whatever bucket it gets, the frame is computed whole

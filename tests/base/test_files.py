@@ -245,3 +245,28 @@ def test_what_only_looks_unfinished_stays(tmp_path: Path) -> None:
         raise ValueError
     assert own.read_text() == "mine" and (tmp_path / "table.csv").read_text() == "new"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["table.csv", "table.partial.csv"]
+
+
+def test_two_that_write_a_shared_file_at_a_time_do_so_whole(tmp_path: Path) -> None:
+    """As two processes that fill the cache of a device; by one name each would rename, or remove, what the other writes."""
+    path = tmp_path / "device.json"
+    with write_atomic(path, "it", shared=True) as first:
+        first.write_text("first")
+        with write_atomic(path, "it", shared=True) as second:
+            second.write_text("second")
+        assert path.read_text() == "second" and first.read_text() == "first"
+        with pytest.raises(ValueError), write_atomic(path, "it", shared=True):
+            raise ValueError
+        assert first.read_text() == "first" and first.name.startswith(".device.partial-")
+    assert path.read_text() == "first" and listing(tmp_path) == ["device.json"]
+
+
+def test_what_a_killed_writer_of_a_shared_file_left_goes_after_a_day(tmp_path: Path) -> None:
+    names = (".device.partial-0123.json", ".device.partial-4567.json", ".devices.partial-0123.json")
+    for name in names:
+        (tmp_path / name).write_text("half")
+    for name in (names[0], names[2]):
+        os.utime(tmp_path / name, (0, 0))
+    with write_atomic(tmp_path / "device.json", "it", shared=True) as partial:
+        partial.write_text("whole")
+    assert listing(tmp_path) == [*names[1:], "device.json"]

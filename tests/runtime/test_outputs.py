@@ -82,7 +82,17 @@ def test_a_hard_stop_waits_for_what_is_written_and_not_for_a_function(
     begun = Outputs({**NAMES, "call": "robot:publish"}, Scripted(0))
     with pytest.raises(RunError, match="it came back"):
         begun.add(Found(0), row(0))
-    assert read("rows.csv") == [] and not Path("labels").exists() and len(begun.ledger) == 0
+    assert list(tmp_path.iterdir()) == [] and len(begun.ledger) == 0
+
+
+def test_outputs_without_a_frame_leave_those_of_an_earlier_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a run is ended from outside within its first frame."""
+    monkeypatch.chdir(tmp_path)
+    Path("rows.csv").write_text("of yesterday\n")
+    Outputs({"record": "rows.csv"}, Scripted(0)).end(failed=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"] and Path(
+        "rows.csv"
+    ).read_text() == "of yesterday\n"
 
 
 def test_outputs_that_are_in_each_others_way(tmp_path: Path) -> None:

@@ -90,6 +90,9 @@ class Reading(Capture):
         opener: opens it anew, in the thread, for that may take long; `source` then says what it was.
         alive: told, where a frame is waited for, that somebody is at work.
         later: whether it begins when its first frame is asked for, whatever it is.
+
+    Attributes:
+        opened: what is read, once it is open.
     """
 
     def __init__(
@@ -102,7 +105,7 @@ class Reading(Capture):
         super().__init__(source)
         self._alive, self._later = alive, later
         self._opener = opener
-        self._opened = None if opener else source
+        self.opened = None if opener else source
         self._dropped_before = 0
         self._pending: deque[Frame] = deque()
         self._error: BaseException | None = None
@@ -128,9 +131,9 @@ class Reading(Capture):
         error: BaseException | None = None
         try:
             if self._opener:
-                self._opened = self._opener()
-            assert self._opened is not None
-            for frame in self._opened:
+                self.opened = self._opener()
+            assert self.opened is not None
+            for frame in self.opened:
                 with self._changed:
                     self._admit(frame)
                     self._changed.notify_all()
@@ -139,8 +142,8 @@ class Reading(Capture):
         except BaseException as caught:  # handed to the thread that calls get()
             error = caught
         finally:
-            if self._opened is not None:
-                self._opened.close()
+            if self.opened is not None:
+                self.opened.close()
             with self._changed:
                 self._error = error
                 self._ended = True
@@ -148,11 +151,11 @@ class Reading(Capture):
 
     @property
     def damaged(self) -> int:
-        return self._opened.damaged if self._opened else 0
+        return self.opened.damaged if self.opened else 0
 
     @property
     def decoder(self) -> str | None:
-        return self._opened.decoder if self._opened else None
+        return self.opened.decoder if self.opened else None
 
     @property
     def alive(self) -> bool:
@@ -161,7 +164,7 @@ class Reading(Capture):
 
     def get(self, timeout_s: float | None, until_ns: int | None = None) -> tuple[Frame, int] | None:
         self._begin()
-        if self._later and self._opened is None and timeout_s is not None:
+        if self._later and self.opened is None and timeout_s is not None:
             timeout_s += OPENING_S
         wanted_for_s = timeout_s
         if until_ns is not None and self.source.live:

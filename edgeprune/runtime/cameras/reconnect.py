@@ -81,6 +81,7 @@ class Reconnecting(Capture):
         self._reading: NewestFrame | None = NewestFrame(source, opener if later else None, alive, later)
         self._hanging: list[NewestFrame] = []  # what is left of those before
         self._given_up: CameraGivenUp | None = None
+        self._learned: FrameSource | None = source  # whose rate and note are those of `source`
         self._damaged_before = self._dropped_before = 0
         self._decoder_before: str | None = None
         self._first_index = self._next_index = 0  # of this connection's first frame; of the next frame of all
@@ -120,11 +121,22 @@ class Reconnecting(Capture):
         if got is None:
             return None
         frame, dropped = got
+        self._learn(reading)
         self.dropped = self._dropped_before + reading.dropped
         self._next_index = self._first_index + frame.index + 1
         self._last_s = time.monotonic()
         self._first_s = self._first_s or self._last_s
         return replace(frame, index=self._next_index - 1), dropped
+
+    def _learn(self, reading: NewestFrame) -> None:
+        """What a camera that was away at the start says of itself, or one that rested; of each connection once."""
+        opened = reading.opened
+        if opened is None or opened is self._learned:
+            return
+        self._learned, source = opened, self.source
+        if opened.note and opened.note != source.note:
+            logger.info(f"camera {self._name}: {opened.note}" if self._name else opened.note)
+        source.fps, source.note = opened.fps, opened.note
 
     def _reconnect(
         self, lost: EdgepruneError, timeout_s: float | None, until_ns: int | None

@@ -110,7 +110,7 @@ class PlanBuilder:
             InputError: it can't be written to.
             RunError: the disk is full.
         """
-        with write_atomic(built.file, "compiled engine") as partial:
+        with write_atomic(built.file, "compiled engine", shared=True) as partial:
             partial.write_bytes(built.timing)
 
     def _build(self, graph: Path, how: str, timing: bytes) -> tuple[bytes, bytes]:

@@ -173,7 +173,7 @@ class Plans:
         # the description last: a plan without one is refused
         path.with_suffix(".json").unlink(missing_ok=True)
         for target, content in ((path, plan), (path.with_suffix(".json"), json.dumps(about, indent=1).encode())):
-            with write_atomic(target, "compiled engine") as partial:
+            with write_atomic(target, "compiled engine", shared=True) as partial:
                 partial.write_bytes(content)
         return path
 

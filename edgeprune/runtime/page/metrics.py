@@ -48,6 +48,9 @@ class Metrics:
                 "Power of the machine, a mean of the second before the newest frame.",
                 value=watts,
             )
+        # each publisher has those of the whole run, and no camera them alone
+        faults = max((publisher.faults for publisher in self._cameras.values()), default=0)
+        yield CounterMetricFamily("edgeprune_faults", "Lines that the run warned of.", value=faults)
         yield GaugeMetricFamily("edgeprune_viewers", "Who watch the stream.", value=self._viewers())
 
     def _collect(self, families: dict[str, Any], own: list[str], publisher: Publisher) -> None:
@@ -66,7 +69,6 @@ class Metrics:
         counts = {
             "dropped_frames": ("Frames of a live camera that came too fast.", totals.dropped),
             "damaged_frames": ("Frames left out because they decode badly.", publisher.damaged),
-            "faults": ("Lines that the run warned of.", totals.faults),
             "tokens": ("Tokens processed, summed over the blocks.", totals.tokens),
         }
         for name, (said, count) in counts.items():

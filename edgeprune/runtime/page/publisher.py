@@ -129,6 +129,11 @@ class Publisher:
             self._faults.append(fault)
 
     @property
+    def faults(self) -> int:
+        """How many such lines there were until now, whichever camera they are of."""
+        return self._totals.faults
+
+    @property
     def shown(self) -> Shown | None:
         """The newest frame; None before the first."""
         return self._shown

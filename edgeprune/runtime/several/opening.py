@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edgeprune.base.errors import InputError, RunError
+from edgeprune.base.errors import InputError
 from edgeprune.bundle import Bundle
 from edgeprune.runtime.cameras import AS_IT_COMES, SOURCES, CameraKind, Wanted, camera_files, kind_of, open_source
 from edgeprune.runtime.cameras.capture import Capture, is_camera
-from edgeprune.runtime.cameras.reconnect import GIVE_UP_S, Away, open_lasting
-from edgeprune.runtime.cameras.source import FrameSource
+from edgeprune.runtime.cameras.reconnect import GIVE_UP_S, LOST, Away, open_lasting
+from edgeprune.runtime.cameras.source import CameraAway, FrameSource
 from edgeprune.runtime.choose import CHOOSERS, OF_MEMORY, PreviousFrame
 from edgeprune.runtime.meters import Meter
 from edgeprune.runtime.opening import StreamOptions, open_stream
@@ -60,7 +60,8 @@ def open_several(
         meter, renewed, later: see `open_stream`.
 
     Raises:
-        InputError: as `open_stream`, of a camera with its name; or an option that no camera has a use for.
+        InputError: as `open_stream`, of a camera with its name, whatever the others are; or an option that no camera has a use
+            for.
     """
     check_cameras(cameras)
     refuse_for_several(options)
@@ -143,7 +144,7 @@ def _open_sources(
             try:
                 with naming(name):
                     sources[name] = open_source(uri, wanted[name])
-            except (InputError, RunError) as error:
+            except (CameraAway, *LOST) as error:  # what may pass: a wrong option or password would not
                 if name not in may_come:
                     raise
                 first = first or error
@@ -202,4 +203,5 @@ def naming(camera: str) -> Iterator[None]:
     except InputError as error:
         if not camera:
             raise
-        raise InputError(f"cameras.{camera}: {error}") from error
+        kind = CameraAway if isinstance(error, CameraAway) else InputError
+        raise kind(f"cameras.{camera}: {error}") from error

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from edgeprune.base.ending import at_stop, ending
+from edgeprune.base.ending import at_stop, ending, held
 from edgeprune.base.errors import InputError, RunError, one_line
 from edgeprune.base.service_manager import SERVICE_MANAGER
 from edgeprune.runtime.budget.kept import budget_figures
@@ -18,7 +18,7 @@ from edgeprune.runtime.measured import Measured
 from edgeprune.runtime.meters import Meter
 from edgeprune.runtime.outputs import Outputs, taken_ms
 from edgeprune.runtime.recorded import Recorded, failure_of
-from edgeprune.runtime.row import DIGITS, LEDGER_ROWS, Ledger, milliseconds
+from edgeprune.runtime.row import DIGITS, LEDGER_ROWS, Ledger, Row, milliseconds
 from edgeprune.runtime.run import PROGRESS_S, CutShort, Limits
 from edgeprune.runtime.running import Counted
 from edgeprune.runtime.several.opening import Opened
@@ -32,7 +32,7 @@ from edgeprune.runtime.tasks import FrameFacts, Result
 
 logger = logging.getLogger(__name__)
 
-FAILURES = (RunError, InputError, OSError)  # of a camera or its outputs, that others go on after
+FAILURES = (RunError, InputError, OSError)  # of a camera or its outputs, and others go on; of the graphs, and all end
 
 
 @dataclass
@@ -113,6 +113,7 @@ class _Loop:
         self._waited_ns = 0  # since the last frame
         self._last_ns, self._taken_ms = 0, 0.0  # the end of the last frame's tail, and what its outputs took
         self._interrupted = False
+        self._failed: RunError | None = None  # what all cameras share
 
     def run(self, limits: Limits) -> SeveralOutcome:
         """Frames, then the summary; see `run_several`."""
@@ -127,6 +128,8 @@ class _Loop:
                     self._turns_until_the_end(limits)
                 except KeyboardInterrupt:  # how a run without an end is ended
                     self._interrupted = True
+                except FAILURES as error:
+                    self._failed = failure_of(error)
             finished = True
         finally:  # whatever comes: no meter's thread and no open file is left behind
             with ending():
@@ -183,19 +186,25 @@ class _Loop:
             if not recorded.frames:
                 recorded.outputs.begin(frame)
             row = recorded.row(result, dropped, wait_ms, *self._measured.now(), self._own_ms(result.facts))
-            row = recorded.outputs.add(result, replace(row, cameras=len(self._cameras)))
+            row = recorded.outputs.tell(result, replace(row, cameras=len(self._cameras)))
+            with held():  # a frame is in its camera's record and in the totals, or in neither
+                self._count(camera, recorded.outputs.write(result, row))
         except FAILURES as error:
-            self._turns.leave(name)
-            self._end(name, camera, failure_of(error), "failure")
+            with held():  # a signal would make it one that was interrupted
+                self._turns.leave(name)
+                self._end(name, camera, failure_of(error), "failure")
             return None
+        self._stream.notice_work()
+        return result
+
+    def _count(self, camera: _Camera, row: Row) -> None:
+        """A frame that is in its camera's record."""
         waited_ms = milliseconds(0, self._waited_ns) if self._rows.frames else 0.0
         self._rows.add(replace(row, wait_ms=waited_ms))
         self._waited_ns = 0
         self._last_ns, self._taken_ms = row.end_ns, taken_ms(row)
-        camera.before = Counted(recorded.frames, camera.before.began_ns or result.facts.start_ns)
+        camera.before = Counted(camera.recorded.frames, camera.before.began_ns or row.start_ns)
         camera.done_ns = time.monotonic_ns()
-        self._stream.notice_work()
-        return result
 
     def _own_ms(self, facts: FrameFacts) -> float:
         """What the loop took for itself since the last frame's labels: neither a stage nor waiting, nor outputs."""
@@ -210,24 +219,26 @@ class _Loop:
         error = turn.error
         if error is None and not camera.recorded.frames:
             error = RunError(f"{camera.recorded.capture.source.uri} has no frames")
-        if error is None:
-            self._end(turn.camera, camera, None, "finished")
-            logger.info(f"camera {turn.camera} has ended after {camera.recorded.frames} frames")
-        elif isinstance(error, FAILURES):
-            self._end(turn.camera, camera, failure_of(error), "failure")
-        else:  # a signal that came in its thread, or a flaw of ours
-            raise error
+        with held():  # a signal would make it one that was interrupted
+            if error is None:
+                self._end(turn.camera, camera, None, "finished")
+                logger.info(f"camera {turn.camera} has ended after {camera.recorded.frames} frames")
+            elif isinstance(error, FAILURES):
+                self._end(turn.camera, camera, failure_of(error), "failure")
+            else:  # a signal that came in its thread, or a flaw of ours
+                raise error
 
     def _end(self, name: str, camera: _Camera, failure: RunError | None, how: str, failed: bool = False) -> None:
         """Ends a camera's outputs; what was recorded of one that was lost stays under partial names."""
         if camera.ended:
             return
         recorded = camera.recorded
-        failure = recorded.end(failure, failed or failure is not None or not recorded.frames)
+        failure = recorded.end(failure, failed or failure is not None)
         cut_off = how == "finished" and not recorded.frames  # by the run's end, before its first frame
         camera.ended = "failure" if failure else "no frame" if cut_off else how
         if failure:
             camera.failure = recorded.with_what_is_left(failure)
+        if failure and not self._failed:  # what ends the run says so itself
             left = [other for other, each in self._cameras.items() if not each.ended]
             go_on = f"; {', '.join(left)} {'goes' if len(left) == 1 else 'go'} on" if left and how == "failure" else ""
             logger.warning(one_line(f"camera {name} is lost: {camera.failure}{go_on}"))
@@ -241,7 +252,8 @@ class _Loop:
         """Ends those that go on, all at once: each waits for the disk, and a run is ended within a second."""
         with ThreadPoolExecutor(len(self._cameras)) as pool:
             for ending_one in [
-                pool.submit(self._end, name, camera, None, self._how, failed) for name, camera in self._cameras.items()
+                pool.submit(self._end, name, camera, self._failed, self._how, failed)
+                for name, camera in self._cameras.items()
             ]:
                 ending_one.result()
 
@@ -253,10 +265,13 @@ class _Loop:
         SERVICE_MANAGER.says(line)
 
     def _failure(self) -> RunError | None:
+        """That of the run: what ended all cameras, or those that were lost."""
         lost = {name: camera.failure for name, camera in self._cameras.items() if camera.failure}
+        reasons = "; ".join(f"{name}: {failure}" for name, failure in lost.items())
+        if self._failed:
+            return RunError(f"what all cameras share failed: {reasons}")
         if not lost:
             return None
-        reasons = "; ".join(f"{name}: {failure}" for name, failure in lost.items())
         return RunError(
             f"{len(lost)} of {len(self._cameras)} cameras {'was' if len(lost) == 1 else 'were'} lost: {reasons}"
         )

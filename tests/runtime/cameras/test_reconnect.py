@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -190,6 +190,24 @@ def test_a_camera_that_is_not_there_at_the_start_is_tried_again_where_that_was_s
         assert caplog.messages[0] == f"{what}; trying again for up to 1 min"
         assert len(caplog.messages) == 2 and " is there after " in caplog.messages[1]
         assert len(told) >= 6  # of the service's watchdog: before each pause and each attempt
+
+
+def test_a_camera_that_comes_late_says_of_itself_what_one_says_that_is_there(
+    scripted: MakeSource, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "edgeprune")
+    note = "frames of 1920x1080 come scaled"
+    for name, later in (("", False), ("front", False), ("front", True)):
+        caplog.clear()
+        connections = [scripted(1, live=True, then=GONE), scripted(1, live=True, then=GONE), scripted(1, live=True)]
+        for each, fps in zip(connections, (30.0, 30.0, 15.0), strict=True):
+            each.fps, each.note = fps, note
+        coming = opener(*connections)
+        source = Away("/dev/video7", AWAY)
+        with open_lasting(source, coming, 60, name=name, from_start=True, later=later) as capture:
+            assert capture.get(PATIENCE_S) is not None and (source.fps, source.note) == (30.0, note)
+            assert indices_of(cast(Reconnecting, capture)) == [1, 2] and source.fps == 15.0
+        assert [line for line in caplog.messages if note in line] == [f"camera {name}: {note}" if name else note]
 
 
 def test_a_camera_that_never_comes_is_given_up_in_one_line(scripted: MakeSource) -> None:

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from edgeprune.base.errors import RunError
-from edgeprune.bundle import Bundle, open_bundle, write_manifest
+from edgeprune.bundle import Bundle, Manifest, open_bundle, write_manifest
+from edgeprune.runtime import renewal
 from edgeprune.runtime.budget.costs import BucketCosts
 from edgeprune.runtime.budget.governor import Governor
 from edgeprune.runtime.budget.wanted import Budget
 from edgeprune.runtime.cameras.capture import open_capture
-from edgeprune.runtime.cameras.source import Picture
+from edgeprune.runtime.cameras.source import Frame, Picture
 from edgeprune.runtime.choose import make_chooser
 from edgeprune.runtime.engines import ENGINES, Session
 from edgeprune.runtime.engines.bound import Outputs
@@ -28,7 +29,7 @@ from edgeprune.runtime.run import run
 from edgeprune.runtime.running import Running
 from edgeprune.runtime.stream import Stream
 from tests import bundles
-from tests.runtime.loop.fakes import Scripted, scripted_frame
+from tests.runtime.loop.fakes import Scripted, scripted_frame, until
 from tests.runtime.rows import read
 
 LOOKS_S, TRIAL = 0.02, 8
@@ -121,8 +122,8 @@ class Place:
     def stream(self, budget: Budget | None = None, source: Scripted | None = None) -> Stream:
         first = open_bundle(self.link)
         running = self.begin(first)
-        renewal = Renewal(first, self.begin, budget, LOOKS_S, TRIAL)
-        return Stream.of(running, open_capture(source) if source else None, renewal)
+        watch = Renewal(first, self.begin, budget, LOOKS_S, TRIAL)
+        return Stream.of(running, open_capture(source) if source else None, watch)
 
 
 @pytest.fixture
@@ -256,6 +257,44 @@ def test_one_that_fails_at_its_third_frame_is_rolled_back(place: Place, caplog: 
         assert (renewals.switched, renewals.rolled_back, len(place.begun)) == (1, 1, 2)  # it is not tried again
 
 
+def test_the_link_that_leads_back_to_what_runs_opens_nothing(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with place.stream() as stream:
+        renewals = stream.renewals
+        assert renewals
+        place.faults = {"fails_at": 3 + 1}
+        place.put("second")
+        frames_until(stream, lambda: renewals.rolled_back > 0)
+        place.lead_to("first")
+        back = f"bundle {place.folder / 'first'} is what runs already; it goes on"
+        frames_until(stream, lambda: back in caplog.messages)
+        assert len(place.begun) == 2 and not place.begun[0].closed
+        place.faults = {}
+        place.lead_to("second")  # mended, say: it is tried again
+        frames_until(stream, lambda: place.begun[0].closed)
+        place.lead_to("first")  # and that is another one now
+        frames_until(stream, lambda: stream.bundle.manifest.name == "first")
+        assert (renewals.switched, renewals.rolled_back, len(place.begun)) == (3, 1, 4)
+
+
+def test_a_frame_that_a_new_bundle_failed_on_is_late_by_that(place: Place) -> None:
+    with place.stream() as stream:
+        for name, fitted in {"second": False, "third": True}.items():
+            place.put(name)
+            assert stream.renewals and until(lambda: stream._renewal is not None and stream._renewal._ready is not None)
+
+            def fail_in_the_end(frame_HW3: np.ndarray) -> int:
+                time.sleep(0.2)
+                raise RunError("the GPU is gone")
+
+            place.begun[-1].start = fail_in_the_end  # type: ignore[method-assign]
+            frame = Frame(time.monotonic_ns(), scripted_frame(1), 1)
+            result = stream.process(frame, stream.fit(frame) if fitted else None)
+            assert stream.bundle.manifest.name == "first" and result.latency_ms >= 200
+            assert result.facts.fit_ms < 200
+        assert stream.renewals.rolled_back == 2
+
+
 def test_a_failure_after_the_trial_is_the_run_s(place: Place) -> None:
     with place.stream() as stream:
         place.faults = {"fails_at": 3 + TRIAL + 5}
@@ -299,6 +338,22 @@ def test_closing_a_stream_closes_what_is_on_trial(place: Place) -> None:
 def test_what_was_replaced_before_it_was_watched_is_new(place: Place) -> None:
     first = open_bundle(place.link)
     place.put("second")
+    stream = Stream.of(place.begin(first), None, Renewal(first, place.begin, None, LOOKS_S, TRIAL))
+    with stream:
+        frames_until(stream, lambda: stream.bundle.manifest.name == "second")
+
+
+def test_what_is_replaced_while_the_watch_begins_is_new(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = renewal.read_manifest
+
+    def replaced(folder: Path) -> Manifest:
+        manifest = read(folder)
+        monkeypatch.setattr(renewal, "read_manifest", read)
+        place.put("second")
+        return manifest
+
+    first = open_bundle(place.link)
+    monkeypatch.setattr(renewal, "read_manifest", replaced)
     stream = Stream.of(place.begin(first), None, Renewal(first, place.begin, None, LOOKS_S, TRIAL))
     with stream:
         frames_until(stream, lambda: stream.bundle.manifest.name == "second")
@@ -398,19 +453,19 @@ def test_a_stream_is_renewed_where_that_is_wanted(place: Place) -> None:
 def test_a_frame_that_ends_after_an_opening_is_none_of_the_old_ones_usual(place: Place) -> None:
     """It began beside the opening, which slowed it."""
     with place.stream(Budget(latency_ms=60.0)) as stream:
-        renewal = stream._renewal
-        assert renewal is not None
+        watched = stream._renewal
+        assert watched is not None
         stream.segment(scripted_frame(0))
-        assert len(renewal._recent_ms) == 1
-        renewal._opening = True
+        assert len(watched._recent_ms) == 1
+        watched._opening = True
         started = place.begun[0].start
 
         def ends_meanwhile(frame_HW3: np.ndarray) -> int:
-            renewal._opening = False
+            watched._opening = False
             return started(frame_HW3)
 
         place.begun[0].start = ends_meanwhile  # type: ignore[method-assign]
         stream.segment(scripted_frame(1))
-        assert len(renewal._recent_ms) == 1
+        assert len(watched._recent_ms) == 1
         stream.segment(scripted_frame(2))
-        assert len(renewal._recent_ms) == 2
+        assert len(watched._recent_ms) == 2

@@ -73,6 +73,18 @@ def test_health_and_metrics_are_of_each(serve: Serve) -> None:
     assert ("edgeprune_frame_age_seconds", "yard") not in samples
 
 
+def test_lines_that_a_run_warned_of_are_of_the_run(serve: Serve) -> None:
+    """Every camera's page shows them all; they were counted as often as there are cameras, and those of one as another's."""
+    served = serve(cameras=CAMERAS)
+    for publisher in served.cameras.values():
+        for line in ("camera rear is lost: it is gone", "the machine lowered its clock"):
+            publisher.warn(line)
+    samples = samples_of(served.ask("/metrics"))
+    found = {key: value for key, value in samples.items() if "faults" in key[0] and not key[0].endswith("_created")}
+    assert found == {("edgeprune_faults_total",): 2}
+    assert served.ask("/stats?camera=front").json["faults"]["count"] == 2
+
+
 def test_the_energy_of_a_frame_is_the_machines_over_the_frames_of_all_cameras(serve: Serve) -> None:
     """It was shown as that over the frames of the one that is looked at: twice as much with two."""
     both, alone = serve(cameras=("front", "rear")), serve()

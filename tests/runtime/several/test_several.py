@@ -19,7 +19,7 @@ from edgeprune.runtime.budget.start import start_governor
 from edgeprune.runtime.budget.wanted import parse_budget
 from edgeprune.runtime.cameras import SOURCES, CameraKind, Wanted
 from edgeprune.runtime.cameras.capture import open_capture
-from edgeprune.runtime.cameras.source import CameraUnplugged, FrameSource
+from edgeprune.runtime.cameras.source import CameraAway, CameraUnplugged, FrameSource
 from edgeprune.runtime.choose import make_chooser
 from edgeprune.runtime.engines import Session
 from edgeprune.runtime.meters import open_meter
@@ -278,7 +278,7 @@ def test_a_camera_that_is_not_there_yet_comes_later(
     def open_it(uri: str, wanted: Wanted) -> FrameSource:
         asked.append(time.monotonic())
         if len(asked) != 3:
-            raise InputError("nobody answers; check the camera")
+            raise CameraAway("nobody answers; check the camera")
         return Simulated("late", 100, count=20, then=CameraUnplugged("it is gone; plug it in"))
 
     monkeypatch.setitem(SOURCES, "late", CameraKind(open_it, "late://", scheme=True, endless=True))
@@ -295,6 +295,26 @@ def test_a_camera_that_is_not_there_yet_comes_later(
     assert str(failure).startswith("1 of 2 cameras was lost: late: it is gone; given up after 1.5 s")
     assert "camera late: nobody answers; reconnecting for up to 1.5 s" in said
     assert any(line.startswith("camera late: late://") and " is back after " in line for line in said)
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_what_is_wrong_with_one_camera_is_refused_at_once_beside_one_that_is_well(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, said: list[str], later: bool
+) -> None:
+    def refuse(uri: str, wanted: Wanted) -> FrameSource:
+        raise InputError("cannot open it: 401 Unauthorized; check user:password")
+
+    monkeypatch.setitem(SOURCES, "late", CameraKind(refuse, "late://", scheme=True, endless=True))
+    street = "synthetic://street?height=32&width=48&frames=3"
+    for wrong, words in {
+        "late://x": "401 Unauthorized",
+        "/dev/video98?sise=640x480": "did you mean 'size'?",
+    }.items():
+        cameras = {"wrong": wrong, "street": street}
+        with pytest.raises(InputError, match=r"^cameras\.wrong: ") as refused:
+            open_several(bundle, cameras, StreamOptions(give_up=60.0), open_meter("none"), later=later)
+        assert words in str(refused.value) and not isinstance(refused.value, CameraAway)
+    assert not said
 
 
 def test_where_all_are_away_that_is_an_error(bundle: Bundle, said: list[str]) -> None:
