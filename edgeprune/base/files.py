@@ -17,9 +17,8 @@ from edgeprune.base.inputs import blocks_of, kind_of_file
 from edgeprune.base.paths import real_path
 
 PARTIAL = ".partial"
-LEFT_S = (
-    86_400.0  # nobody writes a file for as long: what is unfinished and older was left by a process that was killed
-)
+# nobody writes a file for as long: what is unfinished and older was left by a process that was killed
+LEFT_S = 86_400.0
 
 
 def partial_path(path: Path) -> Path:
