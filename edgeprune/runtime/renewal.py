@@ -123,7 +123,7 @@ class Renewal:
             whatever the graphs do, where no old bundle is there to go back to.
         """
         running, beside = self._next(running), self._opening
-        began_ns = time.monotonic_ns()
+        began_ns = ahead.start_ns if ahead else time.monotonic_ns()
         try:
             result = running.process(frame, before, ahead)
         except Exception as error:  # of any engine

@@ -93,11 +93,11 @@ class Running:
         Args:
             ahead: the frame, fitted already; where it was fitted to another bundle's input, it is fitted anew.
             whole: the frame asks for the largest bucket, whatever is in it; a budget may still give it a smaller one.
-            began_ns: when it was begun by graphs that failed on it, since when it is late; 0: it is begun now.
+            began_ns: when it was begun by graphs that failed on it, from where its latency counts; 0: none have.
         """
         governor = self.governor
         fitted = ahead if ahead and self.fits(ahead) else self.fit(frame)
-        start_ns = ahead.start_ns if ahead else began_ns or fitted.start_ns
+        start_ns = began_ns or (ahead or fitted).start_ns
         begun_ns = time.monotonic_ns() if fitted is ahead else fitted.end_ns
         if self.scene and self.scene.look(fitted.image_HW3, frame.image_HW3.shape[:2]) > CUT:
             self.session.reset()  # whatever bucket it gets, the frame is computed whole

@@ -102,7 +102,9 @@ class Switching(Running):
     def fit(self, frame: Frame) -> Fitted:
         return self.alone.fit(frame)
 
-    def process(self, frame: Frame, before: Counted, ahead: Fitted | None = None, whole: bool = False) -> Result:
+    def process(
+        self, frame: Frame, before: Counted, ahead: Fitted | None = None, whole: bool = False, began_ns: int = 0
+    ) -> Result:
         """As `Running.process`, by the way that pays. The first frame after a cut asks for all tokens in both; one of a fast
         turn, of which the frame before was as new, does not."""
         fitted = ahead if ahead and self.alone.fits(ahead) else self.fit(frame)
@@ -114,7 +116,7 @@ class Switching(Running):
                 self._switch(
                     self.remembering, f"the camera has stood for {self._wait} frames: what changes is computed"
                 )
-        result = self._runs.process(frame, before, given, whole)
+        result = self._runs.process(frame, before, given, whole, began_ns)
         if self._runs is self.remembering:
             self._judge(result)
         return result

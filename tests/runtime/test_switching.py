@@ -44,7 +44,8 @@ class FakeRunning:
     def fit(self, frame: Frame) -> Fitted:
         return Fitted(frame.image_HW3, cast(Any, None), 1, 2)
 
-    def process(self, frame: Frame, before: Counted, ahead: Fitted, whole: bool = False) -> Any:
+    def process(self, frame: Frame, before: Counted, ahead: Fitted, whole: bool = False, began_ns: int = 0) -> Any:
+        self.began_ns = began_ns
         if self.name == "memory":
             self.scene.look(frame.image_HW3, frame.image_HW3.shape[:2])
         return SimpleNamespace(
@@ -106,6 +107,14 @@ def test_the_first_frame_after_a_cut_is_computed_whole_where_a_camera_moves_too(
     assert by == ["alone whole", "alone", "alone whole", "alone", "alone whole"]
     turning = [run.switching.process(frame, Counted(1, 0)) for frame in (dark, bright) * 5]  # every frame is new
     assert {cast(Any, result).by for result in turning} == {"alone"}
+
+
+def test_a_frame_that_others_failed_on_is_late_by_that_either_way() -> None:
+    run = Run()
+    for way in (run.memory, run.alone):
+        run.switching._take(cast(Running, way))
+        run.switching.process(Frame(0, STILL_HW3.astype(np.uint8), 0, None), Counted(0, 0), began_ns=7)
+        assert way.began_ns == 7
 
 
 def test_the_first_frame_by_itself_is_no_cut() -> None:

@@ -279,9 +279,11 @@ def test_the_link_that_leads_back_to_what_runs_opens_nothing(place: Place, caplo
 
 def test_a_frame_that_a_new_bundle_failed_on_is_late_by_that(place: Place) -> None:
     with place.stream() as stream:
+        renewals = stream.renewals
+        assert renewals
         for name, fitted in {"second": False, "third": True}.items():
             place.put(name)
-            assert stream.renewals and until(lambda: stream._renewal is not None and stream._renewal._ready is not None)
+            assert until(lambda: stream._renewal is not None and stream._renewal._ready is not None)
 
             def fail_in_the_end(frame_HW3: np.ndarray) -> int:
                 time.sleep(0.2)
@@ -292,7 +294,7 @@ def test_a_frame_that_a_new_bundle_failed_on_is_late_by_that(place: Place) -> No
             result = stream.process(frame, stream.fit(frame) if fitted else None)
             assert stream.bundle.manifest.name == "first" and result.latency_ms >= 200
             assert result.facts.fit_ms < 200
-        assert stream.renewals.rolled_back == 2
+        assert renewals.rolled_back == 2
 
 
 def test_a_failure_after_the_trial_is_the_run_s(place: Place) -> None:
