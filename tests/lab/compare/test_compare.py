@@ -36,7 +36,7 @@ from edgeprune.lab.compare.trained_row import PrecisionScore, TrainedRow
 from edgeprune.lab.peers import PEERS, PeerKind
 from edgeprune.lab.peers.training import OF_ANY_NETWORK, check_recipe_of_peer
 from edgeprune.model.checkpoint import Card, save, shape_of
-from edgeprune.model.spec import PolicySpec
+from edgeprune.model.spec import ModelSpec, PolicySpec
 from edgeprune.model.weight_files import find_weights
 from edgeprune.pruning.methods import make_policy
 from edgeprune.quantize.loading import read_card
@@ -385,6 +385,10 @@ def test_controls_are_added_where_a_plan_has_none(tmp_path: Path) -> None:
         ),
         ({"rows": {"dense": {}, "c": PEER | SVIT}}, "row c: a peer has no tokens"),
         ({"rows": {"dense": {}, "c": PEER | {"model": {"depth": 2}}}}, "row c: a peer has no tokens and no blocks"),
+        (
+            {"rows": {"dense": {}, "c": {"peer": {"name": "dabnet", "phases": ["sparse"]}}}},
+            "plan.yaml: row c: phase sparse is sparse: a peer has no tokens to prune",
+        ),
         ({"rows": {"dense": {}, "c": PEER}, "engines": ["tensorrt"]}, "row c: unknown engine for a peer 'tensorrt'"),
         ({"rows": {"dense": {}, "c": PEER}, "target": "host"}, "row c: target host leaves the engine open"),
         ({"rows": {"dense": PEER}}, "'dense' without settings|at least 2"),
@@ -400,6 +404,23 @@ def test_controls_are_added_where_a_plan_has_none(tmp_path: Path) -> None:
 def test_bad_plans_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_plan(write_plan(tmp_path, **changes))
+
+
+def test_a_peer_that_is_nothing_for_the_rows_input_is_said_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row's own input, which no other row has."""
+
+    def make(spec: ModelSpec) -> Small:
+        if spec.height == 48:
+            raise InputError("small is nothing for 48 rows")
+        return Small(spec)
+
+    monkeypatch.setitem(PEERS, "small", PeerKind(make))
+    load_plan(write_plan(tmp_path, rows={"dense": {}, "c": {"peer": {"name": "small"}}}))
+    low = {"peer": {"name": "small"}, "model": {"height": 48}}
+    with pytest.raises(InputError, match="plan.yaml: row c: small is nothing for 48 rows"):
+        load_plan(write_plan(tmp_path, rows={"dense": {}, "c": low}))
 
 
 @pytest.mark.parametrize(
