@@ -124,3 +124,6 @@ def test_what_the_study_does_not_take(tmp_path: Path) -> None:
         count_images(ours, ["0"])
     with pytest.raises(InputError, match="first phase is dense, on one"):
         with_budget(base.model_copy(update={"phases": {"sparse": base.phases["sparse"]}}), "a.safetensors", 2, 2)
+    things = base.model_copy(update={"model": base.model.model_copy(update={"task": "instance"})})
+    with pytest.raises(InputError, match="recipe tiny is of task instance, and this study scores mIoU of labels"):
+        with_budget(things, "a.safetensors", 2, 2)

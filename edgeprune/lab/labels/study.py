@@ -10,6 +10,7 @@ from edgeprune.base.errors import InputError
 from edgeprune.base.files import sha256
 from edgeprune.base.progress import headed
 from edgeprune.base.table import write_json
+from edgeprune.bundle.target import SEMANTIC
 from edgeprune.data.datasets import load_data_set
 from edgeprune.lab.peers.training import check_peer, for_a_peer, load_peer, train_peer
 from edgeprune.quantize.loading import load
@@ -59,8 +60,13 @@ def with_budget(recipe: Recipe, weights: str, steps: int, batch: int) -> Recipe:
     """A ViT's recipe cut to its first phase: so many steps of so large batches from these weights, and scored once, at the end.
 
     Raises:
-        InputError: that phase is not dense, or draws from several sources.
+        InputError: the task is not semantic; that phase is not dense, or draws from several sources.
     """
+    if recipe.model.task != SEMANTIC:
+        raise InputError(
+            f"recipe {recipe.name} is of task {recipe.model.task}, and this study scores mIoU of labels; give one of task "
+            f"{SEMANTIC}"
+        )
     name, first = next(iter(recipe.phases.items()))
     if first.kind != "dense" or len(first.data) != 1:
         raise InputError(
