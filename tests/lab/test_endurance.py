@@ -103,6 +103,14 @@ def test_memory_after_the_first_minute(seen: Seen) -> None:
     assert failed(replace(seen, samples=peak)) == []  # what is given back
 
 
+@pytest.mark.parametrize("samples", [1, 2])
+def test_a_run_that_ends_at_once_has_too_few_samples(seen: Seen, samples: int) -> None:
+    short = replace(seen, samples=seen.samples[:samples])
+    assert failed(short) == ["resident memory"]
+    [line] = [each.line() for each in check(short) if not each.holds]
+    assert line == f"resident memory: too few samples, {samples} in {10 * (samples - 1)} s; expected less than +2%"
+
+
 def test_disk(seen: Seen) -> None:
     over = [*seen.samples[:-1], sample(307, video=KEEP + UNFINISHED_BYTES + 1)]
     assert failed(replace(seen, samples=over)) == ["disk"]
