@@ -147,6 +147,15 @@ def test_the_report(seen: Seen, tmp_path: Path) -> None:
     assert (tmp_path / "a.png").stat().st_size > 10_000
 
 
+def test_a_report_of_a_run_that_ended_at_once(seen: Seen, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    short = replace(seen, samples=seen.samples[:2])
+    write_report(tmp_path / "a.md", "10 seconds of tiny", "python -m x", short, check(short), "record  frames\n")
+    said = (tmp_path / "a.md").read_text()
+    assert "Resident memory: 290.0 MB at the first frame, 290.0 MB at most" in said and "second minute" not in said
+    assert "too few samples, 2 in 10 s" in said and (tmp_path / "a.png").is_file()
+
+
 def test_what_was_measured_is_said_though_its_report_fails(
     seen: Seen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
