@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import yaml
 from nncf.torch.quantization import reference
+from PIL import Image
 from torch import Tensor
 from torch._export import utils as export_utils
 from torch.onnx._internal._lazy_import import onnxscript_apis
@@ -157,6 +158,22 @@ def write_street(folder: Path, frames: int = 8) -> str:
         "test": {"seed": 6000, "frames": 20, **size},
     }
     path = folder / "small-street.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+def write_frames(folder: Path, count: int) -> str:
+    """A data-set YAML of frames in files, black over grey, ten of each drive: `0-000` to `0-009`, `1-010`, ...; its path."""
+    label_HW = np.zeros((HEIGHT, WIDTH), np.uint8)
+    label_HW[HEIGHT // 2 :] = 1
+    image_HW3 = np.repeat(100 * label_HW[..., None], 3, axis=2)
+    for part, pixels in (("images", image_HW3), ("labels", label_HW)):
+        (folder / part).mkdir()
+        for index in range(count):
+            Image.fromarray(pixels).save(folder / part / f"{index // 10}-{index:03d}.png")
+    path = folder / "frames.yaml"
+    content = yaml.safe_load(Path(write_street(folder)).read_text())
+    content |= {"name": "frames", "path": ".", "train": {"images": "images", "labels": "labels"}}
     path.write_text(yaml.safe_dump(content))
     return str(path)
 

@@ -1,8 +1,8 @@
-"""Which frames of a data set follow each other, by the numbers in their names.
+"""Which frames of a data set follow each other: the street's own say so, files by the numbers in their names.
 
-A clip is of one name but for its last number: `drive7_0031`, `drive7_0032`; `1623456789.125` is a number too. It ends where the
-name is another, and where the number rises by over twice what it does for most frames of that name: what lay between is not
-there.
+A clip of files is of one name but for its last number: `drive7_0031`, `drive7_0032`; `1623456789.125` is a number too. It ends
+where the name is another, and where the number rises by over twice what it does for most frames of that name: what lay between
+is not there.
 """
 
 import re
@@ -10,9 +10,21 @@ from collections.abc import Sequence
 from itertools import pairwise
 from statistics import median
 
+from edgeprune.data.samples import Samples
+from edgeprune.data.street import CachedStreet, StreetSamples
+
 GAP = 2.0  # times the usual step of the numbers; more is a hole
 
 _NUMBERED = re.compile(r"(.*?)(\d+(?:\.\d+)?)(\D*)", re.DOTALL)
+
+
+def clips_in(samples: Samples) -> list[list[int]]:
+    """The places of each clip's frames; of the street each scene is a clip by itself, where it has no clips."""
+    street = samples.samples if isinstance(samples, CachedStreet) else samples
+    if not isinstance(street, StreetSamples):
+        return clips_of(samples.names)
+    places = range(len(street))
+    return [list(places[begin : begin + street.clip]) for begin in places[:: street.clip]]
 
 
 def clips_of(names: Sequence[str]) -> list[list[int]]:

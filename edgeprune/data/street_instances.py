@@ -160,7 +160,7 @@ def _write_split(folder: Path, plan: Plan, labels: Mapping[str, int], least: int
 
 def _image(plan: Plan, number: int, seed: int, index: int) -> dict[str, Any]:
     place = (number - 1) % plan.per_drive
-    name = f"street-{seed}" if plan.per_drive == 1 else f"street-{seed}-{place:04d}"
+    name = f"street-{seed}-{place:04d}"  # the last number is the frame's: scenes follow no other, see `data.clips`
     size = {"height": plan.spec.height, "width": plan.spec.width}
     return {"id": number, "file_name": f"{name}.png"} | size | {"seed": seed, "frame": index}
 

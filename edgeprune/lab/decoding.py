@@ -17,10 +17,12 @@ from typing import NamedTuple
 import click
 import numpy as np
 
+from edgeprune.base.errors import InputError
 from edgeprune.base.exit_code import run_click
 from edgeprune.base.owning import own
 from edgeprune.base.table import write_json
 from edgeprune.bundle import open_bundle
+from edgeprune.bundle.target import SEMANTIC
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.runtime.cameras import Wanted, camera_files, open_source
 from edgeprune.runtime.cameras.decoding import Decoding, read_decoding
@@ -68,6 +70,10 @@ def main(bundle: Path, clip: str, frames: int, rounds: int, decode: str, out: Pa
     if out:
         own([out], [bundle, *camera_files(clip)])
     opened = open_bundle(bundle)
+    if opened.manifest.task != SEMANTIC:
+        raise InputError(
+            f"{bundle} is of task {opened.manifest.task}, and labels are compared here; name a bundle of task {SEMANTIC}"
+        )
     by = read_decoding(decode).by
     fit = Preprocess.of(opened.manifest)
     ways = {"as it is": Decoding(by), "scaled": Decoding(by, scaled=True)}

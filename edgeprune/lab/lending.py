@@ -26,6 +26,7 @@ from edgeprune.base.table import render_table
 from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.data import Sample
 from edgeprune.evaluate.confusion import ConfusionMatrix
+from edgeprune.evaluate.tasks.metric import check_classes
 from edgeprune.lab.budgets import Frames, fitted
 from edgeprune.runtime.budget.start import measure_costs
 from edgeprune.runtime.engines.engine import Outputs
@@ -227,7 +228,9 @@ def study(answers: Answers) -> list[LendingRow]:
 @click.option("--engine", help="Default: the target's.")
 def main(bundle: Path, data: str, frames: int | None, engine: str | None) -> None:
     opened = open_bundle(bundle)
-    answers = answer_all(opened, engine or opened.manifest.target.engine, Frames.of(opened, data, frames))
+    labelled = Frames.of(opened, data, frames)
+    check_classes(opened.manifest.names, f"bundle {opened.folder}", labelled.data_set)
+    answers = answer_all(opened, engine or opened.manifest.target.engine, labelled)
     if warning := out_of_order(answers):
         click.echo(warning, err=True)
     click.echo(render_table(study(answers), COLUMNS))

@@ -67,13 +67,20 @@ def count_pure(name: str, split: str, frames: int) -> PureCells:
 
     Args:
         name: a data set, with `:HEIGHTxWIDTH` behind it where its labels are to have another size.
+
+    Raises:
+        InputError: its frames have several sizes, and there is none behind it.
     """
     data, size = _with_size(name)
     samples = open_split(load_data_set(data), split)
     picked = spread(len(samples), frames)
-    counted = []
+    counted, first = [], size
     for index in picked:
         label_HW: LabelMap = samples[index].label_HW
+        first = first or label_HW.shape
+        if size is None and label_HW.shape != first:
+            shapes = " and ".join(f"{height}x{width}" for height, width in (first, label_HW.shape))
+            raise InputError(f"{name}: its frames are {shapes}; give one size for all, such as {name}:384x512")
         label_HW = resize_nearest(label_HW, *(size or label_HW.shape))
         grid = (label_HW.shape[0] // PATCH, label_HW.shape[1] // PATCH)
         sides = fitting(grid)

@@ -15,6 +15,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 
+from edgeprune.base.errors import InputError, nearest
 from edgeprune.base.exit_code import run_click
 from edgeprune.base.table import render_table
 from edgeprune.data import open_split, spread
@@ -80,8 +81,17 @@ def outlined_boxes(things: Instances, class_id: int) -> npt.NDArray[np.int64]:
 
 
 def count_things(name: str, split: str, frames: int, classes: list[str]) -> Iterator[Things]:
-    """A row of each class, over so many frames of a split."""
+    """A row of each class, over so many frames of a split.
+
+    Raises:
+        InputError: the data set has no such class.
+    """
     data_set = load_data_set(name)
+    if unknown := [thing for thing in classes if thing not in data_set.names]:
+        raise InputError(
+            f"data set {data_set.name!r} has no class {unknown[0]!r}, it has {', '.join(data_set.names)}; name those to count "
+            f"with --class{nearest(unknown[0], data_set.names)}"
+        )
     samples = open_split(data_set, split, things=tells_things_apart(data_set, split))
     picked, told_apart = spread(len(samples), frames), thing_classes(data_set)
     shares = np.zeros(len(classes))

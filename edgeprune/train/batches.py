@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from edgeprune.base.errors import EdgepruneError, InputError, RunError
 from edgeprune.data import Samples, open_split, spread
-from edgeprune.data.clips import clips_of
+from edgeprune.data.clips import clips_in
 from edgeprune.data.datasets import DataSet, load_data_set
 from edgeprune.data.held_out import HeldOut
 from edgeprune.data.instances import PER_PLANE
@@ -89,14 +89,9 @@ class Mixture(Dataset[tuple[Tensor, Targets]]):
 
 
 def earlier_samples(samples: Samples, before: int) -> dict[int, int]:
-    """Of each sample that has one the sample that many frames earlier in its clip; of files by the numbers in their names, see
-    `data.clips`."""
-    street = samples.samples if isinstance(samples, CachedStreet) else samples
-    if isinstance(street, StreetSamples):
-        return {index: index - before for index in range(len(street)) if index % street.clip >= before}
-    return {
-        index: earlier for clip in clips_of(samples.names) for index, earlier in zip(clip[before:], clip, strict=False)
-    }
+    """Of each sample that has one the sample that many frames earlier in its clip, see `data.clips`."""
+    clips = clips_in(samples)
+    return {index: earlier for clip in clips for index, earlier in zip(clip[before:], clip, strict=False)}
 
 
 def open_mix(
@@ -139,7 +134,7 @@ def open_part(part: Mix, data_set: DataSet, held_out: HeldOut | None, things: bo
             f"before is {part.before}, and frames of {part.data} do not follow each other: {why}; take one out"
         )
     if part.before and not earlier_samples(samples, part.before):
-        longest = samples.clip if isinstance(samples, StreetSamples) else max(map(len, clips_of(samples.names)))
+        longest = max(map(len, clips_in(samples)))
         remedy = f"set before to {max(1, longest // 4)}"
         if longest == 1:
             remedy = "name the frames of a clip alike but for their last number, such as drive7_0031 and drive7_0032"

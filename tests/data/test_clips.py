@@ -1,8 +1,11 @@
 """Frames that follow each other, by their names."""
 
+from pathlib import Path
+
 import pytest
 
-from edgeprune.data.clips import clips_of
+from edgeprune.data.clips import clips_in, clips_of
+from edgeprune.data.street import CachedStreet, StreetSamples
 
 
 @pytest.mark.parametrize(
@@ -30,3 +33,12 @@ def test_a_clip_is_of_one_name_and_has_no_holes(names: list[str], clips: list[li
 
 def test_equal_numbers_are_no_hole() -> None:
     assert clips_of(["1.0", "1.00", "1.000"]) == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("frames", "clip", "clips"), [(3, 1, [[0], [1], [2]]), (5, 2, [[0, 1], [2, 3], [4]]), (2, 4, [[0, 1]])]
+)
+def test_the_street_knows_its_clips(frames: int, clip: int, clips: list[list[int]], tmp_path: Path) -> None:
+    """Its scenes are called street-900000000, street-900000001, ..., and each is another street."""
+    samples = StreetSamples(900000000, frames, 64, 96, clip=clip)
+    assert clips_in(samples) == clips_in(CachedStreet(samples, tmp_path)) == clips

@@ -10,6 +10,7 @@ import pytest
 
 from edgeprune.base.errors import InputError
 from edgeprune.data import open_split, street_instances
+from edgeprune.data.clips import clips_in
 from edgeprune.data.datasets import DataSet, load_data_set
 from edgeprune.data.drive import Drive
 from edgeprune.data.instances import box_of
@@ -75,7 +76,8 @@ def test_it_reads_as_a_data_set_does(scenes: Path) -> None:
         place_of[label] = data_set.names.index(CLASSES[label])
     for split, seeds in (("train", [7, 8, 9]), ("val", [500, 501])):
         samples = open_split(data_set, split)
-        assert samples.names == [f"street-{seed}" for seed in seeds]
+        assert samples.names == [f"street-{seed}-0000" for seed in seeds]
+        assert clips_in(samples) == [[place] for place in range(len(seeds))]  # each is another street
         for sample, seed in zip(samples, seeds, strict=True):
             image_HW3, label_HW = scene(seed, HEIGHT, WIDTH)
             assert np.array_equal(sample.image_HW3, image_HW3)

@@ -103,6 +103,14 @@ def test_memory_after_the_first_minute(seen: Seen) -> None:
     assert failed(replace(seen, samples=peak)) == []  # what is given back
 
 
+@pytest.mark.parametrize("samples", [1, 2])
+def test_a_run_that_ends_at_once_has_too_few_samples(seen: Seen, samples: int) -> None:
+    short = replace(seen, samples=seen.samples[:samples])
+    assert failed(short) == ["resident memory"]
+    [line] = [each.line() for each in check(short) if not each.holds]
+    assert line == f"resident memory: too few samples, {samples} in {10 * (samples - 1)} s; expected less than +2%"
+
+
 def test_disk(seen: Seen) -> None:
     over = [*seen.samples[:-1], sample(307, video=KEEP + UNFINISHED_BYTES + 1)]
     assert failed(replace(seen, samples=over)) == ["disk"]
@@ -137,6 +145,15 @@ def test_the_report(seen: Seen, tmp_path: Path) -> None:
     assert said.startswith("# 5 minutes of tiny\n") and "![Memory, latency and drops over time](a.png)" in said
     assert "| drops | offered - processed = dropped, 0 rows | 899 offered, 600 processed, 299 dropped; 0 rows" in said
     assert (tmp_path / "a.png").stat().st_size > 10_000
+
+
+def test_a_report_of_a_run_that_ended_at_once(seen: Seen, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    short = replace(seen, samples=seen.samples[:2])
+    write_report(tmp_path / "a.md", "10 seconds of tiny", "python -m x", short, check(short), "record  frames\n")
+    said = (tmp_path / "a.md").read_text()
+    assert "Resident memory: 290.0 MB at the first frame, 290.0 MB at most" in said and "second minute" not in said
+    assert "too few samples, 2 in 10 s" in said and (tmp_path / "a.png").is_file()
 
 
 def test_what_was_measured_is_said_though_its_report_fails(

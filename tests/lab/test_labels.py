@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,12 +11,15 @@ from click.testing import CliRunner
 from safetensors.torch import save_file
 
 from edgeprune.base.errors import InputError
+from edgeprune.lab.labels import study
 from edgeprune.lab.labels.__main__ import main
 from edgeprune.lab.labels.results import LabelsRow, tabulate
-from edgeprune.lab.labels.study import Contestant, RunScore, contestants, count_images, with_budget
+from edgeprune.lab.labels.study import Contestant, RunScore, contestants, count_images, run_one, with_budget
 from edgeprune.lab.peers import PEERS, PeerKind
 from edgeprune.model.card import read_header
+from edgeprune.train.leave_out import leave_out, reported
 from edgeprune.train.recipe import Recipe
+from edgeprune.train.validation import Score
 from tests import models
 from tests.lab.peers import small
 from tests.model.vits import vit
@@ -82,6 +86,34 @@ def test_a_peer_learns_as_its_own_recipe_says_what_the_other_sees(tmp_path: Path
     assert ours.validation is not None and ours.validation.times == 0
 
 
+def test_a_drive_that_is_left_out_is_scored_and_another_part_chooses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored: list[str] = []
+
+    def score(model: Any, data_set: Any, samples: Any, frames: Any, select: Any, boundaries: bool) -> Score:
+        scored.extend(samples.names)
+        return Score(0.5, [0.5], 1.0)
+
+    monkeypatch.setattr(study, "score", score)
+    data = models.write_frames(tmp_path, 20)
+    validation = {"data": data, "split": "train", "hold_out": 0.2, "keep": "best", "times": 1, "frames": 2}
+    own = small.recipe(tmp_path, phase={"data": [{"data": data}], "frames": 2}, validation=validation)
+    left = leave_out(own, f"{data}:1-*")
+    run_one(Contestant("small", left, "small"), 2, 0, reported(left, f"{data}:1-*"), tmp_path / "out")
+    assert scored == [f"1-{index:03d}" for index in range(10, 20)]
+
+
+def test_the_command_refuses_to_score_what_chooses(tmp_path: Path) -> None:
+    path, data = tmp_path / "recipe.yaml", models.write_street(tmp_path)
+    validation = {"data": data, "split": "train", "hold_out": 0.25, "keep": "best"}
+    content = models.recipe(tmp_path, validation=validation).model_dump(mode="json", exclude_unset=True)
+    path.write_text(yaml.safe_dump(content))
+    typed = [str(path), "--weights", "vit.safetensors", "--peer", "small", "--out", str(tmp_path / "out")]
+    with pytest.raises(InputError, match="keep: best chooses by the frames that would be scored"):
+        CliRunner().invoke(main, typed, catch_exceptions=False)
+
+
 def test_what_the_study_does_not_take(tmp_path: Path) -> None:
     base = recipe(tmp_path)
     ours = with_budget(base, "a.safetensors", 2, 2)
@@ -92,5 +124,6 @@ def test_what_the_study_does_not_take(tmp_path: Path) -> None:
         count_images(ours, ["0"])
     with pytest.raises(InputError, match="first phase is dense, on one"):
         with_budget(base.model_copy(update={"phases": {"sparse": base.phases["sparse"]}}), "a.safetensors", 2, 2)
-    with pytest.raises(InputError, match="give `validation:`"):
-        with_budget(base.model_copy(update={"validation": None}), "a.safetensors", 2, 2)
+    things = base.model_copy(update={"model": base.model.model_copy(update={"task": "instance"})})
+    with pytest.raises(InputError, match="recipe tiny is of task instance, and this study scores mIoU of labels"):
+        with_budget(things, "a.safetensors", 2, 2)

@@ -2,11 +2,15 @@
 
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from edgeprune.lab.lending import Answers, by_labels, lend, out_of_order, study
+from edgeprune.base.errors import InputError
+from edgeprune.lab.lending import Answers, by_labels, lend, main, out_of_order, study
+from tests import bundles, models
 
 FIRST_B, COST_B = np.array([100, 200, 300]), np.array([10.0, 20.0, 30.0])
 
@@ -74,3 +78,10 @@ def test_times_that_are_not_in_order_are_said() -> None:
     assert out_of_order(made) is None
     warning = out_of_order(replace(made, cost_B=np.array([10.0, 31.0, 30.0])))
     assert warning is not None and "a 10.0 ms, b 31.0 ms, c 30.0 ms" in warning
+
+
+def test_data_of_other_classes_are_refused(tmp_path: Path) -> None:
+    bundles.write_bundle(tmp_path / "tiny")
+    typed = [str(tmp_path / "tiny"), "--data", models.write_street(tmp_path), "--frames", "2"]
+    with pytest.raises(InputError, match="has 11 classes, bundle .*tiny 8; score it on data with the classes"):
+        CliRunner().invoke(main, typed, catch_exceptions=False)

@@ -1,10 +1,14 @@
 """How few tokens labels need."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from edgeprune.base.errors import InputError
 from edgeprune.lab.pure_cells import count_pure, left_by_side
+from tests import models
 
 
 def test_cells_of_one_class_share_a_token() -> None:
@@ -24,3 +28,12 @@ def test_shares_are_of_the_image() -> None:
     assert set(found.merged) == {"8", "4", "2"} and 0 < sum(found.merged.values()) <= 100 and gone < 100
     with pytest.raises(InputError, match="such as camvid:384x512"):
         count_pure("street:wide", "val", 3)
+
+
+def test_frames_of_several_sizes_need_one_behind_the_name(tmp_path: Path) -> None:
+    data, blank = models.write_frames(tmp_path, 3), np.zeros((96, 64), np.uint8)
+    Image.fromarray(blank).save(tmp_path / "labels" / "0-002.png")
+    Image.fromarray(np.repeat(blank[..., None], 3, axis=2)).save(tmp_path / "images" / "0-002.png")
+    with pytest.raises(InputError, match="its frames are 64x96 and 96x64; give one size for all, such as .*:384x512"):
+        count_pure(data, "train", 3)
+    assert count_pure(f"{data}:64x96", "train", 3).tokens == 24

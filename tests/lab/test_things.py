@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from edgeprune.base.errors import InputError
 from edgeprune.lab import things
-from edgeprune.lab.things import boxes, count_things
+from edgeprune.lab.things import boxes, count_things, main
 from tests.train import rectangles
 
 
@@ -36,3 +38,8 @@ def test_things_that_labels_tell_apart_are_counted_one_by_one(tmp_path: Path) ->
     assert box.of_pixels < plate.of_pixels == pytest.approx(100 * 26 * 36 / (64 * 96), abs=0.15)
     high = 100 * 26 / 64
     assert [float(each) for each in box.heights.split()] == pytest.approx([high] * 5, abs=0.4)
+
+
+def test_a_set_without_these_classes_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no class 'pole', it has background, .*name those to count with --class"):
+        CliRunner().invoke(main, [rectangles.write_set(tmp_path)], catch_exceptions=False)

@@ -19,7 +19,6 @@ from edgeprune.train.leave_out import leave_out
 from edgeprune.train.phases import train
 from edgeprune.train.recipe import Mix, Validation
 from tests import models
-from tests.train.test_best import folder_set
 
 
 def mixes(*shares: float) -> list[Mix]:
@@ -108,7 +107,7 @@ def test_data_sets_of_different_classes_are_not_mixed(tmp_path: Path) -> None:
 
 
 def test_so_many_images_are_spread_evenly_over_what_is_left(tmp_path: Path) -> None:
-    data = folder_set(tmp_path, 40)  # 0-000 to 3-039
+    data = models.write_frames(tmp_path, 40)  # 0-000 to 3-039
     held_out = Validation(data=data, split="train", exclude=["3-*"], hold_out=0.2).held_out
     assert held_out is not None
 

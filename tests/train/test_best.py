@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
-from PIL import Image
 
 from edgeprune.base.errors import InputError
 from edgeprune.data import open_split
@@ -56,22 +54,8 @@ def test_what_is_held_out_is_scored_and_not_trained_on(tmp_path: Path) -> None:
     assert len(val) == 4
 
 
-def folder_set(tmp_path: Path, count: int) -> str:
-    for part in ("images", "labels"):
-        (tmp_path / part).mkdir()
-        for index in range(count):
-            Image.new("RGB" if part == "images" else "L", (96, 64)).save(
-                tmp_path / part / f"{index // 10}-{index:03d}.png"
-            )
-    path = tmp_path / "frames.yaml"
-    content = yaml.safe_load(Path(models.write_street(tmp_path)).read_text())
-    content |= {"name": "frames", "path": ".", "train": {"images": "images", "labels": "labels"}}
-    path.write_text(yaml.safe_dump(content))
-    return str(path)
-
-
 def test_of_files_what_a_selection_takes_is_held_out(tmp_path: Path) -> None:
-    of = FrameSelection(data=folder_set(tmp_path, 40), exclude=["3-*"])
+    of = FrameSelection(data=models.write_frames(tmp_path, 40), exclude=["3-*"])
     held_out = HeldOut(of, 0.2)
     part = held_out.take(open_split(load_data_set(of.data), "train", exclude=of.exclude))
     taken = part.names

@@ -32,7 +32,6 @@ from edgeprune.train.recipe import Mix, Phase, Recipe
 from edgeprune.train.tasks.semantic import Semantic
 from tests import models
 from tests.models import changed
-from tests.train.test_best import folder_set
 
 SIZE = (models.HEIGHT, models.WIDTH)
 
@@ -108,7 +107,7 @@ def test_frames_that_do_not_follow_each_other_are_refused(tmp_path: Path) -> Non
         open_mix([Mix(data="street", before=1)], None)
     with pytest.raises(InputError, match=r"before is 4, and no frame of .* its longest clip has 4; set before to 1"):
         open_mix([Mix(data=clips(tmp_path), before=4)], None)
-    files = folder_set(tmp_path, 4)
+    files = models.write_frames(tmp_path, 4)
     with pytest.raises(InputError, match=r"before is 9, and no frame of .* its longest clip has 4; set before to 1"):
         open_mix([Mix(data=files, before=9)], None)
     for file in sorted(tmp_path.rglob("*.png")):

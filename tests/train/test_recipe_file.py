@@ -12,7 +12,7 @@ from edgeprune.base.reading import ROOT, parse
 from edgeprune.lab.peers import PEERS
 from edgeprune.train.checkpoint_file import file_named
 from edgeprune.train.checks import check_recipe
-from edgeprune.train.leave_out import leave_out
+from edgeprune.train.leave_out import leave_out, reported
 from edgeprune.train.named import check_named
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.recipe import Recipe
@@ -156,6 +156,24 @@ def test_a_drive_is_left_out_of_every_phase_and_of_calibration_and_validates() -
     held = load_recipe("street-tiny", ["validation.split=train", "validation.hold_out=0.1"])
     whole = leave_out(held, "camvid:0016E5*").validation
     assert whole is not None and whole.hold_out is None  # the whole drive is scored
+
+
+def test_what_a_study_reports_is_the_drive_that_is_left_out_whatever_chooses() -> None:
+    last = load_recipe("street-tiny")
+    best = load_recipe("street-tiny", ["validation.split=train", "validation.hold_out=0.1", "validation.keep=best"])
+    for recipe in (last, best):
+        scored = reported(leave_out(recipe, "camvid:0016E5*"), "camvid:0016E5*")
+        assert (scored.data, scored.split, scored.include, scored.exclude) == ("camvid", "train", ["0016E5*"], [])
+        assert scored.held_out is None and not scored.chooses
+    assert last.validation is not None and best.validation is not None
+    assert reported(last, None) == last.validation.model_copy(update={"times": 0})
+    with pytest.raises(InputError, match="keep: best chooses by the frames that would be scored.*give --leave-out"):
+        reported(best, None)
+    best.validation.keep, best.validation.patience = "last", 2
+    with pytest.raises(InputError, match="validation: patience chooses by the frames"):
+        reported(best, None)
+    with pytest.raises(InputError, match="give `validation:`"):
+        reported(last.model_copy(update={"validation": None}), None)
 
 
 @pytest.mark.parametrize("group", ["0016E5*", "camvid:", ":0016E5*"])

@@ -8,7 +8,7 @@ from edgeprune.base.reading import parse
 from edgeprune.bundle.target import load_target
 from edgeprune.lab.compare.spec import Plan, PlanRow, read_plan
 from edgeprune.lab.peers.graphs import ROUTES
-from edgeprune.lab.peers.training import OF_ANY_NETWORK, check_peer, for_a_peer
+from edgeprune.lab.peers.training import OF_ANY_NETWORK, check_peer, check_recipe_of_peer, for_a_peer
 from edgeprune.model.spec import ModelSpec, PolicySpec
 from edgeprune.model.weight_files import find_weights
 from edgeprune.train.checks import check_phase
@@ -49,11 +49,14 @@ def load_plan(name: str | Path) -> Plan:
             "dense gets what sparse gets: give the phases equal `frames`"
         )
     for row_name, recipe in recipes.items():
-        for name, phase in recipe.phases.items():
-            try:
+        try:
+            for name, phase in recipe.phases.items():
                 check_phase(recipe, name, phase)
-            except InputError as error:
-                raise InputError(f"{path}: row {row_name}: {error}") from None
+            if (peer := plan.rows[row_name].peer) is not None:
+                check_peer(peer.name, recipe.model)
+                check_recipe_of_peer(recipe)
+        except InputError as error:
+            raise InputError(f"{path}: row {row_name}: {error}") from None
     if set(plan.precisions) - set(load_target(plan.target).precisions):
         raise InputError(f"{path}: target {plan.target} has no {' or '.join(plan.precisions)}")
     return plan

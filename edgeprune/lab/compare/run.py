@@ -1,10 +1,9 @@
 """Trains, builds, scores and times the rows of a plan, one at a time; what is done is not done again."""
 
-import json
 import logging
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ from edgeprune.base.errors import InputError, choose
 from edgeprune.base.files import sha256
 from edgeprune.base.progress import headed
 from edgeprune.base.statistics import extremes
-from edgeprune.base.table import OPTIONAL, plain, write_json
-from edgeprune.bundle import MANIFEST, Bundle, open_bundle
+from edgeprune.base.table import plain, write_json
+from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.bundle.target import load_target
 from edgeprune.data.datasets import load_data_set
 from edgeprune.evaluate.accuracy import evaluate, metric_of, open_scored
@@ -28,6 +27,7 @@ from edgeprune.lab.compare.peer_row import PeerScores, peer_bundle, score_peer_r
 from edgeprune.lab.compare.plan import DENSE, engines_of, row_recipe
 from edgeprune.lab.compare.spec import Plan
 from edgeprune.lab.compare.timing import TimedRow, time_rows
+from edgeprune.lab.compare.trained_row import PrecisionScore, TrainedRow, is_built_from, is_made_of, made_of, read_row
 from edgeprune.lab.compare.verdict import Comparison, conclude
 from edgeprune.lab.peers.training import train_peer
 from edgeprune.model.segmenter import Segmenter
@@ -40,49 +40,7 @@ from edgeprune.train.tasks import TASKS
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class PrecisionScore:
-    """What `auto` (of a dense model, its one graph) scores in one precision; `gmacs`: 1e9 multiply-adds of a frame."""
-
-    miou: float | None
-    boundary_f: float | None
-    token_share: float
-    buckets: dict[str, int]
-    gmacs: float | None
-    small_things_miou: float | None = None
-    mask_ap: float | None = field(default=None, metadata=OPTIONAL)
-    mask_ap50: float | None = field(default=None, metadata=OPTIONAL)
-    mask_ap_small: float | None = field(default=None, metadata=OPTIONAL)
-    box_ap: float | None = field(default=None, metadata=OPTIONAL)
-
-
-@dataclass(frozen=True)
-class TrainedRow:
-    """One row with one seed, as its `row.json` holds it.
-
-    Attributes:
-        made_of: the checkpoint's hash, and the frames and things that were scored: of others it is scored anew.
-        policy: its name; of a peer, which has none, the peer's.
-        note: why the method has no graphs; None where it has.
-        parameters: of the network, quantizers not counted.
-        by_engine: of a peer, whose INT8 is another graph in each engine; what is not there is as in `precisions`.
-    """
-
-    made_of: dict[str, Any]
-    policy: str
-    note: str | None
-    parameters: int
-    precisions: dict[str, PrecisionScore]
-    by_engine: dict[str, dict[str, PrecisionScore]] = field(default_factory=dict)
-
-    def covers(self, precisions: Sequence[str], engines: Sequence[str]) -> bool:
-        """Whether it was scored in these precisions, and of a peer in these engines."""
-        return set(precisions) <= set(self.precisions) and set(engines) <= set(self.by_engine)
-
-    def score(self, precision: str, engine: str | None) -> PrecisionScore | None:
-        """In an engine; None: of a row that is not timed, or has no such precision."""
-        return self.by_engine.get(engine or "", self.precisions).get(precision)
+BUNDLE = "bundle"  # of a row, in its folder
 
 
 def run_comparison(plan: Plan, limits: Limits, out: Path, cache: Path | None = None) -> Comparison:
@@ -107,10 +65,10 @@ def run_comparison(plan: Plan, limits: Limits, out: Path, cache: Path | None = N
         for name in plan.rows
         if found[name, plan.seeds[0]].note is None
     }
-    engines = plan.engines or [open_bundle(folders[DENSE] / "bundle").manifest.target.engine]
+    engines = plan.engines or [open_bundle(folders[DENSE] / BUNDLE).manifest.target.engine]
     bundles = {name: bundles_of(plan, name, folder, engines) for name, folder in folders.items()}
     timing, timed = time_rows(plan, bundles)
-    runnable = {name: str(folder / "bundle") for name, folder in folders.items() if plan.rows[name].peer is None}
+    runnable = {name: str(folder / BUNDLE) for name, folder in folders.items() if plan.rows[name].peer is None}
     rows = [replace(row, bundle=runnable.get(row.row)) for row in tabulate(plan, found, timed)]
     return conclude(plan.model_dump(), timing, rows, limits)
 
@@ -119,7 +77,7 @@ def bundles_of(plan: Plan, name: str, folder: Path, engines: Sequence[str]) -> d
     """What is timed of a row, by engine: its bundle, which is one for all, or the graphs that a peer has for each."""
     peer = plan.rows[name].peer
     if peer is None:
-        return dict.fromkeys(engines, open_bundle(folder / "bundle"))
+        return dict.fromkeys(engines, open_bundle(folder / BUNDLE))
     checkpoint = folder / f"{list(row_recipe(plan, name, plan.seeds[0]).phases)[-1]}{SUFFIX}"
     return {engine: peer_bundle(plan, peer.name, checkpoint, engine) for engine in engines}
 
@@ -143,36 +101,34 @@ def run_row(plan: Plan, name: str, seed: int, folder: Path, cache: Path | None) 
     peer = plan.rows[name].peer
     with headed(name):
         checkpoint = train_peer(peer.name, recipe, folder, cache) if peer else train(recipe, folder, cache)[-1]
-    things = load_data_set(plan.score.data).things
-    made_of = {"checkpoint": sha256(checkpoint), "score": plan.score.model_dump(), "things": things}
-    done = folder / "row.json"
+    now, done = made_of(plan, name, checkpoint), folder / "row.json"
     if done.is_file():
-        known = _read_row(done)
-        if known.made_of == made_of and known.covers(plan.precisions, engines_of(plan) if peer else ()):
+        known = read_row(done)
+        if is_made_of(known, now, folder / BUNDLE) and known.covers(plan.precisions, engines_of(plan) if peer else ()):
             logger.info(f"{name}, seed {seed}: done before, {done}")
             return known
     if peer is not None:
         assert recipe.calibration is not None  # `train_peer` refuses a recipe without
         graded = score_peer_row(plan, peer.name, checkpoint, recipe.calibration, engines_of(plan))
-        row = as_trained_row(graded, peer.name, made_of)
+        row = as_trained_row(graded, peer.name, now)
         write_json(done, row)
         return row
     model, card = load(checkpoint)
     note = model.policy.not_exportable
     parameters = sum(p.numel() for key, p in model.named_parameters() if "_quantizer" not in key)
     scores = score_graphs(plan, model, checkpoint, folder) if note is None else score_in_torch(plan, model)
-    row = TrainedRow(made_of, card.policy.name, note, parameters, scores)
+    row = TrainedRow(now, card.policy.name, note, parameters, scores)
     write_json(done, row)
     return row
 
 
-def as_trained_row(scores: PeerScores, peer: str, made_of: dict[str, Any]) -> TrainedRow:
+def as_trained_row(scores: PeerScores, peer: str, now: dict[str, Any]) -> TrainedRow:
     """A peer's scores as a row has them: every token is processed, and there is one bucket."""
     by_engine: dict[str, dict[str, PrecisionScore]] = {}
     for row in scores.rows:
         found = as_score(plain(row), token_share=1.0, gmacs=scores.gmacs)
         by_engine.setdefault(row.engine, {})[row.precision] = found
-    return TrainedRow(made_of, peer, None, scores.parameters, next(iter(by_engine.values())), by_engine)
+    return TrainedRow(now, peer, None, scores.parameters, next(iter(by_engine.values())), by_engine)
 
 
 def as_score(
@@ -183,21 +139,10 @@ def as_score(
     return PrecisionScore(token_share=token_share, buckets=dict(buckets or {}), gmacs=gmacs, **judged)
 
 
-def _read_row(path: Path) -> TrainedRow:
-    content = json.loads(path.read_text())
-    engines = content.pop("by_engine", {})  # of an earlier version: rows had none
-    by_engine = {engine: _read_scores(each) for engine, each in engines.items()}
-    return TrainedRow(**content | {"precisions": _read_scores(content["precisions"]), "by_engine": by_engine})
-
-
-def _read_scores(content: Mapping[str, Any]) -> dict[str, PrecisionScore]:
-    return {precision: PrecisionScore(**score) for precision, score in content.items()}
-
-
 def score_graphs(plan: Plan, model: Segmenter, checkpoint: Path, folder: Path) -> dict[str, PrecisionScore]:
     """Scores the graphs of a row in each precision; builds its bundle where it is not there yet."""
-    bundle_folder, target = folder / "bundle", load_target(plan.target)
-    if not _is_of(bundle_folder, checkpoint, plan.precisions):
+    bundle_folder, target = folder / BUNDLE, load_target(plan.target)
+    if not is_built_from(bundle_folder, sha256(checkpoint), target.sha256(), plan.precisions):
         calib = folder / f"calib-{checkpoint.stem}.yaml"
         inputs = BuildInputs(checkpoint, read_calib(calib) if calib.is_file() else None, None)
         build(target, inputs, plan.precisions, bundle_folder)
@@ -228,16 +173,6 @@ def score_in_torch(plan: Plan, model: Segmenter) -> dict[str, PrecisionScore]:
 def count_gmacs(model: Segmenter, counts: Sequence[int]) -> float:
     """Multiply-adds of one frame in the inference form, in 10^9."""
     return gmacs_of(model, lambda: model.tail(*model.trunk(blank_frame(model)), counts))
-
-
-def _is_of(folder: Path, checkpoint: Path, precisions: Sequence[str]) -> bool:
-    """Whether a bundle is there and was built from this checkpoint."""
-    if not (folder / MANIFEST).is_file():
-        return False
-    manifest = open_bundle(folder).manifest
-    return manifest.provenance.get("checkpoint_sha256") == sha256(checkpoint) and set(precisions) <= set(
-        manifest.graphs
-    )
 
 
 def tabulate(plan: Plan, found: Mapping[tuple[str, int], TrainedRow], timed: Sequence[TimedRow]) -> list[ComparedRow]:

@@ -71,13 +71,14 @@ def check(seen: Seen) -> list[Check]:
     return [ended(seen), memory(seen), rows(seen), drops(seen), *tails(seen), viewer(seen), disk(seen)]
 
 
-def growth(samples: Sequence[Sample]) -> tuple[float, float]:
-    """Memory in the second minute and in the last, medians in 1e6 bytes; both within the time that there is."""
+def growth(samples: Sequence[Sample]) -> tuple[float, float] | None:
+    """Memory in the second minute and in the last, medians in 1e6 bytes; both within the time that there is. None where there
+    are too few samples for that."""
     first_s, last_s = samples[0].at_s, samples[-1].at_s
     minute_s = min(MINUTE_S, (last_s - first_s) / 3)
     early = [each.resident_mb for each in samples if minute_s <= each.at_s - first_s < 2 * minute_s]
     late = [each.resident_mb for each in samples if each.at_s > last_s - minute_s]
-    return median(early), median(late)
+    return (median(early), median(late)) if early and late else None
 
 
 def ended(seen: Seen) -> Check:
@@ -89,10 +90,14 @@ def ended(seen: Seen) -> Check:
 
 
 def memory(seen: Seen) -> Check:
-    early_mb, late_mb = growth(seen.samples)
+    what, wanted = "resident memory", f"less than {MOST_GROWTH:+.0%}"
+    if (medians := growth(seen.samples)) is None:
+        seconds = seen.samples[-1].at_s - seen.samples[0].at_s
+        return Check(what, wanted, f"too few samples, {len(seen.samples)} in {seconds:.0f} s", holds=False)
+    early_mb, late_mb = medians
     share = late_mb / early_mb - 1
     found = f"{early_mb:.1f} MB in the second minute, {late_mb:.1f} MB in the last: {share:+.2%}"
-    return Check("resident memory", f"less than {MOST_GROWTH:+.0%}", found, share < MOST_GROWTH)
+    return Check(what, wanted, found, share < MOST_GROWTH)
 
 
 def rows(seen: Seen) -> Check:

@@ -58,13 +58,13 @@ def _one_word(name: Any) -> str:
 
 def _memory(samples: Sequence[Sample]) -> list[str]:
     """Resident memory at a few moments."""
-    early_mb, late_mb = growth(samples)
+    medians = growth(samples)
+    minutes = f"{medians[0]:.1f} MB in the second minute, {medians[1]:.1f} MB in the last, " if medians else ""
     values = [each.resident_mb for each in samples]
     threads, files = ([getattr(each, name) for each in samples] for name in ("threads", "files"))
     return [
-        f"Resident memory: {values[0]:.1f} MB at the first frame, {early_mb:.1f} MB in the second minute, {late_mb:.1f} MB in "
-        f"the last, {max(values):.1f} MB at most (median of all {median(values):.1f} MB). Threads: {min(threads)} to "
-        f"{max(threads)}; open files: {min(files)} to {max(files)}."
+        f"Resident memory: {values[0]:.1f} MB at the first frame, {minutes}{max(values):.1f} MB at most (median of all "
+        f"{median(values):.1f} MB). Threads: {min(threads)} to {max(threads)}; open files: {min(files)} to {max(files)}."
     ]
 
 
@@ -100,7 +100,8 @@ def _draw_memory(axes: "Axes", samples: Sequence[Sample], unit_s: float) -> None
     at = (np.array([each.at_s for each in samples]) - samples[0].at_s) / unit_s
     for name, colour in COLOURS.items():
         axes.plot(at, [getattr(each, name) for each in samples], color=colour, lw=1.4, label=CALLED[name])
-    most_mb = growth(samples)[0] * (1 + MOST_GROWTH)
-    axes.axhline(most_mb, color=OTHER_COLOUR, lw=0.9, ls="--", label=f"{MOST_GROWTH:.0%} above the second minute")
+    if medians := growth(samples):
+        most_mb = medians[0] * (1 + MOST_GROWTH)
+        axes.axhline(most_mb, color=OTHER_COLOUR, lw=0.9, ls="--", label=f"{MOST_GROWTH:.0%} above the second minute")
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=8, loc="lower right", ncols=3)

@@ -66,7 +66,7 @@ def bench_in_torch(
             logger.info(f"{name}: capturing")
             rows = time_in_rounds(list(list_runners(model, family)), frames, rounds, meter, name)
     except torch.OutOfMemoryError as error:
-        raise RunError(f"{name}: {str(error).splitlines()[0]}; leave this --vit or --size out") from error
+        raise RunError(f"{name}: {str(error).splitlines()[0]}; leave this --vit or --side out") from error
     about = {"size": spec.size, "height": spec.height, "width": spec.width, "tokens": model.policy.tokens}
     return [about | {"dtype": dtype} | row for row in rows]
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeprune.base.errors import InputError
+from edgeprune.bundle.target import SEMANTIC
 from edgeprune.lab.in_torch.bench import check_buckets
 from edgeprune.lab.peers.training import check_peer, for_a_peer, train_peer
 from edgeprune.lab.report import PhaseOutcome, read_run
@@ -24,9 +25,14 @@ def check_alike(recipe: Recipe) -> None:
     """Refuses a recipe whose pruned and dense model would not be trained alike, or that lacks what scoring needs.
 
     Raises:
-        InputError: no phase `sparse` or `dense`; another start, teacher or number of frames; no calibration or validation; or
-            a policy that has no buckets.
+        InputError: the task is not semantic; no phase `sparse` or `dense`; another start, teacher or number of frames; no
+            calibration or validation; or a policy that has no buckets.
     """
+    if recipe.model.task != SEMANTIC:
+        raise InputError(
+            f"recipe {recipe.name} is of task {recipe.model.task}, and runners here give labels; give one of task {SEMANTIC}, "
+            "such as street-hd"
+        )
     for name in (SPARSE, DENSE):
         if name not in recipe.phases or recipe.phases[name].kind != name:
             raise InputError(

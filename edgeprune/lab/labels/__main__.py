@@ -4,8 +4,8 @@
 
 Each number of images is spread evenly over the split, and is the same for both networks and for all seeds. Both take equally
 many steps of equal batches and windows, at every number: the ViT by the first phase of RECIPE, the peer by what recipe
-`camvid-peer` says of rates, losses and augmentation. Their PyTorch models are scored on RECIPE's validation frames. What is
-done is not done again: typed a second time, it prints.
+`camvid-peer` says of rates, losses and augmentation. Their PyTorch models are scored on what is left out, else on RECIPE's
+validation frames. What is done is not done again: typed a second time, it prints.
 """
 
 import sys
@@ -23,7 +23,7 @@ from edgeprune.base.table import render_table
 from edgeprune.lab.labels.results import tabulate, write_results
 from edgeprune.lab.labels.study import ALL, contestants, count_images, run, with_budget
 from edgeprune.lab.peers.__main__ import find_recipe
-from edgeprune.train.leave_out import leave_out
+from edgeprune.train.leave_out import leave_out, reported
 from edgeprune.train.recipe_file import load_recipe
 
 TYPED = "python -m edgeprune.lab.labels"
@@ -76,11 +76,12 @@ def main(**typed: Any) -> None:
     vit = load_recipe(asked.recipe, list(asked.overrides))
     if asked.group is not None:
         vit = leave_out(vit, asked.group)
+    scored = reported(vit, asked.group)
     vit = with_budget(vit, asked.weights, asked.steps, asked.batch)
     two = contestants(vit, asked.peer, find_recipe(PEER_RECIPE, []))
     counts = count_images(vit, asked.images)
     with locked(asked.out, "results"):
-        for found, seeds in run(two, counts, list(dict.fromkeys(asked.seeds)), asked.out):
+        for found, seeds in run(two, counts, list(dict.fromkeys(asked.seeds)), scored, asked.out):
             rows = tabulate(found, two, counts, seeds)
             write_results(rows, two, asked.out)  # a study that is stopped has something to show
     click.echo(render_table(rows, COLUMNS))

@@ -10,12 +10,13 @@ from edgeprune.base.errors import InputError
 from edgeprune.base.files import sha256
 from edgeprune.base.progress import headed
 from edgeprune.base.table import write_json
+from edgeprune.bundle.target import SEMANTIC
 from edgeprune.data.datasets import load_data_set
 from edgeprune.lab.peers.training import check_peer, for_a_peer, load_peer, train_peer
 from edgeprune.quantize.loading import load
 from edgeprune.train.batches import open_part
 from edgeprune.train.phases import train
-from edgeprune.train.recipe import Mix, Recipe
+from edgeprune.train.recipe import Mix, Recipe, Validation
 from edgeprune.train.validation import open_validation, score
 
 ALL = "all"
@@ -59,16 +60,20 @@ def with_budget(recipe: Recipe, weights: str, steps: int, batch: int) -> Recipe:
     """A ViT's recipe cut to its first phase: so many steps of so large batches from these weights, and scored once, at the end.
 
     Raises:
-        InputError: that phase is not dense, or draws from several sources; or the recipe validates on nothing.
+        InputError: the task is not semantic; that phase is not dense, or draws from several sources.
     """
+    if recipe.model.task != SEMANTIC:
+        raise InputError(
+            f"recipe {recipe.name} is of task {recipe.model.task}, and this study scores mIoU of labels; give one of task "
+            f"{SEMANTIC}"
+        )
     name, first = next(iter(recipe.phases.items()))
     if first.kind != "dense" or len(first.data) != 1:
         raise InputError(
             f"recipe {recipe.name}: phase {name} is {first.kind} and draws from {len(first.data)} data sets; this study takes "
             "a recipe whose first phase is dense, on one"
         )
-    if recipe.validation is None:
-        raise InputError(f"recipe {recipe.name}: both networks are scored on its validation frames: give `validation:`")
+    assert recipe.validation is not None  # see `reported`
     times = recipe.validation.times if recipe.validation.chooses else 0
     phase = first.model_copy(update={"frames": steps * batch, "batch": batch})
     validation = recipe.validation.model_copy(update={"times": times})
@@ -118,9 +123,12 @@ def count_images(recipe: Recipe, wanted: Sequence[str]) -> list[int]:
 
 
 def run(
-    two: Sequence[Contestant], images: Sequence[int], seeds: Sequence[int], out: Path
+    two: Sequence[Contestant], images: Sequence[int], seeds: Sequence[int], scored: Validation, out: Path
 ) -> Iterator[tuple[Found, list[int]]]:
     """Trains and scores both at each number of images, one seed after the other.
+
+    Args:
+        scored: the frames that both are scored on.
 
     Yields:
         after each seed, all that was found so far, and the seeds that are done.
@@ -134,22 +142,21 @@ def run(
             for each in two:
                 folder = out / f"{count}-images" / each.name / f"seed{seed}"
                 with headed(f"{each.name}, {count} images, seed {seed}"):
-                    found[each.name, count, seed] = run_one(each, count, seed, folder)
+                    found[each.name, count, seed] = run_one(each, count, seed, scored, folder)
         yield found, list(seeds[:done])
 
 
-def run_one(contestant: Contestant, images: int, seed: int, folder: Path) -> RunScore:
+def run_one(contestant: Contestant, images: int, seed: int, scored: Validation, folder: Path) -> RunScore:
     """Trains and scores one, or reads its `score.json`."""
     recipe, peer = contestant.with_images(images, seed), contestant.peer
     checkpoint = train(recipe, folder)[-1] if peer is None else train_peer(peer, recipe, folder)
-    assert recipe.validation is not None  # see `with_budget`
-    made_of = {"checkpoint": sha256(checkpoint), "validation": recipe.validation.model_dump(mode="json")}
+    made_of = {"checkpoint": sha256(checkpoint), "validation": scored.model_dump(mode="json")}
     done = folder / "score.json"
     if done.is_file() and (known := RunScore(**json.loads(done.read_text()))).made_of == made_of:
         return known
     model = load(checkpoint)[0] if peer is None else load_peer(checkpoint, peer)[0]
-    data_set, samples = open_validation(recipe.validation)
-    scored = score(model, data_set, samples, recipe.validation.frames, None, boundaries=True)
-    result = RunScore(made_of, scored.miou, scored.boundary_f, scored.small_things_miou)
+    data_set, samples = open_validation(scored)
+    found = score(model, data_set, samples, scored.frames, None, boundaries=True)
+    result = RunScore(made_of, found.miou, found.boundary_f, found.small_things_miou)
     write_json(done, result)
     return result

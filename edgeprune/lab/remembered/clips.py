@@ -15,7 +15,7 @@ from edgeprune.base.errors import InputError
 from edgeprune.bundle import Bundle
 from edgeprune.data import open_split
 from edgeprune.data.classes import thing_classes
-from edgeprune.data.clips import clips_of
+from edgeprune.data.clips import clips_in
 from edgeprune.data.datasets import load_data_set
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.samples import UInt8
@@ -74,7 +74,7 @@ def read_data(name: str, bundle: Bundle, fit: Preprocess, frames: int) -> list[C
     data_set = load_data_set(name)
     check_classes(bundle.manifest.names, f"bundle {bundle.folder}", data_set)
     samples = open_split(data_set, SPLIT)
-    found, split = clips_of(samples.names), f"{data_set.name}, {SPLIT}"
+    found, split = clips_in(samples), f"{data_set.name}, {SPLIT}"
     refuse_few(split if len(found) == 1 else f"the longest clip of {split},", max(found, key=len, default=[]))
     clips = []
     for places in (each[:frames] for each in found if len(each) >= LEAST_FRAMES):

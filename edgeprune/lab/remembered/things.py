@@ -16,7 +16,7 @@ import numpy as np
 from edgeprune.base.errors import InputError
 from edgeprune.bundle import Bundle
 from edgeprune.data import Sample, Samples
-from edgeprune.data.clips import clips_of
+from edgeprune.data.clips import clips_in
 from edgeprune.data.datasets import load_data_set
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.evaluate.accuracy import open_scored
@@ -102,7 +102,7 @@ def read_drives(name: str, bundle: Bundle, frames: int) -> Drives:
     """
     data_set = load_data_set(name)
     samples = open_scored(bundle.manifest.task, data_set, SPLIT)
-    clips = [clip[:frames] for clip in clips_of(samples.names)]
+    clips = [clip[:frames] for clip in clips_in(samples)]
     refuse_few(f"the longest clip of {data_set.name}, {SPLIT},", max(clips, key=len, default=[]))
     places = [place for clip in clips for place in clip]
     begins = {0, *accumulate(len(clip) for clip in clips[:-1])}

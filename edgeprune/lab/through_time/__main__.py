@@ -8,9 +8,9 @@ each other.
 Every way computes the same share of the tokens in each frame after the first, which computes all; the head works on the whole
 grid of every frame. `equal` is the share of labels that are those of the same network on the frame alone; `least` of the worst
 frame; `where it changed` of the pixels whose label in the dense network is another than in the frame before. `labels repeated`
-computes whole frames as seldom as that share allows and repeats their labels. Where the clip has labels, as the synthetic
-street has, there is the mIoU of all frames, and of the pixels whose class stays the same over eight frames the share that is
-right in all of them (the dense network's in a row of its own).
+computes one whole frame in so many as that share allows, and repeats its labels. Where the clip has labels of the checkpoint's
+classes, as the synthetic street has of its own, there is the mIoU of all frames, and of the pixels whose class stays the same
+over eight frames the share that is right in all of them (the dense network's in a row of its own).
 
 Nothing is trained for it. Shapes: N tokens, D width, h w pixels of a label map.
 """
@@ -18,7 +18,7 @@ Nothing is trained for it. Shapes: N tokens, D width, h w pixels of a label map.
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -27,9 +27,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edgeprune.base.errors import InputError
 from edgeprune.base.exit_code import run_click
 from edgeprune.base.owning import own
 from edgeprune.base.table import render_table, write_csv
+from edgeprune.data.datasets import load_data_set
 from edgeprune.data.nearest import resize_nearest
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.lab.through_time.carriers import CARRIERS
@@ -40,6 +42,8 @@ from edgeprune.quantize.loading import load
 from edgeprune.runtime.cameras import Frame, camera_files, open_source
 
 TYPED = "python -m edgeprune.lab.through_time"
+STREET = "street"  # whose classes the labels of frames have
+TOLERANCE = 0.02  # of a share that is typed in a few digits, such as 0.33
 
 
 @dataclass
@@ -95,9 +99,32 @@ def compare(model: Segmenter, frames: Frames, shares: Sequence[float], note: Cal
             ]
             rows.append(score(share, way, frames, answers))
             note(f"{share:.0%}: {way}")
-        every = round(1 / share)
+        every = frames_of(share)
         rows.append(score(share, REPEATED, frames, [frames.dense[at - at % every] for at in range(len(frames.dense))]))
     return rows
+
+
+def frames_of(share: float) -> int:
+    """Of how many frames one is computed whole at a share of the tokens.
+
+    Raises:
+        InputError: that is no whole number, and the controls would have other tokens than the ways beside them.
+    """
+    every = round(1 / share)
+    if abs(share * every - 1) > TOLERANCE:
+        near = ", ".join(f"{1 / count:.4g}" for count in (every + 1, every) if count)
+        raise InputError(
+            f"--share {share:g}: the controls compute one whole frame in 1, 2, 3, ..., which is another share; name one of "
+            f"1/n, such as {near}"
+        )
+    return every
+
+
+def labels_of(given: Sequence[Frame], names: Sequence[str]) -> list[Frame]:
+    """The frames, with their labels where the network's classes, `names`, are the street's."""
+    if list(names) == list(load_data_set(STREET).names):
+        return list(given)
+    return [replace(frame, label_HW=None) for frame in given]
 
 
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
@@ -109,7 +136,7 @@ def compare(model: Segmenter, frames: Frames, shares: Sequence[float], note: Cal
     multiple=True,
     default=(0.125, 0.25, 0.5),
     type=click.FloatRange(0, 1, min_open=True),
-    help="Of the tokens, that a frame computes; may be given several times.  [default: 0.125, 0.25, 0.5]",
+    help="Of the tokens, that a frame computes, 1/n; may be given several times.  [default: 0.125, 0.25, 0.5]",
 )
 @click.option(
     "--frames", default=48, show_default=True, type=click.IntRange(2, 1000), help="So many that follow each other."
@@ -119,9 +146,11 @@ def main(checkpoint: str, clip: str, shares: tuple[float, ...], frames: int, out
     path = find_weights(checkpoint)
     if out:
         own([out], [path, *camera_files(clip)])
-    model = load(path)[0]
+    for share in shares:
+        frames_of(share)
+    model, card = load(path)
     with closing(open_source(clip)) as source:
-        given = list(islice(source, frames))
+        given = labels_of(list(islice(source, frames)), card.names)
     with torch.inference_mode():
         rows = compare(model, see(model, given), shares, lambda text: click.echo(text, err=True))
     click.echo(f"{len(given)} frames of {Path(clip).name}")

@@ -1,14 +1,17 @@
 """`compare`: rows trained alike from one dense checkpoint, scored and timed; resumable; bad plans refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from click.testing import CliRunner
+from PIL import Image
 
 from edgeprune.base.errors import InputError
 from edgeprune.base.files import sha256
@@ -18,23 +21,22 @@ from edgeprune.base.statistics import Extremes, Latency
 from edgeprune.cli.commands import edgeprune
 from edgeprune.data import open_split
 from edgeprune.data.datasets import load_data_set, voc_colours
-from edgeprune.lab.compare import run
+from edgeprune.lab.compare import run, trained_row
 from edgeprune.lab.compare.comparison import Limits, TimingRun
 from edgeprune.lab.compare.plan import load_plan, row_recipe
 from edgeprune.lab.compare.run import (
-    PrecisionScore,
-    TrainedRow,
     count_gmacs,
     run_comparison,
     score_in_torch,
     tabulate,
 )
-from edgeprune.lab.compare.spec import Plan, read_plan
+from edgeprune.lab.compare.spec import PeerSpec, Plan, PlanRow, read_plan
 from edgeprune.lab.compare.timing import TimedRow
+from edgeprune.lab.compare.trained_row import PrecisionScore, TrainedRow
 from edgeprune.lab.peers import PEERS, PeerKind
 from edgeprune.lab.peers.training import OF_ANY_NETWORK, check_recipe_of_peer
 from edgeprune.model.checkpoint import Card, save, shape_of
-from edgeprune.model.spec import PolicySpec
+from edgeprune.model.spec import ModelSpec, PolicySpec
 from edgeprune.model.weight_files import find_weights
 from edgeprune.pruning.methods import make_policy
 from edgeprune.quantize.loading import read_card
@@ -153,6 +155,51 @@ def test_a_row_that_an_earlier_version_scored_is_scored_anew(tmp_path: Path, mon
     assert row.precisions == {"fp32": new} and "car" in row.made_of["things"]
     monkeypatch.setattr(run, "score_graphs", None)  # what is done is not done again
     assert run.run_row(plan, "dense", 0, folder, None) == row
+
+
+def test_a_row_of_another_target_or_of_other_labels_is_scored_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = models.write_frames(tmp_path, 10)
+    plan = load_plan(write_plan(tmp_path, score={"data": data, "split": "train"}))
+    folder, scores = tmp_path / "row", iter([0.1, 0.2, 0.3])
+    monkeypatch.setattr(run, "train", lambda *_: [Path(plan.dense)])
+    monkeypatch.setattr(run, "score_graphs", lambda *_: {"fp32": PrecisionScore(next(scores), 0.4, 1.0, {}, 1.0)})
+
+    def miou() -> float | None:
+        return run.run_row(plan, "dense", 0, folder, None).precisions["fp32"].miou
+
+    assert (miou(), miou()) == (0.1, 0.1)
+    target = yaml.safe_load(Path(plan.target).read_text())
+    Path(plan.target).write_text(yaml.safe_dump(target | {"buckets": {"count": 2, "multiple": 4}}))
+    assert (miou(), miou()) == (0.2, 0.2)
+    label = tmp_path / "labels" / "0-003.png"
+    Image.fromarray(np.arange(models.HEIGHT * models.WIDTH).reshape(models.HEIGHT, -1).astype(np.uint8) % 3).save(label)
+    assert (miou(), miou()) == (0.3, 0.3)
+
+
+def test_a_row_from_before_targets_were_noted_is_taken_where_its_bundle_is_of_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, checkpoint = load_plan(write_plan(tmp_path)), Path(read_plan(tmp_path / "plan.yaml")[1].dense)
+    now, bundle = trained_row.made_of(plan, "dense", checkpoint), tmp_path / "bundle"
+    before = {key: now[key] for key in ("checkpoint", "score", "things")}
+    row = TrainedRow(before, "dense", None, 7, {})
+    assert not trained_row.is_made_of(row, now, bundle)  # which target it was scored for, nobody knows
+    assert trained_row.is_made_of(replace(row, note="no graphs"), now, bundle)
+    built = {"checkpoint_sha256": now["checkpoint"], "target_sha256": now["target"]}
+    manifest = SimpleNamespace(provenance=built, graphs={"fp32": None})
+    bundle.mkdir()
+    (bundle / "manifest.json").touch()
+    monkeypatch.setattr(trained_row, "open_bundle", lambda _: SimpleNamespace(manifest=manifest))
+    assert trained_row.is_made_of(row, now, bundle)
+    assert trained_row.is_built_from(bundle, now["checkpoint"], now["target"], ["fp32"])
+    assert not trained_row.is_built_from(bundle, now["checkpoint"], now["target"], ["int8"])
+    built["target_sha256"] = "another"
+    assert not trained_row.is_made_of(row, now, bundle)
+    assert not trained_row.is_built_from(bundle, now["checkpoint"], now["target"])
+    peers = plan.model_copy(update={"rows": {"dense": PlanRow(peer=PeerSpec(name="dabnet"))}})
+    assert trained_row.is_made_of(row, trained_row.made_of(peers, "dense", checkpoint), bundle)  # made for engines
 
 
 def test_rows_begin_with_the_dense_checkpoint_and_learn_from_it(tmp_path: Path) -> None:
@@ -338,6 +385,10 @@ def test_controls_are_added_where_a_plan_has_none(tmp_path: Path) -> None:
         ),
         ({"rows": {"dense": {}, "c": PEER | SVIT}}, "row c: a peer has no tokens"),
         ({"rows": {"dense": {}, "c": PEER | {"model": {"depth": 2}}}}, "row c: a peer has no tokens and no blocks"),
+        (
+            {"rows": {"dense": {}, "c": {"peer": {"name": "dabnet", "phases": ["sparse"]}}}},
+            "plan.yaml: row c: phase sparse is sparse: a peer has no tokens to prune",
+        ),
         ({"rows": {"dense": {}, "c": PEER}, "engines": ["tensorrt"]}, "row c: unknown engine for a peer 'tensorrt'"),
         ({"rows": {"dense": {}, "c": PEER}, "target": "host"}, "row c: target host leaves the engine open"),
         ({"rows": {"dense": PEER}}, "'dense' without settings|at least 2"),
@@ -353,6 +404,23 @@ def test_controls_are_added_where_a_plan_has_none(tmp_path: Path) -> None:
 def test_bad_plans_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_plan(write_plan(tmp_path, **changes))
+
+
+def test_a_peer_that_is_nothing_for_the_rows_input_is_said_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row's own input, which no other row has."""
+
+    def make(spec: ModelSpec) -> Small:
+        if spec.height == 48:
+            raise InputError("small is nothing for 48 rows")
+        return Small(spec)
+
+    monkeypatch.setitem(PEERS, "small", PeerKind(make))
+    load_plan(write_plan(tmp_path, rows={"dense": {}, "c": {"peer": {"name": "small"}}}))
+    low = {"peer": {"name": "small"}, "model": {"height": 48}}
+    with pytest.raises(InputError, match="plan.yaml: row c: small is nothing for 48 rows"):
+        load_plan(write_plan(tmp_path, rows={"dense": {}, "c": low}))
 
 
 @pytest.mark.parametrize(

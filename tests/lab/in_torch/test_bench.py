@@ -67,7 +67,8 @@ def test_a_gpu_that_is_too_small(monkeypatch: pytest.MonkeyPatch, without_gpu: N
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nmore")
 
     monkeypatch.setitem(MODES, GRAPH, full)
-    with pytest.raises(RunError, match="ViT tiny 64x96 fp16: CUDA out of memory.*leave this --vit or --size out"):
+    assert {"--vit", "--side"} <= {param.opts[0] for param in command.main.params}
+    with pytest.raises(RunError, match="ViT tiny 64x96 fp16: CUDA out of memory.*leave this --vit or --side out"):
         bench_in_torch(
             SPEC, PolicySpec(name="svit"), "fp16", BucketFamily(count=2), open_meter("none"),
             CPU, Rounds(1, frames=1, seconds=0),

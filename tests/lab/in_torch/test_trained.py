@@ -171,6 +171,14 @@ def test_what_would_not_be_trained_alike_is_refused(
         check_alike(models.changed(recipe(tmp_path), phase, **changes))
 
 
+def test_a_recipe_of_things_is_refused_before_it_is_trained(tmp_path: Path) -> None:
+    found = recipe(tmp_path)
+    found.model.task = "instance"
+    with pytest.raises(InputError, match="recipe tiny is of task instance, and runners here give labels"):
+        trained.run(found, [], tmp_path / "out", tmp_path / "scenes", Rounds(2, 4, 0), TenWatts())
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("key", ["calibration", "validation"])
 def test_what_is_scored_must_be_named(tmp_path: Path, key: str) -> None:
     with pytest.raises(InputError, match=f"has no {key}"):

@@ -1,6 +1,7 @@
 """What the command writes: graphs that answer as PyTorch does, scored by the code that scores a bundle's."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,8 +13,10 @@ from click.testing import CliRunner
 from edgeprune.base.errors import InputError
 from edgeprune.bundle.target import load_target
 from edgeprune.lab.peers import PEERS, PeerKind
+from edgeprune.lab.peers import __main__ as command
 from edgeprune.lab.peers.__main__ import find_recipe, main
 from edgeprune.lab.peers.graphs import PeerGraphs
+from edgeprune.lab.peers.scoring import PeerRow
 from edgeprune.lab.peers.training import check_recipe_of_peer, load_peer
 from edgeprune.runtime.engines import ENGINES
 from tests import models
@@ -54,6 +57,37 @@ def test_the_command_trains_exports_and_scores(tmp_path: Path, monkeypatch: pyte
         assert sum(each.data_type == onnx.TensorProto.INT8 and len(each.dims) == 4 for each in constants) == 3
     with pytest.raises(InputError, match="unknown engine for a peer 'tensorrt'; choices: onnxruntime, openvino"):
         graphs.int8("tensorrt")
+
+
+def test_a_drive_that_is_left_out_is_scored_and_another_part_chooses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PEERS, "small", PeerKind(small.Small))
+    monkeypatch.setattr(command, "ROUTES", {})  # no engine's INT8
+    scored: list[str] = []
+
+    def score_peer(graphs: PeerGraphs, engines: Any, target: Any, data: Any, precisions: Any) -> list[PeerRow]:
+        scored.extend(data[1].names)
+        return [PeerRow("small", "fp32", "none", {"miou": 0.5}, str(graphs.fp32))]
+
+    monkeypatch.setattr(command, "score_peer", score_peer)
+    data, path = models.write_frames(tmp_path, 20), tmp_path / "recipe.yaml"
+    validation = {"data": data, "split": "train", "hold_out": 0.2, "keep": "best", "times": 1, "frames": 2}
+    recipe = small.recipe(
+        tmp_path,
+        phase={"data": [{"data": data}], "frames": 2},
+        validation=validation,
+        calibration={"data": data, "frames": 8},
+    )
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude_unset=True)))
+    typed = ["small", str(path), "--out", str(tmp_path / "out")]
+    with pytest.raises(InputError, match="keep: best chooses by the frames that would be scored"):
+        CliRunner().invoke(command.main, typed, catch_exceptions=False)
+    assert not (tmp_path / "out").exists()
+    said = CliRunner().invoke(command.main, [*typed, "--leave-out", f"{data}:1-*"], catch_exceptions=False)
+    assert "0.5000" in said.stdout and scored == [f"1-{index:03d}" for index in range(10, 20)]
+    _, card = load_peer(tmp_path / "out" / "crops.safetensors", "small")
+    assert card.provenance["validation"]["exclude"] == ["1-*"] and "best" in card.provenance
 
 
 def test_the_recipe_that_comes_with_it_is_a_peers() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from edgeprune.base.errors import InputError
@@ -11,6 +12,7 @@ from edgeprune.bundle import Bundle
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.lab.remembered.clips import read_clip, read_data
 from edgeprune.lab.through_time.scores import IGNORED
+from tests import models
 from tests.models import STREET
 
 STREET_THINGS = {2, 6, 8, 9, 10}
@@ -68,6 +70,21 @@ def test_a_data_set_of_other_classes_is_refused(cpu: Bundle, tmp_path: Path) -> 
     data = write_set(tmp_path, [*STREET.names[:-1], "boat"])
     with pytest.raises(InputError, match="class 10 is 'boat' in data set 'three'"):
         read_data(data, cpu, Preprocess.of(cpu.manifest), 100)
+
+
+def test_scenes_of_the_street_are_no_clip(cpu: Bundle, tmp_path: Path) -> None:
+    data = models.write_street(tmp_path)
+    with pytest.raises(InputError, match="the longest clip of street, val, has 1 frames, expected 3 or more"):
+        read_data(data, cpu, Preprocess.of(cpu.manifest), 100)
+    path = Path(data)
+    standing = yaml.safe_load(path.read_text())
+    standing["val"] |= {"frames": 6, "clip": 3}
+    path.write_text(yaml.safe_dump(standing))
+    clips = read_data(data, cpu, Preprocess.of(cpu.manifest), 100)
+    assert {clip.name: len(clip.images) for clip in clips} == {
+        "street, val, street-5000-0": 3,
+        "street, val, street-5001-0": 3,
+    }
 
 
 def test_the_street_has_labels_and_things_and_images_have_none(tmp_path: Path) -> None:

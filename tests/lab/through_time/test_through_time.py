@@ -1,19 +1,26 @@
 """The study's rows, on a network of two blocks and frames of noise."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
+from edgeprune.base.errors import InputError
 from edgeprune.data.samples import UInt8
-from edgeprune.lab.through_time.__main__ import Frames, compare, main, see
+from edgeprune.lab.through_time import __main__ as study
+from edgeprune.lab.through_time.__main__ import Frames, compare, frames_of, main, see
 from edgeprune.lab.through_time.carriers import CARRIERS
 from edgeprune.lab.through_time.scores import DENSE, REPEATED, score
-from edgeprune.model.checkpoint import shape_of
+from edgeprune.model.checkpoint import save, shape_of
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.spec import ModelSpec, PolicySpec
 from edgeprune.pruning.methods import make_policy
 from edgeprune.runtime.cameras import Frame
+from tests import models
 
 
 @pytest.fixture
@@ -71,6 +78,36 @@ def test_labels_of_the_clip_are_scored_and_the_dense_network_has_a_row(model: Se
 def test_a_checkpoint_that_is_not_there_is_one_line() -> None:
     result = CliRunner().invoke(main, ["nowhere.safetensors", "clip.mp4"])
     assert result.exit_code != 0 and "nowhere.safetensors" in str(result.exception)
+
+
+def test_labels_of_other_classes_are_left_out(
+    model: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as the network's, under other names: ids of one are none of the other."""
+
+    @contextmanager
+    def frames_of_street(uri: str) -> Iterator[Iterator[Frame]]:
+        yield (frame_of(*models.scene(seed)) for seed in (1, 2, 3))
+
+    monkeypatch.setattr(study, "open_source", frames_of_street)
+    monkeypatch.setattr(study, "closing", lambda source: source)
+    path = tmp_path / "a.safetensors"
+    described = models.card("dense", depth=1)
+    weights = models.model(described).state_dict()
+    typed = [str(path), "synthetic://street", "--frames", "3", "--share", "0.5"]
+    for names, rows in ((described.names, 1), ([*described.names[1:], described.names[0]], 0)):
+        save(path, described.model_copy(update={"names": list(names)}), weights)
+        said = CliRunner().invoke(main, typed, catch_exceptions=False)
+        assert said.stdout.count(DENSE) == rows and said.stdout.count(REPEATED) == 1
+
+
+@pytest.mark.parametrize(("share", "near"), [(0.7, "0.5, 1"), (0.4, "0.3333, 0.5"), (0.12, "0.1111, 0.125")])
+def test_a_share_that_the_controls_cannot_have_is_refused(share: float, near: str) -> None:
+    with pytest.raises(InputError, match=f"--share {share:g}: .*name one of 1/n, such as {near}"):
+        CliRunner().invoke(
+            main, ["zoo:street-tiny/reference", "clip.mp4", "--share", str(share)], catch_exceptions=False
+        )
+    assert (frames_of(1.0), frames_of(0.5), frames_of(0.33), frames_of(0.125)) == (1, 2, 3, 8)
 
 
 def test_a_cut_is_no_change_and_clips_without_labels_have_no_vote() -> None:
