@@ -66,12 +66,20 @@ def identity_of(folder: Path) -> Identity | None:
     return tuple(sorted(found)) or None
 
 
-def _holds(folder: Path, manifest: Manifest) -> bool:
-    """Whether that bundle is what lies there: its manifest has the hash of each file."""
-    try:
-        return read_manifest(folder) == manifest
-    except InputError:
-        return False
+@dataclass(frozen=True)
+class _Place:
+    """Where a bundle lay as it was opened, and its manifest, which has the hash of each file."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def holds_it(self) -> bool:
+        """Whether that bundle is what lies there now."""
+        try:
+            return read_manifest(self.folder) == self.manifest
+        except InputError:
+            return False
 
 
 class Renewal:
@@ -104,11 +112,11 @@ class Renewal:
         self._opening = False
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        # as they were built: of what runs, of what ran before it, and of what is ready
-        self._runs = self._before = self._coming = bundle.manifest
+        # of what runs, of what ran before it, and of what is ready
+        self._runs = self._before = self._coming = _Place(Path(os.path.realpath(bundle.folder)), bundle.manifest)
         self._thread = threading.Thread(target=self._watch, name="new bundles", daemon=True)
         seen = identity_of(bundle.folder)
-        self._seen = seen if _holds(bundle.folder, bundle.manifest) else None  # it may have been replaced by now
+        self._seen = seen if self._runs.holds_it else None  # it may have been replaced by now
         self._thread.start()
 
     def process(
@@ -207,7 +215,8 @@ class Renewal:
 
     def _open(self) -> None:
         folder = Path(os.path.realpath(self._first.folder))  # a link may lead elsewhere by the next frame
-        if _holds(folder, self._runs):  # a link that leads back to it, or a copy of it
+        # a link that leads back to it; a copy is another bundle, for the folder that it was copied from may go
+        if folder == self._runs.folder and self._runs.holds_it:
             logger.info(f"bundle {folder} is what runs already; it goes on")
             return
         logger.info(f"a new bundle, {folder}; it is verified and opened while the old one goes on")
@@ -226,7 +235,7 @@ class Renewal:
             return
         with self._lock:
             if not self._closing.is_set():
-                self._ready, self._coming = new, bundle.manifest
+                self._ready, self._coming = new, _Place(folder, bundle.manifest)
                 return
         new.close()
 
