@@ -86,7 +86,7 @@ class PyramidHead(Pyramid):
         self, x_BND: Tensor, grid: tuple[int, int], skips: Sequence[Tensor], guided: Guided | None = None
     ) -> Tensor:
         """Logits (B, K, H, W)."""
-        assert guided is None  # `check_semantic`
+        assert guided is None  # `Semantic.check`
         x_BCHW = self.reduce(x_BND).transpose(1, 2).unflatten(2, grid)
         logits_BKHW = self.classify(self._to_stride4(self._to_stride8(x_BCHW, grid, skips), grid, skips))
         return logits_BKHW if self.label_stride == 4 else _upsample(logits_BKHW, self._sizes(grid)[2])
