@@ -17,9 +17,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeprune.bundle import BucketEntry, Bundle, GraphSet, Manifest, ParityRow, open_bundle, write_manifest
-from edgeprune.bundle.manifest import schema_of
 from edgeprune.bundle.references import reference_name
 from edgeprune.bundle.runtime_spec import Power, RuntimeSpec
+from edgeprune.bundle.schema import schema_of
 from edgeprune.runtime.engines import Session
 
 H, W, CELL = 32, 48, 8

@@ -6,7 +6,6 @@ from edgeprune.bundle.manifest import (
     GRAPH_SETS,
     MANIFEST,
     MIXED,
-    SCHEMA,
     BucketEntry,
     Bundle,
     EngineRow,
@@ -20,6 +19,7 @@ from edgeprune.bundle.manifest import (
 from edgeprune.bundle.opening import open_bundle
 from edgeprune.bundle.precisions import PRECISIONS
 from edgeprune.bundle.references import read_references
+from edgeprune.bundle.schema import SCHEMA
 
 __all__ = [
     "DENSE",

@@ -10,18 +10,16 @@ from edgeprune.base.errors import InputError
 from edgeprune.bundle.manifest import (
     MANIFEST,
     MIXED,
-    SCHEMA_OF_BUDGETS,
-    SCHEMA_OF_MEMORY,
-    SCHEMA_OF_REGIONS,
     BucketEntry,
     Manifest,
     MemoryEntry,
     ParityRow,
     named_files,
 )
-from edgeprune.bundle.memory import STILL
+from edgeprune.bundle.memory import STILL, group_tokens
 from edgeprune.bundle.onnx_files import is_inside
 from edgeprune.bundle.precisions import PRECISIONS
+from edgeprune.bundle.schema import SCHEMA_OF_BUDGETS, SCHEMA_OF_GROUPS, SCHEMA_OF_MEMORY, SCHEMA_OF_REGIONS
 from edgeprune.data.region import Region
 
 HASH_DIGITS = 64
@@ -152,6 +150,7 @@ def _check_memory(manifest: Manifest, memory: MemoryEntry, refuse: Refuse) -> No
             f"the first bucket of its memory is {first.name!r} of {first.first} tokens, expected {STILL!r} of 0"
         )
     _check_unique("bucket", [bucket.name for bucket in (*manifest.buckets, *memory.buckets)], refuse)
+    _check_groups(manifest, memory, refuse)
     before = 0
     for bucket in others:
         if bucket.counts or bucket.first <= before or bucket.token_layers != bucket.first * manifest.depth:
@@ -172,6 +171,21 @@ def _check_memory(manifest: Manifest, memory: MemoryEntry, refuse: Refuse) -> No
     if not memory.graphs:
         raise refuse("its memory has no graphs")
     _check_parity(memory.parity, memory.buckets, list(memory.graphs), refuse)
+
+
+def _check_groups(manifest: Manifest, memory: MemoryEntry, refuse: Refuse) -> None:
+    rows, columns = manifest.grid
+    if rows * columns != manifest.tokens:
+        raise refuse(f"a memory of {manifest.tokens} tokens, of {rows}x{columns} patches")
+    if memory.groups > 1 and manifest.schema_version < SCHEMA_OF_GROUPS:
+        raise refuse(f"groups of tokens in a manifest of schema {manifest.schema_version}")
+    try:
+        group_tokens(manifest.grid, memory.groups)
+    except InputError as error:
+        raise refuse(f"of its memory, {error}") from None
+    odd = next((bucket for bucket in memory.buckets if bucket.first % memory.groups), None)
+    if odd is not None:
+        raise refuse(f"bucket {odd.name!r} of its memory holds {odd.first} tokens of {memory.groups} groups")
 
 
 def _check_files(manifest: Manifest, refuse: Refuse) -> None:

@@ -15,7 +15,7 @@ def inspect(bundle: Bundle) -> dict[str, Any]:
         `precisions`,
         `buckets` [{name, first, counts, token_layers, token_share, for_budgets}],
         `engine_choice` and `precision_choice` (what was measured), `run` (the graph set that a run takes),
-        `memory` ({refresh, buckets, parity, bytes of a set of the state by precision}; null: it was built without),
+        `memory` ({refresh, groups, buckets, parity, bytes of a set of the state by precision}; null: it was built without),
         `parity` (rows of the build), `graphs` [{graph, precision, file, bytes}], `files` [{file, bytes}], `bytes` (of all),
         `provenance`, `schema_version`.
     """
@@ -66,6 +66,7 @@ def inspect(bundle: Bundle) -> dict[str, Any]:
 def _about_memory(memory: MemoryEntry) -> dict[str, Any]:
     return {
         "refresh": memory.refresh,
+        "groups": memory.groups,
         "buckets": [bucket.model_dump() for bucket in memory.buckets],
         "parity": [row.model_dump() for row in memory.parity],
         "bytes": {precision: memory.nbytes(precision) for precision in memory.graphs},

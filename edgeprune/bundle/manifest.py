@@ -10,10 +10,10 @@ Every file is hashed; a bundle is never changed after it is written. What a devi
 goes to a cache of its own (`edgeprune.base.device`).
 """
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import isqrt
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,15 +25,10 @@ from edgeprune.base.reading import Strict
 from edgeprune.bundle.memory import StateTensor
 from edgeprune.bundle.precisions import PRECISIONS, PrecisionName
 from edgeprune.bundle.runtime_spec import RuntimeSpec
+from edgeprune.bundle.schema import SCHEMA_OF_BUDGETS, SCHEMA_OF_GROUPS
 from edgeprune.data.preprocess import PreprocessName
 from edgeprune.data.region import Region, Rows
 
-# 2: one_tail, which no later version writes or reads; 3: buckets.most of the target; 4: preprocess; 5: of the target what a
-# device needs, without `accuracy` and `lint`; the task, which no manifest before names; 6: region, of a bundle that has one;
-# 7: precision `int8-mlp`, likewise; 8: buckets for budgets, 9: memory between frames, likewise. A manifest without these four
-# has the oldest schema that can say it, for an older runtime to read (`schema_of`)
-SCHEMA, SCHEMA_OF_REGIONS, SCHEMA_OF_WHOLE_FRAMES = 9, 6, 5
-SCHEMA_OF_BUDGETS, SCHEMA_OF_MEMORY = 8, 9
 PREPROCESS_BEFORE = "letterbox"  # up to schema 3 no manifest names it, and a run fitted frames so
 MANIFEST = "manifest.json"
 MIXED = "mixed"  # the name of a graph set whose buckets are of several precisions
@@ -111,6 +106,7 @@ class MemoryEntry(Strict, frozen=True, strict=True):
     """The graphs that remember, beside a bundle's own."""
 
     refresh: int = Field(ge=1, le=10_000, description="frames in which every token is computed once, changed or not")
+    groups: Literal[1, 2] = Field(1, description="of tokens, of each of which a frame computes as many")
     buckets: list[BucketEntry] = Field(min_length=2, description="smallest first: `still`, of no token; the last: all")
     graphs: dict[str, GraphSet] = Field(description="by precision")
     state: dict[str, list[StateTensor]] = Field(description="by precision: what a frame leaves for the next")
@@ -164,6 +160,12 @@ class Manifest(Strict, frozen=True, strict=True):
     )
 
     @property
+    def grid(self) -> tuple[int, int]:
+        """Patches of the whole input, (Gh, Gw), where they are square."""
+        patch = isqrt(self.height * self.width // self.tokens)
+        return (self.height // patch, self.width // patch) if patch else (0, 0)
+
+    @property
     def inside_hw(self) -> npt.NDArray[np.bool_] | None:
         """True for the pixels of a label map that lie inside the region; None: all do."""
         region = Region.of(self.region)
@@ -174,17 +176,6 @@ class Manifest(Strict, frozen=True, strict=True):
         """What a block of the largest bucket processes: the whole input, or its region."""
         region = Region.of(self.region)
         return self.tokens if region is None else region.tokens
-
-
-def schema_of(
-    region: Sequence[str] | None, precisions: Iterable[str], for_budgets: bool = False, memory: bool = False
-) -> int:
-    """The schema of a manifest with this region, these precisions, and buckets for budgets or memory or none: the oldest that
-    can say it."""
-    oldest = SCHEMA_OF_WHOLE_FRAMES if region is None else SCHEMA_OF_REGIONS
-    oldest = SCHEMA_OF_BUDGETS if for_budgets else oldest
-    oldest = SCHEMA_OF_MEMORY if memory else oldest
-    return max([oldest, *(PRECISIONS[each].schema for each in precisions)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -284,6 +275,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
         unsaid["buckets"] = {"__all__": {"for_budgets"}}
     if hashed.memory is None:
         unsaid["memory"] = True
+    elif hashed.schema_version < SCHEMA_OF_GROUPS:
+        unsaid["memory"] = {"groups"}
     (folder / MANIFEST).write_text(hashed.model_dump_json(indent=1, exclude=unsaid) + "\n")
     return hashed
 

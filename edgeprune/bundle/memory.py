@@ -1,6 +1,7 @@
-"""What build and device share of memory between frames: names, the tensors that a frame leaves for the next, whose turn it is.
+"""What build and device share of memory between frames: names, the tensors that a frame leaves for the next, groups of tokens,
+whose turn it is.
 
-Shapes: N tokens.
+Shapes: N tokens of the grid, G groups of M of them.
 """
 
 from math import prod
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from edgeprune.base.errors import InputError
 from edgeprune.base.reading import Strict
 
 STILL = "still"  # the bucket of no token: what was answered stands
@@ -38,7 +40,27 @@ class StateTensor(Strict, frozen=True, strict=True):
         return prod(self.shape) * np.dtype(self.type).itemsize
 
 
-def phases(tokens: int, refresh: int) -> npt.NDArray[np.int64]:
-    """The phase, 0 to refresh - 1, in which each token has its turn (N): as many in each, all over the frame."""
-    share_N = (np.arange(tokens) * GOLDEN) % 1
-    return np.floor(share_N * refresh).astype(np.int64)
+def groups_of(grid: tuple[int, int]) -> Literal[1, 2]:
+    """How many groups the tokens of a grid are in: two, the colours of a checkerboard, where there are as many of each."""
+    return 1 if grid[0] * grid[1] % 2 else 2
+
+
+def group_tokens(grid: tuple[int, int], groups: int) -> npt.NDArray[np.int64]:
+    """The numbers of the tokens of each group (G, M): a frame computes as many of each.
+
+    Raises:
+        InputError: this grid has no groups of one size.
+    """
+    row_N, column_N = np.indices(grid).reshape(2, -1)
+    if len(row_N) % groups:
+        raise InputError(f"a grid of {grid[0]}x{grid[1]} patches has no {groups} groups of one size")
+    return np.argsort((row_N + column_N) % groups, kind="stable").reshape(groups, -1)
+
+
+def phases(tokens_GM: npt.NDArray[np.int64], refresh: int) -> npt.NDArray[np.int64]:
+    """The phase, 0 to refresh - 1, in which each token has its turn (N): as many in each, all over the frame, and as many of
+    each group. `tokens_GM`: see `group_tokens`."""
+    share_M = (np.arange(tokens_GM.shape[1]) * GOLDEN) % 1
+    phase_N = np.empty(tokens_GM.size, np.int64)
+    phase_N[tokens_GM] = np.floor(share_M * refresh).astype(np.int64)
+    return phase_N

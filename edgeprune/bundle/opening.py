@@ -12,9 +12,10 @@ from edgeprune.base.inputs import DATA_BYTES, look_at, read_text
 from edgeprune.base.reading import parse
 from edgeprune.base.strict_json import parse_json
 from edgeprune.bundle.checks import check_manifest
-from edgeprune.bundle.manifest import MANIFEST, PREPROCESS_BEFORE, SCHEMA, Bundle, Manifest
+from edgeprune.bundle.manifest import MANIFEST, PREPROCESS_BEFORE, Bundle, Manifest
 from edgeprune.bundle.onnx_files import external_files
 from edgeprune.bundle.runtime_spec import RuntimeSpec
+from edgeprune.bundle.schema import SCHEMA
 
 RETIRED = ("one_tail", "accuracy", "lint")  # keys of older manifests that no run ever took anything from
 ALL_BYTES = 2 * DATA_BYTES  # of a bundle; a ViT-L in three precisions has half of it

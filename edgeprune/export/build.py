@@ -214,7 +214,12 @@ def build_memory(spec: BuildSpec, planned: MemorySpec, folder: Path, log: BuildL
         parity += rows
         log.note(f"memory, {precision}: {len(planned.buckets)} graphs, {time.monotonic() - begin:.0f} s")
     return MemoryEntry(
-        refresh=planned.refresh, buckets=list(planned.buckets), graphs=graphs, state=state, parity=parity
+        refresh=planned.refresh,
+        groups=planned.groups,
+        buckets=list(planned.buckets),
+        graphs=graphs,
+        state=state,
+        parity=parity,
     )
 
 

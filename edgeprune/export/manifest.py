@@ -11,7 +11,7 @@ import torch
 from edgeprune import __version__
 from edgeprune.base.files import sha256
 from edgeprune.bundle import BucketEntry, GraphSet, Manifest, MemoryEntry, ParityRow
-from edgeprune.bundle.manifest import schema_of
+from edgeprune.bundle.schema import schema_of
 from edgeprune.export.spec import BuildSpec
 from edgeprune.model.policy import Bucket
 from edgeprune.model.segmenter import Segmenter
@@ -37,7 +37,10 @@ def describe_bundle(
     region = list(model.inside.region.rows) if model.inside else None
     return Manifest(
         schema_version=schema_of(
-            region, spec.precisions, any(bucket.for_budgets for bucket in spec.buckets), memory is not None
+            region,
+            spec.precisions,
+            any(bucket.for_budgets for bucket in spec.buckets),
+            memory.groups if memory else None,
         ),
         name=card.name,
         task=model.spec.task,

@@ -6,13 +6,14 @@ Shapes: F frames, H W pixels of the frame, N tokens of the grid, D width.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import onnx
 import torch
 from torch import Tensor, nn
 
 from edgeprune.bundle import BucketEntry
-from edgeprune.bundle.memory import DUE, NEW, STILL, StateTensor, computed_counts
+from edgeprune.bundle.memory import DUE, NEW, STILL, StateTensor, computed_counts, groups_of
 from edgeprune.export.family import ROWS
 from edgeprune.export.graphs import (
     GraphFamily,
@@ -37,11 +38,13 @@ class MemorySpec:
 
     Attributes:
         scale, refresh: see `Remembering`.
+        groups: of the tokens.
         buckets: the smallest first: STILL, which has no graph; the last computes all.
     """
 
     scale: float
     refresh: int
+    groups: Literal[1, 2]
     buckets: Sequence[BucketEntry]
 
     def of(self, model: Segmenter) -> Remembering:
@@ -67,7 +70,7 @@ def plan_memory(model: Segmenter, frames_FHW3: UInt8) -> MemorySpec:
     ]
     with torch.no_grad():
         scale = embedding_scale(model, [torch.from_numpy(frame_HW3) for frame_HW3 in frames_FHW3])
-    return MemorySpec(scale, REFRESH, buckets)
+    return MemorySpec(scale, REFRESH, groups_of(model.grid), buckets)
 
 
 class MemoryTrunk(nn.Module):

@@ -78,8 +78,8 @@ class _InTorch:
             if state is None or self._bucket.first == remembering.tokens:
                 self._state, chosen = remembering.whole(x_ND), []
             else:
-                self._state, index_K = remembering.some(x_ND, score_N, state, self._bucket.first)
-                chosen = [index_K]
+                self._state, chosen_GK = remembering.some(x_ND, score_N, state, self._bucket.first)
+                chosen = [chosen_GK]
             return answer_of(remembering.model, remembering.answer(self._state, skips), chosen)
 
 

@@ -42,14 +42,15 @@ class Answer:
     Attributes:
         outputs: by their names.
         decided_from: of each output what it is decided from, such as the logits of labels.
-        kept: the tokens that each gate kept.
+        kept: what each gate or memory chose, each with its row, of which a gate has one: numbers of tokens, in a row those of a
+            group of a memory.
         inside: True for the entries of the outputs inside the model's region, which alone are answers; None: all.
         sure: True for those of them that rounding alone does not change; None: all, or unknown.
     """
 
     outputs: Outputs
     decided_from: list[npt.NDArray[Any]]
-    kept: list[set[int]]
+    kept: list[set[tuple[int, int]]]
     inside: Bool | None = None
     sure: Bool | None = None
 
@@ -68,10 +69,16 @@ def answer_of(model: Segmenter, raw: Raw, selected: Sequence[Tensor]) -> Answer:
     return Answer(
         named_outputs(model, raw),
         [each.numpy() for each in model.head.decided_from(raw)],
-        [set(selected_K.tolist()) for selected_K in selected],
+        [_places(selected_K.numpy()) for selected_K in selected],
         inside,
         inside if sure is None else both(sure.numpy(), inside),
     )
+
+
+def _places(selected: npt.NDArray[Any]) -> set[tuple[int, int]]:
+    """What was selected: of each row, of which there may be one, the numbers in it."""
+    rows = selected.reshape(-1, selected.shape[-1]).tolist()
+    return {(row, number) for row, numbers in enumerate(rows) for number in numbers}
 
 
 def both(sure: Bool, inside: Bool | None) -> Bool:
@@ -109,7 +116,7 @@ class WatchedGraph:
         return Answer(
             {name: found[name] for name in self.outputs},
             [found[name] for name in self.decided_from],
-            [set(found[name].tolist()) for name in self.kept],
+            [_places(found[name]) for name in self.kept],
         )
 
 

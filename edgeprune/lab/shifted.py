@@ -82,7 +82,7 @@ def compare(embedded: Sequence[Array], lag: int) -> Row:
     still, best, moved = [], [], []
     for now_GGD, before_GGD in zip(embedded[lag:], embedded, strict=False):
         counts = {
-            shift: count_changed(distances(now_GGD, before_GGD, *shift).ravel()).changed / tokens
+            shift: count_changed(distances(now_GGD, before_GGD, *shift).ravel())[0].changed / tokens
             for shift in product(range(-REACH, REACH + 1), repeat=2)
         }
         still.append(counts[0, 0])

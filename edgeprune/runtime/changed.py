@@ -2,7 +2,7 @@
 
 Scores are distances of embeddings, 1 between two scenes; TURN and more of tokens whose turn it is (`model/memory.py`).
 
-Shapes: N tokens.
+Shapes: N tokens, G groups of M of them.
 """
 
 from typing import Any, NamedTuple
@@ -20,18 +20,32 @@ LEAST, NOISE, MOST = 0.1, 1.5, 0.4
 
 
 class Changed(NamedTuple):
-    """Of a frame: how many tokens changed whose turn it is not, and how many have their turn."""
+    """Of a group of a frame's tokens: how many changed whose turn it is not, and how many have their turn."""
 
     changed: int
     due: int
 
 
-def count_changed(scores_N: npt.NDArray[Any]) -> Changed:
-    """Of a trunk's scores."""
-    own = scores_N[scores_N < TURN]
-    if not len(own):
-        return Changed(0, len(scores_N))
-    quarter = len(own) // 4
-    noise = float(np.partition(own, quarter)[quarter])
-    threshold = min(max(LEAST, NOISE * noise), MOST)
-    return Changed(int((own > threshold).sum()), len(scores_N) - len(own))
+def is_slight(scores_N: npt.NDArray[Any]) -> bool:
+    """Whether no token changed by as much as MOST, of those whose turn it is not: a flicker of the light, or of what a camera's
+    compression made of it."""
+    return not bool(((scores_N >= MOST) & (scores_N < TURN)).any())
+
+
+def count_changed(scores_N: npt.NDArray[Any], tokens_GM: npt.NDArray[np.int64] | None = None) -> list[Changed]:
+    """Of a trunk's scores, in each group.
+
+    Args:
+        tokens_GM: see `bundle.memory.group_tokens`; None: all are one group.
+    """
+    is_due_N = scores_N >= TURN
+    own, threshold = scores_N[~is_due_N], MOST
+    if len(own):
+        quarter = len(own) // 4
+        noise = float(np.partition(own, quarter)[quarter])
+        threshold = min(max(LEAST, NOISE * noise), MOST)
+    is_changed_N = ~is_due_N & (scores_N > threshold)
+    if tokens_GM is None:
+        tokens_GM = np.arange(len(scores_N))[None]
+    changed_G, due_G = is_changed_N[tokens_GM].sum(1), is_due_N[tokens_GM].sum(1)
+    return [Changed(int(changed), int(due)) for changed, due in zip(changed_G, due_G, strict=True)]

@@ -9,13 +9,12 @@ Shapes: Gh Gw patches of the grid, S scores.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import isqrt
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeprune.bundle import Manifest
-from edgeprune.bundle.memory import TURN
+from edgeprune.bundle.memory import TURN, group_tokens
 from edgeprune.runtime.engines.bound import Array, UInt8
 
 SIDES = (16, 8, 4, 2)  # that merged cells may have, in patches
@@ -48,18 +47,20 @@ class FirstDecision:
         counts: of each bucket, the tokens that remain after each decision; of superpatches each side is one, the largest
             first.
         remembers: whether scores of TURN and more are those of tokens whose turn it is.
+        groups: of tokens (`bundle.memory.group_tokens`), of each of which as many go on.
     """
 
     grid: tuple[int, int]
     merges: bool
     counts: Mapping[str, Sequence[int]]
     remembers: bool = False
+    groups: int = 1
 
     @classmethod
     def of(cls, manifest: Manifest) -> "FirstDecision | None":
         """None where there is none to show: of the dense policy, and of one that isn't in MERGES. Of a region's tokens neither:
         they have a grid of their own (`model/inside.py`)."""
-        grid = _grid_of(manifest)
+        grid = manifest.grid
         known = manifest.policy in MERGES and manifest.region is None and grid[0] * grid[1] == manifest.tokens
         if not known or not manifest.buckets[-1].counts:
             return None
@@ -68,23 +69,27 @@ class FirstDecision:
     @classmethod
     def remembered(cls, manifest: Manifest) -> "FirstDecision | None":
         """Which tokens a frame computes, where it remembers those before. `manifest`: of the buckets of a memory."""
-        grid = _grid_of(manifest)
+        grid = manifest.grid
         if grid[0] * grid[1] != manifest.tokens:
             return None
-        return cls(grid, False, {bucket.name: [bucket.first] for bucket in manifest.buckets}, remembers=True)
+        memory = manifest.memory
+        assert memory is not None  # whose buckets these are
+        counts = {bucket.name: [bucket.first] for bucket in manifest.buckets}
+        return cls(grid, False, counts, remembers=True, groups=memory.groups)
 
     def levels(self, scores_S: Array, bucket: str) -> UInt8 | None:
         """(Gh, Gw): 0 for a token that is let go, 1 for one of its own, the side of its cell for one that is merged; None where
         the scores are of something else."""
         counts = self.counts[bucket]
-        if self.merges:
+        tokens = self.grid[0] * self.grid[1]
+        if self.merges and len(scores_S) != tokens:  # a policy that may merge may have no cells to merge
             sides = sides_of(self.grid, len(scores_S))
             return _merged(scores_S, sides, self.grid, counts) if sides else None
-        tokens = self.grid[0] * self.grid[1]
         if len(scores_S) != tokens:
             return None
         level_N = np.zeros(tokens, np.uint8)
-        level_N[_most(scores_S, counts[0])] = 1
+        for group_M in group_tokens(self.grid, self.groups):
+            level_N[group_M[_most(scores_S[group_M], counts[0] // self.groups)]] = 1
         return level_N.reshape(self.grid)
 
 
@@ -127,11 +132,6 @@ class TokenMap:
     def tokens(self) -> int:
         """How many there were."""
         return self.decision.grid[0] * self.decision.grid[1]
-
-
-def _grid_of(manifest: Manifest) -> tuple[int, int]:
-    patch = isqrt(manifest.height * manifest.width // manifest.tokens)
-    return (manifest.height // patch, manifest.width // patch) if patch else (0, 0)
 
 
 def sides_of(grid: tuple[int, int], scores: int) -> list[int]:

@@ -23,7 +23,7 @@ from edgeprune.runtime.cameras.decoding import AUTO, Decoding, read_decoding
 from edgeprune.runtime.cameras.reconnect import GIVE_UP_S, open_lasting, open_or_wait
 from edgeprune.runtime.choose import CHOOSERS, NEXT_FRAME, OF_MEMORY, Chooser, fixed, make_chooser
 from edgeprune.runtime.compiling import graphs_in
-from edgeprune.runtime.engines import ENGINES, Engine
+from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.meters import Meter
 from edgeprune.runtime.precision_choice import TRUNK
 from edgeprune.runtime.preparing import prepare_run, refuse_threads, require_engine
@@ -240,8 +240,9 @@ def _prepare(bundle: Bundle, options: StreamOptions) -> list[_Prepared]:
     for way in reversed(options.ways(prepare_run(bundle, engine))):
         of_itself = way.remembers and options.precision == MIXED  # asked for of its own graphs
         precision = way.default_precision() if of_itself or not options.precision else options.precision
-        if way.remembers and not options.bucket and (absent := _not_compiled(way, precision, ENGINES[engine])):
-            logger.warning(f"memory is left out: {absent} is not compiled for this device")
+        graphs = graphs_in(way, precision).values()
+        if way.remembers and not options.bucket and (why := ENGINES[engine].cannot_remember(graphs)):
+            logger.warning(f"memory is left out: {why}")
             continue
         try:
             able, lines = ([options.bucket], []) if options.bucket else ENGINES[engine].able(way, precision, beside)
@@ -258,11 +259,6 @@ def _prepare(bundle: Bundle, options: StreamOptions) -> list[_Prepared]:
         found.insert(0, _Prepared(way, precision, able, chooser, options.chosen_by(of_both)))
         beside = [path for name, path in graphs_in(way, precision).items() if name == TRUNK or name in able]
     return found
-
-
-def _not_compiled(bundle: Bundle, precision: str, engine: Engine) -> str | None:
-    """A graph of these that has to be compiled and is not."""
-    return next((path.name for path in graphs_in(bundle, precision).values() if engine.compiled(path) is None), None)
 
 
 def _begin(prepared: Sequence[_Prepared], options: StreamOptions, meter: Meter | None) -> Running:

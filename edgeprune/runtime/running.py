@@ -107,6 +107,8 @@ class Running:
         asked = bucket = self.buckets[-1] if whole else self.chooser(count)
         if asked == STILL and count:  # it waits, and asks for what would hold it
             asked = smallest_holding(self._entries, count).name
+        if not whole and STILL in self.buckets and self.session.waits:
+            bucket = STILL
         if governor and bucket != STILL:
             bucket = governor.choose(
                 asked, milliseconds(begun_ns, trunk_ns), milliseconds(start_ns, time.monotonic_ns())

@@ -136,7 +136,8 @@ class Switching(Running):
         if sum(self._moving) >= MOST_MOVING:
             if self._remembered < PROVEN:
                 self._wait = min(2 * self._wait, LONGEST_WAIT)
-            share = f"over {MOVING:.0%} of the tokens changed in {sum(self._moving)} of {len(self._moving)} frames"
+            often = f"in {sum(self._moving)} of {len(self._moving)} frames"
+            share = f"over {MOVING:.0%} of the tokens had to be computed {often}"
             self._switch(self.alone, f"{share}: each frame is computed by itself until the camera stands")
 
     def _switch(self, to: Running, why: str) -> None:

@@ -158,6 +158,6 @@ def choose_changed(before_BND: Tensor, now_BND: Tensor) -> Tensor:
     score_BN = (now_BND - before_BND).norm(dim=-1) / scale
     share = TURNS * torch.rand(())
     score_BN = torch.where(torch.rand_like(score_BN) < share, TURN + score_BN, score_BN)
-    wanted = max(sum(count_changed(scores_N)) for scores_N in score_BN.cpu().numpy())
+    wanted = max(sum(count_changed(scores_N)[0]) for scores_N in score_BN.cpu().numpy())
     counts = computed_counts(score_BN.shape[1])
     return score_BN.topk(next(count for count in counts if count >= wanted), dim=-1).indices

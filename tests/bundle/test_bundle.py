@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from edgeprune.base.errors import InputError
 from edgeprune.bundle import MANIFEST, SCHEMA, open_bundle
 from edgeprune.bundle.inspect import inspect
-from edgeprune.bundle.manifest import SCHEMA_OF_BUDGETS
 from edgeprune.bundle.runtime_spec import RuntimeSpec
+from edgeprune.bundle.schema import SCHEMA_OF_BUDGETS
 from edgeprune.bundle.target import load_target
 from tests import bundles
 

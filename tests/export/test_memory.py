@@ -15,7 +15,7 @@ import torch
 import edgeprune
 from edgeprune.base.errors import InputError, RunError
 from edgeprune.bundle import MANIFEST, MIXED, Bundle, GraphSet, open_bundle
-from edgeprune.bundle.memory import STILL
+from edgeprune.bundle.memory import STILL, group_tokens
 from edgeprune.export.build import build
 from edgeprune.export.inputs import BuildInputs
 from edgeprune.export.memory import REFRESH
@@ -23,6 +23,7 @@ from edgeprune.model.memory import Remembering
 from edgeprune.runtime.changed import Changed
 from edgeprune.runtime.engines import ENGINES
 from edgeprune.runtime.engines.memory_session import MemorySession
+from edgeprune.runtime.first_decision import FirstDecision
 from tests import models
 from tests.export.conftest import small
 from tests.export.remembering import (
@@ -43,7 +44,7 @@ def test_a_frame_may_leave_a_fifth_of_what_changed_and_the_next_one_computes_all
 ) -> None:
     """Those whose turn it is come first in every bucket, so they are counted whole; nothing is late by two frames."""
     found = Changed(changed=10, due=2)
-    monkeypatch.setattr("edgeprune.runtime.engines.memory_session.count_changed", lambda scores_N: found)
+    monkeypatch.setattr("edgeprune.runtime.engines.memory_session.count_changed", lambda scores_N, tokens_GM: [found])
     frames = stream(6)
     with closing(ENGINES["onnxruntime"].open(remembers.with_memory(), "fp32", threads=1)) as session:
         assert session.start(frames[0]) == TOKENS  # nothing is remembered yet
@@ -60,12 +61,37 @@ def test_a_frame_may_leave_a_fifth_of_what_changed_and_the_next_one_computes_all
         assert session.start(frames[5]) == 2 + 8  # what was left out before it forgot is nothing any more
 
 
+def test_as_many_tokens_of_each_group_as_the_one_that_needs_the_most(
+    remembers: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [Changed(1, 1), Changed(5, 2)]
+    monkeypatch.setattr("edgeprune.runtime.engines.memory_session.count_changed", lambda scores_N, tokens_GM: found)
+    frames = stream(4)
+    with closing(ENGINES["onnxruntime"].open(remembers.with_memory(), "fp32", threads=1)) as session:
+        assert session.start(frames[0]) == TOKENS
+        session.finish("m8")
+        assert session.start(frames[1]) == 2 * (2 + 4)
+        session.finish("m8")  # four of each group, where one has seven
+        assert session.start(frames[2]) == 2 * (2 + 5)
+        session.finish("m16")
+        assert session.start(frames[3]) == 2 * (2 + 4)
+
+
+def test_a_token_map_shows_as_many_of_each_group(remembers: Bundle) -> None:
+    decision = FirstDecision.remembered(remembers.with_memory().manifest)
+    assert decision is not None and decision.groups == 2
+    level_GG = decision.levels(np.arange(TOKENS, dtype=np.float32), "m8")
+    assert level_GG is not None
+    for group_M in group_tokens(decision.grid, 2):
+        assert level_GG.ravel()[group_M].tolist() == [0] * (len(group_M) - 4) + [1] * 4
+
+
 def test_a_manifest_says_what_is_remembered(remembers: Bundle, cpu: Bundle) -> None:
     manifest, memory = remembers.manifest, remembers.manifest.memory
-    assert memory is not None and manifest.schema_version == 9
+    assert memory is not None and manifest.schema_version == 10 and memory.groups == 2
     assert [bucket.first for bucket in memory.buckets] == [0, 8, 16, TOKENS]
     assert [bucket.name for bucket in memory.buckets] == [STILL, "m8", "m16", f"m{TOKENS}"]
-    assert memory.nbytes("int8") == 4 * (2 * TOKENS * 192 + 2 * 3 * TOKENS * 192) and memory.refresh == REFRESH
+    assert memory.nbytes("int8") == 4 * (2 * TOKENS * 192 + 2 * 3 * TOKENS // 2 * 192) and memory.refresh == REFRESH
     assert all(row.label_agreement == 1 and row.selection_agreement in (1, None) for row in memory.parity[3:])
     assert {row.bucket for row in memory.parity} == {"m8", "m16", f"m{TOKENS}"}
     assert cpu.manifest.memory is None and cpu.manifest.schema_version < 9
@@ -125,7 +151,7 @@ def test_bf16_keeps_what_is_attended_to_in_bf16(remembers: Bundle) -> None:
     sessions = [
         ENGINES[name].open(remembers.with_memory(), "fp32", threads=1) for name in ("openvino", "openvino-bf16")
     ]
-    floats, rest = 2 * 6 * TOKENS * 192, 2 * 2 * TOKENS * 192  # keys and values, and seen and final, of both sets
+    floats, rest = 2 * 6 * TOKENS // 2 * 192, 2 * 2 * TOKENS * 192  # keys and values, and seen and final, of both sets
     took = [session.describe()["memory_mb"] for session in sessions]
     assert took == [round(4 * (floats + rest) / 1e6, 1), round((2 * floats + 4 * rest) / 1e6, 1)]
     equal = []
@@ -178,6 +204,25 @@ def test_without_a_state_a_frame_is_computed_whole(
     assert session.start(second_HW3) == TOKENS
 
 
+def test_what_changes_slightly_waits_for_the_next_frame(
+    session: MemorySession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no longer: of two frames in a row one is computed."""
+    first_HW3, second_HW3 = models.frames(2)
+    monkeypatch.setattr("edgeprune.runtime.engines.memory_session.MOST_WAIT", 1.0)
+    session.start(first_HW3)
+    labels_HW = session.finish(f"m{TOKENS}")["labels"]
+    for _ in range(2):
+        monkeypatch.setattr("edgeprune.runtime.engines.memory_session.is_slight", lambda scores_N: True)
+        assert session.start(second_HW3) > 0 and session.waits
+        assert np.array_equal(session.finish(STILL)["labels"], labels_HW)
+        assert session.start(second_HW3) > 0 and not session.waits
+        session.finish(f"m{TOKENS}")
+        monkeypatch.setattr("edgeprune.runtime.engines.memory_session.is_slight", lambda scores_N: False)
+        assert session.start(first_HW3) > 0 and not session.waits
+        labels_HW = session.finish(f"m{TOKENS}")["labels"]
+
+
 def test_two_streams_do_not_mix(remembers: Bundle, session: MemorySession) -> None:
     frames = stream(6)
     with closing(ENGINES["onnxruntime"].open(remembers.with_memory(), "fp32", threads=1)) as other:
@@ -223,6 +268,11 @@ CONTRADICTIONS: dict[str, tuple[Callable[[Any], object], str]] = {
         "greater than or equal to 1",
     ),
     "a tensor twice": (lambda memory: memory["state"]["int8"][0].update(name="final"), "tensor 'final' is there twice"),
+    "a bucket of odd size": (
+        lambda memory: memory["buckets"][1].update(first=7, token_layers=21),
+        "bucket 'm8' of its memory holds 7 tokens of 2 groups",
+    ),
+    "three groups": (lambda memory: memory.update(groups=3), "groups"),
     "no graphs": (lambda memory: memory["graphs"].clear(), "its memory has no graphs"),
     "parity of none": (lambda memory: memory["parity"][0].update(bucket="k8"), "a parity row of 'k8' in int8"),
     "a path that leads out": (
@@ -248,9 +298,22 @@ def test_an_older_schema_has_no_memory(remembers: Bundle, tmp_path: Path) -> Non
     folder = tmp_path / "bundle"
     shutil.copytree(remembers.folder, folder)
     text = (folder / MANIFEST).read_text()
-    (folder / MANIFEST).write_text(text.replace('"schema_version": 9', '"schema_version": 8'))
+    (folder / MANIFEST).write_text(text.replace('"schema_version": 10', '"schema_version": 8'))
     with pytest.raises(InputError, match="a memory in a manifest of schema 8"):
         open_bundle(folder)
+
+
+def test_a_memory_from_before_groups_is_read_as_one_of_all(remembers: Bundle, tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(remembers.folder, folder)
+    content = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps(content | {"schema_version": 9}))
+    with pytest.raises(InputError, match="groups of tokens in a manifest of schema 9"):
+        open_bundle(folder)
+    del content["memory"]["groups"]
+    (folder / MANIFEST).write_text(json.dumps(content | {"schema_version": 9}))
+    memory = open_bundle(folder).manifest.memory
+    assert memory is not None and memory.groups == 1
 
 
 def test_turns_that_were_taken_are_counted(session: MemorySession) -> None:

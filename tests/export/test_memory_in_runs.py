@@ -48,8 +48,8 @@ def test_after_a_cut_a_frame_is_computed_whole(remembers: Bundle, options: dict[
     first_HW3 = models.frames(1)[0]
     other_HW3 = 255 - first_HW3
     with edgeprune.open(remembers.folder, **options) as opened:
-        buckets = [opened.segment(frame_HW3).facts.bucket for frame_HW3 in (first_HW3, first_HW3, other_HW3, other_HW3)]
-        shown_HW = opened.segment(other_HW3).labels
+        shown = [opened.segment(frame_HW3) for frame_HW3 in (first_HW3, first_HW3, other_HW3, other_HW3)]
+        buckets, shown_HW = [result.facts.bucket for result in shown], shown[2].labels
     assert buckets[0] == buckets[2] == f"m{TOKENS}" and f"m{TOKENS}" not in (buckets[1], buckets[3])
     with edgeprune.open(remembers.folder, **options) as opened:
         assert np.array_equal(opened.segment(other_HW3).labels, shown_HW)
@@ -86,7 +86,11 @@ def test_where_the_memory_is_left_out_nobody_waits_for_the_next_frame(
         assert opened.chosen_by == "in-frame"
 
 
-def test_what_changed_waits_for_the_next_frame_where_that_was_asked_for(remembers: Bundle, cpu: Bundle) -> None:
+def test_what_changed_waits_for_the_next_frame_where_that_was_asked_for(
+    remembers: Bundle, cpu: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeprune.runtime.engines.memory_session.is_slight", lambda scores_N: False)
+    monkeypatch.setattr("edgeprune.runtime.choose.WAITING", 0.5)  # two tokens of one colour are four of 24
     frames = stream(7)
     with edgeprune.open(remembers.folder, chooser="next-frame") as opened, edgeprune.open(remembers.folder) as at_once:
         late, new = ([one.segment(frame_HW3) for frame_HW3 in frames] for one in (opened, at_once))
@@ -102,6 +106,21 @@ def test_what_changed_waits_for_the_next_frame_where_that_was_asked_for(remember
         InputError, match="--chooser next-frame is of a memory between frames, which there is none of here"
     ):
         edgeprune.open(cpu.folder, chooser="next-frame")
+
+
+def test_what_changed_slightly_waits_unless_a_bucket_was_asked_for(
+    remembers: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeprune.runtime.engines.memory_session.is_slight", lambda scores_N: True)
+    monkeypatch.setattr("edgeprune.runtime.engines.memory_session.MOST_WAIT", 1.0)
+    frames = stream(5)
+    for options in ({}, {"budget": "1000ms"}, {"chooser": "next-frame"}):
+        with edgeprune.open(remembers.folder, **options) as opened:
+            facts = [opened.segment(frame_HW3).facts for frame_HW3 in frames]
+        assert [each.bucket == STILL for each in facts] == [False, True, False, True, False], options
+        assert STILL not in [each.asked for each in facts]  # a record tells labels that are late
+    with edgeprune.open(remembers.folder, bucket="m8") as opened:
+        assert {opened.segment(frame_HW3).facts.bucket for frame_HW3 in frames} == {"m8", f"m{TOKENS}"}
 
 
 def test_which_tokens_are_computed_can_be_seen(remembers: Bundle) -> None:
@@ -235,6 +254,17 @@ def test_a_bucket_that_is_not_open_here_is_none_to_compare_with(
     memory = SimpleNamespace(bundle=remembers.with_memory(), buckets=[STILL, "m8"], session=bound)
     assert switching.too_slow(cast(Running, memory), cast(Running, alone)) is None
     assert asked == ["m8", entries[-1].name]
+
+
+def test_an_engine_that_keeps_nothing_computes_each_frame_by_itself(
+    remembers: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As one that a person adds without `hold`."""
+    monkeypatch.setattr(OnnxRuntime, "remembers", False)
+    own = {bucket.name for bucket in remembers.manifest.buckets}
+    with edgeprune.open(remembers.folder) as opened:
+        assert opened.segment(models.frames(1)[0]).facts.bucket in own
+    assert "memory is left out: this engine keeps nothing between frames" in caplog.text
 
 
 def test_without_room_for_both_each_frame_is_computed_by_itself(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgeprune.base.errors import InputError
-from edgeprune.bundle.manifest import SCHEMA_OF_REGIONS, SCHEMA_OF_WHOLE_FRAMES
+from edgeprune.bundle.schema import SCHEMA_OF_REGIONS, SCHEMA_OF_WHOLE_FRAMES
 from edgeprune.bundle.target import load_target
 from edgeprune.data.region import Region
 from edgeprune.export.fp16 import to_fp16

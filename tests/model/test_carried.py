@@ -15,7 +15,7 @@ NONE_DUE = torch.tensor([0.0, 0.0])
 def test_it_is_the_form_of_graphs_frame_by_frame(count: int) -> None:
     """`Remembering` computes one frame at a time and keeps a state; this is given both frames, of a batch."""
     model = models.model(models.card("dense", depth=3))
-    graphs, frames = Remembering(model, 1.0, 8), models.frames(4)
+    graphs, frames = Remembering(model, 1.0, 8, groups=1), models.frames(4)
     chosen: list[Tensor] = []
 
     def choose(before_BND: Tensor, now_BND: Tensor) -> Tensor:
@@ -29,8 +29,8 @@ def test_it_is_the_form_of_graphs_frame_by_frame(count: int) -> None:
             x_ND, _, _ = graphs.trunk(torch.from_numpy(frames[index]), torch.zeros(models.N, 192), NONE_DUE)
             state = graphs.whole(x_ND)
             x_ND, skips, score_N = graphs.trunk(torch.from_numpy(frames[index + 2]), state.seen_ND, NONE_DUE)
-            state, index_K = graphs.some(x_ND, score_N, state, count)
-            assert set(index_K.tolist()) == set(chosen[0][index].tolist())
+            state, chosen_GK = graphs.some(x_ND, score_N, state, count)
+            assert set(chosen_GK[0].tolist()) == set(chosen[0][index].tolist())
             torch.testing.assert_close(ours.raw[index : index + 1], graphs.answer(state, skips), rtol=1e-3, atol=1e-4)
 
 

@@ -65,3 +65,9 @@ def test_whose_turn_it_was() -> None:
     }
     assert TokenMap(FirstDecision((2, 3), False, {"two": [2]}), scores_S, "two").turn_GG is None
     assert TokenMap(decision, scores_S[:5], "two").turn_GG is None  # of something else
+
+
+def test_a_policy_that_may_merge_shows_its_gates_where_it_has_no_cells() -> None:
+    """`combined` without `levels`: its trunk scores tokens."""
+    level_GG = FirstDecision((2, 3), True, {"small": [2]}).levels(np.array([3, 0, 9, 1, 2, 0], np.float32), "small")
+    assert level_GG is not None and level_GG.tolist() == [[1, 0, 1], [0, 0, 0]]

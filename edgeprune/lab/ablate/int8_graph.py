@@ -32,7 +32,7 @@ class GraphScore:
     where decisions are no choice of tokens to keep (merging), or some make none (every token stays)."""
 
     score: float
-    kept_BG: list[list[set[int]]]
+    kept_BG: list[list[set[tuple[int, int]]]]
 
 
 def score_nncf(

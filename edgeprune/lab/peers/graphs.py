@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from edgeprune.base.errors import choose
 from edgeprune.base.files import make_folder, write_atomic
 from edgeprune.bundle import BucketEntry, Bundle, GraphSet, Manifest
-from edgeprune.bundle.manifest import schema_of
 from edgeprune.bundle.runtime_spec import RuntimeSpec
+from edgeprune.bundle.schema import schema_of
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.selection import CalibrationFrames
 from edgeprune.export.graphs import blank_frame, export_graph, to_bytes

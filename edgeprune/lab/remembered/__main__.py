@@ -17,8 +17,9 @@ and has mask and box AP of each way, the share of the dense network's things tha
 the number of things in a frame differs from that of the frame before. What follows is of labels.
 
 `equal` is the share of labels that are the dense network's; `least` of the worst frame; `where it changed` of the pixels whose
-dense label is another than in the frame before. Where a clip has labels (the synthetic street, --data) there are the mIoU of
-all frames, and video consistency over eight and sixteen (see `lab.through_time`).
+dense label is another than in the frame before. Labels of the bars beside a picture of another shape than the input are
+compared nowhere. Where a clip has labels (the synthetic street, --data) there are the mIoU of all frames, and video consistency
+over eight and sixteen (see `lab.through_time`).
 
 `small moving`, of such clips: the share of right labels among the pixels of all connected parts (8 neighbours) of one class
 that the data set counts as things (of the street and CamVid poles, signs, cars, pedestrians, bicyclists), of fewer than 32x32

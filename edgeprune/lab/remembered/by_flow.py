@@ -44,10 +44,10 @@ def warp(flow: Flow, images: Sequence[UInt8], frames: Judged, ways: Mapping[str,
         grey_HW, before_HW = flow.grey(images[at]), flow.grey(images[at - 1])
         there_HW2 = flow.between(grey_HW, before_HW)
         seen_HW = flow.consistent(there_HW2, flow.between(before_HW, grey_HW))
-        found.pixels += int(seen_HW.sum())
+        found.pixels += int(frames.shown(at, seen_HW).sum())
         for name, way in ways.items():
             same_HW = flow.carry(way.answers[at - 1], there_HW2) == way.answers[at]
-            found.agreed[name] += int((same_HW & seen_HW).sum())
+            found.agreed[name] += int(frames.shown(at, same_HW & seen_HW).sum())
     return found
 
 

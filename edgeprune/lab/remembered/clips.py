@@ -20,7 +20,7 @@ from edgeprune.data.datasets import load_data_set
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.samples import UInt8
 from edgeprune.evaluate.tasks.metric import check_classes
-from edgeprune.lab.through_time.scores import IGNORED
+from edgeprune.lab.through_time.scores import IGNORED, Picture, picture_of
 from edgeprune.runtime.cameras import open_source
 
 LEAST_FRAMES = 3
@@ -39,12 +39,19 @@ class Clip:
         images: (H, W, 3) each.
         true: labels (H, W) of each; None where a clip has none.
         things: ids of the classes that are things, where there are labels.
+        pictures: where in each image the frame lies, beside which are bars.
     """
 
     name: str
     images: list[UInt8] = field(default_factory=list)
     true: list[UInt8 | None] = field(default_factory=list)
     things: frozenset[int] = frozenset()
+    pictures: list[Picture] = field(default_factory=list)
+
+    def show(self, image_HW3: UInt8, fit: Preprocess) -> None:
+        """Adds a frame of any size."""
+        self.images.append(fit.fit(image_HW3))
+        self.pictures.append(picture_of(fit, image_HW3))
 
 
 def read_clip(uri: str, classes: Sequence[str], fit: Preprocess, frames: int) -> Clip:
@@ -58,7 +65,7 @@ def read_clip(uri: str, classes: Sequence[str], fit: Preprocess, frames: int) ->
     clip = Clip(Path(uri).name, things=thing_classes(street) if labelled else frozenset())
     with closing(open_source(uri)) as source:
         for frame in islice(source, frames):
-            clip.images.append(fit.fit(frame.image_HW3))
+            clip.show(frame.image_HW3, fit)
             label_HW = frame.label_HW if labelled else None
             clip.true.append(None if label_HW is None else fit.fit_label(label_HW, IGNORED))
     refuse_few(uri, clip.images)
@@ -82,7 +89,7 @@ def read_data(name: str, bundle: Bundle, fit: Preprocess, frames: int) -> list[C
         clip = Clip(called, things=thing_classes(data_set))
         for sample in (samples[place] for place in places):
             label_HW = np.where(sample.label_HW == data_set.ignore_index, np.uint8(IGNORED), sample.label_HW)
-            clip.images.append(fit.fit(sample.image_HW3))
+            clip.show(sample.image_HW3, fit)
             clip.true.append(fit.fit_label(label_HW, IGNORED))
         clips.append(clip)
     return clips

@@ -54,7 +54,7 @@ def after_cuts(clips: Sequence[Clip], frames: Judged, ways: dict[str, Way], full
     for clip, at, full_HW in zip(clips[1:], sorted(frames.begins)[1:], full, strict=True):
         dense_HW = frames.dense[at]
         remembered, alone, whole = (
-            float(np.mean(answer_HW == dense_HW))
+            float(np.mean(frames.shown(at, answer_HW == dense_HW)))
             for answer_HW in (ways[REMEMBERED].answers[at], ways[ALONE].answers[at], full_HW)
         )
         rows.append(CutRow(clip.name, remembered, alone, whole, ways[REMEMBERED].tokens[at]))

@@ -65,8 +65,9 @@ def score_loop(frames: Judged, answers: Iterable[tuple[Labels, float]]) -> Loop:
         answers: labels (H, W) of each, and the share of the tokens that were computed for them.
     """
     matrix, equal, tokens = ConfusionMatrix(IDS, IGNORED), [], []
-    for dense_HW, true_HW, (answer_HW, computed) in zip(frames.dense, frames.true, answers, strict=True):
-        equal.append(float(np.mean(answer_HW == dense_HW)))
+    each = enumerate(zip(frames.dense, frames.true, answers, strict=True))
+    for at, (dense_HW, true_HW, (answer_HW, computed)) in each:
+        equal.append(float(np.mean(frames.shown(at, answer_HW == dense_HW))))
         tokens.append(computed)
         if true_HW is not None:
             matrix.update(answer_HW, true_HW)

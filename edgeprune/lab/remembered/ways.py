@@ -110,6 +110,7 @@ def ask(opened: Opened, clips: Sequence[Clip]) -> tuple[Judged, dict[str, Way]]:
     for clip in clips:
         frames.begins.add(len(frames.dense))
         frames.true.extend(clip.true)
+        frames.pictures.extend(clip.pictures)
         for image_HW3 in clip.images:
             began_s = perf_counter()
             labels_hw = opened.dense(image_HW3)[LABELS]

@@ -7,10 +7,11 @@ each other.
 
 Every way computes the same share of the tokens in each frame after the first, which computes all; the head works on the whole
 grid of every frame. `equal` is the share of labels that are those of the same network on the frame alone; `least` of the worst
-frame; `where it changed` of the pixels whose label in the dense network is another than in the frame before. `labels repeated`
-computes one whole frame in so many as that share allows, and repeats its labels. Where the clip has labels of the checkpoint's
-classes, as the synthetic street has of its own, there is the mIoU of all frames, and of the pixels whose class stays the same
-over eight frames the share that is right in all of them (the dense network's in a row of its own).
+frame; `where it changed` of the pixels whose label in the dense network is another than in the frame before; bars beside a
+picture of another shape than the input count nowhere. `labels repeated` computes one whole frame in so many as that share
+allows, and repeats its labels. Where the clip has labels of the checkpoint's classes, as the synthetic street has of its own,
+there is the mIoU of all frames, and of the pixels whose class stays the same over eight frames the share that is right in all
+of them (the dense network's in a row of its own).
 
 Nothing is trained for it. Shapes: N tokens, D width, h w pixels of a label map.
 """
@@ -35,7 +36,17 @@ from edgeprune.data.datasets import load_data_set
 from edgeprune.data.nearest import resize_nearest
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.lab.through_time.carriers import CARRIERS
-from edgeprune.lab.through_time.scores import COLUMNS, DENSE, IGNORED, REPEATED, Judged, Labels, WayRow, score
+from edgeprune.lab.through_time.scores import (
+    COLUMNS,
+    DENSE,
+    IGNORED,
+    REPEATED,
+    Judged,
+    Labels,
+    WayRow,
+    picture_of,
+    score,
+)
 from edgeprune.model.segmenter import Segmenter, as_image
 from edgeprune.model.weight_files import find_weights
 from edgeprune.quantize.loading import load
@@ -67,6 +78,7 @@ def see(model: Segmenter, given: Sequence[Frame]) -> Frames:
         frames.tokens.append(x_BND[0])
         frames.skips.append(skips)
         frames.dense.append(label(model, every_block(model, x_BND[0]), skips))
+        frames.pictures.append(picture_of(fit, frame.image_HW3, fit.height // len(frames.dense[-1])))
         if frame.label_HW is not None:
             label_HW = fit.fit_label(frame.label_HW, IGNORED)
             frames.true.append(resize_nearest(label_HW, *frames.dense[-1].shape).astype(np.uint8))
@@ -92,7 +104,7 @@ def compare(model: Segmenter, frames: Frames, shares: Sequence[float], note: Cal
         count = max(1, round(share * len(frames.tokens[0])))
         for way, kind in CARRIERS.items():
             torch.manual_seed(0)
-            carrier = kind(model.blocks, count)
+            carrier = kind(model.blocks, count, model.grid)
             answers = [
                 label(model, carrier.features(x_ND), skips)
                 for x_ND, skips in zip(frames.tokens, frames.skips, strict=True)

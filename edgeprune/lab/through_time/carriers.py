@@ -9,11 +9,13 @@ Shapes: N tokens of the grid, K of them computed, D width, H heads, E head size.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from math import log
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from edgeprune.bundle.memory import group_tokens
 from edgeprune.model.blocks import Block, attend
 
 
@@ -52,10 +54,11 @@ class Carrier(ABC):
     Args:
         blocks: of the dense network.
         count: tokens that a frame computes after the first, K.
+        grid: of the tokens, (Gh, Gw).
     """
 
-    def __init__(self, blocks: nn.ModuleList, count: int) -> None:
-        self.blocks, self.count = [cast(Block, block) for block in blocks], count
+    def __init__(self, blocks: nn.ModuleList, count: int, grid: tuple[int, int]) -> None:
+        self.blocks, self.count, self.grid = [cast(Block, block) for block in blocks], count, grid
         self.embedded = Buffer()
         self.frames = 0  # seen so far
 
@@ -78,8 +81,8 @@ class Carrier(ABC):
 class FinalFeatures(Carrier):
     """The chosen tokens see each other alone; of the others the last block's features are carried."""
 
-    def __init__(self, blocks: nn.ModuleList, count: int) -> None:
-        super().__init__(blocks, count)
+    def __init__(self, blocks: nn.ModuleList, count: int, grid: tuple[int, int]) -> None:
+        super().__init__(blocks, count, grid)
         self.final = Buffer()
 
     def compute(self, x_ND: Tensor, chosen_K: Tensor) -> Tensor:
@@ -95,21 +98,38 @@ class KeysAndValues(FinalFeatures):
     It is what SViT's preserved tokens are if the features that they keep are the last frame's at every block (Liu et al., WACV
     2024, section 3.3), without computing their keys anew."""
 
-    def __init__(self, blocks: nn.ModuleList, count: int) -> None:
-        super().__init__(blocks, count)
+    def __init__(self, blocks: nn.ModuleList, count: int, grid: tuple[int, int]) -> None:
+        super().__init__(blocks, count, grid)
         self.keys = [Buffer() for _ in blocks]
         self.values = [Buffer() for _ in blocks]
 
     def compute(self, x_ND: Tensor, chosen_K: Tensor) -> Tensor:
         x_KD = x_ND[chosen_K]
-        for block, keys, values in zip(self.blocks, self.keys, self.values, strict=True):
+        for number, (block, keys, values) in enumerate(zip(self.blocks, self.keys, self.values, strict=True)):
             q_HKE, k_HKE, v_HKE = block.attn._heads(block.norm1(x_KD))
             k_NHE = keys.put(k_HKE.transpose(0, 1), chosen_K)
             v_NHE = values.put(v_HKE.transpose(0, 1), chosen_K)
-            of_HKE = attend(q_HKE, k_NHE.transpose(0, 1), v_NHE.transpose(0, 1), None)
+            of_HKE = attend(q_HKE, k_NHE.transpose(0, 1), v_NHE.transpose(0, 1), *self.seen(number, chosen_K))
             x_KD = x_KD + block.ls1(block.attn.proj(of_HKE.transpose(0, 1).flatten(1)))
             x_KD = x_KD + block.ls2(block.mlp(block.norm2(x_KD)))
         return self.final.put(x_KD, chosen_K)
+
+    def seen(self, number: int, chosen_K: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Which tokens the chosen ones attend to in a block (N), True for those, and what is added to their logits (N); None:
+        all, and nothing."""
+        return None, None
+
+
+class HalfOfKeys(KeysAndValues):
+    """The chosen tokens see each other, and of the others half, by turns of the blocks the one and the other colour of a
+    checkerboard, each counted twice (`model/memory.py`)."""
+
+    def seen(self, number: int, chosen_K: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        seen_N = torch.zeros(self.grid[0] * self.grid[1], dtype=torch.bool)
+        seen_N[group_tokens(self.grid, 2)[number % 2]] = True
+        weight_N = torch.full((len(seen_N),), log(2))
+        seen_N[chosen_K], weight_N[chosen_K] = True, 0.0
+        return seen_N, weight_N
 
 
 class RandomTokens(KeysAndValues):
@@ -133,8 +153,8 @@ class Eventful(Carrier):
     projection and before the perceptron. Attention is computed of all; the paper's sums of differences are the same values.
     """
 
-    def __init__(self, blocks: nn.ModuleList, count: int) -> None:
-        super().__init__(blocks, count)
+    def __init__(self, blocks: nn.ModuleList, count: int, grid: tuple[int, int]) -> None:
+        super().__init__(blocks, count, grid)
         self.gates = [[Buffer() for _ in range(3)] for _ in blocks]
 
     def compute(self, x_ND: Tensor, chosen_K: Tensor) -> Tensor:
@@ -155,6 +175,7 @@ class Eventful(Carrier):
 # what a row is called -> the way
 CARRIERS: dict[str, type[Carrier]] = {
     "keys and values": KeysAndValues,
+    "half of them": HalfOfKeys,
     "final features": FinalFeatures,
     "eventful gates": Eventful,
     "whole in turns": InTurns,

@@ -10,14 +10,18 @@ from statistics import fmean
 import numpy as np
 import numpy.typing as npt
 
+from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.samples import UInt8
 from edgeprune.evaluate.confusion import ConfusionMatrix
 from edgeprune.evaluate.video import VideoConsistency
+from edgeprune.lab.agreement import whole_pixels
 
 REPEATED, DENSE = "labels repeated", "dense, frame by frame"
 WINDOW, LONG_WINDOW = 8, 16  # frames of video consistency
 IGNORED = 255
 Labels = npt.NDArray[np.integer]
+Mask = npt.NDArray[np.bool_]
+Picture = tuple[slice, slice]  # rows and columns of a label map
 COLUMNS = {
     "share": ("of the tokens", ".0%"),
     "way": ("way", ""),
@@ -64,11 +68,17 @@ class Judged:
         true: the clips' own labels at that size, None of a clip without; empty where none has any.
         begins: numbers of the frames that begin a clip: between them and those before is a cut, over which nothing changes
             and nothing is steady.
+        pictures: where in the labels of each frame its picture lies: the bars beside it are not compared. Empty: everywhere.
     """
 
     dense: list[Labels] = field(default_factory=list)
     true: list[UInt8 | None] = field(default_factory=list)
     begins: set[int] = field(default_factory=set)
+    pictures: list[Picture] = field(default_factory=list)
+
+    def shown(self, at: int, mask_hw: Mask) -> Mask:
+        """What of a mask over a frame's labels lies in its picture."""
+        return mask_hw[self.pictures[at]] if self.pictures else mask_hw
 
     @property
     def labelled(self) -> list[UInt8]:
@@ -76,15 +86,22 @@ class Judged:
         return [each for each in self.true if each is not None]
 
 
+def picture_of(fit: Preprocess, image_HW3: UInt8, stride: int = 1) -> Picture:
+    """Where a frame of any size lies in labels of the input's pixels, each of `stride` x `stride`: those that it covers as a
+    whole."""
+    top, left, height, width = fit.placement(*image_HW3.shape[:2])
+    return whole_pixels(slice(top, top + height), stride), whole_pixels(slice(left, left + width), stride)
+
+
 def score(share: float, way: str, frames: Judged, answers: Sequence[Labels]) -> WayRow:
     """Of all frames after the first."""
     row, changed, equal_there = WayRow(share, way), 0, 0
     equal = []
     for at, (dense, answer) in enumerate(zip(frames.dense[1:], answers[1:], strict=True), start=1):
-        same = answer == dense
+        same = frames.shown(at, answer == dense)
         equal.append(float(same.mean()))
         if at not in frames.begins:
-            other = frames.dense[at - 1] != dense
+            other = frames.shown(at, frames.dense[at - 1] != dense)
             changed += int(other.sum())
             equal_there += int(same[other].sum())
     row.equal, row.least = fmean(equal), min(equal)

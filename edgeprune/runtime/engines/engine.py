@@ -2,7 +2,7 @@
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,13 @@ class Engine(ABC):
 
     Attributes:
         takes_threads: whether a count of CPU threads says anything to it.
+        remembers: whether it keeps tensors between frames (`hold`, `written` of `bind`, `Bound.again`); without it a run leaves
+            a bundle's memory out.
         writes_in_place: whether a graph may write a row of a tensor that it reads, so that one set of a state is enough.
     """
 
     takes_threads = True
+    remembers = False
     writes_in_place = False
 
     @abstractmethod
@@ -73,6 +76,13 @@ class Engine(ABC):
             RunError: there is no memory for them.
         """
         raise InputError("this engine keeps nothing between frames; take another, or `--chooser in-frame`")
+
+    def cannot_remember(self, graphs: Iterable[Path]) -> str | None:
+        """Why it can't run these graphs of a memory on this machine, as they are; None: it can."""
+        if not self.remembers:
+            return "this engine keeps nothing between frames"
+        absent = (f"{path.name} is not compiled for this device" for path in graphs if self.compiled(path) is None)
+        return next(absent, None)
 
     def held_bytes(self, tensor: StateTensor) -> int:
         """How much memory `hold` takes for it."""

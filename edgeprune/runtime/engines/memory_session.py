@@ -14,8 +14,8 @@ import numpy as np
 
 from edgeprune.base.errors import InputError, choose
 from edgeprune.bundle import Bundle
-from edgeprune.bundle.memory import DUE, NEW, STILL, phases
-from edgeprune.runtime.changed import Changed, count_changed
+from edgeprune.bundle.memory import DUE, NEW, STILL, group_tokens, phases
+from edgeprune.runtime.changed import Changed, count_changed, is_slight
 from edgeprune.runtime.engines.bound import FRAME, Array, Bound, Outputs, UInt8, trunk_scores
 from edgeprune.runtime.engines.session import WARM_UP_RUNS, Session, describe_graph, grey_frame, read_answer
 from edgeprune.runtime.remembered_tokens import RememberedTokens
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from edgeprune.runtime.engines.engine import Engine
 
 
+MOST_WAIT = 0.25  # of the tokens: where more changed, however slightly, none waits
 ENOUGH = 0.8  # of the tokens that changed: a frame that computes so many leaves the rest, which changed the least, to the next
 
 
@@ -35,7 +36,8 @@ class MemorySession(Session):
     waiting first. STILL is chosen until the second smallest bucket is filled by them.
 
     Attributes:
-        found: of the last frame that was begun, how many tokens changed and how many have their turn.
+        found: of the last frame that was begun, how many tokens of each group changed and how many have their turn.
+        waits: see `Session`: where all that changed did so slightly, and the frame before left nothing out.
     """
 
     def __init__(self, engine: "Engine", bundle: Bundle, precision: str, buckets: Sequence[str] | None, threads: int):
@@ -49,7 +51,9 @@ class MemorySession(Session):
         self._precision, self._threads, self._memory = precision, threads, memory
         self._counts = {bucket.name: bucket.first for bucket in memory.buckets}
         self._tokens = bundle.manifest.tokens
-        self._phases = np.bincount(phases(self._tokens, memory.refresh), minlength=memory.refresh)
+        self._tokens_GM = group_tokens(bundle.manifest.grid, memory.groups)
+        phase_GM = phases(self._tokens_GM, memory.refresh)[self._tokens_GM]
+        self._phases = np.bincount(phase_GM[0], minlength=memory.refresh)  # the same of each group
         self._patience = memory.buckets[min(2, len(names) - 1)].first
         with ExitStack() as held:
             sides = 1 if engine.writes_in_place else 2
@@ -84,7 +88,7 @@ class MemorySession(Session):
     def reset(self) -> None:
         """Forgets the frames before: the next one is computed whole."""
         self._first = self._pending = 0
-        self.found, self._left_out = Changed(0, 0), False
+        self.found, self._left_out, self.waits = [Changed(0, 0)], False, False
         self.remembered = None
         self._answer: Mapping[str, Array] | None = None
 
@@ -101,18 +105,25 @@ class MemorySession(Session):
 
         Returns:
             How many tokens have to be computed: those whose turn it is, and ENOUGH of those that changed, or all of them where
-            the frame before left some out; 0 where none changed and few have their turn.
+            the frame before left some out, as many of each group as of the one that needs the most; 0 where none changed and
+            few have their turn.
         """
+        self.waits = False
         self._pending = min(self._pending + 1, self._memory.refresh)
         self._trunk = self._trunks[self._side]
         self._trunk.run({FRAME: frame_HW3, DUE: np.array(self.waiting, np.float32)})
         if self._answer is None:
             return self._tokens
-        self.found = count_changed(self.scores())
-        changed, due = self.found
-        if not changed and due < self._patience:
+        scores_N = self.scores()
+        self.found = count_changed(scores_N, self._tokens_GM)
+        has_changed, due = any(of.changed for of in self.found), sum(of.due for of in self.found)
+        if not has_changed and due < self._patience:
             return 0
-        return due + (changed if self._left_out else ceil(ENOUGH * changed))
+        enough = 1.0 if self._left_out else ENOUGH
+        count = len(self.found) * max(of.due + ceil(enough * of.changed) for of in self.found)
+        few = due < self._patience and count <= MOST_WAIT * self._tokens
+        self.waits = few and not self._left_out and is_slight(scores_N)
+        return count
 
     def scores(self) -> Array:
         """A copy of the scores that the last `start()` left."""
@@ -128,7 +139,7 @@ class MemorySession(Session):
         """
         bucket = self.bucket_of(bucket)
         if bucket == STILL:
-            self.remembered, self._left_out = RememberedTokens(0, self._tokens, 0), self.found.changed > 0
+            self.remembered, self._left_out = RememberedTokens(0, self._tokens, 0), any(of.changed for of in self.found)
             return self._copy()
         tail = choose(self._bound, bucket, "bucket")[self._side]
         if len(self._sets) == 1:
@@ -137,7 +148,7 @@ class MemorySession(Session):
         self._answer = read_answer(tail)
         self._side = (self._side + 1) % len(self._sets)
         self.remembered = self._serve(self._counts[bucket])
-        self._left_out = self.remembered.computed < sum(self.found)
+        self._left_out = self.remembered.computed < len(self.found) * max(sum(of) for of in self.found)
         return self._copy()
 
     def _copy(self) -> Outputs:
@@ -147,9 +158,9 @@ class MemorySession(Session):
 
     def _serve(self, computed: int) -> RememberedTokens:
         """So many tokens are computed, those whose turn it was first."""
-        refreshed = 0
-        while self._pending and computed >= refreshed + self._phases[self._first]:
-            refreshed += int(self._phases[self._first])
+        groups, refreshed = len(self._tokens_GM), 0
+        while self._pending and computed >= refreshed + groups * self._phases[self._first]:
+            refreshed += groups * int(self._phases[self._first])
             self._first, self._pending = (self._first + 1) % self._memory.refresh, self._pending - 1
         return RememberedTokens(computed, self._tokens - computed, refreshed)
 

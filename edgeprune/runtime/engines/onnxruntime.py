@@ -256,6 +256,8 @@ class OrtBound:
 class OnnxRuntime(Engine):
     """ONNX Runtime with one of its execution providers."""
 
+    remembers = True
+
     def __init__(self, name: str = NAME, provider: str = CPU):
         self.name, self.provider = name, provider
 

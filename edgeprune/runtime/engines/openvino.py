@@ -57,6 +57,8 @@ class OpenVino(Engine):
         hint: OpenVINO's inference precision, `f32` or `bf16`.
     """
 
+    remembers = True
+
     def __init__(self, hint: str):
         self.hint = hint
         self.name = NAME if hint == "f32" else f"{NAME}-{hint}"

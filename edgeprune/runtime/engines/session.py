@@ -29,9 +29,11 @@ class Session:
 
     Attributes:
         remembered: what became of the tokens of the last frame; None of frames by themselves.
+        waits: whether what changed in the last frame that was begun may wait for the next; never of frames by themselves.
     """
 
     remembered: RememberedTokens | None = None
+    waits = False
 
     def __init__(self, bind: Bind, bundle: Bundle, precision: str, buckets: Sequence[str] | None, threads: int):
         graphs = bundle.graphs(precision)

@@ -25,6 +25,7 @@ class TensorRt(Engine):
     """TensorRT on this device's GPU, from the plans in its cache."""
 
     takes_threads = False
+    remembers = True
 
     def check(self) -> None:
         open_runtime()

@@ -49,6 +49,13 @@ def test_what_moves_along_agrees_and_what_stands_does_not() -> None:
     assert (found.share("moves"), found.share("stands")) == (1.0, pytest.approx(7 / 9))
 
 
+def test_bars_beside_a_picture_have_no_vote() -> None:
+    images, labels = moving(2)
+    frames = Judged(dense=list(labels), begins={0}, pictures=[(slice(0, 1), slice(1, 4))] * 2)
+    found = warp(FLOW, images, frames, {"stands": Way([labels[1]] * 2)})
+    assert found.pixels == 3 and found.share("stands") == pytest.approx(1 / 3)
+
+
 def test_nothing_is_compared_over_a_cut() -> None:
     """Two clips of the same two frames; from the last of one the bar jumps back to the first of the other."""
     images, labels = moving(2)

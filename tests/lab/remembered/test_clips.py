@@ -45,6 +45,7 @@ def test_a_data_set_is_a_clip_in_the_order_of_its_numbers(cpu: Bundle, tmp_path:
     assert [int(image[0, 0, 0]) for image in clip.images] == [9, 10, 11]
     assert [None if true is None else np.unique(true).tolist() for true in clip.true] == [[3], [8], [IGNORED]]
     assert {each.shape for each in clip.true if each is not None} == {size}
+    assert clip.pictures == [(slice(0, size[0]), slice(0, size[1]))] * 3
     assert clip.name == "three, val" and clip.things == {STREET.names.index("car")}
 
 
@@ -96,6 +97,7 @@ def test_the_street_has_labels_and_things_and_images_have_none(tmp_path: Path) -
     other = read_clip(uri, [*STREET.names[:-1], "boat"], fit, 3)  # whose third class is another thing
     assert other.true == [None] * 3 and not other.things
     for number in range(3):
-        Image.new("RGB", (96, 64)).save(tmp_path / f"{number}.png")
+        Image.new("RGB", (64, 64)).save(tmp_path / f"{number}.png")
     images = read_clip(str(tmp_path), STREET.names, fit, 100)
+    assert images.pictures == [(slice(0, 64), slice(16, 80))] * 3  # they are square
     assert images.true == [None] * 3 and not images.things

@@ -27,6 +27,13 @@ def test_first_frames_and_their_means() -> None:
     ]
 
 
+def test_bars_beside_a_picture_are_not_compared() -> None:
+    right_half = (slice(0, 1), slice(2, 4))
+    frames = Judged(dense=[right(4)] * 2, begins={0, 1}, pictures=[right_half] * 2)
+    ways = {REMEMBERED: Way([right(4), right(3)], tokens=[1.0] * 2), ALONE: Way([right(4), right(2)], tokens=[1.0] * 2)}
+    assert after_cuts([Clip("a"), Clip("b")], frames, ways, [right(4)]) == [CutRow("b", 0.5, 0.0, 1.0, 1.0)]
+
+
 def test_one_cut_has_no_mean() -> None:
     frames = Judged(dense=[right(4)] * 2, begins={0, 1})
     way = Way([right(4)] * 2, tokens=[1.0] * 2)

@@ -43,6 +43,11 @@ def test_miou_is_of_the_frames_that_have_labels() -> None:
     assert score_loop(unknown, [(ones(3), 1.0)]).miou == 1.0
 
 
+def test_bars_beside_a_picture_are_not_compared() -> None:
+    frames = Judged(dense=[ones(4)], true=[None], pictures=[(slice(0, 1), slice(2, 4))])
+    assert score_loop(frames, [(ones(3), 1.0)]).equal == 0.5
+
+
 def test_answers_are_not_kept() -> None:
     held = 0
 

@@ -2,7 +2,19 @@
 
 import numpy as np
 
-from edgeprune.lab.remembered.ways import ALONE, DENSE, REMEMBERED, Way, last_labelled, repeat, shortened
+from edgeprune.data.preprocess import Preprocess
+from edgeprune.lab.remembered.clips import Clip
+from edgeprune.lab.remembered.ways import (
+    ALONE,
+    DENSE,
+    REMEMBERED,
+    Opened,
+    Way,
+    ask,
+    last_labelled,
+    repeat,
+    shortened,
+)
 from edgeprune.lab.through_time.scores import Judged, score
 
 
@@ -18,6 +30,17 @@ def ways_of(frames: Judged, alone_ms: float, remembered_ms: float) -> dict[str, 
         ALONE: Way(list(answers), [alone_ms] * count, [0.5] * count),
         REMEMBERED: Way([answers[0]] * count, [99.0, *[remembered_ms] * (count - 1)], [0.1] * count),
     }
+
+
+def test_frames_keep_where_their_pictures_lie() -> None:
+    clips, fit = [Clip("a"), Clip("b")], Preprocess(64, 96)
+    for clip, side in zip(clips, (40, 64), strict=True):
+        clip.show(np.zeros((40, side, 3), np.uint8), fit)
+        clip.true.append(None)
+    opened = Opened(lambda image_HW3: {"labels": image_HW3[::2, ::2, 0]}, {})  # type: ignore[arg-type]
+    frames, ways = ask(opened, clips)
+    assert frames.pictures == [clip.pictures[0] for clip in clips] and frames.begins == {0, 1}
+    assert frames.pictures[0] == (slice(0, 64), slice(16, 80)) and ways[DENSE].answers[0].shape == (64, 96)
 
 
 def test_labels_are_repeated_as_seldom_as_takes_the_same_time() -> None:

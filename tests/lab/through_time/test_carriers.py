@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgeprune.lab.through_time.carriers import CARRIERS, Buffer, Carrier
+from edgeprune.lab.through_time.carriers import CARRIERS, Buffer, Carrier, KeysAndValues
 from edgeprune.model.blocks import Block
 
-TOKENS, WIDTH = 24, 128
+GRID, TOKENS, WIDTH = (4, 6), 24, 128
 
 
 @pytest.fixture
@@ -27,21 +27,21 @@ def dense(blocks: nn.ModuleList, x_ND: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("way", CARRIERS)
 def test_where_every_token_is_computed_it_is_the_dense_network(way: str, blocks: nn.ModuleList) -> None:
-    carrier = CARRIERS[way](blocks, TOKENS)
+    carrier = CARRIERS[way](blocks, TOKENS, GRID)
     for x_ND in torch.randn(3, TOKENS, WIDTH):
         torch.testing.assert_close(carrier.features(x_ND), dense(blocks, x_ND), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("way", [way for way in CARRIERS if way != "final features"])
+@pytest.mark.parametrize("way", [way for way in CARRIERS if way not in ("final features", "half of them")])
 def test_a_still_stream_keeps_its_features(way: str, blocks: nn.ModuleList) -> None:
-    carrier, x_ND = CARRIERS[way](blocks, TOKENS // 4), torch.randn(TOKENS, WIDTH)
+    carrier, x_ND = CARRIERS[way](blocks, TOKENS // 4, GRID), torch.randn(TOKENS, WIDTH)
     for _ in range(5):
         torch.testing.assert_close(carrier.features(x_ND), dense(blocks, x_ND), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("way", ["keys and values", "final features"])
 def test_the_tokens_that_changed_are_computed_and_no_others(way: str, blocks: nn.ModuleList) -> None:
-    carrier, x_ND = CARRIERS[way](blocks, 3), torch.randn(TOKENS, WIDTH)
+    carrier, x_ND = CARRIERS[way](blocks, 3, GRID), torch.randn(TOKENS, WIDTH)
     before_ND = carrier.features(x_ND).clone()
     x_ND = x_ND.clone()
     x_ND[[4, 9, 20]] += 1
@@ -57,12 +57,26 @@ def test_changed_tokens_see_the_others_where_keys_and_values_are_kept(blocks: nn
     later_ND[[4, 9, 20]] += 1
     found: dict[str, Tensor] = {}
     for way in ("keys and values", "final features"):
-        carrier: Carrier = CARRIERS[way](one, 3)
+        carrier: Carrier = CARRIERS[way](one, 3, GRID)
         carrier.features(x_ND)
         found[way] = carrier.features(later_ND)[[4, 9, 20]]
     expected_KD = dense(one, later_ND)[[4, 9, 20]]
     torch.testing.assert_close(found["keys and values"], expected_KD, rtol=1e-4, atol=1e-4)
     assert (found["final features"] - expected_KD).abs().max() > 0.1
+
+
+def test_of_half_of_the_keys_the_changed_tokens_see_another_half_in_each_block(blocks: nn.ModuleList) -> None:
+    carrier = CARRIERS["half of them"](blocks, 3, GRID)
+    assert isinstance(carrier, KeysAndValues)
+    chosen_K, found = torch.tensor([4, 9, 20]), set()
+    for number in range(2):
+        seen_N, weight_N = carrier.seen(number, chosen_K)
+        assert seen_N is not None and weight_N is not None
+        tokens = set(seen_N.nonzero().flatten().tolist())
+        found |= tokens
+        assert {4, 9, 20} <= tokens and 12 <= len(tokens) <= 15
+        assert {token for token in range(TOKENS) if weight_N[token] == 0} == {4, 9, 20}
+    assert found == set(range(TOKENS))
 
 
 def test_the_farthest_from_what_they_were_computed_from_are_chosen() -> None:

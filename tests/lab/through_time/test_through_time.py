@@ -10,11 +10,12 @@ import torch
 from click.testing import CliRunner
 
 from edgeprune.base.errors import InputError
+from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.samples import UInt8
 from edgeprune.lab.through_time import __main__ as study
 from edgeprune.lab.through_time.__main__ import Frames, compare, frames_of, main, see
 from edgeprune.lab.through_time.carriers import CARRIERS
-from edgeprune.lab.through_time.scores import DENSE, REPEATED, score
+from edgeprune.lab.through_time.scores import DENSE, REPEATED, picture_of, score
 from edgeprune.model.checkpoint import save, shape_of
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.spec import ModelSpec, PolicySpec
@@ -55,6 +56,27 @@ def test_shares_are_of_pixels_and_of_those_whose_dense_label_changed() -> None:
     row = score(0.5, "a way", Frames(dense=dense), answers)
     assert (row.equal, row.least, row.changed) == (0.625, 0.5, 0.5)
     assert score(0.5, "a way", Frames(dense=dense[1:]), answers[1:]).changed is None
+
+
+def test_bars_beside_a_picture_are_not_compared() -> None:
+    """Its labels are the right one of two columns."""
+    dense = [np.zeros((2, 2), np.int64), np.array([[1, 1], [1, 0]]), np.array([[1, 1], [1, 0]])]
+    answers = [np.full((2, 2), 9), np.array([[1, 0], [1, 0]]), np.array([[1, 1], [1, 0]])]
+    column = (slice(0, 2), slice(1, 2))
+    row = score(0.5, "a way", Frames(dense=dense, pictures=[column] * 3), answers)
+    assert (row.equal, row.least, row.changed) == (0.75, 0.5, 0.0)
+    assert score(0.5, "a way", Frames(dense=dense), answers).equal == 0.875
+
+
+@torch.inference_mode()
+def test_a_frame_lies_between_its_bars(model: Segmenter) -> None:
+    """64x96 pixels have 32x48 labels; a square frame lies in the middle of them."""
+    generator = np.random.default_rng(0)
+    square, whole = (generator.integers(0, 256, (side, *rest), np.uint8) for side, *rest in ((40, 40, 3), (64, 96, 3)))
+    found = see(model, [frame_of(square), frame_of(whole)])
+    assert [each.shape for each in found.dense] == [(32, 48)] * 2
+    assert found.pictures == [(slice(0, 32), slice(8, 40)), (slice(0, 32), slice(0, 48))]
+    assert picture_of(Preprocess(64, 96), np.zeros((10, 30, 3), np.uint8), 4) == (slice(4, 12), slice(0, 24))
 
 
 @torch.inference_mode()
