@@ -29,6 +29,7 @@ CONNECT = ("-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
 # As ssh and scp take it from a command line: a name of ~/.ssh/config, a host or an address, with a user or without.
 IPV6 = r"[0-9A-Fa-f]*:[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*(?:%[\w.-]+)?"
 HOST = re.compile(rf"(?P<user>[A-Za-z0-9_][\w.+-]*@)?(?:[A-Za-z0-9_][\w.-]*|\[?(?P<ipv6>{IPV6})\]?)", re.ASCII)
+EXTRA = "video"  # without it neither a V4L2 camera nor a network one opens, and nothing is recorded
 VENV = "venv"  # beside the bundles, in the folder
 STAGING = ".edgeprune-XXXXXX"  # in the home, for `mktemp`
 NOT_ONE = "no bundle"
@@ -232,7 +233,7 @@ def deploy(host: str, bundle: Bundle, wheel: Path | None, folder: str, compile_:
         remote.copy(f"copies {wheel.name}", wheel, there)
         remote.copy(f"copies the bundle {name}", bundle.folder, there)
         pip, file = (f"{program}/python", "-m", "pip", "install", "--quiet"), f"{there}/{wheel.name}"
-        remote.run("installs", *pip, "--upgrade", file)
+        remote.run("installs", *pip, "--upgrade", f"{file}[{EXTRA}]")
         # pip passes a file by whose version is there already, and takes what that one needs alone
         remote.run("installs this build", *pip, "--force-reinstall", "--no-deps", file)
         remote.run("verifies the bundle", f"{program}/edgeprune", "inspect", f"{there}/{name}")

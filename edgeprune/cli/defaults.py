@@ -8,6 +8,7 @@ from edgeprune.bundle import Bundle, open_bundle
 
 MODEL = "street-tiny"
 TARGET = "onnx-cpu"
+DEVICE = "jetson-orin"  # the target whose bundle goes to a device
 CALIBS = Path("out/calib")
 BUNDLES = Path("out/bundles")
 DEMO_BUNDLE = Path("out/demo/bundle")  # `demo` builds its own, among its files
@@ -39,16 +40,17 @@ def calib_path(checkpoint: Path, model: str, of_camera: bool) -> Path:
     return checkpoint.with_name(f"calib-{checkpoint.stem}.yaml")
 
 
-def open_default(bundle: Path | None) -> Bundle:
-    """The bundle that was named, else the one that `build` makes by default; the demo's is named in the refusal, not taken.
+def open_default(bundle: Path | None, target: str = TARGET) -> Bundle:
+    """The bundle that was named, else the one that `build --target` makes by default; the demo's is named in the refusal, not
+    taken.
 
     Raises:
         InputError: it isn't there, or is damaged.
     """
     if bundle is None:
-        bundle = bundle_folder(MODEL, TARGET)
+        bundle = bundle_folder(MODEL, target)
         if not bundle.is_dir():
-            if DEMO_BUNDLE.is_dir():
+            if target == TARGET and DEMO_BUNDLE.is_dir():
                 raise InputError(f"no bundle at {bundle}, but the demo has built one; type --bundle {DEMO_BUNDLE}")
-            raise InputError(f"no bundle at {bundle}; run `edgeprune build --target {TARGET}` or give --bundle")
+            raise InputError(f"no bundle at {bundle}; run `edgeprune build --target {target}` or give --bundle")
     return open_bundle(bundle)

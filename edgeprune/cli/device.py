@@ -10,7 +10,7 @@ from edgeprune.base.ending import hard_stop
 from edgeprune.base.errors import InputError
 from edgeprune.bundle import open_bundle
 from edgeprune.bundle.deploy import deploy
-from edgeprune.cli.defaults import open_default
+from edgeprune.cli.defaults import DEVICE, open_default
 from edgeprune.cli.options import argument, bundle_option, json_option, option
 from edgeprune.cli.show import show_json, show_table
 from edgeprune.cli.verb import verb
@@ -150,5 +150,5 @@ def deploy_(options: DeployOptions) -> None:
 
     Over ssh; both are set up there.
     """
-    bundle = open_default(options.bundle)
+    bundle = open_default(options.bundle, DEVICE)
     click.echo(f"next: {deploy(options.host, bundle, options.wheel, options.folder, options.compiles)}")

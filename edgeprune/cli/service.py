@@ -18,9 +18,7 @@ from edgeprune.cli.config import naming_config, read_config, warn_of_others
 from edgeprune.cli.options import option
 from edgeprune.cli.run import OPTIONS, PLACES, check_options, outputs_named
 from edgeprune.cli.verb import verb
-from edgeprune.runtime.page.address import read_address
 from edgeprune.runtime.sinks import SINKS, Output, outputs_of
-from edgeprune.runtime.sinks.mqtt import read_broker
 from edgeprune.runtime.unit import Service
 
 logger = logging.getLogger(__name__)
@@ -99,7 +97,8 @@ def make_service(config: Path, given: Mapping[str, Any], user: str | None) -> Se
 
 
 def _check_as_run(values: Any, given: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Refuses what a run of the configuration would refuse at each start, without listening, importing or writing anything.
+    """Refuses what a run of the configuration would refuse at each start, without listening or writing anything, or running
+    what `call` names.
 
     Returns:
         of each camera what is written, by the keys of SINKS.
@@ -111,12 +110,9 @@ def _check_as_run(values: Any, given: Mapping[str, Any]) -> dict[str, dict[str, 
     for key in ("camera", "pipeline"):
         if values.cameras and key in given:
             raise InputError(f"the configuration names several cameras, which {key} is not for; leave {key} out")
-    if values.view is not None:
-        read_address(values.view)
-    if values.mqtt is not None:
-        read_broker(values.mqtt)
-    if values.call is not None and ":" not in values.call:
-        raise InputError(f"call: {values.call!r:.80} names no function; write MODULE:FUNCTION")
+    for key, kind in SINKS.items():
+        if kind.look is not None and (name := getattr(values, key)) is not None:
+            kind.look(name)
     outputs, written = outputs_named(replace(values, **{key: None for key in SINKS if not SINKS[key].writes}))
     if any(output.folder and not output.endless for output in written):
         raise InputError(

@@ -151,7 +151,7 @@ def _opencv(root: Path) -> Finding:
 
 
 def _video(root: Path) -> Finding:
-    return _package("PyAV", "av", "for video files and RTSP: pip install 'edgeprune[video]'")
+    return _package("PyAV", "av", "for cameras but CSI, video files and --out: pip install 'edgeprune[video]'")
 
 
 def _cameras(root: Path) -> Finding:

@@ -136,7 +136,7 @@ class Service:
     @property
     def _needs_tmp(self) -> str | None:
         """What of it lies in the machine's own /tmp: NVIDIA's camera daemon is reached by /tmp/argus_socket."""
-        if csi := next((camera for camera in self.cameras if camera.startswith("csi:")), None):
+        if csi := next((camera for camera in self.cameras if camera.lower().startswith("csi:")), None):
             return f"{csi} is reached by /tmp/argus_socket, which"
         kind, _, given = (self.meter or "").partition(":")
         of_meter = given.split() if kind == "command" else []  # a program, and what it is told to read

@@ -97,7 +97,7 @@ def test_what_is_copied_and_typed_there(
     typed = [line for line in log.splitlines() if line.startswith(("python", "edgeprune"))]
     (staging,) = set(re.findall(r"\.edgeprune-\w+", log)) - {".edgeprune-XXXXXX"}
     assert typed == [
-        f"python -m pip install --quiet --upgrade {staging}/{wheel.name}",
+        f"python -m pip install --quiet --upgrade {staging}/{wheel.name}[video]",
         f"python -m pip install --quiet --force-reinstall --no-deps {staging}/{wheel.name}",
         f"edgeprune inspect {staging}/my bundle",
         "edgeprune compile apps/edge/my bundle",

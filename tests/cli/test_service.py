@@ -57,6 +57,17 @@ def test_the_unit_of_a_run(edgeprune: Type, config: Path, tmp_path: Path) -> Non
     assert said.out.splitlines()[0] == f"# written by edgeprune service --config {config}"
 
 
+def test_what_an_output_needs_and_is_not_installed_is_said_before_a_unit_is_made(
+    edgeprune: Type, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> None:
+        raise InputError("--mqtt needs paho-mqtt; type: pip install 'edgeprune[mqtt]'")
+
+    monkeypatch.setattr("edgeprune.runtime.sinks.mqtt.load_paho", missing)
+    config.write_text(f"{config.read_text()}mqtt: mqtt://broker/street\n")
+    assert_one_line(edgeprune("service", "--config", "front.yaml", "--user", USER), "pip install 'edgeprune[mqtt]'")
+
+
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
@@ -66,7 +77,7 @@ def test_the_unit_of_a_run(edgeprune: Type, config: Path, tmp_path: Path) -> Non
         ("keep: much", "--keep"),
         ("view: abc", "--view: 'abc' is no port"),
         ("mqtt: broker", "--mqtt takes mqtt://HOST/TOPIC"),
-        ("call: robot.on_frame", "call: 'robot.on_frame' names no function; write MODULE:FUNCTION"),
+        ("call: robot.on_frame", "'robot.on_frame' names no function; type one as MODULE:FUNCTION"),
         (
             "labels: maps",
             "maps is to be new or empty at each start, and a service starts again; give it no end: labels: ",
@@ -146,7 +157,8 @@ def test_a_user_that_systemd_makes_up(tmp_path: Path, monkeypatch: pytest.Monkey
     ]:
         with pytest.raises(InputError, match=words):
             Service(config, python, bundle, [camera], writes).unit()
-    assert settings(Service(config, python, bundle, ["csi://0"], user=USER).unit())["PrivateTmp"] == "no"
+    for camera in ("csi://0", "CSI://0"):
+        assert settings(Service(config, python, bundle, [camera], user=USER).unit())["PrivateTmp"] == "no"
 
 
 def test_what_the_user_of_a_service_may_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """The summary of a run says what its rows say."""
 
-from dataclasses import astuple
+from dataclasses import astuple, fields
 from pathlib import Path
 
 import pytest
@@ -8,8 +8,9 @@ import pytest
 from edgeprune.base.statistics import Percentiles, percentiles
 from edgeprune.runtime.figures import Overhead, overhead
 from edgeprune.runtime.row import MS_COLUMNS, Ledger, Row
+from edgeprune.runtime.sinks import SINKS
 from edgeprune.runtime.sinks.record import Record
-from edgeprune.runtime.summary import summarise_run
+from edgeprune.runtime.summary import RunFigures, RunSummary, summarise_run
 from edgeprune.runtime.thing_counts import ThingFigures
 from tests.runtime import rows
 
@@ -133,3 +134,9 @@ def test_things_are_summed_over_all_rows_and_recomputed_from_the_record(tmp_path
     assert things_of == {'a, "b"': ThingFigures(0.25, 1, 1), "car": ThingFigures(7 / 4, 4, 3)}
     assert summarise_run(rows.ledger_of(rows.read(tmp_path / name))).things == things_of
     assert summarise_run(Ledger()).things is None
+
+
+def test_no_output_is_called_as_a_figure_is() -> None:
+    """Both are keys of one object of JSON."""
+    figures = {field.name for kind in (RunFigures, RunSummary) for field in fields(kind)}
+    assert not {*SINKS} & {*figures, "warm_up"}

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from edgeprune.base.errors import InputError, choose
 from edgeprune.base.paths import real_path
 from edgeprune.runtime.sinks.areas import areas_output, open_areas
-from edgeprune.runtime.sinks.call import Call, find_function
+from edgeprune.runtime.sinks.call import Call, find_function, look_at_name
 from edgeprune.runtime.sinks.labels import label_output, open_labels
 from edgeprune.runtime.sinks.mqtt import Mqtt, check_mqtt
 from edgeprune.runtime.sinks.record import open_record, record_output
 from edgeprune.runtime.sinks.sink import Output, Sink, SinkKind
 from edgeprune.runtime.sinks.split import shared, topic_of_camera
 from edgeprune.runtime.sinks.video import open_video, video_output
-from edgeprune.runtime.sinks.view import View, check_view
+from edgeprune.runtime.sinks.view import View, check_view, look_at_address
 
 __all__ = ["SINKS", "Output", "Sink", "SinkKind", "outputs_of"]
 
@@ -26,6 +26,7 @@ SINKS: dict[str, SinkKind] = {
         writes=False,
         in_loop=True,
         name_for=shared,
+        look=look_at_name,
     ),
     "view": SinkKind(
         "[HOST:]PORT",
@@ -34,6 +35,7 @@ SINKS: dict[str, SinkKind] = {
         View,
         writes=False,
         name_for=shared,
+        look=look_at_address,
     ),
     "mqtt": SinkKind(
         "URL",
@@ -42,6 +44,7 @@ SINKS: dict[str, SinkKind] = {
         Mqtt,
         writes=False,
         name_for=topic_of_camera,
+        look=check_mqtt,
     ),
     "out": SinkKind(
         "FILE",

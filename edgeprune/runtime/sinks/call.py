@@ -23,11 +23,7 @@ def load_function(name: str) -> Callable[[Result], Any]:
     Raises:
         InputError: no such module or function, importing it fails, or it takes something else than one result.
     """
-    module_name, colon, function_name = name.partition(":")
-    if not (colon and module_name and function_name):
-        raise InputError(f"{name!r} names no function; type one as MODULE:FUNCTION, such as robot:publish for robot.py")
-    if module_name.endswith(".py") or "/" in module_name:
-        raise InputError(f"{name!r} names a file; type its module, such as {Path(module_name).stem}:{function_name}")
+    module_name, function_name = _split(name)
     if "" not in sys.path and str(Path.cwd()) not in sys.path:  # where `python robot.py` would find it
         sys.path.insert(0, str(Path.cwd()))
     try:
@@ -41,6 +37,21 @@ def load_function(name: str) -> Callable[[Result], Any]:
         raise InputError(f"{module_name} has no function {function_name!r}{nearest(function_name, known)}")
     refuse_other_arguments(name, function)
     return function  # type: ignore[no-any-return]
+
+
+def look_at_name(name: str) -> None:
+    """Raises InputError for what is no MODULE:FUNCTION; imports nothing."""
+    _split(name)
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Module and function of a name."""
+    module_name, colon, function_name = name.partition(":")
+    if not (colon and module_name and function_name):
+        raise InputError(f"{name!r} names no function; type one as MODULE:FUNCTION, such as robot:publish for robot.py")
+    if module_name.endswith(".py") or "/" in module_name:
+        raise InputError(f"{name!r} names a file; type its module, such as {Path(module_name).stem}:{function_name}")
+    return module_name, function_name
 
 
 def refuse_other_arguments(name: str, function: Callable[..., Any]) -> None:

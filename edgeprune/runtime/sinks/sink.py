@@ -84,6 +84,7 @@ class SinkKind(NamedTuple):
         open: the sink of that name, for the frames of a source. Raises InputError where it can't be written.
         writes: whether its sinks write anything. A frame is in all that do or in none, and the end of a run waits for it.
         in_loop: whether they stay in the thread of the loop, where others work beside it (`pipeline.py`); they come first.
+        look: refuses a name as `output` does, but neither listens nor runs code that a person named; None: `output` does.
         name_for: from the name that a run gives and a camera's, what that camera's own output is called where there are
             several (`split.py`).
     """
@@ -95,3 +96,4 @@ class SinkKind(NamedTuple):
     writes: bool = True
     in_loop: bool = False
     name_for: Callable[[str, str], str] = file_of_camera
+    look: Callable[[str], None] | None = None

@@ -39,10 +39,15 @@ def check_view(name: str) -> None:
     Raises:
         InputError: no such address, one that is taken, a token that is none, or the extra is missing.
     """
-    address = read_address(name)
-    load_page()
-    with address.bind() as listener:
+    look_at_address(name)
+    with read_address(name).bind() as listener:
         make_token(listener)
+
+
+def look_at_address(name: str) -> None:
+    """Raises InputError for no address, or where the extra is missing; listens nowhere."""
+    read_address(name)
+    load_page()
 
 
 class Site:

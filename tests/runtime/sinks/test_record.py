@@ -111,3 +111,9 @@ def test_names_of_frames_are_kept_whatever_they_are(tmp_path: Path) -> None:
         record.close()
     assert [each["name"] for each in read(tmp_path / "rows.jsonl")] == names
     assert [each["name"] for each in read(tmp_path / "rows.csv")] == ["000012", "", names[2], "\\udcff.png"]
+
+
+def test_the_docs_have_each_column_in_its_order() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "records.md").read_text().partition("## Columns")[2]
+    table = [line.split("|")[1] for line in page.partition("\n## ")[0].splitlines() if line.startswith("| `")]
+    assert re.findall(r"`(\w+)`", " ".join(table)) == list(COLUMNS)
