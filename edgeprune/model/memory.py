@@ -155,7 +155,7 @@ class Remembering:
             return index_K[None], index_K
         score_GM = score_N.index_select(0, self._tokens_GM.flatten()).reshape(groups, size)
         best_GK = score_GM.topk(count // groups, sorted=False).indices
-        place_K = (best_GK + size * torch.arange(groups, device=best_GK.device)[:, None]).flatten()
+        place_K = (best_GK + size * torch.arange(groups)[:, None]).flatten()
         return best_GK, self._tokens_GM.flatten().index_select(0, place_K)
 
     def _weigh(self, chosen_K: Tensor, others: int) -> Tensor | None:
@@ -163,9 +163,7 @@ class Remembering:
         groups, size = self._tokens_GM.shape
         if groups == 1:
             return None
-        kept_M = torch.full((size,), log(groups), device=chosen_K.device).index_put(
-            (chosen_K,), torch.zeros(len(chosen_K))
-        )
+        kept_M = torch.full((size,), log(groups)).index_put((chosen_K,), torch.zeros(len(chosen_K)))
         return torch.cat([kept_M, torch.zeros(others)])
 
     def _block(

@@ -209,7 +209,7 @@ def test_what_changes_slightly_waits_for_the_next_frame(
 ) -> None:
     """And no longer: of two frames in a row one is computed."""
     first_HW3, second_HW3 = models.frames(2)
-    monkeypatch.setattr("edgeprune.runtime.engines.memory_session.MOST_WAIT", 1.0)
+    monkeypatch.setattr("edgeprune.runtime.engines.memory_session.WAITING", 1.0)
     session.start(first_HW3)
     labels_HW = session.finish(f"m{TOKENS}")["labels"]
     for _ in range(2):

@@ -112,7 +112,7 @@ def test_what_changed_slightly_waits_unless_a_bucket_was_asked_for(
     remembers: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgeprune.runtime.engines.memory_session.is_slight", lambda scores_N: True)
-    monkeypatch.setattr("edgeprune.runtime.engines.memory_session.MOST_WAIT", 1.0)
+    monkeypatch.setattr("edgeprune.runtime.engines.memory_session.WAITING", 1.0)
     frames = stream(5)
     for options in ({}, {"budget": "1000ms"}, {"chooser": "next-frame"}):
         with edgeprune.open(remembers.folder, **options) as opened:

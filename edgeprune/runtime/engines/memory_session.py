@@ -16,6 +16,7 @@ from edgeprune.base.errors import InputError, choose
 from edgeprune.bundle import Bundle
 from edgeprune.bundle.memory import DUE, NEW, STILL, group_tokens, phases
 from edgeprune.runtime.changed import Changed, count_changed, is_slight
+from edgeprune.runtime.choose import WAITING
 from edgeprune.runtime.engines.bound import FRAME, Array, Bound, Outputs, UInt8, trunk_scores
 from edgeprune.runtime.engines.session import WARM_UP_RUNS, Session, describe_graph, grey_frame, read_answer
 from edgeprune.runtime.remembered_tokens import RememberedTokens
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from edgeprune.runtime.engines.engine import Engine
 
 
-MOST_WAIT = 0.25  # of the tokens: where more changed, however slightly, none waits
 ENOUGH = 0.8  # of the tokens that changed: a frame that computes so many leaves the rest, which changed the least, to the next
 
 
@@ -121,7 +121,7 @@ class MemorySession(Session):
             return 0
         enough = 1.0 if self._left_out else ENOUGH
         count = len(self.found) * max(of.due + ceil(enough * of.changed) for of in self.found)
-        few = due < self._patience and count <= MOST_WAIT * self._tokens
+        few = due < self._patience and count <= WAITING * self._tokens
         self.waits = few and not self._left_out and is_slight(scores_N)
         return count
 
