@@ -11,9 +11,13 @@ MOST_THREADS = 256
 class Power(Strict, frozen=True, strict=True):
     """Where the device's energy is read: a meter of `runtime.meters.SENSORS`, its rails, and which of them make the total."""
 
-    meter: str = "auto"
-    rails: list[str] | None = None
-    total: list[str] | None = None
+    meter: str = Field("auto", description="a sensor's name (below); auto: the first that is there")
+    rails: list[str] | None = Field(
+        None, description="of the sensor, that are read; all of them where this is left out"
+    )
+    total: list[str] | None = Field(
+        None, description="rails that are summed; left out, those that the meter takes by itself"
+    )
     modes: list[str] = Field([], description="what `nvpmodel` offers, the fastest first; the device reads its own")
 
 
@@ -21,9 +25,9 @@ class Parity(Strict, frozen=True, strict=True):
     """Least share of equal labels between PyTorch and the engine, where the reference's margin exceeds 1e-3; `int8` is of every
     precision that quantizes."""
 
-    fp32: float = Field(0.999, ge=0, le=1)
-    int8: float = Field(0.99, ge=0, le=1)
-    fp16: float = Field(0.99, ge=0, le=1)
+    fp32: float = Field(0.999, ge=0, le=1, description="of graphs in FP32")
+    int8: float = Field(0.99, ge=0, le=1, description="of graphs in any precision that quantizes")
+    fp16: float = Field(0.99, ge=0, le=1, description="of graphs in FP16")
 
     @staticmethod
     def key(precision: str) -> str:
@@ -42,10 +46,14 @@ class RuntimeSpec(Strict, frozen=True, strict=True):
     opened (`bundle/opening.py`). So no key here may change labels; one that does raises SCHEMA.
     """
 
-    name: str
-    engine: str
-    compiled_on_device: bool = False
-    threads: int = Field(2, ge=1, le=MOST_THREADS)
-    parity: Parity = Parity()
-    accuracy_limit_points: float = Field(0.5, ge=0, le=100, description="mIoU that a precision may lose to FP32")
-    power: Power = Power()
+    name: str = Field(description="letters, digits, `.`, `_` and `-`; the bundle's folder has it by default")
+    engine: str = Field(description="what the device runs graphs with: see below")
+    compiled_on_device: bool = Field(
+        False, description="graphs are compiled there (`edgeprune compile`, or the first run)"
+    )
+    threads: int = Field(2, ge=1, le=MOST_THREADS, description="of the CPU, that an engine takes")
+    parity: Parity = Field(Parity(), description="the least share of labels that graphs have in common with PyTorch")
+    accuracy_limit_points: float = Field(
+        0.5, ge=0, le=100, description="points of mIoU, or of mask AP, that a precision may lose to FP32"
+    )
+    power: Power = Field(Power(), description="where energy is read")

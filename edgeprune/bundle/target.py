@@ -20,31 +20,47 @@ BOUNDS = {SEMANTIC: "parity", "instance": "parity_of_things"}
 class BucketFamily(Strict, frozen=True):
     """How many buckets, and the multiple that their token counts are rounded up to."""
 
-    count: int = Field(5, ge=1, le=64)
-    multiple: int = Field(64, ge=1, le=4096)
+    count: int = Field(
+        5,
+        ge=1,
+        le=64,
+        description="the most buckets, the one of all tokens among them; a policy trained with `least` has two more",
+    )
+    multiple: int = Field(64, ge=1, le=4096, description="of tokens, that bucket sizes are rounded up to")
     most: int | None = Field(None, ge=1, description="the most tokens a decision can pick, short of taking all")
 
 
 class Target(RuntimeSpec, frozen=True):
     """A device: `targets/<name>.yaml`. What it needs at run time, and how `build` makes graphs for it."""
 
-    summary: str
-    requires: str = ""  # of the system, beside edgeprune
-    # where several are given, `build` measures those that are installed, and `engine` becomes the fastest
-    candidates: list[str] = []
-    precisions: list[PrecisionName] = Field(min_length=1)
-    # what a precision that quantizes leaves in float; graphs are strongly typed, the engine adds no types of its own
-    beside_int8: Literal["fp32", "fp16"] = "fp32"
-    # `build` times every bucket in every precision here, and a run takes the fastest that holds the accuracy limit
-    precision_per_bucket: bool = False
-    # how graphs are written: QGemm of ONNX Runtime takes the bias as INT32; TensorRT refuses to dequantize INT32 and wants
-    # a float Add, and casts to UINT8 from float alone
-    dialect: Literal["onnxruntime", "tensorrt"]
-    # `parity` is of labels; these bounds of things: the mask of a small one is of a dozen pixels, of which INT8 turns one more
-    # than a tenth, and of two places that say nearly the same either may be looked at
-    parity_of_things: Parity = Parity(fp32=0.999, int8=0.85, fp16=0.95)
-    buckets: BucketFamily = BucketFamily()
-    lint: list[str]
+    summary: str = Field(description="one line for `edgeprune targets`")
+    requires: str = Field("", description="of the system, beside edgeprune; `edgeprune targets` says it")
+    candidates: list[str] = Field(
+        [], description="engines: `build` measures those that are installed, and `engine` becomes the fastest"
+    )
+    precisions: list[PrecisionName] = Field(
+        min_length=1, description="what `build` makes of a checkpoint with INT8 ranges; without, those in float"
+    )
+    beside_int8: Literal["fp32", "fp16"] = Field(
+        "fp32",
+        description="what a precision that quantizes leaves in float; graphs are strongly typed, engines add no types",
+    )
+    precision_per_bucket: bool = Field(
+        False,
+        description="`build` times each bucket in each precision, and a run takes the fastest that holds "
+        "`accuracy_limit_points`; for a target that is the machine on which `build` runs",
+    )
+    dialect: Literal["onnxruntime", "tensorrt"] = Field(
+        description="how graphs are written: ONNX Runtime's QGemm takes the bias as INT32; TensorRT refuses to dequantize "
+        "INT32, wants a float Add, and casts to UINT8 from float alone"
+    )
+    parity_of_things: Parity = Field(
+        Parity(fp32=0.999, int8=0.85, fp16=0.95),
+        description="as `parity`, of things in place of labels: the mask of a small one is of a dozen pixels, of which INT8 "
+        "turns one more than a tenth, and of two places that say nearly the same either may be looked at",
+    )
+    buckets: BucketFamily = Field(BucketFamily(), description="how many sizes of graphs there are")
+    lint: list[str] = Field(description="rules that every graph has to keep: see below")
 
     def runtime(self, task: str = SEMANTIC) -> RuntimeSpec:
         """What of it a manifest of that task holds."""

@@ -53,12 +53,12 @@ def page() -> str:
     """The page, as Markdown."""
     parts = [HEAD]
     for title, (model, about) in SECTIONS.items():
-        parts.append(f"## {title}\n\n{about}\n\n{_table(model.model_json_schema())}\n")
+        parts.append(f"## {title}\n\n{about}\n\n{table(model.model_json_schema())}\n")
     parts.append("## `policy.options`, by policy\n\nSources and formulas: [methods.md](methods.md).\n")
     for name, (options, _) in POLICIES.items():
         schema = options.model_json_schema()
         if schema.get("properties"):
-            parts.append(f"### `{name}`\n\n{_table(schema)}\n")
+            parts.append(f"### `{name}`\n\n{table(schema)}\n")
     return "\n".join(parts)
 
 
@@ -74,17 +74,22 @@ def schema_text() -> str:
 
 def undescribed() -> list[str]:
     """Keys that nothing is said of: the page would have a hole."""
-    models = {title: model.model_json_schema() for title, (model, _) in SECTIONS.items()}
-    models |= {f"`{name}`": options.model_json_schema() for name, (options, _) in POLICIES.items()}
+    models = {title: model for title, (model, _) in SECTIONS.items()}
+    return undescribed_in(models | {f"`{name}`": options for name, (options, _) in POLICIES.items()})
+
+
+def undescribed_in(models: Mapping[str, type[BaseModel]]) -> list[str]:
+    """Keys of schemas, by the title of their section, that nothing is said of."""
     return [
         f"{title} {key}"
-        for title, schema in models.items()
-        for key, entry in schema.get("properties", {}).items()
+        for title, model in models.items()
+        for key, entry in model.model_json_schema().get("properties", {}).items()
         if not entry.get("description")
     ]
 
 
-def _table(schema: Mapping[str, Any]) -> str:
+def table(schema: Mapping[str, Any]) -> str:
+    """The keys of a schema, as a table in Markdown."""
     lines = ["| key | value | default | meaning |", "|---|---|---|---|"]
     for key, entry in schema.get("properties", {}).items():
         needed = key in schema.get("required", [])
