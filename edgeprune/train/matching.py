@@ -17,6 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from edgeprune.model.heads.answers import Answers, corners
+from edgeprune.model.heads.places import cut_elsewhere
 
 CLASS_WEIGHT, MASK_WEIGHT, DICE_WEIGHT, BOX_WEIGHT = 2.0, 5.0, 5.0, 5.0
 OVERLAP_WEIGHT = 5.0  # DETR has 2: sides in shares of the frame say little of small things
@@ -108,12 +109,17 @@ def _assign(costs: Sequence[Tensor]) -> list[tuple[npt.NDArray[np.int64], npt.ND
 
 def distances(boxes_BQ4: Tensor, masks_BQhw: Tensor, things: Things, pairs: Pairs) -> Tensor:
     """How far queries are from the things that they are to find, the sum over the pairs: masks by cross-entropy and Dice at
-    points in and around their boxes, boxes by their sides' distance and overlap."""
+    points in and around their boxes, boxes by their sides' distance and overlap.
+
+    Masks come cut at the boxes that the queries say, and are learnt cut at the true ones (Bolya 2019, "YOLACT", section 3.3):
+    a pixel that a wrong box cuts away is the box's fault, and no mask could mend it.
+    """
     boxes_M4 = boxes_BQ4[pairs.frame_M, pairs.query_M].float()
     masks_Mhw = masks_BQhw[pairs.frame_M, pairs.query_M].float()
     if not len(pairs.thing_M):
         return (boxes_M4.sum() + masks_Mhw.sum()) * 0.0
     box_M4 = things.boxes_I4[pairs.thing_M]
+    masks_Mhw = cut_elsewhere(masks_Mhw, boxes_M4.detach(), box_M4)
     points_MP2 = points_near(box_M4[:, None].expand(-1, LEARNT_POINTS, -1))
     truth_MP = truth_at(things.masks_IHW[pairs.thing_M], points_MP2)
     said_MP = masks_at(masks_Mhw[:, None], points_MP2)[:, 0]

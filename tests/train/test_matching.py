@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from edgeprune.model.heads import places
 from edgeprune.model.heads.answers import Answers
 from edgeprune.train import matching
 from edgeprune.train.matching import Things, costs, distances, match, overlap, points_near, shared_points, truth_at
@@ -105,17 +106,43 @@ def test_answers_that_are_right_are_near_and_learn_nothing_more() -> None:
     masks_IHW = rectangles((4, 8, 20, 24), (12, 0, 44, 32))
     targets = things(masks_IHW, [1, 1])
     said_Mhw = 60 * F.avg_pool2d(masks_IHW.float(), 4) - 30
-    raw = said([torch.zeros(2, 1, CLASSES + 1)], [targets.boxes_I4[:, None]], [said_Mhw[:, None]])
+    raw = answered(targets.boxes_I4, said_Mhw)
     (pairs,) = match(raw, targets)
     right = distances(raw.boxes[0], raw.masks[0], targets, pairs)
-    assert right < 0.2 * distances(raw.boxes[0], -raw.masks[0], targets, pairs)
-    moved = targets.boxes_I4[:, None] + torch.tensor([0.1, 0.0, 0.0, 0.0])
+    opposite = answered(targets.boxes_I4, -said_Mhw)
+    assert right < 0.2 * distances(opposite.boxes[0], opposite.masks[0], targets, pairs)
+    moved = answered(targets.boxes_I4 + torch.tensor([0.1, 0.0, 0.0, 0.0]), said_Mhw)
     torch.manual_seed(0)
     here = distances(raw.boxes[0], raw.masks[0], targets, pairs)
     torch.manual_seed(0)
-    there = distances(moved, raw.masks[0], targets, pairs)
+    there = distances(moved.boxes[0], moved.masks[0], targets, pairs)
     least = 2 * (matching.BOX_WEIGHT * 0.1)
     assert there - here > least  # and they overlap less
+
+
+def test_a_wrong_box_is_no_fault_of_its_mask() -> None:
+    """What the first boxes, of 32 pixels each way, cut away of a large thing was half of all that photos taught."""
+    masks_IHW = rectangles((4, 8, 20, 24), (12, 0, 44, 32))
+    targets = things(masks_IHW, [1, 1])
+    found = []
+    for share in (1.0, 0.1):
+        said_Mhw = (20 * F.avg_pool2d(masks_IHW.float(), 4) - 10).requires_grad_()
+        raw = answered(targets.boxes_I4 * torch.tensor([1.0, 1.0, share, share]), said_Mhw)
+        (pairs,) = match(raw, targets)
+        torch.manual_seed(0)
+        distances(raw.boxes[0], raw.masks[0], targets, pairs).backward()
+        assert said_Mhw.grad is not None
+        found.append((raw.masks[0][masks_IHW[:, None, ::4, ::4] > 0].amin(), said_Mhw.grad))
+    (whole, whole_grad_Mhw), (cut, cut_grad_Mhw) = found
+    assert whole > 0 and cut < -20
+    assert whole_grad_Mhw.any() and torch.allclose(cut_grad_Mhw, whole_grad_Mhw, atol=1e-5)
+
+
+def answered(boxes_I4: torch.Tensor, masks_Ihw: torch.Tensor) -> Answers:
+    """One query of each frame, whose mask ends where its box does."""
+    rows_Ih, columns_Iw = places.beyond(boxes_I4[:, None], *masks_Ihw.shape[1:])
+    cut_B1hw = masks_Ihw[:, None] - rows_Ih[..., None] - columns_Iw[:, :, None]
+    return said([torch.zeros(len(boxes_I4), 1, CLASSES + 1)], [boxes_I4[:, None]], [cut_B1hw])
 
 
 def test_without_a_thing_there_is_a_gradient_of_zero() -> None:

@@ -55,7 +55,8 @@ def boxes_from(anchor_BQ4: Tensor, said_BQ4: Tensor) -> Tensor:
 
 def beyond(boxes_BQ4: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """How much of a mask's logit is lost outside of its box, by rows (B, Q, h) and by columns (B, Q, w): a mask ends where its
-    box does, or two things of one class would have one (Bolya 2019, "YOLACT", section 3.3, which crops).
+    box does, or two things of one class would have one (Bolya 2019, "YOLACT", section 3.3, which crops; by the true box while
+    a network learns, see `cut_elsewhere`).
 
     Args:
         boxes_BQ4: centre, width and height as shares of the input.
@@ -68,3 +69,16 @@ def beyond(boxes_BQ4: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
         outside_BQS = (middle_S - boxes_BQ4[..., axis, None]).abs() - reach_BQ1
         found.append((outside_BQS * (STEEP * size)).clamp(0.0, MOST))
     return found[0], found[1]
+
+
+def cut_elsewhere(masks_Mhw: Tensor, boxes_M4: Tensor, others_M4: Tensor) -> Tensor:
+    """Logits of masks that were cut at boxes (`beyond`), cut at others in their place.
+
+    Args:
+        boxes_M4, others_M4: centre, width and height as shares of the input.
+    """
+    height, width = masks_Mhw.shape[-2:]
+    rows_Mh, columns_Mw = beyond(boxes_M4[None], height, width)
+    other_rows_Mh, other_columns_Mw = beyond(others_M4[None], height, width)
+    back_Mh, back_Mw = (rows_Mh - other_rows_Mh)[0], (columns_Mw - other_columns_Mw)[0]
+    return masks_Mhw + back_Mh[:, :, None] + back_Mw[:, None]
