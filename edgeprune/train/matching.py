@@ -119,7 +119,7 @@ def distances(boxes_BQ4: Tensor, masks_BQhw: Tensor, things: Things, pairs: Pair
     if not len(pairs.thing_M):
         return (boxes_M4.sum() + masks_Mhw.sum()) * 0.0
     box_M4 = things.boxes_I4[pairs.thing_M]
-    masks_Mhw = cut_elsewhere(masks_Mhw, boxes_M4.detach(), box_M4)
+    masks_Mhw = cut_elsewhere(masks_Mhw[None], boxes_M4.detach()[None], box_M4[None])[0]
     points_MP2 = points_near(box_M4[:, None].expand(-1, LEARNT_POINTS, -1))
     truth_MP = truth_at(things.masks_IHW[pairs.thing_M], points_MP2)
     said_MP = masks_at(masks_Mhw[:, None], points_MP2)[:, 0]

@@ -12,16 +12,22 @@ from torch import Tensor, nn
 from edgeprune.model.blocks import FAR_BELOW, gelu
 
 WIDTH, HEADS = 128, 2  # of the queries; a head has 64, which every engine fuses
+STRENGTH = 8.0  # of a factor of one: all that a query reads comes from what overlaps its mask
 LONGEST, SHORTEST = 1024.0, 32.0  # periods of positions, in pixels
 
 
 class QueryLayer(nn.Module):
-    """Queries read the tokens, then each other, then go through a perceptron; each a residual of normed queries."""
+    """Queries read the tokens, then each other, then go through a perceptron; each a residual of normed queries.
 
-    def __init__(self) -> None:
+    Args:
+        by_overlap: whether they read those more whose masks overlap theirs.
+    """
+
+    def __init__(self, by_overlap: bool = False) -> None:
         super().__init__()
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(WIDTH, eps=1e-6) for _ in range(3))
         self.tokens, self.queries = QueryAttention(), QueryAttention()
+        self.overlaps = OverlapBias() if by_overlap else None
         self.fc1, self.fc2 = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
 
     def forward(
@@ -32,15 +38,18 @@ class QueryLayer(nn.Module):
         memory_BNC: Tensor,
         attended_BQN: Tensor | None,
         seen_BQQ: Tensor | None = None,
+        inside_BQP: Tensor | None = None,
     ) -> Tensor:
         """
         Args:
             attended_BQN: True for the tokens that a query may read; None: all.
             seen_BQQ: True for the queries that it may; None: all.
+            inside_BQP: logits of the queries' masks as they are so far, for `by_overlap`.
         """
         x_BQC = x_BQC + self.tokens(self.norm1(x_BQC) + position_BQC, keys_BNC, memory_BNC, attended_BQN)
         y_BQC = self.norm2(x_BQC)
-        x_BQC = x_BQC + self.queries(y_BQC + position_BQC, y_BQC + position_BQC, y_BQC, seen_BQQ)
+        bias_BHQQ = None if self.overlaps is None or inside_BQP is None else self.overlaps(inside_BQP)
+        x_BQC = x_BQC + self.queries(y_BQC + position_BQC, y_BQC + position_BQC, y_BQC, seen_BQQ, bias_BHQQ)
         return x_BQC + self.fc2(gelu(self.fc1(self.norm3(x_BQC))))
 
 
@@ -52,20 +61,48 @@ class QueryAttention(nn.Module):
         self.q, self.k, self.v, self.proj = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
 
     def forward(
-        self, query_BQC: Tensor, key_BNC: Tensor, value_BNC: Tensor, attended_BQN: Tensor | None = None
+        self,
+        query_BQC: Tensor,
+        key_BNC: Tensor,
+        value_BNC: Tensor,
+        attended_BQN: Tensor | None = None,
+        bias_BHQN: Tensor | None = None,
     ) -> Tensor:
-        """`attended_BQN`: True for what a query may read; None: all."""
+        """`attended_BQN`: True for what a query may read; None: all. `bias_BHQN`: added to the logits."""
         *lead, queries, width = query_BQC.shape
         q_BHQE, k_BHNE, v_BHNE = (
             linear(x_BNC).reshape(*(lead or [1]), x_BNC.shape[-2], HEADS, -1).transpose(1, 2)
             for linear, x_BNC in ((self.q, query_BQC), (self.k, key_BNC), (self.v, value_BNC))
         )
         logits_BHQN = (q_BHQE * (WIDTH // HEADS) ** -0.5) @ k_BHNE.transpose(-2, -1)
+        if bias_BHQN is not None:
+            logits_BHQN = logits_BHQN + bias_BHQN
         if attended_BQN is not None:
             logits_BHQN = logits_BHQN.masked_fill(~attended_BQN[:, None], FAR_BELOW)
         out_BHQE = logits_BHQN.softmax(-1).to(v_BHNE.dtype) @ v_BHNE
         read_BQC: Tensor = self.proj(out_BHQE.transpose(1, 2).reshape(*lead, queries, width))
         return read_BQC
+
+
+class OverlapBias(nn.Module):
+    """How much more a query reads one whose mask overlaps its own: for each head a learned factor times the intersection over
+    union of the two. That two queries have found the same thing shows in their masks before all else, and which of them is to
+    say so is learnt from what they read of each other, in place of suppression (Hu 2018, "Relation Networks for Object
+    Detection", sections 3 and 4.3, with overlap in place of the boxes' geometry)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # one head at first reads the others on its thing, the other one all; a learning rate moves a factor by tenths
+        self.factor_H = nn.Parameter(torch.tensor([0.5] + [0.0] * (HEADS - 1)))
+
+    def forward(self, inside_BQP: Tensor) -> Tensor:
+        """Logits of masks, (B, Q, P) -> (B, H, Q, Q)."""
+        p_BQP = inside_BQP.sigmoid()
+        both_BQQ = p_BQP @ p_BQP.transpose(1, 2)
+        area_BQ1 = p_BQP.sum(-1, keepdim=True)
+        overlap_BQQ = both_BQQ / (area_BQ1 + area_BQ1.transpose(1, 2) - both_BQQ + 1)
+        bias_BHQQ: Tensor = STRENGTH * self.factor_H[:, None, None] * overlap_BQQ[:, None]
+        return bias_BHQQ
 
 
 class InsideMask(nn.Module):

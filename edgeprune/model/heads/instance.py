@@ -62,7 +62,7 @@ class QueryHead(Pyramid):
         self.embed = nn.Conv2d(at4, at4, 1)
         self.deepen8, self.deepen4 = Residual(at8), Residual(at4)
         self.inside = nn.ModuleList(InsideMask(at8) for _ in range(LAYERS))
-        self.layers = nn.ModuleList(QueryLayer() for _ in range(LAYERS))
+        self.layers = nn.ModuleList(QueryLayer(spec.overlap_attention) for _ in range(LAYERS))
         self.norm = nn.LayerNorm(WIDTH, eps=1e-6)
         self.classify = nn.Linear(WIDTH, spec.classes + 1)
         self.place = perceptron(4)
@@ -126,7 +126,7 @@ class QueryHead(Pyramid):
                 inside_BQP = masks_of(*outline, boxes_BQ4, coarse_BEHW).flatten(2)
                 queries_BQC = self.inside[number](queries_BQC, inside_BQP, counted_BGP)
                 attended_BQN = self._attended(answers, grid)
-                about = (position_BQC, keys_BNC, memory_BNC, attended_BQN, seen_BQQ)
+                about = (position_BQC, keys_BNC, memory_BNC, attended_BQN, seen_BQQ, inside_BQP)
                 queries_BQC = self.layers[number](queries_BQC, *about)
         return answers if guided is None else answers.parted(queries)
 

@@ -71,14 +71,13 @@ def beyond(boxes_BQ4: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     return found[0], found[1]
 
 
-def cut_elsewhere(masks_Mhw: Tensor, boxes_M4: Tensor, others_M4: Tensor) -> Tensor:
+def cut_elsewhere(masks_BQhw: Tensor, boxes_BQ4: Tensor, others_BQ4: Tensor) -> Tensor:
     """Logits of masks that were cut at boxes (`beyond`), cut at others in their place.
 
     Args:
-        boxes_M4, others_M4: centre, width and height as shares of the input.
+        boxes_BQ4, others_BQ4: centre, width and height as shares of the input.
     """
-    height, width = masks_Mhw.shape[-2:]
-    rows_Mh, columns_Mw = beyond(boxes_M4[None], height, width)
-    other_rows_Mh, other_columns_Mw = beyond(others_M4[None], height, width)
-    back_Mh, back_Mw = (rows_Mh - other_rows_Mh)[0], (columns_Mw - other_columns_Mw)[0]
-    return masks_Mhw + back_Mh[:, :, None] + back_Mw[:, None]
+    height, width = masks_BQhw.shape[-2:]
+    rows_BQh, columns_BQw = beyond(boxes_BQ4, height, width)
+    other_rows_BQh, other_columns_BQw = beyond(others_BQ4, height, width)
+    return masks_BQhw + (rows_BQh - other_rows_BQh)[..., None] + (columns_BQw - other_columns_BQw)[:, :, None]

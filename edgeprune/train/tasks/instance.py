@@ -19,6 +19,7 @@ from edgeprune.model.global_batch import batch_sum
 from edgeprune.model.heads.answers import Answers
 from edgeprune.model.heads.guided import Guided
 from edgeprune.model.heads.instance import QueryHead
+from edgeprune.model.heads.places import cut_elsewhere
 from edgeprune.model.network import Network, Prediction
 from edgeprune.model.policy import Select
 from edgeprune.train.augment import Augment
@@ -225,10 +226,11 @@ def distance_to_answers(ours: Answers, theirs: Answers) -> Tensor:
     thing_BQ = found_BQ * (1 - log_q[..., -1].exp())
     weight_BQ = found_BQ * (NONE_WEIGHT + (1 - NONE_WEIGHT) * thing_BQ)
     class_BQ = F.kl_div(log_p, log_q, reduction="none", log_target=True).sum(-1)
-    said_BQhw = ours.masks[-1].float()
+    box_BQ4, their_box_BQ4 = ours.boxes[-1].float(), of_same(theirs.boxes[-1])
+    said_BQhw = cut_elsewhere(ours.masks[-1].float(), box_BQ4.detach(), their_box_BQ4)  # as in `distances`
     taught_BQhw = F.interpolate(of_same(theirs.masks[-1]), said_BQhw.shape[-2:], mode="bilinear", align_corners=False)
     mask_BQ = divergence(said_BQhw, taught_BQhw).mean((2, 3))
-    box_BQ = (ours.boxes[-1].float() - of_same(theirs.boxes[-1])).abs().sum(-1)
+    box_BQ = (box_BQ4 - their_box_BQ4).abs().sum(-1)
     of_thing_BQ = thing_BQ * (MASK_WEIGHT * mask_BQ + BOX_WEIGHT * box_BQ)
     of_places = HEATMAP_WEIGHT * divergence(ours.heatmap_BKPhPw.float(), theirs.heatmap_BKPhPw.float()).sum()
     sums = torch.stack(((weight_BQ * class_BQ).sum(), weight_BQ.sum(), of_thing_BQ.sum() + of_places, thing_BQ.sum()))
