@@ -132,7 +132,7 @@ def doctor(options: DoctorOptions) -> None:
 @dataclass(frozen=True, kw_only=True)
 class DeployOptions:
     host: str = argument()
-    bundle: Path | None = bundle_option()
+    bundle: Path | None = bundle_option(DEVICE)
     folder: str = option("--folder", default="edgeprune", help="On the device, from the user's home.")
     wheel: Path | None = option(
         "--wheel", click.Path(path_type=Path, exists=True), help="Default: built from this clone."

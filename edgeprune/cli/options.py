@@ -16,6 +16,7 @@ import click
 from click.core import ParameterSource
 
 from edgeprune.base.errors import InputError
+from edgeprune.cli.defaults import MODEL, TARGET, bundle_folder
 from edgeprune.cli.ranges import THREADS
 from edgeprune.model.zoo import ZOO, find_in_zoo
 
@@ -85,9 +86,9 @@ class _KeyOfFile(click.Parameter):
         """No word of the line is its."""
 
 
-def bundle_option() -> Any:
-    """The bundle that a verb takes."""
-    return option("--bundle", help="Default: out/bundles/street-tiny-onnx-cpu.")
+def bundle_option(target: str = TARGET) -> Any:
+    """The bundle that a verb takes; left out, the one that `open_default` opens for that target."""
+    return option("--bundle", help=f"Default: {bundle_folder(MODEL, target)}.")
 
 
 def cache_option() -> Any:

@@ -146,3 +146,15 @@ def test_threads_say_nothing_to_an_engine_on_a_gpu(jetson: Jetson, edgeprune: Ty
     said = edgeprune(verb, "--bundle", folder, "--threads", 2)
     assert_one_line(said, "tensorrt has no use for --threads, its kernels run on a GPU; leave it out")
     assert jetson.trt.built == []
+
+
+@pytest.mark.parametrize("line", ["run --camera 0", "eval --data street", "bench", "energy", "deploy me@orin"])
+def test_the_default_bundle_in_the_help_is_the_one_that_is_opened(
+    edgeprune: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    verb, *more = line.split()
+    named = re.search(r"--bundle PATH\s+Default:\s+(out/bundles/\S+)\.\s", edgeprune(verb, "--help").out)
+    assert named is not None
+    refused = edgeprune(verb, *more)
+    assert refused.code == 2 and f"no bundle at {named[1]};" in refused.err
