@@ -16,11 +16,13 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from edgeprune.model.heads import places
 from edgeprune.model.heads.answers import Answers, corners
-from edgeprune.model.heads.places import cut_elsewhere
 
 CLASS_WEIGHT, MASK_WEIGHT, DICE_WEIGHT, BOX_WEIGHT = 2.0, 5.0, 5.0, 5.0
 OVERLAP_WEIGHT = 5.0  # DETR has 2: sides in shares of the frame say little of small things
+# of a query that begins outside of the thing, against one that begins inside; of how hot the thing's class is where it begins
+PLACE_WEIGHT, HEAT_WEIGHT = 10.0, 3.0
 MATCHED_POINTS, LEARNT_POINTS = 512, 512
 NEAR_SHARE, REACH = 0.75, 1.5  # of the points lie in a thing's box, made so much larger; the others anywhere
 FAR = 1e4  # a cost that is no number, or larger
@@ -65,10 +67,12 @@ def match(answers: Answers, things: Things) -> list[Pairs]:
     once).
 
     Costs are those of `distances`, at points that all pairs of a frame share, with the class's probability in place of its
-    logarithm; what is no number costs FAR, so that a diverging model is matched and its loss says so.
+    logarithm, and those of `place_costs`; what is no number costs FAR, so that a diverging model is matched and its loss says
+    so.
     """
     each = zip(answers.logits, answers.boxes, answers.masks, strict=True)
-    found = _assign([cost_QI for answer in each for cost_QI in costs(*answer, things)])
+    placed = place_costs(answers.heatmap_BKPhPw, answers.places_BQ, things)
+    found = _assign([cost_QI for answer in each for cost_QI in costs(*answer, things, placed)])
     frames, firsts = len(things.counts), np.cumsum([0, *things.counts[:-1]])
     pairs = []
     for start in range(0, len(found), frames):
@@ -81,18 +85,49 @@ def match(answers: Answers, things: Things) -> list[Pairs]:
     return pairs
 
 
-def costs(logits_BQK1: Tensor, boxes_BQ4: Tensor, masks_BQhw: Tensor, things: Things) -> list[Tensor]:
-    """Of each frame what every query costs for every one of its things, (Q, I), finite."""
-    points_BP2 = shared_points(things)
-    said_BQP = masks_at(masks_BQhw.float(), points_BP2)
-    truth_IP = truth_at(things.masks_IHW, points_BP2[things.frame_I])
-    p_BQK1, boxes_BQ4 = logits_BQK1.float().softmax(-1), boxes_BQ4.float()
-    of_frames = zip(*(of_I.split(things.counts) for of_I in (things.classes_I, things.boxes_I4, truth_IP)), strict=True)
+def place_costs(heatmap_BKPhPw: Tensor, places_BQ: Tensor, things: Things) -> list[Tensor]:
+    """Of each frame what every query costs for every one of its things by where it begins, (Q, I): outside of a thing no query
+    should learn it (He 2023, "FastInst", section 3.3, location cost), and of those inside the hottest is to, which others can
+    tell: what queries on one thing say of it hardly differs.
+
+    Args:
+        heatmap_BKPhPw: logits of the middle of a thing of each class at each place.
+        places_BQ: where queries begin.
+    """
+    side, masks_I1HW = places.STRIDE, things.masks_IHW[:, None].float()
+    # a place is inside where it or a neighbour of it has a pixel of the thing
+    covered_IP = F.max_pool2d(masks_I1HW, 3 * side, side, side, ceil_mode=True).flatten(1)
+    heat_BKP = heatmap_BKPhPw.float().sigmoid().flatten(2)
+    each = zip(places_BQ, heat_BKP, things.classes_I.split(things.counts), covered_IP.split(things.counts), strict=True)
     found = []
-    for index, (class_I, box_I4, of_frame_IP) in enumerate(of_frames):
-        cost_QI = -CLASS_WEIGHT * p_BQK1[index][:, class_I]
-        cost_QI = cost_QI + MASK_WEIGHT * cross_entropies(said_BQP[index], of_frame_IP)
-        cost_QI = cost_QI + DICE_WEIGHT * dice_distances(said_BQP[index].sigmoid(), of_frame_IP)
+    for place_Q, heat_KP, class_I, inside_IP in each:
+        found.append(PLACE_WEIGHT * (1 - inside_IP[:, place_Q].T) - HEAT_WEIGHT * heat_KP[class_I][:, place_Q].T)
+    return found
+
+
+def costs(
+    logits_BQK1: Tensor, boxes_BQ4: Tensor, masks_BQhw: Tensor, things: Things, placed: Sequence[Tensor]
+) -> list[Tensor]:
+    """Of each frame what every query costs for every one of its things, (Q, I), finite. Masks are compared where the thing's
+    own box does not cut them, as in `distances`: by the query's own a box that is a little short would cost more than a wrong
+    class.
+
+    Args:
+        placed: of `place_costs`.
+    """
+    points_BP2 = shared_points(things)
+    said_BQP = masks_at(places.uncut(masks_BQhw.float(), boxes_BQ4.float()), points_BP2)
+    points_IP2 = points_BP2[things.frame_I]
+    truth_IP = truth_at(things.masks_IHW, points_IP2)
+    inside_IP = places.within(things.boxes_I4, points_IP2, *masks_BQhw.shape[-2:])
+    p_BQK1, boxes_BQ4 = logits_BQK1.float().softmax(-1), boxes_BQ4.float()
+    of_things = (things.classes_I, things.boxes_I4, truth_IP, inside_IP)
+    of_frames = zip(*(of_I.split(things.counts) for of_I in of_things), placed, strict=True)
+    found = []
+    for index, (class_I, box_I4, of_frame_IP, where_IP, placed_QI) in enumerate(of_frames):
+        cost_QI = placed_QI - CLASS_WEIGHT * p_BQK1[index][:, class_I]
+        cost_QI = cost_QI + MASK_WEIGHT * cross_entropies(said_BQP[index], of_frame_IP, where_IP)
+        cost_QI = cost_QI + DICE_WEIGHT * dice_distances(said_BQP[index].sigmoid(), of_frame_IP, where_IP)
         cost_QI = cost_QI + BOX_WEIGHT * (boxes_BQ4[index][:, None] - box_I4).abs().sum(-1)
         cost_QI = cost_QI - OVERLAP_WEIGHT * overlap(boxes_BQ4[index][:, None], box_I4[None])
         found.append(torch.nan_to_num(cost_QI, nan=FAR, posinf=FAR, neginf=-FAR).clamp(-FAR, FAR))
@@ -119,7 +154,7 @@ def distances(boxes_BQ4: Tensor, masks_BQhw: Tensor, things: Things, pairs: Pair
     if not len(pairs.thing_M):
         return (boxes_M4.sum() + masks_Mhw.sum()) * 0.0
     box_M4 = things.boxes_I4[pairs.thing_M]
-    masks_Mhw = cut_elsewhere(masks_Mhw[None], boxes_M4.detach()[None], box_M4[None])[0]
+    masks_Mhw = places.cut(places.uncut(masks_Mhw[None], boxes_M4.detach()[None]), box_M4[None])[0]
     points_MP2 = points_near(box_M4[:, None].expand(-1, LEARNT_POINTS, -1))
     truth_MP = truth_at(things.masks_IHW[pairs.thing_M], points_MP2)
     said_MP = masks_at(masks_Mhw[:, None], points_MP2)[:, 0]
@@ -131,16 +166,17 @@ def distances(boxes_BQ4: Tensor, masks_BQhw: Tensor, things: Things, pairs: Pair
     return each_M.sum()
 
 
-def cross_entropies(said_QP: Tensor, truth_IP: Tensor) -> Tensor:
-    """Binary cross-entropy of every query's logits with every thing, mean over the points: (Q, I)."""
+def cross_entropies(said_QP: Tensor, truth_IP: Tensor, where_IP: Tensor) -> Tensor:
+    """Binary cross-entropy of every query's logits with every thing where `where_IP` is 1, over all points: (Q, I)."""
     inside_QP, outside_QP = F.softplus(-said_QP), F.softplus(said_QP)
-    return (inside_QP @ truth_IP.T + outside_QP @ (1 - truth_IP).T) / said_QP.shape[1]
+    each_QI = inside_QP @ (truth_IP * where_IP).T + outside_QP @ ((1 - truth_IP) * where_IP).T
+    return each_QI / said_QP.shape[1]
 
 
-def dice_distances(p_QP: Tensor, truth_IP: Tensor) -> Tensor:
-    """1 - Dice of every query with every thing (Milletari 2016, with one added above and below): (Q, I)."""
-    both_QI = 2 * (p_QP @ truth_IP.T)
-    return 1 - (both_QI + 1) / (p_QP.sum(1)[:, None] + truth_IP.sum(1)[None] + 1)
+def dice_distances(p_QP: Tensor, truth_IP: Tensor, where_IP: Tensor) -> Tensor:
+    """1 - Dice of every query with every thing where `where_IP` is 1 (Milletari 2016, one added above and below): (Q, I)."""
+    both_QI = 2 * (p_QP @ (truth_IP * where_IP).T)
+    return 1 - (both_QI + 1) / (p_QP @ where_IP.T + truth_IP.sum(1)[None] + 1)
 
 
 def overlap(ours_4: Tensor, theirs_4: Tensor) -> Tensor:

@@ -4,14 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from edgeprune.base.errors import InputError
 from edgeprune.model.heads.answers import Answers
 from edgeprune.train.checks import check_recipe
 from edgeprune.train.fingerprint import settings_digest
 from edgeprune.train.guided import draw_guided, pairs_of
-from edgeprune.train.matching import CLASS_WEIGHT, Things, distances
+from edgeprune.train.matching import Things, distances
 from edgeprune.train.phase_run import PhaseRun
 from edgeprune.train.tasks.instance import Targets, boxes_of
 from tests import models
@@ -63,8 +62,8 @@ def test_places_are_drawn_by_the_pixels_that_lie_there() -> None:
     torch.testing.assert_close(share, torch.tensor([0.8, 0.0, 0.0, 0.2]), atol=0.03, rtol=0)
 
 
-def test_what_is_learnt_is_class_mask_and_box_of_the_own_thing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over all answers, a mean over things, whose queries count together as one."""
+def test_what_is_learnt_is_mask_and_box_of_the_own_thing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over all answers, a mean over things, whose queries count together as one; and no class."""
     monkeypatch.setattr(torch, "rand", lambda *shape, device=None: torch.full(shape, 0.5))
     made, prediction, things = task(tmp_path), said(2, 0), some([2, 1])
     torch.manual_seed(0)
@@ -79,11 +78,7 @@ def test_what_is_learnt_is_class_mask_and_box_of_the_own_thing(tmp_path: Path, m
     targets = Targets(torch.zeros(2, HEIGHT, WIDTH).long(), things, guided)
     found = made.loss(prediction, targets)[3]
     expected, pairs = 0.0, pairs_of(guided)
-    for logits_BGK1, boxes_BG4, masks_BGhw in zip(logits, boxes, masks, strict=True):
-        for frame, query, thing in ((0, 0, 0), (0, 1, 1), (1, 0, 2)):
-            for group in range(4):
-                of_class = F.cross_entropy(logits_BGK1[frame, 2 * group + query], things.classes_I[thing])
-                expected += CLASS_WEIGHT * float(of_class) / 4
+    for boxes_BG4, masks_BGhw in zip(boxes, masks, strict=True):
         expected += float(distances(boxes_BG4, masks_BGhw, things, pairs)) / 4
     assert float(found) == pytest.approx(expected / 3, rel=1e-5)
     raw.guided, targets.guided = None, None

@@ -10,7 +10,17 @@ import torch.nn.functional as F
 from edgeprune.model.heads import places
 from edgeprune.model.heads.answers import Answers
 from edgeprune.train import matching
-from edgeprune.train.matching import Things, costs, distances, match, overlap, points_near, shared_points, truth_at
+from edgeprune.train.matching import (
+    Things,
+    costs,
+    distances,
+    match,
+    overlap,
+    place_costs,
+    points_near,
+    shared_points,
+    truth_at,
+)
 from edgeprune.train.tasks.instance import boxes_of
 
 HEIGHT, WIDTH, CLASSES = 32, 48, 3
@@ -39,8 +49,10 @@ def random_answers(frames: int, queries: int, seed: int, answers: int = 1) -> An
 
 
 def said(logits: list[torch.Tensor], boxes: list[torch.Tensor], masks: list[torch.Tensor]) -> Answers:
-    """Of queries that begin somewhere, which no matching asks for."""
-    return Answers(logits, boxes, masks, torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, dtype=torch.int64))
+    """Of queries that begin somewhere, all at one place, where nothing is hot."""
+    frames, queries = boxes[0].shape[:2]
+    heatmap_BKHW = torch.full((frames, CLASSES, HEIGHT // 8, WIDTH // 8), -30.0)
+    return Answers(logits, boxes, masks, heatmap_BKHW, torch.zeros(frames, queries, dtype=torch.int64))
 
 
 @pytest.mark.parametrize(("queries", "counts"), [(4, [3, 2]), (3, [3, 0]), (2, [4, 1]), (5, [0, 0])])
@@ -51,7 +63,8 @@ def test_the_pairs_are_the_cheapest_of_all_permutations(queries: int, counts: li
     targets = things(masks_IHW, counts)
     raw = random_answers(2, queries, seed=queries, answers=2)
     torch.manual_seed(1)
-    expected = [costs(*each, targets) for each in zip(raw.logits, raw.boxes, raw.masks, strict=True)]
+    placed = place_costs(raw.heatmap_BKPhPw, raw.places_BQ, targets)
+    expected = [costs(*each, targets, placed) for each in zip(raw.logits, raw.boxes, raw.masks, strict=True)]
     torch.manual_seed(1)
     found = match(raw, targets)
     assert len(found) == 2
@@ -86,13 +99,44 @@ def test_a_thing_is_learnt_by_the_query_that_says_it() -> None:
     assert pairs.thing_M[pairs.query_M.argsort()].tolist() == order
 
 
+def test_a_short_box_costs_less_than_a_wrong_class() -> None:
+    """Of two queries on one thing, one of its class whose box ends a little early, one of another whose box is too large: what
+    the short box cuts away of its mask is no fault of it."""
+    masks_IHW = rectangles((8, 4, 40, 28))
+    targets = things(masks_IHW, [1])
+    box_4, mask_hw = targets.boxes_I4[0], 20 * F.avg_pool2d(masks_IHW.float(), 4)[0] - 10
+    boxes_Q4 = torch.stack((box_4 * torch.tensor([1.0, 1.0, 0.8, 0.8]), box_4 * torch.tensor([1.0, 1.0, 1.2, 1.2])))
+    rows_1Qh, columns_1Qw = places.beyond(boxes_Q4[None], *mask_hw.shape)
+    cut_1Qhw = mask_hw - rows_1Qh[..., None] - columns_1Qw[:, :, None]
+    logits_1QK1 = torch.zeros(1, 2, CLASSES + 1)
+    logits_1QK1[0, 0, 0] = logits_1QK1[0, 1, 1] = 8.0
+    (pairs,) = match(said([logits_1QK1], [boxes_Q4[None]], [cut_1Qhw]), targets)
+    assert pairs.query_M.tolist() == [0]
+
+
+def test_a_thing_is_learnt_by_a_query_that_begins_inside_and_by_the_hottest_of_these() -> None:
+    """All say the same; the first begins beside the thing where it is hottest, the last two inside."""
+    targets = things(rectangles((24, 0, 48, 32)), [1])
+    masks_1Qhw, boxes_1Q4 = torch.zeros(1, 3, HEIGHT // 4, WIDTH // 4), targets.boxes_I4[0].expand(1, 3, 4)
+    raw = said([torch.zeros(1, 3, CLASSES + 1)], [boxes_1Q4], [masks_1Qhw])
+    raw.places_BQ = torch.tensor([[0, 4, 11]])
+    raw.heatmap_BKPhPw = torch.full((1, CLASSES, HEIGHT // 8, WIDTH // 8), -3.0)
+    raw.heatmap_BKPhPw[0, 0].view(-1)[[0, 4, 11]] = torch.tensor([5.0, -1.0, 1.0])
+    raw.heatmap_BKPhPw[0, 1].view(-1)[4] = 9.0  # of another class
+    (pairs,) = match(raw, targets)
+    assert pairs.query_M.tolist() == [2]
+    (cost_QI,) = place_costs(raw.heatmap_BKPhPw, raw.places_BQ, targets)
+    assert cost_QI[0] > matching.PLACE_WEIGHT - matching.HEAT_WEIGHT and (cost_QI[1:] < 0).all()
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e30])
 @pytest.mark.parametrize("part", ["logits", "boxes", "masks"])
 def test_costs_stay_finite_and_everything_is_matched(part: str, value: float) -> None:
     targets = things(rectangles((0, 0, 9, 9), (20, 4, 40, 30)), [2])
     raw = random_answers(1, 4, seed=0)
     getattr(raw, part)[0][0, 1] = value
-    (cost_QI,) = costs(raw.logits[0], raw.boxes[0], raw.masks[0], targets)
+    placed = place_costs(raw.heatmap_BKPhPw, raw.places_BQ, targets)
+    (cost_QI,) = costs(raw.logits[0], raw.boxes[0], raw.masks[0], targets, placed)
     assert cost_QI.isfinite().all() and cost_QI.abs().max() <= matching.FAR
     (pairs,) = match(raw, targets)
     assert sorted(pairs.thing_M.tolist()) == [0, 1]

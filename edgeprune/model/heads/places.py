@@ -56,7 +56,7 @@ def boxes_from(anchor_BQ4: Tensor, said_BQ4: Tensor) -> Tensor:
 def beyond(boxes_BQ4: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """How much of a mask's logit is lost outside of its box, by rows (B, Q, h) and by columns (B, Q, w): a mask ends where its
     box does, or two things of one class would have one (Bolya 2019, "YOLACT", section 3.3, which crops; by the true box while
-    a network learns, see `cut_elsewhere`).
+    a network learns, see `train/matching.py`).
 
     Args:
         boxes_BQ4: centre, width and height as shares of the input.
@@ -71,13 +71,20 @@ def beyond(boxes_BQ4: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     return found[0], found[1]
 
 
-def cut_elsewhere(masks_BQhw: Tensor, boxes_BQ4: Tensor, others_BQ4: Tensor) -> Tensor:
-    """Logits of masks that were cut at boxes (`beyond`), cut at others in their place.
+def uncut(masks_BQhw: Tensor, boxes_BQ4: Tensor) -> Tensor:
+    """Logits of masks that were cut at boxes (`beyond`), as they were before."""
+    rows_BQh, columns_BQw = beyond(boxes_BQ4, *masks_BQhw.shape[-2:])
+    return masks_BQhw + rows_BQh[..., None] + columns_BQw[:, :, None]
 
-    Args:
-        boxes_BQ4, others_BQ4: centre, width and height as shares of the input.
-    """
-    height, width = masks_BQhw.shape[-2:]
-    rows_BQh, columns_BQw = beyond(boxes_BQ4, height, width)
-    other_rows_BQh, other_columns_BQw = beyond(others_BQ4, height, width)
-    return masks_BQhw + (rows_BQh - other_rows_BQh)[..., None] + (columns_BQw - other_columns_BQw)[:, :, None]
+
+def cut(masks_BQhw: Tensor, boxes_BQ4: Tensor) -> Tensor:
+    """Logits of masks, less of them beyond boxes."""
+    rows_BQh, columns_BQw = beyond(boxes_BQ4, *masks_BQhw.shape[-2:])
+    return masks_BQhw - rows_BQh[..., None] - columns_BQw[:, :, None]
+
+
+def within(boxes_I4: Tensor, points_IP2: Tensor, height: int, width: int) -> Tensor:
+    """Whether points x, y are where a mask of height x width is not cut by its box: (I, P), 0 or 1."""
+    reach_I2 = boxes_I4[:, 2:] * (MARGIN / 2) + 1 / boxes_I4.new_tensor((width, height))
+    near_IP2 = (points_IP2 - boxes_I4[:, None, :2]).abs() <= reach_I2[:, None]
+    return near_IP2.all(-1).to(points_IP2.dtype)

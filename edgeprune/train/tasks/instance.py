@@ -19,7 +19,7 @@ from edgeprune.model.global_batch import batch_sum
 from edgeprune.model.heads.answers import Answers
 from edgeprune.model.heads.guided import Guided
 from edgeprune.model.heads.instance import QueryHead
-from edgeprune.model.heads.places import cut_elsewhere
+from edgeprune.model.heads.places import cut, uncut
 from edgeprune.model.network import Network, Prediction
 from edgeprune.model.policy import Select
 from edgeprune.train.augment import Augment
@@ -126,17 +126,15 @@ class Instance:
         return torch.cat((torch.stack(terms).sum(0), of_places[None], of_guided[None]))
 
     def _of_guided(self, raw: Answers, targets: Targets) -> Tensor:
-        """How far guided queries are from their things in class, mask and box, the sum over all answers on the way and over
-        the batch's things, of each a mean over its queries."""
+        """How far guided queries are from their things in mask and box, the sum over all answers on the way and over the
+        batch's things, of each a mean over its queries. Not in class: of two queries on one thing the one that is not to say so
+        has to say "none", and these, which are always right, outweigh it."""
         guided, said = targets.guided, raw.guided
         wrong = raw.heatmap_BKPhPw.new_zeros((), dtype=torch.float32)
         if guided is None or said is None:
             return wrong
         pairs = pairs_of(guided)
-        class_M = targets.things.classes_I[pairs.thing_M]
-        for logits_BGK1, boxes_BG4, masks_BGhw in zip(said.logits, said.boxes, said.masks, strict=True):
-            logits_MK1 = logits_BGK1[pairs.frame_M, pairs.query_M].float()
-            wrong = wrong + CLASS_WEIGHT * F.cross_entropy(logits_MK1, class_M, reduction="sum")
+        for boxes_BG4, masks_BGhw in zip(said.boxes, said.masks, strict=True):
             wrong = wrong + distances(boxes_BG4, masks_BGhw, targets.things, pairs)
         return wrong / guided.groups
 
@@ -227,8 +225,10 @@ def distance_to_answers(ours: Answers, theirs: Answers) -> Tensor:
     weight_BQ = found_BQ * (NONE_WEIGHT + (1 - NONE_WEIGHT) * thing_BQ)
     class_BQ = F.kl_div(log_p, log_q, reduction="none", log_target=True).sum(-1)
     box_BQ4, their_box_BQ4 = ours.boxes[-1].float(), of_same(theirs.boxes[-1])
-    said_BQhw = cut_elsewhere(ours.masks[-1].float(), box_BQ4.detach(), their_box_BQ4)  # as in `distances`
-    taught_BQhw = F.interpolate(of_same(theirs.masks[-1]), said_BQhw.shape[-2:], mode="bilinear", align_corners=False)
+    said_BQhw = uncut(ours.masks[-1].float(), box_BQ4.detach())
+    taught_BQhw = uncut(of_same(theirs.masks[-1]), their_box_BQ4)
+    taught_BQhw = F.interpolate(taught_BQhw, said_BQhw.shape[-2:], mode="bilinear", align_corners=False)
+    said_BQhw, taught_BQhw = (cut(each_BQhw, their_box_BQ4) for each_BQhw in (said_BQhw, taught_BQhw))
     mask_BQ = divergence(said_BQhw, taught_BQhw).mean((2, 3))
     box_BQ = (box_BQ4 - their_box_BQ4).abs().sum(-1)
     of_thing_BQ = thing_BQ * (MASK_WEIGHT * mask_BQ + BOX_WEIGHT * box_BQ)

@@ -17,7 +17,7 @@ from edgeprune.data.instances import Instances
 from edgeprune.model.checkpoint import save
 from edgeprune.model.heads.answers import Answers
 from edgeprune.model.heads.instance import QueryHead
-from edgeprune.model.heads.places import cut_elsewhere
+from edgeprune.model.heads.places import cut, uncut
 from edgeprune.model.network import Prediction
 from edgeprune.model.segmenter import Segmenter
 from edgeprune.model.spec import ModelSpec
@@ -206,7 +206,7 @@ def test_a_teacher_that_says_the_same_is_no_distance_away(tmp_path: Path) -> Non
         assert distance_to_answers(one, ours.raw) > 1e-2
     ours_uncut, moved = said(2, 0).raw, said(2, 0).raw
     moved.boxes[-1] = theirs.raw.boxes[-1]  # and its masks cut there: the boxes alone are another
-    moved.masks[-1] = cut_elsewhere(ours_uncut.masks[-1], ours_uncut.boxes[-1], moved.boxes[-1]).detach()
+    moved.masks[-1] = cut(uncut(ours_uncut.masks[-1], ours_uncut.boxes[-1]), moved.boxes[-1]).detach()
     moved.masks[-1].requires_grad_()
     distance_to_answers(moved, ours_uncut).backward()
     assert moved.masks[-1].grad is not None and moved.masks[-1].grad.abs().max() < 1e-6
