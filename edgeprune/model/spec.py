@@ -35,8 +35,8 @@ class ModelSpec(Strict):
     queries: int = Field(
         64, ge=1, le=300, description="of the instance task: at most so many things are found in a frame"
     )
-    overlap_attention: bool = Field(
-        False, description="of the instance task: queries attend to each other by how much their masks overlap, too"
+    mask_extent: bool = Field(
+        False, description="of the instance task: queries read how far their masks reach, for boxes of large things"
     )
     classes: int = Field(11, ge=2, le=255, description="as many as the data set has names")
     extra_tokens: int = Field(

@@ -37,7 +37,7 @@ NEWER = (
     "convolutions",
     "label_stride",
     "queries",
-    "overlap_attention",
+    "mask_extent",
 )  # keys of a model, which had the default's value before there was a key
 Contents = dict[str, str]  # what -> its digest; of `classes` their names as JSON, of BEGINS the keys of the recipe
 BEGINS, START = "begins", "start"

@@ -50,7 +50,9 @@ FOR_TASKS = {
     "semantic": ForTask(OF_ANY_NETWORK, any_teacher=True, our_head=False),
     # `HeadedPeer`: what is said of the head, whose tokens are of 16 pixels whatever a ViT's patches are
     "instance": ForTask(
-        OF_ANY_NETWORK - {"patch"} | {"queries", "overlap_attention", "convolutions"}, any_teacher=False, our_head=True
+        OF_ANY_NETWORK - {"patch"} | {"queries", "mask_extent", "convolutions"},
+        any_teacher=False,
+        our_head=True,
     ),
 }
 

@@ -12,22 +12,16 @@ from torch import Tensor, nn
 from edgeprune.model.blocks import FAR_BELOW, gelu
 
 WIDTH, HEADS = 128, 2  # of the queries; a head has 64, which every engine fuses
-STRENGTH = 8.0  # of a factor of one: all that a query reads comes from what overlaps its mask
 LONGEST, SHORTEST = 1024.0, 32.0  # periods of positions, in pixels
 
 
 class QueryLayer(nn.Module):
-    """Queries read the tokens, then each other, then go through a perceptron; each a residual of normed queries.
+    """Queries read the tokens, then each other, then go through a perceptron; each a residual of normed queries."""
 
-    Args:
-        by_overlap: whether they read those more whose masks overlap theirs.
-    """
-
-    def __init__(self, by_overlap: bool = False) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(WIDTH, eps=1e-6) for _ in range(3))
         self.tokens, self.queries = QueryAttention(), QueryAttention()
-        self.overlaps = OverlapBias() if by_overlap else None
         self.fc1, self.fc2 = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
 
     def forward(
@@ -38,18 +32,15 @@ class QueryLayer(nn.Module):
         memory_BNC: Tensor,
         attended_BQN: Tensor | None,
         seen_BQQ: Tensor | None = None,
-        inside_BQP: Tensor | None = None,
     ) -> Tensor:
         """
         Args:
             attended_BQN: True for the tokens that a query may read; None: all.
             seen_BQQ: True for the queries that it may; None: all.
-            inside_BQP: logits of the queries' masks as they are so far, for `by_overlap`.
         """
         x_BQC = x_BQC + self.tokens(self.norm1(x_BQC) + position_BQC, keys_BNC, memory_BNC, attended_BQN)
         y_BQC = self.norm2(x_BQC)
-        bias_BHQQ = None if self.overlaps is None or inside_BQP is None else self.overlaps(inside_BQP)
-        x_BQC = x_BQC + self.queries(y_BQC + position_BQC, y_BQC + position_BQC, y_BQC, seen_BQQ, bias_BHQQ)
+        x_BQC = x_BQC + self.queries(y_BQC + position_BQC, y_BQC + position_BQC, y_BQC, seen_BQQ)
         return x_BQC + self.fc2(gelu(self.fc1(self.norm3(x_BQC))))
 
 
@@ -61,48 +52,20 @@ class QueryAttention(nn.Module):
         self.q, self.k, self.v, self.proj = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
 
     def forward(
-        self,
-        query_BQC: Tensor,
-        key_BNC: Tensor,
-        value_BNC: Tensor,
-        attended_BQN: Tensor | None = None,
-        bias_BHQN: Tensor | None = None,
+        self, query_BQC: Tensor, key_BNC: Tensor, value_BNC: Tensor, attended_BQN: Tensor | None = None
     ) -> Tensor:
-        """`attended_BQN`: True for what a query may read; None: all. `bias_BHQN`: added to the logits."""
+        """`attended_BQN`: True for what a query may read; None: all."""
         *lead, queries, width = query_BQC.shape
         q_BHQE, k_BHNE, v_BHNE = (
             linear(x_BNC).reshape(*(lead or [1]), x_BNC.shape[-2], HEADS, -1).transpose(1, 2)
             for linear, x_BNC in ((self.q, query_BQC), (self.k, key_BNC), (self.v, value_BNC))
         )
         logits_BHQN = (q_BHQE * (WIDTH // HEADS) ** -0.5) @ k_BHNE.transpose(-2, -1)
-        if bias_BHQN is not None:
-            logits_BHQN = logits_BHQN + bias_BHQN
         if attended_BQN is not None:
             logits_BHQN = logits_BHQN.masked_fill(~attended_BQN[:, None], FAR_BELOW)
         out_BHQE = logits_BHQN.softmax(-1).to(v_BHNE.dtype) @ v_BHNE
         read_BQC: Tensor = self.proj(out_BHQE.transpose(1, 2).reshape(*lead, queries, width))
         return read_BQC
-
-
-class OverlapBias(nn.Module):
-    """How much more a query reads one whose mask overlaps its own: for each head a learned factor times the intersection over
-    union of the two. That two queries have found the same thing shows in their masks before all else, and which of them is to
-    say so is learnt from what they read of each other, in place of suppression (Hu 2018, "Relation Networks for Object
-    Detection", sections 3 and 4.3, with overlap in place of the boxes' geometry)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        # one head at first reads the others on its thing, the other one all; a learning rate moves a factor by tenths
-        self.factor_H = nn.Parameter(torch.tensor([0.5] + [0.0] * (HEADS - 1)))
-
-    def forward(self, inside_BQP: Tensor) -> Tensor:
-        """Logits of masks, (B, Q, P) -> (B, H, Q, Q)."""
-        p_BQP = inside_BQP.sigmoid()
-        both_BQQ = p_BQP @ p_BQP.transpose(1, 2)
-        area_BQ1 = p_BQP.sum(-1, keepdim=True)
-        overlap_BQQ = both_BQQ / (area_BQ1 + area_BQ1.transpose(1, 2) - both_BQQ + 1)
-        bias_BHQQ: Tensor = STRENGTH * self.factor_H[:, None, None] * overlap_BQQ[:, None]
-        return bias_BHQQ
 
 
 class InsideMask(nn.Module):
@@ -125,6 +88,37 @@ class InsideMask(nn.Module):
         mean_BQF = sum_BQF / (places_BQ1 + 1)
         read_BQC: Tensor = self.proj(mean_BQF.squeeze(0) if torch.compiler.is_exporting() else mean_BQF)
         return x_BQC + read_BQC
+
+
+class MaskExtent(nn.Module):
+    """How far a query's mask reaches is added to the query: where its middle lies from the query's place, and the side of what
+    is as spread as it. Attention tells of a small thing what is there, and nothing of how far a large one goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.proj = nn.Linear(4, WIDTH)
+        for parameter in self.proj.parameters():
+            nn.init.zeros_(parameter)  # a head that has learnt without it goes on from there
+
+    def forward(self, masks_BQP: Tensor, middles_P2: Tensor, anchor_BQ4: Tensor) -> Tensor:
+        """
+        Args:
+            masks_BQP: logits at each place.
+            middles_P2: x and y of each place, as shares of the input.
+            anchor_BQ4: the box that each query begins with; what is read is in its sides.
+        """
+        # in float: a difference of squares has no digits in bf16
+        with torch.autocast(masks_BQP.device.type, enabled=False):
+            p_BQP = masks_BQP.float().sigmoid().square()  # what is unsure everywhere would outweigh a thing
+            mass_BQ1 = p_BQP.sum(-1, keepdim=True) + 1
+            mean_BQ2 = p_BQP @ middles_P2 / mass_BQ1
+            side_BQ2 = anchor_BQ4[..., 2:]
+            # of a rectangle the variance is a twelfth of its squared side; places are too coarse to tell half of a first side
+            spread_BQ2 = 12 * (p_BQP @ middles_P2.square() / mass_BQ1 - mean_BQ2.square())
+            log_BQ2 = 0.5 * (spread_BQ2 / side_BQ2.square()).clamp_min(0.25).log()
+            said_BQ4 = torch.cat(((mean_BQ2 - anchor_BQ4[..., :2]) / side_BQ2, log_BQ2), dim=-1)
+        read_BQC: Tensor = self.proj(said_BQ4)
+        return read_BQC.squeeze(0) if torch.compiler.is_exporting() else read_BQC
 
 
 class Residual(nn.Module):

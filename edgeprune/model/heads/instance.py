@@ -21,7 +21,15 @@ from torch import Tensor, nn
 from edgeprune.base.errors import InputError
 from edgeprune.model.heads import places
 from edgeprune.model.heads.answers import Answers, corners
-from edgeprune.model.heads.decoder import WIDTH, InsideMask, QueryLayer, Residual, perceptron, sine_positions
+from edgeprune.model.heads.decoder import (
+    WIDTH,
+    InsideMask,
+    MaskExtent,
+    QueryLayer,
+    Residual,
+    perceptron,
+    sine_positions,
+)
 from edgeprune.model.heads.guided import Guided
 from edgeprune.model.heads.head import Array
 from edgeprune.model.heads.likeness import largest_difference
@@ -62,7 +70,8 @@ class QueryHead(Pyramid):
         self.embed = nn.Conv2d(at4, at4, 1)
         self.deepen8, self.deepen4 = Residual(at8), Residual(at4)
         self.inside = nn.ModuleList(InsideMask(at8) for _ in range(LAYERS))
-        self.layers = nn.ModuleList(QueryLayer(spec.overlap_attention) for _ in range(LAYERS))
+        self.extents = nn.ModuleList(MaskExtent() for _ in range(LAYERS)) if spec.mask_extent else None
+        self.layers = nn.ModuleList(QueryLayer() for _ in range(LAYERS))
         self.norm = nn.LayerNorm(WIDTH, eps=1e-6)
         self.classify = nn.Linear(WIDTH, spec.classes + 1)
         self.place = perceptron(4)
@@ -87,7 +96,7 @@ class QueryHead(Pyramid):
         """Linears as those of Mask2Former's decoder (Glorot 2010): with the small weights of a ViT's all queries would say the
         same for long. At first nothing is the middle of a thing, and boxes are those of the places."""
         for name, module in self.named_modules():
-            if isinstance(module, nn.Linear) and name != "reduce":
+            if isinstance(module, nn.Linear) and name != "reduce" and not name.startswith("extents."):
                 nn.init.xavier_uniform_(module.weight)
         last = self.place[-1]
         assert isinstance(last, nn.Linear)
@@ -113,6 +122,7 @@ class QueryHead(Pyramid):
             place_BQ, seen_BQQ = torch.cat((place_BQ, guided.places_BG), dim=1), guided.seen_by(queries)
         queries_BQC, position_BQC, anchor_BQ4 = self._begin(fine_BFHW, place_BQ, grid)
         keys_BNC = memory_BNC + self._positions(grid, memory_BNC)
+        middles_P2 = self._anchors(grid, fine_BFHW)[:, :2]
         answers = Answers([], [], [], heatmap_BKHW, place_BQ)
         for number in range(LAYERS + 1):
             x_BQC = self.norm(queries_BQC)
@@ -125,8 +135,14 @@ class QueryHead(Pyramid):
             if number < LAYERS:
                 inside_BQP = masks_of(*outline, boxes_BQ4, coarse_BEHW).flatten(2)
                 queries_BQC = self.inside[number](queries_BQC, inside_BQP, counted_BGP)
+                if self.extents is not None:
+                    # of a box that is too small as yet the mask says more than the box
+                    wide_BQP = masks_of(*outline, boxes_BQ4 * boxes_BQ4.new_tensor((1, 1, 2, 2)), coarse_BEHW).flatten(
+                        2
+                    )
+                    queries_BQC = queries_BQC + self.extents[number](wide_BQP, middles_P2, anchor_BQ4)
                 attended_BQN = self._attended(answers, grid)
-                about = (position_BQC, keys_BNC, memory_BNC, attended_BQN, seen_BQQ, inside_BQP)
+                about = (position_BQC, keys_BNC, memory_BNC, attended_BQN, seen_BQQ)
                 queries_BQC = self.layers[number](queries_BQC, *about)
         return answers if guided is None else answers.parted(queries)
 
@@ -138,13 +154,20 @@ class QueryHead(Pyramid):
             found_QF = fine_BFHW.flatten(2).squeeze(0).index_select(1, place_Q).T
             position_QC, anchor_Q4 = self.places_PC.index_select(0, place_Q), self.anchors_P4.index_select(0, place_Q)
             return self.begin(found_QF), position_QC.to(found_QF.dtype), anchor_Q4
-        places_PC, anchors_P4 = self.places_PC, self.anchors_P4
+        places_PC, anchors_P4 = self.places_PC, self._anchors(grid, fine_BFHW)
         if grid != self.grid:
-            grid8, extent, device = (fine_BFHW.shape[-2], fine_BFHW.shape[-1]), self._extent(grid), fine_BFHW.device
-            places_PC, anchors_P4 = sine_positions(grid8, extent, WIDTH, device), places.anchors(grid8, extent, device)
+            places_PC = sine_positions(
+                (fine_BFHW.shape[-2], fine_BFHW.shape[-1]), self._extent(grid), WIDTH, fine_BFHW.device
+            )
         index_BQF = place_BQ[..., None].expand(-1, -1, fine_BFHW.shape[1])
         found_BQF = fine_BFHW.flatten(2).transpose(1, 2).gather(1, index_BQF)
         return self.begin(found_BQF), places_PC[place_BQ].to(found_BQF.dtype), anchors_P4[place_BQ]
+
+    def _anchors(self, grid: tuple[int, int], fine_BFHW: Tensor) -> Tensor:
+        """The box that a query of each place begins with, (P, 4); a constant of a graph."""
+        if grid == self.grid:
+            return self.anchors_P4
+        return places.anchors((fine_BFHW.shape[-2], fine_BFHW.shape[-1]), self._extent(grid), fine_BFHW.device)
 
     def _positions(self, grid: tuple[int, int], like: Tensor) -> Tensor:
         """Where the tokens are, (N, C), in the type of `like`; a constant of a graph, whose grid is the model's own."""

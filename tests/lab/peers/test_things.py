@@ -154,7 +154,7 @@ def test_the_recipe_that_comes_with_it_has_the_budget_of_the_vits() -> None:
     ours, theirs = recipe.phases["crops"], vits.phases["crops"]
     for key in ("data", "frames", "batch", "crop_height", "crop_width", "lr", "ema", "augment", "guided"):
         assert getattr(ours, key) == getattr(theirs, key), key
-    for key in ("task", "queries", "overlap_attention", "height", "width", "classes", "preprocess"):
+    for key in ("task", "queries", "mask_extent", "height", "width", "classes", "preprocess"):
         assert getattr(recipe.model, key) == getattr(vits.model, key), key
     assert recipe.calibration == vits.calibration and recipe.head == vits.head
 
