@@ -115,7 +115,7 @@ class QueryHead(Pyramid):
         pixels_BEhw = self.deepen4(self._to_stride4(fine_BFHW, grid, skips))
         counted_BGP = torch.cat((fine_BFHW, torch.ones_like(fine_BFHW[:, :1])), dim=1).flatten(2)
         coarse_BEHW = F.avg_pool2d(pixels_BEhw, 2, ceil_mode=True, count_include_pad=False)
-        heatmap_BKHW = self.heatmap(fine_BFHW)
+        heatmap_BKHW = self._heatmap(fine_BFHW)
         place_BQ, seen_BQQ = places.find_places(heatmap_BKHW, self.queries), None
         queries = place_BQ.shape[1]
         if guided is not None:
@@ -145,6 +145,13 @@ class QueryHead(Pyramid):
                 about = (position_BQC, keys_BNC, memory_BNC, attended_BQN, seen_BQQ)
                 queries_BQC = self.layers[number](queries_BQC, *about)
         return answers if guided is None else answers.parted(queries)
+
+    def _heatmap(self, fine_BFHW: Tensor) -> Tensor:
+        """Logits of the middle of a thing of each class at each place, (B, K, H, W), in float: in bfloat16 neighbours are alike
+        to the last digit, each is a maximum, and queries begin beside each other."""
+        with torch.autocast(fine_BFHW.device.type, enabled=False):
+            heatmap_BKHW: Tensor = self.heatmap(fine_BFHW.to(self.heatmap.weight.dtype))
+        return heatmap_BKHW
 
     def _begin(self, fine_BFHW: Tensor, place_BQ: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         """What is found at each query's place, (B, Q, C), where that is, alike, and its first box, (B, Q, 4); of the one frame

@@ -240,3 +240,17 @@ def test_what_it_begins_with_tells_queries_apart() -> None:
     with torch.no_grad():
         raw = model(models.images(1)).raw
     assert raw.masks[-1][0].std(0).mean() > 0.1 and raw.boxes[-1][0, :, :2].std(0).min() > 0.05
+
+
+def test_no_two_neighbours_are_the_maximum_in_bfloat16() -> None:
+    """While it learns a head computes in bfloat16, in which what differs by a hundredth is alike."""
+    model = network(queries=30).eval()
+    assert isinstance(model.head, QueryHead)
+    with torch.no_grad():
+        model.head.heatmap.bias.fill_(7.0)  # type: ignore[union-attr]
+        plain = model(models.images(2)).raw.heatmap_BKPhPw
+        with torch.autocast("cpu", torch.bfloat16):
+            heatmap_BKHW = model(models.images(2)).raw.heatmap_BKPhPw
+    assert heatmap_BKHW.dtype == torch.float32
+    counts = [len(each.flatten(1)[0].unique()) for each in (plain[0], heatmap_BKHW[0])]
+    assert counts[1] == counts[0]
