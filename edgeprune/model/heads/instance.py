@@ -131,15 +131,15 @@ class QueryHead(Pyramid):
             if self.training or number == LAYERS:
                 answers.logits.append(batched(self.classify(x_BQC)))
                 answers.boxes.append(boxes_BQ4)
-                answers.masks.append(masks_of(*outline, boxes_BQ4, pixels_BEhw))
+                answers.masks.append(places.masks_of(*outline, boxes_BQ4, pixels_BEhw))
             if number < LAYERS:
-                inside_BQP = masks_of(*outline, boxes_BQ4, coarse_BEHW).flatten(2)
+                inside_BQP = places.masks_of(*outline, boxes_BQ4, coarse_BEHW).flatten(2)
                 queries_BQC = self.inside[number](queries_BQC, inside_BQP, counted_BGP)
                 if self.extents is not None:
                     # of a box that is too small as yet the mask says more than the box
-                    wide_BQP = masks_of(*outline, boxes_BQ4 * boxes_BQ4.new_tensor((1, 1, 2, 2)), coarse_BEHW).flatten(
-                        2
-                    )
+                    wide_BQP = places.masks_of(
+                        *outline, boxes_BQ4 * boxes_BQ4.new_tensor((1, 1, 2, 2)), coarse_BEHW
+                    ).flatten(2)
                     queries_BQC = queries_BQC + self.extents[number](wide_BQP, middles_P2, anchor_BQ4)
                 attended_BQN = self._attended(answers, grid)
                 about = (position_BQC, keys_BNC, memory_BNC, attended_BQN, seen_BQQ)
@@ -252,14 +252,6 @@ class QueryHead(Pyramid):
         most = max(1, int((outputs["scores"] >= KEPT_FROM).sum(axis=1).max()))
         kept = {name: array[:, :most] for name, array in outputs.items()}
         return kept | {"masks": np.where(kept["masks"] < INSIDE, 0, 255).astype(np.uint8)}
-
-
-def masks_of(outline_BQE: Tensor, added_BQ: Tensor, boxes_BQ4: Tensor, pixels_BEhw: Tensor) -> Tensor:
-    """Logits of each query's mask at each pixel, (B, Q, h, w); less of them beyond its box."""
-    masks_BQP = outline_BQE @ pixels_BEhw.flatten(2).to(outline_BQE.dtype)  # a norm may answer in FP32
-    rows_BQh, columns_BQw = places.beyond(boxes_BQ4.detach(), *pixels_BEhw.shape[-2:])
-    rows_BQh = rows_BQh - added_BQ[..., None]
-    return masks_BQP.unflatten(2, pixels_BEhw.shape[-2:]) - rows_BQh[..., None] - columns_BQw[:, :, None]
 
 
 def check_size(spec: ModelSpec) -> None:

@@ -3,7 +3,8 @@ is there, as CenterNet finds them (Zhou 2019, "Objects as Points"). A query begi
 stage of a two-stage DETR hands them over (Zhu 2021, "Deformable DETR", section 4.2; He 2023, "FastInst", section 3.2): one that
 is learnt without a place says the same on every frame for thousands of steps.
 
-Shapes: B batch, K classes, H W places of stride 8, P = H W, Q queries.
+Shapes: B batch, K classes, H W places of stride 8, P = H W, Q queries, E channels of a pixel embedding, h w pixels of masks, I
+things.
 """
 
 import torch
@@ -69,6 +70,14 @@ def beyond(boxes_BQ4: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
         outside_BQS = (middle_S - boxes_BQ4[..., axis, None]).abs() - reach_BQ1
         found.append((outside_BQS * (STEEP * size)).clamp(0.0, MOST))
     return found[0], found[1]
+
+
+def masks_of(outline_BQE: Tensor, added_BQ: Tensor, boxes_BQ4: Tensor, pixels_BEhw: Tensor) -> Tensor:
+    """Logits of each query's mask at each pixel, (B, Q, h, w); less of them beyond its box."""
+    masks_BQP = outline_BQE @ pixels_BEhw.flatten(2).to(outline_BQE.dtype)  # a norm may answer in FP32
+    rows_BQh, columns_BQw = beyond(boxes_BQ4.detach(), *pixels_BEhw.shape[-2:])
+    rows_BQh = rows_BQh - added_BQ[..., None]
+    return masks_BQP.unflatten(2, pixels_BEhw.shape[-2:]) - rows_BQh[..., None] - columns_BQw[:, :, None]
 
 
 def uncut(masks_BQhw: Tensor, boxes_BQ4: Tensor) -> Tensor:
