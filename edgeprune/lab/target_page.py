@@ -42,7 +42,8 @@ SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
 HEAD = """# Every key of a target
 
 A target is the device that a bundle is built for: a YAML file in `targets/`, or one of yours, which takes over what it does not
-say from the shipped one that it extends. A Jetson whose power rails are not known yet, three buckets, and four threads:
+say from the shipped one that it extends. A board whose power rails no shipped target names, with three buckets and
+four threads:
 
 ```yaml
 # my-board.yaml

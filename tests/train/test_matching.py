@@ -106,8 +106,7 @@ def test_a_short_box_costs_less_than_a_wrong_class() -> None:
     targets = things(masks_IHW, [1])
     box_4, mask_hw = targets.boxes_I4[0], 20 * F.avg_pool2d(masks_IHW.float(), 4)[0] - 10
     boxes_Q4 = torch.stack((box_4 * torch.tensor([1.0, 1.0, 0.8, 0.8]), box_4 * torch.tensor([1.0, 1.0, 1.2, 1.2])))
-    rows_1Qh, columns_1Qw = places.beyond(boxes_Q4[None], *mask_hw.shape)
-    cut_1Qhw = mask_hw - rows_1Qh[..., None] - columns_1Qw[:, :, None]
+    cut_1Qhw = places.cut(mask_hw.expand(1, 2, -1, -1), boxes_Q4[None])
     logits_1QK1 = torch.zeros(1, 2, CLASSES + 1)
     logits_1QK1[0, 0, 0] = logits_1QK1[0, 1, 1] = 8.0
     (pairs,) = match(said([logits_1QK1], [boxes_Q4[None]], [cut_1Qhw]), targets)
@@ -184,9 +183,8 @@ def test_a_wrong_box_is_no_fault_of_its_mask() -> None:
 
 def answered(boxes_I4: torch.Tensor, masks_Ihw: torch.Tensor) -> Answers:
     """One query of each frame, whose mask ends where its box does."""
-    rows_Ih, columns_Iw = places.beyond(boxes_I4[:, None], *masks_Ihw.shape[1:])
-    cut_B1hw = masks_Ihw[:, None] - rows_Ih[..., None] - columns_Iw[:, :, None]
-    return said([torch.zeros(len(boxes_I4), 1, CLASSES + 1)], [boxes_I4[:, None]], [cut_B1hw])
+    boxes_B14 = boxes_I4[:, None]
+    return said([torch.zeros(len(boxes_I4), 1, CLASSES + 1)], [boxes_B14], [places.cut(masks_Ihw[:, None], boxes_B14)])
 
 
 def test_without_a_thing_there_is_a_gradient_of_zero() -> None:

@@ -107,7 +107,8 @@ class Instance:
     def loss(self, prediction: Prediction, targets: Targets) -> Tensor:
         """Four terms, (4,): the cross-entropy of the queries' classes, a mean by weight, and how far masks and boxes of those
         that have a thing are off, a mean over these, each the sum over all answers on the way; and how far the places are off
-        where queries begin, over things and frames; and what guided queries have wrong of all that, a mean over things."""
+        where queries begin, over things and frames; and how far masks and boxes of guided queries are off, a mean over
+        things."""
         raw: Answers = prediction.raw
         each = zip(raw.logits, raw.boxes, raw.masks, match(raw, targets.things), strict=True)
         _, learnt, found, things = self.counted(targets).clamp_min(1).unbind()
